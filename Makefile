@@ -1,0 +1,48 @@
+# make run     install into .venv and start storehouse on its defaults (ARGS="--root DIR ..." for others)
+# make test    install into .venv what tests need, then ruff, mypy and the tests with coverage
+# make soak    the long loops among the tests
+# make clean   remove what these made
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+TESTS  ?= tests
+PLUGIN_CACHE := $(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
+NEEDS  := setup.py pyproject.toml
+
+.PHONY: run test soak clean
+
+run: $(VENV)/.installed
+	$(BIN)/twistd -n storehouse $(ARGS)
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/coverage erase
+	$(BIN)/python .ci/trial.py .test-summary \
+		$(BIN)/python -b -W error::BytesWarning -m coverage run -m twisted.trial $(TESTS); \
+		status=$$?; $(BIN)/coverage combine --quiet; $(BIN)/coverage report; cat .test-summary; exit $$status
+
+soak: $(VENV)/.installed-test
+	STOREHOUSE_SOAK=1 $(BIN)/python -b -m twisted.trial $(TESTS)
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "storehouse needs Python 3.11 or later; say make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.made $(NEEDS)
+	$(PIP) --editable .
+	$(PLUGIN_CACHE)
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.made $(NEEDS)
+	$(PIP) --editable '.[test]'
+	$(PLUGIN_CACHE)
+	touch $(VENV)/.installed $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .coverage .coverage.* .test-summary .mypy_cache .ruff_cache .hypothesis
+	find storehouse tests bench twisted -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache

@@ -1,0 +1,103 @@
+"""Packaging.  Settings of tools are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.develop import develop
+from setuptools.command.install import install
+
+HERE = Path(__file__).resolve().parent
+
+
+def read(name: str) -> str:
+    """The text of a file beside this one; empty if there is none."""
+    path = HERE / name
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def version() -> str:
+    """The version, which only the package itself names."""
+    found = re.search(r'^__version__ = "([^"]+)"', read("storehouse/__init__.py"), re.MULTILINE)
+    if found is None:
+        raise RuntimeError("storehouse/__init__.py has no __version__")
+    return found[1]
+
+
+def refresh_plugin_cache() -> None:
+    """Let Twisted write down its plugins while we may write there.  Not possible everywhere, and never needed: twistd looks for itself then."""
+    try:
+        from twisted.plugin import IPlugin, getPlugins
+
+        list(getPlugins(IPlugin))
+    except Exception as error:
+        print(f"the cache of Twisted's plugins was not refreshed: {error}")
+
+
+class Install(install):
+    """Install, then refresh the plugin cache."""
+
+    def run(self) -> None:
+        """Do so."""
+        super().run()
+        refresh_plugin_cache()
+
+
+class Develop(develop):
+    """Install in place, then refresh the plugin cache."""
+
+    def run(self) -> None:
+        """Do so."""
+        super().run()
+        refresh_plugin_cache()
+
+
+setup(
+    name="storehouse",
+    version=version(),
+    description="One Twisted process that takes in bytes, keeps them safely and gives them back fast",
+    long_description=read("README.rst"),
+    long_description_content_type="text/x-rst",
+    author="The storehouse authors",
+    license="MIT",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: No Input/Output (Daemon)",
+        "Framework :: Twisted",
+        "Intended Audience :: System Administrators",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Archiving",
+    ],
+    python_requires=">=3.11",
+    # Written out, although it is the default, so that an editable install puts this directory on the path: only then does Twisted find the plugin.
+    package_dir={"": "."},
+    # "twisted.plugins" has no __init__.py and must never have one: it is Twisted's, and we add a file to it.
+    packages=[*find_packages(include=["storehouse", "storehouse.*"]), "twisted.plugins"],
+    package_data={"storehouse": ["py.typed"]},
+    install_requires=[
+        "Twisted[tls] >=26.10, <26.11",
+        "attrs >=26.1",
+        "zope.interface >=8.1",
+        "treq >=26.7",
+        "prometheus_client >=0.26",
+        "click >=8.5",
+        "crc32c >=2.9",
+    ],
+    extras_require={
+        "test": [
+            "coverage >=7.17",
+            "hypothesis >=6.170",
+            "mypy >=2.4",
+            "mypy-zope >=1.0.17",
+            "ruff >=0.17.5, <0.18",
+        ],
+    },
+    entry_points={"console_scripts": ["storehouse = storehouse.cli:main"]},
+    cmdclass={"install": Install, "develop": Develop},
+    zip_safe=False,
+)

@@ -1,0 +1,46 @@
+"""
+The C{storehouse} command: clients of a running service.
+
+A verb is a module of its own whose C{command} is a L{click.Command}; it is imported when it is asked for, so that no verb pays for what another one imports.
+"""
+
+from __future__ import annotations
+
+import click
+
+from storehouse import __version__
+from storehouse.cli.group import VerbGroup
+
+__all__ = ["main"]
+
+#: The verbs, in the order of the help, and the modules that hold them.
+VERBS = {
+    "append": "storehouse.cli.append",
+    "get": "storehouse.cli.get",
+    "scan": "storehouse.cli.scan",
+    "stat": "storehouse.cli.stat",
+}
+
+
+@click.group(
+    cls=VerbGroup,
+    verbs=VERBS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "--version", prog_name="storehouse", message="%(prog)s %(version)s")
+def main() -> None:
+    """
+    Push data, get a file offset; ask by offset, get the data.
+
+    The commands talk to a running `twistd storehouse`. Each has its own --help.
+
+    \b
+    Examples:
+      echo -n 'some text' | storehouse append some_identifier
+      storehouse get some_identifier 0
+      storehouse append --lines events < events.log
+      storehouse scan events --follow --format jsonl
+      storehouse stat
+
+    Exit status: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 130 interrupted.
+    """

@@ -1,0 +1,277 @@
+"""
+An HTTP client for one server: bodies stream both ways in bounded memory, failures are L{CommandError}s.
+
+It is synchronous on purpose. A command does one thing at a time, between blocking files and pipes; the standard library does that without a reactor.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import ssl
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead, RemoteDisconnected
+from time import monotonic
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import attrs
+
+from storehouse.cli.errors import CommandError, reason_of
+
+__all__ = ["Answer", "Body", "Client", "Server"]
+
+#: The most bytes taken from the socket at once.
+_READ_SIZE = 256 * 1024
+
+#: The most bytes of a JSON answer.
+_MAX_JSON = 64 * 1024 * 1024
+
+#: The most bytes read of an answer that says what failed.
+_MAX_ERROR = 64 * 1024
+
+#: A connection that was idle for longer is not used again, since the server may be closing it. Seconds.
+_MAX_IDLE = 5.0
+
+
+@attrs.frozen
+class Server:
+    """
+    Where requests go.
+
+    @ivar path: the path before every other, without a slash at its end.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+
+    @property
+    def url(self) -> str:
+        """The server as a URL, for messages."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
+
+
+@attrs.frozen
+class Body:
+    """
+    The body of a request.
+
+    @ivar pieces: its bytes, taken when they can be sent.
+    @ivar size: their number; C{None} if it is not known beforehand (the body is then sent chunked).
+    """
+
+    pieces: Iterable[bytes]
+    size: int | None
+
+    @classmethod
+    def of(cls, data: bytes) -> Body:
+        """A body that is in memory."""
+        return cls((data,), len(data))
+
+
+class Answer:
+    """A successful answer, whose body has not been read yet. It must be read, or the client closed, before the next request."""
+
+    def __init__(self, client: Client, response: HTTPResponse) -> None:
+        self._client = client
+        self._response = response
+        #: The bytes of the body; C{None} if the server does not say.
+        self.size: int | None = response.length
+
+    def pieces(self) -> Iterator[bytes]:
+        """
+        The body, as it comes in.
+
+        @raise CommandError: if it ends too early.
+        """
+        while piece := self._read_some():
+            yield piece
+        self._response.close()
+
+    def json(self, what: str) -> dict[str, Any]:
+        """
+        The body as a JSON object.
+
+        @param what: a word for the body, for the message if it is not one.
+        """
+        body = bytearray()
+        for piece in self.pieces():
+            body += piece
+            if len(body) > _MAX_JSON:
+                raise CommandError(f"the {what} from {self._client.server.url} is too long")
+        try:
+            value = json.loads(body)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise CommandError(f"the {what} from {self._client.server.url} is not a JSON object; is that a storehouse?")
+        return value
+
+    def _read_some(self) -> bytes:
+        with self._client.translated("the connection failed while the answer came"):
+            piece = self._response.read1(_READ_SIZE)
+            if not piece and self._response.length:
+                raise IncompleteRead(b"", self._response.length)
+        return piece
+
+
+class Client:
+    """
+    Requests to one server, one after the other, over one connection where that is possible. A context manager: leaving it closes the connection.
+
+    @param timeout: the seconds that the server may be silent.
+    """
+
+    def __init__(self, server: Server, timeout: float) -> None:
+        self.server = server
+        self._timeout = timeout
+        self._connection: HTTPConnection | None = None
+        self._used = 0.0
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str | int]] = (),
+        body: Body | None = None,
+        headers: Mapping[str, str] | None = None,
+        patient: bool = False,
+    ) -> Answer:
+        """
+        Send a request and wait for the head of its answer.
+
+        @param patient: the answer may be silent for any time after its head.
+        @raise CommandError: if the server cannot be reached, or says anything but 200.
+        """
+        connection = self._connected()
+        # A request that fails on its way leaves the connection in no state to be used again.
+        self._connection = None
+        sock = connection.sock
+        try:
+            with self.translated("the connection failed before the answer came"):
+                self._put_head(connection, method, self._target(path, query), body, headers or {})
+                whole = _send_body(connection, body) if body is not None else True
+                response = connection.getresponse()
+            self._used = monotonic()
+            if response.status != 200:
+                raise self._refusal(response)
+            if patient and sock is not None:
+                sock.settimeout(None)
+        except BaseException:
+            connection.close()
+            raise
+        if whole:
+            self._connection = connection
+        return Answer(self, response)
+
+    def _target(self, path: str, query: Sequence[tuple[str, str | int]]) -> str:
+        pairs = [(name, str(value)) for name, value in query]
+        encoded = urlencode(pairs, quote_via=quote, safe="", encoding="utf-8", errors="surrogateescape")
+        return f"{self.server.path}{path}{'?' if encoded else ''}{encoded}"
+
+    def _connected(self) -> HTTPConnection:
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            if monotonic() - self._used <= _MAX_IDLE and not _has_input(connection):
+                return connection
+            self.close()
+        kind = HTTPSConnection if self.server.scheme == "https" else HTTPConnection
+        connection = kind(self.server.host, self.server.port, timeout=self._timeout)
+        with self.translated(None):
+            connection.connect()
+        return connection
+
+    def _put_head(self, connection: HTTPConnection, method: str, target: str, body: Body | None, headers: Mapping[str, str]) -> None:
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        if body is not None and body.size is None:
+            connection.putheader("Transfer-Encoding", "chunked")
+        elif body is not None or method == "POST":
+            connection.putheader("Content-Length", str(body.size if body is not None else 0))
+        connection.endheaders()
+
+    def _refusal(self, response: HTTPResponse) -> CommandError:
+        """The error for an answer that is not a success."""
+        try:
+            said = json.loads(response.read(_MAX_ERROR))
+        except (OSError, HTTPException, ValueError):
+            said = None
+        if isinstance(said, dict) and isinstance(said.get("detail"), str):
+            return CommandError(f"{said['detail']} ({response.status} {said.get('error', response.reason)})")
+        return CommandError(f"{self.server.url} answered {response.status} {response.reason}")
+
+    @contextmanager
+    def translated(self, context: str | None) -> Iterator[None]:
+        """
+        What the network raises in here becomes a L{CommandError}.
+
+        @param context: what went wrong then; C{None} while connecting.
+        """
+        url = self.server.url
+        try:
+            yield
+        except ssl.SSLError as error:
+            raise CommandError(f"{url}: TLS failed: {reason_of(error)}") from None
+        except TimeoutError:
+            raise CommandError(f"{url}: {context or 'cannot be reached'}: silent for {self._timeout:g} s") from None
+        except RemoteDisconnected:
+            raise CommandError(f"{url}: {context}: the server closed it") from None
+        except IncompleteRead:
+            raise CommandError(f"{url}: {context}: it ended too early") from None
+        except OSError as error:
+            if context is None:
+                raise CommandError(f"cannot reach {url}: {reason_of(error)}") from None
+            raise CommandError(f"{url}: {context}: {reason_of(error)}") from None
+        except (HTTPException, ValueError) as error:
+            raise CommandError(f"{url} does not speak HTTP: {reason_of(error)}") from None
+
+
+def _send_body(connection: HTTPConnection, body: Body) -> bool:
+    """
+    Send a body, but stop when the server answers before its end: it does so to refuse.
+
+    @return: whether it was sent whole.
+    """
+    try:
+        for piece in body.pieces:
+            if _has_input(connection):
+                return False
+            if not piece:
+                continue
+            connection.send(piece if body.size is not None else b"%x\r\n%b\r\n" % (len(piece), piece))
+        if body.size is None:
+            connection.send(b"0\r\n\r\n")
+    except (BrokenPipeError, ConnectionResetError):
+        # The server has hung up; what it said before is the better reason, if there is something.
+        if not _has_input(connection):
+            raise
+        return False
+    return True
+
+
+def _has_input(connection: HTTPConnection) -> bool:
+    """Whether an answer, or the end of the connection, has come that was not read. Unknown, and so false, under TLS."""
+    sock = connection.sock
+    if sock is None or isinstance(sock, ssl.SSLSocket):
+        return False
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))

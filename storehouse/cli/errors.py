@@ -1,0 +1,30 @@
+"""The errors of the command line: one clear line on standard error, exit status 1."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+__all__ = ["CommandError", "one_line", "reason_of"]
+
+_unprintable = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+
+def one_line(text: str) -> str:
+    """The text with control characters, line ends among them, as spaces, so that it cannot play with a terminal."""
+    return _unprintable.sub(" ", text).strip()
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception says, without its class and number."""
+    return one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+class CommandError(click.ClickException):
+    """Something that a command cannot do. Its text is for the user."""
+
+    exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))

@@ -1,0 +1,53 @@
+"""The group of verbs: imports a verb on demand, and makes the process a good neighbour in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from storehouse.cli.output import silence_stdout
+
+__all__ = ["BROKEN_PIPE", "INTERRUPTED", "VerbGroup"]
+
+#: The exit status after Ctrl-C, as shells have it: 128 and the signal's number.
+INTERRUPTED = 130
+
+#: The exit status when the reader of standard output has left.
+BROKEN_PIPE = 141
+
+
+class VerbGroup(click.Group):
+    """
+    Commands that are imported when they are used.
+
+    @param verbs: name of a verb to the module whose C{command} it is.
+    """
+
+    def __init__(self, *args: Any, verbs: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._verbs = dict(verbs)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the verbs, in the order given."""
+        return list(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb."""
+        module = self._verbs.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = import_module(module).command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb. Ctrl-C and a reader that has left end the process without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            silence_stdout()
+            ctx.exit(BROKEN_PIPE)

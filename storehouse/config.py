@@ -1,0 +1,277 @@
+"""
+The settings of a storehouse: their names, what they mean, how their values are written, and L{Settings}, which holds them.
+
+A setting has one name everywhere: C{append-sync} is C{--append-sync} on the command line, C{append-sync = "os"} in the configuration file and
+L{Settings.append_sync} in code.  The command line wins over the file, the file over the default.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from storehouse.errors import InvalidSetting
+
+__all__ = ["OFF", "Option", "Settings", "load_settings", "options", "parse_flag", "parse_size", "read_file"]
+
+#: The value of a door that is not opened.
+OFF = "off"
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+_units = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": 1 << 40, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_size = re.compile(r"([0-9]{1,18})\s*([a-z]*)", re.IGNORECASE | re.ASCII)
+
+
+@attrs.frozen
+class Option:
+    """
+    What is known about one setting, for those who show or read settings.
+
+    @ivar name: as it is written on the command line and in the file, such as C{append-sync}.
+    @ivar help: one sentence for a user, with the default.
+    @ivar is_flag: whether the command line takes it without a value.
+    @ivar parse: from what was written to the value; raises C{ValueError} with the reason.
+    """
+
+    name: str
+    help: str
+    is_flag: bool
+    parse: Callable[[Any], Any]
+
+    @property
+    def field(self) -> str:
+        """Its name in L{Settings}."""
+        return self.name.replace("-", "_")
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError("a whole number is needed")
+    if isinstance(value, str):
+        if not re.fullmatch(r"[0-9]{1,18}", value.strip(), re.ASCII):
+            raise ValueError("a whole number is needed")
+        return int(value)
+    return value
+
+
+def _between(number: int, low: int, high: int | None) -> int:
+    if number < low or (high is not None and number > high):
+        raise ValueError(f"it must be at least {low}" + ("" if high is None else f" and at most {high}"))
+    return number
+
+
+def parse_size(value: Any) -> int:
+    """
+    Read a number of bytes, such as C{4096}, C{64KiB} or C{1GiB}; C{KiB MiB GiB TiB} are powers of 1024, C{kB MB GB TB} of 1000.
+
+    @raise ValueError: with the reason.
+    """
+    if not isinstance(value, str):
+        return _whole(value)
+    match = _size.fullmatch(value.strip())
+    if match is None or match[2].lower() not in _units:
+        raise ValueError("a size is a whole number of bytes, or one with a unit, such as 64KiB, 16MiB or 1GiB")
+    return int(match[1]) * _units[match[2].lower()]
+
+
+def parse_flag(value: Any) -> bool:
+    """
+    Read a switch: C{on}, C{off}, C{true}, C{false}, C{yes}, C{no}, or a boolean.
+
+    @raise ValueError: with the reason.
+    """
+    if isinstance(value, bool):
+        return value
+    switch = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}.get(str(value).lower())
+    if switch is None:
+        raise ValueError("it must be on or off")
+    return switch
+
+
+def _sized(low: int = 1, high: int | None = None) -> Callable[[Any], int]:
+    return lambda value: _between(parse_size(value), low, high)
+
+
+def _count(low: int = 1, high: int | None = None) -> Callable[[Any], int]:
+    return lambda value: _between(_whole(value), low, high)
+
+
+def _seconds(allow_zero: bool = False) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError("a number of seconds is needed")
+        try:
+            seconds = float(value)
+        except ValueError:
+            raise ValueError("a number of seconds is needed") from None
+        if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not allow_zero):
+            raise ValueError("a number of seconds of at least 0 is needed" if allow_zero else "a number of seconds above 0 is needed")
+        return seconds
+
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or value.lower() not in words:
+            raise ValueError(f"it must be {' or '.join(words)}")
+        return value.lower()
+
+    return parse
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("a text that is not empty is needed")
+    return value
+
+
+def _path(value: Any) -> str:
+    return os.path.expanduser(_text(value))
+
+
+def _option(default: Any, parse: Callable[[Any], Any], help: str, shown: str | None = None, flag: bool = False) -> Any:
+    shown = str(default) if shown is None else shown
+    text = help if flag else f"{help} [default: {shown}]"
+    return attrs.field(default=default, metadata={"parse": parse, "help": text, "flag": flag})
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """All settings of one storehouse, checked.  Sizes are in bytes, times in seconds; L{options} says what each one means."""
+
+    root: str = _option(
+        "storehouse-data", _path, "The directory in which everything is kept; made if it is missing", shown="./storehouse-data"
+    )
+    append: str = _option(
+        "tcp:8001:interface=127.0.0.1", _text, "Where the append log listens, a Twisted endpoint; off opens no such door"
+    )
+    admin: str = _option(
+        "tcp:8002:interface=127.0.0.1",
+        _text,
+        "Where health, readiness, metrics and version are served, a Twisted endpoint; off opens no such door",
+    )
+    allow_anonymous: bool = _option(
+        False,
+        parse_flag,
+        "Let doors listen on addresses that other machines can reach, although they ask nobody who they are: "
+        "whoever reaches them can read, add and remove records",
+        flag=True,
+    )
+    append_dir: str = _option("", _path, "The directory of the append log", shown="ROOT/append")
+    append_sync: str = _option(
+        "disk",
+        _one_of("disk", "os"),
+        "When an append is answered: disk, after it is on disk; os, as soon as the operating system has it, "
+        "which a power cut may undo. A request can ask for either",
+    )
+    append_sync_interval: float = _option(
+        10.0, _seconds(), "Seconds after which records appended with os are brought to disk in the background", shown="10"
+    )
+    append_wal_size: int = _option(256 * MIB, _sized(MIB), "Bytes that the write-ahead log takes on disk", shown="256MiB")
+    buckets: int = _option(
+        128, _count(1, 65535), "Bucket files of each storage prefix; a prefix keeps the number that it was made with"
+    )
+    max_record: int = _option(64 * MIB, _sized(1, GIB), "Bytes that one record may have", shown="64MiB")
+    max_batch: int = _option(16 * MIB, _sized(1, GIB), "Bytes that the body of one /appendMulti may have", shown="16MiB")
+    max_multi: int = _option(65536, _count(), "Offsets that one /getMulti may ask for")
+    max_multi_bytes: int = _option(256 * MIB, _sized(), "Bytes that the answer to one /getMulti may have", shown="256MiB")
+    memory: int = _option(256 * MIB, _sized(), "Bytes of request bodies that are held in memory at once", shown="256MiB")
+    max_connections: int = _option(4096, _count(), "Connections that each door serves at once")
+    idle_timeout: float = _option(60.0, _seconds(), "Seconds after which a connection without a request is closed", shown="60")
+    head_timeout: float = _option(20.0, _seconds(), "Seconds that the head of a request may take to arrive", shown="20")
+    shutdown_timeout: float = _option(
+        30.0, _seconds(allow_zero=True), "Seconds that requests in flight are given to finish when the process stops", shown="30"
+    )
+    log_format: str = _option(
+        "text", _one_of("text", "json"), "text, lines for people, written where twistd's --logfile says; json, one JSON object a line"
+    )
+    log_file: str = _option("", _path, "The file to which JSON lines are added", shown="standard output")
+    access_log: bool = _option(False, parse_flag, "Log a line for each request, which costs more than a small append", flag=True)
+    fast_lane: bool = _option(
+        True, parse_flag, "Short requests take a shorter way through the server; off leads all of them the plain way", shown="on"
+    )
+
+    @property
+    def append_directory(self) -> str:
+        """The directory of the append log: C{append-dir}, or C{append} in the root."""
+        return self.append_dir or os.path.join(self.root, "append")
+
+    @property
+    def doors(self) -> dict[str, str]:
+        """The endpoint of each door that is to be opened, by the name of its option."""
+        return {name: endpoint for name, endpoint in (("append", self.append), ("admin", self.admin)) if endpoint != OFF}
+
+
+def options() -> list[Option]:
+    """All settings, in the order in which a user should meet them."""
+    return [
+        Option(field.name.replace("_", "-"), field.metadata["help"], field.metadata["flag"], field.metadata["parse"])
+        for field in attrs.fields(Settings)
+    ]
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """
+    Read a configuration file: TOML, with the names of the options.
+
+    @return: the values as the file has them, by name.
+    @raise InvalidSetting: if it cannot be read, is no TOML or has a name that is no setting; the text names the file.
+    """
+    path = os.path.expanduser(path)
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise InvalidSetting(f"the configuration file {path} cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"the configuration file {path} is not TOML: {error}") from None
+    known = {option.name for option in options()}
+    for name in values:
+        if name not in known:
+            raise InvalidSetting(f"the configuration file {path} has {name!r}, which is not the name of a setting")
+    return values
+
+
+def load_settings(command_line: Mapping[str, Any], file: str | None = None) -> Settings:
+    """
+    Put settings together.
+
+    @param command_line: the values that were given there, by option name; those not given are absent.
+    @param file: the path of a configuration file.
+    @raise InvalidSetting: naming the option and the value that cannot be used.
+    """
+    written = {name: (value, f"in {file} ") for name, value in (read_file(file) if file else {}).items()}
+    written.update({name: (value, "") for name, value in command_line.items()})
+    values = {}
+    for option in options():
+        if option.name in written:
+            value, where = written.pop(option.name)
+            try:
+                values[option.field] = option.parse(value)
+            except ValueError as reason:
+                raise InvalidSetting(f"{option.name} {where}cannot be {value!r}: {reason}") from None
+    for name in written:
+        raise InvalidSetting(f"{name!r} is not the name of a setting")
+    settings = Settings(**values)
+    _check_together(settings)
+    return settings
+
+
+def _check_together(settings: Settings) -> None:
+    for name, size in (("max-record", settings.max_record), ("max-batch", settings.max_batch)):
+        if settings.memory < size:
+            raise InvalidSetting(f"memory cannot be {settings.memory}: a body of {name} ({size} bytes) must fit into it")
+    if settings.log_file and settings.log_format != "json":
+        raise InvalidSetting(
+            f"log-file cannot be {settings.log_file!r} while log-format is text: set log-format to json, or use twistd's --logfile"
+        )
+    if not settings.doors:
+        raise InvalidSetting("append and admin are both 'off': there is no door to open")

@@ -1,0 +1,1 @@
+"""The leaves: what needs nothing else of storehouse but its errors and events."""

@@ -1,0 +1,118 @@
+"""
+The system calls that change files, gathered behind one object.
+
+Everything that storehouse promises about power cuts rests on the order of these calls, so tests replace L{Files} with one that records them and then rebuild every
+state that a cut could leave.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["NO_SPACE", "Files", "read_exactly"]
+
+#: The errors that mean "no room", as against "broken".
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_IOV_MAX = 1024
+
+
+class Files:
+    """Plain system calls. Every method may raise L{OSError}."""
+
+    def open(self, path: str, flags: int) -> int:
+        """Open without inheritance; files are made with mode 0600."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def close(self, fd: int) -> None:
+        """Close."""
+        os.close(fd)
+
+    def write_at(self, fd: int, pieces: Sequence[bytes], offset: int) -> None:
+        """Write all the pieces, one after the other from C{offset} on, however many calls that takes."""
+        for first in range(0, len(pieces), _IOV_MAX):
+            batch = pieces[first : first + _IOV_MAX]
+            wanted = sum(map(len, batch))
+            written = os.pwritev(fd, batch, offset)
+            if written < wanted:
+                # A full disk or a signal: one more try tells which, by its error.
+                rest = memoryview(b"".join(batch))[written:]
+                offset += written
+                while rest:
+                    written = os.pwrite(fd, rest, offset)
+                    offset += written
+                    rest = rest[written:]
+            else:
+                offset += written
+
+    def write_synced(self, fd: int, data: bytes, offset: int) -> None:
+        """Write at C{offset} and return once it is on disk, with one call where the system can."""
+        if hasattr(os, "RWF_DSYNC"):
+            written = os.pwritev(fd, (data,), offset, os.RWF_DSYNC)
+            if written == len(data):
+                return
+            data, offset = data[written:], offset + written
+        self.write_at(fd, (data,), offset)
+        self.sync_data(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut or extend."""
+        os.ftruncate(fd, size)
+
+    def sync_data(self, fd: int) -> None:
+        """Bring the data of a file, and what is needed to read it back, to disk."""
+        os.fdatasync(fd)
+
+    def sync_directory(self, path: str) -> None:
+        """Bring the names in a directory to disk."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory with mode 0700 and bring its name to disk. Parents are made as well; one that is there is fine."""
+        target = Path(path)
+        missing = [target, *target.parents]
+        for directory in reversed(missing):
+            if not directory.is_dir():
+                self.mkdir(str(directory))
+                self.sync_directory(str(directory.parent))
+
+    def mkdir(self, path: str) -> None:
+        """Make one directory; one that is there is fine."""
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename; replaces a file that is there."""
+        os.rename(source, target)
+
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
+        os.unlink(path)
+
+
+def read_exactly(fd: int, size: int, offset: int) -> bytes:
+    """
+    Read C{size} bytes at C{offset}, fewer only at the end of the file.  May wait for the disk.
+    """
+    data = os.pread(fd, size, offset)
+    if len(data) == size or not data:
+        return data
+    pieces = [data]
+    got = len(data)
+    while got < size:
+        data = os.pread(fd, size - got, offset + got)
+        if not data:
+            break
+        pieces.append(data)
+        got += len(data)
+    return b"".join(pieces)

@@ -1,0 +1,121 @@
+"""
+The one error tree.
+
+Every error that a room of storehouse raises on purpose is a L{StorehouseError}.  Its text is written for the user who sees it: it names what was wrong
+and, where there is something to do, what to do.  The tree knows no protocol; each door has a table from these classes to its own answers.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadRequest",
+    "BucketCountMismatch",
+    "Conflict",
+    "Damaged",
+    "DamagedRecord",
+    "EmptyRecord",
+    "InvalidName",
+    "InvalidSetting",
+    "MalformedBody",
+    "NoSpace",
+    "NoSuchPrefix",
+    "NoSuchRecord",
+    "NotFound",
+    "RootInUse",
+    "StartFailed",
+    "StorageFailed",
+    "StorehouseError",
+    "TooLarge",
+    "Unavailable",
+]
+
+
+class StorehouseError(Exception):
+    """Something that storehouse refuses or cannot do, said so that a user understands it."""
+
+    @property
+    def detail(self) -> str:
+        """The text for the user."""
+        return str(self)
+
+
+class BadRequest(StorehouseError):
+    """What was asked makes no sense, whatever is stored."""
+
+
+class InvalidName(BadRequest):
+    """An identifier, a prefix or another name from outside is not a safe one."""
+
+
+class EmptyRecord(BadRequest):
+    """A record of no bytes was to be appended; a zero length announces an error in several formats."""
+
+
+class MalformedBody(BadRequest):
+    """A body does not have the form that it announces."""
+
+
+class TooLarge(StorehouseError):
+    """Something is larger than a bound that is set."""
+
+
+class NotFound(StorehouseError):
+    """What was asked for is not stored."""
+
+
+class NoSuchPrefix(NotFound):
+    """There is no such storage prefix."""
+
+
+class NoSuchRecord(NotFound):
+    """No record begins at that offset."""
+
+
+class Conflict(StorehouseError):
+    """What is stored forbids what was asked."""
+
+
+class BucketCountMismatch(Conflict):
+    """A prefix was made with another number of buckets than the one that is set."""
+
+
+class Damaged(StorehouseError):
+    """Stored bytes are not what was stored."""
+
+
+class DamagedRecord(Damaged):
+    """
+    A record of an append log fails its checksum or its framing.
+
+    @ivar file: the path of the bucket file.
+    @ivar offset: the offset of the record in it.
+    """
+
+    def __init__(self, file: str, offset: int, reason: str) -> None:
+        super().__init__(f"the record at offset {offset} of {file} is damaged: {reason}")
+        self.file = file
+        self.offset = offset
+
+
+class NoSpace(StorehouseError):
+    """The file system is full, or a quota is; nothing was changed."""
+
+
+class Unavailable(StorehouseError):
+    """It cannot be done now; it may be later."""
+
+
+class StorageFailed(Unavailable):
+    """A sync or a write failed in a way after which nothing may be acknowledged until a restart."""
+
+
+class StartFailed(StorehouseError):
+    """The service cannot start; the text says why."""
+
+
+class InvalidSetting(StartFailed):
+    """A setting of the command line or the configuration file is not usable."""
+
+
+class RootInUse(StartFailed):
+    """Another process works on this root directory."""

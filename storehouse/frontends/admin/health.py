@@ -1,0 +1,39 @@
+"""C{/healthz} and C{/readyz}."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from storehouse.frontends.http.reply import Reply, json_reply, text_reply
+from storehouse.frontends.http.resource import Leaf
+
+__all__ = ["Health", "Readiness"]
+
+
+class Health(Leaf):
+    """C{200 ok} as long as the process answers at all: restart it when this fails."""
+
+    async def handle_GET(self, request: Any) -> Reply:
+        """Answer."""
+        return text_reply("ok\n")
+
+
+class Readiness(Leaf):
+    """
+    C{200} when every part is ready to serve, C{503} otherwise: send no work while this fails.
+    The body is C{{"ready": bool, "parts": {NAME: "ready" or why not}}}.
+
+    @param parts: gives, for each part by its name, why it is not ready; an empty text when it is.
+    """
+
+    def __init__(self, parts: Callable[[], Mapping[str, str]]) -> None:
+        super().__init__()
+        self._parts = parts
+
+    async def handle_GET(self, request: Any) -> Reply:
+        """Answer."""
+        parts = dict(self._parts())
+        ready = not any(parts.values())
+        answer = {"ready": ready, "parts": {name: why or "ready" for name, why in parts.items()}}
+        return json_reply(answer, status=200 if ready else 503)

@@ -1,0 +1,27 @@
+"""C{/version}."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import twisted
+
+from storehouse import __version__
+from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.resource import Leaf
+
+__all__ = ["Version", "versions"]
+
+
+def versions() -> dict[str, str]:
+    """The versions of storehouse, Python and Twisted."""
+    return {"storehouse": __version__, "python": platform.python_version(), "twisted": twisted.version.public()}
+
+
+class Version(Leaf):
+    """The L{versions} as JSON."""
+
+    async def handle_GET(self, request: Any) -> Reply:
+        """Answer."""
+        return json_reply(versions())

@@ -1,0 +1,143 @@
+"""C{GET /get} and C{POST /getMulti}."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Any
+
+from storehouse.errors import MalformedBody, StorehouseError, TooLarge
+from storehouse.frontends.append.append import AppendLimits
+from storehouse.frontends.append.params import check_fields, identifier_of, number_of, prefix_of
+from storehouse.frontends.http.reply import OCTETS, Reply
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Leaf
+from storehouse.storage.appendlog.formats import LENGTH_SIZE, pack_length
+from storehouse.storage.appendlog.interfaces import IAppendLog
+
+__all__ = ["Get", "GetMulti", "send_payload"]
+
+_offset = Struct("<Q")
+
+#: Answers are sent in pieces of about this many bytes.
+_PIECE = 256 * 1024
+
+#: Offsets looked up in one go, before other connections get a turn.
+_SLICE = 256
+
+
+async def send_payload(request: StreamingRequest, record: Any) -> None:
+    """Send a record that is not held in memory whole."""
+    position = 0
+    while position < record.length:
+        piece = await record.read_piece(position)
+        position += len(piece)
+        await request.send(piece)
+
+
+class Get(Leaf):
+    """One record."""
+
+    def __init__(self, log: IAppendLog) -> None:
+        Leaf.__init__(self)
+        self._log = log
+
+    async def handle_GET(self, request: StreamingRequest) -> Reply | None:
+        """Give the record."""
+        check_fields(request, frozenset({b"id", b"storagePrefix", b"offset"}))
+        prefix, id = prefix_of(request), identifier_of(request)
+        offset = number_of(request, b"offset")
+        bucket = self._log.bucket_if_open(prefix, id)
+        payload = bucket.read(offset) if bucket is not None else None
+        if payload is not None:
+            return Reply(200, payload, OCTETS)
+        record = await self._log.get(prefix, id, offset)
+        if record.payload is not None:
+            return Reply(200, record.payload, OCTETS)
+        request.begin(200, OCTETS, length=record.length)
+        if request.method != b"HEAD":
+            await send_payload(request, record)
+        return None
+
+
+class GetMulti(Leaf):
+    """Several records, in the order asked."""
+
+    def __init__(self, log: IAppendLog, limits: AppendLimits) -> None:
+        Leaf.__init__(self)
+        self._log = log
+        self._limits = limits
+
+    async def handle_POST(self, request: StreamingRequest) -> Reply | None:
+        """
+        Answer C{[u32 length][data]} for each offset of the body.
+
+        Failures of the request as a whole are answered like others; that of an offset writes a zero length and its text, and ends the answer.
+        """
+        check_fields(request, frozenset({b"id", b"storagePrefix"}))
+        prefix, id = prefix_of(request), identifier_of(request)
+        body = await request.body.read(self._limits.max_multi * _offset.size)
+        answer = _Answer(request)
+        try:
+            if len(body) % _offset.size:
+                raise MalformedBody(f"the body has {len(body)} bytes, which are not offsets of {_offset.size} bytes each")
+            await self._look_up(prefix, id, body, answer)
+        except StorehouseError as error:
+            if request.finished or request._disconnected:
+                raise
+            answer.add(pack_length(0) + error.detail.encode("utf-8"))
+        return await answer.finish()
+
+    async def _look_up(self, prefix: str, id: bytes, body: bytes, answer: _Answer) -> None:
+        left = self._limits.max_multi_bytes
+        for number, (offset,) in enumerate(_offset.iter_unpack(body)):
+            bucket = self._log.bucket_if_open(prefix, id)
+            payload = bucket.read(offset) if bucket is not None else None
+            record = None
+            if payload is None:
+                record = await self._log.get(prefix, id, offset)
+                payload = record.payload
+            length = len(payload) if record is None else record.length
+            left -= LENGTH_SIZE + length
+            if left < 0:
+                raise TooLarge(f"the answer would have more than {self._limits.max_multi_bytes} bytes (--max-multi-bytes)")
+            if not length:
+                raise StorehouseError(f"the record at offset {offset} is empty, which this answer cannot say otherwise")
+            answer.add(pack_length(length))
+            if payload is not None:
+                answer.add(payload)
+            else:
+                await answer.flush()
+                await send_payload(answer.request, record)
+            if answer.size >= _PIECE or number % _SLICE == _SLICE - 1:
+                await answer.flush()
+
+
+class _Answer:
+    """Gathers an answer; a short one is sent whole, with its length."""
+
+    def __init__(self, request: StreamingRequest) -> None:
+        self.request = request
+        self.size = 0
+        self._pieces: list[bytes] = []
+        self._begun = False
+
+    def add(self, data: bytes) -> None:
+        """The next bytes."""
+        self._pieces.append(data)
+        self.size += len(data)
+
+    async def flush(self) -> None:
+        """Send what was gathered."""
+        if not self._begun:
+            self._begun = True
+            self.request.begin(200, OCTETS)
+        pieces, self._pieces, self.size = self._pieces, [], 0
+        if pieces:
+            await self.request.send(b"".join(pieces))
+
+    async def finish(self) -> Reply | None:
+        """The answer, if it has not been begun; otherwise send the rest."""
+        if not self._begun:
+            return Reply(200, b"".join(self._pieces), OCTETS)
+        await self.flush()
+        return None

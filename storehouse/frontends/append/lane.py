@@ -1,0 +1,132 @@
+"""The fast lane of the append door: plain appends, batches and reads, byte for byte as the resources would answer them."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+from zope.interface import implementer
+
+from storehouse.core.names import DEFAULT_PREFIX
+from storehouse.errors import EmptyRecord, StorehouseError
+from storehouse.frontends.append.append import FREE, AppendLimits, append_reply, multi_reply
+from storehouse.frontends.append.params import parse_durability
+from storehouse.frontends.http.errors import error_reply
+from storehouse.frontends.http.lane import DECLINED, OWED, Head, ILane
+from storehouse.frontends.http.reply import OCTETS, Reply, encode_reply
+from storehouse.storage.appendlog.formats import split_records
+from storehouse.storage.appendlog.interfaces import Durability
+
+__all__ = ["AppendLane"]
+
+# Identifiers and prefixes that need no decoding and pass all checks; others are for the resources.
+_LINE = re.compile(
+    rb"(POST /append|POST /appendMulti|GET /get)\?id=([A-Za-z0-9._-]{1,128})(?:&offset=(\d{1,18}))?"
+    rb"(?:&storagePrefix=([A-Za-z0-9_-][A-Za-z0-9._-]{0,127}))? HTTP/1\.1\Z"
+)
+
+_LEVELS = {level.value.encode("ascii"): level for level in Durability}
+
+
+@implementer(ILane)
+class AppendLane:
+    """
+    See L{ILane}.
+
+    @param log: a log whose C{find_open} gives the bucket and the hash of an identifier without input or output.
+    """
+
+    match = staticmethod(_LINE.match)
+    prefixes = (b"POST /append", b"GET /get?")
+    fields = frozenset({b"durability", b"content-type"})
+    pure = frozenset({b"GET /get"})
+
+    def __init__(self, log: Any, limits: AppendLimits, max_body: int = FREE) -> None:
+        self._log = log
+        self._limits = limits
+        self.max_body = min(max_body, limits.max_batch, limits.max_record)
+        self._date = b""
+        self._templates: dict[Durability, bytes] = {}
+        self._read_template = b""
+
+    def serve(self, match: Any, head: Head, body: bytes, channel: Any) -> Any:
+        """See L{ILane.serve}."""
+        verb, id, offset, prefix = match.groups()
+        found = self._log.find_open(DEFAULT_PREFIX if prefix is None else prefix.decode("ascii"), id)
+        if found is None:
+            return DECLINED
+        date = channel.site.date
+        if date is not self._date:
+            self._set_date(date)
+        bucket, id_hash = found
+        if verb == b"GET /get":
+            return self._get(bucket, offset, head) if offset is not None else DECLINED
+        if offset is not None:
+            return DECLINED
+        fields = head.fields
+        level = self._log.default_durability
+        if fields:
+            wanted = fields.get(b"durability")
+            if wanted is not None:
+                level = _LEVELS.get(wanted)
+                if level is None:
+                    return DECLINED
+        if verb == b"POST /append":
+            if not body:
+                return DECLINED
+            bucket.append((body,), id_hash, level, partial(self._appended, channel, bucket))
+            return OWED
+        return self._append_multi(bucket, id_hash, level, head, body, channel)
+
+    def _append_multi(self, bucket: Any, id_hash: int, level: Durability, head: Head, body: bytes, channel: Any) -> Any:
+        if head.fields.get(b"content-type", b"").lower().startswith((b"application/x-ndjson", b"application/ndjson")):
+            return DECLINED
+        try:
+            records = split_records(body, self._limits.max_record)
+        except StorehouseError:
+            return DECLINED
+        if not records:
+            return DECLINED
+        bucket.append(records, id_hash, level, partial(self._appended_multi, channel, bucket))
+        return OWED
+
+    def _get(self, bucket: Any, offset: bytes, head: Head) -> Any:
+        if head.length:
+            return DECLINED
+        try:
+            payload = bucket.read(int(offset))
+        except StorehouseError as error:
+            return encode_reply(error_reply(error), self._date)
+        if payload is None:
+            return DECLINED
+        return self._read_template % (len(payload), payload)
+
+    def _set_date(self, date: bytes) -> None:
+        # Made by the encoder itself, from an answer with placeholders, so that the lane cannot drift away from it.
+        self._date = date
+        self._templates = {level: _template(append_reply(0, b"", level), date) for level in Durability}
+        self._read_template = _template(Reply(200, b"", OCTETS), date)
+
+    def _appended(
+        self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability
+    ) -> None:
+        if offsets is None:
+            channel.pay(encode_reply(error_reply(error or EmptyRecord()), self._date))
+        else:
+            answer = b'{"offset":%d%b' % (offsets[0], bucket.json_tail)
+            channel.pay(self._templates[level] % (len(answer), answer))
+
+    def _appended_multi(
+        self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability
+    ) -> None:
+        reply = error_reply(error or EmptyRecord()) if offsets is None else multi_reply(offsets, bucket.json_tail, level)
+        channel.pay(encode_reply(reply, self._date))
+
+
+def _template(reply: Reply, date: bytes) -> bytes:
+    """An answer's bytes with C{%d} for the length and C{%b} for the body."""
+    head, _, _ = encode_reply(Reply(reply.status, b"", reply.content_type, reply.headers), date).partition(b"\r\n\r\n")
+    return head.replace(b"%", b"%%").replace(b"Content-Length: 0", b"Content-Length: %d") + b"\r\n\r\n%b"
+
+

@@ -1,0 +1,190 @@
+"""The body of a request as it comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from storehouse.errors import TooLarge
+from storehouse.frontends.http.errors import LengthMismatch
+
+__all__ = ["BodyTooLarge", "RequestBody"]
+
+
+class BodyTooLarge(TooLarge):
+    """The body of a request exceeds what is taken here."""
+
+
+class _Source(Protocol):
+    """Where a body comes from: the connection."""
+
+    def pause_body(self) -> None: ...
+
+    def resume_body(self) -> None: ...
+
+    def body_wanted(self) -> None: ...
+
+
+class _Collector:
+    """A consumer of small bodies."""
+
+    def __init__(self, limit: int) -> None:
+        self.pieces: list[bytes] = []
+        self._left = limit
+        self._limit = limit
+
+    def registerProducer(self, producer: object, streaming: bool) -> None: ...
+
+    def unregisterProducer(self) -> None: ...
+
+    def write(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            raise BodyTooLarge(f"the body has more than {self._limit} bytes")
+        self.pieces.append(data)
+
+
+@implementer(IPushProducer)
+class RequestBody:
+    """
+    The bytes of one request's body, handed over as they come.
+
+    Until somebody wants them they wait: at most what the kernel gave at once is held here, the rest with the peer.
+
+    @ivar length: bytes announced; C{None} for a chunked body.
+    @ivar complete: whether all of it has been received.
+    """
+
+    def __init__(self, source: _Source, length: int | None) -> None:
+        self._source = source
+        self.length = length
+        self.complete = length == 0
+        self._error: BaseException | None = None
+        self._early: list[bytes] = []
+        self._sink: Any = None
+        self._write: Callable[[bytes], None] | None = None
+        self._done: Deferred[int] | None = None
+        self._count = 0
+        self._paused = False
+        self._discarding = False
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nobody has asked for it."""
+        return self._done is None
+
+    # -- for handlers ------------------------------------------------------------------------
+
+    def deliver(self, consumer: Any) -> Deferred[int]:
+        """
+        Stream the body into an C{IConsumer}, which may pause its producer: the peer then waits.
+
+        @return: fires with the number of bytes once the consumer has been given all of them; fails with what the consumer's C{write} raised, or with
+            L{StorehouseError} if the body did not arrive whole.  The consumer's producer is unregistered in any case.
+        """
+        if self._done is not None:
+            raise RuntimeError("a body can be delivered once only")
+        done = self._done = Deferred()
+        self._sink = consumer
+        self._write = consumer.write
+        consumer.registerProducer(self, True)
+        self._source.body_wanted()
+        early, self._early = self._early, []
+        for data in early:
+            self._hand_over(data)
+        if self._error is not None:
+            self._end(self._error)
+        elif self.complete:
+            self._end(None)
+        else:
+            self.resumeProducing()
+        return done
+
+    async def read(self, limit: int) -> bytes:
+        """
+        Give the whole body.
+
+        @raise BodyTooLarge: if it exceeds C{limit} bytes; at once if it says so itself.
+        """
+        if self.length is not None and self.length > limit:
+            raise BodyTooLarge(f"the body has {self.length} bytes; at most {limit} are allowed")
+        collector = _Collector(limit)
+        await self.deliver(collector)
+        pieces = collector.pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def discard(self) -> None:
+        """Throw away what has not been received yet."""
+        self._early = []
+        self._discarding = True
+        self._source.resume_body()
+
+    # -- IPushProducer, for the consumer -----------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """Have the peer wait."""
+        if not self._paused and not self.complete:
+            self._paused = True
+            self._source.pause_body()
+
+    def resumeProducing(self) -> None:
+        """Go on."""
+        if self._paused:
+            self._paused = False
+            self._source.resume_body()
+
+    def stopProducing(self) -> None:
+        """The consumer wants no more."""
+        self._end(LengthMismatch("the body was not wanted to its end"))
+        self.discard()
+
+    # -- for the connection ------------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """The next bytes have come."""
+        if self._discarding:
+            return
+        if self._write is not None:
+            self._hand_over(data)
+        elif self._done is None:
+            self._early.append(data)
+            self.pauseProducing()
+
+    def finished(self) -> None:
+        """All of it has come."""
+        self.complete = True
+        self._paused = False
+        if self._done is not None:
+            self._end(None)
+
+    def failed(self, error: BaseException) -> None:
+        """It will not become whole."""
+        self._error = error
+        if self._done is not None:
+            self._end(error)
+
+    def _hand_over(self, data: bytes) -> None:
+        if self._write is None:
+            return
+        self._count += len(data)
+        try:
+            self._write(data)
+        except Exception as error:
+            self._end(error)
+            self.discard()
+
+    def _end(self, error: BaseException | None) -> None:
+        sink, self._sink, self._write = self._sink, None, None
+        if sink is None or self._done is None:
+            return
+        sink.unregisterProducer()
+        if error is None:
+            self._done.callback(self._count)
+        else:
+            self._done.errback(error)
+
+

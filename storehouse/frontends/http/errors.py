@@ -1,0 +1,98 @@
+"""The table from errors to HTTP answers, and the errors that only HTTP knows."""
+
+from __future__ import annotations
+
+from storehouse import errors
+from storehouse.frontends.http.reply import Reply, json_reply
+
+__all__ = [
+    "AmbiguousFraming",
+    "ClientGone",
+    "HeadTooLarge",
+    "LengthMismatch",
+    "MethodNotAllowed",
+    "NoSuchResource",
+    "RequestTimeout",
+    "TooManyConnections",
+    "error_reply",
+    "status_of",
+]
+
+
+class AmbiguousFraming(errors.BadRequest):
+    """Where a request ends, or what it is, could be read in more than one way."""
+
+
+class LengthMismatch(errors.BadRequest):
+    """A body is shorter or longer than was announced."""
+
+
+class ClientGone(errors.BadRequest):
+    """The client closed the connection before its request was whole. Nobody reads the answer."""
+
+
+class HeadTooLarge(errors.BadRequest):
+    """A request's head is larger than is taken."""
+
+
+class NoSuchResource(errors.NotFound):
+    """There is nothing at that path."""
+
+
+class RequestTimeout(errors.Unavailable):
+    """A request did not arrive in the time it may take."""
+
+
+class TooManyConnections(errors.Unavailable):
+    """As many connections are open as are allowed."""
+
+
+class MethodNotAllowed(errors.BadRequest):
+    """
+    The resource does not know that method.
+
+    @ivar allowed: the methods it knows.
+    """
+
+    def __init__(self, method: bytes, allowed: tuple[bytes, ...]) -> None:
+        names = ", ".join(name.decode("ascii") for name in allowed)
+        super().__init__(f"{method.decode('ascii', 'replace')} is not possible here; possible are {names}")
+        self.allowed = allowed
+
+
+#: The nearest class of an error's ancestry decides.
+_STATUS: dict[type[errors.StorehouseError], int] = {
+    errors.StorehouseError: 500,
+    errors.BadRequest: 400,
+    HeadTooLarge: 431,
+    MethodNotAllowed: 405,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.Damaged: 500,
+    errors.NoSpace: 507,
+    errors.Unavailable: 503,
+    RequestTimeout: 408,
+    errors.StartFailed: 500,
+}
+
+
+def status_of(kind: type[errors.StorehouseError]) -> int:
+    """The HTTP status for a class of errors."""
+    return next(_STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in _STATUS)
+
+
+def error_reply(error: BaseException) -> Reply:
+    """
+    The answer to a failure: C{{"error": NAME, "detail": TEXT}}.
+
+    What is no L{StorehouseError} is answered without its inside.
+    """
+    if not isinstance(error, errors.StorehouseError):
+        return json_reply({"error": "InternalError", "detail": "an unexpected failure; the server's log has it"}, 500)
+    status = status_of(type(error))
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    if isinstance(error, MethodNotAllowed):
+        headers = ((b"Allow", b", ".join(error.allowed)),)
+    reply = json_reply({"error": type(error).__name__, "detail": error.detail}, status)
+    return Reply(reply.status, reply.body, reply.content_type, headers)

@@ -1,0 +1,119 @@
+"""
+The fast lane: requests of a few exact shapes, served without twisted.web's request objects.
+
+A request takes the lane only if its line matches the door's pattern and its head passes L{parse_head}, which is stricter than twisted.web; everything else is
+twisted.web's to decide.  Heads are parsed once: clients repeat theirs to the byte.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import attrs
+from zope.interface import Attribute, Interface
+
+__all__ = ["DECLINED", "MAX_HEAD", "OWED", "Head", "HeadCache", "ILane", "parse_head"]
+
+#: Heads with more bytes than this never take the lane.
+MAX_HEAD = 2048
+
+_REMEMBERED = 4096
+
+#: What L{ILane.serve} gives for a request that is not for the lane after all.
+DECLINED: Any = object()
+
+#: What L{ILane.serve} gives if it will call the channel's C{pay} later.
+OWED: Any = object()
+
+_is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z").match
+_is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z").match
+
+#: Fields that change how a request is to be read or answered.
+_NOT_HERE = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer", b"range", b"authorization", b"content-encoding"})
+
+
+@attrs.frozen
+class Head:
+    """
+    What the lane wants to know of a head.
+
+    @ivar length: bytes of the body.
+    @ivar fields: the fields that the door asked for, by their names in lower case.
+    """
+
+    length: int
+    fields: dict[bytes, bytes]
+
+
+class ILane(Interface):
+    """What a door serves in the fast lane."""
+
+    match = Attribute("C{match(request_line)}: an C{re.Match} for lines that may take the lane, C{None} for others.")
+    prefixes = Attribute("C{tuple} of C{bytes}: what every such line begins with; decides whether to wait for the rest of one.")
+    fields = Attribute("C{frozenset} of C{bytes}: header fields to be handed to L{serve}, in lower case.")
+    max_body = Attribute("C{int}: requests with longer bodies are not for the lane.")
+    pure = Attribute("C{frozenset} of C{bytes}: methods that must wait until all earlier answers on the connection are out.")
+
+    def serve(match: Any, head: Head, body: bytes, channel: Any) -> Any:
+        """
+        Serve a request, in the reactor's thread.
+
+        @return: the bytes of the answer; L{DECLINED}; or L{OWED} after arranging that C{channel.pay(answer)} is called later, in the order of the requests.
+        """
+
+
+def parse_head(block: bytes, wanted: frozenset[bytes]) -> Head | None:
+    """
+    Read a head if it is plain enough for the lane.
+
+    @param block: the bytes from the end of the request line to the empty line, both exclusive of the last CRLF: C{\\r\\nName: value\\r\\nName: value}.
+    """
+    length = -1
+    host = False
+    seen = set()
+    fields: dict[bytes, bytes] = {}
+    for line in block.split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        if not colon or not _is_token(name) or not _is_value(value):
+            return None
+        name = name.lower()
+        value = value.strip(b" \t")
+        if name in _NOT_HERE:
+            return None
+        if name == b"content-length":
+            if length >= 0 or not value.isdigit() or len(value) > 10:
+                return None
+            length = int(value)
+        elif name == b"host":
+            if host:
+                return None
+            host = True
+        elif name == b"connection":
+            if value.lower() != b"keep-alive":
+                return None
+        elif name in wanted:
+            if name in seen:
+                return None
+            seen.add(name)
+            fields[name] = value
+    return Head(max(length, 0), fields) if host else None
+
+
+class HeadCache:
+    """Heads by their exact bytes. Bounded: at most 4096 heads of at most L{MAX_HEAD} bytes, then it begins anew."""
+
+    def __init__(self, wanted: frozenset[bytes]) -> None:
+        self._wanted = wanted
+        self._heads: dict[bytes, Head | None] = {}
+        #: The look-up for the hot path: C{KeyError} means L{learn} is to be asked.
+        self.get = self._heads.__getitem__
+
+    def learn(self, block: bytes) -> Head | None:
+        """Parse a head that has not been seen lately."""
+        if len(block) > MAX_HEAD:
+            return None
+        if len(self._heads) >= _REMEMBERED:
+            self._heads.clear()
+        head = self._heads[block] = parse_head(block, self._wanted)
+        return head

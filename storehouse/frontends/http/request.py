@@ -1,0 +1,235 @@
+"""Requests whose handlers run as soon as the head is there, and take the body as it comes."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from twisted.web import server
+from twisted.web.iweb import INonQueuedRequestFactory
+from zope.interface import implementer, provider
+
+from storehouse.errors import BadRequest, StorehouseError
+from storehouse.frontends.http.body import RequestBody
+from storehouse.frontends.http.errors import AmbiguousFraming, ClientGone, NoSuchResource, error_reply
+from storehouse.frontends.http.reply import REASONS, Reply
+
+__all__ = ["StreamingRequest", "parse_query"]
+
+_MAX_FIELDS = 64
+
+#: A body of up to this many bytes that nobody wanted is read to its end, so that the connection can go on.
+_DRAINED = 64 * 1024
+
+
+def parse_query(query: bytes) -> dict[bytes, bytes]:
+    """
+    The fields of a query string. A plus sign is a space, as in forms.
+
+    @raise BadRequest: if a field is given twice, or there are too many.
+    """
+    fields: dict[bytes, bytes] = {}
+    if not query:
+        return fields
+    parts = query.split(b"&")
+    if len(parts) > _MAX_FIELDS:
+        raise BadRequest(f"the query has {len(parts)} fields; at most {_MAX_FIELDS} are taken")
+    for part in parts:
+        if not part:
+            continue
+        name, _, value = part.partition(b"=")
+        name = unquote_to_bytes(name.replace(b"+", b" "))
+        if name in fields:
+            raise BadRequest(f"the query has {name.decode('utf-8', 'replace')!r} more than once")
+        fields[name] = unquote_to_bytes(value.replace(b"+", b" "))
+    return fields
+
+
+@provider(INonQueuedRequestFactory)
+@implementer(IPushProducer)
+class StreamingRequest(server.Request):
+    """
+    A request of L{twisted.web} that is processed when its head has arrived.
+
+    @ivar body: a L{RequestBody}.
+    @ivar fields: the fields of the query string.
+    """
+
+    _log = Logger()
+    defaultContentType = None
+    body: RequestBody
+
+    def __init__(self, channel: Any) -> None:
+        server.Request.__init__(self, channel)
+        self.fields: dict[bytes, bytes] = {}
+        self._received = False
+        self._answering = False
+        self._drained: Deferred[None] | None = None
+
+    # -- called by the channel ---------------------------------------------------------------
+
+    def begin_head(self, method: bytes, uri: bytes, version: bytes) -> None:
+        """The head is complete: called before L{gotLength}."""
+        self.method, self.uri, self.clientproto = method, uri, version
+        self.path, _, self._query = uri.partition(b"?")
+
+    def gotLength(self, length: int | None) -> None:
+        """The framing of the body is known: process the request."""
+        self.content = None
+        self.args = {}
+        self.body = RequestBody(self.channel, length)
+        self.channel.site.began(self)
+        try:
+            self.channel.check_framing(self)
+            self.fields = parse_query(self._query)
+        except StorehouseError as error:
+            if isinstance(error, AmbiguousFraming):
+                self.channel.persistent = False
+            self.fail(error)
+        else:
+            self.process()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """The next bytes of the body."""
+        self.body.received(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The body is complete."""
+        self._received = True
+        lingering = self.finished
+        self.body.finished()
+        if lingering:
+            self._cleanup()
+
+    def connectionLost(self, reason: Any) -> None:
+        """The connection is gone."""
+        self.channel.site.ended(self)
+        if not self._received and hasattr(self, "body"):
+            self.body.failed(ClientGone("the connection was closed before the request was whole"))
+        self.resumeProducing()
+        server.Request.connectionLost(self, reason)
+
+    # -- processing --------------------------------------------------------------------------
+
+    def process(self) -> None:
+        """Find the resource and have it render. Resources of doors answer later."""
+        self.site = self.channel.site
+        self.prepath = []
+        try:
+            self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
+            resource = self.site.getResourceFor(self)
+            resource.render(self)
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Answer a failure; one that is no L{StorehouseError} is logged whole. A failure after the answer began breaks the connection off, as it must not look complete."""
+        if not isinstance(error, StorehouseError):
+            self._log.failure("while answering {method} {path}", failure=_failure(error), method=self.method, path=self.path)
+        if self.startedWriting and not self.finished:
+            if self.channel is not None:
+                self.channel.abort()
+        else:
+            self.answer(error_reply(error))
+
+    def no_such_resource(self) -> StorehouseError:
+        """The error for a path that nobody serves."""
+        return NoSuchResource(f"there is nothing at {self.path.decode('ascii', 'replace')}")
+
+    # -- answering ---------------------------------------------------------------------------
+
+    def answer(self, reply: Reply) -> None:
+        """Send a whole answer and finish."""
+        if self._disconnected or self.finished:
+            return
+        self._begin(reply.status, reply.content_type, reply.headers, len(reply.body))
+        self.write(reply.body)
+        self.finish()
+
+    def begin(self, status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...] = (), length: int | None = None) -> None:
+        """Send the head of an answer whose body follows by L{send}; without C{length} it is chunked."""
+        self._begin(status, content_type, headers, length)
+        self.write(b"")
+        self.channel.flush_head()
+        self.channel.registerProducer(self, True)
+        self._answering = True
+
+    async def send(self, data: bytes) -> None:
+        """
+        Send the next bytes of the body; returns when more are wanted.
+
+        @raise ClientGone: if the client is.
+        """
+        if not self._disconnected:
+            self.write(data)
+            if self._drained is not None:
+                await self._drained
+        if self._disconnected:
+            raise ClientGone("the connection was closed before the answer was whole")
+
+    def end(self) -> None:
+        """The body of the answer is complete."""
+        if self._disconnected or self.finished:
+            return
+        self._stop_answering()
+        self.finish()
+
+    def _begin(self, status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...], length: int | None) -> None:
+        self.setResponseCode(status, REASONS[status])
+        if not self._received and not self.body.complete:
+            # What is left of the body would have to be read before the next request could be.
+            self.channel.persistent = False
+        if not self.channel.persistent:
+            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        self.responseHeaders.setRawHeaders(b"Date", [self.channel.site.date])
+        self.responseHeaders.setRawHeaders(b"Content-Type", [content_type])
+        if length is not None:
+            self.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % length])
+        for name, value in headers:
+            self.responseHeaders.addRawHeader(name, value)
+
+    async def drain_small_body(self) -> None:
+        """Read a small body that is not wanted, so that an answer given without it does not cost the connection."""
+        body = self.body
+        small = body.length is not None and body.length <= _DRAINED
+        if small and not body.complete and self.requestHeaders.getRawHeaders(b"Expect") is None:
+            await body.read(_DRAINED)
+
+    def _stop_answering(self) -> None:
+        if self._answering:
+            self._answering = False
+            self.channel.unregisterProducer()
+
+    # -- IPushProducer, for the channel: pauses while the peer does not take the answer ---------
+
+    def pauseProducing(self) -> None:
+        """The peer is slower than we are."""
+        if self._drained is None:
+            self._drained = Deferred()
+
+    def resumeProducing(self) -> None:
+        """It has caught up, or is gone."""
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.callback(None)
+
+    def stopProducing(self) -> None:
+        """The connection is gone; L{connectionLost} follows."""
+
+    def _cleanup(self) -> None:
+        if not self._received and not self._disconnected:
+            # The answer is out before the body was in: take the rest for a while, so that the peer can read the answer.
+            self.channel.linger(self.body)
+            return
+        site = self.channel.site
+        server.Request._cleanup(self)
+        site.ended(self)
+
+
+def _failure(error: BaseException) -> Any:
+    from twisted.python.failure import Failure
+
+    return Failure(error)

@@ -1,0 +1,1 @@
+"""The rooms: one folder each, interfaces first, then one file an implementation."""

@@ -1,0 +1,1 @@
+"""The append log: push data, get a file offset."""

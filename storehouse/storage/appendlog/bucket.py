@@ -1,0 +1,212 @@
+"""One open bucket file with its index: where appends queue and reads are answered."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from zope.interface import implementer
+
+from storehouse.core.digests import crc32c
+from storehouse.core.files import read_exactly
+from storehouse.errors import DamagedRecord, NoSuchRecord, TooLarge, Unavailable
+from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, LENGTH_SIZE, Entry, unpack_length
+from storehouse.storage.appendlog.index import careful_find, quick_find
+from storehouse.storage.appendlog.interfaces import Durability, IBucket
+
+if TYPE_CHECKING:
+    from storehouse.storage.appendlog.commit import GroupCommit
+
+__all__ = ["BucketFile", "Done"]
+
+#: Called once an append is decided: C{(offsets, None, level)} or C{(None, error, level)}.
+Done = Callable[[tuple[int, ...] | None, Exception | None, Durability], None]
+
+#: Records up to this are read in the reactor's thread when the page cache has them.
+_INLINE = 64 * 1024
+
+_scratch = bytearray(_INLINE)
+_scratch_view = memoryview(_scratch)
+_NOWAIT = getattr(os, "RWF_NOWAIT", None)
+
+
+class _Cold(Exception):
+    """The page cache does not have it."""
+
+
+@implementer(IBucket)
+class BucketFile:
+    """
+    See L{IBucket}.
+
+    @ivar raw_fd: the bucket file.
+    @ivar index_fd: its index.
+    @ivar end: the offset behind the last committed record.
+    @ivar count: the number of committed records.
+    @ivar os_appends: how many groups have added records acknowledged as C{os}.
+    @ivar os_synced: how many of them a sync has covered; as long as the two differ, the end of the file is not known to be on disk.
+    @ivar readers: how many reads in threads use its files.
+    @ivar on_idle: called when the last of them is done.
+    @ivar json_tail: how answers to appends end.
+    @ivar followers: called after records were committed.
+    """
+
+    __slots__ = (
+        "_commit",
+        "count",
+        "end",
+        "followers",
+        "index_fd",
+        "json_tail",
+        "max_record",
+        "number",
+        "on_idle",
+        "os_appends",
+        "os_synced",
+        "path",
+        "prefix",
+        "prefix_bytes",
+        "raw_fd",
+        "readers",
+    )
+
+    def __init__(
+        self,
+        prefix: str,
+        number: int,
+        path: str,
+        raw_fd: int,
+        index_fd: int,
+        end: int,
+        count: int,
+        max_record: int,
+        commit: GroupCommit | None,
+        json_tail: bytes,
+    ) -> None:
+        self.prefix = prefix
+        self.prefix_bytes = prefix.encode("utf-8")
+        self.number = number
+        self.path = path
+        self.raw_fd = raw_fd
+        self.index_fd = index_fd
+        self.end = end
+        self.count = count
+        self.max_record = max_record
+        self._commit = commit
+        self.json_tail = json_tail
+        self.os_appends = 0
+        self.os_synced = 0
+        self.readers = 0
+        self.on_idle: Callable[[], None] | None = None
+        self.followers: list[Callable[[], None]] = []
+
+    # -- appending ---------------------------------------------------------------------------
+
+    def append(self, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done) -> None:
+        """See L{IBucket.append}."""
+        if self._commit is None:
+            done(None, Unavailable(f"the storage prefix {self.prefix!r} is closed"), durability)
+        else:
+            self._commit.append(self, payloads, id_hash, durability, done)
+
+    def close_to_appends(self) -> None:
+        """Refuse appends from now on."""
+        self._commit = None
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def read(self, offset: int) -> bytes | None:
+        """See L{IBucket.read}."""
+        if _NOWAIT is None or offset >= self.end:
+            return None
+        try:
+            entry = quick_find(self._warm_index, self.count, self.end, offset)
+            if entry is None or entry.length > _INLINE - LENGTH_SIZE:
+                return None
+            wanted = LENGTH_SIZE + entry.length
+            if os.preadv(self.raw_fd, (_scratch_view[:wanted],), entry.offset, _NOWAIT) < wanted:
+                return None
+        except _Cold:
+            return None
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+                return None
+            raise DamagedRecord(self.path, offset, f"it cannot be read ({error.strerror})") from error
+        payload = bytes(_scratch_view[LENGTH_SIZE:wanted])
+        if unpack_length(_scratch) != entry.length or crc32c(payload) != entry.checksum:
+            raise DamagedRecord(self.path, entry.offset, "its checksum fails")
+        return payload
+
+    def _warm_index(self, size: int, position: int) -> bytes:
+        assert _NOWAIT is not None
+        try:
+            got = os.preadv(self.index_fd, (_scratch_view[:size],), position, _NOWAIT)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+                raise _Cold from None
+            raise
+        if got < size:
+            raise _Cold
+        return bytes(_scratch_view[:size])
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep the files open while something reads them in a thread."""
+        self.readers += 1
+        try:
+            yield
+        finally:
+            self.readers -= 1
+            if not self.readers and self.on_idle is not None:
+                self.on_idle()
+
+    def locate(self, offset: int) -> Entry:
+        """The verified entry of the record at C{offset}, or whose payload begins there. May wait for the disk."""
+        end, count = self.end, self.count
+        try:
+            entry = quick_find(self.read_index, count, end, offset)
+            if entry is not None:
+                return entry
+            found = careful_find(self.read_index, self.read_raw, count, end, offset)
+        except OSError as error:
+            raise DamagedRecord(self.path, offset, f"its index cannot be read ({error.strerror})") from error
+        if found is None:
+            raise NoSuchRecord(f"no record of {self.path} is at offset {offset}")
+        entry, proven = found
+        if not proven:
+            raise DamagedRecord(self.path, entry.offset, "its index entry is damaged, and so the record cannot be proven whole")
+        return entry
+
+    def check_length(self, entry: Entry) -> None:
+        """@raise TooLarge: if the record is longer than this log gives out."""
+        if entry.length > self.max_record:
+            raise TooLarge(
+                f"the record at offset {entry.offset} of {self.path} has {entry.length} bytes; "
+                f"this log gives out at most {self.max_record} (--max-record)"
+            )
+
+    def payload(self, entry: Entry) -> bytes:
+        """The verified payload of an entry. May wait for the disk."""
+        self.check_length(entry)
+        try:
+            data = self.read_raw(LENGTH_SIZE + entry.length, entry.offset)
+        except OSError as error:
+            raise DamagedRecord(self.path, entry.offset, f"it cannot be read ({error.strerror})") from error
+        if len(data) < LENGTH_SIZE + entry.length:
+            raise DamagedRecord(self.path, entry.offset, "the file ends inside it")
+        payload = data[LENGTH_SIZE:]
+        if unpack_length(data) != entry.length or crc32c(payload) != entry.checksum:
+            raise DamagedRecord(self.path, entry.offset, "its checksum fails")
+        return payload
+
+    def read_index(self, size: int, position: int) -> bytes:
+        """Bytes of the committed index. May wait for the disk."""
+        limit = HEADER_SIZE + self.count * ENTRY_SIZE
+        return read_exactly(self.index_fd, min(size, max(0, limit - position)), position)
+
+    def read_raw(self, size: int, position: int) -> bytes:
+        """Bytes of the bucket file. May wait for the disk."""
+        return read_exactly(self.raw_fd, size, position)

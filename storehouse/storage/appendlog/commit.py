@@ -1,0 +1,286 @@
+"""
+Group commit: all appends that arrive while a group is being written go into the next one.
+
+The reactor's thread gathers and answers; the commit thread writes groups that need a sync or are large.  A small group of C{os} appends is written at once in the reactor's
+thread at the end of its turn, since a page-cache write costs less than handing it to a thread.  Offsets are given when a group is formed, and one group is written at a
+time, so a failed write gives its offsets back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from twisted.logger import Logger
+
+from storehouse.core.digests import crc32c
+from storehouse.core.files import NO_SPACE, Files
+from storehouse.errors import NoSpace, StorageFailed, StorehouseError
+from storehouse.storage.appendlog.bucket import BucketFile, Done
+from storehouse.storage.appendlog.checkpoint import Checkpointer
+from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, LENGTH_SIZE, encode_entry, pack_length
+from storehouse.storage.appendlog.interfaces import Durability
+from storehouse.storage.appendlog.wal import WriteAheadLog
+
+__all__ = ["GroupCommit", "Run"]
+
+#: Groups of C{os} appends up to this many bytes are written in the reactor's thread.
+_INLINE = 256 * 1024
+
+_DISK = Durability.DISK
+
+
+class Run:
+    """
+    What one group adds to one bucket.
+
+    @ivar synced: whether one of its appends asked for the disk.
+    @ivar error: why it was not written; then nothing of it was.
+    """
+
+    __slots__ = ("bucket", "end", "entries", "error", "offset", "pieces", "position", "size", "synced")
+
+    def __init__(self, bucket: BucketFile) -> None:
+        self.bucket = bucket
+        self.offset = self.end = bucket.end
+        self.position = bucket.count
+        self.entries: list[bytes] = []
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self.synced = False
+        self.error: StorehouseError | None = None
+
+
+class _Group:
+    __slots__ = ("answers", "began", "fatal", "runs", "size", "synced")
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.answers: list[tuple[Done, Run | None, tuple[int, ...], Durability]] = []
+        self.size = 0
+        self.synced = False
+        self.fatal: BaseException | None = None
+        self.began = 0.0
+
+
+class GroupCommit:
+    """
+    The append path from queue to answer.
+
+    @ivar idle: no group is being written and none is about to be: whoever queues calls L{wake}.
+    @ivar refusal: why nothing is taken any more, or C{None}.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        files: Files,
+        wal: WriteAheadLog,
+        checkpointer: Checkpointer,
+        on_failure: Callable[[StorehouseError], None],
+        observe: Callable[[int, float, bool], None] = lambda records, seconds, synced: None,
+    ) -> None:
+        self._reactor = reactor
+        self._files = files
+        self._wal = wal
+        self._checkpointer = checkpointer
+        self._on_failure = on_failure
+        self._observe = observe
+        self.idle = True
+        self.refusal: StorehouseError | None = None
+        self._queue: list[tuple[BucketFile | None, Sequence[bytes], int, Durability, Done]] = []
+        self._jobs: SimpleQueue[_Group | Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="storehouse-commit", daemon=True)
+        #: Buckets with C{os} appends that no sync has covered.
+        self.unsynced: set[BucketFile] = set()
+
+    def start(self) -> None:
+        """Start the commit thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the commit thread after what was handed to it."""
+        self._jobs.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    # -- in the reactor's thread --------------------------------------------------------------
+
+    def append(
+        self, bucket: BucketFile, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done
+    ) -> None:
+        """Queue records; see L{IBucket.append<storehouse.storage.appendlog.interfaces.IBucket.append>}."""
+        if self.refusal is not None:
+            done(None, self.refusal, durability)
+            return
+        self._queue.append((bucket, payloads, id_hash, durability, done))
+        if self.idle:
+            self.idle = False
+            self._reactor.callLater(0, self._launch)
+
+    def barrier(self, done: Callable[[], None]) -> None:
+        """Call C{done} once everything queued so far is answered."""
+        self._queue.append((None, (), 0, Durability.OS, lambda offsets, error, durability: done()))
+        if self.idle:
+            self.idle = False
+            self._reactor.callLater(0, self._launch)
+
+    def call_between_groups(self, job: Callable[[], None]) -> None:
+        """Call C{job} in the commit thread while no group is being written by it."""
+        self._jobs.put(job)
+
+    def _launch(self) -> None:
+        if not self._queue:
+            self.idle = True
+            return
+        group = self._form()
+        if self.refusal is not None:
+            self._finish(group)
+        elif group.synced or group.size > _INLINE:
+            self._jobs.put(group)
+        else:
+            self._write(group)
+            self._finish(group)
+
+    def _form(self) -> _Group:
+        queue, self._queue = self._queue, []
+        group = _Group()
+        now = time.time_ns()
+        group.began = time.monotonic()
+        runs: dict[BucketFile, Run] = {}
+        answers = group.answers
+        for bucket, payloads, id_hash, durability, done in queue:
+            if bucket is None:
+                answers.append((done, None, (), durability))
+                continue
+            run = runs.get(bucket)
+            if run is None:
+                run = runs[bucket] = Run(bucket)
+            offset = run.end
+            if len(payloads) == 1:
+                payload = payloads[0]
+                length = len(payload)
+                run.entries.append(encode_entry(offset, now, length, crc32c(payload), id_hash))
+                run.pieces.append(pack_length(length))
+                run.pieces.append(payload)
+                answers.append((done, run, (offset,), durability))
+                run.end = offset + LENGTH_SIZE + length
+            else:
+                offsets = []
+                for payload in payloads:
+                    length = len(payload)
+                    run.entries.append(encode_entry(offset, now, length, crc32c(payload), id_hash))
+                    run.pieces.append(pack_length(length))
+                    run.pieces.append(payload)
+                    offsets.append(offset)
+                    offset += LENGTH_SIZE + length
+                answers.append((done, run, tuple(offsets), durability))
+                run.end = offset
+            if durability is _DISK:
+                run.synced = group.synced = True
+        group.runs = list(runs.values())
+        for run in group.runs:
+            run.size = run.end - run.offset
+            group.size += run.size
+        return group
+
+    def _finish(self, group: _Group) -> None:
+        if group.fatal is not None and self.refusal is None:
+            self.fail(group.fatal)
+        refusal = self.refusal
+        followed: list[Callable[[], None]] = []
+        for run in group.runs:
+            if refusal is None and run.error is None:
+                bucket = run.bucket
+                # Readers in threads take the end first, so the count must never be behind it.
+                bucket.count += len(run.entries)
+                bucket.end = run.end
+                if not run.synced:
+                    bucket.os_appends += 1
+                    self.unsynced.add(bucket)
+                followed += bucket.followers
+        # The next group is handed over before this one is answered: the disk does not wait for sockets.
+        if self._queue:
+            if self.idle:
+                self.idle = False
+            self._launch_next()
+        else:
+            self.idle = True
+        for done, answered, offsets, durability in group.answers:
+            try:
+                if answered is None:
+                    done((), None, durability)
+                elif refusal is not None or answered.error is not None:
+                    done(None, refusal or answered.error, durability)
+                else:
+                    done(offsets, None, durability)
+            except Exception:
+                self._log.failure("an append could not be answered")
+        for notice in followed:
+            notice()
+        self._observe(len(group.answers), time.monotonic() - group.began, group.synced)
+
+    def _launch_next(self) -> None:
+        # Straight on only if a thread will write: an inline group waits for the turn's other requests, and cannot recurse.
+        if self.refusal is None and any(item[3] is _DISK for item in self._queue):
+            self._launch()
+        else:
+            self._reactor.callLater(0, self._launch)
+
+    def fail(self, error: BaseException) -> None:
+        """Refuse everything from now on: a sync or a write failed in a way that leaves it open what is on disk."""
+        if self.refusal is not None:
+            return
+        self._log.critical("the append log stops: {error}", error=error)
+        self.refusal = StorageFailed(f"the append log has stopped: {error}")
+        self._on_failure(self.refusal)
+
+    # -- in the commit thread -----------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            if isinstance(job, _Group):
+                self._write(job)
+                self._reactor.callFromThread(self._finish, job)
+            else:
+                job()
+
+    def _write(self, group: _Group) -> None:
+        try:
+            framed = []
+            for run in group.runs:
+                self._write_run(run)
+                if not run.synced or run.error is not None:
+                    continue
+                bucket = run.bucket
+                # A record on disk must not have a hole before it; and a long run is cheaper to sync than to write twice.
+                if bucket.os_appends != bucket.os_synced or run.size > self._wal.longest_run:
+                    self._checkpointer.sync(bucket, run.position + len(run.entries))
+                    bucket.os_synced = bucket.os_appends
+                else:
+                    framed.append(run)
+            if framed:
+                self._wal.write(framed)
+        except BaseException as error:
+            group.fatal = error
+
+    def _write_run(self, run: Run) -> None:
+        bucket = run.bucket
+        files = self._files
+        try:
+            files.write_at(bucket.index_fd, run.entries, HEADER_SIZE + run.position * ENTRY_SIZE)
+            files.write_at(bucket.raw_fd, run.pieces, run.offset)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            files.truncate(bucket.raw_fd, run.offset)
+            files.truncate(bucket.index_fd, HEADER_SIZE + run.position * ENTRY_SIZE)
+            run.error = NoSpace(f"no room for {run.size} bytes in {bucket.path} ({error.strerror}); nothing was appended")

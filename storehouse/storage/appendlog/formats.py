@@ -1,0 +1,259 @@
+"""
+The bytes of the append log: records, index entries, frames of the write-ahead log.
+
+Pure codecs, no files. The tables are in docs/formats/appendlog.md::
+
+    record          [u32 length][payload]
+    index header    [8s magic][u64 synced_count][12 zero][u32 crc32c]                          32 bytes
+    index entry     [u64 offset][u64 time][u32 length][u32 crc32c][u32 id hash][u32 crc32c]     32 bytes
+    frame header    [4s magic][u32 crc32c][u64 sequence][u64 replay_from][u32 size][u32 runs]   32 bytes
+    run header      [u16 prefix][u16 bucket][u32 entries][u64 offset][u64 position][u32 size]   28 bytes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from struct import Struct, error
+
+import attrs
+
+from storehouse.core.digests import crc32c
+from storehouse.errors import Damaged, MalformedBody
+
+__all__ = [
+    "ENTRY_SIZE",
+    "FRAME_ALIGNMENT",
+    "FRAME_MAGIC",
+    "HEADER_SIZE",
+    "LENGTH_SIZE",
+    "Entry",
+    "Frame",
+    "Run",
+    "decode_entry",
+    "decode_frame",
+    "decode_index_header",
+    "encode_entry",
+    "encode_frame",
+    "encode_index_header",
+    "entry_fields",
+    "pack_length",
+    "split_records",
+    "unpack_length",
+]
+
+LENGTH_SIZE = 4
+ENTRY_SIZE = 32
+HEADER_SIZE = 32
+FRAME_ALIGNMENT = 4096
+
+_length = Struct("<I")
+pack_length = _length.pack
+
+
+def unpack_length(data: bytes, at: int = 0) -> int:
+    """The length field of a record."""
+    return int(_length.unpack_from(data, at)[0])
+
+
+# -- the index -------------------------------------------------------------------------------
+
+_INDEX_MAGIC = b"SHAPIDX1"
+_index_header = Struct("<8sQ12x")
+_entry = Struct("<QQIII")
+_pack_entry = _entry.pack
+_whole_entry = Struct("<QQIIII")
+#: C{(offset, time, length, checksum, id_hash, entry_checksum) = entry_fields(data, at)}, unchecked: for searching.
+entry_fields = _whole_entry.unpack_from
+
+
+@attrs.frozen
+class Entry:
+    """
+    One entry of an index.
+
+    @ivar offset: of the record in the bucket file.
+    @ivar time: of the append, nanoseconds since 1970 UTC; 0 when unknown.
+    @ivar length: of the payload.
+    @ivar checksum: CRC32C of the payload.
+    @ivar id_hash: FNV-1a 32 of the identifier; 0 when unknown.
+    """
+
+    offset: int
+    time: int
+    length: int
+    checksum: int
+    id_hash: int
+
+    @property
+    def end(self) -> int:
+        """The offset behind the record."""
+        return self.offset + LENGTH_SIZE + self.length
+
+
+def encode_entry(offset: int, time: int, length: int, checksum: int, id_hash: int) -> bytes:
+    """The 32 bytes of an index entry."""
+    fields = _pack_entry(offset, time, length, checksum, id_hash)
+    return fields + pack_length(crc32c(fields))
+
+
+def decode_entry(data: bytes, at: int = 0) -> Entry | None:
+    """The entry at C{at}; C{None} if its checksum fails or the data ends before it does."""
+    if len(data) - at < ENTRY_SIZE:
+        return None
+    if crc32c(data[at : at + 28]) != unpack_length(data, at + 28):
+        return None
+    return Entry(*_entry.unpack_from(data, at))
+
+
+def encode_index_header(synced_count: int) -> bytes:
+    """The 32 bytes at the beginning of an index."""
+    fields = _index_header.pack(_INDEX_MAGIC, synced_count)
+    return fields + pack_length(crc32c(fields))
+
+
+def decode_index_header(data: bytes) -> int | None:
+    """The C{synced_count} of an index header; C{None} if it is not one or its checksum fails."""
+    if len(data) < HEADER_SIZE or crc32c(data[:28]) != unpack_length(data, 28):
+        return None
+    magic, synced_count = _index_header.unpack_from(data)
+    return int(synced_count) if magic == _INDEX_MAGIC else None
+
+
+# -- batches ---------------------------------------------------------------------------------
+
+
+def split_records(body: bytes, max_record: int) -> list[bytes]:
+    """
+    Take C{[u32 length][data]...} apart.
+
+    @raise MalformedBody: if a length does not fit what follows, is zero, or exceeds C{max_record}; the text names the record.
+    """
+    records = []
+    at = 0
+    size = len(body)
+    unpack = _length.unpack_from
+    try:
+        while at < size:
+            (length,) = unpack(body, at)
+            start = at + LENGTH_SIZE
+            at = start + length
+            if not 0 < length <= max_record or at > size:
+                break
+            records.append(body[start:at])
+        else:
+            return records
+    except error:
+        raise MalformedBody(f"record {len(records)} ends inside its length, at byte {size}") from None
+    number = len(records)
+    if length == 0:
+        raise MalformedBody(f"record {number}, at byte {start - LENGTH_SIZE}, is empty")
+    if length > max_record:
+        raise MalformedBody(f"record {number} claims {length} bytes; at most {max_record} are allowed")
+    raise MalformedBody(f"record {number} claims {length} bytes, but {size - start} follow")
+
+
+# -- the write-ahead log ---------------------------------------------------------------------
+
+FRAME_MAGIC = b"SHWL"
+_frame_header = Struct("<4sIQQII")
+_run_header = Struct("<HHIQQI")
+_frame_rest = Struct("<QQII")
+
+
+@attrs.frozen
+class Run:
+    """
+    What one group adds to one bucket.
+
+    @ivar offset: where its records begin in the bucket file.
+    @ivar position: the number of entries before its own.
+    @ivar entries: its index entries, encoded.
+    @ivar records: its records, encoded.
+    """
+
+    prefix: str
+    bucket: int
+    offset: int
+    position: int
+    entries: bytes
+    records: bytes
+
+
+@attrs.frozen
+class Frame:
+    """
+    One group in the write-ahead log.
+
+    @ivar sequence: its number.
+    @ivar replay_from: the lowest sequence that a replay still needs.
+    @ivar size: the bytes it takes, without the space up to the next boundary.
+    """
+
+    sequence: int
+    replay_from: int
+    runs: tuple[Run, ...]
+    size: int
+
+
+def encode_frame(
+    sequence: int,
+    replay_from: int,
+    runs: Iterable[tuple[bytes, int, int, int, Sequence[bytes], Sequence[bytes]]],
+) -> bytes:
+    """
+    The bytes of a frame.
+
+    @param runs: C{(prefix, bucket, offset, position, entries, pieces)} with the entries and the pieces of the records as lists of bytes.
+    """
+    body: list[bytes] = []
+    count = 0
+    for prefix, bucket, offset, position, entries, pieces in runs:
+        count += 1
+        size = sum(map(len, pieces))
+        body.append(_run_header.pack(len(prefix), bucket, len(entries), offset, position, size))
+        body.append(prefix)
+        body += entries
+        body += pieces
+    runs_size = sum(map(len, body))
+    covered = b"".join((_frame_rest.pack(sequence, replay_from, runs_size, count), *body))
+    return b"".join((FRAME_MAGIC, pack_length(crc32c(covered)), covered))
+
+
+def decode_frame(data: bytes, at: int = 0) -> Frame | None:
+    """
+    The frame at C{at}; C{None} if there is none, or a torn or damaged one.
+
+    @raise Damaged: if its checksum holds but its inside makes no sense: a defect, or another version's.
+    """
+    if len(data) - at < HEADER_SIZE:
+        return None
+    magic, checksum, sequence, replay_from, runs_size, count = _frame_header.unpack_from(data, at)
+    end = at + HEADER_SIZE + runs_size
+    if magic != FRAME_MAGIC or end > len(data):
+        return None
+    if crc32c(memoryview(data)[at + 8 : end]) != checksum:
+        return None
+    runs = []
+    position = at + HEADER_SIZE
+    try:
+        for _ in range(count):
+            prefix_size, bucket, entries, offset, first, size = _run_header.unpack_from(data, position)
+            prefix_at = position + _run_header.size
+            entries_at = prefix_at + prefix_size
+            records_at = entries_at + entries * ENTRY_SIZE
+            position = records_at + size
+            runs.append(
+                Run(
+                    prefix=data[prefix_at:entries_at].decode("utf-8"),
+                    bucket=bucket,
+                    offset=offset,
+                    position=first,
+                    entries=data[entries_at:records_at],
+                    records=data[records_at:position],
+                )
+            )
+    except (error, UnicodeDecodeError) as problem:
+        raise Damaged(f"frame {sequence} of the write-ahead log makes no sense: {problem}") from None
+    if position != end:
+        raise Damaged(f"frame {sequence} of the write-ahead log makes no sense: its runs end at {position}, not {end}")
+    return Frame(sequence=sequence, replay_from=replay_from, runs=tuple(runs), size=HEADER_SIZE + runs_size)

@@ -1,0 +1,163 @@
+"""
+Finding a record in an index file.
+
+Two ways: L{quick_find} interpolates and trusts what it passes over, checking only the entry it gives; L{careful_find} checks every entry it looks at, and rebuilds from the
+bucket file those whose checksums fail.  The first serves almost every request; the second decides before anybody is told that there is no such record.
+
+Both take C{read(size, position) -> bytes} functions, so that the caller says whether a read may wait for the disk.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+
+from storehouse.core.digests import crc32c
+from storehouse.storage.appendlog.formats import (
+    ENTRY_SIZE,
+    HEADER_SIZE,
+    LENGTH_SIZE,
+    Entry,
+    decode_entry,
+    encode_entry,
+    entry_fields,
+    unpack_length,
+)
+
+__all__ = ["Read", "careful_find", "first_at_or_after", "quick_find", "rebuild_entry"]
+
+#: C{read(size, position)}: bytes of a file, fewer at its end.
+Read = Callable[[int, int], bytes]
+
+_WINDOW = 32
+
+
+def quick_find(read_index: Read, count: int, end: int, offset: int) -> Entry | None:
+    """
+    Give the entry of the record at C{offset}, or whose payload begins there.
+
+    @param count: the number of committed entries.
+    @param end: the offset behind the last record.
+    @return: C{None} if there is none, or if an entry on the way is damaged: ask L{careful_find}.
+    """
+    low, high = 0, count
+    low_offset, high_offset = 0, end
+    probes = 0
+    while low < high and low_offset <= offset < high_offset:
+        probes += 1
+        if probes < 5:
+            guess = low + (offset - low_offset) * (high - low) // (high_offset - low_offset)
+        else:
+            guess = (low + high) // 2
+        first = guess - _WINDOW // 2
+        first = low if first < low else min(first, high - 1)
+        wanted = min(_WINDOW, high - first)
+        data = read_index(wanted * ENTRY_SIZE, HEADER_SIZE + first * ENTRY_SIZE)
+        if len(data) < wanted * ENTRY_SIZE:
+            return None
+        offsets = memoryview(data).cast("Q")[::4]
+        at = bisect_right(offsets, offset) - 1
+        if at < 0:
+            high, high_offset = first, offsets[0]
+            continue
+        fields = entry_fields(data, at * ENTRY_SIZE)
+        begin = fields[0]
+        if begin == offset or begin + LENGTH_SIZE == offset:
+            return decode_entry(data, at * ENTRY_SIZE)
+        if offset < begin + LENGTH_SIZE + fields[2] or at + 1 < wanted:
+            return None
+        low, low_offset = first + wanted, begin + LENGTH_SIZE + fields[2]
+    return None
+
+
+def rebuild_entry(damaged: bytes, offset: int, read_raw: Read, end: int) -> tuple[Entry, bool] | None:
+    """
+    Make anew an entry whose checksum fails, from the record that must begin at C{offset}.
+
+    @return: the entry and whether its record is proven whole: by the payload checksum that the damaged entry holds, or by the entry's own checksum once the fields are
+        those of the record. C{None} if no record can begin there.
+    """
+    head = read_raw(LENGTH_SIZE, offset)
+    if len(head) < LENGTH_SIZE or offset + LENGTH_SIZE > end:
+        return None
+    length = unpack_length(head)
+    if offset + LENGTH_SIZE + length > end:
+        return None
+    checksum = 0
+    position, left = offset + LENGTH_SIZE, length
+    while left:
+        data = read_raw(min(left, 1 << 20), position)
+        if not data:
+            return None
+        checksum = crc32c(data, checksum)
+        position += len(data)
+        left -= len(data)
+    if len(damaged) < ENTRY_SIZE:
+        return Entry(offset, 0, length, checksum, 0), False
+    _, time, _, old_checksum, id_hash, entry_checksum = entry_fields(damaged)
+    repaired = encode_entry(offset, time, length, checksum, id_hash)
+    proven = old_checksum == checksum or unpack_length(repaired, 28) == entry_checksum
+    return Entry(offset, time, length, checksum, id_hash), proven
+
+
+def _entry_at(read_index: Read, position: int) -> tuple[Entry | None, bytes]:
+    data = read_index(ENTRY_SIZE, HEADER_SIZE + position * ENTRY_SIZE)
+    return decode_entry(data), data
+
+
+def _last_valid_before(read_index: Read, low: int, position: int) -> tuple[int, Entry] | None:
+    while position >= low:
+        entry, _ = _entry_at(read_index, position)
+        if entry is not None:
+            return position, entry
+        position -= 1
+    return None
+
+
+def first_at_or_after(read_index: Read, count: int, offset: int) -> tuple[int, int]:
+    """
+    Where a scan from C{offset} begins, by whole entries only.
+
+    @return: C{(position, expected)}: a position at or before the first record that begins at or after C{offset}, and the offset of the record there.
+    """
+    low, high = 0, count
+    known = (0, 0)
+    while low < high:
+        middle = (low + high) // 2
+        found = _last_valid_before(read_index, low, middle)
+        if found is None:
+            low = middle + 1
+            continue
+        position, entry = found
+        if entry.offset <= offset:
+            known = (position, entry.offset)
+            low = middle + 1
+        else:
+            high = position
+    return known
+
+
+def careful_find(read_index: Read, read_raw: Read, count: int, end: int, offset: int) -> tuple[Entry, bool] | None:
+    """
+    Give the entry of the record at C{offset}, or whose payload begins there, whatever the state of the index.
+
+    @return: the entry, and whether its checksum is to be trusted; C{None} if no record is there.
+    """
+    if offset >= end:
+        return None
+    position, expected = first_at_or_after(read_index, count, offset)
+    while position < count and expected <= offset:
+        entry, data = _entry_at(read_index, position)
+        proven = True
+        if entry is None or entry.offset != expected:
+            rebuilt = rebuild_entry(data, expected, read_raw, end)
+            if rebuilt is None:
+                return None
+            entry, proven = rebuilt
+        if offset in (entry.offset, entry.offset + LENGTH_SIZE) and not (
+            entry.length == 0 and offset == entry.end and position + 1 < count
+        ):
+            return entry, proven
+        expected = entry.end
+        position += 1
+    return None

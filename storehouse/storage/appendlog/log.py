@@ -1,0 +1,360 @@
+"""The append log on local disks: prefixes are opened as they are asked for, appends go through one group commit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import attrs
+from prometheus_client.core import Metric
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from storehouse.core.disk import IDisk
+from storehouse.core.files import Files
+from storehouse.core.names import DEFAULT_PREFIX, check_identifier, check_prefix
+from storehouse.errors import (
+    EmptyRecord,
+    InvalidName,
+    NoSuchPrefix,
+    StartFailed,
+    StorehouseError,
+    TooLarge,
+    Unavailable,
+)
+from storehouse.storage.appendlog.bucket import BucketFile
+from storehouse.storage.appendlog.checkpoint import Checkpointer
+from storehouse.storage.appendlog.commit import GroupCommit
+from storehouse.storage.appendlog.interfaces import Appended, Durability, IAppendLog, PrefixStat
+from storehouse.storage.appendlog.metrics import LogMetrics
+from storehouse.storage.appendlog.prefix import OpenPrefix, count_buckets, open_prefix, stat_directory
+from storehouse.storage.appendlog.prefixes import Prefixes, checkpoint
+from storehouse.storage.appendlog.record import Record, open_record
+from storehouse.storage.appendlog.recovery import replay
+from storehouse.storage.appendlog.scan import Scan
+from storehouse.storage.appendlog.wal import WriteAheadLog
+
+__all__ = ["LocalAppendLog", "LogSettings"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@attrs.frozen
+class LogSettings:
+    """
+    How a log is kept.
+
+    @ivar directory: an absolute path; made if it is not there.
+    @ivar buckets: bucket files a prefix.
+    @ivar durability: of appends that name none.
+    @ivar max_record: bytes of the longest record taken or given out.
+    @ivar wal_size: bytes of the write-ahead log.
+    @ivar sync_interval: seconds between background syncs of what was appended as C{os}.
+    @ivar max_open: prefixes kept open at a time.
+    """
+
+    directory: str
+    buckets: int = 128
+    durability: Durability = Durability.DISK
+    max_record: int = 64 << 20
+    wal_size: int = 256 << 20
+    sync_interval: float = 10.0
+    max_open: int = 16
+
+
+def _deferred(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
+    """A coroutine method as one that returns a Deferred, so that it starts at once and no error escapes synchronously."""
+
+    @wraps(method)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        return Deferred.fromCoroutine(method(*args, **kwargs))
+
+    return wrapper
+
+
+@implementer(IAppendLog)
+class LocalAppendLog:
+    """
+    See L{IAppendLog}.
+
+    @param on_failure: called once, in the reactor's thread, if the log has to stop because a sync failed; the process should then end.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        settings: LogSettings,
+        reactor: Any,
+        disk: IDisk,
+        on_failure: Callable[[StorehouseError], None] = lambda error: None,
+        files: Files | None = None,
+    ) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._disk = disk
+        self._on_failure = on_failure
+        self._files = files or Files()
+        self.default_durability = settings.durability
+        self.max_record = settings.max_record
+        self.failed: StorehouseError | None = None
+        self._after_crash = False
+        self._scans: set[Scan] = set()
+        self._wal_directory = os.path.join(settings.directory, ".wal")
+        self.wal = WriteAheadLog(self._wal_directory, settings.wal_size, self._files)
+        self.checkpointer = Checkpointer(self._files, self._sync_failed)
+        self.metrics = LogMetrics(self)
+        self._commit = GroupCommit(
+            reactor, self._files, self.wal, self.checkpointer, self._commit_failed, self.metrics.observe_group
+        )
+        self.wal.on_full = self.checkpointer.segment_full
+        self.wal.wait_for = self.checkpointer.wait_for
+        self._prefixes = Prefixes(
+            settings.directory,
+            settings.max_open,
+            lambda name, create: self._open(name, create, in_child=True),
+            self._settle,
+            disk,
+            self._files,
+        )
+        self._prefixes.refusal = Unavailable("the append log has not been started")
+        self._syncing: LoopingCall | None = None
+
+    # -- start and stop ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """
+        Recover what is there and open the default prefix.  Blocks; to be called before the reactor runs.
+
+        @raise StartFailed: if the directory cannot be used.
+        @raise BucketCountMismatch: if the default prefix has another number of buckets.
+        """
+        directory = self._settings.directory
+        try:
+            self._files.make_directory(directory)
+            self._after_crash = os.path.isdir(self._wal_directory) and not os.path.exists(self._clean_mark)
+            for name in os.listdir(directory):
+                if name.startswith((".deleted.", ".new.")):
+                    self._log.info("removing {path}, left by a deletion that was interrupted", path=os.path.join(directory, name))
+                    shutil.rmtree(os.path.join(directory, name))
+            found, records = replay(directory, self._files)
+            if records:
+                self._log.info("replayed {records} records of the write-ahead log", records=records)
+            if os.path.exists(self._clean_mark):
+                self._files.unlink(self._clean_mark)
+                self._files.sync_directory(self._wal_directory)
+            self.wal.start(found)
+        except OSError as error:
+            raise StartFailed(f"the append log in {directory} cannot be opened: {error}") from error
+        self._prefixes.open[DEFAULT_PREFIX] = self._open(DEFAULT_PREFIX, create=True)
+        if self._after_crash:
+            self._recover_rest()
+        self._commit.start()
+        self.checkpointer.start()
+        self._prefixes.refusal = None
+        self._syncing = LoopingCall(self._sync_unsynced)
+        self._syncing.clock = self._reactor
+        self._syncing.start(self._settings.sync_interval, now=False)
+
+    def _open(self, name: str, create: bool, in_child: bool = False) -> OpenPrefix:
+        settings = self._settings
+        prefix = open_prefix(
+            name,
+            os.path.join(settings.directory, name),
+            settings.buckets,
+            settings.max_record,
+            self._files,
+            self._commit,
+            create,
+            accept_unindexed=not self._after_crash,
+            index_in_child=in_child,
+        )
+        for bucket in prefix.buckets:
+            self._log.info("opening: {path} with offset: {offset}", path=bucket.path, offset=bucket.end)
+        return prefix
+
+    def _recover_rest(self) -> None:
+        """After a crash, look at the other prefixes as well, while it is known that there was one."""
+        for name in self._prefixes.names_on_disk():
+            try:
+                if name not in self._prefixes.open and count_buckets(os.path.join(self._settings.directory, name)):
+                    self._open(name, create=False).close(self._files)
+            except StorehouseError as error:
+                self._log.error("the storage prefix {name} was not recovered: {error}", name=name, error=error)
+        self._after_crash = False
+
+    @_deferred
+    async def stop(self) -> None:
+        """See L{IAppendLog.stop}."""
+        if self._prefixes.refusal is not None:
+            return
+        self._prefixes.refusal = Unavailable("the server is stopping")
+        if self._syncing is not None:
+            self._syncing.stop()
+        for scan in list(self._scans):
+            scan.close()
+        await self._prefixes.settled()
+        await self._settle([bucket for prefix in self._prefixes.open.values() for bucket in prefix.buckets])
+        await self._disk.run(self._commit.stop)
+        await self._disk.run(self.checkpointer.stop)
+        await self._prefixes.close_all()
+        self.wal.close()
+        if self.failed is None:
+            self._files.close(self._files.open(self._clean_mark, os.O_WRONLY | os.O_CREAT))
+            self._files.sync_directory(self._wal_directory)
+
+    @property
+    def _clean_mark(self) -> str:
+        return os.path.join(self._wal_directory, "clean")
+
+    async def _settle_now(self, closing: Sequence[BucketFile]) -> None:
+        for scan in list(self._scans):
+            if scan.bucket in closing:
+                scan.close()
+        reached: Deferred[None] = Deferred()
+        self._commit.barrier(lambda: reached.callback(None))
+        await reached
+        if self.failed is None:
+            await checkpoint(self._reactor, self._commit, self.checkpointer, self.wal, closing)
+
+    def _settle(self, closing: Sequence[BucketFile]) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._settle_now(closing))
+
+    def _sync_failed(self, error: BaseException) -> None:
+        self._reactor.callFromThread(self._commit.fail, error)
+
+    def _commit_failed(self, error: StorehouseError) -> None:
+        self.failed = error
+        self._on_failure(error)
+
+    # -- prefixes ----------------------------------------------------------------------------
+
+    def bucket_if_open(self, prefix: str, id: bytes) -> BucketFile | None:
+        """See L{IAppendLog.bucket_if_open}."""
+        found = self._prefixes.open.get(prefix)
+        return found.find(id)[0] if found is not None else None
+
+    def find_open(self, prefix: str, id: bytes) -> tuple[BucketFile, int] | None:
+        """The bucket of an identifier and the identifier's hash, if the prefix is open. For the append path: does no input or output."""
+        found = self._prefixes.open.get(prefix)
+        return found.find(id) if found is not None else None
+
+    async def _prefix(self, name: str, create: bool) -> OpenPrefix:
+        return await self._prefixes.get(check_prefix(name.encode("utf-8")), create)
+
+    @_deferred
+    async def close_prefix(self, prefix: str) -> None:
+        """See L{IAppendLog.close_prefix}."""
+        await self._prefixes.close(check_prefix(prefix.encode("utf-8")))
+
+    @_deferred
+    async def delete_prefix(self, prefix: str) -> None:
+        """See L{IAppendLog.delete_prefix}."""
+        await self._prefixes.delete(check_prefix(prefix.encode("utf-8")))
+
+    def _sync_unsynced(self) -> None:
+        """Begin to bring to disk what was appended as C{os} since the last time."""
+        buckets = [(bucket, bucket.os_appends, bucket.count) for bucket in self._commit.unsynced]
+        self._commit.unsynced.clear()
+        if not buckets:
+            return
+
+        def sync() -> None:
+            for bucket, _, count in buckets:
+                self.checkpointer.sync(bucket, count)
+            self._reactor.callFromThread(synced)
+
+        def synced() -> None:
+            for bucket, appends, _ in buckets:
+                bucket.os_synced = max(bucket.os_synced, appends)
+
+        self.checkpointer.call(sync)
+
+    # -- records -----------------------------------------------------------------------------
+
+    @_deferred
+    async def append(
+        self, prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None
+    ) -> Appended:
+        """See L{IAppendLog.append}."""
+        check_identifier(id)
+        for payload in payloads:
+            if not payload:
+                raise EmptyRecord("an empty record cannot be appended")
+            if len(payload) > self.max_record:
+                raise TooLarge(f"the record has {len(payload)} bytes; at most {self.max_record} are allowed (--max-record)")
+        if not payloads:
+            raise EmptyRecord("there is no record to append")
+        bucket, id_hash = (await self._prefix(prefix, create=True)).find(id)
+        appended: Deferred[Appended] = Deferred()
+
+        def done(offsets: tuple[int, ...] | None, error: Exception | None, level: Durability) -> None:
+            if offsets is None:
+                appended.errback(error)
+            else:
+                appended.callback(Appended(offsets, bucket, level))
+
+        bucket.append(payloads, id_hash, durability or self.default_durability, done)
+        return await appended
+
+    @_deferred
+    async def get(self, prefix: str, id: bytes, offset: int) -> Record:
+        """See L{IAppendLog.get}."""
+        check_identifier(id)
+        bucket, _ = (await self._prefix(prefix, create=False)).find(id)
+        with bucket.reading():
+            entry = await self._disk.run(bucket.locate, offset)
+            return await open_record(bucket, entry, self._disk)
+
+    @_deferred
+    async def scan(self, prefix: str, bucket: int | bytes, start: int = 0, follow: bool = False) -> Scan:
+        """See L{IAppendLog.scan}."""
+        if isinstance(bucket, bytes):
+            check_identifier(bucket)
+        opened = await self._prefix(prefix, create=False)
+        if isinstance(bucket, bytes):
+            found, id_hash = opened.find(bucket)
+            scan = Scan(found, start, id_hash, follow, self._disk, self._scans.discard)
+        elif 0 <= bucket < len(opened.buckets):
+            scan = Scan(opened.buckets[bucket], start, None, follow, self._disk, self._scans.discard)
+        else:
+            raise InvalidName(f"there is no bucket {bucket}; the storage prefix {prefix!r} has {len(opened.buckets)}")
+        self._scans.add(scan)
+        return scan
+
+    @_deferred
+    async def stat(self, prefix: str | None = None) -> dict[str, PrefixStat]:
+        """See L{IAppendLog.stat}."""
+        if self._prefixes.refusal is not None:
+            raise self._prefixes.refusal
+        if prefix is not None:
+            name = check_prefix(prefix.encode("utf-8"))
+            found = self._prefixes.open.get(name)
+            if found is not None:
+                return {name: found.stat()}
+            directory = os.path.join(self._settings.directory, name)
+            if not await self._disk.run(count_buckets, directory):
+                raise NoSuchPrefix(f"there is no storage prefix {name!r}")
+            return {name: await self._disk.run(stat_directory, directory)}
+        stats = {}
+        for name in await self._disk.run(self._prefixes.names_on_disk):
+            found = self._prefixes.open.get(name)
+            directory = os.path.join(self._settings.directory, name)
+            stats[name] = found.stat() if found is not None else await self._disk.run(stat_directory, directory)
+        return stats
+
+    # -- metrics -----------------------------------------------------------------------------
+
+    def open_prefixes(self) -> Iterable[OpenPrefix]:
+        """The prefixes that are open, for L{collect}."""
+        return self._prefixes.open.values()
+
+    def collect(self) -> Iterable[Metric]:
+        """Metric families, for a C{prometheus_client} registry."""
+        return self.metrics.collect()

@@ -1,0 +1,269 @@
+"""
+The write-ahead log: one file region for all bucket files, so that a group of appends costs one sync however many buckets it touches.
+
+The table of a frame is in docs/formats/appendlog.md.  Segments are preallocated with zeros, since a sync that must also commit the allocation of blocks takes half as
+long again, and are used in turn; before one is used again, the bucket files that its frames name have been synced by the checkpointer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import attrs
+
+from storehouse.core.files import Files, read_exactly
+from storehouse.errors import Damaged
+from storehouse.storage.appendlog.bucket import BucketFile
+from storehouse.storage.appendlog.formats import (
+    ENTRY_SIZE,
+    FRAME_ALIGNMENT,
+    FRAME_MAGIC,
+    HEADER_SIZE,
+    Frame,
+    decode_frame,
+    encode_frame,
+    unpack_length,
+)
+
+__all__ = ["SEGMENTS", "FramedRun", "Segment", "WalEnd", "WriteAheadLog", "read_frame", "read_segment", "segment_paths"]
+
+#: How many segments the log has.
+SEGMENTS = 4
+
+_ZEROS = bytes(1 << 20)
+_segment_name = re.compile(r"segment\.(\d{1,6})\Z")
+
+
+class FramedRun(Protocol):
+    """What a group hands over for one bucket."""
+
+    bucket: BucketFile
+    offset: int
+    position: int
+    entries: list[bytes]
+    pieces: list[bytes]
+    size: int
+
+
+class Segment:
+    """
+    One file of the log.
+
+    @ivar used: bytes behind the last frame; the next frame goes there.
+    @ivar last: the sequence of the last frame.
+    @ivar dirty: buckets that its frames name and that have not been synced since.
+    """
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.used = 0
+        self.last = 0
+        self.dirty: set[BucketFile] = set()
+
+
+@attrs.frozen
+class WalEnd:
+    """
+    Where the newest frame of a log ends.
+
+    @ivar sequence: its number; 0 when there is none.
+    @ivar segment: the number of its segment.
+    @ivar used: the boundary behind it.
+    """
+
+    sequence: int = 0
+    segment: int = 0
+    used: int = 0
+
+
+class WriteAheadLog:
+    """
+    The writing side. Its methods run in the commit thread, one at a time.
+
+    @ivar sequence: the number of the next frame.
+    @ivar replay_from: the lowest sequence that a replay still needs.
+    @ivar on_full: called with a segment that has just been left for the next one.
+    @ivar wait_for: called with the segment about to be used again; returns when nothing in it is needed any more.
+    """
+
+    def __init__(self, directory: str, size: int, files: Files) -> None:
+        self.directory = directory
+        self.segment_size = max(size // SEGMENTS // FRAME_ALIGNMENT, 16) * FRAME_ALIGNMENT
+        self._files = files
+        self._segments: list[Segment] = []
+        self._current = 0
+        self.sequence = 1
+        self.replay_from = 1
+        self.on_full = lambda segment: None
+        self.wait_for = lambda segment: None
+        self.frames = 0
+        self.bytes_written = 0
+
+    @property
+    def longest_run(self) -> int:
+        """Runs with more bytes than this are not framed."""
+        return self.segment_size // SEGMENTS
+
+    def start(self, found: WalEnd) -> None:
+        """
+        Go on behind a recovery: preallocate, and write a frame that asks for no replay of what was before.
+
+        @param found: where the newest frame ends; everything up to it has been replayed and synced.
+        """
+        self._files.make_directory(self.directory)
+        self._segments = [self._prepare(number) for number in range(SEGMENTS)]
+        self._files.sync_directory(self.directory)
+        if found.segment < SEGMENTS and found.used + FRAME_ALIGNMENT <= self.segment_size:
+            self._current = found.segment
+            self._segments[found.segment].used = found.used
+        self.sequence = found.sequence + 1
+        self.fence(self.sequence)
+        for number, path in segment_paths(self.directory):
+            if number >= SEGMENTS:
+                self._files.unlink(path)
+
+    def _prepare(self, number: int) -> Segment:
+        path = os.path.join(self.directory, f"segment.{number}")
+        fd = self._files.open(path, os.O_RDWR | os.O_CREAT)
+        size = os.fstat(fd).st_size
+        if size > self.segment_size:
+            self._files.truncate(fd, self.segment_size)
+        for at in range(size, self.segment_size, len(_ZEROS)):
+            self._files.write_at(fd, (_ZEROS[: self.segment_size - at],), at)
+        if size != self.segment_size:
+            self._files.sync_data(fd)
+        return Segment(path, fd)
+
+    def write(self, runs: Iterable[FramedRun]) -> None:
+        """
+        Bring runs to disk, in one frame if they fit into one.
+
+        @raise OSError: then nothing may be acknowledged any more.
+        """
+        room = self.segment_size - FRAME_ALIGNMENT - HEADER_SIZE
+        batch: list[FramedRun] = []
+        taken = 0
+        for run in runs:
+            size = 28 + len(run.bucket.prefix_bytes) + len(run.entries) * ENTRY_SIZE + run.size
+            if batch and taken + size > room:
+                self._frame(batch)
+                batch, taken = [], 0
+            batch.append(run)
+            taken += size
+        if batch:
+            self._frame(batch)
+
+    def fence(self, replay_from: int) -> None:
+        """
+        Write a frame without runs, so that a replay begins at C{replay_from} or later.
+
+        All buckets that earlier frames name must have been synced.
+        """
+        self.replay_from = replay_from
+        self._frame([])
+
+    def dirty_buckets(self) -> set[BucketFile]:
+        """All buckets that frames still name."""
+        return set().union(*(segment.dirty for segment in self._segments))
+
+    def forget(self, buckets: Iterable[BucketFile]) -> None:
+        """Buckets that were synced and will be closed."""
+        gone = set(buckets)
+        for segment in self._segments:
+            segment.dirty -= gone
+
+    def close(self) -> None:
+        """Close the segments."""
+        for segment in self._segments:
+            self._files.close(segment.fd)
+        self._segments = []
+
+    def _frame(self, runs: list[FramedRun]) -> None:
+        frame = self._encode(runs)
+        segment = self._segments[self._current]
+        # The last page of a segment is kept for the fence that is written when it is left.
+        if segment.used + len(frame) > self.segment_size - (FRAME_ALIGNMENT if runs else 0):
+            segment = self._next_segment(segment)
+            frame = self._encode(runs)
+        self._put(segment, frame)
+        segment.dirty.update(run.bucket for run in runs)
+
+    def _encode(self, runs: list[FramedRun]) -> bytes:
+        return encode_frame(
+            self.sequence,
+            self.replay_from,
+            (
+                (run.bucket.prefix_bytes, run.bucket.number, run.offset, run.position, run.entries, run.pieces)
+                for run in runs
+            ),
+        )
+
+    def _put(self, segment: Segment, frame: bytes) -> None:
+        self._files.write_synced(segment.fd, frame, segment.used)
+        segment.used += -(-len(frame) // FRAME_ALIGNMENT) * FRAME_ALIGNMENT
+        segment.last = self.sequence
+        self.sequence += 1
+        self.frames += 1
+        self.bytes_written += len(frame)
+
+    def _next_segment(self, left: Segment) -> Segment:
+        self.on_full(left)
+        self._current = (self._current + 1) % SEGMENTS
+        segment = self._segments[self._current]
+        self.wait_for(segment)
+        if segment.last >= self.replay_from:
+            # Said on disk before the first old frame is overwritten, so that its absence is never taken for damage.
+            self.replay_from = segment.last + 1
+            self._put(left, self._encode([]))
+        segment.used = 0
+        segment.dirty = set()
+        return segment
+
+
+def segment_paths(directory: str) -> list[tuple[int, str]]:
+    """The segments that are there, by their numbers."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    found = [(int(match[1]), os.path.join(directory, name)) for name in names if (match := _segment_name.match(name))]
+    return sorted(found)
+
+
+def read_segment(path: str, files: Files) -> Iterator[tuple[int, Frame]]:
+    """
+    The valid frames of a segment: C{(position, frame)}, in the order of their positions. May be of several rounds.
+
+    Looks at every boundary, since what follows a torn or damaged frame may be valid.
+    """
+    fd = files.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(fd).st_size
+        at = 0
+        while at + HEADER_SIZE <= size:
+            frame = read_frame(fd, path, at, size)
+            if frame is None:
+                at += FRAME_ALIGNMENT
+            else:
+                yield at, frame
+                at += -(-frame.size // FRAME_ALIGNMENT) * FRAME_ALIGNMENT
+    finally:
+        files.close(fd)
+
+
+def read_frame(fd: int, path: str, at: int, size: int) -> Frame | None:
+    """The frame at C{at} of a segment of C{size} bytes, or C{None}."""
+    head = read_exactly(fd, HEADER_SIZE, at)
+    if len(head) < HEADER_SIZE or head[:4] != FRAME_MAGIC:
+        return None
+    length = HEADER_SIZE + unpack_length(head, 24)
+    if at + length > size:
+        return None
+    try:
+        return decode_frame(read_exactly(fd, length, at))
+    except Damaged as error:
+        raise Damaged(f"{path} at byte {at}: {error}") from None

@@ -1,0 +1,12 @@
+# A storehouse to be run by "twistd -y storehouse.tac".
+#
+# Options are those of "twistd storehouse --help"; write them here, or into the environment:
+#
+#     STOREHOUSE_OPTIONS="--root /srv/storehouse" twistd -ny storehouse.tac
+
+import os
+import shlex
+
+from storehouse.tap import make_application
+
+application = make_application(shlex.split(os.environ.get("STOREHOUSE_OPTIONS", "")))

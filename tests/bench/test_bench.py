@@ -1,0 +1,192 @@
+"""The parts of the benchmarks that decide what is believed; no load is made here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from bench import append, upload
+from bench.appendlog import PEER, Client, Program, bucket_of, frame
+from bench.harness import BenchError, Spread, format_table, free_port, running, workspace
+from bench.scenarios import Appends, Batches, Gets, MultiGets, Scenario
+from bench.wrk import Outcome, parse_outcome, request_bytes
+
+
+class MemoryClient(Client):
+    """An append log in memory, with one file for each bucket."""
+
+    def __init__(self) -> None:
+        super().__init__(port=1)
+        self.files: dict[int, bytearray] = {}
+
+    def append(self, identifier: str, record: bytes) -> int:
+        """Append to the bucket's bytes."""
+        file = self.files.setdefault(bucket_of(identifier), bytearray())
+        offset = len(file)
+        file += frame([record])
+        return offset
+
+    def get(self, identifier: str, offset: int) -> bytes:
+        """Read from them."""
+        file = self.files[bucket_of(identifier)]
+        length = int.from_bytes(file[offset : offset + 4], "little")
+        return bytes(file[offset + 4 : offset + 4 + length])
+
+    def request(self, method: str, target: str, body: bytes | None = None) -> bytes:
+        """C{/getMulti} only."""
+        offsets = memoryview(body or b"").cast("Q")
+        return frame(self.get("bench-0", offset) for offset in offsets)
+
+
+def outcome(requests: int) -> Outcome:
+    """What wrk would say of so many answered requests."""
+    return Outcome(requests, 1.0, 1.0, 1.0)
+
+
+class WrkTests(SynchronousTestCase):
+    """What is sent by wrk and read from it."""
+
+    line = 'RESULT {"requests": 10, "duration": 2000000, "p50": 5, "p99": 9, "connect": 0, "read": 0, "write": 0, "timeout": 0, "status": %d}\n'
+
+    def test_outcome(self) -> None:
+        """Durations are seconds, latencies microseconds."""
+        self.assertEqual(parse_outcome("noise\n" + self.line % 0), Outcome(10, 2.0, 5.0, 9.0))
+
+    def test_bad_answers(self) -> None:
+        """One bad answer spoils the figure, and so does no result."""
+        self.assertRaises(BenchError, parse_outcome, self.line % 1)
+        self.assertRaises(BenchError, parse_outcome, "unable to connect")
+
+    def test_request(self) -> None:
+        """Requests are what goes over the wire."""
+        expected = b"POST /a HTTP/1.1\r\nHost: 127.0.0.1:9\r\nContent-Length: 2\r\n\r\nhi"
+        self.assertEqual(request_bytes("POST", "/a", 9, b"hi"), expected)
+
+
+class ScenarioTests(SynchronousTestCase):
+    """Checks accept what is right and refuse what is not."""
+
+    def test_bucket(self) -> None:
+        """FNV-1a, by its published test vectors."""
+        self.assertEqual([bucket_of(""), bucket_of("a"), bucket_of("foobar")], [0x811C9DC5 % 128, 0xE40C292C % 128, 0xBF9CF968 % 128])
+
+    def appended(self, scenario: Appends, requests: int, record: bytes | None = None) -> MemoryClient:
+        """A log to which so many requests came, as if by wrk."""
+        client = MemoryClient()
+        scenario.prepare(client)
+        for number in range(requests * scenario.records):
+            client.append(scenario.identifiers[number % len(scenario.identifiers)], scenario.record if record is None else record)
+        return client
+
+    def test_all_there(self) -> None:
+        """All that was acknowledged is stored, and a little more may be."""
+        for scenario in (Appends(2, 100, 1), Appends(2, 100, 10), Batches(2, 100, 5)):
+            for unfinished in (0, 2):
+                scenario.check(self.appended(scenario, 20 + unfinished), outcome(20))
+
+    def test_lost(self) -> None:
+        """One record less than acknowledged is noticed."""
+        scenario = Appends(2, 100, 10)
+        self.assertRaises(BenchError, scenario.check, self.appended(scenario, 19), outcome(20))
+
+    def test_doubled(self) -> None:
+        """So are records that were stored more than once."""
+        scenario = Appends(2, 100, 10)
+        self.assertRaises(BenchError, scenario.check, self.appended(scenario, 40), outcome(20))
+
+    def test_wrong(self) -> None:
+        """So are other records of the same length."""
+        scenario = Appends(2, 100, 1)
+        self.assertRaises(BenchError, scenario.check, self.appended(scenario, 20, bytes(100)), outcome(20))
+
+    def test_reads(self) -> None:
+        """Reading scenarios find what they stored, and notice when it is gone."""
+        scenarios: list[Scenario] = [Gets(1), MultiGets(1, 100)]
+        for scenario in scenarios:
+            client = MemoryClient()
+            scenario.prepare(client)
+            scenario.check(client, outcome(1))
+            client.files = {bucket: bytearray(len(file)) for bucket, file in client.files.items()}
+            self.assertRaises(BenchError, scenario.check, client, outcome(1))
+
+
+class HarnessTests(SynchronousTestCase):
+    """Processes, places and tables."""
+
+    def test_server(self) -> None:
+        """A server is started, measured and stopped."""
+        port = free_port()
+        directory = Path(self.mktemp())
+        with workspace(directory, 0) as place:
+            with running("files", [sys.executable, "-m", "http.server", str(port)], port, place / "log") as server:
+                self.assertGreater(server.peak_rss(), 2**20)
+                self.assertGreaterEqual(server.cpu_seconds(), 0)
+            self.assertIsNotNone(server.process.returncode)
+        self.assertFalse(directory.exists())
+
+    def test_no_server(self) -> None:
+        """A server that ends at once is reported with its output."""
+        with workspace(Path(self.mktemp()), 0) as place:
+            starting = running("broken", [sys.executable, "-c", "raise SystemExit('no luck')"], free_port(), place / "log")
+            error = self.assertRaises(BenchError, starting.__enter__)
+        self.assertIn("no luck", str(error))
+
+    def test_no_space(self) -> None:
+        """A place that is too small is refused."""
+        self.assertRaises(BenchError, workspace(Path(self.mktemp()), 2**80).__enter__)
+
+    def test_table(self) -> None:
+        """Names to the left, figures to the right."""
+        table = format_table("title", ["name", "n"], [["a", "1"], ["bcdef", "10"]])
+        self.assertEqual(table, "title\nname    n\n-----  --\na       1\nbcdef  10")
+
+    def test_spread(self) -> None:
+        """Median and range."""
+        spread = Spread((3.0, 1.0, 2.5))
+        self.assertEqual((spread.median, spread.range(".1f")), (2.5, "1.0-3.0"))
+
+
+class CommandTests(SynchronousTestCase):
+    """What the two commands run."""
+
+    def refused(self, main: Callable[[Sequence[str]], int], *arguments: str) -> str:
+        """The message with which a command refuses its arguments."""
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            error = self.assertRaises(SystemExit, main, arguments)
+        self.assertEqual(error.code, 2)
+        return said.getvalue()
+
+    def test_cases(self) -> None:
+        """Every case has a name of its own, begins with the peer and has a program of ours."""
+        self.assertEqual(len({case.name for case in append.CASES}), len(append.CASES))
+        for case in append.CASES:
+            programs = [program for program, _ in case.rows]
+            self.assertEqual(programs[0], PEER)
+            self.assertFalse(any(program.is_peer for program in programs[1:]))
+            self.assertGreater(len(programs), 1)
+
+    def test_command(self) -> None:
+        """The reactor is an option of twistd, the rest are ours."""
+        command = Program("x", "disk", "storehouse").command(Path("/peer"), Path("/root"), 9)
+        self.assertLess(command.index("--reactor=storehouse"), command.index("storehouse"))
+        self.assertEqual(command[-2:], ["--append-sync", "disk"])
+
+    def test_refused(self) -> None:
+        """Mistakes are explained."""
+        self.patch(os, "environ", {})
+        self.assertIn("STOREHOUSE_BENCH_PEER", self.refused(append.main))
+        self.assertIn("getmulti-100", self.refused(append.main, "--only", "nonsense"))
+        self.assertIn("--rounds", self.refused(upload.main, "--rounds", "0"))
+
+    def test_nginx(self) -> None:
+        """All that nginx writes is in the directory."""
+        text = upload.nginx_configuration(Path("/there"), Path("/there/root"), 9)
+        self.assertIn("worker_processes 1;", text)
+        self.assertEqual(text.count(" /there/"), 8)

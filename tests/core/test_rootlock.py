@@ -1,0 +1,96 @@
+"""Tests of L{storehouse.core.rootlock}."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core.files import Files
+from storehouse.core.rootlock import RootLock
+from storehouse.errors import RootInUse, StartFailed
+
+
+class Refusing(Files):
+    """Fails to open files, with one error."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def open(self, path: str, flags: int) -> int:
+        raise OSError(self.number, os.strerror(self.number), path)
+
+
+class Recording(Files):
+    """Writes down what is synced."""
+
+    def __init__(self) -> None:
+        self.synced: list[str] = []
+
+    def sync_directory(self, path: str) -> None:
+        self.synced.append(path)
+        super().sync_directory(path)
+
+
+class RootLockTests(SynchronousTestCase):
+    """One process at a time."""
+
+    def setUp(self) -> None:
+        self.root = os.path.abspath(self.mktemp())
+
+    def test_makes_root(self) -> None:
+        files = Recording()
+        lock = RootLock(self.root, files)
+        lock.acquire()
+        self.addCleanup(lock.release)
+        self.assertTrue(lock.held)
+        self.assertEqual(stat.S_IMODE(os.stat(self.root).st_mode), 0o700)
+        self.assertIn(os.path.dirname(self.root), files.synced)
+        with open(os.path.join(self.root, "lock"), encoding="ascii") as file:
+            self.assertEqual(file.read(), f"{os.getpid()}\n")
+
+    def test_second_is_refused(self) -> None:
+        first, second = RootLock(self.root), RootLock(self.root)
+        first.acquire()
+        first.acquire()
+        error = self.assertRaises(RootInUse, second.acquire)
+        self.assertIn(self.root, error.detail)
+        self.assertIn(f"process {os.getpid()}", error.detail)
+        self.assertFalse(second.held)
+        first.release()
+        first.release()
+        second.acquire()
+        second.release()
+
+    def test_holder_without_pid(self) -> None:
+        first = RootLock(self.root)
+        first.acquire()
+        self.addCleanup(first.release)
+        os.truncate(os.path.join(self.root, "lock"), 0)
+        self.assertIn("another process", self.assertRaises(RootInUse, RootLock(self.root).acquire).detail)
+
+    def test_not_inherited(self) -> None:
+        lock = RootLock(self.root)
+        lock.acquire()
+        self.addCleanup(lock.release)
+        path = os.path.join(self.root, "lock")
+        held = [int(fd) for fd in os.listdir("/dev/fd") if os.path.exists(f"/dev/fd/{fd}") and os.path.samefile(f"/dev/fd/{fd}", path)]
+        self.assertEqual([os.get_inheritable(fd) for fd in held], [False])
+
+    def test_no_directory(self) -> None:
+        with open(self.root, "wb"):
+            pass
+        for root in (self.root, os.path.join(self.root, "below")):
+            self.assertIn("is not a directory", self.assertRaises(StartFailed, RootLock(root).acquire).detail)
+
+    def test_errors(self) -> None:
+        for number, words in [
+            (errno.EACCES, "permission denied"),
+            (errno.EROFS, "read-only"),
+            (errno.ENOSPC, "No space left"),
+        ]:
+            detail = self.assertRaises(StartFailed, RootLock(self.root, Refusing(number)).acquire).detail
+            self.assertIn(words, detail)
+            self.assertIn(self.root, detail)

@@ -1,0 +1,123 @@
+"""A storehouse in a process of its own, as its users start it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection
+
+__all__ = ["CHECKOUT", "Storehouse", "free_port", "wait_for"]
+
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+#: Seconds after which something that should have happened has not.
+PATIENCE = 60.0
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(happened: Callable[[], bool], what: str) -> None:
+    """Wait until something happens, but not forever."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited in vain for {what}")
+        time.sleep(0.02)
+
+
+class Storehouse:
+    """
+    C{twistd storehouse} in a directory.
+
+    @ivar directory: its working directory, where its root, log and pid file are.
+    """
+
+    def __init__(self, directory: str, *options: str, twistd: tuple[str, ...] = ("-n",)) -> None:
+        os.makedirs(directory, exist_ok=True)
+        self.directory = os.path.abspath(directory)
+        self.append_port, self.admin_port = free_port(), free_port()
+        doors = [
+            word
+            for door, port in (("append", self.append_port), ("admin", self.admin_port))
+            if f"--{door}" not in options
+            for word in (f"--{door}", f"tcp:{port}:interface=127.0.0.1")
+        ]
+        # Small, so that the tests do not fill the disk.
+        small = () if "--append-wal-size" in options else ("--append-wal-size", "1MiB")
+        twistd_run = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", *twistd]
+        self.command = [*twistd_run, "storehouse", *doors, *small, *options]
+        path = os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")]))
+        self.environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def pid_file(self) -> str:
+        """Where twistd writes its pid."""
+        return os.path.join(self.directory, "twistd.pid")
+
+    @property
+    def output(self) -> str:
+        """What it has printed since its start."""
+        with open(os.path.join(self.directory, "output"), encoding="utf-8") as file:
+            return file.read()
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """Start it and wait for its end; for starts that fail, and for the background."""
+        return subprocess.run(
+            self.command, cwd=self.directory, env=self.environment, capture_output=True, text=True, timeout=PATIENCE
+        )
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        with open(os.path.join(self.directory, "output"), "w", encoding="utf-8") as output:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.directory, env=self.environment, stdout=output, stderr=subprocess.STDOUT, text=True
+            )
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the admin door says so."""
+
+        def ready() -> bool:
+            if self.process is not None and self.process.poll() is not None:
+                raise AssertionError(f"it ended with {self.process.returncode}:\n{self.output}")
+            try:
+                return self.ask(self.admin_port, "GET", "/readyz")[0] == 200
+            except OSError:
+                return False
+
+        wait_for(ready, "readiness")
+
+    def ask(self, port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """One request, its status and body."""
+        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it by a signal. @return: its status."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """Make sure that it is gone."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(PATIENCE)

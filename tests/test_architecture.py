@@ -1,0 +1,162 @@
+"""
+The dependency rule of docs/architecture.rst, checked from the imports::
+
+    errors, events <- core <- storage.<room> <- frontends.<door> <- service <- tap, plugin, tac
+
+A room imports at most another room's interfaces; a door imports interfaces of rooms, never a store and never another door; only tap uses the reactor of the process.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import storehouse
+
+ROOT = Path(storehouse.__file__).resolve().parent
+CHECKOUT = ROOT.parent
+
+#: What uses the reactor of the process without being given one.
+GLOBAL = {"twisted.internet.reactor", "twisted.internet.threads.deferToThread"}
+MAY_USE_REACTOR = {"storehouse.tap", "storehouse.core.fastreactor"}
+
+MAX_LINES = 400
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of the package with its name."""
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(source: str) -> Iterator[str]:
+    """What a module imports, at its top and within functions; C{from a import b} is C{a.b}."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def inside(name: str, *packages: str) -> bool:
+    """Whether a dotted name is one of these or lies in it."""
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def may_import(importer: str, name: str) -> bool:
+    """Whether the rule lets one module of storehouse import a name of another."""
+    parts = importer.split(".")
+    layer = parts[1] if len(parts) > 1 else ""
+    ground = ("storehouse.errors", "storehouse.events", "storehouse.__version__")
+    if layer in ("", "errors"):
+        return name == "storehouse.__version__"
+    if layer == "events":
+        return inside(name, "storehouse.errors")
+    if layer == "core":
+        return inside(name, *ground, "storehouse.core")
+    if layer == "config":
+        return inside(name, *ground, "storehouse.core")
+    if layer == "cli":
+        return inside(name, *ground, "storehouse.core", "storehouse.cli")
+    if layer == "storage":
+        room = ".".join(parts[:3])
+        return inside(name, *ground, "storehouse.core", room) or _is_interface(name)
+    if layer == "frontends":
+        door = ".".join(parts[:3])
+        if parts[2:3] == ["http"]:
+            return inside(name, *ground, "storehouse.core", door)
+        return inside(name, *ground, "storehouse.core", "storehouse.frontends.http", door) or _is_interface(name)
+    if layer == "service":
+        return not inside(name, "storehouse.tap", "storehouse.cli")
+    if layer == "tap":
+        return inside(name, *ground, "storehouse.core", "storehouse.config", "storehouse.service")
+    return False
+
+
+def _is_interface(name: str) -> bool:
+    parts = name.split(".")
+    return parts[1] == "storage" and parts[3:4] == ["interfaces"]
+
+
+class ArchitectureTests(SynchronousTestCase):
+    """The rule holds."""
+
+    def test_imports_run_one_way(self) -> None:
+        wrong = [
+            f"{importer} imports {name}"
+            for importer, path in modules()
+            for name in imports(path.read_text(encoding="utf-8"))
+            if inside(name, "storehouse") and not may_import(importer, name)
+        ]
+        self.assertEqual(wrong, [])
+
+    def test_imports_are_absolute(self) -> None:
+        wrong = [
+            f"{importer} imports {name}"
+            for importer, path in modules()
+            for name in imports(path.read_text(encoding="utf-8"))
+            if name.startswith(".")
+        ]
+        self.assertEqual(wrong, [])
+
+    def test_reactor_is_a_parameter(self) -> None:
+        wrong = [
+            f"{importer} imports {name}"
+            for importer, path in modules()
+            if importer not in MAY_USE_REACTOR
+            for name in imports(path.read_text(encoding="utf-8"))
+            if name in GLOBAL
+        ]
+        self.assertEqual(wrong, [])
+
+    def test_no_long_file(self) -> None:
+        lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules()}
+        self.assertEqual({name: lines for name, lines in lengths.items() if lines > MAX_LINES}, {})
+
+    def test_packages_say_what_they_are(self) -> None:
+        wrong = [name for name, path in modules() if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
+        self.assertEqual(wrong, [])
+
+    def test_twisted_stays_twisteds(self) -> None:
+        """An C{__init__.py} of ours under twisted/ would hide Twisted itself."""
+        self.assertEqual(list((CHECKOUT / "twisted").rglob("__init__.py")) if (CHECKOUT / "setup.py").exists() else [], [])
+
+    def test_tests_are_packages(self) -> None:
+        tests = Path(__file__).resolve().parent
+        self.assertEqual([str(path) for path in {p.parent for p in tests.rglob("*.py")} if not (path / "__init__.py").exists()], [])
+
+
+class RuleTests(SynchronousTestCase):
+    """The rule says no where it should."""
+
+    def test_refused(self) -> None:
+        for importer, name in [
+            ("storehouse.errors", "storehouse.core.names.check"),
+            ("storehouse.core.names", "storehouse.storage.appendlog.interfaces.IAppendLog"),
+            ("storehouse.storage.archive.writer", "storehouse.storage.appendlog.log.LocalAppendLog"),
+            ("storehouse.storage.appendlog.log", "storehouse.frontends.http.reply.Reply"),
+            ("storehouse.frontends.http.site", "storehouse.storage.appendlog.interfaces.IAppendLog"),
+            ("storehouse.frontends.append.door", "storehouse.storage.appendlog.log.LocalAppendLog"),
+            ("storehouse.frontends.append.door", "storehouse.frontends.admin.door.AdminDoor"),
+            ("storehouse.frontends.admin.door", "storehouse.service.make_service"),
+            ("storehouse.service", "storehouse.tap.Options"),
+            ("storehouse.tap", "storehouse.storage.appendlog.log.LocalAppendLog"),
+        ]:
+            self.assertFalse(may_import(importer, name), f"{importer} -> {name}")
+
+    def test_allowed(self) -> None:
+        for importer, name in [
+            ("storehouse.core.names", "storehouse.errors.InvalidName"),
+            ("storehouse.storage.archive.writer", "storehouse.storage.appendlog.interfaces.IAppendLog"),
+            ("storehouse.storage.appendlog.log", "storehouse.storage.appendlog.bucket.BucketFile"),
+            ("storehouse.frontends.append.door", "storehouse.storage.appendlog.interfaces.IAppendLog"),
+            ("storehouse.frontends.append.door", "storehouse.frontends.http.reply.Reply"),
+            ("storehouse.service", "storehouse.storage.appendlog.log.LocalAppendLog"),
+            ("storehouse.tap", "storehouse.service.make_service"),
+        ]:
+            self.assertTrue(may_import(importer, name), f"{importer} -> {name}")

@@ -1,0 +1,269 @@
+"""Tests of L{storehouse.service}."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from twisted.application.service import Application, IService
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import ILogObserver
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.config import Settings, load_settings
+from storehouse.core.exits import Exits
+from storehouse.errors import BucketCountMismatch, InvalidSetting, RootInUse, StartFailed, StorageFailed, StorehouseError
+from storehouse.service import StorehouseService, make_service
+
+
+class Recorder:
+    """Writes down what happens, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+
+class FakeLock(Recorder):
+    """A root lock."""
+
+    refusal: StorehouseError | None = None
+
+    def acquire(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.events.append("lock")
+
+    def release(self) -> None:
+        self.events.append("unlock")
+
+
+class FakePart:
+    """A store, or the disk threads."""
+
+    def __init__(self, name: str, events: list[str], refusal: Exception | None = None) -> None:
+        self.name = name
+        self.events = events
+        self.refusal = refusal
+        self.failed: Exception | None = None
+        self.stopped: Deferred[None] = succeed(None)
+
+    def start(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.events.append(f"start {self.name}")
+
+    def stop(self) -> Deferred[None]:
+        self.events.append(f"stop {self.name}")
+        return self.stopped
+
+
+class FakeSite(Factory):
+    """A site whose draining the test decides."""
+
+    def __init__(self, name: str, events: list[str]) -> None:
+        self.name = name
+        self.events = events
+        self.drained: Deferred[None] = Deferred()
+
+    def drain(self, timeout: float) -> Deferred[None]:
+        self.events.append(f"drain {self.name} {timeout:g}")
+        return self.drained
+
+
+class Reactor(MemoryReactorClock):
+    """Says where it listens, refuses what it is told to, and can be stopped."""
+
+    refused_port = 0
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        if port == self.refused_port:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        return super().listenTCP(port, factory, backlog, interface)
+
+
+class FakeExits(Exits):
+    """Keeps what would be said."""
+
+    in_background = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started()
+        self.said: list[str] = []
+        self.ended = False
+
+    def cannot_start(self, error: StorehouseError) -> None:
+        self.said.append(error.detail)
+
+    def gave_up(self) -> None:
+        self.ended = True
+
+
+class ServiceTests(SynchronousTestCase):
+    """Order, and what happens when something fails."""
+
+    def setUp(self) -> None:
+        self.reactor = Reactor()
+        self.exits = FakeExits()
+
+    def service(self, refusal: Exception | None = None, **settings: Any) -> StorehouseService:
+        self.lock = FakeLock()
+        self.events = self.lock.events
+        disk = FakePart("disk", self.events)
+        service = StorehouseService(Settings(**settings), self.reactor, self.lock, disk, self.exits)
+        self.store = FakePart("store", self.events, refusal)
+        service.stores["store"] = self.store
+        for name in service.settings.doors:
+            service.sites[name] = FakeSite(name, self.events)
+        return service
+
+    def start(self, service: StorehouseService) -> None:
+        service.privilegedStartService()
+        service.startService()
+
+    def failure(self, service: StorehouseService, kind: type[StorehouseError] = StartFailed) -> str:
+        error = self.assertRaises(kind, self.start, service)
+        self.assertEqual(self.exits.said, [error.detail])
+        self.assertFalse(service.running)
+        return str(error.detail)
+
+    def test_start_and_stop(self) -> None:
+        service = self.service(shutdown_timeout=7.0)
+        self.assertEqual(service.parts(), {"service": "starting", "store": ""})
+        self.start(service)
+        self.assertEqual(self.events, ["lock", "start disk", "start store"])
+        self.assertEqual([port for port, *_ in self.reactor.tcpServers], [8001, 8002])
+        self.assertEqual(service.parts(), {"service": "", "store": ""})
+        del self.events[:]
+        self.store.stopped = Deferred()
+        stopped = service.stopService()
+        self.assertEqual(self.events, ["drain append 7", "drain admin 7"])
+        self.assertEqual(service.parts()["service"], "stopping")
+        self.assertEqual(service.ports, {})
+        service.sites["append"].drained.callback(None)
+        self.assertNotIn("stop store", self.events)
+        service.sites["admin"].drained.callback(None)
+        self.assertEqual(self.events[2:], ["stop store"])
+        self.assertNoResult(stopped)
+        self.store.stopped.callback(None)
+        self.assertEqual(self.events[3:], ["stop disk", "unlock"])
+        self.successResultOf(stopped)
+        self.successResultOf(service.stopService())
+
+    def test_stop_goes_on_after_a_failure(self) -> None:
+        service = self.service()
+        self.start(service)
+        stopped = service.stopService()
+        service.sites["append"].drained.errback(RuntimeError("a defect"))
+        service.sites["admin"].drained.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events[-3:], ["stop store", "stop disk", "unlock"])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_stop_before_start(self) -> None:
+        self.successResultOf(self.service().stopService())
+
+    def test_privileged_ports_come_first(self) -> None:
+        service = self.service(append="tcp:801:interface=127.0.0.1")
+        service.privilegedStartService()
+        self.assertEqual(list(service.ports), ["append"])
+        self.assertEqual(self.events, [])
+        service.startService()
+        self.assertEqual(list(service.ports), ["append", "admin"])
+
+    def test_start_without_privileges(self) -> None:
+        service = self.service(append="tcp:8001")
+        self.assertRaises(InvalidSetting, service.startService)
+
+    def test_port_in_use(self) -> None:
+        self.reactor.refused_port = 8002
+        service = self.service()
+        text = self.failure(service)
+        self.assertEqual(text, "the admin door cannot listen on tcp:8002:interface=127.0.0.1: Address already in use")
+        self.assertEqual(self.events, ["lock", "unlock"])
+        self.assertEqual(service.ports, {})
+
+    def test_root_in_use(self) -> None:
+        service = self.service()
+        self.lock.refusal = RootInUse("in use by 7")
+        self.assertEqual(self.failure(service, RootInUse), "in use by 7")
+        self.assertEqual(self.events, [])
+
+    def test_store_does_not_open(self) -> None:
+        self.assertEqual(self.failure(self.service(BucketCountMismatch("10, not 128"))), "10, not 128")
+        self.assertEqual(self.events, ["lock", "start disk", "stop disk", "unlock"])
+
+    def test_defect_at_start(self) -> None:
+        """What is no error of storehouse's stays as it is, and all is undone as well."""
+        service = self.service(ZeroDivisionError())
+        self.assertRaises(ZeroDivisionError, self.start, service)
+        self.assertEqual(self.events[-1], "unlock")
+        self.assertEqual(self.exits.said, [])
+
+    def test_anonymous_doors(self) -> None:
+        for endpoint, where in [("tcp:9", "all interfaces"), ("tcp:9:interface=192.0.2.1", "192.0.2.1"), ("tcp6:9", "::")]:
+            for door in ("append", "admin"):
+                self.exits.said.clear()
+                text = self.failure(self.service(**{door: endpoint}), InvalidSetting)
+                for word in (door, where, "--allow-anonymous"):
+                    self.assertIn(word, text)
+                self.assertEqual(self.events, [])
+        self.start(self.service(append="tcp:9", allow_anonymous=True))
+
+    def test_no_endpoint(self) -> None:
+        self.assertIn("'nonsense:1'", self.failure(self.service(append="nonsense:1"), InvalidSetting))
+
+    def test_json_in_background(self) -> None:
+        self.exits.in_background = True
+        self.assertIn("log-file", self.failure(self.service(log_format="json"), InvalidSetting))
+
+    def test_store_fails(self) -> None:
+        service = self.service()
+        self.start(service)
+        self.store.failed = StorageFailed("fdatasync: Input/output error")
+        service.store_failed(self.store.failed)
+        self.assertTrue(self.exits.ended)
+        self.assertTrue(self.reactor.hasStopped)
+        self.assertEqual(service.parts()["store"], "failed: fdatasync: Input/output error")
+
+    def test_json_logging(self) -> None:
+        path = self.mktemp()
+        application: Any = Application("storehouse")
+        self.service(log_format="json", log_file=path).setServiceParent(application)
+        ILogObserver(application)({"log_format": "hello {who}", "who": "you"})
+        with open(path, encoding="utf-8") as file:
+            self.assertEqual(json.load(file)["message"], "hello you")
+
+    def test_json_file_that_cannot_be(self) -> None:
+        service = self.service(log_format="json", log_file=os.path.join(self.mktemp(), "log"))
+        self.assertIn("log-file", self.assertRaises(StartFailed, service.setServiceParent, Application("storehouse")).detail)
+
+    def test_text_logging(self) -> None:
+        application: Any = Application("storehouse")
+        self.service().setServiceParent(application)
+        self.assertIs(ILogObserver(application, None), None)
+
+
+class MakeServiceTests(SynchronousTestCase):
+    """What is put together."""
+
+    def make(self, **settings: str) -> StorehouseService:
+        return make_service(load_settings({"root": self.mktemp(), **settings}), MemoryReactorClock())
+
+    def test_opens_nothing(self) -> None:
+        service = self.make()
+        self.assertTrue(IService.providedBy(service))
+        self.assertEqual(list(service.sites), ["append", "admin"])
+        self.assertEqual(list(service.stores), ["append_log"])
+        self.assertFalse(os.path.exists(service.settings.root))
+        self.assertTrue(os.path.isabs(service.settings.root))
+
+    def test_doors_that_are_off(self) -> None:
+        service = self.make(append="off")
+        self.assertEqual((list(service.sites), list(service.stores)), (["admin"], []))
+        service = self.make(admin="off")
+        self.assertEqual((list(service.sites), list(service.stores)), (["append"], ["append_log"]))
