@@ -22,7 +22,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/coverage erase
 	$(BIN)/python .ci/trial.py .test-summary \
 		$(BIN)/python -b -W error::BytesWarning -m coverage run -m twisted.trial $(TESTS); \
-		status=$$?; $(BIN)/coverage combine --quiet; $(BIN)/coverage report; cat .test-summary; exit $$status
+		status=$$?; $(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$status
 
 soak: $(VENV)/.installed-test
 	STOREHOUSE_SOAK=1 $(BIN)/python -b -m twisted.trial $(TESTS)

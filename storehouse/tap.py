@@ -45,7 +45,7 @@ ssl:8443:privateKey=key.pem:certKey=cert.pem:interface=127.0.0.1, or any other o
 class Options(usage.Options):
     """The options of C{twistd storehouse}: the settings of L{storehouse.config}, and C{--config}."""
 
-    synopsis = "Usage: twistd [options of twistd] storehouse [options]"
+    synopsis = "[options]"
 
     longdesc = (
         "storehouse takes in bytes, keeps them safely and gives them back fast. The append log (--append) takes records over HTTP "

@@ -1,14 +1,21 @@
 """
 The tests of storehouse; they mirror its packages.
 
-Warnings that our own code causes are errors: trial collects the warnings of a test and gives them out again when it ends, and here it is decided what becomes of them.
+Warnings that our own code causes are errors: trial collects the warnings of a test and gives them out again when it ends, and here it is
+decided what becomes of them.
 """
 
 import os
+import re
 import warnings
 
-_here = os.path.dirname(os.path.abspath(__file__))
+import storehouse
 
-for _kind in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning, RuntimeWarning, SyntaxWarning, UserWarning, BytesWarning):
-    warnings.filterwarnings("error", category=_kind, module=r"(storehouse|tests)(\.|$)")
-    warnings.filterwarnings("error", category=_kind, module=r".*/(storehouse|tests)/")
+_kinds = (DeprecationWarning, PendingDeprecationWarning, ResourceWarning, RuntimeWarning, SyntaxWarning, UserWarning, BytesWarning)
+
+for _package in (storehouse.__file__, __file__):
+    # What trial gives out names the file as its module.
+    _folder = os.path.dirname(os.path.abspath(_package))
+    for _module in (re.escape(os.path.basename(_folder)) + r"(\.|$)", re.escape(_folder + os.sep)):
+        for _kind in _kinds:
+            warnings.filterwarnings("error", category=_kind, module=_module)

@@ -33,6 +33,12 @@ class Files:
 
     def write_at(self, fd: int, pieces: Sequence[bytes], offset: int) -> None:
         """Write all the pieces, one after the other from C{offset} on, however many calls that takes."""
+        if len(pieces) == 1:
+            data = pieces[0]
+            written = os.pwrite(fd, data, offset)
+            if written == len(data):
+                return
+            pieces, offset = (data[written:],), offset + written
         for first in range(0, len(pieces), _IOV_MAX):
             batch = pieces[first : first + _IOV_MAX]
             wanted = sum(map(len, batch))

@@ -12,6 +12,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.process import Storehouse, wait_for
 
+_failing_tac = """
+from twisted.application.service import IService
+from twisted.internet import reactor
+from storehouse.errors import StorageFailed
+from storehouse.tap import make_application
+
+application = make_application(["--append", "tcp:0:interface=127.0.0.1", "--admin", "off", "--append-wal-size", "1MiB"])
+(service,) = IService(application)
+reactor.callLater(0.1, service.store_failed, StorageFailed("no disk"))
+"""
+
 
 class StartTests(SynchronousTestCase):
     """What a user meets who starts and stops it."""
@@ -120,6 +131,19 @@ class StartTests(SynchronousTestCase):
         lines = [json.loads(line) for line in house.output.splitlines()]
         self.assertIn("ready", [line["message"] for line in lines])
         self.assertTrue(any("/readyz" in line["message"] for line in lines))
+
+    def test_store_fails(self) -> None:
+        """A failure that nothing may be acknowledged after ends the process, with status 1; and a .tac file works."""
+        house = self.storehouse()
+        tac = os.path.join(house.directory, "failing.tac")
+        with open(tac, "w", encoding="utf-8") as file:
+            file.write(_failing_tac)
+        house.command = [*house.command[: house.command.index("storehouse")], "-y", tac]
+        done = house.run()
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("a store failed: no disk", done.stdout)
+        self.assertIn("Server Shut Down.", done.stdout)
+        self.assertFalse(os.path.exists(house.pid_file))
 
     def test_socket_file(self) -> None:
         # Not below the directory of the tests: the path of a socket is short.

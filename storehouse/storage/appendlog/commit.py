@@ -1,8 +1,8 @@
 """
 Group commit: all appends that arrive while a group is being written go into the next one.
 
-The reactor's thread gathers and answers; the commit thread writes groups that need a sync or are large.  A small group of C{os} appends is written at once in the reactor's
-thread at the end of its turn, since a page-cache write costs less than handing it to a thread.  Offsets are given when a group is formed, and one group is written at a
+The reactor's thread gathers, writes small groups to the page cache, since that costs less than handing them to a thread, and answers; the commit thread syncs, and writes
+large groups.  Offsets are given when a group is formed, and one group is written at a
 time, so a failed write gives its offsets back.
 """
 
@@ -41,7 +41,7 @@ class Run:
     @ivar error: why it was not written; then nothing of it was.
     """
 
-    __slots__ = ("bucket", "end", "entries", "error", "offset", "pieces", "position", "size", "synced")
+    __slots__ = ("bucket", "encoded_entries", "encoded_records", "end", "entries", "error", "offset", "pieces", "position", "size", "synced")
 
     def __init__(self, bucket: BucketFile) -> None:
         self.bucket = bucket
@@ -52,16 +52,25 @@ class Run:
         self.size = 0
         self.synced = False
         self.error: StorehouseError | None = None
+        self.encoded_entries = b""
+        self.encoded_records = b""
+
+    def seal(self) -> None:
+        """Join what was gathered: it is written twice."""
+        self.size = self.end - self.offset
+        self.encoded_entries = b"".join(self.entries)
+        self.encoded_records = b"".join(self.pieces)
 
 
 class _Group:
-    __slots__ = ("answers", "began", "fatal", "runs", "size", "synced")
+    __slots__ = ("answers", "began", "fatal", "runs", "size", "synced", "written")
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self.answers: list[tuple[Done, Run | None, tuple[int, ...], Durability]] = []
         self.size = 0
         self.synced = False
+        self.written = False
         self.fatal: BaseException | None = None
         self.began = 0.0
 
@@ -141,11 +150,13 @@ class GroupCommit:
         group = self._form()
         if self.refusal is not None:
             self._finish(group)
-        elif group.synced or group.size > _INLINE:
-            self._jobs.put(group)
-        else:
+            return
+        if group.size <= _INLINE:
             self._write(group)
-            self._finish(group)
+            if group.fatal is not None or not group.synced:
+                self._finish(group)
+                return
+        self._jobs.put(group)
 
     def _form(self) -> _Group:
         queue, self._queue = self._queue, []
@@ -185,7 +196,7 @@ class GroupCommit:
                 run.synced = group.synced = True
         group.runs = list(runs.values())
         for run in group.runs:
-            run.size = run.end - run.offset
+            run.seal()
             group.size += run.size
         return group
 
@@ -248,16 +259,20 @@ class GroupCommit:
             if job is None:
                 return
             if isinstance(job, _Group):
-                self._write(job)
+                if not job.written:
+                    self._write(job)
+                self._sync(job)
                 self._reactor.callFromThread(self._finish, job)
             else:
                 job()
 
-    def _write(self, group: _Group) -> None:
+    def _sync(self, group: _Group) -> None:
+        """Bring what was written to disk, where it was asked for."""
+        if group.fatal is not None:
+            return
         try:
             framed = []
             for run in group.runs:
-                self._write_run(run)
                 if not run.synced or run.error is not None:
                     continue
                 bucket = run.bucket
@@ -272,12 +287,27 @@ class GroupCommit:
         except BaseException as error:
             group.fatal = error
 
+    # -- in either -----------------------------------------------------------------------------
+
+    def _write(self, group: _Group) -> None:
+        """
+        Write a group to the page cache.
+
+        Small groups in the reactor's thread: in another, each of these short calls would wait for the interpreter's lock longer than it takes.
+        """
+        group.written = True
+        try:
+            for run in group.runs:
+                self._write_run(run)
+        except BaseException as error:
+            group.fatal = error
+
     def _write_run(self, run: Run) -> None:
         bucket = run.bucket
         files = self._files
         try:
-            files.write_at(bucket.index_fd, run.entries, HEADER_SIZE + run.position * ENTRY_SIZE)
-            files.write_at(bucket.raw_fd, run.pieces, run.offset)
+            files.write_at(bucket.index_fd, (run.encoded_entries,), HEADER_SIZE + run.position * ENTRY_SIZE)
+            files.write_at(bucket.raw_fd, (run.encoded_records,), run.offset)
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise

@@ -12,7 +12,7 @@ Pure codecs, no files. The tables are in docs/formats/appendlog.md::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from struct import Struct, error
 
 import attrs
@@ -26,6 +26,7 @@ __all__ = [
     "FRAME_MAGIC",
     "HEADER_SIZE",
     "LENGTH_SIZE",
+    "RUN_HEADER_SIZE",
     "Entry",
     "Frame",
     "Run",
@@ -157,6 +158,7 @@ def split_records(body: bytes, max_record: int) -> list[bytes]:
 FRAME_MAGIC = b"SHWL"
 _frame_header = Struct("<4sIQQII")
 _run_header = Struct("<HHIQQI")
+RUN_HEADER_SIZE = _run_header.size
 _frame_rest = Struct("<QQII")
 
 
@@ -198,22 +200,21 @@ class Frame:
 def encode_frame(
     sequence: int,
     replay_from: int,
-    runs: Iterable[tuple[bytes, int, int, int, Sequence[bytes], Sequence[bytes]]],
+    runs: Iterable[tuple[bytes, int, int, int, bytes, bytes]],
 ) -> bytes:
     """
     The bytes of a frame.
 
-    @param runs: C{(prefix, bucket, offset, position, entries, pieces)} with the entries and the pieces of the records as lists of bytes.
+    @param runs: C{(prefix, bucket, offset, position, entries, records)}, the entries and the records encoded.
     """
     body: list[bytes] = []
     count = 0
-    for prefix, bucket, offset, position, entries, pieces in runs:
+    for prefix, bucket, offset, position, entries, records in runs:
         count += 1
-        size = sum(map(len, pieces))
-        body.append(_run_header.pack(len(prefix), bucket, len(entries), offset, position, size))
+        body.append(_run_header.pack(len(prefix), bucket, len(entries) // ENTRY_SIZE, offset, position, len(records)))
         body.append(prefix)
-        body += entries
-        body += pieces
+        body.append(entries)
+        body.append(records)
     runs_size = sum(map(len, body))
     covered = b"".join((_frame_rest.pack(sequence, replay_from, runs_size, count), *body))
     return b"".join((FRAME_MAGIC, pack_length(crc32c(covered)), covered))

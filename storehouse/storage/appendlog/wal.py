@@ -18,10 +18,10 @@ from storehouse.core.files import Files, read_exactly
 from storehouse.errors import Damaged
 from storehouse.storage.appendlog.bucket import BucketFile
 from storehouse.storage.appendlog.formats import (
-    ENTRY_SIZE,
     FRAME_ALIGNMENT,
     FRAME_MAGIC,
     HEADER_SIZE,
+    RUN_HEADER_SIZE,
     Frame,
     decode_frame,
     encode_frame,
@@ -43,9 +43,8 @@ class FramedRun(Protocol):
     bucket: BucketFile
     offset: int
     position: int
-    entries: list[bytes]
-    pieces: list[bytes]
-    size: int
+    encoded_entries: bytes
+    encoded_records: bytes
 
 
 class Segment:
@@ -148,7 +147,7 @@ class WriteAheadLog:
         batch: list[FramedRun] = []
         taken = 0
         for run in runs:
-            size = 28 + len(run.bucket.prefix_bytes) + len(run.entries) * ENTRY_SIZE + run.size
+            size = RUN_HEADER_SIZE + len(run.bucket.prefix_bytes) + len(run.encoded_entries) + len(run.encoded_records)
             if batch and taken + size > room:
                 self._frame(batch)
                 batch, taken = [], 0
@@ -197,7 +196,7 @@ class WriteAheadLog:
             self.sequence,
             self.replay_from,
             (
-                (run.bucket.prefix_bytes, run.bucket.number, run.offset, run.position, run.entries, run.pieces)
+                (run.bucket.prefix_bytes, run.bucket.number, run.offset, run.position, run.encoded_entries, run.encoded_records)
                 for run in runs
             ),
         )
