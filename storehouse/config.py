@@ -147,12 +147,8 @@ def _option(default: Any, parse: Callable[[Any], Any], help: str, shown: str | N
 class Settings:
     """All settings of one storehouse, checked.  Sizes are in bytes, times in seconds; L{options} says what each one means."""
 
-    root: str = _option(
-        "storehouse-data", _path, "The directory in which everything is kept; made if it is missing", shown="./storehouse-data"
-    )
-    append: str = _option(
-        "tcp:8001:interface=127.0.0.1", _text, "Where the append log listens, a Twisted endpoint; off opens no such door"
-    )
+    root: str = _option("storehouse-data", _path, "The directory in which everything is kept; made if it is missing", shown="./storehouse-data")
+    append: str = _option("tcp:8001:interface=127.0.0.1", _text, "Where the append log listens, a Twisted endpoint; off opens no such door")
     admin: str = _option(
         "tcp:8002:interface=127.0.0.1",
         _text,
@@ -161,24 +157,18 @@ class Settings:
     allow_anonymous: bool = _option(
         False,
         parse_flag,
-        "Let doors listen on addresses that other machines can reach, although they ask nobody who they are: "
-        "whoever reaches them can read, add and remove records",
+        "Let doors listen on addresses that other machines can reach, although they ask nobody who they are: whoever reaches them can read, add and remove records",
         flag=True,
     )
     append_dir: str = _option("", _path, "The directory of the append log", shown="ROOT/append")
     append_sync: str = _option(
         "disk",
         _one_of("disk", "os"),
-        "When an append is answered: disk, after it is on disk; os, as soon as the operating system has it, "
-        "which a power cut may undo. A request can ask for either",
+        "When an append is answered: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo. A request can ask for either",
     )
-    append_sync_interval: float = _option(
-        10.0, _seconds(), "Seconds after which records appended with os are brought to disk in the background", shown="10"
-    )
+    append_sync_interval: float = _option(10.0, _seconds(), "Seconds after which records appended with os are brought to disk in the background", shown="10")
     append_wal_size: int = _option(256 * MIB, _sized(MIB), "Bytes that the write-ahead log takes on disk", shown="256MiB")
-    buckets: int = _option(
-        128, _count(1, 65535), "Bucket files of each storage prefix; a prefix keeps the number that it was made with"
-    )
+    buckets: int = _option(128, _count(1, 65535), "Bucket files of each storage prefix; a prefix keeps the number that it was made with")
     max_record: int = _option(64 * MIB, _sized(1, GIB), "Bytes that one record may have", shown="64MiB")
     max_batch: int = _option(16 * MIB, _sized(1, GIB), "Bytes that the body of one /appendMulti may have", shown="16MiB")
     max_multi: int = _option(65536, _count(), "Offsets that one /getMulti may ask for")
@@ -187,17 +177,11 @@ class Settings:
     max_connections: int = _option(4096, _count(), "Connections that each door serves at once")
     idle_timeout: float = _option(60.0, _seconds(), "Seconds after which a connection without a request is closed", shown="60")
     head_timeout: float = _option(20.0, _seconds(), "Seconds that the head of a request may take to arrive", shown="20")
-    shutdown_timeout: float = _option(
-        30.0, _seconds(allow_zero=True), "Seconds that requests in flight are given to finish when the process stops", shown="30"
-    )
-    log_format: str = _option(
-        "text", _one_of("text", "json"), "text, lines for people, written where twistd's --logfile says; json, one JSON object a line"
-    )
+    shutdown_timeout: float = _option(30.0, _seconds(allow_zero=True), "Seconds that requests in flight are given to finish when the process stops", shown="30")
+    log_format: str = _option("text", _one_of("text", "json"), "text, lines for people, written where twistd's --logfile says; json, one JSON object a line")
     log_file: str = _option("", _path, "The file to which JSON lines are added", shown="standard output")
     access_log: bool = _option(False, parse_flag, "Log a line for each request, which costs more than a small append", flag=True)
-    fast_lane: bool = _option(
-        True, parse_flag, "Short requests take a shorter way through the server; off leads all of them the plain way", shown="on"
-    )
+    fast_lane: bool = _option(True, parse_flag, "Short requests take a shorter way through the server; off leads all of them the plain way", shown="on")
 
     @property
     def append_directory(self) -> str:
@@ -212,10 +196,7 @@ class Settings:
 
 def options() -> list[Option]:
     """All settings, in the order in which a user should meet them."""
-    return [
-        Option(field.name.replace("_", "-"), field.metadata["help"], field.metadata["flag"], field.metadata["parse"])
-        for field in attrs.fields(Settings)
-    ]
+    return [Option(field.name.replace("_", "-"), field.metadata["help"], field.metadata["flag"], field.metadata["parse"]) for field in attrs.fields(Settings)]
 
 
 def read_file(path: str) -> dict[str, Any]:
@@ -270,8 +251,6 @@ def _check_together(settings: Settings) -> None:
         if settings.memory < size:
             raise InvalidSetting(f"memory cannot be {settings.memory}: a body of {name} ({size} bytes) must fit into it")
     if settings.log_file and settings.log_format != "json":
-        raise InvalidSetting(
-            f"log-file cannot be {settings.log_file!r} while log-format is text: set log-format to json, or use twistd's --logfile"
-        )
+        raise InvalidSetting(f"log-file cannot be {settings.log_file!r} while log-format is text: set log-format to json, or use twistd's --logfile")
     if not settings.doors:
         raise InvalidSetting("append and admin are both 'off': there is no door to open")

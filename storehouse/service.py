@@ -299,9 +299,7 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     Info("storehouse", "Versions of storehouse and of what it runs on.", registry=registry).info(versions())
-    bounds = Limits(
-        max_connections=settings.max_connections, idle_timeout=settings.idle_timeout, head_timeout=settings.head_timeout
-    )
+    bounds = Limits(max_connections=settings.max_connections, idle_timeout=settings.idle_timeout, head_timeout=settings.head_timeout)
 
     def add_site(name: str, resource: Any, lane: Any = None) -> None:
         site = DoorSite(resource, reactor, bounds, lane=lane, access_log=settings.access_log, name=name)

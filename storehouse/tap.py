@@ -73,11 +73,7 @@ class Options(usage.Options):
     @property
     def given(self) -> dict[str, Any]:
         """The settings that were given, by name."""
-        return {
-            option.name: bool(self[option.name]) if option.is_flag else self[option.name]
-            for option in options()
-            if self[option.name] not in (None, 0)
-        }
+        return {option.name: bool(self[option.name]) if option.is_flag else self[option.name] for option in options() if self[option.name] not in (None, 0)}
 
 
 def makeService(options: Options) -> IService:

@@ -16,7 +16,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config import Settings, load_settings
 from storehouse.core.exits import Exits
-from storehouse.errors import BucketCountMismatch, InvalidSetting, RootInUse, StartFailed, StorageFailed, StorehouseError
+from storehouse.errors import (
+    BucketCountMismatch,
+    InvalidSetting,
+    RootInUse,
+    StartFailed,
+    StorageFailed,
+    StorehouseError,
+)
 from storehouse.service import StorehouseService, make_service
 
 

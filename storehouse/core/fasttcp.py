@@ -24,13 +24,7 @@ class EagerServer(tcp.Server):
 
     def write(self, data: bytes) -> None:
         """Send now if possible. Errors are left to the queue's own attempt, which reports them as usual."""
-        if (
-            not self._tempDataLen
-            and not self.dataBuffer
-            and self.connected
-            and not self.disconnecting
-            and not self._writeDisconnected
-        ):
+        if not self._tempDataLen and not self.dataBuffer and self.connected and not self.disconnecting and not self._writeDisconnected:
             try:
                 sent = self.socket.send(data)
             except OSError:

@@ -65,9 +65,7 @@ class RootLock:
         except BlockingIOError:
             pid = os.pread(fd, 32, 0).strip()
             holder = f"process {int(pid)}" if pid.isdigit() else "another process"
-            raise RootInUse(
-                f"the root directory {os.path.abspath(self.root)} is in use by {holder}; stop that one, or choose another with --root"
-            ) from None
+            raise RootInUse(f"the root directory {os.path.abspath(self.root)} is in use by {holder}; stop that one, or choose another with --root") from None
 
     def release(self) -> None:
         """Give the right up.  Without it, nothing happens."""

@@ -7,12 +7,12 @@ import json
 import attrs
 
 from storehouse.core.budget import ByteBudget
+from storehouse.core.framing import split_records
 from storehouse.errors import MalformedBody
 from storehouse.frontends.append.params import check_fields, durability_of, identifier_of, prefix_of
 from storehouse.frontends.http.reply import JSON, Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.storage.appendlog.formats import split_records
 from storehouse.storage.appendlog.interfaces import Durability, IAppendLog
 
 __all__ = ["Append", "AppendLimits", "AppendMulti", "append_reply", "multi_reply", "split_lines"]

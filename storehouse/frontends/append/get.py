@@ -5,13 +5,13 @@ from __future__ import annotations
 from struct import Struct
 from typing import Any
 
+from storehouse.core.framing import LENGTH_SIZE, pack_length
 from storehouse.errors import MalformedBody, StorehouseError, TooLarge
 from storehouse.frontends.append.append import AppendLimits
 from storehouse.frontends.append.params import check_fields, identifier_of, number_of, prefix_of
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.storage.appendlog.formats import LENGTH_SIZE, pack_length
 from storehouse.storage.appendlog.interfaces import IAppendLog
 
 __all__ = ["Get", "GetMulti", "send_payload"]

@@ -8,14 +8,13 @@ from typing import Any
 
 from zope.interface import implementer
 
+from storehouse.core.framing import split_records
 from storehouse.core.names import DEFAULT_PREFIX
 from storehouse.errors import EmptyRecord, StorehouseError
 from storehouse.frontends.append.append import FREE, AppendLimits, append_reply, multi_reply
-from storehouse.frontends.append.params import parse_durability
 from storehouse.frontends.http.errors import error_reply
 from storehouse.frontends.http.lane import DECLINED, OWED, Head, ILane
 from storehouse.frontends.http.reply import OCTETS, Reply, encode_reply
-from storehouse.storage.appendlog.formats import split_records
 from storehouse.storage.appendlog.interfaces import Durability
 
 __all__ = ["AppendLane"]
@@ -108,18 +107,14 @@ class AppendLane:
         self._templates = {level: _template(append_reply(0, b"", level), date) for level in Durability}
         self._read_template = _template(Reply(200, b"", OCTETS), date)
 
-    def _appended(
-        self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability
-    ) -> None:
+    def _appended(self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability) -> None:
         if offsets is None:
             channel.pay(encode_reply(error_reply(error or EmptyRecord()), self._date))
         else:
             answer = b'{"offset":%d%b' % (offsets[0], bucket.json_tail)
             channel.pay(self._templates[level] % (len(answer), answer))
 
-    def _appended_multi(
-        self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability
-    ) -> None:
+    def _appended_multi(self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability) -> None:
         reply = error_reply(error or EmptyRecord()) if offsets is None else multi_reply(offsets, bucket.json_tail, level)
         channel.pay(encode_reply(reply, self._date))
 
@@ -128,5 +123,3 @@ def _template(reply: Reply, date: bytes) -> bytes:
     """An answer's bytes with C{%d} for the length and C{%b} for the body."""
     head, _, _ = encode_reply(Reply(reply.status, b"", reply.content_type, reply.headers), date).partition(b"\r\n\r\n")
     return head.replace(b"%", b"%%").replace(b"Content-Length: 0", b"Content-Length: %d") + b"\r\n\r\n%b"
-
-

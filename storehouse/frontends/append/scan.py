@@ -32,9 +32,7 @@ class Scan(Leaf):
         if follow > 1:
             raise BadRequest("follow is 0 or 1")
         limit = number_of(request, b"limit", -1)
-        scan = await self._log.scan(
-            prefix_of(request), self._bucket_of(request), number_of(request, b"offset", 0), bool(follow)
-        )
+        scan = await self._log.scan(prefix_of(request), self._bucket_of(request), number_of(request, b"offset", 0), bool(follow))
         gone = request.notifyFinish()
         gone.addBoth(lambda _: scan.close())
         try:

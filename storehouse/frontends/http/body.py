@@ -186,5 +186,3 @@ class RequestBody:
             self._done.callback(self._count)
         else:
             self._done.errback(error)
-
-

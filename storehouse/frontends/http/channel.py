@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.web import http
 
@@ -41,6 +42,9 @@ class DoorChannel(http.HTTPChannel):
     """
 
     _log = Logger()
+    transport: Any
+    _networkProducer: Any
+    requestFactory: Any = StreamingRequest
     timeOut = None  # The site keeps the time for all its connections.
     totalHeadersSize = 16384
     maxHeaders = 100
@@ -48,7 +52,6 @@ class DoorChannel(http.HTTPChannel):
     def __init__(self, site: Any, lane: ILane | None, heads: HeadCache | None) -> None:
         http.HTTPChannel.__init__(self)
         self.site = self.factory = site
-        self.requestFactory = StreamingRequest
         self.lane = lane
         self._heads = heads
         self._fast = lane is not None
@@ -72,11 +75,12 @@ class DoorChannel(http.HTTPChannel):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
+        self._usual_reads = getattr(self.transport, "bufferSize", 0)
         self._networkProducer = self.transport
         self._networkProducer.registerProducer(self, True)
         self.site.joined(self)
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Any = connectionDone) -> None:
         """Leave the site."""
         self.site.left(self)
         self._pieces = []
@@ -241,11 +245,7 @@ class DoorChannel(http.HTTPChannel):
         self.flush_head()
         self.since = None
         http.HTTPChannel.requestDone(self, request)
-        if (
-            self.lane is not None
-            and self.line_mode
-            and not (self.requests or self._buffer or self._dataBuffer or self._handlingRequest)
-        ):
+        if self.lane is not None and self.line_mode and not (self.requests or self._buffer or self._dataBuffer or self._handlingRequest):
             self._fast = True
 
     # -- strictness --------------------------------------------------------------------------
@@ -273,13 +273,18 @@ class DoorChannel(http.HTTPChannel):
         request.begin_head(self._command, self._path, self._version)
         self.persistent = self.persistent and self.checkPersistence(request, self._version)
         if self.length is None or self.length > LARGE_READS:
-            self.transport.bufferSize = LARGE_READS
+            self._read_by(LARGE_READS)
         request.gotLength(self.length)
 
     def allContentReceived(self) -> None:
         """The body is complete."""
-        self.transport.bufferSize = type(self.transport).bufferSize
+        self._read_by(self._usual_reads)
         http.HTTPChannel.allContentReceived(self)
+
+    def _read_by(self, size: int) -> None:
+        """Ask the kernel for this many bytes at a time, if the connection lets one choose: one under TLS does not."""
+        if self._usual_reads:
+            self.transport.bufferSize = size
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """Whether the connection may go on: HTTP/1.1, and neither side asked to close."""

@@ -60,6 +60,7 @@ class StreamingRequest(server.Request):
 
     _log = Logger()
     defaultContentType = None
+    channel: Any
     body: RequestBody
 
     def __init__(self, channel: Any) -> None:

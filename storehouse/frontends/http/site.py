@@ -63,9 +63,7 @@ class DoorSite(server.Site):
     _log = Logger()
     noisy = False
 
-    def __init__(
-        self, resource: Any, reactor: Any, limits: Limits, lane: ILane | None = None, access_log: bool = False, name: str = "http"
-    ) -> None:
+    def __init__(self, resource: Any, reactor: Any, limits: Limits, lane: ILane | None = None, access_log: bool = False, name: str = "http") -> None:
         server.Site.__init__(self, resource, parsePOSTFormSubmission=False, reactor=reactor)
         self.limits = limits
         self.name = name

@@ -12,8 +12,9 @@ from zope.interface import implementer
 
 from storehouse.core.digests import crc32c
 from storehouse.core.files import read_exactly
+from storehouse.core.framing import LENGTH_SIZE, unpack_length
 from storehouse.errors import DamagedRecord, NoSuchRecord, TooLarge, Unavailable
-from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, LENGTH_SIZE, Entry, unpack_length
+from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, Entry
 from storehouse.storage.appendlog.index import careful_find, quick_find
 from storehouse.storage.appendlog.interfaces import Durability, IBucket
 
@@ -183,10 +184,7 @@ class BucketFile:
     def check_length(self, entry: Entry) -> None:
         """@raise TooLarge: if the record is longer than this log gives out."""
         if entry.length > self.max_record:
-            raise TooLarge(
-                f"the record at offset {entry.offset} of {self.path} has {entry.length} bytes; "
-                f"this log gives out at most {self.max_record} (--max-record)"
-            )
+            raise TooLarge(f"the record at offset {entry.offset} of {self.path} has {entry.length} bytes; this log gives out at most {self.max_record} (--max-record)")
 
     def payload(self, entry: Entry) -> bytes:
         """The verified payload of an entry. May wait for the disk."""

@@ -18,10 +18,11 @@ from twisted.logger import Logger
 
 from storehouse.core.digests import crc32c
 from storehouse.core.files import NO_SPACE, Files
+from storehouse.core.framing import LENGTH_SIZE, pack_length
 from storehouse.errors import NoSpace, StorageFailed, StorehouseError
 from storehouse.storage.appendlog.bucket import BucketFile, Done
 from storehouse.storage.appendlog.checkpoint import Checkpointer
-from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, LENGTH_SIZE, encode_entry, pack_length
+from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, encode_entry
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.wal import WriteAheadLog
 
@@ -120,9 +121,7 @@ class GroupCommit:
 
     # -- in the reactor's thread --------------------------------------------------------------
 
-    def append(
-        self, bucket: BucketFile, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done
-    ) -> None:
+    def append(self, bucket: BucketFile, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done) -> None:
         """Queue records; see L{IBucket.append<storehouse.storage.appendlog.interfaces.IBucket.append>}."""
         if self.refusal is not None:
             done(None, self.refusal, durability)

@@ -18,14 +18,14 @@ from struct import Struct, error
 import attrs
 
 from storehouse.core.digests import crc32c
-from storehouse.errors import Damaged, MalformedBody
+from storehouse.core.framing import LENGTH_SIZE, pack_length, unpack_length
+from storehouse.errors import Damaged
 
 __all__ = [
     "ENTRY_SIZE",
     "FRAME_ALIGNMENT",
     "FRAME_MAGIC",
     "HEADER_SIZE",
-    "LENGTH_SIZE",
     "RUN_HEADER_SIZE",
     "Entry",
     "Frame",
@@ -37,24 +37,11 @@ __all__ = [
     "encode_frame",
     "encode_index_header",
     "entry_fields",
-    "pack_length",
-    "split_records",
-    "unpack_length",
 ]
 
-LENGTH_SIZE = 4
 ENTRY_SIZE = 32
 HEADER_SIZE = 32
 FRAME_ALIGNMENT = 4096
-
-_length = Struct("<I")
-pack_length = _length.pack
-
-
-def unpack_length(data: bytes, at: int = 0) -> int:
-    """The length field of a record."""
-    return int(_length.unpack_from(data, at)[0])
-
 
 # -- the index -------------------------------------------------------------------------------
 
@@ -118,39 +105,6 @@ def decode_index_header(data: bytes) -> int | None:
         return None
     magic, synced_count = _index_header.unpack_from(data)
     return int(synced_count) if magic == _INDEX_MAGIC else None
-
-
-# -- batches ---------------------------------------------------------------------------------
-
-
-def split_records(body: bytes, max_record: int) -> list[bytes]:
-    """
-    Take C{[u32 length][data]...} apart.
-
-    @raise MalformedBody: if a length does not fit what follows, is zero, or exceeds C{max_record}; the text names the record.
-    """
-    records = []
-    at = 0
-    size = len(body)
-    unpack = _length.unpack_from
-    try:
-        while at < size:
-            (length,) = unpack(body, at)
-            start = at + LENGTH_SIZE
-            at = start + length
-            if not 0 < length <= max_record or at > size:
-                break
-            records.append(body[start:at])
-        else:
-            return records
-    except error:
-        raise MalformedBody(f"record {len(records)} ends inside its length, at byte {size}") from None
-    number = len(records)
-    if length == 0:
-        raise MalformedBody(f"record {number}, at byte {start - LENGTH_SIZE}, is empty")
-    if length > max_record:
-        raise MalformedBody(f"record {number} claims {length} bytes; at most {max_record} are allowed")
-    raise MalformedBody(f"record {number} claims {length} bytes, but {size - start} follow")
 
 
 # -- the write-ahead log ---------------------------------------------------------------------

@@ -13,15 +13,14 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from storehouse.core.digests import crc32c
+from storehouse.core.framing import LENGTH_SIZE, unpack_length
 from storehouse.storage.appendlog.formats import (
     ENTRY_SIZE,
     HEADER_SIZE,
-    LENGTH_SIZE,
     Entry,
     decode_entry,
     encode_entry,
     entry_fields,
-    unpack_length,
 )
 
 __all__ = ["Read", "careful_find", "first_at_or_after", "quick_find", "rebuild_entry"]
@@ -154,9 +153,7 @@ def careful_find(read_index: Read, read_raw: Read, count: int, end: int, offset:
             if rebuilt is None:
                 return None
             entry, proven = rebuilt
-        if offset in (entry.offset, entry.offset + LENGTH_SIZE) and not (
-            entry.length == 0 and offset == entry.end and position + 1 < count
-        ):
+        if offset in (entry.offset, entry.offset + LENGTH_SIZE) and not (entry.length == 0 and offset == entry.end and position + 1 < count):
             return entry, proven
         expected = entry.end
         position += 1

@@ -21,7 +21,7 @@ __all__ = [
     "IBucket",
     "IRecord",
     "PrefixStat",
-    ]
+]
 
 
 class Durability(Enum):
@@ -132,9 +132,7 @@ class IAppendLog(Interface):
     def bucket_if_open(prefix: str, id: bytes) -> IBucket | None:
         """The bucket of an identifier if its prefix is open; C{None} otherwise. Does no input or output."""
 
-    def append(
-        prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None
-    ) -> Deferred[Appended]:
+    def append(prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None) -> Deferred[Appended]:
         """
         Append records contiguously, all or none, opening or making the prefix if need be.
 
@@ -148,9 +146,7 @@ class IAppendLog(Interface):
         @return: fires with an L{IRecord}; fails with C{TooLarge} for one longer than L{max_record}, C{NoSuchPrefix}, C{NoSuchRecord} or C{DamagedRecord}.
         """
 
-    def scan(
-        prefix: str, bucket: int | bytes, start: int = 0, follow: bool = False
-    ) -> Deferred[Any]:
+    def scan(prefix: str, bucket: int | bytes, start: int = 0, follow: bool = False) -> Deferred[Any]:
         """
         Open a scan of a bucket.
 
@@ -174,5 +170,3 @@ class IAppendLog(Interface):
 
     def stop() -> Deferred[None]:
         """Answer what is queued, sync everything, close. Afterwards all methods fail with C{Unavailable}."""
-
-

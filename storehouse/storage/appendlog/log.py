@@ -30,11 +30,11 @@ from storehouse.errors import (
 from storehouse.storage.appendlog.bucket import BucketFile
 from storehouse.storage.appendlog.checkpoint import Checkpointer
 from storehouse.storage.appendlog.commit import GroupCommit
-from storehouse.storage.appendlog.interfaces import Appended, Durability, IAppendLog, PrefixStat
+from storehouse.storage.appendlog.interfaces import Appended, Durability, IAppendLog, IRecord, PrefixStat
 from storehouse.storage.appendlog.metrics import LogMetrics
 from storehouse.storage.appendlog.prefix import OpenPrefix, count_buckets, open_prefix, stat_directory
 from storehouse.storage.appendlog.prefixes import Prefixes, checkpoint
-from storehouse.storage.appendlog.record import Record, open_record
+from storehouse.storage.appendlog.record import open_record
 from storehouse.storage.appendlog.recovery import replay
 from storehouse.storage.appendlog.scan import Scan
 from storehouse.storage.appendlog.wal import WriteAheadLog
@@ -110,9 +110,7 @@ class LocalAppendLog:
         self.wal = WriteAheadLog(self._wal_directory, settings.wal_size, self._files)
         self.checkpointer = Checkpointer(self._files, self._sync_failed)
         self.metrics = LogMetrics(self)
-        self._commit = GroupCommit(
-            reactor, self._files, self.wal, self.checkpointer, self._commit_failed, self.metrics.observe_group
-        )
+        self._commit = GroupCommit(reactor, self._files, self.wal, self.checkpointer, self._commit_failed, self.metrics.observe_group)
         self.wal.on_full = self.checkpointer.segment_full
         self.wal.wait_for = self.checkpointer.wait_for
         self._prefixes = Prefixes(
@@ -279,9 +277,7 @@ class LocalAppendLog:
     # -- records -----------------------------------------------------------------------------
 
     @_deferred
-    async def append(
-        self, prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None
-    ) -> Appended:
+    async def append(self, prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None) -> Appended:
         """See L{IAppendLog.append}."""
         check_identifier(id)
         for payload in payloads:
@@ -304,7 +300,7 @@ class LocalAppendLog:
         return await appended
 
     @_deferred
-    async def get(self, prefix: str, id: bytes, offset: int) -> Record:
+    async def get(self, prefix: str, id: bytes, offset: int) -> IRecord:
         """See L{IAppendLog.get}."""
         check_identifier(id)
         bucket, _ = (await self._prefix(prefix, create=False)).find(id)

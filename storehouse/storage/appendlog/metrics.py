@@ -65,9 +65,7 @@ class LogMetrics:
     def collect(self) -> Iterable[Metric]:
         """The metric families."""
         appends = CounterMetricFamily("storehouse_append_requests", "Appends answered.", labels=["durability"])
-        groups = HistogramMetricFamily(
-            "storehouse_append_group_seconds", "From forming a group of appends to its answers.", labels=["durability"]
-        )
+        groups = HistogramMetricFamily("storehouse_append_group_seconds", "From forming a group of appends to its answers.", labels=["durability"])
         for synced, level in ((True, "disk"), (False, "os")):
             appends.add_metric([level], self.appends[synced])
             latency = self.groups[synced]
@@ -80,9 +78,7 @@ class LogMetrics:
         wal = self._log.wal
         yield CounterMetricFamily("storehouse_append_wal_frames", "Synced writes of the write-ahead log.", value=wal.frames)
         yield CounterMetricFamily("storehouse_append_wal_bytes", "Bytes written to the write-ahead log.", value=wal.bytes_written)
-        yield CounterMetricFamily(
-            "storehouse_append_bucket_syncs", "Bucket files synced by checkpoints.", value=self._log.checkpointer.syncs
-        )
+        yield CounterMetricFamily("storehouse_append_bucket_syncs", "Bucket files synced by checkpoints.", value=self._log.checkpointer.syncs)
         prefixes = list(self._log.open_prefixes())
         yield GaugeMetricFamily("storehouse_append_open_prefixes", "Storage prefixes open.", value=len(prefixes))
         records = GaugeMetricFamily("storehouse_append_records", "Records of an open storage prefix.", labels=["prefix"])
@@ -93,6 +89,4 @@ class LogMetrics:
             size.add_metric([prefix.name], stat.size)
         yield records
         yield size
-        yield GaugeMetricFamily(
-            "storehouse_append_failed", "1 once a sync has failed and nothing is taken any more.", value=self._log.failed is not None
-        )
+        yield GaugeMetricFamily("storehouse_append_failed", "1 once a sync has failed and nothing is taken any more.", value=self._log.failed is not None)

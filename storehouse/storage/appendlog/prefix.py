@@ -253,9 +253,7 @@ def _index_in_child(directory: str) -> None:
 
 def _main(directory: str) -> None:
     files = Files()
-    prefix = open_prefix(
-        os.path.basename(directory), directory, count_buckets(directory), 1 << 32, files, None, False, True
-    )
+    prefix = open_prefix(os.path.basename(directory), directory, count_buckets(directory), 1 << 32, files, None, False, True)
     prefix.close(files)
 
 

@@ -79,10 +79,13 @@ class Prefixes:
             with self._change(name):
                 await self._make_room()
                 opened: OpenPrefix = await self._disk.run(self._opener, name, create)
-                if self.refusal is not None:
-                    opened.close(self._files)
-                else:
-                    self.open[name] = opened
+                self._opened(name, opened)
+
+    def _opened(self, name: str, prefix: OpenPrefix) -> None:
+        if self.refusal is not None:
+            prefix.close(self._files)
+        else:
+            self.open[name] = prefix
 
     async def close(self, name: str) -> None:
         """Close a prefix; one that is not open is fine."""
@@ -119,11 +122,7 @@ class Prefixes:
 
     def names_on_disk(self) -> list[str]:
         """All prefixes, open or not. Blocks."""
-        return sorted(
-            name
-            for name in os.listdir(self._directory)
-            if not name.startswith(".") and os.path.isdir(os.path.join(self._directory, name))
-        )
+        return sorted(name for name in os.listdir(self._directory) if not name.startswith(".") and os.path.isdir(os.path.join(self._directory, name)))
 
     @contextmanager
     def _change(self, name: str) -> Iterator[None]:
@@ -145,9 +144,7 @@ class Prefixes:
         while len(self.open) >= self._max_open:
             candidates = {name: prefix for name, prefix in self.open.items() if not self._is_held(name, prefix)}
             if not candidates:
-                raise Unavailable(
-                    f"{len(self.open)} storage prefixes are open and in use; close one (GET /close?storagePrefix=NAME)"
-                )
+                raise Unavailable(f"{len(self.open)} storage prefixes are open and in use; close one (GET /close?storagePrefix=NAME)")
             idle = next((name for name, prefix in candidates.items() if not prefix.used), next(iter(candidates)))
             for prefix in candidates.values():
                 prefix.used = False

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from zope.interface import implementer
+
 from storehouse.core.digests import crc32c
 from storehouse.core.disk import IDisk
+from storehouse.core.framing import LENGTH_SIZE, unpack_length
 from storehouse.errors import DamagedRecord, Unavailable
 from storehouse.storage.appendlog.bucket import BucketFile
-from storehouse.storage.appendlog.formats import LENGTH_SIZE, Entry, unpack_length
+from storehouse.storage.appendlog.formats import Entry
+from storehouse.storage.appendlog.interfaces import IRecord
 
 __all__ = ["PIECE", "Record", "open_record"]
 
@@ -14,6 +18,7 @@ __all__ = ["PIECE", "Record", "open_record"]
 PIECE = 1 << 20
 
 
+@implementer(IRecord)
 class Record:
     """
     A record whose checksum has been verified.
@@ -48,9 +53,7 @@ class Record:
             raise Unavailable(f"the storage prefix {self._bucket.prefix!r} was closed")
         size = min(PIECE, self.length - position)
         with self._bucket.reading():
-            data: bytes = await self._disk.run(
-                self._bucket.read_raw, size, self._entry.offset + LENGTH_SIZE + position
-            )
+            data: bytes = await self._disk.run(self._bucket.read_raw, size, self._entry.offset + LENGTH_SIZE + position)
         self._checksum = crc32c(data, self._checksum)
         at_end = position + len(data) == self.length
         if len(data) < size or (at_end and self._checksum != self._entry.checksum):

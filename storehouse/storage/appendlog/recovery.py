@@ -15,19 +15,18 @@ from twisted.logger import Logger
 
 from storehouse.core.digests import crc32c
 from storehouse.core.files import Files, read_exactly
+from storehouse.core.framing import LENGTH_SIZE, unpack_length
 from storehouse.errors import StartFailed
 from storehouse.storage.appendlog.formats import (
     ENTRY_SIZE,
     FRAME_ALIGNMENT,
     HEADER_SIZE,
-    LENGTH_SIZE,
     Entry,
     Frame,
     decode_entry,
     decode_index_header,
     encode_entry,
     encode_index_header,
-    unpack_length,
 )
 from storehouse.storage.appendlog.wal import WalEnd, read_frame, read_segment, segment_paths
 
@@ -99,8 +98,7 @@ def _report_gaps(wanted: list[_Place], replay_from: int, wal: str, files: Files)
         if place.sequence != expected:
             kept = _keep_segments(wal, files)
             _log.error(
-                "the write-ahead log is damaged: frames {first} to {last} are missing before byte {at} of {path};"
-                " the segments are kept in {kept}",
+                "the write-ahead log is damaged: frames {first} to {last} are missing before byte {at} of {path}; the segments are kept in {kept}",
                 first=expected,
                 last=place.sequence - 1,
                 at=place.at,
@@ -235,9 +233,7 @@ def recover_bucket(
         changed = True
     indexed = torn = 0
     if end > size:
-        _log.error(
-            "{path} is damaged: it has {size} bytes, but its index knows of records up to {end}", path=raw_path, size=size, end=end
-        )
+        _log.error("{path} is damaged: it has {size} bytes, but its index knows of records up to {end}", path=raw_path, size=size, end=end)
     if end < size and (accept_unindexed or index_size == 0):
         count, end, indexed = _index_rest(raw_fd, index_fd, count, end, size, files, progress)
     if end < size:
@@ -314,9 +310,7 @@ def _checksum(raw_fd: int, entry: Entry) -> int | None:
     return checksum
 
 
-def _index_rest(
-    raw_fd: int, index_fd: int, count: int, end: int, size: int, files: Files, progress: Callable[[int, int], None]
-) -> tuple[int, int, int]:
+def _index_rest(raw_fd: int, index_fd: int, count: int, end: int, size: int, files: Files, progress: Callable[[int, int], None]) -> tuple[int, int, int]:
     """Index the whole records from C{end} on. @return: the new count and end, and how many were indexed."""
     indexed = 0
     batch: list[bytes] = []
@@ -333,9 +327,7 @@ def _index_rest(
     return count + indexed, end, indexed
 
 
-def _walk(
-    raw_fd: int, start: int, size: int, progress: Callable[[int, int], None], accept_zeros: bool
-) -> Iterable[Entry]:
+def _walk(raw_fd: int, start: int, size: int, progress: Callable[[int, int], None], accept_zeros: bool) -> Iterable[Entry]:
     """The whole records from C{start} on, told by their framing alone."""
     window = b""
     base = start

@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred
 
 from storehouse.core.digests import crc32c
 from storehouse.core.disk import IDisk
+from storehouse.core.framing import LENGTH_SIZE, unpack_length
 from storehouse.errors import DamagedRecord
 from storehouse.storage.appendlog.bucket import BucketFile
-from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, LENGTH_SIZE, Entry, decode_entry, unpack_length
+from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, Entry, decode_entry
 from storehouse.storage.appendlog.index import first_at_or_after, rebuild_entry
 from storehouse.storage.appendlog.record import Record, open_record
 
@@ -88,9 +89,7 @@ class Scan:
                 if self._start <= 0:
                     self._position = 0
                 else:
-                    self._position, self._expected = await self._disk.run(
-                        first_at_or_after, bucket.read_index, bucket.count, self._start
-                    )
+                    self._position, self._expected = await self._disk.run(first_at_or_after, bucket.read_index, bucket.count, self._start)
             count = min(_BATCH_ENTRIES, bucket.count - self._position)
             if count <= 0:
                 return []
@@ -127,9 +126,7 @@ class Scan:
         return batch
 
     def _wanted(self, entry: Entry) -> bool:
-        return entry.offset >= self._start and (
-            self._id_hash is None or not entry.id_hash or entry.id_hash == self._id_hash
-        )
+        return entry.offset >= self._start and (self._id_hash is None or not entry.id_hash or entry.id_hash == self._id_hash)
 
     async def _verified(self, entry: Entry, whole: bytes) -> Record | None:
         """The record, or C{None} once it is noted as the damage that ends this scan, after the records before it were given."""
@@ -139,9 +136,7 @@ class Scan:
             payload = whole[LENGTH_SIZE:]
             if unpack_length(whole) == entry.length and crc32c(payload) == entry.checksum:
                 return Record(self.bucket, entry, payload, self._disk)
-            raise DamagedRecord(
-                self.bucket.path, entry.offset, f"its checksum fails; the record after it is at offset {entry.end}"
-            )
+            raise DamagedRecord(self.bucket.path, entry.offset, f"its checksum fails; the record after it is at offset {entry.end}")
         except DamagedRecord as damage:
             self._damage = damage
             return None
@@ -153,7 +148,5 @@ class Scan:
         if rebuilt is not None and rebuilt[1]:
             entry: Entry = rebuilt[0]
             return entry
-        self._damage = DamagedRecord(
-            bucket.path, self._expected, "its index entry is damaged, and so the record cannot be proven whole"
-        )
+        self._damage = DamagedRecord(bucket.path, self._expected, "its index entry is damaged, and so the record cannot be proven whole")
         return None

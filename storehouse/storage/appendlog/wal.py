@@ -15,6 +15,7 @@ from typing import Protocol
 import attrs
 
 from storehouse.core.files import Files, read_exactly
+from storehouse.core.framing import unpack_length
 from storehouse.errors import Damaged
 from storehouse.storage.appendlog.bucket import BucketFile
 from storehouse.storage.appendlog.formats import (
@@ -25,7 +26,6 @@ from storehouse.storage.appendlog.formats import (
     Frame,
     decode_frame,
     encode_frame,
-    unpack_length,
 )
 
 __all__ = ["SEGMENTS", "FramedRun", "Segment", "WalEnd", "WriteAheadLog", "read_frame", "read_segment", "segment_paths"]
@@ -195,10 +195,7 @@ class WriteAheadLog:
         return encode_frame(
             self.sequence,
             self.replay_from,
-            (
-                (run.bucket.prefix_bytes, run.bucket.number, run.offset, run.position, run.encoded_entries, run.encoded_records)
-                for run in runs
-            ),
+            ((run.bucket.prefix_bytes, run.bucket.number, run.offset, run.position, run.encoded_entries, run.encoded_records) for run in runs),
         )
 
     def _put(self, segment: Segment, frame: bytes) -> None:
