@@ -29,7 +29,7 @@ from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
 from storehouse.core.fasttcp import make_eager
 from storehouse.core.logs import JSONLinesObserver
-from storehouse.core.platform import missing_features, raise_file_limit
+from storehouse.core.platform import file_limit, missing_features, raise_file_limit
 from storehouse.core.rootlock import RootLock
 from storehouse.errors import InvalidSetting, StartFailed, StorehouseError
 from storehouse.frontends.admin.door import AdminDoor
@@ -283,6 +283,13 @@ def _line_writer(path: str) -> Callable[[str], object]:
     return write
 
 
+def _most_open(settings: Settings) -> int:
+    """How many prefixes may be open, of two files a bucket each: what connections and other files leave of the limit."""
+    limit = file_limit()
+    left = limit - min(settings.max_connections, limit // 4) - 256
+    return max(2, min(1024, left // (2 * settings.buckets)))
+
+
 def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -> StorehouseService:
     """
     Put a storehouse together.  Nothing is opened before it is started.
@@ -315,6 +322,7 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
                 max_record=settings.max_record,
                 wal_size=settings.append_wal_size,
                 sync_interval=settings.append_sync_interval,
+                max_open=_most_open(settings),
             ),
             reactor,
             disk,
@@ -331,7 +339,8 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
                 max_multi_bytes=settings.max_multi_bytes,
                 memory=settings.memory,
             ),
-            fast_lane=settings.fast_lane,
+            # The lane writes no access log: a line costs more than an append.
+            fast_lane=settings.fast_lane and not settings.access_log,
         )
         add_site("append", door.resource, door.lane)
     if "admin" in settings.doors:

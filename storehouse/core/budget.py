@@ -41,8 +41,9 @@ class ByteBudget:
             except BaseException:
                 if entry in self._waiting:
                     self._waiting.remove(entry)
-                else:
-                    self._release(size)
+                    size = 0
+                # Those behind may fit now.
+                self._release(size)
                 raise
         else:
             self.used += size

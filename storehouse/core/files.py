@@ -19,6 +19,16 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _IOV_MAX = 1024
 
+# Plain paths for systems without the calls.
+_sync_data = getattr(os, "fdatasync", os.fsync)
+
+
+def _write_joined(fd: int, pieces: Sequence[bytes], offset: int) -> int:
+    return os.pwrite(fd, b"".join(pieces), offset)
+
+
+_write_vector = getattr(os, "pwritev", _write_joined)
+
 
 class Files:
     """Plain system calls. Every method may raise L{OSError}."""
@@ -42,7 +52,7 @@ class Files:
         for first in range(0, len(pieces), _IOV_MAX):
             batch = pieces[first : first + _IOV_MAX]
             wanted = sum(map(len, batch))
-            written = os.pwritev(fd, batch, offset)
+            written = _write_vector(fd, batch, offset)
             if written < wanted:
                 # A full disk or a signal: one more try tells which, by its error.
                 rest = memoryview(b"".join(batch))[written:]
@@ -70,7 +80,7 @@ class Files:
 
     def sync_data(self, fd: int) -> None:
         """Bring the data of a file, and what is needed to read it back, to disk."""
-        os.fdatasync(fd)
+        _sync_data(fd)
 
     def sync_directory(self, path: str) -> None:
         """Bring the names in a directory to disk."""

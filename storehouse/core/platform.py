@@ -7,7 +7,7 @@ import select
 from importlib import import_module
 from typing import Any
 
-__all__ = ["missing_features", "optional_module", "raise_file_limit"]
+__all__ = ["file_limit", "missing_features", "optional_module", "raise_file_limit"]
 
 
 def optional_module(name: str) -> Any:
@@ -46,3 +46,12 @@ def raise_file_limit() -> tuple[int, int] | None:
     except (OSError, ValueError):
         return soft, soft
     return soft, hard
+
+
+def file_limit() -> int:
+    """How many files this process may open after L{raise_file_limit}; a large number where there is no limit."""
+    resource = optional_module("resource")
+    if resource is None:
+        return 1 << 20
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if hard == resource.RLIM_INFINITY else int(hard)

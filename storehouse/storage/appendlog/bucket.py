@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.core.digests import crc32c
@@ -21,7 +22,7 @@ from storehouse.storage.appendlog.interfaces import Durability, IBucket
 if TYPE_CHECKING:
     from storehouse.storage.appendlog.commit import GroupCommit
 
-__all__ = ["BucketFile", "Done"]
+__all__ = ["BucketFile", "Done", "ReadCounters"]
 
 #: Called once an append is decided: C{(offsets, None, level)} or C{(None, error, level)}.
 Done = Callable[[tuple[int, ...] | None, Exception | None, Durability], None]
@@ -32,6 +33,26 @@ _INLINE = 64 * 1024
 _scratch = bytearray(_INLINE)
 _scratch_view = memoryview(_scratch)
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
+
+
+_log = Logger()
+
+
+class ReadCounters:
+    """
+    What is counted of reads, for all buckets of a log together.
+
+    @ivar records: records given out.
+    @ivar size: bytes of their payloads.
+    @ivar damaged: reads that met damage.
+    """
+
+    __slots__ = ("damaged", "records", "size")
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.size = 0
+        self.damaged = 0
 
 
 class _Cold(Exception):
@@ -49,6 +70,7 @@ class BucketFile:
     @ivar count: the number of committed records.
     @ivar os_appends: how many groups have added records acknowledged as C{os}.
     @ivar os_synced: how many of them a sync has covered; as long as the two differ, the end of the file is not known to be on disk.
+    @ivar counters: counts reads.
     @ivar readers: how many reads in threads use its files.
     @ivar on_idle: called when the last of them is done.
     @ivar json_tail: how answers to appends end.
@@ -58,6 +80,7 @@ class BucketFile:
     __slots__ = (
         "_commit",
         "count",
+        "counters",
         "end",
         "followers",
         "index_fd",
@@ -86,6 +109,7 @@ class BucketFile:
         max_record: int,
         commit: GroupCommit | None,
         json_tail: bytes,
+        counters: ReadCounters | None = None,
     ) -> None:
         self.prefix = prefix
         self.prefix_bytes = prefix.encode("utf-8")
@@ -98,6 +122,7 @@ class BucketFile:
         self.max_record = max_record
         self._commit = commit
         self.json_tail = json_tail
+        self.counters = counters or ReadCounters()
         self.os_appends = 0
         self.os_synced = 0
         self.readers = 0
@@ -135,11 +160,20 @@ class BucketFile:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
                 return None
-            raise DamagedRecord(self.path, offset, f"it cannot be read ({error.strerror})") from error
+            raise self.damaged(offset, f"it cannot be read ({error.strerror})") from error
         payload = bytes(_scratch_view[LENGTH_SIZE:wanted])
         if unpack_length(_scratch) != entry.length or crc32c(payload) != entry.checksum:
-            raise DamagedRecord(self.path, entry.offset, "its checksum fails")
+            raise self.damaged(entry.offset, "its checksum fails")
+        self.counters.records += 1
+        self.counters.size += len(payload)
         return payload
+
+    def damaged(self, offset: int, reason: str) -> DamagedRecord:
+        """Note damage, for the log and the metrics. @return: the error to be raised."""
+        self.counters.damaged += 1
+        error = DamagedRecord(self.path, offset, reason)
+        _log.error("{error}", error=error, file=self.path, offset=offset)
+        return error
 
     def _warm_index(self, size: int, position: int) -> bytes:
         assert _NOWAIT is not None
@@ -173,12 +207,12 @@ class BucketFile:
                 return entry
             found = careful_find(self.read_index, self.read_raw, count, end, offset)
         except OSError as error:
-            raise DamagedRecord(self.path, offset, f"its index cannot be read ({error.strerror})") from error
+            raise self.damaged(offset, f"its index cannot be read ({error.strerror})") from error
         if found is None:
             raise NoSuchRecord(f"no record of {self.path} is at offset {offset}")
         entry, proven = found
         if not proven:
-            raise DamagedRecord(self.path, entry.offset, "its index entry is damaged, and so the record cannot be proven whole")
+            raise self.damaged(entry.offset, "its index entry is damaged, and so the record cannot be proven whole")
         return entry
 
     def check_length(self, entry: Entry) -> None:
@@ -192,12 +226,12 @@ class BucketFile:
         try:
             data = self.read_raw(LENGTH_SIZE + entry.length, entry.offset)
         except OSError as error:
-            raise DamagedRecord(self.path, entry.offset, f"it cannot be read ({error.strerror})") from error
+            raise self.damaged(entry.offset, f"it cannot be read ({error.strerror})") from error
         if len(data) < LENGTH_SIZE + entry.length:
-            raise DamagedRecord(self.path, entry.offset, "the file ends inside it")
+            raise self.damaged(entry.offset, "the file ends inside it")
         payload = data[LENGTH_SIZE:]
         if unpack_length(data) != entry.length or crc32c(payload) != entry.checksum:
-            raise DamagedRecord(self.path, entry.offset, "its checksum fails")
+            raise self.damaged(entry.offset, "its checksum fails")
         return payload
 
     def read_index(self, size: int, position: int) -> bytes:

@@ -55,9 +55,15 @@ class Checkpointer:
         """
         if self._error is not None:
             raise StorageFailed(f"an earlier sync failed: {self._error}")
-        self._files.sync_data(bucket.raw_fd)
-        self._files.write_at(bucket.index_fd, (encode_index_header(count),), 0)
-        self._files.sync_data(bucket.index_fd)
+        try:
+            self._files.sync_data(bucket.raw_fd)
+            self._files.write_at(bucket.index_fd, (encode_index_header(count),), 0)
+            self._files.sync_data(bucket.index_fd)
+        except BaseException as error:
+            # The kernel may have dropped dirty pages with the error, so a later sync that succeeds proves nothing. Noted at once, whichever thread it is:
+            # another one may be waiting to use a segment again, or about to sync the same bucket.
+            self._error = error
+            raise
         self.syncs += 1
 
     def sync_all(self, buckets: Iterable[BucketFile]) -> None:
@@ -100,6 +106,5 @@ class Checkpointer:
             try:
                 job()
             except BaseException as error:
-                # The kernel may have dropped dirty pages with the error, so a later sync that succeeds proves nothing.
                 self._error = self._error or error
                 self._on_failure(error)

@@ -276,7 +276,7 @@ class GroupCommit:
                     continue
                 bucket = run.bucket
                 # A record on disk must not have a hole before it; and a long run is cheaper to sync than to write twice.
-                if bucket.os_appends != bucket.os_synced or run.size > self._wal.longest_run:
+                if bucket.os_appends != bucket.os_synced or run.size + len(run.entries) * ENTRY_SIZE > self._wal.longest_run:
                     self._checkpointer.sync(bucket, run.position + len(run.entries))
                     bucket.os_synced = bucket.os_appends
                 else:

@@ -61,7 +61,8 @@ def quick_find(read_index: Read, count: int, end: int, offset: int) -> Entry | N
             continue
         fields = entry_fields(data, at * ENTRY_SIZE)
         begin = fields[0]
-        if begin == offset or begin + LENGTH_SIZE == offset:
+        # Behind an empty record its payload offset is the next one's offset, which wins.
+        if begin == offset or (begin + LENGTH_SIZE == offset and fields[2]):
             return decode_entry(data, at * ENTRY_SIZE)
         if offset < begin + LENGTH_SIZE + fields[2] or at + 1 < wanted:
             return None
@@ -95,8 +96,10 @@ def rebuild_entry(damaged: bytes, offset: int, read_raw: Read, end: int) -> tupl
         return Entry(offset, 0, length, checksum, 0), False
     _, time, _, old_checksum, id_hash, entry_checksum = entry_fields(damaged)
     repaired = encode_entry(offset, time, length, checksum, id_hash)
-    proven = old_checksum == checksum or unpack_length(repaired, 28) == entry_checksum
-    return Entry(offset, time, length, checksum, id_hash), proven
+    if unpack_length(repaired, 28) == entry_checksum:
+        return Entry(offset, time, length, checksum, id_hash), True
+    # Time and identifier may be what is damaged. Zeros prove nothing: lost pages of both files look like an empty record.
+    return Entry(offset, 0, length, checksum, 0), length > 0 and old_checksum == checksum
 
 
 def _entry_at(read_index: Read, position: int) -> tuple[Entry | None, bytes]:

@@ -23,6 +23,7 @@ from storehouse.errors import (
     InvalidName,
     NoSuchPrefix,
     StartFailed,
+    StorageFailed,
     StorehouseError,
     TooLarge,
     Unavailable,
@@ -144,15 +145,16 @@ class LocalAppendLog:
             found, records = replay(directory, self._files)
             if records:
                 self._log.info("replayed {records} records of the write-ahead log", records=records)
+            self.wal.start(found)
+            self._prefixes.open[DEFAULT_PREFIX] = self._open(DEFAULT_PREFIX, create=True)
+            if self._after_crash:
+                self._recover_rest()
+            # Only now, so that a start that fails leaves the next one knowing that there was no crash.
             if os.path.exists(self._clean_mark):
                 self._files.unlink(self._clean_mark)
                 self._files.sync_directory(self._wal_directory)
-            self.wal.start(found)
         except OSError as error:
             raise StartFailed(f"the append log in {directory} cannot be opened: {error}") from error
-        self._prefixes.open[DEFAULT_PREFIX] = self._open(DEFAULT_PREFIX, create=True)
-        if self._after_crash:
-            self._recover_rest()
         self._commit.start()
         self.checkpointer.start()
         self._prefixes.refusal = None
@@ -172,6 +174,7 @@ class LocalAppendLog:
             create,
             accept_unindexed=not self._after_crash,
             index_in_child=in_child,
+            counters=self.metrics.reads,
         )
         for bucket in prefix.buckets:
             self._log.info("opening: {path} with offset: {offset}", path=bucket.path, offset=bucket.end)
@@ -183,7 +186,7 @@ class LocalAppendLog:
             try:
                 if name not in self._prefixes.open and count_buckets(os.path.join(self._settings.directory, name)):
                     self._open(name, create=False).close(self._files)
-            except StorehouseError as error:
+            except (StorehouseError, OSError) as error:
                 self._log.error("the storage prefix {name} was not recovered: {error}", name=name, error=error)
         self._after_crash = False
 
@@ -195,10 +198,14 @@ class LocalAppendLog:
         self._prefixes.refusal = Unavailable("the server is stopping")
         if self._syncing is not None:
             self._syncing.stop()
-        for scan in list(self._scans):
-            scan.close()
         await self._prefixes.settled()
-        await self._settle([bucket for prefix in self._prefixes.open.values() for bucket in prefix.buckets])
+        buckets = [bucket for prefix in self._prefixes.open.values() for bucket in prefix.buckets]
+        for bucket in buckets:
+            bucket.close_to_appends()
+        try:
+            await self._settle(buckets)
+        except StorageFailed:
+            pass  # Said already, when the log failed.
         await self._disk.run(self._commit.stop)
         await self._disk.run(self.checkpointer.stop)
         await self._prefixes.close_all()
@@ -214,7 +221,7 @@ class LocalAppendLog:
     async def _settle_now(self, closing: Sequence[BucketFile]) -> None:
         for scan in list(self._scans):
             if scan.bucket in closing:
-                scan.close()
+                scan.cut_off()
         reached: Deferred[None] = Deferred()
         self._commit.barrier(lambda: reached.callback(None))
         await reached

@@ -11,6 +11,8 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from storehouse.storage.appendlog.bucket import ReadCounters
+
 __all__ = ["LogMetrics"]
 
 _BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -44,18 +46,14 @@ class LogMetrics:
     """
     The counters of one log.
 
-    @ivar reads: records given out.
-    @ivar read_bytes: their bytes.
-    @ivar damaged: reads that met damage.
+    @ivar reads: those of its buckets.
     """
 
     def __init__(self, log: Any) -> None:
         self._log = log
         self.appends = {True: 0, False: 0}
         self.groups = {True: _Latency(), False: _Latency()}
-        self.reads = 0
-        self.read_bytes = 0
-        self.damaged = 0
+        self.reads = ReadCounters()
 
     def observe_group(self, appends: int, seconds: float, synced: bool) -> None:
         """A group was answered."""
@@ -72,9 +70,9 @@ class LogMetrics:
             groups.add_metric([level], latency.buckets(), latency.total)
         yield appends
         yield groups
-        yield CounterMetricFamily("storehouse_append_reads", "Records given out.", value=self.reads)
-        yield CounterMetricFamily("storehouse_append_read_bytes", "Bytes of records given out.", value=self.read_bytes)
-        yield CounterMetricFamily("storehouse_append_damaged", "Reads that met a damaged record.", value=self.damaged)
+        yield CounterMetricFamily("storehouse_append_reads", "Records given out.", value=self.reads.records)
+        yield CounterMetricFamily("storehouse_append_read_bytes", "Bytes of records given out.", value=self.reads.size)
+        yield CounterMetricFamily("storehouse_append_damaged", "Reads that met a damaged record.", value=self.reads.damaged)
         wal = self._log.wal
         yield CounterMetricFamily("storehouse_append_wal_frames", "Synced writes of the write-ahead log.", value=wal.frames)
         yield CounterMetricFamily("storehouse_append_wal_bytes", "Bytes written to the write-ahead log.", value=wal.bytes_written)

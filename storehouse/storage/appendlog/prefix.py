@@ -13,9 +13,9 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from storehouse.core.digests import fnv1a32
-from storehouse.core.files import Files
+from storehouse.core.files import NO_SPACE, Files
 from storehouse.errors import BucketCountMismatch, Damaged, NoSpace, NoSuchPrefix, StorehouseError, Unavailable
-from storehouse.storage.appendlog.bucket import BucketFile
+from storehouse.storage.appendlog.bucket import BucketFile, ReadCounters
 from storehouse.storage.appendlog.commit import GroupCommit
 from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, encode_index_header
 from storehouse.storage.appendlog.interfaces import PrefixStat
@@ -87,7 +87,7 @@ def count_buckets(directory: str) -> int:
     """
     try:
         names = os.listdir(directory)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
     numbers = sorted(int(match[1]) for name in names if (match := _raw_name.match(name)))
     if numbers != list(range(len(numbers))):
@@ -120,6 +120,7 @@ def open_prefix(
     create: bool,
     accept_unindexed: bool,
     index_in_child: bool = False,
+    counters: ReadCounters | None = None,
 ) -> OpenPrefix:
     """
     Open a prefix, recover its buckets, make it if asked.  Blocks.
@@ -135,7 +136,8 @@ def open_prefix(
         try:
             _make(directory, buckets, files)
         except OSError as error:
-            raise NoSpace(f"the storage prefix {name!r} cannot be made in {directory}: {error.strerror}") from error
+            failure = NoSpace if error.errno in NO_SPACE else Unavailable
+            raise failure(f"the storage prefix {name!r} cannot be made in {directory}: {error.strerror}") from error
     elif found != buckets:
         raise BucketCountMismatch(
             f"the storage prefix {name!r} in {directory} was made with {found} buckets, not {buckets}: with another number its identifiers would be"
@@ -146,8 +148,11 @@ def open_prefix(
     opened: list[BucketFile] = []
     prefix = OpenPrefix(name, directory, opened)
     try:
+        unindexed = not all(os.path.exists(bucket_paths(directory, number)[1]) for number in range(buckets))
         for number in range(buckets):
-            opened.append(_open_bucket(name, directory, number, max_record, files, commit, accept_unindexed))
+            opened.append(_open_bucket(name, directory, number, max_record, files, commit, accept_unindexed, counters))
+        if unindexed:
+            files.sync_directory(directory)
     except OSError as error:
         prefix.close(files)
         raise Unavailable(f"the storage prefix {name!r} cannot be opened: {error}") from error
@@ -190,6 +195,7 @@ def _open_bucket(
     files: Files,
     commit: GroupCommit | None,
     accept_unindexed: bool,
+    counters: ReadCounters | None,
 ) -> BucketFile:
     raw, index = bucket_paths(directory, number)
     raw_fd = files.open(raw, os.O_RDWR)
@@ -198,11 +204,19 @@ def _open_bucket(
     except OSError:
         files.close(raw_fd)
         raise
-    recovered = recover_bucket(raw, index, raw_fd, index_fd, files, accept_unindexed, _progress(raw))
-    if recovered.changed:
-        files.sync_data(raw_fd)
-        files.write_at(index_fd, (encode_index_header(recovered.count),), 0)
-        files.sync_data(index_fd)
+    try:
+        recovered = recover_bucket(raw, index, raw_fd, index_fd, files, accept_unindexed, _progress(raw))
+        if recovered.changed:
+            files.sync_data(raw_fd)
+            if recovered.indexed:
+                # The header ends an indexing: it must not reach the disk before the entries.
+                files.sync_data(index_fd)
+            files.write_at(index_fd, (encode_index_header(recovered.count),), 0)
+            files.sync_data(index_fd)
+    except BaseException:
+        files.close(raw_fd)
+        files.close(index_fd)
+        raise
     return BucketFile(
         prefix=name,
         number=number,
@@ -214,6 +228,7 @@ def _open_bucket(
         max_record=max_record,
         commit=commit,
         json_tail=b',"file":%b}' % json.dumps(raw).encode("ascii"),
+        counters=counters,
     )
 
 

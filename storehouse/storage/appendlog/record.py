@@ -7,7 +7,7 @@ from zope.interface import implementer
 from storehouse.core.digests import crc32c
 from storehouse.core.disk import IDisk
 from storehouse.core.framing import LENGTH_SIZE, unpack_length
-from storehouse.errors import DamagedRecord, Unavailable
+from storehouse.errors import Unavailable
 from storehouse.storage.appendlog.bucket import BucketFile
 from storehouse.storage.appendlog.formats import Entry
 from storehouse.storage.appendlog.interfaces import IRecord
@@ -40,6 +40,8 @@ class Record:
         self.time = entry.time
         self.length = entry.length
         self.payload = payload
+        bucket.counters.records += 1
+        bucket.counters.size += entry.length
 
     async def read_piece(self, position: int) -> bytes:
         """
@@ -57,7 +59,7 @@ class Record:
         self._checksum = crc32c(data, self._checksum)
         at_end = position + len(data) == self.length
         if len(data) < size or (at_end and self._checksum != self._entry.checksum):
-            raise DamagedRecord(self._bucket.path, self._entry.offset, "its checksum fails")
+            raise self._bucket.damaged(self._entry.offset, "its checksum fails")
         return data
 
 
@@ -83,5 +85,5 @@ async def open_record(bucket: BucketFile, entry: Entry, disk: IDisk) -> Record:
             position += len(data)
             whole = len(data) == size
         if not whole or checksum != entry.checksum:
-            raise DamagedRecord(bucket.path, entry.offset, "its checksum fails")
+            raise bucket.damaged(entry.offset, "its checksum fails")
         return Record(bucket, entry, None, disk)

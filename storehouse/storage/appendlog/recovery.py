@@ -94,9 +94,10 @@ def replay(log_directory: str, files: Files) -> tuple[WalEnd, int]:
 
 def _report_gaps(wanted: list[_Place], replay_from: int, wal: str, files: Files) -> None:
     expected = replay_from
+    kept = ""
     for place in wanted:
         if place.sequence != expected:
-            kept = _keep_segments(wal, files)
+            kept = kept or _keep_segments(wal, files)
             _log.error(
                 "the write-ahead log is damaged: frames {first} to {last} are missing before byte {at} of {path}; the segments are kept in {kept}",
                 first=expected,
@@ -113,6 +114,7 @@ def _keep_segments(wal: str, files: Files) -> str:
     files.mkdir(kept)
     for number, path in segment_paths(wal):
         _copy(path, os.path.join(kept, f"segment.{number}"), 0, files)
+    files.sync_directory(os.path.dirname(kept))
     return kept
 
 
@@ -184,7 +186,7 @@ class Recovered:
     @ivar end: the offset behind the last.
     @ivar indexed: records that were found without entries and got them.
     @ivar torn: bytes that were cut off.
-    @ivar changed: whether anything was written, so that it wants a sync.
+    @ivar changed: whether anything was written, or may not be on disk yet, so that it wants a sync and a new header.
     """
 
     count: int
@@ -221,11 +223,15 @@ def recover_bucket(
     changed = False
     if synced is None:
         # Without the mark, every entry is taken for one of a synced record: nothing is cut that might have been acknowledged.
-        synced = entries
-        if index_size:
+        accept_unindexed = True
+        if any(head):
+            synced = entries
             kept = _copy(index_path, f"{index_path}.bad.{_stamp()}", 0, files)
             _log.error("the header of {path} is damaged; it is made anew, the old index is kept as {kept}", path=index_path, kept=kept)
-        files.write_at(index_fd, (encode_index_header(0),), 0)
+        else:
+            # No index yet, or an indexing that was interrupted: see below.
+            synced = entries = _leading_entries(index_fd, entries)
+        files.write_at(index_fd, (bytes(HEADER_SIZE),), 0)
         changed = True
     count, end = _last_whole(raw_fd, index_fd, entries, synced, size)
     if HEADER_SIZE + count * ENTRY_SIZE != max(index_size, HEADER_SIZE):
@@ -234,11 +240,15 @@ def recover_bucket(
     indexed = torn = 0
     if end > size:
         _log.error("{path} is damaged: it has {size} bytes, but its index knows of records up to {end}", path=raw_path, size=size, end=end)
-    if end < size and (accept_unindexed or index_size == 0):
+    if end < size and (accept_unindexed or count < synced):
+        # As long as records are being indexed the header is zero: should that be interrupted, what lacks entries must not be taken for a torn tail.
+        files.write_at(index_fd, (bytes(HEADER_SIZE),), 0)
+        files.sync_data(index_fd)
         count, end, indexed = _index_rest(raw_fd, index_fd, count, end, size, files, progress)
     if end < size:
         torn = size - end
-    changed = changed or bool(indexed or torn)
+    # Entries behind the mark may be in the page cache only, after a process was killed. What follows them must not be on disk before them.
+    changed = changed or bool(indexed or torn) or count != synced or end < size
     if indexed:
         _log.info("{path}: {indexed} records without index entries were indexed", path=raw_path, indexed=indexed)
     if torn:
@@ -252,6 +262,16 @@ def recover_bucket(
             kept=kept,
         )
     return Recovered(count, end, indexed, torn, changed)
+
+
+def _leading_entries(index_fd: int, entries: int) -> int:
+    """How many whole entries there are up to the first that is not."""
+    for position in range(0, entries, 4096):
+        data = read_exactly(index_fd, min(4096, entries - position) * ENTRY_SIZE, HEADER_SIZE + position * ENTRY_SIZE)
+        for at in range(0, len(data), ENTRY_SIZE):
+            if decode_entry(data, at) is None:
+                return position + at // ENTRY_SIZE
+    return entries
 
 
 def _last_whole(raw_fd: int, index_fd: int, entries: int, synced: int, size: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from storehouse.core.digests import crc32c
 from storehouse.core.disk import IDisk
 from storehouse.core.framing import LENGTH_SIZE, unpack_length
-from storehouse.errors import DamagedRecord
+from storehouse.errors import DamagedRecord, Unavailable
 from storehouse.storage.appendlog.bucket import BucketFile
 from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, Entry, decode_entry
 from storehouse.storage.appendlog.index import first_at_or_after, rebuild_entry
@@ -43,6 +43,9 @@ class Scan:
         self._closed = False
         self._waiting: Deferred[None] | None = None
         self._damage: DamagedRecord | None = None
+        self._cut_off = False
+        # For as long as the scan lives, so that its prefix is not closed to make room for another.
+        bucket.followers.append(self._wake)
 
     def next_batch(self) -> Deferred[list[Record]]:
         """See L{IAppendLog.scan<storehouse.storage.appendlog.interfaces.IAppendLog.scan>}."""
@@ -50,9 +53,16 @@ class Scan:
 
     def close(self) -> None:
         """End it: L{next_batch} gives no more."""
-        self._closed = True
-        self._on_close(self)
-        self._wake()
+        if not self._closed:
+            self._closed = True
+            self.bucket.followers.remove(self._wake)
+            self._on_close(self)
+            self._wake()
+
+    def cut_off(self) -> None:
+        """End it because its prefix is closed: L{next_batch} fails if there was more, unless the scan follows, for which that is the end."""
+        self._cut_off = not self._closed and not self._follow
+        self.close()
 
     async def _next_batch(self) -> list[Record]:
         while not self._closed:
@@ -66,16 +76,16 @@ class Scan:
                 break
             else:
                 await self._growth()
+        if self._cut_off and (self._position is None or self._position < self.bucket.count):
+            raise Unavailable(f"the storage prefix {self.bucket.prefix!r} was closed before the end of the scan")
         return []
 
     async def _growth(self) -> None:
         self._waiting = Deferred()
-        self.bucket.followers.append(self._wake)
         try:
             await self._waiting
         finally:
             self._waiting = None
-            self.bucket.followers.remove(self._wake)
 
     def _wake(self) -> None:
         waiting = self._waiting
@@ -94,7 +104,7 @@ class Scan:
             if count <= 0:
                 return []
             entries, raw = await self._disk.run(self._read, self._position, count, self._expected)
-        return await self._take_apart(entries, raw)
+            return await self._take_apart(entries, raw)
 
     def _read(self, position: int, count: int, expected: int) -> tuple[bytes, bytes]:
         entries = self.bucket.read_index(count * ENTRY_SIZE, HEADER_SIZE + position * ENTRY_SIZE)
@@ -136,17 +146,16 @@ class Scan:
             payload = whole[LENGTH_SIZE:]
             if unpack_length(whole) == entry.length and crc32c(payload) == entry.checksum:
                 return Record(self.bucket, entry, payload, self._disk)
-            raise DamagedRecord(self.bucket.path, entry.offset, f"its checksum fails; the record after it is at offset {entry.end}")
+            raise self.bucket.damaged(entry.offset, f"its checksum fails; the record after it is at offset {entry.end}")
         except DamagedRecord as damage:
             self._damage = damage
             return None
 
     async def _rebuild(self, data: bytes) -> Entry | None:
         bucket = self.bucket
-        with bucket.reading():
-            rebuilt: Any = await self._disk.run(rebuild_entry, data, self._expected, bucket.read_raw, bucket.end)
+        rebuilt: Any = await self._disk.run(rebuild_entry, data, self._expected, bucket.read_raw, bucket.end)
         if rebuilt is not None and rebuilt[1]:
             entry: Entry = rebuilt[0]
             return entry
-        self._damage = DamagedRecord(bucket.path, self._expected, "its index entry is damaged, and so the record cannot be proven whole")
+        self._damage = bucket.damaged(self._expected, "its index entry is damaged, and so the record cannot be proven whole")
         return None

@@ -116,7 +116,7 @@ class WriteAheadLog:
         self._files.make_directory(self.directory)
         self._segments = [self._prepare(number) for number in range(SEGMENTS)]
         self._files.sync_directory(self.directory)
-        if found.segment < SEGMENTS and found.used + FRAME_ALIGNMENT <= self.segment_size:
+        if found.segment < SEGMENTS:
             self._current = found.segment
             self._segments[found.segment].used = found.used
         self.sequence = found.sequence + 1
@@ -184,8 +184,8 @@ class WriteAheadLog:
     def _frame(self, runs: list[FramedRun]) -> None:
         frame = self._encode(runs)
         segment = self._segments[self._current]
-        # The last page of a segment is kept for the fence that is written when it is left.
-        if segment.used + len(frame) > self.segment_size - (FRAME_ALIGNMENT if runs else 0):
+        # The last page of a segment is kept for the frame that is written when it is left.
+        if segment.used + len(frame) > self.segment_size - FRAME_ALIGNMENT:
             segment = self._next_segment(segment)
             frame = self._encode(runs)
         self._put(segment, frame)
