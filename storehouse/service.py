@@ -32,6 +32,7 @@ from storehouse.core.logs import JSONLinesObserver
 from storehouse.core.platform import file_limit, missing_features, raise_file_limit
 from storehouse.core.rootlock import RootLock
 from storehouse.errors import InvalidSetting, StartFailed, StorehouseError
+from storehouse.events import Events, StoreFailed
 from storehouse.frontends.admin.door import AdminDoor
 from storehouse.frontends.admin.version import versions
 from storehouse.frontends.append.door import AppendDoor, AppendLimits
@@ -161,9 +162,9 @@ class StorehouseService(Service):
         self.state = "stopping"
         return Deferred.fromCoroutine(self._stop())
 
-    def store_failed(self, error: Exception) -> None:
+    def store_failed(self, event: StoreFailed) -> None:
         """A store cannot go on: what it holds is safe only if nothing more is acknowledged, so the process ends, with status 1."""
-        _log.critical("stopping, because a store failed: {reason}", reason=str(error))
+        _log.critical("stopping, because the {store} failed: {reason}", store=event.store, reason=str(event.error))
         if self._exits is not None:
             self._exits.gave_up()
         try:
@@ -302,6 +303,8 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
     settings = attrs.evolve(settings, root=os.path.abspath(settings.root), append_dir=os.path.abspath(settings.append_directory))
     disk = DiskThreads(reactor)
     service = StorehouseService(settings, reactor, RootLock(settings.root), disk, exits)
+    events = Events()
+    events.subscribe(StoreFailed, service.store_failed)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
@@ -326,7 +329,7 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
             ),
             reactor,
             disk,
-            on_failure=service.store_failed,
+            on_failure=lambda error: events.publish(StoreFailed("append log", error)),
         )
         service.stores["append_log"] = log
         registry.register(log)  # type: ignore[arg-type]

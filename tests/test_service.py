@@ -24,6 +24,7 @@ from storehouse.errors import (
     StorageFailed,
     StorehouseError,
 )
+from storehouse.events import StoreFailed
 from storehouse.service import StorehouseService, make_service
 
 
@@ -232,7 +233,7 @@ class ServiceTests(SynchronousTestCase):
         service = self.service()
         self.start(service)
         self.store.failed = StorageFailed("fdatasync: Input/output error")
-        service.store_failed(self.store.failed)
+        service.store_failed(StoreFailed("append log", self.store.failed))
         self.assertTrue(self.exits.ended)
         self.assertTrue(self.reactor.hasStopped)
         self.assertEqual(service.parts()["store"], "failed: fdatasync: Input/output error")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -114,6 +115,10 @@ class Files:
     def unlink(self, path: str) -> None:
         """Remove a file."""
         os.unlink(path)
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory with all that is in it."""
+        shutil.rmtree(path)
 
 
 def read_exactly(fd: int, size: int, offset: int) -> bytes:

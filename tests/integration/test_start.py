@@ -16,11 +16,12 @@ _failing_tac = """
 from twisted.application.service import IService
 from twisted.internet import reactor
 from storehouse.errors import StorageFailed
+from storehouse.events import StoreFailed
 from storehouse.tap import make_application
 
 application = make_application(["--append", "tcp:0:interface=127.0.0.1", "--admin", "off", "--append-wal-size", "1MiB"])
 (service,) = IService(application)
-reactor.callLater(0.1, service.store_failed, StorageFailed("no disk"))
+reactor.callLater(0.1, service.store_failed, StoreFailed("append log", StorageFailed("no disk")))
 """
 
 

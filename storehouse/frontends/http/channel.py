@@ -158,7 +158,7 @@ class DoorChannel(http.HTTPChannel):
         if lane is None or heads is None:
             return
         answers: list[bytes] = []
-        at, size = 0, len(data)
+        at, size, served = 0, len(data), 0
         while at < size:
             if self._owed > _MOST_OWED:
                 break
@@ -194,9 +194,11 @@ class DoorChannel(http.HTTPChannel):
                 break
             else:
                 answers.append(answer)
+            served += 1
             at = end
         if at:
             self.since = None
+            self.site.laned += served
         if answers:
             self.transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
         if at < size:

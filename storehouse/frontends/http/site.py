@@ -79,6 +79,7 @@ class DoorSite(server.Site):
         self.refused = 0
         self.timed_out = 0
         self.answered = 0
+        self.laned = 0
         self.date = b""
         self._set_date()
 
@@ -221,4 +222,7 @@ class DoorSite(server.Site):
         yield CounterMetricFamily(f"{name}_connections_accepted", "Connections accepted.", value=self.accepted)
         yield CounterMetricFamily(f"{name}_connections_refused", "Connections refused because too many were open.", value=self.refused)
         yield CounterMetricFamily(f"{name}_timeouts", "Connections closed because their peer took too long.", value=self.timed_out)
-        yield CounterMetricFamily(f"{name}_requests", "Requests answered, without the fast lane's.", value=self.answered)
+        requests = CounterMetricFamily(f"{name}_requests", "Requests answered.", labels=["lane"])
+        requests.add_metric(["fast"], self.laned)
+        requests.add_metric(["resource"], self.answered)
+        yield requests

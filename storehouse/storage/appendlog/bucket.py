@@ -223,10 +223,7 @@ class BucketFile:
     def payload(self, entry: Entry) -> bytes:
         """The verified payload of an entry. May wait for the disk."""
         self.check_length(entry)
-        try:
-            data = self.read_raw(LENGTH_SIZE + entry.length, entry.offset)
-        except OSError as error:
-            raise self.damaged(entry.offset, f"it cannot be read ({error.strerror})") from error
+        data = self.read_record(entry, LENGTH_SIZE + entry.length, entry.offset)
         if len(data) < LENGTH_SIZE + entry.length:
             raise self.damaged(entry.offset, "the file ends inside it")
         payload = data[LENGTH_SIZE:]
@@ -238,6 +235,17 @@ class BucketFile:
         """Bytes of the committed index. May wait for the disk."""
         limit = HEADER_SIZE + self.count * ENTRY_SIZE
         return read_exactly(self.index_fd, min(size, max(0, limit - position)), position)
+
+    def read_record(self, entry: Entry, size: int, position: int) -> bytes:
+        """
+        Bytes of the bucket file for the sake of one record. May wait for the disk.
+
+        @raise DamagedRecord: if the disk does not give them.
+        """
+        try:
+            return self.read_raw(size, position)
+        except OSError as error:
+            raise self.damaged(entry.offset, f"it cannot be read ({error.strerror})") from error
 
     def read_raw(self, size: int, position: int) -> bytes:
         """Bytes of the bucket file. May wait for the disk."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -79,6 +78,11 @@ def _deferred(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferr
     return wrapper
 
 
+def _checked(prefix: str) -> str:
+    # A lone surrogate becomes bytes that are not UTF-8, and is refused as such.
+    return check_prefix(prefix.encode("utf-8", "surrogatepass"))
+
+
 @implementer(IAppendLog)
 class LocalAppendLog:
     """
@@ -141,7 +145,7 @@ class LocalAppendLog:
             for name in os.listdir(directory):
                 if name.startswith((".deleted.", ".new.")):
                     self._log.info("removing {path}, left by a deletion that was interrupted", path=os.path.join(directory, name))
-                    shutil.rmtree(os.path.join(directory, name))
+                    self._files.remove_tree(os.path.join(directory, name))
             found, records = replay(directory, self._files)
             if records:
                 self._log.info("replayed {records} records of the write-ahead log", records=records)
@@ -184,7 +188,7 @@ class LocalAppendLog:
         """After a crash, look at the other prefixes as well, while it is known that there was one."""
         for name in self._prefixes.names_on_disk():
             try:
-                if name not in self._prefixes.open and count_buckets(os.path.join(self._settings.directory, name)):
+                if name not in self._prefixes.open:
                     self._open(name, create=False).close(self._files)
             except (StorehouseError, OSError) as error:
                 self._log.error("the storage prefix {name} was not recovered: {error}", name=name, error=error)
@@ -251,17 +255,17 @@ class LocalAppendLog:
         return found.find(id) if found is not None else None
 
     async def _prefix(self, name: str, create: bool) -> OpenPrefix:
-        return await self._prefixes.get(check_prefix(name.encode("utf-8")), create)
+        return await self._prefixes.get(_checked(name), create)
 
     @_deferred
     async def close_prefix(self, prefix: str) -> None:
         """See L{IAppendLog.close_prefix}."""
-        await self._prefixes.close(check_prefix(prefix.encode("utf-8")))
+        await self._prefixes.close(_checked(prefix))
 
     @_deferred
     async def delete_prefix(self, prefix: str) -> None:
         """See L{IAppendLog.delete_prefix}."""
-        await self._prefixes.delete(check_prefix(prefix.encode("utf-8")))
+        await self._prefixes.delete(_checked(prefix))
 
     def _sync_unsynced(self) -> None:
         """Begin to bring to disk what was appended as C{os} since the last time."""
@@ -337,7 +341,7 @@ class LocalAppendLog:
         if self._prefixes.refusal is not None:
             raise self._prefixes.refusal
         if prefix is not None:
-            name = check_prefix(prefix.encode("utf-8"))
+            name = _checked(prefix)
             found = self._prefixes.open.get(name)
             if found is not None:
                 return {name: found.stat()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, encode
 from storehouse.storage.appendlog.interfaces import PrefixStat
 from storehouse.storage.appendlog.recovery import bucket_paths, recover_bucket
 
-__all__ = ["OpenPrefix", "count_buckets", "open_prefix", "stat_directory"]
+__all__ = ["OpenPrefix", "count_buckets", "is_prefix", "open_prefix", "stat_directory"]
 
 _raw_name = re.compile(r"append\.(0|[1-9]\d*)\.raw\Z")
 
@@ -77,6 +76,14 @@ class OpenPrefix:
             bucket.raw_fd = bucket.index_fd = -1
             for fd in fds:
                 files.close(fd)
+
+
+def is_prefix(directory: str) -> bool:
+    """Whether a directory holds a bucket file. One that cannot be read, and another program's, is none of ours."""
+    try:
+        return any(map(_raw_name.match, os.listdir(directory)))
+    except OSError:
+        return False
 
 
 def count_buckets(directory: str) -> int:
@@ -170,7 +177,7 @@ def _make(directory: str, buckets: int, files: Files) -> None:
         raise FileExistsError(0, "the directory holds other files")
     fresh = os.path.join(parent, f".new.{name}")
     if os.path.isdir(fresh):
-        shutil.rmtree(fresh)
+        files.remove_tree(fresh)
     files.mkdir(fresh)
     header = encode_index_header(0)
     for number in range(buckets):

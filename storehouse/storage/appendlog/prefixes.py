@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -18,7 +17,7 @@ from storehouse.errors import NoSuchPrefix, StorageFailed, StorehouseError, Unav
 from storehouse.storage.appendlog.bucket import BucketFile
 from storehouse.storage.appendlog.checkpoint import Checkpointer
 from storehouse.storage.appendlog.commit import GroupCommit
-from storehouse.storage.appendlog.prefix import OpenPrefix
+from storehouse.storage.appendlog.prefix import OpenPrefix, is_prefix
 from storehouse.storage.appendlog.wal import WriteAheadLog
 
 __all__ = ["Prefixes", "checkpoint"]
@@ -102,7 +101,7 @@ class Prefixes:
         directory = os.path.join(self._directory, name)
         await self._unchanging(name)
         with self._change(name):
-            if name not in self.open and not await self._disk.run(os.path.isdir, directory):
+            if name not in self.open and not await self._disk.run(is_prefix, directory):
                 raise NoSuchPrefix(f"there is no storage prefix {name!r}")
             await self._close(name)
             await self._disk.run(self._remove, name, directory)
@@ -122,7 +121,7 @@ class Prefixes:
 
     def names_on_disk(self) -> list[str]:
         """All prefixes, open or not. Blocks."""
-        return sorted(name for name in os.listdir(self._directory) if not name.startswith(".") and os.path.isdir(os.path.join(self._directory, name)))
+        return sorted(name for name in os.listdir(self._directory) if not name.startswith(".") and is_prefix(os.path.join(self._directory, name)))
 
     @contextmanager
     def _change(self, name: str) -> Iterator[None]:
@@ -171,7 +170,7 @@ class Prefixes:
         doomed = os.path.join(self._directory, f".deleted.{name}.{os.urandom(6).hex()}")
         self._files.rename(directory, doomed)
         self._files.sync_directory(self._directory)
-        shutil.rmtree(doomed)
+        self._files.remove_tree(doomed)
 
     async def _readers_gone(self, prefix: OpenPrefix) -> None:
         for bucket in prefix.buckets:

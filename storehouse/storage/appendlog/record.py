@@ -55,7 +55,7 @@ class Record:
             raise Unavailable(f"the storage prefix {self._bucket.prefix!r} was closed")
         size = min(PIECE, self.length - position)
         with self._bucket.reading():
-            data: bytes = await self._disk.run(self._bucket.read_raw, size, self._entry.offset + LENGTH_SIZE + position)
+            data: bytes = await self._disk.run(self._bucket.read_record, self._entry, size, self._entry.offset + LENGTH_SIZE + position)
         self._checksum = crc32c(data, self._checksum)
         at_end = position + len(data) == self.length
         if len(data) < size or (at_end and self._checksum != self._entry.checksum):
@@ -75,12 +75,12 @@ async def open_record(bucket: BucketFile, entry: Entry, disk: IDisk) -> Record:
             payload: bytes = await disk.run(bucket.payload, entry)
             return Record(bucket, entry, payload, disk)
         bucket.check_length(entry)
-        head: bytes = await disk.run(bucket.read_raw, LENGTH_SIZE, entry.offset)
+        head: bytes = await disk.run(bucket.read_record, entry, LENGTH_SIZE, entry.offset)
         whole = len(head) == LENGTH_SIZE and unpack_length(head) == entry.length
         checksum = position = 0
         while whole and position < entry.length:
             size = min(PIECE, entry.length - position)
-            data: bytes = await disk.run(bucket.read_raw, size, entry.offset + LENGTH_SIZE + position)
+            data: bytes = await disk.run(bucket.read_record, entry, size, entry.offset + LENGTH_SIZE + position)
             checksum = crc32c(data, checksum)
             position += len(data)
             whole = len(data) == size

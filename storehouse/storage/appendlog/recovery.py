@@ -124,7 +124,7 @@ class _ReplayTarget:
     def __init__(self, log_directory: str, files: Files) -> None:
         self._directory = log_directory
         self._files = files
-        self._open: dict[tuple[str, int], tuple[int, int]] = {}
+        self._open: dict[tuple[str, int], tuple[int, int | None]] = {}
         self._skipped: set[str] = set()
 
     def apply(self, frame: Frame) -> int:
@@ -136,11 +136,12 @@ class _ReplayTarget:
                 continue
             raw_fd, index_fd = fds
             self._files.write_at(raw_fd, (run.records,), run.offset)
-            self._files.write_at(index_fd, (run.entries,), HEADER_SIZE + run.position * ENTRY_SIZE)
+            if index_fd is not None:
+                self._files.write_at(index_fd, (run.entries,), HEADER_SIZE + run.position * ENTRY_SIZE)
             records += len(run.entries) // ENTRY_SIZE
         return records
 
-    def _files_of(self, prefix: str, bucket: int) -> tuple[int, int] | None:
+    def _files_of(self, prefix: str, bucket: int) -> tuple[int, int | None] | None:
         fds = self._open.get((prefix, bucket))
         if fds is not None:
             return fds
@@ -152,17 +153,18 @@ class _ReplayTarget:
                 _log.warn("{raw} is gone; what the write-ahead log holds for it is not replayed", raw=raw)
             return None
         raw_fd = self._files.open(raw, os.O_RDWR)
-        index_fd = self._files.open(index, os.O_RDWR | os.O_CREAT)
-        if os.fstat(index_fd).st_size < HEADER_SIZE:
-            self._files.write_at(index_fd, (encode_index_header(0),), 0)
+        # An index that is not there is made from the bucket file, all of it, when the prefix is opened.
+        indexed = os.path.exists(index) and os.path.getsize(index) >= HEADER_SIZE
+        index_fd = self._files.open(index, os.O_RDWR) if indexed else None
         self._open[prefix, bucket] = raw_fd, index_fd
         return raw_fd, index_fd
 
     def sync(self) -> None:
         """Bring all of it to disk."""
-        for raw_fd, index_fd in self._open.values():
-            self._files.sync_data(raw_fd)
-            self._files.sync_data(index_fd)
+        for fds in self._open.values():
+            for fd in fds:
+                if fd is not None:
+                    self._files.sync_data(fd)
         for prefix in {prefix for prefix, _ in self._open}:
             self._files.sync_directory(os.path.join(self._directory, prefix))
 
@@ -170,7 +172,8 @@ class _ReplayTarget:
         """Close the files."""
         for fds in self._open.values():
             for fd in fds:
-                self._files.close(fd)
+                if fd is not None:
+                    self._files.close(fd)
         self._open.clear()
 
 

@@ -107,8 +107,12 @@ class Scan:
             return await self._take_apart(entries, raw)
 
     def _read(self, position: int, count: int, expected: int) -> tuple[bytes, bytes]:
-        entries = self.bucket.read_index(count * ENTRY_SIZE, HEADER_SIZE + position * ENTRY_SIZE)
-        return entries, self.bucket.read_raw(min(_BATCH_BYTES, self.bucket.end - expected), expected)
+        bucket = self.bucket
+        try:
+            entries = bucket.read_index(count * ENTRY_SIZE, HEADER_SIZE + position * ENTRY_SIZE)
+            return entries, bucket.read_raw(min(_BATCH_BYTES, bucket.end - expected), expected)
+        except OSError as error:
+            raise bucket.damaged(expected, f"it cannot be read ({error.strerror})") from error
 
     async def _take_apart(self, entries: bytes, raw: bytes) -> list[Record]:
         batch: list[Record] = []
