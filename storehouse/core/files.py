@@ -92,13 +92,23 @@ class Files:
             os.close(fd)
 
     def make_directory(self, path: str) -> None:
-        """Make a directory with mode 0700 and bring its name to disk. Parents are made as well; one that is there is fine."""
+        """
+        Make a directory with mode 0700 and bring its name to disk. Parents are made as well; one that is there is fine.
+
+        The name of the last one that is there is brought to disk too: its maker may have been killed before doing so.
+        """
         target = Path(path)
-        missing = [target, *target.parents]
+        missing = []
+        while not target.is_dir():
+            missing.append(target)
+            target = target.parent
+        try:
+            self.sync_directory(str(target.parent))
+        except PermissionError:
+            pass  # then it is not of our making
         for directory in reversed(missing):
-            if not directory.is_dir():
-                self.mkdir(str(directory))
-                self.sync_directory(str(directory.parent))
+            self.mkdir(str(directory))
+            self.sync_directory(str(directory.parent))
 
     def mkdir(self, path: str) -> None:
         """Make one directory; one that is there is fine."""

@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable
 from random import Random
 
-__all__ = ["BLOCK", "Tree", "World", "write_tree"]
+__all__ = ["BLOCK", "Tree", "World", "read_tree", "write_tree"]
 
 BLOCK = 512
 
@@ -317,3 +317,15 @@ def write_tree(tree: Tree, path: str) -> None:
                     piece = content[at : min(at + (1 << 16), end)]
                     if piece.count(0) != len(piece):
                         os.pwrite(file.fileno(), piece, at)
+
+
+def read_tree(path: str) -> Tree:
+    """The state of a directory."""
+    tree: Tree = {}
+    for entry in os.scandir(path):
+        if entry.is_dir():
+            tree[entry.name] = read_tree(entry.path)
+        else:
+            with open(entry.path, "rb") as file:
+                tree[entry.name] = file.read()
+    return tree

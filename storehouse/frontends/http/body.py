@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -30,10 +31,11 @@ class _Source(Protocol):
 
 
 class _Collector:
-    """A consumer of small bodies."""
+    """A consumer that holds the body. Never twice, as gathering pieces and joining them would: a C{BytesIO} grows in place, and gives its value without a copy."""
 
     def __init__(self, limit: int) -> None:
-        self.pieces: list[bytes] = []
+        self._first = b""
+        self._rest: BytesIO | None = None
         self._left = limit
         self._limit = limit
 
@@ -45,7 +47,20 @@ class _Collector:
         self._left -= len(data)
         if self._left < 0:
             raise BodyTooLarge(f"the body has more than {self._limit} bytes")
-        self.pieces.append(data)
+        if self._rest is not None:
+            self._rest.write(data)
+        elif self._first:
+            self._rest = BytesIO()
+            self._rest.write(self._first)
+            self._rest.write(data)
+            self._first = b""
+        else:
+            self._first = data
+
+    @property
+    def value(self) -> bytes:
+        """What was written."""
+        return self._first if self._rest is None else self._rest.getvalue()
 
 
 @implementer(IPushProducer)
@@ -114,8 +129,7 @@ class RequestBody:
             raise BodyTooLarge(f"the body has {self.length} bytes; at most {limit} are allowed")
         collector = _Collector(limit)
         await self.deliver(collector)
-        pieces = collector.pieces
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return collector.value
 
     def discard(self) -> None:
         """Throw away what has not been received yet."""
@@ -157,7 +171,8 @@ class RequestBody:
     def finished(self) -> None:
         """All of it has come."""
         self.complete = True
-        self._paused = False
+        # Whoever had the peer wait needs not say so any more.
+        self.resumeProducing()
         if self._done is not None:
             self._end(None)
 

@@ -13,6 +13,7 @@ __all__ = [
     "MethodNotAllowed",
     "NoSuchResource",
     "RequestTimeout",
+    "TargetTooLong",
     "TooManyConnections",
     "error_reply",
     "status_of",
@@ -33,6 +34,10 @@ class ClientGone(errors.BadRequest):
 
 class HeadTooLarge(errors.BadRequest):
     """A request's head is larger than is taken."""
+
+
+class TargetTooLong(HeadTooLarge):
+    """The first line of a request is longer than is taken."""
 
 
 class NoSuchResource(errors.NotFound):
@@ -65,6 +70,7 @@ _STATUS: dict[type[errors.StorehouseError], int] = {
     errors.StorehouseError: 500,
     errors.BadRequest: 400,
     HeadTooLarge: 431,
+    TargetTooLong: 414,
     MethodNotAllowed: 405,
     errors.NotFound: 404,
     errors.Conflict: 409,

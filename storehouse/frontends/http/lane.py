@@ -13,10 +13,13 @@ from typing import Any
 import attrs
 from zope.interface import Attribute, Interface
 
-__all__ = ["DECLINED", "MAX_HEAD", "OWED", "Head", "HeadCache", "ILane", "parse_head"]
+__all__ = ["DECLINED", "MAX_FIELDS", "MAX_HEAD", "OWED", "Head", "HeadCache", "ILane", "parse_head"]
 
 #: Heads with more bytes than this never take the lane.
 MAX_HEAD = 2048
+
+#: Heads with more fields than this are refused, in the lane as elsewhere.
+MAX_FIELDS = 100
 
 _REMEMBERED = 4096
 
@@ -53,7 +56,7 @@ class ILane(Interface):
     prefixes = Attribute("C{tuple} of C{bytes}: what every such line begins with; decides whether to wait for the rest of one.")
     fields = Attribute("C{frozenset} of C{bytes}: header fields to be handed to L{serve}, in lower case.")
     max_body = Attribute("C{int}: requests with longer bodies are not for the lane.")
-    pure = Attribute("C{frozenset} of C{bytes}: methods that must wait until all earlier answers on the connection are out.")
+    pure = Attribute("C{frozenset} of C{bytes}: methods that must wait until all earlier answers on the connection are out. Only they are answered at once.")
 
     def serve(match: Any, head: Head, body: bytes, channel: Any) -> Any:
         """
@@ -73,7 +76,10 @@ def parse_head(block: bytes, wanted: frozenset[bytes]) -> Head | None:
     host = False
     seen = set()
     fields: dict[bytes, bytes] = {}
-    for line in block.split(b"\r\n")[1:]:
+    lines = block.split(b"\r\n")
+    if len(lines) > MAX_FIELDS + 1:
+        return None
+    for line in lines[1:]:
         name, colon, value = line.partition(b":")
         if not colon or not _is_token(name) or not _is_value(value):
             return None

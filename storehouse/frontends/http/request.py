@@ -108,10 +108,11 @@ class StreamingRequest(server.Request):
     def connectionLost(self, reason: Any) -> None:
         """The connection is gone."""
         self.channel.site.ended(self)
+        # First of all, so that a handler that wakes up below finds the client gone.
+        server.Request.connectionLost(self, reason)
         if not self._received and hasattr(self, "body"):
             self.body.failed(ClientGone("the connection was closed before the request was whole"))
         self.resumeProducing()
-        server.Request.connectionLost(self, reason)
 
     # -- processing --------------------------------------------------------------------------
 
@@ -129,7 +130,7 @@ class StreamingRequest(server.Request):
     def fail(self, error: BaseException) -> None:
         """Answer a failure; one that is no L{StorehouseError} is logged whole. A failure after the answer began breaks the connection off, as it must not look complete."""
         if not isinstance(error, StorehouseError):
-            self._log.failure("while answering {method} {path}", failure=_failure(error), method=self.method, path=self.path)
+            self._log.failure("while answering {method} {path}", failure=_failure(error), method=self.method.decode("ascii", "replace"), path=self.path.decode("ascii", "replace"))
         if self.startedWriting and not self.finished:
             if self.channel is not None:
                 self.channel.abort()
@@ -148,15 +149,26 @@ class StreamingRequest(server.Request):
             return
         self._begin(reply.status, reply.content_type, reply.headers, len(reply.body))
         self.write(reply.body)
-        self.finish()
+        if not self.channel.backed_up:
+            self.finish()
+            return
+        # The next request of the connection waits until the peer has taken this answer.
+        self._take_turns()
+        self._drained = Deferred()
+        self._drained.addCallback(lambda _: self.end())
 
     def begin(self, status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...] = (), length: int | None = None) -> None:
-        """Send the head of an answer whose body follows by L{send}; without C{length} it is chunked."""
+        """
+        Send the head of an answer whose body follows by L{send}; without C{length} it is chunked.
+
+        @raise ClientGone: if the client is.
+        """
+        if self._disconnected:
+            raise ClientGone("the connection was closed before the answer was begun")
         self._begin(status, content_type, headers, length)
         self.write(b"")
         self.channel.flush_head()
-        self.channel.registerProducer(self, True)
-        self._answering = True
+        self._take_turns()
 
     async def send(self, data: bytes) -> None:
         """
@@ -199,6 +211,10 @@ class StreamingRequest(server.Request):
         if small and not body.complete and self.requestHeaders.getRawHeaders(b"Expect") is None:
             await body.read(_DRAINED)
 
+    def _take_turns(self) -> None:
+        self.channel.registerProducer(self, True)
+        self._answering = True
+
     def _stop_answering(self) -> None:
         if self._answering:
             self._answering = False
@@ -222,8 +238,10 @@ class StreamingRequest(server.Request):
 
     def _cleanup(self) -> None:
         if not self._received and not self._disconnected:
-            # The answer is out before the body was in: take the rest for a while, so that the peer can read the answer.
-            self.channel.linger(self.body)
+            # If there is no body, L{requestReceived} follows at once and does the rest.
+            if not self.body.complete:
+                # The answer is out before the body was in: take the rest for a while, so that the peer can read the answer.
+                self.channel.linger(self.body)
             return
         site = self.channel.site
         server.Request._cleanup(self)

@@ -124,7 +124,8 @@ class DoorSite(server.Site):
     def log(self, request: Any) -> None:
         """Called when a request has been answered."""
         if self._access_log:
-            self.log_access(request.client.host, request.method, request.uri, request.code, request.sentLength, time.monotonic() - request.began)
+            # A socket file has no host.
+            self.log_access(getattr(request.client, "host", "-"), request.method, request.uri, request.code, request.sentLength, time.monotonic() - request.began)
 
     def log_access(self, peer: str, method: bytes, uri: bytes, status: int, size: int, seconds: float) -> None:
         """Write a line of the access log."""

@@ -66,6 +66,7 @@ class BucketFile:
 
     @ivar raw_fd: the bucket file.
     @ivar index_fd: its index.
+    @ivar closed: whether appends are refused.
     @ivar end: the offset behind the last committed record.
     @ivar count: the number of committed records.
     @ivar os_appends: how many groups have added records acknowledged as C{os}.
@@ -79,6 +80,7 @@ class BucketFile:
 
     __slots__ = (
         "_commit",
+        "closed",
         "count",
         "counters",
         "end",
@@ -121,6 +123,7 @@ class BucketFile:
         self.count = count
         self.max_record = max_record
         self._commit = commit
+        self.closed = False
         self.json_tail = json_tail
         self.counters = counters or ReadCounters()
         self.os_appends = 0
@@ -134,13 +137,11 @@ class BucketFile:
     def append(self, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done) -> None:
         """See L{IBucket.append}."""
         if self._commit is None:
-            done(None, Unavailable(f"the storage prefix {self.prefix!r} is closed"), durability)
+            raise RuntimeError("the bucket was opened for reading only")
+        if self.closed:
+            self._commit.refuse(Unavailable(f"the storage prefix {self.prefix!r} is closed"), durability, done)
         else:
             self._commit.append(self, payloads, id_hash, durability, done)
-
-    def close_to_appends(self) -> None:
-        """Refuse appends from now on."""
-        self._commit = None
 
     # -- reading -----------------------------------------------------------------------------
 

@@ -31,6 +31,9 @@ __all__ = ["GroupCommit", "Run"]
 #: Groups of C{os} appends up to this many bytes are written in the reactor's thread.
 _INLINE = 256 * 1024
 
+#: Runs up to this many bytes are joined into one piece.
+_JOINED = 1 << 20
+
 _DISK = Durability.DISK
 
 
@@ -42,7 +45,7 @@ class Run:
     @ivar error: why it was not written; then nothing of it was.
     """
 
-    __slots__ = ("bucket", "encoded_entries", "encoded_records", "end", "entries", "error", "offset", "pieces", "position", "size", "synced")
+    __slots__ = ("bucket", "encoded_entries", "end", "entries", "error", "offset", "pieces", "position", "size", "synced")
 
     def __init__(self, bucket: BucketFile) -> None:
         self.bucket = bucket
@@ -54,13 +57,18 @@ class Run:
         self.synced = False
         self.error: StorehouseError | None = None
         self.encoded_entries = b""
-        self.encoded_records = b""
 
     def seal(self) -> None:
-        """Join what was gathered: it is written twice."""
+        """Join what was gathered, since it is written twice; a long run stays in pieces, so that memory does not hold it twice."""
         self.size = self.end - self.offset
         self.encoded_entries = b"".join(self.entries)
-        self.encoded_records = b"".join(self.pieces)
+        if self.size <= _JOINED:
+            self.pieces = [b"".join(self.pieces)]
+
+    @property
+    def encoded_records(self) -> bytes:
+        """The records as they go into a frame."""
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
 
 class _Group:
@@ -124,16 +132,23 @@ class GroupCommit:
     def append(self, bucket: BucketFile, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done) -> None:
         """Queue records; see L{IBucket.append<storehouse.storage.appendlog.interfaces.IBucket.append>}."""
         if self.refusal is not None:
-            done(None, self.refusal, durability)
+            self.refuse(self.refusal, durability, done)
             return
         self._queue.append((bucket, payloads, id_hash, durability, done))
         if self.idle:
             self.idle = False
             self._reactor.callLater(0, self._launch)
 
+    def refuse(self, error: StorehouseError, durability: Durability, done: Done) -> None:
+        """Answer an append with an error, after all that were queued before it."""
+        self._queue_answer(durability, lambda offsets, _, level: done(None, error, level))
+
     def barrier(self, done: Callable[[], None]) -> None:
         """Call C{done} once everything queued so far is answered."""
-        self._queue.append((None, (), 0, Durability.OS, lambda offsets, error, durability: done()))
+        self._queue_answer(Durability.OS, lambda offsets, error, level: done())
+
+    def _queue_answer(self, durability: Durability, done: Done) -> None:
+        self._queue.append((None, (), 0, durability, done))
         if self.idle:
             self.idle = False
             self._reactor.callLater(0, self._launch)
@@ -152,7 +167,7 @@ class GroupCommit:
             return
         if group.size <= _INLINE:
             self._write(group)
-            if group.fatal is not None or not group.synced:
+            if not group.synced:
                 self._finish(group)
                 return
         self._jobs.put(group)
@@ -253,17 +268,20 @@ class GroupCommit:
     # -- in the commit thread -----------------------------------------------------------------
 
     def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
-            if job is None:
-                return
-            if isinstance(job, _Group):
-                if not job.written:
-                    self._write(job)
-                self._sync(job)
-                self._reactor.callFromThread(self._finish, job)
-            else:
-                job()
+        while self._do(self._jobs.get()):
+            pass
+
+    def _do(self, job: _Group | Callable[[], None] | None) -> bool:
+        if job is None:
+            return False
+        if isinstance(job, _Group):
+            if not job.written:
+                self._write(job)
+            self._sync(job)
+            self._reactor.callFromThread(self._finish, job)
+        else:
+            job()
+        return True
 
     def _sync(self, group: _Group) -> None:
         """Bring what was written to disk, where it was asked for."""
@@ -306,7 +324,7 @@ class GroupCommit:
         files = self._files
         try:
             files.write_at(bucket.index_fd, (run.encoded_entries,), HEADER_SIZE + run.position * ENTRY_SIZE)
-            files.write_at(bucket.raw_fd, (run.encoded_records,), run.offset)
+            files.write_at(bucket.raw_fd, run.pieces, run.offset)
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise

@@ -155,10 +155,12 @@ def encode_frame(
     sequence: int,
     replay_from: int,
     runs: Iterable[tuple[bytes, int, int, int, bytes, bytes]],
+    salt: int = 0,
 ) -> bytes:
     """
     The bytes of a frame.
 
+    @param salt: where its checksum starts; a secret of the log.
     @param runs: C{(prefix, bucket, offset, position, entries, records)}, the entries and the records encoded.
     """
     body: list[bytes] = []
@@ -171,10 +173,10 @@ def encode_frame(
         body.append(records)
     runs_size = sum(map(len, body))
     covered = b"".join((_frame_rest.pack(sequence, replay_from, runs_size, count), *body))
-    return b"".join((FRAME_MAGIC, pack_length(crc32c(covered)), covered))
+    return b"".join((FRAME_MAGIC, pack_length(crc32c(covered, salt)), covered))
 
 
-def decode_frame(data: bytes, at: int = 0) -> Frame | None:
+def decode_frame(data: bytes, at: int = 0, salt: int = 0) -> Frame | None:
     """
     The frame at C{at}; C{None} if there is none, or a torn or damaged one.
 
@@ -186,7 +188,7 @@ def decode_frame(data: bytes, at: int = 0) -> Frame | None:
     end = at + HEADER_SIZE + runs_size
     if magic != FRAME_MAGIC or end > len(data):
         return None
-    if crc32c(memoryview(data)[at + 8 : end]) != checksum:
+    if crc32c(memoryview(data)[at + 8 : end], salt) != checksum:
         return None
     runs = []
     position = at + HEADER_SIZE

@@ -35,7 +35,7 @@ from storehouse.storage.appendlog.metrics import LogMetrics
 from storehouse.storage.appendlog.prefix import OpenPrefix, count_buckets, open_prefix, stat_directory
 from storehouse.storage.appendlog.prefixes import Prefixes, checkpoint
 from storehouse.storage.appendlog.record import open_record
-from storehouse.storage.appendlog.recovery import replay
+from storehouse.storage.appendlog.replay import replay
 from storehouse.storage.appendlog.scan import Scan
 from storehouse.storage.appendlog.wal import WriteAheadLog
 
@@ -141,6 +141,8 @@ class LocalAppendLog:
         directory = self._settings.directory
         try:
             self._files.make_directory(directory)
+            # A process that was killed may have made, renamed or removed prefixes without a sync.
+            self._files.sync_directory(directory)
             self._after_crash = os.path.isdir(self._wal_directory) and not os.path.exists(self._clean_mark)
             for name in os.listdir(directory):
                 if name.startswith((".deleted.", ".new.")):
@@ -205,7 +207,7 @@ class LocalAppendLog:
         await self._prefixes.settled()
         buckets = [bucket for prefix in self._prefixes.open.values() for bucket in prefix.buckets]
         for bucket in buckets:
-            bucket.close_to_appends()
+            bucket.closed = True
         try:
             await self._settle(buckets)
         except StorageFailed:
@@ -353,7 +355,10 @@ class LocalAppendLog:
         for name in await self._disk.run(self._prefixes.names_on_disk):
             found = self._prefixes.open.get(name)
             directory = os.path.join(self._settings.directory, name)
-            stats[name] = found.stat() if found is not None else await self._disk.run(stat_directory, directory)
+            try:
+                stats[name] = found.stat() if found is not None else await self._disk.run(stat_directory, directory)
+            except StorehouseError as error:
+                self._log.error("{prefix} is left out of the sizes: {error}", prefix=name, error=error)
         return stats
 
     # -- metrics -----------------------------------------------------------------------------

@@ -158,7 +158,8 @@ def open_prefix(
         unindexed = not all(os.path.exists(bucket_paths(directory, number)[1]) for number in range(buckets))
         for number in range(buckets):
             opened.append(_open_bucket(name, directory, number, max_record, files, commit, accept_unindexed, counters))
-        if unindexed:
+        if unindexed or not accept_unindexed:
+            # After a crash as well: the process that made an index may have been killed right behind.
             files.sync_directory(directory)
     except OSError as error:
         prefix.close(files)
@@ -220,6 +221,10 @@ def _open_bucket(
                 files.sync_data(index_fd)
             files.write_at(index_fd, (encode_index_header(recovered.count),), 0)
             files.sync_data(index_fd)
+        elif recovered.count and not accept_unindexed:
+            # After a crash: a process that was killed in a checkpoint may have left the mark itself, and more, in the page cache only.
+            files.sync_data(raw_fd)
+            files.sync_data(index_fd)
     except BaseException:
         files.close(raw_fd)
         files.close(index_fd)
@@ -265,6 +270,8 @@ def _wants_indexing(directory: str, buckets: int) -> bool:
 def _index_in_child(directory: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "storehouse.storage.appendlog.prefix", directory],
+        # This process may have found the package relative to a directory that it has left since.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,

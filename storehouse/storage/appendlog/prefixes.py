@@ -159,7 +159,7 @@ class Prefixes:
         if prefix is None:
             return
         for bucket in prefix.buckets:
-            bucket.close_to_appends()
+            bucket.closed = True
         await self._settle(prefix.buckets)
         await self._readers_gone(prefix)
         prefix.close(self._files)

@@ -69,7 +69,11 @@ class Scan:
             if self._damage is not None:
                 raise self._damage
             if self._position is None or self._position < self.bucket.count:
-                batch = await self._fetch()
+                try:
+                    batch = await self._fetch()
+                except OSError as error:
+                    where = self._start if self._position is None else self._expected
+                    raise self.bucket.damaged(where, f"it cannot be read ({error.strerror})") from error
                 if batch:
                     return batch
             elif not self._follow:
@@ -107,12 +111,8 @@ class Scan:
             return await self._take_apart(entries, raw)
 
     def _read(self, position: int, count: int, expected: int) -> tuple[bytes, bytes]:
-        bucket = self.bucket
-        try:
-            entries = bucket.read_index(count * ENTRY_SIZE, HEADER_SIZE + position * ENTRY_SIZE)
-            return entries, bucket.read_raw(min(_BATCH_BYTES, bucket.end - expected), expected)
-        except OSError as error:
-            raise bucket.damaged(expected, f"it cannot be read ({error.strerror})") from error
+        entries = self.bucket.read_index(count * ENTRY_SIZE, HEADER_SIZE + position * ENTRY_SIZE)
+        return entries, self.bucket.read_raw(min(_BATCH_BYTES, self.bucket.end - expected), expected)
 
     async def _take_apart(self, entries: bytes, raw: bytes) -> list[Record]:
         batch: list[Record] = []

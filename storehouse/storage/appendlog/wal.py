@@ -14,9 +14,10 @@ from typing import Protocol
 
 import attrs
 
+from storehouse.core.digests import crc32c
 from storehouse.core.files import Files, read_exactly
-from storehouse.core.framing import unpack_length
-from storehouse.errors import Damaged
+from storehouse.core.framing import pack_length, unpack_length
+from storehouse.errors import Damaged, StartFailed
 from storehouse.storage.appendlog.bucket import BucketFile
 from storehouse.storage.appendlog.formats import (
     FRAME_ALIGNMENT,
@@ -28,7 +29,7 @@ from storehouse.storage.appendlog.formats import (
     encode_frame,
 )
 
-__all__ = ["SEGMENTS", "FramedRun", "Segment", "WalEnd", "WriteAheadLog", "read_frame", "read_segment", "segment_paths"]
+__all__ = ["SEGMENTS", "FramedRun", "Segment", "WalEnd", "WriteAheadLog", "read_frame", "read_salt", "read_segment", "salt_path", "segment_paths"]
 
 #: How many segments the log has.
 SEGMENTS = 4
@@ -44,7 +45,10 @@ class FramedRun(Protocol):
     offset: int
     position: int
     encoded_entries: bytes
-    encoded_records: bytes
+    size: int
+
+    @property
+    def encoded_records(self) -> bytes: ...
 
 
 class Segment:
@@ -95,6 +99,7 @@ class WriteAheadLog:
         self._files = files
         self._segments: list[Segment] = []
         self._current = 0
+        self._salt = 0
         self.sequence = 1
         self.replay_from = 1
         self.on_full = lambda segment: None
@@ -114,6 +119,8 @@ class WriteAheadLog:
         @param found: where the newest frame ends; everything up to it has been replayed and synced.
         """
         self._files.make_directory(self.directory)
+        self._salt = read_salt(self.directory, self._files) or int.from_bytes(os.urandom(4), "little") or 1
+        self._keep_salt()
         self._segments = [self._prepare(number) for number in range(SEGMENTS)]
         self._files.sync_directory(self.directory)
         if found.segment < SEGMENTS:
@@ -124,6 +131,17 @@ class WriteAheadLog:
         for number, path in segment_paths(self.directory):
             if number >= SEGMENTS:
                 self._files.unlink(path)
+
+    def _keep_salt(self) -> None:
+        # On disk before the first segment is there, so that segments without it are damage. One that is read may be in the page cache only: its maker may have been killed.
+        fields = pack_length(self._salt)
+        fd = self._files.open(salt_path(self.directory), os.O_WRONLY | os.O_CREAT)
+        try:
+            self._files.write_at(fd, (fields + pack_length(crc32c(fields)),), 0)
+            self._files.sync_data(fd)
+        finally:
+            self._files.close(fd)
+        self._files.sync_directory(self.directory)
 
     def _prepare(self, number: int) -> Segment:
         path = os.path.join(self.directory, f"segment.{number}")
@@ -147,7 +165,7 @@ class WriteAheadLog:
         batch: list[FramedRun] = []
         taken = 0
         for run in runs:
-            size = RUN_HEADER_SIZE + len(run.bucket.prefix_bytes) + len(run.encoded_entries) + len(run.encoded_records)
+            size = RUN_HEADER_SIZE + len(run.bucket.prefix_bytes) + len(run.encoded_entries) + run.size
             if batch and taken + size > room:
                 self._frame(batch)
                 batch, taken = [], 0
@@ -196,6 +214,7 @@ class WriteAheadLog:
             self.sequence,
             self.replay_from,
             ((run.bucket.prefix_bytes, run.bucket.number, run.offset, run.position, run.encoded_entries, run.encoded_records) for run in runs),
+            self._salt,
         )
 
     def _put(self, segment: Segment, frame: bytes) -> None:
@@ -220,6 +239,37 @@ class WriteAheadLog:
         return segment
 
 
+def salt_path(directory: str) -> str:
+    """The file of the salt."""
+    return os.path.join(directory, "salt")
+
+
+def read_salt(directory: str, files: Files) -> int | None:
+    """
+    The number that the checksums of a log's frames start with; C{None} for a log that is not there yet.
+
+    It is a secret: what follows a frame may be the inside of an older one, and without it a record could be made that looks like a frame there.
+
+    @raise StartFailed: if there are segments and no valid salt to read them with.
+    """
+    path = salt_path(directory)
+    data = b""
+    if os.path.exists(path):
+        fd = files.open(path, os.O_RDONLY)
+        try:
+            data = read_exactly(fd, 8, 0)
+        finally:
+            files.close(fd)
+    if len(data) == 8 and crc32c(data[:4]) == unpack_length(data, 4):
+        return unpack_length(data)
+    if segment_paths(directory):
+        raise StartFailed(
+            f"{path} is missing or damaged; the write-ahead log cannot be read without it."
+            f" Restore it, or move {directory} away to do without what only the write-ahead log holds"
+        )
+    return None
+
+
 def segment_paths(directory: str) -> list[tuple[int, str]]:
     """The segments that are there, by their numbers."""
     try:
@@ -230,7 +280,7 @@ def segment_paths(directory: str) -> list[tuple[int, str]]:
     return sorted(found)
 
 
-def read_segment(path: str, files: Files) -> Iterator[tuple[int, Frame]]:
+def read_segment(path: str, files: Files, salt: int) -> Iterator[tuple[int, Frame]]:
     """
     The valid frames of a segment: C{(position, frame)}, in the order of their positions. May be of several rounds.
 
@@ -241,7 +291,7 @@ def read_segment(path: str, files: Files) -> Iterator[tuple[int, Frame]]:
         size = os.fstat(fd).st_size
         at = 0
         while at + HEADER_SIZE <= size:
-            frame = read_frame(fd, path, at, size)
+            frame = read_frame(fd, path, at, size, salt)
             if frame is None:
                 at += FRAME_ALIGNMENT
             else:
@@ -251,7 +301,7 @@ def read_segment(path: str, files: Files) -> Iterator[tuple[int, Frame]]:
         files.close(fd)
 
 
-def read_frame(fd: int, path: str, at: int, size: int) -> Frame | None:
+def read_frame(fd: int, path: str, at: int, size: int, salt: int) -> Frame | None:
     """The frame at C{at} of a segment of C{size} bytes, or C{None}."""
     head = read_exactly(fd, HEADER_SIZE, at)
     if len(head) < HEADER_SIZE or head[:4] != FRAME_MAGIC:
@@ -260,6 +310,6 @@ def read_frame(fd: int, path: str, at: int, size: int) -> Frame | None:
     if at + length > size:
         return None
     try:
-        return decode_frame(read_exactly(fd, length, at))
+        return decode_frame(read_exactly(fd, length, at), salt=salt)
     except Damaged as error:
         raise Damaged(f"{path} at byte {at}: {error}") from None

@@ -271,18 +271,20 @@ def split_answers(data: bytes, methods: Sequence[str] = ()) -> list[Answer]:
 
 
 def _chunks(data: bytes) -> tuple[bytes, bytes]:
-    body = b""
+    pieces: list[bytes] = []
+    at = 0
     while True:
-        size, end, data = data.partition(b"\r\n")
-        if not end:
+        end = data.find(b"\r\n", at)
+        if end < 0:
             raise AssertionError("a chunked answer without an end")
-        length = int(size, 16)
-        chunk, after, data = data[:length], data[length : length + 2], data[length + 2 :]
-        if after != b"\r\n" or len(chunk) != length:
+        begin = end + 2
+        after = begin + int(data[at:end], 16)
+        if data[after : after + 2] != b"\r\n":
             raise AssertionError("a chunk without its end")
-        if not length:
-            return body, data
-        body += chunk
+        at = after + 2
+        if after == begin:
+            return b"".join(pieces), data[at:]
+        pieces.append(data[begin:after])
 
 
 # -- a door ----------------------------------------------------------------------------------

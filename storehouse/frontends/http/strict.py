@@ -1,0 +1,265 @@
+"""
+twisted.web's HTTP/1.1 connection, made strict, with bodies that stream and answers that a peer can still read when it is refused.
+
+Like L{storehouse.core.fasttcp} this touches private names of Twisted (C{HTTPChannel._command}, C{_path}, C{_version}, C{_handlingRequest}, C{_networkProducer},
+C{_waitingForTransport}, C{_receivedHeaderSize}, C{_receivedHeaderCount}), tested with the release that setup.py pins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.web import http
+
+from storehouse.core.fasttcp import LARGE_READS
+from storehouse.errors import StorehouseError
+from storehouse.frontends.http.body import RequestBody
+from storehouse.frontends.http.errors import AmbiguousFraming, HeadTooLarge, TargetTooLong, error_reply
+from storehouse.frontends.http.lane import MAX_FIELDS
+from storehouse.frontends.http.reply import encode_reply
+from storehouse.frontends.http.request import StreamingRequest
+
+__all__ = ["StrictChannel"]
+
+#: Seconds that a connection is read on after it was answered in the midst of what it sent.
+_LINGER = 5.0
+
+
+class StrictChannel(http.HTTPChannel):
+    """
+    One connection.
+
+    @ivar active: whether bytes came since the site last looked.
+    """
+
+    _log = Logger()
+    transport: Any
+    _networkProducer: Any
+    requestFactory: Any = StreamingRequest
+    timeOut = None  # The site keeps the time for all its connections.
+    totalHeadersSize = 16384
+    maxHeaders = MAX_FIELDS
+
+    def __init__(self, site: Any) -> None:
+        http.HTTPChannel.__init__(self)
+        self.site = self.factory = site
+        self.active = True
+        self._head = b""
+        self._body_paused = False
+        self._failed = False
+        self._lingering: Any = None
+
+    def connectionMade(self) -> None:
+        """Get ready."""
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+        self._usual_reads = getattr(self.transport, "bufferSize", 0)
+        self._networkProducer = self.transport
+        self._networkProducer.registerProducer(self, True)
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:
+        """Tell the requests."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        http.HTTPChannel.connectionLost(self, reason)
+
+    def abort(self) -> None:
+        """Break the connection off."""
+        self.transport.abortConnection()
+
+    @property
+    def backed_up(self) -> bool:
+        """Whether the peer does not take what is written, so that it piles up here."""
+        return self._waitingForTransport
+
+    # -- receiving ---------------------------------------------------------------------------
+
+    def resetTimeout(self) -> None:
+        """Called by the base for all bytes."""
+        self.active = True
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read on, unless the connection was refused."""
+        if not self._failed:
+            http.HTTPChannel.dataReceived(self, data)
+
+    # -- strictness --------------------------------------------------------------------------
+
+    def lineReceived(self, line: bytes) -> None:
+        """Refuse what twisted.web would still read: folded header lines, over-long numbers; and bound the head."""
+        if self._failed:
+            return
+        if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
+            self._refuse(self._too_large(f"more than {self.totalHeadersSize} bytes"))
+        elif line[:1] in (b" ", b"\t") and self._receivedHeaderSize:
+            self._refuse(AmbiguousFraming("the head has a folded line"))
+        elif line[:15].lower() == b"content-length:" and len(line) > 64:
+            self._refuse(AmbiguousFraming("the Content-Length is not a sensible number"))
+        else:
+            http.HTTPChannel.lineReceived(self, line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line without end."""
+        self._refuse(self._too_large(f"a line of more than {self.MAX_LENGTH} bytes"))
+
+    def _too_large(self, what: str) -> StorehouseError:
+        if self._receivedHeaderSize:
+            return HeadTooLarge(f"the head of the request has {what}")
+        return TargetTooLong(f"the request line is {what}" if what.startswith("a line") else f"the request line has {what}")
+
+    def headerReceived(self, line: bytes) -> bool:
+        """A field of the head."""
+        if self._receivedHeaderCount >= self.maxHeaders:
+            self._refuse(HeadTooLarge(f"the head of the request has more than {self.maxHeaders} fields"))
+            return False
+        received: bool = http.HTTPChannel.headerReceived(self, line)
+        return received
+
+    def allHeadersReceived(self) -> None:
+        """Hand the head to the request first, so that it can be processed before its body comes."""
+        request = self.requests[-1]
+        request.begin_head(self._command, self._path, self._version)
+        self.persistent = self.persistent and self.checkPersistence(request, self._version)
+        if self.length is None or self.length > LARGE_READS:
+            self._read_by(LARGE_READS)
+        request.gotLength(self.length)
+
+    def allContentReceived(self) -> None:
+        """The body is complete."""
+        self._read_by(self._usual_reads)
+        http.HTTPChannel.allContentReceived(self)
+
+    def _read_by(self, size: int) -> None:
+        """Ask the kernel for this many bytes at a time, if the connection lets one choose: one under TLS does not."""
+        if self._usual_reads:
+            self.transport.bufferSize = size
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """Whether the connection may go on: HTTP/1.1, and neither side asked to close."""
+        options: set[bytes] = set()
+        for value in request.requestHeaders.getRawHeaders(b"Connection", []):
+            options.update(option.strip().lower() for option in value.split(b","))
+        return version == b"HTTP/1.1" and b"close" not in options
+
+    def check_framing(self, request: Any) -> None:
+        """
+        Refuse requests whose extent or target could be understood in two ways.
+
+        @raise AmbiguousFraming: if so.
+        """
+        headers = request.requestHeaders
+        hosts = headers.getRawHeaders(b"Host", [])
+        if len(hosts) > 1 or (not hosts and request.clientproto == b"HTTP/1.1"):
+            raise AmbiguousFraming(f"the request has {len(hosts)} Host fields instead of one")
+        encodings = headers.getRawHeaders(b"Transfer-Encoding", [])
+        if encodings:
+            if request.clientproto != b"HTTP/1.1":
+                raise AmbiguousFraming("Transfer-Encoding in a request of HTTP/1.0")
+            if len(encodings) > 1 or encodings[0].lower() != b"chunked":
+                raise AmbiguousFraming("the Transfer-Encoding is not just chunked")
+        if not request.path.startswith(b"/"):
+            raise AmbiguousFraming("the request's target is not a path")
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self._refuse(AmbiguousFraming("the request is not well-formed HTTP/1.1"))
+
+    def _refuse(self, error: StorehouseError) -> None:
+        """Answer what is not a request, and read no more."""
+        if self._failed:
+            return
+        self._failed = True
+        self.persistent = False
+        request = self.requests[-1] if self.requests else None
+        body = getattr(request, "body", None)
+        if request is not None and body is not None and not body.complete:
+            # A handler is at work on it: it gets the error, and answers with it.
+            body.failed(error)
+            if not request.startedWriting and not request._disconnected:
+                request.fail(error)
+        else:
+            self.transport.write(encode_reply(error_reply(error), self.site.date, close=True))
+        self._part()
+
+    def _part(self) -> None:
+        """Close our side, and throw away what comes for a moment: closing at once could destroy the answer on its way to a peer that is still sending."""
+        self._networkProducer.unregisterProducer()
+        if self.isSecure() or self.transport.disconnecting:
+            self.loseConnection()
+            return
+        self.transport.loseWriteConnection()
+        self._networkProducer.resumeProducing()
+        self._stay()
+
+    def _stay(self) -> None:
+        if self._lingering is None:
+            self._lingering = self.site.reactor.callLater(_LINGER, self._end_linger)
+
+    # -- bodies ------------------------------------------------------------------------------
+
+    def pause_body(self) -> None:
+        """Read no more for now."""
+        self._body_paused = True
+        self._networkProducer.pauseProducing()
+
+    def resume_body(self) -> None:
+        """Read on."""
+        self._body_paused = False
+        self.active = True
+        if not self._waitingForTransport:
+            self._networkProducer.resumeProducing()
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty again."""
+        http.HTTPChannel.resumeProducing(self)
+        if self._body_paused:
+            self._networkProducer.pauseProducing()
+
+    def body_wanted(self) -> None:
+        """A handler begins to take the body: tell a client that waits for that."""
+        request = self.requests[-1]
+        if request.clientproto != b"HTTP/1.1" or request.startedWriting or request.body.complete:
+            return
+        expect = request.requestHeaders.getRawHeaders(b"Expect", [])
+        if expect and expect[0].lower() == b"100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _send100Continue(self) -> None:
+        """Not at once: L{body_wanted} does it, if the body is wanted."""
+
+    def linger(self, body: RequestBody) -> None:
+        """The answer to the current request is out and part of its body is not in: read on for a moment, then close."""
+        self.flush_head()
+        body.discard()
+        self._stay()
+
+    def _end_linger(self) -> None:
+        self._lingering = None
+        self.loseConnection()
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
+        """Keep the head until the first bytes of the body, to send both at once."""
+        lines = [b"HTTP/1.1 %b %b" % (code, reason)]
+        for name, values in headers.getAllRawHeaders():
+            lines += [b"%b: %b" % (name, value) for value in values]
+        self._head = b"\r\n".join((*lines, b"", b""))
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        head, self._head = self._head, b""
+        self.transport.write(head + data if head else data)
+
+    def writeSequence(self, iovec: Any) -> None:
+        """Send."""
+        self.write(b"".join(iovec))
+
+    def flush_head(self) -> None:
+        """Send a head that has no body yet."""
+        if self._head:
+            self.write(b"")

@@ -1,0 +1,1 @@
+"""One mixin an interface: what every implementation of it must do."""
