@@ -25,7 +25,11 @@ def version() -> str:
 
 
 def refresh_plugin_cache() -> None:
-    """Let Twisted write down its plugins while we may write there.  Not possible everywhere, and never needed: twistd looks for itself then."""
+    """
+    Let Twisted write down its plugins while we may write there.
+
+    Not possible everywhere, and never needed: twistd looks for itself then.
+    """
     try:
         from twisted.plugin import IPlugin, getPlugins
 
@@ -74,7 +78,8 @@ setup(
         "Topic :: System :: Archiving",
     ],
     python_requires=">=3.11",
-    # Written out, although it is the default, so that an editable install puts this directory on the path: only then does Twisted find the plugin.
+    # Written out, although it is the default, so that an editable install puts this directory on the path: only then
+    # does Twisted find the plugin.
     package_dir={"": "."},
     # "twisted.plugins" has no __init__.py and must never have one: it is Twisted's, and we add a file to it.
     packages=[*find_packages(include=["storehouse", "storehouse.*"]), "twisted.plugins"],
@@ -94,7 +99,6 @@ setup(
             "mypy >=2.4",
             "mypy-zope >=1.0.17",
             "ruff >=0.17.5, <0.18",
-            "treq >=26.7",
         ],
     },
     entry_points={"console_scripts": ["storehouse = storehouse.cli:main"]},

@@ -3,7 +3,8 @@ Run trial, show what it prints, and write its counts down in one plain line.
 
     python trial.py SUMMARY COMMAND...
 
-runs COMMAND, which is trial in some form, and writes C{N passed, N failed, N skipped} to the file SUMMARY.  It ends with trial's own status.
+runs COMMAND, which is trial in some form, and writes C{N passed, N failed, N skipped} to the file SUMMARY.  It ends
+with trial's own status.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ def count(line: str) -> str | None:
     found = _last_line.match(line)
     if found is None:
         return None
-    counts = {name: int(number) for name, _, number in (part.partition("=") for part in (found[2] or "").split(", ") if part)}
+    counts = {
+        name: int(number) for name, _, number in (part.partition("=") for part in (found[2] or "").split(", ") if part)
+    }
     passed = counts.get("successes", 0) + counts.get("expectedFailures", 0)
     failed = sum(counts.get(name, 0) for name in _failures)
     return f"{passed} passed, {failed} failed, {counts.get('skips', 0)} skipped"
@@ -30,7 +33,9 @@ def count(line: str) -> str | None:
 def main(summary: str, command: list[str]) -> int:
     """Do it."""
     counted = None
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace") as trial:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace"
+    ) as trial:
         assert trial.stdout is not None
         for line in trial.stdout:
             sys.stdout.write(line)

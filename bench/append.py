@@ -147,7 +147,18 @@ def _table(case: Case, rows: Sequence[_Row]) -> str:
         cpu, p50, p99 = (_spread(row.samples, figure).median for figure in ("cpu", "p50", "p99"))
         ratio = f"{rate.median / reference:.2f}"
         memory = f"{row.server.peak_rss() / 2**20:.0f}"
-        lines.append([row.program.name, f"{rate.median:,.0f}", rate.range(",.0f"), ratio, f"{cpu:.1f}", f"{p50:.0f}", f"{p99:.0f}", memory])
+        lines.append(
+            [
+                row.program.name,
+                f"{rate.median:,.0f}",
+                rate.range(",.0f"),
+                ratio,
+                f"{cpu:.1f}",
+                f"{p50:.0f}",
+                f"{p99:.0f}",
+                memory,
+            ]
+        )
     return format_table(f"{case.name}: {case.title}", head, lines)
 
 
@@ -163,8 +174,20 @@ def _arguments() -> argparse.ArgumentParser:
     )
     peer_help = f"the peer's binary: jackdoe/rochefort at commit 3200416, built with 'go build' (default: the environment variable {_peer_variable})"
     parser.add_argument("--peer", metavar="PATH", type=Path, default=os.environ.get(_peer_variable), help=peer_help)
-    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="rounds that count; one more goes before them to warm up (default: %(default)s)")
-    parser.add_argument("--seconds", metavar="S", type=int, default=2, help="the length of each visit to a server (default: %(default)s)")
+    parser.add_argument(
+        "--rounds",
+        metavar="N",
+        type=int,
+        default=5,
+        help="rounds that count; one more goes before them to warm up (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seconds",
+        metavar="S",
+        type=int,
+        default=2,
+        help="the length of each visit to a server (default: %(default)s)",
+    )
     parser.add_argument("--only", metavar="NAME", default="", help="only the cases whose names contain this")
     dir_help = "where to keep data meanwhile: on a disk, not in memory (default: %(default)s)"
     parser.add_argument("--dir", metavar="DIR", type=Path, default=CHECKOUT / ".bench", help=dir_help)

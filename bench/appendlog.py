@@ -36,12 +36,17 @@ def bucket_of(identifier: str) -> int:
 
 
 def frame(records: Iterable[bytes]) -> bytes:
-    """Records as C{[u32 length][data]}: the body of C{/appendMulti}, the answer of C{/getMulti}, and the files on disk."""
+    """
+    Records as C{[u32 length][data]}: the body of C{/appendMulti}, the answer of C{/getMulti}, and the files on disk.
+    """
     return b"".join(struct.pack("<I", len(record)) + record for record in records)
 
 
 class Client:
-    """One connection, for setting up and checking: every method waits for its answer and raises L{BenchError} if it is an error."""
+    """
+    One connection, for setting up and checking: every method waits for its answer and raises L{BenchError} if it is
+    an error.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -86,7 +91,8 @@ class Program:
     One program with its settings: a row of a table.
 
     @ivar name: the row's name.
-    @ivar sync: when ours answers an append: C{"os"} (in the page cache) or C{"disk"}; L{None} is the peer, which never syncs.
+    @ivar sync: when ours answers an append: C{"os"} (in the page cache) or C{"disk"}; L{None} is the peer, which
+        never syncs.
     @ivar reactor: the reactor ours runs on; L{None} is Twisted's default.
     """
 
@@ -116,13 +122,17 @@ class Program:
         environment = {"GOMAXPROCS": "1"} if self.is_peer and core is not None else {}
         log = directory / f"{root.name}.log"
         try:
-            with running(self.name, command, port, log, core=core, environment=environment, quiet=self.is_peer) as server:
+            with running(
+                self.name, command, port, log, core=core, environment=environment, quiet=self.is_peer
+            ) as server:
                 yield server
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
     def empty(self, client: Client, directory: Path) -> None:
-        """Remove all records, so that every visit begins with a new log and no disk space is needed for earlier ones."""
+        """
+        Remove all records, so that every visit begins with a new log and no disk space is needed for earlier ones.
+        """
         if self.is_peer:
             client.close_prefix()
             shutil.rmtree(self._root(directory) / _prefix)

@@ -1,9 +1,9 @@
 """
 What all measurements share: servers as child processes, what they cost, and tables.
 
-The method is always the same.  All servers of a table are up at once and are visited in turn, round after round, so that whatever else the machine does falls
-on all of them alike; the first round warms up and is thrown away; figures are medians over the other rounds, and comparisons are ratios of medians within one
-table.
+The method is always the same.  All servers of a table are up at once and are visited in turn, round after round, so
+that whatever else the machine does falls on all of them alike; the first round warms up and is thrown away; figures
+are medians over the other rounds, and comparisons are ratios of medians within one table.
 """
 
 from __future__ import annotations
@@ -225,7 +225,9 @@ def workspace(parent: Path, need: int) -> Iterator[Path]:
     try:
         free = shutil.disk_usage(parent).free
         if free < need:
-            raise BenchError(f"{parent} has {free / 2**30:.1f} GiB free, {need / 2**30:.1f} GiB are needed; choose another place with --dir")
+            raise BenchError(
+                f"{parent} has {free / 2**30:.1f} GiB free, {need / 2**30:.1f} GiB are needed; choose another place with --dir"
+            )
         with tempfile.TemporaryDirectory(prefix="bench-", dir=parent, ignore_cleanup_errors=True) as directory:
             yield Path(directory)
     finally:
@@ -248,7 +250,10 @@ def format_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]])
     widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
-        first, *others = (cell.ljust(width) if not column else cell.rjust(width) for column, (cell, width) in enumerate(zip(cells, widths, strict=True)))
+        first, *others = (
+            cell.ljust(width) if not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
         return "  ".join((first, *others)).rstrip()
 
     return "\n".join((title, line(head), line(["-" * width for width in widths]), *map(line, rows)))

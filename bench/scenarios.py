@@ -1,8 +1,9 @@
 """
 What bench/append.py has clients do, and how it makes sure that the server really did it.
 
-A scenario belongs to one server.  For every visit C{prepare} sets the stage and says what to send; C{check} looks at what is stored afterwards and raises
-L{BenchError} if that is not what was sent: a fast server that loses records must not get a figure.
+A scenario belongs to one server.  For every visit C{prepare} sets the stage and says what to send; C{check} looks at
+what is stored afterwards and raises L{BenchError} if that is not what was sent: a fast server that loses records must
+not get a figure.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Appends:
     """
     C{POST /append}: records of one size, their identifiers taken in turn.
 
-    The bytes that bucket files grow by are counted: a record is four bytes longer there than its data, with ours as with the peer.
+    The bytes that bucket files grow by are counted: a record is four bytes longer there than its data, with ours as
+    with the peer.
     """
 
     writes = True
@@ -64,7 +66,10 @@ class Appends:
     def prepare(self, client: Client) -> Load:
         """Append a probe to every file that will be used."""
         one_of_each = {bucket_of(identifier): identifier for identifier in self.identifiers}
-        self._starts = {identifier: client.append(identifier, _probe) + _overhead + len(_probe) for identifier in one_of_each.values()}
+        self._starts = {
+            identifier: client.append(identifier, _probe) + _overhead + len(_probe)
+            for identifier in one_of_each.values()
+        }
         requests = [self.request(identifier, client.port) for identifier in self.identifiers]
         return Load(requests, self.connections, self.records)
 
@@ -73,7 +78,10 @@ class Appends:
         return request_bytes("POST", f"/append?id={identifier}", port, self.record)
 
     def check(self, client: Client, outcome: Outcome) -> None:
-        """Every answered append is stored, nothing is stored twice, and first and last record of every file read back right."""
+        """
+        Every answered append is stored, nothing is stored twice, and first and last record of every file read back
+        right.
+        """
         length = _overhead + len(self.record)
         grown = 0
         for identifier, start in self._starts.items():
@@ -86,7 +94,9 @@ class Appends:
         answered = outcome.requests * self.records
         # When the time is over each connection may have one more request under way, stored but not waited for.
         if rest or not answered <= stored <= answered + self.connections * self.records:
-            raise BenchError(f"{answered} records were acknowledged, but the files grew by {grown} bytes, {stored} records")
+            raise BenchError(
+                f"{answered} records were acknowledged, but the files grew by {grown} bytes, {stored} records"
+            )
 
 
 class Batches(Appends):
@@ -102,7 +112,10 @@ class Batches(Appends):
 
 
 class _Reads:
-    """Reading from L{STORED} records of 100 bytes, all different, in an order that is random but the same for every server."""
+    """
+    Reading from L{STORED} records of 100 bytes, all different, in an order that is random but the same for every
+    server.
+    """
 
     writes = False
 

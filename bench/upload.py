@@ -1,5 +1,6 @@
 """
-Large uploads: PUT through our streaming HTTP layer beside nginx's DAV module and twisted.web as it comes: C{python -m bench.upload}.
+Large uploads: PUT through our streaming HTTP layer beside nginx's DAV module and twisted.web as it comes: C{python -m
+bench.upload}.
 
 README.rst tells how to read the table.
 """
@@ -22,7 +23,8 @@ from bench.harness import HOST, BenchError, Server, Spread, format_table, free_p
 
 __all__ = ["KINDS", "Upload", "main", "nginx_configuration", "put"]
 
-#: The servers: what is said in the table, and what L{bench.upload_server} calls it. The first is what the others are compared with.
+#: The servers: what is said in the table, and what L{bench.upload_server} calls it. The first is what the others are
+#: compared with.
 KINDS: dict[str, str] = {
     "nginx": "nginx, DAV PUT",
     "null": "ours, into nothing",
@@ -77,7 +79,10 @@ class Upload:
 
 
 def nginx_configuration(directory: Path, root: Path, port: int) -> str:
-    """The text of an nginx.conf: its temporary files are on the file system of C{root}, so that it can rename what it received."""
+    """
+    The text of an nginx.conf: its temporary files are on the file system of C{root}, so that it can rename what it
+    received.
+    """
     # As root nginx would change to a user that may not write here.
     user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
     return _configuration.format(user=user, directory=directory, host=HOST, port=port, root=root)
@@ -172,7 +177,16 @@ def _table(uploads: dict[str, list[Upload]], peaks: dict[str, int], size: int) -
     for kind, rate in rates.items():
         cpu = Spread(tuple(upload.cpu / gib for upload in uploads[kind])).median
         ratio = rate.median / rates[first].median
-        rows.append([KINDS[kind], f"{rate.median:.2f}", rate.range(".2f"), f"{ratio:.2f}", f"{cpu:.2f}", f"{peaks[kind] / 2**20:.0f}"])
+        rows.append(
+            [
+                KINDS[kind],
+                f"{rate.median:.2f}",
+                rate.range(".2f"),
+                f"{ratio:.2f}",
+                f"{cpu:.2f}",
+                f"{peaks[kind] / 2**20:.0f}",
+            ]
+        )
     head = ["server", "GiB/s", "lowest-highest", f"x {first}", "cpu s/GiB", "peak RSS MiB"]
     return format_table(f"PUT of {gib:g} GiB by curl, one at a time, nothing pinned", head, rows)
 
@@ -182,9 +196,23 @@ def _arguments() -> argparse.ArgumentParser:
         prog="python -m bench.upload",
         description="Measure large uploads through our streaming HTTP layer beside nginx and twisted.web. Needs curl and nginx with its DAV module.",
     )
-    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="rounds that count; one more goes before them to warm up (default: %(default)s)")
-    parser.add_argument("--size", metavar="MIB", type=int, default=1024, help="the size of the body in MiB (default: %(default)s)")
-    parser.add_argument("--only", metavar="KIND", action="append", choices=KINDS, help=f"only this server, may be repeated: {', '.join(KINDS)}")
+    parser.add_argument(
+        "--rounds",
+        metavar="N",
+        type=int,
+        default=5,
+        help="rounds that count; one more goes before them to warm up (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--size", metavar="MIB", type=int, default=1024, help="the size of the body in MiB (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="KIND",
+        action="append",
+        choices=KINDS,
+        help=f"only this server, may be repeated: {', '.join(KINDS)}",
+    )
     dir_help = "where to keep files meanwhile (default: %(default)s, in memory, so that not the disk is measured)"
     parser.add_argument("--dir", metavar="DIR", type=Path, default=_memory, help=dir_help)
     return parser

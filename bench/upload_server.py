@@ -1,9 +1,10 @@
 """
 The HTTP servers in Python that bench/upload.py measures: C{python -m bench.upload_server KIND PORT DIRECTORY}.
 
-C{null} and C{file} are ours: C{storehouse.frontends.http} streams the body of a PUT into nothing, or into the file "upload" in DIRECTORY.  C{spool} and
-C{stock} are L{twisted.web} as it comes, which spools the body into a temporary file in DIRECTORY before a resource sees it; the resource then counts its bytes,
-or copies them to "upload".  All answer C{{"bytes": N}}.
+C{null} and C{file} are ours: C{storehouse.frontends.http} streams the body of a PUT into nothing, or into the file
+"upload" in DIRECTORY.  C{spool} and C{stock} are L{twisted.web} as it comes, which spools the body into a temporary
+file in DIRECTORY before a resource sees it; the resource then counts its bytes, or copies them to "upload".  All
+answer C{{"bytes": N}}.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ class FileSink(NullSink):
 
 
 class Spooled(Resource):
-    """What a user of twisted.web writes who knows no other way: the body is whole and in a temporary file when C{render_PUT} is called."""
+    """
+    What a user of twisted.web writes who knows no other way: the body is whole and in a temporary file when
+    C{render_PUT} is called.
+    """
 
     isLeaf = True
 

@@ -1,8 +1,10 @@
 """
-The settings of a storehouse: their names, what they mean, how their values are written, and L{Settings}, which holds them.
+The settings of a storehouse: their names, what they mean, how their values are written, and L{Settings},
+which holds them.
 
-A setting has one name everywhere: C{append-sync} is C{--append-sync} on the command line, C{append-sync = "os"} in the configuration file and
-L{Settings.append_sync} in code.  The command line wins over the file, the file over the default.
+A setting has one name everywhere: C{append-sync} is C{--append-sync} on the command line, C{append-sync =
+"os"} in the configuration file and L{Settings.append_sync} in code.  The command line wins over the file, the
+file over the default.
 """
 
 from __future__ import annotations
@@ -25,7 +27,18 @@ OFF = "off"
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
-_units = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": 1 << 40, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_units = {
+    "": 1,
+    "b": 1,
+    "kib": KIB,
+    "mib": MIB,
+    "gib": GIB,
+    "tib": 1 << 40,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+}
 _size = re.compile(r"([0-9]{1,18})\s*([a-z]*)", re.IGNORECASE | re.ASCII)
 
 
@@ -69,7 +82,8 @@ def _between(number: int, low: int, high: int | None) -> int:
 
 def parse_size(value: Any) -> int:
     """
-    Read a number of bytes, such as C{4096}, C{64KiB} or C{1GiB}; C{KiB MiB GiB TiB} are powers of 1024, C{kB MB GB TB} of 1000.
+    Read a number of bytes, such as C{4096}, C{64KiB} or C{1GiB}; C{KiB MiB GiB TiB} are powers of 1024, C{kB
+    MB GB TB} of 1000.
 
     @raise ValueError: with the reason.
     """
@@ -112,7 +126,9 @@ def _seconds(allow_zero: bool = False) -> Callable[[Any], float]:
         except ValueError:
             raise ValueError("a number of seconds is needed") from None
         if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not allow_zero):
-            raise ValueError("a number of seconds of at least 0 is needed" if allow_zero else "a number of seconds above 0 is needed")
+            raise ValueError(
+                "a number of seconds of at least 0 is needed" if allow_zero else "a number of seconds above 0 is needed"
+            )
         return seconds
 
     return parse
@@ -145,10 +161,23 @@ def _option(default: Any, parse: Callable[[Any], Any], help: str, shown: str | N
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """All settings of one storehouse, checked.  Sizes are in bytes, times in seconds; L{options} says what each one means."""
+    """
+    All settings of one storehouse, checked.
 
-    root: str = _option("storehouse-data", _path, "The directory in which everything is kept; made if it is missing", shown="./storehouse-data")
-    append: str = _option("tcp:8001:interface=127.0.0.1", _text, "Where the append log listens, a Twisted endpoint; off opens no such door")
+    Sizes are in bytes, times in seconds; L{options} says what each one means.
+    """
+
+    root: str = _option(
+        "storehouse-data",
+        _path,
+        "The directory in which everything is kept; made if it is missing",
+        shown="./storehouse-data",
+    )
+    append: str = _option(
+        "tcp:8001:interface=127.0.0.1",
+        _text,
+        "Where the append log listens, a Twisted endpoint; off opens no such door",
+    )
     admin: str = _option(
         "tcp:8002:interface=127.0.0.1",
         _text,
@@ -166,22 +195,55 @@ class Settings:
         _one_of("disk", "os"),
         "When an append is answered: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo. A request can ask for either",
     )
-    append_sync_interval: float = _option(10.0, _seconds(), "Seconds after which records appended with os are brought to disk in the background", shown="10")
-    append_wal_size: int = _option(256 * MIB, _sized(MIB), "Bytes that the write-ahead log takes on disk", shown="256MiB")
-    buckets: int = _option(128, _count(1, 65535), "Bucket files of each storage prefix; a prefix keeps the number that it was made with")
+    append_sync_interval: float = _option(
+        10.0,
+        _seconds(),
+        "Seconds after which records appended with os are brought to disk in the background",
+        shown="10",
+    )
+    append_wal_size: int = _option(
+        256 * MIB, _sized(MIB), "Bytes that the write-ahead log takes on disk", shown="256MiB"
+    )
+    buckets: int = _option(
+        128, _count(1, 65535), "Bucket files of each storage prefix; a prefix keeps the number that it was made with"
+    )
     max_record: int = _option(64 * MIB, _sized(1, GIB), "Bytes that one record may have", shown="64MiB")
-    max_batch: int = _option(16 * MIB, _sized(1, GIB), "Bytes that the body of one /appendMulti may have", shown="16MiB")
+    max_batch: int = _option(
+        16 * MIB, _sized(1, GIB), "Bytes that the body of one /appendMulti may have", shown="16MiB"
+    )
     max_multi: int = _option(65536, _count(), "Offsets that one /getMulti may ask for")
-    max_multi_bytes: int = _option(256 * MIB, _sized(), "Bytes that the answer to one /getMulti may have", shown="256MiB")
-    memory: int = _option(256 * MIB, _sized(), "Bytes of request bodies that are held in memory at once", shown="256MiB")
+    max_multi_bytes: int = _option(
+        256 * MIB, _sized(), "Bytes that the answer to one /getMulti may have", shown="256MiB"
+    )
+    memory: int = _option(
+        256 * MIB, _sized(), "Bytes of request bodies that are held in memory at once", shown="256MiB"
+    )
     max_connections: int = _option(4096, _count(), "Connections that each door serves at once")
-    idle_timeout: float = _option(60.0, _seconds(), "Seconds after which a connection without a request is closed", shown="60")
+    idle_timeout: float = _option(
+        60.0, _seconds(), "Seconds after which a connection without a request is closed", shown="60"
+    )
     head_timeout: float = _option(20.0, _seconds(), "Seconds that the head of a request may take to arrive", shown="20")
-    shutdown_timeout: float = _option(30.0, _seconds(allow_zero=True), "Seconds that requests in flight are given to finish when the process stops", shown="30")
-    log_format: str = _option("text", _one_of("text", "json"), "text, lines for people, written where twistd's --logfile says; json, one JSON object a line")
+    shutdown_timeout: float = _option(
+        30.0,
+        _seconds(allow_zero=True),
+        "Seconds that requests in flight are given to finish when the process stops",
+        shown="30",
+    )
+    log_format: str = _option(
+        "text",
+        _one_of("text", "json"),
+        "text, lines for people, written where twistd's --logfile says; json, one JSON object a line",
+    )
     log_file: str = _option("", _path, "The file to which JSON lines are added", shown="standard output")
-    access_log: bool = _option(False, parse_flag, "Log a line for each request, which costs more than a small append", flag=True)
-    fast_lane: bool = _option(True, parse_flag, "Short requests take a shorter way through the server; off leads all of them the plain way", shown="on")
+    access_log: bool = _option(
+        False, parse_flag, "Log a line for each request, which costs more than a small append", flag=True
+    )
+    fast_lane: bool = _option(
+        True,
+        parse_flag,
+        "Short requests take a shorter way through the server; off leads all of them the plain way",
+        shown="on",
+    )
 
     @property
     def append_directory(self) -> str:
@@ -191,12 +253,17 @@ class Settings:
     @property
     def doors(self) -> dict[str, str]:
         """The endpoint of each door that is to be opened, by the name of its option."""
-        return {name: endpoint for name, endpoint in (("append", self.append), ("admin", self.admin)) if endpoint != OFF}
+        return {
+            name: endpoint for name, endpoint in (("append", self.append), ("admin", self.admin)) if endpoint != OFF
+        }
 
 
 def options() -> list[Option]:
     """All settings, in the order in which a user should meet them."""
-    return [Option(field.name.replace("_", "-"), field.metadata["help"], field.metadata["flag"], field.metadata["parse"]) for field in attrs.fields(Settings)]
+    return [
+        Option(field.name.replace("_", "-"), field.metadata["help"], field.metadata["flag"], field.metadata["parse"])
+        for field in attrs.fields(Settings)
+    ]
 
 
 def read_file(path: str) -> dict[str, Any]:
@@ -204,7 +271,8 @@ def read_file(path: str) -> dict[str, Any]:
     Read a configuration file: TOML, with the names of the options.
 
     @return: the values as the file has them, by name.
-    @raise InvalidSetting: if it cannot be read, is no TOML or has a name that is no setting; the text names the file.
+    @raise InvalidSetting: if it cannot be read, is no TOML or has a name that is no setting; the text names
+        the file.
     """
     path = os.path.expanduser(path)
     try:
@@ -249,8 +317,12 @@ def load_settings(command_line: Mapping[str, Any], file: str | None = None) -> S
 def _check_together(settings: Settings) -> None:
     for name, size in (("max-record", settings.max_record), ("max-batch", settings.max_batch)):
         if settings.memory < size:
-            raise InvalidSetting(f"memory cannot be {settings.memory}: a body of {name} ({size} bytes) must fit into it")
+            raise InvalidSetting(
+                f"memory cannot be {settings.memory}: a body of {name} ({size} bytes) must fit into it"
+            )
     if settings.log_file and settings.log_format != "json":
-        raise InvalidSetting(f"log-file cannot be {settings.log_file!r} while log-format is text: set log-format to json, or use twistd's --logfile")
+        raise InvalidSetting(
+            f"log-file cannot be {settings.log_file!r} while log-format is text: set log-format to json, or use twistd's --logfile"
+        )
     if not settings.doors:
         raise InvalidSetting("append and admin are both 'off': there is no door to open")

@@ -1,8 +1,9 @@
 """
 The one error tree.
 
-Every error that a room of storehouse raises on purpose is a L{StorehouseError}.  Its text is written for the user who sees it: it names what was wrong
-and, where there is something to do, what to do.  The tree knows no protocol; each door has a table from these classes to its own answers.
+Every error that a room of storehouse raises on purpose is a L{StorehouseError}.  Its text is written for the
+user who sees it: it names what was wrong and, where there is something to do, what to do.  The tree knows no
+protocol; each door has a table from these classes to its own answers.
 """
 
 from __future__ import annotations

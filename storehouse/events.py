@@ -1,8 +1,9 @@
 """
 What happened, and who asked to be told.
 
-An event is a frozen value, named in the past tense, and published after what it tells is true and durable.  Listeners are called in the reactor's thread, in the
-order in which they asked; one that fails is logged and keeps nobody else from being told.
+An event is a frozen value, named in the past tense, and published after what it tells is true and durable.
+Listeners are called in the reactor's thread, in the order in which they asked; one that fails is logged and
+keeps nobody else from being told.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """
 The service: everything that one storehouse process opens, in order, and closes in the reverse order.
 
-This is the only module that names the concrete classes behind the interfaces; L{make_service} puts them together.
+This is the only module that names the concrete classes behind the interfaces; L{make_service} puts them
+together.
 """
 
 from __future__ import annotations
@@ -69,9 +70,10 @@ class StorehouseService(Service):
     """
     Starts and stops what it is given.  L{make_service} makes one that works.
 
-    Everything is opened before the reactor runs, so nobody is answered before all is open, although the doors listen before the stores
-    recover: a port that is taken is found out at once, and a client that comes early waits.  Only ports below 1024 are taken while the
-    process still has the privileges of its starter; all files are made afterwards, so that they belong to the user that C{twistd --uid} names.
+    Everything is opened before the reactor runs, so nobody is answered before all is open, although the doors
+    listen before the stores recover: a port that is taken is found out at once, and a client that comes early
+    waits.  Only ports below 1024 are taken while the process still has the privileges of its starter; all
+    files are made afterwards, so that they belong to the user that C{twistd --uid} names.
 
     @ivar state: C{starting}, C{ready}, C{stopping} or C{stopped}.
     @ivar stores: what the doors serve, by name; closed after the doors.
@@ -121,7 +123,8 @@ class StorehouseService(Service):
 
     def startService(self) -> None:
         """
-        Open everything else: the root, the doors, the stores (which recover if need be).  Returns when the process is ready.
+        Open everything else: the root, the doors, the stores (which recover if need be).  Returns when the
+        process is ready.
 
         @raise StartFailed: when the process cannot start; nothing stays open.
         """
@@ -152,7 +155,8 @@ class StorehouseService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop listening, let requests in flight finish for up to C{shutdown-timeout}, then bring all to disk and close.
+        Stop listening, let requests in flight finish for up to C{shutdown-timeout}, then bring all to disk
+        and close.
 
         @return: fires when everything is closed.
         """
@@ -163,7 +167,10 @@ class StorehouseService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     def store_failed(self, event: StoreFailed) -> None:
-        """A store cannot go on: what it holds is safe only if nothing more is acknowledged, so the process ends, with status 1."""
+        """
+        A store cannot go on: what it holds is safe only if nothing more is acknowledged, so the process ends,
+        with status 1.
+        """
         _log.critical("stopping, because the {store} failed: {reason}", store=event.store, reason=str(event.error))
         if self._exits is not None:
             self._exits.gave_up()
@@ -194,7 +201,9 @@ class StorehouseService(Service):
     def _check(self) -> None:
         in_background = self._exits is not None and self._exits.in_background
         if in_background and self.settings.log_format == "json" and not self.settings.log_file:
-            raise InvalidSetting("log-format json needs log-file when the process goes to the background: there is no standard output")
+            raise InvalidSetting(
+                "log-format json needs log-file when the process goes to the background: there is no standard output"
+            )
         for name, endpoint in self.settings.doors.items():
             try:
                 address = find_address(endpoint)
@@ -216,12 +225,16 @@ class StorehouseService(Service):
         except ValueError as error:
             raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
         if not outcome:
-            raise StartFailed(f"the {_titles[name]} cannot listen on {endpoint}: this kind of endpoint needs a running reactor")
+            raise StartFailed(
+                f"the {_titles[name]} cannot listen on {endpoint}: this kind of endpoint needs a running reactor"
+            )
         port = outcome[0]
         if isinstance(port, Failure):
             port.trap(CannotListenError, OSError)
             cause = getattr(port.value, "socketError", port.value)
-            raise StartFailed(f"the {_titles[name]} cannot listen on {endpoint}: {getattr(cause, 'strerror', None) or cause}")
+            raise StartFailed(
+                f"the {_titles[name]} cannot listen on {endpoint}: {getattr(cause, 'strerror', None) or cause}"
+            )
         self.ports[name] = port
         self._undo.append(self.ports.clear)
         self._undo.append(port.stopListening)
@@ -231,7 +244,9 @@ class StorehouseService(Service):
         address = self._addresses[name]
         host = self.ports[name].getHost()
         if hasattr(host, "port"):
-            address = attrs.evolve(address, scheme=address.scheme or "http", host=address.host or host.host, port=host.port)
+            address = attrs.evolve(
+                address, scheme=address.scheme or "http", host=address.host or host.host, port=host.port
+            )
         before, behind = _tries[name]
         base = address.url
         if address.scheme == "unix":
@@ -241,7 +256,10 @@ class StorehouseService(Service):
 
 
 class _AllOrNothing:
-    """Undoes what was done, last first, when the block under it fails, and sees to it that the failure is a L{StartFailed} that the user gets to read."""
+    """
+    Undoes what was done, last first, when the block under it fails, and sees to it that the failure is a
+    L{StartFailed} that the user gets to read.
+    """
 
     def __init__(self, undo: list[Callable[[], object]], exits: Exits | None) -> None:
         self._undo = undo
@@ -254,7 +272,9 @@ class _AllOrNothing:
         if error is None:
             return
         while self._undo:
-            maybeDeferred(self._undo.pop()).addErrback(lambda failure: _log.failure("while undoing a start", failure=failure))
+            maybeDeferred(self._undo.pop()).addErrback(
+                lambda failure: _log.failure("while undoing a start", failure=failure)
+            )
         if isinstance(error, StorehouseError):
             failed = error if isinstance(error, StartFailed) else StartFailed(error.detail)
             if self._exits is not None:
@@ -285,7 +305,10 @@ def _line_writer(path: str) -> Callable[[str], object]:
 
 
 def _most_open(settings: Settings) -> int:
-    """How many prefixes may be open, of two files a bucket each: what connections and other files leave of the limit."""
+    """
+    How many prefixes may be open, of two files a bucket each: what connections and other files leave of the
+    limit.
+    """
     limit = file_limit()
     left = limit - min(settings.max_connections, limit // 4) - 256
     return max(2, min(1024, left // (2 * settings.buckets)))
@@ -299,8 +322,11 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
     @param exits: is told when the process cannot start or gives up.
     @return: a service to be started before the reactor runs.
     """
-    # Paths are told from the directory in which the command was given; twistd may change to another one before the start.
-    settings = attrs.evolve(settings, root=os.path.abspath(settings.root), append_dir=os.path.abspath(settings.append_directory))
+    # Paths are told from the directory in which the command was given; twistd may change to another one
+    # before the start.
+    settings = attrs.evolve(
+        settings, root=os.path.abspath(settings.root), append_dir=os.path.abspath(settings.append_directory)
+    )
     disk = DiskThreads(reactor)
     service = StorehouseService(settings, reactor, RootLock(settings.root), disk, exits)
     events = Events()
@@ -309,7 +335,9 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     Info("storehouse", "Versions of storehouse and of what it runs on.", registry=registry).info(versions())
-    bounds = Limits(max_connections=settings.max_connections, idle_timeout=settings.idle_timeout, head_timeout=settings.head_timeout)
+    bounds = Limits(
+        max_connections=settings.max_connections, idle_timeout=settings.idle_timeout, head_timeout=settings.head_timeout
+    )
 
     def add_site(name: str, resource: Any, lane: Any = None) -> None:
         site = DoorSite(resource, reactor, bounds, lane=lane, access_log=settings.access_log, name=name)

@@ -1,7 +1,8 @@
 """
 C{twistd storehouse}: from the command line to a service.
 
-This module and the .tac files are the only ones that use the reactor of the process; everything else is given one.
+This module and the .tac files are the only ones that use the reactor of the process; everything else is given
+one.
 """
 
 from __future__ import annotations
@@ -73,7 +74,11 @@ class Options(usage.Options):
     @property
     def given(self) -> dict[str, Any]:
         """The settings that were given, by name."""
-        return {option.name: bool(self[option.name]) if option.is_flag else self[option.name] for option in options() if self[option.name] not in (None, 0)}
+        return {
+            option.name: bool(self[option.name]) if option.is_flag else self[option.name]
+            for option in options()
+            if self[option.name] not in (None, 0)
+        }
 
 
 def makeService(options: Options) -> IService:

@@ -1,8 +1,8 @@
 """
 The tests of storehouse; they mirror its packages.
 
-Warnings that our own code causes are errors: trial collects the warnings of a test and gives them out again when it ends, and here it is
-decided what becomes of them.
+Warnings that our own code causes are errors: trial collects the warnings of a test and gives them out again when it
+ends, and here it is decided what becomes of them.
 """
 
 import os
@@ -11,7 +11,15 @@ import warnings
 
 import storehouse
 
-_kinds = (DeprecationWarning, PendingDeprecationWarning, ResourceWarning, RuntimeWarning, SyntaxWarning, UserWarning, BytesWarning)
+_kinds = (
+    DeprecationWarning,
+    PendingDeprecationWarning,
+    ResourceWarning,
+    RuntimeWarning,
+    SyntaxWarning,
+    UserWarning,
+    BytesWarning,
+)
 
 for _package in (storehouse.__file__, __file__):
     # What trial gives out names the file as its module.

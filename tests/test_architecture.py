@@ -3,7 +3,8 @@ The dependency rule of docs/architecture.rst, checked from the imports::
 
     errors, events <- core <- storage.<room> <- frontends.<door> <- service <- tap, plugin, tac
 
-A room imports at most another room's interfaces; a door imports interfaces of rooms, never a store and never another door; only tap uses the reactor of the process.
+A room imports at most another room's interfaces; a door imports interfaces of rooms, never a store and never another
+door; only tap uses the reactor of the process.
 """
 
 from __future__ import annotations
@@ -124,11 +125,15 @@ class ArchitectureTests(SynchronousTestCase):
 
     def test_twisted_stays_twisteds(self) -> None:
         """An C{__init__.py} of ours under twisted/ would hide Twisted itself."""
-        self.assertEqual(list((CHECKOUT / "twisted").rglob("__init__.py")) if (CHECKOUT / "setup.py").exists() else [], [])
+        self.assertEqual(
+            list((CHECKOUT / "twisted").rglob("__init__.py")) if (CHECKOUT / "setup.py").exists() else [], []
+        )
 
     def test_tests_are_packages(self) -> None:
         tests = Path(__file__).resolve().parent
-        self.assertEqual([str(path) for path in {p.parent for p in tests.rglob("*.py")} if not (path / "__init__.py").exists()], [])
+        self.assertEqual(
+            [str(path) for path in {p.parent for p in tests.rglob("*.py")} if not (path / "__init__.py").exists()], []
+        )
 
 
 class RuleTests(SynchronousTestCase):

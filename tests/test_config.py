@@ -16,7 +16,16 @@ class ValueTests(SynchronousTestCase):
     """How values are written."""
 
     def test_sizes(self) -> None:
-        for text, size in [("0", 0), ("4096", 4096), (4096, 4096), ("64KiB", 65536), ("64 kib", 65536), ("1GiB", 1 << 30), ("2MB", 2000000), ("7b", 7)]:
+        for text, size in [
+            ("0", 0),
+            ("4096", 4096),
+            (4096, 4096),
+            ("64KiB", 65536),
+            ("64 kib", 65536),
+            ("1GiB", 1 << 30),
+            ("2MB", 2000000),
+            ("7b", 7),
+        ]:
             self.assertEqual(parse_size(text), size)
 
     def test_no_sizes(self) -> None:
@@ -32,7 +41,10 @@ class ValueTests(SynchronousTestCase):
             self.assertRaises(ValueError, parse_flag, text)
 
     @settings(max_examples=200, deadline=None)
-    @given(strategies.sampled_from(options()), strategies.one_of(strategies.text(), strategies.integers(), strategies.floats(), strategies.booleans()))
+    @given(
+        strategies.sampled_from(options()),
+        strategies.one_of(strategies.text(), strategies.integers(), strategies.floats(), strategies.booleans()),
+    )
     def test_any_value(self, option: Any, value: Any) -> None:
         """Whatever is written, a setting takes it or says why not."""
         try:
@@ -69,7 +81,9 @@ class SettingsTests(SynchronousTestCase):
                 self.assertEqual(os.path.normpath(value) if option.name == "root" else value, expected, option.name)
 
     def test_command_line_wins(self) -> None:
-        path = self.file('append-sync = "os"\nbuckets = 10\nmax-record = "1MiB"\nallow-anonymous = true\nidle-timeout = 2.5\nfast-lane = false\n')
+        path = self.file(
+            'append-sync = "os"\nbuckets = 10\nmax-record = "1MiB"\nallow-anonymous = true\nidle-timeout = 2.5\nfast-lane = false\n'
+        )
         got = load_settings({"buckets": "20"}, path)
         self.assertEqual((got.append_sync, got.buckets, got.max_record, got.idle_timeout), ("os", 20, 1 << 20, 2.5))
         self.assertTrue(got.allow_anonymous)
@@ -84,7 +98,9 @@ class SettingsTests(SynchronousTestCase):
 
     def test_value_in_file(self) -> None:
         path = self.file("buckets = 0\n")
-        self.assertEqual(self.refused({}, path), f"buckets in {path} cannot be 0: it must be at least 1 and at most 65535")
+        self.assertEqual(
+            self.refused({}, path), f"buckets in {path} cannot be 0: it must be at least 1 and at most 65535"
+        )
 
     def test_not_toml(self) -> None:
         self.assertIn("is not TOML", self.refused({}, self.file("buckets 10")))

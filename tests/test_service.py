@@ -213,7 +213,11 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.exits.said, [])
 
     def test_anonymous_doors(self) -> None:
-        for endpoint, where in [("tcp:9", "all interfaces"), ("tcp:9:interface=192.0.2.1", "192.0.2.1"), ("tcp6:9", "::")]:
+        for endpoint, where in [
+            ("tcp:9", "all interfaces"),
+            ("tcp:9:interface=192.0.2.1", "192.0.2.1"),
+            ("tcp6:9", "::"),
+        ]:
             for door in ("append", "admin"):
                 self.exits.said.clear()
                 text = self.failure(self.service(**{door: endpoint}), InvalidSetting)
@@ -248,7 +252,9 @@ class ServiceTests(SynchronousTestCase):
 
     def test_json_file_that_cannot_be(self) -> None:
         service = self.service(log_format="json", log_file=os.path.join(self.mktemp(), "log"))
-        self.assertIn("log-file", self.assertRaises(StartFailed, service.setServiceParent, Application("storehouse")).detail)
+        self.assertIn(
+            "log-file", self.assertRaises(StartFailed, service.setServiceParent, Application("storehouse")).detail
+        )
 
     def test_text_logging(self) -> None:
         application: Any = Application("storehouse")

@@ -48,7 +48,11 @@ class TapTests(SynchronousTestCase):
 
     def test_version(self) -> None:
         printed: list[str] = []
-        self.patch(sys, "stdout", type("Stdout", (), {"write": staticmethod(printed.append), "flush": staticmethod(lambda: None)}))
+        self.patch(
+            sys,
+            "stdout",
+            type("Stdout", (), {"write": staticmethod(printed.append), "flush": staticmethod(lambda: None)}),
+        )
         self.assertRaises(SystemExit, self.parse, "--version")
         self.assertEqual("".join(printed), f"storehouse {storehouse.__version__}\n")
 
@@ -78,7 +82,11 @@ class TapTests(SynchronousTestCase):
     def test_application(self) -> None:
         application = tap.make_application(["--root", self.mktemp()])
         self.assertEqual([service.name for service in IService(application)], ["storehouse"])
-        for arguments in (["--nonsense"], ["--buckets", "x"], ["--log-format", "json", "--log-file", os.path.join(self.mktemp(), "x")]):
+        for arguments in (
+            ["--nonsense"],
+            ["--buckets", "x"],
+            ["--log-format", "json", "--log-file", os.path.join(self.mktemp(), "x")],
+        ):
             error = self.assertRaises(SystemExit, tap.make_application, arguments)
             self.assertTrue(str(error.code).startswith("storehouse: "))
 

@@ -1,7 +1,8 @@
 """
 The C{storehouse} command: clients of a running service.
 
-A verb is a module of its own whose C{command} is a L{click.Command}; it is imported when it is asked for, so that no verb pays for what another one imports.
+A verb is a module of its own whose C{command} is a L{click.Command}; it is imported when it is asked for, so that no
+verb pays for what another one imports.
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ def command(
     """
     Append records to the log of ID.
 
-    Each FILE is one record; without FILE, or for -, standard input is one. For each record a line is printed: its offset, a tab, and the file that holds it.
+    Each FILE is one record; without FILE, or for -, standard input is one. For each record a line is printed: its
+    offset, a tab, and the file that holds it.
 
     \b
     Examples:
@@ -98,7 +99,9 @@ def _append_lines(job: _Job, source: Source, progress: Progress) -> None:
         raise CommandError(f"{source.name}: {error.message}; {_lines(count)} appended before that") from None
     if batcher.empty and not job.quiet:
         progress.hide()
-        click.echo(f"{source.name}: {batcher.empty} empty {'line' if batcher.empty == 1 else 'lines'} left out", err=True)
+        click.echo(
+            f"{source.name}: {batcher.empty} empty {'line' if batcher.empty == 1 else 'lines'} left out", err=True
+        )
 
 
 def _batches(source: Source, batcher: LineBatcher) -> Iterator[list[bytes]]:

@@ -1,7 +1,8 @@
 """
 An HTTP client for one server: bodies stream both ways in bounded memory, failures are L{CommandError}s.
 
-It is synchronous on purpose. A command does one thing at a time, between blocking files and pipes; the standard library does that without a reactor.
+It is synchronous on purpose. A command does one thing at a time, between blocking files and pipes; the standard
+library does that without a reactor.
 """
 
 from __future__ import annotations
@@ -75,7 +76,11 @@ class Body:
 
 
 class Answer:
-    """A successful answer, whose body has not been read yet. It must be read, or the client closed, before the next request."""
+    """
+    A successful answer, whose body has not been read yet.
+
+    It must be read, or the client closed, before the next request.
+    """
 
     def __init__(self, client: Client, response: HTTPResponse) -> None:
         self._client = client
@@ -122,7 +127,8 @@ class Answer:
 
 class Client:
     """
-    Requests to one server, one after the other, over one connection where that is possible. A context manager: leaving it closes the connection.
+    Requests to one server, one after the other, over one connection where that is possible. A context manager:
+    leaving it closes the connection.
 
     @param timeout: the seconds that the server may be silent.
     """
@@ -136,7 +142,9 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -198,7 +206,9 @@ class Client:
             connection.connect()
         return connection
 
-    def _put_head(self, connection: HTTPConnection, method: str, target: str, body: Body | None, headers: Mapping[str, str]) -> None:
+    def _put_head(
+        self, connection: HTTPConnection, method: str, target: str, body: Body | None, headers: Mapping[str, str]
+    ) -> None:
         connection.putrequest(method, target, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name, value)
@@ -268,7 +278,11 @@ def _send_body(connection: HTTPConnection, body: Body) -> bool:
 
 
 def _has_input(connection: HTTPConnection) -> bool:
-    """Whether an answer, or the end of the connection, has come that was not read. Unknown, and so false, under TLS."""
+    """
+    Whether an answer, or the end of the connection, has come that was not read.
+
+    Unknown, and so false, under TLS.
+    """
     sock = connection.sock
     if sock is None or isinstance(sock, ssl.SSLSocket):
         return False

@@ -87,7 +87,8 @@ def encode_offsets(offsets: Iterable[int]) -> bytes:
 
 class FrameParser:
     """
-    Takes a stream of frames apart, however it is cut, and holds no more than L{WHOLE_SIZE} bytes and what was fed last.
+    Takes a stream of frames apart, however it is cut, and holds no more than L{WHOLE_SIZE} bytes and what was fed
+    last.
 
     @param offsets: whether frames carry offsets (/scan) or not (/getMulti).
     """

@@ -21,7 +21,9 @@ _AT_ONCE = 256
 @click.command("get", short_help="Give records by their offsets.")
 @click.argument("id")
 @click.argument("offsets", metavar="OFFSET...", nargs=-1, required=True, type=OFFSET)
-@click.option("-o", "--output", "path", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True), help="Write to FILE.")
+@click.option(
+    "-o", "--output", "path", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True), help="Write to FILE."
+)
 @click.option("--length-prefixed", is_flag=True, help="Write each record's length, 4 bytes little-endian, before it.")
 @click.option("--newline", is_flag=True, help="Write a newline after each record.")
 @progress_option

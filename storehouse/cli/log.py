@@ -45,7 +45,9 @@ class LogClient:
     def __enter__(self) -> LogClient:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._client.close()
 
     def append(self, id: str, body: Body, durability: str | None = None) -> Appended:
@@ -54,7 +56,11 @@ class LogClient:
         return _appended([answer.get("offset")], answer.get("file"), 1)
 
     def append_many(self, id: str, records: Sequence[bytes], durability: str | None = None) -> Appended:
-        """Append some records, all or none. One alone goes as itself, since a record may be larger than the server lets a batch be."""
+        """
+        Append some records, all or none.
+
+        One alone goes as itself, since a record may be larger than the server lets a batch be.
+        """
         if len(records) == 1:
             return self.append(id, Body.of(records[0]), durability)
         answer = self._post("/appendMulti", id, Body.of(encode_records(records)), durability).json("answer")
@@ -65,13 +71,19 @@ class LogClient:
         return self._client.request("GET", "/get", [*self._prefix, ("id", id), ("offset", offset)])
 
     def get_many(self, id: str, offsets: Sequence[int]) -> Iterator[Piece]:
-        """The records at some offsets, in the order asked. Those before one that fails are given before the error is raised."""
+        """
+        The records at some offsets, in the order asked.
+
+        Those before one that fails are given before the error is raised.
+        """
         parser = FrameParser(offsets=False)
         yield from _parsed(parser, self._post("/getMulti", id, Body.of(encode_offsets(offsets)), None))
         if parser.records != len(offsets):
             raise MalformedFrame(f"{len(offsets)} records were asked for, {parser.records} came")
 
-    def scan(self, of: tuple[str, str | int], start: int | None = None, limit: int | None = None, follow: bool = False) -> Iterator[Sequence[Piece]]:
+    def scan(
+        self, of: tuple[str, str | int], start: int | None = None, limit: int | None = None, follow: bool = False
+    ) -> Iterator[Sequence[Piece]]:
         """
         The records of an identifier or a bucket, as they come in: a list is what is there without waiting.
 

@@ -15,7 +15,8 @@ __all__ = ["Output", "human_size", "silence_stdout"]
 
 def silence_stdout() -> None:
     """
-    Point standard output at nothing, after a write to it has failed: what is still buffered would fail again, loudly, when the interpreter ends.
+    Point standard output at nothing, after a write to it has failed: what is still buffered would fail again, loudly,
+    when the interpreter ends.
     """
     try:
         descriptor = sys.stdout.fileno()
@@ -37,7 +38,8 @@ def human_size(size: float) -> str:
 
 class Output:
     """
-    Standard output, or a file that is opened (and emptied) with the first write, so that a request that fails leaves it as it was.
+    Standard output, or a file that is opened (and emptied) with the first write, so that a request that fails leaves
+    it as it was.
 
     A context manager: leaving it flushes, and closes the file.
 
@@ -51,7 +53,9 @@ class Output:
     def __enter__(self) -> Output:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     @property

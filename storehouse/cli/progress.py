@@ -32,7 +32,9 @@ class Progress:
     @param wanted: false draws nothing, and neither does a standard error that is not a terminal.
     """
 
-    def __init__(self, label: str, total: int | None = None, wanted: bool = True, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, label: str, total: int | None = None, wanted: bool = True, clock: Callable[[], float] = monotonic
+    ) -> None:
         self._label = label
         self._total = total
         self._clock = clock
@@ -45,7 +47,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.hide()
 
     def advance(self, size: int) -> None:

@@ -29,7 +29,9 @@ _Writer = Callable[[Piece], bytes]
 )
 @click.option("--from", "start", type=OFFSET, metavar="OFFSET", help="Begin at the first record at or after OFFSET.")
 @click.option("--limit", type=click.IntRange(1, 2**63 - 1), metavar="N", help="End after N records.")
-@click.option("--follow", "-f", is_flag=True, help="Go on as records arrive, until Ctrl-C or until the prefix is closed.")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Go on as records arrive, until Ctrl-C or until the prefix is closed."
+)
 @click.option(
     "--format",
     "form",

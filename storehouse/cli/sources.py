@@ -143,7 +143,8 @@ def _source(name: str, stream: BinaryIO) -> Source:
 
 class LineBatcher:
     """
-    Gathers lines into batches of at most L{BATCH_BYTES} and L{BATCH_RECORDS}. A line is a record, without its newline; empty lines are left out.
+    Gathers lines into batches of at most L{BATCH_BYTES} and L{BATCH_RECORDS}. A line is a record, without its
+    newline; empty lines are left out.
 
     @param name: of what is read, for messages.
     """

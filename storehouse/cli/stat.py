@@ -53,7 +53,9 @@ def _rows(prefixes: Mapping[str, Any]) -> Iterable[Sequence[str]]:
                 "open" if size.get("open") else "closed",
             )
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise CommandError(f"the server's answer about prefix {name} makes no sense; is that a storehouse?") from None
+            raise CommandError(
+                f"the server's answer about prefix {name} makes no sense; is that a storehouse?"
+            ) from None
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:
@@ -65,5 +67,8 @@ def table(rows: Iterable[Sequence[str]]) -> str:
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     left = (0, len(cells) - 1)
-    padded = (cell.ljust(width) if at in left else cell.rjust(width) for at, (cell, width) in enumerate(zip(cells, widths, strict=True)))
+    padded = (
+        cell.ljust(width) if at in left else cell.rjust(width)
+        for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
     return "  ".join(padded).rstrip()

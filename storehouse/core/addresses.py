@@ -50,7 +50,10 @@ class Address:
 
     @property
     def url(self) -> str:
-        """The base of the URLs to use, or the name of the socket file; a listener on all interfaces is named by the loopback address."""
+        """
+        The base of the URLs to use, or the name of the socket file; a listener on all interfaces is named by
+        the loopback address.
+        """
         if self.scheme == "unix":
             return f"unix:{self.host}"
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)

@@ -29,7 +29,8 @@ class ByteBudget:
     @asynccontextmanager
     async def reserved(self, size: int) -> AsyncIterator[None]:
         """
-        Hold C{size} bytes for as long as the block lasts, once they can be had. More than the bound counts as the bound.
+        Hold C{size} bytes for as long as the block lasts, once they can be had. More than the bound counts as
+        the bound.
         """
         size = min(size, self.total)
         if self._waiting or self.used + size > self.total:

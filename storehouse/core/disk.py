@@ -17,7 +17,12 @@ T = TypeVar("T")
 
 
 class IDisk(Interface):
-    """Runs blocking disk calls. Only calls that spend their time in the kernel or in C code without the GIL: a thread busy in Python stalls the reactor."""
+    """
+    Runs blocking disk calls.
+
+    Only calls that spend their time in the kernel or in C code without the GIL: a thread busy in Python
+    stalls the reactor.
+    """
 
     def run(f: Callable[..., Any], *args: Any) -> Deferred[Any]:
         """Call C{f(*args)} where it may block. @return: fires with its result in the reactor's thread."""
@@ -25,7 +30,10 @@ class IDisk(Interface):
 
 @implementer(IDisk)
 class DiskThreads:
-    """A thread pool of our own, so that name look-ups and other guests of the reactor's pool do not wait for disks, nor disks for them."""
+    """
+    A thread pool of our own, so that name look-ups and other guests of the reactor's pool do not wait for
+    disks, nor disks for them.
+    """
 
     def __init__(self, reactor: Any, size: int = 8) -> None:
         self._reactor = reactor

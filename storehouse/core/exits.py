@@ -20,9 +20,9 @@ _log = Logger()
 
 class Exits:
     """
-    A process that cannot start says so in one line on its standard error, C{storehouse: MESSAGE}, and ends with status 1, without a
-    traceback; also when it has gone to the background meanwhile, for as long as its starter waits.  One that gave up while it ran ends
-    with status 1 as well.
+    A process that cannot start says so in one line on its standard error, C{storehouse: MESSAGE}, and ends
+    with status 1, without a traceback; also when it has gone to the background meanwhile, for as long as its
+    starter waits.  One that gave up while it ran ends with status 1 as well.
 
     Make it, and L{install} it, before the process goes to the background.
     """
@@ -60,7 +60,9 @@ class Exits:
             pass
 
     def started(self) -> None:
-        """The start went well: let go of the starter's standard error, for which the starter may be waiting."""
+        """
+        The start went well: let go of the starter's standard error, for which the starter may be waiting.
+        """
         if self._stderr >= 0:
             os.close(self._stderr)
             self._stderr = -1
@@ -78,7 +80,8 @@ class Exits:
 
     def _end(self) -> None:
         if self._gave_up:
-            # The status of twistd is 0 after a reactor that was stopped, whatever stopped it, and only os._exit can change a status this late.
+            # The status of twistd is 0 after a reactor that was stopped, whatever stopped it, and only
+            # os._exit can change a status this late.
             for stream in (sys.stdout, sys.stderr):
                 try:
                     stream.flush()

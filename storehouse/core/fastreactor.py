@@ -1,8 +1,9 @@
 """
 The epoll reactor with a shorter way from an event to its reader.
 
-C{twistd --reactor=storehouse} selects it.  It saves the logging context that Twisted sets up around every event, about a quarter of the cost of a small request; what is
-lost is the "system" field that names the connection in log lines written while it reads.
+C{twistd --reactor=storehouse} selects it.  It saves the logging context that Twisted sets up around every
+event, about a quarter of the cost of a small request; what is lost is the "system" field that names the
+connection in log lines written while it reads.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ _log = Logger()
 
 
 class FastEPollReactor(epollreactor.EPollReactor):
-    """An L{epollreactor.EPollReactor} that handles plain "readable" events itself and leaves all others to its base."""
+    """
+    An L{epollreactor.EPollReactor} that handles plain "readable" events itself and leaves all others to its
+    base.
+    """
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events and serve them."""

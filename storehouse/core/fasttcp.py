@@ -1,9 +1,10 @@
 """
 TCP that sends at once.
 
-C{tcp.Server.write} only queues: each answer costs two C{epoll_ctl} calls and another round of the reactor.  For small answers that is a third of their price.
-This module, L{storehouse.core.fastreactor} and L{storehouse.frontends.http.channel} are the only ones that touch private names of Twisted; they were tested with the
-release that setup.py pins, and each has a plain way to fall back on.
+C{tcp.Server.write} only queues: each answer costs two C{epoll_ctl} calls and another round of the reactor.
+For small answers that is a third of their price. This module, L{storehouse.core.fastreactor} and
+L{storehouse.frontends.http.channel} are the only ones that touch private names of Twisted; they were tested
+with the release that setup.py pins, and each has a plain way to fall back on.
 """
 
 from __future__ import annotations
@@ -15,16 +16,26 @@ from twisted.internet import tcp
 
 __all__ = ["LARGE_READS", "EagerServer", "make_eager"]
 
-#: Bytes to ask the kernel for at a time while a large body comes in; small requests are faster with the default of 64 KiB.
+#: Bytes to ask the kernel for at a time while a large body comes in; small requests are faster with the
+#: default of 64 KiB.
 LARGE_READS = 256 * 1024
 
 
 class EagerServer(tcp.Server):
-    """A server's connection that tries C{send(2)} first when nothing is queued, and queues only what the kernel did not take."""
+    """
+    A server's connection that tries C{send(2)} first when nothing is queued, and queues only what the kernel
+    did not take.
+    """
 
     def write(self, data: bytes) -> None:
         """Send now if possible. Errors are left to the queue's own attempt, which reports them as usual."""
-        if not self._tempDataLen and not self.dataBuffer and self.connected and not self.disconnecting and not self._writeDisconnected:
+        if (
+            not self._tempDataLen
+            and not self.dataBuffer
+            and self.connected
+            and not self.disconnecting
+            and not self._writeDisconnected
+        ):
             try:
                 sent = self.socket.send(data)
             except OSError:

@@ -1,8 +1,8 @@
 """
 The system calls that change files, gathered behind one object.
 
-Everything that storehouse promises about power cuts rests on the order of these calls, so tests replace L{Files} with one that records them and then rebuild every
-state that a cut could leave.
+Everything that storehouse promises about power cuts rests on the order of these calls, so tests replace
+L{Files} with one that records them and then rebuild every state that a cut could leave.
 """
 
 from __future__ import annotations
@@ -93,9 +93,11 @@ class Files:
 
     def make_directory(self, path: str) -> None:
         """
-        Make a directory with mode 0700 and bring its name to disk. Parents are made as well; one that is there is fine.
+        Make a directory with mode 0700 and bring its name to disk. Parents are made as well; one that is
+        there is fine.
 
-        The name of the last one that is there is brought to disk too: its maker may have been killed before doing so.
+        The name of the last one that is there is brought to disk too: its maker may have been killed before
+        doing so.
         """
         target = Path(path)
         missing = []

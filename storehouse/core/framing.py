@@ -1,5 +1,6 @@
 """
-Length-prefixed records, C{[u32 little-endian length][payload]...}: the form of bucket files and of several bodies on the wire.
+Length-prefixed records, C{[u32 little-endian length][payload]...}: the form of bucket files and of several
+bodies on the wire.
 
 Source: the first seed.
 """
@@ -29,7 +30,8 @@ def split_records(body: bytes, max_record: int) -> list[bytes]:
     """
     Take C{[u32 length][data]...} apart.
 
-    @raise MalformedBody: if a length does not fit what follows, is zero, or exceeds C{max_record}; the text names the record.
+    @raise MalformedBody: if a length does not fit what follows, is zero, or exceeds C{max_record}; the text
+        names the record.
     """
     records = []
     at = 0

@@ -11,7 +11,8 @@ message   the text for people
 traceback where an unexpected failure came from; only with one
 ========= ========================================================================
 
-and the named fields of the event that are numbers, texts, booleans or null; a field whose name is taken above has C{_} appended.
+and the named fields of the event that are numbers, texts, booleans or null; a field whose name is taken above
+has C{_} appended.
 """
 
 from __future__ import annotations

@@ -49,7 +49,9 @@ def raise_file_limit() -> tuple[int, int] | None:
 
 
 def file_limit() -> int:
-    """How many files this process may open after L{raise_file_limit}; a large number where there is no limit."""
+    """
+    How many files this process may open after L{raise_file_limit}; a large number where there is no limit.
+    """
     resource = optional_module("resource")
     if resource is None:
         return 1 << 20

@@ -14,8 +14,8 @@ __all__ = ["RootLock"]
 
 class RootLock:
     """
-    The exclusive right to work on a root directory.  It ends with L{release} or with the process, however that ends; the file stays and
-    means nothing by itself.
+    The exclusive right to work on a root directory.  It ends with L{release} or with the process, however
+    that ends; the file stays and means nothing by itself.
 
     @ivar root: the root directory.
     """
@@ -65,7 +65,9 @@ class RootLock:
         except BlockingIOError:
             pid = os.pread(fd, 32, 0).strip()
             holder = f"process {int(pid)}" if pid.isdigit() else "another process"
-            raise RootInUse(f"the root directory {os.path.abspath(self.root)} is in use by {holder}; stop that one, or choose another with --root") from None
+            raise RootInUse(
+                f"the root directory {os.path.abspath(self.root)} is in use by {holder}; stop that one, or choose another with --root"
+            ) from None
 
     def release(self) -> None:
         """Give the right up.  Without it, nothing happens."""

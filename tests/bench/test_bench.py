@@ -74,14 +74,18 @@ class ScenarioTests(SynchronousTestCase):
 
     def test_bucket(self) -> None:
         """FNV-1a, by its published test vectors."""
-        self.assertEqual([bucket_of(""), bucket_of("a"), bucket_of("foobar")], [0x811C9DC5 % 128, 0xE40C292C % 128, 0xBF9CF968 % 128])
+        self.assertEqual(
+            [bucket_of(""), bucket_of("a"), bucket_of("foobar")], [0x811C9DC5 % 128, 0xE40C292C % 128, 0xBF9CF968 % 128]
+        )
 
     def appended(self, scenario: Appends, requests: int, record: bytes | None = None) -> MemoryClient:
         """A log to which so many requests came, as if by wrk."""
         client = MemoryClient()
         scenario.prepare(client)
         for number in range(requests * scenario.records):
-            client.append(scenario.identifiers[number % len(scenario.identifiers)], scenario.record if record is None else record)
+            client.append(
+                scenario.identifiers[number % len(scenario.identifiers)], scenario.record if record is None else record
+            )
         return client
 
     def test_all_there(self) -> None:
@@ -133,7 +137,9 @@ class HarnessTests(SynchronousTestCase):
     def test_no_server(self) -> None:
         """A server that ends at once is reported with its output."""
         with workspace(Path(self.mktemp()), 0) as place:
-            starting = running("broken", [sys.executable, "-c", "raise SystemExit('no luck')"], free_port(), place / "log")
+            starting = running(
+                "broken", [sys.executable, "-c", "raise SystemExit('no luck')"], free_port(), place / "log"
+            )
             error = self.assertRaises(BenchError, starting.__enter__)
         self.assertIn("no luck", str(error))
 

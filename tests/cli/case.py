@@ -41,7 +41,9 @@ class CommandCase(SynchronousTestCase):
             self.assertTrue(result.stderr.startswith("Error: "), result.stderr)
         return result
 
-    def start(self, *args: str, shell: str | None = None, before: str = ":", **kwargs: object) -> subprocess.Popen[bytes]:
+    def start(
+        self, *args: str, shell: str | None = None, before: str = ":", **kwargs: object
+    ) -> subprocess.Popen[bytes]:
         """
         Start a process; it is ended with the test.
 

@@ -129,7 +129,9 @@ class AppendTests(CommandCase):
     def test_empty_record(self) -> None:
         """The server's refusal is shown, with what was being sent."""
         result = self.run_command("append", "x", stdin=b"", status=1)
-        self.assertEqual(result.stderr, "Error: standard input: a record must have at least one byte (400 EmptyRecord)\n")
+        self.assertEqual(
+            result.stderr, "Error: standard input: a record must have at least one byte (400 EmptyRecord)\n"
+        )
 
     def test_refused_before_the_end(self) -> None:
         """An answer that comes while the body is still on its way ends the sending and is shown."""
@@ -169,7 +171,9 @@ class AppendTests(CommandCase):
             self.assertIn("is that a storehouse?", result.stderr)
 
     def test_idle_connection_closed(self) -> None:
-        """A connection that the server closed between two records is replaced, and no record is lost or sent twice."""
+        """
+        A connection that the server closed between two records is replaced, and no record is lost or sent twice.
+        """
 
         def answer_and_leave(request: Request) -> None:
             body = request.take_body()

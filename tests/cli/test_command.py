@@ -206,7 +206,9 @@ class ProgressTests(SynchronousTestCase):
         progress = self.progress(4 * 1024**2)
         progress.advance(1024**2)
         self.now = 4.0
-        self.assertEqual(progress.line(self.now), "get  [########......................]  25%  1.0 MiB of 4.0 MiB  512.0 KiB/s")
+        self.assertEqual(
+            progress.line(self.now), "get  [########......................]  25%  1.0 MiB of 4.0 MiB  512.0 KiB/s"
+        )
         progress = self.progress(None)
         progress.advance(10)
         self.assertEqual(progress.line(6.0), "get  10 B  5 B/s")

@@ -191,7 +191,9 @@ class ParserTests(SynchronousTestCase):
             parser.finish()
         except (MalformedFrame, ErrorFrame):
             pass
-        given = b"".join((encode_header(piece.length, piece.offset) if piece.first else b"") + piece.data for piece in pieces)
+        given = b"".join(
+            (encode_header(piece.length, piece.offset) if piece.first else b"") + piece.data for piece in pieces
+        )
         self.assertTrue(data.startswith(given))
 
 

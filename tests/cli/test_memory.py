@@ -88,7 +88,9 @@ class MemoryTests(CommandCase):
             for _ in range(SIZE >> 20):
                 yield bytes(1 << 20)
 
-        self.log.overrides["/getMulti"] = lambda request: request.send_chunked(frame for _ in range(2) for frame in give(struct.pack("<I", SIZE)))
+        self.log.overrides["/getMulti"] = lambda request: request.send_chunked(
+            frame for _ in range(2) for frame in give(struct.pack("<I", SIZE))
+        )
         self.log.overrides["/scan"] = lambda request: request.send_chunked(give(struct.pack("<IQ", SIZE, 0)))
         self.check(self.limited("get x 0 1 > /dev/null"))
         for form in "lines", "raw", "framed":

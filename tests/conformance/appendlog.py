@@ -71,8 +71,9 @@ class AppendLogTestsMixin(TestCase):
     """
     Clauses of L{IAppendLog}.
 
-    The test case gives C{make_log(buckets=BUCKETS, max_open=16)}: a started log on the storage of this test, with records of up to L{MAX_RECORD} bytes, that is stopped
-    at the end of the test; called again it gives another one on the same storage, after it has stopped the one before.
+    The test case gives C{make_log(buckets=BUCKETS, max_open=16)}: a started log on the storage of this test, with
+    records of up to L{MAX_RECORD} bytes, that is stopped at the end of the test; called again it gives another one on
+    the same storage, after it has stopped the one before.
     """
 
     log: Any
@@ -85,7 +86,9 @@ class AppendLogTestsMixin(TestCase):
         """Stop the log and start another on what it left."""
         self.log = await self.make_log(**settings)
 
-    async def append(self, id: bytes, *payloads: bytes, prefix: str = "default", durability: Durability | None = None) -> list[int]:
+    async def append(
+        self, id: bytes, *payloads: bytes, prefix: str = "default", durability: Durability | None = None
+    ) -> list[int]:
         return list((await self.log.append(prefix, id, payloads, durability)).offsets)
 
     async def get(self, id: bytes, offset: int, prefix: str = "default") -> bytes:
@@ -114,7 +117,9 @@ class AppendLogTestsMixin(TestCase):
         """The bucket of an open prefix is had without waiting; of one that is not open, not at all."""
         bucket = self.log.bucket_if_open("default", b"a")
         verifyObject(IBucket, bucket)
-        self.assertEqual((bucket.prefix, bucket.number, bucket.count, bucket.end), ("default", fnv1a32(b"a") % BUCKETS, 0, 0))
+        self.assertEqual(
+            (bucket.prefix, bucket.number, bucket.count, bucket.end), ("default", fnv1a32(b"a") % BUCKETS, 0, 0)
+        )
         self.assertIsNone(self.log.bucket_if_open("other", b"a"))
 
     # -- appending and getting ---------------------------------------------------------------
@@ -137,7 +142,10 @@ class AppendLogTestsMixin(TestCase):
 
     async def test_sizes(self) -> None:
         """Records of all sizes come back, now and after a restart."""
-        payloads = [os.urandom(size) for size in (1, 2, 3, 4, 5, 31, 4095, 65531, 65532, 65533, 65536, MIB - 1, MIB, MIB + 1, 2 * MIB + 3)]
+        payloads = [
+            os.urandom(size)
+            for size in (1, 2, 3, 4, 5, 31, 4095, 65531, 65532, 65533, 65536, MIB - 1, MIB, MIB + 1, 2 * MIB + 3)
+        ]
         offsets = [(await self.append(b"a", payload))[0] for payload in payloads]
         for _ in range(2):
             for offset, payload in zip(offsets, payloads, strict=True):
@@ -170,7 +178,12 @@ class AppendLogTestsMixin(TestCase):
         """Several records of one append follow one another, whatever else arrives with them."""
         one, other = ids_of(1, 2)
         several = [b"x" * size for size in (1, 100, 7)]
-        answers = await gatherResults([self.log.append("default", id, payloads) for id, payloads in [(one, [b"a"]), (other, several), (one, [b"b"])]])
+        answers = await gatherResults(
+            [
+                self.log.append("default", id, payloads)
+                for id, payloads in [(one, [b"a"]), (other, several), (one, [b"b"])]
+            ]
+        )
         self.assertEqual([list(answer.offsets) for answer in answers], [[0], [5, 10, 114], [125]])
         self.assertEqual([await self.get(other, offset) for offset in (5, 10, 114)], several)
 
@@ -197,7 +210,9 @@ class AppendLogTestsMixin(TestCase):
         for turn in range(3):
             waiting = []
             for number in range(turn * 40, turn * 40 + 40):
-                appended = self.log.append("default", b"id-%d" % (number % 7), [b"%d" % number], (DISK, OS, None)[number % 3])
+                appended = self.log.append(
+                    "default", b"id-%d" % (number % 7), [b"%d" % number], (DISK, OS, None)[number % 3]
+                )
                 waiting.append(appended.addCallback(lambda _, number=number: order.append(number)))
             await gatherResults(waiting)
         self.assertEqual(order, list(range(120)))
@@ -205,7 +220,9 @@ class AppendLogTestsMixin(TestCase):
     async def test_offsets_in_order(self) -> None:
         """Within a bucket records lie in the order of their appends, whatever their levels."""
         (id,) = ids_of(2, 1)
-        answers = await gatherResults([self.log.append("default", id, [b"%03d" % n], (DISK, OS)[n % 2]) for n in range(50)])
+        answers = await gatherResults(
+            [self.log.append("default", id, [b"%03d" % n], (DISK, OS)[n % 2]) for n in range(50)]
+        )
         self.assertEqual([answer.offsets for answer in answers], [(7 * n,) for n in range(50)])
         self.assertEqual(await self.scanned(2), [(7 * n, b"%03d" % n) for n in range(50)])
 
@@ -213,7 +230,9 @@ class AppendLogTestsMixin(TestCase):
         """Groups of many bytes and of few keep their order as well."""
         (id,) = ids_of(0, 1)
         payloads = [bytes([n]) * (200_000 if n % 5 == 0 else 3) for n in range(30)]
-        answers = await gatherResults([self.log.append("default", id, [p], (OS, DISK)[n % 2]) for n, p in enumerate(payloads)])
+        answers = await gatherResults(
+            [self.log.append("default", id, [p], (OS, DISK)[n % 2]) for n, p in enumerate(payloads)]
+        )
         for answer, payload in zip(answers, payloads, strict=True):
             self.assertEqual(await self.get(id, answer.offsets[0]), payload)
 
@@ -233,7 +252,9 @@ class AppendLogTestsMixin(TestCase):
         bucket = self.log.bucket_if_open("default", b"a")
         for level in (OS, DISK):
             answered: Deferred[None] = Deferred()
-            bucket.append([b"x"], 7, level, lambda *answer, answered=answered: answers.append(answer) or answered.callback(None))
+            bucket.append(
+                [b"x"], 7, level, lambda *answer, answered=answered: answers.append(answer) or answered.callback(None)
+            )
             await answered
         self.assertEqual(answers, [((0,), None, OS), ((5,), None, DISK)])
 
@@ -279,7 +300,11 @@ class AppendLogTestsMixin(TestCase):
 
     async def test_invalid_identifier(self) -> None:
         for id in (b"", b"\xff", b"a\x00", b"a\n", b"x" * 1025):
-            for deferred in (self.log.append("default", id, [b"x"]), self.log.get("default", id, 0), self.log.scan("default", id)):
+            for deferred in (
+                self.log.append("default", id, [b"x"]),
+                self.log.get("default", id, 0),
+                self.log.scan("default", id),
+            ):
                 await self.refused(InvalidName, deferred)
         await self.append("é/..\\ ".encode(), b"fine")
 
@@ -301,7 +326,18 @@ class AppendLogTestsMixin(TestCase):
             expected.append(((await self.append((one, other)[n % 2], payload))[0], payload))
         for _ in range(2):
             self.assertEqual(await self.scanned(3), expected)
-            for start in (-5, 0, 1, expected[7][0] - 1, expected[7][0], expected[7][0] + 1, expected[-1][0], expected[-1][0] + 1, 10**9, 2**63):
+            for start in (
+                -5,
+                0,
+                1,
+                expected[7][0] - 1,
+                expected[7][0],
+                expected[7][0] + 1,
+                expected[-1][0],
+                expected[-1][0] + 1,
+                10**9,
+                2**63,
+            ):
                 self.assertEqual(await self.scanned(3, start), [item for item in expected if item[0] >= start], start)
             await self.reopen()
 
@@ -310,7 +346,9 @@ class AppendLogTestsMixin(TestCase):
         one, other = ids_of(3, 2)
         offsets = [(await self.append((one, other)[n % 3 == 0], b"%d" % n))[0] for n in range(30)]
         self.assertEqual(await self.scanned(one), [(offsets[n], b"%d" % n) for n in range(30) if n % 3])
-        self.assertEqual(await self.scanned(other, offsets[4]), [(offsets[n], b"%d" % n) for n in range(5, 30) if n % 3 == 0])
+        self.assertEqual(
+            await self.scanned(other, offsets[4]), [(offsets[n], b"%d" % n) for n in range(5, 30) if n % 3 == 0]
+        )
 
     async def test_scan_long(self) -> None:
         """Many batches, and records longer than one."""

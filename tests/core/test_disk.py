@@ -46,4 +46,6 @@ class DiskThreadsTests(TestCase):
 
     async def test_many(self) -> None:
         """More calls than threads wait for their turn."""
-        self.assertEqual(await gatherResults([self.disk.run(divmod, n, 7) for n in range(50)]), [divmod(n, 7) for n in range(50)])
+        self.assertEqual(
+            await gatherResults([self.disk.run(divmod, n, 7) for n in range(50)]), [divmod(n, 7) for n in range(50)]
+        )

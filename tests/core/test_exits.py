@@ -15,7 +15,15 @@ class ExitsTests(SynchronousTestCase):
     """How a process ends; each in a process of its own."""
 
     def run_code(self, *lines: str) -> subprocess.CompletedProcess[str]:
-        code = "\n".join(["from storehouse.core.exits import Exits", "from storehouse.errors import StartFailed", "exits = Exits()", "exits.install()", *lines])
+        code = "\n".join(
+            [
+                "from storehouse.core.exits import Exits",
+                "from storehouse.errors import StartFailed",
+                "exits = Exits()",
+                "exits.install()",
+                *lines,
+            ]
+        )
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)

@@ -47,7 +47,9 @@ class JSONLineTests(SynchronousTestCase):
         return dict(value)
 
     def test_names(self) -> None:
-        got = self.log(lambda log: log.info("took {n} from {who}\nand more", n=3, who="ü", raw=b"x", ratio=0.5, thing=object()))
+        got = self.log(
+            lambda log: log.info("took {n} from {who}\nand more", n=3, who="ü", raw=b"x", ratio=0.5, thing=object())
+        )
         self.assertRegex(got.pop("time"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
         self.assertEqual(
             got,
@@ -75,7 +77,10 @@ class JSONLineTests(SynchronousTestCase):
 
     def test_taken_names(self) -> None:
         got = self.log(lambda log: log.warn("{system} {message}", system="pump", message="hello"))
-        self.assertEqual((got["message"], got["system"], got["system_"], got["message_"]), ("pump hello", "storehouse.test", "pump", "hello"))
+        self.assertEqual(
+            (got["message"], got["system"], got["system_"], got["message_"]),
+            ("pump hello", "storehouse.test", "pump", "hello"),
+        )
 
     def test_unprintable(self) -> None:
         self.assertIn("message", self.log(lambda log: log.info("{x}", x=Unprintable())))

@@ -29,7 +29,12 @@ class NameTests(SynchronousTestCase):
 
     def test_words(self) -> None:
         """The text says what is wrong."""
-        for name, words in [(b".wal", "begins with a dot"), (b"a/b", "single path component"), (b"a\nb", "control character"), (b"\xff", "not UTF-8")]:
+        for name, words in [
+            (b".wal", "begins with a dot"),
+            (b"a/b", "single path component"),
+            (b"a\nb", "control character"),
+            (b"\xff", "not UTF-8"),
+        ]:
             self.assertIn(words, self.assertRaises(InvalidName, check_prefix, name).detail)
 
     def test_identifiers_are_free(self) -> None:
@@ -38,7 +43,11 @@ class NameTests(SynchronousTestCase):
             self.assertEqual(check_identifier(id), id)
 
     @settings(deadline=None, max_examples=200)
-    @given(st.one_of(st.binary(min_size=1, max_size=140), st.text(alphabet="./\\ab\x00\n\u2028é", min_size=1).map(str.encode)))
+    @given(
+        st.one_of(
+            st.binary(min_size=1, max_size=140), st.text(alphabet="./\\ab\x00\n\u2028é", min_size=1).map(str.encode)
+        )
+    )
     def test_one_component(self, name: bytes) -> None:
         """What is let through is one visible component, byte for byte what came."""
         try:

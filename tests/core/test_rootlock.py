@@ -76,7 +76,11 @@ class RootLockTests(SynchronousTestCase):
         lock.acquire()
         self.addCleanup(lock.release)
         path = os.path.join(self.root, "lock")
-        held = [int(fd) for fd in os.listdir("/dev/fd") if os.path.exists(f"/dev/fd/{fd}") and os.path.samefile(f"/dev/fd/{fd}", path)]
+        held = [
+            int(fd)
+            for fd in os.listdir("/dev/fd")
+            if os.path.exists(f"/dev/fd/{fd}") and os.path.samefile(f"/dev/fd/{fd}", path)
+        ]
         self.assertEqual([os.get_inheritable(fd) for fd in held], [False])
 
     def test_no_directory(self) -> None:

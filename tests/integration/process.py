@@ -81,7 +81,12 @@ class Storehouse:
         """Start it and wait until it is ready."""
         with open(os.path.join(self.directory, "output"), "w", encoding="utf-8") as output:
             self.process = subprocess.Popen(
-                self.command, cwd=self.directory, env=self.environment, stdout=output, stderr=subprocess.STDOUT, text=True
+                self.command,
+                cwd=self.directory,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
             )
         self.wait_until_ready()
 

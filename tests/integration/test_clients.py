@@ -79,13 +79,20 @@ class CurlTests(_House, SynchronousTestCase):
     def test_keep_alive(self) -> None:
         urls = [f"{self.url}/append?id=a", f"{self.url}/get?id=a&offset=0", f"{self.url}/nowhere", f"{self.url}/stat"]
         printed = self.curl("-d", "some text", "-w", " %{http_code} %{num_connects}\n", *urls)
-        self.assertEqual([line.split()[-2:] for line in printed.splitlines()], [["200", "1"], ["405", "0"], ["404", "0"], ["405", "0"]])
+        self.assertEqual(
+            [line.split()[-2:] for line in printed.splitlines()],
+            [["200", "1"], ["405", "0"], ["404", "0"], ["405", "0"]],
+        )
 
     def test_uploads(self) -> None:
         """With and without a length, small and large: beyond 1 MiB curl waits for "100 Continue"."""
         for size in (10, 100_000, 2_500_000):
             path = self.file(size)
-            for args in (["--data-binary", f"@{path}"], ["-X", "POST", "-T", path], ["-X", "POST", "-H", "Transfer-Encoding: chunked", "--data-binary", f"@{path}"]):
+            for args in (
+                ["--data-binary", f"@{path}"],
+                ["-X", "POST", "-T", path],
+                ["-X", "POST", "-H", "Transfer-Encoding: chunked", "--data-binary", f"@{path}"],
+            ):
                 for expect in ([], ["-H", "Expect: 100-continue"]):
                     answer = json.loads(self.curl(*args, *expect, f"{self.url}/append?id=a"))
                     copy = self.mktemp()
@@ -93,12 +100,25 @@ class CurlTests(_House, SynchronousTestCase):
                     self.assertEqual(_read(copy), _read(path))
             with open(path, "rb") as file:
                 answer = json.loads(self.curl("-X", "POST", "-T", "-", f"{self.url}/append?id=a", stdin=file.read()))
-            self.assertEqual(self.curl("-I", f"{self.url}/get?id=a&offset={answer['offset']}").lower().count(f"content-length: {size}\r\n"), 1)
+            self.assertEqual(
+                self.curl("-I", f"{self.url}/get?id=a&offset={answer['offset']}")
+                .lower()
+                .count(f"content-length: {size}\r\n"),
+                1,
+            )
 
     def test_too_large(self) -> None:
         """Who waits for "100 Continue" sends nothing; who does not still reads the answer."""
         path = self.file(3_000_001)
-        printed = self.curl("-H", "Expect: 100-continue", "--data-binary", f"@{path}", "-w", " %{http_code} %{size_upload}", f"{self.url}/append?id=a")
+        printed = self.curl(
+            "-H",
+            "Expect: 100-continue",
+            "--data-binary",
+            f"@{path}",
+            "-w",
+            " %{http_code} %{size_upload}",
+            f"{self.url}/append?id=a",
+        )
         self.assertEqual(printed.split()[-2:], ["413", "0"])
         for args in (["-H", "Expect:"], ["-H", "Expect:", "-H", "Transfer-Encoding: chunked"]):
             printed = self.curl(*args, "--data-binary", f"@{path}", "-w", " %{http_code}", f"{self.url}/append?id=a")
@@ -137,8 +157,13 @@ class StandardLibraryTests(_House, SynchronousTestCase):
         local = connection.sock.getsockname()
         self.assertEqual(json.loads(ask("POST", "/append?id=a", b"some text")[1])["offset"], 0)
         chunks: Iterator[bytes] = iter([b"some ", b"other ", b"data"])
-        self.assertEqual(json.loads(ask("POST", "/append?id=a", chunks, **{"Transfer-Encoding": "chunked"})[1])["offset"], 13)
-        self.assertEqual(json.loads(ask("POST", "/appendMulti?id=a", pack("<I", 3) + b"one" + pack("<I", 3) + b"two")[1])["offsets"], [32, 39])
+        self.assertEqual(
+            json.loads(ask("POST", "/append?id=a", chunks, **{"Transfer-Encoding": "chunked"})[1])["offset"], 13
+        )
+        self.assertEqual(
+            json.loads(ask("POST", "/appendMulti?id=a", pack("<I", 3) + b"one" + pack("<I", 3) + b"two")[1])["offsets"],
+            [32, 39],
+        )
         self.assertEqual(ask("GET", "/get?id=a&offset=13"), (200, b"some other data"))
         self.assertEqual(ask("HEAD", "/get?id=a&offset=13"), (200, b""))
         self.assertEqual(ask("POST", "/getMulti?id=a", pack("<QQ", 39, 0)), (200, b"\3\0\0\0two\x09\0\0\0some text"))
@@ -190,12 +215,15 @@ class AgentTests(_House, TestCase):
         async def round_trip(number: int) -> None:
             id = b"id%d" % number
             # The producer closes the file.
-            response = await agent.request(b"POST", base + b"/append?id=" + id, bodyProducer=FileBodyProducer(open(path, "rb")))  # noqa: SIM115
+            body = FileBodyProducer(open(path, "rb"))  # noqa: SIM115
+            response = await agent.request(b"POST", base + b"/append?id=" + id, bodyProducer=body)
             answer = json.loads(await _body(response))
             response = await agent.request(b"GET", base + b"/get?id=%b&offset=%d" % (id, answer["offset"]))
             self.assertEqual(await _body(response), _read(path))
 
-        results = await DeferredList([Deferred.fromCoroutine(round_trip(number)) for number in range(12)], consumeErrors=True)
+        results = await DeferredList(
+            [Deferred.fromCoroutine(round_trip(number)) for number in range(12)], consumeErrors=True
+        )
         await pool.closeCachedConnections()
         for succeeded, result in results:
             self.assertTrue(succeeded, result)
@@ -273,11 +301,15 @@ class SocketTests(_House, SynchronousTestCase):
         connection = self.connect(house)
         one = b"POST /append?id=a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
         slow = b"POST /append?id=a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-        connection.sendall((one * 99 + slow) * 5 + b"GET /get?id=a&offset=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(
+            (one * 99 + slow) * 5 + b"GET /get?id=a&offset=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
         received = b""
         while data := connection.recv(65536):
             received += data
-        self.assertEqual([int(offset) for offset in re.findall(rb'"offset":(\d+)', received)], [7 * number for number in range(500)])
+        self.assertEqual(
+            [int(offset) for offset in re.findall(rb'"offset":(\d+)', received)], [7 * number for number in range(500)]
+        )
         self.assertTrue(received.endswith(b"abc"))
 
 
@@ -294,7 +326,9 @@ class MemoryTests(_House, SynchronousTestCase):
         return connection
 
     def test_slow_readers(self) -> None:
-        """20 slow readers of a 32 MiB record, as much as 640 MiB, take less than 120 MiB more than an idle process."""
+        """
+        20 slow readers of a 32 MiB record, as much as 640 MiB, take less than 120 MiB more than an idle process.
+        """
         house = self.begin("--append-sync", "os")
         self.assertEqual(house.ask(house.append_port, "POST", "/append?id=a", bytes(4 * MIB) * 8)[0], 200)
         house.stop()

@@ -1,7 +1,8 @@
 """
 The first seed's README, line by line, by the real curl and bash against a real process.
 
-Only the port and the directory of the files are mapped: the seed listens on 8001 (and once 8000) and keeps its files right in C{/tmp}.
+Only the port and the directory of the files are mapped: the seed listens on 8001 (and once 8000) and keeps its files
+right in C{/tmp}.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from tests.integration.process import PATIENCE, Storehouse
 
 #: The seed's lines, as printed: what is typed behind "$", and what is answered.
 APPEND_FIRST = """curl -XPOST -d 'some text' 'http://localhost:8001/append?id=some_identifier'"""
-APPEND_SECOND = """curl -XPOST -d 'some other data in same identifier' 'http://localhost:8001/append?id=some_identifier'"""
+APPEND_SECOND = (
+    """curl -XPOST -d 'some other data in same identifier' 'http://localhost:8001/append?id=some_identifier'"""
+)
 GET = """curl 'http://localhost:8001/get?id=some_identifier&offset=17'"""
 MULTIGET = r"""echo -n -e '\x0D\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0D\x00\x00\x00\x00\x00\x00\x00' | \
   curl -X POST --data-binary @- http://localhost:8001/getMulti?id=some_identifier"""
@@ -37,7 +40,7 @@ CLOSE = "curl http://localhost:8000/close?storagePrefix=events_from_20171112"
 
 
 class SeedsReadmeTests(SynchronousTestCase):
-    """"no shenanigans"."""
+    """ "no shenanigans"."""
 
     def setUp(self) -> None:
         if shutil.which("curl") is None or shutil.which("bash") is None:
@@ -61,12 +64,21 @@ class SeedsReadmeTests(SynchronousTestCase):
         self.assertEqual(opened, [(f"{self.log}/default/append.{number}.raw", "0") for number in range(10)])
         # STORE
         file = f"{self.log}/default/append.3.raw"
-        self.assertEqual(self.type(APPEND_FIRST).decode(), '{"offset":0,"file":"/tmp/append.3.raw"}'.replace("/tmp/append.3.raw", file))
-        self.assertEqual(self.type(APPEND_SECOND).decode(), '{"offset":13,"file":"/tmp/append.3.raw"}'.replace("/tmp/append.3.raw", file))
+        self.assertEqual(
+            self.type(APPEND_FIRST).decode(),
+            '{"offset":0,"file":"/tmp/append.3.raw"}'.replace("/tmp/append.3.raw", file),
+        )
+        self.assertEqual(
+            self.type(APPEND_SECOND).decode(),
+            '{"offset":13,"file":"/tmp/append.3.raw"}'.replace("/tmp/append.3.raw", file),
+        )
         # GET
         self.assertEqual(self.type(GET), b"some other data in same identifier")
         # MULTIGET
-        self.assertEqual(self.type(MULTIGET), b"\x22\0\0\0some other data in same identifier\x09\0\0\0some text\x22\0\0\0some other data in same identifier")
+        self.assertEqual(
+            self.type(MULTIGET),
+            b"\x22\0\0\0some other data in same identifier\x09\0\0\0some text\x22\0\0\0some other data in same identifier",
+        )
         dumped = self.type(MULTIGET_DUMP).decode().split()
         # Addresses have six digits here and seven there.
         self.assertEqual(dumped, [word if len(word) == 2 else word[1:] for word in DUMPED.split()])
@@ -79,7 +91,9 @@ class SeedsReadmeTests(SynchronousTestCase):
             self.assertEqual(raw.read(), b"\x09\0\0\0some text\x22\0\0\0some other data in same identifier")
         # "you can also pass storagePrefix"
         for prefix in ("events_from_20171111", "events_from_20171112"):
-            answer = self.type(f"curl -XPOST -d 'some text' 'http://localhost:8001/append?id=some_identifier&storagePrefix={prefix}'")
+            answer = self.type(
+                f"curl -XPOST -d 'some text' 'http://localhost:8001/append?id=some_identifier&storagePrefix={prefix}'"
+            )
             self.assertEqual(answer.decode(), f'{{"offset":0,"file":"{self.log}/{prefix}/append.3.raw"}}')
         # CLOSE, "and then you simply delete the directories you dont need"
         self.assertEqual(self.type(CLOSE), b'{"success":true}')
@@ -87,5 +101,7 @@ class SeedsReadmeTests(SynchronousTestCase):
         read = "curl 'http://localhost:8001/get?id=some_identifier&offset=0&storagePrefix=events_from_2017111{}'"
         self.assertEqual(self.type(read.format(1)), b"some text")
         self.assertIn(b"NoSuchPrefix", self.type(read.format(2)))
-        again = self.type("curl -d 'anew' 'http://localhost:8001/append?id=some_identifier&storagePrefix=events_from_20171112'")
+        again = self.type(
+            "curl -d 'anew' 'http://localhost:8001/append?id=some_identifier&storagePrefix=events_from_20171112'"
+        )
         self.assertIn(b'"offset":0', again)

@@ -153,7 +153,9 @@ class StartTests(SynchronousTestCase):
         house.start()
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
-            client.sendall(b"POST /append?id=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+            client.sendall(
+                b"POST /append?id=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
+            )
             self.assertTrue(client.recv(4096).startswith(b"HTTP/1.1 200 "))
         self.assertIn(f"curl --unix-socket {path}", house.output)
         house.stop()

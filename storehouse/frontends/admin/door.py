@@ -21,7 +21,8 @@ class AdminDoor:
     What the admin door serves.
 
     @param registry: the metrics to show.
-    @param parts: gives, for each part of the process by its name, why it is not ready; an empty text when it is.
+    @param parts: gives, for each part of the process by its name, why it is not ready; an empty text when it
+        is.
     @ivar resource: the root resource.
     """
 

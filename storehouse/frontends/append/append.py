@@ -51,7 +51,9 @@ def append_reply(offset: int, tail: bytes, durability: Durability) -> Reply:
 
 def multi_reply(offsets: tuple[int, ...], tail: bytes, durability: Durability) -> Reply:
     """The answer to an append of several records."""
-    return Reply(200, b'{"offsets":[%b]%b' % (",".join(map(str, offsets)).encode("ascii"), tail), JSON, _DURABILITY[durability])
+    return Reply(
+        200, b'{"offsets":[%b]%b' % (",".join(map(str, offsets)).encode("ascii"), tail), JSON, _DURABILITY[durability]
+    )
 
 
 def split_lines(body: bytes, max_record: int) -> list[bytes]:

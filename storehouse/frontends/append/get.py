@@ -71,7 +71,8 @@ class GetMulti(Leaf):
         """
         Answer C{[u32 length][data]} for each offset of the body.
 
-        Failures of the request as a whole are answered like others; that of an offset writes a zero length and its text, and ends the answer.
+        Failures of the request as a whole are answered like others; that of an offset writes a zero length
+        and its text, and ends the answer.
         """
         check_fields(request, frozenset({b"id", b"storagePrefix"}))
         prefix, id = prefix_of(request), identifier_of(request)
@@ -79,7 +80,9 @@ class GetMulti(Leaf):
         answer = _Answer(request)
         try:
             if len(body) % _offset.size:
-                raise MalformedBody(f"the body has {len(body)} bytes, which are not offsets of {_offset.size} bytes each")
+                raise MalformedBody(
+                    f"the body has {len(body)} bytes, which are not offsets of {_offset.size} bytes each"
+                )
             await self._look_up(prefix, id, body, answer)
         except StorehouseError as error:
             if request.finished or request._disconnected:
@@ -99,7 +102,9 @@ class GetMulti(Leaf):
             length = len(payload) if record is None else record.length
             left -= LENGTH_SIZE + length
             if left < 0:
-                raise TooLarge(f"the answer would have more than {self._limits.max_multi_bytes} bytes (--max-multi-bytes)")
+                raise TooLarge(
+                    f"the answer would have more than {self._limits.max_multi_bytes} bytes (--max-multi-bytes)"
+                )
             if not length:
                 raise StorehouseError(f"the record at offset {offset} is empty, which this answer cannot say otherwise")
             answer.add(pack_length(length))

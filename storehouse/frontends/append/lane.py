@@ -1,4 +1,7 @@
-"""The fast lane of the append door: plain appends, batches and reads, byte for byte as the resources would answer them."""
+"""
+The fast lane of the append door: plain appends, batches and reads, byte for byte as the resources would
+answer them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ class AppendLane:
     """
     See L{ILane}.
 
-    @param log: a log whose C{find_open} gives the bucket and the hash of an identifier without input or output.
+    @param log: a log whose C{find_open} gives the bucket and the hash of an identifier without input or
+        output.
     """
 
     match = staticmethod(_LINE.match)
@@ -102,20 +106,27 @@ class AppendLane:
         return self._read_template % (len(payload), payload)
 
     def _set_date(self, date: bytes) -> None:
-        # Made by the encoder itself, from an answer with placeholders, so that the lane cannot drift away from it.
+        # Made by the encoder itself, from an answer with placeholders, so that the lane cannot drift away
+        # from it.
         self._date = date
         self._templates = {level: _template(append_reply(0, b"", level), date) for level in Durability}
         self._read_template = _template(Reply(200, b"", OCTETS), date)
 
-    def _appended(self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability) -> None:
+    def _appended(
+        self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability
+    ) -> None:
         if offsets is None:
             channel.pay(encode_reply(error_reply(error or EmptyRecord()), self._date))
         else:
             answer = b'{"offset":%d%b' % (offsets[0], bucket.json_tail)
             channel.pay(self._templates[level] % (len(answer), answer))
 
-    def _appended_multi(self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability) -> None:
-        reply = error_reply(error or EmptyRecord()) if offsets is None else multi_reply(offsets, bucket.json_tail, level)
+    def _appended_multi(
+        self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability
+    ) -> None:
+        reply = (
+            error_reply(error or EmptyRecord()) if offsets is None else multi_reply(offsets, bucket.json_tail, level)
+        )
         channel.pay(encode_reply(reply, self._date))
 
 

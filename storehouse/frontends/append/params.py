@@ -15,7 +15,10 @@ _number = re.compile(rb"\d{1,19}\Z")
 
 
 def check_fields(request: StreamingRequest, known: frozenset[bytes]) -> None:
-    """@raise BadRequest: if the query has a field that would go unread: a misspelt C{storagePrefix} must not end in the wrong directory."""
+    """
+    @raise BadRequest: if the query has a field that would go unread: a misspelt C{storagePrefix} must not end
+    in the wrong directory.
+    """
     for name in request.fields:
         if name not in known:
             listed = ", ".join(sorted(field.decode("ascii") for field in known))

@@ -26,13 +26,18 @@ class Scan(Leaf):
         self._log = log
 
     async def handle_GET(self, request: StreamingRequest) -> None:
-        """Stream C{[u32 length][u64 offset][data]}; damage is a zero length, its offset, and the error's text to the end."""
+        """
+        Stream C{[u32 length][u64 offset][data]}; damage is a zero length, its offset, and the error's text to
+        the end.
+        """
         check_fields(request, _FIELDS)
         follow = number_of(request, b"follow", 0)
         if follow > 1:
             raise BadRequest("follow is 0 or 1")
         limit = number_of(request, b"limit", -1)
-        scan = await self._log.scan(prefix_of(request), self._bucket_of(request), number_of(request, b"offset", 0), bool(follow))
+        scan = await self._log.scan(
+            prefix_of(request), self._bucket_of(request), number_of(request, b"offset", 0), bool(follow)
+        )
         gone = request.notifyFinish()
         gone.addBoth(lambda _: scan.close())
         try:

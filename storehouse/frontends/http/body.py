@@ -31,7 +31,12 @@ class _Source(Protocol):
 
 
 class _Collector:
-    """A consumer that holds the body. Never twice, as gathering pieces and joining them would: a C{BytesIO} grows in place, and gives its value without a copy."""
+    """
+    A consumer that holds the body.
+
+    Never twice, as gathering pieces and joining them would: a C{BytesIO} grows in place, and gives its value
+    without a copy.
+    """
 
     def __init__(self, limit: int) -> None:
         self._first = b""
@@ -68,7 +73,8 @@ class RequestBody:
     """
     The bytes of one request's body, handed over as they come.
 
-    Until somebody wants them they wait: at most what the kernel gave at once is held here, the rest with the peer.
+    Until somebody wants them they wait: at most what the kernel gave at once is held here, the rest with the
+    peer.
 
     @ivar length: bytes announced; C{None} for a chunked body.
     @ivar complete: whether all of it has been received.
@@ -98,8 +104,9 @@ class RequestBody:
         """
         Stream the body into an C{IConsumer}, which may pause its producer: the peer then waits.
 
-        @return: fires with the number of bytes once the consumer has been given all of them; fails with what the consumer's C{write} raised, or with
-            L{StorehouseError} if the body did not arrive whole.  The consumer's producer is unregistered in any case.
+        @return: fires with the number of bytes once the consumer has been given all of them; fails with what
+            the consumer's C{write} raised, or with L{StorehouseError} if the body did not arrive whole.  The
+            consumer's producer is unregistered in any case.
         """
         if self._done is not None:
             raise RuntimeError("a body can be delivered once only")

@@ -1,8 +1,10 @@
 """
-A connection to a door: strict, with a fast lane at request boundaries, and with what the site's clock asks for.
+A connection to a door: strict, with a fast lane at request boundaries, and with what the site's clock asks
+for.
 
-Like L{storehouse.core.fasttcp} this touches private names of Twisted (C{HTTPChannel._buffer}, C{_dataBuffer}, C{_handlingRequest}, C{_networkProducer},
-C{_waitingForTransport}, C{_receivedHeaderSize}), tested with the release that setup.py pins.  Without a lane, everything goes twisted.web's way.
+Like L{storehouse.core.fasttcp} this touches private names of Twisted (C{HTTPChannel._buffer}, C{_dataBuffer},
+C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize}), tested with the
+release that setup.py pins.  Without a lane, everything goes twisted.web's way.
 """
 
 from __future__ import annotations
@@ -91,7 +93,8 @@ class DoorChannel(StrictChannel):
     def time_out(self, what: str) -> None:
         """The peer has taken too long."""
         if self._failed or self._waitingForTransport or self.transport.disconnecting:
-            # What is written now, or was before the connection began to close, would wait for the peer forever.
+            # What is written now, or was before the connection began to close, would wait for the peer
+            # forever.
             self.abort()
         elif self.in_head:
             self._refuse(RequestTimeout(what))
@@ -180,7 +183,8 @@ class DoorChannel(StrictChannel):
         if at < size:
             rest = data[at:] if at else data
             if self._owed or self._waitingForTransport:
-                # What follows must not overtake answers that are owed, nor pile up answers that the peer does not take.
+                # What follows must not overtake answers that are owed, nor pile up answers that the peer does
+                # not take.
                 self._keep(rest, 0)
                 self._held = True
                 self._networkProducer.pauseProducing()
@@ -225,7 +229,11 @@ class DoorChannel(StrictChannel):
         self.flush_head()
         self.since = None
         StrictChannel.requestDone(self, request)
-        if self.lane is not None and self.line_mode and not (self.requests or self._buffer or self._dataBuffer or self._handlingRequest):
+        if (
+            self.lane is not None
+            and self.line_mode
+            and not (self.requests or self._buffer or self._dataBuffer or self._handlingRequest)
+        ):
             self._fast = True
 
     def resumeProducing(self) -> None:

@@ -1,8 +1,9 @@
 """
 The fast lane: requests of a few exact shapes, served without twisted.web's request objects.
 
-A request takes the lane only if its line matches the door's pattern and its head passes L{parse_head}, which is stricter than twisted.web; everything else is
-twisted.web's to decide.  Heads are parsed once: clients repeat theirs to the byte.
+A request takes the lane only if its line matches the door's pattern and its head passes L{parse_head}, which
+is stricter than twisted.web; everything else is twisted.web's to decide.  Heads are parsed once: clients
+repeat theirs to the byte.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ _is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z").match
 _is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z").match
 
 #: Fields that change how a request is to be read or answered.
-_NOT_HERE = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer", b"range", b"authorization", b"content-encoding"})
+_NOT_HERE = frozenset(
+    {b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer", b"range", b"authorization", b"content-encoding"}
+)
 
 
 @attrs.frozen
@@ -53,16 +56,21 @@ class ILane(Interface):
     """What a door serves in the fast lane."""
 
     match = Attribute("C{match(request_line)}: an C{re.Match} for lines that may take the lane, C{None} for others.")
-    prefixes = Attribute("C{tuple} of C{bytes}: what every such line begins with; decides whether to wait for the rest of one.")
+    prefixes = Attribute(
+        "C{tuple} of C{bytes}: what every such line begins with; decides whether to wait for the rest of one."
+    )
     fields = Attribute("C{frozenset} of C{bytes}: header fields to be handed to L{serve}, in lower case.")
     max_body = Attribute("C{int}: requests with longer bodies are not for the lane.")
-    pure = Attribute("C{frozenset} of C{bytes}: methods that must wait until all earlier answers on the connection are out. Only they are answered at once.")
+    pure = Attribute(
+        "C{frozenset} of C{bytes}: methods that must wait until all earlier answers on the connection are out. Only they are answered at once."
+    )
 
     def serve(match: Any, head: Head, body: bytes, channel: Any) -> Any:
         """
         Serve a request, in the reactor's thread.
 
-        @return: the bytes of the answer; L{DECLINED}; or L{OWED} after arranging that C{channel.pay(answer)} is called later, in the order of the requests.
+        @return: the bytes of the answer; L{DECLINED}; or L{OWED} after arranging that C{channel.pay(answer)}
+            is called later, in the order of the requests.
         """
 
 
@@ -70,7 +78,8 @@ def parse_head(block: bytes, wanted: frozenset[bytes]) -> Head | None:
     """
     Read a head if it is plain enough for the lane.
 
-    @param block: the bytes from the end of the request line to the empty line, both exclusive of the last CRLF: C{\\r\\nName: value\\r\\nName: value}.
+    @param block: the bytes from the end of the request line to the empty line, both exclusive of the last
+        CRLF: C{\\r\\nName: value\\r\\nName: value}.
     """
     length = -1
     host = False
@@ -107,7 +116,11 @@ def parse_head(block: bytes, wanted: frozenset[bytes]) -> Head | None:
 
 
 class HeadCache:
-    """Heads by their exact bytes. Bounded: at most 4096 heads of at most L{MAX_HEAD} bytes, then it begins anew."""
+    """
+    Heads by their exact bytes.
+
+    Bounded: at most 4096 heads of at most L{MAX_HEAD} bytes, then it begins anew.
+    """
 
     def __init__(self, wanted: frozenset[bytes]) -> None:
         self._wanted = wanted

@@ -128,9 +128,18 @@ class StreamingRequest(server.Request):
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """Answer a failure; one that is no L{StorehouseError} is logged whole. A failure after the answer began breaks the connection off, as it must not look complete."""
+        """
+        Answer a failure; one that is no L{StorehouseError} is logged whole.
+
+        A failure after the answer began breaks the connection off, as it must not look complete.
+        """
         if not isinstance(error, StorehouseError):
-            self._log.failure("while answering {method} {path}", failure=_failure(error), method=self.method.decode("ascii", "replace"), path=self.path.decode("ascii", "replace"))
+            self._log.failure(
+                "while answering {method} {path}",
+                failure=_failure(error),
+                method=self.method.decode("ascii", "replace"),
+                path=self.path.decode("ascii", "replace"),
+            )
         if self.startedWriting and not self.finished:
             if self.channel is not None:
                 self.channel.abort()
@@ -157,7 +166,9 @@ class StreamingRequest(server.Request):
         self._drained = Deferred()
         self._drained.addCallback(lambda _: self.end())
 
-    def begin(self, status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...] = (), length: int | None = None) -> None:
+    def begin(
+        self, status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...] = (), length: int | None = None
+    ) -> None:
         """
         Send the head of an answer whose body follows by L{send}; without C{length} it is chunked.
 
@@ -190,7 +201,9 @@ class StreamingRequest(server.Request):
         self._stop_answering()
         self.finish()
 
-    def _begin(self, status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...], length: int | None) -> None:
+    def _begin(
+        self, status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...], length: int | None
+    ) -> None:
         self.setResponseCode(status, REASONS[status])
         if not self._received and not self.body.complete:
             # What is left of the body would have to be read before the next request could be.
@@ -205,7 +218,9 @@ class StreamingRequest(server.Request):
             self.responseHeaders.addRawHeader(name, value)
 
     async def drain_small_body(self) -> None:
-        """Read a small body that is not wanted, so that an answer given without it does not cost the connection."""
+        """
+        Read a small body that is not wanted, so that an answer given without it does not cost the connection.
+        """
         body = self.body
         small = body.length is not None and body.length <= _DRAINED
         if small and not body.complete and self.requestHeaders.getRawHeaders(b"Expect") is None:
@@ -240,7 +255,8 @@ class StreamingRequest(server.Request):
         if not self._received and not self._disconnected:
             # If there is no body, L{requestReceived} follows at once and does the rest.
             if not self.body.complete:
-                # The answer is out before the body was in: take the rest for a while, so that the peer can read the answer.
+                # The answer is out before the body was in: take the rest for a while, so that the peer can
+                # read the answer.
                 self.channel.linger(self.body)
             return
         site = self.channel.site

@@ -22,8 +22,9 @@ class Leaf(Resource):
     """
     A resource that is one path.
 
-    Subclasses define C{async def handle_GET(self, request) -> Reply | None} and so on for the methods they know; C{HEAD} is served by C{handle_GET}.  A handler gives its
-    answer back, or C{None} if it has sent it by C{request.begin}, C{send} and C{end}.  What it raises is answered by the error table.
+    Subclasses define C{async def handle_GET(self, request) -> Reply | None} and so on for the methods they
+    know; C{HEAD} is served by C{handle_GET}.  A handler gives its answer back, or C{None} if it has sent it
+    by C{request.begin}, C{send} and C{end}.  What it raises is answered by the error table.
     """
 
     isLeaf = True

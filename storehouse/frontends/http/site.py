@@ -29,7 +29,8 @@ class Limits:
     What a door's connections may take.
 
     @ivar max_connections: open at a time; one more is answered 503 and closed.
-    @ivar idle_timeout: seconds without a byte, between requests, within a body, or of an answer that is not read.
+    @ivar idle_timeout: seconds without a byte, between requests, within a body, or of an answer that is not
+        read.
     @ivar head_timeout: seconds from the first to the last byte of a request's head.
     """
 
@@ -63,7 +64,15 @@ class DoorSite(server.Site):
     _log = Logger()
     noisy = False
 
-    def __init__(self, resource: Any, reactor: Any, limits: Limits, lane: ILane | None = None, access_log: bool = False, name: str = "http") -> None:
+    def __init__(
+        self,
+        resource: Any,
+        reactor: Any,
+        limits: Limits,
+        lane: ILane | None = None,
+        access_log: bool = False,
+        name: str = "http",
+    ) -> None:
         server.Site.__init__(self, resource, parsePOSTFormSubmission=False, reactor=reactor)
         self.limits = limits
         self.name = name
@@ -94,7 +103,9 @@ class DoorSite(server.Site):
         """A connection comes in."""
         if len(self._channels) >= self.limits.max_connections:
             self.refused += 1
-            error = TooManyConnections(f"{len(self._channels)} connections are open, as many as are allowed (--max-connections)")
+            error = TooManyConnections(
+                f"{len(self._channels)} connections are open, as many as are allowed (--max-connections)"
+            )
             return _Refusal(encode_reply(error_reply(error), self.date, close=True))
         self.accepted += 1
         return DoorChannel(self, self._lane, self._heads)
@@ -125,7 +136,14 @@ class DoorSite(server.Site):
         """Called when a request has been answered."""
         if self._access_log:
             # A socket file has no host.
-            self.log_access(getattr(request.client, "host", "-"), request.method, request.uri, request.code, request.sentLength, time.monotonic() - request.began)
+            self.log_access(
+                getattr(request.client, "host", "-"),
+                request.method,
+                request.uri,
+                request.code,
+                request.sentLength,
+                time.monotonic() - request.began,
+            )
 
     def log_access(self, peer: str, method: bytes, uri: bytes, status: int, size: int, seconds: float) -> None:
         """Write a line of the access log."""
@@ -205,7 +223,11 @@ class DoorSite(server.Site):
         return done
 
     def _break_off(self) -> None:
-        self._log.warn("{door}: {count} connections did not finish in time and are broken off", door=self.name, count=len(self._channels))
+        self._log.warn(
+            "{door}: {count} connections did not finish in time and are broken off",
+            door=self.name,
+            count=len(self._channels),
+        )
         for channel in list(self._channels):
             channel.abort()
 
@@ -219,10 +241,18 @@ class DoorSite(server.Site):
         """Metric families, for a C{prometheus_client} registry."""
         name = f"storehouse_{self.name}_http"
         yield GaugeMetricFamily(f"{name}_connections", "Connections open.", value=self.connections)
-        yield GaugeMetricFamily(f"{name}_requests_in_flight", "Requests being received or answered, without the fast lane's.", value=len(self._requests))
+        yield GaugeMetricFamily(
+            f"{name}_requests_in_flight",
+            "Requests being received or answered, without the fast lane's.",
+            value=len(self._requests),
+        )
         yield CounterMetricFamily(f"{name}_connections_accepted", "Connections accepted.", value=self.accepted)
-        yield CounterMetricFamily(f"{name}_connections_refused", "Connections refused because too many were open.", value=self.refused)
-        yield CounterMetricFamily(f"{name}_timeouts", "Connections closed because their peer took too long.", value=self.timed_out)
+        yield CounterMetricFamily(
+            f"{name}_connections_refused", "Connections refused because too many were open.", value=self.refused
+        )
+        yield CounterMetricFamily(
+            f"{name}_timeouts", "Connections closed because their peer took too long.", value=self.timed_out
+        )
         requests = CounterMetricFamily(f"{name}_requests", "Requests answered.", labels=["lane"])
         requests.add_metric(["fast"], self.laned)
         requests.add_metric(["resource"], self.answered)

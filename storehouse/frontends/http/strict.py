@@ -1,8 +1,10 @@
 """
-twisted.web's HTTP/1.1 connection, made strict, with bodies that stream and answers that a peer can still read when it is refused.
+twisted.web's HTTP/1.1 connection, made strict, with bodies that stream and answers that a peer can still read
+when it is refused.
 
-Like L{storehouse.core.fasttcp} this touches private names of Twisted (C{HTTPChannel._command}, C{_path}, C{_version}, C{_handlingRequest}, C{_networkProducer},
-C{_waitingForTransport}, C{_receivedHeaderSize}, C{_receivedHeaderCount}), tested with the release that setup.py pins.
+Like L{storehouse.core.fasttcp} this touches private names of Twisted (C{HTTPChannel._command}, C{_path},
+C{_version}, C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize},
+C{_receivedHeaderCount}), tested with the release that setup.py pins.
 """
 
 from __future__ import annotations
@@ -91,7 +93,9 @@ class StrictChannel(http.HTTPChannel):
     # -- strictness --------------------------------------------------------------------------
 
     def lineReceived(self, line: bytes) -> None:
-        """Refuse what twisted.web would still read: folded header lines, over-long numbers; and bound the head."""
+        """
+        Refuse what twisted.web would still read: folded header lines, over-long numbers; and bound the head.
+        """
         if self._failed:
             return
         if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
@@ -110,7 +114,9 @@ class StrictChannel(http.HTTPChannel):
     def _too_large(self, what: str) -> StorehouseError:
         if self._receivedHeaderSize:
             return HeadTooLarge(f"the head of the request has {what}")
-        return TargetTooLong(f"the request line is {what}" if what.startswith("a line") else f"the request line has {what}")
+        return TargetTooLong(
+            f"the request line is {what}" if what.startswith("a line") else f"the request line has {what}"
+        )
 
     def headerReceived(self, line: bytes) -> bool:
         """A field of the head."""
@@ -135,7 +141,10 @@ class StrictChannel(http.HTTPChannel):
         http.HTTPChannel.allContentReceived(self)
 
     def _read_by(self, size: int) -> None:
-        """Ask the kernel for this many bytes at a time, if the connection lets one choose: one under TLS does not."""
+        """
+        Ask the kernel for this many bytes at a time, if the connection lets one choose: one under TLS does
+        not.
+        """
         if self._usual_reads:
             self.transport.bufferSize = size
 
@@ -186,7 +195,10 @@ class StrictChannel(http.HTTPChannel):
         self._part()
 
     def _part(self) -> None:
-        """Close our side, and throw away what comes for a moment: closing at once could destroy the answer on its way to a peer that is still sending."""
+        """
+        Close our side, and throw away what comes for a moment: closing at once could destroy the answer on
+        its way to a peer that is still sending.
+        """
         self._networkProducer.unregisterProducer()
         if self.isSecure() or self.transport.disconnecting:
             self.loseConnection()
@@ -232,7 +244,10 @@ class StrictChannel(http.HTTPChannel):
         """Not at once: L{body_wanted} does it, if the body is wanted."""
 
     def linger(self, body: RequestBody) -> None:
-        """The answer to the current request is out and part of its body is not in: read on for a moment, then close."""
+        """
+        The answer to the current request is out and part of its body is not in: read on for a moment, then
+        close.
+        """
         self.flush_head()
         body.discard()
         self._stay()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 import attrs
 from twisted.logger import Logger
@@ -102,11 +103,14 @@ def recover_bucket(
     indexed = torn = 0
     if end > size:
         _log.error("{path} is damaged: it has {size} bytes, but its index knows of records up to {end}", path=raw_path, size=size, end=end)
-    if end < size and (accept_unindexed or count < synced):
+    if end < size and accept_unindexed:
         # As long as records are being indexed the header is zero: should that be interrupted, what lacks entries must not be taken for a torn tail.
         files.write_at(index_fd, (bytes(HEADER_SIZE),), 0)
         files.sync_data(index_fd)
         count, end, indexed = _index_rest(raw_fd, index_fd, count, end, size, files, progress)
+    elif end < size and count < synced:
+        # The mark reached the disk before the entries. As many records as it names are whole; what follows them is not proven to be, and the mark stays to say so.
+        count, end, indexed = _index_rest(raw_fd, index_fd, count, end, size, files, progress, synced - count)
     if end < size:
         torn = size - end
     # Entries behind the mark may be in the page cache only, after a process was killed. What follows them must not be on disk before them.
@@ -192,11 +196,13 @@ def _checksum(raw_fd: int, entry: Entry) -> int | None:
     return checksum
 
 
-def _index_rest(raw_fd: int, index_fd: int, count: int, end: int, size: int, files: Files, progress: Callable[[int, int], None]) -> tuple[int, int, int]:
-    """Index the whole records from C{end} on. @return: the new count and end, and how many were indexed."""
+def _index_rest(
+    raw_fd: int, index_fd: int, count: int, end: int, size: int, files: Files, progress: Callable[[int, int], None], limit: int | None = None
+) -> tuple[int, int, int]:
+    """Index the whole records from C{end} on, at most C{limit}. @return: the new count and end, and how many were indexed."""
     indexed = 0
     batch: list[bytes] = []
-    for entry in _walk(raw_fd, end, size, progress, accept_zeros=count == 0):
+    for entry in islice(_walk(raw_fd, end, size, progress, accept_zeros=count == 0), limit):
         batch.append(encode_entry(entry.offset, 0, entry.length, entry.checksum, 0))
         end = entry.end
         if len(batch) == 4096:

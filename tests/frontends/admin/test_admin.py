@@ -41,7 +41,11 @@ class AdminDoorTests(SynchronousTestCase):
         head, _, body = transport.value().decode().partition("\r\n\r\n")
         transport.loseConnection()
         status, *fields = head.split("\r\n")
-        return int(status.split()[1]), {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}, body
+        return (
+            int(status.split()[1]),
+            {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)},
+            body,
+        )
 
     def test_health(self) -> None:
         status, fields, body = self.ask("/healthz")
@@ -57,7 +61,9 @@ class AdminDoorTests(SynchronousTestCase):
         self.parts.update(append_log="failed: no disk")
         status, _, body = self.ask("/readyz")
         self.assertEqual(status, 503)
-        self.assertEqual(json.loads(body), {"ready": False, "parts": {"service": "ready", "append_log": "failed: no disk"}})
+        self.assertEqual(
+            json.loads(body), {"ready": False, "parts": {"service": "ready", "append_log": "failed: no disk"}}
+        )
         self.assertEqual(self.ask("/healthz")[0], 200)
 
     def test_metrics(self) -> None:
@@ -66,7 +72,9 @@ class AdminDoorTests(SynchronousTestCase):
         status, fields, body = self.ask("/metrics")
         self.assertEqual(status, 200)
         self.assertTrue(fields["content-type"].startswith("text/plain"))
-        values = {sample.name: sample.value for family in text_string_to_metric_families(body) for sample in family.samples}
+        values = {
+            sample.name: sample.value for family in text_string_to_metric_families(body) for sample in family.samples
+        }
         self.assertEqual(values["storehouse_things"], 3)
         self.assertEqual(values["storehouse_admin_http_connections"], 1)
 

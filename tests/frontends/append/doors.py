@@ -51,13 +51,25 @@ class Door:
     """
 
     def __init__(
-        self, directory: str, fast_lane: bool, durability: Durability = Durability.OS, limits: AppendLimits | None = None, buckets: int = 4
+        self,
+        directory: str,
+        fast_lane: bool,
+        durability: Durability = Durability.OS,
+        limits: AppendLimits | None = None,
+        buckets: int = 4,
     ) -> None:
         self.directory = os.path.abspath(directory)
         self.reactor = Reactor()
         limits = limits or AppendLimits(max_record=100_000, max_batch=50_000)
         self.log = LocalAppendLog(
-            LogSettings(self.directory, buckets=buckets, durability=durability, max_record=limits.max_record, wal_size=1 << 20, sync_interval=1e9),
+            LogSettings(
+                self.directory,
+                buckets=buckets,
+                durability=durability,
+                max_record=limits.max_record,
+                wal_size=1 << 20,
+                sync_interval=1e9,
+            ),
             self.reactor,
             InlineDisk(),
             files=QuickFiles(),
@@ -134,5 +146,9 @@ class Door:
                 self.reactor.posted.get(timeout=20)()
 
     def _works(self) -> bool:
-        requests = (request for request in self.site._requests if request._received and not request.finished and request._drained is None)
+        requests = (
+            request
+            for request in self.site._requests
+            if request._received and not request.finished and request._drained is None
+        )
         return not self.log._commit.idle or any(requests)

@@ -1,4 +1,7 @@
-"""The fast lane is no laxer than the slow one: the same bytes, with the lane and without, get the same answers and leave the same files."""
+"""
+The fast lane is no laxer than the slow one: the same bytes, with the lane and without, get the same answers and leave
+the same files.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,11 @@ def records(*payloads: bytes) -> bytes:
 
 def chunked(line: str, *chunks: bytes) -> bytes:
     """A request with a chunked body."""
-    return request(line, None, "Transfer-Encoding: chunked") + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+    return (
+        request(line, None, "Transfer-Encoding: chunked")
+        + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+        + b"0\r\n\r\n"
+    )
 
 
 SMUGGLED = append("smuggled", b"SMUGGLED")
@@ -77,10 +84,14 @@ PLAIN: dict[str, bytes] = {
     "multi torn": append("a", b"\x05\0", path="appendMulti"),
     "multi empty record": append("a", records(b"one", b"", b"two"), path="appendMulti"),
     "multi nothing": append("a", b"", path="appendMulti"),
-    "multi ndjson": append("a", b'{"a":1}\n\n[2]\r\n"x"', "Content-Type: Application/X-NDJSON; charset=utf-8", path="appendMulti"),
+    "multi ndjson": append(
+        "a", b'{"a":1}\n\n[2]\r\n"x"', "Content-Type: Application/X-NDJSON; charset=utf-8", path="appendMulti"
+    ),
     "multi bad ndjson": append("a", b"{", "Content-Type: application/ndjson", path="appendMulti"),
     "multi nearly ndjson": append("a", records(b"x"), "Content-Type: application/x-ndjsonish", path="appendMulti"),
-    "multi ndjson twice": append("a", records(b"x"), "Content-Type: text/plain", "Content-Type: application/x-ndjson", path="appendMulti"),
+    "multi ndjson twice": append(
+        "a", records(b"x"), "Content-Type: text/plain", "Content-Type: application/x-ndjson", path="appendMulti"
+    ),
     "append ndjson": append("a", b"not split", "Content-Type: application/x-ndjson"),
     "empty": append("a", b""),
     "no body": request("POST /append?id=a"),
@@ -146,7 +157,8 @@ PLAIN: dict[str, bytes] = {
     "delete no prefix": request("DELETE /prefix"),
     "chunked": chunked("POST /append?id=a", b"some ", b"text"),
     "chunked empty": chunked("POST /append?id=a"),
-    "chunked extension": request("POST /append?id=a", None, "Transfer-Encoding: Chunked") + b"4;a=b\r\nabcd\r\n0;x\r\nTrailer: y\r\n\r\n",
+    "chunked extension": request("POST /append?id=a", None, "Transfer-Encoding: Chunked")
+    + b"4;a=b\r\nabcd\r\n0;x\r\nTrailer: y\r\n\r\n",
     "chunked batch": chunked("POST /appendMulti?id=a", records(b"one")[:2], records(b"one")[2:]),
     "chunked get": chunked("GET /get?id=a&offset=0", b"x"),
     "expect": append("a", b"expected", "Expect: 100-continue"),
@@ -239,7 +251,7 @@ REFUSED: dict[str, bytes] = {
             (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", b"4\r\nabcd\r\n0\r\n\r\n"),
             (b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked", b"4\r\nabcd\r\n0\r\n\r\n"),
             (b"Transfer-Encoding : chunked", b"4\r\nabcd\r\n0\r\n\r\n"),
-            (b"Transfer-Encoding: \"chunked\"", b"4\r\nabcd\r\n0\r\n\r\n"),
+            (b'Transfer-Encoding: "chunked"', b"4\r\nabcd\r\n0\r\n\r\n"),
             (b"Transfer-Encoding:\x0bchunked", b"4\r\nabcd\r\n0\r\n\r\n"),
             (b"X: y\r\n" * 100 + b"Content-Length: 4", b"abcd"),
             (b"X: y\r\n" * 3000 + b"Content-Length: 4", b"abcd"),
@@ -303,7 +315,9 @@ REFUSED |= {
     "too large": request("POST /append?id=a", None, "Content-Length: 100001") + b"x" * 100,
     "huge": request("POST /append?id=a", None, "Content-Length: 9999999999") + b"x" * 100,
     "huger": request("POST /append?id=a", None, "Content-Length: 99999999999999999999") + b"x" * 100,
-    "huge chunk": request("POST /append?id=a", None, "Transfer-Encoding: chunked") + b"fffffffffffffffff\r\n" + b"x" * 100_100,
+    "huge chunk": request("POST /append?id=a", None, "Transfer-Encoding: chunked")
+    + b"fffffffffffffffff\r\n"
+    + b"x" * 100_100,
     "bytes after close": append("c", b"x", "Connection: close"),
     "bytes after 1.0": b"POST /append?id=c HTTP/1.0\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
 }
@@ -366,7 +380,12 @@ class DifferentialTests(LaneCase):
         """Each between requests for the lane."""
         for name, data in PLAIN.items():
             connection = self.compare(append("b", b"before") + data + append("b", b"behind"), label=name)
-            if "close" not in name and "http/1.0" not in name and "Expect" not in name and "connection: close" not in connection.received.decode("latin-1").lower():
+            if (
+                "close" not in name
+                and "http/1.0" not in name
+                and "Expect" not in name
+                and "connection: close" not in connection.received.decode("latin-1").lower()
+            ):
                 self.assertEqual(self.statuses(connection)[-1], 200, name)
             self.compare_files(name)
 
@@ -378,13 +397,21 @@ class DifferentialTests(LaneCase):
             whole = self.statuses(self.compare(data, label=name))
             for at in range(1, len(data), self.step):
                 self.assertEqual(self.statuses(self.compare(data[:at], data[at:], label=(name, at))), whole, (name, at))
-            self.assertEqual(self.statuses(self.compare(*(data[at : at + 1] for at in range(len(data))), label=name)), whole, name)
+            self.assertEqual(
+                self.statuses(self.compare(*(data[at : at + 1] for at in range(len(data))), label=name)), whole, name
+            )
         self.compare_files()
 
     def test_fragments(self) -> None:
         """Long mixed conversations in random pieces, with and without time between them."""
         chance = random.Random(5)
-        open_ended = [data for name, data in PLAIN.items() if not any(word in name for word in ("close", "1.0", "expect", "prefix", "nearly", "beyond", "largest", "many"))]
+        open_ended = [
+            data
+            for name, data in PLAIN.items()
+            if not any(
+                word in name for word in ("close", "1.0", "expect", "prefix", "nearly", "beyond", "largest", "many")
+            )
+        ]
         for number in range(60):
             chosen = chance.choices(open_ended, k=20)
             data = b"".join(chosen)
@@ -402,7 +429,9 @@ class DifferentialTests(LaneCase):
 
     def test_answers_are_sound(self) -> None:
         """And they are right, not only equal."""
-        connection = self.compare(append("a", b"some text") + append("a", b"more") + get("a", 13) + get("a", 17) + get("a", 1))
+        connection = self.compare(
+            append("a", b"some text") + append("a", b"more") + get("a", 13) + get("a", 17) + get("a", 1)
+        )
         first, second, third, fourth, fifth = split_answers(connection.received)
         self.assertEqual((json.loads(first.body)["offset"], json.loads(second.body)["offset"]), (0, 13))
         self.assertEqual((third.body, fourth.body, fifth.status), (b"more", b"more", 404))
@@ -416,7 +445,9 @@ class DifferentialTests(LaneCase):
             with open(f"{door.directory}/{name}", "r+b") as file:
                 file.seek(6)
                 file.write(b"X")
-        connection = self.compare(get("a", 0) + get("a", 13) + request("POST /getMulti?id=a", pack("<QQ", 13, 0)) + request("GET /scan?id=a"))
+        connection = self.compare(
+            get("a", 0) + get("a", 13) + request("POST /getMulti?id=a", pack("<QQ", 13, 0)) + request("GET /scan?id=a")
+        )
         damaged, whole, multi, scan = split_answers(connection.received)
         told = json.loads(damaged.body)
         self.assertEqual((damaged.status, told["error"], whole.body), (500, "DamagedRecord", b"more"))
@@ -490,12 +521,41 @@ class RefusalTests(LaneCase):
 _fragments = st.one_of(
     st.sampled_from([data for name, data in PLAIN.items() if len(data) < 2000]),
     st.sampled_from([data for data in REFUSED.values() if len(data) < 2000]),
-    st.sampled_from([b"\r\n", b"\n", b"\r", b"\x00", b" ", b"0\r\n\r\n", b"4\r\nabcd\r\n", b"abcd", b"GET ", b"POST /append?id=a HTTP/1.1", b"Host: x\r\n"]),
-    st.sampled_from([b"Content-Length: 4\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Expect: 100-continue\r\n", b"\r\n\r\n"]),
+    st.sampled_from(
+        [
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b"\x00",
+            b" ",
+            b"0\r\n\r\n",
+            b"4\r\nabcd\r\n",
+            b"abcd",
+            b"GET ",
+            b"POST /append?id=a HTTP/1.1",
+            b"Host: x\r\n",
+        ]
+    ),
+    st.sampled_from(
+        [
+            b"Content-Length: 4\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Connection: close\r\n",
+            b"Expect: 100-continue\r\n",
+            b"\r\n\r\n",
+        ]
+    ),
     st.binary(max_size=6),
     st.builds(
         lambda line, fields, body: b"\r\n".join([line, *fields, b"", body]),
-        st.sampled_from([b"POST /append?id=a HTTP/1.1", b"GET /get?id=a&offset=0 HTTP/1.1", b"POST /appendMulti?id=a HTTP/1.1", b"GET /get?id=a&offset=13 HTTP/1.0"]),
+        st.sampled_from(
+            [
+                b"POST /append?id=a HTTP/1.1",
+                b"GET /get?id=a&offset=0 HTTP/1.1",
+                b"POST /appendMulti?id=a HTTP/1.1",
+                b"GET /get?id=a&offset=13 HTTP/1.0",
+            ]
+        ),
         st.lists(
             st.sampled_from(
                 [
@@ -530,7 +590,11 @@ _fragments = st.one_of(
 class GeneratedTests(LaneCase):
     """Conversations that nobody thought of."""
 
-    @given(fragments=st.lists(_fragments, max_size=6), cuts=st.lists(st.integers(0, 3000), max_size=6), settle=st.booleans())
+    @given(
+        fragments=st.lists(_fragments, max_size=6),
+        cuts=st.lists(st.integers(0, 3000), max_size=6),
+        settle=st.booleans(),
+    )
     @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
     def test_conversations(self, fragments: list[bytes], cuts: list[int], settle: bool) -> None:
         # What follows completes a head that was left open, so that both know what they have.
@@ -572,7 +636,10 @@ class LaneOnlyTests(SynchronousTestCase):
             connection.transport.take(60_000)
             connection.settle()
         self.assertLess(connection.transport.most_waiting, 250_000)
-        self.assertEqual(len(connection.received), 2000 * len(connection.received.split(b"HTTP/1.1 200 OK")[1]) + 2000 * len(b"HTTP/1.1 200 OK"))
+        self.assertEqual(
+            len(connection.received),
+            2000 * len(connection.received.split(b"HTTP/1.1 200 OK")[1]) + 2000 * len(b"HTTP/1.1 200 OK"),
+        )
         connection.send(append("a", b"on it goes"))
         connection.transport.take(1000)
         self.assertTrue(connection.received.endswith(b"}"))
@@ -604,7 +671,13 @@ class LaneOnlyTests(SynchronousTestCase):
         """A log that has stopped refuses; every request is answered, in its order."""
         self.door.play(append("a", b"x"))
         self.door.log._commit.refusal = StorageFailed("the append log has stopped")
-        connection = self.door.play(get("a", 0) + append("a", b"1") + append("a", b"2") + get("a", 0) + append("a", records(b"3"), path="appendMulti"))
+        connection = self.door.play(
+            get("a", 0)
+            + append("a", b"1")
+            + append("a", b"2")
+            + get("a", 0)
+            + append("a", records(b"3"), path="appendMulti")
+        )
         answers = split_answers(connection.received)
         self.assertEqual([answer.status for answer in answers], [200, 503, 503, 200, 503])
         self.assertEqual(json.loads(answers[1].body)["error"], "StorageFailed")

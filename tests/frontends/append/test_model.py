@@ -1,7 +1,8 @@
 """
 The seed's semantics as a model, and random histories played to it and to our door.
 
-The model is the first seed's C{main.go}, function by function.  Where ours is meant to differ (design.md), the model says what is expected instead.
+The model is the first seed's C{main.go}, function by function.  Where ours is meant to differ (design.md), the model
+says what is expected instead.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class Seed:
         return bytes(file[offset + 4 : offset + 4 + size]) if offset + 4 + size <= len(file) else None
 
     def expected(self, prefix: str, id: bytes, offset: int) -> bytes | None:
-        """What ours gives: the seed's answer for offsets that an append returned, and for those of payloads; nothing for others."""
+        """
+        What ours gives: the seed's answer for offsets that an append returned, and for those of payloads; nothing for
+        others.
+        """
         known = self.records.get((prefix or "default", self.hash(id) % BUCKETS), [])
         if offset in known:
             return self.read(prefix, id, offset)
@@ -72,13 +76,21 @@ class Seed:
 
 _prefixes = st.sampled_from(["", "", "default", "events_1", "é"])
 _ids = st.sampled_from(["some_identifier", "a", "b", "c", "d-e.f_g", "é", "a b", "%", "&="])
-_data = st.one_of(st.binary(min_size=1, max_size=40), st.sampled_from([b"some text", b"\0\0\0\0", b"\5\0\0\0hello", b"x" * 3000, b"\r\n\r\n"]))
+_data = st.one_of(
+    st.binary(min_size=1, max_size=40),
+    st.sampled_from([b"some text", b"\0\0\0\0", b"\5\0\0\0hello", b"x" * 3000, b"\r\n\r\n"]),
+)
 _steps = st.one_of(
     st.tuples(st.just("append"), _prefixes, _ids, _data),
     st.tuples(st.just("append"), _prefixes, _ids, _data),
     st.tuples(st.just("empty"), _prefixes, _ids),
     st.tuples(st.just("get"), _prefixes, _ids, st.integers(0, 30), st.sampled_from([0, 0, 0, 4, 4, 1, -1, 10**6])),
-    st.tuples(st.just("getMulti"), _prefixes, _ids, st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0, 0, 0, 0, 4, 1])), max_size=5)),
+    st.tuples(
+        st.just("getMulti"),
+        _prefixes,
+        _ids,
+        st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0, 0, 0, 0, 4, 1])), max_size=5),
+    ),
     st.tuples(st.just("close"), _prefixes),
 )
 
@@ -130,7 +142,9 @@ class ModelTests(SynchronousTestCase):
                 self.assertEqual((answer.status, answer.body), (200, wanted))
         elif verb == "getMulti":
             offsets = [self.offset(seed, prefix, rest[0], index) + more for index, more in rest[1]]
-            answer = self.ask(connection, request(f"POST /getMulti?{query}", b"".join(pack("<Q", offset) for offset in offsets)))
+            answer = self.ask(
+                connection, request(f"POST /getMulti?{query}", b"".join(pack("<Q", offset) for offset in offsets))
+            )
             self.assertEqual(answer.status, 200)
             self.check_multi(seed, prefix, rest[0].encode(), offsets, answer.body, exists)
         elif verb == "close":
@@ -182,10 +196,18 @@ class GoldenTests(SynchronousTestCase):
     def test_bytes(self) -> None:
         door = Door(self.mktemp(), True, buckets=10)
         self.addCleanup(door.close)
-        door.play(request("POST /append?id=some_identifier", b"some text") + request("POST /append?id=some_identifier", b"some other data in same identifier"))
+        door.play(
+            request("POST /append?id=some_identifier", b"some text")
+            + request("POST /append?id=some_identifier", b"some other data in same identifier")
+        )
         files = {name: data for name, data in door.raw().items() if data}
-        self.assertEqual(files, {"default/append.3.raw": b"\x09\0\0\0some text\x22\0\0\0some other data in same identifier"})
+        self.assertEqual(
+            files, {"default/append.3.raw": b"\x09\0\0\0some text\x22\0\0\0some other data in same identifier"}
+        )
 
 
 def _encoded(text: str) -> str:
-    return "".join(chr(byte) if (chr(byte).isalnum() and byte < 128) or byte in b"-._" else f"%{byte:02X}" for byte in text.encode())
+    return "".join(
+        chr(byte) if (chr(byte).isalnum() and byte < 128) or byte in b"-._" else f"%{byte:02X}"
+        for byte in text.encode()
+    )

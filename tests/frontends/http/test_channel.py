@@ -147,14 +147,26 @@ class AnswerTests(ChannelCase):
     def test_kept_alive(self) -> None:
         """A connection outlives its answers, whether they were given at once or after the body."""
         connection = self.connect()
-        for line, body in (("GET /echo", None), ("GET /missing", None), ("POST /echo", b"x"), ("POST /missing", b"x"), ("DELETE /echo", b"x")):
+        for line, body in (
+            ("GET /echo", None),
+            ("GET /missing", None),
+            ("POST /echo", b"x"),
+            ("POST /missing", b"x"),
+            ("DELETE /echo", b"x"),
+        ):
             connection.send(request(line, body))
             self.pass_time(30)
             self.assertFalse(connection.is_closed, line)
         self.assertEqual([answer.status for answer in split_answers(connection.received)], [200, 404, 200, 404, 405])
 
     def test_head(self) -> None:
-        connection = self.ask(request("HEAD /echo") + request("GET /echo") + request("HEAD /missing") + request("HEAD /blob?n=2") + request("GET /echo"))
+        connection = self.ask(
+            request("HEAD /echo")
+            + request("GET /echo")
+            + request("HEAD /missing")
+            + request("HEAD /blob?n=2")
+            + request("GET /echo")
+        )
         answers = split_answers(connection.received, ["HEAD", "GET", "HEAD", "HEAD", "GET"])
         self.assertEqual([answer.status for answer in answers], [200, 200, 404, 200, 200])
         self.assertEqual(answers[0].fields, answers[1].fields)
@@ -194,7 +206,9 @@ class AnswerTests(ChannelCase):
 
     def test_chunked(self) -> None:
         head = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        connection = self.ask(head + b"4;name=value\r\nsome\r\n5\r\n text\r\n0\r\nTrailer: x\r\n\r\n" + request("GET /echo"))
+        connection = self.ask(
+            head + b"4;name=value\r\nsome\r\n5\r\n text\r\n0\r\nTrailer: x\r\n\r\n" + request("GET /echo")
+        )
         first, second = split_answers(connection.received)
         self.assertEqual((first.body, second.body), (b"some text", b"hello"))
 
@@ -203,18 +217,28 @@ class AnswerTests(ChannelCase):
         self.assertEqual((answer.fields["transfer-encoding"], answer.body), ("chunked", b"z" * 196608))
 
     def test_pipelined_in_order(self) -> None:
-        connection = self.ask(request("POST /later", b"first") + request("POST /echo", b"second") + request("POST /later", b"third"))
+        connection = self.ask(
+            request("POST /later", b"first") + request("POST /echo", b"second") + request("POST /later", b"third")
+        )
         self.assertEqual(connection.received, b"")
         self.later.go()
         self.assertEqual([answer.body for answer in split_answers(connection.received)], [b"first", b"second"])
         self.later.go()
         connection.settle()
-        self.assertEqual([answer.body for answer in split_answers(connection.received)], [b"first", b"second", b"third"])
+        self.assertEqual(
+            [answer.body for answer in split_answers(connection.received)], [b"first", b"second", b"third"]
+        )
 
     def test_split_everywhere(self) -> None:
         """However the bytes come, the answers are the same."""
         chunked = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-        data = request("POST /echo?limit=9", b"some text") + chunked + request("GET /missing") + request("DELETE /echo", b"no") + request("GET /echo")
+        data = (
+            request("POST /echo?limit=9", b"some text")
+            + chunked
+            + request("GET /missing")
+            + request("DELETE /echo", b"no")
+            + request("GET /echo")
+        )
         whole = self.ask(data).received
         self.assertEqual([answer.status for answer in split_answers(whole)], [200, 200, 404, 405, 200])
         for at in range(1, len(data)):
@@ -240,7 +264,10 @@ class RefusalTests(ChannelCase):
     def assert_refused(self, data: bytes, status: int, error: str) -> None:
         """Whole and byte by byte."""
         smuggled = data + request("POST /echo", b"smuggled")
-        for pieces in ([smuggled], [smuggled[at : at + 1] for at in range(len(smuggled))] if len(smuggled) < 2000 else [smuggled]):
+        for pieces in (
+            [smuggled],
+            [smuggled[at : at + 1] for at in range(len(smuggled))] if len(smuggled) < 2000 else [smuggled],
+        ):
             connection = self.ask(*pieces)
             (answer,) = split_answers(connection.received)
             self.assertEqual((answer.status, json.loads(answer.body)["error"]), (status, error), data[:200])
@@ -307,7 +334,9 @@ class RefusalTests(ChannelCase):
         ):
             self.assert_refused(line + b"\r\nHost: x\r\n\r\n", 400, "AmbiguousFraming")
         self.assert_refused(b"GET /echo HTTP/1.1\r\n\r\n", 400, "AmbiguousFraming")
-        self.assert_refused(b"GET /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "AmbiguousFraming")
+        self.assert_refused(
+            b"GET /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "AmbiguousFraming"
+        )
 
     def test_chunks(self) -> None:
         post = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -358,7 +387,11 @@ class RefusalTests(ChannelCase):
 
     def test_query(self) -> None:
         """A bad query is a bad request, but its extent is clear, and the connection goes on."""
-        connection = self.ask(request("GET /echo?a=1&a=2") + request("GET /echo?" + "&".join(f"f{n}=" for n in range(65))) + request("GET /echo"))
+        connection = self.ask(
+            request("GET /echo?a=1&a=2")
+            + request("GET /echo?" + "&".join(f"f{n}=" for n in range(65)))
+            + request("GET /echo")
+        )
         self.assertEqual([answer.status for answer in split_answers(connection.received)], [400, 400, 200])
 
 
@@ -366,7 +399,10 @@ class EarlyAnswerTests(ChannelCase):
     """Answers that do not wait for a body."""
 
     def test_too_large(self) -> None:
-        """Refused by its length, before a byte of it; the rest is read for a moment so that the peer can read the answer."""
+        """
+        Refused by its length, before a byte of it; the rest is read for a moment so that the peer can read the
+        answer.
+        """
         connection = self.ask(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
         (answer,) = split_answers(connection.received)
         self.assertEqual((answer.status, answer.fields["connection"]), (413, "close"))
@@ -388,7 +424,9 @@ class EarlyAnswerTests(ChannelCase):
         self.pass_time(10)
 
     def test_chunked(self) -> None:
-        connection = self.ask(b"POST /echo?limit=10 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n")
+        connection = self.ask(
+            b"POST /echo?limit=10 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n"
+        )
         self.assertEqual(connection.received, b"")
         connection.send(b"8\r\n12345678\r\n")
         (answer,) = split_answers(connection.received)
@@ -419,7 +457,13 @@ class EarlyAnswerTests(ChannelCase):
 
     def test_expect_refused(self) -> None:
         """No "go on" before a refusal."""
-        for line, size, status in (("POST /missing", 9, 404), ("PUT /echo", 9, 405), ("POST /echo?limit=5", 9, 413), ("POST /echo?a=1&a=2", 9, 400), ("GET /echo", 9, 200)):
+        for line, size, status in (
+            ("POST /missing", 9, 404),
+            ("PUT /echo", 9, 405),
+            ("POST /echo?limit=5", 9, 413),
+            ("POST /echo?a=1&a=2", 9, 400),
+            ("GET /echo", 9, 200),
+        ):
             connection = self.ask(request(line, b"x" * size, "Expect: 100-continue")[:-size])
             (answer,) = split_answers(connection.received)
             self.assertEqual((answer.status, answer.fields.get("connection")), (status, "close"), line)
@@ -637,7 +681,11 @@ class TimeTests(ChannelCase):
         """Also if all that is left waits in our buffer only."""
         for line in ("GET /echo", "BAD", "POST /echo", "GET /later"):
             connection = self.connect(window=10)
-            data = b"BAD\r\n\r\n" if line == "BAD" else request(line, b"x" if "POST" in line else None, "Connection: close")
+            data = (
+                b"BAD\r\n\r\n"
+                if line == "BAD"
+                else request(line, b"x" if "POST" in line else None, "Connection: close")
+            )
             connection.send(data)
             if "later" in line:
                 self.later.go()
@@ -666,13 +714,18 @@ class TimeTests(ChannelCase):
         open_ones[0].close()
         connection = self.ask(request("GET /echo"))
         self.assertEqual(split_answers(connection.received)[0].status, 200)
-        self.assertEqual({metric.name for metric in self.site.collect()} & {"storehouse_http_http_connections_refused"}, {"storehouse_http_http_connections_refused"})
+        self.assertEqual(
+            {metric.name for metric in self.site.collect()} & {"storehouse_http_http_connections_refused"},
+            {"storehouse_http_http_connections_refused"},
+        )
 
     def test_date(self) -> None:
         first = self.ask(request("GET /echo"))
         self.pass_time(2)
         second = self.ask(request("GET /echo"))
-        self.assertNotEqual(split_answers(first.received)[0].fields["date"], split_answers(second.received)[0].fields["date"])
+        self.assertNotEqual(
+            split_answers(first.received)[0].fields["date"], split_answers(second.received)[0].fields["date"]
+        )
 
 
 class DrainTests(ChannelCase):

@@ -23,7 +23,9 @@ class ParseHeadTests(SynchronousTestCase):
     """L{parse_head}."""
 
     def test_plain(self) -> None:
-        head = parse(b"Host: x", b"content-LENGTH:\t 42 ", b"Durability: os", b"Connection: Keep-Alive", b"X-Other: \xe9")
+        head = parse(
+            b"Host: x", b"content-LENGTH:\t 42 ", b"Durability: os", b"Connection: Keep-Alive", b"X-Other: \xe9"
+        )
         self.assertEqual(head, Head(42, {b"durability": b"os"}))
         self.assertEqual(parse(b"Host: x"), Head(0, {}))
         self.assertEqual(parse(b"Host:"), Head(0, {}))
@@ -49,7 +51,21 @@ class ParseHeadTests(SynchronousTestCase):
             self.assertIsNone(parse(b"Host: x", b"Content-Length: 4", b"Durability: os", line), line)
 
     def test_lengths(self) -> None:
-        for value in (b"", b"+4", b"-4", b"4,4", b"0x4", b"4 4", b"4\xa0", b"\xb2", b"4.0", b"4_4", b"1" * 11, b"1" * 5000, b"a"):
+        for value in (
+            b"",
+            b"+4",
+            b"-4",
+            b"4,4",
+            b"0x4",
+            b"4 4",
+            b"4\xa0",
+            b"\xb2",
+            b"4.0",
+            b"4_4",
+            b"1" * 11,
+            b"1" * 5000,
+            b"a",
+        ):
             self.assertIsNone(parse(b"Host: x", b"Content-Length: " + value), value)
         self.assertEqual(parse(b"Host: x", b"Content-Length: " + b"9" * 10), Head(9999999999, {}))
         self.assertEqual(parse(b"Host: x", b"Content-Length: 007"), Head(7, {}))

@@ -23,7 +23,8 @@ __all__ = ["Answer", "Connection", "Echo", "Transport", "make_site", "request", 
 @implementer(ITCPTransport)
 class Transport:
     """
-    Collects what is written and behaves as L{twisted.internet.tcp.Connection} does: paused, it delivers nothing; closed, it drops what comes.
+    Collects what is written and behaves as L{twisted.internet.tcp.Connection} does: paused, it delivers nothing;
+    closed, it drops what comes.
 
     @ivar window: bytes that the peer takes unread; more stays here and pauses the producer.
     @ivar closed: C{None}, C{"done"} or C{"aborted"}.

@@ -1,4 +1,7 @@
-"""What tests of the append log share: a log that is driven synchronously, files that fail, and a model of the seed's program."""
+"""
+What tests of the append log share: a log that is driven synchronously, files that fail, and a model of the seed's
+program.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,18 @@ from storehouse.core.files import Files
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
 
-__all__ = ["DISK", "OS", "Driven", "Quick", "SeedStore", "TurningReactor", "Watched", "contents", "flip", "id_in_bucket"]
+__all__ = [
+    "DISK",
+    "OS",
+    "Driven",
+    "Quick",
+    "SeedStore",
+    "TurningReactor",
+    "Watched",
+    "contents",
+    "flip",
+    "id_in_bucket",
+]
 
 DISK = Durability.DISK
 OS = Durability.OS
@@ -207,7 +221,9 @@ class Driven:
         shutil.copytree(self.directory, target)
         return target
 
-    def append(self, id: bytes, *payloads: bytes, prefix: str = "default", durability: Durability | None = None) -> tuple[int, ...]:
+    def append(
+        self, id: bytes, *payloads: bytes, prefix: str = "default", durability: Durability | None = None
+    ) -> tuple[int, ...]:
         return tuple(self.reactor.wait(self.log.append(prefix, id, payloads, durability)).offsets)
 
     def get(self, id: bytes, offset: int, prefix: str = "default") -> bytes:
@@ -241,7 +257,8 @@ class SeedStore:
     """
     A model of the files of the seed's program, jackdoe/rochefort at commit 3200416.
 
-    A directory for each prefix, C{append.N.raw} in it, length and payload one after the other; empty records are taken as well.
+    A directory for each prefix, C{append.N.raw} in it, length and payload one after the other; empty records are
+    taken as well.
     """
 
     def __init__(self, root: str, buckets: int) -> None:

@@ -44,7 +44,10 @@ class FullDiskTests(CommitTestCase):
     """A full disk."""
 
     def test_nothing_changed(self) -> None:
-        """An append without room fails, leaves the log as it was, and works again when there is room; whatever was written before the disk was full."""
+        """
+        An append without room fails, leaves the log as it was, and works again when there is room; whatever was
+        written before the disk was full.
+        """
         for durability in (OS, DISK):
             for name in ("append.0.idx", "append.0.raw"):
                 for partial in (0, 1, 5, 31, 33):
@@ -54,7 +57,10 @@ class FullDiskTests(CommitTestCase):
                     with self.assertRaises(NoSpace) as caught:
                         self.driven.append(ZERO, b"no room for this", durability=durability)
                     self.assertIn(self.driven.path("append.0.raw"), caught.exception.detail)
-                    self.assertEqual((contents(self.driven.path("append.0.raw")), contents(self.driven.path("append.0.idx"))[32:]), before)
+                    self.assertEqual(
+                        (contents(self.driven.path("append.0.raw")), contents(self.driven.path("append.0.idx"))[32:]),
+                        before,
+                    )
                     self.files.fail, self.files.partial = (lambda name, path: 0), 0
                     self.assertEqual(self.driven.append(ZERO, b"after", durability=durability), (end + 10,))
         self.assertEqual({payload for _, payload in self.driven.scan(0)}, {b"before", b"after"})
@@ -63,7 +69,9 @@ class FullDiskTests(CommitTestCase):
     def test_errors(self) -> None:
         """A quota and a limit on file sizes are a full disk too."""
         for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            self.files.fail = lambda name, path, number=number: number if name == "write" and path.endswith(".raw") else 0
+            self.files.fail = lambda name, path, number=number: (
+                number if name == "write" and path.endswith(".raw") else 0
+            )
             with self.assertRaises(NoSpace):
                 self.driven.append(ZERO, b"x")
 
@@ -127,7 +135,9 @@ class BrokenDiskTests(CommitTestCase):
         self.files.fail = lambda called, target: number if called == name and path in target else 0
 
     def check_stopped(self) -> None:
-        """Nothing is taken any more, also when the disk is whole again; who started the log was told once; reads work."""
+        """
+        Nothing is taken any more, also when the disk is whole again; who started the log was told once; reads work.
+        """
         self.files.fail = lambda name, path: 0
         for durability in (OS, DISK):
             for id in (ZERO, ONE):
@@ -146,7 +156,11 @@ class BrokenDiskTests(CommitTestCase):
             self.setUp()
             self.driven.append(ONE, b"before", durability=DISK)
             self.broken("write_synced", "segment", number)
-            answers = [self.queue(ONE, b"x", durability=DISK), self.queue(ZERO, b"x", durability=OS), self.queue(ZERO, b"x", durability=DISK)]
+            answers = [
+                self.queue(ONE, b"x", durability=DISK),
+                self.queue(ZERO, b"x", durability=OS),
+                self.queue(ZERO, b"x", durability=DISK),
+            ]
             for result in self.settle(*answers):
                 self.assertIsInstance(result, StorageFailed)
             self.check_stopped()
@@ -252,9 +266,17 @@ class OrderTests(CommitTestCase):
         self.assertEqual(self.calls(), [*both, ("write_synced", "segment.0")])
 
     def test_mixed_group(self) -> None:
-        """In one group, what is relaxed in a bucket goes into the log with what is durable, and another bucket's does not."""
+        """
+        In one group, what is relaxed in a bucket goes into the log with what is durable, and another bucket's does
+        not.
+        """
         used = self.driven.log.wal._segments[0].used
-        self.settle(self.queue(ZERO, b"relaxed-zero"), self.queue(ZERO, b"durable"), self.queue(ONE, b"relaxed-one"), self.queue(ZERO, b"d", durability=DISK))
+        self.settle(
+            self.queue(ZERO, b"relaxed-zero"),
+            self.queue(ZERO, b"durable"),
+            self.queue(ONE, b"relaxed-one"),
+            self.queue(ZERO, b"d", durability=DISK),
+        )
         frame = contents(os.path.join(self.driven.directory, ".wal", "segment.0"))[used:]
         self.assertIn(raw(b"relaxed-zero", b"durable", b"d"), frame)
         self.assertNotIn(b"relaxed-one", frame)
@@ -264,7 +286,9 @@ class OrderTests(CommitTestCase):
         self.driven.append(ZERO, b"relaxed", durability=OS)
         self.calls()
         self.driven.append(ZERO, b"durable", durability=DISK)
-        self.assertEqual(self.calls()[2:], [("sync", "append.0.raw"), ("write", "append.0.idx"), ("sync", "append.0.idx")])
+        self.assertEqual(
+            self.calls()[2:], [("sync", "append.0.raw"), ("write", "append.0.idx"), ("sync", "append.0.idx")]
+        )
         self.driven.append(ZERO, b"durable", durability=DISK)
         self.assertEqual(self.calls()[2:], [("write_synced", "segment.0")])
 
@@ -295,7 +319,10 @@ class OrderTests(CommitTestCase):
         self.driven.append(ZERO, b"x", prefix="other", durability=DISK)
         self.calls()
         self.driven.delete("other")
-        self.assertEqual(self.calls()[-2:], [("write_synced", "segment.0"), ("sync_directory", os.path.basename(self.driven.directory))])
+        self.assertEqual(
+            self.calls()[-2:],
+            [("write_synced", "segment.0"), ("sync_directory", os.path.basename(self.driven.directory))],
+        )
 
     def test_group(self) -> None:
         """What arrives while a group is written goes into the next one, all of it together."""

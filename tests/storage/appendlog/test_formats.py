@@ -41,8 +41,19 @@ HEADER = bytes.fromhex("53484150494458310200000000000000000000000000000000000000
 ENTRY = bytes.fromhex("0d0000000000000000002a36fe9c971702000000c2d99df589aa5f928d5126e8")
 FENCE = bytes.fromhex("5348574c9e23b8cc010000000000000001000000000000000000000000000000")
 FRAME = bytes.fromhex(
-    "5348574c" "e80c5311" "0700000000000000" "0500000000000000" "49000000" "01000000"  # the frame's header
-    "0700" "0300" "01000000" "0d00000000000000" "0100000000000000" "06000000" "64656661756c74"  # the run's, and its prefix
+    "5348574c"
+    "e80c5311"
+    "0700000000000000"
+    "0500000000000000"
+    "49000000"
+    "01000000"  # the frame's header
+    "0700"
+    "0300"
+    "01000000"
+    "0d00000000000000"
+    "0100000000000000"
+    "06000000"
+    "64656661756c74"  # the run's, and its prefix
     "0d0000000000000000002a36fe9c971702000000c2d99df589aa5f928d5126e8"  # an entry
     "020000006869"  # a record
 )
@@ -151,10 +162,16 @@ class FrameTests(SynchronousTestCase):
     @bounded
     @given(u64, u64, st.lists(runs, max_size=4), st.binary(max_size=9), st.binary(max_size=9))
     def test_round_trip(self, sequence: int, replay_from: int, given: list[Run], before: bytes, behind: bytes) -> None:
-        data = encode_frame(sequence, replay_from, [(r.prefix.encode(), r.bucket, r.offset, r.position, r.entries, r.records) for r in given])
+        data = encode_frame(
+            sequence,
+            replay_from,
+            [(r.prefix.encode(), r.bucket, r.offset, r.position, r.entries, r.records) for r in given],
+        )
         frame = decode_frame(before + data + behind, len(before))
         assert frame is not None
-        self.assertEqual((frame.sequence, frame.replay_from, list(frame.runs), frame.size), (sequence, replay_from, given, len(data)))
+        self.assertEqual(
+            (frame.sequence, frame.replay_from, list(frame.runs), frame.size), (sequence, replay_from, given, len(data))
+        )
 
     def test_flipped_bits(self) -> None:
         """No bit can turn unnoticed."""
@@ -173,7 +190,13 @@ class FrameTests(SynchronousTestCase):
 
     def test_nonsense(self) -> None:
         """A frame whose checksum holds and whose inside does not fit is another version's, and not applied."""
-        for inside, count in [(b"", 1), (FRAME[32:], 2), (FRAME[32:-1], 1), (FRAME[32:] + b"x", 1), (FRAME[32:60] + b"\xff" + FRAME[61:], 1)]:
+        for inside, count in [
+            (b"", 1),
+            (FRAME[32:], 2),
+            (FRAME[32:-1], 1),
+            (FRAME[32:] + b"x", 1),
+            (FRAME[32:60] + b"\xff" + FRAME[61:], 1),
+        ]:
             rest = struct.pack("<QQII", 7, 5, len(inside), count) + inside
             data = b"SHWL" + struct.pack("<I", crc32c(rest)) + rest
             self.assertRaises(Damaged, decode_frame, data)

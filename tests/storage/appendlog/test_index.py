@@ -37,7 +37,9 @@ class Sample:
         self.raw = raw(*payloads)
         self.end = len(self.raw)
         self.count = len(sizes)
-        self.index = bytearray(HEADER_SIZE) + b"".join(encode_entry(e.offset, e.time, e.length, e.checksum, e.id_hash) for e in self.entries)
+        self.index = bytearray(HEADER_SIZE) + b"".join(
+            encode_entry(e.offset, e.time, e.length, e.checksum, e.id_hash) for e in self.entries
+        )
 
     def expected(self, offset: int) -> Entry | None:
         """A record offset wins over a payload offset; a payload offset at the end of the file is none."""
@@ -48,7 +50,10 @@ class Sample:
         return None
 
     def interesting(self) -> list[int]:
-        return sorted({offset + d for offset in [*self.offsets, self.end] for d in (-1, 0, 1, 3, 4, 5)} | {-1, 0, self.end + 100, 2**63})
+        return sorted(
+            {offset + d for offset in [*self.offsets, self.end] for d in (-1, 0, 1, 3, 4, 5)}
+            | {-1, 0, self.end + 100, 2**63}
+        )
 
     def damage(self, number: int, byte: int) -> None:
         self.index[HEADER_SIZE + number * ENTRY_SIZE + byte] ^= 0x10
@@ -107,7 +112,9 @@ class WholeIndexTests(SynchronousTestCase):
         """A scan begins at or before the record asked for, at a record."""
         sample = Sample(sizes)
         position, begin = first_at_or_after(reader(bytes(sample.index)), sample.count, offset)
-        self.assertEqual((position, begin), max([(n, o) for n, o in enumerate(sample.offsets) if o <= offset], default=(0, 0)))
+        self.assertEqual(
+            (position, begin), max([(n, o) for n, o in enumerate(sample.offsets) if o <= offset], default=(0, 0))
+        )
 
 
 class DamagedIndexTests(SynchronousTestCase):
@@ -131,7 +138,10 @@ class DamagedIndexTests(SynchronousTestCase):
             elif expected is None:
                 self.assertIsNone(found, offset)
             elif found is not None and found[1]:
-                self.assertEqual((found[0].offset, found[0].length, found[0].checksum), (expected.offset, expected.length, expected.checksum))
+                self.assertEqual(
+                    (found[0].offset, found[0].length, found[0].checksum),
+                    (expected.offset, expected.length, expected.checksum),
+                )
 
     def test_every_byte(self) -> None:
         """A record whose entry has one damaged byte is still proven whole, whichever it is."""

@@ -32,7 +32,9 @@ class LocalLogTestCase(TestCase):
             self.disk = DiskThreads(reactor, 4)
             self.disk.start()
             self.addCleanup(self.disk.stop)
-        settings = LogSettings(self.directory, buckets, self.durability, MAX_RECORD, wal_size=1 << 20, max_open=max_open)
+        settings = LogSettings(
+            self.directory, buckets, self.durability, MAX_RECORD, wal_size=1 << 20, max_open=max_open
+        )
         log = LocalAppendLog(settings, reactor, self.disk, self.fail, Quick())
         log.start()
         self.addCleanup(log.stop)
@@ -64,7 +66,10 @@ class LocalLogTests(LocalLogTestCase):
                 id, payload = b"user-%d" % (n % 11), os.urandom(1 + n * 7 % 90)
                 appended = await self.log.append(prefix, id, [payload])
                 self.assertEqual(appended.offsets, (seed.append(id, payload, prefix),))
-                self.assertEqual(appended.bucket.path, os.path.join(self.directory, prefix or "default", f"append.{fnv1a32(id) % BUCKETS}.raw"))
+                self.assertEqual(
+                    appended.bucket.path,
+                    os.path.join(self.directory, prefix or "default", f"append.{fnv1a32(id) % BUCKETS}.raw"),
+                )
         await self.log.stop()
         for prefix in ("default", "events_from_20171111"):
             for number in range(BUCKETS):

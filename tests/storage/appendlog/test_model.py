@@ -41,10 +41,15 @@ class ModelTests(SynchronousTestCase):
         def append(several: bool) -> None:
             prefix, id = random.choice(PREFIXES), random.choice(IDS)
             longest = random.choice([3, 300, 20_000])
-            payloads = [random.randbytes(1 + random.randrange(longest)) for _ in range(random.randrange(2, 30) if several else 1)]
+            payloads = [
+                random.randbytes(1 + random.randrange(longest))
+                for _ in range(random.randrange(2, 30) if several else 1)
+            ]
             records = model.setdefault((prefix, IDS.index(id) // 2), [])
             offsets = offsets_of(payloads, records[-1][1] + 4 + len(records[-1][2]) if records else 0)
-            self.assertEqual(list(driven.append(id, *payloads, prefix=prefix, durability=random.choice([OS, DISK]))), offsets)
+            self.assertEqual(
+                list(driven.append(id, *payloads, prefix=prefix, durability=random.choice([OS, DISK]))), offsets
+            )
             records += [(id, offset, payload) for offset, payload in zip(offsets, payloads, strict=True)]
             made.add(prefix)
 

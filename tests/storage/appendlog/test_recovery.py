@@ -1,4 +1,7 @@
-"""Recovery: directories of the seed's program, torn tails, damaged and missing indexes, and what was acknowledged before a crash."""
+"""
+Recovery: directories of the seed's program, torn tails, damaged and missing indexes, and what was acknowledged before
+a crash.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,9 @@ class RecoveryTestCase(SynchronousTestCase):
     def aside(self, word: str, prefix: str = "default") -> list[bytes]:
         """The contents of files that recovery kept."""
         directory = os.path.join(self.directory, prefix)
-        return [contents(os.path.join(directory, name)) for name in sorted(os.listdir(directory)) if f".{word}." in name]
+        return [
+            contents(os.path.join(directory, name)) for name in sorted(os.listdir(directory)) if f".{word}." in name
+        ]
 
 
 class SeedDirectoryTests(RecoveryTestCase):
@@ -166,15 +171,27 @@ class SeedDirectoryTests(RecoveryTestCase):
                 files = Watched()
 
                 def fail(name: str, path: str, files: Watched = files, stop_at: int = stop_at) -> int:
-                    return 5 if name == "write" and path.endswith("append.0.idx") and files.calls.count(("write", "append.0.idx")) > stop_at else 0
+                    return (
+                        5
+                        if name == "write"
+                        and path.endswith("append.0.idx")
+                        and files.calls.count(("write", "append.0.idx")) > stop_at
+                        else 0
+                    )
 
                 files.fail = fail
                 with self.assertRaises(StorehouseError):
                     self.start(copy, files)
-                os.unlink(os.path.join(copy, ".wal", "clean")) if os.path.exists(os.path.join(copy, ".wal", "clean")) else None
+                os.unlink(os.path.join(copy, ".wal", "clean")) if os.path.exists(
+                    os.path.join(copy, ".wal", "clean")
+                ) else None
                 driven = self.start(copy)
                 self.assertEqual(driven.scan(0), list(zip(offsets_of(payloads), payloads, strict=True)))
-                self.assertEqual(driven.log.stat and [n for n in os.listdir(os.path.join(copy, "default")) if "torn" in n or "bad" in n], [])
+                self.assertEqual(
+                    driven.log.stat
+                    and [n for n in os.listdir(os.path.join(copy, "default")) if "torn" in n or "bad" in n],
+                    [],
+                )
                 driven.kill()
 
     def test_in_child(self) -> None:
@@ -253,7 +270,10 @@ class TornTailTests(RecoveryTestCase):
         self.assertEqual(driven.scan(0, prefix="other"), [(0, b"first")])
 
     def test_killed_unsynced(self) -> None:
-        """What a killed process left in the page cache is synced at the start, so that nothing follows it on disk before it."""
+        """
+        What a killed process left in the page cache is synced at the start, so that nothing follows it on disk before
+        it.
+        """
         driven = self.start(durability=OS)
         driven.append(ZERO, b"first")
         driven.kill()
@@ -362,7 +382,9 @@ class IndexTests(RecoveryTestCase):
                 if n == number:
                     with self.assertRaises(DamagedRecord) as caught:
                         driven.get(ZERO, offset)
-                    self.assertEqual((caught.exception.offset, caught.exception.file), (offset, driven.path("append.0.raw")))
+                    self.assertEqual(
+                        (caught.exception.offset, caught.exception.file), (offset, driven.path("append.0.raw"))
+                    )
                 else:
                     self.assertEqual(driven.get(ZERO, offset), self.payloads[n])
             self.assertEqual(driven.append(ZERO, b"x"), (os.path.getsize(driven.path("append.0.raw")) - 5,))
@@ -391,7 +413,10 @@ class SyncedRecordTests(RecoveryTestCase):
         driven.stop()
 
     def test_flipped(self) -> None:
-        """A damaged last record is an error with file and offset; the others stay readable; its offset is not given again."""
+        """
+        A damaged last record is an error with file and offset; the others stay readable; its offset is not given
+        again.
+        """
         for byte in range(19, 28):
             directory = self.directory
             self.directory = self.fresh()
@@ -458,7 +483,10 @@ class UnreadableTests(RecoveryTestCase):
     """The disk does not give what it holds."""
 
     def test_errors(self) -> None:
-        """An error of the disk under a record, its index or a scan is damage with file and offset, whatever the record's size."""
+        """
+        An error of the disk under a record, its index or a scan is damage with file and offset, whatever the record's
+        size.
+        """
         driven = self.start()
         offsets = driven.append(ZERO, b"small", bytes(100_000), bytes(2 << 20))
         record = driven.reactor.wait(driven.log.get("default", ZERO, offsets[2]))
@@ -472,7 +500,10 @@ class UnreadableTests(RecoveryTestCase):
 
             with (
                 patch("os.pread", lambda fd, size, offset, check=check: check(fd) or pread(fd, size, offset)),
-                patch("os.preadv", lambda fd, into, offset, flags, check=check: check(fd) or preadv(fd, into, offset, flags)),
+                patch(
+                    "os.preadv",
+                    lambda fd, into, offset, flags, check=check: check(fd) or preadv(fd, into, offset, flags),
+                ),
             ):
                 for offset in offsets:
                     with self.assertRaises(DamagedRecord) as caught:
@@ -503,7 +534,10 @@ class ReplayTests(RecoveryTestCase):
         """What was acknowledged as on disk comes back, entries included, and the log goes on."""
         driven = self.start()
         before = driven.copy(self.fresh())
-        acknowledged = [(id, driven.append(id, payload)[0], payload) for id, payload in [(ZERO, b"a"), (ONE, b"bb"), (ZERO, b"ccc"), (ZERO, b"d" * 5000)]]
+        acknowledged = [
+            (id, driven.append(id, payload)[0], payload)
+            for id, payload in [(ZERO, b"a"), (ONE, b"bb"), (ZERO, b"ccc"), (ZERO, b"d" * 5000)]
+        ]
         after = self.power_cut(driven, before)
         self.assertEqual(os.path.getsize(os.path.join(after, "default", "append.0.raw")), 0)
         for _ in range(3):
@@ -527,7 +561,10 @@ class ReplayTests(RecoveryTestCase):
             copy = self.fresh()
             shutil.copytree(left, copy)
             os.truncate(os.path.join(copy, "default", "append.0.raw"), random.randrange(size))
-            os.truncate(os.path.join(copy, "default", "append.0.idx"), random.randrange(HEADER_SIZE, HEADER_SIZE + 8 * ENTRY_SIZE))
+            os.truncate(
+                os.path.join(copy, "default", "append.0.idx"),
+                random.randrange(HEADER_SIZE, HEADER_SIZE + 8 * ENTRY_SIZE),
+            )
             driven = self.start(copy)
             self.assertEqual(driven.scan(0), list(zip(offsets_of(payloads), payloads, strict=True)))
             driven.kill()
@@ -543,7 +580,9 @@ class ReplayTests(RecoveryTestCase):
         self.assertEqual(driven.scan(0), [(0, b"theirs"), (10, b"ours")])
 
     def test_mixed_levels(self) -> None:
-        """A record on disk has no hole before it, although what is before was acknowledged as in the page cache only."""
+        """
+        A record on disk has no hole before it, although what is before was acknowledged as in the page cache only.
+        """
         driven = self.start()
         driven.append(ZERO, b"one", durability=DISK)
         driven.append(ZERO, b"two", durability=OS)
@@ -580,7 +619,9 @@ class ReplayTests(RecoveryTestCase):
         self.assertEqual(sizes, {1 << 18})
 
     def test_around(self) -> None:
-        """Many times around all segments, every record comes back after a power cut that lost whatever was not synced."""
+        """
+        Many times around all segments, every record comes back after a power cut that lost whatever was not synced.
+        """
         driven = self.start(wal_size=1 << 20)
         acknowledged = []
         for n in range(2000):
@@ -593,7 +634,9 @@ class ReplayTests(RecoveryTestCase):
             assert synced is not None
             self.assertTrue(0 < synced < 1000)
             os.truncate(os.path.join(after, "default", f"append.{number}.idx"), HEADER_SIZE + synced * ENTRY_SIZE)
-            end = sum(4 + len(payload) for id, _, payload in [a for a in acknowledged if a[0] == (ZERO, ONE)[number]][:synced])
+            end = sum(
+                4 + len(payload) for id, _, payload in [a for a in acknowledged if a[0] == (ZERO, ONE)[number]][:synced]
+            )
             os.truncate(os.path.join(after, "default", f"append.{number}.raw"), end)
         driven = self.start(after, wal_size=1 << 20)
         for id, offset, payload in acknowledged:
@@ -648,8 +691,13 @@ class ReplayTests(RecoveryTestCase):
         self.assertIn(segment, str(caught.exception))
 
     def test_forged_frame(self) -> None:
-        """A record that holds what looks like a frame, where an older frame's inside is met behind the newest one, is not taken for one."""
-        forged = encode_frame(10**6, 10**6, [(b"default", 1, 0, 0, encode_entry(0, 1, 6, crc32c(b"forged"), 7), raw(b"forged"))])
+        """
+        A record that holds what looks like a frame, where an older frame's inside is met behind the newest one, is
+        not taken for one.
+        """
+        forged = encode_frame(
+            10**6, 10**6, [(b"default", 1, 0, 0, encode_entry(0, 1, 6, crc32c(b"forged"), 7), raw(b"forged"))]
+        )
         before_payload = 32 + 28 + len(b"default") + ENTRY_SIZE + 4
         payload = bytearray(12_000)
         for boundary in (4096, 8192):
@@ -695,7 +743,9 @@ class ReplayTests(RecoveryTestCase):
         self.assertEqual(driven.get(ZERO, 0), b"kept")
 
     def test_not_resurrected(self) -> None:
-        """A crash after a deletion brings back nothing, neither the prefix nor its records into a new one of its name."""
+        """
+        A crash after a deletion brings back nothing, neither the prefix nor its records into a new one of its name.
+        """
         driven = self.start()
         driven.append(ZERO, b"old record", prefix="other")
         driven.delete("other")
@@ -844,5 +894,3 @@ class BitFlipTests(RecoveryTestCase):
         with open(segment, "r+b") as file:
             file.truncate(used)
         self.rounds(left, [".wal/segment.0"], acknowledged, 6, 0)
-
-
