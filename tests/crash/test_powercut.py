@@ -93,6 +93,20 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work)
 
+    def test_os_during_a_checkpoint(self) -> None:
+        """Records that come between the syncs of a checkpoint."""
+
+        def work(session: Session, payload: Payloads) -> None:
+            session.files.pause = 0.004
+            for _ in range(3):
+                for number in range(8):
+                    session.append("default", number % 2, [payload(600)], OS)
+                    session.settle()
+                    if number == 3:
+                        session.reactor.advance(11)
+
+        self.explore(work, nested=0.1, step=1)
+
     def test_mixed(self) -> None:
         def work(session: Session, payload: Payloads) -> None:
             random = Random(session.buckets)
