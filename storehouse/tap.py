@@ -7,6 +7,7 @@ one.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,7 +99,19 @@ def makeService(options: Options) -> IService:
         raise SystemExit(f"storehouse: {error.detail}") from None
     exits.install()
     reactor.callWhenRunning(exits.started)  # type: ignore[attr-defined]
+    reactor.callWhenRunning(_settle_memory)  # type: ignore[attr-defined]
     return service
+
+
+def _settle_memory() -> None:
+    """
+    Take what the start has made out of the garbage collector's sight.
+
+    Looking through all of it again and again costs 20 ms each time: the slowest requests would take five times as
+    long.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def make_application(arguments: Sequence[str], name: str = "storehouse") -> Any:

@@ -7,9 +7,11 @@ L{Files} with one that records them and then rebuild every state that a cut coul
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +31,13 @@ def _write_joined(fd: int, pieces: Sequence[bytes], offset: int) -> int:
 
 
 _write_vector = getattr(os, "pwritev", _write_joined)
+
+
+# sync_file_range(2), which the standard library does not have.
+_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None) if sys.platform == "linux" else None
+if _sync_file_range is not None:
+    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+_SYNC_FILE_RANGE_WRITE = 2
 
 
 class Files:
@@ -82,6 +91,11 @@ class Files:
     def sync_data(self, fd: int) -> None:
         """Bring the data of a file, and what is needed to read it back, to disk."""
         _sync_data(fd)
+
+    def begin_writeback(self, fd: int) -> None:
+        """Have the system begin to write a file back, where it can be asked to. Promises nothing: a sync follows."""
+        if _sync_file_range is not None:
+            _sync_file_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
     def sync_directory(self, path: str) -> None:
         """Bring the names in a directory to disk."""

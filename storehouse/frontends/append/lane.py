@@ -16,19 +16,45 @@ from storehouse.core.names import DEFAULT_PREFIX
 from storehouse.errors import EmptyRecord, StorehouseError
 from storehouse.frontends.append.append import FREE, AppendLimits, append_reply, multi_reply
 from storehouse.frontends.http.errors import error_reply
-from storehouse.frontends.http.lane import DECLINED, OWED, Head, ILane
+from storehouse.frontends.http.lane import DECLINED, OWED, Head, ILane, IRoute
 from storehouse.frontends.http.reply import OCTETS, Reply, encode_reply
 from storehouse.storage.appendlog.interfaces import Durability
 
 __all__ = ["AppendLane"]
 
 # Identifiers and prefixes that need no decoding and pass all checks; others are for the resources.
-_LINE = re.compile(
+_is_line = re.compile(
     rb"(POST /append|POST /appendMulti|GET /get)\?id=([A-Za-z0-9._-]{1,128})(?:&offset=(\d{1,18}))?"
     rb"(?:&storagePrefix=([A-Za-z0-9_-][A-Za-z0-9._-]{0,127}))? HTTP/1\.1\Z"
-)
+).match
+
+_APPEND, _APPEND_MULTI, _GET = b"POST /append", b"POST /appendMulti", b"GET /get"
+
+# One object a verb, so that they can be told apart by identity.
+_VERBS = {verb: verb for verb in (_APPEND, _APPEND_MULTI, _GET)}
 
 _LEVELS = {level.value.encode("ascii"): level for level in Durability}
+
+
+@implementer(IRoute)
+class _Route:
+    """
+    See L{IRoute}.
+
+    @ivar verb: what is asked.
+    @ivar found: the bucket of the identifier, and the identifier's hash, once looked up.
+    """
+
+    __slots__ = ("found", "id", "offset", "prefix", "repeats", "verb", "waits")
+
+    def __init__(self, verb: bytes, id: bytes, offset: bytes | None, prefix: bytes | None) -> None:
+        self.verb = verb
+        self.id = id
+        self.offset = -1 if offset is None else int(offset)
+        self.prefix = DEFAULT_PREFIX if prefix is None else prefix.decode("ascii")
+        self.waits = verb is _GET
+        self.repeats = verb is not _GET
+        self.found: Any = None
 
 
 @implementer(ILane)
@@ -40,42 +66,47 @@ class AppendLane:
         output.
     """
 
-    match = staticmethod(_LINE.match)
     prefixes = (b"POST /append", b"GET /get?")
     fields = frozenset({b"durability", b"content-type"})
-    pure = frozenset({b"GET /get"})
 
     def __init__(self, log: Any, limits: AppendLimits, max_body: int = FREE) -> None:
         self._log = log
         self._limits = limits
         self.max_body = min(max_body, limits.max_batch, limits.max_record)
         self._date = b""
-        self._templates: dict[Durability, bytes] = {}
-        self._read_template = b""
+        self._disk_template = self._os_template = self._read_template = b""
 
-    def serve(self, match: Any, head: Head, body: bytes, channel: Any) -> Any:
-        """See L{ILane.serve}."""
+    def route(self, line: bytes) -> _Route | None:
+        """See L{ILane}."""
+        match = _is_line(line)
+        if match is None:
+            return None
         verb, id, offset, prefix = match.groups()
-        found = self._log.find_open(DEFAULT_PREFIX if prefix is None else prefix.decode("ascii"), id)
-        if found is None:
-            return DECLINED
+        verb = _VERBS[verb]
+        return _Route(verb, id, offset, prefix) if (verb is _GET) == (offset is not None) else None
+
+    def serve(self, route: _Route, head: Head, body: bytes, channel: Any) -> Any:
+        """See L{ILane.serve}."""
+        found = route.found
+        if found is None or found[0].closed:
+            found = route.found = self._log.find_open(route.prefix, route.id)
+            if found is None:
+                return DECLINED
         date = channel.site.date
         if date is not self._date:
             self._set_date(date)
         bucket, id_hash = found
-        if verb == b"GET /get":
-            return self._get(bucket, offset, head) if offset is not None else DECLINED
-        if offset is not None:
-            return DECLINED
-        fields = head.fields
+        verb = route.verb
+        if verb is _GET:
+            return self._get(bucket, route.offset, head)
         level = self._log.default_durability
-        if fields:
-            wanted = fields.get(b"durability")
+        if head.fields:
+            wanted = head.fields.get(b"durability")
             if wanted is not None:
                 level = _LEVELS.get(wanted)
                 if level is None:
                     return DECLINED
-        if verb == b"POST /append":
+        if verb is _APPEND:
             if not body:
                 return DECLINED
             bucket.append((body,), id_hash, level, partial(self._appended, channel, bucket))
@@ -94,11 +125,11 @@ class AppendLane:
         bucket.append(records, id_hash, level, partial(self._appended_multi, channel, bucket))
         return OWED
 
-    def _get(self, bucket: Any, offset: bytes, head: Head) -> Any:
+    def _get(self, bucket: Any, offset: int, head: Head) -> Any:
         if head.length:
             return DECLINED
         try:
-            payload = bucket.read(int(offset))
+            payload = bucket.read(offset)
         except StorehouseError as error:
             return encode_reply(error_reply(error), self._date)
         if payload is None:
@@ -109,7 +140,8 @@ class AppendLane:
         # Made by the encoder itself, from an answer with placeholders, so that the lane cannot drift away
         # from it.
         self._date = date
-        self._templates = {level: _template(append_reply(0, b"", level), date) for level in Durability}
+        self._disk_template = _template(append_reply(0, b"", Durability.DISK), date)
+        self._os_template = _template(append_reply(0, b"", Durability.OS), date)
         self._read_template = _template(Reply(200, b"", OCTETS), date)
 
     def _appended(
@@ -119,7 +151,8 @@ class AppendLane:
             channel.pay(encode_reply(error_reply(error or EmptyRecord()), self._date))
         else:
             answer = b'{"offset":%d%b' % (offsets[0], bucket.json_tail)
-            channel.pay(self._templates[level] % (len(answer), answer))
+            template = self._disk_template if level is Durability.DISK else self._os_template
+            channel.pay(template % (len(answer), answer))
 
     def _appended_multi(
         self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability

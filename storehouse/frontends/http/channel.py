@@ -15,7 +15,7 @@ from twisted.internet.protocol import connectionDone
 
 from storehouse.errors import StorehouseError
 from storehouse.frontends.http.errors import RequestTimeout
-from storehouse.frontends.http.lane import DECLINED, MAX_HEAD, OWED, HeadCache, ILane
+from storehouse.frontends.http.lane import DECLINED, MAX_HEAD, OWED, ILane, PlanCache
 from storehouse.frontends.http.strict import StrictChannel
 
 __all__ = ["DoorChannel"]
@@ -36,10 +36,10 @@ class DoorChannel(StrictChannel):
     @ivar progress: what L{written} gave then.
     """
 
-    def __init__(self, site: Any, lane: ILane | None, heads: HeadCache | None) -> None:
+    def __init__(self, site: Any, lane: ILane | None, plans: PlanCache | None) -> None:
         StrictChannel.__init__(self, site)
         self.lane = lane
-        self._heads = heads
+        self._plans = plans
         self._fast = lane is not None
         self._pieces: list[bytes] = []
         self._have = 0
@@ -128,8 +128,8 @@ class DoorChannel(StrictChannel):
         self._take_lane(data)
 
     def _take_lane(self, data: bytes) -> None:
-        lane, heads = self.lane, self._heads
-        if lane is None or heads is None:
+        lane, plans = self.lane, self._plans
+        if lane is None or plans is None:
             return
         answers = self._answers
         at, size, served, gathered = 0, len(data), 0, 0
@@ -143,27 +143,22 @@ class DoorChannel(StrictChannel):
                 self._keep(data[at:], 0)
                 at = size
                 break
-            line_end = data.find(b"\r\n", at, head_end + 2)
-            match = lane.match(data[at:line_end])
-            if match is None:
+            whole = data[at:head_end]
+            plan = plans.get(whole) or plans.learn(whole)
+            if plan is None or not self.persistent:
                 break
-            block = data[line_end:head_end]
-            try:
-                head = heads.get(block)
-            except KeyError:
-                head = heads.learn(block)
-            if head is None or head.length > lane.max_body or not self.persistent:
-                break
-            end = head_end + 4 + head.length
+            route, head = plan
+            start = head_end + 4
+            end = start + head.length
             if end > size:
                 self._keep(data[at:], end - at)
                 at = size
                 break
-            if self._owed and match[1] in lane.pure:
+            if self._owed and route.waits:
                 break
             # Counted before, since a log that has stopped pays at once.
             self._owed += 1
-            answer = lane.serve(match, head, data[head_end + 4 : end], self)
+            answer = lane.serve(route, head, data[start:end], self)
             if answer is not OWED:
                 self._owed -= 1
                 if answer is DECLINED:
@@ -206,9 +201,12 @@ class DoorChannel(StrictChannel):
     def pay(self, answer: bytes) -> None:
         """Send an answer that the lane owed. To be called in the order of the requests."""
         self._owed -= 1
-        self._answers.append(answer)
-        if not self._owed or len(self._answers) > 32:
-            self._send_answers()
+        if not self._owed and not self._answers:
+            self.transport.write(answer)
+        else:
+            self._answers.append(answer)
+            if not self._owed or len(self._answers) > 32:
+                self._send_answers()
         if not self._owed:
             if self._held:
                 self._go_on()

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 from zope.interface import Attribute, Interface
 
-__all__ = ["DECLINED", "MAX_FIELDS", "MAX_HEAD", "OWED", "Head", "HeadCache", "ILane", "parse_head"]
+__all__ = ["DECLINED", "MAX_FIELDS", "MAX_HEAD", "OWED", "Head", "ILane", "IRoute", "PlanCache", "parse_head"]
 
 #: Heads with more bytes than this never take the lane.
 MAX_HEAD = 2048
@@ -52,20 +52,28 @@ class Head:
     fields: dict[bytes, bytes]
 
 
+class IRoute(Interface):
+    """What a door makes of a request line: where the request goes."""
+
+    waits = Attribute(
+        "C{bool}: the request must wait until all earlier answers on the connection are out. Only such are answered at once."
+    )
+    repeats = Attribute("C{bool}: the same line is likely to come again, so that the route is worth remembering.")
+
+
 class ILane(Interface):
     """What a door serves in the fast lane."""
 
-    match = Attribute("C{match(request_line)}: an C{re.Match} for lines that may take the lane, C{None} for others.")
     prefixes = Attribute(
-        "C{tuple} of C{bytes}: what every such line begins with; decides whether to wait for the rest of one."
+        "C{tuple} of C{bytes}: what every line for the lane begins with; decides whether to wait for the rest of one."
     )
     fields = Attribute("C{frozenset} of C{bytes}: header fields to be handed to L{serve}, in lower case.")
     max_body = Attribute("C{int}: requests with longer bodies are not for the lane.")
-    pure = Attribute(
-        "C{frozenset} of C{bytes}: methods that must wait until all earlier answers on the connection are out. Only they are answered at once."
-    )
 
-    def serve(match: Any, head: Head, body: bytes, channel: Any) -> Any:
+    def route(line: bytes) -> Any:
+        """The L{IRoute} of a request line that may take the lane; C{None} for others."""
+
+    def serve(route: Any, head: Head, body: bytes, channel: Any) -> Any:
         """
         Serve a request, in the reactor's thread.
 
@@ -115,24 +123,51 @@ def parse_head(block: bytes, wanted: frozenset[bytes]) -> Head | None:
     return Head(max(length, 0), fields) if host else None
 
 
-class HeadCache:
+class PlanCache:
     """
-    Heads by their exact bytes.
+    What to do with a request, by the exact bytes of its head: clients repeat theirs.
 
-    Bounded: at most 4096 heads of at most L{MAX_HEAD} bytes, then it begins anew.
+    Bounded: at most 4096 heads of at most L{MAX_HEAD} bytes, and as many of those without their request lines; then it
+    begins anew.
     """
 
-    def __init__(self, wanted: frozenset[bytes]) -> None:
-        self._wanted = wanted
+    def __init__(self, lane: Any) -> None:
+        self._lane = lane
+        self._plans: dict[bytes, tuple[Any, Head]] = {}
         self._heads: dict[bytes, Head | None] = {}
-        #: The look-up for the hot path: C{KeyError} means L{learn} is to be asked.
-        self.get = self._heads.__getitem__
+        #: The look-up for the hot path: C{None} means L{learn} is to be asked.
+        self.get = self._plans.get
 
-    def learn(self, block: bytes) -> Head | None:
-        """Parse a head that has not been seen lately."""
-        if len(block) > MAX_HEAD:
+    def learn(self, whole: bytes) -> tuple[Any, Head] | None:
+        """
+        Read a head that has not been seen lately.
+
+        @param whole: from the request line on, without the empty line and the last CRLF.
+        @return: the route and the head; C{None} if the request is not for the lane.
+        """
+        if len(whole) > MAX_HEAD:
             return None
-        if len(self._heads) >= _REMEMBERED:
-            self._heads.clear()
-        head = self._heads[block] = parse_head(block, self._wanted)
-        return head
+        end = whole.find(b"\r\n")
+        if end < 0:
+            return None
+        route = self._lane.route(whole[:end])
+        if route is None:
+            return None
+        head = self._head(whole[end:])
+        if head is None or head.length > self._lane.max_body:
+            return None
+        plan = (route, head)
+        if route.repeats:
+            if len(self._plans) >= _REMEMBERED:
+                self._plans.clear()
+            self._plans[whole] = plan
+        return plan
+
+    def _head(self, block: bytes) -> Head | None:
+        try:
+            return self._heads[block]
+        except KeyError:
+            if len(self._heads) >= _REMEMBERED:
+                self._heads.clear()
+            head = self._heads[block] = parse_head(block, self._lane.fields)
+            return head

@@ -17,7 +17,7 @@ from twisted.web.http import datetimeToString
 
 from storehouse.frontends.http.channel import DoorChannel
 from storehouse.frontends.http.errors import TooManyConnections, error_reply
-from storehouse.frontends.http.lane import HeadCache, ILane
+from storehouse.frontends.http.lane import ILane, PlanCache
 from storehouse.frontends.http.reply import encode_reply
 
 __all__ = ["DoorSite", "Limits"]
@@ -78,7 +78,7 @@ class DoorSite(server.Site):
         self.name = name
         self._lane = lane
         self._access_log = access_log
-        self._heads = HeadCache(lane.fields) if lane is not None else None
+        self._plans = PlanCache(lane) if lane is not None else None
         self._channels: set[DoorChannel] = set()
         self._requests: set[Any] = set()
         self._clock = LoopingCall(self._tick)
@@ -108,7 +108,7 @@ class DoorSite(server.Site):
             )
             return _Refusal(encode_reply(error_reply(error), self.date, close=True))
         self.accepted += 1
-        return DoorChannel(self, self._lane, self._heads)
+        return DoorChannel(self, self._lane, self._plans)
 
     def joined(self, channel: DoorChannel) -> None:
         """A connection is open."""

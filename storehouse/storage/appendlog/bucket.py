@@ -72,6 +72,7 @@ class BucketFile:
     @ivar os_appends: how many groups have added records acknowledged as C{os}.
     @ivar os_synced: how many of them a sync has covered; as long as the two differ, the end of the file is not known to be on disk.
     @ivar counters: counts reads.
+    @ivar touched: whether anything was appended since the flag was last cleared.
     @ivar readers: how many reads in threads use its files.
     @ivar on_idle: called when the last of them is done.
     @ivar json_tail: how answers to appends end.
@@ -97,6 +98,7 @@ class BucketFile:
         "prefix_bytes",
         "raw_fd",
         "readers",
+        "touched",
     )
 
     def __init__(
@@ -124,6 +126,7 @@ class BucketFile:
         self.max_record = max_record
         self._commit = commit
         self.closed = False
+        self.touched = False
         self.json_tail = json_tail
         self.counters = counters or ReadCounters()
         self.os_appends = 0
@@ -136,6 +139,7 @@ class BucketFile:
 
     def append(self, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done) -> None:
         """See L{IBucket.append}."""
+        self.touched = True
         if self._commit is None:
             raise RuntimeError("the bucket was opened for reading only")
         if self.closed:

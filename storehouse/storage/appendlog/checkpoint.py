@@ -5,7 +5,7 @@ Checkpoints: bucket and index files are brought to disk in the background, so th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
 
 from storehouse.core.files import Files
@@ -48,28 +48,45 @@ class Checkpointer:
         self._jobs.put(job)
 
     def sync(self, bucket: BucketFile, count: int) -> None:
-        """
-        Bring a bucket to disk and mark its first C{count} records so.
+        """L{sync_marked} one."""
+        self.sync_marked([(bucket, count)])
 
-        The mark is written between the two syncs: it never reaches the disk before the records, and if it does before their entries, these are made anew from the records.
+    def sync_all(self, buckets: Iterable[BucketFile]) -> None:
+        """L{sync_marked} several, with all the records that they have now."""
+        self.sync_marked([(bucket, bucket.count) for bucket in buckets])
+
+    def sync_marked(self, marks: Sequence[tuple[BucketFile, int]]) -> None:
+        """
+        Bring buckets to disk, and mark the first C{count} records of each so.
+
+        The marks are written between the syncs of records and of indexes: a mark never reaches the disk before
+        the records, and if it does before their entries, recovery indexes those records again.
+
+        Writing back is begun for all files before the first is waited for: the blocks that they need are then
+        allocated in one transaction of the file system, and not in one for each file, which would make every
+        append wait each time.
         """
         if self._error is not None:
             raise StorageFailed(f"an earlier sync failed: {self._error}")
         try:
-            self._files.sync_data(bucket.raw_fd)
-            self._files.write_at(bucket.index_fd, (encode_index_header(count),), 0)
-            self._files.sync_data(bucket.index_fd)
+            self._sync_files([bucket.raw_fd for bucket, _ in marks])
+            for bucket, count in marks:
+                self._files.write_at(bucket.index_fd, (encode_index_header(count),), 0)
+            self._sync_files([bucket.index_fd for bucket, _ in marks])
         except BaseException as error:
-            # The kernel may have dropped dirty pages with the error, so a later sync that succeeds proves nothing. Noted at once, whichever thread it is:
-            # another one may be waiting to use a segment again, or about to sync the same bucket.
+            # The kernel may have dropped dirty pages with the error, so a later sync that succeeds proves
+            # nothing. Noted at once, whichever thread it is: another one may be waiting to use a segment
+            # again, or about to sync the same bucket.
             self._error = error
             raise
-        self.syncs += 1
+        self.syncs += len(marks)
 
-    def sync_all(self, buckets: Iterable[BucketFile]) -> None:
-        """L{sync} several."""
-        for bucket in buckets:
-            self.sync(bucket, bucket.count)
+    def _sync_files(self, fds: Sequence[int]) -> None:
+        if len(fds) > 1:
+            for fd in fds:
+                self._files.begin_writeback(fd)
+        for fd in fds:
+            self._files.sync_data(fd)
 
     # -- segments: called by the write-ahead log in the commit thread ---------------------------
 

@@ -22,7 +22,7 @@ from storehouse.core.framing import LENGTH_SIZE, pack_length
 from storehouse.errors import NoSpace, StorageFailed, StorehouseError
 from storehouse.storage.appendlog.bucket import BucketFile, Done
 from storehouse.storage.appendlog.checkpoint import Checkpointer
-from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, encode_entry
+from storehouse.storage.appendlog.formats import CONTINUES, ENTRY_SIZE, HEADER_SIZE, encode_entry
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.wal import WriteAheadLog
 
@@ -33,6 +33,9 @@ _INLINE = 256 * 1024
 
 #: Runs up to this many bytes are joined into one piece.
 _JOINED = 1 << 20
+
+#: Payloads up to this many bytes are copied behind their lengths at once.
+_COPIED = 64 * 1024
 
 _DISK = Durability.DISK
 
@@ -61,8 +64,8 @@ class Run:
     def seal(self) -> None:
         """Join what was gathered, since it is written twice; a long run stays in pieces, so that memory does not hold it twice."""
         self.size = self.end - self.offset
-        self.encoded_entries = b"".join(self.entries)
-        if self.size <= _JOINED:
+        self.encoded_entries = self.entries[0] if len(self.entries) == 1 else b"".join(self.entries)
+        if len(self.pieces) > 1 and self.size <= _JOINED:
             self.pieces = [b"".join(self.pieces)]
 
     @property
@@ -191,15 +194,22 @@ class GroupCommit:
                 payload = payloads[0]
                 length = len(payload)
                 run.entries.append(encode_entry(offset, now, length, crc32c(payload), id_hash))
-                run.pieces.append(pack_length(length))
-                run.pieces.append(payload)
+                if length > _COPIED:
+                    run.pieces.append(pack_length(length))
+                    run.pieces.append(payload)
+                else:
+                    run.pieces.append(pack_length(length) + payload)
                 answers.append((done, run, (offset,), durability))
                 run.end = offset + LENGTH_SIZE + length
             else:
                 offsets = []
-                for payload in payloads:
+                stamp = now | CONTINUES
+                last = len(payloads) - 1
+                for number, payload in enumerate(payloads):
                     length = len(payload)
-                    run.entries.append(encode_entry(offset, now, length, crc32c(payload), id_hash))
+                    if number == last:
+                        stamp = now
+                    run.entries.append(encode_entry(offset, stamp, length, crc32c(payload), id_hash))
                     run.pieces.append(pack_length(length))
                     run.pieces.append(payload)
                     offsets.append(offset)

@@ -22,6 +22,7 @@ from storehouse.core.framing import LENGTH_SIZE, pack_length, unpack_length
 from storehouse.errors import Damaged
 
 __all__ = [
+    "CONTINUES",
     "ENTRY_SIZE",
     "FRAME_ALIGNMENT",
     "FRAME_MAGIC",
@@ -54,6 +55,10 @@ _whole_entry = Struct("<QQIIII")
 entry_fields = _whole_entry.unpack_from
 
 
+#: The bit of an entry's time that says that the next record belongs to the same append.
+CONTINUES = 1 << 63
+
+
 @attrs.frozen
 class Entry:
     """
@@ -64,6 +69,7 @@ class Entry:
     @ivar length: of the payload.
     @ivar checksum: CRC32C of the payload.
     @ivar id_hash: FNV-1a 32 of the identifier; 0 when unknown.
+    @ivar continues: whether the next record belongs to the same append: none of them counts without the last.
     """
 
     offset: int
@@ -71,6 +77,7 @@ class Entry:
     length: int
     checksum: int
     id_hash: int
+    continues: bool = False
 
     @property
     def end(self) -> int:
@@ -79,7 +86,7 @@ class Entry:
 
 
 def encode_entry(offset: int, time: int, length: int, checksum: int, id_hash: int) -> bytes:
-    """The 32 bytes of an index entry."""
+    """The 32 bytes of an index entry. C{time} may hold L{CONTINUES}."""
     fields = _pack_entry(offset, time, length, checksum, id_hash)
     return fields + pack_length(crc32c(fields))
 
@@ -90,7 +97,8 @@ def decode_entry(data: bytes, at: int = 0) -> Entry | None:
         return None
     if crc32c(data[at : at + 28]) != unpack_length(data, at + 28):
         return None
-    return Entry(*_entry.unpack_from(data, at))
+    offset, time, length, checksum, id_hash = _entry.unpack_from(data, at)
+    return Entry(offset, time & ~CONTINUES, length, checksum, id_hash, time >= CONTINUES)
 
 
 def encode_index_header(synced_count: int) -> bytes:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from storehouse.core.digests import crc32c
 from storehouse.core.framing import LENGTH_SIZE, unpack_length
 from storehouse.storage.appendlog.formats import (
+    CONTINUES,
     ENTRY_SIZE,
     HEADER_SIZE,
     Entry,
@@ -97,7 +98,7 @@ def rebuild_entry(damaged: bytes, offset: int, read_raw: Read, end: int) -> tupl
     _, time, _, old_checksum, id_hash, entry_checksum = entry_fields(damaged)
     repaired = encode_entry(offset, time, length, checksum, id_hash)
     if unpack_length(repaired, 28) == entry_checksum:
-        return Entry(offset, time, length, checksum, id_hash), True
+        return Entry(offset, time & ~CONTINUES, length, checksum, id_hash, time >= CONTINUES), True
     # Time and identifier may be what is damaged. Zeros prove nothing: lost pages of both files look like an empty record.
     return Entry(offset, 0, length, checksum, 0), length > 0 and old_checksum == checksum
 

@@ -277,8 +277,7 @@ class LocalAppendLog:
             return
 
         def sync() -> None:
-            for bucket, _, count in buckets:
-                self.checkpointer.sync(bucket, count)
+            self.checkpointer.sync_marked([(bucket, count) for bucket, _, count in buckets])
             self._reactor.callFromThread(synced)
 
         def synced() -> None:

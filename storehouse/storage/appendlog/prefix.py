@@ -35,21 +35,31 @@ class OpenPrefix:
     A prefix whose files are open.
 
     @ivar buckets: by their numbers.
-    @ivar used: whether it was used since the flag was last cleared.
     """
 
-    __slots__ = ("_known", "buckets", "directory", "name", "used")
+    __slots__ = ("_known", "_used", "buckets", "directory", "name")
 
     def __init__(self, name: str, directory: str, buckets: list[BucketFile]) -> None:
         self.name = name
         self.directory = directory
         self.buckets = buckets
-        self.used = True
+        self._used = True
         self._known: dict[bytes, tuple[BucketFile, int]] = {}
+
+    @property
+    def used(self) -> bool:
+        """Whether it was used since this was last set to C{False}."""
+        return self._used or any(bucket.touched for bucket in self.buckets)
+
+    @used.setter
+    def used(self, used: bool) -> None:
+        self._used = used
+        for bucket in self.buckets:
+            bucket.touched = False
 
     def find(self, id: bytes) -> tuple[BucketFile, int]:
         """The bucket of an identifier, and the identifier's hash."""
-        self.used = True
+        self._used = True
         found = self._known.get(id)
         if found is None:
             if len(self._known) >= _REMEMBERED:

@@ -146,7 +146,9 @@ def _last_whole(raw_fd: int, index_fd: int, entries: int, synced: int, size: int
     while position > 0:
         data = read_exactly(index_fd, ENTRY_SIZE, HEADER_SIZE + (position - 1) * ENTRY_SIZE)
         entry = decode_entry(data)
-        if entry is not None and (position <= synced or (entry.end <= size and _is_whole(raw_fd, entry))):
+        if entry is not None and (
+            position <= synced or (not entry.continues and entry.end <= size and _is_whole(raw_fd, entry))
+        ):
             # A synced record stays, even if the file ends before it does: its offset is never given again, and reading it finds the damage.
             return position, entry.end
         if position <= synced and entry is None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.frontends.http.channel import DoorChannel
-from storehouse.frontends.http.lane import MAX_HEAD, Head, HeadCache, parse_head
+from storehouse.frontends.http.lane import MAX_HEAD, Head, PlanCache, parse_head
 
 _WANTED = frozenset({b"durability", b"content-type"})
 
@@ -114,21 +114,60 @@ class ParseHeadTests(SynchronousTestCase):
                 self.assertLessEqual(len(re.findall(rb"(?i)\r\ncontent-length:", data)), 1)
 
 
-class HeadCacheTests(SynchronousTestCase):
-    """L{HeadCache}."""
+class _Route:
+    waits = False
+
+    def __init__(self, line: bytes) -> None:
+        self.line = line
+        self.repeats = line.startswith(b"POST")
+
+
+class _Lane:
+    fields = _WANTED
+    max_body = 10
+
+    def route(self, line: bytes) -> _Route | None:
+        return _Route(line) if line.endswith(b" HTTP/1.1") else None
+
+
+class PlanCacheTests(SynchronousTestCase):
+    """L{PlanCache}."""
+
+    def setUp(self) -> None:
+        self.cache = PlanCache(_Lane())
 
     def test_remembers_by_the_byte(self) -> None:
-        cache = HeadCache(_WANTED)
-        self.assertRaises(KeyError, cache.get, b"\r\nHost: x")
-        head = cache.learn(b"\r\nHost: x")
-        self.assertIs(cache.get(b"\r\nHost: x"), head)
-        self.assertRaises(KeyError, cache.get, b"\r\nhost: x")
-        self.assertIsNone(cache.learn(b"\r\nBad"))
-        self.assertIsNone(cache.get(b"\r\nBad"))
+        """The same bytes give the same plan; others are read."""
+        whole = b"POST /x HTTP/1.1\r\nHost: x"
+        self.assertIsNone(self.cache.get(whole))
+        plan = self.cache.learn(whole)
+        assert plan is not None
+        self.assertEqual((plan[0].line, plan[1]), (b"POST /x HTTP/1.1", Head(0, {})))
+        self.assertIs(self.cache.get(whole), plan)
+        self.assertIsNone(self.cache.get(whole + b" "))
+
+    def test_not_for_the_lane(self) -> None:
+        """A line, a head or a length that is not for the lane has no plan, however often it comes."""
+        for whole in (
+            b"POST /x HTTP/1.0\r\nHost: x",
+            b"POST /x HTTP/1.1\r\nBad",
+            b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 11",
+            b"POST /x HTTP/1.1",
+            b"POST /x HTTP/1.1\r\nHost: " + b"x" * MAX_HEAD,
+        ):
+            for _ in range(2):
+                self.assertIsNone(self.cache.learn(whole))
+                self.assertIsNone(self.cache.get(whole))
+
+    def test_lines_that_do_not_repeat(self) -> None:
+        """A plan whose line will not come again is not remembered."""
+        whole = b"GET /x HTTP/1.1\r\nHost: x"
+        self.assertIsNotNone(self.cache.learn(whole))
+        self.assertIsNone(self.cache.get(whole))
 
     def test_bounds(self) -> None:
-        cache = HeadCache(_WANTED)
-        self.assertIsNone(cache.learn(b"\r\nHost: " + b"x" * MAX_HEAD))
+        """It does not grow without end."""
         for number in range(5000):
-            cache.learn(b"\r\nHost: %d" % number)
-        self.assertLessEqual(len(cache._heads), 4096)
+            self.cache.learn(b"POST /%d HTTP/1.1\r\nHost: %d" % (number, number))
+        self.assertLessEqual(len(self.cache._plans), 4096)
+        self.assertLessEqual(len(self.cache._heads), 4096)

@@ -262,12 +262,30 @@ class TornTailTests(RecoveryTestCase):
     def test_other_prefixes(self) -> None:
         """All prefixes are looked at while it is known that there was a crash."""
         driven = self.start(durability=OS)
-        driven.append(ZERO, b"first", b"last", prefix="other")
+        driven.append(ZERO, b"first", prefix="other")
+        driven.append(ZERO, b"last", prefix="other")
         self.directory = driven.copy(self.fresh())
         os.truncate(self.path("append.0.raw", "other"), 12)
         driven = self.start()
         self.assertEqual(len(self.aside("torn", "other")), 1)
         self.assertEqual(driven.scan(0, prefix="other"), [(0, b"first")])
+
+    def test_batch(self) -> None:
+        """Of several records that were appended together, none is left when a part of them is torn."""
+        driven = self.start(durability=OS)
+        driven.append(ZERO, b"before")
+        driven.append(ZERO, b"one", b"two", b"three")
+        whole = driven.copy(self.fresh())
+        driven.kill()
+        for size in range(10, 33):
+            self.directory = self.fresh()
+            shutil.copytree(whole, self.directory)
+            os.truncate(self.path("append.0.raw"), size)
+            driven = self.start()
+            self.assertEqual(driven.scan(0), [(0, b"before")], size)
+            driven.kill()
+        self.directory = whole
+        self.assertEqual(len(self.start().scan(0)), 4)
 
     def test_killed_unsynced(self) -> None:
         """
