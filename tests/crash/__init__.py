@@ -14,7 +14,8 @@ SOAK = bool(os.environ.get("STOREHOUSE_SOAK"))
 
 def rounds(few: int) -> Iterator[int]:
     """
-    Seeds, one a round: C{few} that are always the same, or in a soak C{STOREHOUSE_SOAK_ROUNDS} that differ from run to run.
+    Seeds, one a round: C{few} that are always the same, or in a soak C{STOREHOUSE_SOAK_ROUNDS} that differ from run
+    to run.
 
     A round is run again by C{STOREHOUSE_CRASH_SEED}, the number that its failure names.
     """

@@ -32,13 +32,16 @@ def is_whole(payload: bytes) -> bool:
 
 def _payload(id: str, run: str, number: int) -> bytes:
     # Of many sizes: within a block, around a page, over several.
-    body = b"%s %s %d " % (id.encode(), run.encode(), number) + b"x" * ((number * 977) % 9000 if number % 5 == 0 else number % 300)
+    body = b"%s %s %d " % (id.encode(), run.encode(), number) + b"x" * (
+        (number * 977) % 9000 if number % 5 == 0 else number % 300
+    )
     return body + b" %08x" % crc32(body)
 
 
 class Fleet:
     """
-    Client threads.  Each appends with its own identifier, one request at a time on a connection of its own, until the connection breaks or it is told to stop.
+    Client threads.  Each appends with its own identifier, one request at a time on a connection of its own, until the
+    connection breaks or it is told to stop.
 
     @ivar answers: what was acknowledged.
     @ivar sent: all payloads that were sent, acknowledged or not.
@@ -46,7 +49,9 @@ class Fleet:
     @ivar cut: connections that broke with a request out and nothing of an answer.
     """
 
-    def __init__(self, port: int, run: str, clients: int = 64, durability: str | None = None, batches: bool = False) -> None:
+    def __init__(
+        self, port: int, run: str, clients: int = 64, durability: str | None = None, batches: bool = False
+    ) -> None:
         self.answers: list[Answer] = []
         self.sent: set[bytes] = set()
         self.strange: list[str] = []
@@ -97,7 +102,9 @@ class Fleet:
 
     def _append(self, connection: socket.socket, id: str, payloads: list[bytes]) -> bool:
         several = len(payloads) > 1
-        body = b"".join(len(payload).to_bytes(4, "little") + payload for payload in payloads) if several else payloads[0]
+        body = (
+            b"".join(len(payload).to_bytes(4, "little") + payload for payload in payloads) if several else payloads[0]
+        )
         path = "appendMulti" if several else "append"
         level = f"Durability: {self._durability}\r\n" if self._durability else ""
         head = f"POST /{path}?id={id} HTTP/1.1\r\nHost: localhost\r\n{level}Content-Length: {len(body)}\r\n\r\n"

@@ -1,10 +1,12 @@
 """
 A model of a disk below a page cache: what a power cut can leave of a recorded run.
 
-L{World} takes the changing calls one by one.  It keeps for every file what a sync has covered, and behind it, in order, what is in the page cache only, cut into blocks of 512
-bytes.  L{World.after_cut} picks one of the states that a cut at this moment could leave:
+L{World} takes the changing calls one by one.  It keeps for every file what a sync has covered, and behind it, in
+order, what is in the page cache only, cut into blocks of 512 bytes.  L{World.after_cut} picks one of the states that
+a cut at this moment could leave:
 
-- each block holds what it held after its last covered write or after any later one, independent of all other blocks: writes are lost, torn and reordered;
+- each block holds what it held after its last covered write or after any later one, independent of all other blocks:
+  writes are lost, torn and reordered;
 - a file has its covered size or one that it had later;
 - operations on names that no sync of their directory has covered are lost or kept, in order or not.
 
@@ -93,7 +95,10 @@ class File:
             self._fit(covered[-1])
 
     def sync_range(self, index: int, offset: int, length: int) -> None:
-        """One synced write is on disk, the blocks it touched with all that was in them, and the size to read it; nothing else."""
+        """
+        One synced write is on disk, the blocks it touched with all that was in them, and the size to read it; nothing
+        else.
+        """
         for block in range(offset // BLOCK, -(-(offset + length) // BLOCK)):
             if block in self.pieces:
                 self._settle(block, index + 1)
@@ -108,7 +113,10 @@ class File:
             self.data.extend(bytes(size - len(self.data)))
 
     def content(self, version: Callable[[int, list[tuple[int, int, bytes]]], int], size: int) -> bytes:
-        """What is left if of the pieces of a block the first C{version(block, pieces)} were written, and the file has C{size} bytes."""
+        """
+        What is left if of the pieces of a block the first C{version(block, pieces)} were written, and the file has
+        C{size} bytes.
+        """
         data = bytearray(self.data)
         for block, pieces in self.pieces.items():
             for _, start, piece in pieces[: version(block, pieces)]:
@@ -238,8 +246,9 @@ class World:
         """
         One of the states that a cut could leave now.
 
-        @param policy: C{lost}, nothing that no sync covered; C{kept}, everything; C{files}, some files lose everything and others nothing; C{writes}, each file
-            keeps the calls up to some one; C{blocks}, each block for itself; C{last}, everything but for the last write, which is torn; C{names}, as C{kept} but for the
+        @param policy: C{lost}, nothing that no sync covered; C{kept}, everything; C{files}, some files lose
+            everything and others nothing; C{writes}, each file keeps the calls up to some one; C{blocks}, each block
+            for itself; C{last}, everything but for the last write, which is torn; C{names}, as C{kept} but for the
             operations on names.
         """
         disk = {inode: dict(names) for inode, names in self.disk.items()}
@@ -256,7 +265,10 @@ class World:
             if kind == "lost":
                 return file.content(lambda block, pieces: 0, base)
             if kind == "writes":
-                calls = sorted({piece[0] for pieces in file.pieces.values() for piece in pieces} | {index for index, _ in file.sizes})
+                calls = sorted(
+                    {piece[0] for pieces in file.pieces.values() for piece in pieces}
+                    | {index for index, _ in file.sizes}
+                )
                 limit = random.choice([*calls, self.index + 1])
                 size = ([base] + [size for index, size in file.sizes if index < limit])[-1]
                 return file.content(lambda block, pieces: sum(piece[0] < limit for piece in pieces), size)
@@ -268,12 +280,16 @@ class World:
             size = random.choice((sizes[-1], random.choice(sizes)))
             share = random.choice((0.1, 0.5, 0.9))
             return file.content(
-                lambda block, pieces: random.randint(0, len(pieces)) if random.random() < 0.3 else len(pieces) * (random.random() < share), size
+                lambda block, pieces: (
+                    random.randint(0, len(pieces)) if random.random() < 0.3 else len(pieces) * (random.random() < share)
+                ),
+                size,
             )
 
         def tree(directory: int) -> Tree:
             return {
-                name: content(self.files[inode]) if inode in self.files else tree(inode) for name, inode in sorted(disk.get(directory, {}).items())
+                name: content(self.files[inode]) if inode in self.files else tree(inode)
+                for name, inode in sorted(disk.get(directory, {}).items())
             }
 
         return tree(0)

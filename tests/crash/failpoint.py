@@ -1,7 +1,9 @@
 """
-A process that kills itself at a chosen system call of a life from start to stop, and tells on paper what it promised until then.
+A process that kills itself at a chosen system call of a life from start to stop, and tells on paper what it promised
+until then.
 
-C{python -m tests.crash.failpoint DIRECTORY NUMBER...} lives one life for each number, in C{DIRECTORY/NUMBER}, and dies at that call. Number 0 dies at none.
+C{python -m tests.crash.failpoint DIRECTORY NUMBER...} lives one life for each number, in C{DIRECTORY/NUMBER}, and
+dies at that call. Number 0 dies at none.
 """
 
 from __future__ import annotations
@@ -103,7 +105,9 @@ def _live(top: str, fatal: int) -> None:
     session.start()
     for number in range(4):
         session.append("default", number % 2, [b"default %d %d" % (number, fatal)], OS if number == 2 else DISK)
-        session.append("a", number % 2, [b"a %d.%d %d" % (number, part, fatal) * 100 for part in range(3)], DISK if number else OS)
+        session.append(
+            "a", number % 2, [b"a %d.%d %d" % (number, part, fatal) * 100 for part in range(3)], DISK if number else OS
+        )
         session.append("b", 0, [b"b %d %d" % (number, fatal)], DISK)
         session.settle()
     session.wait(session.log.close_prefix("a"))

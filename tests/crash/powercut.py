@@ -1,4 +1,6 @@
-"""Every state that a power cut could leave of a recorded run: rebuilt, opened, and checked against what was promised."""
+"""
+Every state that a power cut could leave of a recorded run: rebuilt, opened, and checked against what was promised.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ class Explorer:
     """
     Cuts histories.
 
-    @ivar states: how many states were checked, by how deep they are: 0, a cut of the run; 1, of its recovery; and so on.
+    @ivar states: how many states were checked, by how deep they are: 0, a cut of the run; 1, of its recovery; and so
+        on.
     @ivar broken: whether a promise was broken.
     """
 
@@ -56,7 +59,15 @@ class Explorer:
 
     # -- cutting -------------------------------------------------------------------------------
 
-    def cut_everywhere(self, recorder: Recorder, samples: int, nested: float = 0.0, ledger: Ledger | None = None, step: int = 1, first: int = 0) -> None:
+    def cut_everywhere(
+        self,
+        recorder: Recorder,
+        samples: int,
+        nested: float = 0.0,
+        ledger: Ledger | None = None,
+        step: int = 1,
+        first: int = 0,
+    ) -> None:
         """
         Cut a history before each event.
 
@@ -79,7 +90,9 @@ class Explorer:
                 ledger.take(event)
             world.index += 1
 
-    def cut_at_random(self, recorder: Recorder, times: int, nested: float = 0.0, ledger: Ledger | None = None, first: int = 0) -> None:
+    def cut_at_random(
+        self, recorder: Recorder, times: int, nested: float = 0.0, ledger: Ledger | None = None, first: int = 0
+    ) -> None:
         """Cut a history before some of its events."""
         chosen = Counter(self.random.randrange(first, len(recorder.events) + 1) for _ in range(times))
         world = recorder.start.clone()
@@ -94,7 +107,9 @@ class Explorer:
                 ledger.take(event)
             world.index += 1
 
-    def _check(self, recorder: Recorder, number: int, tree: Tree, ledger: Ledger, policy: str, nested: float, depth: int = 0) -> None:
+    def _check(
+        self, recorder: Recorder, number: int, tree: Tree, ledger: Ledger, policy: str, nested: float, depth: int = 0
+    ) -> None:
         self.states[depth] += 1
         top, second = self.fresh(tree)
         try:
@@ -115,7 +130,9 @@ class Explorer:
         for prefix in sorted(found):
             for bucket in range(self.buckets):
                 for level in (Durability.DISK, Durability.OS) if self.random.random() < 0.3 else (Durability.DISK,):
-                    first.append(prefix, bucket, [b"after %d %s" % (self.random.getrandbits(64), level.value.encode())], level)
+                    first.append(
+                        prefix, bucket, [b"after %d %s" % (self.random.getrandbits(64), level.value.encode())], level
+                    )
         first.settle()
         if first.failures:
             raise first.failures[0]
@@ -150,7 +167,8 @@ class Explorer:
         promised = ledger.clone()
         promised.submitted = {payload: place for payload, place in promised.submitted.items() if payload not in mine}
         promised.acked = {
-            place: {offset: record for offset, record in records.items() if record[0] not in mine} for place, records in promised.acked.items()
+            place: {offset: record for offset, record in records.items() if record[0] not in mine}
+            for place, records in promised.acked.items()
         }
         return promised
 
@@ -160,7 +178,10 @@ class Explorer:
                 ledger.take(event)
 
     def _story(self, recorder: Recorder, number: int, policy: str, top: str, error: Exception) -> str:
-        lines = [f"{error!r}", f"seed {self.seed}, cut before event {number} of {len(recorder.events)} ({policy}), state in {top}"]
+        lines = [
+            f"{error!r}",
+            f"seed {self.seed}, cut before event {number} of {len(recorder.events)} ({policy}), state in {top}",
+        ]
         lines += [f"  {index}: {recorder.events[index][0]}" for index in range(max(0, number - 60), number)]
         return "\n".join(lines)
 
@@ -183,11 +204,17 @@ class Explorer:
         """After a kill without a power cut, everything acknowledged is there, C{os} or C{disk}."""
         ledger = Ledger()
         self._follow(session.recorder, ledger, 0)
-        everything = {(place, offset): payload for place, records in ledger.acked.items() for offset, (payload, _) in records.items()}
+        everything = {
+            (place, offset): payload
+            for place, records in ledger.acked.items()
+            for offset, (payload, _) in records.items()
+        }
         deleting = set(ledger.deleting)
         found = self.verify(session, ledger)
         for ((prefix, bucket), offset), payload in everything.items():
-            if found.get(prefix, {}).get(bucket, {}).get(offset) != payload and not (prefix in deleting and prefix not in found):
+            if found.get(prefix, {}).get(bucket, {}).get(offset) != payload and not (
+                prefix in deleting and prefix not in found
+            ):
                 raise Broken(f"{payload[:40]!r} at {offset} of {prefix}/{bucket} did not survive a kill")
         for prefix in deleting:
             # From now on it is decided.
@@ -197,13 +224,18 @@ class Explorer:
 
     def verify(self, session: Session, ledger: Ledger) -> dict[str, dict[int, dict[int, bytes]]]:
         """
-        Read everything back and compare.  What the cut decided (records that were not promised, deletions under way) goes into the ledger.
+        Read everything back and compare.  What the cut decided (records that were not promised, deletions under way)
+        goes into the ledger.
 
         @return: payloads by prefix, bucket and offset.
         """
         log = session.log
         there = set(session.wait(log.stat()))
-        promised = {prefix for (prefix, _), records in ledger.acked.items() if any(level is Durability.DISK for _, level in records.values())}
+        promised = {
+            prefix
+            for (prefix, _), records in ledger.acked.items()
+            if any(level is Durability.DISK for _, level in records.values())
+        }
         for prefix in list(ledger.deleting):
             ledger.deleting.discard(prefix)
             if prefix not in there:
@@ -215,7 +247,9 @@ class Explorer:
         found: dict[str, dict[int, dict[int, bytes]]] = {}
         for prefix in sorted(there):
             try:
-                found[prefix] = {bucket: self._verify_bucket(session, ledger, prefix, bucket) for bucket in range(self.buckets)}
+                found[prefix] = {
+                    bucket: self._verify_bucket(session, ledger, prefix, bucket) for bucket in range(self.buckets)
+                }
             except NoSuchPrefix:
                 if prefix in promised:
                     raise
@@ -232,7 +266,9 @@ class Explorer:
                     records[record.offset] = self._whole(session, record)
         except DamagedRecord as damage:
             if damage.offset < floor and (prefix, bucket, damage.offset) not in ledger.holes:
-                raise AssertionError(f"damage before a record that is promised to be on disk, at {floor} of {prefix}/{bucket}") from damage
+                raise AssertionError(
+                    f"damage before a record that is promised to be on disk, at {floor} of {prefix}/{bucket}"
+                ) from damage
             ledger.holes.add((prefix, bucket, damage.offset))
             for offset in acked:
                 payload = self._get(session, ledger, prefix, bucket, offset)
@@ -250,12 +286,16 @@ class Explorer:
         places = {payload: offset for offset, payload in records.items()}
         for offset, (payload, level) in list(acked.items()):
             if offset in records and records[offset] != payload:
-                raise AssertionError(f"{records[offset][:40]!r} instead of {payload[:40]!r} at {offset} of {prefix}/{bucket}")
+                raise AssertionError(
+                    f"{records[offset][:40]!r} instead of {payload[:40]!r} at {offset} of {prefix}/{bucket}"
+                )
             if places.get(payload, offset) != offset:
                 raise AssertionError(f"{payload[:40]!r} of {offset} is at {places[payload]} of {prefix}/{bucket}")
             if offset not in records:
                 if level is Durability.DISK:
-                    raise AssertionError(f"{payload[:40]!r} at {offset} of {prefix}/{bucket} was promised to be on disk and is not there")
+                    raise AssertionError(
+                        f"{payload[:40]!r} at {offset} of {prefix}/{bucket} was promised to be on disk and is not there"
+                    )
                 # Its place may be another record's from now on.
                 del acked[offset]
         for offset in self.random.sample(sorted(acked), min(3, len(acked))):

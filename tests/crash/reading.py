@@ -41,7 +41,8 @@ def read_log(directory: str, buckets: int, wal_size: int = 1 << 20) -> dict[str,
 
 def check_answers(found: dict[str, dict[int, bytes]], answers: Iterable[Answer], sent: set[bytes]) -> None:
     """
-    Everything acknowledged is there; nothing is there that was not sent, or twice, or torn; no offset was given twice.
+    Everything acknowledged is there; nothing is there that was not sent, or twice, or torn; no offset was given
+    twice.
 
     @raise AssertionError: otherwise.
     """
@@ -49,7 +50,9 @@ def check_answers(found: dict[str, dict[int, bytes]], answers: Iterable[Answer],
     for answer in answers:
         place = answer.file, answer.offset
         if place in places:
-            raise AssertionError(f"the offset {answer.offset} of {answer.file} was given to {places[place]!r} and to {answer.payload!r}")
+            raise AssertionError(
+                f"the offset {answer.offset} of {answer.file} was given to {places[place]!r} and to {answer.payload!r}"
+            )
         places[place] = answer.payload
         there = found[answer.file].get(answer.offset)
         if there != answer.payload:

@@ -1,4 +1,7 @@
-"""L{Files<storehouse.core.files.Files>} that write down what they do, so that a L{World<tests.crash.disk.World>} can replay it."""
+"""
+L{Files<storehouse.core.files.Files>} that write down what they do, so that a L{World<tests.crash.disk.World>} can
+replay it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ class Recorder:
     """
     The history of one run, or of several on the same machine.
 
-    @ivar events: functions that bring a L{World}, and what else follows along, from one moment to the next; and what each is called.
+    @ivar events: functions that bring a L{World}, and what else follows along, from one moment to the next; and what
+        each is called.
     @ivar world: the state at the last moment: tells which inode a path has.
     """
 
@@ -132,7 +136,10 @@ class RecordingFiles(Files):
                     fits = data[: len(data) - added + self.room]
                     self.room = 0
                     os.pwrite(fd, fits, offset)
-                    self.recorder.add(f"write {self._name(fd)} {offset} {len(fits)} (full)", lambda world: world.write(inode, offset, fits))
+                    self.recorder.add(
+                        f"write {self._name(fd)} {offset} {len(fits)} (full)",
+                        lambda world: world.write(inode, offset, fits),
+                    )
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 self.room -= max(0, added)
             at = offset
@@ -142,20 +149,30 @@ class RecordingFiles(Files):
                 at += written
                 rest = rest[written:]
             if data:
-                self.recorder.add(f"write {self._name(fd)} {offset} {len(data)}", lambda world: world.write(inode, offset, data))
+                self.recorder.add(
+                    f"write {self._name(fd)} {offset} {len(data)}", lambda world: world.write(inode, offset, data)
+                )
 
     def write_synced(self, fd: int, data: bytes, offset: int) -> None:
         inode = self._inodes[fd]
         with self.recorder.lock:
             name = self._name(fd)
             began = self.recorder.world.index
-            self._do(f"write synced {name} {offset} {len(data)}", lambda world: world.write(inode, offset, data), lambda: os.pwrite(fd, data, offset))
+            self._do(
+                f"write synced {name} {offset} {len(data)}",
+                lambda world: world.write(inode, offset, data),
+                lambda: os.pwrite(fd, data, offset),
+            )
         self._wait()
         self._do(f"  synced {name}", lambda world: world.sync_range(inode, began, offset, len(data)), lambda: None)
 
     def truncate(self, fd: int, size: int) -> None:
         inode = self._inodes[fd]
-        self._do(f"truncate {self._name(fd)} {size}", lambda world: world.truncate(inode, size), lambda: os.ftruncate(fd, size))
+        self._do(
+            f"truncate {self._name(fd)} {size}",
+            lambda world: world.truncate(inode, size),
+            lambda: os.ftruncate(fd, size),
+        )
 
     def sync_data(self, fd: int) -> None:
         inode = self._inodes[fd]

@@ -18,7 +18,17 @@ from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
 from tests.crash.recording import Killed, Recorder, RecordingFiles
 
-__all__ = ["Acked", "DeleteBegun", "DeleteUndone", "Deleted", "HandReactor", "Ledger", "Session", "Submitted", "identifier"]
+__all__ = [
+    "Acked",
+    "DeleteBegun",
+    "DeleteUndone",
+    "Deleted",
+    "HandReactor",
+    "Ledger",
+    "Session",
+    "Submitted",
+    "identifier",
+]
 
 _PATIENCE = 30.0
 
@@ -34,7 +44,11 @@ class HandReactor(Clock):
         self._calls.put((f, args))
 
     def turn(self, wait: float = 0.0) -> bool:
-        """Run what is due, or the first thing that a thread hands over within C{wait} seconds. @return: whether there was anything."""
+        """
+        Run what is due, or the first thing that a thread hands over within C{wait} seconds.
+
+        @return: whether there was anything.
+        """
         due = [call for call in self.getDelayedCalls() if call.getTime() <= self.seconds()]
         if due:
             self.advance(0)
@@ -102,7 +116,12 @@ class Ledger:
         other = Ledger()
         other.acked = {place: dict(records) for place, records in self.acked.items()}
         other.submitted = dict(self.submitted)
-        other.dead, other.deleting, other.gone, other.holes = set(self.dead), set(self.deleting), set(self.gone), set(self.holes)
+        other.dead, other.deleting, other.gone, other.holes = (
+            set(self.dead),
+            set(self.deleting),
+            set(self.gone),
+            set(self.holes),
+        )
         return other
 
     def take(self, note: Any) -> None:
@@ -132,7 +151,10 @@ class Ledger:
     def last_synced_end(self, prefix: str, bucket: int) -> int:
         """The offset behind the last record that is promised to be on disk."""
         records = self.acked.get((prefix, bucket), {})
-        return max((offset + 4 + len(payload) for offset, (payload, level) in records.items() if level is Durability.DISK), default=0)
+        return max(
+            (offset + 4 + len(payload) for offset, (payload, level) in records.items() if level is Durability.DISK),
+            default=0,
+        )
 
 
 _identifiers: dict[tuple[int, int], bytes] = {}
@@ -142,7 +164,9 @@ def identifier(bucket: int, buckets: int) -> bytes:
     """An identifier of a bucket."""
     found = _identifiers.get((bucket, buckets))
     if found is None:
-        found = next(name for name in (b"id%d" % number for number in range(100000)) if fnv1a32(name) % buckets == bucket)
+        found = next(
+            name for name in (b"id%d" % number for number in range(100000)) if fnv1a32(name) % buckets == bucket
+        )
         _identifiers[bucket, buckets] = found
     return found
 
@@ -157,7 +181,13 @@ class Session:
     """
 
     def __init__(
-        self, top: str, recorder: Recorder | Any, wal_size: int = 256 << 10, buckets: int = 2, pause: float = 0.0, files: Any = None
+        self,
+        top: str,
+        recorder: Recorder | Any,
+        wal_size: int = 256 << 10,
+        buckets: int = 2,
+        pause: float = 0.0,
+        files: Any = None,
     ) -> None:
         self.recorder = recorder
         self.files = RecordingFiles(top, recorder, pause) if files is None else files
@@ -174,7 +204,10 @@ class Session:
     def append(self, prefix: str, bucket: int, payloads: Sequence[bytes], durability: Durability) -> None:
         """Submit; L{settle} waits for the answers."""
         payloads = tuple(payloads)
-        self.recorder.note(f"submit {prefix}/{bucket} {[len(payload) for payload in payloads]} {durability.value}", Submitted(prefix, bucket, payloads))
+        self.recorder.note(
+            f"submit {prefix}/{bucket} {[len(payload) for payload in payloads]} {durability.value}",
+            Submitted(prefix, bucket, payloads),
+        )
         self._waiting += 1
 
         def done(appended: Any) -> None:
@@ -240,4 +273,3 @@ class Session:
         self.log._commit.stop()
         self.log.checkpointer.stop()
         self.files.abandon()
-

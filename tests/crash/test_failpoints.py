@@ -21,9 +21,16 @@ class FailpointTests(SynchronousTestCase):
     """Real kills, at one call after another."""
 
     def live(self, directory: str, *numbers: int) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")]))}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")])),
+        }
         done = subprocess.run(
-            [sys.executable, "-m", "tests.crash.failpoint", directory, *map(str, numbers)], env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "tests.crash.failpoint", directory, *map(str, numbers)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         self.assertEqual(done.returncode, 0, done.stderr)
 

@@ -31,7 +31,9 @@ class FullDiskTests(SynchronousTestCase):
         self.root = os.path.join(self.disk, "root")
         self.house = Storehouse(self.directory, "--root", self.root, "--buckets", "4", "--append-sync", level)
         # The shell keeps the mount until the second of the two has ended.
-        self.house.command = wrapped(kind, self.disk, size, ["/bin/sh", "-c", '"$@"; exec "$@"', "sh", *self.house.command])
+        self.house.command = wrapped(
+            kind, self.disk, size, ["/bin/sh", "-c", '"$@"; exec "$@"', "sh", *self.house.command]
+        )
         self.addCleanup(self.house.kill)
         self.addCleanup(self.kill_server)
         self.house.start()
@@ -79,7 +81,9 @@ class FullDiskTests(SynchronousTestCase):
             self.assertEqual(self.ask("GET", f"/get?id={id}&storagePrefix={prefix}&offset={offset}"), (200, payload))
         for prefix, stat in self.stat().items():
             payloads = [payload for name, _, _, payload in self.stored if name == prefix]
-            self.assertEqual((stat["records"], stat["bytes"]), (len(payloads), sum(map(len, payloads)) + 4 * len(payloads)), prefix)
+            self.assertEqual(
+                (stat["records"], stat["bytes"]), (len(payloads), sum(map(len, payloads)) + 4 * len(payloads)), prefix
+            )
 
     def fill(self, prefix: str, level: str) -> int:
         """Append less and less until not even a byte fits. @return: how often there was no room."""

@@ -87,7 +87,12 @@ class KillTests(ProcessTests):
                 house = self.storehouse()
                 with open(os.path.join(self.directory, "output"), "w", encoding="utf-8") as output:
                     house.process = subprocess.Popen(
-                        house.command, cwd=house.directory, env=house.environment, stdout=output, stderr=subprocess.STDOUT, text=True
+                        house.command,
+                        cwd=house.directory,
+                        env=house.environment,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        text=True,
                     )
                 # A start takes most of a second until it touches files, and a few milliseconds from then on.
                 _wait_for_lock(house, random.choice((0.0, 0.001, 0.005, 0.02, 0.05)))
@@ -125,7 +130,8 @@ class TerminateTests(ProcessTests):
             house = self.storehouse()
             house.start()
             fleet = self.load(house, str(number), "disk", Random(seed))
-            # twistd ends by the signal that it was told to stop with; with status 1 it would say that something failed.
+            # twistd ends by the signal that it was told to stop with; with status 1 it would say that something
+            # failed.
             self.assertEqual(house.stop(signal.SIGTERM), -signal.SIGTERM)
             self.assertIn("Server Shut Down.", house.output)
             self.assertNotIn("Traceback", house.output)

@@ -23,6 +23,7 @@ from tests.crash.session import Ledger, Session
 
 DISK, OS = Durability.DISK, Durability.OS
 
+
 class Payloads:
     """Payloads that are all different, and whose bytes tell where a tear is."""
 
@@ -46,7 +47,11 @@ class PowerCutTests(SynchronousTestCase):
 
         def end() -> None:
             if SOAK:
-                print(f" {self._testMethodName}: {sum(explorer.states.values())} states {dict(explorer.states)}", end="", flush=True)
+                print(
+                    f" {self._testMethodName}: {sum(explorer.states.values())} states {dict(explorer.states)}",
+                    end="",
+                    flush=True,
+                )
             # What broke is kept, to be looked at.
             if not explorer.broken:
                 shutil.rmtree(place)
@@ -54,8 +59,18 @@ class PowerCutTests(SynchronousTestCase):
         self.addCleanup(end)
         return explorer
 
-    def explore(self, work: Callable[[Session, Payloads], None], everywhere: int = 1, nested: float = 0.2, step: int = 2, **options: int) -> None:
-        """Run C{work} from an empty directory to its stop, and cut the history everywhere, more thoroughly if there is time."""
+    def explore(
+        self,
+        work: Callable[[Session, Payloads], None],
+        everywhere: int = 1,
+        nested: float = 0.2,
+        step: int = 2,
+        **options: int,
+    ) -> None:
+        """
+        Run C{work} from an empty directory to its stop, and cut the history everywhere, more thoroughly if there is
+        time.
+        """
         if SOAK:
             everywhere, nested, step = everywhere + 1, nested + 0.1, max(1, step // 2)
         for seed in rounds(1):
@@ -124,7 +139,9 @@ class PowerCutTests(SynchronousTestCase):
 
         def work(session: Session, payload: Payloads) -> None:
             for number in range(6):
-                session.append("default", number % 2, [payload() for _ in range(1 + 5 * (number % 3))], OS if number == 3 else DISK)
+                session.append(
+                    "default", number % 2, [payload() for _ in range(1 + 5 * (number % 3))], OS if number == 3 else DISK
+                )
                 session.turns(number % 3)
             session.settle()
 
@@ -164,7 +181,9 @@ class PowerCutTests(SynchronousTestCase):
 
         def work(session: Session, payload: Payloads) -> None:
             longest = session.log.wal.longest_run
-            for number, size in enumerate((100, longest + 100, 100, 3 * longest, longest - 200, longest - 200, longest - 200, longest - 200, 100)):
+            for number, size in enumerate(
+                (100, longest + 100, 100, 3 * longest, longest - 200, longest - 200, longest - 200, longest - 200, 100)
+            ):
                 session.append("default", number % 2, [payload(size)], DISK)
                 if number % 2:
                     session.settle()
@@ -197,7 +216,8 @@ class PowerCutTests(SynchronousTestCase):
 
     def test_payloads_that_are_frames(self) -> None:
         """
-        Payloads that hold frames of the write-ahead log, at the very boundaries where recovery looks for frames: somebody's copy of a log, or somebody's malice.
+        Payloads that hold frames of the write-ahead log, at the very boundaries where recovery looks for frames:
+        somebody's copy of a log, or somebody's malice.
         """
         record = pack_length(4) + b"evil"
         entry = encode_entry(0, 0, 4, crc32c(b"evil"), 0)
@@ -208,7 +228,9 @@ class PowerCutTests(SynchronousTestCase):
             for number in range(60):
                 text = payload(40)
                 if number < 24:
-                    text = b"".join((text.ljust(FRAME_ALIGNMENT - ahead, b"."), forged.ljust(FRAME_ALIGNMENT, b"."), forged))
+                    text = b"".join(
+                        (text.ljust(FRAME_ALIGNMENT - ahead, b"."), forged.ljust(FRAME_ALIGNMENT, b"."), forged)
+                    )
                 session.append("default", 0, [text], DISK)
                 session.settle()
 
@@ -233,7 +255,12 @@ class PowerCutTests(SynchronousTestCase):
             for room in (700, 3000, 40, 10000):
                 session.files.room = room
                 for number in range(6):
-                    session.append("default", number % 2, [payload(500) for _ in range(1 + number % 3)], OS if number % 4 == 1 else DISK)
+                    session.append(
+                        "default",
+                        number % 2,
+                        [payload(500) for _ in range(1 + number % 3)],
+                        OS if number % 4 == 1 else DISK,
+                    )
                     session.turns(number % 3)
                 session.settle()
                 session.files.room = None
@@ -247,7 +274,8 @@ class PowerCutTests(SynchronousTestCase):
 
     def test_kill_before_cut(self) -> None:
         """
-        A process is killed, another starts on what is in the page cache, and then the power goes: what the second found there it must not take for being on disk.
+        A process is killed, another starts on what is in the page cache, and then the power goes: what the second
+        found there it must not take for being on disk.
         """
 
         def first(session: Session, payload: Payloads) -> None:

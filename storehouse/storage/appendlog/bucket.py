@@ -70,7 +70,8 @@ class BucketFile:
     @ivar end: the offset behind the last committed record.
     @ivar count: the number of committed records.
     @ivar os_appends: how many groups have added records acknowledged as C{os}.
-    @ivar os_synced: how many of them a sync has covered; as long as the two differ, the end of the file is not known to be on disk.
+    @ivar os_synced: how many of them a sync has covered; as long as the two differ, the end of the file is not known
+        to be on disk.
     @ivar counters: counts reads.
     @ivar touched: whether anything was appended since the flag was last cleared.
     @ivar readers: how many reads in threads use its files.
@@ -223,7 +224,9 @@ class BucketFile:
     def check_length(self, entry: Entry) -> None:
         """@raise TooLarge: if the record is longer than this log gives out."""
         if entry.length > self.max_record:
-            raise TooLarge(f"the record at offset {entry.offset} of {self.path} has {entry.length} bytes; this log gives out at most {self.max_record} (--max-record)")
+            raise TooLarge(
+                f"the record at offset {entry.offset} of {self.path} has {entry.length} bytes; this log gives out at most {self.max_record} (--max-record)"
+            )
 
     def payload(self, entry: Entry) -> bytes:
         """The verified payload of an entry. May wait for the disk."""

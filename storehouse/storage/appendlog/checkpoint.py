@@ -1,5 +1,6 @@
 """
-Checkpoints: bucket and index files are brought to disk in the background, so that stretches of the write-ahead log can be used again and a recovery has little to look at.
+Checkpoints: bucket and index files are brought to disk in the background, so that stretches of the write-ahead log
+can be used again and a recovery has little to look at.
 """
 
 from __future__ import annotations

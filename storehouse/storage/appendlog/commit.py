@@ -1,9 +1,9 @@
 """
 Group commit: all appends that arrive while a group is being written go into the next one.
 
-The reactor's thread gathers, writes small groups to the page cache, since that costs less than handing them to a thread, and answers; the commit thread syncs, and writes
-large groups.  Offsets are given when a group is formed, and one group is written at a
-time, so a failed write gives its offsets back.
+The reactor's thread gathers, writes small groups to the page cache, since that costs less than handing them to a
+thread, and answers; the commit thread syncs, and writes large groups.  Offsets are given when a group is formed, and
+one group is written at a time, so a failed write gives its offsets back.
 """
 
 from __future__ import annotations
@@ -48,7 +48,18 @@ class Run:
     @ivar error: why it was not written; then nothing of it was.
     """
 
-    __slots__ = ("bucket", "encoded_entries", "end", "entries", "error", "offset", "pieces", "position", "size", "synced")
+    __slots__ = (
+        "bucket",
+        "encoded_entries",
+        "end",
+        "entries",
+        "error",
+        "offset",
+        "pieces",
+        "position",
+        "size",
+        "synced",
+    )
 
     def __init__(self, bucket: BucketFile) -> None:
         self.bucket = bucket
@@ -62,7 +73,10 @@ class Run:
         self.encoded_entries = b""
 
     def seal(self) -> None:
-        """Join what was gathered, since it is written twice; a long run stays in pieces, so that memory does not hold it twice."""
+        """
+        Join what was gathered, since it is written twice; a long run stays in pieces, so that memory does not hold it
+        twice.
+        """
         self.size = self.end - self.offset
         self.encoded_entries = self.entries[0] if len(self.entries) == 1 else b"".join(self.entries)
         if len(self.pieces) > 1 and self.size <= _JOINED:
@@ -132,7 +146,9 @@ class GroupCommit:
 
     # -- in the reactor's thread --------------------------------------------------------------
 
-    def append(self, bucket: BucketFile, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done) -> None:
+    def append(
+        self, bucket: BucketFile, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done
+    ) -> None:
         """Queue records; see L{IBucket.append<storehouse.storage.appendlog.interfaces.IBucket.append>}."""
         if self.refusal is not None:
             self.refuse(self.refusal, durability, done)
@@ -261,7 +277,8 @@ class GroupCommit:
         self._observe(len(group.answers), time.monotonic() - group.began, group.synced)
 
     def _launch_next(self) -> None:
-        # Straight on only if a thread will write: an inline group waits for the turn's other requests, and cannot recurse.
+        # Straight on only if a thread will write: an inline group waits for the turn's other requests, and cannot
+        # recurse.
         if self.refusal is None and any(item[3] is _DISK for item in self._queue):
             self._launch()
         else:
@@ -303,8 +320,12 @@ class GroupCommit:
                 if not run.synced or run.error is not None:
                     continue
                 bucket = run.bucket
-                # A record on disk must not have a hole before it; and a long run is cheaper to sync than to write twice.
-                if bucket.os_appends != bucket.os_synced or run.size + len(run.entries) * ENTRY_SIZE > self._wal.longest_run:
+                # A record on disk must not have a hole before it; and a long run is cheaper to sync than to write
+                # twice.
+                if (
+                    bucket.os_appends != bucket.os_synced
+                    or run.size + len(run.entries) * ENTRY_SIZE > self._wal.longest_run
+                ):
                     self._checkpointer.sync(bucket, run.position + len(run.entries))
                     bucket.os_synced = bucket.os_appends
                 else:
@@ -320,7 +341,8 @@ class GroupCommit:
         """
         Write a group to the page cache.
 
-        Small groups in the reactor's thread: in another, each of these short calls would wait for the interpreter's lock longer than it takes.
+        Small groups in the reactor's thread: in another, each of these short calls would wait for the interpreter's
+        lock longer than it takes.
         """
         group.written = True
         try:
@@ -340,4 +362,6 @@ class GroupCommit:
                 raise
             files.truncate(bucket.raw_fd, run.offset)
             files.truncate(bucket.index_fd, HEADER_SIZE + run.position * ENTRY_SIZE)
-            run.error = NoSpace(f"no room for {run.size} bytes in {bucket.path} ({error.strerror}); nothing was appended")
+            run.error = NoSpace(
+                f"no room for {run.size} bytes in {bucket.path} ({error.strerror}); nothing was appended"
+            )

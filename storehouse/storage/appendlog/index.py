@@ -1,8 +1,9 @@
 """
 Finding a record in an index file.
 
-Two ways: L{quick_find} interpolates and trusts what it passes over, checking only the entry it gives; L{careful_find} checks every entry it looks at, and rebuilds from the
-bucket file those whose checksums fail.  The first serves almost every request; the second decides before anybody is told that there is no such record.
+Two ways: L{quick_find} interpolates and trusts what it passes over, checking only the entry it gives; L{careful_find}
+checks every entry it looks at, and rebuilds from the bucket file those whose checksums fail.  The first serves almost
+every request; the second decides before anybody is told that there is no such record.
 
 Both take C{read(size, position) -> bytes} functions, so that the caller says whether a read may wait for the disk.
 """
@@ -75,8 +76,8 @@ def rebuild_entry(damaged: bytes, offset: int, read_raw: Read, end: int) -> tupl
     """
     Make anew an entry whose checksum fails, from the record that must begin at C{offset}.
 
-    @return: the entry and whether its record is proven whole: by the payload checksum that the damaged entry holds, or by the entry's own checksum once the fields are
-        those of the record. C{None} if no record can begin there.
+    @return: the entry and whether its record is proven whole: by the payload checksum that the damaged entry holds,
+        or by the entry's own checksum once the fields are those of the record. C{None} if no record can begin there.
     """
     head = read_raw(LENGTH_SIZE, offset)
     if len(head) < LENGTH_SIZE or offset + LENGTH_SIZE > end:
@@ -99,7 +100,8 @@ def rebuild_entry(damaged: bytes, offset: int, read_raw: Read, end: int) -> tupl
     repaired = encode_entry(offset, time, length, checksum, id_hash)
     if unpack_length(repaired, 28) == entry_checksum:
         return Entry(offset, time & ~CONTINUES, length, checksum, id_hash, time >= CONTINUES), True
-    # Time and identifier may be what is damaged. Zeros prove nothing: lost pages of both files look like an empty record.
+    # Time and identifier may be what is damaged. Zeros prove nothing: lost pages of both files look like an empty
+    # record.
     return Entry(offset, 0, length, checksum, 0), length > 0 and old_checksum == checksum
 
 
@@ -121,7 +123,8 @@ def first_at_or_after(read_index: Read, count: int, offset: int) -> tuple[int, i
     """
     Where a scan from C{offset} begins, by whole entries only.
 
-    @return: C{(position, expected)}: a position at or before the first record that begins at or after C{offset}, and the offset of the record there.
+    @return: C{(position, expected)}: a position at or before the first record that begins at or after C{offset}, and
+        the offset of the record there.
     """
     low, high = 0, count
     known = (0, 0)
@@ -157,7 +160,9 @@ def careful_find(read_index: Read, read_raw: Read, count: int, end: int, offset:
             if rebuilt is None:
                 return None
             entry, proven = rebuilt
-        if offset in (entry.offset, entry.offset + LENGTH_SIZE) and not (entry.length == 0 and offset == entry.end and position + 1 < count):
+        if offset in (entry.offset, entry.offset + LENGTH_SIZE) and not (
+            entry.length == 0 and offset == entry.end and position + 1 < count
+        ):
             return entry, proven
         expected = entry.end
         position += 1

@@ -99,19 +99,20 @@ class IBucket(Interface):
         done: Callable[[tuple[int, ...] | None, Exception | None, Durability], None],
     ) -> None:
         """
-        Queue records to be written contiguously, all or none.  The append path: nothing is allocated beyond the queue's own entries, and nothing raises.
+        Queue records to be written contiguously, all or none.  The append path: nothing is allocated beyond the
+        queue's own entries, and nothing raises.
 
         @param payloads: one or more records of 1 or more bytes; the caller has checked lengths.
-        @param done: called in the reactor's thread with C{(offsets, None, level)} once the records are durable as asked, or with C{(None, error, durability)}:
-            L{NoSpace<storehouse.errors.NoSpace>} when there was no room and nothing was changed,
-            L{Unavailable<storehouse.errors.Unavailable>} when the log or the prefix is closed or has failed.
-            Appends to one log are answered in the order queued.
+        @param done: called in the reactor's thread with C{(offsets, None, level)} once the records are durable as
+            asked, or with C{(None, error, durability)}: L{NoSpace<storehouse.errors.NoSpace>} when there was no room
+            and nothing was changed, L{Unavailable<storehouse.errors.Unavailable>} when the log or the prefix is
+            closed or has failed. Appends to one log are answered in the order queued.
         """
 
     def read(offset: int) -> bytes | None:
         """
-        Give the record at C{offset}, or whose payload begins there, if that takes no disk access and the record is small; C{None} otherwise (then use
-        L{IAppendLog.get}).
+        Give the record at C{offset}, or whose payload begins there, if that takes no disk access and the record is
+        small; C{None} otherwise (then use L{IAppendLog.get}).
 
         @raise NoSuchRecord: if no committed record is there.
         @raise DamagedRecord: if its checksum fails.
@@ -122,8 +123,9 @@ class IAppendLog(Interface):
     """
     Append-only bucket files, a directory of them for each prefix.
 
-    All methods are called in the reactor's thread.  Deferreds fail with L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects.
-    Names are checked by every method: L{InvalidName<storehouse.errors.InvalidName>}.
+    All methods are called in the reactor's thread.  Deferreds fail with
+    L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects. Names are checked by every
+    method: L{InvalidName<storehouse.errors.InvalidName>}.
     """
 
     default_durability = Attribute("L{Durability}: what is used when a caller names none.")
@@ -132,29 +134,35 @@ class IAppendLog(Interface):
     def bucket_if_open(prefix: str, id: bytes) -> IBucket | None:
         """The bucket of an identifier if its prefix is open; C{None} otherwise. Does no input or output."""
 
-    def append(prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None) -> Deferred[Appended]:
+    def append(
+        prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None
+    ) -> Deferred[Appended]:
         """
         Append records contiguously, all or none, opening or making the prefix if need be.
 
-        @return: fires when the records are durable as asked.  Fails with C{EmptyRecord}, C{TooLarge}, C{NoSpace}, C{Unavailable} or C{BucketCountMismatch}.
+        @return: fires when the records are durable as asked.  Fails with C{EmptyRecord}, C{TooLarge}, C{NoSpace},
+            C{Unavailable} or C{BucketCountMismatch}.
         """
 
     def get(prefix: str, id: bytes, offset: int) -> Deferred[IRecord]:
         """
         Give the record at C{offset}, or whose payload begins there.
 
-        @return: fires with an L{IRecord}; fails with C{TooLarge} for one longer than L{max_record}, C{NoSuchPrefix}, C{NoSuchRecord} or C{DamagedRecord}.
+        @return: fires with an L{IRecord}; fails with C{TooLarge} for one longer than L{max_record}, C{NoSuchPrefix},
+            C{NoSuchRecord} or C{DamagedRecord}.
         """
 
     def scan(prefix: str, bucket: int | bytes, start: int = 0, follow: bool = False) -> Deferred[Any]:
         """
         Open a scan of a bucket.
 
-        @param bucket: the number of a bucket, or an identifier: then only records of that identifier, and those whose identifier is not known.
+        @param bucket: the number of a bucket, or an identifier: then only records of that identifier, and those whose
+            identifier is not known.
         @param start: the scan begins at the first record at or after this offset.
-        @return: fires with a scan: C{next_batch() -> Deferred[list[IRecord]]} gives the next records, a bounded number of bytes at a time, and an empty list at the end;
-            with C{follow} it waits at the end for what comes, and the end is the closing of the prefix.  C{next_batch} fails with C{DamagedRecord} at a damaged record.
-            C{close()} ends it and frees what it holds.
+        @return: fires with a scan: C{next_batch() -> Deferred[list[IRecord]]} gives the next records, a bounded
+            number of bytes at a time, and an empty list at the end; with C{follow} it waits at the end for what
+            comes, and the end is the closing of the prefix.  C{next_batch} fails with C{DamagedRecord} at a damaged
+            record. C{close()} ends it and frees what it holds.
         """
 
     def stat(prefix: str | None = None) -> Deferred[dict[str, PrefixStat]]:
@@ -162,7 +170,8 @@ class IAppendLog(Interface):
 
     def close_prefix(prefix: str) -> Deferred[None]:
         """
-        Answer what is queued for the prefix, sync its files, make the write-ahead log forget it, close it.  A prefix that is not open is fine.
+        Answer what is queued for the prefix, sync its files, make the write-ahead log forget it, close it.  A prefix
+        that is not open is fine.
         """
 
     def delete_prefix(prefix: str) -> Deferred[None]:

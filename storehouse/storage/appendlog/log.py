@@ -69,7 +69,9 @@ class LogSettings:
 
 
 def _deferred(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
-    """A coroutine method as one that returns a Deferred, so that it starts at once and no error escapes synchronously."""
+    """
+    A coroutine method as one that returns a Deferred, so that it starts at once and no error escapes synchronously.
+    """
 
     @wraps(method)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
@@ -88,7 +90,8 @@ class LocalAppendLog:
     """
     See L{IAppendLog}.
 
-    @param on_failure: called once, in the reactor's thread, if the log has to stop because a sync failed; the process should then end.
+    @param on_failure: called once, in the reactor's thread, if the log has to stop because a sync failed; the process
+        should then end.
     """
 
     _log = Logger()
@@ -115,7 +118,9 @@ class LocalAppendLog:
         self.wal = WriteAheadLog(self._wal_directory, settings.wal_size, self._files)
         self.checkpointer = Checkpointer(self._files, self._sync_failed)
         self.metrics = LogMetrics(self)
-        self._commit = GroupCommit(reactor, self._files, self.wal, self.checkpointer, self._commit_failed, self.metrics.observe_group)
+        self._commit = GroupCommit(
+            reactor, self._files, self.wal, self.checkpointer, self._commit_failed, self.metrics.observe_group
+        )
         self.wal.on_full = self.checkpointer.segment_full
         self.wal.wait_for = self.checkpointer.wait_for
         self._prefixes = Prefixes(
@@ -146,7 +151,9 @@ class LocalAppendLog:
             self._after_crash = os.path.isdir(self._wal_directory) and not os.path.exists(self._clean_mark)
             for name in os.listdir(directory):
                 if name.startswith((".deleted.", ".new.")):
-                    self._log.info("removing {path}, left by a deletion that was interrupted", path=os.path.join(directory, name))
+                    self._log.info(
+                        "removing {path}, left by a deletion that was interrupted", path=os.path.join(directory, name)
+                    )
                     self._files.remove_tree(os.path.join(directory, name))
             found, records = replay(directory, self._files)
             if records:
@@ -252,7 +259,11 @@ class LocalAppendLog:
         return found.find(id)[0] if found is not None else None
 
     def find_open(self, prefix: str, id: bytes) -> tuple[BucketFile, int] | None:
-        """The bucket of an identifier and the identifier's hash, if the prefix is open. For the append path: does no input or output."""
+        """
+        The bucket of an identifier and the identifier's hash, if the prefix is open.
+
+        For the append path: does no input or output.
+        """
         found = self._prefixes.open.get(prefix)
         return found.find(id) if found is not None else None
 
@@ -289,14 +300,18 @@ class LocalAppendLog:
     # -- records -----------------------------------------------------------------------------
 
     @_deferred
-    async def append(self, prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None) -> Appended:
+    async def append(
+        self, prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None
+    ) -> Appended:
         """See L{IAppendLog.append}."""
         check_identifier(id)
         for payload in payloads:
             if not payload:
                 raise EmptyRecord("an empty record cannot be appended")
             if len(payload) > self.max_record:
-                raise TooLarge(f"the record has {len(payload)} bytes; at most {self.max_record} are allowed (--max-record)")
+                raise TooLarge(
+                    f"the record has {len(payload)} bytes; at most {self.max_record} are allowed (--max-record)"
+                )
         if not payloads:
             raise EmptyRecord("there is no record to append")
         bucket, id_hash = (await self._prefix(prefix, create=True)).find(id)

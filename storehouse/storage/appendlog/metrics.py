@@ -1,7 +1,8 @@
 """
 What an append log tells about itself.
 
-Counters are plain integers, counted where the thing happens and turned into metric families when somebody asks: a metrics library call costs as much as an append.
+Counters are plain integers, counted where the thing happens and turned into metric families when somebody asks: a
+metrics library call costs as much as an append.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class LogMetrics:
     def collect(self) -> Iterable[Metric]:
         """The metric families."""
         appends = CounterMetricFamily("storehouse_append_requests", "Appends answered.", labels=["durability"])
-        groups = HistogramMetricFamily("storehouse_append_group_seconds", "From forming a group of appends to its answers.", labels=["durability"])
+        groups = HistogramMetricFamily(
+            "storehouse_append_group_seconds", "From forming a group of appends to its answers.", labels=["durability"]
+        )
         for synced, level in ((True, "disk"), (False, "os")):
             appends.add_metric([level], self.appends[synced])
             latency = self.groups[synced]
@@ -72,14 +75,24 @@ class LogMetrics:
         yield groups
         yield CounterMetricFamily("storehouse_append_reads", "Records given out.", value=self.reads.records)
         yield CounterMetricFamily("storehouse_append_read_bytes", "Bytes of records given out.", value=self.reads.size)
-        yield CounterMetricFamily("storehouse_append_damaged", "Reads that met a damaged record.", value=self.reads.damaged)
+        yield CounterMetricFamily(
+            "storehouse_append_damaged", "Reads that met a damaged record.", value=self.reads.damaged
+        )
         wal = self._log.wal
-        yield CounterMetricFamily("storehouse_append_wal_frames", "Synced writes of the write-ahead log.", value=wal.frames)
-        yield CounterMetricFamily("storehouse_append_wal_bytes", "Bytes written to the write-ahead log.", value=wal.bytes_written)
-        yield CounterMetricFamily("storehouse_append_bucket_syncs", "Bucket files synced by checkpoints.", value=self._log.checkpointer.syncs)
+        yield CounterMetricFamily(
+            "storehouse_append_wal_frames", "Synced writes of the write-ahead log.", value=wal.frames
+        )
+        yield CounterMetricFamily(
+            "storehouse_append_wal_bytes", "Bytes written to the write-ahead log.", value=wal.bytes_written
+        )
+        yield CounterMetricFamily(
+            "storehouse_append_bucket_syncs", "Bucket files synced by checkpoints.", value=self._log.checkpointer.syncs
+        )
         prefixes = list(self._log.open_prefixes())
         yield GaugeMetricFamily("storehouse_append_open_prefixes", "Storage prefixes open.", value=len(prefixes))
-        records = GaugeMetricFamily("storehouse_append_records", "Records of an open storage prefix.", labels=["prefix"])
+        records = GaugeMetricFamily(
+            "storehouse_append_records", "Records of an open storage prefix.", labels=["prefix"]
+        )
         size = GaugeMetricFamily("storehouse_append_bytes", "Bytes of an open storage prefix.", labels=["prefix"])
         for prefix in prefixes:
             stat = prefix.stat()
@@ -87,4 +100,8 @@ class LogMetrics:
             size.add_metric([prefix.name], stat.size)
         yield records
         yield size
-        yield GaugeMetricFamily("storehouse_append_failed", "1 once a sync has failed and nothing is taken any more.", value=self._log.failed is not None)
+        yield GaugeMetricFamily(
+            "storehouse_append_failed",
+            "1 once a sync has failed and nothing is taken any more.",
+            value=self._log.failed is not None,
+        )

@@ -109,7 +109,9 @@ def count_buckets(directory: str) -> int:
     numbers = sorted(int(match[1]) for name in names if (match := _raw_name.match(name)))
     if numbers != list(range(len(numbers))):
         missing = min(set(range(numbers[-1])) - set(numbers))
-        raise Damaged(f"{os.path.join(directory, f'append.{missing}.raw')} is missing, though there are bucket files with higher numbers")
+        raise Damaged(
+            f"{os.path.join(directory, f'append.{missing}.raw')} is missing, though there are bucket files with higher numbers"
+        )
     return len(numbers)
 
 
@@ -142,7 +144,8 @@ def open_prefix(
     """
     Open a prefix, recover its buckets, make it if asked.  Blocks.
 
-    @param index_in_child: have bucket files without an index indexed by another process, because this one's reactor is running.
+    @param index_in_child: have bucket files without an index indexed by another process, because this one's reactor
+        is running.
     @raise NoSuchPrefix: if it is not there and C{create} is false.
     @raise BucketCountMismatch: if it was made with another number of buckets.
     """
@@ -232,7 +235,8 @@ def _open_bucket(
             files.write_at(index_fd, (encode_index_header(recovered.count),), 0)
             files.sync_data(index_fd)
         elif recovered.count and not accept_unindexed:
-            # After a crash: a process that was killed in a checkpoint may have left the mark itself, and more, in the page cache only.
+            # After a crash: a process that was killed in a checkpoint may have left the mark itself, and more, in the
+            # page cache only.
             files.sync_data(raw_fd)
             files.sync_data(index_fd)
     except BaseException:
@@ -292,7 +296,9 @@ def _index_in_child(directory: str) -> None:
 
 def _main(directory: str) -> None:
     files = Files()
-    prefix = open_prefix(os.path.basename(directory), directory, count_buckets(directory), 1 << 32, files, None, False, True)
+    prefix = open_prefix(
+        os.path.basename(directory), directory, count_buckets(directory), 1 << 32, files, None, False, True
+    )
     prefix.close(files)
 
 

@@ -1,4 +1,7 @@
-"""Which prefixes are open: opening them as they are asked for, closing, deleting, and keeping their number within bounds."""
+"""
+Which prefixes are open: opening them as they are asked for, closing, deleting, and keeping their number within
+bounds.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ class Prefixes:
     ) -> None:
         """
         @param opener: C{opener(name, create)} opens a prefix; blocks.
-        @param settle: answers what is queued, and brings buckets to a state in which their files may be closed and removed.
+        @param settle: answers what is queued, and brings buckets to a state in which their files may be closed and
+            removed.
         """
         self._directory = directory
         self._max_open = max_open
@@ -121,7 +125,11 @@ class Prefixes:
 
     def names_on_disk(self) -> list[str]:
         """All prefixes, open or not. Blocks."""
-        return sorted(name for name in os.listdir(self._directory) if not name.startswith(".") and is_prefix(os.path.join(self._directory, name)))
+        return sorted(
+            name
+            for name in os.listdir(self._directory)
+            if not name.startswith(".") and is_prefix(os.path.join(self._directory, name))
+        )
 
     @contextmanager
     def _change(self, name: str) -> Iterator[None]:
@@ -139,11 +147,17 @@ class Prefixes:
             raise self.refusal
 
     async def _make_room(self) -> None:
-        """Close prefixes that were not used for long, if too many are open. One use gives a prefix a second chance."""
+        """
+        Close prefixes that were not used for long, if too many are open.
+
+        One use gives a prefix a second chance.
+        """
         while len(self.open) >= self._max_open:
             candidates = {name: prefix for name, prefix in self.open.items() if not self._is_held(name, prefix)}
             if not candidates:
-                raise Unavailable(f"{len(self.open)} storage prefixes are open and in use; close one (GET /close?storagePrefix=NAME)")
+                raise Unavailable(
+                    f"{len(self.open)} storage prefixes are open and in use; close one (GET /close?storagePrefix=NAME)"
+                )
             idle = next((name for name, prefix in candidates.items() if not prefix.used), next(iter(candidates)))
             for prefix in candidates.values():
                 prefix.used = False
@@ -166,7 +180,8 @@ class Prefixes:
         self._log.info("closed the storage prefix {name}", name=name)
 
     def _remove(self, name: str, directory: str) -> None:
-        # Renamed first: from that moment on it is gone, and what a crash leaves of the removal is finished at the next start.
+        # Renamed first: from that moment on it is gone, and what a crash leaves of the removal is finished at the
+        # next start.
         doomed = os.path.join(self._directory, f".deleted.{name}.{os.urandom(6).hex()}")
         self._files.rename(directory, doomed)
         self._files.sync_directory(self._directory)
@@ -190,7 +205,8 @@ def checkpoint(
     """
     Bring everything to disk, and the write-ahead log to a point from which no replay touches the buckets given.
 
-    Goes through the commit thread (what is dirty?), the checkpoint thread (sync it), and the commit thread again (say so in the log).
+    Goes through the commit thread (what is dirty?), the checkpoint thread (sync it), and the commit thread again (say
+    so in the log).
     """
     finished: Deferred[None] = Deferred()
 

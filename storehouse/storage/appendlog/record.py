@@ -55,7 +55,9 @@ class Record:
             raise Unavailable(f"the storage prefix {self._bucket.prefix!r} was closed")
         size = min(PIECE, self.length - position)
         with self._bucket.reading():
-            data: bytes = await self._disk.run(self._bucket.read_record, self._entry, size, self._entry.offset + LENGTH_SIZE + position)
+            data: bytes = await self._disk.run(
+                self._bucket.read_record, self._entry, size, self._entry.offset + LENGTH_SIZE + position
+            )
         self._checksum = crc32c(data, self._checksum)
         at_end = position + len(data) == self.length
         if len(data) < size or (at_end and self._checksum != self._entry.checksum):

@@ -1,7 +1,8 @@
 """
 Bringing a bucket file into a known state: torn tails, missing and damaged indexes.
 
-docs/formats/appendlog.md says what is done and in which order.  Nothing is thrown away: what is cut off or replaced is kept beside the file it came from.
+docs/formats/appendlog.md says what is done and in which order.  Nothing is thrown away: what is cut off or replaced
+is kept beside the file it came from.
 """
 
 from __future__ import annotations
@@ -69,10 +70,12 @@ def recover_bucket(
     progress: Callable[[int, int], None] = lambda done, size: None,
 ) -> Recovered:
     """
-    Bring a bucket file and its index into agreement.  Reads the header and the last entries only, if there was no crash and no other program.
+    Bring a bucket file and its index into agreement.  Reads the header and the last entries only, if there was no
+    crash and no other program.
 
-    @param accept_unindexed: whether whole records behind the last entry are another program's, and to be indexed.  After a crash of our own they are not: the
-        entries of ours are written first, so what lacks them is what a power cut left, and cannot be proven whole.  A file without any index is always indexed.
+    @param accept_unindexed: whether whole records behind the last entry are another program's, and to be indexed.
+        After a crash of our own they are not: the entries of ours are written first, so what lacks them is what a
+        power cut left, and cannot be proven whole.  A file without any index is always indexed.
     @param progress: called with C{(bytes, size)} while records without entries are indexed.
     """
     size = os.fstat(raw_fd).st_size
@@ -85,12 +88,17 @@ def recover_bucket(
     entries = max(0, (index_size - HEADER_SIZE) // ENTRY_SIZE)
     changed = False
     if synced is None:
-        # Without the mark, every entry is taken for one of a synced record: nothing is cut that might have been acknowledged.
+        # Without the mark, every entry is taken for one of a synced record: nothing is cut that might have been
+        # acknowledged.
         accept_unindexed = True
         if any(head):
             synced = entries
             kept = keep_copy(index_path, f"{index_path}.bad.{stamp()}", 0, files)
-            _log.error("the header of {path} is damaged; it is made anew, the old index is kept as {kept}", path=index_path, kept=kept)
+            _log.error(
+                "the header of {path} is damaged; it is made anew, the old index is kept as {kept}",
+                path=index_path,
+                kept=kept,
+            )
         else:
             # No index yet, or an indexing that was interrupted: see below.
             synced = entries = _leading_entries(index_fd, entries)
@@ -102,18 +110,26 @@ def recover_bucket(
         changed = True
     indexed = torn = 0
     if end > size:
-        _log.error("{path} is damaged: it has {size} bytes, but its index knows of records up to {end}", path=raw_path, size=size, end=end)
+        _log.error(
+            "{path} is damaged: it has {size} bytes, but its index knows of records up to {end}",
+            path=raw_path,
+            size=size,
+            end=end,
+        )
     if end < size and accept_unindexed:
-        # As long as records are being indexed the header is zero: should that be interrupted, what lacks entries must not be taken for a torn tail.
+        # As long as records are being indexed the header is zero: should that be interrupted, what lacks entries must
+        # not be taken for a torn tail.
         files.write_at(index_fd, (bytes(HEADER_SIZE),), 0)
         files.sync_data(index_fd)
         count, end, indexed = _index_rest(raw_fd, index_fd, count, end, size, files, progress)
     elif end < size and count < synced:
-        # The mark reached the disk before the entries. As many records as it names are whole; what follows them is not proven to be, and the mark stays to say so.
+        # The mark reached the disk before the entries. As many records as it names are whole; what follows them is
+        # not proven to be, and the mark stays to say so.
         count, end, indexed = _index_rest(raw_fd, index_fd, count, end, size, files, progress, synced - count)
     if end < size:
         torn = size - end
-    # Entries behind the mark may be in the page cache only, after a process was killed. What follows them must not be on disk before them.
+    # Entries behind the mark may be in the page cache only, after a process was killed. What follows them must not be
+    # on disk before them.
     changed = changed or bool(indexed or torn) or count != synced or end < size
     if indexed:
         _log.info("{path}: {indexed} records without index entries were indexed", path=raw_path, indexed=indexed)
@@ -149,7 +165,8 @@ def _last_whole(raw_fd: int, index_fd: int, entries: int, synced: int, size: int
         if entry is not None and (
             position <= synced or (not entry.continues and entry.end <= size and _is_whole(raw_fd, entry))
         ):
-            # A synced record stays, even if the file ends before it does: its offset is never given again, and reading it finds the damage.
+            # A synced record stays, even if the file ends before it does: its offset is never given again, and
+            # reading it finds the damage.
             return position, entry.end
         if position <= synced and entry is None:
             # A damaged entry of a synced record: it counts, and reading it finds the damage.
@@ -161,7 +178,10 @@ def _last_whole(raw_fd: int, index_fd: int, entries: int, synced: int, size: int
 
 
 def _end_across_damage(raw_fd: int, index_fd: int, position: int, size: int) -> int | None:
-    """Where record C{position - 1} ends if its entry is unreadable: by the framing of the records since the last readable entry."""
+    """
+    Where record C{position - 1} ends if its entry is unreadable: by the framing of the records since the last
+    readable entry.
+    """
     known = position - 1
     end = 0
     while known > 0:
@@ -182,7 +202,9 @@ def _end_across_damage(raw_fd: int, index_fd: int, position: int, size: int) -> 
 
 def _is_whole(raw_fd: int, entry: Entry) -> bool:
     head = read_exactly(raw_fd, LENGTH_SIZE, entry.offset)
-    return len(head) == LENGTH_SIZE and unpack_length(head) == entry.length and _checksum(raw_fd, entry) == entry.checksum
+    return (
+        len(head) == LENGTH_SIZE and unpack_length(head) == entry.length and _checksum(raw_fd, entry) == entry.checksum
+    )
 
 
 def _checksum(raw_fd: int, entry: Entry) -> int | None:
@@ -199,9 +221,20 @@ def _checksum(raw_fd: int, entry: Entry) -> int | None:
 
 
 def _index_rest(
-    raw_fd: int, index_fd: int, count: int, end: int, size: int, files: Files, progress: Callable[[int, int], None], limit: int | None = None
+    raw_fd: int,
+    index_fd: int,
+    count: int,
+    end: int,
+    size: int,
+    files: Files,
+    progress: Callable[[int, int], None],
+    limit: int | None = None,
 ) -> tuple[int, int, int]:
-    """Index the whole records from C{end} on, at most C{limit}. @return: the new count and end, and how many were indexed."""
+    """
+    Index the whole records from C{end} on, at most C{limit}.
+
+    @return: the new count and end, and how many were indexed.
+    """
     indexed = 0
     batch: list[bytes] = []
     for entry in islice(_walk(raw_fd, end, size, progress, accept_zeros=count == 0), limit):
@@ -217,7 +250,9 @@ def _index_rest(
     return count + indexed, end, indexed
 
 
-def _walk(raw_fd: int, start: int, size: int, progress: Callable[[int, int], None], accept_zeros: bool) -> Iterable[Entry]:
+def _walk(
+    raw_fd: int, start: int, size: int, progress: Callable[[int, int], None], accept_zeros: bool
+) -> Iterable[Entry]:
     """The whole records from C{start} on, told by their framing alone."""
     window = b""
     base = start

@@ -26,12 +26,21 @@ class Scan:
     """
     Batches of records of one bucket.
 
-    Threads fetch bytes only; taking them apart is done in the reactor's thread, a batch at a time, since a thread busy in Python would stall the reactor for longer.
+    Threads fetch bytes only; taking them apart is done in the reactor's thread, a batch at a time, since a thread
+    busy in Python would stall the reactor for longer.
 
     @param id_hash: give only records with this identifier hash and those with none; C{None} for all.
     """
 
-    def __init__(self, bucket: BucketFile, start: int, id_hash: int | None, follow: bool, disk: IDisk, on_close: Callable[[Scan], None]) -> None:
+    def __init__(
+        self,
+        bucket: BucketFile,
+        start: int,
+        id_hash: int | None,
+        follow: bool,
+        disk: IDisk,
+        on_close: Callable[[Scan], None],
+    ) -> None:
         self.bucket = bucket
         self._start = start
         self._id_hash = id_hash
@@ -60,7 +69,10 @@ class Scan:
             self._wake()
 
     def cut_off(self) -> None:
-        """End it because its prefix is closed: L{next_batch} fails if there was more, unless the scan follows, for which that is the end."""
+        """
+        End it because its prefix is closed: L{next_batch} fails if there was more, unless the scan follows, for which
+        that is the end.
+        """
         self._cut_off = not self._closed and not self._follow
         self.close()
 
@@ -103,7 +115,9 @@ class Scan:
                 if self._start <= 0:
                     self._position = 0
                 else:
-                    self._position, self._expected = await self._disk.run(first_at_or_after, bucket.read_index, bucket.count, self._start)
+                    self._position, self._expected = await self._disk.run(
+                        first_at_or_after, bucket.read_index, bucket.count, self._start
+                    )
             count = min(_BATCH_ENTRIES, bucket.count - self._position)
             if count <= 0:
                 return []
@@ -140,10 +154,15 @@ class Scan:
         return batch
 
     def _wanted(self, entry: Entry) -> bool:
-        return entry.offset >= self._start and (self._id_hash is None or not entry.id_hash or entry.id_hash == self._id_hash)
+        return entry.offset >= self._start and (
+            self._id_hash is None or not entry.id_hash or entry.id_hash == self._id_hash
+        )
 
     async def _verified(self, entry: Entry, whole: bytes) -> Record | None:
-        """The record, or C{None} once it is noted as the damage that ends this scan, after the records before it were given."""
+        """
+        The record, or C{None} once it is noted as the damage that ends this scan, after the records before it were
+        given.
+        """
         try:
             if len(whole) < LENGTH_SIZE + entry.length:
                 return await open_record(self.bucket, entry, self._disk)
@@ -161,5 +180,7 @@ class Scan:
         if rebuilt is not None and rebuilt[1]:
             entry: Entry = rebuilt[0]
             return entry
-        self._damage = bucket.damaged(self._expected, "its index entry is damaged, and so the record cannot be proven whole")
+        self._damage = bucket.damaged(
+            self._expected, "its index entry is damaged, and so the record cannot be proven whole"
+        )
         return None

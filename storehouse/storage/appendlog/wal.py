@@ -1,8 +1,10 @@
 """
-The write-ahead log: one file region for all bucket files, so that a group of appends costs one sync however many buckets it touches.
+The write-ahead log: one file region for all bucket files, so that a group of appends costs one sync however many
+buckets it touches.
 
-The table of a frame is in docs/formats/appendlog.md.  Segments are preallocated with zeros, since a sync that must also commit the allocation of blocks takes half as
-long again, and are used in turn; before one is used again, the bucket files that its frames name have been synced by the checkpointer.
+The table of a frame is in docs/formats/appendlog.md.  Segments are preallocated with zeros, since a sync that must
+also commit the allocation of blocks takes half as long again, and are used in turn; before one is used again, the
+bucket files that its frames name have been synced by the checkpointer.
 """
 
 from __future__ import annotations
@@ -29,7 +31,18 @@ from storehouse.storage.appendlog.formats import (
     encode_frame,
 )
 
-__all__ = ["SEGMENTS", "FramedRun", "Segment", "WalEnd", "WriteAheadLog", "read_frame", "read_salt", "read_segment", "salt_path", "segment_paths"]
+__all__ = [
+    "SEGMENTS",
+    "FramedRun",
+    "Segment",
+    "WalEnd",
+    "WriteAheadLog",
+    "read_frame",
+    "read_salt",
+    "read_segment",
+    "salt_path",
+    "segment_paths",
+]
 
 #: How many segments the log has.
 SEGMENTS = 4
@@ -133,7 +146,8 @@ class WriteAheadLog:
                 self._files.unlink(path)
 
     def _keep_salt(self) -> None:
-        # On disk before the first segment is there, so that segments without it are damage. One that is read may be in the page cache only: its maker may have been killed.
+        # On disk before the first segment is there, so that segments without it are damage. One that is read may be
+        # in the page cache only: its maker may have been killed.
         fields = pack_length(self._salt)
         fd = self._files.open(salt_path(self.directory), os.O_WRONLY | os.O_CREAT)
         try:
@@ -213,7 +227,17 @@ class WriteAheadLog:
         return encode_frame(
             self.sequence,
             self.replay_from,
-            ((run.bucket.prefix_bytes, run.bucket.number, run.offset, run.position, run.encoded_entries, run.encoded_records) for run in runs),
+            (
+                (
+                    run.bucket.prefix_bytes,
+                    run.bucket.number,
+                    run.offset,
+                    run.position,
+                    run.encoded_entries,
+                    run.encoded_records,
+                )
+                for run in runs
+            ),
             self._salt,
         )
 
@@ -248,7 +272,8 @@ def read_salt(directory: str, files: Files) -> int | None:
     """
     The number that the checksums of a log's frames start with; C{None} for a log that is not there yet.
 
-    It is a secret: what follows a frame may be the inside of an older one, and without it a record could be made that looks like a frame there.
+    It is a secret: what follows a frame may be the inside of an older one, and without it a record could be made that
+    looks like a frame there.
 
     @raise StartFailed: if there are segments and no valid salt to read them with.
     """
