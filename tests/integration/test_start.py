@@ -142,7 +142,7 @@ class StartTests(SynchronousTestCase):
         house.command = [*house.command[: house.command.index("storehouse")], "-y", tac]
         done = house.run()
         self.assertEqual(done.returncode, 1, done.stdout)
-        self.assertIn("a store failed: no disk", done.stdout)
+        self.assertIn("the append log failed: no disk", done.stdout)
         self.assertIn("Server Shut Down.", done.stdout)
         self.assertFalse(os.path.exists(house.pid_file))
 
