@@ -11,7 +11,7 @@ from struct import Struct, error
 
 from storehouse.errors import MalformedBody
 
-__all__ = ["LENGTH_SIZE", "pack_length", "split_records", "unpack_length"]
+__all__ = ["LENGTH_SIZE", "Batch", "pack_length", "split_records", "unpack_length"]
 
 LENGTH_SIZE = 4
 
@@ -26,14 +26,28 @@ def unpack_length(data: bytes | bytearray, at: int = 0) -> int:
     return int(_length.unpack_from(data, at)[0])
 
 
-def split_records(body: bytes, max_record: int) -> list[bytes]:
+class Batch(list[bytes]):
+    """
+    Several records.
+
+    @ivar encoded: all of them with their lengths, as they came.
+    """
+
+    __slots__ = ("encoded",)
+
+    def __init__(self, encoded: bytes) -> None:
+        super().__init__()
+        self.encoded = encoded
+
+
+def split_records(body: bytes, max_record: int) -> Batch:
     """
     Take C{[u32 length][data]...} apart.
 
     @raise MalformedBody: if a length does not fit what follows, is zero, or exceeds C{max_record}; the text
         names the record.
     """
-    records = []
+    records = Batch(body)
     at = 0
     size = len(body)
     unpack = _length.unpack_from

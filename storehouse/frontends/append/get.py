@@ -92,8 +92,10 @@ class GetMulti(Leaf):
 
     async def _look_up(self, prefix: str, id: bytes, body: bytes, answer: _Answer) -> None:
         left = self._limits.max_multi_bytes
+        bucket = self._log.bucket_if_open(prefix, id)
         for number, (offset,) in enumerate(_offset.iter_unpack(body)):
-            bucket = self._log.bucket_if_open(prefix, id)
+            if bucket is None or bucket.closed:
+                bucket = self._log.bucket_if_open(prefix, id)
             payload = bucket.read(offset) if bucket is not None else None
             record = None
             if payload is None:

@@ -28,33 +28,42 @@ _is_line = re.compile(
     rb"(?:&storagePrefix=([A-Za-z0-9_-][A-Za-z0-9._-]{0,127}))? HTTP/1\.1\Z"
 ).match
 
-_APPEND, _APPEND_MULTI, _GET = b"POST /append", b"POST /appendMulti", b"GET /get"
-
-# One object a verb, so that they can be told apart by identity.
-_VERBS = {verb: verb for verb in (_APPEND, _APPEND_MULTI, _GET)}
-
 _LEVELS = {level.value.encode("ascii"): level for level in Durability}
 
 
 @implementer(IRoute)
-class _Route:
+class _AppendRoute:
     """
-    See L{IRoute}.
+    See L{IRoute}: to C{/append} or C{/appendMulti}.
 
-    @ivar verb: what is asked.
     @ivar found: the bucket of the identifier, and the identifier's hash, once looked up.
     """
 
-    __slots__ = ("found", "id", "offset", "prefix", "repeats", "verb", "waits")
+    __slots__ = ("found", "id", "prefix", "several")
 
-    def __init__(self, verb: bytes, id: bytes, offset: bytes | None, prefix: bytes | None) -> None:
-        self.verb = verb
+    waits = False
+    repeats = True
+
+    def __init__(self, prefix: str, id: bytes, several: bool) -> None:
+        self.prefix = prefix
         self.id = id
-        self.offset = -1 if offset is None else int(offset)
-        self.prefix = DEFAULT_PREFIX if prefix is None else prefix.decode("ascii")
-        self.waits = verb is _GET
-        self.repeats = verb is not _GET
+        self.several = several
         self.found: Any = None
+
+
+@implementer(IRoute)
+class _GetRoute:
+    """See L{IRoute}: to C{/get}. Clients seldom ask for the same offset again."""
+
+    __slots__ = ("id", "offset", "prefix")
+
+    waits = True
+    repeats = False
+
+    def __init__(self, prefix: str, id: bytes, offset: int) -> None:
+        self.prefix = prefix
+        self.id = id
+        self.offset = offset
 
 
 @implementer(ILane)
@@ -76,29 +85,30 @@ class AppendLane:
         self._date = b""
         self._disk_template = self._os_template = self._read_template = b""
 
-    def route(self, line: bytes) -> _Route | None:
+    def route(self, line: bytes) -> _AppendRoute | _GetRoute | None:
         """See L{ILane}."""
         match = _is_line(line)
         if match is None:
             return None
-        verb, id, offset, prefix = match.groups()
-        verb = _VERBS[verb]
-        return _Route(verb, id, offset, prefix) if (verb is _GET) == (offset is not None) else None
+        verb, id, offset, named = match.groups()
+        prefix = DEFAULT_PREFIX if named is None else named.decode("ascii")
+        if verb == b"GET /get":
+            return None if offset is None else _GetRoute(prefix, id, int(offset))
+        return None if offset is not None else _AppendRoute(prefix, id, verb == b"POST /appendMulti")
 
-    def serve(self, route: _Route, head: Head, body: bytes, channel: Any) -> Any:
+    def serve(self, route: Any, head: Head, body: bytes, channel: Any) -> Any:
         """See L{ILane.serve}."""
+        date = channel.site.date
+        if date is not self._date:
+            self._set_date(date)
+        if route.waits:
+            return self._get(route, head)
         found = route.found
         if found is None or found[0].closed:
             found = route.found = self._log.find_open(route.prefix, route.id)
             if found is None:
                 return DECLINED
-        date = channel.site.date
-        if date is not self._date:
-            self._set_date(date)
         bucket, id_hash = found
-        verb = route.verb
-        if verb is _GET:
-            return self._get(bucket, route.offset, head)
         level = self._log.default_durability
         if head.fields:
             wanted = head.fields.get(b"durability")
@@ -106,12 +116,12 @@ class AppendLane:
                 level = _LEVELS.get(wanted)
                 if level is None:
                     return DECLINED
-        if verb is _APPEND:
-            if not body:
-                return DECLINED
-            bucket.append((body,), id_hash, level, partial(self._appended, channel, bucket))
-            return OWED
-        return self._append_multi(bucket, id_hash, level, head, body, channel)
+        if route.several:
+            return self._append_multi(bucket, id_hash, level, head, body, channel)
+        if not body:
+            return DECLINED
+        bucket.append((body,), id_hash, level, partial(self._appended, channel, bucket))
+        return OWED
 
     def _append_multi(self, bucket: Any, id_hash: int, level: Durability, head: Head, body: bytes, channel: Any) -> Any:
         if head.fields.get(b"content-type", b"").lower().startswith((b"application/x-ndjson", b"application/ndjson")):
@@ -125,11 +135,14 @@ class AppendLane:
         bucket.append(records, id_hash, level, partial(self._appended_multi, channel, bucket))
         return OWED
 
-    def _get(self, bucket: Any, offset: int, head: Head) -> Any:
+    def _get(self, route: _GetRoute, head: Head) -> Any:
         if head.length:
             return DECLINED
+        found = self._log.find_open(route.prefix, route.id)
+        if found is None:
+            return DECLINED
         try:
-            payload = bucket.read(offset)
+            payload = found[0].read(route.offset)
         except StorehouseError as error:
             return encode_reply(error_reply(error), self._date)
         if payload is None:

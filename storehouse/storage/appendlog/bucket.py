@@ -15,7 +15,7 @@ from storehouse.core.digests import crc32c
 from storehouse.core.files import read_exactly
 from storehouse.core.framing import LENGTH_SIZE, unpack_length
 from storehouse.errors import DamagedRecord, NoSuchRecord, TooLarge, Unavailable
-from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, Entry
+from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, Entry, entry_fields
 from storehouse.storage.appendlog.index import careful_find, quick_find
 from storehouse.storage.appendlog.interfaces import Durability, IBucket
 
@@ -32,6 +32,11 @@ _INLINE = 64 * 1024
 
 _scratch = bytearray(_INLINE)
 _scratch_view = memoryview(_scratch)
+
+_entry_buffer = bytearray(ENTRY_SIZE)
+_entry_head = memoryview(_entry_buffer)[: ENTRY_SIZE - 4]
+_one_entry = (_entry_buffer,)
+
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 
 
@@ -155,11 +160,20 @@ class BucketFile:
         if _NOWAIT is None or offset >= self.end:
             return None
         try:
-            entry = quick_find(self._warm_index, self.count, self.end, offset)
-            if entry is None or entry.length > _INLINE - LENGTH_SIZE:
+            # Where records have one size, the entry is where interpolation says.
+            guess = HEADER_SIZE + offset * self.count // self.end * ENTRY_SIZE
+            if os.preadv(self.index_fd, _one_entry, guess, _NOWAIT) < ENTRY_SIZE:
                 return None
-            wanted = LENGTH_SIZE + entry.length
-            if os.preadv(self.raw_fd, (_scratch_view[:wanted],), entry.offset, _NOWAIT) < wanted:
+            begin, _, length, checksum, _, own_checksum = entry_fields(_entry_buffer)
+            if offset not in (begin, begin + LENGTH_SIZE) or crc32c(_entry_head) != own_checksum:
+                entry = quick_find(self._warm_index, self.count, self.end, offset)
+                if entry is None:
+                    return None
+                begin, length, checksum = entry.offset, entry.length, entry.checksum
+            if not 0 < length <= _INLINE - LENGTH_SIZE:
+                return None
+            wanted = LENGTH_SIZE + length
+            if os.preadv(self.raw_fd, (_scratch_view[:wanted],), begin, _NOWAIT) < wanted:
                 return None
         except _Cold:
             return None
@@ -168,10 +182,11 @@ class BucketFile:
                 return None
             raise self.damaged(offset, f"it cannot be read ({error.strerror})") from error
         payload = bytes(_scratch_view[LENGTH_SIZE:wanted])
-        if unpack_length(_scratch) != entry.length or crc32c(payload) != entry.checksum:
-            raise self.damaged(entry.offset, "its checksum fails")
-        self.counters.records += 1
-        self.counters.size += len(payload)
+        if unpack_length(_scratch) != length or crc32c(payload) != checksum:
+            raise self.damaged(begin, "its checksum fails")
+        counters = self.counters
+        counters.records += 1
+        counters.size += length
         return payload
 
     def damaged(self, offset: int, reason: str) -> DamagedRecord:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from queue import SimpleQueue
 from typing import Any
 
@@ -18,11 +19,11 @@ from twisted.logger import Logger
 
 from storehouse.core.digests import crc32c
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.framing import LENGTH_SIZE, pack_length
+from storehouse.core.framing import LENGTH_SIZE, Batch, pack_length
 from storehouse.errors import NoSpace, StorageFailed, StorehouseError
 from storehouse.storage.appendlog.bucket import BucketFile, Done
 from storehouse.storage.appendlog.checkpoint import Checkpointer
-from storehouse.storage.appendlog.formats import CONTINUES, ENTRY_SIZE, HEADER_SIZE, encode_entry
+from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, encode_entries, encode_entry
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.wal import WriteAheadLog
 
@@ -71,6 +72,18 @@ class Run:
         self.synced = False
         self.error: StorehouseError | None = None
         self.encoded_entries = b""
+
+    def add_together(self, payloads: Sequence[bytes], time: int, id_hash: int) -> tuple[int, ...]:
+        """Add the records of one append. @return: their offsets."""
+        *offsets, self.end = accumulate((LENGTH_SIZE + len(payload) for payload in payloads), initial=self.end)
+        self.entries += encode_entries(offsets, time, payloads, id_hash)
+        if isinstance(payloads, Batch):
+            self.pieces.append(payloads.encoded)
+        else:
+            for payload in payloads:
+                self.pieces.append(pack_length(len(payload)))
+                self.pieces.append(payload)
+        return tuple(offsets)
 
     def seal(self) -> None:
         """
@@ -218,20 +231,7 @@ class GroupCommit:
                 answers.append((done, run, (offset,), durability))
                 run.end = offset + LENGTH_SIZE + length
             else:
-                offsets = []
-                stamp = now | CONTINUES
-                last = len(payloads) - 1
-                for number, payload in enumerate(payloads):
-                    length = len(payload)
-                    if number == last:
-                        stamp = now
-                    run.entries.append(encode_entry(offset, stamp, length, crc32c(payload), id_hash))
-                    run.pieces.append(pack_length(length))
-                    run.pieces.append(payload)
-                    offsets.append(offset)
-                    offset += LENGTH_SIZE + length
-                answers.append((done, run, tuple(offsets), durability))
-                run.end = offset
+                answers.append((done, run, run.add_together(payloads, now, id_hash), durability))
             if durability is _DISK:
                 run.synced = group.synced = True
         group.runs = list(runs.values())

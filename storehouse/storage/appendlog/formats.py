@@ -12,7 +12,7 @@ Pure codecs, no files. The tables are in docs/formats/appendlog.md::
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from struct import Struct, error
 
 import attrs
@@ -34,6 +34,7 @@ __all__ = [
     "decode_entry",
     "decode_frame",
     "decode_index_header",
+    "encode_entries",
     "encode_entry",
     "encode_frame",
     "encode_index_header",
@@ -89,6 +90,18 @@ def encode_entry(offset: int, time: int, length: int, checksum: int, id_hash: in
     """The 32 bytes of an index entry. C{time} may hold L{CONTINUES}."""
     fields = _pack_entry(offset, time, length, checksum, id_hash)
     return fields + pack_length(crc32c(fields))
+
+
+def encode_entries(offsets: Sequence[int], time: int, payloads: Sequence[bytes], id_hash: int) -> list[bytes]:
+    """The index entries of records that were appended together, which stand at C{offsets}."""
+    stamp = time | CONTINUES
+    entries = [
+        _pack_entry(offset, stamp, len(payload), crc32c(payload), id_hash)
+        for offset, payload in zip(offsets, payloads, strict=True)
+    ]
+    last = payloads[-1]
+    entries[-1] = _pack_entry(offsets[-1], time, len(last), crc32c(last), id_hash)
+    return [fields + pack_length(crc32c(fields)) for fields in entries]
 
 
 def decode_entry(data: bytes, at: int = 0) -> Entry | None:

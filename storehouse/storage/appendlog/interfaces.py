@@ -91,6 +91,8 @@ class IBucket(Interface):
     prefix = Attribute("C{str}: the name of the prefix.")
     end = Attribute("C{int}: the offset behind the last committed record.")
     count = Attribute("C{int}: the number of committed records.")
+    closed = Attribute("C{bool}: its prefix has been closed; ask the log for the bucket again.")
+    json_tail = Attribute("C{bytes}: how answers to appends end: the path as a member of a JSON object, and its end.")
 
     def append(
         payloads: Sequence[bytes],
