@@ -77,7 +77,7 @@ class GetMulti(Leaf):
         check_fields(request, frozenset({b"id", b"storagePrefix"}))
         prefix, id = prefix_of(request), identifier_of(request)
         body = await request.body.read(self._limits.max_multi * _offset.size)
-        answer = _Answer(request)
+        answer = _Answer(request, self._limits.max_multi_bytes)
         try:
             if len(body) % _offset.size:
                 raise MalformedBody(
@@ -87,64 +87,79 @@ class GetMulti(Leaf):
         except StorehouseError as error:
             if request.finished or request._disconnected:
                 raise
-            answer.add(pack_length(0) + error.detail.encode("utf-8"))
+            answer.pieces.append(pack_length(0) + error.detail.encode("utf-8"))
         return await answer.finish()
 
     async def _look_up(self, prefix: str, id: bytes, body: bytes, answer: _Answer) -> None:
-        left = self._limits.max_multi_bytes
+        add = answer.pieces.append
         bucket = self._log.bucket_if_open(prefix, id)
         for number, (offset,) in enumerate(_offset.iter_unpack(body)):
             if bucket is None or bucket.closed:
                 bucket = self._log.bucket_if_open(prefix, id)
             payload = bucket.read(offset) if bucket is not None else None
-            record = None
             if payload is None:
-                record = await self._log.get(prefix, id, offset)
-                payload = record.payload
-            length = len(payload) if record is None else record.length
-            left -= LENGTH_SIZE + length
-            if left < 0:
-                raise TooLarge(
-                    f"the answer would have more than {self._limits.max_multi_bytes} bytes (--max-multi-bytes)"
-                )
-            if not length:
-                raise StorehouseError(f"the record at offset {offset} is empty, which this answer cannot say otherwise")
-            answer.add(pack_length(length))
-            if payload is not None:
-                answer.add(payload)
+                await self._give(await self._log.get(prefix, id, offset), offset, answer)
             else:
+                answer.count(len(payload))
+                add(pack_length(len(payload)))
+                add(payload)
+            if answer.gathered >= _PIECE or number % _SLICE == _SLICE - 1:
                 await answer.flush()
-                await send_payload(answer.request, record)
-            if answer.size >= _PIECE or number % _SLICE == _SLICE - 1:
-                await answer.flush()
+
+    async def _give(self, record: Any, offset: int, answer: _Answer) -> None:
+        """Answer a record that could not be given at once: it is long, or was not in memory."""
+        if not record.length:
+            raise StorehouseError(f"the record at offset {offset} is empty, which this answer cannot say otherwise")
+        answer.count(record.length)
+        answer.pieces.append(pack_length(record.length))
+        if record.payload is not None:
+            answer.pieces.append(record.payload)
+        else:
+            await answer.flush()
+            await send_payload(answer.request, record)
 
 
 class _Answer:
-    """Gathers an answer; a short one is sent whole, with its length."""
+    """
+    Gathers an answer; a short one is sent whole, with its length.
 
-    def __init__(self, request: StreamingRequest) -> None:
+    @ivar pieces: what is gathered; whoever adds to it calls L{count} before.
+    @ivar gathered: bytes of it, about.
+    """
+
+    def __init__(self, request: StreamingRequest, limit: int) -> None:
         self.request = request
-        self.size = 0
-        self._pieces: list[bytes] = []
+        self.pieces: list[bytes] = []
+        self.gathered = 0
+        self._limit = limit
+        self._left = limit
         self._begun = False
 
-    def add(self, data: bytes) -> None:
-        """The next bytes."""
-        self._pieces.append(data)
-        self.size += len(data)
+    def count(self, length: int) -> None:
+        """
+        A record of so many bytes is about to be added.
+
+        @raise TooLarge: if the answer would get too long.
+        """
+        self.gathered += LENGTH_SIZE + length
+        self._left -= LENGTH_SIZE + length
+        if self._left < 0:
+            raise TooLarge(f"the answer would have more than {self._limit} bytes (--max-multi-bytes)")
 
     async def flush(self) -> None:
         """Send what was gathered."""
         if not self._begun:
             self._begun = True
             self.request.begin(200, OCTETS)
-        pieces, self._pieces, self.size = self._pieces, [], 0
-        if pieces:
-            await self.request.send(b"".join(pieces))
+        data = b"".join(self.pieces)
+        self.pieces.clear()
+        self.gathered = 0
+        if data:
+            await self.request.send(data)
 
     async def finish(self) -> Reply | None:
         """The answer, if it has not been begun; otherwise send the rest."""
         if not self._begun:
-            return Reply(200, b"".join(self._pieces), OCTETS)
+            return Reply(200, b"".join(self.pieces), OCTETS)
         await self.flush()
         return None
