@@ -17,7 +17,7 @@ from pathlib import Path
 import attrs
 
 from bench.appendlog import OURS, PEER, Client, Program
-from bench.harness import CHECKOUT, BenchError, Server, Spread, format_table, progress, tool, workspace
+from bench.harness import CHECKOUT, BenchError, Server, Spread, add_rounds, format_table, progress, tool, workspace
 from bench.scenarios import Appends, Batches, Gets, MultiGets, Scenario
 from bench.wrk import run_wrk
 
@@ -174,13 +174,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     peer_help = f"the peer's binary: jackdoe/rochefort at commit 3200416, built with 'go build' (default: the environment variable {_peer_variable})"
     parser.add_argument("--peer", metavar="PATH", type=Path, default=os.environ.get(_peer_variable), help=peer_help)
-    parser.add_argument(
-        "--rounds",
-        metavar="N",
-        type=int,
-        default=5,
-        help="rounds that count; one more goes before them to warm up (default: %(default)s)",
-    )
+    add_rounds(parser)
     parser.add_argument(
         "--seconds",
         metavar="S",

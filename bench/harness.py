@@ -8,6 +8,7 @@ are medians over the other rounds, and comparisons are ratios of medians within 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -29,6 +30,7 @@ __all__ = [
     "BenchError",
     "Server",
     "Spread",
+    "add_rounds",
     "format_table",
     "free_port",
     "pinned",
@@ -257,3 +259,14 @@ def format_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]])
         return "  ".join((first, *others)).rstrip()
 
     return "\n".join((title, line(head), line(["-" * width for width in widths]), *map(line, rows)))
+
+
+def add_rounds(parser: argparse.ArgumentParser) -> None:
+    """The option that says how often each side is measured."""
+    parser.add_argument(
+        "--rounds",
+        metavar="N",
+        type=int,
+        default=5,
+        help="rounds that count; one more goes before them to warm up (default: %(default)s)",
+    )

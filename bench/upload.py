@@ -19,7 +19,19 @@ from pathlib import Path
 
 import attrs
 
-from bench.harness import HOST, BenchError, Server, Spread, format_table, free_port, progress, running, tool, workspace
+from bench.harness import (
+    HOST,
+    BenchError,
+    Server,
+    Spread,
+    add_rounds,
+    format_table,
+    free_port,
+    progress,
+    running,
+    tool,
+    workspace,
+)
 
 __all__ = ["KINDS", "Upload", "main", "nginx_configuration", "put"]
 
@@ -196,13 +208,7 @@ def _arguments() -> argparse.ArgumentParser:
         prog="python -m bench.upload",
         description="Measure large uploads through our streaming HTTP layer beside nginx and twisted.web. Needs curl and nginx with its DAV module.",
     )
-    parser.add_argument(
-        "--rounds",
-        metavar="N",
-        type=int,
-        default=5,
-        help="rounds that count; one more goes before them to warm up (default: %(default)s)",
-    )
+    add_rounds(parser)
     parser.add_argument(
         "--size", metavar="MIB", type=int, default=1024, help="the size of the body in MiB (default: %(default)s)"
     )
