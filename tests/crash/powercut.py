@@ -84,11 +84,7 @@ class Explorer:
                 policies = self.random.sample(POLICIES, samples) if world.pending() else ["kept"]
                 for policy in policies:
                     self._check(recorder, number, world.after_cut(self.random, policy), ledger, policy, nested)
-            if callable(event):
-                event(world)
-            elif event is not None:
-                ledger.take(event)
-            world.index += 1
+            _happen(event, world, ledger)
 
     def cut_at_random(
         self, recorder: Recorder, times: int, nested: float = 0.0, ledger: Ledger | None = None, first: int = 0
@@ -101,11 +97,7 @@ class Explorer:
             for _ in range(chosen[number]):
                 policy = self.random.choice(POLICIES)
                 self._check(recorder, number, world.after_cut(self.random, policy), ledger, policy, nested)
-            if callable(event):
-                event(world)
-            elif event is not None:
-                ledger.take(event)
-            world.index += 1
+            _happen(event, world, ledger)
 
     def _check(
         self, recorder: Recorder, number: int, tree: Tree, ledger: Ledger, policy: str, nested: float, depth: int = 0
@@ -322,3 +314,12 @@ class Explorer:
             pieces.append(piece)
             position += len(piece)
         return b"".join(pieces)
+
+
+def _happen(event: Any, world: Any, ledger: Ledger) -> None:
+    """An event that was not cut off: a change of the disk, or a promise."""
+    if callable(event):
+        event(world)
+    elif event is not None:
+        ledger.take(event)
+    world.index += 1
