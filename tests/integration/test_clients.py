@@ -368,7 +368,7 @@ class MemoryTests(_House, SynchronousTestCase):
             self.assertLess(memory(house) - idle, 20)
 
     def test_many_uploads(self) -> None:
-        """20 uploads of 60 MiB at once, with --memory 64MiB, take less than 280 MiB more than an idle process."""
+        """20 uploads of 60 MiB at once, with --memory 64MiB, take less than 100 MiB more than an idle process."""
         house = self.begin("--append-sync", "os", "--memory", "64MiB")
         idle = memory(house)
         piece = bytes(MIB)
