@@ -91,6 +91,8 @@ setup(
         "prometheus_client >=0.26",
         "click >=8.5",
         "crc32c >=2.9",
+        "blake3 >=1.0.11",
+        "highwayhash-cffi >=0.1.6",
     ],
     extras_require={
         "test": [

@@ -9,20 +9,28 @@ protocol; each door has a table from these classes to its own answers.
 from __future__ import annotations
 
 __all__ = [
+    "AlreadyExists",
     "BadRequest",
     "BucketCountMismatch",
     "Conflict",
     "Damaged",
+    "DamagedObject",
     "DamagedRecord",
     "EmptyRecord",
     "InvalidName",
+    "InvalidPart",
+    "InvalidPartOrder",
+    "InvalidRange",
     "InvalidSetting",
     "MalformedBody",
     "NoSpace",
+    "NoSuchObject",
     "NoSuchPrefix",
     "NoSuchRecord",
+    "NoSuchUpload",
     "NotFound",
     "RootInUse",
+    "SizeMismatch",
     "StartFailed",
     "StorageFailed",
     "StorehouseError",
@@ -56,6 +64,31 @@ class MalformedBody(BadRequest):
     """A body does not have the form that it announces."""
 
 
+class SizeMismatch(BadRequest):
+    """A body is shorter or longer than its announced size. Nothing of it was stored."""
+
+
+class InvalidPart(BadRequest):
+    """A part that an upload is to be completed with is not there, or its tag is another one."""
+
+
+class InvalidPartOrder(BadRequest):
+    """The parts that an upload is to be completed with are not in ascending order."""
+
+
+class InvalidRange(BadRequest):
+    """
+    A range does not lie within what is stored.
+
+    @ivar size: bytes that are stored.
+    """
+
+    def __init__(self, offset: int, length: int | None, size: int) -> None:
+        asked = f"from {offset} to the end" if length is None else f"of {length} bytes from {offset}"
+        super().__init__(f"there is no range {asked} in {size} bytes")
+        self.size = size
+
+
 class TooLarge(StorehouseError):
     """Something is larger than a bound that is set."""
 
@@ -72,8 +105,20 @@ class NoSuchRecord(NotFound):
     """No record begins at that offset."""
 
 
+class NoSuchObject(NotFound):
+    """No object has that name."""
+
+
+class NoSuchUpload(NotFound):
+    """There is no such upload: it never was, or it was completed, aborted or expired."""
+
+
 class Conflict(StorehouseError):
     """What is stored forbids what was asked."""
+
+
+class AlreadyExists(Conflict):
+    """Something of that name is stored, and is never overwritten."""
 
 
 class BucketCountMismatch(Conflict):
@@ -96,6 +141,24 @@ class DamagedRecord(Damaged):
         super().__init__(f"the record at offset {offset} of {file} is damaged: {reason}")
         self.file = file
         self.offset = offset
+
+
+class DamagedObject(Damaged):
+    """
+    Stored bytes of an object, or what describes them, are not what was stored.
+
+    @ivar id: the ID of the object, or of the upload.
+    @ivar part: the number of the part; C{None} if it is the description of the whole.
+    @ivar block: the number of the block in the part, from 0; C{None} if it is no block.
+    """
+
+    def __init__(self, id: str, reason: str, part: int | None = None, block: int | None = None) -> None:
+        where = "" if part is None else f", part {part}" + ("" if block is None else f", block {block}")
+        super().__init__(f"{id}{where} is damaged: {reason}")
+        self.id = id
+        self.reason = reason
+        self.part = part
+        self.block = block
 
 
 class NoSpace(StorehouseError):

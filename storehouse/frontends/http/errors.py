@@ -69,6 +69,7 @@ class MethodNotAllowed(errors.BadRequest):
 _STATUS: dict[type[errors.StorehouseError], int] = {
     errors.StorehouseError: 500,
     errors.BadRequest: 400,
+    errors.InvalidRange: 416,
     HeadTooLarge: 431,
     TargetTooLong: 414,
     MethodNotAllowed: 405,

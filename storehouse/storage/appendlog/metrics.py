@@ -12,35 +12,10 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from storehouse.core.latency import Latency
 from storehouse.storage.appendlog.bucket import ReadCounters
 
 __all__ = ["LogMetrics"]
-
-_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
-
-
-class _Latency:
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_BOUNDS) + 1)
-        self.total = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.total += seconds
-        for at, bound in enumerate(_BOUNDS):
-            if seconds <= bound:
-                self.counts[at] += 1
-                return
-        self.counts[-1] += 1
-
-    def buckets(self) -> list[tuple[str, float]]:
-        below = 0
-        buckets = []
-        for bound, count in zip([*map(str, _BOUNDS), "+Inf"], self.counts, strict=True):
-            below += count
-            buckets.append((bound, float(below)))
-        return buckets
 
 
 class LogMetrics:
@@ -53,7 +28,7 @@ class LogMetrics:
     def __init__(self, log: Any) -> None:
         self._log = log
         self.appends = {True: 0, False: 0}
-        self.groups = {True: _Latency(), False: _Latency()}
+        self.groups = {True: Latency(), False: Latency()}
         self.reads = ReadCounters()
 
     def observe_group(self, appends: int, seconds: float, synced: bool) -> None:

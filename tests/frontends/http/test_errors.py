@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
-from storehouse.errors import DamagedRecord, StorehouseError
+from storehouse.errors import DamagedObject, DamagedRecord, InvalidRange, StorehouseError
 from storehouse.frontends.http.errors import MethodNotAllowed, error_reply, status_of
 from storehouse.frontends.http.reply import REASONS, Reply, encode_reply
 from storehouse.frontends.http.resource import Leaf
@@ -32,6 +32,7 @@ def _all_errors() -> Iterator[type[StorehouseError]]:
 
 #: What each class is answered with; a new one is to be added here, on purpose.
 _EXPECTED = {
+    "AlreadyExists": 409,
     "AmbiguousFraming": 400,
     "BadRequest": 400,
     "BodyTooLarge": 413,
@@ -39,21 +40,28 @@ _EXPECTED = {
     "ClientGone": 400,
     "Conflict": 409,
     "Damaged": 500,
+    "DamagedObject": 500,
     "DamagedRecord": 500,
     "EmptyRecord": 400,
     "HeadTooLarge": 431,
     "InvalidName": 400,
+    "InvalidPart": 400,
+    "InvalidPartOrder": 400,
+    "InvalidRange": 416,
     "InvalidSetting": 500,
     "LengthMismatch": 400,
     "MalformedBody": 400,
     "MethodNotAllowed": 405,
     "NoSpace": 507,
+    "NoSuchObject": 404,
     "NoSuchPrefix": 404,
     "NoSuchRecord": 404,
     "NoSuchResource": 404,
+    "NoSuchUpload": 404,
     "NotFound": 404,
     "RequestTimeout": 408,
     "RootInUse": 500,
+    "SizeMismatch": 400,
     "StartFailed": 500,
     "StorageFailed": 503,
     "StorehouseError": 500,
@@ -89,6 +97,10 @@ class ErrorTests(SynchronousTestCase):
                 error: StorehouseError = MethodNotAllowed(b"PUT", (b"GET", b"HEAD"))
             elif issubclass(kind, DamagedRecord):
                 error = kind("/log/append.0.raw", 17, "its checksum fails")
+            elif issubclass(kind, DamagedObject):
+                error = kind("abcd", "its checksum is wrong", 1, 0)
+            elif issubclass(kind, InvalidRange):
+                error = kind(10, None, 5)
             else:
                 error = kind("what was wrong")
             reply = error_reply(error)

@@ -1,0 +1,95 @@
+"""Jobs in the disk threads that are seen through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from storehouse.core.disk import IDisk
+
+__all__ = ["KeyedLocks", "settled", "whole"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def settled(work: Deferred[Any]) -> None:
+    """Wait until something is over, however it ends, and although the one who waits is cancelled meanwhile."""
+    over: list[Any] = []
+    waiting: list[Deferred[None]] = []
+
+    def ended(result: Any) -> None:
+        over.append(result)
+        if waiting:
+            waiting.pop().callback(None)
+
+    work.addBoth(ended)
+    while not over:
+        turn: Deferred[None] = Deferred()
+        waiting[:] = [turn]
+        try:
+            await turn
+        except CancelledError:
+            waiting.clear()
+
+
+async def whole(disk: IDisk, f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """
+    Run C{f} in a disk thread, and wait for its end even when cancelled: a thread cannot be stopped, and nobody may
+    clean up behind it while it works. The cancellation then comes too late.
+    """
+    outcome: list[Any] = []
+    work = disk.run(f, *args, **kwargs)
+    work.addBoth(outcome.append)
+    if not outcome:
+        await settled(work)
+    result = outcome[0]
+    if isinstance(result, Failure):
+        result.raiseException()
+    return result  # type: ignore[no-any-return]
+
+
+class KeyedLocks:
+    """A lock for each of many names, there only while somebody holds or wants it."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, list[Deferred[None]]] = {}
+
+    def held(self, name: str) -> _Held:
+        """For C{async with}: entered by one at a time, in the order in which they came."""
+        return _Held(self._queues, name)
+
+
+class _Held:
+    def __init__(self, queues: dict[str, list[Deferred[None]]], name: str) -> None:
+        self._queues = queues
+        self._name = name
+
+    async def __aenter__(self) -> None:
+        queue = self._queues.get(self._name)
+        if queue is None:
+            self._queues[self._name] = []
+            return
+        turn: Deferred[None] = Deferred()
+        queue.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn in queue:
+                queue.remove(turn)
+            else:  # it was given the lock, and cancelled at the same time
+                self._release()
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        queue = self._queues[self._name]
+        if queue:
+            queue.pop(0).callback(None)
+        else:
+            del self._queues[self._name]
