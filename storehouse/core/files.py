@@ -22,6 +22,12 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _IOV_MAX = 1024
 
+#: Bytes that are copied at once where the kernel does not copy by itself.
+_COPY_PIECE = 1 << 20
+
+#: The errors that mean "copy them yourself".
+_CANNOT_COPY = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.EPERM})
+
 # Plain paths for systems without the calls.
 _sync_data = getattr(os, "fdatasync", os.fsync)
 
@@ -33,11 +39,17 @@ def _write_joined(fd: int, pieces: Sequence[bytes], offset: int) -> int:
 _write_vector = getattr(os, "pwritev", _write_joined)
 
 
-# sync_file_range(2), which the standard library does not have.
-_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None) if sys.platform == "linux" else None
+# sync_file_range(2) and renameat2(2), which the standard library does not have.
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_sync_file_range = getattr(_libc, "sync_file_range", None)
 if _sync_file_range is not None:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 _SYNC_FILE_RANGE_WRITE = 2
+_renameat2 = getattr(_libc, "renameat2", None)
+if _renameat2 is not None:
+    _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 class Files:
@@ -84,6 +96,34 @@ class Files:
         self.write_at(fd, (data,), offset)
         self.sync_data(fd)
 
+    def copy_range(self, source_fd: int, target_fd: int, size: int, source_offset: int, target_offset: int) -> None:
+        """
+        Copy C{size} bytes from one file to another, in the kernel where it can. May wait for the disk. Two ranges of
+        one file must not overlap.
+
+        @raise OSError: also, with C{EIO}, if the source ends early; what it has is copied then.
+        """
+        copy = getattr(os, "copy_file_range", None)
+        while size > 0:
+            copied = 0
+            if copy is not None:
+                try:
+                    copied = copy(source_fd, target_fd, size, source_offset, target_offset)
+                except OSError as error:
+                    if error.errno not in _CANNOT_COPY:
+                        raise
+                    copy = None
+            if not copied:
+                # The end, or a file system that cannot tell: reading does.
+                piece = os.pread(source_fd, min(size, _COPY_PIECE), source_offset)
+                if not piece:
+                    raise OSError(errno.EIO, f"the source of a copy ends at {source_offset}, {size} bytes early")
+                self.write_at(target_fd, (piece,), target_offset)
+                copied = len(piece)
+            size -= copied
+            source_offset += copied
+            target_offset += copied
+
     def truncate(self, fd: int, size: int) -> None:
         """Cut or extend."""
         os.ftruncate(fd, size)
@@ -96,6 +136,10 @@ class Files:
         """Have the system begin to write a file back, where it can be asked to. Promises nothing: a sync follows."""
         if _sync_file_range is not None:
             _sync_file_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
+
+    def sync_all(self) -> None:
+        """Bring everything to disk that the system holds, whoever wrote it."""
+        os.sync()
 
     def sync_directory(self, path: str) -> None:
         """Bring the names in a directory to disk."""
@@ -137,6 +181,26 @@ class Files:
     def rename(self, source: str, target: str) -> None:
         """Rename; replaces a file that is there."""
         os.rename(source, target)
+
+    def exchange(self, first: str, second: str) -> None:
+        """
+        Let two names change places in one step. Both must be there, be it files or directories.
+
+        @raise OSError: also, with C{ENOSYS} or C{EINVAL}, where the system or the file system has no such call.
+        """
+        if _renameat2 is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), first, None, second)
+        names = os.fsencode(first), os.fsencode(second)
+        if any(b"\0" in name for name in names):
+            # C would take it for the end of the name.
+            raise ValueError("embedded null byte")
+        if _renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), first, None, second)
+
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name, in the same file system; a name that is there is refused."""
+        os.link(source, target)
 
     def unlink(self, path: str) -> None:
         """Remove a file."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from storehouse.core.files import Files, read_exactly
 
@@ -97,6 +98,130 @@ class FilesTests(SynchronousTestCase):
 
     def test_make_directory_over_file(self) -> None:
         self.assertRaises(FileExistsError, self.files.make_directory, self.path)
+
+    def other(self, name: str, data: bytes) -> int:
+        """One more file, with some content."""
+        fd = self.files.open(self.path + name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        self.addCleanup(os.close, fd)
+        os.pwrite(fd, data, 0)
+        return fd
+
+    def test_link(self) -> None:
+        """Two names of one file; a name that is there stays what it is."""
+        self.files.link(self.path, self.path + ".link")
+        self.assertTrue(os.path.samefile(self.path, self.path + ".link"))
+        self.other(".other", b"other")
+        self.assertRaises(FileExistsError, self.files.link, self.path, self.path + ".other")
+        self.assertRaises(FileNotFoundError, self.files.link, self.path + ".none", self.path + ".new")
+        with open(self.path + ".other", "rb") as file:
+            self.assertEqual(file.read(), b"other")
+
+    def test_exchange(self) -> None:
+        """Two files, two directories with what is in them, and one of each."""
+        if sys.platform != "linux":
+            raise SkipTest("only Linux exchanges names")
+        self.other(".b", b"b")
+        self.files.exchange(self.path, self.path + ".b")
+        self.assertEqual(self.contents(), b"b")
+        for name in ("c", "d"):
+            os.makedirs(f"{self.path}.{name}/{name}")
+        self.files.exchange(self.path + ".c", self.path + ".d")
+        self.assertEqual((os.listdir(self.path + ".c"), os.listdir(self.path + ".d")), (["d"], ["c"]))
+        self.files.exchange(self.path, self.path + ".c")
+        self.assertEqual(os.listdir(self.path), ["d"])
+        with open(self.path + ".c", "rb") as file:
+            self.assertEqual(file.read(), b"b")
+
+    def test_exchange_fails(self) -> None:
+        """A name that is missing is told, and nothing is changed; so is a system without the call."""
+        if sys.platform != "linux":
+            raise SkipTest("only Linux exchanges names")
+        missing = self.path + ".none"
+        for first, second in ((self.path, missing), (missing, self.path)):
+            error = self.assertRaises(FileNotFoundError, self.files.exchange, first, second)
+            self.assertEqual((error.filename, error.filename2), (first, second))
+        self.assertTrue(os.path.exists(self.path))
+        self.other(".b", b"b")
+        self.assertRaises(ValueError, self.files.exchange, self.path, self.path + ".b\0c")
+        with patch("storehouse.core.files._renameat2", None):
+            error = self.assertRaises(OSError, self.files.exchange, self.path, self.path + ".b")
+        self.assertEqual(error.errno, errno.ENOSYS)
+        self.assertEqual(self.contents(), b"")
+
+    def check_copy(self) -> None:
+        """From file to file to file, at odd offsets, over what is there."""
+        data = os.urandom((5 << 19) + 13)
+        source, middle, end = self.fd, self.other(".b", b"b" * 100), self.other(".c", b"")
+        os.pwrite(source, data, 0)
+        size = len(data) - 4097
+        self.files.copy_range(source, middle, size, 4097, 7)
+        self.files.copy_range(middle, end, size - 3, 9, 513)
+        self.files.copy_range(middle, end, 0, 0, 0)
+        self.files.copy_range(end, end, 100, 513, 1)
+        self.assertEqual(os.pread(middle, 1 << 22, 0), b"b" * 7 + data[4097:])
+        expected = bytes(1) + data[4099:4199] + bytes(412) + data[4099:-1]
+        self.assertEqual(os.pread(end, 1 << 22, 0), expected)
+        self.assertEqual(self.contents(), data)
+        for name in (".b", ".c"):
+            os.unlink(self.path + name)
+
+    def refused(self, number: int) -> Callable[..., int]:
+        """A call that fails."""
+
+        def call(*args: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+        return call
+
+    def test_copy_range(self) -> None:
+        self.check_copy()
+
+    def test_copy_range_little_by_little(self) -> None:
+        """A call that copies less than asked is gone on with; so is one that copies nothing before the end."""
+        if not hasattr(os, "copy_file_range"):
+            return
+        copy = os.copy_file_range
+
+        def some(source: int, target: int, size: int, *offsets: int) -> int:
+            return copy(source, target, min(size, 100001), *offsets)
+
+        with patch("os.copy_file_range", some):
+            self.check_copy()
+        with patch("os.copy_file_range", lambda *args: 0):
+            self.check_copy()
+
+    def test_copy_range_by_hand(self) -> None:
+        """Where the kernel does not copy, we do, in pieces."""
+        for number in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.EPERM):
+            with patch("os.copy_file_range", self.refused(number), create=True):
+                self.check_copy()
+        if hasattr(os, "copy_file_range"):
+            with patch("os.copy_file_range"):
+                del os.copy_file_range
+                self.check_copy()
+
+    def test_copy_range_fails(self) -> None:
+        """Other errors come out, and nothing is copied."""
+        target = self.other(".b", b"")
+        os.pwrite(self.fd, b"abc", 0)
+        with patch("os.copy_file_range", self.refused(errno.ENOSPC), create=True):
+            error = self.assertRaises(OSError, self.files.copy_range, self.fd, target, 3, 0, 0)
+        self.assertEqual(error.errno, errno.ENOSPC)
+        self.assertEqual(os.fstat(target).st_size, 0)
+
+    def test_copy_range_past_the_end(self) -> None:
+        """A source that ends early is an error, in the kernel and by hand; what it has is copied."""
+        os.pwrite(self.fd, b"0123456789", 0)
+        target = self.other(".b", b"")
+        for patched in (getattr(os, "copy_file_range", None), self.refused(errno.EXDEV)):
+            with patch("os.copy_file_range", patched, create=True):
+                os.ftruncate(target, 0)
+                error = self.assertRaises(OSError, self.files.copy_range, self.fd, target, 8, 4, 1)
+                self.assertEqual(error.errno, errno.EIO)
+                self.assertIn("ends at 10, 2 bytes early", str(error))
+                self.assertEqual(os.pread(target, 100, 0), b"\x00456789")
+                error = self.assertRaises(OSError, self.files.copy_range, self.fd, target, 1, 10, 0)
+                self.assertEqual(error.errno, errno.EIO)
 
     def test_read_exactly(self) -> None:
         """As many bytes as asked, fewer only at the end."""

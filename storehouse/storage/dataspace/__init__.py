@@ -1,0 +1,1 @@
+"""Data spaces: from an ID to bytes that are written once."""

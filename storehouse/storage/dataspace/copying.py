@@ -1,0 +1,110 @@
+"""Copies, in a disk thread: names and ranges of files, no bytes where they need not be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storehouse.storage.dataspace.hashes import Hash
+from storehouse.storage.dataspace.interfaces import Part
+from storehouse.storage.dataspace.opened import OpenObject, OpenPart, Span, spans_of
+from storehouse.storage.dataspace.reader import READ_SIZE
+from storehouse.storage.dataspace.staging import PartWriter, Staging, checksum_name, part_name
+
+__all__ = ["copy_object", "copy_part"]
+
+
+def copy_object(
+    staging: Staging, opened: OpenObject, path: str, offset: int, length: int, hash: Hash, block_size: int
+) -> list[Part]:
+    """
+    A range of an object as parts of another one. Parts that it holds whole stay what they are, and keep their numbers
+    if all of them do.
+
+    @param path: the directory of the object.
+    """
+    spans = list(spans_of(opened.info.parts, offset, length))
+    if length == opened.info.size:
+        for part in opened.info.parts:
+            _check(opened, part)
+            _link(staging, path, part.number, part.number)
+        return list(opened.info.parts)
+    parts = []
+    for number, span in enumerate(spans, 1):
+        if span.length == span.part.size:
+            parts.append(_share(staging, opened, path, span.part, number))
+        else:
+            parts.append(_copy(staging, opened, [span], number, hash, block_size))
+    return parts or [_copy(staging, opened, [], 1, hash, block_size)]
+
+
+def copy_part(
+    staging: Staging, opened: OpenObject, path: str, offset: int, length: int, number: int, hash: Hash, block_size: int
+) -> Part:
+    """A range of an object as one part."""
+    spans = list(spans_of(opened.info.parts, offset, length))
+    if len(spans) == 1 and spans[0].length == spans[0].part.size:
+        return _share(staging, opened, path, spans[0].part, number)
+    return _copy(staging, opened, spans, number, hash, block_size)
+
+
+def _check(opened: OpenObject, part: Part) -> None:
+    """Files that do not belong together are not passed on."""
+    opened.part(part)
+
+
+def _link(staging: Staging, path: str, source: int, number: int) -> None:
+    staging.link(f"{path}/{part_name(source)}", part_name(number))
+    staging.link(f"{path}/{checksum_name(source)}", checksum_name(number))
+
+
+def _share(staging: Staging, opened: OpenObject, path: str, part: Part, number: int) -> Part:
+    _check(opened, part)
+    _link(staging, path, part.number, number)
+    return Part(number, part.etag, part.size)
+
+
+def _copy(
+    staging: Staging, opened: OpenObject, spans: Sequence[Span], number: int, hash: Hash, block_size: int
+) -> Part:
+    writer = PartWriter(staging, number, hash, block_size, sum(span.length for span in spans))
+    for span in spans:
+        part = opened.part(span.part)
+        done = _copy_blocks(writer, part, span, last=span is spans[-1])
+        _copy_bytes(writer, part, span.offset + done, span.length - done)
+    return writer.finish()
+
+
+def _copy_blocks(writer: PartWriter, part: OpenPart, span: Span, last: bool) -> int:
+    """
+    Whole blocks that become whole blocks, with their checksum lines. They are not verified here: damage in one goes with
+    it, and is found when it is read.
+
+    @param last: whether this range ends the new part; a shorter block at the end can then be taken too.
+    """
+    header = part.header
+    if not writer.takes_blocks_of(header) or span.offset % header.block_size:
+        return 0
+    first = span.offset // header.block_size
+    count = span.length // header.block_size
+    if last and span.offset + span.length == header.data_length:
+        count = header.block_count - first
+    if not count:
+        return 0
+    start, size = header.span(first + count - 1)
+    length = start + size - span.offset
+    writer.staging.files.copy_range(part.fd, writer.fd, length, span.offset, writer.size)
+    at_once = max(1, (64 << 10) // header.line_length)
+    for block in range(first, first + count, at_once):
+        writer.add_lines(part.lines(block, min(at_once, first + count - block)))
+    writer.size += length
+    return length
+
+
+def _copy_bytes(writer: PartWriter, part: OpenPart, offset: int, length: int) -> None:
+    """Bytes whose blocks lie otherwise in the new part: they are verified, and hashed anew."""
+    while length:
+        for data in part.read(offset, length, READ_SIZE):
+            writer.staging.files.copy_range(part.fd, writer.fd, len(data), offset, writer.size)
+            writer.account(data)
+            offset += len(data)
+            length -= len(data)

@@ -1,0 +1,316 @@
+"""
+The files that describe objects: data.json, parts.json, upload.json and the headers of checksum files.
+
+docs/formats/wormer.md is their description.  All functions here are pure: from bytes to values and back.  Those that
+read raise C{ValueError}s that say what is wrong with the bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from storehouse.core.digests import crc32c
+from storehouse.storage.dataspace.hashes import Hash, find_hash
+from storehouse.storage.dataspace.interfaces import Metadata, Part
+
+__all__ = [
+    "MAX_DESCRIPTION",
+    "MAX_HEADER",
+    "TAG_SIZE",
+    "ChecksumHeader",
+    "ObjectInfo",
+    "decode_header",
+    "decode_object",
+    "decode_parts",
+    "decode_upload",
+    "encode_header",
+    "encode_object",
+    "encode_part",
+    "encode_parts",
+    "encode_upload",
+    "joined_etag",
+]
+
+#: Bytes of the longest header of a checksum file that is read.
+MAX_HEADER = 4096
+
+#: Bytes of the longest JSON file that is read: some 500,000 parts.
+MAX_DESCRIPTION = 64 << 20
+
+#: Bytes of the largest blocks that are read: they are verified in memory.
+MAX_BLOCK = 64 << 20
+
+#: Bytes of the tags that we make. Longer than an MD5 and a SHA-1: so ours can be told from those of other programs.
+TAG_SIZE = 24
+
+_seal = re.compile(rb',"checksum":"([0-9a-f]{8})"\}')
+_SEAL_LENGTH = len(b',"checksum":"00000000"}')
+
+
+@attrs.frozen
+class ObjectInfo:
+    """
+    What data.json says.
+
+    @ivar parts: in the order of the object's bytes.
+    """
+
+    etag: str
+    size: int
+    parts: tuple[Part, ...]
+    metadata: Mapping[str, Sequence[str]]
+
+
+@attrs.frozen
+class ChecksumHeader:
+    """
+    The first line of a checksum file.
+
+    @ivar hash: how blocks are checked.
+    @ivar block_size: bytes of every block but the last.
+    @ivar data_length: bytes of the part.
+    @ivar line_length: bytes of the checksum line of a block.
+    """
+
+    hash: Hash
+    block_size: int
+    data_length: int
+
+    @property
+    def block_count(self) -> int:
+        """The number of blocks."""
+        return -(-self.data_length // self.block_size)
+
+    @property
+    def line_length(self) -> int:
+        """Bytes of a block's line."""
+        return 2 * self.hash.length + 1
+
+    def line(self, block: bytes) -> bytes:
+        """The line that a block must have."""
+        return self.hash.digest(block).hex().encode() + b"\n"
+
+    def span(self, block: int) -> tuple[int, int]:
+        """@return: where a block begins in the part, and its length."""
+        start = block * self.block_size
+        return start, min(self.block_size, self.data_length - start)
+
+
+def joined_etag(etags: Iterable[str]) -> str:
+    """The tag of an object, of its parts' tags; that of the only part if there is one."""
+    tags = list(etags)
+    if len(tags) == 1:
+        return tags[0]
+    text = "".join(f"{tag}\n" for tag in tags)
+    return f"{hashlib.blake2b(text.encode(), digest_size=TAG_SIZE).hexdigest()}-{len(tags)}"
+
+
+# -- JSON with its own checksum ----------------------------------------------------------------
+
+
+def _text(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _sealed(fields: Mapping[str, Any]) -> bytes:
+    text = _text(fields)[:-1]
+    return b'%s,"checksum":"%08x"}' % (text, crc32c(text))
+
+
+def _parse(data: bytes) -> Any:
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(items)
+        if len(fields) != len(items):
+            raise ValueError("it has a field twice")
+        return fields
+
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=pairs)
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+
+
+def _object(value: Any, foreign: set[str], ours: set[str], what: str) -> dict[str, Any]:
+    """An object that has either the fields of other programs, or ours as well, and no others."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is not an object")
+    if set(value) not in (foreign, foreign | ours):
+        wrong = set(value) ^ (foreign | ours if ours & set(value) else foreign)
+        raise ValueError(f"the fields of {what} are not those that belong there: {', '.join(sorted(wrong))[:200]}")
+    return value
+
+
+def _unseal(data: bytes, foreign: set[str], ours: set[str]) -> dict[str, Any]:
+    value = _object(_parse(data), foreign, {*ours, "checksum"}, "it")
+    if "checksum" in value:
+        seal = _seal.fullmatch(data[-_SEAL_LENGTH:])
+        if seal is None or int(seal[1], 16) != crc32c(data[:-_SEAL_LENGTH]):
+            raise ValueError("its checksum is wrong")
+    return value
+
+
+def _whole(value: Any, what: str, low: int = 0) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or value >= 1 << 63:
+        raise ValueError(f"{what} is {str(value)[:50]}, not a number from {low}")
+    return value
+
+
+def _string(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is not a text")
+    return value
+
+
+def _metadata(value: Any) -> dict[str, list[str]]:
+    if not isinstance(value, dict):
+        raise ValueError("metadata is not an object")
+    for values in value.values():
+        if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+            raise ValueError("a value of metadata is not a list of texts")
+    return value
+
+
+def _part(value: dict[str, Any]) -> Part:
+    return Part(
+        _whole(value["number"], "the number of a part", 1),
+        _string(value["etag"], "the etag of a part"),
+        _whole(value["size"], "the size of a part"),
+    )
+
+
+_PART = {"etag", "number", "size"}
+
+
+def encode_object(info: ObjectInfo) -> bytes:
+    """data.json."""
+    return _sealed(
+        {
+            "etag": info.etag,
+            "key": next(iter(info.metadata.get("key", ())), ""),
+            "parts": [{"etag": part.etag, "number": part.number, "size": part.size} for part in info.parts],
+            "size": info.size,
+            "metadata": {name: list(values) for name, values in info.metadata.items()},
+        }
+    )
+
+
+def decode_object(data: bytes) -> ObjectInfo:
+    """data.json."""
+    value = _unseal(data, {"etag", "key", "parts", "size"}, {"metadata"})
+    if not isinstance(value["parts"], list):
+        raise ValueError("parts is not a list")
+    key = _string(value["key"], "key")
+    parts = tuple(_part(_object(part, _PART, set(), "a part")) for part in value["parts"])
+    size = _whole(value["size"], "size")
+    if sum(part.size for part in parts) != size:
+        raise ValueError(f"its parts do not have {size} bytes together")
+    if len({part.number for part in parts}) != len(parts):
+        raise ValueError("it has a part twice")
+    metadata = _metadata(value.get("metadata", {"key": [key]} if key else {}))
+    return ObjectInfo(_string(value["etag"], "etag"), size, parts, metadata)
+
+
+def encode_part(part: Part) -> bytes:
+    """An entry of parts.json."""
+    return b'"%d":%s' % (part.number, _sealed({"etag": part.etag, "number": part.number, "size": part.size}))
+
+
+def encode_parts(entries: Mapping[int, bytes]) -> bytes:
+    """
+    parts.json.
+
+    @param entries: what L{encode_part} gives, by number: to encode all anew for every part takes long.
+    """
+    return b"{%s}" % b",".join([entries[number] for number in sorted(entries)])
+
+
+def decode_parts(data: bytes) -> dict[int, Part]:
+    """parts.json."""
+    value = _parse(data)
+    if not isinstance(value, dict):
+        raise ValueError("it is not an object")
+    parts = {}
+    ours = False
+    for name, entry in value.items():
+        part = _part(_object(entry, _PART, {"checksum"}, f"part {name[:20]}"))
+        if name != str(part.number):
+            raise ValueError(f"part {name[:20]} says that it is part {part.number}")
+        ours = ours or "checksum" in entry
+        parts[part.number] = part
+    # Each entry holds a checksum of its own: the text must be the very one that we would write.
+    if ours and data != encode_parts({number: encode_part(part) for number, part in parts.items()}):
+        raise ValueError("a checksum in it is wrong")
+    return parts
+
+
+def encode_upload(created: int, metadata: Metadata) -> bytes:
+    """
+    upload.json.
+
+    @param created: nanoseconds since 1970 UTC.
+    """
+    return _sealed({"createdAt": created, "metadata": {name: list(values) for name, values in metadata.items()}})
+
+
+def decode_upload(data: bytes) -> tuple[int, dict[str, list[str]]]:
+    """upload.json: when it was begun, and its metadata."""
+    value = _unseal(data, {"createdAt", "metadata", "checksum"}, set())
+    return _whole(value["createdAt"], "createdAt"), _metadata(value["metadata"])
+
+
+# -- checksum files ----------------------------------------------------------------------------
+
+
+def encode_header(header: ChecksumHeader) -> bytes:
+    """The first line of a checksum file, with its newline."""
+    return (
+        _text(
+            {
+                "hashName": header.hash.name,
+                "hashKey": header.hash.key.hex(),
+                "hashLength": header.hash.length,
+                "blockSize": header.block_size,
+                "blockCount": header.block_count,
+                "dataLength": header.data_length,
+            }
+        )
+        + b"\n"
+    )
+
+
+def decode_header(start: bytes) -> tuple[ChecksumHeader, int]:
+    """
+    The header of a checksum file.
+
+    @param start: its first L{MAX_HEADER} bytes, or all if it has fewer.
+    @return: the header, and where the lines begin.
+    """
+    line, newline, _ = start.partition(b"\n")
+    if not newline:
+        raise ValueError(f"its first line does not end within {MAX_HEADER} bytes")
+    value = _parse(line)
+    if isinstance(value, dict) and "haskKey" in value and "hashKey" not in value:
+        value["hashKey"] = value.pop("haskKey")
+    names = {"hashName", "hashKey", "hashLength", "blockSize", "blockCount", "dataLength"}
+    value = _object(value, names, set(), "its header")
+    try:
+        key = bytes.fromhex(_string(value["hashKey"], "hashKey"))
+    except ValueError:
+        raise ValueError("hashKey is not hexadecimal") from None
+    hash = find_hash(_string(value["hashName"], "hashName"), key)
+    block_size = _whole(value["blockSize"], "blockSize", 1)
+    if block_size > MAX_BLOCK:
+        raise ValueError(f"its blocks have {block_size} bytes; at most {MAX_BLOCK} can be read")
+    header = ChecksumHeader(hash, block_size, _whole(value["dataLength"], "dataLength"))
+    for name, expected in (("hashLength", hash.length), ("blockCount", header.block_count)):
+        if _whole(value[name], name) != expected:
+            raise ValueError(f"{name} is {value[name]}, not {expected}")
+    return header, len(line) + 1

@@ -1,0 +1,280 @@
+"""What all operations of a Wormer store stand on: its settings, its disk threads, its way to fail."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from storehouse.core.disk import IDisk
+from storehouse.core.files import NO_SPACE, Files
+from storehouse.core.jobs import KeyedLocks, whole
+from storehouse.errors import AlreadyExists, DamagedObject, NoSpace, StorageFailed, StorehouseError, Unavailable
+from storehouse.storage.dataspace.hashes import HASHES, find_hash
+from storehouse.storage.dataspace.incoming import Incoming, WriteMemory
+from storehouse.storage.dataspace.interfaces import Part
+from storehouse.storage.dataspace.layout import Layout
+from storehouse.storage.dataspace.metrics import SpaceMetrics
+from storehouse.storage.dataspace.staging import PartWriter, Staging
+
+__all__ = ["Ground", "Receiver", "WormerSettings"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@attrs.frozen
+class WormerSettings:
+    """
+    How a store is kept.
+
+    @ivar directory: an absolute path; made if it is not there.
+    @ivar hash: the name of the hash of new parts.
+    @ivar block_size: bytes of the blocks of new parts.
+    @ivar durable: whether what is acknowledged is on disk, or only with the operating system.
+    @ivar memory: bytes that all writers together hold, and that all readers that wait for their consumers hold.
+    """
+
+    directory: str
+    hash: str = HASHES[0]
+    block_size: int = 1 << 20
+    durable: bool = True
+    memory: int = 64 << 20
+
+
+class Receiver:
+    """One part on its way in: what C{Incoming} hands over is written, in a disk thread."""
+
+    def __init__(self, ground: Ground, number: int, size: int | None, target: str) -> None:
+        self.staging = ground.staging()
+        self._ground = ground
+        self._number = number
+        self._size = size
+        self._target = target
+        self._writer: PartWriter | None = None
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """These are next."""
+        if self._writer is None:
+            if self._target:
+                # Better now than after all of it was taken. The rename decides, at the end.
+                self._ground.check_absent(self._target)
+            settings = self._ground.settings
+            self._writer = PartWriter(self.staging, self._number, self._ground.hash, settings.block_size, self._size)
+        self._writer.write(pieces)
+
+    def finish(self, pieces: Sequence[bytes]) -> Part:
+        """These are the last."""
+        self.write(pieces or [b""])
+        assert self._writer is not None
+        return self._writer.finish()
+
+
+class Ground:
+    """
+    See the module.
+
+    @ivar failed: why nothing is taken any more, or C{None}.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        settings: WormerSettings,
+        disk: IDisk,
+        on_failure: Callable[[StorehouseError], None],
+        files: Files,
+    ) -> None:
+        self.settings = settings
+        self.disk = disk
+        self.files = files
+        self.hash = find_hash(settings.hash)
+        self.layout = Layout(settings.directory)
+        self.metrics = SpaceMetrics()
+        self.objects = KeyedLocks()
+        self.uploads = KeyedLocks()
+        self.write_memory = WriteMemory(settings.memory)
+        self.failed: StorehouseError | None = None
+        self.refusal: StorehouseError | None = Unavailable("the object store has not been started")
+        self._on_failure = on_failure
+        self._running: set[Deferred[Any]] = set()
+
+    # -- operations ----------------------------------------------------------------------------
+
+    def operation(self, name: str, work: Coroutine[Any, Any, T]) -> Deferred[T]:
+        """Run an operation: refused when the store is not open, counted, its failures made fit for users."""
+        result = Deferred.fromCoroutine(self._observed(name, work))
+        self.track(result)
+        return result
+
+    async def _observed(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        began = time.perf_counter()
+        outcome = "ok"
+        try:
+            if self.refusal is not None:
+                work.close()
+                raise self.refusal
+            return await work
+        except BaseException as error:
+            outcome = type(error).__name__ if isinstance(error, StorehouseError) else "failed"
+            raise
+        finally:
+            self.metrics.observe(name, outcome, time.perf_counter() - began)
+
+    def track(self, work: Deferred[Any]) -> None:
+        """Something that L{stopped} waits for."""
+        if work.called:
+            return
+        self._running.add(work)
+
+        def ended(result: Any) -> Any:
+            self._running.discard(work)
+            return result
+
+        work.addBoth(ended)
+
+    async def stopped(self) -> None:
+        """Take nothing more, and wait for what runs."""
+        self.refusal = self.refusal or Unavailable("the object store is stopped")
+        while self._running:
+            running = next(iter(self._running))
+            over: Deferred[None] = Deferred()
+
+            def ended(result: Any, over: Deferred[None] = over) -> Any:
+                over.callback(None)
+                return result
+
+            running.addBoth(ended)
+            await over
+
+    # -- disk threads --------------------------------------------------------------------------
+
+    async def run(self, f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """
+        Run C{f} in a disk thread, to its end.
+
+        @raise StorehouseError: what it raised; or what became of an C{OSError}.
+        """
+        try:
+            return await whole(self.disk, f, *args, **kwargs)
+        except (OSError, StorehouseError) as error:
+            raise self.explained(error) from None
+
+    def explained(self, error: Exception) -> Exception:
+        """What users are told of an error. Damage and final failures are noted here."""
+        if isinstance(error, DamagedObject):
+            self.metrics.damaged += 1
+            self._log.error(
+                "damaged: {id}, part {part}, block {block}: {reason}",
+                id=error.id,
+                part=error.part,
+                block=error.block,
+                reason=error.reason,
+            )
+        elif isinstance(error, StorageFailed):
+            self.fail(error)
+        elif isinstance(error, OSError):
+            return self._explain(error)
+        return error
+
+    def explained_failure(self, failure: Failure) -> Failure:
+        """L{explained} for failures."""
+        error = failure.value
+        if not isinstance(error, (OSError, StorehouseError)):
+            return failure
+        told = self.explained(error)
+        return failure if told is error else Failure(told)
+
+    def _explain(self, error: OSError) -> StorehouseError:
+        if error.errno in NO_SPACE:
+            return NoSpace("there is no room on the disk for objects; nothing was changed")
+        self._log.error("the object store met {error}", error=str(error))
+        if error.errno == errno.EROFS:
+            return Unavailable("the file system of the objects is read-only")
+        return Unavailable(f"the object store failed: {error.strerror or error}")
+
+    def fail(self, error: StorehouseError) -> None:
+        """Nothing may be acknowledged any more."""
+        if self.failed is None:
+            self.failed = self.refusal = error
+            self.metrics.failed = True
+            self._on_failure(error)
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def staging(self) -> Staging:
+        """A new staging area. Nothing is made yet."""
+        return Staging(self.files, self.layout, self.settings.durable)
+
+    @asynccontextmanager
+    async def staged(self, staging: Staging) -> AsyncIterator[Staging]:
+        """A staging area of which nothing is left behind."""
+        try:
+            yield staging
+        except BaseException:
+            try:
+                await whole(self.disk, staging.discard)
+            except OSError as error:
+                self._log.error("{path} could not be removed: {error}", path=staging.path, error=str(error))
+            raise
+
+    async def receive(self, receiver: Receiver, source: Any, size: int | None) -> list[bytes]:
+        """
+        Take all that a source has.
+
+        @return: what has not been written yet, less than a share of the memory.
+        """
+        incoming = Incoming(self.disk, self.write_memory, size, self.settings.block_size, receiver.write)
+        try:
+            await incoming.receive(source)
+        except Exception as error:
+            # What the source failed with is not ours to explain.
+            if incoming.failure is None or incoming.failure.value is not error:
+                raise
+            raise self.explained(error) from None
+        return incoming.rest
+
+    def check_absent(self, path: str) -> None:
+        """In a disk thread: @raise AlreadyExists: if something is there."""
+        if os.path.lexists(path):
+            raise AlreadyExists(f"{os.path.basename(path)} is stored already")
+
+    def make_index(self, path: str) -> None:
+        """In a disk thread: make the INDEX directory that a path goes into."""
+        self.layout.make_index(self.files, path, self.settings.durable)
+
+    # -- removing ------------------------------------------------------------------------------
+
+    def move_out(self, path: str) -> str:
+        """
+        In a disk thread: take something out of its place for good.
+
+        @return: where it is now.
+        @raise FileNotFoundError: if it is not there.
+        """
+        gone = self.layout.outgoing()
+        self.files.rename(path, gone)
+        if self.settings.durable:
+            try:
+                self.files.sync_directory(os.path.dirname(path))
+            except OSError as error:
+                raise StorageFailed(
+                    f"{os.path.dirname(path)} could not be brought to disk: {error.strerror or error}"
+                ) from None
+        return gone
+
+    def remove(self, path: str) -> None:
+        """In a disk thread: remove what L{move_out} gave. What cannot be removed is left for the next start."""
+        try:
+            self.files.remove_tree(path)
+        except OSError as error:
+            self._log.error("{path} could not be removed: {error}", path=path, error=str(error))

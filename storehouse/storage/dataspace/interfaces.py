@@ -1,0 +1,192 @@
+"""
+What a data space is.
+
+Source: the fourth seed ("DataSpace"); docs/formats/wormer.md is the format on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from storehouse.core.streams import ISource
+
+__all__ = ["IDataSpace", "IInventory", "IReader", "IUploads", "Metadata", "Part", "Upload"]
+
+#: Name to values, as the seed has it. Names and values are any text.
+Metadata = Mapping[str, Sequence[str]]
+
+
+@attrs.frozen
+class Part:
+    """
+    A part of an upload, or of an object.
+
+    @ivar number: 1 or more; 0 for what is said of a whole object.
+    @ivar etag: a tag for its content, as L{IDataSpace.upload_part} gave it.
+    @ivar size: in bytes.
+    """
+
+    number: int
+    etag: str
+    size: int
+
+
+@attrs.frozen
+class Upload:
+    """
+    An upload that was neither completed nor aborted.
+
+    @ivar id: its upload ID.
+    @ivar created: when it was begun, seconds since 1970 UTC; 0 when unknown.
+    @ivar touched: when it last got a part, or was begun.
+    @ivar parts: the number of its parts.
+    @ivar size: bytes of its parts.
+    """
+
+    id: str
+    created: float
+    touched: float
+    parts: int
+    size: int
+
+
+class IReader(ISource):
+    """
+    A range of an object, open: it stays readable, whatever becomes of the object's name, until L{deliver} has fired or
+    L{close} was called, one of which must happen.
+    """
+
+    id = Attribute("C{str}: the ID of the object.")
+    metadata = Attribute("C{dict[str, list[str]]}: the metadata of the object.")
+    etag = Attribute("C{str}: a tag for the whole content.")
+    size = Attribute("C{int}: bytes of the whole object.")
+    offset = Attribute("C{int}: where the range begins.")
+    length = Attribute("C{int}: bytes of the range.")
+
+    def deliver(consumer: object) -> Deferred[int]:
+        """
+        See L{ISource.deliver}. No byte is written to C{consumer} before the block it lies in was verified.  Fails with
+        C{DamagedObject} at the first byte of a block that is damaged.
+        """
+
+    def close() -> None:
+        """Give it up. Harmless at any time."""
+
+
+class IDataSpace(Interface):
+    """
+    From IDs to bytes and metadata, written once.
+
+    An ID and an upload ID are 2 to 128 lower-case hexadecimal digits.  All methods return Deferreds that fail with
+    L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects: C{InvalidName} for an ID that is
+    none, C{NoSpace}, C{Unavailable}. Whatever fails has changed nothing, and when a Deferred fires what it tells of is
+    durable. A Deferred that is cancelled ends the work as a failure does.
+
+    Ranges are C{(offset, length)} in bytes, C{length} C{None} for "to the end".  A range must lie within the object
+    (C{InvalidRange}); an empty one at its end does.
+    """
+
+    def init_upload(upload_id: str, metadata: Metadata) -> Deferred[None]:
+        """
+        Begin an upload in parts.
+
+        @param metadata: of the object that it becomes, unless L{complete_upload} says otherwise.
+        @return: fails with C{AlreadyExists}.
+        """
+
+    def upload_part(upload_id: str, number: int, source: ISource, size: int | None) -> Deferred[str]:
+        """
+        Store a part; replaces the one with that number, in one step.
+
+        @param number: 1 to 2^31-1.
+        @param size: the bytes that C{source} has; C{None} if it is not known.
+        @return: fires with the part's etag. Fails with C{NoSuchUpload}, also if the upload ended meanwhile, C{InvalidPart} for a number that is none,
+            C{SizeMismatch}, and whatever C{source} failed with.
+        """
+
+    def upload_part_copy(
+        upload_id: str, number: int, source_id: str, offset: int = 0, length: int | None = None
+    ) -> Deferred[str]:
+        """
+        Store a range of an object as a part; replaces the one with that number. No bytes are moved where the file
+        system can share or copy them itself.
+
+        @return: as L{upload_part}; fails also with C{NoSuchObject}, C{InvalidRange}, C{DamagedObject}.
+        """
+
+    def complete_upload(
+        id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None
+    ) -> Deferred[Part]:
+        """
+        Make an object of some parts of an upload, and end the upload; the other parts are dropped. No bytes are moved.
+
+        @param parts: by numbers and etags, in ascending order; sizes are not looked at.
+        @param metadata: of the object; C{None} for that of the upload.
+        @return: fires with number 0, and the etag and size of the object.  Fails with C{NoSuchUpload},
+            C{AlreadyExists} for the ID, C{InvalidPartOrder}, or C{InvalidPart} when there is none, or one is not there
+            or has another etag.  The upload then goes on.
+        """
+
+    def abort_upload(upload_id: str) -> Deferred[None]:
+        """End an upload, and drop its parts. Fails with C{NoSuchUpload}."""
+
+    def list_parts(upload_id: str) -> Deferred[list[Part]]:
+        """The parts of an upload, in ascending order. Fails with C{NoSuchUpload}."""
+
+    def put(id: str, source: ISource, size: int | None, metadata: Metadata) -> Deferred[Part]:
+        """
+        Store an object.
+
+        @param size: the bytes that C{source} has; C{None} if it is not known.
+        @return: fires with number 1, and the etag and size of the object. Fails with C{AlreadyExists}, with the first
+            one intact; C{SizeMismatch}; and whatever C{source} failed with.
+        """
+
+    def get(id: str, offset: int = 0, length: int | None = None) -> Deferred[IReader]:
+        """Open a range of an object for reading. Fails with C{NoSuchObject}, C{InvalidRange}, C{DamagedObject}."""
+
+    def get_metadata(id: str) -> Deferred[dict[str, list[str]]]:
+        """The metadata of an object. Fails with C{NoSuchObject}, C{DamagedObject}."""
+
+    def delete(id: str) -> Deferred[None]:
+        """
+        Remove an object: at once for those who open it from now on; its bytes go when the last reader is done.
+
+        @return: fails with C{NoSuchObject}.
+        """
+
+    def copy(
+        id: str, source_id: str, offset: int = 0, length: int | None = None, metadata: Metadata | None = None
+    ) -> Deferred[Part]:
+        """
+        Store a range of an object as another one. No bytes are moved where the file system can share or copy them
+        itself.
+
+        @param metadata: of the new object; C{None} for that of the first.
+        @return: fires with number 0, and the etag and size of the new object. Fails with C{AlreadyExists},
+            C{NoSuchObject}, C{InvalidRange}, C{DamagedObject}.
+        """
+
+
+class IUploads(Interface):
+    """What a data space can tell of the uploads in it."""
+
+    def list_uploads() -> Deferred[list[Upload]]:
+        """Those neither completed nor aborted, in the order of their IDs. Damaged ones have 0 parts."""
+
+    def expire_uploads(age: float) -> Deferred[list[str]]:
+        """Abort those not touched for C{age} seconds. Fires with their IDs."""
+
+
+class IInventory(Interface):
+    """What a data space can tell of the objects in it."""
+
+    def list_ids(index: str) -> Deferred[list[str]]:
+        """
+        The IDs that begin with two hexadecimal digits, in order.  All there are can be had by asking for C{00} to
+        C{ff}: what is stored meanwhile may be missing, what is there throughout is not.
+        """

@@ -1,0 +1,237 @@
+"""
+Reading, in a disk thread: directories of objects, the files in them, and their blocks.
+
+A directory is held by its descriptor and its files are opened through it, so that they stay readable when the
+directory is renamed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import attrs
+
+from storehouse.core.files import read_exactly
+from storehouse.errors import DamagedObject, NoSuchObject
+from storehouse.storage.dataspace.formats import (
+    MAX_DESCRIPTION,
+    MAX_HEADER,
+    ObjectInfo,
+    decode_header,
+    decode_object,
+)
+from storehouse.storage.dataspace.interfaces import Part
+from storehouse.storage.dataspace.staging import checksum_name, part_name
+
+__all__ = ["OpenObject", "OpenPart", "Span", "read_description", "spans_of"]
+
+_READ = os.O_RDONLY | os.O_CLOEXEC
+
+# Bytes of checksum lines that are read at once.
+_LINES = 64 << 10
+
+
+@attrs.frozen
+class Span:
+    """
+    A range of one part.
+
+    @ivar offset: where it begins in the part.
+    @ivar length: its bytes, 1 or more.
+    """
+
+    part: Part
+    offset: int
+    length: int
+
+
+def spans_of(parts: tuple[Part, ...], offset: int, length: int) -> Iterator[Span]:
+    """What of each part belongs to a range of the object."""
+    for part in parts:
+        if length <= 0:
+            return
+        if offset < part.size:
+            take = min(length, part.size - offset)
+            yield Span(part, offset, take)
+            length -= take
+            offset = 0
+        else:
+            offset -= part.size
+
+
+def read_description(directory: int, name: str, id: str) -> bytes:
+    """
+    A JSON file of an object or upload.
+
+    @raise DamagedObject: if it is not there, or too long to be one.
+    """
+    try:
+        fd = os.open(name, _READ, dir_fd=directory)
+    except FileNotFoundError:
+        raise DamagedObject(id, f"{name} is missing") from None
+    try:
+        size = os.fstat(fd).st_size
+        if size > MAX_DESCRIPTION:
+            raise DamagedObject(id, f"{name} has {size} bytes")
+        return read_exactly(fd, size, 0)
+    finally:
+        os.close(fd)
+
+
+class OpenPart:
+    """
+    The files of a part.
+
+    @param name: of the object or upload it belongs to, for errors.
+    @ivar header: of its checksum file.
+    @raise DamagedObject: if they do not belong together.
+    """
+
+    def __init__(self, directory: int, id: str, part: Part) -> None:
+        self.id = id
+        self.part = part
+        self._fd = self._sums = -1
+        try:
+            self._fd = self._open(directory, part_name(part.number))
+            self._sums = self._open(directory, checksum_name(part.number))
+            try:
+                self.header, self._lines_at = decode_header(read_exactly(self._sums, MAX_HEADER, 0))
+            except ValueError as error:
+                raise self._damaged(f"the header of {checksum_name(part.number)} cannot be read: {error}") from None
+            self._check_sizes()
+        except BaseException:
+            self.close()
+            raise
+
+    def _damaged(self, reason: str, block: int | None = None) -> DamagedObject:
+        return DamagedObject(self.id, reason, self.part.number, block)
+
+    def _open(self, directory: int, name: str) -> int:
+        try:
+            return os.open(name, _READ, dir_fd=directory)
+        except FileNotFoundError:
+            raise self._damaged(f"{name} is missing") from None
+
+    def _check_sizes(self) -> None:
+        header = self.header
+        size = os.fstat(self._fd).st_size
+        for what, number in (("it should have", self.part.size), ("its checksum file is for", header.data_length)):
+            if number != size:
+                raise self._damaged(f"{part_name(self.part.number)} has {size} bytes, {what} {number}")
+        expected = self._lines_at + header.block_count * header.line_length
+        size = os.fstat(self._sums).st_size
+        if size != expected:
+            raise self._damaged(f"{checksum_name(self.part.number)} has {size} bytes instead of {expected}")
+
+    @property
+    def fd(self) -> int:
+        """The file with its bytes."""
+        return self._fd
+
+    def lines(self, first: int, count: int) -> bytes:
+        """The checksum lines of some blocks, unchecked."""
+        length = self.header.line_length
+        return read_exactly(self._sums, count * length, self._lines_at + first * length)
+
+    def all_lines(self) -> Iterator[bytes]:
+        """All checksum lines, some at a time."""
+        at_once = max(1, _LINES // self.header.line_length)
+        for first in range(0, self.header.block_count, at_once):
+            yield self.lines(first, min(at_once, self.header.block_count - first))
+
+    def blocks(self, first: int, last: int) -> Iterator[bytes]:
+        """
+        Blocks from one to another, verified.
+
+        @raise DamagedObject: at a block that is not what was stored.
+        """
+        header = self.header
+        length = header.line_length
+        lines = self.lines(first, last - first + 1)
+        for block in range(first, last + 1):
+            start, size = header.span(block)
+            data = read_exactly(self._fd, size, start)
+            line = lines[(block - first) * length : (block - first + 1) * length]
+            if len(data) != size:
+                raise self._damaged(f"it ends after {len(data)} of {size} bytes", block)
+            if header.line(data) != line:
+                raise self._damaged("its checksum is wrong", block)
+            yield data
+
+    def read(self, offset: int, length: int, at_most: int) -> list[bytes]:
+        """
+        Verified bytes from C{offset} on: C{length}, or as many blocks as make C{at_most}, at least one.
+
+        Bytes before a damaged block are given; the next call, which begins there, raises.
+        """
+        size = self.header.block_size
+        first = offset // size
+        last = min((offset + length - 1) // size, first + max(1, at_most // size) - 1)
+        pieces: list[bytes] = []
+        try:
+            for number, data in enumerate(self.blocks(first, last), first):
+                start = max(0, offset - number * size)
+                end = min(len(data), offset + length - number * size)
+                pieces.append(data if end - start == len(data) else data[start:end])
+        except DamagedObject:
+            if not pieces:
+                raise
+        return pieces
+
+    def close(self) -> None:
+        """Close its files."""
+        for fd in (self._fd, self._sums):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._sums = -1
+
+
+class OpenObject:
+    """
+    An object that is held by its directory.
+
+    @ivar info: its data.json.
+    @raise NoSuchObject: if it is not there.
+    @raise DamagedObject: if its data.json is not what was stored.
+    """
+
+    def __init__(self, path: str, id: str) -> None:
+        self.id = id
+        self._part: OpenPart | None = None
+        try:
+            self.directory = os.open(path, _READ | os.O_DIRECTORY)
+        except FileNotFoundError:
+            raise NoSuchObject(f"there is no object {id}") from None
+        try:
+            data = read_description(self.directory, "data.json", id)
+            try:
+                self.info: ObjectInfo = decode_object(data)
+            except ValueError as error:
+                raise DamagedObject(id, f"data.json cannot be read: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def part(self, part: Part) -> OpenPart:
+        """One of its parts, open until the next is asked for."""
+        if self._part is None or self._part.part.number != part.number:
+            if self._part is not None:
+                self._part.close()
+                self._part = None
+            self._part = OpenPart(self.directory, self.id, part)
+        return self._part
+
+    def read(self, offset: int, length: int, at_most: int) -> list[bytes]:
+        """Verified bytes from C{offset} on, some or all of C{length}: at most of one part, C{at_most} or one block."""
+        span = next(spans_of(self.info.parts, offset, length))
+        return self.part(span.part).read(span.offset, span.length, at_most)
+
+    def close(self) -> None:
+        """Close all of it."""
+        if self._part is not None:
+            self._part.close()
+            self._part = None
+        if self.directory >= 0:
+            os.close(self.directory)
+            self.directory = -1

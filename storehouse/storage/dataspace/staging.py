@@ -1,0 +1,271 @@
+"""
+Writing, in a disk thread: a directory in tmp/ is filled, brought to disk and renamed to its place.
+
+Nothing here is called in the reactor's thread; one staging area is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+
+from storehouse.core.files import Files, read_exactly
+from storehouse.errors import AlreadyExists, StorageFailed
+from storehouse.storage.dataspace.formats import TAG_SIZE, ChecksumHeader, encode_header
+from storehouse.storage.dataspace.hashes import Hash, Hasher
+from storehouse.storage.dataspace.interfaces import Part
+from storehouse.storage.dataspace.layout import Layout
+
+__all__ = ["PartWriter", "Staging", "checksum_name", "part_name", "part_tag"]
+
+# Bytes after which the system is told to begin writing a file back, so that the sync at the end finds little to do.
+_WRITEBACK = 16 << 20
+
+# Bytes of checksum lines that are held until the header before them is known.
+_HELD_LINES = 1 << 20
+
+# Room for a header whose numbers are not known yet.
+_HEADER_ROOM = 256
+
+
+def part_name(number: int) -> str:
+    """The name of a part's file."""
+    return f"part.{number}"
+
+
+def checksum_name(number: int) -> str:
+    """The name of the file with a part's checksums."""
+    return f"part.{number}.checksum"
+
+
+def part_tag(header: ChecksumHeader, lines: Iterable[bytes]) -> str:
+    """The tag of a part, of its whole checksum file."""
+    tag = hashlib.blake2b(digest_size=TAG_SIZE)
+    for piece in lines:
+        tag.update(piece)
+    tag.update(encode_header(header))
+    return tag.hexdigest()
+
+
+class Staging:
+    """
+    A directory in tmp/ on its way to its place.
+
+    @ivar path: its path, made with the first file.
+    """
+
+    def __init__(self, files: Files, layout: Layout, durable: bool) -> None:
+        self.files = files
+        self.path = layout.incoming()
+        self._durable = durable
+        self._made = False
+        self._open: list[int] = []
+
+    def make(self) -> None:
+        """Make the directory, if that has not been done."""
+        if not self._made:
+            self._made = True
+            self.files.mkdir(self.path)
+
+    def create(self, name: str) -> int:
+        """A new file in it, open for writing until L{flush}."""
+        self.make()
+        fd = self.files.open(f"{self.path}/{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        self._open.append(fd)
+        return fd
+
+    def write(self, name: str, data: bytes) -> None:
+        """A new file with this in it."""
+        self.files.write_at(self.create(name), (data,), 0)
+
+    def link(self, source: str, name: str) -> None:
+        """Another name for a file that is never changed; its bytes are copied where it has too many names already."""
+        self.make()
+        try:
+            self.files.link(source, f"{self.path}/{name}")
+        except OSError as error:
+            if error.errno not in (errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP):
+                raise
+            fd = self.files.open(source, os.O_RDONLY)
+            try:
+                self.files.copy_range(fd, self.create(name), os.fstat(fd).st_size, 0, 0)
+            finally:
+                self.files.close(fd)
+
+    def flush(self) -> None:
+        """Bring all of it to disk, and close its files."""
+        if self._durable:
+            # All begin before the first is waited for: they then share what the file system does for each.
+            for fd in self._open:
+                self.files.begin_writeback(fd)
+            for fd in self._open:
+                self.files.sync_data(fd)
+        self._close()
+        if self._durable:
+            self.files.sync_directory(self.path)
+
+    def publish(self, target: str) -> None:
+        """
+        Rename it to its place, in a directory that is there, and bring that to disk.
+
+        @raise AlreadyExists: if something is there.
+        @raise StorageFailed: if it is there now, but perhaps not on disk.
+        """
+        try:
+            self.files.rename(self.path, target)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise AlreadyExists(f"{os.path.basename(target)} is stored already") from None
+            raise
+        self._made = False
+        try:
+            self.sync(os.path.dirname(target))
+        except OSError as error:
+            # It is there, and may be gone after a power cut: neither "stored" nor "not stored" would be true.
+            raise StorageFailed(f"{target} could not be brought to disk: {error.strerror or error}") from None
+
+    def move(self, name: str, directory: str) -> None:
+        """Rename one of its files into a directory; replaces one that is there."""
+        self.files.rename(f"{self.path}/{name}", f"{directory}/{name}")
+
+    def sync(self, directory: str) -> None:
+        """Bring the names in a directory to disk."""
+        if self._durable:
+            self.files.sync_directory(directory)
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        self._close()
+        if self._made:
+            self._made = False
+            self.files.remove_tree(self.path)
+
+    def leave(self) -> None:
+        """Leave all of it to the next start."""
+        self._close()
+        self._made = False
+
+    def _close(self) -> None:
+        while self._open:
+            self.files.close(self._open.pop())
+
+
+class PartWriter:
+    """
+    One part, written from its first byte to its last, with its checksum file.
+
+    @param size: its bytes, if known: then its checksum lines need not be held.
+    @ivar size: bytes written.
+    """
+
+    def __init__(self, staging: Staging, number: int, hash: Hash, block_size: int, size: int | None = None) -> None:
+        self.staging = staging
+        self.number = number
+        self.size = 0
+        self._hash = hash
+        self._block_size = block_size
+        self._fd = staging.create(part_name(number))
+        self._sums = staging.create(checksum_name(number))
+        self._filled = 0  # bytes in the current block
+        self._hasher: Hasher | None = None
+        self._lines = bytearray()
+        self._tag = hashlib.blake2b(digest_size=TAG_SIZE)
+        self._written_back = 0
+        self._lines_at: int | None = None
+        if size is not None:
+            self._lines_at = len(encode_header(ChecksumHeader(hash, block_size, size)))
+
+    @property
+    def fd(self) -> int:
+        """Its file, for those who copy into it."""
+        return self._fd
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """These bytes are next."""
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if not data:
+            return
+        self.staging.files.write_at(self._fd, (data,), self.size)
+        self.account(data)
+
+    def account(self, data: bytes) -> None:
+        """These bytes are next, and are in the file already."""
+        at = 0
+        while at < len(data):
+            take = min(len(data) - at, self._block_size - self._filled)
+            piece = data if take == len(data) else data[at : at + take]
+            at += take
+            self._hash_piece(piece)
+        if self.size - self._written_back >= _WRITEBACK:
+            self._written_back = self.size
+            self.staging.files.begin_writeback(self._fd)
+
+    def _hash_piece(self, piece: bytes) -> None:
+        whole = not self._filled and len(piece) == self._block_size
+        self._filled += len(piece)
+        self.size += len(piece)
+        if whole:
+            self._end_block(self._hash.digest(piece))
+            return
+        if self._hash.start is not None:
+            if self._hasher is None:
+                self._hasher = self._hash.start()
+            self._hasher.update(piece)
+        if self._filled == self._block_size:
+            self._end_pieces(piece)
+
+    def _end_pieces(self, last: bytes) -> None:
+        if self._hasher is not None:
+            checksum = self._hasher.digest()
+            self._hasher = None
+        elif len(last) == self._filled:
+            checksum = self._hash.digest(last)
+        else:
+            # This hash needs its block whole; it was too much to be held, and is in the page cache.
+            block = read_exactly(self._fd, self._filled, self.size - self._filled)
+            checksum = self._hash.digest(block)
+        self._end_block(checksum)
+
+    def _end_block(self, checksum: bytes) -> None:
+        self._filled = 0
+        self.add_lines(checksum.hex().encode() + b"\n")
+
+    def add_lines(self, lines: bytes) -> None:
+        """The checksum lines of the next blocks."""
+        self._tag.update(lines)
+        self._lines += lines
+        if len(self._lines) >= _HELD_LINES:
+            if self._lines_at is None:
+                self._lines_at = _HEADER_ROOM
+            self._spill()
+
+    def takes_blocks_of(self, header: ChecksumHeader) -> bool:
+        """Whether the next block could be one of another part as it is."""
+        same = (self._hash.name, self._hash.key, self._block_size)
+        return not self._filled and same == (header.hash.name, header.hash.key, header.block_size)
+
+    def _spill(self) -> None:
+        assert self._lines_at is not None
+        self.staging.files.write_at(self._sums, (bytes(self._lines),), self._lines_at)
+        self._lines_at += len(self._lines)
+        self._lines.clear()
+
+    def finish(self) -> Part:
+        """That was all. What was written is in the page cache."""
+        if self._filled:
+            rest = b"" if self._hasher is not None else read_exactly(self._fd, self._filled, self.size - self._filled)
+            self._end_pieces(rest)
+        header = ChecksumHeader(self._hash, self._block_size, self.size)
+        text = encode_header(header)
+        written = header.block_count * header.line_length - len(self._lines)
+        if not written:
+            self.staging.files.write_at(self._sums, (text + bytes(self._lines),), 0)
+        else:
+            assert self._lines_at is not None
+            self._spill()
+            room = self._lines_at - header.block_count * header.line_length
+            self.staging.files.write_at(self._sums, (text[:-1].ljust(room - 1) + b"\n",), 0)
+        self._tag.update(text)
+        return Part(self.number, self._tag.hexdigest(), self.size)

@@ -1,0 +1,263 @@
+"""Uploads of a Wormer store, in the reactor's thread: one change of an upload at a time."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from twisted.logger import Logger
+
+from storehouse.core.streams import ISource
+from storehouse.errors import DamagedObject, NoSuchUpload, StorageFailed, StorehouseError
+from storehouse.storage.dataspace.checks import (
+    check_id,
+    check_metadata,
+    check_number,
+    check_order,
+    check_parts,
+    check_range,
+)
+from storehouse.storage.dataspace.copying import copy_part
+from storehouse.storage.dataspace.ground import Ground, Receiver
+from storehouse.storage.dataspace.interfaces import Metadata, Part, Upload
+from storehouse.storage.dataspace.layout import names_in
+from storehouse.storage.dataspace.opened import OpenObject
+from storehouse.storage.dataspace.staging import Staging
+from storehouse.storage.dataspace.uploads import (
+    UploadState,
+    begin_upload,
+    commit_part,
+    complete,
+    describe_upload,
+    load_upload,
+    remove_unlisted,
+)
+
+__all__ = ["Uploading"]
+
+# Uploads whose lists of parts are remembered.
+_REMEMBERED = 64
+
+
+class Uploading:
+    """
+    The operations on uploads.
+
+    @param pinned: keeps the directory of an object where it is.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        ground: Ground,
+        pinned: Callable[[str], AbstractAsyncContextManager[None]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._ground = ground
+        self._pinned = pinned
+        self._clock = clock
+        self._states: OrderedDict[str, UploadState] = OrderedDict()
+        self._receiving: Counter[str] = Counter()
+
+    def _path(self, upload_id: str) -> str:
+        return self._ground.layout.upload(check_id(upload_id, "upload ID"))
+
+    async def _state(self, upload_id: str) -> UploadState:
+        state = self._states.get(upload_id)
+        if state is None:
+            state = await self._ground.run(self._load, self._path(upload_id), upload_id)
+            state = self._states.setdefault(upload_id, state)
+            if len(self._states) > _REMEMBERED:
+                self._states.popitem(last=False)
+        else:
+            self._states.move_to_end(upload_id)
+        return state
+
+    def _load(self, path: str, upload_id: str) -> UploadState:
+        state = load_upload(path, upload_id)
+        if self._ground.settings.durable:
+            # Whoever wrote it may have been killed before it was on disk: it is before anybody is told of it.
+            try:
+                self._ground.files.sync_directory(path)
+            except FileNotFoundError:
+                raise NoSuchUpload(f"there is no upload {upload_id}") from None
+            except OSError as error:
+                raise StorageFailed(f"{path} could not be brought to disk: {error.strerror or error}") from None
+        return state
+
+    # -- the life of an upload -----------------------------------------------------------------
+
+    async def init(self, upload_id: str, metadata: Metadata) -> None:
+        """See C{IDataSpace.init_upload}."""
+        path = self._path(upload_id)
+        metadata = check_metadata(metadata)
+        staging = self._ground.staging()
+        async with self._ground.uploads.held(upload_id), self._ground.staged(staging):
+            await self._ground.run(self._begin, staging, path, metadata)
+
+    def _begin(self, staging: Staging, path: str, metadata: Metadata) -> None:
+        self._ground.check_absent(path)
+        self._ground.make_index(path)
+        begin_upload(staging, path, int(self._clock() * 1e9), metadata)
+
+    async def part(self, upload_id: str, number: int, source: ISource, size: int | None) -> str:
+        """See C{IDataSpace.upload_part}."""
+        self._path(upload_id)
+        check_number(number)
+        begun = (await self._state(upload_id)).created
+        receiver = Receiver(self._ground, number, size, "")
+        self._receiving[upload_id] += 1
+        try:
+            async with self._ground.staged(receiver.staging):
+                rest = await self._ground.receive(receiver, source, size)
+                part = await self._ground.run(self._finish, receiver, rest)
+                await self._commit(receiver.staging, upload_id, begun, part)
+        finally:
+            self._received(upload_id)
+        self._ground.metrics.bytes_in += part.size
+        return part.etag
+
+    def _finish(self, receiver: Receiver, rest: list[bytes]) -> Part:
+        part = receiver.finish(rest)
+        receiver.staging.flush()
+        return part
+
+    def _received(self, upload_id: str) -> None:
+        self._receiving[upload_id] -= 1
+        if not self._receiving[upload_id]:
+            del self._receiving[upload_id]
+
+    async def _commit(self, staging: Staging, upload_id: str, begun: int, part: Part) -> None:
+        async with self._ground.uploads.held(upload_id):
+            state = await self._state(upload_id)
+            if state.created != begun:
+                raise NoSuchUpload(f"the upload {upload_id} ended, and another one was begun with its ID")
+            try:
+                await self._ground.run(commit_part, staging, self._path(upload_id), state, part)
+            except BaseException:
+                # What it holds now is what is on disk.
+                self._states.pop(upload_id, None)
+                raise
+            state.add(part)
+
+    async def part_copy(self, upload_id: str, number: int, source_id: str, offset: int, length: int | None) -> str:
+        """See C{IDataSpace.upload_part_copy}."""
+        self._path(upload_id)
+        check_number(number)
+        check_id(source_id, "ID of the source")
+        begun = (await self._state(upload_id)).created
+        staging = self._ground.staging()
+        async with self._ground.staged(staging):
+            async with self._pinned(source_id):
+                part = await self._ground.run(self._copy, staging, number, source_id, offset, length)
+            await self._commit(staging, upload_id, begun, part)
+        self._ground.metrics.bytes_in += part.size
+        return part.etag
+
+    def _copy(self, staging: Staging, number: int, source_id: str, offset: int, length: int | None) -> Part:
+        path = self._ground.layout.object(source_id)
+        opened = OpenObject(path, source_id)
+        try:
+            count = check_range(offset, length, opened.info.size)
+            settings = self._ground.settings
+            part = copy_part(staging, opened, path, offset, count, number, self._ground.hash, settings.block_size)
+        finally:
+            opened.close()
+        staging.flush()
+        return part
+
+    async def complete(self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None) -> Part:
+        """See C{IDataSpace.complete_upload}."""
+        target = self._ground.layout.object(check_id(id))
+        path = self._path(upload_id)
+        check_order(parts)
+        if metadata is not None:
+            metadata = check_metadata(metadata)
+        staging = self._ground.staging()
+        async with self._ground.uploads.held(upload_id):
+            state = await self._state(upload_id)
+            chosen = check_parts(upload_id, parts, state.parts)
+            told = state.metadata if metadata is None else metadata
+            async with self._ground.staged(staging):
+                made = await self._ground.run(self._complete, staging, path, chosen, told, target)
+            self._states.pop(upload_id, None)
+            try:
+                await self._ground.run(self._remove, path, upload_id)
+            except StorehouseError as error:
+                # The object is there; what is left of the upload expires.
+                self._log.error("the upload {id} could not be removed: {error}", id=upload_id, error=str(error))
+        return made
+
+    def _complete(self, staging: Staging, path: str, parts: list[Part], metadata: Metadata, target: str) -> Part:
+        self._ground.check_absent(target)
+        self._ground.make_index(target)
+        return complete(staging, path, parts, metadata, target)
+
+    async def abort(self, upload_id: str) -> None:
+        """See C{IDataSpace.abort_upload}."""
+        path = self._path(upload_id)
+        async with self._ground.uploads.held(upload_id):
+            self._states.pop(upload_id, None)
+            await self._ground.run(self._remove, path, upload_id)
+
+    def _remove(self, path: str, upload_id: str) -> None:
+        try:
+            gone = self._ground.move_out(path)
+        except FileNotFoundError:
+            raise NoSuchUpload(f"there is no upload {upload_id}") from None
+        self._ground.remove(gone)
+
+    async def list_parts(self, upload_id: str) -> list[Part]:
+        """See C{IDataSpace.list_parts}."""
+        self._path(upload_id)
+        parts = (await self._state(upload_id)).parts
+        return [parts[number] for number in sorted(parts)]
+
+    # -- all uploads ---------------------------------------------------------------------------
+
+    async def _ids(self) -> list[str]:
+        indexes = await self._ground.run(names_in, self._ground.layout.uploads)
+        ids: list[str] = []
+        for index in indexes:
+            ids += await self._ground.run(names_in, f"{self._ground.layout.uploads}/{index}")
+        return ids
+
+    async def list_uploads(self) -> list[Upload]:
+        """See C{IUploads.list_uploads}."""
+        uploads = []
+        for upload_id in await self._ids():
+            try:
+                uploads.append(await self._ground.run(describe_upload, self._path(upload_id), upload_id))
+            except NoSuchUpload:
+                pass  # it ended meanwhile
+        return uploads
+
+    async def expire(self, age: float) -> list[str]:
+        """See C{IUploads.expire_uploads}."""
+        expired = []
+        for upload in await self.list_uploads():
+            if upload.id in self._receiving or upload.touched > self._clock() - age:
+                continue
+            try:
+                await self.abort(upload.id)
+            except NoSuchUpload:
+                continue
+            self._log.info("the upload {id} was abandoned and is removed", id=upload.id)
+            self._ground.metrics.expired += 1
+            expired.append(upload.id)
+        return expired
+
+    async def clean(self) -> None:
+        """Remove files that a killed process had moved into an upload and not yet named."""
+        for upload_id in await self._ids():
+            async with self._ground.uploads.held(upload_id):
+                try:
+                    state = await self._state(upload_id)
+                    removed = await self._ground.run(
+                        remove_unlisted, self._ground.staging(), self._path(upload_id), state
+                    )
+                except (NoSuchUpload, DamagedObject):
+                    continue
+                self._ground.metrics.leftovers += bool(removed)

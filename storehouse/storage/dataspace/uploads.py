@@ -1,0 +1,193 @@
+"""Uploads on disk, in a disk thread: what they hold, and the steps that change them."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+
+from storehouse.errors import DamagedObject, NoSuchUpload, StorageFailed
+from storehouse.storage.dataspace.formats import (
+    ObjectInfo,
+    decode_parts,
+    decode_upload,
+    encode_object,
+    encode_part,
+    encode_parts,
+    encode_upload,
+    joined_etag,
+)
+from storehouse.storage.dataspace.interfaces import Metadata, Part, Upload
+from storehouse.storage.dataspace.opened import read_description
+from storehouse.storage.dataspace.staging import Staging, checksum_name, part_name
+
+__all__ = [
+    "UploadState",
+    "begin_upload",
+    "commit_part",
+    "complete",
+    "describe_upload",
+    "load_upload",
+    "remove_unlisted",
+]
+
+_file_of_part = re.compile(r"part\.([0-9]+)(\.checksum)?")
+
+
+class UploadState:
+    """
+    What an upload holds.
+
+    @ivar created: nanoseconds since 1970 UTC; 0 when unknown.
+    @ivar parts: its parts, by number.
+    """
+
+    def __init__(self, created: int, metadata: Metadata, parts: dict[int, Part]) -> None:
+        self.created = created
+        self.metadata = metadata
+        self.parts = parts
+        self._entries = {number: encode_part(part) for number, part in parts.items()}
+
+    def with_part(self, part: Part) -> bytes:
+        """Its parts.json, once it has this part."""
+        return encode_parts({**self._entries, part.number: encode_part(part)})
+
+    def add(self, part: Part) -> None:
+        """It has this part."""
+        self.parts[part.number] = part
+        self._entries[part.number] = encode_part(part)
+
+
+def load_upload(path: str, upload_id: str) -> UploadState:
+    """
+    What an upload's files say.
+
+    @raise NoSuchUpload: if it is not there.
+    @raise DamagedObject: if they are not what was stored.
+    """
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NoSuchUpload(f"there is no upload {upload_id}") from None
+    name = "parts.json"
+    try:
+        parts = decode_parts(read_description(directory, name, upload_id))
+        created, metadata = 0, dict[str, list[str]]()
+        if _has(directory, "upload.json"):
+            name = "upload.json"
+            created, metadata = decode_upload(read_description(directory, name, upload_id))
+    except ValueError as error:
+        raise DamagedObject(upload_id, f"{name} cannot be read: {error}") from None
+    finally:
+        os.close(directory)
+    return UploadState(created, metadata, parts)
+
+
+def _has(directory: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def begin_upload(staging: Staging, target: str, created: int, metadata: Metadata) -> None:
+    """A new upload."""
+    staging.write("upload.json", encode_upload(created, metadata))
+    staging.write("parts.json", encode_parts({}))
+    staging.flush()
+    staging.publish(target)
+
+
+def commit_part(staging: Staging, path: str, state: UploadState, part: Part) -> None:
+    """
+    Make a part, whose files are in C{staging} and on disk, one of an upload.
+
+    @param path: the directory of the upload.
+    """
+    staging.write("parts.json", state.with_part(part))
+    names = [checksum_name(part.number), part_name(part.number)]
+    if part.number not in state.parts:
+        staging.flush()
+        for name in names:
+            staging.move(name, path)
+        # Before parts.json names it, it is there.
+        staging.sync(path)
+        staging.move("parts.json", path)
+        _sync_changed(staging, path)
+    else:
+        for name in os.listdir(path):
+            if name != "parts.json" and name not in names:
+                staging.link(f"{path}/{name}", name)
+        staging.flush()
+        staging.files.exchange(staging.path, path)
+        try:
+            _sync_changed(staging, os.path.dirname(path))
+        except StorageFailed:
+            # What is there now may be what a power cut leaves of the upload.
+            staging.leave()
+            raise
+    # The part is stored, whatever becomes of this. What cannot be removed goes with the next start.
+    with suppress(OSError):
+        staging.discard()
+
+
+def _sync_changed(staging: Staging, directory: str) -> None:
+    try:
+        staging.sync(directory)
+    except OSError as error:
+        raise StorageFailed(f"{directory} could not be brought to disk: {error.strerror or error}") from None
+
+
+def complete(staging: Staging, path: str, parts: list[Part], metadata: Metadata, target: str) -> Part:
+    """
+    Make an object of parts of an upload. The upload stays as it is.
+
+    @param path: the directory of the upload.
+    @param target: that of the object.
+    """
+    for part in parts:
+        for name in (part_name(part.number), checksum_name(part.number)):
+            try:
+                staging.link(f"{path}/{name}", name)
+            except FileNotFoundError:
+                raise DamagedObject(os.path.basename(path), f"{name} is missing", part.number) from None
+    info = ObjectInfo(
+        joined_etag(part.etag for part in parts), sum(part.size for part in parts), tuple(parts), metadata
+    )
+    staging.write("data.json", encode_object(info))
+    staging.flush()
+    staging.publish(target)
+    return Part(0, info.etag, info.size)
+
+
+def describe_upload(path: str, upload_id: str) -> Upload:
+    """
+    An upload for those who list them.
+
+    @raise NoSuchUpload: if it is not there.
+    """
+    try:
+        touched = os.stat(f"{path}/parts.json").st_mtime
+    except FileNotFoundError:
+        try:
+            touched = os.stat(path).st_mtime
+        except FileNotFoundError:
+            raise NoSuchUpload(f"there is no upload {upload_id}") from None
+    try:
+        state = load_upload(path, upload_id)
+    except DamagedObject:
+        return Upload(upload_id, 0, touched, 0, 0)
+    size = sum(part.size for part in state.parts.values())
+    return Upload(upload_id, state.created / 1e9, touched, len(state.parts), size)
+
+
+def remove_unlisted(staging: Staging, path: str, state: UploadState) -> int:
+    """Remove files of parts that an upload does not have: a process was killed before it had them. @return: how many."""
+    removed = 0
+    for name in os.listdir(path):
+        match = _file_of_part.fullmatch(name)
+        if match and int(match[1]) not in state.parts:
+            staging.files.unlink(f"{path}/{name}")
+            removed += 1
+    return removed

@@ -1,0 +1,73 @@
+"""L{WormerDataSpace} does what every data space must, with real disk threads, whatever hash it uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
+
+from storehouse.core.disk import DiskThreads
+from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from tests.conformance.dataspace import BLOCK, DataSpaceTestsMixin, PersistentDataSpaceTestsMixin
+from tests.conformance.dataspace_uploads import UploadTestsMixin
+
+
+class WormerTestCase(TestCase):
+    """Makes stores in one directory."""
+
+    hash = "HighwayHash256"
+    durable = False  # what needs a disk to be shown is shown in tests.crash
+
+    space: WormerDataSpace | None = None
+
+    def make_space(self, block_size: int = BLOCK) -> WormerDataSpace:
+        if self.space is None:
+            self.directory = os.path.abspath(self.mktemp())
+            self.disk = DiskThreads(reactor)
+            self.disk.start()
+            self.addCleanup(self.disk.stop)
+        else:
+            self.space.stop()
+        settings = WormerSettings(self.directory, self.hash, block_size, self.durable)
+        space = WormerDataSpace(settings, self.disk)
+        space.start()
+        self.addCleanup(self.check_nothing_is_left, space)
+        self.addCleanup(space.stop)
+        return space
+
+    def check_nothing_is_left(self, space: WormerDataSpace) -> None:
+        self.assertEqual(os.listdir(os.path.join(self.directory, "tmp")), [])
+
+    def advance(self, seconds: float) -> None:
+        # What is stored gets older.
+        for path in Path(self.directory, "uploads").rglob("parts.json"):
+            stat = path.stat()
+            os.utime(path, (stat.st_atime - seconds, stat.st_mtime - seconds))
+
+
+class WormerObjectTests(DataSpaceTestsMixin, WormerTestCase):
+    """Objects."""
+
+
+class WormerUploadTests(UploadTestsMixin, WormerTestCase):
+    """Uploads."""
+
+
+class WormerReopenedTests(PersistentDataSpaceTestsMixin, WormerTestCase):
+    """Everything again after reopening."""
+
+
+class DurableTests(DataSpaceTestsMixin, WormerTestCase):
+    """Objects that are brought to disk, with another hash."""
+
+    hash = "BLAKE3"
+    durable = True
+
+
+class DurableUploadTests(UploadTestsMixin, WormerTestCase):
+    """Uploads that are, with a third."""
+
+    hash = "CRC32C"
+    durable = True
