@@ -8,6 +8,7 @@ library does that without a reactor.
 from __future__ import annotations
 
 import json
+import math
 import select
 import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -177,7 +178,6 @@ class Client:
                 self._put_head(connection, method, self._target(path, query), body, headers or {})
                 whole = _send_body(connection, body) if body is not None else True
                 response = connection.getresponse()
-            self._used = monotonic()
             if response.status != 200:
                 raise self._refusal(response)
             if patient and sock is not None:
@@ -185,8 +185,9 @@ class Client:
         except BaseException:
             connection.close()
             raise
-        if whole:
-            self._connection = connection
+        self._connection = connection
+        # A connection on which something is left unsaid is too old for the next request.
+        self._used = monotonic() if whole else -math.inf
         return Answer(self, response)
 
     def _target(self, path: str, query: Sequence[tuple[str, str | int]]) -> str:
