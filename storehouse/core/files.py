@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["NO_SPACE", "Files", "read_exactly"]
+__all__ = ["NO_SPACE", "Files", "forget_cached", "read_exactly"]
 
 #: The errors that mean "no room", as against "broken".
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -227,3 +227,9 @@ def read_exactly(fd: int, size: int, offset: int) -> bytes:
         pieces.append(data)
         got += len(data)
     return b"".join(pieces)
+
+
+def forget_cached(fd: int) -> None:
+    """Have the next reads of a file come from the disk, where the system can be asked for that."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -57,21 +57,18 @@ class KeyedLocks:
 
     def __init__(self) -> None:
         self._queues: dict[str, list[Deferred[None]]] = {}
+        self._next: list[Deferred[None]] = []
+        self._handing = False
 
     def held(self, name: str) -> _Held:
         """For C{async with}: entered by one at a time, in the order in which they came."""
-        return _Held(self._queues, name)
+        return _Held(self, name)
 
-
-class _Held:
-    def __init__(self, queues: dict[str, list[Deferred[None]]], name: str) -> None:
-        self._queues = queues
-        self._name = name
-
-    async def __aenter__(self) -> None:
-        queue = self._queues.get(self._name)
+    async def enter(self, name: str) -> None:
+        """See L{held}."""
+        queue = self._queues.get(name)
         if queue is None:
-            self._queues[self._name] = []
+            self._queues[name] = []
             return
         turn: Deferred[None] = Deferred()
         queue.append(turn)
@@ -81,15 +78,34 @@ class _Held:
             if turn in queue:
                 queue.remove(turn)
             else:  # it was given the lock, and cancelled at the same time
-                self._release()
+                self.leave(name)
             raise
 
-    async def __aexit__(self, *error: object) -> None:
-        self._release()
+    def leave(self, name: str) -> None:
+        """See L{held}."""
+        queue = self._queues[name]
+        if not queue:
+            del self._queues[name]
+            return
+        self._next.append(queue.pop(0))
+        # Whoever is next may be done at once, and a thousand behind it: that must not become a recursion.
+        if self._handing:
+            return
+        self._handing = True
+        try:
+            while self._next:
+                self._next.pop(0).callback(None)
+        finally:
+            self._handing = False
 
-    def _release(self) -> None:
-        queue = self._queues[self._name]
-        if queue:
-            queue.pop(0).callback(None)
-        else:
-            del self._queues[self._name]
+
+class _Held:
+    def __init__(self, locks: KeyedLocks, name: str) -> None:
+        self._locks = locks
+        self._name = name
+
+    async def __aenter__(self) -> None:
+        await self._locks.enter(self._name)
+
+    async def __aexit__(self, *error: object) -> None:
+        self._locks.leave(self._name)

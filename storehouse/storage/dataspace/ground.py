@@ -67,14 +67,20 @@ class Receiver:
             if self._target:
                 # Better now than after all of it was taken. The rename decides, at the end.
                 self._ground.check_absent(self._target)
-            settings = self._ground.settings
-            self._writer = PartWriter(self.staging, self._number, self._ground.hash, settings.block_size, self._size)
+            self._begin()
+        assert self._writer is not None
         self._writer.write(pieces)
+
+    def _begin(self) -> None:
+        ground = self._ground
+        self._writer = PartWriter(self.staging, self._number, ground.hash, ground.settings.block_size, self._size)
 
     def finish(self, pieces: Sequence[bytes]) -> Part:
         """These are the last."""
-        self.write(pieces or [b""])
+        if self._writer is None:
+            self._begin()
         assert self._writer is not None
+        self._writer.write(pieces)
         return self._writer.finish()
 
 

@@ -45,6 +45,7 @@ class Hash:
     @ivar length: bytes of a checksum.
     @ivar key: as given; empty for none.
     @ivar digest: from a whole block to its checksum.
+    @ivar at_once: bytes whose checksum takes no more than some 100 microseconds.
     @ivar start: begins a block that comes in pieces; C{None} if the hash needs its blocks whole.
     """
 
@@ -53,6 +54,7 @@ class Hash:
     key: bytes
     digest: Callable[[bytes], bytes]
     start: Callable[[], Hasher] | None
+    at_once: int
 
 
 class _CRC32C:
@@ -68,17 +70,19 @@ class _CRC32C:
 
 def _highwayhash256(key: bytes) -> Hash:
     used = key or bytes(32)
-    return Hash("HighwayHash256", 32, key, lambda block: highwayhash_256(used, block), None)
+    return Hash("HighwayHash256", 32, key, lambda block: highwayhash_256(used, block), None, 128 << 10)
 
 
 def _blake3(key: bytes) -> Hash:
     if key:
-        return Hash("BLAKE3", 32, key, lambda block: blake3(block, key=key).digest(), lambda: blake3(key=key))
-    return Hash("BLAKE3", 32, key, lambda block: blake3(block).digest(), blake3)
+        return Hash(
+            "BLAKE3", 32, key, lambda block: blake3(block, key=key).digest(), lambda: blake3(key=key), 512 << 10
+        )
+    return Hash("BLAKE3", 32, key, lambda block: blake3(block).digest(), blake3, 512 << 10)
 
 
 def _crc32c(key: bytes) -> Hash:
-    return Hash("CRC32C", 4, key, lambda block: crc32c(block).to_bytes(4, "big"), _CRC32C)
+    return Hash("CRC32C", 4, key, lambda block: crc32c(block).to_bytes(4, "big"), _CRC32C, 1 << 20)
 
 
 _makers: dict[str, tuple[Callable[[bytes], Hash], tuple[int, ...]]] = {

@@ -70,6 +70,7 @@ class Incoming:
         self._paused = False
         self._pulling = False
         self._wanted = False
+        self._handing = False
         self.failure: Failure | None = None
         self._working: Deferred[Any] | None = None
 
@@ -138,16 +139,22 @@ class Incoming:
     # -- handing over --------------------------------------------------------------------------
 
     def _hand_over(self) -> None:
-        # What completes a block, so that its hash needs not look for the beginning again; or else as much as may
-        # be held.
-        want = min(self._memory.share, self._block_size - self._in_block)
-        if self._held < want:
-            return
-        pieces = self._take(want)
-        self._in_block = (self._in_block + want) % self._block_size
-        self._working = work = self._disk.run(self._write, pieces)
-        work.addErrback(self._failed)
-        work.addCallback(self._written)
+        # A disk may be done at once: that must not become a recursion.
+        self._handing = True
+        try:
+            while self._working is None and self.failure is None:
+                # What completes a block, so that its hash needs not look for the beginning again; or else as much as
+                # may be held.
+                want = min(self._memory.share, self._block_size - self._in_block)
+                if self._held < want:
+                    break
+                pieces = self._take(want)
+                self._in_block = (self._in_block + want) % self._block_size
+                self._working = work = self._disk.run(self._write, pieces)
+                work.addErrback(self._failed)
+                work.addCallback(self._written)
+        finally:
+            self._handing = False
 
     def _take(self, want: int) -> list[bytes]:
         pieces, self.rest = self.rest, []
@@ -171,7 +178,7 @@ class Incoming:
 
     def _written(self, result: None) -> None:
         self._working = None
-        if self.failure is not None or self._producer is None:
+        if self._handing or self.failure is not None or self._producer is None:
             return
         self._hand_over()
         if self._held < self._memory.share:

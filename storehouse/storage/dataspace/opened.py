@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from storehouse.core.files import read_exactly
+from storehouse.core.access import WAITING, Access, NotCached
 from storehouse.errors import DamagedObject, NoSuchObject
 from storehouse.storage.dataspace.formats import (
     MAX_DESCRIPTION,
@@ -60,21 +60,21 @@ def spans_of(parts: tuple[Part, ...], offset: int, length: int) -> Iterator[Span
             offset -= part.size
 
 
-def read_description(directory: int, name: str, id: str) -> bytes:
+def read_description(directory: int, name: str, id: str, access: Access = WAITING) -> bytes:
     """
     A JSON file of an object or upload.
 
     @raise DamagedObject: if it is not there, or too long to be one.
     """
     try:
-        fd = os.open(name, _READ, dir_fd=directory)
+        fd = access.open(name, _READ, directory)
     except FileNotFoundError:
         raise DamagedObject(id, f"{name} is missing") from None
     try:
         size = os.fstat(fd).st_size
         if size > MAX_DESCRIPTION:
             raise DamagedObject(id, f"{name} has {size} bytes")
-        return read_exactly(fd, size, 0)
+        return access.read(fd, size, 0)
     finally:
         os.close(fd)
 
@@ -88,15 +88,17 @@ class OpenPart:
     @raise DamagedObject: if they do not belong together.
     """
 
-    def __init__(self, directory: int, id: str, part: Part) -> None:
+    def __init__(self, directory: int, id: str, part: Part, access: Access = WAITING) -> None:
         self.id = id
         self.part = part
+        self.access = access
         self._fd = self._sums = -1
         try:
             self._fd = self._open(directory, part_name(part.number))
             self._sums = self._open(directory, checksum_name(part.number))
+            self._start = access.read(self._sums, MAX_HEADER, 0)
             try:
-                self.header, self._lines_at = decode_header(read_exactly(self._sums, MAX_HEADER, 0))
+                self.header, self._lines_at = decode_header(self._start)
             except ValueError as error:
                 raise self._damaged(f"the header of {checksum_name(part.number)} cannot be read: {error}") from None
             self._check_sizes()
@@ -109,7 +111,7 @@ class OpenPart:
 
     def _open(self, directory: int, name: str) -> int:
         try:
-            return os.open(name, _READ, dir_fd=directory)
+            return self.access.open(name, _READ, directory)
         except FileNotFoundError:
             raise self._damaged(f"{name} is missing") from None
 
@@ -132,7 +134,11 @@ class OpenPart:
     def lines(self, first: int, count: int) -> bytes:
         """The checksum lines of some blocks, unchecked."""
         length = self.header.line_length
-        return read_exactly(self._sums, count * length, self._lines_at + first * length)
+        start = self._lines_at + first * length
+        end = start + count * length
+        if end <= len(self._start):
+            return self._start[start:end]
+        return self.access.read(self._sums, end - start, start)
 
     def all_lines(self) -> Iterator[bytes]:
         """All checksum lines, some at a time."""
@@ -151,7 +157,7 @@ class OpenPart:
         lines = self.lines(first, last - first + 1)
         for block in range(first, last + 1):
             start, size = header.span(block)
-            data = read_exactly(self._fd, size, start)
+            data = self.access.read(self._fd, size, start)
             line = lines[(block - first) * length : (block - first + 1) * length]
             if len(data) != size:
                 raise self._damaged(f"it ends after {len(data)} of {size} bytes", block)
@@ -196,15 +202,17 @@ class OpenObject:
     @raise DamagedObject: if its data.json is not what was stored.
     """
 
-    def __init__(self, path: str, id: str) -> None:
+    def __init__(self, path: str, id: str, access: Access = WAITING) -> None:
         self.id = id
+        self._access = access
         self._part: OpenPart | None = None
         try:
-            self.directory = os.open(path, _READ | os.O_DIRECTORY)
+            self.directory = -1
+            self.directory = access.open(path, _READ | os.O_DIRECTORY)
         except FileNotFoundError:
             raise NoSuchObject(f"there is no object {id}") from None
         try:
-            data = read_description(self.directory, "data.json", id)
+            data = read_description(self.directory, "data.json", id, access)
             try:
                 self.info: ObjectInfo = decode_object(data)
             except ValueError as error:
@@ -219,8 +227,26 @@ class OpenObject:
             if self._part is not None:
                 self._part.close()
                 self._part = None
-            self._part = OpenPart(self.directory, self.id, part)
+            self._part = OpenPart(self.directory, self.id, part, self._access)
         return self._part
+
+    def read_at_once(self, offset: int, length: int) -> list[bytes]:
+        """
+        What L{read} gives, if that is quick: for the reactor's thread.  From now on, reads wait for the disk.
+
+        @raise NotCached: if it is not.
+        """
+        span = next(spans_of(self.info.parts, offset, length))
+        part = self.part(span.part)
+        at_once = part.header.hash.at_once
+        size = part.header.block_size
+        last = (span.offset + span.length - 1) // size
+        first = span.offset // size
+        if sum(part.header.span(last)) - first * size > at_once:
+            raise NotCached
+        pieces = part.read(span.offset, span.length, at_once)
+        self._access = part.access = WAITING
+        return pieces
 
     def read(self, offset: int, length: int, at_most: int) -> list[bytes]:
         """Verified bytes from C{offset} on, some or all of C{length}: at most of one part, C{at_most} or one block."""

@@ -114,8 +114,13 @@ class ObjectReader:
         self._consumer = consumer
         self._is_paused = False
         self._memory.goes_on(self)
-        consumer.registerProducer(self, True)
-        self._go_on()
+        try:
+            consumer.registerProducer(self, True)
+        except Exception:
+            self._consumer = None
+            self._end(Failure())
+        else:
+            self._go_on()
         return done
 
     def close(self) -> None:
@@ -166,7 +171,7 @@ class ObjectReader:
             return
         work = self._disk.run(self._opened.read, self.offset + at, self.length - at, READ_SIZE)
         self._reading = work
-        work.addCallbacks(self._read, self._not_read, callbackArgs=(at,))
+        work.addCallbacks(self._read, self._not_read, callbackArgs=(at,), errbackArgs=(at,))
 
     def _read(self, pieces: list[bytes], at: int) -> None:
         self._reading = None
@@ -180,12 +185,14 @@ class ObjectReader:
                 self._memory.paused(self)
         self._go_on()
 
-    def _not_read(self, failure: Failure) -> None:
+    def _not_read(self, failure: Failure, at: int) -> None:
         self._reading = None
         if self._closed:
             self._release()
             return
-        self._failure = self._on_failure(failure)
+        # If what comes before it was let go, it is met again.
+        if at == self._given + self._held:
+            self._failure = self._on_failure(failure)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -232,7 +239,10 @@ class ObjectReader:
             self._release()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            consumer.unregisterProducer()
+            try:
+                consumer.unregisterProducer()
+            except Exception:
+                failure = failure or Failure()
         if self._done is not None and not self._done.called:
             if failure is None:
                 self._done.callback(self._given)

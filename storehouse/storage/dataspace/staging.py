@@ -184,7 +184,7 @@ class PartWriter:
 
     def write(self, pieces: Sequence[bytes]) -> None:
         """These bytes are next."""
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
         if not data:
             return
         self.staging.files.write_at(self._fd, (data,), self.size)

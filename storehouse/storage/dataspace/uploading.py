@@ -64,6 +64,13 @@ class Uploading:
     def _path(self, upload_id: str) -> str:
         return self._ground.layout.upload(check_id(upload_id, "upload ID"))
 
+    async def _looked_up(self, upload_id: str) -> UploadState:
+        if upload_id in self._states:
+            return await self._state(upload_id)
+        # It must not end, and another one begin, before what was read of it is remembered.
+        async with self._ground.uploads.held(upload_id):
+            return await self._state(upload_id)
+
     async def _state(self, upload_id: str) -> UploadState:
         state = self._states.get(upload_id)
         if state is None:
@@ -106,7 +113,7 @@ class Uploading:
         """See C{IDataSpace.upload_part}."""
         self._path(upload_id)
         check_number(number)
-        begun = (await self._state(upload_id)).created
+        begun = (await self._looked_up(upload_id)).created
         receiver = Receiver(self._ground, number, size, "")
         self._receiving[upload_id] += 1
         try:
@@ -147,7 +154,7 @@ class Uploading:
         self._path(upload_id)
         check_number(number)
         check_id(source_id, "ID of the source")
-        begun = (await self._state(upload_id)).created
+        begun = (await self._looked_up(upload_id)).created
         staging = self._ground.staging()
         async with self._ground.staged(staging):
             async with self._pinned(source_id):
@@ -212,7 +219,7 @@ class Uploading:
     async def list_parts(self, upload_id: str) -> list[Part]:
         """See C{IDataSpace.list_parts}."""
         self._path(upload_id)
-        parts = (await self._state(upload_id)).parts
+        parts = (await self._looked_up(upload_id)).parts
         return [parts[number] for number in sorted(parts)]
 
     # -- all uploads ---------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from storehouse.core.access import CACHED, WAITING, Access, NotCached
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.streams import ISource, deferred
@@ -100,9 +101,8 @@ class WormerDataSpace:
         @raise StartFailed: saying what cannot be used.
         """
         ground = self._ground
-        ground.layout.prepare(ground.files, ground.settings.durable)
+        leftovers = ground.layout.prepare(ground.files, ground.settings.durable)
         ground.refusal = None
-        leftovers = sorted(os.listdir(ground.layout.tmp))
         if leftovers:
             self._log.info("{count} things were left half done and are removed", count=len(leftovers))
         cleaning = Deferred.fromCoroutine(self._clean(leftovers))
@@ -111,8 +111,7 @@ class WormerDataSpace:
         cleaning.addCallback(self.cleaned.callback)
 
     async def _clean(self, leftovers: list[str]) -> None:
-        for name in leftovers:
-            path = os.path.join(self._ground.layout.tmp, name)
+        for path in leftovers:
             remove = self._ground.remove if os.path.isdir(path) else self._ground.files.unlink
             await self._ground.run(remove, path)
             self.metrics.leftovers += 1
@@ -164,7 +163,10 @@ class WormerDataSpace:
         path = self._ground.layout.object(check_id(id))
         holders = await self._hold(id)
         try:
-            opened, count, first = await self._ground.run(self._open_range, path, id, offset, length)
+            try:
+                opened, count, first = self._open_at_once(path, id, offset, length)
+            except NotCached:
+                opened, count, first = await self._ground.run(self._open_range, path, id, offset, length)
         except BaseException:
             self._let_go(id, holders)
             raise
@@ -183,6 +185,19 @@ class WormerDataSpace:
     def _given_out(self, size: int) -> None:
         self.metrics.bytes_out += size
 
+    def _open_at_once(self, path: str, id: str, offset: int, length: int | None) -> tuple[OpenObject, int, list[bytes]]:
+        """What is small and in memory is read here and now: a thread would take longer to be told."""
+        try:
+            opened = OpenObject(path, id, CACHED)
+            try:
+                count = check_range(offset, length, opened.info.size)
+                return opened, count, opened.read_at_once(offset, count) if count else []
+            except BaseException:
+                opened.close()
+                raise
+        except (OSError, StorehouseError) as error:
+            raise self._ground.explained(error) from None
+
     def _open_range(self, path: str, id: str, offset: int, length: int | None) -> tuple[OpenObject, int, list[bytes]]:
         opened = OpenObject(path, id)
         try:
@@ -198,11 +213,15 @@ class WormerDataSpace:
         return self._ground.operation("get_metadata", self._get_metadata(id))
 
     async def _get_metadata(self, id: str) -> dict[str, list[str]]:
-        info = await self._ground.run(self._read_info, self._ground.layout.object(check_id(id)), id)
+        path = self._ground.layout.object(check_id(id))
+        try:
+            info = self._read_info(path, id, CACHED)
+        except (NotCached, OSError, StorehouseError):
+            info = await self._ground.run(self._read_info, path, id)
         return {name: list(values) for name, values in info.metadata.items()}
 
-    def _read_info(self, path: str, id: str) -> ObjectInfo:
-        opened = OpenObject(path, id)
+    def _read_info(self, path: str, id: str, access: Access = WAITING) -> ObjectInfo:
+        opened = OpenObject(path, id, access)
         opened.close()
         return opened.info
 
