@@ -143,6 +143,28 @@ def _one_of(*words: str) -> Callable[[Any], str]:
     return parse
 
 
+def _name_of(*names: str) -> Callable[[Any], str]:
+    known = {name.lower(): name for name in names}
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or value.lower() not in known:
+            raise ValueError(f"it must be {' or '.join(names)}")
+        return known[value.lower()]
+
+    return parse
+
+
+def _or_off(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """C{off} and 0 are 0."""
+
+    def parse_or_off(value: Any) -> Any:
+        if value is False or (isinstance(value, str) and value.strip().lower() == OFF):
+            return 0
+        return parse(value)
+
+    return parse_or_off
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("a text that is not empty is needed")
@@ -215,6 +237,44 @@ class Settings:
     max_multi_bytes: int = _option(
         256 * MIB, _sized(), "Bytes that the answer to one /getMulti may have", shown="256MiB"
     )
+    objects_dir: str = _option("", _path, "The directory of the objects", shown="ROOT/objects")
+    objects_hash: str = _option(
+        "HighwayHash256",
+        _name_of("HighwayHash256", "BLAKE3", "CRC32C"),
+        "How blocks of new objects are checked: HighwayHash256, BLAKE3 or CRC32C. Objects that are there are read by the hash that they have",
+    )
+    objects_block_size: int = _option(
+        MIB,
+        _sized(1, 64 * MIB),
+        "Bytes of the blocks that new objects are checked in: what a read verifies at least",
+        shown="1MiB",
+    )
+    objects_sync: str = _option(
+        "disk",
+        _one_of("disk", "os"),
+        "When an object is acknowledged: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo",
+    )
+    objects_memory: int = _option(
+        64 * MIB,
+        _sized(MIB),
+        "Bytes of objects that all who write hold together, and that all readers that wait for their clients do",
+        shown="64MiB",
+    )
+    objects_scrub_rate: int = _option(
+        8 * MIB,
+        _or_off(_sized(0)),
+        "Bytes of stored objects that are verified in the background in a second; off verifies none",
+        shown="8MiB",
+    )
+    objects_scrub_pause: float = _option(
+        86400.0, _seconds(), "Seconds from the end of one verification of all objects to the next", shown="86400"
+    )
+    objects_upload_expiry: float = _option(
+        604800.0,
+        _or_off(_seconds(allow_zero=True)),
+        "Seconds after which an upload in parts that nobody goes on with is removed; off keeps them",
+        shown="604800",
+    )
     memory: int = _option(
         256 * MIB, _sized(), "Bytes of request bodies that are held in memory at once", shown="256MiB"
     )
@@ -249,6 +309,11 @@ class Settings:
     def append_directory(self) -> str:
         """The directory of the append log: C{append-dir}, or C{append} in the root."""
         return self.append_dir or os.path.join(self.root, "append")
+
+    @property
+    def objects_directory(self) -> str:
+        """The directory of the objects: C{objects-dir}, or C{objects} in the root."""
+        return self.objects_dir or os.path.join(self.root, "objects")
 
     @property
     def doors(self) -> dict[str, str]:

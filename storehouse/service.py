@@ -8,7 +8,6 @@ together.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -29,7 +28,7 @@ from storehouse.core.addresses import Address, find_address
 from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
 from storehouse.core.fasttcp import make_eager
-from storehouse.core.logs import JSONLinesObserver
+from storehouse.core.logs import JSONLinesObserver, line_writer
 from storehouse.core.platform import file_limit, missing_features, raise_file_limit
 from storehouse.core.rootlock import RootLock
 from storehouse.errors import InvalidSetting, StartFailed, StorehouseError
@@ -40,6 +39,8 @@ from storehouse.frontends.append.door import AppendDoor, AppendLimits
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
+from storehouse.storage.dataspace.chores import Expiry, Scrubber
+from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 
 __all__ = ["StorehouseService", "make_service"]
 
@@ -66,6 +67,16 @@ class Store(Protocol):
         """Finish and close."""
 
 
+class Chore(Protocol):
+    """What the service has done in the background."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> Deferred[None]:
+        """End; fires when nothing is being done any more."""
+
+
 class StorehouseService(Service):
     """
     Starts and stops what it is given.  L{make_service} makes one that works.
@@ -77,6 +88,7 @@ class StorehouseService(Service):
 
     @ivar state: C{starting}, C{ready}, C{stopping} or C{stopped}.
     @ivar stores: what the doors serve, by name; closed after the doors.
+    @ivar chores: what works on the stores while they are open.
     @ivar sites: the protocol factory of each door, by the name of its option.
     @ivar ports: what listens now, by the name of its door.
     """
@@ -87,6 +99,7 @@ class StorehouseService(Service):
         self.settings = settings
         self.state = "starting"
         self.stores: dict[str, Store] = {}
+        self.chores: list[Chore] = []
         self.sites: dict[str, Any] = {}
         self.ports: dict[str, Any] = {}
         self._reactor = reactor
@@ -100,7 +113,7 @@ class StorehouseService(Service):
         """With JSON logging, also tell the application to log that way."""
         Service.setServiceParent(self, parent)
         if self.settings.log_format == "json" and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, JSONLinesObserver(_line_writer(self.settings.log_file)))
+            parent.setComponent(ILogObserver, JSONLinesObserver(line_writer(self.settings.log_file)))
 
     def parts(self) -> dict[str, str]:
         """Why each part is not ready, by its name; an empty text for one that is."""
@@ -143,9 +156,9 @@ class StorehouseService(Service):
                     self._listen(name)
             self._disk.start()
             self._undo.append(self._disk.stop)
-            for store in self.stores.values():
-                store.start()
-                self._undo.append(store.stop)
+            for part in (*self.stores.values(), *self.chores):
+                part.start()
+                self._undo.append(part.stop)
         Service.startService(self)
         self._undo.clear()
         self.state = "ready"
@@ -184,6 +197,7 @@ class StorehouseService(Service):
         ports, self.ports = self.ports, {}
         await self._closed([maybeDeferred(port.stopListening) for port in ports.values()])
         await self._closed([maybeDeferred(site.drain, self.settings.shutdown_timeout) for site in self.sites.values()])
+        await self._closed([maybeDeferred(chore.stop) for chore in self.chores])
         await self._closed([maybeDeferred(store.stop) for store in self.stores.values()])
         self._disk.stop()
         self._lock.release()
@@ -287,23 +301,6 @@ async def _nothing() -> None:
     pass
 
 
-def _line_writer(path: str) -> Callable[[str], object]:
-    if not path:
-        stream = sys.__stdout__
-    else:
-        try:
-            stream = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - open as long as the process
-        except OSError as error:
-            raise StartFailed(f"log-file cannot be {path!r}: {error.strerror or error}") from None
-
-    def write(line: str) -> None:
-        if stream is not None:
-            stream.write(line)
-            stream.flush()
-
-    return write
-
-
 def _most_open(settings: Settings) -> int:
     """
     How many prefixes may be open, of two files a bucket each: what connections and other files leave of the
@@ -325,7 +322,10 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
     # Paths are told from the directory in which the command was given; twistd may change to another one
     # before the start.
     settings = attrs.evolve(
-        settings, root=os.path.abspath(settings.root), append_dir=os.path.abspath(settings.append_directory)
+        settings,
+        root=os.path.abspath(settings.root),
+        append_dir=os.path.abspath(settings.append_directory),
+        objects_dir=os.path.abspath(settings.objects_directory),
     )
     disk = DiskThreads(reactor)
     service = StorehouseService(settings, reactor, RootLock(settings.root), disk, exits)
@@ -374,6 +374,24 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
             fast_lane=settings.fast_lane and not settings.access_log,
         )
         add_site("append", door.resource, door.lane)
+    objects = WormerDataSpace(
+        WormerSettings(
+            directory=settings.objects_directory,
+            hash=settings.objects_hash,
+            block_size=settings.objects_block_size,
+            durable=settings.objects_sync == "disk",
+            memory=settings.objects_memory,
+        ),
+        disk,
+        on_failure=lambda error: events.publish(StoreFailed("object store", error)),
+    )
+    service.stores["objects"] = objects
+    registry.register(objects)  # type: ignore[arg-type]
+    pace = settings.objects_scrub_rate, settings.objects_scrub_pause
+    service.chores += [
+        Scrubber(settings.objects_directory, disk, reactor, objects.metrics, *pace),
+        Expiry(objects, reactor, settings.objects_upload_expiry),
+    ]
     if "admin" in settings.doors:
         add_site("admin", AdminDoor(registry, service.parts).resource)
     return service

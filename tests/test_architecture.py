@@ -2,6 +2,7 @@
 The dependency rule of docs/architecture.rst, checked from the imports::
 
     errors, events <- core <- storage.<room> <- frontends.<door> <- service <- tap, plugin, tac
+                              storage.<room> <- local <- cli
 
 A room imports at most another room's interfaces; a door imports interfaces of rooms, never a store and never another
 door; only tap uses the reactor of the process.
@@ -63,7 +64,7 @@ def may_import(importer: str, name: str) -> bool:
     if layer == "config":
         return inside(name, *ground, "storehouse.core")
     if layer == "cli":
-        return inside(name, *ground, "storehouse.core", "storehouse.cli")
+        return inside(name, *ground, "storehouse.core", "storehouse.cli", "storehouse.config", "storehouse.local")
     if layer == "storage":
         room = ".".join(parts[:3])
         return inside(name, *ground, "storehouse.core", room) or _is_interface(name)
@@ -72,8 +73,10 @@ def may_import(importer: str, name: str) -> bool:
         if parts[2:3] == ["http"]:
             return inside(name, *ground, "storehouse.core", door)
         return inside(name, *ground, "storehouse.core", "storehouse.frontends.http", door) or _is_interface(name)
+    if layer == "local":
+        return inside(name, *ground, "storehouse.core", "storehouse.config", "storehouse.storage")
     if layer == "service":
-        return not inside(name, "storehouse.tap", "storehouse.cli")
+        return not inside(name, "storehouse.tap", "storehouse.cli", "storehouse.local")
     if layer == "tap":
         return inside(name, *ground, "storehouse.core", "storehouse.config", "storehouse.service")
     return False
@@ -150,6 +153,11 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.frontends.append.door", "storehouse.frontends.admin.door.AdminDoor"),
             ("storehouse.frontends.admin.door", "storehouse.service.make_service"),
             ("storehouse.service", "storehouse.tap.Options"),
+            ("storehouse.service", "storehouse.local.LocalObjects"),
+            ("storehouse.local", "storehouse.service.make_service"),
+            ("storehouse.local", "storehouse.frontends.http.reply.Reply"),
+            ("storehouse.cli.scrub", "storehouse.storage.dataspace.scrub.scrub"),
+            ("storehouse.cli.scrub", "storehouse.service.make_service"),
             ("storehouse.tap", "storehouse.storage.appendlog.log.LocalAppendLog"),
         ]:
             self.assertFalse(may_import(importer, name), f"{importer} -> {name}")
@@ -163,5 +171,8 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.frontends.append.door", "storehouse.frontends.http.reply.Reply"),
             ("storehouse.service", "storehouse.storage.appendlog.log.LocalAppendLog"),
             ("storehouse.tap", "storehouse.service.make_service"),
+            ("storehouse.local", "storehouse.storage.dataspace.wormer.WormerDataSpace"),
+            ("storehouse.cli.scrub", "storehouse.local.LocalObjects"),
+            ("storehouse.cli.local", "storehouse.config.load_settings"),
         ]:
             self.assertTrue(may_import(importer, name), f"{importer} -> {name}")

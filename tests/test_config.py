@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config import Settings, load_settings, options, parse_flag, parse_size, read_file
 from storehouse.errors import InvalidSetting
+from storehouse.storage.dataspace.hashes import HASHES
 
 
 class ValueTests(SynchronousTestCase):
@@ -68,6 +69,7 @@ class SettingsTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         self.assertEqual(load_settings({}), Settings())
         self.assertEqual(Settings().append_directory, os.path.join("storehouse-data", "append"))
+        self.assertEqual(Settings().objects_directory, os.path.join("storehouse-data", "objects"))
         self.assertEqual(set(Settings().doors), {"append", "admin"})
 
     def test_defaults_can_be_written(self) -> None:
@@ -75,7 +77,7 @@ class SettingsTests(SynchronousTestCase):
         defaults = Settings()
         for option in options():
             _, found, shown = option.help.rpartition("[default: ")
-            if found and option.name not in ("append-dir", "log-file"):
+            if found and option.name not in ("append-dir", "objects-dir", "log-file"):
                 value = getattr(load_settings({option.name: shown.rstrip("]")}), option.field)
                 expected = getattr(defaults, option.field)
                 self.assertEqual(os.path.normpath(value) if option.name == "root" else value, expected, option.name)
@@ -124,6 +126,14 @@ class SettingsTests(SynchronousTestCase):
             ("shutdown-timeout", "soon"),
             ("root", ""),
             ("log-format", "xml"),
+            ("objects-hash", "MD5"),
+            ("objects-block-size", "0"),
+            ("objects-block-size", "65MiB"),
+            ("objects-sync", "never"),
+            ("objects-memory", "1KiB"),
+            ("objects-scrub-rate", "-1"),
+            ("objects-scrub-pause", "0"),
+            ("objects-upload-expiry", "never"),
         ]:
             text = self.refused({name: value})
             self.assertTrue(text.startswith(f"{name} cannot be {value!r}: "), text)
@@ -136,6 +146,19 @@ class SettingsTests(SynchronousTestCase):
     def test_doors(self) -> None:
         self.assertEqual(load_settings({"admin": "off"}).doors, {"append": Settings().append})
         self.assertEqual(load_settings({"append-dir": "/x"}).append_directory, "/x")
+
+    def test_objects(self) -> None:
+        got = load_settings({"objects-hash": "blake3", "objects-block-size": "10485760", "objects-dir": "/x"})
+        self.assertEqual((got.objects_hash, got.objects_block_size, got.objects_directory), ("BLAKE3", 10485760, "/x"))
+        for name in HASHES:
+            self.assertEqual(load_settings({"objects-hash": name.upper()}).objects_hash, name)
+        for value in ("off", "0", 0, "OFF", False):
+            got = load_settings({"objects-scrub-rate": value, "objects-upload-expiry": value})
+            self.assertEqual((got.objects_scrub_rate, got.objects_upload_expiry), (0, 0))
+        got = load_settings({"objects-scrub-rate": "1MiB", "objects-upload-expiry": 60, "objects-scrub-pause": "1.5"})
+        self.assertEqual(
+            (got.objects_scrub_rate, got.objects_upload_expiry, got.objects_scrub_pause), (1 << 20, 60.0, 1.5)
+        )
 
     def test_zero_shutdown_timeout(self) -> None:
         self.assertEqual(load_settings({"shutdown-timeout": "0"}).shutdown_timeout, 0.0)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
 import os
+from types import SimpleNamespace
 from typing import Any
+from urllib.request import urlopen
 
 from twisted.application.service import Application, IService
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from storehouse.config import Settings, load_settings
 from storehouse.core.exits import Exits
+from storehouse.core.files import Files
+from storehouse.core.streams import BytesSource
 from storehouse.errors import (
     BucketCountMismatch,
     InvalidSetting,
@@ -125,6 +134,8 @@ class ServiceTests(SynchronousTestCase):
         service = StorehouseService(Settings(**settings), self.reactor, self.lock, disk, self.exits)
         self.store = FakePart("store", self.events, refusal)
         service.stores["store"] = self.store
+        self.chore = FakePart("chore", self.events)
+        service.chores.append(self.chore)
         for name in service.settings.doors:
             service.sites[name] = FakeSite(name, self.events)
         return service
@@ -143,11 +154,12 @@ class ServiceTests(SynchronousTestCase):
         service = self.service(shutdown_timeout=7.0)
         self.assertEqual(service.parts(), {"service": "starting", "store": ""})
         self.start(service)
-        self.assertEqual(self.events, ["lock", "start disk", "start store"])
+        self.assertEqual(self.events, ["lock", "start disk", "start store", "start chore"])
         self.assertEqual([port for port, *_ in self.reactor.tcpServers], [8001, 8002])
         self.assertEqual(service.parts(), {"service": "", "store": ""})
         del self.events[:]
         self.store.stopped = Deferred()
+        self.chore.stopped = Deferred()
         stopped = service.stopService()
         self.assertEqual(self.events, ["drain append 7", "drain admin 7"])
         self.assertEqual(service.parts()["service"], "stopping")
@@ -155,10 +167,12 @@ class ServiceTests(SynchronousTestCase):
         service.sites["append"].drained.callback(None)
         self.assertNotIn("stop store", self.events)
         service.sites["admin"].drained.callback(None)
-        self.assertEqual(self.events[2:], ["stop store"])
+        self.assertEqual(self.events[2:], ["stop chore"])
+        self.chore.stopped.callback(None)
+        self.assertEqual(self.events[3:], ["stop store"])
         self.assertNoResult(stopped)
         self.store.stopped.callback(None)
-        self.assertEqual(self.events[3:], ["stop disk", "unlock"])
+        self.assertEqual(self.events[4:], ["stop disk", "unlock"])
         self.successResultOf(stopped)
         self.successResultOf(service.stopService())
 
@@ -249,6 +263,10 @@ class ServiceTests(SynchronousTestCase):
         ILogObserver(application)({"log_format": "hello {who}", "who": "you"})
         with open(path, encoding="utf-8") as file:
             self.assertEqual(json.load(file)["message"], "hello you")
+        # The file is open as long as the process; here it is closed by its end, which is no fault.
+        del application
+        gc.collect()
+        self.flushWarnings()
 
     def test_json_file_that_cannot_be(self) -> None:
         service = self.service(log_format="json", log_file=os.path.join(self.mktemp(), "log"))
@@ -272,12 +290,125 @@ class MakeServiceTests(SynchronousTestCase):
         service = self.make()
         self.assertTrue(IService.providedBy(service))
         self.assertEqual(list(service.sites), ["append", "admin"])
-        self.assertEqual(list(service.stores), ["append_log"])
+        self.assertEqual(list(service.stores), ["append_log", "objects"])
         self.assertFalse(os.path.exists(service.settings.root))
         self.assertTrue(os.path.isabs(service.settings.root))
 
     def test_doors_that_are_off(self) -> None:
         service = self.make(append="off")
-        self.assertEqual((list(service.sites), list(service.stores)), (["admin"], []))
+        self.assertEqual((list(service.sites), list(service.stores)), (["admin"], ["objects"]))
         service = self.make(admin="off")
-        self.assertEqual((list(service.sites), list(service.stores)), (["append"], ["append_log"]))
+        self.assertEqual((list(service.sites), list(service.stores)), (["append"], ["append_log", "objects"]))
+
+    def test_paths_are_told_from_here(self) -> None:
+        settings = self.make(**{"objects-dir": "somewhere"}).settings
+        self.assertEqual(settings.objects_directory, os.path.abspath("somewhere"))
+        settings = self.make().settings
+        self.assertEqual(settings.objects_directory, os.path.join(settings.root, "objects"))
+
+
+def fetch(url: str) -> bytes:
+    """What a URL answers."""
+    with urlopen(url, timeout=30) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+class ObjectsTests(TestCase):
+    """The object store of a service that is put together, on a real disk."""
+
+    def make(self, **settings: str) -> StorehouseService:
+        self.root = os.path.abspath(self.mktemp())
+        loaded = load_settings({"root": self.root, "append": "off", "admin": "tcp:0:interface=127.0.0.1", **settings})
+        return make_service(loaded, reactor)
+
+    async def refused(self, *words: str, **settings: str) -> None:
+        service = self.make(**settings)
+        service.privilegedStartService()
+        error = self.assertRaises(StartFailed, service.startService)
+        for word in words:
+            self.assertIn(word, error.detail)
+        self.assertFalse(service.running)
+        for site in service.sites.values():
+            await site.drain(0)
+        await deferLater(reactor, 0.01)  # the port closes
+
+    async def test_open(self) -> None:
+        service = self.make()
+        service.privilegedStartService()
+        service.startService()
+        try:
+            store: Any = service.stores["objects"]
+            await store.put("ab", BytesSource(b"some text"), None, {})
+            self.assertEqual(service.parts(), {"service": "", "objects": ""})
+            shown = await deferToThread(fetch, f"http://127.0.0.1:{service.ports['admin'].getHost().port}/metrics")
+            for line in (
+                b"storehouse_objects_in_bytes_total 9.0",
+                b"storehouse_objects_out_bytes_total 0.0",
+                b'storehouse_objects_operation_seconds_count{operation="put",outcome="ok"} 1.0',
+                b"storehouse_objects_damaged_total 0.0",
+                b"storehouse_objects_staged_deletes 0.0",
+                b"storehouse_objects_leftovers_removed_total 0.0",
+                b"storehouse_objects_scrub_progress",
+            ):
+                self.assertIn(b"\n" + line, shown)
+        finally:
+            await service.stopService()
+
+    async def test_settings(self) -> None:
+        """The store is as it was set, and the scrubs and the expiry can be turned off."""
+        service = self.make(
+            **{
+                "objects-hash": "crc32c",
+                "objects-block-size": "4",
+                "objects-scrub-rate": "0",
+                "objects-upload-expiry": "0",
+            }
+        )
+        service.privilegedStartService()
+        service.startService()
+        try:
+            store: Any = service.stores["objects"]
+            await store.put("ab", BytesSource(b"some text"), None, {})
+            path = os.path.join(self.root, "objects", "data", "ab", "ab", "part.1.checksum")
+            with open(path, "rb") as file:
+                self.assertIn(b'"hashName":"CRC32C","hashKey":"","hashLength":4,"blockSize":4,', file.read())
+        finally:
+            await service.stopService()
+
+    async def test_other_version(self) -> None:
+        directory = os.path.abspath(self.mktemp())
+        os.makedirs(directory)
+        with open(os.path.join(directory, "format.json"), "w", encoding="utf-8") as file:
+            file.write('{"format":"wormer","version":2}\n')
+        await self.refused(directory, '"version":2', '"version":1', **{"objects-dir": directory})
+
+    async def test_no_permission(self) -> None:
+        self.fails_with(errno.EACCES)
+        await self.refused(os.path.join("objects", "data"), "permission denied")
+
+    async def test_read_only(self) -> None:
+        self.fails_with(errno.EROFS)
+        await self.refused("objects", "its file system is read-only")
+
+    async def test_became_read_only(self) -> None:
+        """Also where all directories are there already, and nothing would have to be made."""
+        directory = os.path.abspath(self.mktemp())
+        for name in ("data", "uploads", "tmp"):
+            os.makedirs(os.path.join(directory, name))
+        access = os.access
+        self.patch(os, "access", lambda path, mode: not path.endswith("/uploads") and access(path, mode))
+        await self.refused(f"permission denied for {directory}/uploads", **{"objects-dir": directory})
+        self.patch(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
+        await self.refused("its file system is read-only", **{"objects-dir": directory})
+
+    def fails_with(self, number: int) -> None:
+        """Nothing can be made below the objects directory."""
+        mkdir = Files.mkdir
+
+        def refuse(files: Files, path: str) -> None:
+            if "objects/" in path:
+                raise OSError(number, os.strerror(number), path)
+            mkdir(files, path)
+
+        self.patch(Files, "mkdir", refuse)

@@ -1,5 +1,5 @@
 """
-The C{storehouse} command: clients of a running service.
+The C{storehouse} command: clients of a running service, and what is done on the files of a root.
 
 A verb is a module of its own whose C{command} is a L{click.Command}; it is imported when it is asked for, so that no
 verb pays for what another one imports.
@@ -20,6 +20,8 @@ VERBS = {
     "get": "storehouse.cli.get",
     "scan": "storehouse.cli.scan",
     "stat": "storehouse.cli.stat",
+    "scrub": "storehouse.cli.scrub",
+    "uploads": "storehouse.cli.uploads",
 }
 
 
@@ -33,7 +35,8 @@ def main() -> None:
     """
     Push data, get a file offset; ask by offset, get the data.
 
-    The commands talk to a running `twistd storehouse`. Each has its own --help.
+    The commands talk to a running `twistd storehouse`, but for scrub and uploads, which read the files of its root.
+    Each has its own --help.
 
     \b
     Examples:
@@ -42,6 +45,7 @@ def main() -> None:
       storehouse append --lines events < events.log
       storehouse scan events --follow --format jsonl
       storehouse stat
+      storehouse scrub --root /srv/storehouse
 
     Exit status: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 130 interrupted.
     """

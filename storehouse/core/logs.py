@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +27,9 @@ from typing import Any
 from twisted.logger import ILogObserver, LogEvent, formatEvent
 from zope.interface import implementer
 
-__all__ = ["JSONLinesObserver", "json_line"]
+from storehouse.errors import StartFailed
+
+__all__ = ["JSONLinesObserver", "json_line", "line_writer"]
 
 #: Fields that repeat what the others say, from the older of Twisted's two ways to log.
 _repeated = frozenset({"message", "isError", "format", "time", "system", "failure", "why"})
@@ -103,3 +106,25 @@ class JSONLinesObserver:
             self._write(json_line(event))
         except (OSError, ValueError):
             pass
+
+
+def line_writer(path: str) -> Callable[[str], object]:
+    """
+    What adds lines to a file, or to standard output if the path is empty.
+
+    @raise StartFailed: if the file cannot be opened.
+    """
+    if not path:
+        stream = sys.__stdout__
+    else:
+        try:
+            stream = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - open as long as the process
+        except OSError as error:
+            raise StartFailed(f"log-file cannot be {path!r}: {error.strerror or error}") from None
+
+    def write(line: str) -> None:
+        if stream is not None:
+            stream.write(line)
+            stream.flush()
+
+    return write

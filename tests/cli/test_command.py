@@ -20,6 +20,9 @@ from storehouse.cli.progress import Progress
 from tests.cli.case import CommandCase
 from tests.cli.fake import Request
 
+#: Verbs that work on the files of a root.
+LOCAL = {"scrub", "uploads"}
+
 
 class CommonTests(CommandCase):
     """Options that all verbs have, and what none of them does well without."""
@@ -34,7 +37,8 @@ class CommonTests(CommandCase):
         for verb in VERBS:
             self.assertIn(f"\n  {verb} ", overview)
             text = self.run_command(verb, "--help").stdout
-            for expected in ("Examples:", f"  storehouse {verb}", "--server", "--prefix", "STOREHOUSE_SERVER"):
+            where = ("--root", "--objects-dir") if verb in LOCAL else ("--server", "--prefix", "STOREHOUSE_SERVER")
+            for expected in ("Examples:", f"  storehouse {verb}", *where):
                 self.assertIn(expected, text)
 
     def test_unknown_verb(self) -> None:

@@ -12,9 +12,10 @@ from storehouse.errors import StartFailed
 
 __all__ = ["FORMAT", "Layout", "check_format", "names_in"]
 
-_name = re.compile("[0-9a-f]{2,128}")
-
+#: What format.json holds.
 FORMAT = b'{"format":"wormer","version":1}\n'
+
+_name = re.compile("[0-9a-f]{2,128}")
 
 
 class Layout:
@@ -31,15 +32,6 @@ class Layout:
         self.uploads = os.path.join(root, "uploads")
         self.tmp = os.path.join(root, "tmp")
         self.indexes: set[str] = set()
-
-    def _settle_relaxed(self, files: Files, durable: bool) -> None:
-        # What was written without syncs must not be built upon as if it were on disk.
-        path = os.path.join(self.root, "relaxed")
-        if not durable:
-            files.close(files.open(path, os.O_WRONLY | os.O_CREAT))
-        elif os.path.exists(path):
-            files.sync_all()
-            files.unlink(path)
 
     def make_index(self, files: Files, path: str, durable: bool) -> None:
         """Make the INDEX directory that C{path} goes into, if it is not there."""
@@ -66,12 +58,13 @@ class Layout:
         """A new name for something on its way out."""
         return f"{self.tmp}/deleted.{secrets.token_hex(12)}"
 
-    def prepare(self, files: Files, durable: bool) -> None:
+    def prepare(self, files: Files, durable: bool) -> list[str]:
         """
         Make what is missing, on disk when this returns; and bring names to disk whose maker may have been killed before
         doing so.
 
         @param durable: whether what is written from now on is brought to disk.
+        @return: the paths of what is left over in tmp/.
         @raise StartFailed: naming what cannot be used.
         """
         try:
@@ -90,6 +83,7 @@ class Layout:
             self._settle_relaxed(files, durable)
             for directory in (self.data, self.uploads, self.tmp):
                 files.mkdir(directory)
+                _check_writable(directory)
             files.sync_directory(self.root)
             for directory in (self.data, self.uploads):
                 names = [name for name in names_in(directory) if len(name) == 2]
@@ -97,8 +91,18 @@ class Layout:
                 files.sync_directory(directory)
                 for name in names:
                     files.sync_directory(f"{directory}/{name}")
+            return [os.path.join(self.tmp, name) for name in sorted(os.listdir(self.tmp))]
         except OSError as error:
             raise StartFailed(_explain(self.root, error)) from None
+
+    def _settle_relaxed(self, files: Files, durable: bool) -> None:
+        # What was written without syncs must not be built upon as if it were on disk.
+        path = os.path.join(self.root, "relaxed")
+        if not durable:
+            files.close(files.open(path, os.O_WRONLY | os.O_CREAT))
+        elif os.path.exists(path):
+            files.sync_all()
+            files.unlink(path)
 
 
 def names_in(directory: str) -> list[str]:
@@ -128,6 +132,14 @@ def check_format(root: str) -> None:
         raise StartFailed(
             f"the objects in {root} are of another format: {path} holds {shown}, this program reads {wanted}"
         )
+
+
+def _check_writable(directory: str) -> None:
+    # Where all is there already, nothing would be written at start, and the first who stores something be told.
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), directory)
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), directory)
 
 
 def _explain(root: str, error: OSError) -> str:

@@ -1,0 +1,80 @@
+"""C{storehouse scrub}: is everything as it was stored?"""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+import click
+
+from storehouse.cli.errors import CommandError, one_line
+from storehouse.cli.local import local_options
+from storehouse.cli.options import progress_option
+from storehouse.cli.output import Output, human_size
+from storehouse.cli.progress import Progress
+from storehouse.local import Finding, LocalObjects
+from storehouse.local import Progress as Done
+
+__all__ = ["command"]
+
+
+@click.command("scrub", short_help="Verify all objects.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each damage.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but the damage: no progress, no summary.")
+@progress_option
+@local_options
+def command(objects: LocalObjects, as_json: bool, quiet: bool, progress: bool) -> None:
+    """
+    Verify every object and upload below a root: every block against its checksum, every description, and that nothing
+    is missing or there too much.
+
+    It reads the files themselves, changes nothing, and may run beside the service. A line is printed for each damage:
+    the ID, the part, the block and what is wrong. Exit status 1 if there is any.
+
+    \b
+    Examples:
+      storehouse scrub --root /srv/storehouse
+      storehouse scrub --root /srv/storehouse --quiet --json > damage.jsonl
+    """
+    wanted = progress and not quiet
+    found = 0
+    read = 0
+    with Progress("count", None, wanted) as shown:
+        total = objects.count(shown.advance)
+    with Output() as output, Progress("scrub", total, wanted) as shown:
+
+        def on_finding(finding: Finding) -> None:
+            nonlocal found
+            found += 1
+            shown.hide()
+            text = json.dumps(attrs.asdict(finding)) if as_json else _line(finding)
+            output.write(f"{text}\n".encode("utf-8", "backslashreplace"))
+            output.flush()
+
+        def on_progress(done: Done) -> None:
+            nonlocal read
+            shown.advance(done.size - read)
+            read = done.size
+
+        done = objects.scrub(on_finding, on_progress, total)
+    summary = f"{_counted(done.objects, 'object', 'objects')}, {human_size(done.size)} verified"
+    if found and quiet:
+        click.get_current_context().exit(1)
+    if found:
+        raise CommandError(f"{_counted(found, 'damage', 'damages')} found; {summary}")
+    if not quiet:
+        click.echo(f"{summary}: nothing is damaged", err=True)
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _line(finding: Finding) -> str:
+    """C{ID  part N  block M  reason}, without what there is none of."""
+    words = [finding.id if finding.kind != "upload" else f"upload {finding.id}"]
+    if finding.part is not None:
+        words.append(f"part {finding.part}")
+    if finding.block is not None:
+        words.append(f"block {finding.block}")
+    return one_line("  ".join([*words, finding.reason]))

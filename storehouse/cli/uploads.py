@@ -1,0 +1,92 @@
+"""C{storehouse uploads}: what was begun and not completed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import attrs
+import click
+
+from storehouse.cli.local import local_options
+from storehouse.cli.output import Output, human_size
+from storehouse.local import LocalObjects, Upload
+
+__all__ = ["command"]
+
+_HEAD = ("UPLOAD", "BEGUN", "TOUCHED", "PARTS", "SIZE")
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def parse_age(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """
+    Seconds, or a number with a unit: C{90m}, C{12h}, C{7d}.
+
+    @raise click.BadParameter: if it is neither.
+    """
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([smhdw]?)", value.strip(), re.ASCII)
+    if match is None or not math.isfinite(float(match[1])):
+        raise click.BadParameter(f"{value!r} is not an age: seconds, or a number with a unit, such as 90m, 12h or 7d.")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+@click.command("uploads", short_help="List or remove uploads that were not completed.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print an object of JSON for each, with times in seconds since 1970."
+)
+@click.option(
+    "--expire",
+    metavar="AGE",
+    callback=parse_age,
+    help="Remove those that were not touched for AGE (7d, 12h, 90m, or seconds), and list them. No service may run on the root.",
+)
+@local_options
+def command(objects: LocalObjects, as_json: bool, expire: float | None) -> None:
+    """
+    List the uploads below a root that were begun and neither completed nor aborted: when they were begun and last got a
+    part, their parts and bytes.
+
+    The service removes abandoned uploads by itself (its setting objects-upload-expiry).
+
+    \b
+    Examples:
+      storehouse uploads --root /srv/storehouse
+      storehouse uploads --root /srv/storehouse --expire 30d
+    """
+    uploads = objects.uploads() if expire is None else objects.expire_uploads(expire)
+    text = "".join(f"{json.dumps(attrs.asdict(upload))}\n" for upload in uploads) if as_json else _table(uploads)
+    with Output() as output:
+        output.write(text.encode())
+    if expire is not None:
+        click.echo(f"{len(uploads)} {'upload' if len(uploads) == 1 else 'uploads'} removed", err=True)
+
+
+def _table(uploads: Sequence[Upload]) -> str:
+    rows = [
+        (upload.id, _time(upload.created), _time(upload.touched), str(upload.parts), human_size(upload.size))
+        for upload in uploads
+    ]
+    lines = [_HEAD, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(f"{_row(line, widths)}\n" for line in lines)
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    numbers = (3, 4)
+    padded = (
+        cell.rjust(width) if at in numbers else cell.ljust(width)
+        for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join(padded).rstrip()
+
+
+def _time(seconds: float) -> str:
+    if not seconds:
+        return "-"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
