@@ -8,18 +8,20 @@ a cut at this moment could leave:
 - each block holds what it held after its last covered write or after any later one, independent of all other blocks:
   writes are lost, torn and reordered;
 - a file has its covered size or one that it had later;
-- operations on names that no sync of their directory has covered are lost or kept, in order or not.
+- operations on names that no sync of their directory has covered are lost or kept, in order or not, each as a whole.
 
-A block never goes back to an older write than one that is kept, since the page cache writes it as it is then.
+A block never goes back to an older write than one that is kept, since the page cache writes it as it is then. Nor does
+a name: an operation that is kept brings those with it that changed the same names before.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-__all__ = ["BLOCK", "Tree", "World", "read_tree", "write_tree"]
+__all__ = ["BLOCK", "Linked", "Tree", "World", "read_tree", "write_tree"]
 
 BLOCK = 512
 
@@ -27,6 +29,10 @@ BLOCK = 512
 Tree = dict[str, "Tree | bytes"]
 
 _ZERO = bytes(BLOCK)
+
+
+class Linked(bytes):
+    """The content of a file with several names: the same object under each of them."""
 
 
 class File:
@@ -148,17 +154,19 @@ class World:
         #: C{(index, [(directory, name, inode or None)])}: what one call changes, in order.
         self.names: list[tuple[int, list[tuple[int, str, int | None]]]] = []
         self._inodes = 0
-        self._load(0, tree or {})
+        self._load(0, tree or {}, {})
 
-    def _load(self, directory: int, tree: Tree) -> None:
+    def _load(self, directory: int, tree: Tree, linked: dict[int, int]) -> None:
         for name, content in tree.items():
-            inode = self._inode()
+            inode = linked.get(id(content)) or self._inode()
             self.disk[directory][name] = self.live[directory][name] = inode
             if isinstance(content, dict):
                 self.disk[inode], self.live[inode] = {}, {}
-                self._load(inode, content)
-            else:
+                self._load(inode, content, linked)
+            elif inode not in self.files:
                 self.files[inode] = File(content)
+                if isinstance(content, Linked):
+                    linked[id(content)] = inode
 
     def _inode(self) -> int:
         self._inodes += 1
@@ -213,7 +221,20 @@ class World:
 
     def rename(self, source: str, target: str) -> None:
         (old, old_name), (new, new_name) = self._parent(source), self._parent(target)
-        self._name((old, old_name, None), (new, new_name, self.live[old][old_name]))
+        inode = self.live[old][old_name]
+        # Of two names of one file, rename(2) leaves both.
+        if self.live[new].get(new_name) != inode:
+            self._name((old, old_name, None), (new, new_name, inode))
+
+    def exchange(self, first: str, second: str) -> None:
+        (one, one_name), (two, two_name) = self._parent(first), self._parent(second)
+        self._name((one, one_name, self.live[two][two_name]), (two, two_name, self.live[one][one_name]))
+
+    def link(self, source: str, target: str) -> None:
+        inode = self.find(source)
+        assert inode in self.files, source
+        parent, name = self._parent(target)
+        self._name((parent, name, inode))
 
     def remove(self, path: str) -> None:
         parent, name = self._parent(path)
@@ -232,13 +253,36 @@ class World:
         self.files[inode].sync_range(began, offset, length)
 
     def sync_directory(self, inode: int, began: int) -> None:
+        self._sync_names(
+            [index < began and any(directory == inode for directory, _, _ in changes) for index, changes in self.names]
+        )
+
+    def sync_all(self, began: int) -> None:
+        for file in self.files.values():
+            file.sync(began)
+        self._sync_names([index < began for index, _ in self.names])
+
+    def _sync_names(self, chosen: list[bool]) -> None:
+        covered = self._with_earlier(chosen)
         rest = []
-        for index, changes in self.names:
-            if index < began and any(directory == inode for directory, _, _ in changes):
+        for (index, changes), done in zip(self.names, covered, strict=True):
+            if done:
                 _apply(self.disk, changes)
             else:
                 rest.append((index, changes))
         self.names = rest
+
+    def _with_earlier(self, chosen: list[bool]) -> list[bool]:
+        """Which of C{names} are on disk if those that are C{chosen} are: no name goes back, and none by halves."""
+        places: set[tuple[int, str]] = set()
+        found = []
+        for (_, changes), there in zip(reversed(self.names), reversed(chosen), strict=True):
+            touched = {(directory, name) for directory, name, _ in changes}
+            there = there or not places.isdisjoint(touched)
+            if there:
+                places |= touched
+            found.append(there)
+        return found[::-1]
 
     # -- the cut -------------------------------------------------------------------------------
 
@@ -286,11 +330,27 @@ class World:
                 size,
             )
 
+        names: Counter[int] = Counter()
+
+        def count(directory: int) -> None:
+            for inode in disk.get(directory, {}).values():
+                names[inode] += 1
+                count(inode)
+
+        count(0)
+        linked: dict[int, Linked] = {}
+
+        def found(inode: int) -> Tree | bytes:
+            if inode not in self.files:
+                return tree(inode)
+            if names[inode] == 1:
+                return content(self.files[inode])
+            if inode not in linked:
+                linked[inode] = Linked(content(self.files[inode]))
+            return linked[inode]
+
         def tree(directory: int) -> Tree:
-            return {
-                name: content(self.files[inode]) if inode in self.files else tree(inode)
-                for name, inode in sorted(disk.get(directory, {}).items())
-            }
+            return {name: found(inode) for name, inode in sorted(disk.get(directory, {}).items())}
 
         return tree(0)
 
@@ -302,7 +362,8 @@ class World:
             return changes
         if random.random() < 0.5:
             return changes[: random.randint(0, len(changes))]
-        return [change for change in changes if random.random() < 0.5]
+        kept = self._with_earlier([random.random() < 0.5 for _ in changes])
+        return [change for change, there in zip(changes, kept, strict=True) if there]
 
     def pending(self) -> bool:
         """Whether a cut now can leave more than one state."""
@@ -317,14 +378,24 @@ def _apply(disk: dict[int, dict[str, int]], changes: list[tuple[int, str, int | 
             disk[directory][name] = inode
 
 
-def write_tree(tree: Tree, path: str) -> None:
-    """Make the directory of a state."""
+def write_tree(tree: Tree, path: str, linked: dict[int, str] | None = None) -> None:
+    """
+    Make the directory of a state.
+
+    @param linked: for its own use: where files with several names already are, by the C{id} of their content.
+    """
+    if linked is None:
+        linked = {}
     os.makedirs(path)
     for name, content in tree.items():
         target = os.path.join(path, name)
         if isinstance(content, dict):
-            write_tree(content, target)
+            write_tree(content, target, linked)
+        elif id(content) in linked:
+            os.link(linked[id(content)], target)
         else:
+            if isinstance(content, Linked):
+                linked[id(content)] = target
             # Zeros are left out, so that preallocated space costs nothing.
             with open(target, "wb", buffering=0) as file:
                 file.truncate(len(content))
@@ -335,13 +406,26 @@ def write_tree(tree: Tree, path: str) -> None:
                         os.pwrite(file.fileno(), piece, at)
 
 
-def read_tree(path: str) -> Tree:
-    """The state of a directory."""
+def read_tree(path: str, linked: dict[int, Linked] | None = None) -> Tree:
+    """
+    The state of a directory.
+
+    @param linked: for its own use: files with several names that were already met, by inode.
+    """
+    if linked is None:
+        linked = {}
     tree: Tree = {}
     for entry in os.scandir(path):
         if entry.is_dir():
-            tree[entry.name] = read_tree(entry.path)
-        else:
-            with open(entry.path, "rb") as file:
-                tree[entry.name] = file.read()
+            tree[entry.name] = read_tree(entry.path, linked)
+            continue
+        status = entry.stat()
+        if status.st_ino in linked:
+            tree[entry.name] = linked[status.st_ino]
+            continue
+        with open(entry.path, "rb") as file:
+            data = file.read()
+        if status.st_nlink > 1:
+            data = linked[status.st_ino] = Linked(data)
+        tree[entry.name] = data
     return tree

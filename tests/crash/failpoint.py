@@ -2,8 +2,8 @@
 A process that kills itself at a chosen system call of a life from start to stop, and tells on paper what it promised
 until then.
 
-C{python -m tests.crash.failpoint DIRECTORY NUMBER...} lives one life for each number, in C{DIRECTORY/NUMBER}, and
-dies at that call. Number 0 dies at none.
+C{python -m tests.crash.failpoint ROOM DIRECTORY NUMBER...} lives one life in a room, C{log} or C{objects}, for each
+number, in C{DIRECTORY/NUMBER}, and dies at that call. Number 0 dies at none, and writes down all calls.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from storehouse.core.files import Files
 from storehouse.storage.appendlog.interfaces import Durability
+from tests.crash.objects import Contents, ObjectSession, history
 from tests.crash.session import Session
 
 __all__ = ["BUCKETS", "read_notes"]
@@ -27,35 +28,50 @@ DISK, OS = Durability.DISK, Durability.OS
 
 
 class DyingFiles(Files):
-    """Real files. At the call with the number C{fatal} the process is killed, a write after half of it."""
+    """
+    Real files. At the call with the number C{fatal} the process is killed, a write or a copy after half of it.
+
+    @ivar doing: what the process was about when it made a call.
+    @ivar calls: what each call was, and for what.
+    """
 
     killed = False
 
     def __init__(self, fatal: int) -> None:
-        self.calls = 0
+        self.doing = "start"
+        self.calls: list[str] = []
         self._fatal = fatal
 
-    def _count(self) -> bool:
-        self.calls += 1
-        return self.calls == self._fatal
+    def _count(self, name: str) -> bool:
+        self.calls.append(f"{self.doing}: {name}")
+        return len(self.calls) == self._fatal
 
     def write_at(self, fd: int, pieces: Any, offset: int) -> None:
-        if self._count():
+        if self._count("write_at"):
             data = b"".join(pieces)
             os.pwrite(fd, data[: len(data) // 2], offset)
             _die()
         super().write_at(fd, pieces, offset)
 
     def write_synced(self, fd: int, data: bytes, offset: int) -> None:
-        if self._count():
+        if self._count("write_synced"):
             os.pwrite(fd, data[: len(data) // 2], offset)
             _die()
         super().write_synced(fd, data, offset)
 
+    def copy_range(self, source_fd: int, target_fd: int, size: int, source_offset: int, target_offset: int) -> None:
+        if self._count("copy_range"):
+            super().copy_range(source_fd, target_fd, size // 2, source_offset, target_offset)
+            _die()
+        super().copy_range(source_fd, target_fd, size, source_offset, target_offset)
+
     def remove_tree(self, path: str) -> None:
         for entry in os.scandir(path):
-            self.unlink(entry.path)
-        if self._count():
+            if entry.is_dir(follow_symlinks=False):
+                self.remove_tree(entry.path)
+            else:
+                self.unlink(entry.path)
+        if self._count("rmdir"):
             _die()
         os.rmdir(path)
 
@@ -68,24 +84,38 @@ def _dying(name: str) -> Callable[..., Any]:
     method = getattr(Files, name)
 
     def call(self: DyingFiles, *args: Any) -> Any:
-        if self._count():
+        if self._count(name):
             _die()
         return method(self, *args)
 
     return call
 
 
-for _name in ("open", "close", "truncate", "sync_data", "sync_directory", "mkdir", "rename", "unlink"):
+for _name in (
+    "open",
+    "close",
+    "truncate",
+    "sync_data",
+    "sync_all",
+    "sync_directory",
+    "mkdir",
+    "rename",
+    "exchange",
+    "link",
+    "unlink",
+):
     setattr(DyingFiles, _name, _dying(_name))
 
 
 class _Notes:
-    """Takes what L{Session} notes, and has it out of the process before anything else happens."""
+    """Takes what sessions note, and has it out of the process before anything else happens."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, files: DyingFiles) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._files = files
 
     def note(self, text: str, note: Any) -> None:
+        self._files.doing = text.split(" ", 1)[0]
         os.write(self._fd, pickle.dumps((text, note)))
 
 
@@ -99,9 +129,8 @@ def read_notes(path: str) -> Iterator[tuple[str, Any]]:
                 return
 
 
-def _live(top: str, fatal: int) -> None:
-    files = DyingFiles(fatal)
-    session = Session(top, _Notes(os.path.join(top, "notes")), buckets=BUCKETS, files=files)
+def _live_log(top: str, fatal: int, files: DyingFiles, notes: _Notes) -> None:
+    session = Session(top, notes, buckets=BUCKETS, files=files)
     session.start()
     for number in range(4):
         session.append("default", number % 2, [b"default %d %d" % (number, fatal)], OS if number == 2 else DISK)
@@ -117,11 +146,27 @@ def _live(top: str, fatal: int) -> None:
     session.append("b", 0, [b"anew %d" % fatal], DISK)
     session.settle()
     session.stop()
+
+
+def _live_objects(top: str, fatal: int, files: DyingFiles, notes: _Notes) -> None:
+    session = ObjectSession(top, notes, files=files)
+    session.start()
+    history(session, Contents(fatal))
+    files.doing = "stop"
+    session.stop()
+
+
+_lives = {"log": _live_log, "objects": _live_objects}
+
+
+def _live(room: str, top: str, fatal: int) -> None:
+    files = DyingFiles(fatal)
+    _lives[room](top, fatal, files, _Notes(os.path.join(top, "notes"), files))
     with open(os.path.join(top, "calls"), "w", encoding="ascii") as file:
-        file.write(str(files.calls))
+        file.write("\n".join(files.calls))
 
 
-def _main(directory: str, *numbers: str) -> None:
+def _main(room: str, directory: str, *numbers: str) -> None:
     for number in map(int, numbers):
         top = os.path.join(directory, str(number))
         os.makedirs(top)
@@ -129,7 +174,7 @@ def _main(directory: str, *numbers: str) -> None:
         child = os.fork()
         if not child:
             try:
-                _live(top, number)
+                _live(room, top, number)
             finally:
                 sys.stderr.flush()
                 sys.stdout.flush()

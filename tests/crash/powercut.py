@@ -1,121 +1,39 @@
 """
-Every state that a power cut could leave of a recorded run: rebuilt, opened, and checked against what was promised.
+What was promised of an append log, checked after every power cut there could have been, and after a kill.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections import Counter
-from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from storehouse.errors import DamagedRecord, NoSuchPrefix, NoSuchRecord
 from storehouse.storage.appendlog.interfaces import Durability
-from tests.crash.disk import Tree, World, write_tree
-from tests.crash.recording import Killed, Recorder
+from tests.crash import explorer
+from tests.crash.explorer import Broken
+from tests.crash.recording import Recorder
 from tests.crash.session import Deleted, DeleteUndone, Ledger, Session, identifier
 
-__all__ = ["POLICIES", "Broken", "Explorer"]
-
-POLICIES = ("lost", "kept", "files", "writes", "blocks", "last", "names")
+__all__ = ["AppendLogExplorer", "Broken", "Explorer"]
 
 
-class Broken(AssertionError):
-    """A promise was not kept."""
-
-
-class Explorer:
-    """
-    Cuts histories.
-
-    @ivar states: how many states were checked, by how deep they are: 0, a cut of the run; 1, of its recovery; and so
-        on.
-    @ivar broken: whether a promise was broken.
-    """
+class AppendLogExplorer(explorer.Explorer[Session, Ledger]):
+    """Cuts histories of an append log."""
 
     def __init__(self, directory: str, seed: int, buckets: int = 2, wal_size: int = 256 << 10) -> None:
-        self.directory = os.path.abspath(directory)
-        os.makedirs(self.directory)
-        self.seed = seed
-        self.random = Random(seed)
+        super().__init__(directory, seed)
         self.buckets = buckets
         self.wal_size = wal_size
-        self.states: Counter[int] = Counter()
-        self.broken = False
-        self._number = 0
 
     def session(self, recorder: Recorder, top: str, **options: Any) -> Session:
         return Session(top, recorder, wal_size=self.wal_size, buckets=self.buckets, **options)
 
-    def fresh(self, tree: Tree | None = None) -> tuple[str, Recorder]:
-        """A machine with nothing but what C{tree} has, all of it on disk."""
-        self._number += 1
-        top = os.path.join(self.directory, str(self._number))
-        write_tree(tree or {}, top)
-        return top, Recorder(World(tree or {}))
+    def ledger(self) -> Ledger:
+        return Ledger()
 
-    # -- cutting -------------------------------------------------------------------------------
-
-    def cut_everywhere(
-        self,
-        recorder: Recorder,
-        samples: int,
-        nested: float = 0.0,
-        ledger: Ledger | None = None,
-        step: int = 1,
-        first: int = 0,
-    ) -> None:
-        """
-        Cut a history before each event.
-
-        @param samples: states a cut point, of those that can be had.
-        @param nested: the share of states whose recovery is cut again.
-        @param ledger: what was promised before it began.
-        @param first: the event at which to begin.
-        """
-        world = recorder.start.clone()
-        ledger = ledger.clone() if ledger else Ledger()
-        offset = self.random.randrange(step)
-        for number, (_, event) in enumerate([*recorder.events, ("end", None)]):
-            if number >= first and (number + offset) % step == 0:
-                policies = self.random.sample(POLICIES, samples) if world.pending() else ["kept"]
-                for policy in policies:
-                    self._check(recorder, number, world.after_cut(self.random, policy), ledger, policy, nested)
-            _happen(event, world, ledger)
-
-    def cut_at_random(
-        self, recorder: Recorder, times: int, nested: float = 0.0, ledger: Ledger | None = None, first: int = 0
-    ) -> None:
-        """Cut a history before some of its events."""
-        chosen = Counter(self.random.randrange(first, len(recorder.events) + 1) for _ in range(times))
-        world = recorder.start.clone()
-        ledger = ledger.clone() if ledger else Ledger()
-        for number, (_, event) in enumerate([*recorder.events, ("end", None)]):
-            for _ in range(chosen[number]):
-                policy = self.random.choice(POLICIES)
-                self._check(recorder, number, world.after_cut(self.random, policy), ledger, policy, nested)
-            _happen(event, world, ledger)
-
-    def _check(
-        self, recorder: Recorder, number: int, tree: Tree, ledger: Ledger, policy: str, nested: float, depth: int = 0
-    ) -> None:
-        self.states[depth] += 1
-        top, second = self.fresh(tree)
-        try:
-            ledger = ledger.clone()
-            self._live_on(second, top, ledger)
-            if self.random.random() < nested:
-                self._cut_recovery(second, ledger, nested, depth)
-        except Exception as error:
-            self.broken = True
-            raise Broken(self._story(recorder, number, policy, top, error)) from error
-        shutil.rmtree(top)
-
-    def _live_on(self, recorder: Recorder, top: str, ledger: Ledger) -> None:
-        """Open what the cut left twice, check it, and append. C{ledger} follows."""
+    def live_on(self, recorder: Recorder, top: str, ledger: Ledger) -> None:
+        """Open what the cut left twice, check it, and append."""
         first = self.session(recorder, top)
         first.start()
         found = self.verify(first, ledger)
@@ -128,74 +46,20 @@ class Explorer:
         first.settle()
         if first.failures:
             raise first.failures[0]
-        self._follow(recorder, ledger, 0)
-        seen = self.verify(first, ledger)
+        after = ledger.clone()
+        self.follow(recorder, after)
+        seen = self.verify(first, after)
         first.stop()
         again = self.session(recorder, top)
         again.start()
-        if self.verify(again, ledger) != seen:
+        if self.verify(again, after) != seen:
             raise AssertionError("opened a second time, it is not as it was")
         again.stop()
 
-    def _cut_recovery(self, recorder: Recorder, ledger: Ledger, nested: float, depth: int) -> None:
-        """Cut the recovery that L{_live_on} recorded."""
-        length = len(recorder.events)
-        # Most of it happens at the beginning.
-        for number in {self.random.randrange(length), self.random.randrange(min(length, 40))}:
-            world = recorder.start.clone()
-            promised = self._promised_before(recorder, ledger)
-            for _, event in recorder.events[:number]:
-                if callable(event):
-                    event(world)
-                elif event is not None:
-                    promised.take(event)
-                world.index += 1
-            policy = self.random.choice(POLICIES)
-            self._check(recorder, number, world.after_cut(self.random, policy), promised, policy, nested / 2, depth + 1)
-
-    def _promised_before(self, recorder: Recorder, ledger: Ledger) -> Ledger:
-        """C{ledger} without what the history itself added."""
-        mine = {payload for _, note in recorder.events for payload in getattr(note, "payloads", ())}
-        promised = ledger.clone()
-        promised.submitted = {payload: place for payload, place in promised.submitted.items() if payload not in mine}
-        promised.acked = {
-            place: {offset: record for offset, record in records.items() if record[0] not in mine}
-            for place, records in promised.acked.items()
-        }
-        return promised
-
-    def _follow(self, recorder: Recorder, ledger: Ledger, first: int) -> None:
-        for _, event in recorder.events[first:]:
-            if event is not None and not callable(event):
-                ledger.take(event)
-
-    def _story(self, recorder: Recorder, number: int, policy: str, top: str, error: Exception) -> str:
-        lines = [
-            f"{error!r}",
-            f"seed {self.seed}, cut before event {number} of {len(recorder.events)} ({policy}), state in {top}",
-        ]
-        lines += [f"  {index}: {recorder.events[index][0]}" for index in range(max(0, number - 60), number)]
-        return "\n".join(lines)
-
-    # -- dying ---------------------------------------------------------------------------------
-
-    def run(self, session: Session, work: Any, kill_at: int | None = None) -> None:
-        """Start a process and let it work; at C{kill_at} it is killed."""
-        session.files.kill_at = kill_at
-        try:
-            session.start()
-            work(session)
-        except (Exception, Killed):
-            # Calls that are made after the end fail in all sorts of ways.
-            if not session.files.killed:
-                raise
-        if session.files.killed:
-            session.abandon()
-
     def verify_kill(self, session: Session) -> None:
         """After a kill without a power cut, everything acknowledged is there, C{os} or C{disk}."""
-        ledger = Ledger()
-        self._follow(session.recorder, ledger, 0)
+        ledger = self.ledger()
+        self.follow(session.recorder, ledger)
         everything = {
             (place, offset): payload
             for place, records in ledger.acked.items()
@@ -316,10 +180,5 @@ class Explorer:
         return b"".join(pieces)
 
 
-def _happen(event: Any, world: Any, ledger: Ledger) -> None:
-    """An event that was not cut off: a change of the disk, or a promise."""
-    if callable(event):
-        event(world)
-    elif event is not None:
-        ledger.take(event)
-    world.index += 1
+#: The name that L{tests.crash.test_failpoints} knows.
+Explorer = AppendLogExplorer

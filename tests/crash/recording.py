@@ -10,9 +10,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from storehouse.core.files import Files
+from storehouse.core.files import Files, read_exactly
 from tests.crash.disk import World
 
 __all__ = ["Killed", "Recorder", "RecordingFiles"]
@@ -47,7 +48,8 @@ class Recorder:
             return index
 
     def note(self, text: str, note: Any) -> None:
-        """Something that happened beside the disk."""
+        """Something that happened beside the disk. It is told from a moment of the disk by not being callable."""
+        assert not callable(note), note
         with self.lock:
             self.world.index += 1
             self.events.append((text, note))
@@ -58,6 +60,7 @@ class RecordingFiles(Files):
     Real files below C{top}, without real syncs: these are recorded, and take a moment.
 
     @ivar kill_at: the number of the event before which the process dies, every thread of it.
+    @ivar fail_at: the number of the event in place of which, once, a call fails.
     @ivar room: bytes that may still be added to files; C{None} for any number.
     """
 
@@ -66,6 +69,8 @@ class RecordingFiles(Files):
         self.recorder = recorder
         self.pause = pause
         self.kill_at: int | None = None
+        self.fail_at: int | None = None
+        self.fail_with = errno.EIO
         self.room: int | None = None
         self._inodes: dict[int, int] = {}
         self._live: set[int] = set()
@@ -82,6 +87,9 @@ class RecordingFiles(Files):
     def _alive(self) -> None:
         if self.killed:
             raise Killed
+        if self.fail_at is not None and len(self.recorder.events) >= self.fail_at:
+            self.fail_at = None
+            raise OSError(self.fail_with, os.strerror(self.fail_with))
 
     def _do(self, text: str, event: Callable[[World], object], call: Callable[[], Any]) -> Any:
         with self.recorder.lock:
@@ -119,13 +127,24 @@ class RecordingFiles(Files):
 
     def close(self, fd: int) -> None:
         with self.recorder.lock:
-            self._alive()
+            if self.killed:
+                raise Killed
             self._live.discard(fd)
             self._inodes.pop(fd)
             super().close(fd)
 
     def write_at(self, fd: int, pieces: Sequence[bytes], offset: int) -> None:
-        data = b"".join(pieces)
+        self._write(fd, b"".join(pieces), offset, "write")
+
+    def copy_range(self, source_fd: int, target_fd: int, size: int, source_offset: int, target_offset: int) -> None:
+        with self.recorder.lock:
+            self._alive()
+            data = read_exactly(source_fd, size, source_offset)
+            self._write(target_fd, data, target_offset, f"copy {self._name(source_fd)} {source_offset} to")
+        if len(data) < size:
+            raise OSError(errno.EIO, f"the source of a copy ends {size - len(data)} bytes early")
+
+    def _write(self, fd: int, data: bytes, offset: int, verb: str) -> None:
         with self.recorder.lock:
             self._alive()
             inode = self._inodes[fd]
@@ -137,7 +156,7 @@ class RecordingFiles(Files):
                     self.room = 0
                     os.pwrite(fd, fits, offset)
                     self.recorder.add(
-                        f"write {self._name(fd)} {offset} {len(fits)} (full)",
+                        f"{verb} {self._name(fd)} {offset} {len(fits)} (full)",
                         lambda world: world.write(inode, offset, fits),
                     )
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -150,7 +169,7 @@ class RecordingFiles(Files):
                 rest = rest[written:]
             if data:
                 self.recorder.add(
-                    f"write {self._name(fd)} {offset} {len(data)}", lambda world: world.write(inode, offset, data)
+                    f"{verb} {self._name(fd)} {offset} {len(data)}", lambda world: world.write(inode, offset, data)
                 )
 
     def write_synced(self, fd: int, data: bytes, offset: int) -> None:
@@ -180,6 +199,14 @@ class RecordingFiles(Files):
         self._wait()
         self._do(f"  synced {self._name(fd)}", lambda world: world.sync(inode, began), lambda: None)
 
+    def begin_writeback(self, fd: int) -> None:
+        self._alive()
+
+    def sync_all(self) -> None:
+        began = self._begin("sync all")
+        self._wait()
+        self._do("  synced all", lambda world: world.sync_all(began), lambda: None)
+
     def sync_directory(self, path: str) -> None:
         if not path.startswith(self.top):
             return
@@ -203,6 +230,18 @@ class RecordingFiles(Files):
     def rename(self, source: str, target: str) -> None:
         old, new = self._path(source), self._path(target)
         self._do(f"rename {old} {new}", lambda world: world.rename(old, new), lambda: os.rename(source, target))
+
+    def exchange(self, first: str, second: str) -> None:
+        one, two = self._path(first), self._path(second)
+        self._do(
+            f"exchange {one} {two}",
+            lambda world: world.exchange(one, two),
+            partial(super().exchange, first, second),
+        )
+
+    def link(self, source: str, target: str) -> None:
+        old, new = self._path(source), self._path(target)
+        self._do(f"link {old} {new}", lambda world: world.link(old, new), lambda: os.link(source, target))
 
     def unlink(self, path: str) -> None:
         name = self._path(path)

@@ -6,13 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.crash import SOAK
 from tests.crash.disk import World, read_tree
+from tests.crash.explorer import Explorer
 from tests.crash.failpoint import BUCKETS, read_notes
-from tests.crash.powercut import Explorer
+from tests.crash.objects import Contents, use
+from tests.crash.powercut import AppendLogExplorer
+from tests.crash.powercut_objects import ObjectExplorer
 from tests.crash.recording import Recorder
 from tests.integration.process import CHECKOUT
 
@@ -20,13 +25,13 @@ from tests.integration.process import CHECKOUT
 class FailpointTests(SynchronousTestCase):
     """Real kills, at one call after another."""
 
-    def live(self, directory: str, *numbers: int) -> None:
+    def live(self, room: str, directory: str, *numbers: int) -> None:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")])),
         }
         done = subprocess.run(
-            [sys.executable, "-m", "tests.crash.failpoint", directory, *map(str, numbers)],
+            [sys.executable, "-m", "tests.crash.failpoint", room, directory, *map(str, numbers)],
             env=environment,
             capture_output=True,
             text=True,
@@ -34,28 +39,71 @@ class FailpointTests(SynchronousTestCase):
         )
         self.assertEqual(done.returncode, 0, done.stderr)
 
-    def test_every_call(self) -> None:
-        directory = os.path.abspath(self.mktemp())
-        self.live(directory, 0)
+    def kill_everywhere(self, room: str, explorer: Explorer[Any, Any], step: int) -> list[str]:
+        """
+        Kill lives at every call, or in some: at every call so many apart, and at the first of each kind for each
+        purpose.
+
+        @return: the calls of a life.
+        """
+        directory = tempfile.mkdtemp("-kill", "storehouse-", "/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+        self.addCleanup(shutil.rmtree, directory)
+        self.live(room, directory, 0)
         with open(os.path.join(directory, "0", "calls"), encoding="ascii") as file:
-            calls = int(file.read())
-        self.assertGreater(calls, 150)
-        fatal = list(range(1, calls + 1, 1 if SOAK else 5))
-        self.live(directory, *fatal)
-        explorer = Explorer(self.mktemp(), 0, buckets=BUCKETS)
+            calls = file.read().split("\n")
+        kinds = {call: number for number, call in reversed(list(enumerate(calls, 1)))}
+        fatal = sorted({*kinds.values(), *range(1, len(calls) + 1, 1 if SOAK else step)})
+        self.live(room, directory, *fatal)
         for number in [0, *fatal]:
             top = os.path.join(directory, str(number))
             notes = list(read_notes(os.path.join(top, "notes"))) if os.path.exists(os.path.join(top, "notes")) else []
             # Opened twice: the second time after what the first one made of it, and its stop.
-            for _ in range(2):
+            for life in range(2):
                 recorder = Recorder(World(read_tree(top)))
                 for text, note in notes:
                     recorder.note(text, note)
                 session = explorer.session(recorder, top)
                 session.start()
                 try:
-                    explorer.verify_kill(session)
+                    self.check(explorer, session)
                 except AssertionError as error:
-                    raise AssertionError(f"killed at call {number} of {calls}: {error}") from error
+                    what = calls[number - 1] if number else "none"
+                    raise AssertionError(f"killed at call {number} of {len(calls)} ({what}): {error}") from error
+                if life and isinstance(explorer, ObjectExplorer):
+                    use(session, Contents(number), explorer.random)
                 session.stop()
             shutil.rmtree(top)
+        return calls
+
+    def check(self, explorer: Any, session: Any) -> None:
+        explorer.verify_kill(session)
+
+    def test_every_call(self) -> None:
+        calls = self.kill_everywhere("log", AppendLogExplorer(self.mktemp(), 0, buckets=BUCKETS), 5)
+        self.assertGreater(len(calls), 150)
+
+    def test_objects(self) -> None:
+        """Every kind of call of every operation on objects, and of a start."""
+        calls = self.kill_everywhere("objects", ObjectExplorer(self.mktemp(), 0), 9)
+        self.assertGreater(len(calls), 300)
+        for call in (
+            "start: rename",
+            "put: write_at",
+            "put: sync_data",
+            "put: sync_directory",
+            "put: rename",
+            "init: rename",
+            "part: rename",
+            "replace: link",
+            "replace: exchange",
+            "replace-copy: exchange",
+            "part-copy: copy_range",
+            "complete: link",
+            "complete: rename",
+            "complete: unlink",
+            "copy: link",
+            "copy: copy_range",
+            "delete: rename",
+            "abort: rmdir",
+        ):
+            self.assertIn(call, calls)

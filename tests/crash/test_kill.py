@@ -139,6 +139,6 @@ class TerminateTests(ProcessTests):
             again = self.storehouse()
             again.start()
             for words in ("replayed", "torn", "damaged", "indexed"):
-                self.assertNotIn(words, again.output)
+                self.assertNotIn(words, again.output.replace(": 0 damaged", ""))
             again.stop()
             self.check()
