@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from storehouse.core.disk import IDisk
 
-__all__ = ["KeyedLocks", "settled", "whole"]
+__all__ = ["KeyedLocks", "finished", "settled", "whole"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,13 +36,12 @@ async def settled(work: Deferred[Any]) -> None:
             waiting.clear()
 
 
-async def whole(disk: IDisk, f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def finished(work: Deferred[T]) -> T:
     """
-    Run C{f} in a disk thread, and wait for its end even when cancelled: a thread cannot be stopped, and nobody may
-    clean up behind it while it works. The cancellation then comes too late.
+    What something has come to. Who waits cannot be cancelled: that comes too late for what was begun and cannot be
+    undone.
     """
     outcome: list[Any] = []
-    work = disk.run(f, *args, **kwargs)
     work.addBoth(outcome.append)
     if not outcome:
         await settled(work)
@@ -50,6 +49,14 @@ async def whole(disk: IDisk, f: Callable[P, T], *args: P.args, **kwargs: P.kwarg
     if isinstance(result, Failure):
         result.raiseException()
     return result  # type: ignore[no-any-return]
+
+
+async def whole(disk: IDisk, f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """
+    Run C{f} in a disk thread, and wait for its end even when cancelled: a thread cannot be stopped, and nobody may
+    clean up behind it while it works. The cancellation then comes too late.
+    """
+    return await finished(disk.run(f, *args, **kwargs))
 
 
 class KeyedLocks:

@@ -14,6 +14,7 @@ __all__ = [
     "check_id",
     "check_index",
     "check_metadata",
+    "check_note",
     "check_number",
     "check_order",
     "check_parts",
@@ -25,6 +26,7 @@ MAX_METADATA = 64 << 10
 
 _id = re.compile(r"[0-9a-f]{2,128}")
 _MAX_NUMBER = (1 << 31) - 1
+_MAX_NOTE = 1024
 
 
 def check_id(id: str, kind: str = "ID") -> str:
@@ -68,6 +70,17 @@ def check_metadata(metadata: Metadata) -> dict[str, list[str]]:
     if size > MAX_METADATA:
         raise InvalidName(f"the metadata has {size} bytes; at most {MAX_METADATA} are allowed")
     return copy
+
+
+def check_note(note: str) -> str:
+    """@raise InvalidName: unless it is a text of at most 1024 bytes of UTF-8."""
+    try:
+        size = len(note.encode())
+    except UnicodeEncodeError:
+        raise InvalidName(f"the note {note[:200]!r} is not Unicode text") from None
+    if size > _MAX_NOTE:
+        raise InvalidName(f"the note has {size} bytes; at most {_MAX_NOTE} are allowed")
+    return note
 
 
 def check_range(offset: int, length: int | None, size: int) -> int:

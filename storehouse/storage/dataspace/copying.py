@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
+
 from storehouse.storage.dataspace.hashes import Hash
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.opened import OpenObject, OpenPart, Span, spans_of
@@ -31,20 +33,32 @@ def copy_object(
     parts = []
     for number, span in enumerate(spans, 1):
         if span.length == span.part.size:
-            parts.append(_share(staging, opened, path, span.part, number))
+            parts.append(_share(staging, opened, path, span.part, number, span.part.note))
         else:
             parts.append(_copy(staging, opened, [span], number, hash, block_size))
     return parts or [_copy(staging, opened, [], 1, hash, block_size)]
 
 
 def copy_part(
-    staging: Staging, opened: OpenObject, path: str, offset: int, length: int, number: int, hash: Hash, block_size: int
+    staging: Staging,
+    opened: OpenObject,
+    path: str,
+    offset: int,
+    length: int,
+    number: int,
+    note: str,
+    hash: Hash,
+    block_size: int,
 ) -> Part:
-    """A range of an object as one part."""
+    """
+    A range of an object as one part.
+
+    @param note: is kept with it.
+    """
     spans = list(spans_of(opened.info.parts, offset, length))
     if len(spans) == 1 and spans[0].length == spans[0].part.size:
-        return _share(staging, opened, path, spans[0].part, number)
-    return _copy(staging, opened, spans, number, hash, block_size)
+        return _share(staging, opened, path, spans[0].part, number, note)
+    return attrs.evolve(_copy(staging, opened, spans, number, hash, block_size), note=note)
 
 
 def _check(opened: OpenObject, part: Part) -> None:
@@ -57,10 +71,10 @@ def _link(staging: Staging, path: str, source: int, number: int) -> None:
     staging.link(f"{path}/{checksum_name(source)}", checksum_name(number))
 
 
-def _share(staging: Staging, opened: OpenObject, path: str, part: Part, number: int) -> Part:
+def _share(staging: Staging, opened: OpenObject, path: str, part: Part, number: int, note: str) -> Part:
     _check(opened, part)
     _link(staging, path, part.number, number)
-    return Part(number, part.etag, part.size)
+    return Part(number, part.etag, part.size, note)
 
 
 def _copy(

@@ -189,10 +189,18 @@ def _part(value: dict[str, Any]) -> Part:
         _whole(value["number"], "the number of a part", 1),
         _string(value["etag"], "the etag of a part"),
         _whole(value["size"], "the size of a part"),
+        _string(value.get("note", ""), "the note of a part"),
     )
 
 
 _PART = {"etag", "number", "size"}
+
+
+def _part_fields(part: Part) -> dict[str, Any]:
+    fields: dict[str, Any] = {"etag": part.etag, "number": part.number, "size": part.size}
+    if part.note:
+        fields["note"] = part.note
+    return fields
 
 
 def encode_object(info: ObjectInfo) -> bytes:
@@ -201,7 +209,7 @@ def encode_object(info: ObjectInfo) -> bytes:
         {
             "etag": info.etag,
             "key": next(iter(info.metadata.get("key", ())), ""),
-            "parts": [{"etag": part.etag, "number": part.number, "size": part.size} for part in info.parts],
+            "parts": [_part_fields(part) for part in info.parts],
             "size": info.size,
             "metadata": {name: list(values) for name, values in info.metadata.items()},
         }
@@ -214,7 +222,8 @@ def decode_object(data: bytes) -> ObjectInfo:
     if not isinstance(value["parts"], list):
         raise ValueError("parts is not a list")
     key = _string(value["key"], "key")
-    parts = tuple(_part(_object(part, _PART, set(), "a part")) for part in value["parts"])
+    noted = {"note"} if "checksum" in value else set[str]()
+    parts = tuple(_part(_object(part, _PART, noted, "a part")) for part in value["parts"])
     size = _whole(value["size"], "size")
     if sum(part.size for part in parts) != size:
         raise ValueError(f"its parts do not have {size} bytes together")
@@ -226,7 +235,7 @@ def decode_object(data: bytes) -> ObjectInfo:
 
 def encode_part(part: Part) -> bytes:
     """An entry of parts.json."""
-    return b'"%d":%s' % (part.number, _sealed({"etag": part.etag, "number": part.number, "size": part.size}))
+    return b'"%d":%s' % (part.number, _sealed(_part_fields(part)))
 
 
 def encode_parts(entries: Mapping[int, bytes]) -> bytes:
@@ -246,7 +255,8 @@ def decode_parts(data: bytes) -> dict[int, Part]:
     parts = {}
     ours = False
     for name, entry in value.items():
-        part = _part(_object(entry, _PART, {"checksum"}, f"part {name[:20]}"))
+        with_note = {"note", "checksum"} if isinstance(entry, dict) and "note" in entry else {"checksum"}
+        part = _part(_object(entry, _PART, with_note, f"part {name[:20]}"))
         if name != str(part.number):
             raise ValueError(f"part {name[:20]} says that it is part {part.number}")
         ours = ours or "checksum" in entry

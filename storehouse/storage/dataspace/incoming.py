@@ -143,9 +143,7 @@ class Incoming:
         self._handing = True
         try:
             while self._working is None and self.failure is None:
-                # What completes a block, so that its hash needs not look for the beginning again; or else as much as
-                # may be held.
-                want = min(self._memory.share, self._block_size - self._in_block)
+                want = self._wanted_size()
                 if self._held < want:
                     break
                 pieces = self._take(want)
@@ -155,6 +153,12 @@ class Incoming:
                 work.addCallback(self._written)
         finally:
             self._handing = False
+
+    def _wanted_size(self) -> int:
+        """What completes blocks, so that no hash needs to look for a beginning again; or else as much as may be held."""
+        share = self._memory.share
+        left = self._block_size - self._in_block
+        return left + (share - left) // self._block_size * self._block_size if share >= left else share
 
     def _take(self, want: int) -> list[bytes]:
         pieces, self.rest = self.rest, []

@@ -6,7 +6,7 @@ Source: the fourth seed ("DataSpace"); docs/formats/wormer.md is the format on d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -28,11 +28,13 @@ class Part:
     @ivar number: 1 or more; 0 for what is said of a whole object.
     @ivar etag: a tag for its content, as L{IDataSpace.upload_part} gave it.
     @ivar size: in bytes.
+    @ivar note: a text that whoever stored it had kept with it.
     """
 
     number: int
     etag: str
     size: int
+    note: str = ""
 
 
 @attrs.frozen
@@ -45,6 +47,7 @@ class Upload:
     @ivar touched: when it last got a part, or was begun.
     @ivar parts: the number of its parts.
     @ivar size: bytes of its parts.
+    @ivar metadata: as it was begun with.
     """
 
     id: str
@@ -52,6 +55,7 @@ class Upload:
     touched: float
     parts: int
     size: int
+    metadata: Metadata = attrs.Factory(dict)
 
 
 class IReader(ISource):
@@ -98,22 +102,28 @@ class IDataSpace(Interface):
         @return: fails with C{AlreadyExists}.
         """
 
-    def upload_part(upload_id: str, number: int, source: ISource, size: int | None) -> Deferred[str]:
+    def upload_part(
+        upload_id: str, number: int, source: ISource, size: int | None, note: Callable[[], str] | None = None
+    ) -> Deferred[str]:
         """
         Store a part; replaces the one with that number, in one step.
 
         @param number: 1 to 2^31-1.
         @param size: the bytes that C{source} has; C{None} if it is not known.
+        @param note: called once C{source} has given all its bytes: a text of at most 1024 bytes of UTF-8 to be kept
+            with the part, such as a hash of them.
         @return: fires with the part's etag. Fails with C{NoSuchUpload}, also if the upload ended meanwhile, C{InvalidPart} for a number that is none,
             C{SizeMismatch}, and whatever C{source} failed with.
         """
 
     def upload_part_copy(
-        upload_id: str, number: int, source_id: str, offset: int = 0, length: int | None = None
+        upload_id: str, number: int, source_id: str, offset: int = 0, length: int | None = None, note: str = ""
     ) -> Deferred[str]:
         """
         Store a range of an object as a part; replaces the one with that number. No bytes are moved where the file
         system can share or copy them itself.
+
+        @param note: to be kept with it.
 
         @return: as L{upload_part}; fails also with C{NoSuchObject}, C{InvalidRange}, C{DamagedObject}.
         """
@@ -177,6 +187,9 @@ class IUploads(Interface):
 
     def list_uploads() -> Deferred[list[Upload]]:
         """Those neither completed nor aborted, in the order of their IDs. Damaged ones have 0 parts."""
+
+    def get_upload(upload_id: str) -> Deferred[Upload]:
+        """One of them. Fails with C{NoSuchUpload}, C{DamagedObject}."""
 
     def expire_uploads(age: float) -> Deferred[list[str]]:
         """Abort those not touched for C{age} seconds. Fires with their IDs."""

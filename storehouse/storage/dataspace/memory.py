@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IConsumer
 from zope.interface import implementer
 
 from storehouse.core.streams import PIECE, BytesSource, ISource, deferred
 from storehouse.errors import (
     AlreadyExists,
-    InvalidName,
     NoSuchObject,
     NoSuchUpload,
-    SizeMismatch,
     StorehouseError,
     Unavailable,
 )
-from storehouse.storage.dataspace.checks import check_id, check_metadata, check_number, check_parts, check_range
+from storehouse.storage.dataspace.checks import (
+    check_id,
+    check_index,
+    check_metadata,
+    check_note,
+    check_number,
+    check_parts,
+    check_range,
+)
+from storehouse.storage.dataspace.intake import Intake
 from storehouse.storage.dataspace.interfaces import IDataSpace, IInventory, IReader, IUploads, Metadata, Part, Upload
 
 __all__ = ["MemoryDataSpace"]
@@ -90,79 +96,17 @@ class _Upload:
     created: float
     touched: float
     chunks: dict[int, _Chunk] = attrs.Factory(dict)
+    notes: dict[int, str] = attrs.Factory(dict)
 
     def parts(self) -> list[Part]:
-        return [Part(number, chunk.etag, len(chunk.data)) for number, chunk in sorted(self.chunks.items())]
+        return [
+            Part(number, chunk.etag, len(chunk.data), self.notes[number])
+            for number, chunk in sorted(self.chunks.items())
+        ]
 
-
-@implementer(IConsumer)
-class _Intake:
-    """
-    What is written to the space: holds it all, and stops the source that has more than it announced.
-
-    @ivar error: why the source was stopped.
-    """
-
-    def __init__(self, size: int | None) -> None:
-        self._size = size
-        self._pieces: list[bytes] = []
-        self._received = 0
-        self._producer: Any = None
-        self._streaming = True
-        self._wanting = False
-        self._pulling = False
-        self.error: SizeMismatch | None = None
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Take from this producer."""
-        self._producer = producer
-        self._streaming = streaming
-        self._pull()
-
-    def unregisterProducer(self) -> None:
-        """It has no more."""
-        self._producer = None
-
-    def write(self, data: bytes) -> None:
-        """Hold it."""
-        if self.error is not None:
-            return
-        self._received += len(data)
-        if self._size is not None and self._received > self._size:
-            self.error = SizeMismatch(
-                f"the body has at least {self._received} bytes, and {self._size} bytes were announced"
-            )
-            self._pieces.clear()
-            self.stop()
-            return
-        self._pieces.append(bytes(data))
-        self._pull()
-
-    def stop(self) -> None:
-        """Want no more."""
-        if self._producer is not None:
-            self._producer.stopProducing()
-
-    def taken(self) -> bytes:
-        """All that was written, at its end."""
-        if self.error is not None:
-            raise self.error
-        if self._size is not None and self._received != self._size:
-            raise SizeMismatch(f"the body has {self._received} bytes, and {self._size} bytes were announced")
-        return b"".join(self._pieces)
-
-    def _pull(self) -> None:
-        # Not from within write, if that was called by a producer we have just asked: it would go ever deeper.
-        self._wanting = not self._streaming
-        if self._pulling:
-            return
-        self._pulling = True
-        try:
-            while self._wanting and self._producer is not None:
-                self._wanting = False
-                self._producer.resumeProducing()
-        finally:
-            self._pulling = False
+    def described(self, id: str) -> Upload:
+        size = sum(len(chunk.data) for chunk in self.chunks.values())
+        return Upload(id, self.created, self.touched, len(self.chunks), size, check_metadata(self.metadata))
 
 
 @implementer(IReader)
@@ -239,27 +183,34 @@ class MemoryDataSpace:
         self._uploads[upload_id] = _Upload(kept, now, now)
 
     @deferred
-    async def upload_part(self, upload_id: str, number: int, source: ISource, size: int | None) -> str:
+    async def upload_part(
+        self, upload_id: str, number: int, source: ISource, size: int | None, note: Callable[[], str] | None = None
+    ) -> str:
         """See L{IDataSpace.upload_part}."""
         upload = self._upload(upload_id)
         check_number(number)
         data = await self._receive(source, size)
         if self._upload(upload_id) is not upload:
             raise NoSuchUpload(f"the upload {upload_id} ended, and another one of that name was begun")
-        return self._add_part(upload, number, _Chunk.of(data))
+        return self._add_part(upload, number, _Chunk.of(data), check_note(note() if note is not None else ""))
 
     @deferred
     async def upload_part_copy(
-        self, upload_id: str, number: int, source_id: str, offset: int = 0, length: int | None = None
+        self,
+        upload_id: str,
+        number: int,
+        source_id: str,
+        offset: int = 0,
+        length: int | None = None,
+        note: str = "",
     ) -> str:
         """See L{IDataSpace.upload_part_copy}."""
         upload = self._upload(upload_id)
         check_number(number)
         stored = self._object(source_id)
         chunks = stored.cut(offset, check_range(offset, length, stored.size))
-        return self._add_part(
-            upload, number, chunks[0] if len(chunks) == 1 else _Chunk.of(b"".join(chunk.data for chunk in chunks))
-        )
+        chunk = chunks[0] if len(chunks) == 1 else _Chunk.of(b"".join(chunk.data for chunk in chunks))
+        return self._add_part(upload, number, chunk, check_note(note))
 
     @deferred
     async def complete_upload(
@@ -289,10 +240,12 @@ class MemoryDataSpace:
     async def list_uploads(self) -> list[Upload]:
         """See L{IUploads.list_uploads}."""
         self._check_running()
-        return [
-            Upload(id, upload.created, upload.touched, len(upload.chunks), sum(part.size for part in upload.parts()))
-            for id, upload in sorted(self._uploads.items())
-        ]
+        return [upload.described(id) for id, upload in sorted(self._uploads.items())]
+
+    @deferred
+    async def get_upload(self, upload_id: str) -> Upload:
+        """See L{IUploads.get_upload}."""
+        return self._upload(upload_id).described(upload_id)
 
     @deferred
     async def expire_uploads(self, age: float) -> list[str]:
@@ -348,8 +301,7 @@ class MemoryDataSpace:
     async def list_ids(self, index: str) -> list[str]:
         """See L{IInventory.list_ids}."""
         self._check_running()
-        if len(check_id(index, "index")) != 2:
-            raise InvalidName(f"the index {index[:200]!r} is not 2 digits")
+        check_index(index)
         return sorted(id for id in self._objects if id.startswith(index))
 
     # -- what they share ---------------------------------------------------------------------
@@ -381,14 +333,15 @@ class MemoryDataSpace:
         stored = self._objects[id] = _Object.of(tuple(chunks), metadata)
         return stored
 
-    def _add_part(self, upload: _Upload, number: int, chunk: _Chunk) -> str:
+    def _add_part(self, upload: _Upload, number: int, chunk: _Chunk, note: str) -> str:
         upload.chunks[number] = chunk
+        upload.notes[number] = note
         upload.touched = self._seconds()
         return chunk.etag
 
     @staticmethod
     async def _receive(source: ISource, size: int | None) -> bytes:
-        intake = _Intake(size)
+        intake = Intake(size)
         try:
             await source.deliver(intake)
         except Exception:

@@ -6,6 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
+import attrs
 from twisted.logger import Logger
 
 from storehouse.core.streams import ISource
@@ -13,6 +14,7 @@ from storehouse.errors import DamagedObject, NoSuchUpload, StorageFailed, Storeh
 from storehouse.storage.dataspace.checks import (
     check_id,
     check_metadata,
+    check_note,
     check_number,
     check_order,
     check_parts,
@@ -32,6 +34,7 @@ from storehouse.storage.dataspace.uploads import (
     describe_upload,
     load_upload,
     remove_unlisted,
+    touched_at,
 )
 
 __all__ = ["Uploading"]
@@ -109,7 +112,9 @@ class Uploading:
         self._ground.make_index(path)
         begin_upload(staging, path, int(self._clock() * 1e9), metadata)
 
-    async def part(self, upload_id: str, number: int, source: ISource, size: int | None) -> str:
+    async def part(
+        self, upload_id: str, number: int, source: ISource, size: int | None, note: Callable[[], str] | None
+    ) -> str:
         """See C{IDataSpace.upload_part}."""
         self._path(upload_id)
         check_number(number)
@@ -119,7 +124,8 @@ class Uploading:
         try:
             async with self._ground.staged(receiver.staging):
                 rest = await self._ground.receive(receiver, source, size)
-                part = await self._ground.run(self._finish, receiver, rest)
+                kept = check_note(note() if note is not None else "")
+                part = attrs.evolve(await self._ground.run(self._finish, receiver, rest), note=kept)
                 await self._commit(receiver.staging, upload_id, begun, part)
         finally:
             self._received(upload_id)
@@ -149,27 +155,30 @@ class Uploading:
                 raise
             state.add(part)
 
-    async def part_copy(self, upload_id: str, number: int, source_id: str, offset: int, length: int | None) -> str:
+    async def part_copy(
+        self, upload_id: str, number: int, source_id: str, offset: int, length: int | None, note: str
+    ) -> str:
         """See C{IDataSpace.upload_part_copy}."""
         self._path(upload_id)
         check_number(number)
         check_id(source_id, "ID of the source")
+        check_note(note)
         begun = (await self._looked_up(upload_id)).created
         staging = self._ground.staging()
         async with self._ground.staged(staging):
             async with self._pinned(source_id):
-                part = await self._ground.run(self._copy, staging, number, source_id, offset, length)
+                part = await self._ground.run(self._copy, staging, number, source_id, offset, length, note)
             await self._commit(staging, upload_id, begun, part)
         self._ground.metrics.bytes_in += part.size
         return part.etag
 
-    def _copy(self, staging: Staging, number: int, source_id: str, offset: int, length: int | None) -> Part:
+    def _copy(self, staging: Staging, number: int, source_id: str, offset: int, length: int | None, note: str) -> Part:
         path = self._ground.layout.object(source_id)
         opened = OpenObject(path, source_id)
         try:
             count = check_range(offset, length, opened.info.size)
             settings = self._ground.settings
-            part = copy_part(staging, opened, path, offset, count, number, self._ground.hash, settings.block_size)
+            part = copy_part(staging, opened, path, offset, count, number, note, self._ground.hash, settings.block_size)
         finally:
             opened.close()
         staging.flush()
@@ -240,6 +249,15 @@ class Uploading:
             except NoSuchUpload:
                 pass  # it ended meanwhile
         return uploads
+
+    async def get_upload(self, upload_id: str) -> Upload:
+        """See C{IUploads.get_upload}."""
+        path = self._path(upload_id)
+        state = await self._looked_up(upload_id)
+        size = sum(part.size for part in state.parts.values())
+        touched = await self._ground.run(touched_at, path, upload_id)
+        metadata = {name: list(values) for name, values in state.metadata.items()}
+        return Upload(upload_id, state.created / 1e9, touched, len(state.parts), size, metadata)
 
     async def expire(self, age: float) -> list[str]:
         """See C{IUploads.expire_uploads}."""

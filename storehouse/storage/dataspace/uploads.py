@@ -29,6 +29,7 @@ __all__ = [
     "describe_upload",
     "load_upload",
     "remove_unlisted",
+    "touched_at",
 ]
 
 _file_of_part = re.compile(r"part\.([0-9]+)(\.checksum)?")
@@ -161,25 +162,33 @@ def complete(staging: Staging, path: str, parts: list[Part], metadata: Metadata,
     return Part(0, info.etag, info.size)
 
 
+def touched_at(path: str, upload_id: str) -> float:
+    """
+    When an upload last got a part, seconds since 1970 UTC.
+
+    @raise NoSuchUpload: if it is not there.
+    """
+    for place in (f"{path}/parts.json", path):
+        try:
+            return os.stat(place).st_mtime
+        except FileNotFoundError:
+            pass
+    raise NoSuchUpload(f"there is no upload {upload_id}")
+
+
 def describe_upload(path: str, upload_id: str) -> Upload:
     """
     An upload for those who list them.
 
     @raise NoSuchUpload: if it is not there.
     """
-    try:
-        touched = os.stat(f"{path}/parts.json").st_mtime
-    except FileNotFoundError:
-        try:
-            touched = os.stat(path).st_mtime
-        except FileNotFoundError:
-            raise NoSuchUpload(f"there is no upload {upload_id}") from None
+    touched = touched_at(path, upload_id)
     try:
         state = load_upload(path, upload_id)
     except DamagedObject:
         return Upload(upload_id, 0, touched, 0, 0)
     size = sum(part.size for part in state.parts.values())
-    return Upload(upload_id, state.created / 1e9, touched, len(state.parts), size)
+    return Upload(upload_id, state.created / 1e9, touched, len(state.parts), size, state.metadata)
 
 
 def remove_unlisted(staging: Staging, path: str, state: UploadState) -> int:

@@ -334,15 +334,23 @@ class WormerDataSpace:
         """See L{IDataSpace.init_upload}."""
         return self._ground.operation("init_upload", self._uploading.init(upload_id, metadata))
 
-    def upload_part(self, upload_id: str, number: int, source: ISource, size: int | None) -> Deferred[str]:
+    def upload_part(
+        self, upload_id: str, number: int, source: ISource, size: int | None, note: Callable[[], str] | None = None
+    ) -> Deferred[str]:
         """See L{IDataSpace.upload_part}."""
-        return self._ground.operation("upload_part", self._uploading.part(upload_id, number, source, size))
+        return self._ground.operation("upload_part", self._uploading.part(upload_id, number, source, size, note))
 
     def upload_part_copy(
-        self, upload_id: str, number: int, source_id: str, offset: int = 0, length: int | None = None
+        self,
+        upload_id: str,
+        number: int,
+        source_id: str,
+        offset: int = 0,
+        length: int | None = None,
+        note: str = "",
     ) -> Deferred[str]:
         """See L{IDataSpace.upload_part_copy}."""
-        work = self._uploading.part_copy(upload_id, number, source_id, offset, length)
+        work = self._uploading.part_copy(upload_id, number, source_id, offset, length, note)
         return self._ground.operation("upload_part_copy", work)
 
     def complete_upload(
@@ -362,6 +370,10 @@ class WormerDataSpace:
     def list_uploads(self) -> Deferred[list[Upload]]:
         """See L{IUploads.list_uploads}."""
         return self._ground.operation("list_uploads", self._uploading.list_uploads())
+
+    def get_upload(self, upload_id: str) -> Deferred[Upload]:
+        """See L{IUploads.get_upload}."""
+        return self._ground.operation("get_upload", self._uploading.get_upload(upload_id))
 
     def expire_uploads(self, age: float) -> Deferred[list[str]]:
         """See L{IUploads.expire_uploads}."""
