@@ -12,8 +12,10 @@ __all__ = [
     "AlreadyExists",
     "BadRequest",
     "BucketCountMismatch",
+    "BucketNotEmpty",
     "Conflict",
     "Damaged",
+    "DamagedEntry",
     "DamagedObject",
     "DamagedRecord",
     "EmptyRecord",
@@ -24,11 +26,14 @@ __all__ = [
     "InvalidSetting",
     "MalformedBody",
     "NoSpace",
+    "NoSuchBucket",
+    "NoSuchKey",
     "NoSuchObject",
     "NoSuchPrefix",
     "NoSuchRecord",
     "NoSuchUpload",
     "NotFound",
+    "PreconditionFailed",
     "RootInUse",
     "SizeMismatch",
     "StartFailed",
@@ -109,6 +114,14 @@ class NoSuchObject(NotFound):
     """No object has that name."""
 
 
+class NoSuchBucket(NotFound):
+    """There is no bucket of that name."""
+
+
+class NoSuchKey(NotFound):
+    """The bucket has no such key, or the key no such version."""
+
+
 class NoSuchUpload(NotFound):
     """There is no such upload: it never was, or it was completed, aborted or expired."""
 
@@ -123,6 +136,14 @@ class AlreadyExists(Conflict):
 
 class BucketCountMismatch(Conflict):
     """A prefix was made with another number of buckets than the one that is set."""
+
+
+class BucketNotEmpty(Conflict):
+    """A bucket that still has keys was to be deleted."""
+
+
+class PreconditionFailed(Conflict):
+    """What is stored is not what the request was made for; nothing was changed."""
 
 
 class Damaged(StorehouseError):
@@ -141,6 +162,26 @@ class DamagedRecord(Damaged):
         super().__init__(f"the record at offset {offset} of {file} is damaged: {reason}")
         self.file = file
         self.offset = offset
+
+
+class DamagedEntry(Damaged):
+    """
+    What a namespace keeps of a key, or of a bucket, is not what was stored.
+
+    @ivar bucket: the name of the bucket.
+    @ivar key: the key; C{None} if it is the bucket itself.
+    @ivar id: the ID of the version; C{None} if it is not known.
+    @ivar path: the path of the file or directory.
+    """
+
+    def __init__(self, bucket: str, key: str | None, id: str | None, path: str, reason: str) -> None:
+        what = f"the bucket {bucket}" if key is None else f"the key {key!r} of the bucket {bucket}"
+        super().__init__(f"{what} is damaged at {path}: {reason}")
+        self.bucket = bucket
+        self.key = key
+        self.id = id
+        self.path = path
+        self.reason = reason
 
 
 class DamagedObject(Damaged):

@@ -206,6 +206,14 @@ class Files:
         """Remove a file."""
         os.unlink(path)
 
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link at C{path} that says C{target}."""
+        os.symlink(target, path)
+
+    def remove_directory(self, path: str) -> None:
+        """Remove a directory that is empty."""
+        os.rmdir(path)
+
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all that is in it."""
         shutil.rmtree(path)

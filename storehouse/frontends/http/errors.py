@@ -75,6 +75,7 @@ _STATUS: dict[type[errors.StorehouseError], int] = {
     MethodNotAllowed: 405,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.Damaged: 500,
     errors.NoSpace: 507,

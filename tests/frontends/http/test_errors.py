@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
-from storehouse.errors import DamagedObject, DamagedRecord, InvalidRange, StorehouseError
+from storehouse.errors import DamagedEntry, DamagedObject, DamagedRecord, InvalidRange, StorehouseError
 from storehouse.frontends.http.errors import MethodNotAllowed, error_reply, status_of
 from storehouse.frontends.http.reply import REASONS, Reply, encode_reply
 from storehouse.frontends.http.resource import Leaf
@@ -37,9 +37,11 @@ _EXPECTED = {
     "BadRequest": 400,
     "BodyTooLarge": 413,
     "BucketCountMismatch": 409,
+    "BucketNotEmpty": 409,
     "ClientGone": 400,
     "Conflict": 409,
     "Damaged": 500,
+    "DamagedEntry": 500,
     "DamagedObject": 500,
     "DamagedRecord": 500,
     "EmptyRecord": 400,
@@ -53,12 +55,15 @@ _EXPECTED = {
     "MalformedBody": 400,
     "MethodNotAllowed": 405,
     "NoSpace": 507,
+    "NoSuchBucket": 404,
+    "NoSuchKey": 404,
     "NoSuchObject": 404,
     "NoSuchPrefix": 404,
     "NoSuchRecord": 404,
     "NoSuchResource": 404,
     "NoSuchUpload": 404,
     "NotFound": 404,
+    "PreconditionFailed": 412,
     "RequestTimeout": 408,
     "RootInUse": 500,
     "SizeMismatch": 400,
@@ -99,6 +104,8 @@ class ErrorTests(SynchronousTestCase):
                 error = kind("/log/append.0.raw", 17, "its checksum fails")
             elif issubclass(kind, DamagedObject):
                 error = kind("abcd", "its checksum is wrong", 1, 0)
+            elif issubclass(kind, DamagedEntry):
+                error = kind("bucket", "key", "00ff", "/buckets/bucket", "its checksum fails")
             elif issubclass(kind, InvalidRange):
                 error = kind(10, None, 5)
             else:

@@ -1,0 +1,50 @@
+"""
+JSON objects that carry their own checksum.
+
+UTF-8, one line, no spaces. The last field, C{checksum}, is the CRC32C, as 8 hex digits, of all bytes before the comma
+that precedes it (docs/formats/wormer.md, docs/formats/namespace.md).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from storehouse.core.digests import crc32c
+
+__all__ = ["seal", "unseal"]
+
+_MARK = b',"checksum":"'
+_TAIL = len(_MARK) + 8 + len(b'"}')
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
+
+def seal(fields: dict[str, Any]) -> bytes:
+    """
+    The text of an object with its checksum.
+
+    @param fields: at least one.
+    @raise UnicodeEncodeError: for text that is not Unicode.
+    """
+    head = _encode(fields)[:-1].encode()
+    return b'%b%b%08x"}' % (head, _MARK, crc32c(head))
+
+
+def unseal(data: bytes) -> tuple[dict[str, Any], bool]:
+    """
+    @return: the fields, and whether a checksum was there, which then was right.
+    @raise ValueError: if it is wrong, or this is no JSON object.
+    """
+    if data[-_TAIL : -_TAIL + len(_MARK)] == _MARK and data.endswith(b'"}'):
+        if data[-10:-2] != b"%08x" % crc32c(data[:-_TAIL]):
+            raise ValueError("its checksum is wrong")
+        # The checksum is right, so this is what was written.
+        return _decode(data[:-_TAIL].decode() + "}"), True
+    fields = _decode(data.decode())
+    if not isinstance(fields, dict):
+        raise ValueError("it is not a JSON object")
+    if "checksum" in fields:
+        raise ValueError("its checksum is not at its end")
+    return fields, False

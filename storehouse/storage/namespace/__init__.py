@@ -1,0 +1,1 @@
+"""The namespace: from bucket and key to an ID and metadata."""

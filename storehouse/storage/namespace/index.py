@@ -1,0 +1,348 @@
+"""
+The index of a namespace: its keys in order, in SQLite (docs/formats/namespace.md).
+
+A derived thing: what is damaged here is read again from the tree. Commits are not synced; L{Index.sync} does that.
+
+SQLite gives up the interpreter's lock for each step and may wait long to get it back, so each call here takes few
+steps, also one that gives a thousand rows.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import attrs
+
+__all__ = ["Change", "Index", "IndexBuilder", "IndexUnusable", "Totals"]
+
+_VERSION = "1"
+
+_SCHEMA = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE buckets(
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT UNIQUE NOT NULL,
+    text BLOB NOT NULL,
+    keys INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE keys(
+    bucket INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    text BLOB NOT NULL
+);
+"""
+
+# After the rows, which is faster. The keys stand in a tree of their own, so that it stays flat: listings walk it.
+_FINISH = """
+CREATE UNIQUE INDEX in_order ON keys(bucket, key);
+CREATE TRIGGER added AFTER INSERT ON keys BEGIN
+    UPDATE buckets SET keys = keys + 1, bytes = bytes + new.size WHERE number = new.bucket;
+END;
+CREATE TRIGGER changed AFTER UPDATE OF size ON keys WHEN new.size <> old.size BEGIN
+    UPDATE buckets SET bytes = bytes + new.size - old.size WHERE number = new.bucket;
+END;
+CREATE TRIGGER removed AFTER DELETE ON keys BEGIN
+    UPDATE buckets SET keys = keys - 1, bytes = bytes - old.size WHERE number = old.bucket;
+END;
+"""
+
+_PUT = (
+    "INSERT INTO keys(bucket, key, size, text) VALUES (?1, ?2, ?3, ?4) "
+    "ON CONFLICT(bucket, key) DO UPDATE SET size = ?3, text = ?4"
+)
+_DELETE = "DELETE FROM keys WHERE bucket = ? AND key = ?"
+_GET = "SELECT text FROM keys WHERE bucket = ? AND key = ?"
+
+#: The number of a bucket, the key, and its new row as C{(size, text)}, or C{None} for no row.
+Change = tuple[int, bytes, "tuple[int, bytes] | None"]
+
+
+class IndexUnusable(Exception):
+    """The index is not there, not one, or not the one of this tree: it has to be made anew."""
+
+
+@attrs.frozen
+class Totals:
+    """
+    A bucket of the index.
+
+    @ivar text: its C{bucket.json}.
+    @ivar size: bytes of the default versions.
+    """
+
+    number: int
+    name: str
+    text: bytes
+    keys: int
+    size: int
+
+
+class _Job:
+    __slots__ = ("changes", "done", "error")
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self.changes = changes
+        self.done = False
+        self.error: sqlite3.Error | None = None
+
+
+class Index:
+    """
+    One index. Any thread may call, but for L{get}, which is for one thread.
+
+    All methods may raise C{sqlite3.Error}.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.path = os.path.join(directory, "keys.db")
+        self._writer: sqlite3.Connection
+        self._getter: sqlite3.Connection
+        self._readers: list[sqlite3.Connection] = []
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._queue: list[_Job] = []
+        self.stamp = ""
+        self.generation = 0
+
+    # -- open and close ------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """
+        Open what is there.
+
+        @raise IndexUnusable: if that is not possible.
+        """
+        if not os.path.exists(self.path):
+            raise IndexUnusable("it is not there")
+        try:
+            self._writer = self._connect()
+            self._getter = self._connect()
+            meta = dict(self._writer.execute("SELECT name, value FROM meta").fetchall())
+            if meta.get(b"version") != _VERSION.encode():
+                raise IndexUnusable(f"it has version {meta.get(b'version')!r}")
+            self.stamp = meta[b"stamp"].decode()
+            self.generation = int(meta[b"generation"])
+            self.totals()
+        except (sqlite3.Error, LookupError, ValueError, AttributeError) as error:
+            self.close()
+            raise IndexUnusable(f"it cannot be read: {error}") from None
+        except IndexUnusable:
+            self.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+        self._all.append(connection)
+        connection.text_factory = bytes
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        # The file grows until L{sync} has copied it: only there may a disk be waited for.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA mmap_size = 1073741824")
+        connection.execute("PRAGMA cache_size = -8192")
+        return connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in self._all:
+            connection.close()
+        self._all.clear()
+        self._readers.clear()
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            yield connection
+        finally:
+            self._readers.append(connection)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def get(self, bucket: int, key: bytes) -> bytes | None:
+        """The text of a row, if there is one. For the reactor's thread: takes about as long as to ask another."""
+        row = self._getter.execute(_GET, (bucket, key)).fetchone()
+        return None if row is None else row[0]
+
+    def totals(self) -> list[Totals]:
+        """All buckets."""
+        with self._reader() as connection:
+            rows = connection.execute("SELECT number, name, text, keys, bytes FROM buckets ORDER BY name").fetchall()
+        return [Totals(number, name.decode(), text, keys, size) for number, name, text, keys, size in rows]
+
+    def select(self, query: str, values: dict[str, object]) -> list[tuple[bytes, ...]]:
+        """The rows of a query over C{keys}."""
+        with self._reader() as connection:
+            return connection.execute(query, values).fetchall()
+
+    def rows(self, bucket: int, after: bytes, limit: int) -> list[tuple[bytes, int, bytes]]:
+        """Key, size and text of the rows after a key, in order."""
+        with self._reader() as connection:
+            return connection.execute(
+                "SELECT key, size, text FROM keys WHERE bucket = ? AND key > ? ORDER BY key LIMIT ?",
+                (bucket, after, limit),
+            ).fetchall()
+
+    def row(self, bucket: int, key: bytes) -> tuple[int, bytes] | None:
+        """Size and text of one row."""
+        with self._reader() as connection:
+            found: tuple[int, bytes] | None = connection.execute(
+                "SELECT size, text FROM keys WHERE bucket = ? AND key = ?", (bucket, key)
+            ).fetchone()
+        return found
+
+    def faults(self) -> list[str]:
+        """What SQLite finds wrong with the file, and counts that are wrong."""
+        with self._reader() as connection:
+            try:
+                found = [row[0].decode("utf-8", "replace") for row in connection.execute("PRAGMA integrity_check(20)")]
+                faults = [text for text in found if text != "ok"]
+                for total in () if faults else self.totals():
+                    ((keys, size),) = connection.execute(
+                        "SELECT count(*), coalesce(sum(size), 0) FROM keys WHERE bucket = ?", (total.number,)
+                    ).fetchall()
+                    if (keys, size) != (total.keys, total.size):
+                        faults.append(f"the counts of {total.name} are {total.keys}, {total.size}, not {keys}, {size}")
+                orphans = "SELECT count(*) FROM keys WHERE bucket NOT IN (SELECT number FROM buckets)"
+                if not faults and connection.execute(orphans).fetchone()[0]:
+                    faults.append("it has keys of no bucket")
+                return faults
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                return [str(error)]
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """
+        Change rows, all or none. What several threads bring at a time is committed together by one of them.
+        """
+        job = _Job(changes)
+        self._queue.append(job)
+        with self._lock:
+            if not job.done:
+                jobs, self._queue = self._queue, []
+                self._commit(jobs)
+        if job.error is not None:
+            raise job.error
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        error: sqlite3.Error | None = None
+        puts = [(bucket, key, *row) for job in jobs for bucket, key, row in job.changes if row is not None]
+        deletes = [(bucket, key) for job in jobs for bucket, key, row in job.changes if row is None]
+        writer = self._writer
+        try:
+            if len(puts) + len(deletes) == 1:
+                if puts:
+                    writer.execute(_PUT, puts[0])
+                else:
+                    writer.execute(_DELETE, deletes[0])
+            elif puts or deletes:
+                writer.execute("BEGIN IMMEDIATE")
+                try:
+                    # Jobs of one commit are of different keys.
+                    writer.executemany(_PUT, puts)
+                    writer.executemany(_DELETE, deletes)
+                    writer.execute("COMMIT")
+                except sqlite3.Error:
+                    if writer.in_transaction:
+                        writer.execute("ROLLBACK")
+                    raise
+        except sqlite3.Error as caught:
+            error = caught
+        for job in jobs:
+            job.error = error
+            job.done = True
+
+    def add_bucket(self, name: str, text: bytes) -> int:
+        """Add a bucket. @return: its number."""
+        with self._lock:
+            cursor = self._writer.execute("INSERT INTO buckets(name, text) VALUES (?, ?)", (name, text))
+            return cursor.lastrowid or 0
+
+    def change_bucket(self, number: int, text: bytes) -> None:
+        """Change what is known of a bucket."""
+        with self._lock:
+            self._writer.execute("UPDATE buckets SET text = ? WHERE number = ?", (text, number))
+
+    def drop_bucket(self, number: int) -> None:
+        """Forget a bucket with all its rows."""
+        with self._lock:
+            self._writer.execute("DELETE FROM keys WHERE bucket = ?", (number,))
+            self._writer.execute("DELETE FROM buckets WHERE number = ?", (number,))
+
+    def sync(self, generation: int) -> None:
+        """Bring all commits to disk, and that a journal of this generation follows."""
+        with self._lock:
+            self._writer.execute("UPDATE meta SET value = ? WHERE name = 'generation'", (str(generation),))
+        with self._reader() as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self.generation = generation
+
+
+class IndexBuilder:
+    """
+    Makes an index file beside the one that is there, and puts it in its place.
+
+    @param directory: of the index.
+    """
+
+    def __init__(self, directory: str, stamp: str, generation: int) -> None:
+        self._directory = directory
+        self._path = os.path.join(directory, "keys.db")
+        self.abandon()
+        self._connection = sqlite3.connect(f"{self._path}.new", isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode = OFF")
+        self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.executescript(_SCHEMA)
+        self._connection.execute("BEGIN")
+        meta = {"version": _VERSION, "stamp": stamp, "generation": str(generation)}
+        self._connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+
+    def bucket(self, name: str, text: bytes) -> int:
+        """Add a bucket. @return: its number."""
+        return self._connection.execute("INSERT INTO buckets(name, text) VALUES (?, ?)", (name, text)).lastrowid or 0
+
+    def rows(self, number: int, rows: Sequence[tuple[bytes, int, bytes]]) -> None:
+        """Add rows of a bucket: key, size and text."""
+        self._connection.executemany(
+            "INSERT INTO keys(bucket, key, size, text) VALUES (?, ?, ?, ?)", [(number, *row) for row in rows]
+        )
+        self._connection.execute(
+            "UPDATE buckets SET keys = keys + ?, bytes = bytes + ? WHERE number = ?",
+            (len(rows), sum(row[1] for row in rows), number),
+        )
+
+    def finish(self) -> None:
+        """Bring it to disk and to its place. The one that is there must be closed."""
+        self._connection.execute("COMMIT")
+        self._connection.executescript(_FINISH)
+        self._connection.close()
+        _sync(f"{self._path}.new", os.O_RDONLY)
+        for end in ("-wal", "-shm"):
+            if os.path.exists(self._path + end):
+                os.unlink(self._path + end)
+        os.replace(f"{self._path}.new", self._path)
+        _sync(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+
+    def abandon(self) -> None:
+        """Remove what an earlier one left half-way."""
+        for end in (".new", ".new-journal"):
+            if os.path.exists(self._path + end):
+                os.unlink(self._path + end)
+
+
+def _sync(path: str, flags: int) -> None:
+    fd = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

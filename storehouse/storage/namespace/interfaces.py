@@ -1,0 +1,205 @@
+"""
+What a namespace is.
+
+Source: the fourth seed ("S3 Namespace format"); docs/formats/namespace.md is the format on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+__all__ = ["Bucket", "Condition", "Entry", "IChecked", "INamespace", "Metadata", "Page", "Problem"]
+
+#: Name to values. Names and values are any text.
+Metadata = Mapping[str, Sequence[str]]
+
+
+@attrs.frozen
+class Entry:
+    """
+    One version of a key.
+
+    @ivar id: where the bytes are.
+    @ivar size: in bytes.
+    @ivar etag: a tag for the content; empty when unknown.
+    @ivar created: nanoseconds since 1970 UTC.
+    @ivar content_type: a media type; may be empty.
+    @ivar metadata: name to values.
+    """
+
+    id: str
+    size: int
+    etag: str
+    created: int
+    content_type: str = ""
+    metadata: Metadata = attrs.Factory(dict)
+
+
+@attrs.frozen
+class Bucket:
+    """
+    A bucket.
+
+    @ivar created: nanoseconds since 1970 UTC.
+    """
+
+    name: str
+    created: int
+    metadata: Metadata = attrs.Factory(dict)
+
+
+@attrs.frozen
+class Page:
+    """
+    A stretch of a bucket's keys, in the order of their UTF-8 bytes.
+
+    @ivar entries: C{(key, entry)} of those listed themselves.
+    @ivar prefixes: the common prefixes that stand for the others.
+    @ivar next_after: what the next page is C{after}; C{None} when this is the last one.
+    """
+
+    entries: Sequence[tuple[str, Entry]]
+    prefixes: Sequence[str]
+    next_after: str | None
+
+
+@attrs.frozen
+class Problem:
+    """
+    Something a check found.
+
+    @ivar kind: C{damaged} (a file that fails its checksum, or is not of its place), C{dangling} (a default that is
+        missing or leads nowhere), C{unknown} (a name that is none of ours), C{missing}, C{extra}, C{different} (rows of
+        the index, as against the tree), C{index} (the index as a whole).
+    @ivar bucket: its bucket, or empty.
+    @ivar key: its key, if it is known.
+    @ivar id: the ID of the version, if it is one.
+    @ivar text: what is wrong, with the path, and what a repair does.
+    @ivar repairable: whether rebuilding the index makes it good.
+    """
+
+    kind: str
+    bucket: str
+    key: str | None
+    id: str | None
+    text: str
+    repairable: bool
+
+
+#: Called with the entry that is there, or C{None}; raises to refuse.
+Condition = Callable[["Entry | None"], None]
+
+
+class INamespace(Interface):
+    """
+    Buckets of keys, each with one default version and perhaps older ones.
+
+    All methods return Deferreds, but for L{settle}.  They fail with
+    L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects: C{InvalidName} for a bucket, key
+    or ID that cannot be one, C{NoSuchBucket}, C{DamagedEntry}, C{NoSpace}, C{Unavailable}.  What fails with
+    C{NoSpace}, or because of what was asked, has changed nothing.  When a Deferred fires what it tells of is durable, as
+    far as the store is.
+
+    Operations on one key are serial, on different keys parallel.
+
+    A key is 1 to 1024 bytes of UTF-8 of any Unicode scalar values.  An ID is 2 to 128 lower-case hexadecimal digits
+    and belongs to one key.
+    """
+
+    unsettled = Attribute(
+        "C{list[str]}: IDs that a crash may have left without a key; L{settle} them when their bytes are gone."
+    )
+
+    unpublished = Attribute("C{list[str]}: those of L{unsettled} that were intended, and never any key's.")
+
+    def create_bucket(name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
+        """Make a bucket. Fails with C{AlreadyExists}."""
+
+    def delete_bucket(name: str) -> Deferred[None]:
+        """Remove a bucket. Fails with C{BucketNotEmpty}."""
+
+    def get_bucket(name: str) -> Deferred[Bucket]:
+        """What is known of a bucket."""
+
+    def list_buckets() -> Deferred[list[Bucket]]:
+        """All, in the order of their names."""
+
+    def usage(bucket: str) -> Deferred[tuple[int, int]]:
+        """How many keys a bucket has, and the bytes of their default versions."""
+
+    def intend(bucket: str, key: str, ids: Iterable[str]) -> Deferred[None]:
+        """
+        Write down that these IDs may be left without a key, should there be a crash.  To be called before, or while,
+        bytes are stored under a new ID; L{publish} does it otherwise, and takes the longer.
+
+        @return: fires once that is durable.
+        """
+
+    def settle(ids: Iterable[str]) -> None:
+        """
+        These IDs need not be remembered any more, since their bytes are gone: those of L{unsettled}, those that
+        L{publish} and L{unpublish} gave back, and those intended that were never published.
+        """
+
+    def publish(
+        bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
+    ) -> Deferred[list[Entry]]:
+        """
+        Make a version the default of a key, in one step.
+
+        @param condition: called once the key is ours with the default that it has, or C{None}; what it raises is what
+            L{publish} fails with, and nothing was changed.
+        @param keep: keep the version that was the default as an older one.
+        @return: fires with the entries that are no versions any more: the bytes of these IDs are to be deleted. An
+            entry whose file was damaged has size -1.
+        """
+
+    def look_up(bucket: str, key: str, id: str | None = None) -> Deferred[Entry]:
+        """The default version of a key, or the one with that ID. Fails with C{NoSuchKey}."""
+
+    def versions(bucket: str, key: str) -> Deferred[list[Entry]]:
+        """All versions of a key: the default, then the others, newest first. Fails with C{NoSuchKey}."""
+
+    def unpublish(
+        bucket: str, key: str, id: str | None = None, condition: Condition | None = None
+    ) -> Deferred[list[Entry]]:
+        """
+        Remove a key with all its versions, or one version; then, if that was the default, the newest other one becomes
+        it.
+
+        @param condition: as in L{publish}; also called when there is no such key.
+        @return: fires with the entries that are no versions any more, as L{publish}. Fails with C{NoSuchKey}.
+        """
+
+    def list_keys(
+        bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
+    ) -> Deferred[Page]:
+        """
+        Keys that begin with C{prefix}, in the order of their UTF-8 bytes.
+
+        Keys that have C{delimiter} behind the prefix are listed once, by what they have up to its end: a common prefix.
+        Only keys and common prefixes greater than C{after} are listed, so a page may go on after either.
+
+        @param limit: the most keys and common prefixes of the page; 0 gives an empty one, which is the last.
+        """
+
+    def stop() -> Deferred[None]:
+        """Finish what was begun, sync everything, close. Afterwards all methods fail with C{Unavailable}."""
+
+
+class IChecked(Interface):
+    """What a namespace with a derived index can do about damage. Nothing is ever guessed about keys."""
+
+    def check(progress: Callable[[int], None] | None = None) -> Deferred[list[Problem]]:
+        """
+        Read everything and compare.
+
+        @param progress: called with the number of keys so far, every now and then.
+        """
+
+    def reindex(progress: Callable[[int], None] | None = None) -> Deferred[int]:
+        """Make the index anew from the keys. Other operations wait. Fires with the number of keys."""

@@ -1,0 +1,301 @@
+"""Operations on keys: one at a time for each key, the tree first, then the index."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from storehouse.core.disk import IDisk
+from storehouse.errors import DamagedEntry, NoSuchBucket, NoSuchKey, StorageFailed, StorehouseError, Unavailable
+from storehouse.storage.namespace.entries import checked, encode_entry
+from storehouse.storage.namespace.interfaces import Bucket, Condition, Entry
+from storehouse.storage.namespace.journal import KEPT, LEAVING, NEW, Journal
+from storehouse.storage.namespace.locks import Gate, KeyLocks, gather
+from storehouse.storage.namespace.metrics import NamespaceMetrics
+from storehouse.storage.namespace.names import check_bucket, check_id, check_key
+from storehouse.storage.namespace.tree import LOST, Again, Place, Stale, Tree, Unintended
+from storehouse.storage.namespace.upkeep import Upkeep
+
+__all__ = ["KeyOperations", "lasting"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def lasting(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
+    """
+    As L{deferred<storehouse.core.streams.deferred>}, but what is begun is finished also if the Deferred is cancelled:
+    no thread can be told to stop, and until it has, the key is not free.
+    """
+
+    @wraps(method)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        given: Deferred[T] = Deferred(lambda _: None)
+        Deferred.fromCoroutine(method(*args, **kwargs)).addBoth(
+            lambda result: None if given.called else given.callback(result)
+        )
+        return given
+
+    return wrapper
+
+
+@attrs.frozen
+class _Found:
+    """
+    A key as an operation found it.
+
+    @ivar entry: the default version, if it can be had.
+    @ivar expected: the ID that C{default.json} names.
+    """
+
+    entry: Entry | None
+    expected: str | None
+
+
+class KeyOperations:
+    """
+    What L{LocalNamespace<storehouse.storage.namespace.local.LocalNamespace>} does with keys.
+
+    @param on_failure: called once if a sync failed.
+    @ivar buckets: by name, each with its number in the index.
+    @ivar gate: who changes more than one key closes it.
+    @ivar refusal: why nothing is done; C{None} while it is.
+    @ivar failed: why nothing is changed any more.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        tree: Tree,
+        disk: IDisk,
+        journal: Journal,
+        upkeep: Upkeep,
+        metrics: NamespaceMetrics,
+        checkpoint_records: int,
+        on_failure: Callable[[StorehouseError], None],
+    ) -> None:
+        self._tree = tree
+        self._disk = disk
+        self._journal = journal
+        self._upkeep = upkeep
+        self._metrics = metrics
+        self._checkpoint_records = checkpoint_records
+        self._on_failure = on_failure
+        self._locks = KeyLocks()
+        self.gate = Gate()
+        self.buckets: dict[str, tuple[int, Bucket]] = {}
+        self.failed: StorehouseError | None = None
+        self.refusal: StorehouseError | None = Unavailable("the namespace has not been started")
+
+    def fail(self, error: StorehouseError) -> None:
+        """Change nothing any more: it is open what is on disk."""
+        if self.failed is None:
+            self._log.critical("the namespace stops: {error}", error=error)
+            self.failed = self.refusal = StorageFailed(f"the namespace has stopped: {error}")
+            self._on_failure(self.failed)
+
+    # -- what operations have in common ------------------------------------------------------
+
+    def locate(self, bucket: str, key: str) -> tuple[int, bytes, Place]:
+        """The number of a bucket, the UTF-8 of a key, and where it is."""
+        if self.refusal is not None:
+            raise self.refusal
+        found = self.buckets.get(bucket)
+        if found is None:
+            raise NoSuchBucket(f"there is no bucket {check_bucket(bucket)}")
+        data = check_key(key)
+        return found[0], data, self._tree.place(bucket, key, data)
+
+    async def begin(self, bucket: str, key: str) -> tuple[int, bytes, Place]:
+        """L{locate}, and have the key for oneself until L{finish}."""
+        self.locate(bucket, key)
+        await self.gate.enter()
+        try:
+            # The bucket may have gone while we waited.
+            located = self.locate(bucket, key)
+            await self._locks.acquire((bucket, key))
+        except BaseException:
+            self.gate.leave()
+            raise
+        return located
+
+    def finish(self, operation: str, began: float, bucket: str, key: str) -> None:
+        """Let the next one have the key."""
+        self._locks.release((bucket, key))
+        self.gate.leave()
+        self._metrics.observe(operation, time.monotonic() - began)
+        if self._journal.count >= self._checkpoint_records:
+            self._upkeep.begin_checkpoint()
+
+    def raised(self, error: OSError | StorageFailed) -> NoReturn:
+        """Say what an error of the system means."""
+        if isinstance(error, StorageFailed):
+            self.fail(error)
+            raise error
+        raise Unavailable(f"{error.filename or self._tree.directory}: {error.strerror}") from error
+
+    def _find(self, number: int, data: bytes, place: Place) -> _Found:
+        """From the index; if it has nothing, or nothing good, the tree will say so."""
+        entry = self._upkeep.get(number, data, place.key)
+        return _Found(entry, None if entry is None else entry.id)
+
+    async def _look_again(self, number: int, data: bytes, place: Place, condition: Condition | None) -> _Found:
+        """From the tree, since the index was wrong."""
+        try:
+            entry = await self._disk.run(self._upkeep.repair, number, data, place)
+        except DamagedEntry as error:
+            # It may be overwritten, but not by who wants to know what is there.
+            if condition is not None:
+                raise
+            self._log.error("published over: {error}", error=error)
+            try:
+                return _Found(None, await self._disk.run(self._tree.default_of, place))
+            except DamagedEntry:
+                return _Found(None, None)
+        return _Found(entry, None if entry is None else entry.id)
+
+    async def _compare(self, number: int, data: bytes, place: Place) -> None:
+        """Something failed half-way: the index must not say that it did not."""
+        try:
+            await self._disk.run(self._upkeep.repair, number, data, place)
+        except (OSError, StorehouseError) as error:
+            self._log.error("{error}", error=error)
+
+    async def publish(
+        self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
+    ) -> list[Entry]:
+        """See L{INamespace.publish<storehouse.storage.namespace.interfaces.INamespace.publish>}."""
+        began = time.monotonic()
+        entry = checked(entry)
+        text = encode_entry(entry, key) if check_key(key) else b""
+        number, data, place = await self.begin(bucket, key)
+        try:
+            found = self._find(number, data, place)
+            again = False
+            while True:
+                if condition is not None and not again:
+                    condition(found.entry)
+                old = None if keep or found.expected == entry.id else found.expected
+                intended = [self._journal.intend(bucket, key, [entry.id], NEW)]
+                if old is not None:
+                    intended.append(self._journal.intend(bucket, key, [old], entry.id))
+                elif found.expected not in (None, entry.id):
+                    intended.append(self._journal.intend(bucket, key, [found.expected], KEPT))
+                await gather(intended)
+                try:
+                    await self._disk.run(self._publish, number, data, place, entry, text, found.expected, keep, again)
+                except (Stale, Again, StorehouseError) as error:
+                    if old is not None and not isinstance(error, StorageFailed):
+                        self._journal.settle([old])
+                    if isinstance(error, Again):
+                        again = True
+                        await self._journal.intend(bucket, key, [entry.id], KEPT)
+                    elif isinstance(error, Stale):
+                        found = await self._look_again(number, data, place, condition)
+                    else:
+                        raise
+                else:
+                    break
+            self._journal.settle([entry.id])
+            return [] if old is None else [found.entry or Entry(old, LOST, "", 0)]
+        except (OSError, StorageFailed) as error:
+            await self._compare(number, data, place)
+            self.raised(error)
+        finally:
+            self.finish("publish", began, bucket, key)
+
+    def _publish(
+        self,
+        number: int,
+        data: bytes,
+        place: Place,
+        entry: Entry,
+        text: bytes,
+        expected: str | None,
+        keep: bool,
+        again: bool,
+    ) -> None:
+        self._tree.publish(place, entry.id, text, expected, keep, again)
+        self._upkeep.apply(number, data, (entry.size, text))
+
+    async def unpublish(
+        self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
+    ) -> list[Entry]:
+        """See L{INamespace.unpublish<storehouse.storage.namespace.interfaces.INamespace.unpublish>}."""
+        began = time.monotonic()
+        if id is not None:
+            check_id(id)
+        number, data, place = await self.begin(bucket, key)
+        try:
+            found = self._find(number, data, place)
+            if found.entry is None or (condition is not None and id not in (None, found.entry.id)):
+                found = await self._look_again(number, data, place, condition)
+            if condition is not None:
+                condition(found.entry)
+            leaving = [each for each in (id or found.expected,) if each is not None]
+            while True:
+                # A single version goes after a crash, unless it still is the default; a whole key is not taken apart.
+                await self._journal.intend(bucket, key, leaving, LEAVING if id is None else NEW)
+                try:
+                    removed: list[Entry] = await self._disk.run(self._unpublish, number, data, place, id, leaving)
+                    return removed
+                except Unintended as more:
+                    leaving = more.ids
+                except (NoSuchKey, DamagedEntry):
+                    self._journal.settle(leaving)
+                    raise
+        except (OSError, StorageFailed) as error:
+            await self._compare(number, data, place)
+            self.raised(error)
+        finally:
+            self.finish("unpublish", began, bucket, key)
+
+    def _unpublish(self, number: int, data: bytes, place: Place, id: str | None, known: list[str]) -> list[Entry]:
+        removed, left = self._tree.unpublish(place, id, known)
+        self._upkeep.apply(number, data, None if left is None else (left.size, encode_entry(left, place.key)))
+        return removed
+
+    async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
+        """See L{INamespace.look_up<storehouse.storage.namespace.interfaces.INamespace.look_up>}."""
+        began = time.monotonic()
+        number, data, place = self.locate(bucket, key)
+        entry = self._upkeep.get(number, data, key)
+        try:
+            if id is not None and (entry is None or entry.id != check_id(id)):
+                entry = await self._disk.run(self._tree.read, place, id)
+                if entry is None:
+                    raise NoSuchKey(f"the bucket {bucket} has no key {key!r} with a version {id}")
+            # That there is none is for the tree to say.
+            elif entry is None and (await self._disk.run(self._tree.current, place)) is not None:
+                await self.begin(bucket, key)
+                try:
+                    entry = (await self._look_again(number, data, place, lambda entry: None)).entry
+                finally:
+                    self.finish("repair", began, bucket, key)
+            if entry is None:
+                raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+        except OSError as error:
+            self.raised(error)
+        self._metrics.observe("look_up", time.monotonic() - began)
+        return entry
+
+    async def versions(self, bucket: str, key: str) -> list[Entry]:
+        """See L{INamespace.versions<storehouse.storage.namespace.interfaces.INamespace.versions>}."""
+        began = time.monotonic()
+        _, _, place = await self.begin(bucket, key)
+        try:
+            found: list[Entry] = await self._disk.run(self._tree.versions, place)
+        except OSError as error:
+            self.raised(error)
+        finally:
+            self.finish("versions", began, bucket, key)
+        if not found:
+            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+        return found

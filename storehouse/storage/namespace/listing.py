@@ -1,0 +1,95 @@
+"""Pages of keys: which rows of the index they are made of, and what those say."""
+
+from __future__ import annotations
+
+from storehouse.storage.namespace.entries import decode_row
+from storehouse.storage.namespace.index import Index
+from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.namespace.names import check_text
+
+__all__ = ["Item", "common_prefix", "list_items", "start_of"]
+
+#: A key with its entry, or with C{None} if its row is damaged; or a common prefix, with C{False}.
+Item = tuple[str, "Entry | bool | None"]
+
+# The rows come as one text, in a single step: each step would cost the interpreter's lock.
+_PLAIN = """
+SELECT CAST(group_concat(hex(key) || ' ' || text, char(10)) AS BLOB) FROM (
+    SELECT key, text FROM keys WHERE bucket = :bucket AND key >= :start AND key < :end ORDER BY key LIMIT :limit
+)
+"""
+
+# From each key on to the next one behind it, or behind its common prefix.
+_AT = "instr(substr(k, :length + 1), :delimiter)"
+_DELIMITED = f"""
+WITH RECURSIVE walk(k) AS (
+    SELECT (SELECT key FROM keys WHERE bucket = :bucket AND key >= :start AND key < :end ORDER BY key LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT key FROM keys WHERE bucket = :bucket AND key < :end AND key >= CASE {_AT}
+            WHEN 0 THEN CAST(k || x'00' AS BLOB)
+            ELSE CAST(substr(k, 1, :length + {_AT} - 1) || :beyond AS BLOB)
+        END ORDER BY key LIMIT 1
+    ) FROM walk WHERE k IS NOT NULL LIMIT :limit
+)
+SELECT CAST(group_concat(CASE {_AT}
+    WHEN 0 THEN hex(k) || ' ' || (SELECT text FROM keys WHERE bucket = :bucket AND key = k)
+    ELSE hex(substr(k, 1, :length + {_AT} - 1 + length(:delimiter)))
+END, char(10)) AS BLOB) FROM walk WHERE k IS NOT NULL
+"""
+
+
+def _behind(text: bytes) -> bytes:
+    """The first text that is greater than all that begin with this one. UTF-8 has no byte FF."""
+    return text[:-1] + bytes([text[-1] + 1]) if text else b"\xff"
+
+
+def common_prefix(key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
+    """What stands for a key that begins with C{prefix} in a listing; C{None} if it is listed itself."""
+    at = key.find(delimiter, len(prefix)) if delimiter else -1
+    return None if at < 0 else key[: at + len(delimiter)]
+
+
+def start_of(prefix: bytes, delimiter: bytes, after: bytes) -> bytes:
+    """The least key that a listing can have."""
+    if after < prefix:
+        return prefix
+    common = common_prefix(after, prefix, delimiter) if after.startswith(prefix) else None
+    if common is not None:
+        return _behind(common)
+    return after + b"\0" if after else prefix
+
+
+def list_items(index: Index, bucket: int, prefix: str, delimiter: str, after: str, limit: int) -> list[Item]:
+    """
+    The first C{limit} keys and common prefixes, in order.
+
+    @raise InvalidName: if an argument is not Unicode text.
+    """
+    begins, mark = check_text("prefix", prefix), check_text("delimiter", delimiter)
+    values: dict[str, object] = {
+        "bucket": bucket,
+        "start": start_of(begins, mark, check_text("key to start after", after)),
+        "end": _behind(begins),
+        "limit": limit,
+    }
+    if mark:
+        values |= {"length": len(begins), "delimiter": mark, "beyond": _behind(mark)}
+    ((found,),) = index.select(_DELIMITED if mark else _PLAIN, values)
+    lines = found.split(b"\n") if found else []
+    items: list[Item] = []
+    for line in lines:
+        head, _, text = line.partition(b" ")
+        try:
+            key = bytes.fromhex(head.decode()).decode()
+        except ValueError:
+            continue  # the rest of a damaged row
+        if not text:
+            items.append((key, False))
+            continue
+        try:
+            named, entry = decode_row(text)
+        except ValueError:
+            named, entry = key, None
+        items.append((key, entry if named == key else None))
+    return items

@@ -1,0 +1,176 @@
+"""A namespace in memory: for tests, and as the plainest statement of what a namespace does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from zope.interface import implementer
+
+from storehouse.core.streams import deferred
+from storehouse.errors import AlreadyExists, BucketNotEmpty, InvalidName, NoSuchBucket, NoSuchKey, Unavailable
+from storehouse.storage.namespace.entries import checked, checked_metadata
+from storehouse.storage.namespace.interfaces import Bucket, Condition, Entry, INamespace, Metadata, Page
+from storehouse.storage.namespace.listing import common_prefix
+from storehouse.storage.namespace.names import check_bucket, check_id, check_key, check_text
+
+__all__ = ["MemoryNamespace"]
+
+#: The versions of a key, the default first.
+_Versions = list[Entry]
+
+
+@implementer(INamespace)
+class MemoryNamespace:
+    """See L{INamespace}. Nothing survives the process, so nothing is ever unsettled."""
+
+    def __init__(self) -> None:
+        self.unsettled: list[str] = []
+        self.unpublished: list[str] = []
+        self._buckets: dict[str, tuple[Bucket, dict[str, _Versions]]] = {}
+        self._stopped = False
+
+    def _keys(self, bucket: str, key: str = "-") -> dict[str, _Versions]:
+        if self._stopped:
+            raise Unavailable("the server is stopping")
+        if bucket not in self._buckets:
+            raise NoSuchBucket(f"there is no bucket {check_bucket(bucket)}")
+        check_key(key)
+        return self._buckets[bucket][1]
+
+    # -- buckets -------------------------------------------------------------------------------
+
+    @deferred
+    async def create_bucket(self, name: str, metadata: Metadata | None = None) -> Bucket:
+        """See L{INamespace.create_bucket}."""
+        if self._stopped:
+            raise Unavailable("the server is stopping")
+        bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}))
+        if name in self._buckets:
+            raise AlreadyExists(f"there is a bucket {name} already")
+        self._buckets[name] = (bucket, {})
+        return bucket
+
+    @deferred
+    async def delete_bucket(self, name: str) -> None:
+        """See L{INamespace.delete_bucket}."""
+        if self._keys(name):
+            raise BucketNotEmpty(f"the bucket {name} is not empty")
+        del self._buckets[name]
+
+    @deferred
+    async def get_bucket(self, name: str) -> Bucket:
+        """See L{INamespace.get_bucket}."""
+        self._keys(name)
+        return self._buckets[name][0]
+
+    @deferred
+    async def usage(self, bucket: str) -> tuple[int, int]:
+        """See L{INamespace.usage}."""
+        keys = self._keys(bucket)
+        return len(keys), sum(versions[0].size for versions in keys.values())
+
+    @deferred
+    async def list_buckets(self) -> list[Bucket]:
+        """See L{INamespace.list_buckets}."""
+        if self._stopped:
+            raise Unavailable("the server is stopping")
+        return [self._buckets[name][0] for name in sorted(self._buckets)]
+
+    # -- keys ----------------------------------------------------------------------------------
+
+    @deferred
+    async def intend(self, bucket: str, key: str, ids: Iterable[str]) -> None:
+        """See L{INamespace.intend}."""
+        self._keys(bucket, key)
+        for id in ids:
+            check_id(id)
+
+    def settle(self, ids: Iterable[str]) -> None:
+        """See L{INamespace.settle}."""
+
+    @deferred
+    async def publish(
+        self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
+    ) -> list[Entry]:
+        """See L{INamespace.publish}."""
+        entry = checked(entry)
+        keys = self._keys(bucket, key)
+        there = keys.get(key, [])
+        if condition is not None:
+            condition(there[0] if there else None)
+        gone = [] if keep else [old for old in there[:1] if old.id != entry.id]
+        keys[key] = [entry, *(old for old in there if old.id != entry.id and old not in gone)]
+        return gone
+
+    @deferred
+    async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
+        """See L{INamespace.look_up}."""
+        for entry in self._keys(bucket, key).get(key, []):
+            if id is None or entry.id == check_id(id):
+                return entry
+        raise NoSuchKey(f"the bucket {bucket} has no key {key!r}" + ("" if id is None else f" with a version {id}"))
+
+    @deferred
+    async def versions(self, bucket: str, key: str) -> list[Entry]:
+        """See L{INamespace.versions}."""
+        keys = self._keys(bucket, key)
+        if key not in keys:
+            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+        return [keys[key][0], *sorted(keys[key][1:], key=_age, reverse=True)]
+
+    @deferred
+    async def unpublish(
+        self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
+    ) -> list[Entry]:
+        """See L{INamespace.unpublish}."""
+        keys = self._keys(bucket, key)
+        there = keys.get(key, [])
+        if id is not None:
+            check_id(id)
+        if condition is not None:
+            condition(there[0] if there else None)
+        gone = [entry for entry in there if id in (None, entry.id)]
+        if not gone:
+            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}" + ("" if id is None else f" with a version {id}"))
+        left = [entry for entry in there if entry not in gone]
+        if left and there[0] in gone:
+            left.sort(key=_age, reverse=True)
+        if left:
+            keys[key] = left
+        else:
+            del keys[key]
+        return gone
+
+    @deferred
+    async def list_keys(
+        self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
+    ) -> Page:
+        """See L{INamespace.list_keys}."""
+        keys = self._keys(bucket)
+        if limit < 0:
+            raise InvalidName(f"a page cannot have {limit} keys")
+        begins, mark, start = check_text("prefix", prefix), check_text("delimiter", delimiter), check_text("key", after)
+        items: dict[bytes, bool] = {}
+        for key in keys:
+            data = key.encode()
+            if data.startswith(begins):
+                common = common_prefix(data, begins, mark)
+                if (common or data) > start:
+                    items[common or data] = common is not None
+        page = sorted(items)[:limit]
+        more = len(items) > limit > 0
+        return Page(
+            [(data.decode(), keys[data.decode()][0]) for data in page if not items[data]],
+            [data.decode() for data in page if items[data]],
+            page[-1].decode() if more else None,
+        )
+
+    @deferred
+    async def stop(self) -> None:
+        """See L{INamespace.stop}."""
+        self._stopped = True
+
+
+def _age(entry: Entry) -> tuple[int, str]:
+    return entry.created, entry.id

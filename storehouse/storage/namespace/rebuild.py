@@ -1,0 +1,109 @@
+"""
+The index made anew from the tree.
+
+Long walks are generators: they yield the number of keys so far every few keys, so that who runs them can do other
+things between, in the reactor's process, or run them through, at start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
+
+from twisted.logger import Logger
+
+from storehouse.core.disk import IDisk
+from storehouse.errors import DamagedEntry
+from storehouse.storage.namespace.entries import encode_bucket, encode_entry
+from storehouse.storage.namespace.index import IndexBuilder
+from storehouse.storage.namespace.interfaces import Bucket
+from storehouse.storage.namespace.tree import Tree
+
+__all__ = ["bucket_of", "in_slices", "index_bucket", "rebuild", "row_of"]
+
+T = TypeVar("T")
+
+_log = Logger()
+
+#: Seconds that a slice of a walk takes: a thread that is busy in Python stalls the reactor as long.
+_SLICE = 0.002
+
+_STRETCH = 500
+
+
+async def in_slices(disk: IDisk, walk: Iterator[T], each: Callable[[T], object]) -> None:
+    """Run a walk in the disk threads, a little at a time, and hand on what it yields."""
+
+    def step() -> tuple[list[T], bool]:
+        until = time.monotonic() + _SLICE
+        found = []
+        for item in walk:
+            found.append(item)
+            if time.monotonic() > until:
+                return found, False
+        return found, True
+
+    done = False
+    while not done:
+        found, done = await disk.run(step)
+        for item in found:
+            each(item)
+
+
+def row_of(tree: Tree, bucket: str, key: str) -> tuple[int, bytes] | None:
+    """
+    The row that the index must have of a key, read from the tree; C{None} for none.
+
+    @raise DamagedEntry: if the default version cannot be had: then, too, there must be no row.
+    """
+    entry = tree.current(tree.place(bucket, key, key.encode()))
+    return None if entry is None else (entry.size, encode_entry(entry, key))
+
+
+def bucket_of(tree: Tree, name: str, known: Bucket | None = None) -> Bucket:
+    """A bucket of the tree; as it was known, or without metadata, if its file is damaged."""
+    try:
+        return tree.read_bucket(name)
+    except DamagedEntry as error:
+        _log.error("{error}", error=error)
+        return known or Bucket(name, 0)
+
+
+def index_bucket(
+    tree: Tree, name: str, rows: Callable[[list[tuple[bytes, int, bytes]]], object], before: int = 0
+) -> Iterator[int]:
+    """Hand the rows of all keys of a bucket on, in their order and in stretches."""
+    keys = sorted(key.encode() for _, key in tree.walk(name) if key is not None)
+    count = before
+    stretch: list[tuple[bytes, int, bytes]] = []
+    for data in keys:
+        try:
+            row = row_of(tree, name, data.decode())
+        except DamagedEntry as error:
+            _log.error("not in the index, and not listed: {error}", error=error)
+            row = None
+        if row is not None:
+            stretch.append((data, *row))
+            count += 1
+        if len(stretch) == _STRETCH:
+            rows(stretch)
+            stretch = []
+        yield count
+    rows(stretch)
+
+
+def rebuild(tree: Tree, directory: str, stamp: str, generation: int) -> Iterator[int]:
+    """
+    Make the index in C{directory} anew; the one that is there must be closed.  Damaged keys are logged and left out.
+    """
+    builder = IndexBuilder(directory, stamp, generation)
+    count = 0
+    for name in tree.bucket_names():
+        number = builder.bucket(name, encode_bucket(bucket_of(tree, name)))
+        before = count
+        for count in index_bucket(tree, name, partial(builder.rows, number), before):
+            yield count
+    builder.finish()
+    yield count

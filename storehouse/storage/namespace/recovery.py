@@ -1,0 +1,216 @@
+"""What a start does before anything else: from what was left on disk to a tree, an index and a journal that agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+from functools import partial
+
+import attrs
+from twisted.logger import Logger
+
+from storehouse.core.files import Files
+from storehouse.errors import DamagedEntry, InvalidName, StartFailed
+from storehouse.storage.namespace.entries import decode_bucket, encode_bucket
+from storehouse.storage.namespace.index import Index, IndexUnusable
+from storehouse.storage.namespace.interfaces import Bucket
+from storehouse.storage.namespace.journal import LEAVING, Found, Intent, read_journal
+from storehouse.storage.namespace.names import check_bucket
+from storehouse.storage.namespace.rebuild import bucket_of, index_bucket, rebuild, row_of
+from storehouse.storage.namespace.tree import Tree
+
+__all__ = ["DAMAGED", "Recovered", "prepare", "recover"]
+
+_log = Logger()
+
+#: A file in the index's directory that says that it is not to be trusted.
+DAMAGED = "damaged"
+
+_FORMAT = {"format": "namespace", "version": 1}
+
+#: Keys between two lines in the log about a rebuild.
+_PROGRESS = 100_000
+
+
+@attrs.frozen
+class Recovered:
+    """
+    What a start found and made good.
+
+    @ivar stamp: for the journal that begins.
+    @ivar generation: of the journal that ended.
+    @ivar buckets: by name, with their numbers in the index.
+    @ivar open: what the journal that begins must name.
+    @ivar repairs: rows of the index that were wrong.
+    """
+
+    index: Index
+    stamp: str
+    generation: int
+    buckets: dict[str, tuple[int, Bucket]]
+    open: list[Intent]
+    repairs: int
+
+
+def prepare(tree: Tree, files: Files) -> None:
+    """
+    Make the directories that are not there, and remove what was half-way.
+
+    @raise StartFailed: if this is another store, or one of another version.
+    """
+    path = os.path.join(tree.directory, "format.json")
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read())
+    except FileNotFoundError:
+        found = None
+    except (OSError, ValueError) as error:
+        raise StartFailed(f"{path} cannot be read: {error}") from error
+    if found not in (None, _FORMAT):
+        raise StartFailed(f"{tree.directory} holds {found!r}, not a namespace of version 1")
+    if found is None and os.path.isdir(tree.directory):
+        others = set(os.listdir(tree.directory)) - {"buckets", "tmp", "journal", "index"}
+        if others:
+            raise StartFailed(f"{tree.directory} is no namespace: {min(others)} is in it")
+    for directory in (tree.directory, tree.buckets, tree.tmp, os.path.join(tree.directory, "index")):
+        files.make_directory(directory)
+    tree.clear_tmp()
+    if found is None:
+        new = os.path.join(tree.tmp, "format.json")
+        fd = files.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            files.write_at(fd, (json.dumps(_FORMAT, separators=(",", ":")).encode(),), 0)
+            files.sync_data(fd)
+        finally:
+            files.close(fd)
+        files.rename(new, path)
+        files.sync_directory(tree.directory)
+
+
+def recover(tree: Tree) -> Recovered:
+    """
+    Bring the index into agreement with the tree; make it anew if it cannot be used.
+
+    @raise OSError: if the tree cannot be read, or the index not be written.
+    """
+    directory = os.path.join(tree.directory, "index")
+    found: Found | None
+    try:
+        found = read_journal(os.path.join(tree.directory, "journal"))
+    except FileNotFoundError:
+        found = None
+    index = Index(directory)
+    try:
+        _check_usable(index, directory, found)
+        buckets, repairs = _repair(tree, index, found)
+    except (IndexUnusable, sqlite3.Error) as error:
+        index.close()
+        if tree.bucket_names():
+            _log.warn("the index in {directory} is made anew: {error}", directory=directory, error=error)
+        stamp = secrets.token_hex(8)
+        told = _PROGRESS
+        count = 0
+        for count in rebuild(tree, directory, stamp, found.generation if found else 0):
+            if count >= told:
+                _log.info("{count} keys indexed", count=count)
+                told += _PROGRESS
+        if count:
+            _log.info("the index is made anew, with {count} keys", count=count)
+        if os.path.exists(os.path.join(directory, DAMAGED)):
+            os.unlink(os.path.join(directory, DAMAGED))
+        index = Index(directory)
+        try:
+            index.open()
+        except IndexUnusable as unusable:
+            raise StartFailed(f"the index in {directory} cannot be made: {unusable}") from error
+        buckets, repairs = _repair(tree, index, None)
+    remaining = [] if found is None or found.clean else _unsettled(tree, found.intents)
+    return Recovered(index, index.stamp, index.generation, buckets, remaining, repairs)
+
+
+def _check_usable(index: Index, directory: str, found: Found | None) -> None:
+    if found is None:
+        raise IndexUnusable("there is no journal")
+    if found.damage is not None:
+        raise IndexUnusable(f"the journal is damaged: {found.damage}")
+    if os.path.exists(os.path.join(directory, DAMAGED)):
+        raise IndexUnusable("it was found damaged")
+    index.open()
+    if index.stamp != found.stamp or index.generation not in (found.generation, found.generation + 1):
+        raise IndexUnusable("it is not the one that the journal belongs to")
+
+
+def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tuple[int, Bucket]], int]:
+    """Compare the buckets, and all keys that the journal names."""
+    after_crash = found is not None and not found.clean
+    indexed = {total.name: total for total in index.totals()}
+    buckets: dict[str, tuple[int, Bucket]] = {}
+    repairs = 0
+    for name in tree.bucket_names():
+        try:
+            check_bucket(name)
+        except InvalidName:
+            _log.error("{path} is no bucket", path=os.path.join(tree.buckets, name))
+            continue
+        total = indexed.pop(name, None)
+        if total is None:
+            bucket = bucket_of(tree, name)
+            number = index.add_bucket(name, encode_bucket(bucket))
+            for _ in index_bucket(tree, name, partial(_apply, index, number)):
+                pass
+            repairs += 1
+            buckets[name] = (number, bucket)
+            continue
+        try:
+            known: Bucket | None = decode_bucket(total.text, name)
+        except ValueError:
+            known = None
+        bucket = bucket_of(tree, name, known) if after_crash or known is None else known
+        if bucket != known:
+            index.change_bucket(total.number, encode_bucket(bucket))
+            repairs += 1
+        buckets[name] = (total.number, bucket)
+    for total in indexed.values():
+        index.drop_bucket(total.number)
+        repairs += 1
+    if after_crash and found is not None:
+        for name, key in dict.fromkeys(intent[:2] for intent in found.intents):
+            if key and name in buckets:
+                repairs += _repair_row(tree, index, buckets[name][0], name, key)
+    if repairs:
+        _log.warn("{repairs} entries of the index were behind and are repaired", repairs=repairs)
+    return buckets, repairs
+
+
+def _apply(index: Index, number: int, rows: list[tuple[bytes, int, bytes]]) -> None:
+    index.apply([(number, key, (size, text)) for key, size, text in rows])
+
+
+def _repair_row(tree: Tree, index: Index, number: int, bucket: str, key: str) -> bool:
+    try:
+        row = row_of(tree, bucket, key)
+    except DamagedEntry as error:
+        _log.error("{error}", error=error)
+        row = None
+    data = key.encode()
+    if index.row(number, data) == row:
+        return False
+    index.apply([(number, data, row)])
+    return True
+
+
+def _unsettled(tree: Tree, intents: list[Intent]) -> list[Intent]:
+    """IDs that their keys name by no version, once what was left half-way is finished."""
+    said: dict[tuple[str, str], dict[str, str]] = {}
+    for bucket, key, ids, how in intents:
+        if key:
+            said.setdefault((bucket, key), {}).update(dict.fromkeys(ids, how))
+    remaining: list[Intent] = []
+    for (bucket, key), leftovers in said.items():
+        place = tree.place(bucket, key, key.encode())
+        tree.drop_rest(place, leftovers)
+        named = tree.ids(place)
+        remaining += [(bucket, key, [id], LEAVING) for id in leftovers if id not in named]
+    return remaining

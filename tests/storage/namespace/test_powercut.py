@@ -1,0 +1,167 @@
+"""
+What a power cut, or a kill, at any moment leaves of a namespace.
+
+Operations are done one after the other on files that record them; for moments among these every kind of state that a
+cut could leave is made, with an index that lacks any number of the last commits, or all; and a namespace is started on
+it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from random import Random
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.errors import NoSuchKey
+from storehouse.storage.namespace.interfaces import Entry
+from tests.conformance.namespace import entry
+from tests.crash.disk import World, write_tree
+from tests.crash.recording import Recorder, RecordingFiles
+from tests.storage.namespace.rig import Driven, now
+
+SOAK = bool(os.environ.get("STOREHOUSE_SOAK"))
+
+KEYS = ["a", "a/b", "x" * 450, ".."]
+POLICIES = ["lost", "kept", "names", "writes", "blocks", "last"]
+
+#: Key to versions, the default first.
+Model = dict[str, list[Entry]]
+
+
+class History:
+    """
+    One run.
+
+    @ivar marks: C{(event, model, IDs without a key)} after each operation: the number of events so far, and what holds.
+    @ivar indexes: C{(event, directory)}: copies of the index after each operation.
+    """
+
+    def __init__(self, top: str, seed: int, steps: int) -> None:
+        self.top = top
+        os.makedirs(top)
+        self.random = Random(seed)
+        self.recorder = Recorder(World())
+        self.files = RecordingFiles(top, self.recorder)
+        self.driven = Driven(os.path.join(top, "n"), self.files, checkpoint_records=10_000)
+        self.driven.start()
+        # The index is SQLite's own business: the recorder does not know it.
+        self.indexes: list[tuple[int, str]] = []
+        self.driven.create()
+        self.model: Model = {}
+        self.gone: set[str] = set()
+        self.marks: list[tuple[int, Model, set[str]]] = []
+        self.mark()
+        for number in range(steps):
+            self.step(number)
+            self.mark()
+        self.driven.abandon()
+
+    def mark(self) -> None:
+        events = len(self.recorder.events)
+        copy = {key: list(versions) for key, versions in self.model.items()}
+        self.marks.append((events, copy, set(self.gone)))
+        target = f"{self.top}.index.{events}"
+        shutil.copytree(self.driven.path("index"), target, dirs_exist_ok=True)
+        self.indexes.append((events, target))
+
+    def step(self, number: int) -> None:
+        random = self.random
+        key = random.choice(KEYS)
+        there = self.model.get(key, [])
+        if there and random.random() < 0.35:
+            gone = there if random.random() < 0.5 else [random.choice(there)]
+            self.driven.unpublish(key, id=None if gone is there else gone[0].id)
+            left = [each for each in there if each not in gone]
+            if left and there[0] in gone:
+                left.sort(key=lambda each: each.created, reverse=True)
+            self.model[key] = left
+            if not left:
+                del self.model[key]
+            self.gone |= {each.id for each in gone}
+        elif there and random.random() < 0.2:
+            # Of the same ID.
+            new = entry(int(there[0].id, 16), number)
+            self.driven.publish(key, new)
+            self.model[key] = [new, *there[1:]]
+        else:
+            keep = random.random() < 0.4
+            new = entry(number + 1)
+            if random.random() < 0.3:
+                now(self.driven.namespace.intend("bucket", key, [new.id]))
+            superseded = self.driven.publish(key, new, keep=keep)
+            self.gone |= {each.id for each in superseded}
+            self.model[key] = [new, *(each for each in there if each not in superseded)]
+
+
+def as_sets(model: Model) -> dict[str, tuple[Entry, frozenset[str]]]:
+    return {key: (versions[0], frozenset(each.id for each in versions)) for key, versions in model.items()}
+
+
+class PowerCutTests(SynchronousTestCase):
+    """See the module."""
+
+    def check_state(self, history: History, world: World, at: int, policy: str, random: Random, number: int) -> None:
+        tree = world.after_cut(random, policy)
+        top = f"{history.top}.cut.{number}"
+        write_tree(tree, top)
+        directory = os.path.join(top, "n")
+        before = [mark for mark in history.marks if mark[0] <= at]
+        after = [mark for mark in history.marks if mark[0] > at]
+        if random.random() < 0.7:
+            _, index = random.choice([each for each in history.indexes if each[0] <= at])
+            shutil.rmtree(os.path.join(directory, "index"), ignore_errors=True)
+            shutil.copytree(index, os.path.join(directory, "index"))
+        # What was answered holds; what was not has happened or not.
+        known, gone = as_sets(before[-1][1]), before[-1][2]
+        possible = [known, as_sets(after[0][1])] if after else [known]
+        driven = Driven(directory).start()
+        try:
+            found: dict[str, Any] = {}
+            for key in KEYS:
+                try:
+                    versions = driven.versions(key)
+                except NoSuchKey:
+                    continue
+                found[key] = (versions[0], frozenset(each.id for each in versions))
+            context = f"{policy} at {at}: {history.recorder.events[max(0, at - 3) : at]}"
+            for key in KEYS:
+                self.assertIn(found.get(key), [each.get(key) for each in possible], (key, context))
+            self.assertEqual(
+                [(key, each) for key, each in driven.list().entries],
+                [(key, found[key][0]) for key in sorted(found, key=str.encode)],
+                context,
+            )
+            self.assertEqual(driven.check(), [], context)
+            self.assertEqual(os.listdir(driven.path("tmp")), [], context)
+            # Nothing that has no name is forgotten, and nothing that has one is given away.
+            unsettled = set(driven.namespace.unsettled)
+            named = {id for _, ids in found.values() for id in ids}
+            self.assertEqual(unsettled & named, set(), context)
+            self.assertEqual(gone - named - unsettled, set(), context)
+        finally:
+            driven.abandon()
+            shutil.rmtree(top)
+
+    def run_history(self, seed: int, steps: int, cuts: int) -> None:
+        random = Random(seed)
+        history = History(os.path.abspath(self.mktemp()), seed, steps)
+        first = history.marks[0][0]
+        last = len(history.recorder.events)
+        moments = sorted(random.sample(range(first, last + 1), min(cuts, last + 1 - first)))
+        world = history.recorder.start.clone()
+        done = 0
+        for number, moment in enumerate(moments):
+            for _, event in history.recorder.events[done:moment]:
+                if event is not None:
+                    event(world)
+                world.index += 1
+            done = moment
+            for policy in POLICIES if SOAK else random.sample(POLICIES, 2):
+                self.check_state(history, world, moment, policy, random, number)
+
+    def test_power_cuts(self) -> None:
+        for seed in range(100 if SOAK else 3):
+            self.run_history(seed, 24, 1000 if SOAK else 40)
