@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import attrs
 from twisted.logger import Logger
 
-__all__ = ["Events", "StoreFailed"]
+__all__ = ["Events", "ObjectDeleted", "ObjectReplaced", "ObjectStored", "StoreFailed"]
 
 E = TypeVar("E")
 
@@ -30,6 +30,49 @@ class StoreFailed:
 
     store: str
     error: Exception
+
+
+@attrs.frozen
+class ObjectStored:
+    """
+    A key that had no object has one.
+
+    @ivar bucket: the name of the bucket.
+    @ivar key: the key.
+    @ivar info: what is known of the object, as an object store tells it.
+    """
+
+    bucket: str
+    key: str
+    info: Any
+
+
+@attrs.frozen
+class ObjectReplaced:
+    """
+    A key has another object than before.
+
+    @ivar info: of the new object.
+    @ivar before: of the one before.
+    """
+
+    bucket: str
+    key: str
+    info: Any
+    before: Any
+
+
+@attrs.frozen
+class ObjectDeleted:
+    """
+    A key has no object any more.
+
+    @ivar before: of the object that it had.
+    """
+
+    bucket: str
+    key: str
+    before: Any
 
 
 class Events:

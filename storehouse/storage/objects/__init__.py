@@ -1,0 +1,1 @@
+"""Object stores: from a bucket and a key to bytes."""

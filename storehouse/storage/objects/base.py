@@ -1,0 +1,237 @@
+"""What all operations of an object store share."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from storehouse.core.disk import IDisk
+from storehouse.core.jobs import KeyedLocks, finished, settled
+from storehouse.errors import DamagedObject, NoSuchKey, NoSuchObject, StorehouseError, Unavailable
+from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
+from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.objects.conditions import check_condition, info_of
+from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
+from storehouse.storage.objects.metrics import StoreMetrics
+
+__all__ = ["Base", "new_id"]
+
+T = TypeVar("T")
+
+# How often a key is looked up anew that gets another object while it is read.
+_TRIES = 8
+
+# Bytes to be freed, in objects, before those who replace more must wait.
+_MOST_FREEING = 256
+
+
+def new_id() -> str:
+    """An ID that nothing has."""
+    return secrets.token_hex(16)
+
+
+class Base:
+    """
+    A namespace, a data space, and what is done with both.
+
+    @ivar space: an L{IDataSpace}.
+    @ivar names: an L{INamespace}.
+    @ivar locks: one a key.
+    @ivar arriving: IDs of bytes that have no key yet.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, space: Any, names: Any, disk: IDisk, events: Events, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.space = space
+        self.names = names
+        self.disk = disk
+        self.metrics = StoreMetrics()
+        self.locks = KeyedLocks()
+        self.arriving: set[str] = set()
+        self.recovered: Deferred[None] | None = None
+        self._events = events
+        self._clock = clock
+        self._refusal: StorehouseError | None = Unavailable("the object store has not been started")
+        self._running: set[Deferred[Any]] = set()
+        self._freeing: dict[Deferred[Any], None] = {}
+
+    # -- operations ----------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Take operations from now on."""
+        self._refusal = None
+
+    async def closed(self) -> None:
+        """Take none any more, and wait for those that run."""
+        self._refusal = Unavailable("the object store is stopped")
+        while self._running or self._freeing:
+            await settled(_branch(next(iter([*self._running, *self._freeing]))))
+
+    def operation(self, name: str, work: Coroutine[Any, Any, T]) -> Deferred[T]:
+        """Run an operation: after recovery, counted."""
+        result = Deferred.fromCoroutine(self._observed(name, work))
+        if not result.called:
+            self._running.add(result)
+
+            def ended(value: Any) -> Any:
+                self._running.discard(result)
+                return value
+
+            result.addBoth(ended)
+        return result
+
+    async def _observed(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        began = time.perf_counter()
+        outcome = "ok"
+        try:
+            if self._refusal is not None:
+                work.close()
+                raise self._refusal
+            if self.recovered is not None and not self.recovered.called:
+                await _branch(self.recovered)
+            return await work
+        except BaseException as error:
+            outcome = type(error).__name__ if isinstance(error, StorehouseError) else "failed"
+            raise
+        finally:
+            self.metrics.observe(name, outcome, time.perf_counter() - began)
+
+    def now(self) -> int:
+        """Nanoseconds since 1970 UTC."""
+        return int(self._clock() * 1e9)
+
+    # -- keys and bytes ------------------------------------------------------------------------
+
+    def held(self, bucket: str, key: str) -> Any:
+        """The right to change a key, for C{async with}."""
+        return self.locks.held(f"{bucket}/{key}")
+
+    async def current(self, bucket: str, key: str) -> Entry | None:
+        """What a key has."""
+        try:
+            entry: Entry = await self.names.look_up(bucket, key)
+        except NoSuchKey:
+            return None
+        return entry
+
+    async def with_bytes(self, bucket: str, key: str, use: Callable[[Entry], Deferred[T]]) -> tuple[Entry, T]:
+        """
+        Do something with the bytes of a key's object, which may be replaced at the same time.
+
+        @raise NoSuchKey: if it has none.
+        @raise DamagedObject: if its bytes are not there.
+        """
+        seen = ""
+        for _ in range(_TRIES):
+            entry: Entry = await self.names.look_up(bucket, key)
+            try:
+                return entry, await use(entry)
+            except NoSuchObject:
+                if entry.id == seen:
+                    break
+                seen = entry.id
+        self.metrics.lost += 1
+        error = DamagedObject(seen, f"the object {bucket}/{key} has lost its bytes")
+        self._log.error("damaged: {error}", error=str(error))
+        raise error
+
+    def arrives(self) -> str:
+        """The ID of new bytes. They have no key until L{publish}, or are L{gone}."""
+        id = new_id()
+        self.arriving.add(id)
+        return id
+
+    def gone(self, id: str) -> None:
+        """There are no such bytes."""
+        self.arriving.discard(id)
+        self.names.settle([id])
+
+    async def publish(self, bucket: str, key: str, entry: Entry, condition: Condition = ALWAYS) -> ObjectInfo:
+        """
+        Give a key another object, whose bytes are there; to be called by who holds the key. If it fails, the bytes are
+        gone.
+        """
+        before: list[Entry | None] = []
+
+        def check(there: Entry | None) -> None:
+            check_condition(condition, there, bucket, key)
+            before.append(there)
+
+        try:
+            freed = await finished(self.names.publish(bucket, key, entry, check))
+        except BaseException:
+            await self.drop(entry.id)
+            raise
+        self.arriving.discard(entry.id)
+        info = info_of(key, entry)
+        previous = before[-1] if before else None
+        if previous is None:
+            self._events.publish(ObjectStored(bucket, key, info))
+        else:
+            self._events.publish(ObjectReplaced(bucket, key, info, info_of(key, previous)))
+        await self.free(entry.id for entry in freed)
+        return info
+
+    async def unpublish(self, bucket: str, key: str, condition: Condition) -> ObjectInfo:
+        """Take a key's object away; to be called by who holds the key."""
+        before: list[Entry] = []
+
+        def check(there: Entry | None) -> None:
+            check_condition(condition, there, bucket, key)
+            if there is not None:
+                before.append(there)
+
+        freed = await finished(self.names.unpublish(bucket, key, condition=check))
+        info = info_of(key, before[-1])
+        self._events.publish(ObjectDeleted(bucket, key, info))
+        await self.free(entry.id for entry in freed)
+        return info
+
+    # -- bytes without a key -------------------------------------------------------------------
+
+    async def free(self, ids: Iterable[str]) -> None:
+        """Have bytes removed that no key has any more, soon."""
+        for id in ids:
+            freeing = Deferred.fromCoroutine(self.drop(id))
+            if freeing.called:
+                continue
+            self._freeing[freeing] = None
+            freeing.addBoth(self._freed, freeing)
+        while len(self._freeing) > _MOST_FREEING:
+            await settled(_branch(next(iter(self._freeing))))
+
+    def _freed(self, result: Any, freeing: Deferred[Any]) -> Any:
+        self._freeing.pop(freeing, None)
+        return result
+
+    async def drop(self, id: str) -> None:
+        """Remove bytes that no key has; if that fails, the next start does."""
+        try:
+            await finished(self.space.delete(id))
+        except NoSuchObject:
+            pass
+        except Exception as error:
+            self._log.error("{id} could not be removed, the next start will: {error}", id=id, error=str(error))
+            return
+        self.gone(id)
+
+
+def _branch(work: Deferred[Any]) -> Deferred[None]:
+    """Fires when something is over, and leaves its result to others."""
+    over: Deferred[None] = Deferred()
+
+    def ended(result: Any) -> Any:
+        if not over.called:
+            over.callback(None)
+        return result
+
+    work.addBoth(ended)
+    return over

@@ -1,0 +1,283 @@
+"""
+What an object store is: a namespace joined to a data space.
+
+Source: the fourth seed; the conditions, tags and listings are those that the S3 API needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from storehouse.core.streams import ISource
+from storehouse.storage.dataspace.interfaces import Part
+from storehouse.storage.namespace.interfaces import Bucket
+
+__all__ = [
+    "ALWAYS",
+    "Condition",
+    "IMaintained",
+    "IObjectReader",
+    "IObjectStore",
+    "Listing",
+    "Metadata",
+    "ObjectInfo",
+    "OpenUpload",
+    "Problem",
+]
+
+#: Name to values, of the user's own. Names and values are any text.
+Metadata = Mapping[str, Sequence[str]]
+
+
+@attrs.frozen
+class ObjectInfo:
+    """
+    What is known of an object.
+
+    @ivar key: its name in its bucket.
+    @ivar id: the ID of its bytes: another one whenever they were stored anew.
+    @ivar size: in bytes.
+    @ivar etag: a tag for the content, without quotes.
+    @ivar created: nanoseconds since 1970 UTC.
+    @ivar content_type: a media type; may be empty.
+    """
+
+    key: str
+    id: str
+    size: int
+    etag: str
+    created: int
+    content_type: str
+    metadata: Metadata
+
+
+@attrs.frozen
+class Condition:
+    """
+    What must be true of a key for a change to be made.
+
+    @ivar absent: there is no object.
+    @ivar etag: there is one with this tag, or with any if it is C{*}.
+    """
+
+    absent: bool = False
+    etag: str | None = None
+
+
+#: No condition.
+ALWAYS = Condition()
+
+
+@attrs.frozen
+class Listing:
+    """
+    A page of a bucket.
+
+    @ivar objects: in the order of their keys' UTF-8 bytes.
+    @ivar prefixes: what keys have in common up to the delimiter, in order: each stands for all of them.
+    @ivar next_after: what the next page is C{after}; C{None} if there is none.
+    """
+
+    objects: Sequence[ObjectInfo]
+    prefixes: Sequence[str]
+    next_after: str | None
+
+
+@attrs.frozen
+class OpenUpload:
+    """
+    An upload in parts that is neither completed nor aborted.
+
+    @ivar created: seconds since 1970 UTC.
+    """
+
+    upload_id: str
+    bucket: str
+    key: str
+    created: float
+    content_type: str
+    metadata: Metadata
+
+
+@attrs.frozen
+class Problem:
+    """
+    Something that a check found.
+
+    @ivar kind: C{damaged}, C{missing} (a key without its bytes), C{orphan} (bytes without a key), C{index}, or another
+        word of the namespace's.
+    @ivar bucket: its bucket; empty if it has none.
+    @ivar key: its key, if it is known.
+    @ivar id: the ID of the bytes, if it is about some.
+    @ivar text: what is wrong.
+    @ivar repair: what a repair does about it; empty for nothing.
+    """
+
+    kind: str
+    bucket: str
+    key: str | None
+    id: str | None
+    text: str
+    repair: str
+
+
+class IObjectReader(ISource):
+    """
+    A range of an object, open: it stays readable, whatever becomes of its key, until L{deliver} has fired or L{close}
+    was called, one of which must happen.
+    """
+
+    info = Attribute("L{ObjectInfo}: of the object whose bytes these are.")
+    offset = Attribute("C{int}: where the range begins.")
+    length = Attribute("C{int}: bytes of the range.")
+
+    def deliver(consumer: object) -> Deferred[int]:
+        """See L{ISource.deliver}. Fails with C{DamagedObject} before the first byte of a block that is damaged."""
+
+    def close() -> None:
+        """Give it up. Harmless at any time."""
+
+
+class IObjectStore(Interface):
+    """
+    Buckets of objects.
+
+    All methods return Deferreds that fail with L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for
+    defects: C{InvalidName} for a bucket or key that cannot be one, C{NoSuchBucket}, C{NoSpace}, C{Unavailable},
+    C{DamagedEntry}.  Whatever fails has changed nothing, and when a Deferred fires what it tells of is durable and its
+    event (L{storehouse.events}) was published.  Changes of one key happen one after the other, and their events come in
+    that order.
+
+    A condition (L{Condition}) is looked at, and the change made, in one step: C{PreconditionFailed} if it does not
+    hold.  Ranges are C{(offset, length)} in bytes, C{length} C{None} for "to the end".
+    """
+
+    def create_bucket(name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
+        """Make a bucket: 3 to 63 of a-z, 0-9, dots and hyphens, as S3 has it. Fails with C{AlreadyExists}."""
+
+    def delete_bucket(name: str) -> Deferred[None]:
+        """Remove a bucket; its open uploads are aborted. Fails with C{BucketNotEmpty}."""
+
+    def get_bucket(name: str) -> Deferred[Bucket]:
+        """What is known of a bucket."""
+
+    def list_buckets() -> Deferred[list[Bucket]]:
+        """All, in the order of their names."""
+
+    def put(
+        bucket: str,
+        key: str,
+        source: ISource,
+        size: int | None,
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        condition: Condition = ALWAYS,
+        md5: bool = False,
+    ) -> Deferred[ObjectInfo]:
+        """
+        Store an object; replaces the one with that key, in one step.
+
+        @param size: the bytes that C{source} has; C{None} if it is not known.
+        @param md5: whether the etag is to be the MD5 of the bytes in hex, which costs time; it is then computed as they
+            come.
+        @return: fails also with C{SizeMismatch}, and whatever C{source} failed with.
+        """
+
+    def get(bucket: str, key: str, offset: int = 0, length: int | None = None) -> Deferred[IObjectReader]:
+        """Open a range of an object. Fails with C{NoSuchKey}, C{InvalidRange}, C{DamagedObject}."""
+
+    def head(bucket: str, key: str) -> Deferred[ObjectInfo]:
+        """What is known of an object. Fails with C{NoSuchKey}."""
+
+    def delete(bucket: str, key: str, condition: Condition = ALWAYS) -> Deferred[ObjectInfo]:
+        """Remove an object; its bytes go when the last reader is done. Fails with C{NoSuchKey}."""
+
+    def copy(
+        bucket: str,
+        key: str,
+        source_bucket: str,
+        source_key: str,
+        content_type: str | None = None,
+        metadata: Metadata | None = None,
+        condition: Condition = ALWAYS,
+        source_condition: Condition = ALWAYS,
+    ) -> Deferred[ObjectInfo]:
+        """
+        Store an object under another key, or with other metadata. No bytes are moved.
+
+        @param content_type: C{None} for that of the source; so C{metadata}.
+        @return: fails with C{NoSuchKey} if there is no source.
+        """
+
+    def list_objects(
+        bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
+    ) -> Deferred[Listing]:
+        """Keys that begin with C{prefix}, as L{INamespace.list_keys<INamespace>} lists them."""
+
+    def begin_upload(bucket: str, key: str, content_type: str = "", metadata: Metadata | None = None) -> Deferred[str]:
+        """Begin an upload in parts. Fires with its upload ID."""
+
+    def upload_part(
+        bucket: str, key: str, upload_id: str, number: int, source: ISource, size: int | None, md5: bool = False
+    ) -> Deferred[str]:
+        """
+        Store a part, 1 to 10000; replaces the one with that number. Fires with its etag; fails with C{NoSuchUpload},
+        C{InvalidPart}, C{SizeMismatch}.
+        """
+
+    def upload_part_copy(
+        bucket: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        source_bucket: str,
+        source_key: str,
+        offset: int = 0,
+        length: int | None = None,
+        source_condition: Condition = ALWAYS,
+    ) -> Deferred[str]:
+        """Store a range of an object as a part. Fires with its etag."""
+
+    def complete_upload(
+        bucket: str, key: str, upload_id: str, parts: Sequence[Part], condition: Condition = ALWAYS
+    ) -> Deferred[ObjectInfo]:
+        """
+        Make the parts the object of the key, in one step. No bytes are moved. If the condition does not hold, the upload
+        goes on.
+
+        @param parts: by numbers and etags, in ascending order.
+        @return: the etag is that of S3: the MD5 of the parts' etags, and their number. Fails with C{NoSuchUpload},
+            C{InvalidPart}, C{InvalidPartOrder}.
+        """
+
+    def abort_upload(bucket: str, key: str, upload_id: str) -> Deferred[None]:
+        """End an upload, and drop its parts. Fails with C{NoSuchUpload}."""
+
+    def list_parts(bucket: str, key: str, upload_id: str) -> Deferred[list[Part]]:
+        """The parts of an upload, with the etags that L{upload_part} gave. Fails with C{NoSuchUpload}."""
+
+    def list_uploads(bucket: str) -> Deferred[list[OpenUpload]]:
+        """The open uploads of a bucket, in the order of their keys."""
+
+    def usage(bucket: str) -> Deferred[tuple[int, int]]:
+        """How many objects a bucket has, and their bytes."""
+
+
+class IMaintained(Interface):
+    """What an object store can do about damage."""
+
+    def check(progress: Callable[[int], object] | None = None, repair: bool = False) -> Deferred[list[Problem]]:
+        """
+        Compare keys, index and bytes with each other. Bytes are not read (scrub does that).
+
+        @param progress: called with the number of things looked at, every now and then.
+        @param repair: also make the index anew if it is wrong, and remove bytes without a key.  Keys are never guessed,
+            nor removed.
+        """
+
+    def reindex(progress: Callable[[int], object] | None = None) -> Deferred[int]:
+        """Make the index of keys anew from the keys themselves. Fires with their number."""
