@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench import append, upload
+from bench import append, dataspace, upload
 from bench.appendlog import PEER, Client, Program, bucket_of, frame
 from bench.harness import BenchError, Spread, format_table, free_port, running, workspace
 from bench.scenarios import Appends, Batches, Gets, MultiGets, Scenario
@@ -190,9 +190,50 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("STOREHOUSE_BENCH_PEER", self.refused(append.main))
         self.assertIn("getmulti-100", self.refused(append.main, "--only", "nonsense"))
         self.assertIn("--rounds", self.refused(upload.main, "--rounds", "0"))
+        self.assertIn("--rounds", self.refused(dataspace.main, "--rounds", "0"))
+        self.assertIn("small-put", self.refused(dataspace.main, "--only", "nonsense"))
 
     def test_nginx(self) -> None:
         """All that nginx writes is in the directory."""
         text = upload.nginx_configuration(Path("/there"), Path("/there/root"), 9)
         self.assertIn("worker_processes 1;", text)
         self.assertEqual(text.count(" /there/"), 8)
+
+
+class SpaceTests(SynchronousTestCase):
+    """What is measured of the object layer, with little to do."""
+
+    def setUp(self) -> None:
+        self.directory = os.path.abspath(self.mktemp())
+        os.makedirs(self.directory)
+        self.body = os.path.join(self.directory, "body")
+        upload.make_body(Path(self.body), 3 << 20)
+
+    def check(self, what: str, **task: object) -> None:
+        """It takes some time, and some memory."""
+        outcome = dataspace.run(what, directory=self.directory, **task)
+        self.assertGreater(outcome.seconds, 0)
+        self.assertGreater(outcome.peak, 1 << 20)
+
+    def test_large(self) -> None:
+        """Both sides of the tables of one object."""
+        task = {"source": self.body, "hash": "BLAKE3"}
+        for side in ("bare", "our"):
+            self.check(f"{side}_put", **task)
+            self.check(f"{side}_get", **task, compare=True)
+            self.check(f"{side}_ranges", **task, count=3, seed=1)
+
+    def test_small(self) -> None:
+        """Both sides of the tables of small objects."""
+        self.check("bare_small_puts", count=10, flight=3, durable=True, first=100)
+        self.check("our_small_puts", count=10, flight=3, durable=True, first=0)
+        for side in ("bare", "our"):
+            self.check(f"{side}_small_gets", count=5, flight=2, objects=10, seed=1)
+        self.directory += "-many"
+        self.check("our_many_puts", count=3, size=1 << 20)
+
+    def test_failure(self) -> None:
+        """What fails is told."""
+        task = {"directory": self.directory, "source": self.body, "hash": "BLAKE3", "compare": False}
+        error = self.assertRaises(BenchError, dataspace.run, "our_get", **task)
+        self.assertIn("NoSuchObject", str(error))
