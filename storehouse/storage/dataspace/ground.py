@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -82,6 +81,21 @@ class Receiver:
         assert self._writer is not None
         self._writer.write(pieces)
         return self._writer.finish()
+
+
+class _Staged:
+    # A class: contextlib's way costs as much as writing a small file.
+
+    def __init__(self, ground: Ground, staging: Staging) -> None:
+        self._ground = ground
+        self._staging = staging
+
+    async def __aenter__(self) -> Staging:
+        return self._staging
+
+    async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
+        if error is not None:
+            await self._ground.discard(self._staging)
 
 
 class Ground:
@@ -221,17 +235,16 @@ class Ground:
         """A new staging area. Nothing is made yet."""
         return Staging(self.files, self.layout, self.settings.durable)
 
-    @asynccontextmanager
-    async def staged(self, staging: Staging) -> AsyncIterator[Staging]:
-        """A staging area of which nothing is left behind."""
+    def staged(self, staging: Staging) -> _Staged:
+        """A staging area of which nothing is left behind if what is done with it fails: for C{async with}."""
+        return _Staged(self, staging)
+
+    async def discard(self, staging: Staging) -> None:
+        """Leave nothing of a staging area. What cannot be removed is left for the next start."""
         try:
-            yield staging
-        except BaseException:
-            try:
-                await whole(self.disk, staging.discard)
-            except OSError as error:
-                self._log.error("{path} could not be removed: {error}", path=staging.path, error=str(error))
-            raise
+            await whole(self.disk, staging.discard)
+        except OSError as error:
+            self._log.error("{path} could not be removed: {error}", path=staging.path, error=str(error))
 
     async def receive(self, receiver: Receiver, source: Any, size: int | None) -> list[bytes]:
         """

@@ -174,8 +174,8 @@ class PartWriter:
         self._tag = hashlib.blake2b(digest_size=TAG_SIZE)
         self._written_back = 0
         self._lines_at: int | None = None
-        if size is not None:
-            self._lines_at = len(encode_header(ChecksumHeader(hash, block_size, size)))
+        self._expected = size
+        self._only = b""  # the current block, if it came in one piece
 
     @property
     def fd(self) -> int:
@@ -209,24 +209,31 @@ class PartWriter:
         if whole:
             self._end_block(self._hash.digest(piece))
             return
+        if self._hasher is None and self._filled == len(piece):
+            self._only = piece
+        else:
+            self._add_piece(piece)
+        if self._filled == self._block_size:
+            self._end_block(self._last_checksum())
+
+    def _add_piece(self, piece: bytes) -> None:
+        only, self._only = self._only, b""
         if self._hash.start is not None:
             if self._hasher is None:
                 self._hasher = self._hash.start()
+                self._hasher.update(only)
             self._hasher.update(piece)
-        if self._filled == self._block_size:
-            self._end_pieces(piece)
 
-    def _end_pieces(self, last: bytes) -> None:
-        if self._hasher is not None:
-            checksum = self._hasher.digest()
-            self._hasher = None
-        elif len(last) == self._filled:
-            checksum = self._hash.digest(last)
-        else:
+    def _last_checksum(self) -> bytes:
+        """That of the current block, which came in pieces or is shorter than others."""
+        hasher, self._hasher = self._hasher, None
+        only, self._only = self._only, b""
+        if hasher is not None:
+            return hasher.digest()
+        if not only:
             # This hash needs its block whole; it was too much to be held, and is in the page cache.
-            block = read_exactly(self._fd, self._filled, self.size - self._filled)
-            checksum = self._hash.digest(block)
-        self._end_block(checksum)
+            only = read_exactly(self._fd, self._filled, self.size - self._filled)
+        return self._hash.digest(only)
 
     def _end_block(self, checksum: bytes) -> None:
         self._filled = 0
@@ -239,6 +246,9 @@ class PartWriter:
         if len(self._lines) >= _HELD_LINES:
             if self._lines_at is None:
                 self._lines_at = _HEADER_ROOM
+                if self._expected is not None:
+                    header = ChecksumHeader(self._hash, self._block_size, self._expected)
+                    self._lines_at = len(encode_header(header))
             self._spill()
 
     def takes_blocks_of(self, header: ChecksumHeader) -> bool:
@@ -255,8 +265,7 @@ class PartWriter:
     def finish(self) -> Part:
         """That was all. What was written is in the page cache."""
         if self._filled:
-            rest = b"" if self._hasher is not None else read_exactly(self._fd, self._filled, self.size - self._filled)
-            self._end_pieces(rest)
+            self._end_block(self._last_checksum())
         header = ChecksumHeader(self._hash, self._block_size, self.size)
         text = encode_header(header)
         written = header.block_count * header.line_length - len(self._lines)

@@ -91,6 +91,11 @@ class IncomingCase(SynchronousTestCase):
         return incoming, Deferred.fromCoroutine(incoming.receive(source))
 
 
+def expected_size(left: int, block_size: int) -> int:
+    """What is handed over with so much left of a block: what completes blocks, or a share."""
+    return left + (SHARE - left) // block_size * block_size if left <= SHARE else SHARE
+
+
 class HandTests(IncomingCase):
     """Pushed bytes."""
 
@@ -183,7 +188,7 @@ class HandTests(IncomingCase):
         place = 0
         for piece in self.written:
             # What completes a block, or else a share.
-            self.assertEqual(len(piece), min(SHARE, block_size - place % block_size))
+            self.assertEqual(len(piece), expected_size(block_size - place % block_size, block_size))
             place += len(piece)
         self.assertLess(sum(map(len, incoming.rest)), 2 * SHARE + max(sizes, default=0) + 1)
 
@@ -351,13 +356,14 @@ class PullTests(IncomingCase):
             self.written.clear()
             incoming, received = self.receive(source, len(data), 100, InlineDisk())
             self.successResultOf(received)
-            self.assertEqual([len(piece) for piece in self.written], [100] * 10_000)
-            self.assertEqual(b"".join(incoming.rest), data[-3:])
+            # As many whole blocks as may be held.
+            self.assertEqual([len(piece) for piece in self.written], [32_700] * 30)
+            self.assertEqual(b"".join(incoming.rest), data[30 * 32_700 :])
 
     def test_inline_failure(self) -> None:
         """A disk that fails at once."""
         self.error = OSError("the disk")
-        for source in (PullSource([bytes(100)] * 5, False), BytesSource([bytes(100)] * 5)):
+        for source in (PullSource([bytes(10_000)] * 5, False), BytesSource([bytes(10_000)] * 5)):
             _, received = self.receive(source, None, 100, InlineDisk())
             self.failureResultOf(received, OSError)
 
