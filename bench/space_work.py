@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IConsumer
 from zope.interface import implementer
 
 from storehouse.core.disk import DiskThreads
+from storehouse.core.platform import keep_freed_memory
 from storehouse.core.streams import BytesSource
 from storehouse.storage.dataspace.hashes import find_hash
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
@@ -207,6 +208,7 @@ def _with_space(directory: str, hash: str, durable: bool, f: Callable[[WormerDat
     """Run C{f(space)}, a coroutine that gives seconds, under a reactor."""
     from twisted.internet import reactor as installed
 
+    keep_freed_memory()  # as the service does
     reactor: Any = installed
     disk = DiskThreads(reactor)
     space = WormerDataSpace(WormerSettings(os.path.abspath(directory), hash, BLOCK, durable), disk)

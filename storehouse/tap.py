@@ -17,6 +17,7 @@ from twisted.python import usage
 from storehouse import __version__
 from storehouse.config import load_settings, options
 from storehouse.core.exits import Exits
+from storehouse.core.platform import keep_freed_memory
 from storehouse.errors import StorehouseError
 
 __all__ = ["Options", "makeService", "make_application"]
@@ -92,6 +93,7 @@ def makeService(options: Options) -> IService:
 
     from storehouse.service import make_service
 
+    keep_freed_memory()
     exits = Exits()
     try:
         service = make_service(load_settings(options.given, options["config"]), reactor, exits)

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import struct
 import sys
+import threading
 from typing import Protocol
 
 from storehouse.core.files import read_exactly
 
-__all__ = ["CACHED", "WAITING", "Access", "NotCached"]
+__all__ = ["BUFFER", "CACHED", "WAITING", "Access", "NotCached"]
+
+
+#: Bytes of the buffers that are read into.
+BUFFER = 1 << 20
 
 
 class NotCached(Exception):
@@ -32,6 +38,16 @@ class Access(Protocol):
     def read(self, fd: int, size: int, offset: int) -> bytes:
         """Read C{size} bytes, fewer only at the end of the file. Raises C{OSError}."""
 
+    def read_into(self, fd: int, view: memoryview, offset: int) -> int:
+        """
+        Fill C{view}, less only at the end of the file. Raises C{OSError}.
+
+        @return: how many bytes.
+        """
+
+    def buffer(self) -> memoryview:
+        """L{BUFFER} bytes to read into, the same ones again and again in one thread."""
+
 
 class _Waiting:
     """Waits as long as it takes: for the disk threads."""
@@ -42,6 +58,44 @@ class _Waiting:
     def read(self, fd: int, size: int, offset: int) -> bytes:
         return read_exactly(fd, size, offset)
 
+    def read_into(self, fd: int, view: memoryview, offset: int) -> int:
+        done = 0
+        while done < len(view):
+            got = _read_into(fd, view[done:], offset + done)
+            if not got:
+                break
+            done += got
+        return done
+
+    def buffer(self) -> memoryview:
+        view: memoryview | None = getattr(_of_thread, "view", None)
+        if view is None:
+            view = _of_thread.view = _aligned_buffer()
+        return view
+
+
+def _aligned_buffer() -> memoryview:
+    # Where a buffer begins matters: on some processors the kernel copies to one that begins 16 bytes behind a line of
+    # the cache four times slower, and Python's own begin anywhere.
+    return memoryview(mmap.mmap(-1, BUFFER))
+
+
+def _plain_read_into(fd: int, view: memoryview, offset: int) -> int:
+    data = os.pread(fd, len(view), offset)
+    view[: len(data)] = data
+    return len(data)
+
+
+def _vector_read_into(fd: int, view: memoryview, offset: int) -> int:
+    return os.preadv(fd, (view,), offset)
+
+
+_read_into = _vector_read_into if hasattr(os, "preadv") else _plain_read_into
+_of_thread = threading.local()
+
+
+# A read that stops where memory ends stops at a page.
+_PAGE = 4096
 
 _OPENAT2 = 437
 _RESOLVE_CACHED = 0x20
@@ -65,6 +119,8 @@ class _Cached:
             self._syscall.restype = ctypes.c_long
             self._syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
         self._how: dict[int, bytes] = {}
+        # Of the reactor's thread, which alone reads this way.
+        self._view = _aligned_buffer()
 
     def open(self, name: str, flags: int, directory: int | None = None) -> int:
         """@raise NotCached: if a part of the path, or the file's description, is not in memory."""
@@ -84,19 +140,46 @@ class _Cached:
 
     def read(self, fd: int, size: int, offset: int) -> bytes:
         """@raise NotCached: if not all of it is in memory."""
-        buffer = bytearray(size)
+        view = self._view[:size] if size <= BUFFER else memoryview(bytearray(size))
+        return bytes(view[: self.read_into(fd, view, offset)])
+
+    def read_into(self, fd: int, view: memoryview, offset: int) -> int:
+        """@raise NotCached: if not all of it is in memory."""
+        count = self._read_some(fd, view, offset)
+        if count < len(view) and offset + count < os.fstat(fd).st_size:
+            raise NotCached
+        return count
+
+    def buffer(self) -> memoryview:
+        return self._view
+
+    def read_file(self, path: str, most: int) -> bytes:
+        """
+        All of a file.
+
+        @raise NotCached: if not all of it is in memory, or it has more than C{most} bytes, which is
+            less than L{BUFFER}.
+        """
+        fd = self.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            count = os.preadv(fd, (buffer,), offset, _NOWAIT)
+            count = self._read_some(fd, self._view[: most + 1], 0)
+            if count > most:
+                raise NotCached
+            # What was not all in memory comes short: only the size tells it from the end of the file.
+            if count % _PAGE == 0 and os.fstat(fd).st_size != count:
+                raise NotCached
+            return bytes(self._view[:count])
+        finally:
+            os.close(fd)
+
+    def _read_some(self, fd: int, view: memoryview, offset: int) -> int:
+        try:
+            return os.preadv(fd, (view,), offset, _NOWAIT)
         except OSError as error:
             if error.errno in _CANNOT_TELL:
                 raise NotCached from None
             raise
-        if count == size:
-            return bytes(buffer)
-        if offset + count < os.fstat(fd).st_size:
-            raise NotCached
-        return bytes(buffer[:count])
 
 
 WAITING: Access = _Waiting()
-CACHED: Access = _Cached()
+CACHED = _Cached()

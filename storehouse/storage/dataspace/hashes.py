@@ -29,7 +29,7 @@ __all__ = ["HASHES", "Hash", "Hasher", "find_hash"]
 class Hasher(Protocol):
     """The hash of one block whose bytes come in pieces."""
 
-    def update(self, data: bytes) -> Any:
+    def update(self, data: bytes | memoryview) -> Any:
         """These are next."""
 
     def digest(self) -> bytes:
@@ -61,7 +61,7 @@ class _CRC32C:
     def __init__(self) -> None:
         self._value = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         self._value = crc32c(data, self._value)
 
     def digest(self) -> bytes:

@@ -21,12 +21,16 @@ from storehouse.storage.dataspace.formats import (
     decode_header,
     decode_object,
 )
+from storehouse.storage.dataspace.hashes import Hasher
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.staging import checksum_name, part_name
 
 __all__ = ["OpenObject", "OpenPart", "Span", "read_description", "spans_of"]
 
 _READ = os.O_RDONLY | os.O_CLOEXEC
+
+# Bytes of the pieces that are given out.
+_PIECE = 256 << 10
 
 # Bytes of checksum lines that are read at once.
 _LINES = 64 << 10
@@ -146,44 +150,64 @@ class OpenPart:
         for first in range(0, self.header.block_count, at_once):
             yield self.lines(first, min(at_once, self.header.block_count - first))
 
-    def blocks(self, first: int, last: int) -> Iterator[bytes]:
-        """
-        Blocks from one to another, verified.
-
-        @raise DamagedObject: at a block that is not what was stored.
-        """
-        header = self.header
-        length = header.line_length
-        lines = self.lines(first, last - first + 1)
-        for block in range(first, last + 1):
-            start, size = header.span(block)
-            data = self.access.read(self._fd, size, start)
-            line = lines[(block - first) * length : (block - first + 1) * length]
-            if len(data) != size:
-                raise self._damaged(f"it ends after {len(data)} of {size} bytes", block)
-            if header.line(data) != line:
-                raise self._damaged("its checksum is wrong", block)
-            yield data
-
     def read(self, offset: int, length: int, at_most: int) -> list[bytes]:
         """
         Verified bytes from C{offset} on: C{length}, or as many blocks as make C{at_most}, at least one.
 
         Bytes before a damaged block are given; the next call, which begins there, raises.
+
+        @raise DamagedObject: at a block that is not what was stored.
         """
         size = self.header.block_size
+        end = offset + length
         first = offset // size
-        last = min((offset + length - 1) // size, first + max(1, at_most // size) - 1)
+        last = min((end - 1) // size, first + max(1, at_most // size) - 1)
+        lines = self.lines(first, last - first + 1)
+        width = self.header.line_length
         pieces: list[bytes] = []
-        try:
-            for number, data in enumerate(self.blocks(first, last), first):
-                start = max(0, offset - number * size)
-                end = min(len(data), offset + length - number * size)
-                pieces.append(data if end - start == len(data) else data[start:end])
-        except DamagedObject:
-            if not pieces:
-                raise
+        for block in range(first, last + 1):
+            line = lines[(block - first) * width : (block - first + 1) * width]
+            start = block * size
+            try:
+                pieces += self._block(block, line, max(0, offset - start), end - start)
+            except DamagedObject:
+                if not pieces:
+                    raise
+                break
         return pieces
+
+    def _block(self, block: int, line: bytes, low: int, high: int) -> list[bytes]:
+        """What lies between two places of a block, in pieces, after all of the block was verified."""
+        header = self.header
+        start, size = header.span(block)
+        if header.hash.start is None or size <= _PIECE:
+            data = self.access.read(self._fd, size, start)
+            got, checksum = len(data), header.hash.digest(data)
+            pieces = [data if low == 0 and high >= size else data[low:high]]
+        else:
+            got, checksum, pieces = self._hash_in_place(header.hash.start(), start, size, low, min(high, size))
+        if got != size:
+            raise self._damaged(f"it ends after {got} of {size} bytes", block)
+        if checksum.hex().encode() + b"\n" != line:
+            raise self._damaged("its checksum is wrong", block)
+        return pieces
+
+    def _hash_in_place(
+        self, hasher: Hasher, start: int, size: int, low: int, high: int
+    ) -> tuple[int, bytes, list[bytes]]:
+        """Where the hash permits, bytes are copied only if they are wanted."""
+        view = self.access.buffer()
+        pieces = []
+        got = 0
+        while got < size:
+            count = self.access.read_into(self._fd, view[: size - got], start + got)
+            if not count:
+                break
+            hasher.update(view[:count])
+            for at in range(max(0, low - got), min(count, high - got), _PIECE):
+                pieces.append(bytes(view[at : min(at + _PIECE, count, high - got)]))
+            got += count
+        return got, hasher.digest(), pieces
 
     def close(self) -> None:
         """Close its files."""

@@ -21,6 +21,9 @@ __all__ = ["READ_SIZE", "ObjectReader", "ReadMemory"]
 #: Bytes that one job in a disk thread reads, unless a block has more.
 READ_SIZE = 1 << 20
 
+# Bytes that one reads for a consumer that never paused.
+_MOST_READ = 2 << 20
+
 # Bytes that are written to a consumer at once.
 _PIECE = 256 << 10
 
@@ -97,6 +100,7 @@ class ObjectReader:
         self._reading: Deferred[Any] | None = None
         self._consumer: Any = None
         self._done: Deferred[int] | None = None
+        self._read_size = READ_SIZE
         self._is_paused = True
         self._writing = False
         self._closed = False
@@ -133,6 +137,7 @@ class ObjectReader:
         """Write nothing more for now."""
         if not self._is_paused and self._consumer is not None:
             self._is_paused = True
+            self._read_size = READ_SIZE
             self._memory.paused(self)
 
     def resumeProducing(self) -> None:
@@ -169,7 +174,9 @@ class ObjectReader:
         at = self._given + self._held
         if self._reading is not None or self._closed or self._failure or at >= self.length or self._held > READ_SIZE:
             return
-        work = self._disk.run(self._opened.read, self.offset + at, self.length - at, READ_SIZE)
+        work = self._disk.run(self._opened.read, self.offset + at, self.length - at, self._read_size)
+        # Who takes all that comes gets more at once: a thread that waits to be asked again verifies nothing.
+        self._read_size = min(2 * self._read_size, _MOST_READ)
         self._reading = work
         work.addCallbacks(self._read, self._not_read, callbackArgs=(at,), errbackArgs=(at,))
 

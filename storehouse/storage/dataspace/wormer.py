@@ -32,6 +32,7 @@ from storehouse.storage.dataspace.layout import names_in
 from storehouse.storage.dataspace.metrics import SpaceMetrics
 from storehouse.storage.dataspace.opened import OpenObject
 from storehouse.storage.dataspace.reader import READ_SIZE, ObjectReader, ReadMemory
+from storehouse.storage.dataspace.small import HeldReader, read_small
 from storehouse.storage.dataspace.staging import Staging
 from storehouse.storage.dataspace.uploading import Uploading
 
@@ -161,6 +162,13 @@ class WormerDataSpace:
 
     async def _get(self, id: str, offset: int, length: int | None) -> Any:
         path = self._ground.layout.object(check_id(id))
+        try:
+            info, data = read_small(path, offset, length)
+        except NotCached:
+            pass
+        else:
+            self._given_out(len(data))
+            return HeldReader(id, info, offset, data)
         holders = await self._hold(id)
         try:
             try:

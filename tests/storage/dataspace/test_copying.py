@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from random import Random
+from typing import Any
 from unittest.mock import patch
 
 from storehouse.core.files import Files
@@ -30,13 +30,13 @@ class CopyCase(StoreCase):
     def setUp(self) -> None:
         super().setUp()
         self.read: list[tuple[int, int]] = []
-        blocks = OpenPart.blocks
+        read_block = OpenPart._block
 
-        def watched(part: OpenPart, first: int, last: int) -> Iterator[bytes]:
-            self.read += [(part.part.number, block) for block in range(first, last + 1)]
-            return blocks(part, first, last)
+        def watched(part: OpenPart, block: int, *args: Any) -> list[bytes]:
+            self.read.append((part.part.number, block))
+            return read_block(part, block, *args)
 
-        patching = patch.object(OpenPart, "blocks", watched)
+        patching = patch.object(OpenPart, "_block", watched)
         patching.start()
         self.addCleanup(patching.stop)
 

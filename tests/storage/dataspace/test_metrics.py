@@ -129,7 +129,7 @@ class MetricsTests(SynchronousTestCase):
 
     def test_staged(self) -> None:
         """What was deleted and is still read."""
-        self.put("aa", 1000)
+        self.put("aa", 200_000)
         readers = [self.successResultOf(self.space.get("aa")) for _ in range(2)]
         self.successResultOf(self.space.delete("aa"))
         self.assertEqual(self.values()["staged_deletes",], 1)

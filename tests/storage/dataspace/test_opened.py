@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.core.access import CACHED, WAITING
 from storehouse.core.files import Files
 from storehouse.errors import DamagedObject, NoSuchObject
 from storehouse.storage.dataspace import opened
@@ -25,6 +26,9 @@ from tests.conformance.dataspace import content
 bounded = settings(deadline=None, max_examples=100)
 
 Stored = tuple[bytes, str, int]
+
+
+MIB = 1 << 20
 
 
 class StoreCase(SynchronousTestCase):
@@ -114,7 +118,21 @@ class PartTests(StoreCase):
             part = self.part(f"0{number}")
             for first in range(5):
                 for last in range(first, 5):
-                    self.assertEqual(list(part.blocks(first, last)), blocks[first : last + 1])
+                    wanted = b"".join(blocks[first : last + 1])
+                    self.assertEqual(b"".join(part.read(first * 64, len(wanted), 1 << 20)), wanted)
+
+    def test_large_blocks(self) -> None:
+        """Ranges of blocks that are larger than what is read and given out at once."""
+        data = content(3 * MIB + 5)
+        for number, hash in enumerate(HASHES):
+            self.store(f"1{number}", (data, hash, 2 * MIB + 1))
+            for access in (WAITING, CACHED):
+                part = self.part(f"1{number}")
+                part.access = access
+                for offset in (0, 1, 5000, MIB - 1, MIB, 2 * MIB, 2 * MIB + 1):
+                    for length in (1, 300_000, MIB + 1):
+                        found = b"".join(part.read(offset, length, 64 * MIB))
+                        self.assertEqual(found, data[offset : offset + length])
 
     def test_lines(self) -> None:
         """All lines, some at a time, are those of the file."""

@@ -138,8 +138,10 @@ class DeliveryTests(ReaderCase):
         self.check_over(opened)
 
     def test_read_ahead(self) -> None:
-        """One job is under way while what was read before is written; never two."""
-        data = content(5 * MIB + 7)
+        """
+        One job is under way while what was read before is written; never two. Each reads more, since nobody pauses.
+        """
+        data = content(12 * MIB + 7)
         opened = Opened(data)
         reader = self.reader(opened)
         self.assertEqual(self.disk.jobs, [])  # not before it is wanted
@@ -153,10 +155,10 @@ class DeliveryTests(ReaderCase):
             self.assertEqual(len(self.disk.jobs), 1)
             self.assertNoResult(delivered)
             self.disk.do()
-            done = min(done + MIB, len(data))
+            done = len(sink.data)
         self.assertEqual((self.successResultOf(delivered), sink.wrong), (len(data), []))
         self.assertEqual(sink.data, data)
-        self.assertEqual([read[0] for read in opened.reads], [n * MIB for n in range(6)])
+        self.assertEqual([read[0] for read in opened.reads], [n * MIB for n in (0, 1, 2, 4, 6, 8, 10, 12)])
         self.assertLessEqual(max(map(len, sink.pieces)), 256 << 10)
         self.check_over(opened)
 
