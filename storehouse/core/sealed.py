@@ -12,7 +12,7 @@ from typing import Any
 
 from storehouse.core.digests import crc32c
 
-__all__ = ["seal", "unseal"]
+__all__ = ["is_sealed", "seal", "unseal"]
 
 _MARK = b',"checksum":"'
 _TAIL = len(_MARK) + 8 + len(b'"}')
@@ -32,14 +32,25 @@ def seal(fields: dict[str, Any]) -> bytes:
     return b'%b%b%08x"}' % (head, _MARK, crc32c(head))
 
 
+def is_sealed(data: bytes) -> bool:
+    """
+    Whether a text ends in a checksum, which then is right.
+
+    @raise ValueError: if it is wrong.
+    """
+    if data[-_TAIL : -_TAIL + len(_MARK)] != _MARK or not data.endswith(b'"}'):
+        return False
+    if data[-10:-2] != b"%08x" % crc32c(data[:-_TAIL]):
+        raise ValueError("its checksum is wrong")
+    return True
+
+
 def unseal(data: bytes) -> tuple[dict[str, Any], bool]:
     """
     @return: the fields, and whether a checksum was there, which then was right.
     @raise ValueError: if it is wrong, or this is no JSON object.
     """
-    if data[-_TAIL : -_TAIL + len(_MARK)] == _MARK and data.endswith(b'"}'):
-        if data[-10:-2] != b"%08x" % crc32c(data[:-_TAIL]):
-            raise ValueError("its checksum is wrong")
+    if is_sealed(data):
         # The checksum is right, so this is what was written.
         return _decode(data[:-_TAIL].decode() + "}"), True
     fields = _decode(data.decode())

@@ -375,14 +375,71 @@ class NamespaceTestsMixin(TestCase):
         )
 
     async def test_after(self) -> None:
-        """Only what is greater is listed: a common prefix that was given is not given again."""
+        """
+        Only greater keys are looked at, and they may be rolled up into what is not greater; a common prefix that was
+        given is not given again.
+        """
         for n, key in enumerate(["a/1", "a/2", "a0", "b/1"]):
             await self.publish(key, n)
         self.assertEqual(await self.listed(delimiter="/", after="a"), (["a0"], ["a/", "b/"], None))
         self.assertEqual(await self.listed(delimiter="/", after="a/"), (["a0"], ["b/"], None))
-        self.assertEqual(await self.listed(delimiter="/", after="a/1"), (["a0"], ["b/"], None))
+        self.assertEqual(await self.listed(delimiter="/", after="a/1"), (["a0"], ["a/", "b/"], None))
+        self.assertEqual(await self.listed(delimiter="/", after="a/1", limit=1), ([], ["a/"], "a/"))
+        self.assertEqual(await self.listed(delimiter="/", after="a/2"), (["a0"], ["b/"], None))
+        self.assertEqual(await self.listed(delimiter="/", after="a/2/"), (["a0"], ["b/"], None))
+        self.assertEqual(await self.listed(delimiter="/", prefix="a/", after="a/"), (["a/1", "a/2"], [], None))
+        self.assertEqual(await self.listed(delimiter="/", prefix="a/", after="a/1"), (["a/2"], [], None))
         self.assertEqual(await self.listed(delimiter="/", after="a0"), ([], ["b/"], None))
         self.assertEqual(await self.listed(after="a/1"), (["a/2", "a0", "b/1"], [], None))
+
+    async def test_after_deeper(self) -> None:
+        """What only looks like a common prefix, of another delimiter or prefix, is a key like others."""
+        for n, key in enumerate(["a/b/1", "a/b/2", "a/c/1", "a/c-d/1"]):
+            await self.publish(key, n)
+        self.assertEqual(await self.listed(delimiter="/", after="a/b/"), ([], ["a/"], None))
+        self.assertEqual(await self.listed(delimiter="/", prefix="a/", after="a/b/"), ([], ["a/c-d/", "a/c/"], None))
+        self.assertEqual(
+            await self.listed(delimiter="/", prefix="a/", after="a/b/1"), ([], ["a/b/", "a/c-d/", "a/c/"], None)
+        )
+        self.assertEqual(await self.listed(delimiter="-", after="a/b/"), (["a/b/1", "a/b/2", "a/c/1"], ["a/c-"], None))
+        self.assertEqual(await self.listed(delimiter="/", after="a/"), ([], [], None))
+        self.assertEqual(await self.listed(after="a/"), (["a/b/1", "a/b/2", "a/c-d/1", "a/c/1"], [], None))
+
+    async def test_many_wait(self) -> None:
+        """Thousands that want one key, and are refused as soon as they have it, all end."""
+        await self.publish("a", 1)
+        waiting = [self.namespace.publish("bucket", "a", entry(n), refuse("no")) for n in range(3000)]
+        outcomes = await gatherResults([each.addCallbacks(lambda _: True, lambda _: False) for each in waiting])
+        self.assertEqual(outcomes, [False] * 3000)
+        self.assertEqual(await self.namespace.look_up("bucket", "a"), entry(1))
+
+    async def test_stop_under_load(self) -> None:
+        """Whatever is asked for before a stop, or while it stops, ends; what succeeded is there afterwards."""
+        asked: list[Deferred[Any]] = []
+        for n in range(100):
+            asked.append(self.namespace.publish("bucket", f"k{n % 30}", entry(n), keep=True))
+            asked.append(self.namespace.intend("bucket", "k", [entry(1000 + n).id]))
+            asked.append(self.namespace.list_keys("bucket"))
+        stopping = [self.namespace.stop(), self.namespace.stop()]
+        asked += [self.namespace.intend("bucket", "k", ["00ff"]), self.namespace.publish("bucket", "z", entry(1))]
+        outcomes = await gatherResults(
+            [each.addCallbacks(lambda _: None, lambda failed: failed.value) for each in asked]
+        )
+        await gatherResults(stopping)
+        for error in filter(None, outcomes):
+            self.assertIsInstance(error, Unavailable)
+        if self.persistent:
+            self.namespace = await self.make_namespace()
+            known = {each.id for n in range(30) for each in await self.versions_of(f"k{n}")}
+            done = {entry(n).id for n in range(100) if outcomes[3 * n] is None}
+            self.assertLessEqual(done, known)
+
+    async def versions_of(self, key: str) -> list[Entry]:
+        try:
+            found: list[Entry] = await self.namespace.versions("bucket", key)
+        except NoSuchKey:
+            return []
+        return found
 
     async def test_order(self) -> None:
         """The order is that of UTF-8 bytes, not of UTF-16 units nor of words."""

@@ -21,12 +21,19 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-__all__ = ["BLOCK", "Linked", "Tree", "World", "read_tree", "write_tree"]
+__all__ = ["BLOCK", "Link", "Linked", "Tree", "World", "read_tree", "write_tree"]
 
 BLOCK = 512
 
-#: A directory as C{{name: Tree or bytes}}.
-Tree = dict[str, "Tree | bytes"]
+
+class Link(str):
+    """A symbolic link, by what it says. It is made in one step, and never changed."""
+
+    __slots__ = ()
+
+
+#: A directory as C{{name: Tree, Link or bytes}}.
+Tree = dict[str, "Tree | Link | bytes"]
 
 _ZERO = bytes(BLOCK)
 
@@ -149,6 +156,7 @@ class World:
     def __init__(self, tree: Tree | None = None) -> None:
         self.index = 0
         self.files: dict[int, File] = {}
+        self.links: dict[int, Link] = {}
         self.disk: dict[int, dict[str, int]] = {0: {}}
         self.live: dict[int, dict[str, int]] = {0: {}}
         #: C{(index, [(directory, name, inode or None)])}: what one call changes, in order.
@@ -163,6 +171,8 @@ class World:
             if isinstance(content, dict):
                 self.disk[inode], self.live[inode] = {}, {}
                 self._load(inode, content, linked)
+            elif isinstance(content, Link):
+                self.links[inode] = content
             elif inode not in self.files:
                 self.files[inode] = File(content)
                 if isinstance(content, Linked):
@@ -176,6 +186,7 @@ class World:
         other = World()
         other.index, other._inodes = self.index, self._inodes
         other.files = {inode: file.clone() for inode, file in self.files.items()}
+        other.links = dict(self.links)
         other.disk = {inode: dict(names) for inode, names in self.disk.items()}
         other.live = {inode: dict(names) for inode, names in self.live.items()}
         other.names = list(self.names)
@@ -210,6 +221,12 @@ class World:
     def create(self, path: str) -> None:
         inode = self._inode()
         self.files[inode] = File()
+        parent, name = self._parent(path)
+        self._name((parent, name, inode))
+
+    def symlink(self, target: str, path: str) -> None:
+        inode = self._inode()
+        self.links[inode] = Link(target)
         parent, name = self._parent(path)
         self._name((parent, name, inode))
 
@@ -340,7 +357,9 @@ class World:
         count(0)
         linked: dict[int, Linked] = {}
 
-        def found(inode: int) -> Tree | bytes:
+        def found(inode: int) -> Tree | Link | bytes:
+            if inode in self.links:
+                return self.links[inode]
             if inode not in self.files:
                 return tree(inode)
             if names[inode] == 1:
@@ -391,6 +410,8 @@ def write_tree(tree: Tree, path: str, linked: dict[int, str] | None = None) -> N
         target = os.path.join(path, name)
         if isinstance(content, dict):
             write_tree(content, target, linked)
+        elif isinstance(content, Link):
+            os.symlink(content, target)
         elif id(content) in linked:
             os.link(linked[id(content)], target)
         else:
@@ -416,6 +437,9 @@ def read_tree(path: str, linked: dict[int, Linked] | None = None) -> Tree:
         linked = {}
     tree: Tree = {}
     for entry in os.scandir(path):
+        if entry.is_symlink():
+            tree[entry.name] = Link(os.readlink(entry.path))
+            continue
         if entry.is_dir():
             tree[entry.name] = read_tree(entry.path, linked)
             continue

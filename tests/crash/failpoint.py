@@ -2,8 +2,8 @@
 A process that kills itself at a chosen system call of a life from start to stop, and tells on paper what it promised
 until then.
 
-C{python -m tests.crash.failpoint ROOM DIRECTORY NUMBER...} lives one life in a room, C{log} or C{objects}, for each
-number, in C{DIRECTORY/NUMBER}, and dies at that call. Number 0 dies at none, and writes down all calls.
+C{python -m tests.crash.failpoint ROOM DIRECTORY NUMBER...} lives one life in a room, C{log}, C{objects},
+C{namespace} or C{store}, for each number, in C{DIRECTORY/NUMBER}, and dies at that call. Number 0 dies at none, and writes down all calls.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 
 from storehouse.core.files import Files
 from storehouse.storage.appendlog.interfaces import Durability
+from tests.crash.names import NameSession, name_history
 from tests.crash.objects import Contents, ObjectSession, history
 from tests.crash.session import Session
+from tests.crash.store import StoreSession, store_history
 
 __all__ = ["BUCKETS", "read_notes"]
 
@@ -103,6 +105,8 @@ for _name in (
     "exchange",
     "link",
     "unlink",
+    "symlink",
+    "remove_directory",
 ):
     setattr(DyingFiles, _name, _dying(_name))
 
@@ -156,7 +160,28 @@ def _live_objects(top: str, fatal: int, files: DyingFiles, notes: _Notes) -> Non
     session.stop()
 
 
-_lives = {"log": _live_log, "objects": _live_objects}
+def _live_namespace(top: str, fatal: int, files: DyingFiles, notes: _Notes) -> None:
+    session = NameSession(top, notes, files=files)
+    session.start()
+    name_history(session)
+    files.doing = "stop"
+    session.stop()
+
+
+def _live_store(top: str, fatal: int, files: DyingFiles, notes: _Notes) -> None:
+    session = StoreSession(top, notes, files=files)
+    session.start()
+    store_history(session, Contents(fatal))
+    files.doing = "stop"
+    session.stop()
+
+
+_lives = {
+    "log": _live_log,
+    "objects": _live_objects,
+    "namespace": _live_namespace,
+    "store": _live_store,
+}
 
 
 def _live(room: str, top: str, fatal: int) -> None:

@@ -243,9 +243,19 @@ class RecordingFiles(Files):
         old, new = self._path(source), self._path(target)
         self._do(f"link {old} {new}", lambda world: world.link(old, new), lambda: os.link(source, target))
 
+    def symlink(self, target: str, path: str) -> None:
+        name = self._path(path)
+        self._do(
+            f"symlink {target} {name}", lambda world: world.symlink(target, name), lambda: os.symlink(target, path)
+        )
+
     def unlink(self, path: str) -> None:
         name = self._path(path)
         self._do(f"unlink {name}", lambda world: world.remove(name), lambda: os.unlink(path))
+
+    def remove_directory(self, path: str) -> None:
+        name = self._path(path)
+        self._do(f"rmdir {name}", lambda world: world.remove(name), lambda: os.rmdir(path))
 
     def remove_tree(self, path: str) -> None:
         for entry in sorted(os.scandir(path), key=lambda entry: entry.name):

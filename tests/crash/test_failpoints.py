@@ -19,6 +19,7 @@ from tests.crash.objects import Contents, use
 from tests.crash.powercut import AppendLogExplorer
 from tests.crash.powercut_objects import ObjectExplorer
 from tests.crash.recording import Recorder
+from tests.crash.store import StoreExplorer
 from tests.integration.process import CHECKOUT
 
 
@@ -105,5 +106,29 @@ class FailpointTests(SynchronousTestCase):
             "copy: copy_range",
             "delete: rename",
             "abort: rmdir",
+        ):
+            self.assertIn(call, calls)
+
+    def test_store(self) -> None:
+        """Every kind of call of every operation of a whole store: keys, uploads, and the index of keys."""
+        calls = self.kill_everywhere("store", StoreExplorer(self.mktemp(), 0), 23)
+        self.assertGreater(len(calls), 500)
+        for call in (
+            "start: rename",
+            "put: write_synced",
+            "put: sync_data",
+            "put: rename",
+            "put: symlink",
+            "replace: rename",
+            "replace: symlink",
+            "replace: unlink",
+            "copy: link",
+            "copy: symlink",
+            "complete: link",
+            "complete: rename",
+            "complete: symlink",
+            "delete: rename",
+            "delete: remove_directory",
+            "reindex: rename",
         ):
             self.assertIn(call, calls)

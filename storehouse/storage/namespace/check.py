@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from storehouse.errors import DamagedEntry
 from storehouse.storage.namespace.entries import encode_entry
-from storehouse.storage.namespace.index import Index
+from storehouse.storage.namespace.index import Index, Row, ids_of, older_of
 from storehouse.storage.namespace.interfaces import Problem
 from storehouse.storage.namespace.journal import read_journal
 from storehouse.storage.namespace.names import id_of_file
@@ -33,7 +33,7 @@ def _unknown(bucket: str, path: str) -> Problem:
     return Problem("unknown", bucket, None, None, f"{path} is none of ours{_NOTHING}", False)
 
 
-def check_top(tree: Tree, journal: str, numbers: Mapping[str, int]) -> Iterator[Problem | None]:
+def check_top(tree: Tree, journal: str, numbers: Mapping[str, object]) -> Iterator[Problem | None]:
     """What is around the keys."""
     for name in sorted(set(os.listdir(tree.directory)) - _TOP):
         yield _unknown("", os.path.join(tree.directory, name))
@@ -43,21 +43,23 @@ def check_top(tree: Tree, journal: str, numbers: Mapping[str, int]) -> Iterator[
         damage = str(error)
     if damage is not None:
         yield Problem("damaged", "", None, None, f"{journal}: {damage}; the next start makes the index anew", True)
-    names = set(os.listdir(tree.buckets))
-    for name in sorted(names - set(numbers)):
+    names, known = set(os.listdir(tree.buckets)), sorted(numbers)
+    for name in sorted(names.difference(known)):
         yield _unknown("", os.path.join(tree.buckets, name))
-    for name in sorted(set(numbers)):
+    for name in known:
+        if name not in numbers:
+            continue  # it was removed since
         path = os.path.join(tree.buckets, name)
         if name not in names:
             yield Problem(
                 "extra", name, None, None, f"the index has a bucket {name}, but {path} is not there{_ROW}", True
             )
             continue
+        inside = set(os.listdir(path))
         try:
             tree.read_bucket(name)
         except DamagedEntry as error:
             yield Problem("damaged", name, None, None, f"{error}{_NOTHING}", False)
-        inside = set(os.listdir(path))
         for other in sorted(inside - {"bucket.json", "objects"}):
             yield _unknown(name, os.path.join(path, other))
         for lost in sorted({"bucket.json", "objects"} - inside):
@@ -82,7 +84,7 @@ def check_bucket_rows(tree: Tree, index: Index, number: int, bucket: str) -> Ite
         except sqlite3.Error as error:
             yield Problem("index", bucket, None, None, f"{index.path} cannot be read: {error}{_ROW}", True)
             return
-        for data, size, text in rows:
+        for data, row in rows:
             while at < len(keys) and keys[at] < data:
                 yield bucket, keys[at].decode()
                 at += 1
@@ -93,7 +95,7 @@ def check_bucket_rows(tree: Tree, index: Index, number: int, bucket: str) -> Ite
                     yield Problem("extra", bucket, None, None, f"the index has {data!r}, which is no key{_ROW}", True)
                 continue
             key = data.decode()
-            if not _is_fine(tree, tree.place(bucket, key, data), (size, text)):
+            if not _is_fine(tree, tree.place(bucket, key, data), row):
                 yield bucket, key
             yield None
             at += 1
@@ -105,7 +107,7 @@ def check_bucket_rows(tree: Tree, index: Index, number: int, bucket: str) -> Ite
         yield None
 
 
-def _is_fine(tree: Tree, place: Place, row: tuple[int, bytes]) -> bool:
+def _is_fine(tree: Tree, place: Place, row: Row) -> bool:
     try:
         names = os.listdir(place.path)
         ids = [id_of_file(name) for name in names if name != DEFAULT]
@@ -115,7 +117,8 @@ def _is_fine(tree: Tree, place: Place, row: tuple[int, bytes]) -> bool:
         for id in ids:
             if id is not None and id != current.id and tree.read(place, id) is None:
                 return False
-        return row == (current.size, encode_entry(current, place.key))
+        older = older_of(id for id in ids if id is not None and id != current.id)
+        return row == (current.size, encode_entry(current, place.key), older)
     except (DamagedEntry, OSError):
         return False
 
@@ -123,8 +126,49 @@ def _is_fine(tree: Tree, place: Place, row: tuple[int, bytes]) -> bool:
 def check_key(tree: Tree, index: Index, number: int, data: bytes, place: Place) -> list[Problem]:
     """One key, its versions and its row. To be called while nobody changes it."""
     bucket, key = place.bucket, place.key
-    problems = []
-    names = sorted(os.listdir(place.path)) if os.path.isdir(place.path) else []
+    row = unreadable = None
+    try:
+        row = index.row(number, data)
+    except sqlite3.Error as error:
+        unreadable = Problem("index", bucket, key, None, f"{index.path} cannot be read: {error}{_ROW}", True)
+    there = os.path.isdir(place.path)
+    problems, default, older = _check_files(tree, place, sorted(os.listdir(place.path)) if there else [], row)
+    if unreadable is not None:
+        return [*problems, unreadable]
+    what = f"the key {key!r} of {bucket}"
+    for id in sorted(ids_of(row[2]) - older if row is not None and there else ()):
+        if default is None or id != default[0]:
+            text = f"{place.path}/{id}.json is missing, an older version of {what}; a rebuild of the index forgets it"
+            problems.append(Problem("lost", bucket, key, id, text, False))
+    if row is None:
+        if default is not None:
+            problems.append(Problem("missing", bucket, key, None, f"the index lacks {what}{_ROW}", True))
+    elif not there:
+        text = f"the index has {what}, but {place.path} is not there{_ROW}"
+        problems.append(Problem("extra", bucket, key, None, text, True))
+    # Of a default that is damaged the index may still have what was right once.
+    elif default is not None and (row[:2] != default[1] or default[0] in ids_of(row[2]) or not older <= ids_of(row[2])):
+        text = f"the index says something else of {what} than the files{_ROW}"
+        problems.append(Problem("different", bucket, key, None, text, True))
+    return problems
+
+
+def _check_files(
+    tree: Tree, place: Place, names: list[str], row: Row | None
+) -> tuple[list[Problem], tuple[str, tuple[int, bytes]] | None, frozenset[str]]:
+    """@return: also the default version, as its ID and the row it has to have, and the IDs of the others."""
+    bucket, key = place.bucket, place.key
+    problems: list[Problem] = []
+    ids: set[str] = set()
+    listed = "it is listed as it was" if row is not None else "it is not listed"
+    ends = f"; {listed}, until it is published or removed{_NOTHING}"
+    try:
+        default = tree.default_of(place)
+    except DamagedEntry as error:
+        default = None
+        problems.append(Problem("dangling", bucket, key, None, f"{error}{ends}", False))
+    if names and DEFAULT not in names:
+        problems.append(Problem("dangling", bucket, key, None, f"{place.path}/{DEFAULT} is missing{ends}", False))
     expected = None
     for name in names:
         id = id_of_file(name)
@@ -132,36 +176,17 @@ def check_key(tree: Tree, index: Index, number: int, data: bytes, place: Place) 
             if name != DEFAULT:
                 problems.append(_unknown(bucket, os.path.join(place.path, name)))
             continue
+        ids.add(id)
         try:
-            tree.read(place, id)
+            entry = tree.read(place, id)
+            if entry is not None and id == default:
+                expected = id, (entry.size, encode_entry(entry, key))
         except DamagedEntry as error:
-            problems.append(Problem("damaged", bucket, key, id, f"{error}{_NOTHING}", False))
-    try:
-        current = tree.current(place)
-        if current is not None:
-            expected = (current.size, encode_entry(current, key))
-        elif names or os.path.isdir(place.path):
-            text = f"{os.path.join(place.path, DEFAULT)} is missing{_NOTHING}"
-            problems.append(Problem("dangling", bucket, key, None, text, False))
-    except DamagedEntry as error:
-        if not any(problem.id == error.id and problem.kind == "damaged" for problem in problems if error.id):
-            problems.append(Problem("dangling", bucket, key, error.id, f"{error}{_NOTHING}", False))
-    try:
-        row = index.row(number, data)
-    except sqlite3.Error as error:
-        problems.append(Problem("index", bucket, key, None, f"{index.path} cannot be read: {error}{_ROW}", True))
-        return problems
-    # Of a damaged key the index may still have the row that was right once.
-    if row == expected or (row is not None and problems and os.path.isdir(place.path)):
-        return problems
-    if row is None:
-        problems.append(
-            Problem("missing", bucket, key, None, f"the index lacks the key {key!r} of {bucket}{_ROW}", True)
-        )
-    elif expected is None:
-        text = f"the index has the key {key!r} of {bucket}, but {place.path} is not there{_ROW}"
-        problems.append(Problem("extra", bucket, key, None, text, True))
-    else:
-        text = f"the index says something else of the key {key!r} of {bucket} than the files{_ROW}"
-        problems.append(Problem("different", bucket, key, None, text, True))
-    return problems
+            tail = ends if id == default else _NOTHING
+            problems.append(Problem("damaged", bucket, key, id, f"{error}{tail}", False))
+    if default is not None and default not in ids:
+        text = f"{place.path}/{DEFAULT} leads to {default}.json, which is missing{ends}"
+        problems.append(Problem("dangling", bucket, key, default, text, False))
+    if not names and os.path.isdir(place.path):
+        problems.append(Problem("unknown", bucket, None, None, f"{place.path} is empty{_NOTHING}", False))
+    return problems, expected, frozenset(ids - {default})

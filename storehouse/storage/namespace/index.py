@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import attrs
 
-__all__ = ["Change", "Index", "IndexBuilder", "IndexUnusable", "Totals"]
+__all__ = ["Change", "Index", "IndexBuilder", "IndexUnusable", "Row", "Totals", "ids_of", "is_full", "older_of"]
 
 _VERSION = "1"
 
@@ -34,7 +35,8 @@ CREATE TABLE keys(
     bucket INTEGER NOT NULL,
     key BLOB NOT NULL,
     size INTEGER NOT NULL,
-    text BLOB NOT NULL
+    text BLOB NOT NULL,
+    older BLOB NOT NULL
 );
 """
 
@@ -53,14 +55,35 @@ END;
 """
 
 _PUT = (
-    "INSERT INTO keys(bucket, key, size, text) VALUES (?1, ?2, ?3, ?4) "
-    "ON CONFLICT(bucket, key) DO UPDATE SET size = ?3, text = ?4"
+    "INSERT INTO keys(bucket, key, size, text, older) VALUES (?1, ?2, ?3, ?4, ?5) "
+    "ON CONFLICT(bucket, key) DO UPDATE SET size = ?3, text = ?4, older = ?5"
 )
 _DELETE = "DELETE FROM keys WHERE bucket = ? AND key = ?"
-_GET = "SELECT text FROM keys WHERE bucket = ? AND key = ?"
+_GET = "SELECT text, older FROM keys WHERE bucket = ? AND key = ?"
 
-#: The number of a bucket, the key, and its new row as C{(size, text)}, or C{None} for no row.
-Change = tuple[int, bytes, "tuple[int, bytes] | None"]
+#: Size and text of the default version, and the IDs of the older ones (L{older_of}).
+Row = tuple[int, bytes, bytes]
+
+#: The number of a bucket, the key, and its new row, or C{None} for no row.
+Change = tuple[int, bytes, "Row | None"]
+
+#: What SQLite says when there is no room.
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether there was no room, as against damage."""
+    return getattr(error, "sqlite_errorcode", None) in _FULL
+
+
+def older_of(ids: Iterable[str]) -> bytes:
+    """The IDs of older versions, as a row has them."""
+    return " ".join(sorted(ids)).encode()
+
+
+def ids_of(older: bytes) -> frozenset[str]:
+    """The IDs that L{older_of} made a text of."""
+    return frozenset(older.decode("latin-1").split())
 
 
 class IndexUnusable(Exception):
@@ -106,7 +129,7 @@ class Index:
         self._readers: list[sqlite3.Connection] = []
         self._all: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
-        self._queue: list[_Job] = []
+        self._queue: deque[_Job] = deque()
         self.stamp = ""
         self.generation = 0
 
@@ -129,6 +152,9 @@ class Index:
             self.stamp = meta[b"stamp"].decode()
             self.generation = int(meta[b"generation"])
             self.totals()
+            # That it can be written, too.
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.execute("ROLLBACK")
         except (sqlite3.Error, LookupError, ValueError, AttributeError) as error:
             self.close()
             raise IndexUnusable(f"it cannot be read: {error}") from None
@@ -168,10 +194,10 @@ class Index:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def get(self, bucket: int, key: bytes) -> bytes | None:
-        """The text of a row, if there is one. For the reactor's thread: takes about as long as to ask another."""
-        row = self._getter.execute(_GET, (bucket, key)).fetchone()
-        return None if row is None else row[0]
+    def get(self, bucket: int, key: bytes) -> tuple[bytes, bytes] | None:
+        """The text and the older versions of a row, if there is one. For the reactor's thread: takes about as long as to ask another."""
+        row: tuple[bytes, bytes] | None = self._getter.execute(_GET, (bucket, key)).fetchone()
+        return row
 
     def totals(self) -> list[Totals]:
         """All buckets."""
@@ -184,19 +210,20 @@ class Index:
         with self._reader() as connection:
             return connection.execute(query, values).fetchall()
 
-    def rows(self, bucket: int, after: bytes, limit: int) -> list[tuple[bytes, int, bytes]]:
-        """Key, size and text of the rows after a key, in order."""
+    def rows(self, bucket: int, after: bytes, limit: int) -> list[tuple[bytes, Row]]:
+        """The rows after a key, in order."""
         with self._reader() as connection:
-            return connection.execute(
-                "SELECT key, size, text FROM keys WHERE bucket = ? AND key > ? ORDER BY key LIMIT ?",
+            rows = connection.execute(
+                "SELECT key, size, text, older FROM keys WHERE bucket = ? AND key > ? ORDER BY key LIMIT ?",
                 (bucket, after, limit),
             ).fetchall()
+        return [(key, (size, text, older)) for key, size, text, older in rows]
 
-    def row(self, bucket: int, key: bytes) -> tuple[int, bytes] | None:
-        """Size and text of one row."""
+    def row(self, bucket: int, key: bytes) -> Row | None:
+        """One row."""
         with self._reader() as connection:
-            found: tuple[int, bytes] | None = connection.execute(
-                "SELECT size, text FROM keys WHERE bucket = ? AND key = ?", (bucket, key)
+            found: Row | None = connection.execute(
+                "SELECT size, text, older FROM keys WHERE bucket = ? AND key = ?", (bucket, key)
             ).fetchone()
         return found
 
@@ -229,8 +256,7 @@ class Index:
         self._queue.append(job)
         with self._lock:
             if not job.done:
-                jobs, self._queue = self._queue, []
-                self._commit(jobs)
+                self._commit([self._queue.popleft() for _ in range(len(self._queue))])
         if job.error is not None:
             raise job.error
 
@@ -311,14 +337,15 @@ class IndexBuilder:
         """Add a bucket. @return: its number."""
         return self._connection.execute("INSERT INTO buckets(name, text) VALUES (?, ?)", (name, text)).lastrowid or 0
 
-    def rows(self, number: int, rows: Sequence[tuple[bytes, int, bytes]]) -> None:
-        """Add rows of a bucket: key, size and text."""
+    def rows(self, number: int, rows: Sequence[tuple[bytes, Row]]) -> None:
+        """Add rows of a bucket."""
         self._connection.executemany(
-            "INSERT INTO keys(bucket, key, size, text) VALUES (?, ?, ?, ?)", [(number, *row) for row in rows]
+            "INSERT INTO keys(bucket, key, size, text, older) VALUES (?, ?, ?, ?, ?)",
+            [(number, key, *row) for key, row in rows],
         )
         self._connection.execute(
             "UPDATE buckets SET keys = keys + ?, bytes = bytes + ? WHERE number = ?",
-            (len(rows), sum(row[1] for row in rows), number),
+            (len(rows), sum(row[0] for _, row in rows), number),
         )
 
     def finish(self) -> None:

@@ -73,7 +73,7 @@ class Problem:
     Something a check found.
 
     @ivar kind: C{damaged} (a file that fails its checksum, or is not of its place), C{dangling} (a default that is
-        missing or leads nowhere), C{unknown} (a name that is none of ours), C{missing}, C{extra}, C{different} (rows of
+        missing or leads nowhere), C{lost} (an older version whose file is missing), C{unknown} (a name that is none of ours), C{missing}, C{extra}, C{different} (rows of
         the index, as against the tree), C{index} (the index as a whole).
     @ivar bucket: its bucket, or empty.
     @ivar key: its key, if it is known.
@@ -182,7 +182,10 @@ class INamespace(Interface):
         Keys that begin with C{prefix}, in the order of their UTF-8 bytes.
 
         Keys that have C{delimiter} behind the prefix are listed once, by what they have up to its end: a common prefix.
-        Only keys and common prefixes greater than C{after} are listed, so a page may go on after either.
+
+        @param after: only keys greater than this one are looked at; those may be listed by a common prefix that is not.
+            If it is a common prefix of this very listing it stands for all of its keys, and they are passed over.  So
+            a page may go on after either.
 
         @param limit: the most keys and common prefixes of the page; 0 gives an empty one, which is the last.
         """
@@ -194,12 +197,12 @@ class INamespace(Interface):
 class IChecked(Interface):
     """What a namespace with a derived index can do about damage. Nothing is ever guessed about keys."""
 
-    def check(progress: Callable[[int], None] | None = None) -> Deferred[list[Problem]]:
+    def check(progress: Callable[[int], object] | None = None) -> Deferred[list[Problem]]:
         """
         Read everything and compare.
 
         @param progress: called with the number of keys so far, every now and then.
         """
 
-    def reindex(progress: Callable[[int], None] | None = None) -> Deferred[int]:
+    def reindex(progress: Callable[[int], object] | None = None) -> Deferred[int]:
         """Make the index anew from the keys. Other operations wait. Fires with the number of keys."""

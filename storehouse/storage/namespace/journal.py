@@ -6,6 +6,7 @@ Lines C{CRC32C-as-8-hex-digits JSON}: a header, then one line for each group of 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -156,10 +157,28 @@ class Journal:
                 files.sync_directory(os.path.dirname(self.path))
         except BaseException:
             files.close(fd)
+            if os.path.exists(path):
+                files.unlink(path)
             raise
         if self._fd >= 0:
             files.close(self._fd)
         self._fd, self._end, self.count = fd, len(data), len(intents)
+
+    def resume(self) -> None:
+        """
+        Go on with the journal that is there, which belongs to the generation before, when there is no room for another.
+        Blocks.
+
+        @raise OSError: if that is not possible.
+        """
+        found = read_journal(self.path)
+        if found.damage is not None or (found.stamp, found.generation) != (self.stamp, self.generation - 1):
+            raise OSError(errno.ENOSPC, f"no room for a new journal, and {self.path} is of another index")
+        with open(self.path, "rb") as file:
+            end = file.read().rindex(b"\n") + 1
+        self._fd = self._files.open(self.path, os.O_RDWR)
+        self._files.truncate(self._fd, end)
+        self.generation, self._end, self.count = found.generation, end, len(found.intents)
 
     def end(self) -> None:
         """Say that nothing is open, if that is so, and close. Blocks."""

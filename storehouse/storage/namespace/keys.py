@@ -12,11 +12,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
+from storehouse.core.jobs import KeyedLocks
 from storehouse.errors import DamagedEntry, NoSuchBucket, NoSuchKey, StorageFailed, StorehouseError, Unavailable
 from storehouse.storage.namespace.entries import checked, encode_entry
+from storehouse.storage.namespace.index import older_of
 from storehouse.storage.namespace.interfaces import Bucket, Condition, Entry
 from storehouse.storage.namespace.journal import KEPT, LEAVING, NEW, Journal
-from storehouse.storage.namespace.locks import Gate, KeyLocks, gather
+from storehouse.storage.namespace.lane import Lane
+from storehouse.storage.namespace.locks import Gate, gather
 from storehouse.storage.namespace.metrics import NamespaceMetrics
 from storehouse.storage.namespace.names import check_bucket, check_id, check_key
 from storehouse.storage.namespace.tree import LOST, Again, Place, Stale, Tree, Unintended
@@ -52,10 +55,12 @@ class _Found:
 
     @ivar entry: the default version, if it can be had.
     @ivar expected: the ID that C{default.json} names.
+    @ivar older: the IDs of its other versions.
     """
 
     entry: Entry | None
     expected: str | None
+    older: frozenset[str]
 
 
 class KeyOperations:
@@ -88,7 +93,9 @@ class KeyOperations:
         self._metrics = metrics
         self._checkpoint_records = checkpoint_records
         self._on_failure = on_failure
-        self._locks = KeyLocks()
+        self._locks = KeyedLocks()
+        # Where keys are changed: several threads are faster only if they wait for the disk.
+        self._changes: IDisk = disk if tree.durable else Lane(disk)
         self.gate = Gate()
         self.buckets: dict[str, tuple[int, Bucket]] = {}
         self.failed: StorehouseError | None = None
@@ -120,7 +127,7 @@ class KeyOperations:
         try:
             # The bucket may have gone while we waited.
             located = self.locate(bucket, key)
-            await self._locks.acquire((bucket, key))
+            await self._locks.enter(f"{bucket}/{key}")
         except BaseException:
             self.gate.leave()
             raise
@@ -128,11 +135,21 @@ class KeyOperations:
 
     def finish(self, operation: str, began: float, bucket: str, key: str) -> None:
         """Let the next one have the key."""
-        self._locks.release((bucket, key))
-        self.gate.leave()
+        self._locks.leave(f"{bucket}/{key}")
         self._metrics.observe(operation, time.monotonic() - began)
         if self._journal.count >= self._checkpoint_records:
             self._upkeep.begin_checkpoint()
+        self.gate.leave()
+
+    async def inside(self, work: Callable[[], Deferred[T]]) -> T:
+        """Do something while no bucket comes or goes, and the index stays."""
+        await self.gate.enter()
+        try:
+            if self.refusal is not None:
+                raise self.refusal
+            return await work()
+        finally:
+            self.gate.leave()
 
     def raised(self, error: OSError | StorageFailed) -> NoReturn:
         """Say what an error of the system means."""
@@ -143,23 +160,26 @@ class KeyOperations:
 
     def _find(self, number: int, data: bytes, place: Place) -> _Found:
         """From the index; if it has nothing, or nothing good, the tree will say so."""
-        entry = self._upkeep.get(number, data, place.key)
-        return _Found(entry, None if entry is None else entry.id)
+        found = self._upkeep.get(number, data, place.key)
+        return _Found(None, None, frozenset()) if found is None else _Found(found[0], found[0].id, found[1])
 
     async def _look_again(self, number: int, data: bytes, place: Place, condition: Condition | None) -> _Found:
         """From the tree, since the index was wrong."""
         try:
             entry = await self._disk.run(self._upkeep.repair, number, data, place)
+            default = None if entry is None else entry.id
         except DamagedEntry as error:
             # It may be overwritten, but not by who wants to know what is there.
             if condition is not None:
                 raise
             self._log.error("published over: {error}", error=error)
+            entry = None
             try:
-                return _Found(None, await self._disk.run(self._tree.default_of, place))
+                default = await self._disk.run(self._tree.default_of, place)
             except DamagedEntry:
-                return _Found(None, None)
-        return _Found(entry, None if entry is None else entry.id)
+                default = None
+        older = frozenset(await self._disk.run(self._tree.ids, place)) - {default}
+        return _Found(entry, default, older)
 
     async def _compare(self, number: int, data: bytes, place: Place) -> None:
         """Something failed half-way: the index must not say that it did not."""
@@ -178,26 +198,28 @@ class KeyOperations:
         number, data, place = await self.begin(bucket, key)
         try:
             found = self._find(number, data, place)
-            again = False
+            again = asked = False
             while True:
-                if condition is not None and not again:
+                if condition is not None and not asked:
                     condition(found.entry)
+                # What is a version already must not go after a crash because it did not become the default.
+                again = again or entry.id in found.older
                 old = None if keep or found.expected == entry.id else found.expected
-                intended = [self._journal.intend(bucket, key, [entry.id], NEW)]
+                intended = [self._journal.intend(bucket, key, [entry.id], KEPT if again else NEW)]
                 if old is not None:
                     intended.append(self._journal.intend(bucket, key, [old], entry.id))
                 elif found.expected not in (None, entry.id):
                     intended.append(self._journal.intend(bucket, key, [found.expected], KEPT))
                 await gather(intended)
                 try:
-                    await self._disk.run(self._publish, number, data, place, entry, text, found.expected, keep, again)
+                    await self._changes.run(self._publish, number, data, place, entry, text, found, keep, again)
                 except (Stale, Again, StorehouseError) as error:
                     if old is not None and not isinstance(error, StorageFailed):
                         self._journal.settle([old])
                     if isinstance(error, Again):
-                        again = True
-                        await self._journal.intend(bucket, key, [entry.id], KEPT)
+                        again = asked = True
                     elif isinstance(error, Stale):
+                        asked = False
                         found = await self._look_again(number, data, place, condition)
                     else:
                         raise
@@ -218,12 +240,13 @@ class KeyOperations:
         place: Place,
         entry: Entry,
         text: bytes,
-        expected: str | None,
+        found: _Found,
         keep: bool,
         again: bool,
     ) -> None:
-        self._tree.publish(place, entry.id, text, expected, keep, again)
-        self._upkeep.apply(number, data, (entry.size, text))
+        self._tree.publish(place, entry.id, text, found.expected, keep, again)
+        older = found.older | {found.expected} if keep and found.expected is not None else found.older
+        self._upkeep.apply(number, data, (entry.size, text, older_of(older - {entry.id})))
 
     async def unpublish(
         self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
@@ -244,7 +267,9 @@ class KeyOperations:
                 # A single version goes after a crash, unless it still is the default; a whole key is not taken apart.
                 await self._journal.intend(bucket, key, leaving, LEAVING if id is None else NEW)
                 try:
-                    removed: list[Entry] = await self._disk.run(self._unpublish, number, data, place, id, leaving)
+                    removed: list[Entry] = await self._changes.run(
+                        self._unpublish, number, data, place, id, leaving, found
+                    )
                     return removed
                 except Unintended as more:
                     leaving = more.ids
@@ -257,16 +282,23 @@ class KeyOperations:
         finally:
             self.finish("unpublish", began, bucket, key)
 
-    def _unpublish(self, number: int, data: bytes, place: Place, id: str | None, known: list[str]) -> list[Entry]:
+    def _unpublish(
+        self, number: int, data: bytes, place: Place, id: str | None, known: list[str], found: _Found
+    ) -> list[Entry]:
         removed, left = self._tree.unpublish(place, id, known)
-        self._upkeep.apply(number, data, None if left is None else (left.size, encode_entry(left, place.key)))
+        if left is None:
+            self._upkeep.apply(number, data, None)
+        else:
+            older = {*found.older, *filter(None, (found.expected,))} - {id or "", left.id}
+            self._upkeep.apply(number, data, (left.size, encode_entry(left, place.key), older_of(older)))
         return removed
 
     async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
         """See L{INamespace.look_up<storehouse.storage.namespace.interfaces.INamespace.look_up>}."""
         began = time.monotonic()
         number, data, place = self.locate(bucket, key)
-        entry = self._upkeep.get(number, data, key)
+        known = self._upkeep.get(number, data, key)
+        entry = None if known is None else known[0]
         try:
             if id is not None and (entry is None or entry.id != check_id(id)):
                 entry = await self._disk.run(self._tree.read, place, id)

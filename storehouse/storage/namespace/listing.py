@@ -54,9 +54,9 @@ def start_of(prefix: bytes, delimiter: bytes, after: bytes) -> bytes:
     """The least key that a listing can have."""
     if after < prefix:
         return prefix
-    common = common_prefix(after, prefix, delimiter) if after.startswith(prefix) else None
-    if common is not None:
-        return _behind(common)
+    # Only what is itself a common prefix stands for all that begin with it.
+    if after.startswith(prefix) and common_prefix(after, prefix, delimiter) == after:
+        return _behind(after)
     return after + b"\0" if after else prefix
 
 

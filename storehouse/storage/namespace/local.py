@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import attrs
@@ -14,8 +14,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
-from storehouse.core.files import Files
-from storehouse.core.streams import deferred
+from storehouse.core.files import NO_SPACE, Files
 from storehouse.errors import (
     InvalidName,
     StartFailed,
@@ -121,9 +120,14 @@ class LocalNamespace:
             self.unsettled = list(self.journal.open)
             self.unpublished = [id for id, (_, _, how) in self.journal.open.items() if how == NEW]
             # So that the next start, if this run does not end cleanly, looks at what is done from now on.
-            self.journal.stamp, self.journal.generation = found.stamp, found.generation + 1
-            found.index.sync(self.journal.generation)
-            self.journal.begin(found.open)
+            self.journal.stamp, self.journal.generation = found.stamp, found.generation
+            try:
+                self.journal.begin(found.open)
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                # What is there can be read, and removed.
+                self.journal.resume()
         except (OSError, sqlite3.Error) as error:
             raise StartFailed(f"the namespace in {self._settings.directory} cannot be opened: {error}") from error
         self._keys.refusal = None
@@ -131,16 +135,23 @@ class LocalNamespace:
         self._timer.clock = self._reactor
         self._timer.start(self._settings.checkpoint_interval, now=False)
 
-    @deferred
+    @lasting
     async def stop(self) -> None:
         """See L{INamespace.stop}."""
-        if self._keys.refusal is not None and self._keys.failed is None:
-            return
-        self._keys.refusal = Unavailable("the server is stopping")
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
-        await self._keys.gate.close()
+            self._keys.refusal = Unavailable("the server is stopping")
+            await self._keys.gate.close()
+            try:
+                await self._close()
+            finally:
+                self._keys.gate.open()
+        else:  # not started, or already at it
+            await self._keys.gate.close()
+            self._keys.gate.open()
+
+    async def _close(self) -> None:
         await self.upkeep.idle()
         try:
             if self._keys.failed is None:
@@ -150,7 +161,6 @@ class LocalNamespace:
             self._log.error("the next start has to look at the journal: {error}", error=error)
         self.journal.abandon()
         self.upkeep.index.close()
-        self._keys.gate.open()
 
     def _checkpoint(self) -> None:
         if self.journal.count and self._keys.refusal is None:
@@ -158,11 +168,12 @@ class LocalNamespace:
 
     # -- keys --------------------------------------------------------------------------------
 
-    @deferred
+    @lasting
     async def intend(self, bucket: str, key: str, ids: Iterable[str]) -> None:
         """See L{INamespace.intend}."""
         self._keys.locate(bucket, key)
-        await self.journal.intend(bucket, key, [check_id(id) for id in ids], NEW)
+        checked = [check_id(id) for id in ids]
+        await self._keys.inside(lambda: self.journal.intend(bucket, key, checked, NEW))
 
     def settle(self, ids: Iterable[str]) -> None:
         """See L{INamespace.settle}."""
@@ -195,7 +206,7 @@ class LocalNamespace:
         """See L{INamespace.versions}."""
         return await self._keys.versions(bucket, key)
 
-    @deferred
+    @lasting
     async def list_keys(
         self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
     ) -> Page:
@@ -204,20 +215,19 @@ class LocalNamespace:
         number, _, _ = self._keys.locate(bucket, "-")
         if limit < 0:
             raise InvalidName(f"a page cannot have {limit} keys")
-        # One more tells whether there is more.
-        items = await self._disk.run(self.upkeep.list_items, number, bucket, prefix, delimiter, after, limit + 1)
-        more = len(items) > limit > 0
-        del items[limit:]
+        items, next_after = await self._keys.inside(
+            lambda: self._disk.run(self.upkeep.page, number, bucket, prefix, delimiter, after, limit)
+        )
         self.metrics.observe("list", time.monotonic() - began)
         return Page(
             [(key, entry) for key, entry in items if isinstance(entry, Entry)],
             [key for key, entry in items if entry is False],
-            items[-1][0] if more else None,
+            next_after,
         )
 
     # -- buckets -----------------------------------------------------------------------------
 
-    @deferred
+    @lasting
     async def create_bucket(self, name: str, metadata: Metadata | None = None) -> Bucket:
         """See L{INamespace.create_bucket}."""
         bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}))
@@ -228,7 +238,7 @@ class LocalNamespace:
         self.tree.create_bucket(bucket)
         return self.upkeep.add_bucket(bucket.name, encode_bucket(bucket)), bucket
 
-    @deferred
+    @lasting
     async def delete_bucket(self, name: str) -> None:
         """See L{INamespace.delete_bucket}."""
         await self.get_bucket(name)
@@ -261,13 +271,13 @@ class LocalNamespace:
         finally:
             self._keys.gate.open()
 
-    @deferred
+    @lasting
     async def get_bucket(self, name: str) -> Bucket:
         """See L{INamespace.get_bucket}."""
         self._keys.locate(check_bucket(name), "-")
         return self._keys.buckets[name][1]
 
-    @deferred
+    @lasting
     async def usage(self, bucket: str) -> tuple[int, int]:
         """See L{INamespace.usage}."""
         self._keys.locate(check_bucket(bucket), "-")
@@ -276,7 +286,7 @@ class LocalNamespace:
                 return totals.keys, totals.size
         return 0, 0
 
-    @deferred
+    @lasting
     async def list_buckets(self) -> list[Bucket]:
         """See L{INamespace.list_buckets}."""
         if self._keys.refusal is not None:
@@ -285,16 +295,14 @@ class LocalNamespace:
 
     # -- upkeep ------------------------------------------------------------------------------
 
-    @deferred
-    async def check(self, progress: Callable[[int], None] | None = None) -> list[Problem]:
+    @lasting
+    async def check(self, progress: Callable[[int], object] | None = None) -> list[Problem]:
         """See L{IChecked.check}."""
         if self._keys.refusal is not None:
             raise self._keys.refusal
         problems: list[Problem] = []
 
         async def look_closer(bucket: str, key: str) -> None:
-            if bucket not in self._keys.buckets:
-                return
             began = time.monotonic()
             number, data, place = await self._keys.begin(bucket, key)
             try:
@@ -302,12 +310,15 @@ class LocalNamespace:
             finally:
                 self._keys.finish("check", began, bucket, key)
 
-        numbers = {name: number for name, (number, _) in self._keys.buckets.items()}
-        await self.upkeep.check(numbers, problems.append, look_closer, progress or (lambda count: None))
+        def run(f: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
+            return self._keys.inside(lambda: self._disk.run(f))
+
+        told = progress or (lambda count: None)
+        await self.upkeep.check(run, self._keys.buckets, problems.append, look_closer, told)
         return problems
 
-    @deferred
-    async def reindex(self, progress: Callable[[int], None] | None = None) -> int:
+    @lasting
+    async def reindex(self, progress: Callable[[int], object] | None = None) -> int:
         """See L{IChecked.reindex}."""
         if self._keys.refusal is not None:
             raise self._keys.refusal

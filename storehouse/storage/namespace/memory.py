@@ -156,7 +156,8 @@ class MemoryNamespace:
             data = key.encode()
             if data.startswith(begins):
                 common = common_prefix(data, begins, mark)
-                if (common or data) > start:
+                # What is rolled up may stand before the key that made it be listed.
+                if data > start and common != start:
                     items[common or data] = common is not None
         page = sorted(items)[:limit]
         more = len(items) > limit > 0

@@ -8,18 +8,17 @@ things between, in the reactor's process, or run them through, at start.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
 from twisted.logger import Logger
 
-from storehouse.core.disk import IDisk
 from storehouse.errors import DamagedEntry
 from storehouse.storage.namespace.entries import encode_bucket, encode_entry
-from storehouse.storage.namespace.index import IndexBuilder
+from storehouse.storage.namespace.index import IndexBuilder, Row, older_of
 from storehouse.storage.namespace.interfaces import Bucket
-from storehouse.storage.namespace.tree import Tree
+from storehouse.storage.namespace.tree import Place, Tree
 
 __all__ = ["bucket_of", "in_slices", "index_bucket", "rebuild", "row_of"]
 
@@ -30,36 +29,55 @@ _log = Logger()
 #: Seconds that a slice of a walk takes: a thread that is busy in Python stalls the reactor as long.
 _SLICE = 0.002
 
+#: Seconds between two slices, for the reactor.
+_REST = 0.0005
+
+#: Slices that a thread does before it lets others have its place: under load it may be long until the next turn.
+_SLICES = 10
+
 _STRETCH = 500
 
 
-async def in_slices(disk: IDisk, walk: Iterator[T], each: Callable[[T], object]) -> None:
-    """Run a walk in the disk threads, a little at a time, and hand on what it yields."""
+async def in_slices(
+    run: Callable[..., Awaitable[tuple[list[T], bool]]], walk: Iterator[T], each: Callable[[T], object]
+) -> None:
+    """
+    Run a walk in the disk threads, a little at a time, and hand on what it yields.
+
+    @param run: runs a function there, as L{IDisk.run<storehouse.core.disk.IDisk.run>}.
+    """
 
     def step() -> tuple[list[T], bool]:
-        until = time.monotonic() + _SLICE
-        found = []
-        for item in walk:
-            found.append(item)
-            if time.monotonic() > until:
-                return found, False
-        return found, True
+        found: list[T] = []
+        for turn in range(_SLICES):
+            if turn:
+                time.sleep(_REST)
+            until = time.monotonic() + _SLICE
+            for item in walk:
+                found.append(item)
+                if time.monotonic() > until:
+                    break
+            else:
+                return found, True
+        return found, False
 
     done = False
     while not done:
-        found, done = await disk.run(step)
+        found, done = await run(step)
         for item in found:
             each(item)
 
 
-def row_of(tree: Tree, bucket: str, key: str) -> tuple[int, bytes] | None:
+def row_of(tree: Tree, place: Place) -> Row | None:
     """
     The row that the index must have of a key, read from the tree; C{None} for none.
 
     @raise DamagedEntry: if the default version cannot be had: then, too, there must be no row.
     """
-    entry = tree.current(tree.place(bucket, key, key.encode()))
-    return None if entry is None else (entry.size, encode_entry(entry, key))
+    entry = tree.current(place)
+    if entry is None:
+        return None
+    return entry.size, encode_entry(entry, place.key), older_of(id for id in tree.ids(place) if id != entry.id)
 
 
 def bucket_of(tree: Tree, name: str, known: Bucket | None = None) -> Bucket:
@@ -72,20 +90,20 @@ def bucket_of(tree: Tree, name: str, known: Bucket | None = None) -> Bucket:
 
 
 def index_bucket(
-    tree: Tree, name: str, rows: Callable[[list[tuple[bytes, int, bytes]]], object], before: int = 0
+    tree: Tree, name: str, rows: Callable[[list[tuple[bytes, Row]]], object], before: int = 0
 ) -> Iterator[int]:
     """Hand the rows of all keys of a bucket on, in their order and in stretches."""
     keys = sorted(key.encode() for _, key in tree.walk(name) if key is not None)
     count = before
-    stretch: list[tuple[bytes, int, bytes]] = []
+    stretch: list[tuple[bytes, Row]] = []
     for data in keys:
         try:
-            row = row_of(tree, name, data.decode())
+            row = row_of(tree, tree.place(name, data.decode(), data))
         except DamagedEntry as error:
             _log.error("not in the index, and not listed: {error}", error=error)
             row = None
         if row is not None:
-            stretch.append((data, *row))
+            stretch.append((data, row))
             count += 1
         if len(stretch) == _STRETCH:
             rows(stretch)

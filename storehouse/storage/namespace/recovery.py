@@ -14,12 +14,12 @@ from twisted.logger import Logger
 from storehouse.core.files import Files
 from storehouse.errors import DamagedEntry, InvalidName, StartFailed
 from storehouse.storage.namespace.entries import decode_bucket, encode_bucket
-from storehouse.storage.namespace.index import Index, IndexUnusable
+from storehouse.storage.namespace.index import Index, IndexUnusable, Row, ids_of, is_full, older_of
 from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.namespace.journal import LEAVING, Found, Intent, read_journal
 from storehouse.storage.namespace.names import check_bucket
 from storehouse.storage.namespace.rebuild import bucket_of, index_bucket, rebuild, row_of
-from storehouse.storage.namespace.tree import Tree
+from storehouse.storage.namespace.tree import Place, Tree
 
 __all__ = ["DAMAGED", "Recovered", "prepare", "recover"]
 
@@ -40,7 +40,7 @@ class Recovered:
     What a start found and made good.
 
     @ivar stamp: for the journal that begins.
-    @ivar generation: of the journal that ended.
+    @ivar generation: of the journal that begins.
     @ivar buckets: by name, with their numbers in the index.
     @ivar open: what the journal that begins must name.
     @ivar repairs: rows of the index that were wrong.
@@ -101,10 +101,18 @@ def recover(tree: Tree) -> Recovered:
         found = read_journal(os.path.join(tree.directory, "journal"))
     except FileNotFoundError:
         found = None
+    # What a crash left half-way is finished before any row is compared.
+    remaining = [] if found is None or found.clean else _unsettled(tree, found.intents)
     index = Index(directory)
     try:
         _check_usable(index, directory, found)
         buckets, repairs = _repair(tree, index, found)
+        generation = found.generation if found else 0
+        try:
+            index.sync(generation + 1)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
     except (IndexUnusable, sqlite3.Error) as error:
         index.close()
         if tree.bucket_names():
@@ -126,8 +134,9 @@ def recover(tree: Tree) -> Recovered:
         except IndexUnusable as unusable:
             raise StartFailed(f"the index in {directory} cannot be made: {unusable}") from error
         buckets, repairs = _repair(tree, index, None)
-    remaining = [] if found is None or found.clean else _unsettled(tree, found.intents)
-    return Recovered(index, index.stamp, index.generation, buckets, remaining, repairs)
+        generation = found.generation if found else 0
+        index.sync(generation + 1)
+    return Recovered(index, index.stamp, generation + 1, buckets, remaining, repairs)
 
 
 def _check_usable(index: Index, directory: str, found: Found | None) -> None:
@@ -176,26 +185,34 @@ def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tu
         index.drop_bucket(total.number)
         repairs += 1
     if after_crash and found is not None:
-        for name, key in dict.fromkeys(intent[:2] for intent in found.intents):
+        named: dict[tuple[str, str], set[str]] = {}
+        for name, key, ids, _ in found.intents:
+            named.setdefault((name, key), set()).update(ids)
+        for (name, key), those in named.items():
             if key and name in buckets:
-                repairs += _repair_row(tree, index, buckets[name][0], name, key)
+                repairs += _repair_row(tree, index, buckets[name][0], tree.place(name, key, key.encode()), those)
     if repairs:
         _log.warn("{repairs} entries of the index were behind and are repaired", repairs=repairs)
     return buckets, repairs
 
 
-def _apply(index: Index, number: int, rows: list[tuple[bytes, int, bytes]]) -> None:
-    index.apply([(number, key, (size, text)) for key, size, text in rows])
+def _apply(index: Index, number: int, rows: list[tuple[bytes, Row]]) -> None:
+    index.apply([(number, key, row) for key, row in rows])
 
 
-def _repair_row(tree: Tree, index: Index, number: int, bucket: str, key: str) -> bool:
+def _repair_row(tree: Tree, index: Index, number: int, place: Place, named: set[str]) -> bool:
+    data = place.key.encode()
+    there = index.row(number, data)
     try:
-        row = row_of(tree, bucket, key)
+        row = row_of(tree, place)
     except DamagedEntry as error:
-        _log.error("{error}", error=error)
+        _log.error("not in the index, and not listed: {error}", error=error)
         row = None
-    data = key.encode()
-    if index.row(number, data) == row:
+    if row is not None and there is not None:
+        # What the journal does not name was not removed: its file is lost, and stays known.
+        lost = ids_of(there[2]) - set(tree.ids(place)) - named
+        row = (*row[:2], older_of(ids_of(row[2]) | lost))
+    if there == row:
         return False
     index.apply([(number, data, row)])
     return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.errors import AlreadyExists, BucketNotEmpty, DamagedEntry, NoSpace, NoSuchKey, StorageFailed
@@ -52,7 +52,7 @@ class Tree(TreeReader):
         super().__init__(directory)
         self.tmp = os.path.join(directory, "tmp")
         self._files = files
-        self._durable = durable
+        self.durable = durable
         # Directories of long keys come and go with their last key.
         self._parts = threading.Lock()
 
@@ -196,9 +196,13 @@ class Tree(TreeReader):
             return
         with self._parts:
             parents = self._parents(place)
-            for parent in reversed(parents[:-1]):
-                files.mkdir(parent)
-            files.rename(new, place.path)
+            try:
+                for parent in reversed(parents[:-1]):
+                    files.mkdir(parent)
+                files.rename(new, place.path)
+            except OSError:
+                self._remove_empty(parents)
+                raise
             for parent in parents:
                 self._sync(parent)
 
@@ -213,12 +217,15 @@ class Tree(TreeReader):
                 parents = self._parents(place)
                 files.rename(place.path, old)
                 self._sync(parents[0])
-                for parent in parents[:-1]:
-                    try:
-                        files.remove_directory(parent)
-                    except OSError:
-                        break
+                self._remove_empty(parents)
         files.remove_tree(old)
+
+    def _remove_empty(self, parents: Sequence[str]) -> None:
+        for parent in parents[:-1]:
+            try:
+                self._files.remove_directory(parent)
+            except OSError:
+                break
 
     @staticmethod
     def _parents(place: Place) -> list[str]:
@@ -284,7 +291,7 @@ class Tree(TreeReader):
         fd = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             files.write_at(fd, (text,), 0)
-            if self._durable:
+            if self.durable:
                 try:
                     files.sync_data(fd)
                 except OSError as error:
@@ -293,7 +300,7 @@ class Tree(TreeReader):
             files.close(fd)
 
     def _sync(self, path: str) -> None:
-        if self._durable:
+        if self.durable:
             try:
                 self._files.sync_directory(path)
             except OSError as error:

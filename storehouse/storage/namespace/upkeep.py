@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
-from storehouse.errors import DamagedEntry, StorehouseError, Unavailable
+from storehouse.core.jobs import KeyedLocks
+from storehouse.errors import Damaged, DamagedEntry, NoSpace, NoSuchBucket, Unavailable
 from storehouse.storage.namespace.check import check_bucket_rows, check_key, check_top
-from storehouse.storage.namespace.entries import decode_row, encode_entry
-from storehouse.storage.namespace.index import Index
+from storehouse.storage.namespace.entries import decode_row
+from storehouse.storage.namespace.index import Index, Row, ids_of, is_full
 from storehouse.storage.namespace.interfaces import Bucket, Entry, Problem
 from storehouse.storage.namespace.journal import Journal
 from storehouse.storage.namespace.listing import Item, list_items
-from storehouse.storage.namespace.locks import KeyLocks
-from storehouse.storage.namespace.rebuild import bucket_of, in_slices, rebuild
+from storehouse.storage.namespace.rebuild import bucket_of, in_slices, rebuild, row_of
 from storehouse.storage.namespace.recovery import DAMAGED
 from storehouse.storage.namespace.tree import Place, Tree
 
@@ -32,7 +33,8 @@ class Upkeep:
     The index, and what is done when it is wrong.
 
     The index never fails an operation on a key: if it cannot be read or written, that is logged, the tree answers, and
-    the next start makes it anew.
+    the next start makes it anew.  Rows that there is no room for are written when there is; until then keys are not
+    listed.
 
     @ivar broken: why the index is not used any more, or C{None}.
     @ivar repairs: rows that were wrong and were made good.
@@ -49,7 +51,11 @@ class Upkeep:
         self._tree = tree
         self._journal = journal
         self._disk = disk
-        self._locks = KeyLocks()
+        self._locks = KeyedLocks()
+        self._checkpoints = 0  # under way, or waiting
+        # Rows that there was no room for; the journal is not begun anew before they are written.
+        self._owed: dict[tuple[int, bytes], Row | None] = {}
+        self._owing = threading.Lock()
 
     # -- rows: in any thread -------------------------------------------------------------------
 
@@ -71,30 +77,57 @@ class Upkeep:
         except OSError as failure:
             self._log.error("this could not be noted for the next start: {error}", error=failure)
 
-    def get(self, number: int, data: bytes, key: str) -> Entry | None:
-        """The default version of a key, if the index has it and it is fine. For the reactor's thread."""
-        if self.broken is not None:
+    def get(self, number: int, data: bytes, key: str) -> tuple[Entry, frozenset[str]] | None:
+        """
+        The default version of a key, and the IDs of the others, if the index has it and it is fine. For the reactor's
+        thread.
+        """
+        if self.broken is not None or (number, data) in self._owed:
             return None
         try:
-            text = self.index.get(number, data)
-            if text is None:
+            row = self.index.get(number, data)
+            if row is None:
                 return None
-            named, entry = decode_row(text)
+            named, entry = decode_row(row[0])
         except sqlite3.Error as error:
             self.break_off(error)
             return None
         except ValueError:
             return None
-        return entry if named == key else None
+        return (entry, ids_of(row[1])) if named == key else None
 
-    def apply(self, number: int, data: bytes, row: tuple[int, bytes] | None) -> None:
+    def apply(self, number: int, data: bytes, row: Row | None) -> None:
         """Change a row, after its key was changed."""
         if self.broken is not None:
             return
+        if self._owed:
+            with self._owing:
+                self._owed.pop((number, data), None)
         try:
             self.index.apply([(number, data, row)])
         except sqlite3.Error as error:
-            self.break_off(error)
+            if not is_full(error):
+                self.break_off(error)
+                return
+            self._log.warn("no room for the index {path} ({error})", path=self.index.path, error=error)
+            with self._owing:
+                self._owed[number, data] = row
+
+    def _pay(self) -> None:
+        """
+        Write the rows that there was no room for.
+
+        @raise NoSpace: if there still is none.
+        """
+        with self._owing:
+            try:
+                if self._owed and self.broken is None:
+                    self.index.apply([(number, data, row) for (number, data), row in self._owed.items()])
+            except sqlite3.Error as error:
+                if is_full(error):
+                    raise NoSpace(f"no room for the index of keys {self.index.path} ({error})") from error
+                self.break_off(error)
+            self._owed.clear()
 
     def repair(self, number: int, data: bytes, place: Place) -> Entry | None:
         """
@@ -103,23 +136,27 @@ class Upkeep:
         @raise DamagedEntry: and then there is no row.
         """
         try:
-            entry = self._tree.current(place)
+            row = row_of(self._tree, place)
         except DamagedEntry:
             self._put_right(number, data, place, None)
             raise
-        self._put_right(number, data, place, None if entry is None else (entry.size, encode_entry(entry, place.key)))
-        return entry
+        self._put_right(number, data, place, row)
+        return None if row is None else decode_row(row[1])[1]
 
-    def _put_right(self, number: int, data: bytes, place: Place, row: tuple[int, bytes] | None) -> None:
+    def _put_right(self, number: int, data: bytes, place: Place, row: Row | None) -> None:
         if self.broken is not None:
             return
         try:
-            if self.index.row(number, data) == row:
-                return
-            self.index.apply([(number, data, row)])
+            there = self.index.row(number, data)
         except sqlite3.Error as error:
             self.break_off(error)
             return
+        if there == row and (number, data) not in self._owed:
+            return
+        # An older version whose file is missing stays known, for a check to tell.
+        if there is not None and row is not None and there[:2] == row[:2] and ids_of(there[2]) > ids_of(row[2]):
+            return
+        self.apply(number, data, row)
         self.repairs += 1
         self._log.warn("the row of {key} in the index was wrong: repaired", key=f"{place.bucket}/{place.key}")
 
@@ -139,31 +176,48 @@ class Upkeep:
         except sqlite3.Error as error:
             self.break_off(error)
 
-    def list_items(self, number: int, bucket: str, prefix: str, delimiter: str, after: str, limit: int) -> list[Item]:
+    def page(
+        self, number: int, bucket: str, prefix: str, delimiter: str, after: str, limit: int
+    ) -> tuple[list[Item], str | None]:
         """
-        See L{list_items<storehouse.storage.namespace.listing.list_items>}; what is damaged is read from the tree.
+        A page of L{list_items<storehouse.storage.namespace.listing.list_items>}, and what the next one is after; what is
+        damaged is read from the tree.
 
         @raise Unavailable: if the index is broken.
+        @raise NoSpace: if it lacks rows that there is no room for.
         """
+        if self._owed:
+            self._pay()
         if self.broken is None:
             try:
-                items = list_items(self.index, number, prefix, delimiter, after, limit)
+                # One more tells whether there is more.
+                items = list_items(self.index, number, prefix, delimiter, after, limit + 1)
             except sqlite3.Error as error:
                 self.break_off(error)
+        whole: list[Item] = []
+        for key, entry in items[:limit] if self.broken is None else ():
+            if entry is None:
+                entry = self._from_tree(number, bucket, key)
+            if entry is not None:
+                whole.append((key, entry))
         if self.broken is not None:
             raise Unavailable(f"the index of keys is damaged, and is made anew by a restart: {self.broken}")
-        whole: list[Item] = []
-        for key, entry in items:
-            if entry is None:
-                self.repairs += 1
-                self._log.warn("the row of {key} in the index is damaged", key=f"{bucket}/{key}")
-                entry = self._tree.current(self._tree.place(bucket, key, key.encode()))
-                if entry is None:
-                    self.break_off(f"it has a damaged row, and no key {key!r} is in {bucket}")
-                    continue
-                self.index.apply([(number, key.encode(), (entry.size, encode_entry(entry, key)))])
-            whole.append((key, entry))
-        return whole
+        return whole, items[limit - 1][0] if len(items) > limit > 0 else None
+
+    def _from_tree(self, number: int, bucket: str, key: str) -> Entry | None:
+        data = key.encode()
+        self.repairs += 1
+        self._log.warn("the row of {key} in the index is damaged", key=f"{bucket}/{key}")
+        try:
+            row = row_of(self._tree, self._tree.place(bucket, key, data))
+        except DamagedEntry as error:
+            self._log.error("not listed: {error}", error=error)
+            return None
+        if row is None:
+            self.break_off(f"it has a damaged row, and no key {key!r} is in {bucket}")
+            return None
+        self.apply(number, data, row)
+        return decode_row(row[1])[1]
 
     def check_key(self, number: int, data: bytes, place: Place) -> list[Problem]:
         """What is wrong with one key. To be called while nobody changes it."""
@@ -173,7 +227,7 @@ class Upkeep:
 
     def begin_checkpoint(self) -> None:
         """Begin one, if none is under way."""
-        if not self._locks:
+        if not self._checkpoints:
             Deferred.fromCoroutine(self.checkpoint()).addErrback(
                 lambda failure: self._log.error("the checkpoint failed: {error}", error=failure.value)
             )
@@ -184,26 +238,30 @@ class Upkeep:
 
         @raise StorehouseError: if the journal cannot be written.
         """
-        await self._locks.acquire("checkpoint")
+        self._checkpoints += 1
         try:
-            await self._journal.renew(self._sync)
-            self.checkpoints += 1
+            async with self._locks.held("checkpoint"):
+                await self._journal.renew(self._sync)
+                self.checkpoints += 1
         finally:
-            self._locks.release("checkpoint")
+            self._checkpoints -= 1
 
     async def idle(self) -> None:
         """Wait until no checkpoint is under way."""
-        await self._locks.acquire("checkpoint")
-        self._locks.release("checkpoint")
+        async with self._locks.held("checkpoint"):
+            pass
 
     def _sync(self, generation: int) -> None:
+        self._pay()
         if self.broken is None:
             try:
                 self.index.sync(generation)
             except sqlite3.Error as error:
+                if is_full(error):
+                    raise NoSpace(f"no room for the index of keys {self.index.path} ({error})") from error
                 self.break_off(error)
 
-    async def reindex(self, progress: Callable[[int], None]) -> tuple[int, dict[str, tuple[int, Bucket]]]:
+    async def reindex(self, progress: Callable[[int], object]) -> tuple[int, dict[str, tuple[int, Bucket]]]:
         """Make the index anew while nobody uses it. @return: the number of keys, and the buckets."""
         await self.idle()
         directory = os.path.dirname(self.index.path)
@@ -218,7 +276,8 @@ class Upkeep:
         # Until the journal of the new stamp is there, a start makes the index anew.
         self.index.close()
         self.broken = self.broken or "it is being made anew"
-        await in_slices(self._disk, rebuild(self._tree, directory, stamp, self._journal.generation), step)
+        self._owed.clear()
+        await in_slices(self._disk.run, rebuild(self._tree, directory, stamp, self._journal.generation), step)
         if os.path.exists(os.path.join(directory, DAMAGED)):
             os.unlink(os.path.join(directory, DAMAGED))
         self.index = Index(directory)
@@ -234,19 +293,23 @@ class Upkeep:
 
     async def check(
         self,
-        numbers: dict[str, int],
+        run: Callable[..., Awaitable[Any]],
+        buckets: Mapping[str, tuple[int, Bucket]],
         found: Callable[[Problem], object],
         look_closer: Callable[[str, str], Coroutine[Any, Any, None]],
-        progress: Callable[[int], None],
+        progress: Callable[[int], object],
     ) -> None:
         """
         Walk through everything.
 
-        @param numbers: of the buckets.
+        @param run: runs a function in a disk thread while no bucket comes or goes.
+        @param buckets: those that there are, each with its number, at any time.
         @param look_closer: called with each key that may have a problem.
+        @raise Unavailable: if the index is made anew meanwhile.
         """
         count = [0]
         suspects: list[tuple[str, str]] = []
+        index = self.index
 
         def take(item: Problem | tuple[str, str] | None) -> None:
             if isinstance(item, Problem):
@@ -258,17 +321,29 @@ class Upkeep:
                 if count[0] % 1000 == 0:
                     progress(count[0])
 
+        async def with_index(f: Callable[[], Any]) -> Any:
+            def same() -> Any:
+                if self.index is not index:
+                    raise Unavailable("the index was made anew meanwhile: check again")
+                return f()
+
+            return await run(same)
+
         if self.broken is not None:
-            found(Problem("index", "", None, None, f"{self.index.path} is damaged: {self.broken}", True))
-        for text in await self._disk.run(self.index.faults):
-            found(Problem("index", "", None, None, f"{self.index.path} is damaged: {text}; a rebuild helps", True))
-        await in_slices(self._disk, check_top(self._tree, self._journal.path, numbers), take)
-        for name, number in numbers.items():
-            await in_slices(self._disk, check_bucket_rows(self._tree, self.index, number, name), take)
+            found(Problem("index", "", None, None, f"{index.path} is damaged: {self.broken}", True))
+        for text in await with_index(index.faults):
+            found(Problem("index", "", None, None, f"{index.path} is damaged: {text}; a rebuild helps", True))
+        await in_slices(with_index, check_top(self._tree, self._journal.path, buckets), take)
+        for name in sorted(buckets):
+            if name not in buckets:
+                continue
+            await in_slices(with_index, check_bucket_rows(self._tree, index, buckets[name][0], name), take)
             for bucket, key in suspects:
                 try:
                     await look_closer(bucket, key)
-                except StorehouseError as error:
+                except NoSuchBucket:
+                    break
+                except Damaged as error:
                     found(Problem("damaged", bucket, key, None, str(error), False))
             suspects.clear()
         progress(count[0])

@@ -12,7 +12,15 @@ from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks, finished, settled
-from storehouse.errors import DamagedObject, NoSuchKey, NoSuchObject, StorehouseError, Unavailable
+from storehouse.errors import (
+    BadRequest,
+    DamagedObject,
+    NoSuchBucket,
+    NoSuchKey,
+    NoSuchObject,
+    StorehouseError,
+    Unavailable,
+)
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.objects.conditions import check_condition, info_of
@@ -43,6 +51,7 @@ class Base:
     @ivar names: an L{INamespace}.
     @ivar locks: one a key.
     @ivar arriving: IDs of bytes that have no key yet.
+    @ivar leaving: IDs of bytes that have none any more, and are being removed.
     """
 
     _log = Logger()
@@ -56,6 +65,7 @@ class Base:
         self.metrics = StoreMetrics()
         self.locks = KeyedLocks()
         self.arriving: set[str] = set()
+        self.leaving: set[str] = set()
         self.recovered: Deferred[None] | None = None
         self._events = events
         self._clock = clock
@@ -96,7 +106,11 @@ class Base:
                 work.close()
                 raise self._refusal
             if self.recovered is not None and not self.recovered.called:
-                await _branch(self.recovered)
+                try:
+                    await _branch(self.recovered)
+                except BaseException:
+                    work.close()
+                    raise
             return await work
         except BaseException as error:
             outcome = type(error).__name__ if isinstance(error, StorehouseError) else "failed"
@@ -152,12 +166,13 @@ class Base:
     def gone(self, id: str) -> None:
         """There are no such bytes."""
         self.arriving.discard(id)
+        self.leaving.discard(id)
         self.names.settle([id])
 
     async def publish(self, bucket: str, key: str, entry: Entry, condition: Condition = ALWAYS) -> ObjectInfo:
         """
         Give a key another object, whose bytes are there; to be called by who holds the key. If it fails, the bytes are
-        gone.
+        to be given to L{refused}.
         """
         before: list[Entry | None] = []
 
@@ -165,11 +180,7 @@ class Base:
             check_condition(condition, there, bucket, key)
             before.append(there)
 
-        try:
-            freed = await finished(self.names.publish(bucket, key, entry, check))
-        except BaseException:
-            await self.drop(entry.id)
-            raise
+        freed = await finished(self.names.publish(bucket, key, entry, check))
         self.arriving.discard(entry.id)
         info = info_of(key, entry)
         previous = before[-1] if before else None
@@ -179,6 +190,20 @@ class Base:
             self._events.publish(ObjectReplaced(bucket, key, info, info_of(key, previous)))
         await self.free(entry.id for entry in freed)
         return info
+
+    async def refused(self, bucket: str, key: str, id: str) -> None:
+        """
+        Remove bytes that a key was not given, unless it has them after all: what fails in the middle, such as a sync,
+        may have happened. Then the next start decides.
+        """
+        try:
+            await finished(self.names.look_up(bucket, key, id))
+        except (NoSuchKey, NoSuchBucket, BadRequest):
+            await self.drop(id)
+        except StorehouseError as error:
+            self._log.error("{id} may have no key, the next start will look: {error}", id=id, error=str(error))
+        else:
+            self.arriving.discard(id)
 
     async def unpublish(self, bucket: str, key: str, condition: Condition) -> ObjectInfo:
         """Take a key's object away; to be called by who holds the key."""
@@ -200,6 +225,7 @@ class Base:
     async def free(self, ids: Iterable[str]) -> None:
         """Have bytes removed that no key has any more, soon."""
         for id in ids:
+            self.leaving.add(id)
             freeing = Deferred.fromCoroutine(self.drop(id))
             if freeing.called:
                 continue

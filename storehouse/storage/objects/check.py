@@ -12,7 +12,10 @@ from storehouse.errors import (
     NoSuchBucket,
     NoSuchKey,
     NoSuchObject,
+    StorageFailed,
+    Unavailable,
 )
+from storehouse.storage.namespace.interfaces import IChecked
 from storehouse.storage.objects.base import Base
 from storehouse.storage.objects.interfaces import Problem
 
@@ -44,6 +47,10 @@ class _Check:
                 self._step()
         return self._problems
 
+    def _progressed(self, count: int) -> None:
+        self._count = count
+        self._progress(count)
+
     def _step(self) -> None:
         self._count += 1
         if not self._count % 100:
@@ -55,7 +62,9 @@ class _Check:
     async def _names(self) -> None:
         """The namespace against its index."""
         names = self._base.names
-        found = await finished(names.check(lambda count: self._progress(self._count + count)))
+        if not IChecked.providedBy(names):
+            return
+        found = await finished(names.check(self._progressed))
         for problem in found:
             done = "the index is made anew" if problem.repairable else ""
             self._found(problem.kind, problem.bucket, problem.key, problem.id, problem.text, done)
@@ -69,6 +78,13 @@ class _Check:
             try:
                 page = await self._base.names.list_keys(bucket, "", "", after, _PAGE)
             except NoSuchBucket:
+                return
+            except (DamagedEntry, Unavailable) as error:
+                if isinstance(error, StorageFailed):
+                    raise
+                repair = "the index is made anew" if isinstance(error, Unavailable) else ""
+                text = f"the keys of {bucket} cannot be listed: {error.detail}"
+                self._found("index", bucket, None, None, text, repair)
                 return
             for key, _ in page.entries:
                 try:
@@ -127,8 +143,12 @@ class _Check:
                 return
             except DamagedEntry:
                 return  # told of already; its bytes stay
-            if id in self._base.arriving:
+            if id in self._base.arriving or id in self._base.leaving:
                 return
+            try:
+                await self._base.space.get_metadata(id)
+            except NoSuchObject:
+                return  # it went while we waited
             self._found("orphan", bucket, key, id, f"{id} was of {name}, which does not have it", "it is removed")
             if self._repair:
                 await self._base.drop(id)

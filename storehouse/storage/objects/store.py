@@ -18,7 +18,7 @@ from storehouse.core.streams import ISource, deferred
 from storehouse.errors import StorehouseError
 from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IReader, Part
-from storehouse.storage.namespace.interfaces import Bucket, Entry
+from storehouse.storage.namespace.interfaces import Bucket, Entry, IChecked
 from storehouse.storage.objects.base import Base
 from storehouse.storage.objects.check import check
 from storehouse.storage.objects.conditions import check_condition, info_of
@@ -79,7 +79,8 @@ class LocalObjectStore:
     @property
     def failed(self) -> StorehouseError | None:
         """What the namespace or the data space failed with for good."""
-        failed: StorehouseError | None = self._base.names.failed or self._base.space.failed
+        # What is in memory only cannot fail.
+        failed: StorehouseError | None = getattr(self._base.names, "failed", None) or self._base.space.failed
         return failed
 
     @property
@@ -171,12 +172,22 @@ class LocalObjectStore:
             part = await base.space.put(id, tagged, size, {"key": [f"{bucket}/{key}"]})
         except BaseException:
             await settled(intended)
-            base.gone(id)
+            # A sync that failed may have come after they were in place.
+            await base.drop(id)
             raise
         etag = tagged.hexdigest() or part.etag
-        entry = Entry(id, part.size, etag, base.now(), content_type, metadata)
-        async with base.held(bucket, key):
-            return await base.publish(bucket, key, entry, condition)
+        return await self._publish(
+            bucket, key, Entry(id, part.size, etag, base.now(), content_type, metadata), condition
+        )
+
+    async def _publish(self, bucket: str, key: str, entry: Entry, condition: Condition) -> ObjectInfo:
+        base = self._base
+        try:
+            async with base.held(bucket, key):
+                return await base.publish(bucket, key, entry, condition)
+        except BaseException:
+            await base.refused(bucket, key, entry.id)
+            raise
 
     def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Deferred[IObjectReader]:
         """See L{IObjectStore.get}."""
@@ -250,8 +261,7 @@ class LocalObjectStore:
             await base.drop(id)
             raise
         entry = attrs.evolve(source, id=id, created=base.now(), **changes)
-        async with base.held(bucket, key):
-            return await base.publish(bucket, key, entry, condition)
+        return await self._publish(bucket, key, entry, condition)
 
     def list_objects(
         self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
@@ -323,7 +333,15 @@ class LocalObjectStore:
 
     def reindex(self, progress: Callable[[int], object] | None = None) -> Deferred[int]:
         """See L{IMaintained.reindex}."""
-        return self._base.operation("reindex", _of(self._base.names.reindex, progress))
+        return self._base.operation("reindex", self._reindex(progress))
+
+    async def _reindex(self, progress: Callable[[int], object] | None) -> int:
+        names = self._base.names
+        if IChecked.providedBy(names):
+            count: int = await finished(names.reindex(progress))
+            return count
+        # It has no index: what it has are its keys.
+        return sum([(await names.usage(bucket.name))[0] for bucket in await names.list_buckets()])
 
 
 async def _of(method: Callable[..., Deferred[Any]], *args: Any) -> Any:

@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 
 from storehouse.core.jobs import finished
-from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload
+from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFailed
 from storehouse.storage.dataspace.interfaces import Part, Upload
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.objects.base import Base, new_id
@@ -138,10 +138,17 @@ class Uploads:
             try:
                 await finished(base.names.intend(bucket, key, [id]))
                 await finished(base.space.complete_upload(id, upload_id, chosen, told))
+            except StorageFailed:
+                # Whether the parts are the object's is known at the next start, which finishes it if they are.
+                raise
             except BaseException:
                 base.gone(id)
                 raise
-            return await base.publish(bucket, key, entry)
+            try:
+                return await base.publish(bucket, key, entry)
+            except BaseException:
+                await base.refused(bucket, key, id)
+                raise
 
     async def abort(self, bucket: str, key: str, upload_id: str) -> None:
         """See C{IObjectStore.abort_upload}."""

@@ -199,7 +199,7 @@ class Machine(RuleBasedStateMachine):
                 continue
             head, found, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
             item = (prefix + head + delimiter, None) if found else (key, self.model[bucket][key][0])
-            if item[0].encode() > after.encode() and item not in expected:
+            if key.encode() > after.encode() and (item[1] is not None or item[0] != after) and item not in expected:
                 expected.append(item)
         page = self.driven.list(bucket, prefix=prefix, delimiter=delimiter, after=after, limit=limit)
         listed = expected[:limit]

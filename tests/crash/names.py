@@ -1,0 +1,121 @@
+"""
+A life of a namespace that tells on paper what it is about and what it was answered, and what the next one must find.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from storehouse.core.files import Files
+from storehouse.errors import NoSuchKey
+from storehouse.storage.namespace.interfaces import Entry
+from tests.conformance.namespace import entry
+from tests.storage.namespace.rig import Driven, now
+
+__all__ = ["KEYS", "NameSession", "name_history", "verify_names"]
+
+LONG = "x" * 450
+KEYS = ["a", "a/b", "b", LONG]
+
+#: Key to the IDs of its versions, the default first.
+Names = dict[str, list[str]]
+
+
+class NameSession:
+    """
+    @param notes: with C{note(text, state)}: called before each operation with the state that it leads to, and after it.
+    """
+
+    def __init__(self, top: str, notes: Any, files: Files | None = None) -> None:
+        self.driven = Driven(os.path.join(top, "n"), files, checkpoint_records=9)
+        self.notes = notes
+        self.names: Names = {}
+
+    def start(self) -> None:
+        self.notes.note("start begins", {})
+        self.driven.start()
+        self.notes.note("create begins", {})
+        self.driven.create()
+        self.notes.note("create done", {})
+
+    def stop(self) -> None:
+        self.driven.stop()
+
+    def _do(self, what: str, key: str, versions: list[str], operation: Any) -> None:
+        names = {**self.names, key: versions}
+        self.notes.note(f"{what} begins", names)
+        gone = operation()
+        self.names = names
+        self.notes.note(f"{what} done", names)
+        self.driven.namespace.settle([each.id for each in gone or ()])
+
+    def publish(self, what: str, key: str, number: int, keep: bool = False) -> None:
+        there = self.names.get(key, [])
+        id = entry(number).id
+        left = [id, *(each for each in (there if keep or there[:1] == [id] else there[1:]) if each != id)]
+        self._do(what, key, left, lambda: self.driven.publish(key, entry(number), keep=keep))
+
+    def unpublish(self, what: str, key: str, id: str | None = None) -> None:
+        left = [each for each in self.names[key] if id not in (None, each)]
+        self._do(what, key, sorted(left, reverse=True), lambda: self.driven.unpublish(key, id=id))
+
+    def intend(self, key: str, number: int) -> None:
+        self._do(
+            "intend",
+            key,
+            self.names.get(key, []),
+            lambda: now(self.driven.namespace.intend("bucket", key, [entry(number).id])),
+        )
+
+    def reindex(self) -> None:
+        self.notes.note("reindex begins", self.names)
+        now(self.driven.namespace.reindex())
+        self.notes.note("reindex done", self.names)
+
+
+def name_history(session: NameSession) -> None:
+    """Every operation, on short keys and on long ones."""
+    for number, key in enumerate(("a", "a/b", LONG)):
+        session.publish("publish", key, 10 * number + 1)
+        session.publish("replace", key, 10 * number + 2)
+        session.publish("keep", key, 10 * number + 3, keep=True)
+        session.publish("same", key, 10 * number + 3)
+        session.publish("again", key, 10 * number + 2, keep=True)
+        session.unpublish("older", key, entry(10 * number + 3).id)
+        session.publish("keep", key, 10 * number + 4, keep=True)
+    session.unpublish("default", "a", entry(4).id)
+    session.intend("b", 90)
+    session.publish("publish", "b", 90)
+    session.unpublish("unpublish", "a/b")
+    session.unpublish("unpublish", LONG)
+    session.reindex()
+    session.publish("publish", "b", 91)
+
+
+def verify_names(driven: Driven, notes: list[tuple[str, Names]]) -> None:
+    """What was answered holds; what had begun has happened or not; nothing is left half-way, and all agrees."""
+    possible = [notes[-1][1]]
+    if notes[-1][0].endswith("begins") and len(notes) > 1:
+        possible.append(notes[-2][1])
+    found: dict[str, tuple[Entry, ...]] = {}
+    for key in KEYS:
+        try:
+            found[key] = tuple(driven.versions(key))
+        except NoSuchKey:
+            found[key] = ()
+        ids = [each.id for each in found[key]]
+        right = [each.get(key, []) for each in possible]
+        assert any(ids[:1] == each[:1] and set(ids) == set(each) for each in right), (key, ids, right)
+    listed = sorted((key for key in KEYS if found[key]), key=str.encode)
+    assert list(driven.list().entries) == [(key, found[key][0]) for key in listed]
+    problems = driven.check()
+    assert not problems, problems
+    assert not os.listdir(driven.path("tmp"))
+    named = {each.id for versions in found.values() for each in versions}
+    unsettled = set(driven.namespace.unsettled)
+    assert not named & unsettled
+    ever = {id for _, names in notes for versions in names.values() for id in versions}
+    for id in ever - named - unsettled:
+        # Its end was answered: who keeps the bytes knows.
+        assert all(id not in versions for versions in possible[-1].values()), id

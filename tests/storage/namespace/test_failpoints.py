@@ -1,0 +1,69 @@
+"""A process that is killed at its calls, one life after the other: the next one finds what was answered."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.errors import NoSuchBucket
+from tests.crash import SOAK
+from tests.crash.failpoint import read_notes
+from tests.crash.names import verify_names
+from tests.integration.process import CHECKOUT
+from tests.storage.namespace.rig import Driven
+
+
+class FailpointTests(SynchronousTestCase):
+    """See the module."""
+
+    def live(self, directory: str, *numbers: int) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.crash.failpoint", "namespace", directory, *map(str, numbers)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")]))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_every_kind_of_call(self) -> None:
+        directory = tempfile.mkdtemp("-kill", "storehouse-", "/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+        self.addCleanup(shutil.rmtree, directory)
+        self.live(directory, 0)
+        with open(os.path.join(directory, "0", "calls"), encoding="ascii") as file:
+            calls = file.read().split("\n")
+        self.assertGreater(len(calls), 200)
+        for call in (
+            *("start: rename", "create: rename", "stop: write_synced", "stop: rename", "reindex: rename"),
+            *(f"publish: {name}" for name in ("mkdir", "write_at", "symlink", "rename", "sync_directory")),
+            *(f"replace: {name}" for name in ("write_at", "sync_data", "symlink", "rename", "unlink", "write_synced")),
+            *(f"unpublish: {name}" for name in ("rename", "unlink", "rmdir", "remove_directory")),
+            *("older: unlink", "default: rename", "default: unlink", "same: rename", "again: rename", "keep: rename"),
+        ):
+            self.assertIn(call, calls)
+        kinds = {call: number for number, call in reversed(list(enumerate(calls, 1)))}
+        fatal = sorted({*kinds.values(), *range(1, len(calls) + 1, 1 if SOAK else 9)})
+        self.live(directory, *fatal)
+        for number in [0, *fatal]:
+            top = os.path.join(directory, str(number))
+            notes = list(read_notes(os.path.join(top, "notes"))) if os.path.exists(os.path.join(top, "notes")) else []
+            driven = Driven(os.path.join(top, "n"))
+            # The second time after what the first one made of it, and its stop.
+            for _ in range(2):
+                driven.start()
+                try:
+                    if notes and notes[-1][0] not in ("start begins", "create begins"):
+                        verify_names(driven, notes)
+                    else:
+                        self.assertEqual(driven.check(), [])
+                except (AssertionError, NoSuchBucket) as error:
+                    what = calls[number - 1] if number else "none"
+                    raise AssertionError(f"killed at call {number} of {len(calls)} ({what}): {error!r}") from error
+                finally:
+                    driven.stop()
+            shutil.rmtree(top)
