@@ -9,37 +9,30 @@ file over the default.
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
+from storehouse.core.values import (
+    GIB,
+    MIB,
+    OFF,
+    counted,
+    name_of,
+    one_of,
+    or_off,
+    parse_flag,
+    parse_path,
+    parse_text,
+    seconds,
+    sized,
+)
 from storehouse.errors import InvalidSetting
 
-__all__ = ["OFF", "Option", "Settings", "load_settings", "options", "parse_flag", "parse_size", "read_file"]
-
-#: The value of a door that is not opened.
-OFF = "off"
-
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-
-_units = {
-    "": 1,
-    "b": 1,
-    "kib": KIB,
-    "mib": MIB,
-    "gib": GIB,
-    "tib": 1 << 40,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-}
-_size = re.compile(r"([0-9]{1,18})\s*([a-z]*)", re.IGNORECASE | re.ASCII)
+__all__ = ["OFF", "Option", "Settings", "load_settings", "options", "read_file"]
 
 
 @attrs.frozen
@@ -64,117 +57,6 @@ class Option:
         return self.name.replace("-", "_")
 
 
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ValueError("a whole number is needed")
-    if isinstance(value, str):
-        if not re.fullmatch(r"[0-9]{1,18}", value.strip(), re.ASCII):
-            raise ValueError("a whole number is needed")
-        return int(value)
-    return value
-
-
-def _between(number: int, low: int, high: int | None) -> int:
-    if number < low or (high is not None and number > high):
-        raise ValueError(f"it must be at least {low}" + ("" if high is None else f" and at most {high}"))
-    return number
-
-
-def parse_size(value: Any) -> int:
-    """
-    Read a number of bytes, such as C{4096}, C{64KiB} or C{1GiB}; C{KiB MiB GiB TiB} are powers of 1024, C{kB
-    MB GB TB} of 1000.
-
-    @raise ValueError: with the reason.
-    """
-    if not isinstance(value, str):
-        return _whole(value)
-    match = _size.fullmatch(value.strip())
-    if match is None or match[2].lower() not in _units:
-        raise ValueError("a size is a whole number of bytes, or one with a unit, such as 64KiB, 16MiB or 1GiB")
-    return int(match[1]) * _units[match[2].lower()]
-
-
-def parse_flag(value: Any) -> bool:
-    """
-    Read a switch: C{on}, C{off}, C{true}, C{false}, C{yes}, C{no}, or a boolean.
-
-    @raise ValueError: with the reason.
-    """
-    if isinstance(value, bool):
-        return value
-    switch = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}.get(str(value).lower())
-    if switch is None:
-        raise ValueError("it must be on or off")
-    return switch
-
-
-def _sized(low: int = 1, high: int | None = None) -> Callable[[Any], int]:
-    return lambda value: _between(parse_size(value), low, high)
-
-
-def _count(low: int = 1, high: int | None = None) -> Callable[[Any], int]:
-    return lambda value: _between(_whole(value), low, high)
-
-
-def _seconds(allow_zero: bool = False) -> Callable[[Any], float]:
-    def parse(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError("a number of seconds is needed")
-        try:
-            seconds = float(value)
-        except ValueError:
-            raise ValueError("a number of seconds is needed") from None
-        if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not allow_zero):
-            raise ValueError(
-                "a number of seconds of at least 0 is needed" if allow_zero else "a number of seconds above 0 is needed"
-            )
-        return seconds
-
-    return parse
-
-
-def _one_of(*words: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if not isinstance(value, str) or value.lower() not in words:
-            raise ValueError(f"it must be {' or '.join(words)}")
-        return value.lower()
-
-    return parse
-
-
-def _name_of(*names: str) -> Callable[[Any], str]:
-    known = {name.lower(): name for name in names}
-
-    def parse(value: Any) -> str:
-        if not isinstance(value, str) or value.lower() not in known:
-            raise ValueError(f"it must be {' or '.join(names)}")
-        return known[value.lower()]
-
-    return parse
-
-
-def _or_off(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """C{off} and 0 are 0."""
-
-    def parse_or_off(value: Any) -> Any:
-        if value is False or (isinstance(value, str) and value.strip().lower() == OFF):
-            return 0
-        return parse(value)
-
-    return parse_or_off
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError("a text that is not empty is needed")
-    return value
-
-
-def _path(value: Any) -> str:
-    return os.path.expanduser(_text(value))
-
-
 def _option(default: Any, parse: Callable[[Any], Any], help: str, shown: str | None = None, flag: bool = False) -> Any:
     shown = str(default) if shown is None else shown
     text = help if flag else f"{help} [default: {shown}]"
@@ -191,18 +73,18 @@ class Settings:
 
     root: str = _option(
         "storehouse-data",
-        _path,
+        parse_path,
         "The directory in which everything is kept; made if it is missing",
         shown="./storehouse-data",
     )
     append: str = _option(
         "tcp:8001:interface=127.0.0.1",
-        _text,
+        parse_text,
         "Where the append log listens, a Twisted endpoint; off opens no such door",
     )
     admin: str = _option(
         "tcp:8002:interface=127.0.0.1",
-        _text,
+        parse_text,
         "Where health, readiness, metrics and version are served, a Twisted endpoint; off opens no such door",
     )
     allow_anonymous: bool = _option(
@@ -211,90 +93,86 @@ class Settings:
         "Let doors listen on addresses that other machines can reach, although they ask nobody who they are: whoever reaches them can read, add and remove records",
         flag=True,
     )
-    append_dir: str = _option("", _path, "The directory of the append log", shown="ROOT/append")
+    append_dir: str = _option("", parse_path, "The directory of the append log", shown="ROOT/append")
     append_sync: str = _option(
         "disk",
-        _one_of("disk", "os"),
+        one_of("disk", "os"),
         "When an append is answered: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo. A request can ask for either",
     )
     append_sync_interval: float = _option(
         10.0,
-        _seconds(),
+        seconds(),
         "Seconds after which records appended with os are brought to disk in the background",
         shown="10",
     )
     append_wal_size: int = _option(
-        256 * MIB, _sized(MIB), "Bytes that the write-ahead log takes on disk", shown="256MiB"
+        256 * MIB, sized(MIB), "Bytes that the write-ahead log takes on disk", shown="256MiB"
     )
     buckets: int = _option(
-        128, _count(1, 65535), "Bucket files of each storage prefix; a prefix keeps the number that it was made with"
+        128, counted(1, 65535), "Bucket files of each storage prefix; a prefix keeps the number that it was made with"
     )
-    max_record: int = _option(64 * MIB, _sized(1, GIB), "Bytes that one record may have", shown="64MiB")
-    max_batch: int = _option(
-        16 * MIB, _sized(1, GIB), "Bytes that the body of one /appendMulti may have", shown="16MiB"
-    )
-    max_multi: int = _option(65536, _count(), "Offsets that one /getMulti may ask for")
+    max_record: int = _option(64 * MIB, sized(1, GIB), "Bytes that one record may have", shown="64MiB")
+    max_batch: int = _option(16 * MIB, sized(1, GIB), "Bytes that the body of one /appendMulti may have", shown="16MiB")
+    max_multi: int = _option(65536, counted(), "Offsets that one /getMulti may ask for")
     max_multi_bytes: int = _option(
-        256 * MIB, _sized(), "Bytes that the answer to one /getMulti may have", shown="256MiB"
+        256 * MIB, sized(), "Bytes that the answer to one /getMulti may have", shown="256MiB"
     )
-    objects_dir: str = _option("", _path, "The directory of the objects", shown="ROOT/objects")
+    objects_dir: str = _option("", parse_path, "The directory of the objects", shown="ROOT/objects")
     objects_hash: str = _option(
         "HighwayHash256",
-        _name_of("HighwayHash256", "BLAKE3", "CRC32C"),
+        name_of("HighwayHash256", "BLAKE3", "CRC32C"),
         "How blocks of new objects are checked: HighwayHash256, BLAKE3 or CRC32C. Objects that are there are read by the hash that they have",
     )
     objects_block_size: int = _option(
         MIB,
-        _sized(1, 64 * MIB),
+        sized(1, 64 * MIB),
         "Bytes of the blocks that new objects are checked in: what a read verifies at least",
         shown="1MiB",
     )
     objects_sync: str = _option(
         "disk",
-        _one_of("disk", "os"),
+        one_of("disk", "os"),
         "When an object is acknowledged: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo",
     )
     objects_memory: int = _option(
         64 * MIB,
-        _sized(MIB),
+        sized(MIB),
         "Bytes of objects that all who write hold together, and that all readers that wait for their clients do",
         shown="64MiB",
     )
     objects_scrub_rate: int = _option(
         8 * MIB,
-        _or_off(_sized(0)),
+        or_off(sized(0)),
         "Bytes of stored objects that are verified in the background in a second; off verifies none",
         shown="8MiB",
     )
     objects_scrub_pause: float = _option(
-        86400.0, _seconds(), "Seconds from the end of one verification of all objects to the next", shown="86400"
+        86400.0, seconds(), "Seconds from the end of one verification of all objects to the next", shown="86400"
     )
     objects_upload_expiry: float = _option(
         604800.0,
-        _or_off(_seconds(allow_zero=True)),
+        or_off(seconds(allow_zero=True)),
         "Seconds after which an upload in parts that nobody goes on with is removed; off keeps them",
         shown="604800",
     )
-    memory: int = _option(
-        256 * MIB, _sized(), "Bytes of request bodies that are held in memory at once", shown="256MiB"
-    )
-    max_connections: int = _option(4096, _count(), "Connections that each door serves at once")
+    memory: int = _option(256 * MIB, sized(), "Bytes of request bodies that are held in memory at once", shown="256MiB")
+    max_connections: int = _option(4096, counted(), "Connections that each door serves at once")
     idle_timeout: float = _option(
-        60.0, _seconds(), "Seconds after which a connection without a request is closed", shown="60"
+        60.0, seconds(), "Seconds after which a connection without a request is closed", shown="60"
     )
-    head_timeout: float = _option(20.0, _seconds(), "Seconds that the head of a request may take to arrive", shown="20")
+    head_timeout: float = _option(20.0, seconds(), "Seconds that the head of a request may take to arrive", shown="20")
     shutdown_timeout: float = _option(
         30.0,
-        _seconds(allow_zero=True),
+        seconds(allow_zero=True),
         "Seconds that requests in flight are given to finish when the process stops",
         shown="30",
     )
     log_format: str = _option(
         "text",
-        _one_of("text", "json"),
+        one_of("text", "json"),
         "text, lines for people, written where twistd's --logfile says; json, one JSON object a line",
     )
-    log_file: str = _option("", _path, "The file to which JSON lines are added", shown="standard output")
+    log_file: str = _option("", parse_path, "The file to which JSON lines are added", shown="standard output")
     access_log: bool = _option(
         False, parse_flag, "Log a line for each request, which costs more than a small append", flag=True
     )
@@ -314,6 +192,16 @@ class Settings:
     def objects_directory(self) -> str:
         """The directory of the objects: C{objects-dir}, or C{objects} in the root."""
         return self.objects_dir or os.path.join(self.root, "objects")
+
+    @property
+    def namespace_directory(self) -> str:
+        """The directory of the keys of objects."""
+        return os.path.join(self.root, "namespace")
+
+    @property
+    def objects_socket(self) -> str:
+        """The socket file by which this machine's commands reach the objects while a service runs."""
+        return os.path.join(self.root, "objects.sock")
 
     @property
     def doors(self) -> dict[str, str]:

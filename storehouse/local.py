@@ -7,22 +7,53 @@ Beside L{storehouse.service}, the only module that names concrete classes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from types import TracebackType
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer
+from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.rootlock import RootLock
-from storehouse.errors import NoSuchUpload, StartFailed
+from storehouse.core.streams import BytesSource
+from storehouse.errors import InvalidRange, NoSuchUpload, StartFailed
 from storehouse.storage.dataspace.interfaces import Upload
 from storehouse.storage.dataspace.layout import Layout, check_format, names_in
 from storehouse.storage.dataspace.scrub import Finding, Progress, count, scrub
 from storehouse.storage.dataspace.uploads import describe_upload
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from storehouse.storage.namespace.interfaces import Bucket
+from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
+from storehouse.storage.objects.interfaces import (
+    ALWAYS,
+    Condition,
+    IObjectReader,
+    Listing,
+    Metadata,
+    ObjectInfo,
+    Problem,
+)
+from storehouse.storage.objects.store import LocalObjectStore
 
-__all__ = ["Finding", "LocalObjects", "Progress", "Upload"]
+__all__ = [
+    "ALWAYS",
+    "Bucket",
+    "Condition",
+    "Finding",
+    "Listing",
+    "LocalObjects",
+    "LocalReading",
+    "LocalStore",
+    "Metadata",
+    "ObjectInfo",
+    "Problem",
+    "Progress",
+    "Upload",
+]
 
 T = TypeVar("T")
 
@@ -99,6 +130,196 @@ class LocalObjects:
         finally:
             lock.release()
         return [upload for upload in there if upload.id in expired]
+
+
+@implementer(IConsumer)
+class _Writing:
+    """A consumer that calls a function."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+
+    def write(self, data: bytes) -> None:
+        """Hand on."""
+        self._write(data)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """It writes as it likes."""
+
+    def unregisterProducer(self) -> None:
+        """It has no more."""
+
+
+class _Interrupted(Exception):
+    """Ctrl-C while pieces were taken, as an error that goes the way of errors."""
+
+
+def _uninterrupted(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from filter(None, pieces)
+    except KeyboardInterrupt:
+        raise _Interrupted from None
+
+
+class LocalReading:
+    """
+    A range of an object, open; to be delivered or closed.
+
+    @ivar length: bytes of the range.
+    """
+
+    def __init__(self, reader: IObjectReader) -> None:
+        self._reader = reader
+        self.length: int = reader.length
+
+    def deliver(self, write: Callable[[bytes], object]) -> None:
+        """
+        Give all of it.
+
+        @raise DamagedObject: before a block that is.
+        """
+        _result(self._reader.deliver(_Writing(write)))
+
+    def close(self) -> None:
+        """Give it up. Harmless at any time."""
+        self._reader.close()
+
+
+class LocalStore:
+    """
+    The buckets of a root on which no service runs, opened by this process. A context manager: leaving it closes them.
+
+    Its methods are those of an C{IObjectStore} and an C{IMaintained}, but that they wait and give their results.
+
+    @param create: make the root if there is none.
+    @raise StartFailed: if it cannot be opened, or holds no buckets.
+    @raise RootInUse: if another process works on the root.
+    """
+
+    def __init__(self, settings: Settings, create: bool = False) -> None:
+        root = os.path.abspath(settings.root)
+        directory = os.path.join(root, os.path.relpath(settings.namespace_directory, settings.root))
+        self._lock = RootLock(root)
+        self._undo: list[Callable[[], object]] = []
+        if not create and not os.path.isdir(directory):
+            raise StartFailed(f"there are no buckets: {directory} is not a directory")
+        disk = InlineDisk()
+        durable = settings.objects_sync == "disk"
+        space = WormerDataSpace(
+            WormerSettings(
+                os.path.abspath(settings.objects_directory),
+                hash=settings.objects_hash,
+                block_size=settings.objects_block_size,
+                durable=durable,
+                memory=settings.objects_memory,
+            ),
+            disk,
+        )
+        # The clock stands still: what a service does now and then is done at the end.
+        names = LocalNamespace(NamespaceSettings(directory, durable=durable), Clock(), disk)
+        self._store = LocalObjectStore(space, names, disk)
+        try:
+            self._lock.acquire()
+            self._undo.append(self._lock.release)
+            for part in (space, names, self._store):
+                part.start()
+                self._undo.append(lambda part=part: _result(part.stop()))  # type: ignore[misc]
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> LocalStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Bring everything to disk, and close it."""
+        while self._undo:
+            self._undo.pop()()
+
+    def create_bucket(self, name: str) -> Bucket:
+        """Make a bucket."""
+        return _result(self._store.create_bucket(name))
+
+    def delete_bucket(self, name: str) -> None:
+        """Remove a bucket."""
+        _result(self._store.delete_bucket(name))
+
+    def list_buckets(self) -> list[Bucket]:
+        """All."""
+        return _result(self._store.list_buckets())
+
+    def usage(self, bucket: str) -> tuple[int, int]:
+        """How many objects a bucket has, and their bytes."""
+        return _result(self._store.usage(bucket))
+
+    def list_objects(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int = 1000) -> Listing:
+        """A page of a bucket."""
+        return _result(self._store.list_objects(bucket, prefix, delimiter, after, limit))
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        """What is known of an object."""
+        return _result(self._store.head(bucket, key))
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        pieces: Iterable[bytes],
+        size: int | None,
+        content_type: str,
+        metadata: Metadata,
+        condition: Condition,
+        md5: bool,
+    ) -> ObjectInfo:
+        """Store an object; its pieces are taken as they are wanted."""
+        source = BytesSource(_uninterrupted(pieces))
+        try:
+            return _result(self._store.put(bucket, key, source, size, content_type, metadata, condition, md5))
+        except _Interrupted:
+            raise KeyboardInterrupt from None
+
+    def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> LocalReading:
+        """
+        Open a range of an object: what there is of it.
+
+        @raise InvalidRange: if there is nothing.
+        """
+        if offset or length is not None:
+            size = self.head(bucket, key).size
+            if offset >= size:
+                raise InvalidRange(offset, length, size)
+            length = size - offset if length is None else min(length, size - offset)
+        return LocalReading(_result(self._store.get(bucket, key, offset, length)))
+
+    def delete(self, bucket: str, key: str) -> ObjectInfo:
+        """Remove an object."""
+        return _result(self._store.delete(bucket, key))
+
+    def copy(
+        self,
+        bucket: str,
+        key: str,
+        source_bucket: str,
+        source_key: str,
+        content_type: str | None,
+        metadata: Metadata | None,
+        condition: Condition,
+    ) -> ObjectInfo:
+        """Store an object under another key."""
+        return _result(self._store.copy(bucket, key, source_bucket, source_key, content_type, metadata, condition))
+
+    def check(self, progress: Callable[[int], object], repair: bool) -> list[Problem]:
+        """Compare keys, index and bytes."""
+        return _result(self._store.check(progress, repair))
+
+    def reindex(self, progress: Callable[[int], object]) -> int:
+        """Make the index of keys anew."""
+        return _result(self._store.reindex(progress))
 
 
 def _result(done: Deferred[T]) -> T:

@@ -2,6 +2,7 @@
 The dependency rule of docs/architecture.rst, checked from the imports::
 
     errors, events <- core <- storage.<room> <- frontends.<door> <- service <- tap, plugin, tac
+                      core <- lifecycle <- service
                               storage.<room> <- local <- cli
 
 A room imports at most another room's interfaces; a door imports interfaces of rooms, never a store and never another
@@ -61,6 +62,8 @@ def may_import(importer: str, name: str) -> bool:
         return inside(name, "storehouse.errors")
     if layer == "core":
         return inside(name, *ground, "storehouse.core")
+    if layer == "lifecycle":
+        return inside(name, *ground, "storehouse.core", "storehouse.config")
     if layer == "config":
         return inside(name, *ground, "storehouse.core")
     if layer == "cli":
@@ -152,6 +155,11 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.frontends.append.door", "storehouse.storage.appendlog.log.LocalAppendLog"),
             ("storehouse.frontends.append.door", "storehouse.frontends.admin.door.AdminDoor"),
             ("storehouse.frontends.admin.door", "storehouse.service.make_service"),
+            ("storehouse.frontends.objects.door", "storehouse.storage.objects.store.LocalObjectStore"),
+            ("storehouse.frontends.objects.door", "storehouse.frontends.append.params.check_fields"),
+            ("storehouse.lifecycle", "storehouse.storage.dataspace.wormer.WormerDataSpace"),
+            ("storehouse.lifecycle", "storehouse.frontends.http.site.DoorSite"),
+            ("storehouse.lifecycle", "storehouse.service.make_service"),
             ("storehouse.service", "storehouse.tap.Options"),
             ("storehouse.service", "storehouse.local.LocalObjects"),
             ("storehouse.local", "storehouse.service.make_service"),
@@ -170,6 +178,8 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.frontends.append.door", "storehouse.storage.appendlog.interfaces.IAppendLog"),
             ("storehouse.frontends.append.door", "storehouse.frontends.http.reply.Reply"),
             ("storehouse.service", "storehouse.storage.appendlog.log.LocalAppendLog"),
+            ("storehouse.service", "storehouse.lifecycle.StorehouseService"),
+            ("storehouse.lifecycle", "storehouse.core.sockets.listen"),
             ("storehouse.tap", "storehouse.service.make_service"),
             ("storehouse.local", "storehouse.storage.dataspace.wormer.WormerDataSpace"),
             ("storehouse.cli.scrub", "storehouse.local.LocalObjects"),

@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.config import Settings, load_settings, options, parse_flag, parse_size, read_file
+from storehouse.config import Settings, load_settings, options, read_file
+from storehouse.core.values import parse_flag, parse_size
 from storehouse.errors import InvalidSetting
 from storehouse.storage.dataspace.hashes import HASHES
 

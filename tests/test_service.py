@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import os
+import socket
 from types import SimpleNamespace
 from typing import Any
 from urllib.request import urlopen
@@ -176,6 +177,50 @@ class ServiceTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.successResultOf(service.stopService())
 
+    def test_stores_stop_in_the_reverse_order(self) -> None:
+        """Each once the one that was made of it has stopped, whatever became of it."""
+        service = self.service()
+        service.stores["made of it"] = last = FakePart("last", self.events)
+        self.start(service)
+        self.assertEqual(self.events[2:4], ["start store", "start last"])
+        last.stopped = Deferred()
+        stopped = service.stopService()
+        for site in service.sites.values():
+            site.drained.callback(None)
+        self.assertEqual(self.events[-2:], ["stop chore", "stop last"])
+        last.stopped.errback(RuntimeError("a defect"))
+        self.assertEqual(self.events[-3:], ["stop store", "stop disk", "unlock"])
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_socket(self) -> None:
+        """A door on a socket file that only the user can open, in place of one that a dead process left."""
+        path = os.path.abspath(self.mktemp())
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(path)
+        service = self.service(append="off")
+        service.sites["objects"] = FakeSite("objects", self.events)
+        service.sockets["objects"] = path
+        self.start(service)
+        self.assertFalse(os.path.exists(path))
+        ((at, site, _, mode, _),) = self.reactor.unixServers
+        self.assertEqual((at, site, mode), (path, service.sites["objects"], 0o600))
+        self.assertEqual(self.events[:2], ["lock", "start disk"])
+
+    def test_socket_is_something_else(self) -> None:
+        """What is no socket file is left alone."""
+        path = self.mktemp()
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("mine")
+        service = self.service()
+        service.sites["objects"] = FakeSite("objects", self.events)
+        service.sockets["objects"] = path
+        self.assertEqual(
+            self.failure(service), f"the objects door cannot listen on {path}: it is there and not a socket file"
+        )
+        self.assertEqual(self.events, ["lock", "unlock"])
+        self.assertTrue(os.path.exists(path))
+
     def test_stop_goes_on_after_a_failure(self) -> None:
         service = self.service()
         self.start(service)
@@ -289,16 +334,18 @@ class MakeServiceTests(SynchronousTestCase):
     def test_opens_nothing(self) -> None:
         service = self.make()
         self.assertTrue(IService.providedBy(service))
-        self.assertEqual(list(service.sites), ["append", "admin"])
-        self.assertEqual(list(service.stores), ["append_log", "objects"])
+        self.assertEqual(list(service.sites), ["append", "objects", "admin"])
+        self.assertEqual(list(service.stores), ["append_log", "data_space", "namespace", "objects"])
+        self.assertEqual(service.sockets, {"objects": os.path.join(service.settings.root, "objects.sock")})
         self.assertFalse(os.path.exists(service.settings.root))
         self.assertTrue(os.path.isabs(service.settings.root))
 
     def test_doors_that_are_off(self) -> None:
         service = self.make(append="off")
-        self.assertEqual((list(service.sites), list(service.stores)), (["admin"], ["objects"]))
+        stores = ["data_space", "namespace", "objects"]
+        self.assertEqual((list(service.sites), list(service.stores)), (["objects", "admin"], stores))
         service = self.make(admin="off")
-        self.assertEqual((list(service.sites), list(service.stores)), (["append"], ["append_log", "objects"]))
+        self.assertEqual((list(service.sites), list(service.stores)), (["append", "objects"], ["append_log", *stores]))
 
     def test_paths_are_told_from_here(self) -> None:
         settings = self.make(**{"objects-dir": "somewhere"}).settings
@@ -338,9 +385,9 @@ class ObjectsTests(TestCase):
         service.privilegedStartService()
         service.startService()
         try:
-            store: Any = service.stores["objects"]
+            store: Any = service.stores["data_space"]
             await store.put("ab", BytesSource(b"some text"), None, {})
-            self.assertEqual(service.parts(), {"service": "", "objects": ""})
+            self.assertEqual(service.parts(), {"service": "", "data_space": "", "namespace": "", "objects": ""})
             shown = await deferToThread(fetch, f"http://127.0.0.1:{service.ports['admin'].getHost().port}/metrics")
             for line in (
                 b"storehouse_objects_in_bytes_total 9.0",
@@ -350,6 +397,10 @@ class ObjectsTests(TestCase):
                 b"storehouse_objects_staged_deletes 0.0",
                 b"storehouse_objects_leftovers_removed_total 0.0",
                 b"storehouse_objects_scrub_progress",
+                b"storehouse_namespace_buckets 0.0",
+                b"storehouse_namespace_index_repairs_total 0.0",
+                b"storehouse_store_orphans_removed_total 0.0",
+                b"storehouse_objects_http_connections 0.0",
             ):
                 self.assertIn(b"\n" + line, shown)
         finally:
@@ -368,7 +419,7 @@ class ObjectsTests(TestCase):
         service.privilegedStartService()
         service.startService()
         try:
-            store: Any = service.stores["objects"]
+            store: Any = service.stores["data_space"]
             await store.put("ab", BytesSource(b"some text"), None, {})
             path = os.path.join(self.root, "objects", "data", "ab", "ab", "part.1.checksum")
             with open(path, "rb") as file:

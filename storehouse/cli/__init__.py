@@ -20,6 +20,16 @@ VERBS = {
     "get": "storehouse.cli.get",
     "scan": "storehouse.cli.scan",
     "stat": "storehouse.cli.stat",
+    "mb": "storehouse.cli.mb",
+    "rb": "storehouse.cli.rb",
+    "ls": "storehouse.cli.ls",
+    "put": "storehouse.cli.put",
+    "cat": "storehouse.cli.cat",
+    "cp": "storehouse.cli.cp",
+    "rm": "storehouse.cli.rm",
+    "du": "storehouse.cli.du",
+    "fsck": "storehouse.cli.fsck",
+    "reindex": "storehouse.cli.reindex",
     "scrub": "storehouse.cli.scrub",
     "uploads": "storehouse.cli.uploads",
 }
@@ -33,10 +43,10 @@ VERBS = {
 @click.version_option(__version__, "--version", prog_name="storehouse", message="%(prog)s %(version)s")
 def main() -> None:
     """
-    Push data, get a file offset; ask by offset, get the data.
+    Push data, get a file offset; ask by offset, get the data. Or keep objects in buckets.
 
-    The commands talk to a running `twistd storehouse`, but for scrub and uploads, which read the files of its root.
-    Each has its own --help.
+    The commands of the append log (append, get, scan, stat) talk to a running `twistd storehouse`. Those of buckets and
+    objects work on a root on this machine, through the service if one runs there. Each has its own --help.
 
     \b
     Examples:
@@ -45,6 +55,7 @@ def main() -> None:
       storehouse append --lines events < events.log
       storehouse scan events --follow --format jsonl
       storehouse stat
+      storehouse mb photos && storehouse put a.jpg photos/a.jpg
       storehouse scrub --root /srv/storehouse
 
     Exit status: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 130 interrupted.

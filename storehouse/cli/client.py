@@ -22,6 +22,7 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from storehouse.cli.errors import CommandError, reason_of
+from storehouse.core.sockets import connect
 
 __all__ = ["Answer", "Body", "Client", "Server"]
 
@@ -44,16 +45,25 @@ class Server:
     Where requests go.
 
     @ivar path: the path before every other, without a slash at its end.
+    @ivar socket: the path of the socket file on which it listens; empty for a network.
     """
 
     scheme: str
     host: str
     port: int
     path: str = ""
+    socket: str = ""
+
+    @classmethod
+    def on_socket(cls, path: str) -> Server:
+        """The server that listens on a socket file."""
+        return cls("http", "localhost", 80, socket=path)
 
     @property
     def url(self) -> str:
         """The server as a URL, for messages."""
+        if self.socket:
+            return f"unix:{self.socket}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.path}"
 
@@ -76,6 +86,19 @@ class Body:
         return cls((data,), len(data))
 
 
+class _SocketConnection(HTTPConnection):
+    """A connection to a socket file."""
+
+    def __init__(self, path: str, timeout: float | None) -> None:
+        super().__init__("localhost")
+        self._path = path
+        self._seconds = timeout
+
+    def connect(self) -> None:
+        """Open it."""
+        self.sock = connect(self._path, self._seconds)
+
+
 class Answer:
     """
     A successful answer, whose body has not been read yet.
@@ -89,6 +112,10 @@ class Answer:
         #: The bytes of the body; C{None} if the server does not say.
         self.size: int | None = response.length
 
+    def field(self, name: str) -> str:
+        """A field of the head; empty if it is not there."""
+        return self._response.getheader(name, "")
+
     def pieces(self) -> Iterator[bytes]:
         """
         The body, as it comes in.
@@ -98,6 +125,20 @@ class Answer:
         while piece := self._read_some():
             yield piece
         self._response.close()
+
+    def lines(self, what: str) -> Iterator[dict[str, Any]]:
+        """
+        The lines of the body, JSON objects each, as they come in.
+
+        @param what: a word for the body, for the message if they are not.
+        """
+        rest = b""
+        for piece in self.pieces():
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                yield self._object(line, what)
+        if rest:
+            yield self._object(rest, what)
 
     def json(self, what: str) -> dict[str, Any]:
         """
@@ -110,8 +151,11 @@ class Answer:
             body += piece
             if len(body) > _MAX_JSON:
                 raise CommandError(f"the {what} from {self._client.server.url} is too long")
+        return self._object(body, what)
+
+    def _object(self, data: bytes | bytearray, what: str) -> dict[str, Any]:
         try:
-            value = json.loads(body)
+            value = json.loads(data)
         except ValueError:
             value = None
         if not isinstance(value, dict):
@@ -131,10 +175,10 @@ class Client:
     Requests to one server, one after the other, over one connection where that is possible. A context manager:
     leaving it closes the connection.
 
-    @param timeout: the seconds that the server may be silent.
+    @param timeout: the seconds that the server may be silent; C{None} for any time.
     """
 
-    def __init__(self, server: Server, timeout: float) -> None:
+    def __init__(self, server: Server, timeout: float | None) -> None:
         self.server = server
         self._timeout = timeout
         self._connection: HTTPConnection | None = None
@@ -167,7 +211,7 @@ class Client:
         Send a request and wait for the head of its answer.
 
         @param patient: the answer may be silent for any time after its head.
-        @raise CommandError: if the server cannot be reached, or says anything but 200.
+        @raise CommandError: if the server cannot be reached, or says anything but 200 or 206.
         """
         connection = self._connected()
         # A request that fails on its way leaves the connection in no state to be used again.
@@ -178,7 +222,7 @@ class Client:
                 self._put_head(connection, method, self._target(path, query), body, headers or {})
                 whole = _send_body(connection, body) if body is not None else True
                 response = connection.getresponse()
-            if response.status != 200:
+            if response.status not in (200, 206):
                 raise self._refusal(response)
             if patient and sock is not None:
                 sock.settimeout(None)
@@ -201,8 +245,11 @@ class Client:
             if monotonic() - self._used <= _MAX_IDLE and not _has_input(connection):
                 return connection
             self.close()
-        kind = HTTPSConnection if self.server.scheme == "https" else HTTPConnection
-        connection = kind(self.server.host, self.server.port, timeout=self._timeout)
+        if self.server.socket:
+            connection = _SocketConnection(self.server.socket, self._timeout)
+        else:
+            kind = HTTPSConnection if self.server.scheme == "https" else HTTPConnection
+            connection = kind(self.server.host, self.server.port, timeout=self._timeout)
         with self.translated(None):
             connection.connect()
         return connection
@@ -215,7 +262,7 @@ class Client:
             connection.putheader(name, value)
         if body is not None and body.size is None:
             connection.putheader("Transfer-Encoding", "chunked")
-        elif body is not None or method == "POST":
+        elif body is not None or method in ("POST", "PUT"):
             connection.putheader("Content-Length", str(body.size if body is not None else 0))
         connection.endheaders()
 

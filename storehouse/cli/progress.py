@@ -23,18 +23,25 @@ _BAR = 30
 
 class Progress:
     """
-    Bytes done, of a total if there is one, on standard error.
+    Bytes, or other things, done, of a total if there is one, on standard error.
 
     A context manager: leaving it removes the line.
 
     @param label: a word for the work.
-    @param total: the bytes to do; C{None} if nobody knows.
+    @param total: how many there are to do; C{None} if nobody knows.
+    @param unit: a word for the things, if they are not bytes.
     @param wanted: false draws nothing, and neither does a standard error that is not a terminal.
     """
 
     def __init__(
-        self, label: str, total: int | None = None, wanted: bool = True, clock: Callable[[], float] = monotonic
+        self,
+        label: str,
+        total: int | None = None,
+        wanted: bool = True,
+        clock: Callable[[], float] = monotonic,
+        unit: str = "",
     ) -> None:
+        self._unit = unit
         self._label = label
         self._total = total
         self._clock = clock
@@ -69,12 +76,16 @@ class Progress:
 
     def line(self, now: float) -> str:
         """The line at a time of the clock."""
-        rate = f"{human_size(self._done / max(now - self._began, 1e-6))}/s"
+        done = self._human(self._done)
+        rate = f"{self._human(self._done / max(now - self._began, 1e-6))}/s"
         if not self._total:
-            return f"{self._label}  {human_size(self._done)}  {rate}"
+            return f"{self._label}  {done}  {rate}"
         share = min(self._done / self._total, 1.0)
         bar = ("#" * round(share * _BAR)).ljust(_BAR, ".")
-        return f"{self._label}  [{bar}] {share:4.0%}  {human_size(self._done)} of {human_size(self._total)}  {rate}"
+        return f"{self._label}  [{bar}] {share:4.0%}  {done} of {self._human(self._total)}  {rate}"
+
+    def _human(self, number: float) -> str:
+        return f"{number:.0f} {self._unit}" if self._unit else human_size(number)
 
     def _draw(self, now: float) -> None:
         width = shutil.get_terminal_size().columns - 1

@@ -1,4 +1,4 @@
-"""C{storehouse stat}: how much is stored."""
+"""C{storehouse stat}: how much is stored in the append log, or what is known of an object."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
 import click
 
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.log import LogClient
+from storehouse.cli.ls import time_of
 from storehouse.cli.options import log_options
 from storehouse.cli.output import Output, human_size
+from storehouse.cli.store import NAME, Name, Opener, naming, printable, store_options
+from storehouse.local import ObjectInfo
 
 __all__ = ["command", "table"]
 
 _HEAD = ("PREFIX", "RECORDS", "SIZE", "FILES", "BUCKETS", "STATE")
 
 
-@click.command("stat", short_help="Show how much is stored.")
-@click.option("--json", "as_json", is_flag=True, help="Print the server's answer, with sizes in bytes.")
+@click.command("stat", short_help="Show how much is stored, or what is known of an object.")
+@click.argument("name", metavar="[BUCKET/KEY]", required=False, type=NAME)
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON, with sizes in bytes.")
 @log_options
-def command(log: LogClient, as_json: bool) -> None:
+@store_options
+def command(opener: Opener, log: LogClient, name: Name | None, as_json: bool) -> None:
     """
-    Show the records and bytes of each storage prefix, or of the one that --prefix names.
+    Show what is known of the object BUCKET/KEY (of the root that --root names). Without an argument, show the records
+    and bytes of each storage prefix of the append log (of the --server), or of the one that --prefix names.
 
     FILES counts the bucket files that hold records, of BUCKETS that there are.
 
@@ -31,14 +38,40 @@ def command(log: LogClient, as_json: bool) -> None:
     Examples:
       storehouse stat
       storehouse stat --prefix default --json
+      storehouse stat photos/a.jpg
     """
+    with Output() as output:
+        text = _of_log(log, as_json) if name is None else _of_object(opener, name, as_json)
+        output.write(f"{text}\n".encode("utf-8", "backslashreplace"))
+
+
+def _of_object(opener: Opener, name: Name, as_json: bool) -> str:
+    with opener() as store, naming(name):
+        info = store.head(name.bucket, name.key)
+    if as_json:
+        return json.dumps({"bucket": name.bucket, **attrs.asdict(info)})
+    return "\n".join(f"{word + ':':10}{printable(value)}" for word, value in _facts(name, info))
+
+
+def _facts(name: Name, info: ObjectInfo) -> Iterable[tuple[str, str]]:
+    yield "name", str(name)
+    yield "size", f"{info.size} ({human_size(info.size)})" if info.size > 999 else str(info.size)
+    yield "time", time_of(info.created)
+    yield "etag", info.etag
+    yield "id", info.id
+    if info.content_type:
+        yield "type", info.content_type
+    for field, values in info.metadata.items():
+        for value in values:
+            yield "metadata", f"{field}={value}"
+
+
+def _of_log(log: LogClient, as_json: bool) -> str:
     answer = log.stat()
     prefixes = answer.get("prefixes")
     if not isinstance(prefixes, dict):
         raise CommandError("the server's answer names no prefixes; is that a storehouse?")
-    text = json.dumps(answer, indent=2, ensure_ascii=False) if as_json else table(_rows(prefixes))
-    with Output() as output:
-        output.write(f"{text}\n".encode("utf-8", "backslashreplace"))
+    return json.dumps(answer, indent=2, ensure_ascii=False) if as_json else table(_rows(prefixes))
 
 
 def _rows(prefixes: Mapping[str, Any]) -> Iterable[Sequence[str]]:

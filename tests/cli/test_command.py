@@ -21,7 +21,7 @@ from tests.cli.case import CommandCase
 from tests.cli.fake import Request
 
 #: Verbs that work on the files of a root.
-LOCAL = {"scrub", "uploads"}
+LOCAL = {"scrub", "uploads", "mb", "rb", "ls", "put", "cat", "cp", "rm", "du", "fsck", "reindex"}
 
 
 class CommonTests(CommandCase):

@@ -34,7 +34,7 @@ class UploadsTests(RootCase):
         lines = self.run_command("uploads", "--json").stdout.splitlines()
         self.assertEqual(
             json.loads(lines[0]),
-            {"id": "ab", "created": 1.8e9, "touched": 1800000060.0, "parts": 2, "size": 2010},
+            {"id": "ab", "created": 1.8e9, "touched": 1800000060.0, "parts": 2, "size": 2010, "metadata": {}},
         )
 
     def test_damaged(self) -> None:

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from storehouse.core.names import DEFAULT_PREFIX, check_identifier, check_prefix
 from storehouse.errors import BadRequest, InvalidName
+from storehouse.frontends.http.fields import check_fields, number_of
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.storage.appendlog.interfaces import Durability
 
 __all__ = ["check_fields", "durability_of", "identifier_of", "number_of", "prefix_of"]
-
-_number = re.compile(rb"\d{1,19}\Z")
-
-
-def check_fields(request: StreamingRequest, known: frozenset[bytes]) -> None:
-    """
-    @raise BadRequest: if the query has a field that would go unread: a misspelt C{storagePrefix} must not end
-    in the wrong directory.
-    """
-    for name in request.fields:
-        if name not in known:
-            listed = ", ".join(sorted(field.decode("ascii") for field in known))
-            raise BadRequest(f"the query has an unknown field {name.decode('utf-8', 'replace')!r}; known are {listed}")
 
 
 def prefix_of(request: StreamingRequest) -> str:
@@ -37,19 +23,6 @@ def identifier_of(request: StreamingRequest) -> bytes:
     if value is None:
         raise InvalidName("the query has no id")
     return check_identifier(value)
-
-
-def number_of(request: StreamingRequest, name: bytes, default: int | None = None) -> int:
-    """A field that is a number from 0 on."""
-    value = request.fields.get(name)
-    text = name.decode("ascii")
-    if value is None:
-        if default is None:
-            raise BadRequest(f"the query has no {text}")
-        return default
-    if not _number.match(value):
-        raise BadRequest(f"the {text} {value.decode('utf-8', 'replace')!r} is not a number from 0 on")
-    return int(value)
 
 
 def durability_of(request: StreamingRequest, default: Durability) -> Durability:

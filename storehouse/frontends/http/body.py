@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from storehouse.core.streams import ISource
 from storehouse.errors import TooLarge
 from storehouse.frontends.http.errors import LengthMismatch
 
@@ -68,7 +69,7 @@ class _Collector:
         return self._first if self._rest is None else self._rest.getvalue()
 
 
-@implementer(IPushProducer)
+@implementer(ISource, IPushProducer)
 class RequestBody:
     """
     The bytes of one request's body, handed over as they come.

@@ -68,6 +68,7 @@ class StreamingRequest(server.Request):
         self.fields: dict[bytes, bytes] = {}
         self._received = False
         self._answering = False
+        self._broken = False
         self._drained: Deferred[None] | None = None
 
     # -- called by the channel ---------------------------------------------------------------
@@ -194,9 +195,28 @@ class StreamingRequest(server.Request):
         if self._disconnected:
             raise ClientGone("the connection was closed before the answer was whole")
 
+    @property
+    def drained(self) -> Deferred[None] | None:
+        """Fires when the peer has caught up, or is gone; C{None} while it is as fast as we are."""
+        return self._drained
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client is."""
+        return bool(self._disconnected)
+
+    def break_off(self) -> None:
+        """
+        Close the connection once what was written is out: nothing of it is lost, and the peer sees that the body is
+        shorter than was announced.
+        """
+        self._broken = True
+        self._stop_answering()
+        self.channel.loseConnection()
+
     def end(self) -> None:
         """The body of the answer is complete."""
-        if self._disconnected or self.finished:
+        if self._disconnected or self.finished or self._broken:
             return
         self._stop_answering()
         self.finish()

@@ -20,7 +20,7 @@ _PREFIX = "handle_"
 
 class Leaf(Resource):
     """
-    A resource that is one path.
+    A resource that is one path, or all that begin with it.
 
     Subclasses define C{async def handle_GET(self, request) -> Reply | None} and so on for the methods they
     know; C{HEAD} is served by C{handle_GET}.  A handler gives its answer back, or C{None} if it has sent it
@@ -28,6 +28,9 @@ class Leaf(Resource):
     """
 
     isLeaf = True
+
+    #: Whether it is all paths below it, too; C{request.postpath} is what follows.
+    takes_rest = False
 
     def __init__(self) -> None:
         Resource.__init__(self)
@@ -43,7 +46,7 @@ class Leaf(Resource):
 
     async def _serve(self, request: StreamingRequest) -> None:
         try:
-            if request.postpath:
+            if request.postpath and not self.takes_rest:
                 raise request.no_such_resource()
             if request.method not in self.allowed:
                 raise MethodNotAllowed(request.method, self.allowed)

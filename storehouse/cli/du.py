@@ -1,0 +1,58 @@
+"""C{storehouse du}: how much is stored in buckets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import click
+
+from storehouse.cli.output import Output, human_size
+from storehouse.cli.store import PLACE, Name, Opener, Store, keys_below, naming, printable, store_options
+
+__all__ = ["command"]
+
+
+@click.command("du", short_help="Show how much buckets hold.")
+@click.argument("place", metavar="[BUCKET[/PREFIX]]", required=False, type=PLACE)
+@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each, with sizes in bytes.")
+@store_options
+def command(opener: Opener, place: Name | None, as_json: bool) -> None:
+    """
+    Show the objects and bytes of every bucket, of one, or of the keys that begin with PREFIX.
+
+    \b
+    Examples:
+      storehouse du
+      storehouse du photos/2026/ --json
+    """
+    with opener() as store, Output() as output:
+        rows = list(_rows(store, place))
+        if as_json:
+            text = "".join(
+                f"{json.dumps({'bucket': name.bucket, 'prefix': name.key, 'objects': objects, 'bytes': size})}\n"
+                for name, objects, size in rows
+            )
+        else:
+            text = "".join(
+                f"{human_size(size):>12}  {objects:>12}  {printable(str(name) if name.key else name.bucket)}\n"
+                for name, objects, size in rows
+            )
+        output.write(text.encode())
+
+
+def _rows(store: Store, place: Name | None) -> Iterator[tuple[Name, int, int]]:
+    if place is None:
+        for bucket in store.list_buckets():
+            yield Name(bucket.name, ""), *store.usage(bucket.name)
+        return
+    with naming(place if place.key else place.bucket):
+        if not place.key:
+            yield place, *store.usage(place.bucket)
+            return
+        sizes = [0, 0]
+        for item in keys_below(store, place):
+            if not isinstance(item, str):
+                sizes[0] += 1
+                sizes[1] += item.size
+        yield place, sizes[0], sizes[1]

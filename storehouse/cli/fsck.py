@@ -1,0 +1,75 @@
+"""C{storehouse fsck}: do keys, index and bytes agree?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import attrs
+import click
+
+from storehouse.cli.errors import CommandError
+from storehouse.cli.options import progress_option
+from storehouse.cli.output import Output
+from storehouse.cli.progress import Progress
+from storehouse.cli.store import Opener, printable, store_options
+from storehouse.local import Problem
+
+__all__ = ["advancing", "command"]
+
+
+@click.command("fsck", short_help="Check keys, their index and their bytes against each other.")
+@click.option("--repair", is_flag=True, help="Make the index anew if it is wrong, and remove bytes without a key.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each problem.")
+@progress_option
+@store_options
+def command(opener: Opener, repair: bool, as_json: bool, progress: bool) -> None:
+    """
+    Check that every key has its bytes, all bytes have a key, and the index has all keys. Nothing is changed without
+    --repair; for each problem is said what --repair does about it. Keys are never guessed nor removed.
+
+    The bytes themselves are not read; scrub does that.
+
+    Exit status 1 if there are problems that were not repaired.
+
+    \b
+    Examples:
+      storehouse fsck
+      storehouse fsck --repair --root /srv/storehouse
+    """
+    with opener() as store, Progress("fsck", None, progress, unit="keys and objects") as shown:
+        problems = store.check(advancing(shown), repair)
+    with Output() as output:
+        for problem in problems:
+            text = json.dumps(attrs.asdict(problem)) if as_json else _line(problem, repair)
+            output.write(f"{text}\n".encode())
+    if not problems:
+        click.echo("no problems found", err=True)
+        return
+    repaired = sum(1 for problem in problems if problem.repair)
+    found = f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'} found"
+    if not repair:
+        raise CommandError(f"{found}; --repair does something about {repaired}")
+    if repaired < len(problems):
+        raise CommandError(f"{found}; {repaired} repaired")
+    click.echo(f"{found} and repaired", err=True)
+
+
+def advancing(shown: Progress) -> Callable[[int], None]:
+    """Advances a progress line from how many were done before to how many are done now."""
+    before = 0
+
+    def progress(count: int) -> None:
+        nonlocal before
+        shown.advance(max(0, count - before))
+        before = max(count, before)
+
+    return progress
+
+
+def _line(problem: Problem, repair: bool) -> str:
+    place = f"{problem.bucket}/{problem.key}" if problem.key is not None else problem.bucket or problem.id or "-"
+    words = [problem.kind, place, problem.text]
+    if problem.repair:
+        words.append(problem.repair if repair else f"--repair: {problem.repair}")
+    return printable("  ".join(words))

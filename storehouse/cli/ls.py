@@ -1,0 +1,78 @@
+"""C{storehouse ls}: buckets and objects."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import click
+
+from storehouse.cli.output import Output
+from storehouse.cli.store import PLACE, Name, Opener, Store, keys_below, naming, printable, store_options
+from storehouse.local import ObjectInfo
+
+__all__ = ["command", "time_of"]
+
+#: Lines written at once.
+_FLUSHED = 1000
+
+
+@click.command("ls", short_help="List buckets, or the objects of one.")
+@click.argument("place", metavar="[BUCKET[/PREFIX]]", required=False, type=PLACE)
+@click.option("-l", "--long", "is_long", is_flag=True, help="Show size in bytes and time (UTC) before each key.")
+@click.option("-r", "--recursive", is_flag=True, help="Every key, not only up to the next slash.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON, with all that is known, for each.")
+@store_options
+def command(opener: Opener, place: Name | None, is_long: bool, recursive: bool, as_json: bool) -> None:
+    """
+    List the buckets, or the objects of BUCKET whose keys begin with PREFIX, in the order of their keys.
+
+    As in a directory, keys that have a slash behind PREFIX are listed once, by what they have up to it, unless
+    --recursive is given. Control characters in keys are shown as \\xNN; --json has every key as it is.
+
+    \b
+    Examples:
+      storehouse ls
+      storehouse ls -l photos/2026/
+      storehouse ls --json --recursive photos | jq -r .key
+    """
+    with opener() as store, Output() as output:
+        if place is None:
+            _list_buckets(store, output, is_long, as_json)
+        else:
+            with naming(place if place.key else place.bucket):
+                _list_objects(store, output, place, is_long, recursive, as_json)
+
+
+def time_of(nanoseconds: int) -> str:
+    """A time for people."""
+    return datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _list_buckets(store: Store, output: Output, is_long: bool, as_json: bool) -> None:
+    for bucket in store.list_buckets():
+        if as_json:
+            line = json.dumps(attrs.asdict(bucket))
+        else:
+            line = f"{time_of(bucket.created)}  {bucket.name}" if is_long else bucket.name
+        output.write(f"{line}\n".encode())
+
+
+def _list_objects(store: Store, output: Output, place: Name, is_long: bool, recursive: bool, as_json: bool) -> None:
+    for number, item in enumerate(keys_below(store, place, "" if recursive else "/"), 1):
+        output.write(_line(place.bucket, item, is_long, as_json).encode())
+        if not number % _FLUSHED:
+            output.flush()
+
+
+def _line(bucket: str, item: ObjectInfo | str, is_long: bool, as_json: bool) -> str:
+    known: dict[str, Any]
+    if isinstance(item, str):
+        known, key, size, time = {"prefix": item}, item, "-", "-"
+    else:
+        known, key, size, time = attrs.asdict(item), item.key, str(item.size), time_of(item.created)
+    if as_json:
+        return f"{json.dumps({'bucket': bucket, **known})}\n"
+    return f"{size:>15}  {time:20}  {printable(key)}\n" if is_long else f"{printable(key)}\n"

@@ -1,0 +1,305 @@
+"""What the verbs of buckets and objects have in common: where the objects are, how they are named, how errors are."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Protocol
+
+import attrs
+import click
+
+from storehouse.cli.errors import CommandError, one_line, reason_of
+from storehouse.cli.remote import SocketStore
+from storehouse.config import Settings, load_settings
+from storehouse.core.sockets import connect
+from storehouse.errors import RootInUse, StartFailed, StorehouseError
+from storehouse.local import Bucket, Condition, Listing, LocalStore, Metadata, ObjectInfo, Problem
+
+__all__ = [
+    "BUCKET",
+    "NAME",
+    "PLACE",
+    "Name",
+    "Opener",
+    "Reading",
+    "Store",
+    "condition_options",
+    "description_options",
+    "keys_below",
+    "naming",
+    "printable",
+    "store_options",
+]
+
+#: Seconds to wait for another command that works on the root.
+_PATIENCE = 5.0
+
+#: Keys that are listed at once.
+_PAGE = 1000
+
+
+class Reading(Protocol):
+    """A range of an object, open; to be delivered or closed."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the range."""
+
+    def deliver(self, write: Callable[[bytes], object]) -> None:
+        """Give all of it; what comes before damage, and then fail."""
+
+    def close(self) -> None:
+        """Give it up."""
+
+
+class Store(Protocol):
+    """
+    An object store, as a command sees it: it waits, gives results, and raises L{CommandError}s or
+    L{StorehouseError}s. A context manager: leaving it closes it.
+    """
+
+    def __enter__(self) -> Store: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def create_bucket(self, name: str) -> Bucket: ...
+
+    def delete_bucket(self, name: str) -> None: ...
+
+    def list_buckets(self) -> list[Bucket]: ...
+
+    def usage(self, bucket: str) -> tuple[int, int]: ...
+
+    def list_objects(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int = 1000) -> Listing: ...
+
+    def head(self, bucket: str, key: str) -> ObjectInfo: ...
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        pieces: Iterable[bytes],
+        size: int | None,
+        content_type: str,
+        metadata: Metadata,
+        condition: Condition,
+        md5: bool,
+    ) -> ObjectInfo: ...
+
+    def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Reading: ...
+
+    def delete(self, bucket: str, key: str) -> ObjectInfo: ...
+
+    def copy(
+        self,
+        bucket: str,
+        key: str,
+        source_bucket: str,
+        source_key: str,
+        content_type: str | None,
+        metadata: Metadata | None,
+        condition: Condition,
+    ) -> ObjectInfo: ...
+
+    def check(self, progress: Callable[[int], object], repair: bool) -> list[Problem]: ...
+
+    def reindex(self, progress: Callable[[int], object]) -> int: ...
+
+
+# -- where it is -----------------------------------------------------------------------------------
+
+
+class Opener:
+    """Opens the store that the command line names."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __call__(self, create: bool = False) -> Store:
+        """
+        Open it: through the socket of the service that runs on the root, or else its files.
+
+        @param create: make the root if there is none.
+        @raise click.UsageError: if there is no store.
+        @raise CommandError: if it cannot be opened.
+        """
+        path = os.path.abspath(self._settings.objects_socket)
+        until = time.monotonic() + _PATIENCE
+        while True:
+            if _is_served(path):
+                return SocketStore(path)
+            directory = os.path.abspath(self._settings.namespace_directory)
+            if not create and not os.path.isdir(directory):
+                raise click.UsageError(one_line(f"there are no buckets: {directory} is not a directory"))
+            try:
+                return LocalStore(self._settings, create)
+            except RootInUse as error:
+                if time.monotonic() > until:
+                    raise CommandError(f"{error.detail}; it does not listen on {path}") from None
+            except StorehouseError as error:
+                raise CommandError(error.detail) from None
+            time.sleep(0.05)
+
+
+def _is_served(path: str) -> bool:
+    try:
+        connect(path, _PATIENCE).close()
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+        return False
+    except OSError as error:
+        raise CommandError(f"cannot reach the service by its socket file {path}: {reason_of(error)}") from None
+    return True
+
+
+def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --root, --objects-dir and --config; the function gets an L{Opener} as C{opener}."""
+
+    @click.option("--root", metavar="DIR", help="The service's root directory.  [default: ./storehouse-data]")
+    @click.option("--objects-dir", metavar="DIR", help="The directory of the objects.  [default: ROOT/objects]")
+    @click.option("--config", metavar="FILE", help="The service's configuration file, to find them by.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, root: str | None, objects_dir: str | None, config: str | None, **kwargs: Any) -> Any:
+        given = {"root": root, "objects-dir": objects_dir}
+        try:
+            settings = load_settings({name: value for name, value in given.items() if value is not None}, config)
+        except StartFailed as error:
+            raise click.UsageError(one_line(error.detail)) from None
+        try:
+            return function(*args, opener=Opener(settings), **kwargs)
+        except StorehouseError as error:
+            raise CommandError(error.detail) from None
+
+    return wrapper
+
+
+# -- how things are named --------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Name:
+    """A bucket, and a key or a prefix of keys, which may be empty."""
+
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.bucket}/{self.key}"
+
+
+class _NameType(click.ParamType):
+    def __init__(self, name: str, needs_key: bool) -> None:
+        self.name = name
+        self._needs_key = needs_key
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take it apart at the first slash."""
+        if isinstance(value, Name):
+            return value
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{value!r} is not UTF-8.", param, ctx)
+        bucket, _, key = value.partition("/")
+        if not bucket or (self._needs_key and not key):
+            self.fail(f"{value!r} is not of the form {self.name}.", param, ctx)
+        return Name(bucket, key)
+
+
+class _BucketType(click.ParamType):
+    name = "BUCKET"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A slash at its end does not count."""
+        return value.removesuffix("/")
+
+
+#: BUCKET, BUCKET/KEY and BUCKET[/PREFIX] on the command line.
+BUCKET = _BucketType()
+NAME = _NameType("BUCKET/KEY", True)
+PLACE = _NameType("BUCKET[/PREFIX]", False)
+
+
+@contextmanager
+def naming(name: object) -> Iterator[None]:
+    """What fails in here says what it was about."""
+    try:
+        yield
+    except StorehouseError as error:
+        message = error.detail
+    except CommandError as error:
+        message = error.message
+    else:
+        return
+    raise CommandError(message if str(name) in message else f"{name}: {message}")
+
+
+def keys_below(store: Store, place: Name, delimiter: str = "") -> Iterator[ObjectInfo | str]:
+    """The objects of a place, and the common prefixes, in order and a page at a time."""
+    after: str | None = ""
+    while after is not None:
+        page = store.list_objects(place.bucket, place.key, delimiter, after, _PAGE)
+        items: list[ObjectInfo | str] = [*page.objects, *page.prefixes]
+        items.sort(key=lambda item: (item if isinstance(item, str) else item.key).encode())
+        yield from items
+        after = page.next_after
+
+
+def printable(text: str) -> str:
+    """The text on one line: control characters as C{\\xNN}."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+# -- what is said of objects -----------------------------------------------------------------------
+
+
+def _metadata(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, list[str]]:
+    metadata: dict[str, list[str]] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise click.BadParameter(f"{value!r} is not UTF-8.") from None
+        if not name or not equals:
+            raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE.")
+        metadata.setdefault(name, []).append(text)
+    return metadata
+
+
+def _content_type(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not (value.isascii() and value.isprintable() and value == value.strip()):
+        raise click.BadParameter(f"{value!r} is not printable ASCII.")
+    return value
+
+
+def description_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --content-type and --metadata."""
+    function = click.option(
+        "--metadata",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=_metadata,
+        help="To be kept with the object; may be given several times.",
+    )(function)
+    return click.option("--content-type", metavar="TYPE", callback=_content_type, help="Its media type.")(function)
+
+
+def condition_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --if-absent and --if-match; the function gets a L{Condition} as C{condition}."""
+
+    @click.option("--if-absent", is_flag=True, help="Only if there is no object with that key.")
+    @click.option("--if-match", metavar="ETAG", help="Only if the object that is there has this etag; * for any.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, if_absent: bool, if_match: str | None, **kwargs: Any) -> Any:
+        if if_match is not None and not (if_match.isascii() and if_match.isprintable() and "," not in if_match):
+            raise click.UsageError(f"{if_match!r} is not an etag.")
+        return function(*args, condition=Condition(if_absent, if_match), **kwargs)
+
+    return wrapper

@@ -1,0 +1,129 @@
+"""Socket files whose paths may be longer than the 107 bytes that the system takes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import time
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+
+__all__ = ["MAX_PATH", "SocketPath", "SocketPort", "connect", "listen"]
+
+#: Bytes that the system takes of a path, but for the zero at its end.
+MAX_PATH = 107
+
+
+class SocketPath:
+    """
+    A way to a socket file that is short enough.
+
+    @ivar short: a path for the system; it leads there until L{close}.
+    @raise OSError: if there is none, because the directory cannot be opened, or the system has no C{/proc}.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.short = path
+        self._directory = -1
+        if len(os.fsencode(path)) <= MAX_PATH:
+            return
+        directory, name = os.path.split(path)
+        self._directory = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.short = f"/proc/self/fd/{self._directory}/{name}"
+        if not os.path.isdir(os.path.dirname(self.short)) or len(os.fsencode(self.short)) > MAX_PATH:
+            self.close()
+            raise OSError(None, f"a path of a socket file has at most {MAX_PATH} bytes on this system", path)
+
+    def remove_stale(self) -> None:
+        """
+        Remove the file, which a dead process left. To be called by who has the right to the directory.
+
+        @raise OSError: if it is no socket, or cannot be removed.
+        """
+        try:
+            if not stat.S_ISSOCK(os.lstat(self.path).st_mode):
+                raise OSError(None, "it is there and not a socket file", self.path)
+            os.unlink(self.path)
+        except FileNotFoundError:
+            return
+
+    def close(self) -> None:
+        """Give the way up."""
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
+
+
+def connect(path: str, timeout: float | None) -> socket.socket:
+    """
+    Connect to a socket file.
+
+    @raise OSError: if nobody listens there.
+    """
+    way = SocketPath(path)
+    try:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout)
+            _connect(connection, way.short, timeout)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+    finally:
+        way.close()
+
+
+def _connect(connection: socket.socket, path: str, timeout: float | None) -> None:
+    # Where others wait to be let in, and there is a time for it, the system does not wait but says so.
+    until = None if timeout is None else time.monotonic() + timeout
+    while True:
+        try:
+            connection.connect(path)
+        except BlockingIOError:
+            if until is not None and time.monotonic() > until:
+                raise TimeoutError from None
+            time.sleep(0.01)
+        else:
+            return
+
+
+class SocketPort:
+    """A listening socket file, and the way to it, which is needed to remove it."""
+
+    def __init__(self, port: Any, way: SocketPath) -> None:
+        self._port = port
+        self._way = way
+
+    def getHost(self) -> Any:
+        """Its address."""
+        return self._port.getHost()
+
+    def stopListening(self) -> Deferred[Any]:
+        """Listen no more, and remove the file."""
+
+        def stopped(result: Any) -> Any:
+            self._way.close()
+            return result
+
+        return maybeDeferred(self._port.stopListening).addBoth(stopped)
+
+
+def listen(reactor: Any, path: str, factory: Any) -> SocketPort:
+    """
+    Listen on a socket file that only the user of this process can open, in place of one that is there. To be called by
+    who has the right to the directory: nobody else listens there.
+
+    @raise OSError: if that cannot be, or C{CannotListenError}.
+    """
+    way = SocketPath(path)
+    try:
+        way.remove_stale()
+        # Nobody comes in before the mode is set: connections are refused until then.
+        return SocketPort(reactor.listenUNIX(way.short, factory, mode=0o600), way)
+    except BaseException:
+        way.close()
+        raise

@@ -1,0 +1,167 @@
+"""How the values of settings are written: functions that take what was written and give the value, or make such ones."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+__all__ = [
+    "GIB",
+    "KIB",
+    "MIB",
+    "OFF",
+    "counted",
+    "name_of",
+    "one_of",
+    "or_off",
+    "parse_flag",
+    "parse_path",
+    "parse_size",
+    "parse_text",
+    "parse_whole",
+    "seconds",
+    "sized",
+]
+
+#: The value of what is not wanted, such as a door that is not opened.
+OFF = "off"
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+_units = {
+    "": 1,
+    "b": 1,
+    "kib": KIB,
+    "mib": MIB,
+    "gib": GIB,
+    "tib": 1 << 40,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+}
+_size = re.compile(r"([0-9]{1,18})\s*([a-z]*)", re.IGNORECASE | re.ASCII)
+
+
+def parse_whole(value: Any) -> int:
+    """@raise ValueError: unless it is a whole number."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError("a whole number is needed")
+    if isinstance(value, str):
+        if not re.fullmatch(r"[0-9]{1,18}", value.strip(), re.ASCII):
+            raise ValueError("a whole number is needed")
+        return int(value)
+    return value
+
+
+def _between(number: int, low: int, high: int | None) -> int:
+    if number < low or (high is not None and number > high):
+        raise ValueError(f"it must be at least {low}" + ("" if high is None else f" and at most {high}"))
+    return number
+
+
+def parse_size(value: Any) -> int:
+    """
+    Read a number of bytes, such as C{4096}, C{64KiB} or C{1GiB}; C{KiB MiB GiB TiB} are powers of 1024, C{kB
+    MB GB TB} of 1000.
+
+    @raise ValueError: with the reason.
+    """
+    if not isinstance(value, str):
+        return parse_whole(value)
+    match = _size.fullmatch(value.strip())
+    if match is None or match[2].lower() not in _units:
+        raise ValueError("a size is a whole number of bytes, or one with a unit, such as 64KiB, 16MiB or 1GiB")
+    return int(match[1]) * _units[match[2].lower()]
+
+
+def parse_flag(value: Any) -> bool:
+    """
+    Read a switch: C{on}, C{off}, C{true}, C{false}, C{yes}, C{no}, or a boolean.
+
+    @raise ValueError: with the reason.
+    """
+    if isinstance(value, bool):
+        return value
+    switch = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}.get(str(value).lower())
+    if switch is None:
+        raise ValueError("it must be on or off")
+    return switch
+
+
+def sized(low: int = 1, high: int | None = None) -> Callable[[Any], int]:
+    """Bytes within bounds."""
+    return lambda value: _between(parse_size(value), low, high)
+
+
+def counted(low: int = 1, high: int | None = None) -> Callable[[Any], int]:
+    """A whole number within bounds."""
+    return lambda value: _between(parse_whole(value), low, high)
+
+
+def seconds(allow_zero: bool = False) -> Callable[[Any], float]:
+    """A time."""
+
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError("a number of seconds is needed")
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError("a number of seconds is needed") from None
+        if not math.isfinite(number) or number < 0 or (number == 0 and not allow_zero):
+            raise ValueError(
+                "a number of seconds of at least 0 is needed" if allow_zero else "a number of seconds above 0 is needed"
+            )
+        return number
+
+    return parse
+
+
+def one_of(*words: str) -> Callable[[Any], str]:
+    """One of these words, which are in lower case."""
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or value.lower() not in words:
+            raise ValueError(f"it must be {' or '.join(words)}")
+        return value.lower()
+
+    return parse
+
+
+def name_of(*names: str) -> Callable[[Any], str]:
+    """One of these names, however it is capitalised."""
+    known = {name.lower(): name for name in names}
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or value.lower() not in known:
+            raise ValueError(f"it must be {' or '.join(names)}")
+        return known[value.lower()]
+
+    return parse
+
+
+def or_off(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """C{off} and 0 are 0."""
+
+    def parse_or_off(value: Any) -> Any:
+        if value is False or (isinstance(value, str) and value.strip().lower() == OFF):
+            return 0
+        return parse(value)
+
+    return parse_or_off
+
+
+def parse_text(value: Any) -> str:
+    """@raise ValueError: unless it is a text that is not empty."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("a text that is not empty is needed")
+    return value
+
+
+def parse_path(value: Any) -> str:
+    """A path; C{~} is the home directory."""
+    return os.path.expanduser(parse_text(value))

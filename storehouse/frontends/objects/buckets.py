@@ -1,0 +1,83 @@
+"""C{/buckets}, and what is below it."""
+
+from __future__ import annotations
+
+import attrs
+
+from storehouse.errors import BadRequest
+from storehouse.frontends.http.errors import MethodNotAllowed
+from storehouse.frontends.http.fields import check_fields, number_of
+from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.objects.params import json_object, metadata_in, names_in_path, text_of
+from storehouse.storage.objects.interfaces import IObjectStore
+
+__all__ = ["Buckets"]
+
+_NO_FIELDS: frozenset[bytes] = frozenset()
+_LISTING = frozenset({b"prefix", b"delimiter", b"after", b"limit"})
+
+#: The most keys of a page.
+MAX_PAGE = 10_000
+
+
+class Buckets(Leaf):
+    """All buckets, one of them, its usage, its objects."""
+
+    takes_rest = True
+
+    def __init__(self, store: IObjectStore) -> None:
+        Leaf.__init__(self)
+        self._store = store
+
+    async def handle_GET(self, request: StreamingRequest) -> Reply:
+        """Tell what is known."""
+        names = names_in_path(request)
+        if names[1:] == ["objects"]:
+            return await self._list(request, names[0])
+        check_fields(request, _NO_FIELDS)
+        if not names:
+            buckets = await self._store.list_buckets()
+            return json_reply({"buckets": [attrs.asdict(bucket) for bucket in buckets]})
+        if len(names) == 1:
+            return json_reply(attrs.asdict(await self._store.get_bucket(names[0])))
+        if names[1:] == ["usage"]:
+            objects, size = await self._store.usage(names[0])
+            return json_reply({"objects": objects, "bytes": size})
+        raise request.no_such_resource()
+
+    async def handle_PUT(self, request: StreamingRequest) -> Reply:
+        """Make a bucket."""
+        name = self._bucket(request)
+        given = await json_object(request, {"metadata": dict}) if request.body.length != 0 else {}
+        bucket = await self._store.create_bucket(name, metadata_in(given.get("metadata", {})))
+        return json_reply(attrs.asdict(bucket))
+
+    async def handle_DELETE(self, request: StreamingRequest) -> Reply:
+        """Remove a bucket."""
+        await self._store.delete_bucket(self._bucket(request))
+        return json_reply({"success": True})
+
+    def _bucket(self, request: StreamingRequest) -> str:
+        check_fields(request, _NO_FIELDS)
+        names = names_in_path(request)
+        if len(names) != 1:
+            raise MethodNotAllowed(request.method, (b"GET", b"HEAD"))
+        return names[0]
+
+    async def _list(self, request: StreamingRequest, bucket: str) -> Reply:
+        check_fields(request, _LISTING)
+        limit = number_of(request, b"limit", 1000)
+        if limit > MAX_PAGE:
+            raise BadRequest(f"a page has at most {MAX_PAGE} keys")
+        page = await self._store.list_objects(
+            bucket, text_of(request, b"prefix"), text_of(request, b"delimiter"), text_of(request, b"after"), limit
+        )
+        return json_reply(
+            {
+                "objects": [attrs.asdict(info) for info in page.objects],
+                "prefixes": page.prefixes,
+                "next_after": page.next_after,
+            }
+        )

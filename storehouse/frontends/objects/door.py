@@ -1,0 +1,63 @@
+"""The objects door as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storehouse.frontends.http.reply import Reply, text_reply
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Leaf, Root
+from storehouse.frontends.objects.buckets import Buckets
+from storehouse.frontends.objects.objects import Copy, Info, Objects
+from storehouse.frontends.objects.upkeep import Check, Reindex
+
+__all__ = ["ObjectsDoor"]
+
+_INDEX = """storehouse: objects
+
+GET    /buckets                       all buckets
+PUT    /buckets/BUCKET                make a bucket
+GET    /buckets/BUCKET                what is known of it
+DELETE /buckets/BUCKET                remove it, if it is empty
+GET    /buckets/BUCKET/usage          how many objects it has, and their bytes
+GET    /buckets/BUCKET/objects        a page of its objects; prefix=, delimiter=, after=, limit=
+PUT    /objects/BUCKET/KEY            the body is an object; md5=1
+GET    /objects/BUCKET/KEY            an object, or a Range of it
+DELETE /objects/BUCKET/KEY            remove an object
+GET    /info/BUCKET/KEY               what is known of an object
+POST   /copy                          store an object under another key
+POST   /check                         compare keys, index and bytes; repair=1
+POST   /reindex                       make the index of keys anew
+
+If-Match: "ETAG" or *, and If-None-Match: * are conditions of PUT and DELETE.
+"""
+
+
+class _Index(Leaf):
+    """What this is."""
+
+    async def handle_GET(self, request: StreamingRequest) -> Reply:
+        """Text for people."""
+        return text_reply(_INDEX)
+
+
+class ObjectsDoor:
+    """
+    An object store over HTTP. It asks nobody who they are: not for a network.
+
+    @param store: an C{IObjectStore} that is also C{IMaintained}.
+    @ivar resource: the top of its resource tree.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self.resource = Root(
+            {
+                b"": _Index(),
+                b"buckets": Buckets(store),
+                b"objects": Objects(store),
+                b"info": Info(store),
+                b"copy": Copy(store),
+                b"check": Check(store),
+                b"reindex": Reindex(store),
+            }
+        )

@@ -1,0 +1,199 @@
+"""What requests to the objects door name: buckets, keys, conditions, metadata, ranges."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from storehouse.errors import BadRequest, InvalidName, MalformedBody
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata
+
+__all__ = [
+    "METADATA",
+    "condition_in",
+    "condition_of",
+    "content_type_of",
+    "flag_of",
+    "json_object",
+    "key_of",
+    "metadata_in",
+    "metadata_of",
+    "names_in_path",
+    "range_of",
+    "text_of",
+]
+
+#: The field of a request whose value is the metadata, as JSON: C{{"name": ["value", ...]}}.
+METADATA = b"Storehouse-Metadata"
+
+_malformed = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
+_range = re.compile(rb"bytes=(\d{0,19})-(\d{0,19})\Z").match
+_printable = re.compile(rb"[\x20-\x7e]*\Z").match
+
+
+def _decoded(what: str, data: bytes) -> str:
+    if _malformed(data):
+        raise BadRequest(f"the {what} has a % without two hexadecimal digits")
+    return _text(what, unquote_to_bytes(data))
+
+
+def _text(what: str, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise InvalidName(f"the {what} {data[:200]!r} is not UTF-8") from None
+
+
+def names_in_path(request: StreamingRequest) -> list[str]:
+    """What the path has behind its first component, decoded; a slash at the end does not count."""
+    _, _, *names = request.path.split(b"/")
+    if names and not names[-1]:
+        names.pop()
+    return [_decoded("path", name) for name in names]
+
+
+def key_of(request: StreamingRequest) -> tuple[str, str]:
+    """
+    The bucket, which is the second component of the path, and the key, which is all that follows: as it is, with C{..}
+    and empty components, once it is decoded.
+    """
+    _, _, rest = request.path[1:].partition(b"/")
+    bucket, slash, key = rest.partition(b"/")
+    if not slash:
+        raise BadRequest("the path has no key behind the bucket")
+    return _decoded("bucket", bucket), _decoded("key", key)
+
+
+def text_of(request: StreamingRequest, name: bytes) -> str:
+    """A field of the query."""
+    return _text(name.decode("ascii"), request.fields.get(name, b""))
+
+
+def flag_of(request: StreamingRequest, name: bytes) -> bool:
+    """A field of the query that is 0 or 1."""
+    value = request.fields.get(name, b"0")
+    if value not in (b"0", b"1"):
+        raise BadRequest(f"{name.decode('ascii')} is 0 or 1")
+    return value == b"1"
+
+
+# -- fields of the head ----------------------------------------------------------------------------
+
+
+def _field(request: StreamingRequest, name: bytes) -> bytes | None:
+    values = request.requestHeaders.getRawHeaders(name, [])
+    if len(values) > 1:
+        raise BadRequest(f"the request has more than one {name.decode('ascii')} field")
+    return values[0].strip() if values else None
+
+
+def _tag(name: str, value: bytes) -> str:
+    if not _printable(value) or b"," in value or value.startswith(b"W/"):
+        raise BadRequest(f"{name} names one tag, in quotes, or is *")
+    text = value.decode("ascii")
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+def condition_of(request: StreamingRequest) -> Condition:
+    """C{If-Match} and C{If-None-Match}."""
+    match, none_match = _field(request, b"If-Match"), _field(request, b"If-None-Match")
+    if none_match not in (None, b"*"):
+        raise BadRequest("If-None-Match can only be *: there is no object with that key")
+    if match is None and none_match is None:
+        return ALWAYS
+    return Condition(none_match is not None, None if match is None else _tag("If-Match", match))
+
+
+def content_type_of(request: StreamingRequest) -> str:
+    """C{Content-Type}; empty without one."""
+    value = _field(request, b"Content-Type") or b""
+    if not _printable(value):
+        raise BadRequest("the Content-Type has characters that are not printable ASCII")
+    return value.decode("ascii")
+
+
+def metadata_of(request: StreamingRequest) -> Metadata:
+    """L{METADATA}; none without it."""
+    value = _field(request, METADATA)
+    if value is None:
+        return {}
+    try:
+        return metadata_in(json.loads(value))
+    except ValueError:
+        raise BadRequest(f"{METADATA.decode('ascii')} is not JSON") from None
+
+
+def range_of(request: StreamingRequest, etag: str, size: int) -> tuple[int, int] | None:
+    """
+    The C{(offset, length)} that C{Range} asks for, within C{size} bytes; C{None} if it asks for all, or in a way that
+    may be left unread.  A length of 0: there is no such range.
+    """
+    value = _field(request, b"Range")
+    match = None if value is None else _range(value)
+    if match is None or match[1] + match[2] == b"":
+        return None
+    unless = _field(request, b"If-Range")
+    if unless is not None and _tag("If-Range", unless) != etag:
+        return None
+    if not match[1]:
+        length = min(int(match[2]), size)
+        return size - length, length
+    first = int(match[1])
+    if match[2] and int(match[2]) < first:
+        return None
+    last = min(int(match[2]) if match[2] else size - 1, size - 1)
+    return first, max(0, last - first + 1)
+
+
+# -- JSON ------------------------------------------------------------------------------------------
+
+
+async def json_object(request: StreamingRequest, known: Mapping[str, type], limit: int = 1 << 20) -> dict[str, Any]:
+    """
+    The body: a JSON object of these members, none of which need be there; C{null} is as if it were not.
+
+    @raise MalformedBody: if it is none.
+    """
+    try:
+        value = json.loads(await request.body.read(limit))
+    except ValueError as error:
+        raise MalformedBody(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise MalformedBody("the body is not a JSON object")
+    for name, member in value.items():
+        if name not in known:
+            raise MalformedBody(f"the body has an unknown member {name[:100]!r}; known are {', '.join(sorted(known))}")
+        if member is not None and not isinstance(member, known[name]):
+            raise MalformedBody(f"{name} in the body is of the wrong type")
+    return {name: member for name, member in value.items() if member is not None}
+
+
+def metadata_in(value: Any) -> Metadata:
+    """
+    Metadata as JSON has it: a name has a text, or a list of them.
+
+    @raise BadRequest: if it is none.
+    """
+    if isinstance(value, dict):
+        lists = {name: [texts] if isinstance(texts, str) else texts for name, texts in value.items()}
+        if all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in lists.values()):
+            return lists
+    raise BadRequest("metadata is a JSON object that has a text, or a list of texts, for each name")
+
+
+def condition_in(value: Mapping[str, Any] | None) -> Condition:
+    """
+    A condition as JSON has it: C{{"absent": true}} or C{{"etag": "..."}}.
+
+    @raise BadRequest: if it is none.
+    """
+    if value is None:
+        return ALWAYS
+    absent, etag = value.get("absent", False), value.get("etag")
+    if not set(value) <= {"absent", "etag"} or not isinstance(absent, bool) or not isinstance(etag, str | None):
+        raise BadRequest('a condition is {"absent": true} or {"etag": "..."}')
+    return Condition(absent, etag)

@@ -1,0 +1,312 @@
+"""
+What one storehouse process opens, in order, and closes in the reverse order. It knows neither rooms nor doors: it is
+given them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+from twisted.python.failure import Failure
+
+from storehouse.config import Settings
+from storehouse.core.addresses import Address, find_address
+from storehouse.core.exits import Exits
+from storehouse.core.fasttcp import make_eager
+from storehouse.core.logs import JSONLinesObserver, line_writer
+from storehouse.core.platform import missing_features, raise_file_limit
+from storehouse.core.sockets import listen
+from storehouse.errors import InvalidSetting, StartFailed, StorehouseError
+from storehouse.events import StoreFailed
+
+__all__ = ["Chore", "Store", "StorehouseService"]
+
+_log = Logger()
+
+#: What each door is, for the log.
+_titles = {"append": "append log", "objects": "objects door", "admin": "admin door"}
+
+#: A request to try on each door: arguments of curl before and behind the base of the URL.
+_tries = {
+    "append": ("-d 'some text' ", "/append?id=some_identifier"),
+    "objects": ("", "/buckets"),
+    "admin": ("", "/readyz"),
+}
+
+
+class Store(Protocol):
+    """What the service opens and closes for the doors."""
+
+    @property
+    def failed(self) -> Exception | None:
+        """What it failed with for good."""
+
+    def start(self) -> None:
+        """Open, in the caller's time. Raises L{StorehouseError}s."""
+
+    def stop(self) -> Deferred[None]:
+        """Finish and close."""
+
+
+class Chore(Protocol):
+    """What the service has done in the background."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> Deferred[None]:
+        """End; fires when nothing is being done any more."""
+
+
+class StorehouseService(Service):
+    """
+    Starts and stops what it is given.  L{storehouse.service.make_service} makes one that works.
+
+    Everything is opened before the reactor runs, so nobody is answered before all is open, although the doors
+    listen before the stores recover: a port that is taken is found out at once, and a client that comes early
+    waits.  Only ports below 1024 are taken while the process still has the privileges of its starter; all
+    files are made afterwards, so that they belong to the user that C{twistd --uid} names.
+
+    @ivar state: C{starting}, C{ready}, C{stopping} or C{stopped}.
+    @ivar stores: what the doors serve, by name, each after those that it is made of; closed after the doors, last first.
+    @ivar chores: what works on the stores while they are open.
+    @ivar sites: the protocol factory of each door, by the name of its option, or of its socket file.
+    @ivar sockets: paths of the socket files of doors that only the user of the process can open, by name.
+    @ivar ports: what listens now, by the name of its door.
+    """
+
+    name = "storehouse"
+
+    def __init__(self, settings: Settings, reactor: Any, lock: Any, disk: Any, exits: Exits | None = None) -> None:
+        self.settings = settings
+        self.state = "starting"
+        self.stores: dict[str, Store] = {}
+        self.chores: list[Chore] = []
+        self.sites: dict[str, Any] = {}
+        self.sockets: dict[str, str] = {}
+        self.ports: dict[str, Any] = {}
+        self._reactor = reactor
+        self._lock = lock
+        self._disk = disk
+        self._exits = exits
+        self._addresses: dict[str, Address] = {}
+        self._undo: list[Callable[[], object]] = []
+
+    def setServiceParent(self, parent: Any) -> None:
+        """With JSON logging, also tell the application to log that way."""
+        Service.setServiceParent(self, parent)
+        if self.settings.log_format == "json" and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, JSONLinesObserver(line_writer(self.settings.log_file)))
+
+    def parts(self) -> dict[str, str]:
+        """Why each part is not ready, by its name; an empty text for one that is."""
+        parts = {"service": "" if self.state == "ready" else self.state}
+        for name, store in self.stores.items():
+            parts[name] = "" if store.failed is None else f"failed: {store.failed}"
+        return parts
+
+    def privilegedStartService(self) -> None:
+        """
+        Check the doors, and take those ports that need privileges.
+
+        @raise StartFailed: when the process cannot start; nothing stays open.
+        """
+        with self._all_or_nothing():
+            self._check()
+            for name, address in self._addresses.items():
+                if 0 < address.port < 1024:
+                    self._listen(name)
+
+    def startService(self) -> None:
+        """
+        Open everything else: the root, the doors, the stores (which recover if need be).  Returns when the
+        process is ready.
+
+        @raise StartFailed: when the process cannot start; nothing stays open.
+        """
+        with self._all_or_nothing():
+            if not self._addresses:
+                self._check()
+            for feature in missing_features():
+                _log.warn("this system has no {feature}: storehouse goes a plainer way, and slower", feature=feature)
+            self._lock.acquire()
+            self._undo.append(self._lock.release)
+            limit = raise_file_limit()
+            if limit is not None:
+                _log.info("may open {now} files and connections (was {before})", before=limit[0], now=limit[1])
+            for name in self.sites:
+                if name in self.sockets:
+                    self._listen_on_socket(name)
+                elif name not in self.ports:
+                    self._listen(name)
+            self._disk.start()
+            self._undo.append(self._disk.stop)
+            for part in (*self.stores.values(), *self.chores):
+                part.start()
+                self._undo.append(part.stop)
+        Service.startService(self)
+        self._undo.clear()
+        self.state = "ready"
+        for name in self.sites:
+            self._announce(name)
+        _log.info("ready")
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop listening, let requests in flight finish for up to C{shutdown-timeout}, then bring all to disk
+        and close.
+
+        @return: fires when everything is closed.
+        """
+        Service.stopService(self)
+        if self.state != "ready":
+            return Deferred.fromCoroutine(_nothing())
+        self.state = "stopping"
+        return Deferred.fromCoroutine(self._stop())
+
+    def store_failed(self, event: StoreFailed) -> None:
+        """
+        A store cannot go on: what it holds is safe only if nothing more is acknowledged, so the process ends,
+        with status 1.
+        """
+        _log.critical("stopping, because the {store} failed: {reason}", store=event.store, reason=str(event.error))
+        if self._exits is not None:
+            self._exits.gave_up()
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:  # it stops already
+            pass
+
+    async def _stop(self) -> None:
+        _log.info("stopping: requests in flight have {seconds} s to finish", seconds=self.settings.shutdown_timeout)
+        ports, self.ports = self.ports, {}
+        await self._closed([maybeDeferred(port.stopListening) for port in ports.values()])
+        await self._closed([maybeDeferred(site.drain, self.settings.shutdown_timeout) for site in self.sites.values()])
+        await self._closed([maybeDeferred(chore.stop) for chore in self.chores])
+        for store in reversed(self.stores.values()):
+            await self._closed([maybeDeferred(store.stop)])
+        self._disk.stop()
+        self._lock.release()
+        self.state = "stopped"
+        _log.info("stopped")
+
+    async def _closed(self, closing: list[Deferred[Any]]) -> None:
+        for succeeded, result in await DeferredList(closing, consumeErrors=True):
+            if not succeeded and isinstance(result, Failure):
+                _log.failure("while stopping", failure=result)
+
+    def _all_or_nothing(self) -> _AllOrNothing:
+        return _AllOrNothing(self._undo, self._exits)
+
+    def _check(self) -> None:
+        in_background = self._exits is not None and self._exits.in_background
+        if in_background and self.settings.log_format == "json" and not self.settings.log_file:
+            raise InvalidSetting(
+                "log-format json needs log-file when the process goes to the background: there is no standard output"
+            )
+        for name, endpoint in self.settings.doors.items():
+            try:
+                address = find_address(endpoint)
+            except ValueError as error:
+                raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
+            if not address.is_local and not self.settings.allow_anonymous:
+                raise InvalidSetting(
+                    f"{name} cannot be {endpoint!r}: the {_titles[name]} would listen on {address.host_text}, where others than this machine"
+                    " can reach it, and it asks nobody who they are; give an interface such as 127.0.0.1,"
+                    " or say --allow-anonymous if everyone who reaches it may use it"
+                )
+            self._addresses[name] = address
+        for name, path in self.sockets.items():
+            self._addresses[name] = Address("unix", path)
+
+    def _listen_on_socket(self, name: str) -> None:
+        """The root is ours: a socket file that is there belonged to a process that is gone."""
+        path = self.sockets[name]
+        try:
+            self._listening(name, listen(self._reactor, path, self.sites[name]))
+        except (CannotListenError, OSError) as error:
+            cause = getattr(error, "socketError", error)
+            raise StartFailed(
+                f"the {_titles[name]} cannot listen on {path}: {getattr(cause, 'strerror', None) or cause}"
+            ) from None
+
+    def _listen(self, name: str) -> None:
+        endpoint = self.settings.doors[name]
+        outcome: list[Any] = []
+        try:
+            maybeDeferred(serverFromString(self._reactor, endpoint).listen, self.sites[name]).addBoth(outcome.append)
+        except ValueError as error:
+            raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
+        if not outcome:
+            raise StartFailed(
+                f"the {_titles[name]} cannot listen on {endpoint}: this kind of endpoint needs a running reactor"
+            )
+        port = outcome[0]
+        if isinstance(port, Failure):
+            port.trap(CannotListenError, OSError)
+            cause = getattr(port.value, "socketError", port.value)
+            raise StartFailed(
+                f"the {_titles[name]} cannot listen on {endpoint}: {getattr(cause, 'strerror', None) or cause}"
+            )
+        self._listening(name, port)
+
+    def _listening(self, name: str, port: Any) -> None:
+        self.ports[name] = port
+        self._undo.append(self.ports.clear)
+        self._undo.append(port.stopListening)
+        make_eager(port)
+
+    def _announce(self, name: str) -> None:
+        address = self._addresses[name]
+        host = self.ports[name].getHost()
+        if hasattr(host, "port"):
+            address = attrs.evolve(
+                address, scheme=address.scheme or "http", host=address.host or host.host, port=host.port
+            )
+        before, behind = _tries[name]
+        base = address.url
+        if address.scheme == "unix":
+            before, base = f"--unix-socket {shlex.quote(address.host)} {before}", "http://localhost"
+        _log.info("{title} listens on {url}", title=_titles[name], url=address.url)
+        _log.info("    try: curl {before}'{base}{behind}'", before=before, base=base, behind=behind)
+
+
+class _AllOrNothing:
+    """
+    Undoes what was done, last first, when the block under it fails, and sees to it that the failure is a
+    L{StartFailed} that the user gets to read.
+    """
+
+    def __init__(self, undo: list[Callable[[], object]], exits: Exits | None) -> None:
+        self._undo = undo
+        self._exits = exits
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is None:
+            return
+        while self._undo:
+            maybeDeferred(self._undo.pop()).addErrback(
+                lambda failure: _log.failure("while undoing a start", failure=failure)
+            )
+        if isinstance(error, StorehouseError):
+            failed = error if isinstance(error, StartFailed) else StartFailed(error.detail)
+            if self._exits is not None:
+                self._exits.cannot_start(failed)
+            if failed is not error:
+                raise failed from error
+
+
+async def _nothing() -> None:
+    pass

@@ -1,0 +1,396 @@
+"""The verbs of buckets and objects, by both ways: on the files of a root, and through the service that runs on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.cli import main
+from storehouse.cli import store as store_module
+from storehouse.cli.errors import CommandError
+from storehouse.cli.store import Opener, Store
+from storehouse.config import load_settings
+from storehouse.core.rootlock import RootLock
+from storehouse.errors import StorehouseError
+from storehouse.local import ALWAYS
+from tests.frontends.objects.test_door import KEYS
+from tests.integration.process import CHECKOUT, PATIENCE, Storehouse
+
+_MIB = 1 << 20
+
+
+class VerbCase(SynchronousTestCase):
+    """Runs verbs on a root."""
+
+    root: str
+
+    def run_command(self, *args: str, stdin: bytes = b"", status: int = 0) -> Result:
+        """Run within this process, and check the exit status."""
+        words = [*args, "--root", self.root]
+        result = CliRunner().invoke(main, words, input=stdin, prog_name="storehouse")
+        self.assertEqual(result.exit_code, status, f"{args} {result.stderr} {result.exception!r}")
+        return result
+
+    def said(self, *args: str, stdin: bytes = b"") -> str:
+        """What it prints."""
+        return self.run_command(*args, stdin=stdin).stdout
+
+    def refused(self, *args: str, stdin: bytes = b"") -> str:
+        """The one line that it says when it fails."""
+        result = self.run_command(*args, stdin=stdin, status=1)
+        self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+        return result.stderr.removeprefix("Error: ").rstrip("\n")
+
+    def process(self, *args: str, **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
+        """Run it as a process."""
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-m", "storehouse.cli", *args, "--root", self.root],
+            env={**os.environ, "PYTHONPATH": CHECKOUT},
+            timeout=PATIENCE,
+            check=False,
+            **kwargs,
+        )
+
+    def file(self, data: bytes) -> str:
+        """Make a file."""
+        path = os.path.abspath(self.mktemp())
+        with open(path, "wb") as file:
+            file.write(data)
+        return path
+
+    def store(self) -> Store:
+        """The store, opened as verbs do."""
+        return Opener(load_settings({"root": self.root}))()
+
+    def damage(self, name: str, at: int) -> None:
+        """Flip a byte of an object."""
+        id = json.loads(self.said("stat", "--json", name))["id"]
+        with open(os.path.join(self.root, "objects", "data", id[:2], id, "part.1"), "r+b") as file:
+            file.seek(at)
+            byte = file.read(1)
+            file.seek(at)
+            file.write(bytes([byte[0] ^ 1]))
+
+
+class VerbTests:
+    """What holds by both ways."""
+
+    def test_buckets(self: Any) -> None:
+        self.said("mb", "photos", "backups/")
+        self.assertEqual(self.said("ls"), "backups\nphotos\n")
+        self.assertRegex(self.said("ls", "-l"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  backups\n")
+        self.assertEqual(
+            [json.loads(line)["name"] for line in self.said("ls", "--json").splitlines()], ["backups", "photos"]
+        )
+        self.assertIn("photos", self.refused("mb", "photos"))
+        self.assertIn("Photos", self.refused("mb", "Photos"))
+        self.said("put", "-", "photos/a", stdin=b"x")
+        self.assertIn("photos", self.refused("rb", "photos"))
+        self.said("rm", "photos/a")
+        self.said("rb", "photos")
+        self.assertEqual(self.said("ls"), "backups\n")
+        self.assertIn("photos", self.refused("ls", "photos"))
+
+    def test_objects(self: Any) -> None:
+        """Store, show, list, copy, remove."""
+        self.said("mb", "box")
+        data = random.Random(1).randbytes(3 * _MIB)
+        path = self.file(data)
+        info = json.loads(
+            self.said(
+                "put",
+                path,
+                "box/a/b",
+                "--md5",
+                "--json",
+                "--content-type",
+                "image/jpeg",
+                "--metadata",
+                "host=ä=b",
+                "--metadata",
+                "host=c",
+            )
+        )
+        self.assertEqual((info["etag"], info["size"]), (hashlib.md5(data).hexdigest(), len(data)))
+        self.assertEqual((info["content_type"], info["metadata"]), ("image/jpeg", {"host": ["ä=b", "c"]}))
+        self.assertEqual(json.loads(self.said("stat", "box/a/b", "--json")), info)
+        shown = self.said("stat", "box/a/b")
+        for text in ("box/a/b", "3145728 (3.0 MiB)", info["etag"], "image/jpeg", "host=ä=b", "host=c"):
+            self.assertIn(text, shown)
+        self.assertEqual(self.run_command("cat", "box/a/b").stdout_bytes, data)
+        for span, piece in (("5", data[5:]), ("1048575:2", data[1048575:1048577]), ("3145727:9", data[-1:])):
+            self.assertEqual(self.run_command("cat", "box/a/b", "--range", span).stdout_bytes, piece)
+        self.assertIn("box/a/b", self.refused("cat", "box/a/b", "--range", "3145728"))
+        target = self.mktemp()
+        self.said("cat", "box/a/b", "-o", target)
+        with open(target, "rb") as file:
+            self.assertEqual(file.read(), data)
+        self.said("put", "-", "box/a/c", stdin=b"")
+        self.said("put", "-", "box/d", stdin=b"hello")
+        self.said("cp", "box/d", "box/a-", "--content-type", "text/plain", "--metadata", "x=y")
+        copied = json.loads(self.said("stat", "box/a-", "--json"))
+        self.assertEqual((copied["content_type"], copied["metadata"]), ("text/plain", {"x": ["y"]}))
+        self.assertEqual(self.said("cat", "box/a-", "box/d", "box/a/c"), "hellohello")
+        self.assertEqual(self.said("ls", "box"), "a-\na/\nd\n")
+        self.assertEqual(self.said("ls", "box/a/"), "a/b\na/c\n")
+        self.assertEqual(self.said("ls", "box", "--recursive"), "a-\na/b\na/c\nd\n")
+        self.assertRegex(self.said("ls", "-l", "box"), r"^ +5  \d{4}-\S+Z  a-\n +-  - +a/\n +5  \S+  d\n$")
+        lines = [json.loads(line) for line in self.said("ls", "--json", "box/a").splitlines()]
+        self.assertEqual(lines[1], {"bucket": "box", "prefix": "a/"})
+        self.assertEqual((lines[0]["bucket"], lines[0]["key"], lines[0]["size"]), ("box", "a-", 5))
+        self.assertEqual(self.said("du").split(), ["3.0", "MiB", "4", "box"])
+        used = json.loads(self.said("du", "--json", "box/a/"))
+        self.assertEqual(used, {"bucket": "box", "prefix": "a/", "objects": 2, "bytes": len(data)})
+        self.assertEqual(self.said("du", "box").split()[-1], "box")
+        self.assertEqual(self.run_command("fsck").stderr, "no problems found\n")
+        self.assertEqual(self.run_command("reindex").stderr, "4 keys indexed\n")
+        self.said("rm", "box/a-", "box/d")
+        self.run_command("rm", "--recursive", "box/a/", status=1)
+        self.said("rm", "--recursive", "--yes", "box/a/")
+        self.assertEqual(self.said("ls", "box"), "")
+
+    def test_errors_name_the_key(self: Any) -> None:
+        self.said("mb", "box")
+        for args in (
+            ("cat", "box/none"),
+            ("stat", "box/none"),
+            ("rm", "box/none"),
+            ("cp", "box/none", "box/a"),
+            ("cat", "nobox/none"),
+            ("put", "-", f"box/none{'x' * 1024}"),
+            ("put", "-", "box/none", "--if-match", "*"),
+        ):
+            self.assertIn("/none", self.refused(*args))
+        target = self.mktemp()
+        self.refused("cat", "box/none", "-o", target)
+        self.assertFalse(os.path.exists(target))
+        for args in (("cat", "box"), ("cat", "box/"), ("cat", "/a"), ("rm", "box/"), ("stat", "box"), ("ls", "/"),
+                     ("cat", "box/a", "--range", "1:0"), ("put", "-", "box/a", "--metadata", "x"),
+                     ("put", "-", "box/a", "--content-type", "ä"), ("put", "/none", "box/a"),
+                     ("put", "-", "box/a", "--if-match", "a,b")):  # fmt: skip
+            self.run_command(*args, status=2)
+
+    def test_conditions(self: Any) -> None:
+        self.said("mb", "box")
+        info = json.loads(self.said("put", "-", "box/a", "--if-absent", "--json", stdin=b"1"))
+        self.assertIn("box/a", self.refused("put", "-", "box/a", "--if-absent", stdin=b"2"))
+        self.assertIn("box/a", self.refused("put", "-", "box/a", "--if-match", "other", stdin=b"2"))
+        self.said("put", "-", "box/a", "--if-match", info["etag"], stdin=b"3")
+        self.assertIn("box/a", self.refused("cp", "box/a", "box/a", "--if-absent"))
+        self.assertEqual(self.said("cat", "box/a"), "3")
+
+    def test_every_key(self: Any) -> None:
+        """As the store of the verbs takes them, NUL included."""
+        with self.store() as store:
+            store.create_bucket("box")
+            for key in KEYS:
+                info = store.put("box", key, [key.encode()], None, "", {}, ALWAYS, False)
+                self.assertEqual(info.key, key)
+            for key in KEYS:
+                pieces: list[bytes] = []
+                store.get("box", key).deliver(pieces.append)
+                self.assertEqual(b"".join(pieces), key.encode())
+                self.assertEqual(store.head("box", key).key, key)
+            page = store.list_objects("box", "", "", "")
+            self.assertEqual([info.key for info in page.objects], sorted(KEYS, key=str.encode))
+            store.copy("box", "..", "box", "//", None, None, ALWAYS)
+        for key in KEYS:
+            if "\0" not in key:
+                expected = "//" if key == ".." else key
+                self.assertEqual(self.run_command("cat", f"box/{key}").stdout_bytes, expected.encode())
+        listed = self.said("ls", "--recursive", "box")
+        self.assertEqual(len(listed.splitlines()), len(KEYS))
+        self.assertIn("line\\r\\nline\n", listed)
+
+    def test_pages(self: Any) -> None:
+        """More keys than fit into a page."""
+        self.patch(store_module, "_PAGE", 10)
+        with self.store() as store:
+            store.create_bucket("box")
+            for number in range(35):
+                store.put("box", f"{number % 3}/{number:04}", [], 0, "", {}, ALWAYS, False)
+        self.assertEqual(len(self.said("ls", "--recursive", "box").splitlines()), 35)
+        self.assertEqual(self.said("ls", "box"), "0/\n1/\n2/\n")
+        self.said("rm", "--recursive", "--yes", "box/")
+        self.assertEqual(self.said("du", "box").split()[2:], ["0", "box"])
+
+    def test_damage(self: Any) -> None:
+        """All before the damaged block, not a byte of it, and a failure that names it."""
+        self.said("mb", "box")
+        data = random.Random(2).randbytes(3 * _MIB + 5)
+        self.said("put", self.file(data), "box/a")
+        self.damage("box/a", _MIB + 77)
+        result = self.run_command("cat", "box/a", status=1)
+        self.assertEqual(result.stdout_bytes, data[:_MIB])
+        self.assertIn("box/a", result.stderr)
+        self.assertIn("block 1 is damaged", result.stderr)
+        target = self.mktemp()
+        self.refused("cat", "box/a", "-o", target)
+        self.assertEqual(os.path.getsize(target), _MIB)
+        self.assertEqual(self.run_command("cat", "box/a", "--range", f"{2 * _MIB}").stdout_bytes, data[2 * _MIB :])
+
+    def test_reader_leaves(self: Any) -> None:
+        """A pipe that is closed early ends it without a word."""
+        self.said("mb", "box")
+        self.said("put", self.file(bytes(8 * _MIB)), "box/a")
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = self.process("cat", "box/a", stdout=writing, stderr=subprocess.PIPE)
+        os.close(writing)
+        self.assertEqual((done.returncode, done.stderr), (141, b""))
+
+    def test_source_fails(self: Any) -> None:
+        """What cannot be read to its end is not stored."""
+        self.said("mb", "box")
+
+        def pieces() -> Iterator[bytes]:
+            yield bytes(_MIB)
+            raise CommandError("the source broke")
+
+        with self.store() as store:
+            error = self.assertRaises(CommandError, store.put, "box", "a", pieces(), None, "", {}, ALWAYS, False)
+            self.assertIn("the source broke", str(error))
+            self.assertRaises((CommandError, StorehouseError), store.head, "box", "a")
+        self.assertEqual(self.said("ls", "box"), "")
+
+
+class LocalVerbTests(VerbTests, VerbCase):
+    """On the files."""
+
+    def setUp(self) -> None:
+        """A root with its buckets, so that also what does not make one finds it."""
+        self.root = os.path.abspath(self.mktemp())
+        self.said("mb", "first")
+        self.said("rb", "first")
+
+    def test_no_root(self) -> None:
+        """Only mb makes one."""
+        self.root = os.path.abspath(self.mktemp())
+        for args in (("ls",), ("cat", "box/a"), ("put", "-", "box/a"), ("fsck",), ("du",), ("rb", "box")):
+            self.assertIn("there are no buckets", self.run_command(*args, status=2).stderr)
+        self.assertFalse(os.path.exists(self.root))
+        self.said("mb", "box")
+        self.assertEqual(self.said("ls"), "box\n")
+        self.run_command("ls", "--config", "/none", status=2)
+
+    def test_root_in_use(self) -> None:
+        """By something that does not listen on the socket, and by what does not answer there."""
+        self.patch(store_module, "_PATIENCE", 0.1)
+        lock = RootLock(self.root)
+        lock.acquire()
+        self.addCleanup(lock.release)
+        said = self.refused("ls")
+        for text in (f"in use by process {os.getpid()}", f"does not listen on {self.root}/objects.sock"):
+            self.assertIn(text, said)
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(os.path.relpath(os.path.join(self.root, "objects.sock")))
+        self.assertIn("does not listen", self.refused("ls"))
+
+    def test_not_a_storehouse(self) -> None:
+        """Something else listens on the socket."""
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(os.path.relpath(os.path.join(self.root, "objects.sock")))
+            other.listen()
+            child = os.fork()
+            if not child:
+                for _ in range(2):
+                    connection, _ = other.accept()
+                    connection.recv(1)
+                    connection.close()
+                os._exit(0)
+            self.assertIn("objects.sock", self.refused("ls"))
+            os.waitpid(child, 0)
+
+    def test_fsck(self) -> None:
+        """What is found is said with what --repair would do; keys are not removed."""
+        self.said("mb", "box")
+        self.said("put", "-", "box/a", stdin=b"x")
+        self.said("put", "-", "box/b", stdin=b"x")
+        id = json.loads(self.said("stat", "--json", "box/b"))["id"]
+        data = os.path.join(self.root, "objects", "data")
+        os.makedirs(os.path.join(data, "ab"), exist_ok=True)
+        os.rename(os.path.join(data, id[:2], id), os.path.join(data, "ab", "ab" * 16))
+        result = self.run_command("fsck", status=1)
+        self.assertIn("missing  box/b  ", result.stdout)
+        self.assertIn("--repair: it is removed", result.stdout)
+        self.assertEqual(result.stderr, "Error: 2 problems found; --repair does something about 1\n")
+        kinds = [json.loads(line)["kind"] for line in self.run_command("fsck", "--json", status=1).stdout.splitlines()]
+        self.assertEqual(sorted(kinds), ["missing", "orphan"])
+        self.assertEqual(self.run_command("fsck", "--repair", status=1).stderr, "Error: 2 problems found; 1 repaired\n")
+        self.assertIn("box/b", self.refused("cat", "box/b"))
+        self.said("rm", "box/b")
+        self.said("fsck")
+
+
+class ServiceVerbTests(VerbTests, VerbCase):
+    """Through the socket of a service, which is a process of its own."""
+
+    def setUp(self) -> None:
+        """Start it."""
+        self.server = Storehouse(self.mktemp())
+        self.addCleanup(self.server.kill)
+        self.server.start()
+        self.root = os.path.join(self.server.directory, "storehouse-data")
+
+    def test_both_ways_in_turn(self) -> None:
+        """What came through the service is there without it, also when it was killed, and the reverse."""
+        self.said("mb", "box")
+        self.said("put", "-", "box/a", stdin=b"1")
+        self.assertEqual(os.stat(os.path.join(self.root, "objects.sock")).st_mode & 0o777, 0o600)
+        self.server.stop(signal.SIGKILL)
+        self.assertTrue(os.path.exists(os.path.join(self.root, "objects.sock")))
+        self.assertEqual(self.said("cat", "box/a"), "1")
+        self.said("put", "-", "box/b", stdin=b"2")
+        self.server.start()
+        self.assertEqual(self.said("cat", "box/b"), "2")
+        self.server.stop()
+        self.assertFalse(os.path.exists(os.path.join(self.root, "objects.sock")))
+        self.assertEqual(self.said("ls", "box"), "a\nb\n")
+
+    def test_pipe(self) -> None:
+        """From one verb into another."""
+        self.said("mb", "box")
+        self.said("put", self.file(bytes(range(256)) * 40000), "box/a")
+        command = f"{sys.executable} -m storehouse.cli"
+        script = f"{command} cat box/a --root . | gzip -1 | {command} put - box/b --root . && {command} cat box/b --root . | gunzip"
+        done = subprocess.run(
+            ["/bin/sh", "-c", script], cwd=self.root, env={**os.environ, "PYTHONPATH": CHECKOUT},
+            capture_output=True, timeout=PATIENCE, check=True,
+        )  # fmt: skip
+        self.assertEqual(done.stdout, bytes(range(256)) * 40000)
+
+    def test_large(self) -> None:
+        """256 MiB pass through in little memory: of the command and of the service."""
+        self.said("mb", "box")
+        path = os.path.abspath(self.mktemp())
+        with open(path, "wb") as file:
+            file.truncate(256 * _MIB)
+            file.seek(100 * _MIB)
+            file.write(b"here")
+        before = self.peak()
+        self.assertEqual(self.process("put", path, "box/large").returncode, 0)
+        target = os.path.abspath(self.mktemp())
+        self.assertEqual(self.process("cat", "box/large", "-o", target).returncode, 0)
+        self.assertEqual(subprocess.run(["cmp", path, target], check=False).returncode, 0)
+        self.assertLess(self.peak() - before, 64 * _MIB)
+        # The most of all children of this process so far, the service not among them while it runs.
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, 512 * _MIB)
+
+    def peak(self) -> int:
+        """Bytes of memory that the service had at most."""
+        assert self.server.process is not None
+        with open(f"/proc/{self.server.process.pid}/status", encoding="ascii") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return int(fields["VmHWM"].split()[0]) * 1024
