@@ -111,7 +111,7 @@ class FailpointTests(SynchronousTestCase):
 
     def test_store(self) -> None:
         """Every kind of call of every operation of a whole store: keys, uploads, and the index of keys."""
-        calls = self.kill_everywhere("store", StoreExplorer(self.mktemp(), 0), 23)
+        calls = self.kill_everywhere("store", StoreExplorer(self.mktemp(), 0), 97)
         self.assertGreater(len(calls), 500)
         for call in (
             "start: rename",

@@ -16,7 +16,7 @@ from storehouse.errors import DamagedEntry, InvalidName, StartFailed
 from storehouse.storage.namespace.entries import decode_bucket, encode_bucket
 from storehouse.storage.namespace.index import Index, IndexUnusable, Row, ids_of, is_full, older_of
 from storehouse.storage.namespace.interfaces import Bucket
-from storehouse.storage.namespace.journal import LEAVING, Found, Intent, read_journal
+from storehouse.storage.namespace.journal import LEAVING, NEW, Found, Intent, read_journal
 from storehouse.storage.namespace.names import check_bucket
 from storehouse.storage.namespace.rebuild import bucket_of, index_bucket, rebuild, row_of
 from storehouse.storage.namespace.tree import Place, Tree
@@ -229,5 +229,8 @@ def _unsettled(tree: Tree, intents: list[Intent]) -> list[Intent]:
         place = tree.place(bucket, key, key.encode())
         tree.drop_rest(place, leftovers)
         named = tree.ids(place)
-        remaining += [(bucket, key, [id], LEAVING) for id in leftovers if id not in named]
+        # Which of them were to be published is told to the object store: it may still mean to.
+        remaining += [
+            (bucket, key, [id], NEW if how == NEW else LEAVING) for id, how in leftovers.items() if id not in named
+        ]
     return remaining
