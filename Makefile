@@ -8,6 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 TESTS  ?= tests
+JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 PLUGIN_CACHE := $(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 NEEDS  := setup.py pyproject.toml
 
@@ -21,7 +22,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/coverage erase
 	$(BIN)/python .ci/trial.py .test-summary \
-		$(BIN)/python -b -W error::BytesWarning -m coverage run -m twisted.trial $(TESTS); \
+		$(BIN)/python -b -W error::BytesWarning -m coverage run -m twisted.trial --jobs $(JOBS) $(TESTS); \
 		status=$$?; $(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$status
 
 soak: $(VENV)/.installed-test

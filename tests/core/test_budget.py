@@ -14,6 +14,7 @@ class BudgetTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.budget = ByteBudget(100)
         self.held: list[str] = []
+        self.kept: list[tuple[Deferred[None], Deferred[None]]] = []
 
     def hold(self, name: str, size: int) -> tuple[Deferred[None], Deferred[None]]:
         """@return: the end of the block, to be fired, and the coroutine's Deferred."""
@@ -24,7 +25,10 @@ class BudgetTests(SynchronousTestCase):
                 self.held.append(name)
                 await end
 
-        return end, Deferred.fromCoroutine(block())
+        done = Deferred.fromCoroutine(block())
+        # A block that nobody refers to would be closed by the garbage collector, at some time.
+        self.kept.append((end, done))
+        return end, done
 
     def test_at_once(self) -> None:
         """What fits is had at once, and given back at the end of the block."""
