@@ -18,13 +18,20 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
+from bench.space_work import Nowhere
+from bench.space_work import in_flight as _in_flight
 from storehouse.core.disk import DiskThreads, InlineDisk
 from storehouse.core.files import Files
+from storehouse.core.platform import keep_freed_memory
+from storehouse.core.streams import BytesSource
+from storehouse.errors import NoSuchBucket
+from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.entries import encode_entry
 from storehouse.storage.namespace.index import IndexBuilder
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.journal import Journal
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
+from storehouse.storage.objects.store import LocalObjectStore
 
 __all__ = ["WORK"]
 
@@ -224,6 +231,78 @@ def read(directory: str, keys: int, seed: int) -> dict[str, float]:
         }
 
     return _with_namespace(directory, False, work)
+
+
+def _with_store(directory: str, durable: bool, f: Callable[[Any, Any], Any]) -> dict[str, float]:
+    """Run C{f(data space, object store)}, a coroutine, under a reactor."""
+    from twisted.internet import reactor as installed
+
+    keep_freed_memory()  # as the service does
+    reactor: Any = installed
+    directory = os.path.abspath(directory)
+    disk = DiskThreads(reactor)
+    space = WormerDataSpace(WormerSettings(f"{directory}/objects", durable=durable), disk)
+    names = LocalNamespace(NamespaceSettings(f"{directory}/namespace", durable), reactor, disk)
+    store = LocalObjectStore(space, names, disk)
+    outcome: list[Any] = []  # of one
+
+    async def work() -> dict[str, float]:
+        disk.start()
+        space.start()
+        names.start()
+        store.start()
+        try:
+            await store.get_bucket(BUCKET)
+        except NoSuchBucket:
+            await store.create_bucket(BUCKET)
+        found: dict[str, float] = await f(space, store)
+        for part in (store, names, space):
+            await part.stop()
+        return found
+
+    def end(result: Any) -> None:
+        outcome.append(result)
+        disk.stop()
+        reactor.stop()
+
+    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(work()).addBoth(end))
+    reactor.run()
+    if isinstance(outcome[0], Failure):
+        outcome[0].raiseException()
+    found: dict[str, float] = outcome[0]
+    return found
+
+
+async def _rate(count: int, flight: int, f: Callable[[int], Any]) -> float:
+    return count / await _in_flight(count, flight, f)
+
+
+@_work
+def small_objects(directory: str, count: int, flight: int, durable: bool, seed: int) -> dict[str, float]:
+    """Objects of 4 KiB into the data space and out of it, and the same through the object store."""
+    data = os.urandom(4096)
+    tag = secrets.token_hex(12)
+
+    async def work(space: Any, store: Any) -> dict[str, float]:
+        async def get(opening: Any) -> None:
+            await (await opening).deliver(Nowhere())
+
+        found = {
+            "space put/s": await _rate(
+                count, flight, lambda n: space.put(f"{n % 256:02x}{tag}{n:06x}", BytesSource(data), 4096, {})
+            ),
+            "store put/s": await _rate(
+                count, flight, lambda n: store.put(BUCKET, f"{tag}/{n}", BytesSource(data), 4096)
+            ),
+            "space get/s": await _rate(count, flight, lambda n: get(space.get(f"{n % 256:02x}{tag}{n:06x}"))),
+            "store get/s": await _rate(count, flight, lambda n: get(store.get(BUCKET, f"{tag}/{n}"))),
+            "head/s": await _rate(count, flight, lambda n: store.head(BUCKET, f"{tag}/{n}")),
+        }
+        found["put ratio"] = found["store put/s"] / found["space put/s"]
+        found["get ratio"] = found["store get/s"] / found["space get/s"]
+        return found
+
+    return _with_store(directory, durable, work)
 
 
 def _main(text: str) -> None:

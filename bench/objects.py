@@ -103,8 +103,20 @@ class _Tables:
             rows,
         )
 
+    def small(self) -> str:
+        """Objects of 4 KiB, in the data space alone and through the object store."""
+        rows = []
+        for durable in (True, False):
+            for flight in (1, 32, 256):
+                name = f"{'durable' if durable else 'relaxed'}, {flight} in flight"
+                directory = str(self._directory / f"small-{durable}")
+                task = {"directory": directory, "count": 1000, "flight": flight, "durable": durable}
+                rows.append((name, self._rounds_of(name, "small_objects", **task)))
+        columns = ["space put/s", "store put/s", "put ratio", "space get/s", "store get/s", "get ratio", "head/s"]
+        return self._table("small: objects of 4096 bytes", columns, rows)
 
-TABLES = ("publish", "start", "list")
+
+TABLES = ("small", "publish", "start", "list")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

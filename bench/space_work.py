@@ -29,7 +29,7 @@ from storehouse.core.streams import BytesSource
 from storehouse.storage.dataspace.hashes import find_hash
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 
-__all__ = ["BLOCK", "SMALL", "WORK"]
+__all__ = ["BLOCK", "SMALL", "WORK", "Nowhere", "in_flight"]
 
 MIB = 1 << 20
 BLOCK = MIB
@@ -282,7 +282,9 @@ def our_ranges(directory: str, source: str, hash: str, count: int, seed: int) ->
     return _with_space(directory, hash, True, work)
 
 
-async def _in_flight(count: int, flight: int, f: Callable[[int], Any]) -> float:
+async def in_flight(count: int, flight: int, f: Callable[[int], Any]) -> float:
+    """Call C{f(number)} so many times, so many at once. @return: the seconds that it takes."""
+
     async def work(first: int) -> None:
         for number in range(first, count, flight):
             await f(number)
@@ -301,7 +303,7 @@ def our_small_puts(directory: str, count: int, flight: int, durable: bool, first
     data = os.urandom(SMALL)
 
     async def work(space: WormerDataSpace) -> float:
-        return await _in_flight(
+        return await in_flight(
             count, flight, lambda number: space.put(id_of(first + number), BytesSource(data), SMALL, {})
         )
 
@@ -318,7 +320,7 @@ def our_small_gets(directory: str, count: int, flight: int, objects: int, seed: 
         async def get(number: int) -> None:
             await (await space.get(id_of(numbers[number]))).deliver(Nowhere())
 
-        return await _in_flight(count, flight, get)
+        return await in_flight(count, flight, get)
 
     return _with_space(directory, "HighwayHash256", True, work)
 
@@ -332,7 +334,7 @@ def our_many_puts(directory: str, count: int, size: int) -> float:
         def source() -> BytesSource:
             return BytesSource(piece for _ in range(size // len(piece)))
 
-        return await _in_flight(count, count, lambda number: space.put(id_of(number), source(), size, {}))
+        return await in_flight(count, count, lambda number: space.put(id_of(number), source(), size, {}))
 
     return _with_space(directory, "HighwayHash256", True, work)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench import append, dataspace, upload
+from bench import append, dataspace, objects, upload
 from bench.appendlog import PEER, Client, Program, bucket_of, frame
 from bench.harness import BenchError, Spread, format_table, free_port, running, workspace
 from bench.scenarios import Appends, Batches, Gets, MultiGets, Scenario
@@ -237,3 +237,13 @@ class SpaceTests(SynchronousTestCase):
         task = {"directory": self.directory, "source": self.body, "hash": "BLAKE3", "compare": False}
         error = self.assertRaises(BenchError, dataspace.run, "our_get", **task)
         self.assertIn("NoSuchObject", str(error))
+
+    def test_objects(self) -> None:
+        """Small objects through the object store, and keys of a large bucket."""
+        found = objects.run("small_objects", directory=self.directory, count=5, flight=2, durable=True, seed=1)
+        self.assertGreater(min(found.values()), 0)
+        directory = os.path.join(self.directory, "keys")
+        objects.run("make_keys", directory=directory, keys=3000)
+        for what in ("start_clean", "start_killed"):
+            self.assertGreater(objects.run(what, directory=directory, seed=1)["ms"], 0)
+        self.assertGreater(min(objects.run("read", directory=directory, keys=3000, seed=1).values()), 0)
