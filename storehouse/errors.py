@@ -19,14 +19,17 @@ __all__ = [
     "DamagedObject",
     "DamagedRecord",
     "EmptyRecord",
+    "InvalidAnswer",
     "InvalidName",
     "InvalidPart",
     "InvalidPartOrder",
     "InvalidRange",
+    "InvalidRequest",
     "InvalidSetting",
     "MalformedBody",
     "NoSpace",
     "NoSuchBucket",
+    "NoSuchChunk",
     "NoSuchKey",
     "NoSuchObject",
     "NoSuchPrefix",
@@ -34,12 +37,16 @@ __all__ = [
     "NoSuchUpload",
     "NotFound",
     "PreconditionFailed",
+    "RemoteRefused",
+    "RemoteUnavailable",
+    "RequestTimeout",
     "RootInUse",
     "SizeMismatch",
     "StartFailed",
     "StorageFailed",
     "StorehouseError",
     "TooLarge",
+    "TooManyConnections",
     "Unavailable",
 ]
 
@@ -67,6 +74,10 @@ class EmptyRecord(BadRequest):
 
 class MalformedBody(BadRequest):
     """A body does not have the form that it announces."""
+
+
+class InvalidRequest(BadRequest):
+    """Bytes that are no request of the protocol. What follows them cannot be understood either."""
 
 
 class SizeMismatch(BadRequest):
@@ -120,6 +131,10 @@ class NoSuchBucket(NotFound):
 
 class NoSuchKey(NotFound):
     """The bucket has no such key, or the key no such version."""
+
+
+class NoSuchChunk(NotFound):
+    """A file has no chunk of that ID, or there is no such file."""
 
 
 class NoSuchUpload(NotFound):
@@ -202,12 +217,32 @@ class DamagedObject(Damaged):
         self.block = block
 
 
+class InvalidAnswer(StorehouseError):
+    """What another server sent is no answer of the protocol."""
+
+
 class NoSpace(StorehouseError):
     """The file system is full, or a quota is; nothing was changed."""
 
 
 class Unavailable(StorehouseError):
     """It cannot be done now; it may be later."""
+
+
+class RemoteRefused(StorehouseError):
+    """Another server refused a request, and would refuse it again."""
+
+
+class RequestTimeout(Unavailable):
+    """A request did not arrive in the time it may take."""
+
+
+class TooManyConnections(Unavailable):
+    """As many connections are open as are allowed."""
+
+
+class RemoteUnavailable(Unavailable):
+    """Another server cannot be reached, was too slow, or failed; it may not the next time."""
 
 
 class StorageFailed(Unavailable):

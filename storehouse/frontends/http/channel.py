@@ -13,8 +13,8 @@ from typing import Any
 
 from twisted.internet.protocol import connectionDone
 
-from storehouse.errors import StorehouseError
-from storehouse.frontends.http.errors import RequestTimeout
+from storehouse.core.connections import IdleWatch
+from storehouse.errors import RequestTimeout, StorehouseError
 from storehouse.frontends.http.lane import DECLINED, MAX_HEAD, OWED, ILane, PlanCache
 from storehouse.frontends.http.strict import StrictChannel
 
@@ -32,8 +32,7 @@ class DoorChannel(StrictChannel):
     One connection to a door.
 
     @ivar lane: the door's fast lane, or C{None}.
-    @ivar since: when the site first saw the state that it now times.
-    @ivar progress: what L{written} gave then.
+    @ivar watch: times the peer, for the site.
     """
 
     def __init__(self, site: Any, lane: ILane | None, plans: PlanCache | None) -> None:
@@ -47,19 +46,18 @@ class DoorChannel(StrictChannel):
         self._owed = 0
         self._held = False
         self._answers: list[bytes] = []
-        self.since: float | None = None
-        self.progress = (0, 0)
+        self.watch = IdleWatch()
 
     # -- connection --------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         """Join the site."""
         StrictChannel.connectionMade(self)
-        self.site.joined(self)
+        self.site.connections.joined(self)
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
         """Leave the site."""
-        self.site.left(self)
+        self.site.connections.left(self)
         self._pieces = []
         self.lane = None
         StrictChannel.connectionLost(self, reason)
@@ -171,7 +169,7 @@ class DoorChannel(StrictChannel):
             served += 1
             at = end
         if at:
-            self.since = None
+            self.watch.reset()
             self.site.laned += served
         if answers:
             self._send_answers()
@@ -225,7 +223,7 @@ class DoorChannel(StrictChannel):
     def requestDone(self, request: Any) -> None:
         """A request of twisted.web's way is answered: at a clean boundary, back to the lane."""
         self.flush_head()
-        self.since = None
+        self.watch.reset()
         StrictChannel.requestDone(self, request)
         if (
             self.lane is not None

@@ -12,9 +12,7 @@ __all__ = [
     "LengthMismatch",
     "MethodNotAllowed",
     "NoSuchResource",
-    "RequestTimeout",
     "TargetTooLong",
-    "TooManyConnections",
     "error_reply",
     "status_of",
 ]
@@ -44,14 +42,6 @@ class NoSuchResource(errors.NotFound):
     """There is nothing at that path."""
 
 
-class RequestTimeout(errors.Unavailable):
-    """A request did not arrive in the time it may take."""
-
-
-class TooManyConnections(errors.Unavailable):
-    """As many connections are open as are allowed."""
-
-
 class MethodNotAllowed(errors.BadRequest):
     """
     The resource does not know that method.
@@ -78,9 +68,12 @@ _STATUS: dict[type[errors.StorehouseError], int] = {
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.Damaged: 500,
+    errors.InvalidAnswer: 502,
+    errors.RemoteRefused: 502,
+    errors.RemoteUnavailable: 502,
     errors.NoSpace: 507,
     errors.Unavailable: 503,
-    RequestTimeout: 408,
+    errors.RequestTimeout: 408,
     errors.StartFailed: 500,
 }
 

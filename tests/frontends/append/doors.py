@@ -111,7 +111,7 @@ class Door:
         for connection in self.connections:
             connection.close()
         self._settle()
-        self.site._clock.stop()
+        self.site.connections.stop()
         stopped = self.log.stop()
         while not stopped.called:
             self.reactor.advance(0)

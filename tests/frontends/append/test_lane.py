@@ -508,7 +508,7 @@ class RefusalTests(LaneCase):
             self.compare(data + SMUGGLED, label=name, leave=False)
         for door in (self.fast, self.slow):
             door.pass_time(10)
-            self.assertEqual(door.site.connections, 0)
+            self.assertEqual(len(door.site.connections), 0)
 
     def check(self) -> None:
         """The files hold nothing of it."""

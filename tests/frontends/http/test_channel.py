@@ -104,7 +104,7 @@ class ChannelCase(SynchronousTestCase):
 
     def tearDown(self) -> None:
         """Nothing is left behind: no connection, no request, no timer but the site's own."""
-        for channel in list(self.site._channels):
+        for channel in self.site.connections:
             channel.abort()
             channel.connectionLost()
         self.assertEqual(self.site._requests, set())
@@ -618,7 +618,7 @@ class TimeTests(ChannelCase):
         connection = self.connect()
         self.assert_closed_after(connection, 58, 64)
         self.assertEqual(connection.received, b"")
-        self.assertEqual(self.site.timed_out, 1)
+        self.assertEqual(self.site.connections.timed_out, 1)
 
     def test_idle_between_requests(self) -> None:
         connection = self.ask(request("GET /echo"))
@@ -692,7 +692,7 @@ class TimeTests(ChannelCase):
             self.pass_time(130)
             connection.settle()
             self.assertTrue(connection.is_closed, line)
-            self.assertEqual(self.site.connections, 0, line)
+            self.assertEqual(len(self.site.connections), 0, line)
 
     def test_reader_that_is_slow(self) -> None:
         """Who reads a little now and then is served."""
@@ -710,7 +710,7 @@ class TimeTests(ChannelCase):
         self.assertEqual((answer.status, answer.fields["connection"]), (503, "close"))
         self.assertEqual(json.loads(answer.body)["error"], "TooManyConnections")
         self.assertTrue(refused.is_closed)
-        self.assertEqual((self.site.connections, self.site.refused), (3, 1))
+        self.assertEqual((len(self.site.connections), self.site.connections.refused), (3, 1))
         open_ones[0].close()
         connection = self.ask(request("GET /echo"))
         self.assertEqual(split_answers(connection.received)[0].status, 200)

@@ -1,0 +1,171 @@
+"""The connections of one listening door: how many, for how long, and their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+__all__ = ["Connections", "IdleWatch"]
+
+
+class _Connection(Protocol):
+    """What is asked of each."""
+
+    def finish_soon(self) -> None:
+        """Close once what is being answered is out."""
+
+    def abort(self) -> None:
+        """Break off."""
+
+
+class Connections:
+    """
+    Counts them, looks at each once a second, and closes them in the end.
+
+    @param name: the door's name in logs.
+    @param most: how many may be open at a time.
+    @param look: called with each connection and the time, every second.
+    @param tick: called before that.
+    @ivar accepted: how many there were.
+    @ivar refused: how many were one too many.
+    @ivar timed_out: how many were closed because their peer took too long.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        most: int,
+        reactor: Any,
+        look: Callable[[Any, float], None],
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.accepted = 0
+        self.refused = 0
+        self.timed_out = 0
+        self._name = name
+        self._most = most
+        self._reactor = reactor
+        self._look = look
+        self._before = tick
+        self._open: set[Any] = set()
+        self._empty: Deferred[None] | None = None
+        self._clock = LoopingCall(self._tick)
+        self._clock.clock = reactor
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._open))
+
+    def admit(self) -> str:
+        """Count one that comes in. @return: why it cannot; empty if it can."""
+        if len(self._open) >= self._most:
+            self.refused += 1
+            return f"{len(self._open)} connections are open, as many as are allowed (--max-connections)"
+        self.accepted += 1
+        return ""
+
+    def joined(self, connection: _Connection) -> None:
+        """One is open."""
+        self._open.add(connection)
+
+    def left(self, connection: _Connection) -> None:
+        """One is closed."""
+        self._open.discard(connection)
+        if self._empty is not None and not self._open:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
+    def start(self) -> None:
+        """Begin to look at them."""
+        if not self._clock.running:
+            self._clock.start(1.0, now=False)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._clock.running:
+            self._clock.stop()
+
+    def _tick(self) -> None:
+        self._before()
+        now = self._reactor.seconds()
+        for connection in self:
+            self._look(connection, now)
+
+    def drain(self, timeout: float) -> Deferred[None]:
+        """
+        Close all, those with a request in flight once it is answered.
+
+        @return: fires when none is left; after C{timeout} seconds the rest are broken off.
+        """
+        done: Deferred[None] = Deferred()
+        if not self._open:
+            self.stop()
+            done.callback(None)
+            return done
+        self._empty = done
+        for connection in self:
+            connection.finish_soon()
+        late = self._reactor.callLater(timeout, self._break_off)
+
+        def finished(result: None) -> None:
+            if late.active():
+                late.cancel()
+            self.stop()
+
+        done.addCallback(finished)
+        return done
+
+    def _break_off(self) -> None:
+        self._log.warn(
+            "{door}: {count} connections did not finish in time and are broken off",
+            door=self._name,
+            count=len(self._open),
+        )
+        for connection in self:
+            connection.abort()
+
+    def collect(self, name: str) -> Iterable[Metric]:
+        """
+        Metric families, for a C{prometheus_client} registry.
+
+        @param name: what their names begin with.
+        """
+        yield GaugeMetricFamily(f"{name}_connections", "Connections open.", value=len(self._open))
+        yield CounterMetricFamily(f"{name}_connections_accepted", "Connections accepted.", value=self.accepted)
+        yield CounterMetricFamily(
+            f"{name}_connections_refused", "Connections refused because too many were open.", value=self.refused
+        )
+        yield CounterMetricFamily(
+            f"{name}_timeouts", "Connections closed because their peer took too long.", value=self.timed_out
+        )
+
+
+class IdleWatch:
+    """Tells for how long a connection's peer has done nothing: neither sent, nor taken what waits to be written."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._progress: object = None
+
+    def reset(self) -> None:
+        """It did something, or it is not its turn."""
+        self._since = None
+
+    def idle(self, now: float, progress: object) -> float:
+        """
+        Seconds since the peer did something, as far as is known by looking now and then.
+
+        @param progress: changes whenever it does.
+        """
+        if self._since is None or progress != self._progress:
+            self._since, self._progress = now, progress
+        return now - self._since
