@@ -18,6 +18,7 @@ import attrs
 
 from storehouse.core.values import (
     GIB,
+    KIB,
     MIB,
     OFF,
     counted,
@@ -86,6 +87,22 @@ class Settings:
         "tcp:8002:interface=127.0.0.1",
         parse_text,
         "Where health, readiness, metrics and version are served, a Twisted endpoint; off opens no such door",
+    )
+    sfsp: str = _option(
+        "tcp:7370:interface=127.0.0.1",
+        parse_text,
+        "Where chunks are taken and given by SFSP, a Twisted endpoint; off opens no such door",
+    )
+    sfsp_client_ca: str = _option(
+        "",
+        parse_path,
+        "A PEM file of certificates: only clients with a certificate that one of them has signed are let in; sfsp must be an ssl: endpoint then",
+        shown="none",
+    )
+    sfsp_max_name: int = _option(4096, sized(1, 16 * KIB), "Bytes that a file's name may have")
+    sfsp_max_chunk: int = _option(4 * GIB, sized(1, 1 << 50), "Bytes that one chunk may have", shown="4GiB")
+    sfsp_memory: int = _option(
+        64 * MIB, sized(MIB), "Bytes of chunks that have come whole and are being stored, together", shown="64MiB"
     )
     allow_anonymous: bool = _option(
         False,
@@ -204,10 +221,17 @@ class Settings:
         return os.path.join(self.root, "objects.sock")
 
     @property
+    def client_cas(self) -> dict[str, str]:
+        """Who signs for the clients of each door that asks them for certificates, by the name of its option."""
+        return {name: path for name, path in (("sfsp", self.sfsp_client_ca),) if path}
+
+    @property
     def doors(self) -> dict[str, str]:
         """The endpoint of each door that is to be opened, by the name of its option."""
         return {
-            name: endpoint for name, endpoint in (("append", self.append), ("admin", self.admin)) if endpoint != OFF
+            name: endpoint
+            for name, endpoint in (("append", self.append), ("sfsp", self.sfsp), ("admin", self.admin))
+            if endpoint != OFF
         }
 
 
@@ -273,9 +297,13 @@ def _check_together(settings: Settings) -> None:
             raise InvalidSetting(
                 f"memory cannot be {settings.memory}: a body of {name} ({size} bytes) must fit into it"
             )
+    if settings.sfsp_client_ca and not settings.sfsp.startswith("ssl:"):
+        raise InvalidSetting(
+            f"sfsp-client-ca needs an ssl: endpoint, since only TLS has certificates; sfsp is {settings.sfsp!r}"
+        )
     if settings.log_file and settings.log_format != "json":
         raise InvalidSetting(
             f"log-file cannot be {settings.log_file!r} while log-format is text: set log-format to json, or use twistd's --logfile"
         )
     if not settings.doors:
-        raise InvalidSetting("append and admin are both 'off': there is no door to open")
+        raise InvalidSetting("append, sfsp and admin are all 'off': there is no door to open")

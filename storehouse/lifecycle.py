@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
@@ -25,6 +24,7 @@ from storehouse.core.fasttcp import make_eager
 from storehouse.core.logs import JSONLinesObserver, line_writer
 from storehouse.core.platform import missing_features, raise_file_limit
 from storehouse.core.sockets import listen
+from storehouse.core.tls import server_endpoint
 from storehouse.errors import InvalidSetting, StartFailed, StorehouseError
 from storehouse.events import StoreFailed
 
@@ -33,14 +33,18 @@ __all__ = ["Chore", "Store", "StorehouseService"]
 _log = Logger()
 
 #: What each door is, for the log.
-_titles = {"append": "append log", "objects": "objects door", "admin": "admin door"}
+_titles = {"append": "append log", "sfsp": "SFSP door", "objects": "objects door", "admin": "admin door"}
 
-#: A request to try on each door: arguments of curl before and behind the base of the URL.
+#: A command to try on each door.
 _tries = {
-    "append": ("-d 'some text' ", "/append?id=some_identifier"),
-    "objects": ("", "/buckets"),
-    "admin": ("", "/readyz"),
+    "append": "curl -d 'some text' {curl}'{base}/append?id=some_identifier'",
+    "sfsp": "storehouse sfsp put FILE --server {base}",
+    "objects": "curl {curl}'{base}/buckets'",
+    "admin": "curl {curl}'{base}/readyz'",
 }
+
+#: The schemes of URLs of doors that do not speak HTTP: without and with TLS.
+_schemes = {"sfsp": {"http": "sfsp", "https": "sfsps"}}
 
 
 class Store(Protocol):
@@ -218,7 +222,8 @@ class StorehouseService(Service):
                 address = find_address(endpoint)
             except ValueError as error:
                 raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
-            if not address.is_local and not self.settings.allow_anonymous:
+            asks = name in self.settings.client_cas
+            if not address.is_local and not self.settings.allow_anonymous and not asks:
                 raise InvalidSetting(
                     f"{name} cannot be {endpoint!r}: the {_titles[name]} would listen on {address.host_text}, where others than this machine"
                     " can reach it, and it asks nobody who they are; give an interface such as 127.0.0.1,"
@@ -243,7 +248,8 @@ class StorehouseService(Service):
         endpoint = self.settings.doors[name]
         outcome: list[Any] = []
         try:
-            maybeDeferred(serverFromString(self._reactor, endpoint).listen, self.sites[name]).addBoth(outcome.append)
+            where = server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""))
+            maybeDeferred(where.listen, self.sites[name]).addBoth(outcome.append)
         except ValueError as error:
             raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
         if not outcome:
@@ -272,12 +278,13 @@ class StorehouseService(Service):
             address = attrs.evolve(
                 address, scheme=address.scheme or "http", host=address.host or host.host, port=host.port
             )
-        before, behind = _tries[name]
-        base = address.url
+        scheme = _schemes.get(name, {}).get(address.scheme, address.scheme)
+        address = attrs.evolve(address, scheme=scheme)
+        curl, base = "", address.url
         if address.scheme == "unix":
-            before, base = f"--unix-socket {shlex.quote(address.host)} {before}", "http://localhost"
+            curl, base = f"--unix-socket {shlex.quote(address.host)} ", "http://localhost"
         _log.info("{title} listens on {url}", title=_titles[name], url=address.url)
-        _log.info("    try: curl {before}'{base}{behind}'", before=before, base=base, behind=behind)
+        _log.info("    try: {command}", command=_tries[name].format(curl=curl, base=base))
 
 
 class _AllOrNothing:

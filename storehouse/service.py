@@ -26,6 +26,8 @@ from storehouse.frontends.admin.version import versions
 from storehouse.frontends.append.door import AppendDoor, AppendLimits
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.frontends.objects.door import ObjectsDoor
+from storehouse.frontends.sfsp.chunks import Chunks
+from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
 from storehouse.lifecycle import StorehouseService
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
@@ -134,6 +136,17 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
         registry.register(collector)  # type: ignore[arg-type]
     service.sockets["objects"] = settings.objects_socket
     add_site("objects", ObjectsDoor(objects).resource)
+    if "sfsp" in settings.doors:
+        limits = SFSPLimits(
+            max_name=settings.sfsp_max_name,
+            max_chunk=settings.sfsp_max_chunk,
+            memory=settings.sfsp_memory,
+            max_connections=settings.max_connections,
+            idle_timeout=settings.idle_timeout,
+        )
+        factory = SFSPFactory(Chunks(objects, disk, settings.root), reactor, limits, settings.access_log)
+        registry.register(factory)  # type: ignore[arg-type]
+        service.sites["sfsp"] = factory
     pace = settings.objects_scrub_rate, settings.objects_scrub_pause
     service.chores += [
         Scrubber(settings.objects_directory, disk, reactor, space.metrics, *pace),

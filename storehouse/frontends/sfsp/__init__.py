@@ -1,0 +1,1 @@
+"""SFSP, the chunk protocol over TCP."""

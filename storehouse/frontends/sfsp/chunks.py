@@ -1,0 +1,92 @@
+"""Chunks in an object store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storehouse.core.disk import IDisk
+from storehouse.core.sfsp import encode_ids
+from storehouse.core.streams import ISource
+from storehouse.errors import AlreadyExists, NoSuchBucket, NoSuchKey, NotFound, Unavailable
+from storehouse.frontends.sfsp.idlist import IdList
+from storehouse.frontends.sfsp.names import BUCKET, FileName, id_of
+
+__all__ = ["Chunks"]
+
+_TYPE = "application/octet-stream"
+
+# Keys that are listed at once.
+_PAGE = 1000
+
+
+class Chunks:
+    """
+    The chunks of files, each of them an object.
+
+    @param store: an C{IObjectStore}.
+    @param directory: where lists of many IDs may wait for those who read them.
+    """
+
+    def __init__(self, store: Any, disk: IDisk, directory: str) -> None:
+        self._store = store
+        self._disk = disk
+        self._directory = directory
+        self._is_made = False
+
+    async def send(self, name: FileName, id: int, source: ISource, size: int) -> None:
+        """
+        Store a chunk; replaces the one with that ID, in one step. It is durable when this returns, as far as the store
+        is.
+        """
+        if not self._is_made:
+            await self._make_bucket()
+        try:
+            await self._store.put(BUCKET, name.key(id), source, size, _TYPE, name.metadata)
+        except NotFound:
+            # Somebody has removed the bucket; the next one makes it anew.
+            self._is_made = False
+            raise Unavailable("the bucket of chunks was removed meanwhile") from None
+
+    async def _make_bucket(self) -> None:
+        try:
+            await self._store.create_bucket(BUCKET)
+        except AlreadyExists:
+            pass
+        self._is_made = True
+
+    async def open(self, name: FileName, id: int) -> Any:
+        """
+        Open a chunk.
+
+        @return: an C{IObjectReader} of all of it.
+        @raise NotFound: if there is none.
+        """
+        reader = await self._store.get(BUCKET, name.key(id))
+        if not name.is_of(reader.info.metadata):
+            reader.close()
+            raise NoSuchKey(f"the object {BUCKET}/{name.key(id)} is not a chunk of that file")
+        return reader
+
+    async def ids(self, name: FileName) -> IdList:
+        """The IDs of a file's chunks, in ascending order."""
+        found = IdList(self._disk, self._directory)
+        start = len(name.prefix)
+        after = ""
+        try:
+            while True:
+                try:
+                    page = await self._store.list_objects(BUCKET, name.prefix, "", after, _PAGE)
+                except NoSuchBucket:
+                    return found
+                ids = [
+                    id
+                    for info in page.objects
+                    if (id := id_of(info.key[start:])) is not None and name.is_of(info.metadata)
+                ]
+                await found.add(encode_ids(ids))
+                after = page.next_after
+                if after is None:
+                    return found
+        except BaseException:
+            found.close()
+            raise

@@ -1,0 +1,39 @@
+"""The table from errors to SFSP answers."""
+
+from __future__ import annotations
+
+from storehouse import errors
+from storehouse.core.sfsp import Code, Status
+
+__all__ = ["ends_connection", "error_status"]
+
+#: The nearest class of an error's ancestry decides. The text is for people; where there is none, the error's own is,
+#: which then names nothing of the inside.
+_ANSWERS: dict[type[errors.StorehouseError], tuple[Code, str]] = {
+    errors.StorehouseError: (Code.INTERNAL, "the server could not do it; its log says why"),
+    errors.InvalidRequest: (Code.INVALID_REQ, ""),
+    errors.TooLarge: (Code.INVALID_REQ, ""),
+    errors.RequestTimeout: (Code.INVALID_REQ, ""),
+    errors.TooManyConnections: (Code.INVALID_REQ, ""),
+    errors.NotFound: (Code.NOT_FOUND, ""),
+    errors.Damaged: (Code.INTERNAL, "the stored chunk is damaged; the server's log says where"),
+    errors.NoSpace: (Code.INTERNAL, "the server has no space left; nothing was stored"),
+    errors.Unavailable: (Code.INTERNAL, "the server cannot do it now; try again later"),
+}
+
+_UNEXPECTED = Status(Code.INTERNAL, b"an unexpected failure; the server's log has it")
+
+
+def error_status(error: BaseException) -> Status:
+    """The answer to a failure. What is no L{StorehouseError} is answered without its inside."""
+    if not isinstance(error, errors.StorehouseError):
+        return _UNEXPECTED
+    code, text = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+    if code == Code.NOT_FOUND:
+        return Status(code)
+    return Status(code, (text or error.detail).encode("utf-8", "replace"))
+
+
+def ends_connection(status: Status) -> bool:
+    """Whether nothing that follows the request can be understood."""
+    return status.code == Code.INVALID_REQ

@@ -1,0 +1,185 @@
+"""The SFSP door: its connections, their bounds, and what is counted."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import attrs
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from storehouse.core.connections import Connections
+from storehouse.core.sfsp import MAX_CHUNK, MAX_NAME, List, Receive, Send
+from storehouse.errors import TooManyConnections
+from storehouse.frontends.sfsp.answers import Answer
+from storehouse.frontends.sfsp.chunks import Chunks
+from storehouse.frontends.sfsp.protocol import SFSPConnection
+
+__all__ = ["SFSPFactory", "SFSPLimits"]
+
+_NAMES = {Send: "send", Receive: "receive", List: "list", type(None): "invalid"}
+
+# Connections that are one too many and are told so at a time; more are closed without a word.
+_MOST_REFUSING = 64
+
+
+@attrs.frozen
+class SFSPLimits:
+    """
+    What clients may take.
+
+    @ivar max_name: bytes of a file's name.
+    @ivar max_chunk: bytes of a chunk.
+    @ivar memory: bytes of chunks that have come whole and are being stored, on all connections together.
+    @ivar max_connections: open at a time.
+    @ivar idle_timeout: seconds without a byte from a peer whose turn it is.
+    """
+
+    max_name: int = MAX_NAME
+    max_chunk: int = MAX_CHUNK
+    memory: int = 64 << 20
+    max_connections: int = 4096
+    idle_timeout: float = 60.0
+
+
+class SFSPFactory(Factory):
+    """
+    The protocol factory of the SFSP door.
+
+    @param chunks: where chunks are kept.
+    @param access_log: write a log line for every request.
+    @ivar bytes_in: bytes that came, of all that is sent.
+    @ivar bytes_out: bytes that were written.
+    @ivar broken: answers that were broken off.
+    """
+
+    _log = Logger()
+    noisy = False
+
+    def __init__(
+        self, chunks: Chunks, reactor: Any, limits: SFSPLimits, access_log: bool = False, name: str = "sfsp"
+    ) -> None:
+        self.chunks = chunks
+        self.reactor = reactor
+        self.limits = limits
+        self.name = name
+        self.connections = Connections(name, limits.max_connections, reactor, self._time)
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.broken = 0
+        self._access_log = access_log
+        self._refusing: set[Any] = set()
+        self._requests: Counter[tuple[str, str]] = Counter()
+        self._in_flight = 0
+        self._waiting: deque[SFSPConnection] = deque()
+
+    @staticmethod
+    def now() -> float:
+        """Seconds of the clock that requests are timed with."""
+        return time.monotonic()
+
+    # -- connections ---------------------------------------------------------------------------
+
+    def startFactory(self) -> None:
+        """Begin to listen."""
+        self.connections.start()
+
+    def buildProtocol(self, addr: Any) -> SFSPConnection | None:
+        """A connection comes in."""
+        refused = self.connections.admit()
+        if not refused:
+            return SFSPConnection(self)
+        if len(self._refusing) >= _MOST_REFUSING:
+            return None
+        connection = SFSPConnection(self, TooManyConnections(refused))
+        self._refusing.add(connection)
+        return connection
+
+    def joined(self, connection: SFSPConnection) -> None:
+        """A connection is open."""
+        if connection not in self._refusing:
+            self.connections.joined(connection)
+
+    def left(self, connection: SFSPConnection) -> None:
+        """A connection is closed."""
+        self._refusing.discard(connection)
+        self.connections.left(connection)
+
+    def _time(self, connection: SFSPConnection, now: float) -> None:
+        if connection.active or not connection.waits_for_peer:
+            connection.active = False
+            connection.watch.reset()
+        elif connection.watch.idle(now, connection.written()) >= self.limits.idle_timeout:
+            self.connections.timed_out += 1
+            connection.watch.reset()
+            connection.time_out(self.limits.idle_timeout)
+
+    def drain(self, timeout: float) -> Deferred[None]:
+        """See L{Connections.drain}."""
+        return self.connections.drain(timeout)
+
+    # -- memory --------------------------------------------------------------------------------
+
+    def took(self, connection: SFSPConnection, size: int) -> None:
+        """A chunk has come whole, and has so many bytes in memory: where there are too many, its connection waits."""
+        self._in_flight += size
+        if self._in_flight > self.limits.memory:
+            connection.hold_for_room()
+            self._waiting.append(connection)
+
+    def stored(self, size: int) -> None:
+        """They are not in memory any more."""
+        self._in_flight -= size
+        while self._waiting and self._in_flight <= self.limits.memory:
+            self._waiting.popleft().release_for_room()
+
+    # -- what is told --------------------------------------------------------------------------
+
+    def answered(self, peer: str, answer: Answer) -> None:
+        """A request was answered."""
+        assert answer.code is not None
+        kind = _NAMES[type(answer.request)]
+        self._requests[kind, answer.code.name] += 1
+        if self._access_log:
+            request = answer.request
+            self._log.info(
+                "{door}: {peer} {kind} {name} {id} {code} {size} {seconds:.6f}",
+                door=self.name,
+                peer=peer,
+                kind=kind,
+                name="-" if request is None else quote_from_bytes(request.name, safe=""),
+                id=getattr(request, "id", "-"),
+                code=answer.code.name,
+                size=answer.size,
+                seconds=self.now() - answer.began,
+            )
+
+    def collect(self) -> Iterable[Metric]:
+        """Metric families, for a C{prometheus_client} registry."""
+        name = f"storehouse_{self.name}"
+        yield from self.connections.collect(name)
+        yield GaugeMetricFamily(
+            f"{name}_requests_in_flight",
+            "Requests that are owed an answer.",
+            value=sum(connection.unfinished for connection in self.connections),
+        )
+        yield GaugeMetricFamily(
+            f"{name}_held_bytes", "Bytes of whole chunks that are being stored.", value=self._in_flight
+        )
+        requests = CounterMetricFamily(f"{name}_requests", "Requests answered.", labels=["request", "code"])
+        for (kind, code), count in sorted(self._requests.items()):
+            requests.add_metric([kind, code], count)
+        yield requests
+        yield CounterMetricFamily(f"{name}_received_bytes", "Bytes that clients sent.", value=self.bytes_in)
+        yield CounterMetricFamily(f"{name}_sent_bytes", "Bytes that were written to clients.", value=self.bytes_out)
+        yield CounterMetricFamily(
+            f"{name}_broken_answers",
+            "Connections broken off within an answer, because the chunk could not be read to its end.",
+            value=self.broken,
+        )

@@ -1,0 +1,389 @@
+"""One SFSP connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from storehouse.core.connections import IdleWatch
+from storehouse.core.sfsp import (
+    Code,
+    List,
+    Receive,
+    Request,
+    RequestDecoder,
+    Send,
+    Status,
+    encode_chunk,
+    encode_ids_head,
+)
+from storehouse.errors import RequestTimeout, StorehouseError, Unavailable
+from storehouse.frontends.sfsp.answers import Answer, Answers
+from storehouse.frontends.sfsp.body import ChunkBody
+from storehouse.frontends.sfsp.errors import ends_connection, error_status
+from storehouse.frontends.sfsp.names import FileName
+from storehouse.frontends.sfsp.turns import Turns
+
+__all__ = ["SFSPConnection"]
+
+# Answers that may be owed on one connection, and chunks that may be open for those; then it waits.
+_MOST_OWED = 256
+_MOST_OPEN = 8
+
+# Seconds for which a connection that was refused is read on, so that the peer gets to read why.
+_LINGER = 5.0
+
+# Bytes that a chunk may still have in memory once it has come whole: the others were handed on to the disk before.
+_MOST_HELD = 1 << 20
+
+_STORED = Status(Code.OK)
+
+
+@implementer(IPushProducer, IHalfCloseableProtocol)
+class SFSPConnection(Protocol):
+    """
+    Takes requests as they come, works on many at a time, and answers in order.
+
+    A request that another one in flight might change the answer of waits for all before it, so that each sees what
+    those before it did.
+
+    @param factory: an L{SFSPFactory<storehouse.frontends.sfsp.factory.SFSPFactory>}.
+    @param refusal: why it is not served at all; empty if it is.
+    @ivar watch: times the peer, for the factory.
+    @ivar active: set whenever bytes come.
+    """
+
+    _log = Logger()
+
+    transport: Any
+
+    def __init__(self, factory: Any, refusal: StorehouseError | None = None) -> None:
+        self.watch = IdleWatch()
+        self.active = False
+        self._factory = factory
+        self._refusal = refusal
+        self._decoder = RequestDecoder(factory.limits.max_name, factory.limits.max_chunk)
+        self._answers = Answers(self._write, self._answered, self._status, self._broken)
+        self._body: ChunkBody | None = None
+        self._sending: Answer | None = None
+        self._next: Request | None = None  # waits for those before it
+        self._working = 0  # requests that are being worked on
+        self._turns = Turns()
+        self._open = 0
+        self._holds: set[str] = set()
+        self._is_decoding = False
+        self._is_finishing = False
+        self._is_ended = False  # the peer sends no more
+        self._is_refused = False
+        self._is_closing = False
+        self._is_lost = False
+        self._lingering: Any = None
+        self._peer = "-"
+
+    # -- the connection ------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """Join the others."""
+        self._peer = getattr(self.transport.getPeer(), "host", "-")
+        self.transport.registerProducer(self, True)
+        self._factory.joined(self)
+        if self._refusal is not None:
+            self._refuse(self._refusal)
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:
+        """What has not come whole is not stored."""
+        self._is_lost = True
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        self._factory.left(self)
+        self._answers.give_up()
+        if self._body is not None:
+            self._drop_body()
+
+    def _drop_body(self) -> None:
+        body, self._body, self._sending = self._body, None, None
+        if body is not None:
+            body.fail(Unavailable("the chunk did not come whole; nothing of it was stored"))
+
+    def readConnectionLost(self) -> None:
+        """The peer sends no more, but may read: answer what was asked, then close."""
+        self._is_ended = True
+        if self._body is not None:
+            self._drop_body()
+        self.finish_soon()
+
+    def writeConnectionLost(self) -> None:
+        """We have closed our side."""
+
+    def finish_soon(self) -> None:
+        """Answer what has begun, then close."""
+        self._is_finishing = True
+        self._close_if_done()
+
+    def abort(self) -> None:
+        """Break off."""
+        self.transport.abortConnection()
+
+    @property
+    def waits_for_peer(self) -> bool:
+        """Whether it is the peer's turn: to send, or to read."""
+        if self._is_closing or "peer" in self._holds:
+            return True
+        if self._holds:
+            return False
+        return self._body is not None or not self._answers
+
+    @property
+    def unfinished(self) -> int:
+        """Answers that are owed."""
+        return len(self._answers)
+
+    def written(self) -> tuple[int, int]:
+        """Changes whenever the peer takes some of what waits to be written."""
+        transport = self.transport
+        return getattr(transport, "offset", 0), len(getattr(transport, "dataBuffer", b""))
+
+    def time_out(self, seconds: float) -> None:
+        """The peer has done nothing for so long."""
+        if self._is_closing or self._is_refused or "peer" in self._holds:
+            self.abort()
+        else:
+            self._refuse(
+                RequestTimeout(f"nothing came for {seconds:g} seconds, as long as is waited for (--idle-timeout)")
+            )
+
+    # -- receiving -----------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what came."""
+        if self._is_refused or self._is_closing:
+            return
+        self.active = True
+        self._factory.bytes_in += len(data)
+        self._decoder.feed(data)
+        self._decode()
+
+    def _decode(self) -> None:
+        if self._is_decoding:
+            return
+        self._is_decoding = True
+        try:
+            while not (self._holds or self._is_refused or self._is_lost):
+                if self._next is not None:
+                    request, self._next = self._next, None
+                    self._begin(request)
+                    continue
+                if self._is_finishing and self._body is None:
+                    break
+                came = self._decoder.next()
+                if came is None:
+                    break
+                if isinstance(came, bytes):
+                    self._take(came)
+                else:
+                    self._begin(came)
+        except StorehouseError as error:
+            self._refuse(error)
+        finally:
+            self._is_decoding = False
+        self._close_if_done()
+
+    def _hold(self, why: str) -> None:
+        """Read no more until it is L{_release}d."""
+        if not self._holds:
+            self.transport.pauseProducing()
+        self._holds.add(why)
+
+    def _release(self, why: str) -> None:
+        if why not in self._holds:
+            return
+        self._holds.discard(why)
+        if not self._holds and not self._is_lost:
+            self.watch.reset()
+            self._decode()
+            if not (self._holds or self._is_lost or self._is_ended):
+                self.transport.resumeProducing()
+
+    def _take(self, data: bytes) -> None:
+        """Some of a chunk."""
+        body, answer = self._body, self._sending
+        assert body is not None and answer is not None
+        answer.size += len(data)
+        body.take(data)
+        if not body.left and self._body is body:
+            self._body = self._sending = None
+            if answer.code is None:
+                answer.held = min(answer.size, _MOST_HELD)
+                self._factory.took(self, answer.held)
+
+    def hold_for_room(self) -> None:
+        """Too much is in flight on all connections together."""
+        self._hold("room")
+
+    def release_for_room(self) -> None:
+        """There is room again."""
+        self._release("room")
+
+    # -- requests ------------------------------------------------------------------------------
+
+    def _begin(self, request: Request) -> None:
+        if self._turns.must_wait(request):
+            self._next = request
+            self._hold("turn")
+            return
+        answer = Answer(request, self._factory.now())
+        self._answers.owe(answer)
+        self._working += 1
+        if isinstance(request, Send):
+            work = self._begin_send(request, answer)
+        elif isinstance(request, Receive):
+            work = self._receive(request, answer)
+        else:
+            work = self._list(request, answer)
+        Deferred.fromCoroutine(work).addErrback(self._failed)
+        if len(self._answers) >= _MOST_OWED or self._open >= _MOST_OPEN:
+            self._hold("answers")
+
+    def _begin_send(self, request: Send, answer: Answer) -> Any:
+        body = ChunkBody(request.size, lambda: self._hold("body"), lambda: self._release("body"))
+        if request.size:
+            self._body, self._sending = body, answer
+        return self._send(request, answer, body)
+
+    async def _send(self, request: Send, answer: Answer, body: ChunkBody) -> None:
+        try:
+            with self._turns.held(request):
+                await self._factory.chunks.send(FileName.of(request.name), request.id, body, request.size)
+            answer.set_status(_STORED)
+        except Exception as error:
+            body.discard()
+            answer.set_status(self._status(error, request))
+        self._factory.stored(answer.held)
+        self._done(answer)
+
+    async def _receive(self, request: Receive, answer: Answer) -> None:
+        self._open += 1
+        try:
+            with self._turns.held(request):
+                reader = await self._factory.chunks.open(FileName.of(request.name), request.id)
+            head = encode_chunk(request.name, request.id, reader.length)
+            answer.set_source(head, reader, reader.length)
+        except Exception as error:
+            answer.set_status(self._status(error, request))
+        self._done(answer)
+
+    async def _list(self, request: List, answer: Answer) -> None:
+        self._open += 1
+        try:
+            with self._turns.held(request):
+                ids = await self._factory.chunks.ids(FileName.of(request.name))
+            answer.set_source(encode_ids_head(ids.size // 8), ids, ids.size)
+        except Exception as error:
+            answer.set_status(self._status(error, request))
+        self._done(answer)
+
+    def _done(self, answer: Answer) -> None:
+        """An answer is known."""
+        self._working -= 1
+        if self._is_lost:
+            answer.give_up()
+            return
+        self.watch.reset()
+        self._answers.flush()
+        if not self._working:
+            self._release("turn")
+        self._close_if_done()
+
+    def _status(self, error: BaseException, request: Request) -> Status:
+        if not isinstance(error, StorehouseError):
+            self._log.failure("a request failed: {request}", Failure(error), request=type(request).__name__)
+        status = error_status(error)
+        # Within a request that is well formed: the connection can go on.
+        return Status(Code.INTERNAL, status.message) if ends_connection(status) else status
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("a connection failed", failure=failure)
+        self.abort()
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def _write(self, data: bytes) -> None:
+        self._factory.bytes_out += len(data)
+        self.transport.write(data)
+
+    def _answered(self, answer: Answer) -> None:
+        """An answer is out."""
+        if isinstance(answer.request, (Receive, List)):
+            self._open -= 1
+        self._factory.answered(self._peer, answer)
+        if answer.request is None:
+            self._linger()
+        elif len(self._answers) < _MOST_OWED and self._open < _MOST_OPEN:
+            self._release("answers")
+
+    def _broken(self, failure: Failure) -> None:
+        """The peer sees a connection that is broken off, and so that the chunk is not whole."""
+        if failure.check(StorehouseError):
+            self._log.error("an answer was broken off: {reason}", reason=str(failure.value))
+        else:
+            self._log.failure("an answer was broken off", failure=failure)
+        self._factory.broken += 1
+        self.abort()
+
+    def pauseProducing(self) -> None:
+        """The peer does not read."""
+        self._hold("peer")
+        self._answers.pause()
+
+    def resumeProducing(self) -> None:
+        """It does again."""
+        self._answers.resume()
+        self._release("peer")
+
+    def stopProducing(self) -> None:
+        """The transport is closed."""
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def _refuse(self, error: StorehouseError) -> None:
+        """Answer INVALID_REQ once all before it is answered, then close."""
+        self._is_refused = True
+        if self._body is not None:
+            self._drop_body()
+        answer = Answer(None, self._factory.now())
+        answer.set_status(error_status(error))
+        self._answers.owe(answer)
+        self._answers.flush()
+
+    def _linger(self) -> None:
+        """
+        Close our side, and read on for a moment: a connection that is closed while its peer sends is reset, and the
+        peer would not get to read what was written.
+        """
+        self._is_closing = True
+        self.transport.unregisterProducer()
+        if ISSLTransport.providedBy(self.transport) or self._is_ended:
+            self.transport.loseConnection()
+            return
+        self.transport.loseWriteConnection()
+        self.transport.resumeProducing()
+        self._lingering = self._factory.reactor.callLater(_LINGER, self._end_linger)
+
+    def _end_linger(self) -> None:
+        self._lingering = None
+        self.transport.loseConnection()
+
+    def _close_if_done(self) -> None:
+        if self._is_finishing and not (
+            self._answers or self._body or self._next or self._is_closing or self._is_lost or self._is_decoding
+        ):
+            self._is_closing = True
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
