@@ -305,6 +305,24 @@ def small_objects(directory: str, count: int, flight: int, durable: bool, seed: 
     return _with_store(directory, durable, work)
 
 
+@_work
+def chunks(directory: str, count: int, flight: int, durable: bool, size: int, seed: int) -> dict[str, float]:
+    """Objects of C{size} bytes into the object store and out of it, as the SFSP door has them stored."""
+    data = os.urandom(size)
+    tag = secrets.token_hex(12)
+
+    async def work(space: Any, store: Any) -> dict[str, float]:
+        async def get(number: int) -> None:
+            await (await store.get(BUCKET, f"{tag}/{number:020d}")).deliver(Nowhere())
+
+        return {
+            "put": await _rate(count, flight, lambda n: store.put(BUCKET, f"{tag}/{n:020d}", BytesSource(data), size)),
+            "get": await _rate(count, flight, get),
+        }
+
+    return _with_store(directory, durable, work)
+
+
 def _main(text: str) -> None:
     task = json.loads(text)
     print(json.dumps(WORK[task.pop("what")](**task)))

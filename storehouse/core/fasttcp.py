@@ -41,6 +41,9 @@ class EagerServer(tcp.Server):
             except OSError:
                 sent = 0
             if sent == len(data):
+                if self.producer is not None and not self.streamingProducer:
+                    # It is asked for more when a queue has become empty, which there is none of.
+                    self.startWriting()
                 return
             data = data[sent:]
         tcp.Server.write(self, data)

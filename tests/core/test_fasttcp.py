@@ -103,6 +103,25 @@ class EagerServerTests(TestCase):
         await lost
         self.assertEqual(client.recv(100), b"abcdefghi")
 
+    async def test_asks_for_more(self) -> None:
+        """A producer that waits to be asked for each piece is asked until it has none."""
+        client, transport, lost = await self.connect()
+        pieces = [b"one", b"two", b"three"]
+
+        class Pieces:
+            def resumeProducing(self) -> None:
+                if pieces:
+                    transport.write(pieces.pop(0))
+                else:
+                    transport.unregisterProducer()
+                    transport.loseConnection()
+
+            def stopProducing(self) -> None: ...
+
+        transport.registerProducer(Pieces(), False)
+        await lost
+        self.assertEqual(client.recv(100), b"onetwothree")
+
     async def test_errors_as_usual(self) -> None:
         """A failing send is found by the queue's own attempt, which ends the connection as usual."""
         _, transport, lost = await self.connect()
