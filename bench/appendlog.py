@@ -110,7 +110,16 @@ class Program:
         if self.is_peer:
             return [str(peer), "-bind", f"{HOST}:{port}", "-root", str(root), "-buckets", str(BUCKETS)]
         reactor = [f"--reactor={self.reactor}"] if self.reactor else []
-        door = ["--append", f"tcp:{port}:interface={HOST}", "--admin", "off", "--append-sync", str(self.sync)]
+        door = [
+            "--append",
+            f"tcp:{port}:interface={HOST}",
+            "--sfsp",
+            "off",
+            "--admin",
+            "off",
+            "--append-sync",
+            str(self.sync),
+        ]
         return [*_twistd, "-n", *reactor, "--pidfile=", "storehouse", "--root", str(root), *door]
 
     @contextlib.contextmanager

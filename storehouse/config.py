@@ -27,6 +27,7 @@ from storehouse.core.values import (
     or_off,
     parse_flag,
     parse_path,
+    parse_path_or_off,
     parse_text,
     seconds,
     sized,
@@ -95,9 +96,9 @@ class Settings:
     )
     sfsp_client_ca: str = _option(
         "",
-        parse_path,
-        "A PEM file of certificates: only clients with a certificate that one of them has signed are let in; sfsp must be an ssl: endpoint then",
-        shown="none",
+        parse_path_or_off,
+        "A PEM file of certificates: only clients with a certificate that one of them has signed are let in; sfsp must be an ssl: endpoint then; off asks nobody",
+        shown="off",
     )
     sfsp_max_name: int = _option(4096, sized(1, 16 * KIB), "Bytes that a file's name may have")
     sfsp_max_chunk: int = _option(4 * GIB, sized(1, 1 << 50), "Bytes that one chunk may have", shown="4GiB")

@@ -37,7 +37,7 @@ _titles = {"append": "append log", "sfsp": "SFSP door", "objects": "objects door
 
 #: A command to try on each door.
 _tries = {
-    "append": "curl -d 'some text' {curl}'{base}/append?id=some_identifier'",
+    "append": "curl {curl}-d 'some text' '{base}/append?id=some_identifier'",
     "sfsp": "storehouse sfsp put FILE --server {base}",
     "objects": "curl {curl}'{base}/buckets'",
     "admin": "curl {curl}'{base}/readyz'",
@@ -282,7 +282,8 @@ class StorehouseService(Service):
         address = attrs.evolve(address, scheme=scheme)
         curl, base = "", address.url
         if address.scheme == "unix":
-            curl, base = f"--unix-socket {shlex.quote(address.host)} ", "http://localhost"
+            curl = f"--unix-socket {shlex.quote(address.host)} "
+            base = base if name in _schemes else "http://localhost"
         _log.info("{title} listens on {url}", title=_titles[name], url=address.url)
         _log.info("    try: {command}", command=_tries[name].format(curl=curl, base=base))
 

@@ -25,13 +25,15 @@ class ValueTests(SynchronousTestCase):
             ("64KiB", 65536),
             ("64 kib", 65536),
             ("1GiB", 1 << 30),
+            ("8M", 8 << 20),
+            ("64k", 65536),
             ("2MB", 2000000),
             ("7b", 7),
         ]:
             self.assertEqual(parse_size(text), size)
 
     def test_no_sizes(self) -> None:
-        for text in ["", "-1", "1.5MiB", "64M", "MiB", "1 2", "٣", True, 1.5, None, "9" * 19]:
+        for text in ["", "-1", "1.5MiB", "64P", "MiB", "1 2", "٣", True, 1.5, None, "9" * 19]:
             self.assertRaises(ValueError, parse_size, text)
 
     def test_flags(self) -> None:
@@ -71,7 +73,7 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(load_settings({}), Settings())
         self.assertEqual(Settings().append_directory, os.path.join("storehouse-data", "append"))
         self.assertEqual(Settings().objects_directory, os.path.join("storehouse-data", "objects"))
-        self.assertEqual(set(Settings().doors), {"append", "admin"})
+        self.assertEqual(set(Settings().doors), {"append", "sfsp", "admin"})
 
     def test_defaults_can_be_written(self) -> None:
         """The default that the help shows means the default."""
@@ -142,10 +144,11 @@ class SettingsTests(SynchronousTestCase):
     def test_together(self) -> None:
         self.assertIn("max-record", self.refused({"memory": "1MiB"}))
         self.assertIn("log-format", self.refused({"log-file": "x"}))
-        self.assertIn("no door", self.refused({"append": "off", "admin": "off"}))
+        self.assertIn("needs an ssl: endpoint", self.refused({"sfsp-client-ca": "ca.pem"}))
+        self.assertIn("no door", self.refused({"append": "off", "sfsp": "off", "admin": "off"}))
 
     def test_doors(self) -> None:
-        self.assertEqual(load_settings({"admin": "off"}).doors, {"append": Settings().append})
+        self.assertEqual(set(load_settings({"admin": "off"}).doors), {"append", "sfsp"})
         self.assertEqual(load_settings({"append-dir": "/x"}).append_directory, "/x")
 
     def test_objects(self) -> None:

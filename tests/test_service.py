@@ -156,24 +156,25 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(service.parts(), {"service": "starting", "store": ""})
         self.start(service)
         self.assertEqual(self.events, ["lock", "start disk", "start store", "start chore"])
-        self.assertEqual([port for port, *_ in self.reactor.tcpServers], [8001, 8002])
+        self.assertEqual([port for port, *_ in self.reactor.tcpServers], [8001, 7370, 8002])
         self.assertEqual(service.parts(), {"service": "", "store": ""})
         del self.events[:]
         self.store.stopped = Deferred()
         self.chore.stopped = Deferred()
         stopped = service.stopService()
-        self.assertEqual(self.events, ["drain append 7", "drain admin 7"])
+        self.assertEqual(self.events, ["drain append 7", "drain sfsp 7", "drain admin 7"])
         self.assertEqual(service.parts()["service"], "stopping")
         self.assertEqual(service.ports, {})
         service.sites["append"].drained.callback(None)
+        service.sites["sfsp"].drained.callback(None)
         self.assertNotIn("stop store", self.events)
         service.sites["admin"].drained.callback(None)
-        self.assertEqual(self.events[2:], ["stop chore"])
+        self.assertEqual(self.events[3:], ["stop chore"])
         self.chore.stopped.callback(None)
-        self.assertEqual(self.events[3:], ["stop store"])
+        self.assertEqual(self.events[4:], ["stop store"])
         self.assertNoResult(stopped)
         self.store.stopped.callback(None)
-        self.assertEqual(self.events[4:], ["stop disk", "unlock"])
+        self.assertEqual(self.events[5:], ["stop disk", "unlock"])
         self.successResultOf(stopped)
         self.successResultOf(service.stopService())
 
@@ -226,6 +227,7 @@ class ServiceTests(SynchronousTestCase):
         self.start(service)
         stopped = service.stopService()
         service.sites["append"].drained.errback(RuntimeError("a defect"))
+        service.sites["sfsp"].drained.callback(None)
         service.sites["admin"].drained.callback(None)
         self.successResultOf(stopped)
         self.assertEqual(self.events[-3:], ["stop store", "stop disk", "unlock"])
@@ -240,7 +242,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(list(service.ports), ["append"])
         self.assertEqual(self.events, [])
         service.startService()
-        self.assertEqual(list(service.ports), ["append", "admin"])
+        self.assertEqual(list(service.ports), ["append", "sfsp", "admin"])
 
     def test_start_without_privileges(self) -> None:
         service = self.service(append="tcp:8001")
@@ -277,13 +279,18 @@ class ServiceTests(SynchronousTestCase):
             ("tcp:9:interface=192.0.2.1", "192.0.2.1"),
             ("tcp6:9", "::"),
         ]:
-            for door in ("append", "admin"):
+            for door in ("append", "sfsp", "admin"):
                 self.exits.said.clear()
                 text = self.failure(self.service(**{door: endpoint}), InvalidSetting)
                 for word in (door, where, "--allow-anonymous"):
                     self.assertIn(word, text)
                 self.assertEqual(self.events, [])
         self.start(self.service(append="tcp:9", allow_anonymous=True))
+
+    def test_doors_that_ask_for_certificates(self) -> None:
+        """They may be reached by others; what they need is looked at before anything is opened."""
+        text = self.failure(self.service(sfsp="tcp:9", sfsp_client_ca=self.mktemp()), InvalidSetting)
+        self.assertIn("sfsp cannot be 'tcp:9'", text)
 
     def test_no_endpoint(self) -> None:
         self.assertIn("'nonsense:1'", self.failure(self.service(append="nonsense:1"), InvalidSetting))
@@ -334,7 +341,7 @@ class MakeServiceTests(SynchronousTestCase):
     def test_opens_nothing(self) -> None:
         service = self.make()
         self.assertTrue(IService.providedBy(service))
-        self.assertEqual(list(service.sites), ["append", "objects", "admin"])
+        self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "admin"])
         self.assertEqual(list(service.stores), ["append_log", "data_space", "namespace", "objects"])
         self.assertEqual(service.sockets, {"objects": os.path.join(service.settings.root, "objects.sock")})
         self.assertFalse(os.path.exists(service.settings.root))
@@ -343,9 +350,13 @@ class MakeServiceTests(SynchronousTestCase):
     def test_doors_that_are_off(self) -> None:
         service = self.make(append="off")
         stores = ["data_space", "namespace", "objects"]
-        self.assertEqual((list(service.sites), list(service.stores)), (["objects", "admin"], stores))
+        self.assertEqual((list(service.sites), list(service.stores)), (["objects", "sfsp", "admin"], stores))
+        service = self.make(sfsp="off")
+        self.assertEqual(list(service.sites), ["append", "objects", "admin"])
         service = self.make(admin="off")
-        self.assertEqual((list(service.sites), list(service.stores)), (["append", "objects"], ["append_log", *stores]))
+        self.assertEqual(
+            (list(service.sites), list(service.stores)), (["append", "objects", "sfsp"], ["append_log", *stores])
+        )
 
     def test_paths_are_told_from_here(self) -> None:
         settings = self.make(**{"objects-dir": "somewhere"}).settings

@@ -19,6 +19,7 @@ __all__ = [
     "or_off",
     "parse_flag",
     "parse_path",
+    "parse_path_or_off",
     "parse_size",
     "parse_text",
     "parse_whole",
@@ -38,6 +39,10 @@ _units = {
     "mib": MIB,
     "gib": GIB,
     "tib": 1 << 40,
+    "k": KIB,
+    "m": MIB,
+    "g": GIB,
+    "t": 1 << 40,
     "kb": 10**3,
     "mb": 10**6,
     "gb": 10**9,
@@ -65,8 +70,8 @@ def _between(number: int, low: int, high: int | None) -> int:
 
 def parse_size(value: Any) -> int:
     """
-    Read a number of bytes, such as C{4096}, C{64KiB} or C{1GiB}; C{KiB MiB GiB TiB} are powers of 1024, C{kB
-    MB GB TB} of 1000.
+    Read a number of bytes, such as C{4096}, C{64KiB} or C{1GiB}; C{KiB MiB GiB TiB}, or only C{K M G T}, are
+    powers of 1024, C{kB MB GB TB} of 1000.
 
     @raise ValueError: with the reason.
     """
@@ -160,6 +165,11 @@ def parse_text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("a text that is not empty is needed")
     return value
+
+
+def parse_path_or_off(value: Any) -> str:
+    """A path; C{off} is none."""
+    return "" if value is False or str(value).strip().lower() == OFF else parse_path(value)
 
 
 def parse_path(value: Any) -> str:

@@ -45,10 +45,10 @@ class Storehouse:
     def __init__(self, directory: str, *options: str, twistd: tuple[str, ...] = ("-n",)) -> None:
         os.makedirs(directory, exist_ok=True)
         self.directory = os.path.abspath(directory)
-        self.append_port, self.admin_port = free_port(), free_port()
+        self.append_port, self.sfsp_port, self.admin_port = free_port(), free_port(), free_port()
         doors = [
             word
-            for door, port in (("append", self.append_port), ("admin", self.admin_port))
+            for door, port in (("append", self.append_port), ("sfsp", self.sfsp_port), ("admin", self.admin_port))
             if f"--{door}" not in options
             for word in (f"--{door}", f"tcp:{port}:interface=127.0.0.1")
         ]
