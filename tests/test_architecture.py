@@ -4,6 +4,7 @@ The dependency rule of docs/architecture.rst, checked from the imports::
     errors, events <- core <- storage.<room> <- frontends.<door> <- service <- tap, plugin, tac
                       core <- lifecycle <- service
                               storage.<room> <- local <- cli
+                      core <- clients <- cli
 
 A room imports at most another room's interfaces; a door imports interfaces of rooms, never a store and never another
 door; only tap uses the reactor of the process.
@@ -67,7 +68,10 @@ def may_import(importer: str, name: str) -> bool:
     if layer == "config":
         return inside(name, *ground, "storehouse.core")
     if layer == "cli":
-        return inside(name, *ground, "storehouse.core", "storehouse.cli", "storehouse.config", "storehouse.local")
+        below = ("storehouse.core", "storehouse.clients", "storehouse.config", "storehouse.local")
+        return inside(name, *ground, *below, "storehouse.cli")
+    if layer == "clients":
+        return inside(name, *ground, "storehouse.core", "storehouse.clients")
     if layer == "storage":
         room = ".".join(parts[:3])
         return inside(name, *ground, "storehouse.core", room) or _is_interface(name)
@@ -79,7 +83,7 @@ def may_import(importer: str, name: str) -> bool:
     if layer == "local":
         return inside(name, *ground, "storehouse.core", "storehouse.config", "storehouse.storage")
     if layer == "service":
-        return not inside(name, "storehouse.tap", "storehouse.cli", "storehouse.local")
+        return not inside(name, "storehouse.tap", "storehouse.cli", "storehouse.local", "storehouse.clients")
     if layer == "tap":
         return inside(name, *ground, "storehouse.core", "storehouse.config", "storehouse.service")
     return False
@@ -167,6 +171,12 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.cli.scrub", "storehouse.storage.dataspace.scrub.scrub"),
             ("storehouse.cli.scrub", "storehouse.service.make_service"),
             ("storehouse.tap", "storehouse.storage.appendlog.log.LocalAppendLog"),
+            ("storehouse.clients.sfsp.client", "storehouse.frontends.sfsp.door.SFSPDoor"),
+            ("storehouse.clients.sfsp.client", "storehouse.config.Settings"),
+            ("storehouse.clients.sfsp.client", "storehouse.cli.errors.CommandError"),
+            ("storehouse.frontends.sfsp.door", "storehouse.clients.sfsp.SFSPClient"),
+            ("storehouse.core.sfsp", "storehouse.clients.sfsp.SFSPClient"),
+            ("storehouse.service", "storehouse.clients.sfsp.SFSPClient"),
         ]:
             self.assertFalse(may_import(importer, name), f"{importer} -> {name}")
 
@@ -184,5 +194,7 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.local", "storehouse.storage.dataspace.wormer.WormerDataSpace"),
             ("storehouse.cli.scrub", "storehouse.local.LocalObjects"),
             ("storehouse.cli.local", "storehouse.config.load_settings"),
+            ("storehouse.clients.sfsp.client", "storehouse.core.sfsp.AnswerDecoder"),
+            ("storehouse.cli.sfsp.put", "storehouse.clients.sfsp.SFSPClient"),
         ]:
             self.assertTrue(may_import(importer, name), f"{importer} -> {name}")

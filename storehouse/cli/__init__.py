@@ -32,6 +32,7 @@ VERBS = {
     "reindex": "storehouse.cli.reindex",
     "scrub": "storehouse.cli.scrub",
     "uploads": "storehouse.cli.uploads",
+    "sfsp": "storehouse.cli.sfsp",
 }
 
 
@@ -46,7 +47,8 @@ def main() -> None:
     Push data, get a file offset; ask by offset, get the data. Or keep objects in buckets.
 
     The commands of the append log (append, get, scan, stat) talk to a running `twistd storehouse`. Those of buckets and
-    objects work on a root on this machine, through the service if one runs there. Each has its own --help.
+    objects work on a root on this machine, through the service if one runs there. Those of sfsp move files in chunks, from
+    and to any server of SFSP. Each has its own --help.
 
     \b
     Examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -68,6 +69,11 @@ class Progress:
                 self._next = now + _INTERVAL
                 self._draw(now)
 
+    def show(self, done: int, total: int | None) -> None:
+        """So many bytes are done by now, of so many."""
+        self._total = total
+        self.advance(done - self._done)
+
     def hide(self) -> None:
         """Remove the line until the next drawing, to make room for others."""
         if self._shown:
@@ -82,7 +88,10 @@ class Progress:
             return f"{self._label}  {done}  {rate}"
         share = min(self._done / self._total, 1.0)
         bar = ("#" * round(share * _BAR)).ljust(_BAR, ".")
-        return f"{self._label}  [{bar}] {share:4.0%}  {done} of {self._human(self._total)}  {rate}"
+        line = f"{self._label}  [{bar}] {share:4.0%}  {done} of {self._human(self._total)}  {rate}"
+        if 0 < self._done < self._total:
+            line += f"  {_time(max(0.0, now - self._began) / self._done * (self._total - self._done))} left"
+        return line
 
     def _human(self, number: float) -> str:
         return f"{number:.0f} {self._unit}" if self._unit else human_size(number)
@@ -98,3 +107,10 @@ class Progress:
             sys.stderr.flush()
         except OSError:
             self._enabled = False
+
+
+def _time(seconds: float) -> str:
+    """A time for people: C{"1:05"}, C{"2:01:05"}."""
+    minutes, rest = divmod(math.ceil(min(seconds, 1e9)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

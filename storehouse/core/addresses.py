@@ -10,6 +10,8 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 
+from storehouse.core.tls import OPENSSL_ERRORS, openssl_reason
+
 __all__ = ["Address", "find_address"]
 
 
@@ -71,6 +73,8 @@ def find_address(endpoint: str) -> Address:
         server = serverFromString(memory, endpoint)
     except KeyError as error:
         raise ValueError(f"{error} is missing") from None
+    except OPENSSL_ERRORS as error:
+        raise ValueError(f"its certificate or key cannot be used: {openssl_reason(error)}") from None
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from None
     try:

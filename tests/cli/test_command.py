@@ -23,6 +23,9 @@ from tests.cli.fake import Request
 #: Verbs that work on the files of a root.
 LOCAL = {"scrub", "uploads", "mb", "rb", "ls", "put", "cat", "cp", "rm", "du", "fsck", "reindex"}
 
+#: A group of verbs of its own.
+GROUPS = {"sfsp"}
+
 
 class CommonTests(CommandCase):
     """Options that all verbs have, and what none of them does well without."""
@@ -38,6 +41,8 @@ class CommonTests(CommandCase):
             self.assertIn(f"\n  {verb} ", overview)
             text = self.run_command(verb, "--help").stdout
             where = ("--root", "--objects-dir") if verb in LOCAL else ("--server", "--prefix", "STOREHOUSE_SERVER")
+            if verb in GROUPS:
+                where = ("--server",)
             for expected in ("Examples:", f"  storehouse {verb}", *where):
                 self.assertIn(expected, text)
 
@@ -211,8 +216,13 @@ class ProgressTests(SynchronousTestCase):
         progress.advance(1024**2)
         self.now = 4.0
         self.assertEqual(
-            progress.line(self.now), "get  [########......................]  25%  1.0 MiB of 4.0 MiB  512.0 KiB/s"
+            progress.line(self.now),
+            "get  [########......................]  25%  1.0 MiB of 4.0 MiB  512.0 KiB/s  0:06 left",
         )
+        progress.show(4 * 1024**2, 4 * 1024**2)
+        self.assertNotIn("left", progress.line(self.now))
+        progress.show(1, 3601)
+        self.assertTrue(progress.line(self.now).endswith("  2:00:00 left"), progress.line(self.now))
         progress = self.progress(None)
         progress.advance(10)
         self.assertEqual(progress.line(6.0), "get  10 B  5 B/s")

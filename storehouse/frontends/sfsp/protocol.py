@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from storehouse.core.connections import IdleWatch
+from storehouse.core.fasttcp import LARGE_READS
 from storehouse.core.sfsp import (
     Code,
     List,
@@ -85,12 +86,14 @@ class SFSPConnection(Protocol):
         self._is_lost = False
         self._lingering: Any = None
         self._peer = "-"
+        self._usual_reads = 0
 
     # -- the connection ------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         """Join the others."""
         self._peer = getattr(self.transport.getPeer(), "host", "-")
+        self._usual_reads = getattr(self.transport, "bufferSize", 0)
         self.transport.registerProducer(self, True)
         self._factory.joined(self)
         if self._refusal is not None:
@@ -195,6 +198,11 @@ class SFSPConnection(Protocol):
             self._is_decoding = False
         self._close_if_done()
 
+    def _read_by(self, size: int) -> None:
+        """Ask the kernel for so many bytes at a time."""
+        if size:
+            self.transport.bufferSize = size
+
     def _hold(self, why: str) -> None:
         """Read no more until it is L{_release}d."""
         if not self._holds:
@@ -255,6 +263,7 @@ class SFSPConnection(Protocol):
         body = ChunkBody(request.size, lambda: self._hold("body"), lambda: self._release("body"))
         if request.size:
             self._body, self._sending = body, answer
+            self._read_by(LARGE_READS if request.size > LARGE_READS else self._usual_reads)
         return self._send(request, answer, body)
 
     async def _send(self, request: Send, answer: Answer, body: ChunkBody) -> None:

@@ -1,0 +1,54 @@
+"""C{storehouse sfsp resume}: what is missing of a file is sent."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from storehouse.cli.errors import CommandError
+from storehouse.cli.options import progress_option
+from storehouse.cli.progress import Progress
+from storehouse.cli.sfsp.common import NAME, Remote, parse_chunk, remote_options
+from storehouse.cli.sfsp.put import default_name
+from storehouse.clients.sfsp import Incomplete, SFSPClient, resume_file
+from storehouse.core.disk import DiskThreads
+
+__all__ = ["command"]
+
+
+@click.command("resume", short_help="Send the chunks of a file that the server does not have.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option("--name", type=NAME, help="The name on the server. Default: that of FILE, without its directory.")
+@click.option(
+    "--chunk", metavar="SIZE", callback=parse_chunk, help="Bytes of a chunk. Default: as those that are there."
+)
+@click.option("--connections", type=click.IntRange(1, 64), default=4, show_default=True, help="Send over so many.")
+@click.option("--verify", is_flag=True, help="Compare all chunks that are there with FILE, not only two.")
+@progress_option
+@remote_options
+def command(
+    remote: Remote, file: str, name: bytes | None, chunk: int | None, connections: int, verify: bool, progress: bool
+) -> None:
+    """
+    Send the chunks of FILE that the server does not have.
+
+    First, the first and the last chunk that it has are fetched and compared with FILE: nothing is sent if they differ.
+
+    \b
+    Examples:
+      storehouse sfsp resume disk.img
+      storehouse sfsp resume disk.img --name backups/disk.img --verify
+    """
+    with Progress("resume", os.path.getsize(file), progress) as shown:
+
+        async def resume(client: SFSPClient, disk: DiskThreads) -> Any:
+            try:
+                done = await resume_file(client, disk, name or default_name(file), file, chunk, verify, shown.show)
+            except Incomplete as error:
+                raise CommandError(f"{error}; the same command again sends them") from None
+            return done
+
+        done = remote.run(resume, connections)
+    click.echo(f"{done.sent} of {done.count} {'chunk' if done.count == 1 else 'chunks'} sent", err=True)

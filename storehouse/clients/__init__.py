@@ -1,0 +1,1 @@
+"""Clients of protocols that storehouse and others speak: libraries for Twisted programs."""

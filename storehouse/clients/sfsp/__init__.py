@@ -1,0 +1,26 @@
+"""
+A client of SFSP: one connection (connection.py), several with retries (client.py), and files cut into chunks
+(files.py, fetching.py).
+"""
+
+from __future__ import annotations
+
+from storehouse.clients.sfsp.client import SFSPClient
+from storehouse.clients.sfsp.connection import Connection
+from storehouse.clients.sfsp.exchanges import ChunkReader
+from storehouse.clients.sfsp.fetching import get_file, stream_file
+from storehouse.clients.sfsp.files import Incomplete, missing, put_file, resume_file
+from storehouse.clients.sfsp.ranges import Ranges
+
+__all__ = [
+    "ChunkReader",
+    "Connection",
+    "Incomplete",
+    "Ranges",
+    "SFSPClient",
+    "get_file",
+    "missing",
+    "put_file",
+    "resume_file",
+    "stream_file",
+]
