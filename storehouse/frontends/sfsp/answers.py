@@ -158,6 +158,7 @@ class Answers:
             return
         # Nothing of it was written: it can still be another answer.
         self._head = b""
+        answer.size = 0
         assert failure.value is not None
         answer.set_status(self._status(failure.value, answer.request))
         self._write(answer.head)

@@ -122,6 +122,8 @@ class SFSPFactory(Factory):
 
     def drain(self, timeout: float) -> Deferred[None]:
         """See L{Connections.drain}."""
+        for connection in list(self._refusing):
+            connection.abort()
         return self.connections.drain(timeout)
 
     # -- memory --------------------------------------------------------------------------------

@@ -107,19 +107,20 @@ class SFSPConnection(Protocol):
             self._lingering = None
         self._factory.left(self)
         self._answers.give_up()
-        if self._body is not None:
-            self._drop_body()
+        self._drop_body()
 
-    def _drop_body(self) -> None:
+    def _drop_body(self, error: StorehouseError | None = None) -> None:
         body, self._body, self._sending = self._body, None, None
         if body is not None:
-            body.fail(Unavailable("the chunk did not come whole; nothing of it was stored"))
+            body.fail(error or Unavailable("the chunk did not come whole; nothing of it was stored"))
 
     def readConnectionLost(self) -> None:
         """The peer sends no more, but may read: answer what was asked, then close."""
         self._is_ended = True
-        if self._body is not None:
-            self._drop_body()
+        if self._is_closing:  # it has closed its side, too
+            self.transport.loseConnection()
+            return
+        self._drop_body()
         self.finish_soon()
 
     def writeConnectionLost(self) -> None:
@@ -178,12 +179,13 @@ class SFSPConnection(Protocol):
             return
         self._is_decoding = True
         try:
-            while not (self._holds or self._is_refused or self._is_lost):
+            while not (self._holds or self._is_refused or self._is_closing or self._is_lost):
                 if self._next is not None:
                     request, self._next = self._next, None
                     self._begin(request)
                     continue
                 if self._is_finishing and self._body is None:
+                    self._hold("end")
                     break
                 came = self._decoder.next()
                 if came is None:
@@ -251,10 +253,8 @@ class SFSPConnection(Protocol):
         self._working += 1
         if isinstance(request, Send):
             work = self._begin_send(request, answer)
-        elif isinstance(request, Receive):
-            work = self._receive(request, answer)
         else:
-            work = self._list(request, answer)
+            work = self._fetch(request, answer)
         Deferred.fromCoroutine(work).addErrback(self._failed)
         if len(self._answers) >= _MOST_OWED or self._open >= _MOST_OPEN:
             self._hold("answers")
@@ -277,23 +277,17 @@ class SFSPConnection(Protocol):
         self._factory.stored(answer.held)
         self._done(answer)
 
-    async def _receive(self, request: Receive, answer: Answer) -> None:
+    async def _fetch(self, request: Receive | List, answer: Answer) -> None:
         self._open += 1
         try:
             with self._turns.held(request):
-                reader = await self._factory.chunks.open(FileName.of(request.name), request.id)
-            head = encode_chunk(request.name, request.id, reader.length)
-            answer.set_source(head, reader, reader.length)
-        except Exception as error:
-            answer.set_status(self._status(error, request))
-        self._done(answer)
-
-    async def _list(self, request: List, answer: Answer) -> None:
-        self._open += 1
-        try:
-            with self._turns.held(request):
-                ids = await self._factory.chunks.ids(FileName.of(request.name))
-            answer.set_source(encode_ids_head(ids.size // 8), ids, ids.size)
+                if isinstance(request, List):
+                    ids = await self._factory.chunks.ids(FileName.of(request.name))
+                    answer.set_source(encode_ids_head(ids.size // 8), ids, ids.size)
+                else:
+                    reader = await self._factory.chunks.open(FileName.of(request.name), request.id)
+                    head = encode_chunk(request.name, request.id, reader.length)
+                    answer.set_source(head, reader, reader.length)
         except Exception as error:
             answer.set_status(self._status(error, request))
         self._done(answer)
@@ -364,8 +358,7 @@ class SFSPConnection(Protocol):
     def _refuse(self, error: StorehouseError) -> None:
         """Answer INVALID_REQ once all before it is answered, then close."""
         self._is_refused = True
-        if self._body is not None:
-            self._drop_body()
+        self._drop_body(error)
         answer = Answer(None, self._factory.now())
         answer.set_status(error_status(error))
         self._answers.owe(answer)
@@ -378,21 +371,30 @@ class SFSPConnection(Protocol):
         """
         self._is_closing = True
         self.transport.unregisterProducer()
-        if ISSLTransport.providedBy(self.transport) or self._is_ended:
+        if self._is_ended:
             self.transport.loseConnection()
             return
-        self.transport.loseWriteConnection()
         self.transport.resumeProducing()
+        if ISSLTransport.providedBy(self.transport):  # it has no half to close, and waits for the peer's end by itself
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
         self._lingering = self._factory.reactor.callLater(_LINGER, self._end_linger)
 
     def _end_linger(self) -> None:
         self._lingering = None
-        self.transport.loseConnection()
+        if self._refusal is not None:  # nobody else looks after it
+            self.abort()
+        else:
+            self.transport.loseConnection()
 
     def _close_if_done(self) -> None:
         if self._is_finishing and not (
             self._answers or self._body or self._next or self._is_closing or self._is_lost or self._is_decoding
         ):
+            if self._holds or self._decoder.held:  # the peer has sent more than was taken
+                self._linger()
+                return
             self._is_closing = True
             self.transport.unregisterProducer()
             self.transport.loseConnection()
