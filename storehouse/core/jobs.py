@@ -10,10 +10,23 @@ from twisted.python.failure import Failure
 
 from storehouse.core.disk import IDisk
 
-__all__ = ["KeyedLocks", "finished", "settled", "whole"]
+__all__ = ["KeyedLocks", "finished", "over", "settled", "whole"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def over(work: Deferred[Any]) -> Deferred[None]:
+    """Fires when something is over, and leaves its result to others."""
+    told: Deferred[None] = Deferred()
+
+    def ended(result: Any) -> Any:
+        if not told.called:
+            told.callback(None)
+        return result
+
+    work.addBoth(ended)
+    return told
 
 
 async def settled(work: Deferred[Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,6 +15,7 @@ from twisted.python.failure import Failure
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.jobs import KeyedLocks, whole
+from storehouse.core.operations import Operations
 from storehouse.errors import AlreadyExists, DamagedObject, NoSpace, StorageFailed, StorehouseError, Unavailable
 from storehouse.storage.dataspace.hashes import HASHES, find_hash
 from storehouse.storage.dataspace.incoming import Incoming, WriteMemory
@@ -119,62 +119,23 @@ class Ground:
         self.files = files
         self.hash = find_hash(settings.hash)
         self.layout = Layout(settings.directory)
-        self.metrics = SpaceMetrics()
+        self.operations = Operations(
+            "the object store",
+            "storehouse_objects_operation_seconds",
+            "Operations on stored objects; for get until the object is open.",
+        )
+        self.metrics = SpaceMetrics(self.operations)
         self.objects = KeyedLocks()
         self.uploads = KeyedLocks()
         self.write_memory = WriteMemory(settings.memory)
         self.failed: StorehouseError | None = None
-        self.refusal: StorehouseError | None = Unavailable("the object store has not been started")
         self._on_failure = on_failure
-        self._running: set[Deferred[Any]] = set()
 
     # -- operations ----------------------------------------------------------------------------
 
     def operation(self, name: str, work: Coroutine[Any, Any, T]) -> Deferred[T]:
-        """Run an operation: refused when the store is not open, counted, its failures made fit for users."""
-        result = Deferred.fromCoroutine(self._observed(name, work))
-        self.track(result)
-        return result
-
-    async def _observed(self, name: str, work: Coroutine[Any, Any, T]) -> T:
-        began = time.perf_counter()
-        outcome = "ok"
-        try:
-            if self.refusal is not None:
-                work.close()
-                raise self.refusal
-            return await work
-        except BaseException as error:
-            outcome = type(error).__name__ if isinstance(error, StorehouseError) else "failed"
-            raise
-        finally:
-            self.metrics.observe(name, outcome, time.perf_counter() - began)
-
-    def track(self, work: Deferred[Any]) -> None:
-        """Something that L{stopped} waits for."""
-        if work.called:
-            return
-        self._running.add(work)
-
-        def ended(result: Any) -> Any:
-            self._running.discard(work)
-            return result
-
-        work.addBoth(ended)
-
-    async def stopped(self) -> None:
-        """Take nothing more, and wait for what runs."""
-        self.refusal = self.refusal or Unavailable("the object store is stopped")
-        while self._running:
-            running = next(iter(self._running))
-            over: Deferred[None] = Deferred()
-
-            def ended(result: Any, over: Deferred[None] = over) -> Any:
-                over.callback(None)
-                return result
-
-            running.addBoth(ended)
-            await over
+        """Run an operation: refused when the store is not open, counted."""
+        return self.operations.run(name, work)
 
     # -- disk threads --------------------------------------------------------------------------
 
@@ -225,7 +186,7 @@ class Ground:
     def fail(self, error: StorehouseError) -> None:
         """Nothing may be acknowledged any more."""
         if self.failed is None:
-            self.failed = self.refusal = error
+            self.failed = self.operations.refusal = error
             self.metrics.failed = True
             self._on_failure(error)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from storehouse.core.latency import Latency
+from storehouse.core.operations import Operations
 
 __all__ = ["SpaceMetrics"]
 
@@ -16,6 +15,7 @@ class SpaceMetrics:
     """
     The counters of one store.
 
+    @param operations: its operations.
     @ivar bytes_in: bytes stored.
     @ivar bytes_out: bytes given out.
     @ivar damaged: how often damage was met.
@@ -30,8 +30,8 @@ class SpaceMetrics:
     @ivar scrub_damage: what the last whole scrub found damaged.
     """
 
-    def __init__(self) -> None:
-        self.operations: defaultdict[tuple[str, str], Latency] = defaultdict(Latency)
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
         self.bytes_in = 0
         self.bytes_out = 0
         self.damaged = 0
@@ -45,20 +45,9 @@ class SpaceMetrics:
         self.scrub_progress = 0.0
         self.scrub_damage = 0
 
-    def observe(self, operation: str, outcome: str, seconds: float) -> None:
-        """An operation ended: C{ok}, or with the name of an error."""
-        self.operations[operation, outcome].observe(seconds)
-
     def collect(self) -> Iterable[Metric]:
         """The metric families."""
-        operations = HistogramMetricFamily(
-            "storehouse_objects_operation_seconds",
-            "Operations on stored objects; for get until the object is open.",
-            labels=["operation", "outcome"],
-        )
-        for (operation, outcome), latency in sorted(self.operations.items()):
-            operations.add_metric([operation, outcome], latency.buckets(), latency.total)
-        yield operations
+        yield from self._operations.collect()
         for name, text, value in (
             ("in_bytes", "Bytes of objects and parts stored.", self.bytes_in),
             ("out_bytes", "Bytes of objects given out.", self.bytes_out),

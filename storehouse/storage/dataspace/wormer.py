@@ -103,11 +103,11 @@ class WormerDataSpace:
         """
         ground = self._ground
         leftovers = ground.layout.prepare(ground.files, ground.settings.durable)
-        ground.refusal = None
+        ground.operations.refusal = None
         if leftovers:
             self._log.info("{count} things were left half done and are removed", count=len(leftovers))
         cleaning = Deferred.fromCoroutine(self._clean(leftovers))
-        ground.track(cleaning)
+        ground.operations.track(cleaning)
         cleaning.addErrback(lambda failure: self._log.failure("while cleaning up", failure=failure))
         cleaning.addCallback(self.cleaned.callback)
 
@@ -116,14 +116,14 @@ class WormerDataSpace:
             remove = self._ground.remove if os.path.isdir(path) else self._ground.files.unlink
             await self._ground.run(remove, path)
             self.metrics.leftovers += 1
-            if self._ground.refusal is not None:
+            if self._ground.operations.refusal is not None:
                 return
         await self._uploading.clean()
 
     @deferred
     async def stop(self) -> None:
         """Finish what runs. Readers that are open stay open."""
-        await self._ground.stopped()
+        await self._ground.operations.stopped()
 
     # -- objects -------------------------------------------------------------------------------
 
@@ -323,7 +323,7 @@ class WormerDataSpace:
             del self._holders[id]
         if holders.gone:
             removing = Deferred.fromCoroutine(self._ground.run(self._ground.remove, holders.gone))
-            self._ground.track(removing)
+            self._ground.operations.track(removing)
             removing.addCallback(self._removed)
             removing.addErrback(lambda failure: self._log.failure("while removing", failure=failure))
 

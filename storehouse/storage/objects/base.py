@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import KeyedLocks, finished, settled
+from storehouse.core.jobs import KeyedLocks, finished, over, settled
+from storehouse.core.operations import Operations
 from storehouse.errors import (
     BadRequest,
     DamagedObject,
@@ -19,7 +20,6 @@ from storehouse.errors import (
     NoSuchKey,
     NoSuchObject,
     StorehouseError,
-    Unavailable,
 )
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.namespace.interfaces import Entry
@@ -62,61 +62,34 @@ class Base:
         self.space = space
         self.names = names
         self.disk = disk
-        self.metrics = StoreMetrics()
+        self.operations = Operations(
+            "the object store",
+            "storehouse_store_operation_seconds",
+            "Operations on buckets and keys; for get until the object is open.",
+        )
+        self.metrics = StoreMetrics(self.operations)
         self.locks = KeyedLocks()
         self.arriving: set[str] = set()
         self.leaving: set[str] = set()
-        self.recovered: Deferred[None] | None = None
         self._events = events
         self._clock = clock
-        self._refusal: StorehouseError | None = Unavailable("the object store has not been started")
-        self._running: set[Deferred[Any]] = set()
         self._freeing: dict[Deferred[Any], None] = {}
 
     # -- operations ----------------------------------------------------------------------------
 
     def open(self) -> None:
         """Take operations from now on."""
-        self._refusal = None
+        self.operations.refusal = None
 
     async def closed(self) -> None:
-        """Take none any more, and wait for those that run."""
-        self._refusal = Unavailable("the object store is stopped")
-        while self._running or self._freeing:
-            await settled(_branch(next(iter([*self._running, *self._freeing]))))
+        """Take none any more, and wait for those that run, and for what they had freed."""
+        await self.operations.stopped()
+        while self._freeing:
+            await settled(over(next(iter(self._freeing))))
 
     def operation(self, name: str, work: Coroutine[Any, Any, T]) -> Deferred[T]:
         """Run an operation: after recovery, counted."""
-        result = Deferred.fromCoroutine(self._observed(name, work))
-        if not result.called:
-            self._running.add(result)
-
-            def ended(value: Any) -> Any:
-                self._running.discard(result)
-                return value
-
-            result.addBoth(ended)
-        return result
-
-    async def _observed(self, name: str, work: Coroutine[Any, Any, T]) -> T:
-        began = time.perf_counter()
-        outcome = "ok"
-        try:
-            if self._refusal is not None:
-                work.close()
-                raise self._refusal
-            if self.recovered is not None and not self.recovered.called:
-                try:
-                    await _branch(self.recovered)
-                except BaseException:
-                    work.close()
-                    raise
-            return await work
-        except BaseException as error:
-            outcome = type(error).__name__ if isinstance(error, StorehouseError) else "failed"
-            raise
-        finally:
-            self.metrics.observe(name, outcome, time.perf_counter() - began)
+        return self.operations.run(name, work)
 
     def now(self) -> int:
         """Nanoseconds since 1970 UTC."""
@@ -232,7 +205,7 @@ class Base:
             self._freeing[freeing] = None
             freeing.addBoth(self._freed, freeing)
         while len(self._freeing) > _MOST_FREEING:
-            await settled(_branch(next(iter(self._freeing))))
+            await settled(over(next(iter(self._freeing))))
 
     def _freed(self, result: Any, freeing: Deferred[Any]) -> Any:
         self._freeing.pop(freeing, None)
@@ -248,16 +221,3 @@ class Base:
             self._log.error("{id} could not be removed, the next start will: {error}", id=id, error=str(error))
             return
         self.gone(id)
-
-
-def _branch(work: Deferred[Any]) -> Deferred[None]:
-    """Fires when something is over, and leaves its result to others."""
-    over: Deferred[None] = Deferred()
-
-    def ended(result: Any) -> Any:
-        if not over.called:
-            over.callback(None)
-        return result
-
-    work.addBoth(ended)
-    return over

@@ -86,8 +86,8 @@ class LocalObjectStore:
     @property
     def recovered(self) -> Deferred[None]:
         """Fires when what a crash left is made good; operations wait for it."""
-        assert self._base.recovered is not None
-        return self._base.recovered
+        assert self._base.operations.opening is not None
+        return self._base.operations.opening
 
     def collect(self) -> Iterable[Metric]:
         """For Prometheus."""
@@ -96,14 +96,14 @@ class LocalObjectStore:
     def start(self) -> None:
         """Begin to make good what a crash left, and take operations."""
         self._base.open()
-        self._base.recovered = Deferred.fromCoroutine(recover(self._base))
-        self._base.recovered.addErrback(lambda failure: self._log.failure("while recovering", failure=failure))
+        self._base.operations.opening = Deferred.fromCoroutine(recover(self._base))
+        self._base.operations.opening.addErrback(lambda failure: self._log.failure("while recovering", failure=failure))
 
     @deferred
     async def stop(self) -> None:
         """Finish what runs, and bytes that are to be removed."""
-        if self._base.recovered is not None:
-            await settled(self._base.recovered)
+        if self._base.operations.opening is not None:
+            await settled(self._base.operations.opening)
         await self._base.closed()
 
     # -- buckets -------------------------------------------------------------------------------

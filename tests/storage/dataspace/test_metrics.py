@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
+from storehouse.core.operations import Operations
 from storehouse.core.streams import BytesSource, collect
 from storehouse.core.streams import deferred as as_deferred
 from storehouse.errors import AlreadyExists, DamagedObject, InvalidName, NoSuchObject, StorehouseError
@@ -76,7 +77,10 @@ class MetricsTests(SynchronousTestCase):
         families, values = scraped(self.space)
         self.assertEqual(families, FAMILIES)
         self.assertEqual(set(values.values()), {0.0})
-        self.assertEqual(scraped(SpaceMetrics())[0], FAMILIES)
+        self.assertEqual(
+            scraped(SpaceMetrics(Operations("the store", "storehouse_objects_operation_seconds", "Operations.")))[0],
+            FAMILIES,
+        )
 
     def test_operations(self) -> None:
         """Operations by their outcome; bytes in and out."""

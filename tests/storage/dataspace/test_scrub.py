@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
+from storehouse.core.operations import Operations
 from storehouse.core.streams import BytesSource
 from storehouse.errors import Unavailable
 from storehouse.storage.dataspace import verify
@@ -352,7 +353,7 @@ class ScrubberTests(StoreCase):
     def setUp(self) -> None:
         super().setUp()
         self.clock = Clock()
-        self.metrics = SpaceMetrics()
+        self.metrics = SpaceMetrics(Operations("the store", "storehouse_objects_operation_seconds", "Operations."))
 
     def scrubber(self, rate: float, pause: float = 100.0, disk: Any = None) -> Scrubber:
         scrubber = Scrubber(

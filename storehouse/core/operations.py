@@ -1,0 +1,90 @@
+"""The operations of a store: refused when it is not open, timed, and waited for at its end."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+from prometheus_client.core import HistogramMetricFamily, Metric
+from twisted.internet.defer import Deferred
+
+from storehouse.core.jobs import over
+from storehouse.core.latency import Latency
+from storehouse.errors import StorehouseError, Unavailable
+
+__all__ = ["Operations"]
+
+T = TypeVar("T")
+
+
+class Operations:
+    """
+    See the module.
+
+    @param store: what is not open, for users: C{"the object store"}.
+    @param metric: the name of the histogram.
+    @param text: what it tells.
+    @ivar refusal: why none is taken; C{None} if they are.
+    @ivar opening: those that come wait for the end of this; C{None} for nothing.
+    """
+
+    def __init__(self, store: str, metric: str, text: str) -> None:
+        self.refusal: StorehouseError | None = Unavailable(f"{store} has not been started")
+        self.opening: Deferred[None] | None = None
+        self._store = store
+        self._metric = metric
+        self._text = text
+        self._latencies: defaultdict[tuple[str, str], Latency] = defaultdict(Latency)
+        self._running: set[Deferred[Any]] = set()
+
+    def run(self, name: str, work: Coroutine[Any, Any, T]) -> Deferred[T]:
+        """Run one."""
+        result = Deferred.fromCoroutine(self._observed(name, work))
+        self.track(result)
+        return result
+
+    async def _observed(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        began = time.perf_counter()
+        outcome = "ok"
+        try:
+            try:
+                if self.refusal is not None:
+                    raise self.refusal
+                if self.opening is not None and not self.opening.called:
+                    await over(self.opening)
+            except BaseException:
+                work.close()
+                raise
+            return await work
+        except BaseException as error:
+            outcome = type(error).__name__ if isinstance(error, StorehouseError) else "failed"
+            raise
+        finally:
+            self._latencies[name, outcome].observe(time.perf_counter() - began)
+
+    def track(self, work: Deferred[Any]) -> None:
+        """Something else that L{stopped} waits for."""
+        if work.called:
+            return
+        self._running.add(work)
+
+        def ended(result: Any) -> Any:
+            self._running.discard(work)
+            return result
+
+        work.addBoth(ended)
+
+    async def stopped(self) -> None:
+        """Take none any more, and wait for those that run."""
+        self.refusal = self.refusal or Unavailable(f"{self._store} is stopped")
+        while self._running:
+            await over(next(iter(self._running)))
+
+    def collect(self) -> Iterable[Metric]:
+        """The metric family."""
+        family = HistogramMetricFamily(self._metric, self._text, labels=["operation", "outcome"])
+        for (operation, outcome), latency in sorted(self._latencies.items()):
+            family.add_metric([operation, outcome], latency.buckets(), latency.total)
+        yield family
