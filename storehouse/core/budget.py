@@ -25,6 +25,7 @@ class ByteBudget:
         self.total = total
         self.used = 0
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
+        self._handing = False
 
     @asynccontextmanager
     async def reserved(self, size: int) -> AsyncIterator[None]:
@@ -55,6 +56,16 @@ class ByteBudget:
 
     def _release(self, size: int) -> None:
         self.used -= size
+        # Whoever is next may be done at once, and a thousand behind it: that must not become a recursion.
+        if self._handing:
+            return
+        self._handing = True
+        try:
+            self._hand_out()
+        finally:
+            self._handing = False
+
+    def _hand_out(self) -> None:
         while self._waiting and self.used + self._waiting[0][0] <= self.total:
             granted, turn = self._waiting.popleft()
             self.used += granted

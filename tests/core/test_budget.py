@@ -67,3 +67,16 @@ class BudgetTests(SynchronousTestCase):
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
         self.assertEqual((self.held, self.budget.used), (["first", "behind"], 100))
+
+    def test_many_that_are_done_at_once(self) -> None:
+        """A long line of short blocks is no deep stack."""
+        first, _ = self.hold("first", 100)
+        done = []
+        for number in range(5000):
+            end, over = self.hold(str(number), 100)
+            end.callback(None)
+            done.append(over)
+        first.callback(None)
+        for over in done:
+            self.successResultOf(over)
+        self.assertEqual((len(self.held), self.budget.used), (5001, 0))
