@@ -96,6 +96,8 @@ setup(
     ],
     extras_require={
         "test": [
+            # There are wheels for this platform only.
+            'atheris >=3.0; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.15"',
             "coverage >=7.17",
             "hypothesis >=6.170",
             "mypy >=2.4",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from storehouse.core.disk import IDisk
+from storehouse.core.jobs import KeyedLocks
 from storehouse.core.sfsp import encode_ids
 from storehouse.core.streams import ISource
 from storehouse.errors import AlreadyExists, NoSuchBucket, NoSuchKey, NotFound, Unavailable
@@ -32,6 +33,7 @@ class Chunks:
         self._disk = disk
         self._directory = directory
         self._is_made = False
+        self._making = KeyedLocks()
 
     async def send(self, name: FileName, id: int, source: ISource, size: int) -> None:
         """
@@ -48,11 +50,15 @@ class Chunks:
             raise Unavailable("the bucket of chunks was removed meanwhile") from None
 
     async def _make_bucket(self) -> None:
-        try:
-            await self._store.create_bucket(BUCKET)
-        except AlreadyExists:
-            pass
-        self._is_made = True
+        # The first of many makes it; each of them would have to have all keys for itself.
+        async with self._making.held(BUCKET):
+            if self._is_made:
+                return
+            try:
+                await self._store.create_bucket(BUCKET)
+            except AlreadyExists:
+                pass
+            self._is_made = True
 
     async def open(self, name: FileName, id: int) -> Any:
         """

@@ -1,0 +1,189 @@
+"""Tests of L{storehouse.core.tls}: real sockets on the loopback interface."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
+
+from storehouse.core.tls import server_endpoint
+from tests.core.certificates import Authority
+
+
+class Greeter(Protocol):
+    """Answers each piece with itself, in capitals."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(data.upper())  # type: ignore[union-attr]
+
+
+def talk(port: int, context: ssl.SSLContext | None) -> bytes:
+    """What a server answers; nothing, if it does not serve us."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 10) as plain:
+            if context is None:
+                plain.sendall(b"hello")
+                return plain.recv(100)
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+                connection.sendall(b"hello")
+                return connection.recv(100)
+    except (ssl.SSLError, ConnectionError):
+        return b""
+
+
+class TLSCase(TestCase):
+    """A server with a certificate."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.directory = os.path.abspath(self.mktemp())
+        self.authority = Authority(self.directory)
+        self.other = Authority(self.directory, "other")
+        own = self.authority.sign("server")
+        self.description = f"ssl:0:privateKey={own}:certKey={own}:interface=127.0.0.1"
+
+    async def listen(self, client_ca: str, description: str = "") -> int:
+        endpoint = server_endpoint(reactor, description or self.description, client_ca)
+        verifyObject(IStreamServerEndpoint, endpoint)
+        port: Any = await endpoint.listen(Factory.forProtocol(Greeter))
+        self.addCleanup(port.stopListening)
+        self.assertEqual(port.getHost().host, "127.0.0.1")
+        return int(port.getHost().port)
+
+    async def talk(self, port: int, context: ssl.SSLContext | None) -> bytes:
+        return await deferToThread(talk, port, context)
+
+
+class ClientCertificateTests(TLSCase):
+    """Only those whom one of the certificates vouches for."""
+
+    async def test_who_is_served(self) -> None:
+        port = await self.listen(self.authority.path)
+        good = self.authority.sign("client")
+        foreign = self.other.sign("foreign")
+        expired = self.authority.sign("expired", days=-1)
+        self.assertEqual(await self.talk(port, self.authority.client(good)), b"HELLO")
+        for context in (
+            self.authority.client(),
+            self.authority.client(foreign),
+            self.authority.client(expired),
+            None,
+        ):
+            self.assertEqual(await self.talk(port, context), b"")
+        # Those who were not have done no harm.
+        self.assertEqual(await self.talk(port, self.authority.client(good)), b"HELLO")
+
+    async def test_several_authorities(self) -> None:
+        """A file may have more than one, and text around them."""
+        both = os.path.join(self.directory, "both.pem")
+        with open(both, "wb") as file:
+            for authority in (self.other, self.authority):
+                with open(authority.path, "rb") as one:
+                    file.write(b"Subject: somebody\n" + one.read() + b"\n\n")
+        port = await self.listen(both)
+        for signer in (self.authority, self.other):
+            context = self.authority.client(signer.sign("a-client"))
+            self.assertEqual(await self.talk(port, context), b"HELLO")
+
+    async def test_protocols(self) -> None:
+        """TLS 1.2 and 1.3 are spoken."""
+        port = await self.listen(self.authority.path)
+        for version, answer in (
+            (ssl.TLSVersion.TLSv1_2, b"HELLO"),
+            (ssl.TLSVersion.TLSv1_3, b"HELLO"),
+        ):
+            context = self.authority.client(self.authority.sign("client"))
+            context.maximum_version = context.minimum_version = version
+            self.assertEqual(await self.talk(port, context), answer, version)
+
+    async def test_resumed(self) -> None:
+        """A client that comes back with the session it had is served again."""
+        port = await self.listen(self.authority.path)
+        context = self.authority.client(self.authority.sign("client"))
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+        def twice() -> list[bytes]:
+            session = None
+            heard = []
+            for _ in range(2):
+                with socket.create_connection(("127.0.0.1", port), 10) as plain:
+                    with context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as connection:
+                        connection.sendall(b"hello")
+                        heard.append(connection.recv(100))
+                        session = connection.session
+            return heard
+
+        self.assertEqual(await deferToThread(twice), [b"HELLO", b"HELLO"])
+
+    async def test_not_asked(self) -> None:
+        """Without an authority, everybody is served."""
+        port = await self.listen("")
+        for context in (self.authority.client(), self.authority.client(self.other.sign("foreign"))):
+            self.assertEqual(await self.talk(port, context), b"HELLO")
+
+
+class BadFilesTests(SynchronousTestCase):
+    """What cannot be used is said in one line, which names the file."""
+
+    def setUp(self) -> None:
+        self.directory = os.path.abspath(self.mktemp())
+        self.authority = Authority(self.directory)
+        self.own = self.authority.sign("server")
+
+    def refused(self, client_ca: str, own: str = "", key: str = "") -> str:
+        description = f"ssl:0:privateKey={key or own or self.own}:certKey={own or self.own}:interface=127.0.0.1"
+        text = str(self.assertRaises(ValueError, server_endpoint, reactor, description, client_ca))
+        self.assertNotIn("\n", text)
+        self.assertTrue(text)
+        return text
+
+    def write(self, data: bytes) -> str:
+        path = os.path.join(self.directory, "bad.pem")
+        with open(path, "wb") as file:
+            file.write(data)
+        return path
+
+    def test_no_file(self) -> None:
+        missing = os.path.join(self.directory, "missing.pem")
+        text = self.refused(missing)
+        self.assertIn(missing, text)
+        self.assertIn("No such file", text)
+        self.assertIn(self.directory, self.refused(self.directory))
+
+    def test_no_certificate(self) -> None:
+        for data in (b"", b"text\n", os.urandom(100), b"-----BEGIN CERTIFICATE-----\n"):
+            path = self.write(data)
+            self.assertIn(f"{path} has no certificate in PEM", self.refused(path))
+
+    def test_broken_certificate(self) -> None:
+        begin, end = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
+        for data in (begin + b"AAAA\n" + end, begin + b"?\n" + end, begin + b"\n" + end):
+            path = self.write(data)
+            self.assertIn(path, self.refused(path))
+
+    def test_other_endpoints(self) -> None:
+        """Certificates can be asked for with TLS only."""
+        for description in ("tcp:0:interface=127.0.0.1", f"unix:{self.directory}/socket"):
+            error = self.assertRaises(ValueError, server_endpoint, reactor, description, self.authority.path)
+            self.assertIn("ssl: endpoint", str(error))
+        self.assertEqual([name for name in os.listdir(self.directory) if name == "socket"], [])
+
+    def test_no_key(self) -> None:
+        """Nor with a server's own certificate that is missing or broken, with or without those of clients."""
+        broken = self.write(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        empty = os.path.join(self.directory, "empty.pem")
+        open(empty, "wb").close()
+        for client_ca in (self.authority.path, ""):
+            for own in (broken, empty, os.path.join(self.directory, "missing.pem")):
+                self.refused(client_ca, own)
+            # The certificate alone, and the key of another one.
+            self.refused(client_ca, own=self.authority.path, key=self.own)

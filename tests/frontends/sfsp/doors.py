@@ -1,0 +1,365 @@
+"""SFSP doors without a network: on a store on disk, in memory, or in the hands of a test; and clients for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core import sfsp
+from storehouse.core.disk import InlineDisk
+from storehouse.core.sfsp import AnswerDecoder, Chunk, Code, Ids, List, Receive, Send, Status
+from storehouse.errors import NoSuchKey
+from storehouse.frontends.sfsp.chunks import Chunks
+from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
+from storehouse.storage.dataspace.memory import MemoryDataSpace
+from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
+from storehouse.storage.namespace.memory import MemoryNamespace
+from storehouse.storage.objects.interfaces import Listing, ObjectInfo
+from storehouse.storage.objects.store import LocalObjectStore
+from tests.core.test_jobs import HandDisk
+from tests.frontends.http.wire import Connection
+
+__all__ = ["OK", "Door", "DoorCase", "Get", "HandStore", "Peer", "Put", "ask", "listing", "receive", "send"]
+
+#: What a send that was stored is answered with.
+OK = ("ok", b"")
+
+
+def send(name: bytes, id: int, data: bytes) -> tuple[type, bytes]:
+    """A request to store a chunk: what kind it is, and its bytes."""
+    return Send, sfsp.encode_send(name, id, len(data)) + data
+
+
+def receive(name: bytes, id: int) -> tuple[type, bytes]:
+    """A request for a chunk."""
+    return Receive, sfsp.encode_receive(name, id)
+
+
+def listing(name: bytes) -> tuple[type, bytes]:
+    """A request for a list."""
+    return List, sfsp.encode_list(name)
+
+
+class Peer(Connection):
+    """
+    A client's end, which understands what it gets.
+
+    @ivar answers: what came: C{("ok", message)}, C{("chunk", name, id, data)}, C{("ids", [id, ...])}, C{("none",)},
+        C{("internal", text)}, C{("invalid", text)}.
+    """
+
+    def __init__(self, factory: Any, window: int | None = None, settle: Callable[[], None] = lambda: None) -> None:
+        self.answers: list[Any] = []
+        self._decoder = AnswerDecoder(max_name=1 << 20)
+        self._seen = 0
+        self._half: Any = None
+        self._ends = self._ended = False
+        super().__init__(factory, window, settle)
+
+    def ask(self, *requests: tuple[type, bytes], settle: bool = True) -> None:
+        """Send requests, all at once."""
+        for kind, _ in requests:
+            self._decoder.expect(kind)
+        self.send(b"".join(data for _, data in requests), settle)
+
+    def expect(self, *kinds: type) -> None:
+        """The bytes of such requests are sent by hand."""
+        for kind in kinds:
+            self._decoder.expect(kind)
+
+    def end(self) -> None:
+        """Send no more, but read."""
+        self._ends = True
+        self.settle()
+
+    def settle(self) -> None:
+        """See L{Connection.settle}."""
+        super().settle()
+        transport = self.transport
+        if self._ends and not (self._ended or self.unsent or transport.paused or transport.closed):
+            self._ended = True
+            self.channel.readConnectionLost()
+            super().settle()
+
+    def heard(self) -> list[Any]:
+        """All answers that came whole since the last time."""
+        data = self.received
+        self._decoder.feed(data[self._seen :])
+        self._seen = len(data)
+        found: list[Any] = []
+        while True:
+            if self._half is not None and not (self._decoder.left or self._decoder.ids_left):
+                found.append(self._half)
+                self._half = None
+            came = self._decoder.next()
+            if came is None:
+                break
+            if isinstance(came, Status):
+                found.append(_said(came))
+            elif isinstance(came, Chunk):
+                self._half = ("chunk", came.name, came.id, b"")
+            elif isinstance(came, Ids):
+                self._half = ("ids", [])
+            elif isinstance(came, bytes):
+                self._half = (*self._half[:3], self._half[3] + came)
+            else:
+                self._half[1].extend(came)
+        self.answers += found
+        return found
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether nothing came in part."""
+        return self._half is None and not self._decoder.held
+
+
+def _said(status: Status) -> Any:
+    if status.code == Code.NOT_FOUND:
+        return ("none",)
+    names = {Code.OK: "ok", Code.INTERNAL: "internal", Code.INVALID_REQ: "invalid"}
+    if status.code == Code.OK:
+        return names[status.code], status.message
+    return names[status.code], status.message.decode("utf-8")
+
+
+def ask(factory: Any, *requests: tuple[type, bytes]) -> list[Any]:
+    """The answers to some requests over a connection of their own."""
+    peer = Peer(factory)
+    peer.ask(*requests)
+    heard = peer.heard()
+    peer.close()
+    return heard
+
+
+class Door:
+    """
+    A door on a store.
+
+    @ivar clock: of the door.
+    @ivar store: an object store.
+    @ivar factory: what makes its connections.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        limits: SFSPLimits | None = None,
+        in_memory: bool = False,
+        disk: Any = None,
+        access_log: bool = False,
+        block_size: int = 1000,
+    ) -> None:
+        self.clock = Clock()
+        self.directory = directory
+        self.disk = disk or InlineDisk()
+        os.makedirs(directory, exist_ok=True)
+        space: Any
+        names: Any
+        if in_memory:
+            space, names = MemoryDataSpace(), MemoryNamespace()
+        else:
+            settings = WormerSettings(os.path.join(directory, "objects"), block_size=block_size, durable=False)
+            space = WormerDataSpace(settings, self.disk)
+            names = LocalNamespace(
+                NamespaceSettings(os.path.join(directory, "namespace"), durable=False), self.clock, self.disk
+            )
+        self.store = LocalObjectStore(space, names, self.disk)
+        self._parts = [part for part in (space, names, self.store) if hasattr(part, "start")]
+        for part in self._parts:
+            part.start()
+        self.lists = os.path.join(directory, "lists")
+        os.makedirs(self.lists)
+        self.factory = SFSPFactory(
+            Chunks(self.store, self.disk, self.lists), self.clock, limits or SFSPLimits(), access_log
+        )
+        self.factory.startFactory()
+
+    def connect(self, window: int | None = None) -> Peer:
+        """A new client."""
+        return Peer(self.factory, window, self.settle)
+
+    def settle(self) -> None:
+        """Let all jobs be done."""
+        if isinstance(self.disk, HandDisk):
+            self.disk.do_all()
+
+    def ask(self, *requests: tuple[type, bytes]) -> list[Any]:
+        """See L{ask}."""
+        return ask(self.factory, *requests)
+
+    def close(self) -> None:
+        """Stop all of it."""
+        for part in reversed(self._parts):
+            stopped: list[Any] = []
+            part.stop().addBoth(stopped.append)
+            self.settle()
+            if stopped != [None]:
+                raise AssertionError(f"{part} did not stop: {stopped}")
+
+
+class DoorCase(SynchronousTestCase):
+    """Has doors."""
+
+    def make_door(self, limits: SFSPLimits | None = None, **options: Any) -> Door:
+        door = Door(os.path.abspath(self.mktemp()), limits, **options)
+        self.addCleanup(door.close)
+        return door
+
+
+class ShuffledDisk(HandDisk):
+    """Does its jobs in an order that a seed gives."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._random = Random(seed)
+
+    def do_some(self) -> None:
+        """Some of the jobs there are."""
+        for _ in range(self._random.randrange(4)):
+            if self.jobs:
+                self.do()
+
+    def do(self, count: int = 1) -> None:
+        """Any."""
+        for _ in range(count):
+            index = self._random.randrange(len(self.jobs))
+            self.jobs.insert(0, self.jobs.pop(index))
+            super().do()
+
+
+class Put:
+    """A chunk that is to be stored: as a consumer, takes it until it L{ends<end>}."""
+
+    def __init__(self, key: str, source: Any, size: int, metadata: Any) -> None:
+        self.key, self.source, self.size, self.metadata = key, source, size, metadata
+        self.done: Deferred[Any] = Deferred()
+        self.pieces: list[bytes] = []
+        self.producer: Any = None
+        self.delivered: list[Any] = []
+
+    @property
+    def data(self) -> bytes:
+        """What came."""
+        return b"".join(self.pieces)
+
+    def begin(self) -> None:
+        """Take what comes."""
+        self.source.deliver(self).addBoth(self.delivered.append)
+
+    def end(self, error: Exception | None = None) -> None:
+        """It is stored, or not."""
+        if error is None:
+            self.done.callback(None)
+        else:
+            self.done.errback(error)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+
+class Get:
+    """
+    A chunk that is asked for; as a reader, writes what it is told to.
+
+    @ivar closed: how often it was closed.
+    """
+
+    offset = 0
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.done: Deferred[Any] = Deferred()
+        self.consumer: Any = None
+        self.delivered: Deferred[int] | None = None
+        self.closed = 0
+        self.is_paused = False
+        self.length = 0
+        self.info: Any = None
+
+    def open(self, length: int, **metadata: list[str]) -> None:
+        """It is there."""
+        self.length = length
+        self.info = ObjectInfo(self.key, "id", length, "tag", 0, "", metadata)
+        self.done.callback(self)
+
+    def deliver(self, consumer: Any) -> Deferred[int]:
+        self.delivered = Deferred()
+        self.consumer = consumer
+        consumer.registerProducer(self, True)
+        return self.delivered
+
+    def write(self, data: bytes) -> None:
+        """Write some."""
+        self.consumer.write(data)
+
+    def end(self, error: Exception | None = None) -> None:
+        """That was all, or it broke."""
+        assert self.delivered is not None
+        self.consumer.unregisterProducer()
+        if error is None:
+            self.delivered.callback(self.length)
+        else:
+            self.delivered.errback(error)
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def pauseProducing(self) -> None:
+        self.is_paused = True
+
+    def resumeProducing(self) -> None:
+        self.is_paused = False
+
+    def stopProducing(self) -> None: ...
+
+
+class HandStore:
+    """
+    Does what a test says, when it says so.
+
+    @ivar puts: L{Put}s.
+    @ivar gets: L{Get}s.
+    @ivar lists: C{(after, Deferred)}.
+    """
+
+    def __init__(self) -> None:
+        self.puts: list[Put] = []
+        self.gets: list[Get] = []
+        self.lists: list[tuple[str, Deferred[Any]]] = []
+
+    async def create_bucket(self, name: str) -> None: ...
+
+    def put(
+        self, bucket: str, key: str, source: Any, size: int, content_type: str, metadata: Any
+    ) -> Deferred[ObjectInfo]:
+        put = Put(key, source, size, metadata)
+        self.puts.append(put)
+        put.begin()
+        return put.done
+
+    def get(self, bucket: str, key: str) -> Deferred[Any]:
+        get = Get(key)
+        self.gets.append(get)
+        return get.done
+
+    def list_objects(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int) -> Deferred[Listing]:
+        self.lists.append((after, Deferred()))
+        return self.lists[-1][1]
+
+
+def missing() -> Exception:
+    """What a store fails with where there is nothing."""
+    return NoSuchKey("there is nothing")

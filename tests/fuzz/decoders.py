@@ -1,0 +1,119 @@
+"""
+Feeds bytes to the decoders of L{storehouse.core.sfsp}, at once and in pieces: both must come to the same.
+
+As a program it does so with atheris until it finds a difference, a failure that is not meant, or the end of its time;
+C{python -m tests.fuzz.decoders SECONDS DIRECTORY}.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from storehouse.core.sfsp import (
+    AnswerDecoder,
+    Chunk,
+    Ids,
+    List,
+    Receive,
+    RequestDecoder,
+    Send,
+    encode_chunk,
+    encode_list,
+    encode_receive,
+    encode_send,
+)
+from storehouse.errors import InvalidAnswer, InvalidRequest, TooLarge
+
+__all__ = ["SEEDS", "try_bytes"]
+
+_KINDS = (Send, Receive, List)
+
+#: What a fuzzer may begin with: a byte that says how it is cut, one that says what was asked, and the rest.
+SEEDS = [
+    b"\0\0" + encode_send(b"name", 1, 4) + b"data" + encode_receive(b"name", 1) + encode_list(b"name"),
+    b"\5\1" + encode_chunk(b"name", 1, 4) + b"data",
+    b"\3\2" + b"".join(number.to_bytes(8, "little") for number in (10, 2, 1, 2)),
+    b"\7\0" + b"".join(number.to_bytes(8, "little") for number in (10, 0)),
+    b"\1\1" + b"".join(number.to_bytes(8, "little") for number in (30, 3)) + b"why",
+    b"\2\3" + b"".join(number.to_bytes(8, "little") for number in (21, 2)) + b"no",
+]
+
+
+def try_bytes(data: bytes) -> None:
+    """@raise AssertionError: if they are not understood in one way only."""
+    if len(data) < 2:
+        return
+    size, asked, data = data[0] % 40 + 1, data[1], data[2:]
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    limit = 64
+    outcomes = [_play(RequestDecoder(limit, 1000), [data], limit), _play(RequestDecoder(limit, 1000), pieces, limit)]
+    if outcomes[0] != outcomes[1]:
+        raise AssertionError(f"requests: {outcomes}")
+    outcomes = []
+    for given in ([data], pieces):
+        decoder = AnswerDecoder(limit, 1000)
+        for turn in range(asked % 7):
+            decoder.expect(_KINDS[(asked // 7 + turn) % 3])
+        outcomes.append(_play(decoder, given, 65536))
+    if outcomes[0] != outcomes[1]:
+        raise AssertionError(f"answers: {outcomes}")
+
+
+def _play(decoder: Any, pieces: list[bytes], limit: int) -> Any:
+    whole: list[Any] = []
+    try:
+        for piece in pieces:
+            decoder.feed(piece)
+            for came in _drain(decoder):
+                _add(whole, came)
+            if decoder.held > limit + 25 + len(piece):
+                raise AssertionError(f"{decoder.held} bytes are held")
+    except (InvalidRequest, InvalidAnswer, TooLarge) as error:
+        return whole, type(error), str(error)
+    return whole, decoder.left, decoder.held
+
+
+def _drain(decoder: Any) -> Iterator[Any]:
+    while (came := decoder.next()) is not None:
+        yield came
+
+
+def _add(whole: list[Any], came: Any) -> None:
+    if isinstance(came, (bytes, tuple)):
+        if not came:
+            raise AssertionError("no bytes, and no IDs, are not something")
+        whole[-1] += came
+        return
+    whole.append(came)
+    if isinstance(came, (Send, Chunk)):
+        whole.append(b"")
+    elif isinstance(came, Ids):
+        whole.append(())
+
+
+def main(seconds: int, corpus: str) -> None:
+    """Does not return: libFuzzer ends the process."""
+    import atheris
+
+    for function in (RequestDecoder.next, AnswerDecoder.next, AnswerDecoder._chunk, AnswerDecoder._some_ids):
+        setattr(
+            AnswerDecoder if "Answer" in function.__qualname__ else RequestDecoder,
+            function.__name__,
+            atheris.instrument_func(function),
+        )
+    arguments = [
+        sys.argv[0],
+        f"-max_total_time={seconds}",
+        "-max_len=600",
+        "-timeout=10",
+        "-print_final_stats=1",
+        corpus,
+    ]
+    atheris.Setup(arguments, try_bytes)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
