@@ -59,8 +59,7 @@ def _send_file(connection: socket.socket, path: str) -> None:
 
 
 def _receive(connection: socket.socket, size: int | None, digest: Any = None) -> int:
-    buffer = bytearray(MIB)
-    view = memoryview(buffer)
+    view = memoryview(bytearray(MIB if size is None else min(MIB, size)))
     count = 0
     while size is None or count < size:
         got = connection.recv_into(view if size is None else view[: min(MIB, size - count)])
@@ -77,6 +76,12 @@ def _stored(connection: socket.socket) -> None:
     if answer != _quads.pack(10, 0):
         code, length = _quads.unpack(answer)
         raise ValueError(f"answered {code}: {_exactly(connection, length)!r}")
+
+
+def _ok(connection: socket.socket) -> None:
+    (code,) = struct.unpack("<Q", _exactly(connection, 8))
+    if code != 10:
+        raise ValueError(f"answered {code}")
 
 
 @_work
@@ -108,8 +113,9 @@ def receive_large(kind: str, port: int, size: int, sha256: str = "") -> float:
     with _connect(port) as connection:
         if kind == "sfsp":
             connection.sendall(_request(b"/", 0))
-            head = _exactly(connection, 8 + 8 + len(NAME) + 16)
-            if head != _quads.pack(10, len(NAME)) + NAME + _quads.pack(0, size):
+            _ok(connection)
+            head = _exactly(connection, 8 + len(NAME) + 16)
+            if head != struct.pack("<Q", len(NAME)) + NAME + _quads.pack(0, size):
                 raise ValueError(f"answered {head!r}")
         elif kind == "bare":
             connection.sendall(b"r")
@@ -164,15 +170,16 @@ def send_small(port: int, size: int, count: int, connections: int, depth: int, n
 def receive_small(port: int, size: int, count: int, connections: int, depth: int, name: str) -> float:
     """They back."""
     bytes_name = name.encode()
-    whole = 8 + 8 + len(bytes_name) + 16 + size
+    whole = 8 + len(bytes_name) + 16 + size
 
     def work(number: int) -> None:
         owed = 0
         with _connect(port) as connection:
 
             def take() -> None:
+                _ok(connection)
                 head = _exactly(connection, whole - size)
-                if not head.startswith(_quads.pack(10, len(bytes_name))) or _receive(connection, size) != size:
+                if not head.endswith(struct.pack("<Q", size)) or _receive(connection, size) != size:
                     raise ValueError(f"answered {head!r}")
 
             for id in range(number, count, connections):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench import append, dataspace, objects, upload
+from bench import append, dataspace, objects, sfsp, upload
 from bench.appendlog import PEER, Client, Program, bucket_of, frame
 from bench.harness import BenchError, Spread, format_table, free_port, running, workspace
 from bench.scenarios import Appends, Batches, Gets, MultiGets, Scenario
@@ -247,3 +248,21 @@ class SpaceTests(SynchronousTestCase):
         for what in ("start_clean", "start_killed"):
             self.assertGreater(objects.run(what, directory=directory, seed=1)["ms"], 0)
         self.assertGreater(min(objects.run("read", directory=directory, keys=3000, seed=1).values()), 0)
+
+    def test_sfsp(self) -> None:
+        """A large and some small chunks, by the client that measures, and the same objects without a socket."""
+        directory = Path(self.directory)
+        with open(self.body, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = os.path.getsize(self.body)
+        with sfsp.storehouse(directory / "ours", "os") as ours, sfsp.bare(directory / "bare") as bare:
+            for kind, port in (("sfsp", ours.port), ("bare", bare.port)):
+                self.assertGreater(sfsp.load("send_large", kind=kind, port=port, path=self.body), 0)
+                self.assertGreater(sfsp.load("receive_large", kind=kind, port=port, size=size, sha256=sha256), 0)
+            task = {"port": ours.port, "size": 1000, "count": 20, "connections": 3, "depth": 2, "name": "small"}
+            for what in ("send", "receive"):
+                self.assertGreater(sfsp.load(f"{what}_small", **task), 0)
+            error = self.assertRaises(BenchError, sfsp.load, "receive_small", **{**task, "name": "other"})
+            self.assertIn("answered", str(error))
+        task = {"directory": self.directory, "count": 5, "flight": 2, "durable": False, "size": 1000, "seed": 1}
+        self.assertGreater(min(objects.run("chunks", **task).values()), 0)
