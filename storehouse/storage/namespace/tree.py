@@ -124,6 +124,9 @@ class Tree(TreeReader):
             self._files.unlink(f"{place.path}/{id}.json")
         except FileNotFoundError:
             return
+        except OSError as error:
+            # The key has changed by now. What is left of the version before is removed by the next start.
+            raise StorageFailed(f"{place.path}/{id}.json cannot be removed: {error}") from error
         self._sync(place.path)
 
     def drop_rest(self, place: Place, leftovers: Mapping[str, str]) -> None:
@@ -218,7 +221,7 @@ class Tree(TreeReader):
                 files.rename(place.path, old)
                 self._sync(parents[0])
                 self._remove_empty(parents)
-        files.remove_tree(old)
+        self._remove(old)
 
     def _remove_empty(self, parents: Sequence[str]) -> None:
         for parent in parents[:-1]:
@@ -268,7 +271,7 @@ class Tree(TreeReader):
         old = self._old()
         self._files.rename(path, old)
         self._sync(self.buckets)
-        self._files.remove_tree(old)
+        self._remove(old)
 
     # -- tools ---------------------------------------------------------------------------------
 
