@@ -89,6 +89,11 @@ class Connections:
         if not self._clock.running:
             self._clock.start(1.0, now=False)
 
+    def no_more(self) -> None:
+        """Nobody listens any more."""
+        if not self._open:
+            self.stop()
+
     def stop(self) -> None:
         """Look no more."""
         if self._clock.running:

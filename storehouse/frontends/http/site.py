@@ -141,6 +141,7 @@ class DoorSite(server.Site):
 
     def stopFactory(self) -> None:
         """Listen no more; connections stay."""
+        self.connections.no_more()
 
     def _set_date(self) -> None:
         self.date = datetimeToString(self.reactor.seconds() if hasattr(self.reactor, "seconds") else None)

@@ -90,6 +90,10 @@ class SFSPFactory(Factory):
         """Begin to listen."""
         self.connections.start()
 
+    def stopFactory(self) -> None:
+        """Listen no more; connections stay."""
+        self.connections.no_more()
+
     def buildProtocol(self, addr: Any) -> SFSPConnection | None:
         """A connection comes in."""
         refused = self.connections.admit()
