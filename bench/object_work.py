@@ -59,7 +59,9 @@ def entry_of(number: int) -> Entry:
     return Entry(f"{number:032x}", 4096, "0123456789abcdef" * 3, 1_700_000_000 * 10**9 + number, "text/plain")
 
 
-def _with_namespace(directory: str, durable: bool, f: Callable[[LocalNamespace], Any]) -> dict[str, float]:
+def _with_namespace(
+    directory: str, durable: bool, f: Callable[[LocalNamespace], Any], bucket: str = BUCKET
+) -> dict[str, float]:
     """Run C{f(namespace)}, a coroutine, under a reactor."""
     from twisted.internet import reactor as installed
 
@@ -72,9 +74,9 @@ def _with_namespace(directory: str, durable: bool, f: Callable[[LocalNamespace],
         disk.start()
         namespace.start()
         try:
-            await namespace.get_bucket(BUCKET)
+            await namespace.get_bucket(bucket)
         except Exception:
-            await namespace.create_bucket(BUCKET)
+            await namespace.create_bucket(bucket)
         found: dict[str, float] = await f(namespace)
         await namespace.stop()
         return found
@@ -93,30 +95,35 @@ def _with_namespace(directory: str, durable: bool, f: Callable[[LocalNamespace],
 
 
 @_work
-def make_keys(directory: str, keys: int) -> dict[str, float]:
+def make_keys(directory: str, keys: int, bucket: str = BUCKET, form: str = "") -> dict[str, float]:
     """
     An index of many keys, made as a rebuild does, and a tree with some of them: to make a million directories takes
     longer than to measure, and neither a start nor a page of the index looks at them.
+
+    C{form} makes a key of a number, instead of L{key_of}.
     """
+
+    def name(number: int) -> str:
+        return form.format(number) if form else key_of(number)
 
     async def sample(namespace: LocalNamespace) -> dict[str, float]:
         for number in range(0, keys, max(1, keys // SAMPLE)):
-            await namespace.publish(BUCKET, key_of(number), entry_of(number))
+            await namespace.publish(bucket, name(number), entry_of(number))
             namespace.settle([entry_of(number).id])
         return {}
 
-    _with_namespace(directory, False, sample)
+    _with_namespace(directory, False, sample, bucket)
     stamp = secrets.token_hex(8)
     builder = IndexBuilder(os.path.join(directory, "index"), stamp, 1)
-    with open(os.path.join(directory, "buckets", BUCKET, "bucket.json"), "rb") as file:
-        bucket = builder.bucket(BUCKET, file.read())
+    with open(os.path.join(directory, "buckets", bucket, "bucket.json"), "rb") as file:
+        of_bucket = builder.bucket(bucket, file.read())
     stretch = []
-    for key, number in sorted((key_of(number).encode(), number) for number in range(keys)):
+    for key, number in sorted((name(number).encode(), number) for number in range(keys)):
         stretch.append((key, (4096, encode_entry(entry_of(number), key.decode()), b"")))
         if len(stretch) == 1000:
-            builder.rows(bucket, stretch)
+            builder.rows(of_bucket, stretch)
             stretch = []
-    builder.rows(bucket, stretch)
+    builder.rows(of_bucket, stretch)
     builder.finish()
     journal = Journal(directory, Files(), InlineDisk(), False, lambda error: None)
     journal.stamp, journal.generation = stamp, 1

@@ -2,7 +2,7 @@
 The SFSP door: C{python -m bench.sfsp}.
 
 C{large}: one chunk each way, beside a bare Twisted protocol that moves the same bytes between socket and file, and nc.
-C{small}: chunks of 64 KiB, beside the object store without a socket.
+C{small}: chunks of 64 KiB, beside the object store without a socket. C{ids}: the list of a file of many chunks.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CHUNK = 64 << 10
 DEPTH = 16
 
 
-def load(what: str, **task: Any) -> float:
+def load(what: str, **task: Any) -> Any:
     """
     Have one piece of work done by a client. @return: the seconds that it took.
 
@@ -57,7 +57,7 @@ def load(what: str, **task: Any) -> float:
     )
     if done.returncode:
         raise BenchError(f"{what} failed:\n{done.stderr[-4000:]}")
-    return float(json.loads(done.stdout))
+    return json.loads(done.stdout)
 
 
 @contextlib.contextmanager
@@ -192,6 +192,27 @@ def _cells(rates: dict[str, list[float]], beside: str, ours: str) -> list[str]:
     return [f"{yardstick.median:.0f}", f"{rate.median:.0f}", rate.range(".0f"), f"{rate.median / yardstick.median:.2f}"]
 
 
+def ids(directory: Path, keys: int, rounds: int) -> str:
+    """A list that is too long to hold."""
+    root = directory / "ids"
+    progress(f"making {keys} keys")
+    run_objects("make_keys", directory=str(root / "namespace"), keys=keys, bucket="sfsp", form="big/{:020d}")
+    found = []
+    with storehouse(root, "os") as server:
+        before = server.peak_rss()
+        for number in range(rounds + 1):
+            progress(f"ids: round {number} of {rounds}")
+            seconds = load("list_ids", port=server.port, name="big", count=keys)
+            if number:
+                found.append(seconds)
+        peak = server.peak_rss()
+    progress("")
+    first, last = (Spread(tuple(each)) for each in zip(*found, strict=True))
+    row = [f"{keys}", f"{first.median:.2f}", f"{last.median:.2f}", f"{before / MIB:.0f}", f"{peak / MIB:.0f}"]
+    head = ["IDs", "s to the first byte", "s to the last", "RSS MiB before", "peak RSS MiB"]
+    return format_table("ids: the list of a file's chunks", head, [row])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables that were asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench.sfsp", description=__doc__)
@@ -201,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--size", metavar="MIB", type=int, default=4096, help="of the large chunk (default: %(default)s)"
     )
     parser.add_argument("--count", metavar="N", type=int, default=2000, help="small chunks (default: %(default)s)")
+    parser.add_argument("--ids", metavar="N", type=int, default=1_000_000, help="of the list (default: %(default)s)")
     parser.add_argument(
         "--dir", metavar="DIR", type=Path, default=CHECKOUT / ".bench", help="where data are kept meanwhile"
     )
@@ -210,7 +232,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if options.only in "large":
                 print(large(directory, options.size * MIB, options.rounds), end="\n\n", flush=True)
             if options.only in "small":
-                print(small(directory, options.count, options.rounds), flush=True)
+                print(small(directory, options.count, options.rounds), end="\n\n", flush=True)
+            if options.only in "ids":
+                print(ids(directory, options.ids, options.rounds), flush=True)
     except BenchError as error:
         sys.exit(f"bench.sfsp: {error}")
 

@@ -25,10 +25,10 @@ NAME = b"bench"
 _quads = struct.Struct("<QQ")
 
 #: What there is to do, by name.
-WORK: dict[str, Callable[..., float]] = {}
+WORK: dict[str, Callable[..., Any]] = {}
 
 
-def _work(f: Callable[..., float]) -> Callable[..., float]:
+def _work(f: Callable[..., Any]) -> Callable[..., Any]:
     WORK[f.__name__] = f
     return f
 
@@ -192,6 +192,19 @@ def receive_small(port: int, size: int, count: int, connections: int, depth: int
                 take()
 
     return _all(connections, work)
+
+
+@_work
+def list_ids(port: int, name: str, count: int) -> list[float]:
+    """All IDs of a file. @return: the seconds to the first byte, and to the last."""
+    began = time.perf_counter()
+    with _connect(port) as connection:
+        connection.sendall(b"%" + struct.pack("<Q", len(name)) + name.encode())
+        _ok(connection)
+        first = time.perf_counter() - began
+        if struct.unpack("<Q", _exactly(connection, 8)) != (count,) or _receive(connection, 8 * count) != 8 * count:
+            raise ValueError("other IDs came than there are")
+    return [first, time.perf_counter() - began]
 
 
 def _main(text: str) -> None:

@@ -377,7 +377,9 @@ class ObjectsTests(TestCase):
 
     def make(self, **settings: str) -> StorehouseService:
         self.root = os.path.abspath(self.mktemp())
-        loaded = load_settings({"root": self.root, "append": "off", "sfsp": "off", "admin": "tcp:0:interface=127.0.0.1", **settings})
+        loaded = load_settings(
+            {"root": self.root, "append": "off", "sfsp": "off", "admin": "tcp:0:interface=127.0.0.1", **settings}
+        )
         return make_service(loaded, reactor)
 
     async def refused(self, *words: str, **settings: str) -> None:

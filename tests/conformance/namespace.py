@@ -357,6 +357,24 @@ class NamespaceTestsMixin(TestCase):
         self.assertEqual(await self.listed(limit=0), ([], [], None))
         self.assertIsNone((await self.listed(limit=8))[2])
 
+    async def test_names(self) -> None:
+        """Keys alone are those of the listing, in the same order."""
+        for n, key in enumerate(["a", "ab", "ab\n", "ab/c", "abc", "b", "é", "éa", "\U0001f600"]):
+            await self.publish(key, n)
+        names = self.namespace.list_names
+        for prefix in ("", "ab", "é", "zz"):
+            keys, _, _ = await self.listed(prefix=prefix)
+            self.assertEqual(await names("bucket", prefix), keys)
+            for limit in range(len(keys) + 2):
+                self.assertEqual(await names("bucket", prefix, "", limit), keys[:limit])
+            for at, key in enumerate(keys):
+                self.assertEqual(await names("bucket", prefix, key), keys[at + 1 :])
+        self.assertEqual(await names("bucket", "ab", "b"), [])
+        with self.assertRaises(NoSuchBucket):
+            await names("nothing")
+        with self.assertRaises(InvalidName):
+            await names("bucket", "\ud800")
+
     async def test_prefix(self) -> None:
         """A prefix is bytes at the beginning, and may end within a component or hold the delimiter."""
         for n, key in enumerate(["a", "ab", "ab/c", "ab/d/e", "ab/d/f", "abc", "b", "é", "éa", "ê"]):

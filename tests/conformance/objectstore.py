@@ -600,6 +600,8 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         self.assertEqual(await listed("", "/", "b/", 2), (["c", "é"], [], None))
         self.assertEqual(await listed(after="b", limit=1), (["b/x/y"], [], "b/x/y"))
         self.assertEqual(await listed(limit=0), ([], [], None))
+        self.assertEqual(await self.store.list_keys("bucket", "a/"), ["a/b", "a/c"])
+        self.assertEqual(await self.store.list_keys("bucket", "", "b", 2), ["b/x/y", "c"])
 
     # -- uploads -------------------------------------------------------------------------------
 

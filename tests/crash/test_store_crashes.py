@@ -159,7 +159,9 @@ class StoreCrashTests(SynchronousTestCase):
             for number, (text, _) in enumerate(recorder.events):
                 # The sync behind a change of names is where it is not known what has happened; what follows it is where
                 # the change has been made.
-                if number % step == seed % step or text.startswith(("sync directory names", "unlink names", "rmdir names")):
+                if number % step == seed % step or text.startswith(
+                    ("sync directory names", "unlink names", "rmdir names")
+                ):
                     self.fail_once(explorer, number, (errno.EIO, errno.ENOSPC)[number // step % 2])
 
     def fail_once(self, explorer: StoreExplorer, fail_at: int, error: int) -> None:

@@ -17,7 +17,7 @@ __all__ = ["Chunks"]
 _TYPE = "application/octet-stream"
 
 # Keys that are listed at once.
-_PAGE = 1000
+_PAGE = 4000
 
 
 class Chunks:
@@ -76,23 +76,24 @@ class Chunks:
     async def ids(self, name: FileName) -> IdList:
         """The IDs of a file's chunks, in ascending order."""
         found = IdList(self._disk, self._directory)
-        start = len(name.prefix)
-        after = ""
+        after: str | None = ""
         try:
-            while True:
-                try:
-                    page = await self._store.list_objects(BUCKET, name.prefix, "", after, _PAGE)
-                except NoSuchBucket:
-                    return found
-                ids = [
-                    id
-                    for info in page.objects
-                    if (id := id_of(info.key[start:])) is not None and name.is_of(info.metadata)
-                ]
-                await found.add(encode_ids(ids))
-                after = page.next_after
-                if after is None:
-                    return found
+            while after is not None:
+                keys, after = await self._page(name, after)
+                start = len(name.prefix)
+                await found.add(encode_ids([id for key in keys if (id := id_of(key[start:])) is not None]))
+        except NoSuchBucket:
+            pass
         except BaseException:
             found.close()
             raise
+        return found
+
+    async def _page(self, name: FileName, after: str) -> tuple[list[str], str | None]:
+        """Keys of a file, and what the next ones are after."""
+        if not name.metadata:
+            keys = await self._store.list_keys(BUCKET, name.prefix, after, _PAGE)
+            return keys, keys[-1] if len(keys) == _PAGE else None
+        # The metadata must be looked at.
+        page = await self._store.list_objects(BUCKET, name.prefix, "", after, _PAGE)
+        return [info.key for info in page.objects if name.is_of(info.metadata)], page.next_after

@@ -190,6 +190,12 @@ class INamespace(Interface):
         @param limit: the most keys and common prefixes of the page; 0 gives an empty one, which is the last.
         """
 
+    def list_names(bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> Deferred[list[str]]:
+        """
+        Keys alone, which takes a tenth of the time of L{list_keys}: the first C{limit} that begin with C{prefix} and are
+        greater than C{after}, in the order of their UTF-8 bytes. Fewer than C{limit} are the last.
+        """
+
     def stop() -> Deferred[None]:
         """Finish what was begun, sync everything, close. Afterwards all methods fail with C{Unavailable}."""
 

@@ -7,7 +7,7 @@ from storehouse.storage.namespace.index import Index
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.names import check_text
 
-__all__ = ["Item", "common_prefix", "list_items", "start_of"]
+__all__ = ["Item", "common_prefix", "list_items", "list_names", "start_of"]
 
 #: A key with its entry, or with C{None} if its row is damaged; or a common prefix, with C{False}.
 Item = tuple[str, "Entry | bool | None"]
@@ -16,6 +16,12 @@ Item = tuple[str, "Entry | bool | None"]
 _PLAIN = """
 SELECT CAST(group_concat(hex(key) || ' ' || text, char(10)) AS BLOB) FROM (
     SELECT key, text FROM keys WHERE bucket = :bucket AND key >= :start AND key < :end ORDER BY key LIMIT :limit
+)
+"""
+
+_NAMES = """
+SELECT CAST(group_concat(hex(key), char(10)) AS BLOB) FROM (
+    SELECT key FROM keys WHERE bucket = :bucket AND key >= :start AND key < :end ORDER BY key LIMIT :limit
 )
 """
 
@@ -93,3 +99,20 @@ def list_items(index: Index, bucket: int, prefix: str, delimiter: str, after: st
             named, entry = key, None
         items.append((key, entry if named == key else None))
     return items
+
+
+def list_names(index: Index, bucket: int, prefix: str, after: str, limit: int) -> list[str]:
+    """
+    The first C{limit} keys, in order.
+
+    @raise InvalidName: if an argument is not Unicode text.
+    """
+    begins = check_text("prefix", prefix)
+    values: dict[str, object] = {
+        "bucket": bucket,
+        "start": start_of(begins, b"", check_text("key to start after", after)),
+        "end": _behind(begins),
+        "limit": limit,
+    }
+    ((found,),) = index.select(_NAMES, values)
+    return [bytes.fromhex(line).decode() for line in found.decode().split("\n")] if found else []

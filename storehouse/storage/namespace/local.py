@@ -225,6 +225,12 @@ class LocalNamespace:
             next_after,
         )
 
+    @lasting
+    async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
+        """See L{INamespace.list_names}."""
+        number, _, _ = self._keys.locate(bucket, "-")
+        return await self._keys.inside(lambda: self._disk.run(self.upkeep.names, number, prefix, after, max(0, limit)))
+
     # -- buckets -----------------------------------------------------------------------------
 
     @lasting

@@ -168,6 +168,13 @@ class MemoryNamespace:
         )
 
     @deferred
+    async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
+        """See L{INamespace.list_names}."""
+        begins, start = check_text("prefix", prefix), check_text("key", after)
+        names = sorted(key.encode() for key in self._keys(bucket))
+        return [name.decode() for name in names if name.startswith(begins) and name > start][: max(0, limit)]
+
+    @deferred
     async def stop(self) -> None:
         """See L{INamespace.stop}."""
         self._stopped = True

@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -20,12 +20,14 @@ from storehouse.storage.namespace.entries import decode_row
 from storehouse.storage.namespace.index import Index, Row, ids_of, is_full
 from storehouse.storage.namespace.interfaces import Bucket, Entry, Problem
 from storehouse.storage.namespace.journal import Journal
-from storehouse.storage.namespace.listing import Item, list_items
+from storehouse.storage.namespace.listing import Item, list_items, list_names
 from storehouse.storage.namespace.rebuild import bucket_of, in_slices, rebuild, row_of
 from storehouse.storage.namespace.recovery import DAMAGED
 from storehouse.storage.namespace.tree import Place, Tree
 
 __all__ = ["Upkeep"]
+
+T = TypeVar("T")
 
 
 class Upkeep:
@@ -186,23 +188,39 @@ class Upkeep:
         @raise Unavailable: if the index is broken.
         @raise NoSpace: if it lacks rows that there is no room for.
         """
-        if self._owed:
-            self._pay()
-        if self.broken is None:
-            try:
-                # One more tells whether there is more.
-                items = list_items(self.index, number, prefix, delimiter, after, limit + 1)
-            except sqlite3.Error as error:
-                self.break_off(error)
+        # One more tells whether there is more.
+        items = self._listed(list_items, number, prefix, delimiter, after, limit + 1)
         whole: list[Item] = []
-        for key, entry in items[:limit] if self.broken is None else ():
+        for key, entry in items[:limit]:
             if entry is None:
                 entry = self._from_tree(number, bucket, key)
             if entry is not None:
                 whole.append((key, entry))
+        self._check_index()
+        return whole, items[limit - 1][0] if len(items) > limit > 0 else None
+
+    def names(self, number: int, prefix: str, after: str, limit: int) -> list[str]:
+        """
+        Some keys alone, by L{list_names<storehouse.storage.namespace.listing.list_names>}.
+
+        @raise Unavailable: and L{NoSpace}, as L{page}.
+        """
+        return self._listed(list_names, number, prefix, after, limit)
+
+    def _listed(self, f: Callable[..., list[T]], *args: Any) -> list[T]:
+        if self._owed:
+            self._pay()
+        self._check_index()
+        try:
+            return f(self.index, *args)
+        except sqlite3.Error as error:
+            self.break_off(error)
+        self._check_index()
+        return []
+
+    def _check_index(self) -> None:
         if self.broken is not None:
             raise Unavailable(f"the index of keys is damaged, and is made anew by a restart: {self.broken}")
-        return whole, items[limit - 1][0] if len(items) > limit > 0 else None
 
     def _from_tree(self, number: int, bucket: str, key: str) -> Entry | None:
         data = key.encode()

@@ -218,6 +218,12 @@ class IObjectStore(Interface):
     ) -> Deferred[Listing]:
         """Keys that begin with C{prefix}, as L{INamespace.list_keys<INamespace>} lists them."""
 
+    def list_keys(bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> Deferred[list[str]]:
+        """
+        Keys alone, for those who have many: as L{INamespace.list_names<INamespace>} lists them. Fewer than C{limit} are
+        the last.
+        """
+
     def begin_upload(bucket: str, key: str, content_type: str = "", metadata: Metadata | None = None) -> Deferred[str]:
         """Begin an upload in parts. Fires with its upload ID."""
 

@@ -273,6 +273,10 @@ class LocalObjectStore:
         page = await self._base.names.list_keys(bucket, prefix, delimiter, after, limit)
         return Listing([info_of(key, entry) for key, entry in page.entries], page.prefixes, page.next_after)
 
+    def list_keys(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> Deferred[list[str]]:
+        """See L{IObjectStore.list_keys}."""
+        return self._base.operation("list_keys", _of(self._base.names.list_names, bucket, prefix, after, limit))
+
     # -- uploads in parts ----------------------------------------------------------------------
 
     def begin_upload(

@@ -21,7 +21,7 @@ from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.namespace.memory import MemoryNamespace
-from storehouse.storage.objects.interfaces import Listing, ObjectInfo
+from storehouse.storage.objects.interfaces import ObjectInfo
 from storehouse.storage.objects.store import LocalObjectStore
 from tests.core.test_jobs import HandDisk
 from tests.frontends.http.wire import Connection
@@ -355,7 +355,7 @@ class HandStore:
         self.gets.append(get)
         return get.done
 
-    def list_objects(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int) -> Deferred[Listing]:
+    def list_keys(self, bucket: str, prefix: str, after: str, limit: int) -> Deferred[list[str]]:
         self.lists.append((after, Deferred()))
         return self.lists[-1][1]
 

@@ -20,7 +20,6 @@ from storehouse.core.tls import server_endpoint
 from storehouse.errors import NoSpace
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
-from storehouse.storage.objects.interfaces import Listing
 from tests.core.certificates import Authority
 from tests.core.test_jobs import HandDisk
 from tests.frontends.sfsp.doors import OK, DoorCase, HandStore, listing, missing, receive, send
@@ -272,7 +271,7 @@ class IdleTests(HandCase):
             elif self.store.gets:
                 self.store.gets[0].done.errback(missing())
             else:
-                self.store.lists[0][1].callback(Listing([], [], None))
+                self.store.lists[0][1].callback([])
             peer.settle()
             self.assertEqual(len(peer.heard()), 1)
             self.times_out(peer, ["invalid"])

@@ -15,7 +15,6 @@ from storehouse.core.sfsp import Send
 from storehouse.errors import DamagedObject, NoSpace, SizeMismatch, StorageFailed, Unavailable
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
-from storehouse.storage.objects.interfaces import Listing
 from tests.core.test_jobs import HandDisk
 from tests.frontends.sfsp.doors import OK, DoorCase, HandStore, Peer, listing, missing, receive, send
 
@@ -113,7 +112,7 @@ class OrderTests(HandCase):
         for get in gets:
             get.done.errback(missing())
         for _, listed in lists:
-            listed.callback(Listing([], [], None))
+            listed.callback([])
 
     def test_turn_comes_after_all(self) -> None:
         """What waits begins once all before it is done, and then those behind it too."""
