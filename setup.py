@@ -93,6 +93,9 @@ setup(
         "crc32c >=2.9",
         "blake3 >=1.0.11",
         "highwayhash-cffi >=0.1.6",
+        'backports.zstd >=1.6; python_version < "3.14"',
+        "treq >=26.7",
+        "aws-request-signer >=1.2",
     ],
     extras_require={
         "test": [
@@ -103,6 +106,7 @@ setup(
             "mypy >=2.4",
             "mypy-zope >=1.0.17",
             "ruff >=0.17.5, <0.18",
+            "swift >=2.38",
         ],
     },
     entry_points={"console_scripts": ["storehouse = storehouse.cli:main"]},

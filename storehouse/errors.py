@@ -15,18 +15,22 @@ __all__ = [
     "BucketNotEmpty",
     "Conflict",
     "Damaged",
+    "DamagedArchive",
     "DamagedEntry",
     "DamagedObject",
     "DamagedRecord",
     "EmptyRecord",
+    "EndOfArchive",
     "InvalidAnswer",
     "InvalidName",
     "InvalidPart",
     "InvalidPartOrder",
     "InvalidRange",
+    "InvalidRecord",
     "InvalidRequest",
     "InvalidSetting",
     "MalformedBody",
+    "NoMoreFiles",
     "NoSpace",
     "NoSuchBucket",
     "NoSuchChunk",
@@ -34,9 +38,11 @@ __all__ = [
     "NoSuchObject",
     "NoSuchPrefix",
     "NoSuchRecord",
+    "NoSuchStream",
     "NoSuchUpload",
     "NotFound",
     "PreconditionFailed",
+    "RemoteDamaged",
     "RemoteRefused",
     "RemoteUnavailable",
     "RequestTimeout",
@@ -48,6 +54,7 @@ __all__ = [
     "TooLarge",
     "TooManyConnections",
     "Unavailable",
+    "UnknownArchiveFormat",
 ]
 
 
@@ -70,6 +77,10 @@ class InvalidName(BadRequest):
 
 class EmptyRecord(BadRequest):
     """A record of no bytes was to be appended; a zero length announces an error in several formats."""
+
+
+class InvalidRecord(BadRequest):
+    """Metadata or a payload is not of the kind that an archive takes."""
 
 
 class MalformedBody(BadRequest):
@@ -121,6 +132,10 @@ class NoSuchRecord(NotFound):
     """No record begins at that offset."""
 
 
+class NoSuchStream(NotFound):
+    """There is no such stream."""
+
+
 class NoSuchObject(NotFound):
     """No object has that name."""
 
@@ -131,6 +146,14 @@ class NoSuchBucket(NotFound):
 
 class NoSuchKey(NotFound):
     """The bucket has no such key, or the key no such version."""
+
+
+class EndOfArchive(NotFound, EOFError):
+    """An archive has no further record."""
+
+
+class NoMoreFiles(NotFound, EOFError):
+    """All archives have been read to their ends."""
 
 
 class NoSuchChunk(NotFound):
@@ -217,6 +240,33 @@ class DamagedObject(Damaged):
         self.block = block
 
 
+class RemoteDamaged(Damaged):
+    """What another server has, or gives, is not what was sent to it. It may be sent again."""
+
+
+class RemoteRefused(StorehouseError):
+    """Another server refuses what was asked, for its credentials or its form: the same request would be refused again."""
+
+
+class DamagedArchive(Damaged):
+    """
+    Bytes of an archive are not what was written.
+
+    @ivar file: the path or name of the archive.
+    @ivar offset: where in it; for a compressed archive in what it is decompressed to.
+    """
+
+    def __init__(self, file: str, offset: int, reason: str) -> None:
+        super().__init__(f"the archive {file} is damaged at offset {offset}: {reason}")
+        self.file = file
+        self.offset = offset
+        self.reason = reason
+
+
+class UnknownArchiveFormat(StorehouseError):
+    """A file is no archive, or one of a version that is not known here, or not the one that was asked for."""
+
+
 class InvalidAnswer(StorehouseError):
     """What another server sent is no answer of the protocol."""
 
@@ -229,8 +279,8 @@ class Unavailable(StorehouseError):
     """It cannot be done now; it may be later."""
 
 
-class RemoteRefused(StorehouseError):
-    """Another server refused a request, and would refuse it again."""
+class RemoteUnavailable(Unavailable):
+    """Another server cannot be reached, does not answer in time, or fails: the same request may be granted later."""
 
 
 class RequestTimeout(Unavailable):
@@ -239,10 +289,6 @@ class RequestTimeout(Unavailable):
 
 class TooManyConnections(Unavailable):
     """As many connections are open as are allowed."""
-
-
-class RemoteUnavailable(Unavailable):
-    """Another server cannot be reached, was too slow, or failed; it may not the next time."""
 
 
 class StorageFailed(Unavailable):

@@ -68,6 +68,7 @@ _STATUS: dict[type[errors.StorehouseError], int] = {
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.Damaged: 500,
+    errors.RemoteDamaged: 502,
     errors.InvalidAnswer: 502,
     errors.RemoteRefused: 502,
     errors.RemoteUnavailable: 502,

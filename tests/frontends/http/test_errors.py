@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
-from storehouse.errors import DamagedEntry, DamagedObject, DamagedRecord, InvalidRange, StorehouseError
+from storehouse.errors import DamagedArchive, DamagedEntry, DamagedObject, DamagedRecord, InvalidRange, StorehouseError
 from storehouse.frontends.http.errors import MethodNotAllowed, error_reply, status_of
 from storehouse.frontends.http.reply import REASONS, Reply, encode_reply
 from storehouse.frontends.http.resource import Leaf
@@ -42,21 +42,25 @@ _EXPECTED = {
     "ClientGone": 400,
     "Conflict": 409,
     "Damaged": 500,
+    "DamagedArchive": 500,
     "DamagedEntry": 500,
     "DamagedObject": 500,
     "DamagedRecord": 500,
     "EmptyRecord": 400,
+    "EndOfArchive": 404,
     "HeadTooLarge": 431,
     "InvalidName": 400,
     "InvalidPart": 400,
     "InvalidPartOrder": 400,
     "InvalidAnswer": 502,
     "InvalidRange": 416,
+    "InvalidRecord": 400,
     "InvalidRequest": 400,
     "InvalidSetting": 500,
     "LengthMismatch": 400,
     "MalformedBody": 400,
     "MethodNotAllowed": 405,
+    "NoMoreFiles": 404,
     "NoSpace": 507,
     "NoSuchBucket": 404,
     "NoSuchKey": 404,
@@ -65,9 +69,11 @@ _EXPECTED = {
     "NoSuchPrefix": 404,
     "NoSuchRecord": 404,
     "NoSuchResource": 404,
+    "NoSuchStream": 404,
     "NoSuchUpload": 404,
     "NotFound": 404,
     "PreconditionFailed": 412,
+    "RemoteDamaged": 502,
     "RemoteRefused": 502,
     "RemoteUnavailable": 502,
     "RequestTimeout": 408,
@@ -80,6 +86,7 @@ _EXPECTED = {
     "TooLarge": 413,
     "TooManyConnections": 503,
     "Unavailable": 503,
+    "UnknownArchiveFormat": 500,
 }
 
 
@@ -108,6 +115,8 @@ class ErrorTests(SynchronousTestCase):
                 error: StorehouseError = MethodNotAllowed(b"PUT", (b"GET", b"HEAD"))
             elif issubclass(kind, DamagedRecord):
                 error = kind("/log/append.0.raw", 17, "its checksum fails")
+            elif issubclass(kind, DamagedArchive):
+                error = kind("/archives/a.events", 17, "its checksum fails")
             elif issubclass(kind, DamagedObject):
                 error = kind("abcd", "its checksum is wrong", 1, 0)
             elif issubclass(kind, DamagedEntry):

@@ -1,0 +1,82 @@
+"""The bytes of one record, as functions of the first program have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from storehouse.errors import DamagedArchive, EndOfArchive, UnknownArchiveFormat
+from storehouse.storage.archive.formats1 import (
+    HEAD_SIZE,
+    MAGIC,
+    PREAMBLE,
+    encode_record,
+    head_fields,
+    record_size,
+)
+from storehouse.storage.archive.interfaces import Payload
+from storehouse.storage.archive.reader import ArchiveReader
+from storehouse.storage.archive.scan import MAX_RECORD
+
+__all__ = [
+    "BOR_MAGIC_NUMBER",
+    "CURRENT_VERSION",
+    "EndOfFile",
+    "InvalidVersion",
+    "OutOfSync",
+    "pack_notification",
+    "unpack_notification",
+]
+
+BOR_MAGIC_NUMBER = MAGIC
+CURRENT_VERSION = 1
+
+EndOfFile = EndOfArchive
+InvalidVersion = UnknownArchiveFormat
+OutOfSync = DamagedArchive
+
+
+def pack_notification(
+    notification: Payload, metadata: Mapping[str, str], version: int = CURRENT_VERSION
+) -> tuple[bytes, ...]:
+    """
+    A record of version 1, in pieces that belong one behind the other. (Version 2 has no records by themselves.)
+
+    @raise UnknownArchiveFormat: for another version.
+    """
+    if version != 1:
+        raise UnknownArchiveFormat(f"only version 1 has records that stand by themselves, not version {version!r}")
+    return encode_record(metadata, notification)
+
+
+def unpack_notification(file_handle: Any) -> tuple[dict[str, str], Payload]:
+    """
+    Read a record of version 1, and no byte more.
+
+    @param file_handle: has C{read}.
+    @raise EndOfArchive: if there is none, or not a whole one.
+    @raise DamagedArchive: if it is damaged.
+    @raise UnknownArchiveFormat: if it is of another version.
+    """
+    name = str(getattr(file_handle, "name", "(a file)"))
+    start = _read(file_handle, PREAMBLE.size)
+    magic, version = PREAMBLE.unpack(start)
+    if magic != MAGIC:
+        raise DamagedArchive(name, 0, "no record begins where one should")
+    if version != 1:
+        raise UnknownArchiveFormat(f"{name} has a record of version {version}; here only version 1 can be read")
+    start += _read(file_handle, HEAD_SIZE - PREAMBLE.size)
+    try:
+        size = record_size(head_fields(start))
+    except ValueError as problem:
+        raise DamagedArchive(name, 0, str(problem)) from None
+    if size > MAX_RECORD:
+        raise DamagedArchive(name, 0, f"a record of {size} bytes")
+    return ArchiveReader(start + _read(file_handle, size - HEAD_SIZE), name=name).read()
+
+
+def _read(file_handle: Any, size: int) -> bytes:
+    data: bytes = file_handle.read(size)
+    if len(data) < size:
+        raise EndOfArchive("the file ends within a record")
+    return data

@@ -1,0 +1,186 @@
+"""
+Compression with gzip and zstd.
+
+zstd comes from C{backports.zstd}, the standard library's own module (C{compression.zstd}) for the versions of Python before
+3.14.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from typing import Any, Protocol
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+from storehouse.errors import InvalidSetting
+
+__all__ = ["GZIP", "SUFFIXES", "ZSTD", "Compressor", "Decompressor", "check_method", "compress_block", "expand_block"]
+__all__ += ["make_compressor", "make_decompressor", "method_of"]
+
+GZIP, ZSTD = "gzip", "zstd"
+
+#: What the names of compressed files end in.
+SUFFIXES = {GZIP: ".gz", ZSTD: ".zst"}
+
+_MAGICS = {b"\x1f\x8b": GZIP, b"\x28\xb5\x2f\xfd": ZSTD}
+
+#: What is read at once from compressed data.
+_PIECE = 1 << 17
+
+#: What one step gives at most.
+_STEP = 1 << 18
+
+#: The largest window that is taken: 128 MiB, as the zstd program has it. Memory follows it.
+_WINDOW_LOG = 27
+
+
+class Compressor(Protocol):
+    """Makes compressed bytes, piece by piece."""
+
+    def compress(self, data: bytes) -> bytes:
+        """What can be given so far."""
+
+    def flush(self) -> bytes:
+        """The rest."""
+
+
+def check_method(method: str) -> str:
+    """@raise InvalidSetting: for a method that is not known."""
+    if method not in SUFFIXES:
+        raise InvalidSetting(f"there is no compression {method!r}; there are {', '.join(SUFFIXES)}")
+    return method
+
+
+def method_of(start: bytes) -> str | None:
+    """How a file is compressed that begins with these bytes, 4 or more; C{None} if it is not."""
+    return next((method for magic, method in _MAGICS.items() if start.startswith(magic)), None)
+
+
+def make_compressor(method: str, level: int | None = None) -> Compressor:
+    """What compresses a file as a whole. It puts neither time nor name into it: the same bytes make the same bytes."""
+    if method == GZIP:
+        return zlib.compressobj(6 if level is None else level, zlib.DEFLATED, 31)
+    options: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
+    if level is not None:
+        options[zstd.CompressionParameter.compression_level] = level
+    return zstd.ZstdCompressor(options=options)
+
+
+def compress_block(data: bytes, level: int | None = None) -> bytes:
+    """One zstd frame."""
+    return bytes(zstd.compress(data, level))
+
+
+def expand_block(data: bytes, size: int) -> bytes:
+    """
+    What a zstd frame holds.
+
+    @param size: how much that is; no more memory than that is taken.
+    @raise ValueError: if it is another amount, or the frame is damaged.
+    """
+    try:
+        expander = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
+        whole = expander.decompress(data, max_length=size + 1)
+    except zstd.ZstdError as problem:
+        raise ValueError(str(problem)) from None
+    if len(whole) != size or not expander.eof or expander.unused_data:
+        raise ValueError("a block holds another number of bytes than it says")
+    return bytes(whole)
+
+
+class Decompressor:
+    """
+    Expands data that come from a function, in bounded memory. Several frames, or gzip members, may follow each other.
+
+    @param read: gives the next compressed bytes, none at the end.
+    """
+
+    def __init__(self, method: str, read: Any) -> None:
+        self._method = method
+        self._read = read
+        self._expander: Any = None
+        self._rest = b""
+        self._problem: ValueError | None = None
+
+    def _begin(self) -> Any:
+        if self._method == GZIP:
+            return zlib.decompressobj(31)
+        return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
+
+    def read(self) -> bytes:
+        """
+        The next bytes, none at the end.
+
+        @raise ValueError: if the data are damaged or end too early. With gzip, all that can be expanded before is given
+            first; with zstd, all but the last of it.
+        """
+        if self._problem is not None:
+            raise self._problem
+        while True:
+            if (self._expander is None or self._expander.eof) and not self._next_frame():
+                return b""
+            try:
+                data = self._step()
+            except (zlib.error, zstd.ZstdError) as problem:
+                raise ValueError(str(problem)) from None
+            if data:
+                return data
+
+    def _next_frame(self) -> bool:
+        if self._expander is not None:
+            self._rest = bytes(self._expander.unused_data)
+            if self._method == GZIP:
+                # Tape-like padding, which the gzip program allows too.
+                self._rest = self._rest.lstrip(b"\0")
+        rest = self._rest or self._read(_PIECE)
+        if self._method == GZIP and self._expander is not None:
+            rest = rest.lstrip(b"\0")
+        if not rest:
+            return False
+        self._rest = rest
+        self._expander = self._begin()
+        return True
+
+    def _step(self) -> bytes:
+        expander = self._expander
+        if self._method == GZIP:
+            given = self._rest or expander.unconsumed_tail or self._read(_PIECE)
+            before = expander.copy()
+            try:
+                data = expander.decompress(given, _STEP)
+            except zlib.error as problem:
+                data = _up_to_damage(before, given)
+                if not data:
+                    raise
+                self._problem = ValueError(str(problem))
+        else:
+            given = self._rest
+            if not given and expander.needs_input:
+                given = self._read(_PIECE)
+            elif not given:
+                given = None
+            data = expander.decompress(given or b"", _STEP)
+        self._rest = b""
+        if given == b"" and not data and not expander.eof:
+            raise ValueError("the compressed data end too early")
+        return bytes(data)
+
+
+def _up_to_damage(expander: Any, given: bytes) -> bytes:
+    """What comes out before the damage that is in C{given}: a call that meets it gives nothing."""
+    pieces = []
+    try:
+        for at in range(len(given)):
+            pieces.append(expander.decompress(given[at : at + 1]))
+    except zlib.error:
+        pass
+    return b"".join(pieces)
+
+
+def make_decompressor(method: str, read: Any) -> Decompressor:
+    """What expands a file as a whole. @param read: C{read(size)}, in order."""
+    return Decompressor(method, read)

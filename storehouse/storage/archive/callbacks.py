@@ -1,0 +1,251 @@
+"""
+What can be done with an archive that was closed: another name, another place, compression, removal.
+
+Each is done so that a crash at any point leaves the file under its old name or its new one, whole; and each can be
+called again for a file that it has dealt with.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from zope.interface import implementer
+
+from storehouse.core.compression import SUFFIXES, check_method, make_compressor
+from storehouse.core.files import Files
+from storehouse.errors import DamagedArchive, InvalidSetting
+from storehouse.storage.archive.interfaces import IArchiveCallback
+from storehouse.storage.archive.names import numbered
+from storehouse.storage.archive.sources import FileSource, open_source
+
+__all__ = ["ArchiveCallback", "ChangeExtension", "CompressFile", "DeleteFile", "MoveFile", "move_file"]
+
+_PIECE = 1 << 20
+
+
+def _files_of(files: Files | None) -> Files:
+    if files is not None and not isinstance(files, Files):
+        raise InvalidSetting(f"files is no setting of a configuration, and cannot be {files!r}")
+    return Files() if files is None else files
+
+
+@implementer(IArchiveCallback)
+class ArchiveCallback:
+    """Does nothing. A base for others."""
+
+    #: Whether L{on_close} takes the file away for good.
+    removes_file = False
+
+    def __init__(self) -> None:
+        pass
+
+    def on_open(self, filename: str) -> Any:
+        """An archive was opened."""
+
+    def on_close(self, filename: str) -> Any:
+        """An archive was closed."""
+        return filename
+
+
+class ChangeExtension(ArchiveCallback):
+    """C{filename.dat} becomes C{filename.dat.done}."""
+
+    def __init__(self, *, new_extension: str = ".done", files: Files | None = None) -> None:
+        super().__init__()
+        self.new_extension = "." + new_extension.removeprefix(".")
+        if "/" in new_extension or new_extension in ("", "."):
+            raise InvalidSetting(f"{new_extension!r} is no extension")
+        self._files = _files_of(files)
+
+    def on_close(self, filename: str) -> str:
+        """Rename it. @return: the new name."""
+        return move_file(filename, filename + self.new_extension, self._files)
+
+
+class MoveFile(ArchiveCallback):
+    """Moves the file into another directory, which is made if need be; also to another file system."""
+
+    def __init__(self, *, destination_folder: str = ".", files: Files | None = None) -> None:
+        super().__init__()
+        self.destination_folder = os.fspath(destination_folder)
+        if not self.destination_folder:
+            raise InvalidSetting("destination_folder is empty; it is the directory to move archives to")
+        self._files = _files_of(files)
+
+    def on_close(self, filename: str) -> str:
+        """Move it. @return: where it is then."""
+        self._files.make_directory(self.destination_folder)
+        return move_file(filename, os.path.join(self.destination_folder, os.path.basename(filename)), self._files)
+
+
+class DeleteFile(ArchiveCallback):
+    """Deletes the file, once all callbacks before this one have succeeded."""
+
+    removes_file = True
+
+    def __init__(self, *, files: Files | None = None) -> None:
+        super().__init__()
+        self._files = _files_of(files)
+
+    def on_close(self, filename: str) -> None:
+        """Delete it."""
+        try:
+            self._files.unlink(filename)
+        except FileNotFoundError:
+            return
+        self._files.sync_directory(os.path.dirname(filename) or ".")
+
+
+class CompressFile(ArchiveCallback):
+    """C{filename.dat} becomes C{filename.dat.gz} or C{filename.dat.zst}. Readers take both as they are."""
+
+    def __init__(self, *, method: str = "gzip", level: int | None = None, files: Files | None = None) -> None:
+        super().__init__()
+        self.method = check_method(method)
+        self.level = level
+        self._files = _files_of(files)
+        if isinstance(level, bool):
+            raise InvalidSetting(f"level is a number, not {level!r}")
+        try:
+            make_compressor(method, level)
+        except (ValueError, TypeError, OverflowError) as problem:
+            raise InvalidSetting(f"{method} does not take the level {level!r}: {problem}") from None
+
+    def on_close(self, filename: str) -> str:
+        """Compress it, bring that to disk, and only then remove the file. @return: the new name."""
+        files = self._files
+        suffix = SUFFIXES[self.method]
+        if not os.path.exists(filename) and os.path.exists(filename + suffix):
+            return filename + suffix  # an earlier call came so far
+        directory, name = os.path.split(filename)
+        # All of one name is made anew after a crash, so that nothing is left over.
+        temporary = os.path.join(directory, f".{name}{suffix}.tmp")
+        self._compress(filename, temporary)
+        for target in _alternatives(filename, suffix):
+            try:
+                files.link(temporary, target)
+                break
+            except FileExistsError:
+                if _holds(target, filename):
+                    break  # a crash kept the earlier call from removing the original
+        files.sync_directory(directory or ".")
+        files.unlink(temporary)
+        files.unlink(filename)
+        files.sync_directory(directory or ".")
+        return target
+
+    def _compress(self, source: str, target: str) -> None:
+        files = self._files
+        before = os.stat(source)
+        out = files.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            compressor = make_compressor(self.method, self.level)
+            at = 0
+            for piece in _pieces(source):
+                data = compressor.compress(piece)
+                if data:
+                    files.write_at(out, (data,), at)
+                    at += len(data)
+            files.write_at(out, (compressor.flush(),), at)
+            # Readers that go by it find the archive as old as it is.
+            os.utime(out, ns=(before.st_atime_ns, before.st_mtime_ns))
+            files.sync_data(out)
+        except BaseException:
+            files.unlink(target)
+            raise
+        finally:
+            files.close(out)
+
+
+def _pieces(path: str) -> Iterator[bytes]:
+    source = FileSource(path)
+    try:
+        at = 0
+        while piece := source.pread(at, _PIECE):
+            yield piece
+            at += len(piece)
+    finally:
+        source.close()
+
+
+def _holds(compressed: str, original: str) -> bool:
+    """Whether a compressed file holds just what another file does."""
+    expanded = open_source(compressed)
+    try:
+        at = 0
+        for piece in _pieces(original):
+            if expanded.pread(at, len(piece)) != piece:
+                return False
+            at += len(piece)
+        return not expanded.pread(at, 1)
+    except DamagedArchive:
+        return False
+    finally:
+        expanded.close()
+
+
+def _alternatives(path: str, suffix: str = "") -> Iterator[str]:
+    directory, name = os.path.split(path)
+    for number in itertools.count():
+        yield os.path.join(directory, numbered(name, number)) + suffix
+
+
+def move_file(source: str, target: str, files: Files) -> str:
+    """
+    Move a file, across file systems if need be, and bring that to disk. Nothing is overwritten: if the target's name is
+    taken, another is found.
+
+    @return: where it is. If the source is gone and the target is there, an earlier call has moved it.
+    @raise OSError: if it cannot be moved. It is where it was then.
+    """
+    if not os.path.exists(source) and os.path.exists(target):
+        return target
+    for candidate in _alternatives(target):
+        try:
+            _link_or_copy(source, candidate, files)
+            break
+        except FileExistsError:
+            if os.path.samefile(source, candidate):
+                break  # a crash kept an earlier call from removing the first name
+    files.sync_directory(os.path.dirname(candidate) or ".")
+    if os.path.abspath(source) != os.path.abspath(candidate):
+        files.unlink(source)
+        files.sync_directory(os.path.dirname(source) or ".")
+    return candidate
+
+
+def _link_or_copy(source: str, target: str, files: Files) -> None:
+    """Give a file a second name, or, where that is not possible, make a copy of it. The name must be free."""
+    try:
+        files.link(source, target)
+        return
+    except FileExistsError:
+        raise
+    except FileNotFoundError:
+        raise
+    except OSError:
+        pass  # another file system, or one without links
+    directory, name = os.path.split(target)
+    temporary = os.path.join(directory, f".{name}.tmp")
+    size = os.stat(source)
+    descriptor = files.open(source, os.O_RDONLY)
+    try:
+        out = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            files.copy_range(descriptor, out, size.st_size, 0, 0)
+            os.utime(out, ns=(size.st_atime_ns, size.st_mtime_ns))
+            files.sync_data(out)
+        finally:
+            files.close(out)
+        if os.path.exists(target):
+            raise FileExistsError(target)
+        files.rename(temporary, target)
+    except BaseException:
+        if os.path.exists(temporary):
+            files.unlink(temporary)
+        raise
+    finally:
+        files.close(descriptor)

@@ -1,0 +1,113 @@
+"""Names of archives: from a template to a safe name, which files a template made, and the order to read them in."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime
+
+from storehouse.errors import InvalidSetting
+
+__all__ = [
+    "check_template",
+    "is_ours_beside",
+    "last_of",
+    "make_name",
+    "marker_of",
+    "name_key",
+    "numbered",
+    "template_pattern",
+]
+
+#: The most bytes of a name: what file systems allow, less what is added to it.
+_MOST = 200
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f /:]")
+_DIRECTIVE = re.compile(r"%[-_0^#:]*[A-Za-z%]")
+_BESIDE = re.compile(r"\.torn(\.\d+)?$|^\..*\.(open|tmp|last)$")
+
+#: A date as %c writes it, made safe.
+_DATE = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)_([A-Z][a-z]{2})_{1,2}(\d{1,2})_(\d\d_\d\d_\d\d)_(\d{4})")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def make_name(template: str, now: datetime) -> str:
+    """
+    The name for an archive that is opened now. Spaces, colons, slashes and control characters become underscores, so it
+    is one component of a path.
+
+    @param template: as C{strftime} takes it.
+    @raise InvalidSetting: if that is no name.
+    """
+    try:
+        name = _UNSAFE.sub("_", now.strftime(template))
+        length = len(os.fsencode(name))
+    except (ValueError, UnicodeError) as problem:
+        raise InvalidSetting(f"the file name template {template!r} is not usable: {problem}") from None
+    if name in ("", ".", ".."):
+        raise InvalidSetting(f"the file name template {template!r} gives {name!r}, which is no name")
+    if length > _MOST:
+        raise InvalidSetting(f"the file name template {template!r} gives a name of {length} bytes; {_MOST} are allowed")
+    return name
+
+
+def check_template(template: str) -> str:
+    """@raise InvalidSetting: if no name can be made of it."""
+    if not isinstance(template, str):
+        raise InvalidSetting(f"a file name template is text, not {template!r}")
+    if "\0" in template:
+        raise InvalidSetting(f"the file name template {template!r} holds a zero byte")
+    make_name(template, datetime(2001, 9, 19, 23, 59, 59, 999999))
+    return template
+
+
+def numbered(name: str, number: int) -> str:
+    """Another name for the same moment, which sorts behind C{name} and lower numbers."""
+    if not number:
+        return name
+    stem, extension = os.path.splitext(name)
+    return f"{stem}_{number:06d}{extension}"
+
+
+def template_pattern(template: str) -> re.Pattern[str]:
+    """What matches all names that a template makes."""
+    pieces = []
+    at = 0
+    for directive in _DIRECTIVE.finditer(template):
+        pieces += [template[at : directive.start()], None if directive[0][-1] != "%" else "%"]
+        at = directive.end()
+    pieces.append(template[at:])
+    # The extension begins at the last dot, which may come out of a directive: the number may stand at any place then.
+    made = "".join(".*" if piece is None else re.escape(_UNSAFE.sub("_", piece)) for piece in pieces)
+    stem, dot, extension = made.rpartition(r"\.")
+    if not dot or not stem:
+        stem, extension = made, ""
+    return re.compile(rf"{stem}(_\d{{6,}})?{dot if extension else ''}{extension}", re.DOTALL)
+
+
+def marker_of(path: str) -> str:
+    """The file that says that an archive is open, or that its callbacks are not done."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.open")
+
+
+def last_of(directory: str, template: str) -> str:
+    """The file that says which archive of a template was the last, when none is there any more."""
+    name = os.fsdecode(os.fsencode(_UNSAFE.sub("_", template))[:_MOST])
+    return os.path.join(directory, f".{name}.last")
+
+
+def is_ours_beside(name: str) -> bool:
+    """Whether a file is one that is kept beside archives, and no archive."""
+    return _BESIDE.search(name) is not None
+
+
+def _sortable(date: re.Match[str]) -> str:
+    month, day, time, year = date.groups()
+    number = _MONTHS.index(month) + 1 if month in _MONTHS else 0
+    return f"{year}_{number:02d}_{int(day):02d}_{time}"
+
+
+def name_key(name: str) -> str:
+    """What puts names in the order of writing, as far as they tell: a date as C{%c} has it counts as a date."""
+    return _DATE.sub(_sortable, os.path.basename(name))
