@@ -14,7 +14,17 @@ from typing import Any, TypeVar
 import attrs
 from twisted.logger import Logger
 
-__all__ = ["Events", "ObjectDeleted", "ObjectReplaced", "ObjectStored", "StoreFailed"]
+__all__ = [
+    "ArchiveClosed",
+    "ArchiveOpened",
+    "ArchiveShipped",
+    "Events",
+    "ObjectDeleted",
+    "ObjectReplaced",
+    "ObjectStored",
+    "ShippingFailed",
+    "StoreFailed",
+]
 
 E = TypeVar("E")
 
@@ -73,6 +83,86 @@ class ObjectDeleted:
     bucket: str
     key: str
     before: Any
+
+
+@attrs.frozen
+class ArchiveOpened:
+    """
+    A stream has gone on to a new archive.
+
+    @ivar stream: its name.
+    @ivar path: of the archive.
+    """
+
+    stream: str
+    path: str
+
+
+@attrs.frozen
+class ArchiveClosed:
+    """
+    Nobody writes to an archive of a stream any more; its callbacks follow. Also published for one that a crash had left open,
+    once it has been recovered, and perhaps again if the process ends just then.
+
+    @ivar stream: the name of the stream.
+    @ivar path: of the archive.
+    @ivar records: how many it has.
+    @ivar size: its bytes.
+    @ivar lowest: the lowest time of its records, nanoseconds since 1970 UTC.
+    @ivar highest: the highest.
+    """
+
+    stream: str
+    path: str
+    records: int
+    size: int
+    lowest: int
+    highest: int
+
+
+@attrs.frozen
+class ArchiveShipped:
+    """
+    A closed file is at its destination, verified; the local copy is gone, if that was asked. Published again if the
+    process ends just then.
+
+    @ivar stream: the stream that it belongs to.
+    @ivar path: where the file was handed over.
+    @ivar name: its name at the destination.
+    @ivar size: bytes there.
+    @ivar digest: SHA-256 of the closed file, in hex.
+    @ivar deleted: whether the file at C{path} was removed.
+    @ivar destination: what the configuration file calls the destination; empty outside of the service.
+    """
+
+    stream: str
+    path: str
+    name: str
+    size: int
+    digest: str
+    deleted: bool
+    destination: str = ""
+
+
+@attrs.frozen
+class ShippingFailed:
+    """
+    An attempt to ship a closed file failed. The file is kept.
+
+    @ivar stream: the stream that it belongs to.
+    @ivar path: where the file was handed over.
+    @ivar stage: the stage that it had reached.
+    @ivar attempts: how many failed so far.
+    @ivar dead: whether this was the last: it is a dead letter now.
+    @ivar error: why.
+    """
+
+    stream: str
+    path: str
+    stage: str
+    attempts: int
+    dead: bool
+    error: Exception
 
 
 class Events:

@@ -1,0 +1,125 @@
+"""The shipping directory: one shipper at a time, links, and names that were given before."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from unittest import mock
+
+import attrs
+
+from storehouse.errors import NotFound, RootInUse
+from storehouse.storage.shipping import steps
+from storehouse.storage.shipping.names import object_name
+from storehouse.storage.shipping.notes import WAITING, read_note, write_note
+from tests.storage.shipping.rig import ShipperTestCase
+
+DATA = b"some records\n" * 50
+
+
+class LockTests(ShipperTestCase):
+    """Two shippers on one directory."""
+
+    def test_locked(self) -> None:
+        """The second is refused, also in the same process, until the first has stopped."""
+        second, first = self.make(), self.make()
+        self.successResultOf(first.start())
+        error = self.failureResultOf(second.start(), RootInUse).value
+        self.assertIn(os.path.join(self.top, "shipping"), str(error))
+        self.successResultOf(first.ship(self.archive()))
+        self.successResultOf(second.stop())
+        self.failureResultOf(second.start(), RootInUse)
+        self.successResultOf(first.stop())
+        self.successResultOf(second.start())
+        self.failureResultOf(first.start(), RootInUse)
+
+    def test_failed_start(self) -> None:
+        """It leaves no lock behind."""
+        first, second = self.make(), self.make()
+        with mock.patch.object(first._spool, "prepare", side_effect=PermissionError("no")):
+            self.failureResultOf(first.start(), PermissionError)
+        self.successResultOf(second.start())
+
+    def test_cleared_up(self) -> None:
+        """A directory in which nothing is left can be removed, but not under a shipper."""
+        top = os.path.join(self.top, "shipping")
+        first, second = self.make(), self.make()
+        self.successResultOf(first.start())
+        second._spool.clear_up()
+        self.assertEqual(sorted(os.listdir(top)), ["dead", "waiting"])
+        self.successResultOf(first.stop())
+        second._spool.clear_up()
+        self.assertFalse(os.path.exists(top))
+        self.successResultOf(second.start())
+        self.successResultOf(second.ship(self.archive()))
+        self.assertEqual(len(self.shipped), 1)
+
+
+class LinkTests(ShipperTestCase):
+    """A link counts as what it points to."""
+
+    def test_shipped(self) -> None:
+        path = self.archive("real.events")
+        link = os.path.join(self.top, "link.events")
+        os.symlink(os.path.join("archives", "real.events"), link)
+        shipper = self.started(compression="none")
+        self.successResultOf(shipper.ship(link))
+        self.assertEqual(self.held(), {self.name_of("real", ".events", DATA): DATA})
+        self.assertEqual([event.path for event in self.shipped], [path])
+        self.assertEqual(self.in_spool(), [])
+
+    def test_deleted(self) -> None:
+        path = self.archive("real.events")
+        link = os.path.join(self.top, "link.events")
+        os.symlink(path, link)
+        self.successResultOf(self.started(delete=True).ship(link))
+        self.assertFalse(os.path.exists(path))
+        self.assertTrue(self.shipped[0].deleted)
+
+    def test_nowhere(self) -> None:
+        os.symlink("nothing", link := os.path.join(self.top, "link.events"))
+        self.failureResultOf(self.started().ship(link), NotFound)
+        self.assertEqual(self.in_spool(), [])
+
+
+class NameTests(ShipperTestCase):
+    """STREAM/NAME-DIGEST.EXTENSIONS."""
+
+    def test_names(self) -> None:
+        for name, compression, expected in (
+            ("x.events", "gzip", "x-D.events.gz"),
+            ("x.events.gz", "none", "x-D.events.gz"),
+            ("x.events.zst", "none", "x-D.events.zst"),
+            ("a.b.events.zst", "none", "a.b-D.events.zst"),
+            ("x.gz", "none", "x-D.gz"),
+            (".x.gz", "none", ".x-D.gz"),
+            (".gz", "none", ".gz-D"),
+            ("..gz", "none", "..gz-D"),
+            ("x.", "gzip", "x-D..gz"),
+            ("x.tar.bz2", "none", "x.tar-D.bz2"),
+            ("append.9.raw", "zstd", "append.9-D.raw.zst"),
+        ):
+            made = object_name("s", f"/archives/{name}", "0123456789abcdef" * 4, compression)
+            self.assertEqual(made, f"s/{expected.replace('D', '0123456789abcdef')}", name)
+
+    def test_named_before(self) -> None:
+        """What another version has named keeps its name, from whatever stage it goes on."""
+        old = self.name_of("x.events", ".gz", DATA)
+        for hung in ("put", "get"):
+            self.setUp()
+            waiting = self.hang(hung)
+            shipper = self.make()
+            with mock.patch.object(steps, "object_name", return_value=old):
+                self.successResultOf(shipper.start())
+                self.successResultOf(shipper.ship(self.archive("x.events.gz")))
+                self.assertEqual(len(waiting), 1)
+                self.successResultOf(shipper.stop())
+            # From its beginning: so it is if what was to be uploaded is gone, or after it was a dead letter.
+            (note_path,) = Path(self.top, "shipping", "waiting").glob("*.json")
+            note = read_note(note_path.read_bytes())
+            self.assertEqual(note.name, old)
+            note_path.write_bytes(write_note(attrs.evolve(note, stage=WAITING)))
+            self.destination.before = lambda verb, name: None
+            self.successResultOf(self.started().stop())
+            self.assertEqual(set(self.destination.held), {old})
+            self.assertEqual(self.destination.held[old][0], DATA)
