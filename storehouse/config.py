@@ -4,7 +4,7 @@ which holds them.
 
 A setting has one name everywhere: C{append-sync} is C{--append-sync} on the command line, C{append-sync =
 "os"} in the configuration file and L{Settings.append_sync} in code.  The command line wins over the file, the
-file over the default.
+file over the default.  What there may be any number of has tables in the file: L{storehouse.tables}.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from storehouse.core.values import (
     sized,
 )
 from storehouse.errors import InvalidSetting
+from storehouse.tables import Tables, read_tables
 
 __all__ = ["OFF", "Option", "Settings", "load_settings", "options", "read_file"]
 
@@ -100,6 +101,18 @@ class Settings:
         "A PEM file of certificates: only clients with a certificate that one of them has signed are let in; sfsp must be an ssl: endpoint then; off asks nobody",
         shown="off",
     )
+    archive: str = _option(
+        "tcp:8003:interface=127.0.0.1",
+        parse_text,
+        "Where streams of archives are served over HTTP, a Twisted endpoint; only if the configuration file has streams; off opens no such door. In the file: endpoint in [archive]",
+    )
+    archive_max_record: int = _option(16 * MIB, sized(1, GIB), "Bytes that one record may have", shown="16MiB")
+    archive_max_batch: int = _option(
+        16 * MIB, sized(1, GIB), "Bytes that the body of a batch of records may have", shown="16MiB"
+    )
+    archive_memory: int = _option(
+        64 * MIB, sized(MIB), "Bytes of records of all streams that wait to be written", shown="64MiB"
+    )
     sfsp_max_name: int = _option(4096, sized(1, 16 * KIB), "Bytes that a file's name may have")
     sfsp_max_chunk: int = _option(4 * GIB, sized(1, 1 << 50), "Bytes that one chunk may have", shown="4GiB")
     sfsp_memory: int = _option(
@@ -125,6 +138,20 @@ class Settings:
     )
     append_wal_size: int = _option(
         256 * MIB, sized(MIB), "Bytes that the write-ahead log takes on disk", shown="256MiB"
+    )
+    append_ship: str = _option(
+        OFF,
+        parse_text,
+        "The destination, one of the configuration file, to which the bucket files of a storage prefix are shipped when it is closed by request; off ships none",
+    )
+    append_ship_prefixes: str = _option(
+        "*", parse_text, "The storage prefixes that append-ship is about, with commas between; * for all"
+    )
+    append_ship_delete: bool = _option(
+        False,
+        parse_flag,
+        "Remove a storage prefix once all its bucket files were shipped and verified, unless it was opened again since",
+        flag=True,
     )
     buckets: int = _option(
         128, counted(1, 65535), "Bucket files of each storage prefix; a prefix keeps the number that it was made with"
@@ -200,6 +227,18 @@ class Settings:
         "Short requests take a shorter way through the server; off leads all of them the plain way",
         shown="on",
     )
+    #: What the tables of the configuration file say.
+    tables: Tables = attrs.field(factory=Tables)
+
+    @property
+    def archives_directory(self) -> str:
+        """The directory of streams that name none."""
+        return os.path.join(self.root, "archives")
+
+    @property
+    def shipping_directory(self) -> str:
+        """Where files on their way to destinations are, a directory for each."""
+        return os.path.join(self.root, "shipping")
 
     @property
     def append_directory(self) -> str:
@@ -231,7 +270,12 @@ class Settings:
         """The endpoint of each door that is to be opened, by the name of its option."""
         return {
             name: endpoint
-            for name, endpoint in (("append", self.append), ("sfsp", self.sfsp), ("admin", self.admin))
+            for name, endpoint in (
+                ("append", self.append),
+                ("archive", self.archive if self.tables.streams else OFF),
+                ("sfsp", self.sfsp),
+                ("admin", self.admin),
+            )
             if endpoint != OFF
         }
 
@@ -241,6 +285,7 @@ def options() -> list[Option]:
     return [
         Option(field.name.replace("_", "-"), field.metadata["help"], field.metadata["flag"], field.metadata["parse"])
         for field in attrs.fields(Settings)
+        if field.metadata
     ]
 
 
@@ -262,7 +307,7 @@ def read_file(path: str) -> dict[str, Any]:
         raise InvalidSetting(f"the configuration file {path} is not TOML: {error}") from None
     known = {option.name for option in options()}
     for name in values:
-        if name not in known:
+        if name not in known and name != "destinations":
             raise InvalidSetting(f"the configuration file {path} has {name!r}, which is not the name of a setting")
     return values
 
@@ -275,7 +320,9 @@ def load_settings(command_line: Mapping[str, Any], file: str | None = None) -> S
     @param file: the path of a configuration file.
     @raise InvalidSetting: naming the option and the value that cannot be used.
     """
-    written = {name: (value, f"in {file} ") for name, value in (read_file(file) if file else {}).items()}
+    in_file = read_file(file) if file else {}
+    tables = _take_tables(in_file, str(file))
+    written = {name: (value, f"in {file} ") for name, value in in_file.items()}
     written.update({name: (value, "") for name, value in command_line.items()})
     values = {}
     for option in options():
@@ -287,13 +334,29 @@ def load_settings(command_line: Mapping[str, Any], file: str | None = None) -> S
                 raise InvalidSetting(f"{option.name} {where}cannot be {value!r}: {reason}") from None
     for name in written:
         raise InvalidSetting(f"{name!r} is not the name of a setting")
-    settings = Settings(**values)
+    settings = Settings(**values, tables=tables)
     _check_together(settings)
     return settings
 
 
+def _take_tables(values: dict[str, Any], file: str) -> Tables:
+    """Take the tables out of what a file has. C{archive} is either the setting or the table, since TOML has it once."""
+    archive = values["archive"] if isinstance(values.get("archive"), dict) else {}
+    tables = read_tables(archive, values.pop("destinations", {}), file)
+    if archive is values.get("archive"):
+        del values["archive"]
+        if tables.endpoint is not None:
+            values["archive"] = tables.endpoint
+    return tables
+
+
 def _check_together(settings: Settings) -> None:
-    for name, size in (("max-record", settings.max_record), ("max-batch", settings.max_batch)):
+    for name, size in (
+        ("max-record", settings.max_record),
+        ("max-batch", settings.max_batch),
+        ("archive-max-record", settings.archive_max_record),
+        ("archive-max-batch", settings.archive_max_batch),
+    ):
         if settings.memory < size:
             raise InvalidSetting(
                 f"memory cannot be {settings.memory}: a body of {name} ({size} bytes) must fit into it"
@@ -302,9 +365,17 @@ def _check_together(settings: Settings) -> None:
         raise InvalidSetting(
             f"sfsp-client-ca needs an ssl: endpoint, since only TLS has certificates; sfsp is {settings.sfsp!r}"
         )
+    if settings.append_ship not in {OFF, *(each.name for each in settings.tables.destinations)}:
+        raise InvalidSetting(
+            f"append-ship cannot be {settings.append_ship!r}: the configuration file has no [destinations.{settings.append_ship}]"
+        )
     if settings.log_file and settings.log_format != "json":
         raise InvalidSetting(
             f"log-file cannot be {settings.log_file!r} while log-format is text: set log-format to json, or use twistd's --logfile"
         )
     if not settings.doors:
-        raise InvalidSetting("append, sfsp and admin are all 'off': there is no door to open")
+        if settings.tables.streams:
+            raise InvalidSetting("append, archive, sfsp and admin are all 'off': there is no door to open")
+        raise InvalidSetting(
+            "append, sfsp and admin are all 'off', and archive is a door only with streams: there is no door to open"
+        )

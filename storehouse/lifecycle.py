@@ -33,11 +33,18 @@ __all__ = ["Chore", "Store", "StorehouseService"]
 _log = Logger()
 
 #: What each door is, for the log.
-_titles = {"append": "append log", "sfsp": "SFSP door", "objects": "objects door", "admin": "admin door"}
+_titles = {
+    "append": "append log",
+    "archive": "archive door",
+    "sfsp": "SFSP door",
+    "objects": "objects door",
+    "admin": "admin door",
+}
 
 #: A command to try on each door.
 _tries = {
     "append": "curl {curl}-d 'some text' '{base}/append?id=some_identifier'",
+    "archive": "curl {curl}'{base}/archive'",
     "sfsp": "storehouse sfsp put FILE --server {base}",
     "objects": "curl {curl}'{base}/buckets'",
     "admin": "curl {curl}'{base}/readyz'",

@@ -1,7 +1,7 @@
 """
 The service: one storehouse process, put together.
 
-Beside L{storehouse.local}, this is the only module that names the concrete classes behind the interfaces;
+Beside L{storehouse.local}, this and L{storehouse.archiving} alone name the concrete classes behind the interfaces;
 L{storehouse.lifecycle} opens and closes what it makes.
 """
 
@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Info
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from storehouse.archiving import make_closer, make_shipping, make_streams
 from storehouse.config import Settings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
@@ -24,6 +25,7 @@ from storehouse.events import Events, StoreFailed
 from storehouse.frontends.admin.door import AdminDoor
 from storehouse.frontends.admin.version import versions
 from storehouse.frontends.append.door import AppendDoor, AppendLimits
+from storehouse.frontends.archive.door import ArchiveDoor, ArchiveLimits
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.frontends.sfsp.chunks import Chunks
@@ -82,6 +84,26 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
         registry.register(site)  # type: ignore[arg-type]
         service.sites[name] = site
 
+    durable = settings.objects_sync == "disk"
+    space = WormerDataSpace(
+        WormerSettings(
+            directory=settings.objects_directory,
+            hash=settings.objects_hash,
+            block_size=settings.objects_block_size,
+            durable=durable,
+            memory=settings.objects_memory,
+        ),
+        disk,
+        on_failure=lambda error: events.publish(StoreFailed("data space", error)),
+    )
+    names = LocalNamespace(
+        NamespaceSettings(settings.namespace_directory, durable=durable),
+        reactor,
+        disk,
+        on_failure=lambda error: events.publish(StoreFailed("namespace", error)),
+    )
+    objects = LocalObjectStore(space, names, disk, events)
+    shipping = make_shipping(settings, reactor, disk, events, objects)
     if "append" in settings.doors:
         log = LocalAppendLog(
             LogSettings(
@@ -110,32 +132,24 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
             ),
             # The lane writes no access log: a line costs more than an append.
             fast_lane=settings.fast_lane and not settings.access_log,
+            close=make_closer(settings, log, shipping, disk, events),
         )
         add_site("append", door.resource, door.lane)
-    durable = settings.objects_sync == "disk"
-    space = WormerDataSpace(
-        WormerSettings(
-            directory=settings.objects_directory,
-            hash=settings.objects_hash,
-            block_size=settings.objects_block_size,
-            durable=durable,
-            memory=settings.objects_memory,
-        ),
-        disk,
-        on_failure=lambda error: events.publish(StoreFailed("data space", error)),
-    )
-    names = LocalNamespace(
-        NamespaceSettings(settings.namespace_directory, durable=durable),
-        reactor,
-        disk,
-        on_failure=lambda error: events.publish(StoreFailed("namespace", error)),
-    )
-    objects = LocalObjectStore(space, names, disk, events)
     service.stores.update(data_space=space, namespace=names, objects=objects)
     for collector in (space, names, objects):
         registry.register(collector)  # type: ignore[arg-type]
     service.sockets["objects"] = settings.objects_socket
     add_site("objects", ObjectsDoor(objects).resource)
+    if shipping is not None:
+        service.stores["shipping"] = shipping
+        registry.register(shipping)  # type: ignore[arg-type]
+    streams = make_streams(settings, reactor, disk, events, shipping)
+    if streams is not None:
+        service.stores["streams"] = streams
+        registry.register(streams)  # type: ignore[arg-type]
+        if "archive" in settings.doors:
+            bodies = ArchiveLimits(settings.archive_max_record, settings.archive_max_batch, settings.memory)
+            add_site("archive", ArchiveDoor(streams, bodies, reactor).resource)
     if "sfsp" in settings.doors:
         limits = SFSPLimits(
             max_name=settings.sfsp_max_name,

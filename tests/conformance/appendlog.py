@@ -493,6 +493,32 @@ class AppendLogTestsMixin(TestCase):
         await self.log.delete_prefix("other")
         self.assertEqual(list(await self.log.stat()), ["default"])
 
+    async def test_delete_if_closed(self) -> None:
+        """Only what is closed is removed, and only if whoever asks still wants it then."""
+        asked: list[str] = []
+
+        def may_go() -> bool:
+            asked.append("")
+            return len(asked) > 1
+
+        self.assertFalse(await self.log.delete_closed_prefix("other", may_go))
+        await self.append(b"a", b"old", prefix="other")
+        self.assertFalse(await self.log.delete_closed_prefix("other", may_go))
+        self.assertEqual(asked, [])
+        await self.log.close_prefix("other")
+        self.assertFalse(await self.log.delete_closed_prefix("other", may_go))
+        self.assertEqual(await self.get(b"a", 0, "other"), b"old")
+        self.assertFalse(await self.log.delete_closed_prefix("other", may_go))
+        await self.log.close_prefix("other")
+        # One that comes at the same time waits, and makes it anew.
+        removing = self.log.delete_closed_prefix("other", may_go)
+        appending = self.log.append("other", b"a", [b"new"])
+        self.assertTrue(await removing)
+        self.assertEqual((await appending).offsets, (0,))
+        self.assertEqual(len(asked), 2)
+        await self.reopen()
+        self.assertEqual(await self.get(b"a", 0, "other"), b"new")
+
     async def test_delete_default(self) -> None:
         await self.append(b"a", b"old")
         await self.log.delete_prefix("default")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from twisted.internet.defer import Deferred
 
 from storehouse.core.budget import ByteBudget
 from storehouse.frontends.append.append import Append, AppendLimits, AppendMulti
@@ -48,7 +51,14 @@ class AppendDoor:
     @ivar lane: its fast lane.
     """
 
-    def __init__(self, log: IAppendLog, limits: AppendLimits, fast_lane: bool = True) -> None:
+    def __init__(
+        self,
+        log: IAppendLog,
+        limits: AppendLimits,
+        fast_lane: bool = True,
+        close: Callable[[str], Deferred[None]] | None = None,
+    ) -> None:
+        """@param close: closes a prefix instead of the log itself."""
         budget = ByteBudget(limits.memory)
         self.resource = Root(
             {
@@ -59,7 +69,7 @@ class AppendDoor:
                 b"getMulti": GetMulti(log, limits),
                 b"scan": Scan(log),
                 b"stat": Stat(log),
-                b"close": Close(log),
+                b"close": Close(close or log.close_prefix),
                 b"prefix": Prefix(log),
             }
         )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+
 from storehouse.core.names import check_prefix
 from storehouse.errors import BadRequest
 from storehouse.frontends.append.params import check_fields, prefix_of
@@ -21,15 +25,23 @@ class _OfPrefixes(Leaf):
         self._log = log
 
 
-class Close(_OfPrefixes):
-    """Close the files of a prefix, so that its directory can be removed."""
+class Close(Leaf):
+    """
+    Close the files of a prefix, so that its directory can be removed.
+
+    @param close: closes one; see L{IAppendLog.close_prefix}.
+    """
+
+    def __init__(self, close: Callable[[str], Deferred[None]]) -> None:
+        Leaf.__init__(self)
+        self._close = close
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         """Close it."""
         check_fields(request, _FIELDS)
         if request.method == b"HEAD":
             raise BadRequest("HEAD would close the prefix; use GET or POST")
-        await self._log.close_prefix(prefix_of(request))
+        await self._close(prefix_of(request))
         return json_reply({"success": True})
 
     handle_POST = handle_GET

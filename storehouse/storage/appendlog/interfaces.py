@@ -179,5 +179,13 @@ class IAppendLog(Interface):
     def delete_prefix(prefix: str) -> Deferred[None]:
         """L{close_prefix}, then remove it. When it fires the prefix is gone for good. Fails with C{NoSuchPrefix}."""
 
+    def delete_closed_prefix(prefix: str, may_go: Callable[[], bool]) -> Deferred[bool]:
+        """
+        Remove a prefix if it is closed. It cannot be opened meanwhile: who wants to waits, and finds it gone or as it was.
+
+        @param may_go: called in another thread when the prefix can no longer change; whether to remove it.
+        @return: fires with whether it was removed: not if it is open, is not there, or C{may_go} says no.
+        """
+
     def stop() -> Deferred[None]:
         """Answer what is queued, sync everything, close. Afterwards all methods fail with C{Unavailable}."""

@@ -280,6 +280,11 @@ class LocalAppendLog:
         """See L{IAppendLog.delete_prefix}."""
         await self._prefixes.delete(_checked(prefix))
 
+    @_deferred
+    async def delete_closed_prefix(self, prefix: str, may_go: Callable[[], bool]) -> bool:
+        """See L{IAppendLog.delete_closed_prefix}."""
+        return await self._prefixes.delete_closed(_checked(prefix), may_go)
+
     def _sync_unsynced(self) -> None:
         """Begin to bring to disk what was appended as C{os} since the last time."""
         buckets = [(bucket, bucket.os_appends, bucket.count) for bucket in self._commit.unsynced]

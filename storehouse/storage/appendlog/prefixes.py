@@ -111,6 +111,18 @@ class Prefixes:
             await self._disk.run(self._remove, name, directory)
         self._log.info("deleted the storage prefix {name}", name=name)
 
+    async def delete_closed(self, name: str, may_go: Callable[[], bool]) -> bool:
+        """Remove a prefix if it is closed and C{may_go}, which blocks. @return: whether it was removed."""
+        directory = os.path.join(self._directory, name)
+        await self._unchanging(name)
+        with self._change(name):
+            # Closing it has made the write-ahead log forget it.
+            if name in self.open or not await self._disk.run(lambda: is_prefix(directory) and may_go()):
+                return False
+            await self._disk.run(self._remove, name, directory)
+        self._log.info("deleted the storage prefix {name}, which was closed", name=name)
+        return True
+
     async def settled(self) -> None:
         """Wait until nothing is being opened, closed or deleted."""
         for change in list(self._changing.values()):

@@ -1,0 +1,42 @@
+"""The archive door as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storehouse.frontends.archive.streams import ArchiveLimits, Streams
+from storehouse.frontends.http.reply import Reply, text_reply
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Leaf, Root
+from storehouse.storage.streams.interfaces import IStreams
+
+__all__ = ["ArchiveDoor", "ArchiveLimits"]
+
+_INDEX = """storehouse: archives
+
+GET    /archive                       all streams
+POST   /archive/STREAM                the body is a record; X-Meta-NAME: VALUE is its metadata
+POST   /archive/STREAM                several records, all or none; Content-Type: application/x-ndjson
+                                      or application/x-storehouse-records
+GET    /archive/STREAM                records in order; from=TIME, to=TIME
+GET    /archive/STREAM/archives       its archives
+"""
+
+
+class _Index(Leaf):
+    """What this is."""
+
+    async def handle_GET(self, request: StreamingRequest) -> Reply:
+        """Text for people."""
+        return text_reply(_INDEX)
+
+
+class ArchiveDoor:
+    """
+    Streams of records over HTTP.
+
+    @ivar resource: the top of its resource tree.
+    """
+
+    def __init__(self, streams: IStreams, limits: ArchiveLimits, clock: Any) -> None:
+        self.resource = Root({b"": _Index(), b"archive": Streams(streams, limits, clock)})

@@ -1,0 +1,244 @@
+"""
+Records as they go over the wire, in two forms.
+
+C{application/x-ndjson}, a JSON object a line::
+
+    {"metadata":{"name":"value"},"payload":"text"}
+    {"metadata":{"name":"value"},"payload_base64":"AP8="}
+
+C{application/x-storehouse-records}, one behind the other, lengths as 4 bytes, little-endian::
+
+    [u32 metadata length][metadata, a JSON object in UTF-8][u32 payload length][payload]
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from typing import Any
+
+from storehouse.errors import BadRequest, MalformedBody, TooLarge
+from storehouse.storage.archive.interfaces import Payload, Record
+from storehouse.storage.streams.interfaces import NewRecord
+
+__all__ = [
+    "BINARY",
+    "NDJSON",
+    "Encoder",
+    "count_binary",
+    "encode_binary",
+    "encode_lines",
+    "parse_binary",
+    "parse_lines",
+    "parse_time",
+    "payload_of",
+    "written_time",
+]
+
+NDJSON, BINARY = b"application/x-ndjson", b"application/x-storehouse-records"
+
+#: Makes the bytes of records.
+Encoder = Callable[[Sequence[Record]], bytes]
+
+_u32 = Struct("<I")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = 1_000_000_000
+
+#: The latest time there is: a 64-bit number.
+_LAST = (1 << 64) - 1
+
+_time = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([-+ ])(\d\d):(\d\d))", re.ASCII
+)
+_number = re.compile(r"\d{1,20}", re.ASCII)
+
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+# -- in ----------------------------------------------------------------------------------------------------------------
+
+
+def payload_of(body: bytes, content_type: bytes) -> Payload:
+    """Text, if the media type says so and it is UTF-8; bytes otherwise."""
+    kind = content_type.partition(b";")[0].strip().lower()
+    if kind.startswith(b"text/") or kind == b"application/json":
+        try:
+            return body.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+    return body
+
+
+def _check_metadata(where: str, metadata: Any) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise MalformedBody(f"the metadata of {where} is no object of text to text")
+    return metadata
+
+
+def _check_size(where: str, size: int, most: int) -> None:
+    if size > most:
+        raise TooLarge(f"{where} has {size} bytes; at most {most} are allowed (--archive-max-record)")
+
+
+def _parse_line(number: int, line: bytes, most: int) -> NewRecord:
+    where = f"line {number}"
+    try:
+        # Of bytes, other encodings would be taken as well.
+        given = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise MalformedBody(f"{where} is no JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise MalformedBody(f"{where} is no JSON object")
+    # What a GET has given can be posted as it is; the time is that of the writing.
+    unknown = sorted(given.keys() - {"metadata", "payload", "payload_base64", "time"})
+    if unknown:
+        raise MalformedBody(f"{where} has an unknown member {unknown[0]!r}")
+    if ("payload" in given) == ("payload_base64" in given):
+        raise MalformedBody(f"{where} has either a payload or a payload_base64")
+    payload: Payload
+    if "payload" in given:
+        payload = given["payload"]
+        if not isinstance(payload, str):
+            raise MalformedBody(f"the payload of {where} is no text")
+    else:
+        try:
+            payload = b64decode(given["payload_base64"], validate=True)
+        except (Base64Error, TypeError, ValueError) as error:
+            raise MalformedBody(f"the payload_base64 of {where} is no base64: {error}") from None
+    return _check_metadata(where, given.get("metadata", {})), payload
+
+
+def parse_lines(body: bytes, most: int) -> Iterator[NewRecord]:
+    """
+    Take NDJSON apart. Empty lines do not count.
+
+    @param most: bytes that a line may have.
+    @raise MalformedBody: naming the line.
+    @raise TooLarge: likewise.
+    """
+    number = start = 0
+    while start < len(body):
+        number += 1
+        end = body.find(b"\n", start)
+        end = len(body) if end < 0 else end
+        _check_size(f"line {number}", end - start, most)
+        line = body[start:end]
+        start = end + 1
+        if line.strip():
+            yield _parse_line(number, line, most)
+
+
+def parse_binary(body: bytes, most: int) -> Iterator[NewRecord]:
+    """
+    Take the binary form apart.
+
+    @param most: bytes that metadata and payload of a record may have together.
+    @raise MalformedBody: naming the record, from 1.
+    @raise TooLarge: likewise.
+    """
+    at = number = 0
+    while at < len(body):
+        number += 1
+        where = f"record {number}"
+        begin = at
+        pieces = []
+        for what in ("metadata", "payload"):
+            if len(body) - at < _u32.size:
+                raise MalformedBody(f"the body ends within the length of the {what} of {where}")
+            (length,) = _u32.unpack_from(body, at)
+            at += _u32.size
+            _check_size(where, at + length - begin - _u32.size, most)
+            if len(body) - at < length:
+                raise MalformedBody(f"the body ends within the {what} of {where}")
+            pieces.append(body[at : at + length])
+            at += length
+        try:
+            metadata = json.loads(pieces[0].decode("utf-8")) if pieces[0] else {}
+        except (ValueError, RecursionError) as error:
+            raise MalformedBody(f"the metadata of {where} is no JSON: {error}") from None
+        yield _check_metadata(where, metadata), pieces[1]
+
+
+def count_binary(body: bytes) -> int:
+    """How many records L{parse_binary} can give of it at most."""
+    at = count = 0
+    while at < len(body):
+        count += 1
+        for _ in range(2):
+            at += _u32.size + (_u32.unpack_from(body, at)[0] if at + _u32.size <= len(body) else 0)
+    return count
+
+
+# -- out ---------------------------------------------------------------------------------------------------------------
+
+
+def encode_lines(records: Sequence[Record]) -> bytes:
+    """Records as NDJSON."""
+    lines = []
+    for record in records:
+        line: dict[str, Any] = {"time": written_time(record.time), "metadata": record.metadata}
+        if isinstance(record.payload, str):
+            line["payload"] = record.payload
+        else:
+            line["payload_base64"] = b64encode(record.payload).decode("ascii")
+        lines.append(_dump(line))
+    lines.append("")
+    return "\n".join(lines).encode("utf-8")
+
+
+def encode_binary(records: Sequence[Record]) -> bytes:
+    """Records in the binary form."""
+    pieces = []
+    for record in records:
+        metadata = _dump(record.metadata).encode("utf-8")
+        payload = record.payload.encode("utf-8") if isinstance(record.payload, str) else record.payload
+        pieces += [_u32.pack(len(metadata)), metadata, _u32.pack(len(payload)), payload]
+    return b"".join(pieces)
+
+
+# -- times -------------------------------------------------------------------------------------------------------------
+
+
+def written_time(time: int) -> str:
+    """RFC 3339, in UTC, with nanoseconds, of which nothing is lost."""
+    seconds, fraction = divmod(time, _SECOND)
+    try:
+        moment = _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        return str(time)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
+
+
+def parse_time(what: str, text: str) -> int:
+    """
+    Nanoseconds since 1970 UTC, of a time as RFC 3339 has it, or of that number.
+
+    @raise BadRequest: if it is neither.
+    """
+    if _number.fullmatch(text) and int(text) <= _LAST:
+        return int(text)
+    found = _time.fullmatch(text)
+    if found is None:
+        raise BadRequest(
+            f"{what} is neither a time such as 2026-01-31T12:00:00Z nor nanoseconds since 1970: {text[:100]!r}"
+        )
+    *parts, fraction, sign, hours, minutes = found.groups()
+    try:
+        moment = datetime(*map(int, parts), tzinfo=UTC)  # type: ignore[arg-type,misc]
+        if sign:
+            if int(hours) > 23 or int(minutes) > 59:
+                raise ValueError(f"there is no offset of {hours}:{minutes}")
+            away = timedelta(hours=int(hours), minutes=int(minutes))
+            # In a query a plus sign is a space.
+            moment = moment + away if sign == "-" else moment - away
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(f"{what} is no time: {error}") from None
+    since = moment - _EPOCH
+    time = (since.days * 86400 + since.seconds) * _SECOND + int((fraction or "0").ljust(9, "0"))
+    return max(0, time)

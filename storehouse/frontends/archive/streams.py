@@ -1,0 +1,242 @@
+"""C{/archive}, and what is below it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import attrs
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from storehouse.core.budget import ByteBudget
+from storehouse.errors import BadRequest, InvalidRecord, NoSuchStream, StorehouseError, TooLarge
+from storehouse.frontends.archive.records import (
+    BINARY,
+    NDJSON,
+    count_binary,
+    encode_binary,
+    encode_lines,
+    parse_binary,
+    parse_lines,
+    parse_time,
+    payload_of,
+    written_time,
+)
+from storehouse.frontends.http.errors import ClientGone
+from storehouse.frontends.http.fields import check_fields
+from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Leaf
+from storehouse.storage.streams.interfaces import Archive, IStreams, NewRecord
+
+__all__ = ["ArchiveLimits", "Streams"]
+
+_NO_FIELDS: frozenset[bytes] = frozenset()
+_RANGE = frozenset({b"from", b"to"})
+
+_PREFIX = b"x-meta-"
+
+#: Bodies up to this are held without asking the budget: a connection may have as much in its socket.
+_FREE = 64 * 1024
+
+#: What a record of a batch takes in memory beside its bytes.
+_RECORD = 400
+
+#: Records that are taken apart, or put together, in one go, before others get a turn.
+_TURN = 256
+
+_quality = re.compile(rb";\s*q=0(\.0*)?\s*\Z", re.IGNORECASE)
+
+
+@attrs.frozen
+class ArchiveLimits:
+    """
+    What one request may ask of the door.
+
+    @ivar max_record: bytes of a record.
+    @ivar max_batch: bytes of the body of a batch.
+    @ivar memory: bytes of bodies that all requests together hold in memory; further ones wait.
+    """
+
+    max_record: int = 16 << 20
+    max_batch: int = 16 << 20
+    memory: int = 256 << 20
+
+
+class Streams(Leaf):
+    """All streams, one of them, its archives."""
+
+    _log = Logger()
+    takes_rest = True
+
+    def __init__(self, streams: IStreams, limits: ArchiveLimits, clock: Any) -> None:
+        Leaf.__init__(self)
+        self._streams = streams
+        self._limits = limits
+        self._clock = clock
+        self._budget = ByteBudget(limits.memory)
+        # Of its own: who has a body need not wait for those who have none yet.
+        self._records = ByteBudget(limits.memory)
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    async def handle_POST(self, request: StreamingRequest) -> Reply:
+        """Write a record, or a batch of them, all or none."""
+        check_fields(request, _NO_FIELDS)
+        names = _names(request)
+        if len(names) != 1:
+            raise request.no_such_resource() if names[1:] else BadRequest("the path names no stream")
+        stream = self._streams.stream(names[0])
+        kind = _field(request, b"Content-Type")
+        parse = {NDJSON: parse_lines, BINARY: parse_binary}.get(kind.partition(b";")[0].strip().lower())
+        limits = self._limits
+        limit = limits.max_record if parse is None else limits.max_batch
+        length = request.body.length
+        if length is not None and length > limit:
+            raise TooLarge(f"the body has {length} bytes; at most {limit} are allowed")
+        # A chunked body might become as long as is allowed.
+        size = limit if length is None else length if length > _FREE else 0
+        async with self._budget.reserved(size):
+            body = await request.body.read(limit)
+            metadata = _metadata(request)
+            if parse is None:
+                done = await stream.append([(metadata, payload_of(body, kind))])
+            elif metadata:
+                raise BadRequest("the records of a batch have metadata of their own: X-Meta- fields would go unread")
+            else:
+                # Small records take many times the bytes of the body.
+                count = body.count(b"\n") + 1 if parse is parse_lines else count_binary(body)
+                async with self._records.reserved(len(body) + count * _RECORD):
+                    records = await self._gathered(parse(body, limits.max_record))
+                    if not records:
+                        raise BadRequest("there is no record in the body")
+                    done = await stream.append(records)
+        return json_reply({"records": done.records, "stream": stream.name, "sync": done.sync})
+
+    async def _gathered(self, records: Iterator[NewRecord]) -> list[NewRecord]:
+        gathered: list[NewRecord] = []
+        for record in records:
+            gathered.append(record)
+            if len(gathered) % _TURN == 0:
+                await deferLater(self._clock, 0, lambda: None)
+        return gathered
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    async def handle_GET(self, request: StreamingRequest) -> Reply | None:
+        """Tell what there is, or give records."""
+        names = _names(request)
+        if len(names) == 1:
+            await self._read(request, names[0])
+            return None
+        check_fields(request, _NO_FIELDS)
+        if not names:
+            return json_reply({"streams": [self._summary(name) for name in self._streams.names()]})
+        if names[1:] != ["archives"]:
+            raise request.no_such_resource()
+        archives = self._streams.stream(names[0]).archives()
+        return json_reply({"archives": [_shown(archive) for archive in archives]})
+
+    def _summary(self, name: str) -> dict[str, Any]:
+        stream = self._streams.stream(name)
+        archives = stream.archives()
+        return {
+            "name": name,
+            "sync": stream.sync,
+            "archives": len(archives),
+            "records": sum(archive.records for archive in archives),
+            "bytes": sum(archive.size for archive in archives),
+        }
+
+    async def _read(self, request: StreamingRequest, name: str) -> None:
+        check_fields(request, _RANGE)
+        bounds = [
+            parse_time(field.decode(), request.fields[field].decode("utf-8", "replace"))
+            if field in request.fields
+            else None
+            for field in (b"from", b"to")
+        ]
+        binary = _wants_binary(request)
+        encode = encode_binary if binary else encode_lines
+        source = self._streams.stream(name).read(*bounds)
+        request.notifyFinish().addBoth(lambda _: source.close())
+        try:
+            # Before the head is out, so that what is damaged from the beginning is said as an error.
+            batch = [] if request.method == b"HEAD" else await source.next_batch()
+            request.begin(200, BINARY if binary else NDJSON)
+            try:
+                while batch:
+                    for start in range(0, len(batch), _TURN):
+                        await request.send(encode(batch[start : start + _TURN]))
+                        if start + _TURN < len(batch):
+                            await deferLater(self._clock, 0, lambda: None)
+                    batch = await source.next_batch()
+            except ClientGone:
+                raise
+            except StorehouseError as error:
+                if request.gone:
+                    raise ClientGone("the connection was closed before the answer was whole") from None
+                self._log.error("sending {stream} broke off: {error}", stream=name, error=error.detail)
+                # What came before arrives; without its last chunk nobody takes the answer for whole.
+                request.break_off()
+        finally:
+            source.close()
+
+
+def _shown(archive: Archive) -> dict[str, Any]:
+    return {
+        "number": archive.number,
+        "state": archive.state,
+        "path": archive.path,
+        "shipped_as": archive.remote,
+        "destination": archive.destination,
+        "records": archive.records,
+        "bytes": archive.size,
+        "created": written_time(archive.created),
+        "first": written_time(archive.lowest) if archive.lowest else None,
+        "last": written_time(archive.highest) if archive.highest else None,
+    }
+
+
+def _names(request: StreamingRequest) -> list[str]:
+    """What the path has behind C{/archive}; a slash at the end does not count."""
+    _, _, *names = request.path.split(b"/")
+    if names and not names[-1]:
+        names.pop()
+    try:
+        return [unquote_to_bytes(name).decode("utf-8") for name in names]
+    except UnicodeDecodeError:
+        raise NoSuchStream("no stream has a name that is not UTF-8") from None
+
+
+def _field(request: StreamingRequest, name: bytes) -> bytes:
+    values = request.requestHeaders.getRawHeaders(name, [b""])
+    if len(values) > 1:
+        raise BadRequest(f"the request has more than one {name.decode()} field")
+    return values[0]
+
+
+def _metadata(request: StreamingRequest) -> dict[str, str]:
+    metadata = {}
+    for field, values in request.requestHeaders.getAllRawHeaders():
+        name = field.lower()
+        if not name.startswith(_PREFIX):
+            continue
+        if len(values) > 1:
+            raise BadRequest(f"the request has more than one {name.decode('ascii', 'replace')} field")
+        try:
+            metadata[name[len(_PREFIX) :].decode("ascii")] = values[0].decode("utf-8")
+        except UnicodeDecodeError:
+            raise InvalidRecord(f"the value of {name.decode('ascii', 'replace')} is not UTF-8") from None
+    return metadata
+
+
+def _wants_binary(request: StreamingRequest) -> bool:
+    """Whether the binary form is asked for. Whatever else is asked for gets lines."""
+    for accepted in b",".join(request.requestHeaders.getRawHeaders(b"Accept", [])).split(b","):
+        if accepted.partition(b";")[0].strip().lower() == BINARY:
+            return _quality.search(accepted) is None
+    return False

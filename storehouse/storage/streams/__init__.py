@@ -1,0 +1,1 @@
+"""Streams of records: each a row of archives, here and where they were shipped to."""

@@ -1,0 +1,164 @@
+"""All streams of a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from prometheus_client.core import Metric
+from twisted.internet.task import LoopingCall
+from zope.interface import implementer
+
+from storehouse.core.budget import ByteBudget
+from storehouse.core.disk import IDisk
+from storehouse.core.files import Files
+from storehouse.core.streams import deferred
+from storehouse.errors import NoSuchStream, StorehouseError
+from storehouse.events import ArchiveClosed, ArchiveOpened, ArchiveShipped, Events
+from storehouse.storage.streams.interfaces import Archive, IStreams, Library
+from storehouse.storage.streams.metrics import collect
+from storehouse.storage.streams.settings import StreamSettings
+from storehouse.storage.streams.shipping import Handover
+from storehouse.storage.streams.stream import Stream
+
+__all__ = ["LocalStreams"]
+
+#: Seconds between two looks at whether to roll.
+_INTERVAL = 1.0
+
+
+@implementer(IStreams)
+class LocalStreams:
+    """
+    See L{IStreams}.
+
+    @param library: the archive library.
+    @param reactor: the time, and the way back from other threads.
+    @param shippers: an C{IShipper} for each destination, by its name; they must be stopped after this.
+    @param destinations: likewise the C{IDestination}s, to read from.
+    @param memory: bytes of records that wait to be written, in all streams.
+    @param on_failure: called once, in the reactor's thread, if a sync failed; the process should then end.
+    """
+
+    def __init__(
+        self,
+        settings: Iterable[StreamSettings],
+        library: Library,
+        disk: IDisk,
+        reactor: Any,
+        events: Events,
+        shippers: Mapping[str, Any] | None = None,
+        destinations: Mapping[str, Any] | None = None,
+        memory: int = 64 << 20,
+        on_failure: Callable[[StorehouseError], object] = lambda error: None,
+        files: Files | None = None,
+        clock: Any = None,
+    ) -> None:
+        files = files or Files()
+        destinations = destinations or {}
+        self.failed: StorehouseError | None = None
+        self._reactor = reactor
+        self._events = events
+        self._on_failure = on_failure
+        self._handover = Handover(dict(shippers or {}), disk, reactor, files)
+        budget = ByteBudget(memory)
+        self._streams = {
+            each.name: Stream(
+                each,
+                library,
+                disk,
+                reactor,
+                files,
+                budget,
+                destinations,
+                self._fail,
+                self._changed,
+                clock,
+            )
+            for each in settings
+        }
+        self._polling: LoopingCall | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    # -- start and stop ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """
+        Finish what the last process left, and begin. Blocks; to be called before the reactor runs.
+
+        @raise StartFailed: if a stream cannot be used.
+        """
+        started: list[Stream] = []
+        self._unsubscribe = self._events.subscribe(ArchiveShipped, self._arrived)
+        try:
+            for stream in self._streams.values():
+                stream.start()
+                started.append(stream)
+        except BaseException:
+            self._unsubscribe()
+            for stream in started:
+                stream.close()
+            raise
+        self._polling = LoopingCall(self._poll)
+        self._polling.clock = self._reactor
+        self._polling.start(_INTERVAL, now=False)
+
+    @deferred
+    async def stop(self) -> None:
+        """Write what waits, close the archives that are open, and have them handed over."""
+        if self._polling is None:
+            return
+        self._polling.stop()
+        self._polling = None
+        for stream in self._streams.values():
+            await stream.stop()
+        await self._handover.stop()
+        self._unsubscribe()
+        await self._handover.stop()
+        for stream in self._streams.values():
+            stream.close()
+
+    def _poll(self) -> None:
+        for stream in self._streams.values():
+            stream.poll()
+            self._handover.look(stream)
+
+    def _fail(self, error: StorehouseError) -> None:
+        if self.failed is None:
+            self.failed = error
+            self._on_failure(error)
+
+    # -- what is asked of it -------------------------------------------------------------------------------------------
+
+    def names(self) -> Sequence[str]:
+        """See L{IStreams.names}."""
+        return sorted(self._streams)
+
+    def stream(self, name: str) -> Stream:
+        """See L{IStreams.stream}."""
+        found = self._streams.get(name)
+        if found is None:
+            raise NoSuchStream(f"there is no stream {name!r}; streams are named in the configuration file")
+        return found
+
+    def collect(self) -> Iterable[Metric]:
+        """For Prometheus."""
+        return collect({name: (stream.counters, stream.archives()) for name, stream in self._streams.items()})
+
+    # -- what happens --------------------------------------------------------------------------------------------------
+
+    def _changed(self, stream: Stream, what: str, archive: Archive) -> None:
+        if what == "opened":
+            self._events.publish(ArchiveOpened(stream.name, archive.path))
+        elif what == "closed":
+            stream.counters.rolls += 1
+            self._events.publish(
+                ArchiveClosed(stream.name, archive.path, archive.records, archive.size, archive.lowest, archive.highest)
+            )
+        elif what == "finished":
+            self._handover.look(stream)
+
+    def _arrived(self, event: ArchiveShipped) -> None:
+        stream = self._streams.get(event.stream)
+        if stream is not None:
+            self._handover.arrived(stream, event)

@@ -1,0 +1,432 @@
+"""Tests of L{storehouse.storage.streams}."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from storehouse.errors import (
+    DamagedArchive,
+    InvalidRecord,
+    InvalidSetting,
+    NoSpace,
+    NoSuchStream,
+    RemoteUnavailable,
+    StartFailed,
+    StorageFailed,
+    Unavailable,
+)
+from storehouse.events import ArchiveClosed, ArchiveOpened
+from storehouse.storage.archive.callbacks import ChangeExtension, CompressFile, DeleteFile, MoveFile
+from storehouse.storage.archive.checkers import TimeRollChecker
+from storehouse.storage.streams.interfaces import IRecordSource, IStream, IStreams, State
+from tests.core.test_jobs import HandDisk
+from tests.storage.streams.rig import Room, all_of, outcome
+
+
+class StreamCase(SynchronousTestCase):
+    """A room of a stream."""
+
+    def room(self, **how: Any) -> Room:
+        self.made = Room(self.mktemp(), **how)
+        return self.made
+
+    def append(self, stream: Any, *payloads: Any) -> None:
+        """One after the other."""
+        for payload in payloads:
+            outcome(stream.append([({"n": str(payload)}, payload)]))
+
+
+class WritingTests(StreamCase):
+    """Records in."""
+
+    def test_interfaces(self) -> None:
+        stream = self.room().start()
+        verifyObject(IStream, stream)
+        verifyObject(IStreams, self.made.streams)
+        verifyObject(IRecordSource, stream.read())
+        self.assertEqual(self.made.streams.names(), ["a"])
+        self.assertRaises(NoSuchStream, self.made.streams.stream, "b")
+        self.made.stop()
+
+    def test_events(self) -> None:
+        stream = self.room().start()
+        self.append(stream, *"abcdef")
+        self.made.stop()
+        kinds = [type(event) for event in self.made.happened]
+        self.assertEqual(kinds, [ArchiveOpened, ArchiveClosed] * 2)
+        closed = self.made.happened[1]
+        self.assertEqual((closed.stream, closed.records), ("a", 5))
+        self.assertEqual(closed.path, self.made.happened[0].path)
+        self.assertEqual(stream.counters.rolls, 2)
+
+    def test_groups(self) -> None:
+        """What comes while a job writes is written by the next one, with one sync for all."""
+        disk = HandDisk()
+        stream = self.room(disk=disk).start()
+        first = stream.append([({}, "0")])
+        rest = [stream.append([({}, str(number))]) for number in range(1, 4)]
+        self.assertEqual(len(disk.jobs), 1)
+        syncs: list[int] = []
+        sync = self.made.files.sync_data
+        self.made.files.sync_data = lambda fd: (syncs.append(fd), sync(fd))[1]  # type: ignore[method-assign,func-returns-value]
+        disk.do()
+        self.assertEqual(outcome(first).records, 1)
+        self.assertFalse(any(done.called for done in rest))
+        syncs.clear()
+        disk.do()
+        self.assertEqual([outcome(done).sync for done in rest], ["record"] * 3)
+        self.assertEqual(len(syncs), 1)
+        stopped = self.made.streams.stop()
+        disk.do_all()
+        outcome(stopped)
+
+    def test_one_to_blame(self) -> None:
+        """A record that is none is refused; those that came with it are not."""
+        disk = HandDisk()
+        stream = self.room(disk=disk).start()
+        work = [stream.append([({}, "0")])]
+        work += [stream.append([({}, payload)]) for payload in ("1", "\ud800", "2")]
+        disk.do_all()
+        self.assertRaises(InvalidRecord, outcome, work.pop(2))
+        self.assertEqual([outcome(done).records for done in work], [1, 1, 1])
+        self.assertRaises(InvalidRecord, outcome, stream.append([(None, 3)]))
+        source = stream.read()
+        batch = source.next_batch()
+        disk.do_all()
+        self.assertEqual([record.payload for record in outcome(batch)], ["0", "1", "2"])
+        source.close()
+        stopped = self.made.streams.stop()
+        disk.do_all()
+        outcome(stopped)
+
+    def test_full_disk(self) -> None:
+        """Nothing is acknowledged while there is no room, and it goes on when there is."""
+        stream = self.room().start()
+        self.append(stream, "a")
+        write = self.made.files.write_at
+
+        def full(fd: int, pieces: Any, offset: int) -> None:
+            raise OSError(errno.ENOSPC, "no space")
+
+        self.made.files.write_at = full  # type: ignore[method-assign]
+        self.assertRaises(NoSpace, outcome, stream.append([({}, "b"), ({}, "c")]))
+        self.made.files.write_at = write  # type: ignore[method-assign]
+        self.append(stream, "d")
+        self.assertEqual(all_of(stream.read()), ["a", "d"])
+        self.made.stop()
+        self.assertEqual(all_of(self.made.start().read()), ["a", "d"])
+        self.made.stop()
+
+    def test_failed_sync(self) -> None:
+        """It is final."""
+        stream = self.room().start()
+        self.append(stream, "a")
+
+        def broken(fd: int) -> None:
+            raise OSError(errno.EIO, "input/output error")
+
+        sync = self.made.files.sync_data
+        self.made.files.sync_data = broken  # type: ignore[method-assign]
+        self.assertRaises(StorageFailed, outcome, stream.append([({}, "b")]))
+        self.made.files.sync_data = sync  # type: ignore[method-assign]
+        self.assertRaises(StorageFailed, outcome, stream.append([({}, "c")]))
+        self.assertEqual(len(self.made.failures), 1)
+        self.assertIsInstance(self.made.streams.failed, StorageFailed)
+        self.assertEqual(all_of(stream.read()), ["a"])
+        self.made.stop()
+        self.flushLoggedErrors()
+
+    def test_time(self) -> None:
+        """An archive rolls in time although nothing is written."""
+        room = self.room()
+        room.settings["checker"] = TimeRollChecker(roll_minutes=1, clock=room.reactor)
+        stream = room.start()
+        self.append(stream, "a")
+        room.reactor.pump([1] * 30)
+        self.assertEqual(stream.archives()[0].state, State.OPEN)
+        room.reactor.pump([1] * 31)
+        self.assertEqual(stream.archives()[0].state, State.FINISHED)
+        room.stop()
+
+    def test_stopped(self) -> None:
+        stream = self.room().start()
+        self.made.stop()
+        self.assertRaises(Unavailable, outcome, stream.append([({}, "a")]))
+
+    def test_settings(self) -> None:
+        for how in (
+            {"sync": "roll"},
+            {"ship": "there", "callbacks": (DeleteFile(),)},
+            {"level": 3},
+            {"compression": "zstd", "level": 99},
+            {"keep_local": False},
+        ):
+            self.assertRaises(InvalidSetting, self.room(**how).start)
+
+
+class ReadingTests(StreamCase):
+    """Records out."""
+
+    def test_under_the_reader(self) -> None:
+        """What was durable when the source was made comes, whatever becomes of the archives."""
+        room = self.room(ship="there", keep_local=False, callbacks=(CompressFile(method="gzip"),))
+        stream = room.start()
+        self.append(stream, *"abcdefg")
+        early, late = stream.read(), stream.read()
+        first = outcome(early.next_batch())
+        self.append(stream, *"hijkl")
+        self.assertEqual([archive.state for archive in stream.archives()][:2], [State.SHIPPED] * 2)
+        self.assertEqual([archive.path for archive in stream.archives()][:2], ["", ""])
+        self.assertEqual([record.payload for record in first] + all_of(early), list("abcdefg"))
+        self.assertEqual(all_of(late), list("abcdefg"))
+        self.assertEqual(all_of(stream.read()), list("abcdefghijkl"))
+        room.stop()
+
+    def test_range(self) -> None:
+        """Of a time, and only what lies there is fetched."""
+        room = self.room(ship="there", keep_local=False)
+        stream = room.start()
+        times = []
+        for number in range(22):
+            room.reactor.advance(1)
+            times.append(int(room.reactor.seconds()) * 10**9)
+            self.append(stream, str(number))
+        for start, end in [(0, 22), (3, 4), (4, 17), (19, 22), (7, 7)]:
+            top = times[end] if end < 22 else None
+            room.destination.calls.clear()
+            self.assertEqual(all_of(stream.read(times[start], top)), [str(number) for number in range(start, end)])
+        room.destination.calls.clear()
+        all_of(stream.read(times[6], times[8]))
+        self.assertEqual({name for _, name in room.destination.calls}, {stream.archives()[1].remote})
+        room.stop()
+
+    def test_damage(self) -> None:
+        """It is named, and nothing behind it is given."""
+        stream = self.room().start()
+        self.append(stream, *"abcdefg")
+        path = stream.archives()[0].path
+        with open(path, "r+b") as file:
+            file.seek(150)
+            byte = file.read(1)
+            file.seek(150)
+            file.write(bytes([byte[0] ^ 1]))
+        source = stream.read()
+        error = self.assertRaises(DamagedArchive, outcome, source.next_batch())
+        self.assertIn(path, str(error))
+        source.close()
+        self.assertEqual(stream.counters.failures, 1)
+        os.unlink(path)
+        source = stream.read()
+        waiting = source.next_batch()
+        self.made.reactor.pump([0.05] * 101)
+        self.assertIn("gone", str(self.assertRaises(DamagedArchive, outcome, waiting)))
+        self.made.stop()
+
+    def test_destination_away(self) -> None:
+        """A destination that cannot be reached, or has lost what it had, is an error."""
+        room = self.room(ship="there", keep_local=False)
+        stream = room.start()
+        self.append(stream, *"abcde")
+
+        def away(verb: str, name: str) -> None:
+            raise RemoteUnavailable("nobody is there")
+
+        room.destination.before = away
+        self.assertRaises(RemoteUnavailable, outcome, stream.read().next_batch())
+        room.destination.before = lambda verb, name: None
+        self.assertEqual(all_of(stream.read()), list("abcde"))
+        room.destination.held.clear()
+        self.assertRaises(DamagedArchive, outcome, stream.read().next_batch())
+        room.stop()
+
+    def test_callbacks(self) -> None:
+        """Archives that are moved are found, and those that are deleted are no part of the stream."""
+        target = os.path.abspath(self.mktemp())
+        room = self.room(callbacks=(ChangeExtension(new_extension=".done"), MoveFile(destination_folder=target)))
+        stream = room.start()
+        self.append(stream, *"abcdefg")
+        self.assertTrue(stream.archives()[0].path.startswith(target))
+        self.assertEqual(all_of(stream.read()), list("abcdefg"))
+        room.stop()
+        self.assertEqual(all_of(room.start().read()), list("abcdefg"))
+        room.stop()
+        room = self.room(callbacks=(DeleteFile(),))
+        stream = room.start()
+        self.append(stream, *"abcdefg")
+        self.assertEqual(all_of(stream.read()), list("fg"))
+        room.stop()
+
+    def test_failure_is_named(self) -> None:
+        """The log names the callback that failed, not what is around it."""
+        room = self.room(callbacks=(MoveFile(destination_folder=os.devnull),))
+        stream = room.start()
+        said: list[str] = []
+        observer = lambda event: said.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.append(stream, *"abcdefg")
+        room.stop()
+        self.assertTrue([line for line in said if line.startswith("MoveFile failed at the closing of")], said)
+        self.assertTrue(self.flushLoggedErrors(OSError))
+
+
+class RestartTests(StreamCase):
+    """From one process to the next."""
+
+    def test_crash(self) -> None:
+        """What was open is recovered, and goes the way of all closed archives."""
+        room = self.room(ship="there", keep_local=False, callbacks=(CompressFile(method="zstd"),))
+        stream = room.start()
+        self.append(stream, *"abcdefg")
+        room.kill()
+        stream = room.start()
+        room.reactor.advance(1)
+        self.assertEqual([archive.state for archive in stream.archives()], [State.SHIPPED] * 2)
+        self.append(stream, "h")
+        self.assertEqual(all_of(stream.read()), list("abcdefgh"))
+        room.stop()
+
+    def test_crash_between_callbacks(self) -> None:
+        """An archive that a callback had renamed or moved, when nobody had noted that yet, is found again."""
+        here = self.mktemp()
+        for callback in (ChangeExtension(), CompressFile(), MoveFile(destination_folder=here)):
+            room = self.room(callbacks=(MoveFile(destination_folder=os.devnull),))
+            stream = room.start()
+            self.append(stream, *"abcdefg")
+            self.assertEqual(stream.archives()[0].state, State.CLOSED)
+            callback.on_close(stream.archives()[0].path)
+            room.kill()
+            self.flushLoggedErrors(OSError)
+            room.settings["callbacks"] = (callback,)
+            stream = room.start()
+            self.assertEqual(all_of(stream.read()), list("abcdefg"))
+            self.assertEqual([archive.state for archive in stream.archives()], [State.FINISHED] * 2)
+            self.assertTrue(all(os.path.isabs(archive.path) for archive in stream.archives()))
+            room.stop()
+
+    def test_other_template(self) -> None:
+        """What a crash left open under a template that is no more is recovered all the same, and its callbacks are called."""
+        room = self.room(template="old_%H.events", callbacks=(ChangeExtension(),))
+        stream = room.start()
+        self.append(stream, *"abcdefg")
+        room.kill()
+        room.settings["template"] = "new_%H.notes"
+        stream = room.start()
+        self.append(stream, "h")
+        self.assertEqual(all_of(stream.read()), list("abcdefgh"))
+        last = stream.archives()[1]
+        self.assertEqual((last.state, last.records), (State.FINISHED, 2))
+        self.assertTrue(last.path.endswith(".events.done"), last.path)
+        room.stop()
+
+    def test_other_destination(self) -> None:
+        """Where an archive was shipped to is noted; if that is no longer known, reading says so."""
+        room = self.room(ship="there", keep_local=False)
+        stream = room.start()
+        self.append(stream, *"abcde")
+        room.reactor.advance(1)
+        self.assertEqual((stream.archives()[0].state, stream.archives()[0].destination), (State.SHIPPED, "there"))
+        room.stop()
+        room.settings.update(ship="", keep_local=True)
+        stream = room.start()
+        self.assertEqual(all_of(stream.read()), list("abcde"))
+        stream.destinations = {}
+        self.assertIn("'there'", str(self.assertRaises(Unavailable, outcome, stream.read().next_batch())))
+        room.stop()
+
+    def test_not_shipped(self) -> None:
+        """What could not be shipped is shipped by the next one."""
+        room = self.room(ship="there", keep_local=False)
+
+        def away(verb: str, name: str) -> None:
+            raise RemoteUnavailable("nobody is there")
+
+        room.destination.before = away
+        stream = room.start()
+        self.append(stream, *"abcde")
+        self.assertEqual(stream.archives()[0].state, State.FINISHED)
+        room.stop()
+        room.destination.before = lambda verb, name: None
+        stream = room.start()
+        room.reactor.advance(1)
+        self.assertEqual((stream.archives()[0].state, stream.archives()[0].path), (State.SHIPPED, ""))
+        self.assertEqual(all_of(stream.read()), list("abcde"))
+        room.stop()
+
+    def test_catalogue(self) -> None:
+        """Without it the archives that are here are found again; a torn end is dropped; damage is not passed over."""
+        room = self.room()
+        stream = room.start()
+        self.append(stream, *"abcdefghijk")
+        room.stop()
+        path = os.path.join(room.directory, "catalogue", "a")
+        with open(path, "ab") as file:
+            file.write(b'{"number":9')
+        self.assertEqual(all_of(room.start().read()), list("abcdefghijk"))
+        room.stop()
+        os.unlink(path)
+        self.assertEqual(all_of(room.start().read()), list("abcdefghijk"))
+        room.stop()
+        with open(path, "rb") as file:
+            data = file.read()
+        with open(path, "wb") as file:
+            file.write(data.replace(b'"records":5', b'"records":6', 1))
+        self.assertIn("line 1 of", str(self.assertRaises(StartFailed, room.start)))
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        st.lists(
+            st.one_of(
+                st.integers(1, 7),
+                st.sampled_from(["stop", "kill", "roll", "read", "away", "back", "tick"]),
+            ),
+            max_size=20,
+        ),
+        st.sampled_from([None, "zstd"]),
+        st.sampled_from([(), (CompressFile(method="gzip"),), (ChangeExtension(),)]),
+        st.sampled_from(["none", "gzip"]),
+        st.booleans(),
+    )
+    def test_model(self, steps: list[Any], blocks: Any, callbacks: Any, compression: str, keep: bool) -> None:
+        """Whatever happens, a read gives what was acknowledged: each record once, in order."""
+        room = self.room(compression=blocks, callbacks=callbacks, ship="there", keep_local=keep)
+        room.compression = compression
+        stream = room.start()
+        expected: list[str] = []
+        open_sources: list[tuple[Any, int]] = []
+
+        def away(verb: str, name: str) -> None:
+            if verb == "put":
+                raise RemoteUnavailable("nobody is there")
+
+        for step in steps:
+            if isinstance(step, int):
+                records = [str(len(expected) + number) for number in range(step)]
+                outcome(stream.append([({}, record) for record in records]))
+                expected += records
+            elif step in ("stop", "kill"):
+                for source, length in open_sources:
+                    self.assertEqual(all_of(source), expected[:length])
+                open_sources.clear()
+                room.stop() if step == "stop" else room.kill()
+                stream = room.start()
+            elif step == "roll":
+                stream._manager.roll()
+            elif step == "read":
+                open_sources.append((stream.read(), len(expected)))
+            elif step == "tick":
+                room.reactor.pump([1] * 3)
+            else:
+                room.destination.before = away if step == "away" else lambda verb, name: None
+            self.assertEqual(all_of(stream.read()), expected)
+        for source, length in open_sources:
+            self.assertEqual(all_of(source), expected[:length])
+        room.stop()
