@@ -32,6 +32,7 @@ VERBS = {
     "reindex": "storehouse.cli.reindex",
     "scrub": "storehouse.cli.scrub",
     "uploads": "storehouse.cli.uploads",
+    "archive": "storehouse.cli.archive",
     "sfsp": "storehouse.cli.sfsp",
 }
 
@@ -47,8 +48,8 @@ def main() -> None:
     Push data, get a file offset; ask by offset, get the data. Or keep objects in buckets.
 
     The commands of the append log (append, get, scan, stat) talk to a running `twistd storehouse`. Those of buckets and
-    objects work on a root on this machine, through the service if one runs there. Those of sfsp move files in chunks, from
-    and to any server of SFSP. Each has its own --help.
+    objects work on a root on this machine, through the service if one runs there; those of archive on archives, as files or
+    as objects. Those of sfsp move files in chunks, from and to any server of SFSP. Each has its own --help.
 
     \b
     Examples:
@@ -58,6 +59,7 @@ def main() -> None:
       storehouse scan events --follow --format jsonl
       storehouse stat
       storehouse mb photos && storehouse put a.jpg photos/a.jpg
+      storehouse archive cat 'notes_*.events' --json
       storehouse scrub --root /srv/storehouse
 
     Exit status: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 130 interrupted.

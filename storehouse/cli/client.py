@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from storehouse.cli.errors import CommandError, reason_of
+from storehouse.cli.errors import CommandError, Refused, reason_of
 from storehouse.core.sockets import connect
 
 __all__ = ["Answer", "Body", "Client", "Server"]
@@ -266,15 +266,16 @@ class Client:
             connection.putheader("Content-Length", str(body.size if body is not None else 0))
         connection.endheaders()
 
-    def _refusal(self, response: HTTPResponse) -> CommandError:
+    def _refusal(self, response: HTTPResponse) -> Refused:
         """The error for an answer that is not a success."""
         try:
             said = json.loads(response.read(_MAX_ERROR))
         except (OSError, HTTPException, ValueError):
             said = None
         if isinstance(said, dict) and isinstance(said.get("detail"), str):
-            return CommandError(f"{said['detail']} ({response.status} {said.get('error', response.reason)})")
-        return CommandError(f"{self.server.url} answered {response.status} {response.reason}")
+            kind = said.get("error", response.reason)
+            return Refused(f"{said['detail']} ({response.status} {kind})", str(kind))
+        return Refused(f"{self.server.url} answered {response.status} {response.reason}")
 
     @contextmanager
     def translated(self, context: str | None) -> Iterator[None]:

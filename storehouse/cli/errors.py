@@ -6,7 +6,7 @@ import re
 
 import click
 
-__all__ = ["CommandError", "one_line", "reason_of"]
+__all__ = ["CommandError", "Refused", "one_line", "reason_of"]
 
 _unprintable = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
@@ -28,3 +28,15 @@ class CommandError(click.ClickException):
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+class Refused(CommandError):
+    """
+    A service has answered that it cannot, or will not.
+
+    @ivar kind: the name of its error, C{"NoSuchKey"} for one; empty if it gave none.
+    """
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind

@@ -23,8 +23,8 @@ from tests.cli.fake import Request
 #: Verbs that work on the files of a root.
 LOCAL = {"scrub", "uploads", "mb", "rb", "ls", "put", "cat", "cp", "rm", "du", "fsck", "reindex"}
 
-#: A group of verbs of its own.
-GROUPS = {"sfsp"}
+#: Groups of verbs of their own, and what they say of where things are.
+GROUPS = {"sfsp": "--server", "archive": "store:BUCKET/KEY"}
 
 
 class CommonTests(CommandCase):
@@ -42,7 +42,7 @@ class CommonTests(CommandCase):
             text = self.run_command(verb, "--help").stdout
             where = ("--root", "--objects-dir") if verb in LOCAL else ("--server", "--prefix", "STOREHOUSE_SERVER")
             if verb in GROUPS:
-                where = ("--server",)
+                where = (GROUPS[verb],)
             for expected in ("Examples:", f"  storehouse {verb}", *where):
                 self.assertIn(expected, text)
 

@@ -1,0 +1,209 @@
+"""Which archives a command is about: files, patterns for files, and objects of a root."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from stat import S_ISREG
+from typing import Any
+
+import attrs
+import click
+from zope.interface import implementer
+
+from storehouse.archive.archive import ArchiveReader
+from storehouse.archive.interfaces import ArchiveInfo, IByteSource
+from storehouse.cli.archive.objects import ObjectSource, find_objects, has_magic
+from storehouse.cli.errors import CommandError, reason_of
+from storehouse.cli.store import NAME, Opener, Store, store_options
+from storehouse.errors import DamagedArchive, UnknownArchiveFormat
+from storehouse.local.archives import FileSource, is_ours_beside, order_of
+
+__all__ = ["STORE", "Archive", "CountedSource", "archive_argument", "archives_argument", "find_archives", "find_files"]
+
+#: What begins the name of an object.
+STORE = "store:"
+
+
+@attrs.frozen
+class Archive:
+    """
+    An archive that a command is about. What it holds is not known to be one before it is read.
+
+    @ivar name: as the command line has it: a path, or C{store:BUCKET/KEY}.
+    @ivar path: of the file; empty for an object.
+    @ivar size: its bytes.
+    @ivar modified: when it was written last, nanoseconds since 1970 UTC.
+    @ivar exact: whether the name was given, and not a pattern.
+    """
+
+    name: str
+    path: str
+    size: int
+    modified: int
+    exact: bool
+    source: Callable[[], Any] = attrs.field(repr=False)
+
+    def open(self, skip_damaged: bool = False, taken: Callable[[int], object] | None = None) -> ArchiveReader:
+        """
+        Read it.
+
+        @param taken: told of bytes that were read.
+        @raise UnknownArchiveFormat: if it is no archive.
+        @raise DamagedArchive: if its header is damaged.
+        @raise CommandError: if it cannot be opened.
+        """
+        try:
+            source = CountedSource(self.source(), self.name, taken)
+        except OSError as error:
+            raise CommandError(f"cannot read {self.name}: {reason_of(error)}") from None
+        return ArchiveReader(source, skip_damaged=skip_damaged)
+
+
+@implementer(IByteSource)
+class CountedSource:
+    """Another source, whose name is as the user knows it, and whose errors are damage."""
+
+    def __init__(self, source: Any, name: str, taken: Callable[[int], object] | None) -> None:
+        self.name = name
+        self.size: int | None = source.size
+        self._source = source
+        self._taken = taken
+
+    def pread(self, offset: int, size: int) -> bytes:
+        """Some bytes."""
+        try:
+            data: bytes = self._source.pread(offset, size)
+        except OSError as error:
+            raise DamagedArchive(self.name, offset, f"it cannot be read: {reason_of(error)}") from None
+        if self._taken is not None:
+            self._taken(len(data))
+        return data
+
+    def close(self) -> None:
+        """Close the other."""
+        self._source.close()
+
+
+# -- what an argument stands for -------------------------------------------------------------------
+
+
+def find_files(argument: str, may_be_none: bool = False) -> Iterator[Archive]:
+    """
+    The files that a path or a pattern stands for, in no order.
+
+    @param may_be_none: whether a pattern may stand for none.
+    @raise CommandError: if there are none.
+    """
+    if os.path.lexists(argument) or not has_magic(argument):
+        # A name is a name first, whatever is in it.
+        yield _file(argument, True)
+        return
+    found = False
+    for path in glob.iglob(argument, recursive=True):
+        if is_ours_beside(os.path.basename(path)) or not os.path.isfile(path):
+            continue
+        found = True
+        yield _file(path, False)
+    if not found and not may_be_none:
+        raise CommandError(f"no file is called like {argument}")
+
+
+def _file(path: str, exact: bool) -> Archive:
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {reason_of(error)}") from None
+    if not S_ISREG(state.st_mode):
+        hint = "; a pattern names what is in it" if os.path.isdir(path) else ""
+        raise CommandError(f"{path} is not a regular file{hint}")
+    return Archive(path, path, state.st_size, state.st_mtime_ns, exact, functools.partial(FileSource, path))
+
+
+class _Stores:
+    """The store of the root, opened when the first object is wanted."""
+
+    def __init__(self, opener: Opener, context: ExitStack) -> None:
+        self._opener = opener
+        self._context = context
+        self._store: Store | None = None
+
+    def find(self, argument: str) -> Iterator[Archive]:
+        """The objects that an argument stands for."""
+        place = NAME.convert(argument.removeprefix(STORE), None, None)
+        if self._store is None:
+            self._store = self._context.enter_context(self._opener())
+        store, found = self._store, False
+        for info in find_objects(store, place):
+            found = True
+            there = attrs.evolve(place, key=info.key)
+            name = f"{STORE}{there}"
+            source = functools.partial(ObjectSource, store, there, info.size, name)
+            yield Archive(name, "", info.size, info.created, not has_magic(place.key), source)
+        if not found:
+            raise CommandError(f"no object is called like {place}")
+
+
+def find_archives(arguments: Iterable[str], opener: Opener, context: ExitStack) -> list[Archive]:
+    """
+    The archives that arguments stand for, each once, in the order in which they were written.
+
+    @param context: closes the store, if one was opened.
+    @raise CommandError: if there is none for one of them.
+    """
+    stores = _Stores(opener, context)
+    found: dict[str, Archive] = {}
+    for argument in arguments:
+        for archive in stores.find(argument) if argument.startswith(STORE) else find_files(argument):
+            found.setdefault(os.path.abspath(archive.path) if archive.path else archive.name, archive)
+    archives = list(found.values())
+    if len(archives) > 1:
+        archives.sort(key=_order)
+    return archives
+
+
+def _order(archive: Archive) -> tuple[Any, ...]:
+    info: ArchiveInfo | None = None
+    try:
+        with archive.open() as reader:
+            info = reader.info
+    except (DamagedArchive, UnknownArchiveFormat, CommandError):
+        pass  # whoever reads it is told
+    return order_of(archive.name, info)
+
+
+def archives_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Add ARCHIVE... and the options of the store; the function gets a list of L{Archive}s as C{archives}. The store is open
+    while it runs.
+    """
+    return _with_archives(function, True)
+
+
+def archive_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As L{archives_argument}, for one archive: C{archive}."""
+
+    @functools.wraps(function)
+    def with_one(*args: Any, archives: list[Archive], **kwargs: Any) -> Any:
+        if len(archives) != 1:
+            raise click.UsageError(f"ARCHIVE is to be one archive; here are {len(archives)}.")
+        return function(*args, archive=archives[0], **kwargs)
+
+    return _with_archives(with_one, False)
+
+
+def _with_archives(function: Callable[..., Any], several: bool) -> Callable[..., Any]:
+    @click.argument(
+        "arguments", metavar="ARCHIVE..." if several else "ARCHIVE", nargs=-1 if several else 1, required=True
+    )
+    @store_options
+    @functools.wraps(function)
+    def wrapper(*args: Any, opener: Opener, arguments: Sequence[str] | str, **kwargs: Any) -> Any:
+        words = [arguments] if isinstance(arguments, str) else arguments
+        with ExitStack() as context:
+            return function(*args, archives=find_archives(words, opener, context), **kwargs)
+
+    return wrapper
