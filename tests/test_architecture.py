@@ -2,8 +2,10 @@
 The dependency rule of docs/architecture.rst, checked from the imports::
 
     errors, events <- core <- storage.<room> <- frontends.<door> <- service <- tap, plugin, tac
-                      core <- lifecycle <- service
+                              storage.<room> <- archiving <- service
+                      core <- tables <- config <- lifecycle <- service
                               storage.<room> <- local <- cli
+                              storage.archive <- archive <- cli
                       core <- clients <- cli
 
 A room imports at most another room's interfaces; a door imports interfaces of rooms, never a store and never another
@@ -66,9 +68,14 @@ def may_import(importer: str, name: str) -> bool:
     if layer == "lifecycle":
         return inside(name, *ground, "storehouse.core", "storehouse.config")
     if layer == "config":
+        return inside(name, *ground, "storehouse.core", "storehouse.tables")
+    if layer == "tables":
         return inside(name, *ground, "storehouse.core")
+    if layer == "archiving":
+        below = ("storehouse.core", "storehouse.config", "storehouse.tables", "storehouse.storage")
+        return inside(name, *ground, *below)
     if layer == "cli":
-        below = ("storehouse.core", "storehouse.clients", "storehouse.config", "storehouse.local")
+        below = ("storehouse.core", "storehouse.clients", "storehouse.config", "storehouse.local", "storehouse.archive")
         return inside(name, *ground, *below, "storehouse.cli")
     if layer == "clients":
         return inside(name, *ground, "storehouse.core", "storehouse.clients")
@@ -81,7 +88,10 @@ def may_import(importer: str, name: str) -> bool:
             return inside(name, *ground, "storehouse.core", door)
         return inside(name, *ground, "storehouse.core", "storehouse.frontends.http", door) or _is_interface(name)
     if layer == "local":
-        return inside(name, *ground, "storehouse.core", "storehouse.config", "storehouse.storage")
+        below = ("storehouse.core", "storehouse.config", "storehouse.storage")
+        return inside(name, *ground, *below, "storehouse.local")
+    if layer == "archive":
+        return inside(name, *ground, "storehouse.core", "storehouse.storage.archive", "storehouse.archive")
     if layer == "service":
         return not inside(name, "storehouse.tap", "storehouse.cli", "storehouse.local", "storehouse.clients")
     if layer == "tap":
@@ -170,6 +180,10 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.local", "storehouse.frontends.http.reply.Reply"),
             ("storehouse.cli.scrub", "storehouse.storage.dataspace.scrub.scrub"),
             ("storehouse.cli.scrub", "storehouse.service.make_service"),
+            ("storehouse.cli.archive.ls", "storehouse.storage.archive.reader.ArchiveReader"),
+            ("storehouse.archive.archive", "storehouse.storage.shipping.shipper.Shipper"),
+            ("storehouse.archive.archive", "storehouse.config.Settings"),
+            ("storehouse.storage.archive.reader", "storehouse.archive.archive.ArchiveReader"),
             ("storehouse.tap", "storehouse.storage.appendlog.log.LocalAppendLog"),
             ("storehouse.clients.sfsp.client", "storehouse.frontends.sfsp.door.SFSPDoor"),
             ("storehouse.clients.sfsp.client", "storehouse.config.Settings"),
@@ -193,7 +207,10 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.tap", "storehouse.service.make_service"),
             ("storehouse.local", "storehouse.storage.dataspace.wormer.WormerDataSpace"),
             ("storehouse.cli.scrub", "storehouse.local.LocalObjects"),
+            ("storehouse.cli.archive.ls", "storehouse.archive.archive.ArchiveReader"),
+            ("storehouse.archive.archive", "storehouse.storage.archive.reader.ArchiveReader"),
             ("storehouse.cli.local", "storehouse.config.load_settings"),
+            ("storehouse.archive.roll_manager", "storehouse.storage.archive.writing.WritingRollManager"),
             ("storehouse.clients.sfsp.client", "storehouse.core.sfsp.AnswerDecoder"),
             ("storehouse.cli.sfsp.put", "storehouse.clients.sfsp.SFSPClient"),
         ]:
