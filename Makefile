@@ -1,5 +1,6 @@
 # make run     install into .venv and start storehouse on its defaults (ARGS="--root DIR ..." for others)
-# make test    install into .venv what tests need, then ruff, mypy and the tests with coverage
+# make test    install into .venv what tests need, then ruff, mypy and the tests
+# make coverage    the tests, and what they do not reach; takes twice as long
 # make soak    the long loops among the tests
 # make clean   remove what these made
 
@@ -12,7 +13,7 @@ JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 PLUGIN_CACHE := $(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 NEEDS  := setup.py pyproject.toml
 
-.PHONY: run test soak clean
+.PHONY: run test coverage soak clean
 
 run: $(VENV)/.installed
 	$(BIN)/twistd -n storehouse $(ARGS)
@@ -20,6 +21,10 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/trial.py .test-summary \
+		$(BIN)/python -b -W error::BytesWarning -m twisted.trial --jobs $(JOBS) $(TESTS)
+
+coverage: $(VENV)/.installed-test
 	$(BIN)/coverage erase
 	$(BIN)/python .ci/trial.py .test-summary \
 		$(BIN)/python -b -W error::BytesWarning -m coverage run -m twisted.trial --jobs $(JOBS) $(TESTS); \

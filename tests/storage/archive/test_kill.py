@@ -31,7 +31,7 @@ class KillTests(SynchronousTestCase):
         directory = self.mktemp()
         runs: list[tuple[int, int, str]] = []
         # Several kills a seed: the start of an interpreter is most of the time.
-        for seed in rounds(4):
+        for seed in rounds(2):
             random = Random(seed)
             for kind in KINDS:
                 for sync in random.sample(_SYNCS, 2):
