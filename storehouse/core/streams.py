@@ -17,7 +17,7 @@ from zope.interface import Interface, implementer
 
 from storehouse.errors import TooLarge
 
-__all__ = ["BytesSource", "Collector", "ISource", "collect", "deferred"]
+__all__ = ["Asking", "BytesSource", "Collector", "ISource", "collect", "deferred"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -133,8 +133,37 @@ def _cut(data: bytes) -> Iterable[bytes]:
     return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
+class Asking:
+    """
+    What a consumer needs for producers that must be asked for every piece. A base class.
+
+    @ivar _producer: the producer; C{None} if there is none.
+    """
+
+    _producer: Any = None
+    _is_due = False
+    _is_asking = False
+
+    def _may_ask(self) -> bool:
+        """Whether it may be asked now."""
+        return self._producer is not None
+
+    def _ask(self) -> None:
+        """Ask for a piece, if it may be. It may come at once: that must not become a recursion."""
+        self._is_due = True
+        if self._is_asking:
+            return
+        self._is_asking = True
+        try:
+            while self._is_due and self._may_ask():
+                self._is_due = False
+                self._producer.resumeProducing()
+        finally:
+            self._is_asking = False
+
+
 @implementer(IConsumer)
-class Collector:
+class Collector(Asking):
     """
     A consumer that holds everything, up to a limit.
 
@@ -145,19 +174,16 @@ class Collector:
         self.pieces: list[bytes] = []
         self._left = limit
         self._limit = limit
-        self._pull: Any = None
-        self._pulling = False
-        self._wanted = False
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Take from this producer."""
         if not streaming:
-            self._pull = producer
+            self._producer = producer
             self._ask()
 
     def unregisterProducer(self) -> None:
         """It has no more."""
-        self._pull = None
+        self._producer = None
 
     def write(self, data: bytes) -> None:
         """@raise TooLarge: beyond the limit."""
@@ -166,19 +192,6 @@ class Collector:
             raise TooLarge(f"there are more than {self._limit} bytes")
         self.pieces.append(data)
         self._ask()
-
-    def _ask(self) -> None:
-        # A producer that answers at once must not become a recursion.
-        self._wanted = True
-        if self._pulling:
-            return
-        self._pulling = True
-        try:
-            while self._wanted and self._pull is not None:
-                self._wanted = False
-                self._pull.resumeProducing()
-        finally:
-            self._pulling = False
 
 
 async def collect(source: Any, limit: int = 64 << 20) -> bytes:

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from storehouse.core.sfsp import Chunk, List, Receive, Request, Send, encode_list, encode_receive, encode_send
-from storehouse.core.streams import ISource
+from storehouse.core.streams import Asking, ISource
 from storehouse.errors import SizeMismatch
 
 __all__ = ["ChunkReader", "Exchange", "Listing", "Receiving", "Sending", "Taker"]
@@ -88,7 +88,7 @@ class Exchange:
 
 
 @implementer(IConsumer)
-class Sending(Exchange):
+class Sending(Asking, Exchange):
     """A chunk on its way to the server. It is over when the answer is there and the source at rest."""
 
     def __init__(self, line: _Line, request: Send, source: Any) -> None:
@@ -99,8 +99,6 @@ class Sending(Exchange):
         self._source = source
         self._producer: Any = None
         self._streaming = True
-        self._pulling = False
-        self._wanted = False
 
     @property
     def is_sent(self) -> bool:
@@ -139,7 +137,7 @@ class Sending(Exchange):
             if self._streaming:
                 self._producer.resumeProducing()
             else:
-                self._pull()
+                self._ask()
 
     # -- IConsumer -----------------------------------------------------------------------------
 
@@ -150,7 +148,7 @@ class Sending(Exchange):
         if self.line.is_full:
             self.pause()
         elif not streaming:
-            self._pull()
+            self._ask()
 
     def unregisterProducer(self) -> None:
         """It has no more."""
@@ -163,20 +161,10 @@ class Sending(Exchange):
         self.left -= len(data)
         self.line.write_data(data)
         if not self._streaming:
-            self._pull()
+            self._ask()
 
-    def _pull(self) -> None:
-        # A producer that answers at once must not become a recursion.
-        self._wanted = True
-        if self._pulling:
-            return
-        self._pulling = True
-        try:
-            while self._wanted and self._producer is not None and not self.line.is_full:
-                self._wanted = False
-                self._producer.resumeProducing()
-        finally:
-            self._pulling = False
+    def _may_ask(self) -> bool:
+        return self._producer is not None and not self.line.is_full
 
     def _fire(self) -> None:
         # Who waits may close the source's file.

@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import settled
+from storehouse.core.streams import Asking
 from storehouse.errors import SizeMismatch
 
 __all__ = ["Incoming", "WriteMemory"]
@@ -37,7 +38,7 @@ class WriteMemory:
 
 
 @implementer(IConsumer)
-class Incoming:
+class Incoming(Asking):
     """
     A consumer that hands bytes over to C{write} in a disk thread, one call after the other.
 
@@ -68,8 +69,6 @@ class Incoming:
         self._producer: Any = None
         self._streaming = True
         self._paused = False
-        self._pulling = False
-        self._wanted = False
         self._handing = False
         self.failure: Failure | None = None
         self._working: Deferred[Any] | None = None
@@ -110,7 +109,7 @@ class Incoming:
         self._producer = producer
         self._streaming = streaming
         if not streaming:
-            self._pull()
+            self._ask()
 
     def unregisterProducer(self) -> None:
         """It has no more."""
@@ -134,7 +133,7 @@ class Incoming:
         if self._working is not None and self._held >= self._memory.share:
             self._pause()
         elif not self._streaming:
-            self._pull()
+            self._ask()
 
     # -- handing over --------------------------------------------------------------------------
 
@@ -200,20 +199,10 @@ class Incoming:
             if self._streaming:
                 self._producer.resumeProducing()
             else:
-                self._pull()
+                self._ask()
 
-    def _pull(self) -> None:
-        """Ask a producer that must be asked for every piece. It may answer at once: that must not become a recursion."""
-        self._wanted = True
-        if self._pulling:
-            return
-        self._pulling = True
-        try:
-            while self._wanted and not self._paused and self._producer is not None:
-                self._wanted = False
-                self._producer.resumeProducing()
-        finally:
-            self._pulling = False
+    def _may_ask(self) -> bool:
+        return self._producer is not None and not self._paused
 
     def _stop(self) -> None:
         producer, self._producer = self._producer, None

@@ -7,13 +7,14 @@ from typing import Any
 from twisted.internet.interfaces import IConsumer
 from zope.interface import implementer
 
+from storehouse.core.streams import Asking
 from storehouse.errors import SizeMismatch
 
 __all__ = ["Intake"]
 
 
 @implementer(IConsumer)
-class Intake:
+class Intake(Asking):
     """
     What is written to the space: holds it all, and stops the source that has more than it announced.
 
@@ -26,15 +27,14 @@ class Intake:
         self._received = 0
         self._producer: Any = None
         self._streaming = True
-        self._wanting = False
-        self._pulling = False
         self.error: SizeMismatch | None = None
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Take from this producer."""
         self._producer = producer
         self._streaming = streaming
-        self._pull()
+        if not streaming:
+            self._ask()
 
     def unregisterProducer(self) -> None:
         """It has no more."""
@@ -53,7 +53,8 @@ class Intake:
             self.stop()
             return
         self._pieces.append(bytes(data))
-        self._pull()
+        if not self._streaming:
+            self._ask()
 
     def stop(self) -> None:
         """Want no more."""
@@ -67,16 +68,3 @@ class Intake:
         if self._size is not None and self._received != self._size:
             raise SizeMismatch(f"the body has {self._received} bytes, and {self._size} bytes were announced")
         return b"".join(self._pieces)
-
-    def _pull(self) -> None:
-        # Not from within write, if that was called by a producer we have just asked: it would go ever deeper.
-        self._wanting = not self._streaming
-        if self._pulling:
-            return
-        self._pulling = True
-        try:
-            while self._wanting and self._producer is not None:
-                self._wanting = False
-                self._producer.resumeProducing()
-        finally:
-            self._pulling = False

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import settled
-from storehouse.core.streams import ISource
+from storehouse.core.streams import Asking, ISource
 
 __all__ = ["TaggedSource"]
 
@@ -24,7 +24,7 @@ _SMALL = 64 << 10
 
 
 @implementer(ISource, IConsumer, IPushProducer)
-class TaggedSource:
+class TaggedSource(Asking):
     """
     What stands between a source and the data space.
 
@@ -100,7 +100,7 @@ class TaggedSource:
         self._streaming = streaming
         if not streaming:
             # It is asked for each piece: by the consumer, as if it pulled.
-            self._pull()
+            self._ask()
 
     def unregisterProducer(self) -> None:
         """It has no more."""
@@ -117,7 +117,7 @@ class TaggedSource:
                 self._producer.pauseProducing()
         self._consumer.write(data)
         if not self._streaming:
-            self._pull()
+            self._ask()
 
     # -- for the consumer ----------------------------------------------------------------------
 
@@ -139,31 +139,16 @@ class TaggedSource:
     # -- between them --------------------------------------------------------------------------
 
     def _go_on(self) -> None:
-        behind = self._hashing is not None and self._size >= _BATCH
-        if self._producer is None or self._consumer_paused or behind:
+        if not self._may_ask():
             return
         if self._streaming:
             self._producer.resumeProducing()
         else:
-            self._pull()
+            self._ask()
 
-    _pulling = False
-    _wanted = False
-
-    def _pull(self) -> None:
-        # A producer that answers at once must not become a recursion.
-        self._wanted = True
-        if self._pulling:
-            return
-        self._pulling = True
-        try:
-            while self._wanted and self._producer is not None and not self._consumer_paused:
-                if self._hashing is not None and self._size >= _BATCH:
-                    break
-                self._wanted = False
-                self._producer.resumeProducing()
-        finally:
-            self._pulling = False
+    def _may_ask(self) -> bool:
+        behind = self._hashing is not None and self._size >= _BATCH
+        return self._producer is not None and not self._consumer_paused and not behind
 
     def _hash_some(self) -> None:
         if self._hashing is None and self._size >= _BATCH:
