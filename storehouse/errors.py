@@ -13,6 +13,7 @@ __all__ = [
     "BadRequest",
     "BucketCountMismatch",
     "BucketNotEmpty",
+    "ChecksumMismatch",
     "Conflict",
     "Damaged",
     "DamagedArchive",
@@ -21,6 +22,8 @@ __all__ = [
     "DamagedRecord",
     "EmptyRecord",
     "EndOfArchive",
+    "Forbidden",
+    "ForgedRequest",
     "InvalidAnswer",
     "InvalidName",
     "InvalidPart",
@@ -29,6 +32,10 @@ __all__ = [
     "InvalidRecord",
     "InvalidRequest",
     "InvalidSetting",
+    "LinkExpired",
+    "LinkOutOfScope",
+    "LinkTampered",
+    "LinkUsed",
     "MalformedBody",
     "NoMoreFiles",
     "NoSpace",
@@ -40,21 +47,30 @@ __all__ = [
     "NoSuchRecord",
     "NoSuchStream",
     "NoSuchUpload",
+    "NoSuchUser",
     "NotFound",
+    "NotSignedIn",
+    "OffsetMismatch",
     "PreconditionFailed",
     "RemoteDamaged",
     "RemoteRefused",
     "RemoteUnavailable",
     "RequestTimeout",
     "RootInUse",
+    "SignInRefused",
     "SizeMismatch",
     "StartFailed",
     "StorageFailed",
     "StorehouseError",
     "TooLarge",
     "TooManyConnections",
+    "TooManyUploads",
     "Unavailable",
+    "UnknownAlgorithm",
     "UnknownArchiveFormat",
+    "UploadBusy",
+    "UploadGone",
+    "WrongMasterKey",
 ]
 
 
@@ -89,6 +105,14 @@ class MalformedBody(BadRequest):
 
 class InvalidRequest(BadRequest):
     """Bytes that are no request of the protocol. What follows them cannot be understood either."""
+
+
+class ChecksumMismatch(BadRequest):
+    """Bytes do not have the checksum that was announced with them. They were not stored."""
+
+
+class UnknownAlgorithm(BadRequest):
+    """A checksum is of a kind that is not computed here."""
 
 
 class SizeMismatch(BadRequest):
@@ -164,6 +188,14 @@ class NoSuchUpload(NotFound):
     """There is no such upload: it never was, or it was completed, aborted or expired."""
 
 
+class UploadGone(NotFound):
+    """There was such an upload; it expired, or was given up."""
+
+
+class NoSuchUser(NotFound):
+    """There is no user of that name."""
+
+
 class Conflict(StorehouseError):
     """What is stored forbids what was asked."""
 
@@ -178,6 +210,24 @@ class BucketCountMismatch(Conflict):
 
 class BucketNotEmpty(Conflict):
     """A bucket that still has keys was to be deleted."""
+
+
+class OffsetMismatch(Conflict):
+    """
+    Bytes of an upload do not begin where those that are stored end.
+
+    @ivar expected: where they would have to begin.
+    @ivar given: where they do.
+    """
+
+    def __init__(self, expected: int, given: int) -> None:
+        super().__init__(f"the upload has {expected} bytes, so that nothing can be added at {given}")
+        self.expected = expected
+        self.given = given
+
+
+class UploadBusy(Conflict):
+    """Something else is being done with that upload."""
 
 
 class PreconditionFailed(Conflict):
@@ -271,6 +321,38 @@ class InvalidAnswer(StorehouseError):
     """What another server sent is no answer of the protocol."""
 
 
+class NotSignedIn(StorehouseError):
+    """Only who has said who they are may do that."""
+
+
+class SignInRefused(NotSignedIn):
+    """A key, a link or a certificate does not sign anybody in."""
+
+
+class Forbidden(StorehouseError):
+    """Who asks may not do that."""
+
+
+class ForgedRequest(Forbidden):
+    """A request with a session's cookie that may have been made by another site: it lacks the session's token."""
+
+
+class LinkTampered(Forbidden):
+    """The signature of a link is not that of what it says."""
+
+
+class LinkExpired(Forbidden):
+    """The time of a link is over."""
+
+
+class LinkUsed(Forbidden):
+    """A link that works once was used."""
+
+
+class LinkOutOfScope(Forbidden):
+    """A link does not allow what it is used for."""
+
+
 class NoSpace(StorehouseError):
     """The file system is full, or a quota is; nothing was changed."""
 
@@ -287,6 +369,10 @@ class RequestTimeout(Unavailable):
     """A request did not arrive in the time it may take."""
 
 
+class TooManyUploads(Unavailable):
+    """As many uploads are received as are allowed."""
+
+
 class TooManyConnections(Unavailable):
     """As many connections are open as are allowed."""
 
@@ -297,6 +383,10 @@ class StorageFailed(Unavailable):
 
 class StartFailed(StorehouseError):
     """The service cannot start; the text says why."""
+
+
+class WrongMasterKey(StartFailed):
+    """The master key is missing, or is not the one that a root was sealed with."""
 
 
 class InvalidSetting(StartFailed):

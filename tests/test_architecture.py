@@ -68,7 +68,7 @@ def may_import(importer: str, name: str) -> bool:
     if layer == "lifecycle":
         return inside(name, *ground, "storehouse.core", "storehouse.config")
     if layer == "config":
-        return inside(name, *ground, "storehouse.core", "storehouse.tables")
+        return inside(name, *ground, "storehouse.core", "storehouse.tables", "storehouse.config")
     if layer == "tables":
         return inside(name, *ground, "storehouse.core")
     if layer == "archiving":

@@ -11,7 +11,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
-from storehouse.errors import DamagedArchive, DamagedEntry, DamagedObject, DamagedRecord, InvalidRange, StorehouseError
+from storehouse.errors import (
+    DamagedArchive,
+    DamagedEntry,
+    DamagedObject,
+    DamagedRecord,
+    InvalidRange,
+    OffsetMismatch,
+    StorehouseError,
+)
 from storehouse.frontends.http.errors import MethodNotAllowed, error_reply, status_of
 from storehouse.frontends.http.reply import REASONS, Reply, encode_reply
 from storehouse.frontends.http.resource import Leaf
@@ -33,6 +41,22 @@ def _all_errors() -> Iterator[type[StorehouseError]]:
 
 #: What each class is answered with; a new one is to be added here, on purpose.
 _EXPECTED = {
+    "NotSignedIn": 401,
+    "SignInRefused": 401,
+    "Forbidden": 403,
+    "ForgedRequest": 403,
+    "LinkTampered": 403,
+    "LinkExpired": 403,
+    "LinkUsed": 403,
+    "LinkOutOfScope": 403,
+    "OffsetMismatch": 409,
+    "UploadBusy": 409,
+    "ChecksumMismatch": 400,
+    "UnknownAlgorithm": 400,
+    "UploadGone": 410,
+    "NoSuchUser": 404,
+    "TooManyUploads": 503,
+    "WrongMasterKey": 500,
     "AlreadyExists": 409,
     "AmbiguousFraming": 400,
     "BadRequest": 400,
@@ -123,6 +147,8 @@ class ErrorTests(SynchronousTestCase):
                 error = kind("bucket", "key", "00ff", "/buckets/bucket", "its checksum fails")
             elif issubclass(kind, InvalidRange):
                 error = kind(10, None, 5)
+            elif issubclass(kind, OffsetMismatch):
+                error = kind(5, 7)
             else:
                 error = kind("what was wrong")
             reply = error_reply(error)

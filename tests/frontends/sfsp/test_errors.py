@@ -30,6 +30,7 @@ def make(kind: type[errors.StorehouseError]) -> Any:
     """One of it, with something of the inside wherever it can be."""
     arguments: dict[type, tuple[Any, ...]] = {
         errors.InvalidRange: (0, None, 5),
+        errors.OffsetMismatch: (5, 7),
         errors.DamagedRecord: (INSIDE, 5, INSIDE),
         errors.DamagedEntry: ("bucket", INSIDE, INSIDE, INSIDE, INSIDE),
         errors.DamagedArchive: (INSIDE, 5, INSIDE),

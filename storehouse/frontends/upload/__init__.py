@@ -1,0 +1,1 @@
+"""The upload door: files in and out over HTTPS, for people and programs."""

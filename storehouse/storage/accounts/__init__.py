@@ -1,0 +1,1 @@
+"""Who may: users, their keys and sessions, and signed links."""

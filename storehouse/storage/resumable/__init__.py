@@ -1,0 +1,1 @@
+"""Uploads that can be gone on with after a break, whatever the protocol."""
