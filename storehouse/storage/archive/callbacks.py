@@ -1,8 +1,10 @@
 """
 What can be done with an archive that was closed: another name, another place, compression, removal.
 
-Each is done so that a crash at any point leaves the file under its old name or its new one, whole; and each can be
-called again for a file that it has dealt with.
+Each is done so that a crash at any point leaves the file under its old name or its new one, whole. After a crash each can
+be called again with the path that the marker has noted: it goes on with what it made of that file, if it can be proved
+that it is the same, and never with a file that somebody else put where it wanted to go
+(L{storehouse.storage.archive.identity}).
 """
 
 from __future__ import annotations
@@ -12,16 +14,20 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.core.compression import SUFFIXES, check_method, make_compressor
 from storehouse.core.files import Files
 from storehouse.errors import DamagedArchive, InvalidSetting
+from storehouse.storage.archive.identity import find_again
 from storehouse.storage.archive.interfaces import IArchiveCallback
-from storehouse.storage.archive.names import numbered
+from storehouse.storage.archive.names import numbered, numbered_pattern
 from storehouse.storage.archive.sources import FileSource, open_source
 
 __all__ = ["ArchiveCallback", "ChangeExtension", "CompressFile", "DeleteFile", "MoveFile", "move_file"]
+
+_log = Logger()
 
 _PIECE = 1 << 20
 
@@ -118,8 +124,8 @@ class CompressFile(ArchiveCallback):
         """Compress it, bring that to disk, and only then remove the file. @return: the new name."""
         files = self._files
         suffix = SUFFIXES[self.method]
-        if not os.path.exists(filename) and os.path.exists(filename + suffix):
-            return filename + suffix  # an earlier call came so far
+        if not os.path.exists(filename):
+            return find_again(filename, _there(filename, suffix))  # an earlier call came so far
         directory, name = os.path.split(filename)
         # All of one name is made anew after a crash, so that nothing is left over.
         temporary = os.path.join(directory, f".{name}{suffix}.tmp")
@@ -133,8 +139,7 @@ class CompressFile(ArchiveCallback):
                     break  # a crash kept the earlier call from removing the original
         files.sync_directory(directory or ".")
         files.unlink(temporary)
-        files.unlink(filename)
-        files.sync_directory(directory or ".")
+        _unlink(filename, files)
         return target
 
     def _compress(self, source: str, target: str) -> None:
@@ -193,16 +198,41 @@ def _alternatives(path: str, suffix: str = "") -> Iterator[str]:
         yield os.path.join(directory, numbered(name, number)) + suffix
 
 
+def _there(path: str, suffix: str = "") -> list[str]:
+    """Those of L{_alternatives} that are there, whether or not those before them are."""
+    directory, name = os.path.split(path)
+    pattern = numbered_pattern(name)
+    try:
+        names = sorted(os.listdir(directory or "."))
+    except FileNotFoundError:
+        return []
+    found = (each for each in names if each.endswith(suffix) and pattern.fullmatch(each.removesuffix(suffix)))
+    return [os.path.join(directory, each) for each in found]
+
+
+def _unlink(path: str, files: Files) -> None:
+    """
+    Remove a name of what is on disk under another one.
+
+    That this cannot be brought to disk is no failure: the file is where it was to go, and who tries again finds no source.
+    """
+    files.unlink(path)
+    try:
+        files.sync_directory(os.path.dirname(path) or ".")
+    except OSError as problem:
+        _log.warn("{path} was removed, but may be back after a power cut: {problem}", path=path, problem=str(problem))
+
+
 def move_file(source: str, target: str, files: Files) -> str:
     """
     Move a file, across file systems if need be, and bring that to disk. Nothing is overwritten: if the target's name is
     taken, another is found.
 
-    @return: where it is. If the source is gone and the target is there, an earlier call has moved it.
+    @return: where it is. If the source is gone, an earlier call may have moved it: see L{find_again}.
     @raise OSError: if it cannot be moved. It is where it was then.
     """
-    if not os.path.exists(source) and os.path.exists(target):
-        return target
+    if not os.path.exists(source):
+        return find_again(source, _there(target))
     for candidate in _alternatives(target):
         try:
             _link_or_copy(source, candidate, files)
@@ -212,8 +242,7 @@ def move_file(source: str, target: str, files: Files) -> str:
                 break  # a crash kept an earlier call from removing the first name
     files.sync_directory(os.path.dirname(candidate) or ".")
     if os.path.abspath(source) != os.path.abspath(candidate):
-        files.unlink(source)
-        files.sync_directory(os.path.dirname(source) or ".")
+        _unlink(source, files)
     return candidate
 
 

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from storehouse.core.files import Files
 from storehouse.core.sealed import seal, unseal
 from storehouse.errors import StorehouseError
+from storehouse.storage.archive.identity import Identity, NotedPath
 from storehouse.storage.archive.interfaces import ArchiveInfo
 from storehouse.storage.archive.names import is_ours_beside, last_of, marker_of, name_key
 from storehouse.storage.archive.reader import ArchiveReader
@@ -27,6 +28,22 @@ from storehouse.storage.archive.recovery import Recovered, recover_archive
 __all__ = ["Leftover", "Marker", "find_leftovers", "latest_of", "note_last", "recover_leftover", "written_order"]
 
 _log = Logger()
+
+
+@attrs.frozen
+class _Note:
+    """
+    What a marker says.
+
+    @ivar filename: where the archive was.
+    @ivar remaining: positions of the callbacks that have not succeeded, of C{count}.
+    @ivar identity: what tells it from others; C{None} if the marker does not say.
+    """
+
+    filename: str
+    remaining: tuple[int, ...]
+    count: int
+    identity: Identity | None
 
 
 class Marker:
@@ -42,6 +59,7 @@ class Marker:
         # Closed, and so unlocked, at the latest when nobody refers to it any more.
         self._file: Any = os.fdopen(fd, "rb+", buffering=0)
         self._files = files
+        self._identity: Identity | None = None
 
     @classmethod
     def make(cls, archive: str, files: Files) -> Marker | None:
@@ -72,18 +90,25 @@ class Marker:
         return None
 
     def note(self, filename: str, remaining: Sequence[int], count: int) -> None:
-        """Say what is left to do."""
-        text = json.dumps({"file": filename, "remaining": list(remaining), "count": count}).encode()
+        """Say what is left to do, and with which file. If that is gone, it is still the one that was noted before."""
+        self._identity = Identity.of(filename) or self._identity
+        said: dict[str, Any] = {"file": filename, "remaining": list(remaining), "count": count}
+        if self._identity is not None:
+            said["identity"] = attrs.asdict(self._identity)
+        # The newline ends it also if a crash keeps what was longer from being cut off.
+        text = json.dumps(said).encode() + b"\n"
         self._files.write_at(self._file.fileno(), (text,), 0)
         self._files.truncate(self._file.fileno(), len(text))
 
-    def read(self) -> tuple[str, list[int], int] | None:
+    def read(self) -> _Note | None:
         """What L{note} said; C{None} if it said nothing, or a crash cut it."""
         try:
             self._file.seek(0)
-            said = json.loads(self._file.read())
-            return str(said["file"]), [int(at) for at in said["remaining"]], int(said["count"])
-        except (OSError, ValueError, KeyError, TypeError):
+            said = json.loads(self._file.read().partition(b"\n")[0])
+            self._identity = Identity.said(said.get("identity"))
+            remaining = tuple(int(at) for at in said["remaining"])
+            return _Note(str(said["file"]), remaining, int(said["count"]), self._identity)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def remove(self) -> None:
@@ -105,7 +130,7 @@ class Leftover:
     """
     An archive that an earlier process did not finish with.
 
-    @ivar path: where it is now.
+    @ivar path: where it is now, or a L{NotedPath}, where it was when callbacks were at work on it.
     @ivar marker: its marker, which is ours now.
     @ivar remaining: positions of the callbacks still to be called, C{None} for all.
     @ivar is_open: it was not closed.
@@ -216,17 +241,26 @@ def _claimed(path: str, callbacks: int, files: Files) -> Leftover | None:
     if marker is None:
         return None
     said = marker.read()
-    if said is not None and os.path.exists(said[0]):
-        current, remaining, count = said
-        return Leftover(current, marker, tuple(remaining) if count == callbacks else None, is_open=False)
-    if os.path.exists(path):
+    if said is None:
+        if os.path.exists(path):
+            return Leftover(path, marker)
+        marker.remove()
+        return None
+    noted = NotedPath(said.filename, said.identity)
+    is_there = os.path.lexists(noted)
+    if is_there and said.identity is not None and not said.identity.has(noted):
+        _log.error(
+            "{path} is not the archive that {marker} tells of; it is left as it is", path=noted, marker=marker.path
+        )
+        marker.release()
+        return None
+    if not is_there and said.identity is not None and said.identity.has(path):
         return Leftover(path, marker)
-    if said is not None and said[1]:
-        # A callback had dealt with it when the crash came, before that was noted: it finds what it made of it.
-        current, remaining, count = said
-        return Leftover(current, marker, tuple(remaining) if count == callbacks else None, is_open=False)
-    marker.remove()
-    return None
+    if not is_there and not said.remaining:
+        marker.remove()
+        return None
+    # If it is gone, a callback had dealt with it when the crash came, before that was noted: it looks for what it made.
+    return Leftover(noted, marker, said.remaining if said.count == callbacks else None, is_open=False)
 
 
 def _unsealed(path: str, files: Files) -> Leftover | None:

@@ -16,6 +16,7 @@ __all__ = [
     "marker_of",
     "name_key",
     "numbered",
+    "numbered_pattern",
     "template_pattern",
 ]
 
@@ -67,6 +68,12 @@ def numbered(name: str, number: int) -> str:
         return name
     stem, extension = os.path.splitext(name)
     return f"{stem}_{number:06d}{extension}"
+
+
+def numbered_pattern(name: str) -> re.Pattern[str]:
+    """What matches all that L{numbered} makes of a name."""
+    stem, extension = os.path.splitext(name)
+    return re.compile(rf"{re.escape(stem)}(_\d{{6,}})?{re.escape(extension)}", re.DOTALL)
 
 
 def template_pattern(template: str) -> re.Pattern[str]:

@@ -17,8 +17,10 @@ from storehouse.core.files import Files
 from storehouse.errors import InvalidSetting
 from storehouse.storage.archive.callbacks import ArchiveCallback, ChangeExtension, CompressFile, DeleteFile, MoveFile
 from storehouse.storage.archive.chain import CallbackChain
+from storehouse.storage.archive.identity import Identity, NotedPath
 from storehouse.storage.archive.reading import ReadingRollManager
 from storehouse.storage.archive.writing import WritingRollManager
+from tests.storage.archive.killed import NoLinks
 from tests.storage.archive.rig import files_in, read, write
 
 
@@ -79,13 +81,6 @@ class Stopping(Files):
     def rename(self, source: str, target: str) -> None:
         self._step()
         super().rename(source, target)
-
-
-class NoLinks(Files):
-    """A file system without hard links, or another one."""
-
-    def link(self, source: str, target: str) -> None:
-        raise OSError(errno.EXDEV, "another file system")
 
 
 class FileTests(SynchronousTestCase):
@@ -167,11 +162,12 @@ class FileTests(SynchronousTestCase):
         ):
             steps = 0
             while True:
+                noted = NotedPath(self.path, Identity.of(self.path))
                 try:
                     end = make_one(Stopping(steps)).on_close(self.path)
                 except _Stop:
                     steps += 1
-                    end = make_one(Files()).on_close(self.path)
+                    end = make_one(Files()).on_close(noted)
                     stopped = True
                 else:
                     stopped = False
@@ -183,6 +179,37 @@ class FileTests(SynchronousTestCase):
                 if not stopped:
                     break
             self.assertGreater(steps, 2)
+
+    def test_gone(self) -> None:
+        """Who has no proof that a file is the one that is gone takes none."""
+        os.unlink(self.path)
+        for make_one, name in (
+            (CompressFile, "a.ev.gz"),
+            (ChangeExtension, "a.ev.done"),
+            (lambda: MoveFile(destination_folder=os.path.join(self.directory, "below")), "below/a.ev"),
+        ):
+            self.assertRaises(FileNotFoundError, make_one().on_close, self.path)
+            other = Path(self.directory, name)
+            other.write_bytes(b"precious")
+            self.assertRaises(FileNotFoundError, make_one().on_close, self.path)
+            self.assertEqual(other.read_bytes(), b"precious")
+
+    def test_removal_not_on_disk(self) -> None:
+        """The file is where it was to go: that is no failure, and the log tells of it."""
+
+        class Failing(Files):
+            synced = 0
+
+            def sync_directory(self, path: str) -> None:
+                self.synced += 1
+                if self.synced == 2:
+                    raise OSError(errno.EIO, "broken")
+
+        for make_one in (CompressFile, ChangeExtension):
+            moved = make_one(files=Failing()).on_close(self.path)
+            self.assertEqual(self.names(), [os.path.basename(moved)])
+            os.unlink(moved)
+            Path(self.path).write_bytes(self.data)
 
 
 class ChainTests(SynchronousTestCase):
