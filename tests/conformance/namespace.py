@@ -141,6 +141,31 @@ class NamespaceTestsMixin(TestCase):
         await self.refused(NoSuchBucket, self.namespace.delete_bucket("a-bucket"))
         await self.namespace.create_bucket("a-bucket")
 
+    async def test_set_bucket_metadata(self) -> None:
+        """All of it is another; everything else of the bucket stays."""
+        await self.publish("a", 1)
+        made = await self.namespace.create_bucket("a-bucket", {"owner": ["me"], "kept": []})
+        metadata = {"public": ["read"], "name": ["é\n", ""]}
+        changed = await self.namespace.set_bucket_metadata("a-bucket", metadata)
+        self.assertEqual((changed.name, changed.created, changed.metadata), ("a-bucket", made.created, metadata))
+        metadata["public"].append("more")
+        self.assertEqual(await self.namespace.get_bucket("a-bucket"), changed)
+        self.assertEqual((await self.namespace.list_buckets())[0], changed)
+        await self.namespace.set_bucket_metadata("bucket", {"public": ["read"]})
+        self.assertEqual(await self.namespace.usage("bucket"), (1, 10))
+        if self.persistent:
+            self.namespace = await self.make_namespace()
+            self.assertEqual(await self.namespace.get_bucket("a-bucket"), changed)
+            self.assertEqual((await self.namespace.get_bucket("bucket")).metadata, {"public": ["read"]})
+            self.assertEqual(await self.namespace.usage("bucket"), (1, 10))
+        await self.namespace.set_bucket_metadata("a-bucket", {})
+        self.assertEqual((await self.namespace.get_bucket("a-bucket")).metadata, {})
+        await self.refused(NoSuchBucket, self.namespace.set_bucket_metadata("other", {}))
+        await self.refused(InvalidName, self.namespace.set_bucket_metadata("Other", {}))
+        for wrong in ({"a": ["x" * 70_000]}, {"a": ["\udcff"]}):
+            await self.refused(InvalidName, self.namespace.set_bucket_metadata("a-bucket", wrong))
+        self.assertEqual((await self.namespace.get_bucket("a-bucket")).metadata, {})
+
     async def test_bucket_names(self) -> None:
         """The rules of S3."""
         for name in ("abc", "a.b", "a-b", "0ab", "a" * 63, "1.2.3", "1.2.3.4.5", "a--b"):

@@ -18,8 +18,10 @@ __all__ = ["KEYS", "NameSession", "name_history", "verify_names"]
 LONG = "x" * 450
 KEYS = ["a", "a/b", "b", LONG]
 
-#: Key to the IDs of its versions, the default first.
+#: Key to the IDs of its versions, the default first; and L{METADATA} to what the bucket's own has.
 Names = dict[str, list[str]]
+
+METADATA = "(metadata)"
 
 
 class NameSession:
@@ -68,6 +70,14 @@ class NameSession:
             lambda: now(self.driven.namespace.intend("bucket", key, [entry(number).id])),
         )
 
+    def describe(self, number: int) -> None:
+        """Give the bucket other metadata."""
+
+        def change() -> None:
+            now(self.driven.namespace.set_bucket_metadata("bucket", {"number": [str(number)]}))
+
+        self._do("describe", METADATA, [str(number)], change)
+
     def reindex(self) -> None:
         self.notes.note("reindex begins", self.names)
         now(self.driven.namespace.reindex())
@@ -85,10 +95,12 @@ def name_history(session: NameSession) -> None:
         session.unpublish("older", key, entry(10 * number + 3).id)
         session.publish("keep", key, 10 * number + 4, keep=True)
     session.unpublish("default", "a", entry(4).id)
+    session.describe(1)
     session.intend("b", 90)
     session.publish("publish", "b", 90)
     session.unpublish("unpublish", "a/b")
     session.unpublish("unpublish", LONG)
+    session.describe(2)
     session.reindex()
     session.publish("publish", "b", 91)
 
@@ -107,6 +119,8 @@ def verify_names(driven: Driven, notes: list[tuple[str, Names]]) -> None:
         ids = [each.id for each in found[key]]
         right = [each.get(key, []) for each in possible]
         assert any(ids[:1] == each[:1] and set(ids) == set(each) for each in right), (key, ids, right)
+    metadata = now(driven.namespace.get_bucket("bucket")).metadata.get("number", [])
+    assert metadata in [each.get(METADATA, []) for each in possible], metadata
     listed = sorted((key for key in KEYS if found[key]), key=str.encode)
     assert list(driven.list().entries) == [(key, found[key][0]) for key in listed]
     problems = driven.check()
@@ -115,7 +129,7 @@ def verify_names(driven: Driven, notes: list[tuple[str, Names]]) -> None:
     named = {each.id for versions in found.values() for each in versions}
     unsettled = set(driven.namespace.unsettled)
     assert not named & unsettled
-    ever = {id for _, names in notes for versions in names.values() for id in versions}
+    ever = {id for _, names in notes for key in KEYS for id in names.get(key, ())}
     for id in ever - named - unsettled:
         # Its end was answered: who keeps the bytes knows.
         assert all(id not in versions for versions in possible[-1].values()), id

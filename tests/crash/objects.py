@@ -374,6 +374,15 @@ class ObjectSession:
             lambda: self.space.put(id, _Bytes(data, self.files), len(data) if sized else None, metadata),
         )
 
+    def describe(self, id: str, **metadata: list[str]) -> None:
+        """Have it say something else of itself."""
+        value = Stored(self.view.objects[id].data, _frozen(metadata))
+        self._do(
+            f"describe {id}",
+            Begun(next(_numbers), "object", id, value),
+            lambda: self.space.replace_metadata(id, metadata),
+        )
+
     def delete(self, id: str) -> None:
         self._do(f"delete {id}", Begun(next(_numbers), "object", id), lambda: self.space.delete(id))
 

@@ -41,6 +41,9 @@ def objects(session: ObjectSession, contents: Contents) -> None:
     session.copy("aa04", "aa01", 512, key=["aligned"])
     session.copy("bb02", "aa01", 100, 1200)
     session.copy("bb03", "aa01", 700, 0)
+    session.describe("aa02", key=["described"])
+    session.describe("bb02")
+    session.copy("bb04", "aa02")
     reader = session.wait(session.space.get("aa01"))
     whole = session.view.objects["aa01"].data
     session.delete("aa01")

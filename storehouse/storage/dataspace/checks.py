@@ -6,11 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+import attrs
+
 from storehouse.errors import InvalidName, InvalidPart, InvalidPartOrder, InvalidRange
 from storehouse.storage.dataspace.interfaces import Metadata, Part
 
 __all__ = [
     "MAX_METADATA",
+    "MAX_NOTE",
+    "Bounds",
+    "check_free",
     "check_id",
     "check_index",
     "check_metadata",
@@ -19,6 +24,7 @@ __all__ = [
     "check_order",
     "check_parts",
     "check_range",
+    "choose_parts",
 ]
 
 #: Bytes of UTF-8 that the names and values of one object's metadata may have together, each with one more.
@@ -26,7 +32,22 @@ MAX_METADATA = 64 << 10
 
 _id = re.compile(r"[0-9a-f]{2,128}")
 _MAX_NUMBER = (1 << 31) - 1
-_MAX_NOTE = 1024
+
+#: Bytes of UTF-8 of a part's note.
+MAX_NOTE = 1024
+
+
+@attrs.frozen
+class Bounds:
+    """
+    What a data space lets be kept with objects and parts, in bytes of UTF-8. One that works on another adds something.
+
+    @ivar metadata: of an object or upload: names and values, each with one more.
+    @ivar note: of a part.
+    """
+
+    metadata: int = MAX_METADATA
+    note: int = MAX_NOTE
 
 
 def check_id(id: str, kind: str = "ID") -> str:
@@ -50,11 +71,11 @@ def check_number(number: int) -> int:
     return number
 
 
-def check_metadata(metadata: Metadata) -> dict[str, list[str]]:
+def check_metadata(metadata: Metadata, most: int = MAX_METADATA) -> dict[str, list[str]]:
     """
     A copy that nobody else changes.
 
-    @raise InvalidName: if it is no text, or more than L{MAX_METADATA} bytes.
+    @raise InvalidName: if it is no text, or more than C{most} bytes.
     """
     copy: dict[str, list[str]] = {}
     size = 0
@@ -67,19 +88,40 @@ def check_metadata(metadata: Metadata) -> dict[str, list[str]]:
             size += sum(1 + len(text.encode()) for text in (name, *copy[name]))
     except UnicodeEncodeError as error:
         raise InvalidName(f"the metadata holds {error.object[:200]!r}, which is not Unicode text") from None
-    if size > MAX_METADATA:
-        raise InvalidName(f"the metadata has {size} bytes; at most {MAX_METADATA} are allowed")
+    if size > most:
+        raise InvalidName(f"the metadata has {size} bytes; at most {most} are allowed")
     return copy
 
 
-def check_note(note: str) -> str:
-    """@raise InvalidName: unless it is a text of at most 1024 bytes of UTF-8."""
+def check_free(upload_id: str, there: Mapping[int, Part], first: int, count: int) -> None:
+    """@raise InvalidPart: unless an upload has none of these parts."""
+    for number in range(first, first + count):
+        if number in there:
+            raise InvalidPart(f"the upload {upload_id} has a part {number} already")
+
+
+def choose_parts(upload_id: str, there: Mapping[int, Part], numbers: Sequence[int]) -> list[Part]:
+    """
+    Parts of an upload by their numbers.
+
+    @raise InvalidPart: if there are no numbers, or no such part.
+    """
+    if not numbers:
+        raise InvalidPart("no parts are named")
+    for number in numbers:
+        if number not in there:
+            raise InvalidPart(f"the upload {upload_id} has no part {number}")
+    return [there[number] for number in numbers]
+
+
+def check_note(note: str, most: int = MAX_NOTE) -> str:
+    """@raise InvalidName: unless it is a text of at most so many bytes of UTF-8."""
     try:
         size = len(note.encode())
     except UnicodeEncodeError:
         raise InvalidName(f"the note {note[:200]!r} is not Unicode text") from None
-    if size > _MAX_NOTE:
-        raise InvalidName(f"the note has {size} bytes; at most {_MAX_NOTE} are allowed")
+    if size > most:
+        raise InvalidName(f"the note has {size} bytes; at most {most} are allowed")
     return note
 
 

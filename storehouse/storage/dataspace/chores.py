@@ -163,13 +163,15 @@ class Expiry:
     @param uploads: an L{IUploads<storehouse.storage.dataspace.interfaces.IUploads>}.
     @param clock: C{callLater} and C{seconds}, as a reactor has them.
     @param age: seconds after which an upload that was not touched is abandoned; 0 for never.
+    @param keep: which ones are left to others, see L{IUploads.expire_uploads}.
     """
 
     _log = Logger()
 
-    def __init__(self, uploads: IUploads, clock: Any, age: float) -> None:
+    def __init__(self, uploads: IUploads, clock: Any, age: float, keep: Callable[[str], bool] | None = None) -> None:
         self._uploads = uploads
         self._age = age
+        self._keep = keep
         self._loop = LoopingCall(self._expire)
         self._loop.clock = clock
         self._running: Deferred[Any] | None = None
@@ -191,6 +193,6 @@ class Expiry:
 
     async def _expire(self) -> None:
         try:
-            await self._uploads.expire_uploads(self._age)
+            await self._uploads.expire_uploads(self._age, self._keep)
         except Exception:
             self._log.failure("while removing abandoned uploads")

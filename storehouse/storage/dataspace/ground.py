@@ -17,8 +17,9 @@ from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.jobs import KeyedLocks, whole
 from storehouse.core.operations import Operations
 from storehouse.errors import AlreadyExists, DamagedObject, NoSpace, StorageFailed, StorehouseError, Unavailable
+from storehouse.storage.dataspace.checks import Bounds
 from storehouse.storage.dataspace.hashes import HASHES, find_hash
-from storehouse.storage.dataspace.incoming import Incoming, WriteMemory
+from storehouse.storage.dataspace.incoming import Incoming, Piece, WriteMemory
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.layout import Layout
 from storehouse.storage.dataspace.metrics import SpaceMetrics
@@ -40,6 +41,7 @@ class WormerSettings:
     @ivar block_size: bytes of the blocks of new parts.
     @ivar durable: whether what is acknowledged is on disk, or only with the operating system.
     @ivar memory: bytes that all writers together hold, and that all readers that wait for their consumers hold.
+    @ivar bounds: of what is kept with objects and parts.
     """
 
     directory: str
@@ -47,6 +49,7 @@ class WormerSettings:
     block_size: int = 1 << 20
     durable: bool = True
     memory: int = 64 << 20
+    bounds: Bounds = attrs.Factory(Bounds)
 
 
 class Receiver:
@@ -60,7 +63,7 @@ class Receiver:
         self._target = target
         self._writer: PartWriter | None = None
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    def write(self, pieces: Sequence[Piece]) -> None:
         """These are next."""
         if self._writer is None:
             if self._target:
@@ -74,7 +77,7 @@ class Receiver:
         ground = self._ground
         self._writer = PartWriter(self.staging, self._number, ground.hash, ground.settings.block_size, self._size)
 
-    def finish(self, pieces: Sequence[bytes]) -> Part:
+    def finish(self, pieces: Sequence[Piece]) -> Part:
         """These are the last."""
         if self._writer is None:
             self._begin()
@@ -207,7 +210,7 @@ class Ground:
         except OSError as error:
             self._log.error("{path} could not be removed: {error}", path=staging.path, error=str(error))
 
-    async def receive(self, receiver: Receiver, source: Any, size: int | None) -> list[bytes]:
+    async def receive(self, receiver: Receiver, source: Any, size: int | None) -> list[Piece]:
         """
         Take all that a source has.
 

@@ -15,9 +15,12 @@ from storehouse.core.jobs import settled
 from storehouse.core.streams import Asking
 from storehouse.errors import SizeMismatch
 
-__all__ = ["Incoming", "WriteMemory"]
+__all__ = ["Incoming", "Piece", "WriteMemory"]
 
 _MIB = 1 << 20
+
+#: Bytes as they came, or what is left of them.
+Piece = bytes | memoryview
 
 
 class WriteMemory:
@@ -25,6 +28,7 @@ class WriteMemory:
     How much each of those who write may hold in memory, so that all together hold no more than is given.
 
     @ivar writers: how many there are.
+    @ivar share: bytes to hand over at once. As many again come in meanwhile.
     """
 
     def __init__(self, total: int) -> None:
@@ -32,9 +36,14 @@ class WriteMemory:
         self.writers = 0
 
     @property
-    def share(self) -> int:
-        """Bytes to hand over at once. As many again come in meanwhile."""
-        return max(32 << 10, min(_MIB, self._total // (2 * max(1, self.writers))))
+    def writers(self) -> int:
+        return self._writers
+
+    @writers.setter
+    def writers(self, count: int) -> None:
+        self._writers = count
+        # Asked for with every piece.
+        self.share = max(32 << 10, min(_MIB, self._total // (2 * max(1, count))))
 
 
 @implementer(IConsumer)
@@ -55,9 +64,9 @@ class Incoming(Asking):
         memory: WriteMemory,
         size: int | None,
         block_size: int,
-        write: Callable[[Sequence[bytes]], None],
+        write: Callable[[Sequence[Piece]], None],
     ) -> None:
-        self.rest: list[bytes] = []
+        self.rest: list[Piece] = []
         self.count = 0
         self._disk = disk
         self._memory = memory
@@ -159,7 +168,7 @@ class Incoming(Asking):
         left = self._block_size - self._in_block
         return left + (share - left) // self._block_size * self._block_size if share >= left else share
 
-    def _take(self, want: int) -> list[bytes]:
+    def _take(self, want: int) -> list[Piece]:
         pieces, self.rest = self.rest, []
         surplus = self._held - want
         if surplus:
@@ -168,9 +177,11 @@ class Incoming(Asking):
                 surplus -= len(pieces[-1])
                 self.rest.append(pieces.pop())
             if surplus:
-                last = pieces[-1]
+                last = memoryview(pieces[-1])
                 pieces[-1] = last[:-surplus]
-                self.rest.append(last[-surplus:])
+                left = last[-surplus:]
+                # A view keeps all of the piece: not for a few bytes of it.
+                self.rest.append(left if 2 * surplus >= memoryview(last.obj).nbytes else bytes(left))
             self.rest.reverse()
         self._held -= want
         return pieces

@@ -14,7 +14,7 @@ from zope.interface import Attribute, Interface
 
 from storehouse.core.streams import ISource
 
-__all__ = ["IDataSpace", "IInventory", "IReader", "IUploads", "Metadata", "Part", "Upload"]
+__all__ = ["IDataSpace", "IDescribed", "IInventory", "IReader", "IUploads", "Metadata", "Part", "Upload"]
 
 #: Name to values, as the seed has it. Names and values are any text.
 Metadata = Mapping[str, Sequence[str]]
@@ -73,8 +73,8 @@ class IReader(ISource):
 
     def deliver(consumer: object) -> Deferred[int]:
         """
-        See L{ISource.deliver}. No byte is written to C{consumer} before the block it lies in was verified.  Fails with
-        C{DamagedObject} at the first byte of a block that is damaged.
+        See L{ISource.deliver}. No byte is written to C{consumer} before the block it lies in was verified, unless the
+        reader was asked for without that.  Fails with C{DamagedObject} at the first byte of a block that is damaged.
         """
 
     def close() -> None:
@@ -103,7 +103,12 @@ class IDataSpace(Interface):
         """
 
     def upload_part(
-        upload_id: str, number: int, source: ISource, size: int | None, note: Callable[[], str] | None = None
+        upload_id: str,
+        number: int,
+        source: ISource,
+        size: int | None,
+        note: Callable[[], str] | None = None,
+        instead_of: Sequence[int] = (),
     ) -> Deferred[str]:
         """
         Store a part; replaces the one with that number, in one step.
@@ -112,6 +117,8 @@ class IDataSpace(Interface):
         @param size: the bytes that C{source} has; C{None} if it is not known.
         @param note: called once C{source} has given all its bytes: a text of at most 1024 bytes of UTF-8 to be kept
             with the part, such as a hash of them.
+        @param instead_of: the numbers of other parts, which are dropped in the same step; those that are not there are
+            none. Only for a number that is not there yet (C{InvalidPart}).
         @return: fires with the part's etag. Fails with C{NoSuchUpload}, also if the upload ended meanwhile, C{InvalidPart} for a number that is none,
             C{SizeMismatch}, and whatever C{source} failed with.
         """
@@ -126,6 +133,32 @@ class IDataSpace(Interface):
         @param note: to be kept with it.
 
         @return: as L{upload_part}; fails also with C{NoSuchObject}, C{InvalidRange}, C{DamagedObject}.
+        """
+
+    def upload_part_link(
+        upload_id: str,
+        number: int,
+        source_upload_id: str,
+        source_numbers: Sequence[int],
+        note: Callable[[Part, int], str] | None = None,
+    ) -> Deferred[list[str]]:
+        """
+        Have parts of another upload be parts of this one, too, in one step, with their etags and notes. No bytes are
+        moved.
+
+        @param number: of the first; the next has the next.
+        @param source_numbers: which, in which order; at least one.
+        @param note: called with each of those parts and the number that it gets: the note that it has here.
+        @return: fires with the etags. Fails with C{NoSuchUpload}, C{InvalidPart} for a number that is none, is not
+            there in the other upload, or is there in this one; C{DamagedObject}.
+        """
+
+    def get_part(upload_id: str, number: int) -> Deferred[IReader]:
+        """
+        Open a part of an upload for reading, whole. It stays readable when the part is dropped or the upload ends.
+
+        @return: a reader whose ID is the upload's. Fails with C{NoSuchUpload}, C{InvalidPart} for one that is not
+            there, C{DamagedObject}.
         """
 
     def complete_upload(
@@ -147,17 +180,24 @@ class IDataSpace(Interface):
     def list_parts(upload_id: str) -> Deferred[list[Part]]:
         """The parts of an upload, in ascending order. Fails with C{NoSuchUpload}."""
 
-    def put(id: str, source: ISource, size: int | None, metadata: Metadata) -> Deferred[Part]:
+    def put(id: str, source: ISource, size: int | None, metadata: Metadata | Callable[[], Metadata]) -> Deferred[Part]:
         """
         Store an object.
 
         @param size: the bytes that C{source} has; C{None} if it is not known.
+        @param metadata: of the object; or what gives it, called once C{source} has given all its bytes.
         @return: fires with number 1, and the etag and size of the object. Fails with C{AlreadyExists}, with the first
             one intact; C{SizeMismatch}; and whatever C{source} failed with.
         """
 
-    def get(id: str, offset: int = 0, length: int | None = None) -> Deferred[IReader]:
-        """Open a range of an object for reading. Fails with C{NoSuchObject}, C{InvalidRange}, C{DamagedObject}."""
+    def get(id: str, offset: int = 0, length: int | None = None, verified: bool = True) -> Deferred[IReader]:
+        """
+        Open a range of an object for reading.
+
+        @param verified: C{False} for whoever finds out by other means whether all bytes are those that were stored: the
+            reader may then give them as they are.
+        @return: fails with C{NoSuchObject}, C{InvalidRange}, C{DamagedObject}.
+        """
 
     def get_metadata(id: str) -> Deferred[dict[str, list[str]]]:
         """The metadata of an object. Fails with C{NoSuchObject}, C{DamagedObject}."""
@@ -191,8 +231,27 @@ class IUploads(Interface):
     def get_upload(upload_id: str) -> Deferred[Upload]:
         """One of them. Fails with C{NoSuchUpload}, C{DamagedObject}."""
 
-    def expire_uploads(age: float) -> Deferred[list[str]]:
-        """Abort those not touched for C{age} seconds. Fires with their IDs."""
+    def expire_uploads(age: float, keep: Callable[[str], bool] | None = None) -> Deferred[list[str]]:
+        """
+        Abort those not touched for C{age} seconds. Fires with their IDs.
+
+        @param keep: told an upload ID: whether somebody else sees to the end of that upload; called in a disk thread
+            where there is one.
+        """
+
+
+class IDescribed(Interface):
+    """What a data space lets be said anew of what is in it. Each is one step, which is durable when its Deferred fires."""
+
+    def replace_metadata(id: str, metadata: Metadata) -> Deferred[None]:
+        """
+        Have an object say something else of itself; its bytes stay. Who reads it may have the one or the other.
+
+        @return: fails with C{NoSuchObject}, C{DamagedObject}.
+        """
+
+    def replace_upload_metadata(upload_id: str, metadata: Metadata) -> Deferred[None]:
+        """The same for an upload, whose parts stay. Fails with C{NoSuchUpload}, C{DamagedObject}."""
 
 
 class IInventory(Interface):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from storehouse.core.streams import PIECE, BytesSource, ISource, deferred
+from storehouse.core.streams import BytesSource, ISource, deferred
 from storehouse.errors import (
     AlreadyExists,
     NoSuchObject,
@@ -20,6 +19,8 @@ from storehouse.errors import (
     Unavailable,
 )
 from storehouse.storage.dataspace.checks import (
+    Bounds,
+    check_free,
     check_id,
     check_index,
     check_metadata,
@@ -27,95 +28,31 @@ from storehouse.storage.dataspace.checks import (
     check_number,
     check_parts,
     check_range,
+    choose_parts,
 )
+from storehouse.storage.dataspace.held import Chunk, OpenUpload, StoredObject
 from storehouse.storage.dataspace.intake import Intake
-from storehouse.storage.dataspace.interfaces import IDataSpace, IInventory, IReader, IUploads, Metadata, Part, Upload
+from storehouse.storage.dataspace.interfaces import (
+    IDataSpace,
+    IDescribed,
+    IInventory,
+    IReader,
+    IUploads,
+    Metadata,
+    Part,
+    Upload,
+)
 
 __all__ = ["MemoryDataSpace"]
-
-
-def _tag(data: bytes) -> str:
-    return blake2b(data, digest_size=16).hexdigest()
-
-
-@attrs.frozen
-class _Chunk:
-    """The bytes of a part. They are shared by all that has them."""
-
-    data: bytes
-    etag: str
-
-    @classmethod
-    def of(cls, data: bytes) -> _Chunk:
-        return cls(data, _tag(data))
-
-
-@attrs.frozen
-class _Object:
-    chunks: tuple[_Chunk, ...]
-    metadata: dict[str, list[str]]
-    etag: str
-    size: int
-
-    @classmethod
-    def of(cls, chunks: Sequence[_Chunk], metadata: dict[str, list[str]]) -> _Object:
-        etag = chunks[0].etag
-        if len(chunks) > 1:
-            etag = f"{_tag(''.join(chunk.etag + chr(10) for chunk in chunks).encode())}-{len(chunks)}"
-        return cls(tuple(chunks), metadata, etag, sum(len(chunk.data) for chunk in chunks))
-
-    def spans(self, offset: int, length: int) -> Iterator[tuple[_Chunk, int, int]]:
-        """What of which chunk is in a range."""
-        end = offset + length
-        position = 0
-        for chunk in self.chunks:
-            after = position + len(chunk.data)
-            if max(offset, position) < min(end, after):
-                yield chunk, max(offset, position) - position, min(end, after) - position
-            position = after
-
-    def pieces(self, offset: int, length: int) -> Iterator[bytes]:
-        """A range in pieces that are not too large."""
-        for chunk, start, end in self.spans(offset, length):
-            for position in range(start, end, PIECE):
-                yield chunk.data[position : min(position + PIECE, end)]
-
-    def cut(self, offset: int, length: int) -> tuple[_Chunk, ...]:
-        """A range as chunks, of which there is always one."""
-        if length == self.size:
-            return self.chunks
-        return tuple(
-            chunk if end - start == len(chunk.data) else _Chunk.of(chunk.data[start:end])
-            for chunk, start, end in self.spans(offset, length)
-        ) or (_Chunk.of(b""),)
-
-
-@attrs.define
-class _Upload:
-    metadata: dict[str, list[str]]
-    created: float
-    touched: float
-    chunks: dict[int, _Chunk] = attrs.Factory(dict)
-    notes: dict[int, str] = attrs.Factory(dict)
-
-    def parts(self) -> list[Part]:
-        return [
-            Part(number, chunk.etag, len(chunk.data), self.notes[number])
-            for number, chunk in sorted(self.chunks.items())
-        ]
-
-    def described(self, id: str) -> Upload:
-        size = sum(len(chunk.data) for chunk in self.chunks.values())
-        return Upload(id, self.created, self.touched, len(self.chunks), size, check_metadata(self.metadata))
 
 
 @implementer(IReader)
 class _Reader:
     """See L{IReader}."""
 
-    def __init__(self, id: str, stored: _Object, offset: int, length: int) -> None:
+    def __init__(self, id: str, stored: StoredObject, offset: int, length: int) -> None:
         self.id = id
-        self.metadata = check_metadata(stored.metadata)
+        self.metadata = {name: list(values) for name, values in stored.metadata.items()}
         self.etag = stored.etag
         self.size = stored.size
         self.offset = offset
@@ -144,19 +81,21 @@ class _Reader:
         self._source.stopProducing()
 
 
-@implementer(IDataSpace, IUploads, IInventory)
+@implementer(IDataSpace, IUploads, IInventory, IDescribed)
 class MemoryDataSpace:
     """
     A data space that is gone with the process. All it is given it holds at once.
 
     @param clock: has C{seconds()}, for the times of uploads.
+    @param bounds: of what is kept with objects and parts.
     @ivar failed: C{None}: nothing ever fails here; stores on disk have this too.
     """
 
-    def __init__(self, clock: Any = None) -> None:
+    def __init__(self, clock: Any = None, bounds: Bounds | None = None) -> None:
         self._seconds = time.time if clock is None else clock.seconds
-        self._objects: dict[str, _Object] = {}
-        self._uploads: dict[str, _Upload] = {}
+        self._bounds = bounds or Bounds()
+        self._objects: dict[str, StoredObject] = {}
+        self._uploads: dict[str, OpenUpload] = {}
         self._running = False
         self.failed: StorehouseError | None = None
 
@@ -176,15 +115,21 @@ class MemoryDataSpace:
         """See L{IDataSpace.init_upload}."""
         self._check_running()
         check_id(upload_id, "upload ID")
-        kept = check_metadata(metadata)
+        kept = self._checked(metadata)
         if upload_id in self._uploads:
             raise AlreadyExists(f"there is an upload {upload_id} already")
         now = self._seconds()
-        self._uploads[upload_id] = _Upload(kept, now, now)
+        self._uploads[upload_id] = OpenUpload(kept, now, now)
 
     @deferred
     async def upload_part(
-        self, upload_id: str, number: int, source: ISource, size: int | None, note: Callable[[], str] | None = None
+        self,
+        upload_id: str,
+        number: int,
+        source: ISource,
+        size: int | None,
+        note: Callable[[], str] | None = None,
+        instead_of: Sequence[int] = (),
     ) -> str:
         """See L{IDataSpace.upload_part}."""
         upload = self._upload(upload_id)
@@ -192,7 +137,39 @@ class MemoryDataSpace:
         data = await self._receive(source, size)
         if self._upload(upload_id) is not upload:
             raise NoSuchUpload(f"the upload {upload_id} ended, and another one of that name was begun")
-        return self._add_part(upload, number, _Chunk.of(data), check_note(note() if note is not None else ""))
+        kept = self._note(note() if note is not None else "")
+        if instead_of:
+            check_free(upload_id, upload.listed(), number, 1)
+        for other in instead_of:
+            upload.chunks.pop(other, None)
+        return self._add_part(upload, number, Chunk.of(data), kept)
+
+    @deferred
+    async def upload_part_link(
+        self,
+        upload_id: str,
+        number: int,
+        source_upload_id: str,
+        source_numbers: Sequence[int],
+        note: Callable[[Part, int], str] | None = None,
+    ) -> list[str]:
+        """See L{IDataSpace.upload_part_link}."""
+        upload, source = self._upload(upload_id), self._upload(source_upload_id)
+        check_number(number)
+        check_number(number + max(len(source_numbers), 1) - 1)
+        chosen = choose_parts(source_upload_id, source.listed(), source_numbers)
+        check_free(upload_id, upload.listed(), number, len(chosen))
+        notes = [part.note if note is None else self._note(note(part, at)) for at, part in enumerate(chosen, number)]
+        for place, part in enumerate(chosen):
+            self._add_part(upload, number + place, source.chunks[part.number], notes[place])
+        return [part.etag for part in chosen]
+
+    @deferred
+    async def get_part(self, upload_id: str, number: int) -> IReader:
+        """See L{IDataSpace.get_part}."""
+        upload = self._upload(upload_id)
+        (part,) = choose_parts(upload_id, upload.listed(), [number])
+        return _Reader(upload_id, StoredObject.of([upload.chunks[number]], {}), 0, part.size)
 
     @deferred
     async def upload_part_copy(
@@ -209,8 +186,8 @@ class MemoryDataSpace:
         check_number(number)
         stored = self._object(source_id)
         chunks = stored.cut(offset, check_range(offset, length, stored.size))
-        chunk = chunks[0] if len(chunks) == 1 else _Chunk.of(b"".join(chunk.data for chunk in chunks))
-        return self._add_part(upload, number, chunk, check_note(note))
+        chunk = chunks[0] if len(chunks) == 1 else Chunk.of(b"".join(chunk.data for chunk in chunks))
+        return self._add_part(upload, number, chunk, self._note(note))
 
     @deferred
     async def complete_upload(
@@ -219,8 +196,8 @@ class MemoryDataSpace:
         """See L{IDataSpace.complete_upload}."""
         upload = self._upload(upload_id)
         self._check_new(id)
-        chosen = check_parts(upload_id, parts, {part.number: part for part in upload.parts()})
-        kept = upload.metadata if metadata is None else check_metadata(metadata)
+        chosen = check_parts(upload_id, parts, upload.listed())
+        kept = upload.metadata if metadata is None else self._checked(metadata)
         stored = self._add(id, [upload.chunks[part.number] for part in chosen], kept)
         del self._uploads[upload_id]
         return Part(0, stored.etag, stored.size)
@@ -248,11 +225,12 @@ class MemoryDataSpace:
         return self._upload(upload_id).described(upload_id)
 
     @deferred
-    async def expire_uploads(self, age: float) -> list[str]:
+    async def expire_uploads(self, age: float, keep: Callable[[str], bool] | None = None) -> list[str]:
         """See L{IUploads.expire_uploads}."""
         self._check_running()
         before = self._seconds() - age
-        expired = sorted(id for id, upload in self._uploads.items() if upload.touched <= before)
+        idle = sorted(id for id, upload in self._uploads.items() if upload.touched <= before)
+        expired = [id for id in idle if keep is None or not keep(id)]
         for id in expired:
             del self._uploads[id]
         return expired
@@ -260,17 +238,20 @@ class MemoryDataSpace:
     # -- objects -----------------------------------------------------------------------------
 
     @deferred
-    async def put(self, id: str, source: ISource, size: int | None, metadata: Metadata) -> Part:
+    async def put(
+        self, id: str, source: ISource, size: int | None, metadata: Metadata | Callable[[], Metadata]
+    ) -> Part:
         """See L{IDataSpace.put}."""
         self._check_new(id)
-        kept = check_metadata(metadata)
+        told = metadata if callable(metadata) else self._checked(metadata)
         data = await self._receive(source, size)
+        kept = self._checked(told()) if callable(told) else told
         self._check_new(id)
-        stored = self._add(id, [_Chunk.of(data)], kept)
+        stored = self._add(id, [Chunk.of(data)], kept)
         return Part(1, stored.etag, stored.size)
 
     @deferred
-    async def get(self, id: str, offset: int = 0, length: int | None = None) -> IReader:
+    async def get(self, id: str, offset: int = 0, length: int | None = None, verified: bool = True) -> IReader:
         """See L{IDataSpace.get}."""
         stored = self._object(id)
         return _Reader(id, stored, offset, check_range(offset, length, stored.size))
@@ -278,7 +259,17 @@ class MemoryDataSpace:
     @deferred
     async def get_metadata(self, id: str) -> dict[str, list[str]]:
         """See L{IDataSpace.get_metadata}."""
-        return check_metadata(self._object(id).metadata)
+        return self._checked(self._object(id).metadata)
+
+    @deferred
+    async def replace_metadata(self, id: str, metadata: Metadata) -> None:
+        """See L{IDescribed.replace_metadata}."""
+        self._objects[id] = attrs.evolve(self._object(id), metadata=self._checked(metadata))
+
+    @deferred
+    async def replace_upload_metadata(self, upload_id: str, metadata: Metadata) -> None:
+        """See L{IDescribed.replace_upload_metadata}."""
+        self._upload(upload_id).metadata = self._checked(metadata)
 
     @deferred
     async def delete(self, id: str) -> None:
@@ -294,7 +285,7 @@ class MemoryDataSpace:
         source = self._object(source_id)
         self._check_new(id)
         chunks = source.cut(offset, check_range(offset, length, source.size))
-        stored = self._add(id, chunks, check_metadata(source.metadata if metadata is None else metadata))
+        stored = self._add(id, chunks, self._checked(source.metadata if metadata is None else metadata))
         return Part(0, stored.etag, stored.size)
 
     @deferred
@@ -306,6 +297,12 @@ class MemoryDataSpace:
 
     # -- what they share ---------------------------------------------------------------------
 
+    def _checked(self, metadata: Metadata) -> dict[str, list[str]]:
+        return check_metadata(metadata, self._bounds.metadata)
+
+    def _note(self, note: str) -> str:
+        return check_note(note, self._bounds.note)
+
     def _check_running(self) -> None:
         if not self._running:
             raise Unavailable("the data space is not running")
@@ -315,25 +312,25 @@ class MemoryDataSpace:
         if check_id(id) in self._objects:
             raise AlreadyExists(f"there is an object {id} already")
 
-    def _object(self, id: str) -> _Object:
+    def _object(self, id: str) -> StoredObject:
         self._check_running()
         stored = self._objects.get(check_id(id))
         if stored is None:
             raise NoSuchObject(f"there is no object {id}")
         return stored
 
-    def _upload(self, upload_id: str) -> _Upload:
+    def _upload(self, upload_id: str) -> OpenUpload:
         self._check_running()
         upload = self._uploads.get(check_id(upload_id, "upload ID"))
         if upload is None:
             raise NoSuchUpload(f"there is no upload {upload_id}")
         return upload
 
-    def _add(self, id: str, chunks: Iterable[_Chunk], metadata: dict[str, list[str]]) -> _Object:
-        stored = self._objects[id] = _Object.of(tuple(chunks), metadata)
+    def _add(self, id: str, chunks: Iterable[Chunk], metadata: dict[str, list[str]]) -> StoredObject:
+        stored = self._objects[id] = StoredObject.of(tuple(chunks), metadata)
         return stored
 
-    def _add_part(self, upload: _Upload, number: int, chunk: _Chunk, note: str) -> str:
+    def _add_part(self, upload: OpenUpload, number: int, chunk: Chunk, note: str) -> str:
         upload.chunks[number] = chunk
         upload.notes[number] = note
         upload.touched = self._seconds()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import attrs
 
 from storehouse.core.access import WAITING, Access, NotCached
-from storehouse.errors import DamagedObject, NoSuchObject
+from storehouse.errors import DamagedObject, NoSuchObject, NoSuchUpload, StorehouseError
 from storehouse.storage.dataspace.formats import (
     MAX_DESCRIPTION,
     MAX_HEADER,
@@ -25,7 +25,7 @@ from storehouse.storage.dataspace.hashes import Hasher
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.staging import checksum_name, part_name
 
-__all__ = ["OpenObject", "OpenPart", "Span", "read_description", "spans_of"]
+__all__ = ["OpenObject", "OpenPart", "OpenUploadPart", "Span", "read_description", "spans_of"]
 
 _READ = os.O_RDONLY | os.O_CLOEXEC
 
@@ -176,6 +176,22 @@ class OpenPart:
                 break
         return pieces
 
+    def read_plain(self, offset: int, length: int) -> list[bytes]:
+        """
+        Bytes from C{offset} on as they are in the file, verified by nobody, in pieces.
+
+        @raise DamagedObject: if the file has become too short.
+        """
+        pieces = []
+        end = offset + length
+        while offset < end:
+            piece = self.access.read(self._fd, min(_PIECE, end - offset), offset)
+            if not piece:
+                raise self._damaged(f"it ends after {offset} of {self.part.size} bytes")
+            pieces.append(piece)
+            offset += len(piece)
+        return pieces
+
     def _block(self, block: int, line: bytes, low: int, high: int) -> list[bytes]:
         """What lies between two places of a block, in pieces, after all of the block was verified."""
         header = self.header
@@ -221,29 +237,37 @@ class OpenObject:
     """
     An object that is held by its directory.
 
+    @param verified: whether its blocks are verified when they are read.
     @ivar info: its data.json.
     @raise NoSuchObject: if it is not there.
     @raise DamagedObject: if its data.json is not what was stored.
     """
 
-    def __init__(self, path: str, id: str, access: Access = WAITING) -> None:
+    def __init__(self, path: str, id: str, access: Access = WAITING, verified: bool = True) -> None:
         self.id = id
         self._access = access
+        self._verified = verified
         self._part: OpenPart | None = None
         try:
             self.directory = -1
             self.directory = access.open(path, _READ | os.O_DIRECTORY)
         except FileNotFoundError:
-            raise NoSuchObject(f"there is no object {id}") from None
+            raise self._missing() from None
         try:
-            data = read_description(self.directory, "data.json", id, access)
-            try:
-                self.info: ObjectInfo = decode_object(data)
-            except ValueError as error:
-                raise DamagedObject(id, f"data.json cannot be read: {error}") from None
+            self.info = self._describe()
         except BaseException:
             self.close()
             raise
+
+    def _missing(self) -> StorehouseError:
+        return NoSuchObject(f"there is no object {self.id}")
+
+    def _describe(self) -> ObjectInfo:
+        data = read_description(self.directory, "data.json", self.id, self._access)
+        try:
+            return decode_object(data)
+        except ValueError as error:
+            raise DamagedObject(self.id, f"data.json cannot be read: {error}") from None
 
     def part(self, part: Part) -> OpenPart:
         """One of its parts, open until the next is asked for."""
@@ -268,14 +292,19 @@ class OpenObject:
         first = span.offset // size
         if sum(part.header.span(last)) - first * size > at_once:
             raise NotCached
-        pieces = part.read(span.offset, span.length, at_once)
+        pieces = self._read(part, span, at_once)
         self._access = part.access = WAITING
         return pieces
 
     def read(self, offset: int, length: int, at_most: int) -> list[bytes]:
-        """Verified bytes from C{offset} on, some or all of C{length}: at most of one part, C{at_most} or one block."""
+        """Bytes from C{offset} on, some or all of C{length}: at most of one part, C{at_most} or one block."""
         span = next(spans_of(self.info.parts, offset, length))
-        return self.part(span.part).read(span.offset, span.length, at_most)
+        return self._read(self.part(span.part), span, at_most)
+
+    def _read(self, part: OpenPart, span: Span, at_most: int) -> list[bytes]:
+        if self._verified:
+            return part.read(span.offset, span.length, at_most)
+        return part.read_plain(span.offset, min(span.length, at_most))
 
     def close(self) -> None:
         """Close all of it."""
@@ -285,3 +314,23 @@ class OpenObject:
         if self.directory >= 0:
             os.close(self.directory)
             self.directory = -1
+
+
+class OpenUploadPart(OpenObject):
+    """
+    A part of an upload as if it were an object. Its files are open at once, since it may be dropped.
+
+    @param path: the directory of the upload.
+    @raise NoSuchUpload: if it is not there.
+    """
+
+    def __init__(self, path: str, upload_id: str, part: Part) -> None:
+        self._only = part
+        OpenObject.__init__(self, path, upload_id)
+
+    def _missing(self) -> StorehouseError:
+        return NoSuchUpload(f"there is no upload {self.id}")
+
+    def _describe(self) -> ObjectInfo:
+        self.part(self._only)
+        return ObjectInfo(self._only.etag, self._only.size, (self._only,), {})

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from storehouse.core.files import Files, read_exactly
 from storehouse.errors import AlreadyExists, StorageFailed
@@ -130,6 +131,23 @@ class Staging:
         """Rename one of its files into a directory; replaces one that is there."""
         self.files.rename(f"{self.path}/{name}", f"{directory}/{name}")
 
+    def replace(self, name: str, data: bytes, directory: str) -> None:
+        """
+        Put a file into the place of one of a directory, in one step.
+
+        @raise StorageFailed: if it is there now, but perhaps not on disk.
+        """
+        self.write(name, data)
+        self.flush()
+        self.move(name, directory)
+        try:
+            self.sync(directory)
+        except OSError as error:
+            raise StorageFailed(f"{directory} could not be brought to disk: {error.strerror or error}") from None
+        # It is done, whatever becomes of this. What cannot be removed goes with the next start.
+        with suppress(OSError):
+            self.discard()
+
     def sync(self, directory: str) -> None:
         """Bring the names in a directory to disk."""
         if self._durable:
@@ -182,7 +200,7 @@ class PartWriter:
         """Its file, for those who copy into it."""
         return self._fd
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """These bytes are next."""
         data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
         if not data:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import attrs
 from twisted.logger import Logger
@@ -12,6 +13,7 @@ from twisted.logger import Logger
 from storehouse.core.streams import ISource
 from storehouse.errors import DamagedObject, NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.storage.dataspace.checks import (
+    check_free,
     check_id,
     check_metadata,
     check_note,
@@ -19,19 +21,25 @@ from storehouse.storage.dataspace.checks import (
     check_order,
     check_parts,
     check_range,
+    choose_parts,
 )
 from storehouse.storage.dataspace.copying import copy_part
+from storehouse.storage.dataspace.formats import encode_upload
 from storehouse.storage.dataspace.ground import Ground, Receiver
+from storehouse.storage.dataspace.incoming import Piece
 from storehouse.storage.dataspace.interfaces import Metadata, Part, Upload
 from storehouse.storage.dataspace.layout import names_in
-from storehouse.storage.dataspace.opened import OpenObject
+from storehouse.storage.dataspace.opened import OpenObject, OpenUploadPart
+from storehouse.storage.dataspace.reader import ObjectReader, ReadMemory
 from storehouse.storage.dataspace.staging import Staging
 from storehouse.storage.dataspace.uploads import (
     UploadState,
     begin_upload,
     commit_part,
+    commit_parts,
     complete,
     describe_upload,
+    link_parts,
     load_upload,
     remove_unlisted,
     touched_at,
@@ -48,6 +56,7 @@ class Uploading:
     The operations on uploads.
 
     @param pinned: keeps the directory of an object where it is.
+    @param given_out: told of bytes that readers of parts have given out.
     """
 
     _log = Logger()
@@ -56,10 +65,14 @@ class Uploading:
         self,
         ground: Ground,
         pinned: Callable[[str], AbstractAsyncContextManager[None]],
+        read_memory: ReadMemory,
+        given_out: Callable[[int], None],
         clock: Callable[[], float],
     ) -> None:
         self._ground = ground
         self._pinned = pinned
+        self._read_memory = read_memory
+        self._given_out = given_out
         self._clock = clock
         self._states: OrderedDict[str, UploadState] = OrderedDict()
         self._receiving: Counter[str] = Counter()
@@ -102,10 +115,24 @@ class Uploading:
     async def init(self, upload_id: str, metadata: Metadata) -> None:
         """See C{IDataSpace.init_upload}."""
         path = self._path(upload_id)
-        metadata = check_metadata(metadata)
+        metadata = check_metadata(metadata, self._ground.settings.bounds.metadata)
         staging = self._ground.staging()
         async with self._ground.uploads.held(upload_id), self._ground.staged(staging):
             await self._ground.run(self._begin, staging, path, metadata)
+
+    async def replace_metadata(self, upload_id: str, metadata: Metadata) -> None:
+        """See C{IDescribed.replace_upload_metadata}."""
+        path = self._path(upload_id)
+        metadata = check_metadata(metadata, self._ground.settings.bounds.metadata)
+        staging = self._ground.staging()
+        async with self._ground.uploads.held(upload_id), self._ground.staged(staging):
+            state = await self._state(upload_id)
+            data = encode_upload(state.created, metadata)
+            await self._committed(upload_id, self._ground.run(staging.replace, "upload.json", data, path))
+            state.metadata = metadata
+
+    def _note(self, note: str) -> str:
+        return check_note(note, self._ground.settings.bounds.note)
 
     def _begin(self, staging: Staging, path: str, metadata: Metadata) -> None:
         self._ground.check_absent(path)
@@ -113,7 +140,13 @@ class Uploading:
         begin_upload(staging, path, int(self._clock() * 1e9), metadata)
 
     async def part(
-        self, upload_id: str, number: int, source: ISource, size: int | None, note: Callable[[], str] | None
+        self,
+        upload_id: str,
+        number: int,
+        source: ISource,
+        size: int | None,
+        note: Callable[[], str] | None,
+        instead_of: Sequence[int],
     ) -> str:
         """See C{IDataSpace.upload_part}."""
         self._path(upload_id)
@@ -124,15 +157,15 @@ class Uploading:
         try:
             async with self._ground.staged(receiver.staging):
                 rest = await self._ground.receive(receiver, source, size)
-                kept = check_note(note() if note is not None else "")
+                kept = self._note(note() if note is not None else "")
                 part = attrs.evolve(await self._ground.run(self._finish, receiver, rest), note=kept)
-                await self._commit(receiver.staging, upload_id, begun, part)
+                await self._commit(receiver.staging, upload_id, begun, part, instead_of)
         finally:
             self._received(upload_id)
         self._ground.metrics.bytes_in += part.size
         return part.etag
 
-    def _finish(self, receiver: Receiver, rest: list[bytes]) -> Part:
+    def _finish(self, receiver: Receiver, rest: list[Piece]) -> Part:
         part = receiver.finish(rest)
         receiver.staging.flush()
         return part
@@ -142,18 +175,77 @@ class Uploading:
         if not self._receiving[upload_id]:
             del self._receiving[upload_id]
 
-    async def _commit(self, staging: Staging, upload_id: str, begun: int, part: Part) -> None:
+    async def _commit(
+        self, staging: Staging, upload_id: str, begun: int, part: Part, instead_of: Sequence[int] = ()
+    ) -> None:
         async with self._ground.uploads.held(upload_id):
             state = await self._state(upload_id)
             if state.created != begun:
                 raise NoSuchUpload(f"the upload {upload_id} ended, and another one was begun with its ID")
-            try:
-                await self._ground.run(commit_part, staging, self._path(upload_id), state, part)
-            except BaseException:
-                # What it holds now is what is on disk.
-                self._states.pop(upload_id, None)
-                raise
-            state.add(part)
+            if instead_of:
+                check_free(upload_id, state.parts, part.number, 1)
+                work = self._ground.run(commit_parts, staging, self._path(upload_id), state, [part], instead_of)
+            else:
+                work = self._ground.run(commit_part, staging, self._path(upload_id), state, part)
+            await self._committed(upload_id, work)
+            state.change([part], instead_of)
+
+    async def _committed(self, upload_id: str, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except BaseException:
+            # What it holds now is what is on disk.
+            self._states.pop(upload_id, None)
+            raise
+
+    async def part_link(
+        self,
+        upload_id: str,
+        number: int,
+        source_upload_id: str,
+        source_numbers: Sequence[int],
+        note: Callable[[Part, int], str] | None,
+    ) -> list[str]:
+        """See C{IDataSpace.upload_part_link}."""
+        path, source = self._path(upload_id), self._path(source_upload_id)
+        check_number(number)
+        check_number(number + max(len(source_numbers), 1) - 1)
+        begun = (await self._looked_up(upload_id)).created
+        staging = self._ground.staging()
+        async with self._ground.staged(staging):
+            async with self._ground.uploads.held(source_upload_id):
+                shared = choose_parts(source_upload_id, (await self._state(source_upload_id)).parts, source_numbers)
+                await self._ground.run(link_parts, staging, source, shared, number)
+                notes = [
+                    part.note if note is None else self._note(note(part, at)) for at, part in enumerate(shared, number)
+                ]
+            parts = [attrs.evolve(part, number=number + at, note=notes[at]) for at, part in enumerate(shared)]
+            async with self._ground.uploads.held(upload_id):
+                state = await self._state(upload_id)
+                if state.created != begun:
+                    raise NoSuchUpload(f"the upload {upload_id} ended, and another one was begun with its ID")
+                check_free(upload_id, state.parts, number, len(parts))
+                await self._committed(upload_id, self._ground.run(commit_parts, staging, path, state, parts))
+                state.change(parts)
+        return [part.etag for part in parts]
+
+    async def get_part(self, upload_id: str, number: int) -> Any:
+        """See C{IDataSpace.get_part}."""
+        path = self._path(upload_id)
+        async with self._ground.uploads.held(upload_id):
+            (part,) = choose_parts(upload_id, (await self._state(upload_id)).parts, [number])
+            opened = await self._ground.run(OpenUploadPart, path, upload_id, part)
+        return ObjectReader(
+            opened,
+            0,
+            part.size,
+            [],
+            self._ground.disk,
+            self._read_memory,
+            self._ground.explained_failure,
+            lambda: None,
+            self._given_out,
+        )
 
     async def part_copy(
         self, upload_id: str, number: int, source_id: str, offset: int, length: int | None, note: str
@@ -162,7 +254,7 @@ class Uploading:
         self._path(upload_id)
         check_number(number)
         check_id(source_id, "ID of the source")
-        check_note(note)
+        self._note(note)
         begun = (await self._looked_up(upload_id)).created
         staging = self._ground.staging()
         async with self._ground.staged(staging):
@@ -190,7 +282,7 @@ class Uploading:
         path = self._path(upload_id)
         check_order(parts)
         if metadata is not None:
-            metadata = check_metadata(metadata)
+            metadata = check_metadata(metadata, self._ground.settings.bounds.metadata)
         staging = self._ground.staging()
         async with self._ground.uploads.held(upload_id):
             state = await self._state(upload_id)
@@ -259,11 +351,13 @@ class Uploading:
         metadata = {name: list(values) for name, values in state.metadata.items()}
         return Upload(upload_id, state.created / 1e9, touched, len(state.parts), size, metadata)
 
-    async def expire(self, age: float) -> list[str]:
+    async def expire(self, age: float, keep: Callable[[str], bool] | None) -> list[str]:
         """See C{IUploads.expire_uploads}."""
         expired = []
         for upload in await self.list_uploads():
             if upload.id in self._receiving or upload.touched > self._clock() - age:
+                continue
+            if keep is not None and await self._ground.run(keep, upload.id):
                 continue
             try:
                 await self.abort(upload.id)

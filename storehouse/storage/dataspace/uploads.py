@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from storehouse.errors import DamagedObject, NoSuchUpload, StorageFailed
@@ -25,8 +26,10 @@ __all__ = [
     "UploadState",
     "begin_upload",
     "commit_part",
+    "commit_parts",
     "complete",
     "describe_upload",
+    "link_parts",
     "load_upload",
     "remove_unlisted",
     "touched_at",
@@ -49,14 +52,21 @@ class UploadState:
         self.parts = parts
         self._entries = {number: encode_part(part) for number, part in parts.items()}
 
-    def with_part(self, part: Part) -> bytes:
-        """Its parts.json, once it has this part."""
-        return encode_parts({**self._entries, part.number: encode_part(part)})
+    def changed(self, parts: Iterable[Part], without: Iterable[int] = ()) -> bytes:
+        """Its parts.json, once it has these parts, and not those."""
+        entries = dict(self._entries)
+        for number in without:
+            entries.pop(number, None)
+        return encode_parts({**entries, **{part.number: encode_part(part) for part in parts}})
 
-    def add(self, part: Part) -> None:
-        """It has this part."""
-        self.parts[part.number] = part
-        self._entries[part.number] = encode_part(part)
+    def change(self, parts: Iterable[Part], without: Iterable[int] = ()) -> None:
+        """It has these parts, and not those."""
+        for number in without:
+            self.parts.pop(number, None)
+            self._entries.pop(number, None)
+        for part in parts:
+            self.parts[part.number] = part
+            self._entries[part.number] = encode_part(part)
 
 
 def load_upload(path: str, upload_id: str) -> UploadState:
@@ -106,31 +116,69 @@ def commit_part(staging: Staging, path: str, state: UploadState, part: Part) -> 
 
     @param path: the directory of the upload.
     """
-    staging.write("parts.json", state.with_part(part))
-    names = [checksum_name(part.number), part_name(part.number)]
     if part.number not in state.parts:
-        staging.flush()
-        for name in names:
-            staging.move(name, path)
-        # Before parts.json names it, it is there.
-        staging.sync(path)
-        staging.move("parts.json", path)
-        _sync_changed(staging, path)
-    else:
-        for name in os.listdir(path):
-            if name != "parts.json" and name not in names:
-                staging.link(f"{path}/{name}", name)
-        staging.flush()
-        staging.files.exchange(staging.path, path)
-        try:
-            _sync_changed(staging, os.path.dirname(path))
-        except StorageFailed:
-            # What is there now may be what a power cut leaves of the upload.
-            staging.leave()
-            raise
+        commit_parts(staging, path, state, [part])
+        return
+    staging.write("parts.json", state.changed([part]))
+    names = _files_of([part.number])
+    for name in os.listdir(path):
+        if name != "parts.json" and name not in names:
+            staging.link(f"{path}/{name}", name)
+    staging.flush()
+    staging.files.exchange(staging.path, path)
+    try:
+        _sync_changed(staging, os.path.dirname(path))
+    except StorageFailed:
+        # What is there now may be what a power cut leaves of the upload.
+        staging.leave()
+        raise
     # The part is stored, whatever becomes of this. What cannot be removed goes with the next start.
     with suppress(OSError):
         staging.discard()
+
+
+def commit_parts(
+    staging: Staging, path: str, state: UploadState, parts: Sequence[Part], instead_of: Sequence[int] = ()
+) -> None:
+    """
+    Make parts, whose files are in C{staging} and whose numbers are not there yet, parts of an upload, in one step.
+
+    @param path: the directory of the upload.
+    @param instead_of: the numbers of parts that it then does not have any more.
+    """
+    staging.write("parts.json", state.changed(parts, instead_of))
+    staging.flush()
+    for name in _files_of([part.number for part in parts]):
+        staging.move(name, path)
+    # Before parts.json names them, they are there.
+    staging.sync(path)
+    staging.move("parts.json", path)
+    _sync_changed(staging, path)
+    # The parts are stored, whatever becomes of this. What cannot be removed goes with the next start.
+    with suppress(OSError):
+        for name in _files_of([number for number in instead_of if number in state.parts]):
+            staging.files.unlink(f"{path}/{name}")
+    with suppress(OSError):
+        staging.discard()
+
+
+def link_parts(staging: Staging, path: str, parts: Sequence[Part], number: int) -> None:
+    """
+    Links to the files of parts of an upload, under numbers that begin with C{number}.
+
+    @param path: the directory of that upload.
+    @raise DamagedObject: if one is missing.
+    """
+    for place, part in enumerate(parts):
+        for source, name in zip(_files_of([part.number]), _files_of([number + place]), strict=True):
+            try:
+                staging.link(f"{path}/{source}", name)
+            except FileNotFoundError:
+                raise DamagedObject(os.path.basename(path), f"{source} is missing", part.number) from None
+
+
+def _files_of(numbers: Iterable[int]) -> list[str]:
+    return [name for number in numbers for name in (checksum_name(number), part_name(number))]
 
 
 def _sync_changed(staging: Staging, directory: str) -> None:

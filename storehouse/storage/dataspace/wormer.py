@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import attrs
 from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -27,7 +28,17 @@ from storehouse.storage.dataspace.checks import check_id, check_index, check_met
 from storehouse.storage.dataspace.copying import copy_object
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, joined_etag
 from storehouse.storage.dataspace.ground import Ground, Receiver, WormerSettings
-from storehouse.storage.dataspace.interfaces import IDataSpace, IInventory, IReader, IUploads, Metadata, Part, Upload
+from storehouse.storage.dataspace.holding import Holding
+from storehouse.storage.dataspace.incoming import Piece
+from storehouse.storage.dataspace.interfaces import (
+    IDataSpace,
+    IDescribed,
+    IInventory,
+    IReader,
+    IUploads,
+    Metadata,
+    Part,
+)
 from storehouse.storage.dataspace.layout import names_in
 from storehouse.storage.dataspace.metrics import SpaceMetrics
 from storehouse.storage.dataspace.opened import OpenObject
@@ -35,24 +46,13 @@ from storehouse.storage.dataspace.reader import READ_SIZE, ObjectReader, ReadMem
 from storehouse.storage.dataspace.small import HeldReader, read_small
 from storehouse.storage.dataspace.staging import Staging
 from storehouse.storage.dataspace.uploading import Uploading
+from storehouse.storage.dataspace.wormer_uploads import WormerUploads
 
 __all__ = ["WormerDataSpace", "WormerSettings"]
 
 
-class _Holders:
-    """
-    Those who read one object.
-
-    @ivar gone: where its files are, once it was deleted.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.gone = ""
-
-
-@implementer(IDataSpace, IUploads, IInventory)
-class WormerDataSpace:
+@implementer(IDataSpace, IUploads, IInventory, IDescribed)
+class WormerDataSpace(WormerUploads):
     """
     See L{IDataSpace}.
 
@@ -72,11 +72,10 @@ class WormerDataSpace:
         files: Files | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._ground = Ground(settings, disk, on_failure, files or Files())
-        self._uploading = Uploading(self._ground, self._pinned, clock)
+        ground = Ground(settings, disk, on_failure, files or Files())
         self._read_memory = ReadMemory(settings.memory)
-        self._holders: dict[str, _Holders] = {}
-        self._deleting: dict[str, list[Deferred[None]]] = {}
+        WormerUploads.__init__(self, ground, Uploading(ground, self._pinned, self._read_memory, self._given_out, clock))
+        self._holding = Holding(self._ground)
         self.cleaned: Deferred[None] = Deferred()
 
     @property
@@ -127,21 +126,29 @@ class WormerDataSpace:
 
     # -- objects -------------------------------------------------------------------------------
 
-    def put(self, id: str, source: ISource, size: int | None, metadata: Metadata) -> Deferred[Part]:
+    def put(
+        self, id: str, source: ISource, size: int | None, metadata: Metadata | Callable[[], Metadata]
+    ) -> Deferred[Part]:
         """See L{IDataSpace.put}."""
         return self._ground.operation("put", self._put(id, source, size, metadata))
 
-    async def _put(self, id: str, source: ISource, size: int | None, metadata: Metadata) -> Part:
+    async def _put(
+        self, id: str, source: ISource, size: int | None, metadata: Metadata | Callable[[], Metadata]
+    ) -> Part:
         target = self._ground.layout.object(check_id(id))
-        metadata = check_metadata(metadata)
+        told = metadata if callable(metadata) else self._checked(metadata)
         receiver = Receiver(self._ground, 1, size, target)
         async with self._ground.staged(receiver.staging):
             rest = await self._ground.receive(receiver, source, size)
-            part = await self._ground.run(self._finish_put, receiver, rest, metadata, target)
+            kept = self._checked(told()) if callable(told) else told
+            part = await self._ground.run(self._finish_put, receiver, rest, kept, target)
         self.metrics.bytes_in += part.size
         return part
 
-    def _finish_put(self, receiver: Receiver, rest: list[bytes], metadata: Metadata, target: str) -> Part:
+    def _checked(self, metadata: Metadata) -> Metadata:
+        return check_metadata(metadata, self._ground.settings.bounds.metadata)
+
+    def _finish_put(self, receiver: Receiver, rest: list[Piece], metadata: Metadata, target: str) -> Part:
         part = receiver.finish(rest)
         self._publish(receiver.staging, [part], metadata, target)
         return part
@@ -156,11 +163,11 @@ class WormerDataSpace:
         staging.publish(target)
         return info
 
-    def get(self, id: str, offset: int = 0, length: int | None = None) -> Deferred[IReader]:
+    def get(self, id: str, offset: int = 0, length: int | None = None, verified: bool = True) -> Deferred[IReader]:
         """See L{IDataSpace.get}."""
-        return self._ground.operation("get", self._get(id, offset, length))
+        return self._ground.operation("get", self._get(id, offset, length, verified))
 
-    async def _get(self, id: str, offset: int, length: int | None) -> Any:
+    async def _get(self, id: str, offset: int, length: int | None, verified: bool) -> Any:
         path = self._ground.layout.object(check_id(id))
         try:
             info, data = read_small(path, offset, length)
@@ -169,14 +176,14 @@ class WormerDataSpace:
         else:
             self._given_out(len(data))
             return HeldReader(id, info, offset, data)
-        holders = await self._hold(id)
+        holders = await self._holding.hold(id)
         try:
             try:
-                opened, count, first = self._open_at_once(path, id, offset, length)
+                opened, count, first = self._open_at_once(path, id, offset, length, verified)
             except NotCached:
-                opened, count, first = await self._ground.run(self._open_range, path, id, offset, length)
+                opened, count, first = await self._ground.run(self._open_range, path, id, offset, length, verified)
         except BaseException:
-            self._let_go(id, holders)
+            self._holding.let_go(id, holders)
             raise
         return ObjectReader(
             opened,
@@ -186,17 +193,19 @@ class WormerDataSpace:
             self._ground.disk,
             self._read_memory,
             self._ground.explained_failure,
-            partial(self._let_go, id, holders),
+            partial(self._holding.let_go, id, holders),
             self._given_out,
         )
 
     def _given_out(self, size: int) -> None:
         self.metrics.bytes_out += size
 
-    def _open_at_once(self, path: str, id: str, offset: int, length: int | None) -> tuple[OpenObject, int, list[bytes]]:
+    def _open_at_once(
+        self, path: str, id: str, offset: int, length: int | None, verified: bool
+    ) -> tuple[OpenObject, int, list[bytes]]:
         """What is small and in memory is read here and now: a thread would take longer to be told."""
         try:
-            opened = OpenObject(path, id, CACHED)
+            opened = OpenObject(path, id, CACHED, verified)
             try:
                 count = check_range(offset, length, opened.info.size)
                 return opened, count, opened.read_at_once(offset, count) if count else []
@@ -206,8 +215,10 @@ class WormerDataSpace:
         except (OSError, StorehouseError) as error:
             raise self._ground.explained(error) from None
 
-    def _open_range(self, path: str, id: str, offset: int, length: int | None) -> tuple[OpenObject, int, list[bytes]]:
-        opened = OpenObject(path, id)
+    def _open_range(
+        self, path: str, id: str, offset: int, length: int | None, verified: bool
+    ) -> tuple[OpenObject, int, list[bytes]]:
+        opened = OpenObject(path, id, verified=verified)
         try:
             count = check_range(offset, length, opened.info.size)
             first = opened.read(offset, count, READ_SIZE) if count else []
@@ -233,6 +244,21 @@ class WormerDataSpace:
         opened.close()
         return opened.info
 
+    def replace_metadata(self, id: str, metadata: Metadata) -> Deferred[None]:
+        """See L{IDescribed.replace_metadata}."""
+        return self._ground.operation("replace_metadata", self._replace_metadata(id, metadata))
+
+    async def _replace_metadata(self, id: str, metadata: Metadata) -> None:
+        path = self._ground.layout.object(check_id(id))
+        metadata = self._checked(metadata)
+        staging = self._ground.staging()
+        async with self._ground.staged(staging), self._pinned(id):
+            await self._ground.run(self._rewrite, staging, path, id, metadata)
+
+    def _rewrite(self, staging: Staging, path: str, id: str, metadata: Metadata) -> None:
+        info = attrs.evolve(self._read_info(path, id), metadata=metadata)
+        staging.replace("data.json", encode_object(info), path)
+
     def delete(self, id: str) -> Deferred[None]:
         """See L{IDataSpace.delete}."""
         return self._ground.operation("delete", self._delete(id))
@@ -240,22 +266,7 @@ class WormerDataSpace:
     async def _delete(self, id: str) -> None:
         path = self._ground.layout.object(check_id(id))
         async with self._ground.objects.held(id):
-            waiting: list[Deferred[None]] = []
-            self._deleting[id] = waiting
-            try:
-                holders = self._holders.get(id)
-                gone = await self._ground.run(self._remove_object, path, id, holders is None)
-                if holders is not None and self._holders.get(id) is holders:
-                    # Whoever opens the ID from now on opens another object.
-                    del self._holders[id]
-                    holders.gone = gone
-                    self.metrics.staged += 1
-                elif holders is not None:  # the last of them left meanwhile
-                    await self._ground.run(self._ground.remove, gone)
-            finally:
-                del self._deleting[id]
-                for turn in waiting:
-                    turn.callback(None)
+            await self._holding.remove(id, partial(self._remove_object, path, id))
 
     def _remove_object(self, path: str, id: str, now: bool) -> str:
         try:
@@ -276,7 +287,7 @@ class WormerDataSpace:
         target = self._ground.layout.object(check_id(id))
         check_id(source_id, "ID of the source")
         if metadata is not None:
-            metadata = check_metadata(metadata)
+            metadata = self._checked(metadata)
         staging = self._ground.staging()
         async with self._ground.staged(staging), self._pinned(source_id):
             info = await self._ground.run(self._make_copy, staging, target, source_id, offset, length, metadata)
@@ -305,87 +316,11 @@ class WormerDataSpace:
 
     # -- who reads what ------------------------------------------------------------------------
 
-    async def _hold(self, id: str) -> _Holders:
-        """One more reads an object, if it is there: its files stay until L{_let_go}."""
-        while id in self._deleting:
-            turn: Deferred[None] = Deferred()
-            self._deleting[id].append(turn)
-            await turn
-        holders = self._holders.setdefault(id, _Holders())
-        holders.count += 1
-        return holders
-
-    def _let_go(self, id: str, holders: _Holders) -> None:
-        holders.count -= 1
-        if holders.count:
-            return
-        if self._holders.get(id) is holders:
-            del self._holders[id]
-        if holders.gone:
-            removing = Deferred.fromCoroutine(self._ground.run(self._ground.remove, holders.gone))
-            self._ground.operations.track(removing)
-            removing.addCallback(self._removed)
-            removing.addErrback(lambda failure: self._log.failure("while removing", failure=failure))
-
-    def _removed(self, result: None) -> None:
-        self.metrics.staged -= 1
-
     @asynccontextmanager
     async def _pinned(self, id: str) -> AsyncIterator[None]:
         """The directory of an object stays where it is."""
         async with self._ground.objects.held(id):
             yield
-
-    # -- uploads -------------------------------------------------------------------------------
-
-    def init_upload(self, upload_id: str, metadata: Metadata) -> Deferred[None]:
-        """See L{IDataSpace.init_upload}."""
-        return self._ground.operation("init_upload", self._uploading.init(upload_id, metadata))
-
-    def upload_part(
-        self, upload_id: str, number: int, source: ISource, size: int | None, note: Callable[[], str] | None = None
-    ) -> Deferred[str]:
-        """See L{IDataSpace.upload_part}."""
-        return self._ground.operation("upload_part", self._uploading.part(upload_id, number, source, size, note))
-
-    def upload_part_copy(
-        self,
-        upload_id: str,
-        number: int,
-        source_id: str,
-        offset: int = 0,
-        length: int | None = None,
-        note: str = "",
-    ) -> Deferred[str]:
-        """See L{IDataSpace.upload_part_copy}."""
-        work = self._uploading.part_copy(upload_id, number, source_id, offset, length, note)
-        return self._ground.operation("upload_part_copy", work)
-
-    def complete_upload(
-        self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None
-    ) -> Deferred[Part]:
-        """See L{IDataSpace.complete_upload}."""
-        return self._ground.operation("complete_upload", self._uploading.complete(id, upload_id, parts, metadata))
-
-    def abort_upload(self, upload_id: str) -> Deferred[None]:
-        """See L{IDataSpace.abort_upload}."""
-        return self._ground.operation("abort_upload", self._uploading.abort(upload_id))
-
-    def list_parts(self, upload_id: str) -> Deferred[list[Part]]:
-        """See L{IDataSpace.list_parts}."""
-        return self._ground.operation("list_parts", self._uploading.list_parts(upload_id))
-
-    def list_uploads(self) -> Deferred[list[Upload]]:
-        """See L{IUploads.list_uploads}."""
-        return self._ground.operation("list_uploads", self._uploading.list_uploads())
-
-    def get_upload(self, upload_id: str) -> Deferred[Upload]:
-        """See L{IUploads.get_upload}."""
-        return self._ground.operation("get_upload", self._uploading.get_upload(upload_id))
-
-    def expire_uploads(self, age: float) -> Deferred[list[str]]:
-        """See L{IUploads.expire_uploads}."""
-        return self._ground.operation("expire_uploads", self._uploading.expire(age))
 
     # -- what there is -------------------------------------------------------------------------
 

@@ -71,23 +71,24 @@ def parse_time(text: str) -> int:
     return calendar.timegm(moment.timetuple()) * _SECOND + int((fraction or "").ljust(9, "0"))
 
 
-def checked_metadata(metadata: Metadata) -> dict[str, list[str]]:
+def checked_metadata(metadata: Metadata, most: int = MAX_METADATA) -> dict[str, list[str]]:
     """
     A copy that nobody else changes.
 
-    @raise InvalidName: if it is no text, or more than L{MAX_METADATA} bytes.
+    @raise InvalidName: if it is no text, or more than C{most} bytes.
     """
     copy = {name: list(values) for name, values in metadata.items()}
     size = sum(len(check_text("metadata", text)) for name, values in copy.items() for text in (name, *values))
-    if size > MAX_METADATA:
-        raise InvalidName(f"the metadata has {size} bytes; at most {MAX_METADATA} are allowed")
+    if size > most:
+        raise InvalidName(f"the metadata has {size} bytes; at most {most} are allowed")
     return copy
 
 
-def checked(entry: Entry) -> Entry:
+def checked(entry: Entry, most: int = MAX_METADATA) -> Entry:
     """
     An entry that can be written.
 
+    @param most: bytes of its metadata.
     @raise InvalidName: if it cannot.
     """
     check_id(entry.id)
@@ -95,7 +96,7 @@ def checked(entry: Entry) -> Entry:
     check_text("content type", entry.content_type)
     if entry.size < 0 or not 0 <= entry.created < _LAST:
         raise InvalidName(f"an entry cannot have {entry.size} bytes and be made at {entry.created}")
-    return attrs.evolve(entry, metadata=checked_metadata(entry.metadata)) if entry.metadata else entry
+    return attrs.evolve(entry, metadata=checked_metadata(entry.metadata, most)) if entry.metadata else entry
 
 
 def encode_entry(entry: Entry, key: str) -> bytes:

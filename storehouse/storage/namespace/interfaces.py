@@ -119,6 +119,9 @@ class INamespace(Interface):
     def create_bucket(name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
         """Make a bucket. Fails with C{AlreadyExists}."""
 
+    def set_bucket_metadata(name: str, metadata: Metadata) -> Deferred[Bucket]:
+        """Give a bucket other metadata, in one step, in place of all that it has."""
+
     def delete_bucket(name: str) -> Deferred[None]:
         """Remove a bucket. Fails with C{BucketNotEmpty}."""
 

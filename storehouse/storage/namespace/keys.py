@@ -68,6 +68,7 @@ class KeyOperations:
     What L{LocalNamespace<storehouse.storage.namespace.local.LocalNamespace>} does with keys.
 
     @param on_failure: called once if a sync failed.
+    @param max_metadata: bytes of an entry's metadata.
     @ivar buckets: by name, each with its number in the index.
     @ivar gate: who changes more than one key closes it.
     @ivar refusal: why nothing is done; C{None} while it is.
@@ -85,6 +86,7 @@ class KeyOperations:
         metrics: NamespaceMetrics,
         checkpoint_records: int,
         on_failure: Callable[[StorehouseError], None],
+        max_metadata: int,
     ) -> None:
         self._tree = tree
         self._disk = disk
@@ -93,6 +95,7 @@ class KeyOperations:
         self._metrics = metrics
         self._checkpoint_records = checkpoint_records
         self._on_failure = on_failure
+        self._max_metadata = max_metadata
         self._locks = KeyedLocks()
         # Where keys are changed: several threads are faster only if they wait for the disk.
         self._changes: IDisk = disk if tree.durable else Lane(disk)
@@ -193,7 +196,7 @@ class KeyOperations:
     ) -> list[Entry]:
         """See L{INamespace.publish<storehouse.storage.namespace.interfaces.INamespace.publish>}."""
         began = time.monotonic()
-        entry = checked(entry)
+        entry = checked(entry, self._max_metadata)
         text = encode_entry(entry, key) if check_key(key) else b""
         number, data, place = await self.begin(bucket, key)
         try:

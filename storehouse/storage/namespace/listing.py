@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Protocol
+
 from storehouse.storage.namespace.entries import decode_row
-from storehouse.storage.namespace.index import Index
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.names import check_text
 
@@ -11,6 +13,14 @@ __all__ = ["Item", "common_prefix", "list_items", "list_names", "start_of"]
 
 #: A key with its entry, or with C{None} if its row is damaged; or a common prefix, with C{False}.
 Item = tuple[str, "Entry | bool | None"]
+
+
+class Selecting(Protocol):
+    """An index of keys: what gives the rows of a query on its table C{keys}."""
+
+    def select(self, query: str, values: Mapping[str, Any]) -> list[Any]:
+        """All rows."""
+
 
 # The rows come as one text, in a single step: each step would cost the interpreter's lock.
 _PLAIN = """
@@ -66,7 +76,7 @@ def start_of(prefix: bytes, delimiter: bytes, after: bytes) -> bytes:
     return after + b"\0" if after else prefix
 
 
-def list_items(index: Index, bucket: int, prefix: str, delimiter: str, after: str, limit: int) -> list[Item]:
+def list_items(index: Selecting, bucket: int, prefix: str, delimiter: str, after: str, limit: int) -> list[Item]:
     """
     The first C{limit} keys and common prefixes, in order.
 
@@ -101,7 +111,7 @@ def list_items(index: Index, bucket: int, prefix: str, delimiter: str, after: st
     return items
 
 
-def list_names(index: Index, bucket: int, prefix: str, after: str, limit: int) -> list[str]:
+def list_names(index: Selecting, bucket: int, prefix: str, after: str, limit: int) -> list[str]:
     """
     The first C{limit} keys, in order.
 

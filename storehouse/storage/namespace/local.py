@@ -17,12 +17,13 @@ from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.errors import (
     InvalidName,
+    NoSuchBucket,
     StartFailed,
     StorageFailed,
     StorehouseError,
     Unavailable,
 )
-from storehouse.storage.namespace.entries import checked_metadata, encode_bucket
+from storehouse.storage.namespace.entries import MAX_METADATA, checked_metadata, encode_bucket
 from storehouse.storage.namespace.interfaces import (
     Bucket,
     Condition,
@@ -53,12 +54,14 @@ class NamespaceSettings:
     @ivar durable: whether what is answered survives a power cut; it survives the process in any case.
     @ivar checkpoint_records: intents in the journal after which the index is synced and the journal begun anew.
     @ivar checkpoint_interval: seconds after which that is done if there are any.
+    @ivar max_metadata: bytes of an entry's metadata.
     """
 
     directory: str
     durable: bool = True
     checkpoint_records: int = 4096
     checkpoint_interval: float = 30.0
+    max_metadata: int = MAX_METADATA
 
 
 @implementer(INamespace, IChecked)
@@ -93,7 +96,14 @@ class LocalNamespace:
         self.upkeep = Upkeep(self.tree, self.journal, disk)
         self.metrics = NamespaceMetrics(self)
         self._keys = KeyOperations(
-            self.tree, disk, self.journal, self.upkeep, self.metrics, settings.checkpoint_records, on_failure
+            self.tree,
+            disk,
+            self.journal,
+            self.upkeep,
+            self.metrics,
+            settings.checkpoint_records,
+            on_failure,
+            settings.max_metadata,
         )
         self._timer: LoopingCall | None = None
 
@@ -243,6 +253,23 @@ class LocalNamespace:
     def _create_bucket(self, bucket: Bucket) -> tuple[int, Bucket] | None:
         self.tree.create_bucket(bucket)
         return self.upkeep.add_bucket(bucket.name, encode_bucket(bucket)), bucket
+
+    @lasting
+    async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
+        """See L{INamespace.set_bucket_metadata}."""
+        await self.get_bucket(name)
+        await self._change_bucket(name, self._set_bucket_metadata, (name, checked_metadata(metadata)))
+        return await self.get_bucket(name)
+
+    def _set_bucket_metadata(self, change: tuple[str, Metadata]) -> tuple[int, Bucket] | None:
+        name, metadata = change
+        if name not in self._keys.buckets:
+            raise NoSuchBucket(f"there is no bucket {name}")
+        number, known = self._keys.buckets[name]
+        bucket = attrs.evolve(known, metadata=metadata)
+        self.tree.change_bucket(bucket)
+        self.upkeep.change_bucket(number, encode_bucket(bucket))
+        return number, bucket
 
     @lasting
     async def delete_bucket(self, name: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+import attrs
 from zope.interface import implementer
 
 from storehouse.core.streams import deferred
 from storehouse.errors import AlreadyExists, BucketNotEmpty, InvalidName, NoSuchBucket, NoSuchKey, Unavailable
-from storehouse.storage.namespace.entries import checked, checked_metadata
+from storehouse.storage.namespace.entries import MAX_METADATA, checked, checked_metadata
 from storehouse.storage.namespace.interfaces import Bucket, Condition, Entry, INamespace, Metadata, Page
 from storehouse.storage.namespace.listing import common_prefix
 from storehouse.storage.namespace.names import check_bucket, check_id, check_key, check_text
@@ -24,7 +25,8 @@ _Versions = list[Entry]
 class MemoryNamespace:
     """See L{INamespace}. Nothing survives the process, so nothing is ever unsettled."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_metadata: int = MAX_METADATA) -> None:
+        self._max_metadata = max_metadata
         self.unsettled: list[str] = []
         self.unpublished: list[str] = []
         self._buckets: dict[str, tuple[Bucket, dict[str, _Versions]]] = {}
@@ -49,6 +51,14 @@ class MemoryNamespace:
         if name in self._buckets:
             raise AlreadyExists(f"there is a bucket {name} already")
         self._buckets[name] = (bucket, {})
+        return bucket
+
+    @deferred
+    async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
+        """See L{INamespace.set_bucket_metadata}."""
+        keys = self._keys(name)
+        bucket = attrs.evolve(self._buckets[name][0], metadata=checked_metadata(metadata))
+        self._buckets[name] = (bucket, keys)
         return bucket
 
     @deferred
@@ -94,7 +104,7 @@ class MemoryNamespace:
         self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
     ) -> list[Entry]:
         """See L{INamespace.publish}."""
-        entry = checked(entry)
+        entry = checked(entry, self._max_metadata)
         keys = self._keys(bucket, key)
         there = keys.get(key, [])
         if condition is not None:

@@ -260,6 +260,24 @@ class Tree(TreeReader):
             raise
         self._sync(self.buckets)
 
+    def change_bucket(self, bucket: Bucket) -> None:
+        """
+        Write what is known of a bucket that is there.
+
+        @raise NoSpace: with nothing changed.
+        """
+        path = os.path.join(self.buckets, bucket.name)
+        new = self._new()
+        try:
+            self._write(new, encode_bucket(bucket))
+            self._files.rename(new, f"{path}/bucket.json")
+        except OSError as error:
+            self._remove(new)
+            if error.errno in NO_SPACE:
+                raise NoSpace(f"no room to change the bucket {bucket.name} ({error.strerror})") from error
+            raise
+        self._sync(path)
+
     def delete_bucket(self, name: str) -> None:
         """@raise BucketNotEmpty: if there is any file in its C{objects}."""
         path = os.path.join(self.buckets, name)

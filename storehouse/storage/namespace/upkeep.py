@@ -170,6 +170,14 @@ class Upkeep:
             self.break_off(error)
             return -1
 
+    def change_bucket(self, number: int, text: bytes) -> None:
+        """Change what is known of a bucket."""
+        try:
+            if self.broken is None:
+                self.index.change_bucket(number, text)
+        except sqlite3.Error as error:
+            self.break_off(error)
+
     def drop_bucket(self, number: int) -> None:
         """Forget a bucket."""
         try:

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from storehouse.core.streams import ISource
-from storehouse.storage.dataspace.interfaces import Part
+from storehouse.storage.dataspace.interfaces import IReader, Part
 from storehouse.storage.namespace.interfaces import Bucket
 
 __all__ = [
@@ -159,6 +159,9 @@ class IObjectStore(Interface):
     def create_bucket(name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
         """Make a bucket: 3 to 63 of a-z, 0-9, dots and hyphens, as S3 has it. Fails with C{AlreadyExists}."""
 
+    def set_bucket_metadata(name: str, metadata: Metadata) -> Deferred[Bucket]:
+        """Give a bucket other metadata, in one step, in place of all that it has."""
+
     def delete_bucket(name: str) -> Deferred[None]:
         """Remove a bucket; its open uploads are aborted. Fails with C{BucketNotEmpty}."""
 
@@ -182,6 +185,7 @@ class IObjectStore(Interface):
         Store an object; replaces the one with that key, in one step.
 
         @param size: the bytes that C{source} has; C{None} if it is not known.
+        @param metadata: read when C{source} has delivered all: what is known of the bytes only then can still be added.
         @param md5: whether the etag is to be the MD5 of the bytes in hex, which costs time; it is then computed as they
             come.
         @return: fails also with C{SizeMismatch}, and whatever C{source} failed with.
@@ -228,12 +232,40 @@ class IObjectStore(Interface):
         """Begin an upload in parts. Fires with its upload ID."""
 
     def upload_part(
-        bucket: str, key: str, upload_id: str, number: int, source: ISource, size: int | None, md5: bool = False
+        bucket: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        source: ISource,
+        size: int | None,
+        md5: bool = False,
+        note: Callable[[], str] | None = None,
+        instead_of: Sequence[int] = (),
     ) -> Deferred[str]:
         """
-        Store a part, 1 to 10000; replaces the one with that number. Fires with its etag; fails with C{NoSuchUpload},
+        Store a part, 1 to 2^31-1; replaces the one with that number. Fires with its etag; fails with C{NoSuchUpload},
         C{InvalidPart}, C{SizeMismatch}.
+
+        @param note: called once C{source} has given all its bytes: a text of at most 900 bytes of UTF-8 to be kept with
+            the part.
+        @param instead_of: the numbers of other parts, which are dropped in the same step. Only for a number that is not
+            there yet (C{InvalidPart}).
         """
+
+    def upload_part_link(
+        bucket: str, key: str, upload_id: str, number: int, source_upload_id: str, source_numbers: Sequence[int]
+    ) -> Deferred[list[str]]:
+        """
+        Have parts of another upload, of any key of the bucket, be parts of this one, too, in one step. No bytes are
+        moved.
+
+        @param number: of the first; the next has the next.
+        @return: fires with the etags. Fails with C{NoSuchUpload}, C{InvalidPart} for a number that is none, is not
+            there in the other upload, or is there in this one.
+        """
+
+    def get_part(bucket: str, key: str, upload_id: str, number: int) -> Deferred[IReader]:
+        """Open a part of an upload for reading, whole. Fails with C{NoSuchUpload}, C{InvalidPart}."""
 
     def upload_part_copy(
         bucket: str,
@@ -249,13 +281,21 @@ class IObjectStore(Interface):
         """Store a range of an object as a part. Fires with its etag."""
 
     def complete_upload(
-        bucket: str, key: str, upload_id: str, parts: Sequence[Part], condition: Condition = ALWAYS
+        bucket: str,
+        key: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        condition: Condition = ALWAYS,
+        as_key: str | None = None,
+        metadata: Metadata | None = None,
     ) -> Deferred[ObjectInfo]:
         """
         Make the parts the object of the key, in one step. No bytes are moved. If the condition does not hold, the upload
         goes on.
 
         @param parts: by numbers and etags, in ascending order.
+        @param as_key: the key that the object, and the condition, are for, if it is to be another one.
+        @param metadata: of the object; C{None} for what the upload was begun with.
         @return: the etag is that of S3: the MD5 of the parts' etags, and their number. Fails with C{NoSuchUpload},
             C{InvalidPart}, C{InvalidPartOrder}.
         """
@@ -264,7 +304,10 @@ class IObjectStore(Interface):
         """End an upload, and drop its parts. Fails with C{NoSuchUpload}."""
 
     def list_parts(bucket: str, key: str, upload_id: str) -> Deferred[list[Part]]:
-        """The parts of an upload, with the etags that L{upload_part} gave. Fails with C{NoSuchUpload}."""
+        """
+        The parts of an upload, with the etags that L{upload_part} gave, and the notes that it was given. Fails with
+        C{NoSuchUpload}.
+        """
 
     def list_uploads(bucket: str) -> Deferred[list[OpenUpload]]:
         """The open uploads of a bucket, in the order of their keys."""

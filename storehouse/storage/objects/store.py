@@ -112,6 +112,11 @@ class LocalObjectStore:
         """See L{IObjectStore.create_bucket}."""
         return self._base.operation("create_bucket", _of(self._base.names.create_bucket, name, metadata))
 
+    def set_bucket_metadata(self, name: str, metadata: Metadata) -> Deferred[Bucket]:
+        """See L{IObjectStore.set_bucket_metadata}."""
+        work = _of(self._base.names.set_bucket_metadata, name, metadata)
+        return self._base.operation("set_bucket_metadata", work)
+
     def delete_bucket(self, name: str) -> Deferred[None]:
         """See L{IObjectStore.delete_bucket}."""
         return self._base.operation("delete_bucket", self._delete_bucket(name))
@@ -286,11 +291,37 @@ class LocalObjectStore:
         return self._base.operation("begin_upload", self._uploads.begin(bucket, key, content_type, metadata or {}))
 
     def upload_part(
-        self, bucket: str, key: str, upload_id: str, number: int, source: ISource, size: int | None, md5: bool = False
+        self,
+        bucket: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        source: ISource,
+        size: int | None,
+        md5: bool = False,
+        note: Callable[[], str] | None = None,
+        instead_of: Sequence[int] = (),
     ) -> Deferred[str]:
         """See L{IObjectStore.upload_part}."""
-        work = self._uploads.part(bucket, key, upload_id, number, source, size, md5)
+        work = self._uploads.part(bucket, key, upload_id, number, source, size, md5, note, instead_of)
         return self._base.operation("upload_part", work)
+
+    def upload_part_link(
+        self,
+        bucket: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        source_upload_id: str,
+        source_numbers: Sequence[int],
+    ) -> Deferred[list[str]]:
+        """See L{IObjectStore.upload_part_link}."""
+        work = self._uploads.part_link(bucket, key, upload_id, number, source_upload_id, source_numbers)
+        return self._base.operation("upload_part_link", work)
+
+    def get_part(self, bucket: str, key: str, upload_id: str, number: int) -> Deferred[IReader]:
+        """See L{IObjectStore.get_part}."""
+        return self._base.operation("get_part", self._uploads.get_part(bucket, key, upload_id, number))
 
     def upload_part_copy(
         self,
@@ -311,10 +342,17 @@ class LocalObjectStore:
         return self._base.operation("upload_part_copy", work)
 
     def complete_upload(
-        self, bucket: str, key: str, upload_id: str, parts: Sequence[Part], condition: Condition = ALWAYS
+        self,
+        bucket: str,
+        key: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        condition: Condition = ALWAYS,
+        as_key: str | None = None,
+        metadata: Metadata | None = None,
     ) -> Deferred[ObjectInfo]:
         """See L{IObjectStore.complete_upload}."""
-        work = self._uploads.complete(bucket, key, upload_id, parts, condition)
+        work = self._uploads.complete(bucket, key, upload_id, parts, condition, as_key, metadata)
         return self._base.operation("complete_upload", work)
 
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> Deferred[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -22,7 +22,7 @@ from storehouse.storage.objects.tagging import TaggedSource
 
 __all__ = ["MAX_PART", "Uploads", "decode_entry", "encode_entry"]
 
-#: The highest number of a part, as in S3.
+#: The highest number of a part that S3 has: a rule of those who speak S3. A store takes higher ones.
 MAX_PART = 10000
 
 _md5 = re.compile("[0-9a-f]{32}")
@@ -43,7 +43,12 @@ def decode_entry(text: str) -> Entry:
 
 def visible(part: Part) -> str:
     """The etag of a part, as it was told: the MD5 if there is one."""
-    return part.note or part.etag[:32]
+    return part.note.partition(" ")[0] or part.etag[:32]
+
+
+def _noted(md5: str, note: str) -> str:
+    """What the data space keeps with a part: its MD5, if there is one, and after a space what users had noted."""
+    return f"{md5} {note}" if note else md5
 
 
 def _etag(parts: Sequence[Part]) -> str:
@@ -73,24 +78,61 @@ class Uploads:
         )
         return upload_id
 
-    async def _upload(self, bucket: str, key: str, upload_id: str) -> OpenUpload:
+    async def _upload(self, bucket: str, key: str | None, upload_id: str) -> OpenUpload:
+        """An upload of this key, or of any if it is C{None}."""
         try:
             upload = _described(await self._base.space.get_upload(upload_id))
         except InvalidName:
             upload = None
-        if upload is None or (upload.bucket, upload.key) != (bucket, key):
-            raise NoSuchUpload(f"there is no upload {upload_id[:100]} of {bucket}/{key}")
+        if upload is None or upload.bucket != bucket or key not in (None, upload.key):
+            raise NoSuchUpload(f"there is no upload {upload_id[:100]} of {bucket}/{key or ''}")
         return upload
 
     async def part(
-        self, bucket: str, key: str, upload_id: str, number: int, source: Any, size: int | None, md5: bool
+        self,
+        bucket: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        source: Any,
+        size: int | None,
+        md5: bool,
+        note: Callable[[], str] | None,
+        instead_of: Sequence[int],
     ) -> str:
         """See C{IObjectStore.upload_part}."""
-        _check_number(number)
         await self._upload(bucket, key, upload_id)
         tagged = TaggedSource(source, succeed(None), self._base.disk, md5)
-        etag = await self._base.space.upload_part(upload_id, number, tagged, size, tagged.hexdigest)
+
+        def noted() -> str:
+            return _noted(tagged.hexdigest(), note() if note is not None else "")
+
+        etag = await self._base.space.upload_part(upload_id, number, tagged, size, noted, instead_of)
         return tagged.hexdigest() or visible(Part(number, etag, 0))
+
+    async def part_link(
+        self,
+        bucket: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        source_upload_id: str,
+        source_numbers: Sequence[int],
+    ) -> list[str]:
+        """See C{IObjectStore.upload_part_link}."""
+        space = self._base.space
+        await self._upload(bucket, key, upload_id)
+        await self._upload(bucket, None, source_upload_id)
+        notes = {part.number: part.note for part in await space.list_parts(source_upload_id)}
+        etags = await space.upload_part_link(upload_id, number, source_upload_id, source_numbers)
+        return [
+            visible(Part(source, etag, 0, notes[source])) for source, etag in zip(source_numbers, etags, strict=True)
+        ]
+
+    async def get_part(self, bucket: str, key: str, upload_id: str, number: int) -> Any:
+        """See C{IObjectStore.get_part}."""
+        await self._upload(bucket, key, upload_id)
+        return await self._base.space.get_part(upload_id, number)
 
     async def part_copy(
         self,
@@ -105,7 +147,6 @@ class Uploads:
         source_condition: Condition,
     ) -> str:
         """See C{IObjectStore.upload_part_copy}."""
-        _check_number(number)
         await self._upload(bucket, key, upload_id)
         note = ""
 
@@ -121,18 +162,27 @@ class Uploads:
         return note or visible(Part(number, etag, 0))
 
     async def complete(
-        self, bucket: str, key: str, upload_id: str, parts: Sequence[Part], condition: Condition
+        self,
+        bucket: str,
+        key: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        condition: Condition,
+        as_key: str | None,
+        metadata: Metadata | None,
     ) -> ObjectInfo:
         """See C{IObjectStore.complete_upload}."""
         base = self._base
         upload = await self._upload(bucket, key, upload_id)
+        kept = upload.metadata if metadata is None else metadata
+        key = key if as_key is None else as_key
         async with base.held(bucket, key):
             # Nobody else changes the key until it has its object: so the condition that holds now holds then.
             check_condition(condition, await base.current(bucket, key), bucket, key)
             chosen = _chosen(upload_id, parts, await base.space.list_parts(upload_id))
             id = base.arrives()
             size = sum(part.size for part in chosen)
-            entry = Entry(id, size, _etag(chosen), base.now(), upload.content_type, upload.metadata)
+            entry = Entry(id, size, _etag(chosen), base.now(), upload.content_type, kept)
             # Should the process end between the two steps, the next start knows what was meant: the parts are not lost.
             told = {"key": [f"{bucket}/{key}"], "complete": [encode_entry(entry)]}
             try:
@@ -159,7 +209,7 @@ class Uploads:
         """See C{IObjectStore.list_parts}."""
         await self._upload(bucket, key, upload_id)
         parts = await self._base.space.list_parts(upload_id)
-        return [Part(part.number, visible(part), part.size) for part in parts]
+        return [Part(part.number, visible(part), part.size, part.note.partition(" ")[2]) for part in parts]
 
     async def list_uploads(self, bucket: str) -> list[OpenUpload]:
         """See C{IObjectStore.list_uploads}."""
@@ -178,11 +228,6 @@ class Uploads:
                 await self._base.space.abort_upload(upload.upload_id)
             except NoSuchUpload:
                 pass
-
-
-def _check_number(number: int) -> None:
-    if not 1 <= number <= MAX_PART:
-        raise InvalidPart(f"{number} is not the number of a part, which is at least 1 and at most {MAX_PART}")
 
 
 def _described(upload: Upload) -> OpenUpload | None:

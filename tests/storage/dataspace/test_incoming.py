@@ -147,6 +147,22 @@ class HandTests(IncomingCase):
         self.assertEqual(b"".join([*self.written, *incoming.rest]), data)
         self.assertEqual([len(piece) for piece in self.written], [SHARE] * 5)
 
+    def test_left_over(self) -> None:
+        """What is left of a piece is not copied, unless most of the piece would be kept for it."""
+        source = Source()
+        incoming, received = self.receive(source)
+        data = content(4 * SHARE)
+        source.consumer.write(data)
+        for left, is_view in ((3, True), (2, True), (1, False)):
+            (rest,) = incoming.rest
+            self.assertEqual(bytes(rest), data[-left * SHARE :])
+            self.assertEqual(isinstance(rest, memoryview), is_view)
+            self.disk.do()
+        source.end()
+        self.disk.do_all()
+        self.successResultOf(received)
+        self.assertEqual(b"".join([*self.written, *incoming.rest]), data)
+
     def test_ended_while_paused(self) -> None:
         """Bytes that were taken when the source ended are all given."""
         source = Source()

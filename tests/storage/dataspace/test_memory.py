@@ -13,6 +13,7 @@ from storehouse.core.streams import BytesSource
 from storehouse.errors import SizeMismatch, Unavailable
 from storehouse.storage.dataspace.memory import MemoryDataSpace
 from tests.conformance.dataspace import BLOCK, DataSpaceTestsMixin, Sink, SpaceTestsMixin, content
+from tests.conformance.dataspace_described import DescribedTestsMixin, LateTestsMixin
 from tests.conformance.dataspace_uploads import UploadTestsMixin
 
 
@@ -42,6 +43,10 @@ class MemoryObjectTests(DataSpaceTestsMixin, MemoryTestCase):
 
 class MemoryUploadTests(UploadTestsMixin, MemoryTestCase):
     """Uploads in memory."""
+
+
+class MemoryDescribedTests(DescribedTestsMixin, LateTestsMixin, MemoryTestCase):
+    """Metadata in memory."""
 
 
 class MemoryTests(SpaceTestsMixin, MemoryTestCase):

@@ -134,6 +134,37 @@ class PartTests(StoreCase):
                         found = b"".join(part.read(offset, length, 64 * MIB))
                         self.assertEqual(found, data[offset : offset + length])
 
+    def test_plain(self) -> None:
+        """Without verification, bytes are those of the file, whatever they are; but there are never too few."""
+        data = content(3 * 256 * 1024 + 5)
+        path = self.store("20", (data, "HighwayHash256", MIB))
+        self.change(f"{path}/part.1", 3)
+        part = self.part("20")
+        with self.assertRaises(DamagedObject):
+            part.read(0, 1, MIB)
+        changed = data[:3] + bytes([data[3] ^ 1]) + data[4:]
+        for offset in (0, 3, 256 * 1024 - 1, 256 * 1024, len(data) - 1):
+            for length in (1, 2, 300_000, len(data)):
+                length = min(length, len(data) - offset)
+                self.assertEqual(b"".join(part.read_plain(offset, length)), changed[offset : offset + length])
+        os.truncate(f"{path}/part.1", 100)
+        with self.assertRaises(DamagedObject) as caught:
+            part.read_plain(50, 200)
+        self.assertIn("it ends after 100 of", caught.exception.reason)
+
+    def test_plain_object(self) -> None:
+        """An object that was opened not to be verified is not; its parts follow each other."""
+        parts = [content(1000), content(70)]
+        path = self.store("21", *((data, "BLAKE3", 64) for data in parts))
+        self.change(f"{path}/part.2", 0)
+        changed = parts[0] + bytes([parts[1][0] ^ 1]) + parts[1][1:]
+        for access in (WAITING, CACHED):
+            found = OpenObject(path, "21", access, verified=False)
+            self.addCleanup(found.close)
+            self.assertEqual(b"".join(found.read(0, 1070, 600)), changed[:600])
+            self.assertEqual(b"".join(found.read(600, 470, 600)), changed[600:1000])
+            self.assertEqual(b"".join(found.read_at_once(1000, 70)), changed[1000:])
+
     def test_lines(self) -> None:
         """All lines, some at a time, are those of the file."""
         path = self.store("ab", (content(1000), "CRC32C", 7))

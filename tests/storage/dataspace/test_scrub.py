@@ -465,10 +465,12 @@ class FakeUploads:
 
     def __init__(self) -> None:
         self.ages: list[float] = []
+        self.kept: list[object] = []
         self.results: list[Deferred[list[str]]] = []
 
-    def expire_uploads(self, age: float) -> Deferred[list[str]]:
+    def expire_uploads(self, age: float, keep: object = None) -> Deferred[list[str]]:
         self.ages.append(age)
+        self.kept.append(keep)
         self.results.append(Deferred())
         return self.results[-1]
 
@@ -481,11 +483,12 @@ class ExpiryTests(SynchronousTestCase):
         self.uploads: Any = FakeUploads()
 
     def test_hourly(self) -> None:
-        expiry = Expiry(self.uploads, self.clock, 7.0)
+        keep = {"ab"}.__contains__
+        expiry = Expiry(self.uploads, self.clock, 7.0, keep)
         expiry.start()
         self.assertEqual(self.uploads.ages, [])
         self.clock.advance(EXPIRY_INTERVAL)
-        self.assertEqual(self.uploads.ages, [7.0])
+        self.assertEqual((self.uploads.ages, self.uploads.kept), ([7.0], [keep]))
         self.uploads.results[0].errback(Unavailable("not now"))
         self.assertEqual(len(self.flushLoggedErrors(Unavailable)), 1)
         self.clock.advance(EXPIRY_INTERVAL)

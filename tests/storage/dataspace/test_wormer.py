@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 from storehouse.core.disk import DiskThreads
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from tests.conformance.dataspace import BLOCK, DataSpaceTestsMixin, PersistentDataSpaceTestsMixin
+from tests.conformance.dataspace_described import DescribedTestsMixin, LateTestsMixin
 from tests.conformance.dataspace_uploads import UploadTestsMixin
 
 
@@ -53,6 +54,15 @@ class WormerObjectTests(DataSpaceTestsMixin, WormerTestCase):
 
 class WormerUploadTests(UploadTestsMixin, WormerTestCase):
     """Uploads."""
+
+
+class WormerDescribedTests(DescribedTestsMixin, LateTestsMixin, WormerTestCase):
+    """Metadata."""
+
+    durable = True
+
+    async def reopened(self) -> None:
+        await self.reopen()
 
 
 class WormerReopenedTests(PersistentDataSpaceTestsMixin, WormerTestCase):

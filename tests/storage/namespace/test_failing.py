@@ -70,6 +70,7 @@ class FailingTests(SynchronousTestCase):
             lambda: driven.publish("a", entry(number), keep=True),
             lambda: driven.publish("a", entry(2, 77)),
             lambda: now(driven.namespace.create_bucket("other")),
+            lambda: now(driven.namespace.set_bucket_metadata("bucket", {"number": [str(number)]})),
         ]
 
     def state(self) -> Any:
@@ -77,12 +78,12 @@ class FailingTests(SynchronousTestCase):
             long = self.driven.versions("b" * 500)
         except NoSuchKey:
             long = []
-        buckets = [each.name for each in now(self.driven.namespace.list_buckets())]
+        buckets = now(self.driven.namespace.list_buckets())
         return self.driven.versions("a"), long, buckets, list(self.driven.list().entries)
 
     def test_full(self) -> None:
         """Without room nothing is changed, whichever call it is that has none; later everything works."""
-        for which in range(5):
+        for which in range(6):
             for left in range(20):
                 before = self.state()
                 self.files.fail(left, WRITES, errno.ENOSPC)
@@ -163,7 +164,7 @@ class FailingTests(SynchronousTestCase):
 
     def test_failed_syncs(self) -> None:
         """After a sync that failed nothing is changed any more, and a start finds what was answered."""
-        for which in range(5):
+        for which in range(6):
             for left in range(20):
                 driven = self.driven = Driven(self.mktemp(), self.files).start().create()
                 driven.publish("a", entry(1))

@@ -43,6 +43,7 @@ class FailpointTests(SynchronousTestCase):
             *(f"publish: {name}" for name in ("mkdir", "write_at", "symlink", "rename", "sync_directory")),
             *(f"replace: {name}" for name in ("write_at", "sync_data", "symlink", "rename", "unlink", "write_synced")),
             *(f"unpublish: {name}" for name in ("rename", "unlink", "rmdir", "remove_directory")),
+            *(f"describe: {name}" for name in ("write_at", "sync_data", "rename", "sync_directory")),
             *("older: unlink", "default: rename", "default: unlink", "same: rename", "again: rename", "keep: rename"),
         ):
             self.assertIn(call, calls)

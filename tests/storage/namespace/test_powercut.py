@@ -35,7 +35,8 @@ class History:
     """
     One run.
 
-    @ivar marks: C{(event, model, IDs without a key)} after each operation: the number of events so far, and what holds.
+    @ivar marks: C{(event, model, IDs without a key, metadata of the bucket)} after each operation: the number of events
+        so far, and what holds.
     @ivar indexes: C{(event, directory)}: copies of the index after each operation.
     """
 
@@ -52,7 +53,8 @@ class History:
         self.driven.create()
         self.model: Model = {}
         self.gone: set[str] = set()
-        self.marks: list[tuple[int, Model, set[str]]] = []
+        self.metadata: dict[str, list[str]] = {}
+        self.marks: list[tuple[int, Model, set[str], dict[str, list[str]]]] = []
         self.mark()
         for number in range(steps):
             self.step(number)
@@ -62,13 +64,17 @@ class History:
     def mark(self) -> None:
         events = len(self.recorder.events)
         copy = {key: list(versions) for key, versions in self.model.items()}
-        self.marks.append((events, copy, set(self.gone)))
+        self.marks.append((events, copy, set(self.gone), self.metadata))
         target = f"{self.top}.index.{events}"
         shutil.copytree(self.driven.path("index"), target, dirs_exist_ok=True)
         self.indexes.append((events, target))
 
     def step(self, number: int) -> None:
         random = self.random
+        if random.random() < 0.15:
+            self.metadata = {"number": [str(number)]}
+            now(self.driven.namespace.set_bucket_metadata("bucket", self.metadata))
+            return
         key = random.choice(KEYS)
         there = self.model.get(key, [])
         if there and random.random() < 0.35:
@@ -134,6 +140,8 @@ class PowerCutTests(SynchronousTestCase):
                 [(key, found[key][0]) for key in sorted(found, key=str.encode)],
                 context,
             )
+            metadata = now(driven.namespace.get_bucket("bucket")).metadata
+            self.assertIn(metadata, [mark[3] for mark in (before[-1], *after[:1])], context)
             self.assertEqual(driven.check(), [], context)
             self.assertEqual(os.listdir(driven.path("tmp")), [], context)
             # Nothing that has no name is forgotten, and nothing that has one is given away.

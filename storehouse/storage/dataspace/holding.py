@@ -1,0 +1,85 @@
+"""Who reads which object of a Wormer store: the files of a deleted one stay until its last reader is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from storehouse.storage.dataspace.ground import Ground
+
+__all__ = ["Holders", "Holding"]
+
+
+class Holders:
+    """
+    Those who read one object.
+
+    @ivar gone: where its files are, once it was deleted.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.gone = ""
+
+
+class Holding:
+    """See the module."""
+
+    _log = Logger()
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._holders: dict[str, Holders] = {}
+        self._deleting: dict[str, list[Deferred[None]]] = {}
+
+    async def hold(self, id: str) -> Holders:
+        """One more reads an object, if it is there: its files stay until L{let_go}."""
+        while id in self._deleting:
+            turn: Deferred[None] = Deferred()
+            self._deleting[id].append(turn)
+            await turn
+        holders = self._holders.setdefault(id, Holders())
+        holders.count += 1
+        return holders
+
+    def let_go(self, id: str, holders: Holders) -> None:
+        """One that L{hold} gave is not needed any more."""
+        holders.count -= 1
+        if holders.count:
+            return
+        if self._holders.get(id) is holders:
+            del self._holders[id]
+        if holders.gone:
+            removing = Deferred.fromCoroutine(self._ground.run(self._ground.remove, holders.gone))
+            self._ground.operations.track(removing)
+            removing.addCallback(self._removed)
+            removing.addErrback(lambda failure: self._log.failure("while removing", failure=failure))
+
+    def _removed(self, result: None) -> None:
+        self._ground.metrics.staged -= 1
+
+    async def remove(self, id: str, move_out: Callable[[bool], str]) -> None:
+        """
+        Remove an object. Nobody else may change it meanwhile.
+
+        @param move_out: takes it out of its place, in a disk thread; removes it if called with true, and gives the path
+            where it is now.
+        """
+        waiting: list[Deferred[None]] = []
+        self._deleting[id] = waiting
+        try:
+            holders = self._holders.get(id)
+            gone = await self._ground.run(move_out, holders is None)
+            if holders is not None and self._holders.get(id) is holders:
+                # Whoever opens the ID from now on opens another object.
+                del self._holders[id]
+                holders.gone = gone
+                self._ground.metrics.staged += 1
+            elif holders is not None:  # the last of them left meanwhile
+                await self._ground.run(self._ground.remove, gone)
+        finally:
+            del self._deleting[id]
+            for turn in waiting:
+                turn.callback(None)
