@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
+from storehouse.frontends.http.metrics import metrics_reply
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.resource import Leaf
 
@@ -21,4 +22,4 @@ class Metrics(Leaf):
 
     async def handle_GET(self, request: Any) -> Reply:
         """Answer."""
-        return Reply(200, generate_latest(self._registry), CONTENT_TYPE_LATEST.encode("ascii"))
+        return metrics_reply(self._registry)

@@ -79,12 +79,14 @@ class RequestBody:
 
     @ivar length: bytes announced; C{None} for a chunked body.
     @ivar complete: whether all of it has been received.
+    @ivar trailers: once it has, the fields that followed it, if it was chunked; names in lower case. At most 64 KiB.
     """
 
     def __init__(self, source: _Source, length: int | None) -> None:
         self._source = source
         self.length = length
         self.complete = length == 0
+        self.trailers: dict[bytes, bytes] = {}
         self._error: BaseException | None = None
         self._early: list[bytes] = []
         self._sink: Any = None
@@ -98,6 +100,11 @@ class RequestBody:
     def untouched(self) -> bool:
         """Whether nobody has asked for it."""
         return self._done is None
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come, and that wait for somebody to ask for them."""
+        return sum(map(len, self._early))
 
     # -- for handlers ------------------------------------------------------------------------
 
@@ -114,6 +121,8 @@ class RequestBody:
         done = self._done = Deferred()
         self._sink = consumer
         self._write = consumer.write
+        # That it waited for somebody is over; from here on, only the consumer has it wait.
+        waited, self._paused = self._paused, False
         consumer.registerProducer(self, True)
         self._source.body_wanted()
         early, self._early = self._early, []
@@ -123,8 +132,8 @@ class RequestBody:
             self._end(self._error)
         elif self.complete:
             self._end(None)
-        else:
-            self.resumeProducing()
+        elif waited and not self._paused:
+            self._source.resume_body()
         return done
 
     async def read(self, limit: int) -> bytes:

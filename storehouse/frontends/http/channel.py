@@ -83,6 +83,11 @@ class DoorChannel(StrictChannel):
             return False
         return self._waitingForTransport or (bool(self.requests) and not self._handlingRequest)
 
+    @property
+    def closing(self) -> bool:
+        """Whether all is said and the connection only waits to be closed. With TLS the peer may go on sending."""
+        return bool(self.transport.disconnecting)
+
     def written(self) -> tuple[int, int]:
         """Changes whenever the peer takes some of what waits to be written."""
         transport = self.transport

@@ -6,6 +6,7 @@ from storehouse import errors
 from storehouse.frontends.http.reply import Reply, json_reply
 
 __all__ = [
+    "RETRY_AFTER",
     "AmbiguousFraming",
     "ClientGone",
     "HeadTooLarge",
@@ -13,6 +14,8 @@ __all__ = [
     "MethodNotAllowed",
     "NoSuchResource",
     "TargetTooLong",
+    "UnsupportedType",
+    "UnsupportedVersion",
     "error_reply",
     "status_of",
 ]
@@ -38,6 +41,14 @@ class TargetTooLong(HeadTooLarge):
     """The first line of a request is longer than is taken."""
 
 
+class UnsupportedType(errors.BadRequest):
+    """A body is of a type that is not taken there."""
+
+
+class UnsupportedVersion(errors.BadRequest):
+    """A request is of a version of a protocol that is not spoken here, or of none."""
+
+
 class NoSuchResource(errors.NotFound):
     """There is nothing at that path."""
 
@@ -55,6 +66,9 @@ class MethodNotAllowed(errors.BadRequest):
         self.allowed = allowed
 
 
+#: Seconds after which somebody who was one too many may try again.
+RETRY_AFTER = b"5"
+
 #: The nearest class of an error's ancestry decides.
 _STATUS: dict[type[errors.StorehouseError], int] = {
     errors.StorehouseError: 500,
@@ -63,6 +77,8 @@ _STATUS: dict[type[errors.StorehouseError], int] = {
     HeadTooLarge: 431,
     TargetTooLong: 414,
     MethodNotAllowed: 405,
+    UnsupportedType: 415,
+    UnsupportedVersion: 412,
     errors.NotFound: 404,
     errors.UploadGone: 410,
     errors.NotSignedIn: 401,
@@ -99,5 +115,10 @@ def error_reply(error: BaseException) -> Reply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if isinstance(error, MethodNotAllowed):
         headers = ((b"Allow", b", ".join(error.allowed)),)
+    elif isinstance(error, errors.NotSignedIn):
+        # Not Basic: a browser would ask for a key by itself, and then send it with whatever another site has it ask for.
+        headers = ((b"WWW-Authenticate", b'Bearer realm="storehouse"'),)
+    elif isinstance(error, errors.TooManyUploads):
+        headers = ((b"Retry-After", RETRY_AFTER),)
     reply = json_reply({"error": type(error).__name__, "detail": error.detail}, status)
     return Reply(reply.status, reply.body, reply.content_type, headers)

@@ -15,6 +15,7 @@ OCTETS = b"application/octet-stream"
 
 #: Reason phrases by status.
 REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+REASONS[460] = b"Checksum Mismatch"  # tus 1.0.0
 
 
 @attrs.frozen

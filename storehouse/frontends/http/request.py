@@ -14,8 +14,9 @@ from zope.interface import implementer, provider
 
 from storehouse.errors import BadRequest, StorehouseError
 from storehouse.frontends.http.body import RequestBody
-from storehouse.frontends.http.errors import AmbiguousFraming, ClientGone, NoSuchResource, error_reply
+from storehouse.frontends.http.errors import AmbiguousFraming, ClientGone, NoSuchResource
 from storehouse.frontends.http.reply import REASONS, Reply
+from storehouse.frontends.http.shown import shown
 
 __all__ = ["StreamingRequest", "parse_query"]
 
@@ -138,14 +139,14 @@ class StreamingRequest(server.Request):
             self._log.failure(
                 "while answering {method} {path}",
                 failure=_failure(error),
-                method=self.method.decode("ascii", "replace"),
-                path=self.path.decode("ascii", "replace"),
+                method=shown(self.method),
+                path=shown(self.path),
             )
         if self.startedWriting and not self.finished:
             if self.channel is not None:
                 self.channel.abort()
-        else:
-            self.answer(error_reply(error))
+        elif not self._disconnected:
+            self.answer(self.channel.site.explain(self, error))
 
     def no_such_resource(self) -> StorehouseError:
         """The error for a path that nobody serves."""
@@ -173,6 +174,7 @@ class StreamingRequest(server.Request):
         """
         Send the head of an answer whose body follows by L{send}; without C{length} it is chunked.
 
+        @param content_type: empty for an answer that has none, as 304.
         @raise ClientGone: if the client is.
         """
         if self._disconnected:
@@ -181,6 +183,14 @@ class StreamingRequest(server.Request):
         self.write(b"")
         self.channel.flush_head()
         self._take_turns()
+
+    def inform(self, status: int, reason: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        """
+        Send an interim answer, as long as none was begun: a status below 200 (RFC 9110, section 15.2). Clients of HTTP/1.0
+        do not know of them, and get none.
+        """
+        if not (self._disconnected or self.startedWriting or self.finished) and self.clientproto == b"HTTP/1.1":
+            self.channel.inform(status, reason, headers)
 
     async def send(self, data: bytes) -> None:
         """
@@ -231,7 +241,8 @@ class StreamingRequest(server.Request):
         if not self.channel.persistent:
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         self.responseHeaders.setRawHeaders(b"Date", [self.channel.site.date])
-        self.responseHeaders.setRawHeaders(b"Content-Type", [content_type])
+        if content_type:
+            self.responseHeaders.setRawHeaders(b"Content-Type", [content_type])
         if length is not None:
             self.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % length])
         for name, value in headers:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.web import server
 from twisted.web.http import datetimeToString
@@ -19,9 +19,13 @@ from storehouse.errors import TooManyConnections
 from storehouse.frontends.http.channel import DoorChannel
 from storehouse.frontends.http.errors import error_reply
 from storehouse.frontends.http.lane import ILane, PlanCache
-from storehouse.frontends.http.reply import encode_reply
+from storehouse.frontends.http.reply import Reply, encode_reply
+from storehouse.frontends.http.shown import shown
 
 __all__ = ["DoorSite", "Limits"]
+
+#: Connections that are told at once that they are one too many; others are closed without a word.
+_MOST_REFUSALS = 64
 
 
 @attrs.frozen
@@ -32,7 +36,8 @@ class Limits:
     @ivar max_connections: open at a time; one more is answered 503 and closed.
     @ivar idle_timeout: seconds without a byte, between requests, within a body, or of an answer that is not
         read.
-    @ivar head_timeout: seconds from the first to the last byte of a request's head.
+    @ivar head_timeout: seconds from the first to the last byte of a request's head, of the handshake of TLS, and of
+        closing.
     """
 
     max_connections: int = 4096
@@ -41,15 +46,30 @@ class Limits:
 
 
 class _Refusal(Protocol):
-    """Answers a connection that is one too many."""
+    """Answers a connection that is one too many. With TLS that takes the peer's help, for which it is given a moment."""
 
-    def __init__(self, answer: bytes) -> None:
+    transport: Any
+
+    def __init__(self, site: DoorSite, answer: bytes) -> None:
+        self._site = site
         self._answer = answer
+        self._late: Any = None
 
     def connectionMade(self) -> None:
-        assert self.transport is not None
+        self._site.refusals.add(self)
+        self._late = self._site.reactor.callLater(self._site.limits.head_timeout, self._give_up)
         self.transport.write(self._answer)
         self.transport.loseConnection()
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:
+        self._site.refusals.discard(self)
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        self._late = None
+        self.transport.abortConnection()
 
 
 class DoorSite(server.Site):
@@ -57,9 +77,15 @@ class DoorSite(server.Site):
     The protocol factory of an HTTP door.
 
     @ivar date: the value of the Date field, renewed every second.
+    @ivar refusals: connections that were one too many, and are being told so.
+    @ivar fields: header fields of every answer that has none of these names itself, renewed every second. Not for a
+        door with a lane, which answers by itself.
     @param lane: the door's fast lane, or C{None}.
     @param access_log: write a log line for every request.
     @param name: the door's name in logs and metrics.
+    @param fields: tells the C{fields}.
+    @ivar explain: makes the answer to a request that failed, of the request and the error.
+    @ivar end_answers: called when the door is to end: has those answers end that would go on by themselves.
     """
 
     _log = Logger()
@@ -73,19 +99,25 @@ class DoorSite(server.Site):
         lane: ILane | None = None,
         access_log: bool = False,
         name: str = "http",
+        fields: Callable[[], tuple[tuple[bytes, bytes], ...]] = tuple,
     ) -> None:
         server.Site.__init__(self, resource, parsePOSTFormSubmission=False, reactor=reactor)
         self.limits = limits
         self.name = name
         self._lane = lane
         self._access_log = access_log
+        self.explain: Callable[[Any, BaseException], Reply] = lambda request, error: error_reply(error)
+        self.end_answers: Callable[[], None] = lambda: None
         self._plans = PlanCache(lane) if lane is not None else None
-        self.connections = Connections(name, limits.max_connections, reactor, self._time, self._set_date)
+        self.connections = Connections(name, limits.max_connections, reactor, self._time, self._tick)
         self._requests: set[Any] = set()
+        self.refusals: set[_Refusal] = set()
+        self.fields: tuple[tuple[bytes, bytes], ...] = ()
+        self._fields = fields
         self.answered = 0
         self.laned = 0
         self.date = b""
-        self._set_date()
+        self._tick()
 
     # -- connections -------------------------------------------------------------------------
 
@@ -93,8 +125,15 @@ class DoorSite(server.Site):
         """A connection comes in."""
         refused = self.connections.admit()
         if refused:
-            return _Refusal(encode_reply(error_reply(TooManyConnections(refused)), self.date, close=True))
+            if len(self.refusals) >= _MOST_REFUSALS:
+                return None
+            return _Refusal(self, self.last_answer(TooManyConnections(refused)))
         return DoorChannel(self, self._lane, self._plans)
+
+    def last_answer(self, error: Exception) -> bytes:
+        """The bytes of the answer to what is not a request, after which the connection is closed."""
+        reply = error_reply(error)
+        return encode_reply(attrs.evolve(reply, headers=(*reply.headers, *self.fields)), self.date, close=True)
 
     def began(self, request: Any) -> None:
         """A request of twisted.web's way begins."""
@@ -126,8 +165,8 @@ class DoorSite(server.Site):
             "{door}: {peer} {method} {uri} {status} {size} {seconds:.6f}",
             door=self.name,
             peer=peer,
-            method=method.decode("ascii", "replace"),
-            uri=uri.decode("ascii", "replace"),
+            method=shown(method),
+            uri=shown(uri),
             status=status,
             size=size,
             seconds=seconds,
@@ -143,19 +182,20 @@ class DoorSite(server.Site):
         """Listen no more; connections stay."""
         self.connections.no_more()
 
-    def _set_date(self) -> None:
+    def _tick(self) -> None:
+        self.fields = self._fields()
         self.date = datetimeToString(self.reactor.seconds() if hasattr(self.reactor, "seconds") else None)
 
     def _time(self, channel: DoorChannel, now: float) -> None:
-        in_head = channel.in_head
-        if channel.active and not in_head:
+        in_head, closing = channel.in_head or channel.shaking, channel.closing
+        if channel.active and not (in_head or closing):
             channel.active = False
             channel.watch.reset()
             return
         if not in_head and channel.busy and not channel.stalled:
             channel.watch.reset()
             return
-        limit = self.limits.head_timeout if in_head else self.limits.idle_timeout
+        limit = self.limits.head_timeout if in_head or closing else self.limits.idle_timeout
         if channel.watch.idle(now, channel.written()) >= limit:
             self.connections.timed_out += 1
             channel.watch.reset()
@@ -169,6 +209,7 @@ class DoorSite(server.Site):
 
         @return: fires when none is left; after C{timeout} seconds the rest are broken off.
         """
+        self.end_answers()
         return self.connections.drain(timeout)
 
     # -- metrics -----------------------------------------------------------------------------

@@ -4,36 +4,41 @@ when it is refused.
 
 Like L{storehouse.core.fasttcp} this touches private names of Twisted (C{HTTPChannel._command}, C{_path},
 C{_version}, C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize},
-C{_receivedHeaderCount}), tested with the release that setup.py pins.
+C{_receivedHeaderCount}, C{_transferDecoder} and its C{_trailerHeaders}), tested with the release that setup.py pins.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.web import http
+from zope.interface import implementer
 
 from storehouse.core.fasttcp import LARGE_READS
 from storehouse.errors import StorehouseError
 from storehouse.frontends.http.body import RequestBody
-from storehouse.frontends.http.errors import AmbiguousFraming, HeadTooLarge, TargetTooLong, error_reply
+from storehouse.frontends.http.errors import AmbiguousFraming, HeadTooLarge, TargetTooLong
 from storehouse.frontends.http.lane import MAX_FIELDS
-from storehouse.frontends.http.reply import encode_reply
 from storehouse.frontends.http.request import StreamingRequest
 
 __all__ = ["StrictChannel"]
+
+# Looked up once: the module of twisted.web stands behind a proxy, since it has names that are deprecated.
+_data_received = http.HTTPChannel.dataReceived
 
 #: Seconds that a connection is read on after it was answered in the midst of what it sent.
 _LINGER = 5.0
 
 
+@implementer(IHandshakeListener)
 class StrictChannel(http.HTTPChannel):
     """
     One connection.
 
+    @ivar shaking: whether the handshake of TLS is going on.
     @ivar active: whether bytes came since the site last looked.
     """
 
@@ -49,6 +54,7 @@ class StrictChannel(http.HTTPChannel):
         http.HTTPChannel.__init__(self)
         self.site = self.factory = site
         self.active = True
+        self.shaking = False
         self._head = b""
         self._body_paused = False
         self._failed = False
@@ -56,12 +62,17 @@ class StrictChannel(http.HTTPChannel):
 
     def connectionMade(self) -> None:
         """Get ready."""
+        self.shaking = self.isSecure()
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
         self._usual_reads = getattr(self.transport, "bufferSize", 0)
         self._networkProducer = self.transport
         self._networkProducer.registerProducer(self, True)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there."""
+        self.shaking = False
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
         """Tell the requests."""
@@ -88,7 +99,7 @@ class StrictChannel(http.HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         """Read on, unless the connection was refused."""
         if not self._failed:
-            http.HTTPChannel.dataReceived(self, data)
+            _data_received(self, data)
 
     # -- strictness --------------------------------------------------------------------------
 
@@ -137,6 +148,9 @@ class StrictChannel(http.HTTPChannel):
 
     def allContentReceived(self) -> None:
         """The body is complete."""
+        trailers = getattr(self._transferDecoder, "_trailerHeaders", None)  # of a chunked body only
+        if trailers:
+            self.requests[-1].body.trailers = _trailers_in(trailers)
         self._read_by(self._usual_reads)
         http.HTTPChannel.allContentReceived(self)
 
@@ -191,19 +205,21 @@ class StrictChannel(http.HTTPChannel):
             if not request.startedWriting and not request._disconnected:
                 request.fail(error)
         else:
-            self.transport.write(encode_reply(error_reply(error), self.site.date, close=True))
+            self.transport.write(self.site.last_answer(error))
         self._part()
 
     def _part(self) -> None:
         """
         Close our side, and throw away what comes for a moment: closing at once could destroy the answer on
-        its way to a peer that is still sending.
+        its way to a peer that is still sending. TLS has no half that could be closed: the answer itself says where it
+        ends.
         """
         self._networkProducer.unregisterProducer()
-        if self.isSecure() or self.transport.disconnecting:
+        if self.transport.disconnecting:
             self.loseConnection()
             return
-        self.transport.loseWriteConnection()
+        if not self.isSecure():
+            self.transport.loseWriteConnection()
         self._networkProducer.resumeProducing()
         self._stay()
 
@@ -240,6 +256,11 @@ class StrictChannel(http.HTTPChannel):
         if expect and expect[0].lower() == b"100-continue":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def inform(self, status: int, reason: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        """Send an interim answer."""
+        lines = [b"HTTP/1.1 %d %b" % (status, reason), *(b"%b: %b" % field for field in headers)]
+        self.transport.write(b"\r\n".join((*lines, b"", b"")))
+
     def _send100Continue(self) -> None:
         """Not at once: L{body_wanted} does it, if the body is wanted."""
 
@@ -263,6 +284,7 @@ class StrictChannel(http.HTTPChannel):
         lines = [b"HTTP/1.1 %b %b" % (code, reason)]
         for name, values in headers.getAllRawHeaders():
             lines += [b"%b: %b" % (name, value) for value in values]
+        lines += [b"%b: %b" % field for field in self.site.fields if not headers.hasHeader(field[0])]
         self._head = b"\r\n".join((*lines, b"", b""))
 
     def write(self, data: bytes) -> None:
@@ -278,3 +300,16 @@ class StrictChannel(http.HTTPChannel):
         """Send a head that has no body yet."""
         if self._head:
             self.write(b"")
+
+
+def _trailers_in(lines: list[bytearray]) -> dict[bytes, bytes]:
+    """The fields after a chunked body, by their names in lower case; those given twice, or malformed, are none."""
+    found: dict[bytes, bytes] = {}
+    twice: set[bytes] = set()
+    for line in lines:
+        name, colon, value = bytes(line).partition(b":")
+        name = name.lower()
+        if not colon or name in found:
+            twice.add(name)
+        found[name] = value.strip()
+    return {name: value for name, value in found.items() if name not in twice}

@@ -10,7 +10,8 @@ from storehouse.frontends.http.fields import check_fields, number_of
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.objects.params import json_object, metadata_in, names_in_path, text_of
+from storehouse.frontends.http.targets import text_of
+from storehouse.frontends.objects.params import json_object, metadata_in, names_in_path
 from storehouse.storage.objects.interfaces import IObjectStore
 
 __all__ = ["Buckets"]
@@ -48,11 +49,18 @@ class Buckets(Leaf):
         raise request.no_such_resource()
 
     async def handle_PUT(self, request: StreamingRequest) -> Reply:
-        """Make a bucket."""
-        name = self._bucket(request)
-        given = await json_object(request, {"metadata": dict}) if request.body.length != 0 else {}
-        bucket = await self._store.create_bucket(name, metadata_in(given.get("metadata", {})))
-        return json_reply(attrs.asdict(bucket))
+        """Make a bucket; or give one that is there other metadata."""
+        names = names_in_path(request)
+        changes = names[1:] == ["metadata"]
+        name = names[0] if changes else self._bucket(request)
+        check_fields(request, _NO_FIELDS)
+        given = await json_object(request, {"metadata": dict}) if changes or request.body.length != 0 else {}
+        if changes and "metadata" not in given:
+            raise BadRequest("the body has no metadata")
+        metadata = metadata_in(given.get("metadata", {}))
+        if changes:
+            return json_reply(attrs.asdict(await self._store.set_bucket_metadata(name, metadata)))
+        return json_reply(attrs.asdict(await self._store.create_bucket(name, metadata)))
 
     async def handle_DELETE(self, request: StreamingRequest) -> Reply:
         """Remove a bucket."""

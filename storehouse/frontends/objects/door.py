@@ -18,6 +18,7 @@ _INDEX = """storehouse: objects
 GET    /buckets                       all buckets
 PUT    /buckets/BUCKET                make a bucket
 GET    /buckets/BUCKET                what is known of it
+PUT    /buckets/BUCKET/metadata       give it other metadata
 DELETE /buckets/BUCKET                remove it, if it is empty
 GET    /buckets/BUCKET/usage          how many objects it has, and their bytes
 GET    /buckets/BUCKET/objects        a page of its objects; prefix=, delimiter=, after=, limit=
@@ -29,7 +30,7 @@ POST   /copy                          store an object under another key
 POST   /check                         compare keys, index and bytes; repair=1
 POST   /reindex                       make the index of keys anew
 
-If-Match: "ETAG" or *, and If-None-Match: * are conditions of PUT and DELETE.
+If-Match: "ETAG" or *, and If-None-Match: * are conditions of PUT and DELETE; GET takes all that HTTP has.
 """
 
 

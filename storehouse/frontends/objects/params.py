@@ -1,4 +1,4 @@
-"""What requests to the objects door name: buckets, keys, conditions, metadata, ranges."""
+"""What requests to the objects door name: buckets, keys, conditions of changes, metadata."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
-from storehouse.errors import BadRequest, InvalidName, MalformedBody
+from storehouse.errors import BadRequest, MalformedBody
 from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.targets import decoded, field_of
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata
 
 __all__ = [
@@ -23,29 +23,12 @@ __all__ = [
     "metadata_in",
     "metadata_of",
     "names_in_path",
-    "range_of",
-    "text_of",
 ]
 
 #: The field of a request whose value is the metadata, as JSON: C{{"name": ["value", ...]}}.
 METADATA = b"Storehouse-Metadata"
 
-_malformed = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
-_range = re.compile(rb"bytes=(\d{0,19})-(\d{0,19})\Z").match
 _printable = re.compile(rb"[\x20-\x7e]*\Z").match
-
-
-def _decoded(what: str, data: bytes) -> str:
-    if _malformed(data):
-        raise BadRequest(f"the {what} has a % without two hexadecimal digits")
-    return _text(what, unquote_to_bytes(data))
-
-
-def _text(what: str, data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise InvalidName(f"the {what} {data[:200]!r} is not UTF-8") from None
 
 
 def names_in_path(request: StreamingRequest) -> list[str]:
@@ -53,7 +36,7 @@ def names_in_path(request: StreamingRequest) -> list[str]:
     _, _, *names = request.path.split(b"/")
     if names and not names[-1]:
         names.pop()
-    return [_decoded("path", name) for name in names]
+    return [decoded("path", name) for name in names]
 
 
 def key_of(request: StreamingRequest) -> tuple[str, str]:
@@ -65,12 +48,7 @@ def key_of(request: StreamingRequest) -> tuple[str, str]:
     bucket, slash, key = rest.partition(b"/")
     if not slash:
         raise BadRequest("the path has no key behind the bucket")
-    return _decoded("bucket", bucket), _decoded("key", key)
-
-
-def text_of(request: StreamingRequest, name: bytes) -> str:
-    """A field of the query."""
-    return _text(name.decode("ascii"), request.fields.get(name, b""))
+    return decoded("bucket", bucket), decoded("key", key)
 
 
 def flag_of(request: StreamingRequest, name: bytes) -> bool:
@@ -84,13 +62,6 @@ def flag_of(request: StreamingRequest, name: bytes) -> bool:
 # -- fields of the head ----------------------------------------------------------------------------
 
 
-def _field(request: StreamingRequest, name: bytes) -> bytes | None:
-    values = request.requestHeaders.getRawHeaders(name, [])
-    if len(values) > 1:
-        raise BadRequest(f"the request has more than one {name.decode('ascii')} field")
-    return values[0].strip() if values else None
-
-
 def _tag(name: str, value: bytes) -> str:
     if not _printable(value) or b"," in value or value.startswith(b"W/"):
         raise BadRequest(f"{name} names one tag, in quotes, or is *")
@@ -99,8 +70,8 @@ def _tag(name: str, value: bytes) -> str:
 
 
 def condition_of(request: StreamingRequest) -> Condition:
-    """C{If-Match} and C{If-None-Match}."""
-    match, none_match = _field(request, b"If-Match"), _field(request, b"If-None-Match")
+    """C{If-Match} and C{If-None-Match} of a request that changes something."""
+    match, none_match = field_of(request, b"If-Match"), field_of(request, b"If-None-Match")
     if none_match not in (None, b"*"):
         raise BadRequest("If-None-Match can only be *: there is no object with that key")
     if match is None and none_match is None:
@@ -110,7 +81,7 @@ def condition_of(request: StreamingRequest) -> Condition:
 
 def content_type_of(request: StreamingRequest) -> str:
     """C{Content-Type}; empty without one."""
-    value = _field(request, b"Content-Type") or b""
+    value = field_of(request, b"Content-Type") or b""
     if not _printable(value):
         raise BadRequest("the Content-Type has characters that are not printable ASCII")
     return value.decode("ascii")
@@ -118,35 +89,13 @@ def content_type_of(request: StreamingRequest) -> str:
 
 def metadata_of(request: StreamingRequest) -> Metadata:
     """L{METADATA}; none without it."""
-    value = _field(request, METADATA)
+    value = field_of(request, METADATA)
     if value is None:
         return {}
     try:
         return metadata_in(json.loads(value))
     except ValueError:
         raise BadRequest(f"{METADATA.decode('ascii')} is not JSON") from None
-
-
-def range_of(request: StreamingRequest, etag: str, size: int) -> tuple[int, int] | None:
-    """
-    The C{(offset, length)} that C{Range} asks for, within C{size} bytes; C{None} if it asks for all, or in a way that
-    may be left unread.  A length of 0: there is no such range.
-    """
-    value = _field(request, b"Range")
-    match = None if value is None else _range(value)
-    if match is None or match[1] + match[2] == b"":
-        return None
-    unless = _field(request, b"If-Range")
-    if unless is not None and _tag("If-Range", unless) != etag:
-        return None
-    if not match[1]:
-        length = min(int(match[2]), size)
-        return size - length, length
-    first = int(match[1])
-    if match[2] and int(match[2]) < first:
-        return None
-    last = min(int(match[2]) if match[2] else size - 1, size - 1)
-    return first, max(0, last - first + 1)
 
 
 # -- JSON ------------------------------------------------------------------------------------------

@@ -124,6 +124,21 @@ class RequestBodyTests(SynchronousTestCase):
         self.consumer.producer.resumeProducing()
         self.assertEqual(self.source.asked, ["wanted", "pause", "resume"])
 
+    def test_consumer_pauses_at_once(self) -> None:
+        """Then the peer goes on waiting, although somebody has asked for the body."""
+        for early in (b"", b"early"):
+            self.setUp()
+            body = self.body(10)
+            if early:
+                body.received(early)
+            self.assertEqual(body.waiting, len(early))
+            self.patch(self.consumer, "registerProducer", lambda producer, streaming: producer.pauseProducing())
+            body.deliver(self.consumer)
+            self.assertEqual(body.waiting, 0)
+            self.assertNotIn("resume", self.source.asked)
+            body.resumeProducing()
+            self.assertEqual(self.source.asked[-1], "resume")
+
     def test_consumer_fails(self) -> None:
         """What its C{write} raises is the result; the rest is thrown away."""
 

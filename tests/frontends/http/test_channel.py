@@ -256,6 +256,9 @@ class AnswerTests(ChannelCase):
         self.patch(Transport, "getPeer", lambda transport: UNIXAddress(None))
         self.ask(request("GET /echo"))
         self.assertRegex(lines[2], r"^http: - GET /echo 200 5 0\.\d+$")
+        # As X-HTTP-Method-Override may have it.
+        self.site.log_access("-", b"\x1b[2J", b"/", 405, 0, 0.0)
+        self.assertIn(" %1B[2J / 405 ", lines[3])
 
 
 class RefusalTests(ChannelCase):

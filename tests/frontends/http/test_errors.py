@@ -54,6 +54,8 @@ _EXPECTED = {
     "ChecksumMismatch": 400,
     "UnknownAlgorithm": 400,
     "UploadGone": 410,
+    "UnsupportedType": 415,
+    "UnsupportedVersion": 412,
     "NoSuchUser": 404,
     "TooManyUploads": 503,
     "WrongMasterKey": 500,

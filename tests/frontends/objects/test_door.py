@@ -119,6 +119,19 @@ class BucketTests(DoorCase):
         self.refused("DELETE /buckets/box", None, status=409, error="BucketNotEmpty")
         self.assertEqual(self.told("GET /buckets/box/usage"), {"objects": 1, "bytes": 1})
 
+    def test_set_metadata(self) -> None:
+        """Of a bucket that is there."""
+        told = self.told("PUT /buckets/box/metadata", b'{"metadata":{"public":"read"}}')
+        self.assertEqual((told["name"], told["metadata"]), ("box", {"public": ["read"]}))
+        self.assertEqual(self.told("GET /buckets/box"), told)
+        for body in (b"", b"{}", b'{"metadata":1}', b'{"public":["read"]}', b'{"metadata":{"a":[1]}}'):
+            self.ask("PUT /buckets/box/metadata", body, status=400)
+        self.ask("PUT /buckets/box/metadata?x=1", b'{"metadata":{}}', status=400)
+        self.ask("PUT /buckets/box/metadata/more", b'{"metadata":{}}', status=405)
+        self.refused("PUT /buckets/none/metadata", b'{"metadata":{}}', status=404, error="NoSuchBucket")
+        self.assertEqual(self.told("GET /buckets/box"), told)
+        self.assertEqual(self.told("PUT /buckets/box/metadata", b'{"metadata":{}}')["metadata"], {})
+
     def test_wrong(self) -> None:
         """Paths and bodies that make no sense."""
         self.ask("GET /buckets/box/more", status=404)
@@ -225,6 +238,16 @@ class ObjectTests(DoorCase):
         self.ask("PUT /objects/box/empty", b"")
         self.ask("GET /objects/box/empty", None, "Range: bytes=0-", status=416)
         self.assertEqual(self.ask("GET /objects/box/empty").body, b"")
+
+    def test_conditions_of_reading(self) -> None:
+        """All that HTTP has: what the client has already is not sent."""
+        etag = self.told("PUT /objects/box/a", b"1")["etag"]
+        for method in ("GET", "HEAD"):
+            for field in (f'If-None-Match: "{etag}"', f'If-None-Match: "x", W/"{etag}"', "If-None-Match: *"):
+                answer = self.ask(f"{method} /objects/box/a", None, field, status=304)
+                self.assertEqual((answer.fields["etag"], answer.body), (f'"{etag}"', b""))
+            self.ask(f"{method} /objects/box/a", None, 'If-None-Match: "x"', f'If-Match: "{etag}"')
+            self.ask(f"{method} /objects/box/a", None, 'If-Match: "x"', status=412)
 
     def test_conditions(self) -> None:
         etag = self.told("PUT /objects/box/a", b"1", "If-None-Match: *")["etag"]

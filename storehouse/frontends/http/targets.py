@@ -1,0 +1,58 @@
+"""What a request names: texts in its path and its query, single fields of its head."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from storehouse.errors import BadRequest, InvalidName
+from storehouse.frontends.http.request import StreamingRequest
+
+__all__ = ["accepts_html", "decoded", "field_of", "text_of"]
+
+_malformed = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
+
+
+def decoded(what: str, data: bytes) -> str:
+    """
+    A part of a path as text, with its percent-encoding undone.
+
+    @raise BadRequest: if that is malformed, or the text is not UTF-8.
+    """
+    if _malformed(data):
+        raise BadRequest(f"the {what} has a % without two hexadecimal digits")
+    return _text(what, unquote_to_bytes(data))
+
+
+def _text(what: str, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise InvalidName(f"the {what} {data[:200]!r} is not UTF-8") from None
+
+
+def text_of(request: StreamingRequest, name: bytes) -> str:
+    """A field of the query; empty without one."""
+    return _text(name.decode("ascii"), request.fields.get(name, b""))
+
+
+def field_of(request: StreamingRequest, name: bytes) -> bytes | None:
+    """
+    A field of the head that may be there once.
+
+    @raise BadRequest: if it is there more often.
+    """
+    values = request.requestHeaders.getRawHeaders(name, [])
+    if len(values) > 1:
+        raise BadRequest(f"the request has more than one {name.decode('ascii')} field")
+    return values[0].strip() if values else None
+
+
+def accepts_html(request: StreamingRequest) -> bool:
+    """Whether an answer is for people: who asks names C{text/html}, which programs do not; C{format} overrules."""
+    wanted = request.fields.get(b"format")
+    if wanted is not None:
+        if wanted not in (b"html", b"json"):
+            raise BadRequest("the format is html or json")
+        return wanted == b"html"
+    return any(b"text/html" in value.lower() for value in request.requestHeaders.getRawHeaders(b"Accept", []))
