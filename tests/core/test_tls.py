@@ -7,6 +7,7 @@ import socket
 import ssl
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
@@ -14,7 +15,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from storehouse.core.tls import server_endpoint
+from storehouse.core.certificates import read_pair
+from storehouse.core.disk import InlineDisk
+from storehouse.core.servertls import OfEndpoint, ServerTLS
+from storehouse.core.tls import endpoint_pair, peer_common_name, secured_endpoint, server_endpoint
 from tests.core.certificates import Authority
 
 
@@ -187,3 +191,56 @@ class BadFilesTests(SynchronousTestCase):
                 self.refused(client_ca, own)
             # The certificate alone, and the key of another one.
             self.refused(client_ca, own=self.authority.path, key=self.own)
+
+
+class SecuredTests(TLSCase):
+    """L{secured_endpoint} and L{peer_common_name}."""
+
+    async def test_kinds(self) -> None:
+        """TLS comes with every kind of endpoint that it can be added to."""
+        tls = ServerTLS(OfEndpoint(self.description), reactor, InlineDisk())
+        tls.check()
+        for description in (self.description, "tcp:0:interface=127.0.0.1", "tcp6:0:interface=\\:\\:1"):
+            endpoint = secured_endpoint(reactor, description, tls)
+            verifyObject(IStreamServerEndpoint, endpoint)
+            port: Any = await endpoint.listen(Factory.forProtocol(Greeter))
+            self.addCleanup(port.stopListening)
+            if "tcp6" not in description:
+                self.assertEqual(port.getHost().host, "127.0.0.1")
+                self.assertEqual(await self.talk(port.getHost().port, self.authority.client()), b"HELLO")
+                self.assertEqual(await self.talk(port.getHost().port, None), b"")
+        for description in ("tls:0", "stdio:", "nonsense:1"):
+            self.assertRaises(ValueError, secured_endpoint, reactor, description, tls)
+        missing = os.path.join(self.directory, "missing.pem")
+        for use in (endpoint_pair, lambda description: secured_endpoint(reactor, description, tls)):
+            error = self.assertRaises(ValueError, use, f"ssl:0:privateKey={missing}")
+            self.assertIn(missing, str(error))
+
+    def test_whose(self) -> None:
+        """Only a certificate that was asked for and verified, and is still good, says who it is."""
+
+        class Transport:
+            def __init__(self, certificate: Any, mode: int = SSL.VERIFY_PEER) -> None:
+                self.certificate, self.mode = certificate, mode
+
+            def getPeerCertificate(self) -> None: ...
+
+            def getHandle(self) -> Any:
+                return self
+
+            def get_verify_mode(self) -> int:
+                return self.mode
+
+            def get_peer_certificate(self, as_cryptography: bool) -> Any:
+                return self.certificate
+
+        def load(name: str, days: int = 1) -> Any:
+            path = self.authority.sign(name, days)
+            return read_pair(path, path).certificate
+
+        alice = load("alice")
+        self.assertEqual(peer_common_name(Transport(alice)), "alice")
+        self.assertEqual(peer_common_name(Transport(alice, SSL.VERIFY_NONE)), "")
+        self.assertEqual(peer_common_name(Transport(None)), "")
+        self.assertEqual(peer_common_name(Transport(load("late", days=-1))), "")
+        self.assertEqual(peer_common_name(object()), "")
