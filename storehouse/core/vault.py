@@ -1,0 +1,178 @@
+"""The keyring of a root while it is worked on: read or made at start, replaced in one step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+
+from storehouse.core.files import Files
+from storehouse.core.keyring import Derivation, Keyring, Protector, decode_keyring, encode_keyring
+from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
+
+__all__ = ["Vault"]
+
+# Bytes of the longest file that is read.
+_MOST = 64 << 10
+
+_HOW = "set masterkey in the environment, or the setting master-key-file"
+
+
+class Vault:
+    """
+    The keys of a root. To be started before what uses them, by who holds the lock on the root.
+
+    @param path: of the keyring file.
+    @param marker: the path of an empty file beside the objects, which says that there was a keyring: one that is lost is
+        not replaced by another.
+    @param master: the master key; C{None} if there is none.
+    @param seal_names: what the setting says.
+    @param has_objects: whether there are objects already; asked when there is no keyring yet.
+    @param follow: go by what the keyring says of names, whatever the setting.
+    @param derivation: of the master key, for a new file.
+    @ivar failed: C{None}: what can fail here fails at start.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        marker: str,
+        master: bytes | None,
+        seal_names: bool,
+        has_objects: Callable[[], bool],
+        follow: bool = False,
+        files: Files | None = None,
+        derivation: Derivation | None = None,
+    ) -> None:
+        self.path = path
+        self.failed = None
+        self._marker = marker
+        self._master = master
+        self._seal_names = seal_names
+        self._has_objects = has_objects
+        self._follow = follow
+        self._files = files or Files()
+        self._derivation = derivation
+        self._keyring: Keyring | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was started with a master key."""
+        return self._keyring is not None
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys, once it was started with a master key."""
+        if self._keyring is None:
+            raise StartFailed("the keyring is not open")
+        return self._keyring
+
+    def start(self) -> None:
+        """
+        Open the keyring, or make the first one if there is a master key.
+
+        @raise WrongMasterKey: if there is a keyring that the master key, or none, does not open. Nothing was changed.
+        @raise StartFailed: if it cannot be read or written, is damaged, or does not fit the settings.
+        """
+        data = self.read()
+        if data is None and os.path.lexists(self._marker):
+            raise StartFailed(
+                f"the keyring {self.path} is missing, and what is stored is encrypted ({self._marker} is there): "
+                "put it back from a copy"
+            )
+        if self._master is None:
+            if data is not None:
+                raise WrongMasterKey(
+                    f"what is stored is encrypted ({self.path} is there), and there is no master key: {_HOW}"
+                )
+            return
+        if data is not None:
+            self._keyring, _ = self.open(data, self._master)
+            self._check_names(self._keyring)
+            self._mark()
+            return
+        plain = self._has_objects()
+        if plain and self._seal_names:
+            raise InvalidSetting(
+                "seal-names cannot be set: there are objects already, and their names are not encrypted"
+            )
+        keyring = Keyring.make(self._seal_names, plain)
+        self.write(keyring, Protector.make(self._master, self._derivation))
+        self._mark()
+        self._keyring = keyring
+
+    def _mark(self) -> None:
+        if os.path.lexists(self._marker):
+            return
+        try:
+            directory = os.path.dirname(self._marker)
+            self._files.make_directory(directory)
+            self._files.close(self._files.open(self._marker, os.O_WRONLY | os.O_CREAT))
+            self._files.sync_directory(directory)
+        except OSError as error:
+            raise StartFailed(f"{self._marker} cannot be made: {error.strerror or error}") from None
+
+    def stop(self) -> Deferred[None]:
+        """Forget the keys."""
+        self._keyring = None
+        return succeed(None)
+
+    def _check_names(self, keyring: Keyring) -> None:
+        if self._follow or self._seal_names == keyring.seal_names:
+            return
+        if self._seal_names:
+            raise InvalidSetting("seal-names cannot be set: this root was begun without it, and its names are plain")
+        raise InvalidSetting("seal-names must be set: this root was begun with it, and its names are encrypted")
+
+    # -- the file ------------------------------------------------------------------------------
+
+    def read(self) -> bytes | None:
+        """
+        The file as it is; C{None} if there is none.
+
+        @raise StartFailed: if it cannot be read.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                return file.read(_MOST)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StartFailed(f"the keyring {self.path} cannot be read: {error.strerror or error}") from None
+
+    def open(self, data: bytes, master: bytes) -> tuple[Keyring, Protector]:
+        """
+        The keys that are in a file.
+
+        @raise WrongMasterKey: if the master key is another one.
+        @raise StartFailed: if it is damaged.
+        """
+        try:
+            return decode_keyring(data, master)
+        except WrongMasterKey:
+            raise WrongMasterKey(
+                f"the master key is not the one that this root was encrypted with: it does not open {self.path}"
+            ) from None
+        except ValueError as error:
+            raise StartFailed(f"the keyring {self.path} cannot be used: {error}") from None
+
+    def write(self, keyring: Keyring, protector: Protector) -> None:
+        """
+        Put a file into its place, in one step; it is on disk when this returns.
+
+        @raise StartFailed: if that cannot be done.
+        """
+        new = f"{self.path}.new"
+        try:
+            # Others may not read it: not even for a moment.
+            fd = self._files.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                self._files.write_at(fd, (encode_keyring(keyring, protector),), 0)
+                self._files.sync_data(fd)
+            finally:
+                self._files.close(fd)
+            self._files.rename(new, self.path)
+            self._files.sync_directory(os.path.dirname(self.path))
+        except OSError as error:
+            raise StartFailed(f"the keyring {self.path} cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,105 @@
+"""
+What is stored, encrypted or plain: the concrete classes of data space and namespace, put together as the settings and the
+keyring say. For the service, and for commands on the files of a root.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from storehouse.config import Settings
+from storehouse.core.disk import IDisk
+from storehouse.core.vault import Vault
+from storehouse.errors import InvalidSetting, StorehouseError
+from storehouse.storage.dataspace.checks import Bounds
+from storehouse.storage.dataspace.layout import Layout, names_in
+from storehouse.storage.dataspace.sealed import SealedDataSpace
+from storehouse.storage.dataspace.sealed_format import BOUNDS
+from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
+from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
+
+__all__ = ["hash_of", "make_names", "make_space", "make_vault", "make_wormer"]
+
+_Failed = Callable[[StorehouseError], None]
+
+
+def make_vault(settings: Settings, master: bytes | None, follow: bool = False) -> Vault:
+    """
+    The keys of a root. To be started first, also if there is no master key: it then sees to it that nothing is encrypted.
+
+    @param follow: go by what the keyring says of names, whatever the setting.
+    @raise InvalidSetting: if names are to be encrypted, and there is no master key.
+    """
+    if settings.seal_names and master is None:
+        raise InvalidSetting("seal-names needs a master key")
+    objects = os.path.abspath(settings.objects_directory)
+    return Vault(
+        os.path.join(os.path.abspath(settings.root), "keyring.json"),
+        os.path.join(objects, "sealed"),
+        master,
+        settings.seal_names,
+        lambda: _has_objects(objects),
+        follow,
+    )
+
+
+def _has_objects(directory: str) -> bool:
+    layout = Layout(directory)
+    return any(names_in(f"{place}/{index}") for place in (layout.data, layout.uploads) for index in names_in(place))
+
+
+def hash_of(settings: Settings, sealed: bool) -> str:
+    """
+    The name of the hash of blocks. What is encrypted is authenticated frame by frame when it is read: there a block's hash
+    has only to find damage, by those who have no key, and costs the more the stronger it is.
+    """
+    if settings.objects_hash == "auto":
+        return "CRC32C" if sealed else "HighwayHash256"
+    return settings.objects_hash
+
+
+def make_wormer(
+    settings: Settings, disk: IDisk, sealed: bool, on_failure: _Failed = lambda error: None
+) -> WormerDataSpace:
+    """The store on disk. Nothing is opened."""
+    return WormerDataSpace(
+        WormerSettings(
+            directory=os.path.abspath(settings.objects_directory),
+            hash=hash_of(settings, sealed),
+            block_size=settings.objects_block_size,
+            durable=settings.objects_sync == "disk",
+            memory=settings.objects_memory,
+            bounds=BOUNDS if sealed else Bounds(),
+        ),
+        disk,
+        on_failure=on_failure,
+    )
+
+
+def make_space(settings: Settings, wormer: WormerDataSpace, vault: Vault, disk: IDisk) -> SealedDataSpace:
+    """What encrypts, on top of the store on disk."""
+    return SealedDataSpace(wormer, vault, disk, settings.objects_memory)
+
+
+def make_names(
+    settings: Settings,
+    reactor: Any,
+    disk: IDisk,
+    vault: Vault,
+    sealed: bool,
+    on_failure: _Failed = lambda error: None,
+) -> LocalNamespace | SealedNamespace:
+    """
+    The namespace.
+
+    @param sealed: whether its names are encrypted.
+    """
+    directory = os.path.abspath(settings.namespace_directory)
+    durable = settings.objects_sync == "disk"
+    if not sealed:
+        return LocalNamespace(NamespaceSettings(directory, durable=durable), reactor, disk, on_failure=on_failure)
+    kept = NamespaceSettings(directory, durable=durable, max_metadata=SEALED_METADATA)
+    return SealedNamespace(LocalNamespace(kept, reactor, disk, on_failure=on_failure), vault, disk)

@@ -1,0 +1,148 @@
+"""What the halves of a space that encrypts share: the space below, the keys, and how damage is told."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from storehouse.core.disk import IDisk
+from storehouse.core.jobs import KeyedLocks
+from storehouse.core.keyring import KEY_SIZE, Keyring
+from storehouse.core.vault import Vault
+from storehouse.errors import DamagedObject
+from storehouse.storage.dataspace.incoming import WriteMemory
+from storehouse.storage.dataspace.interfaces import Metadata
+from storehouse.storage.dataspace.sealed_codecs import Sealing
+from storehouse.storage.dataspace.sealed_format import Description, SealedPart, is_sealed, open_object, sealed_size
+from storehouse.storage.dataspace.sealed_metrics import SealedMetrics
+from storehouse.storage.dataspace.sealed_passage import Passage
+
+__all__ = ["Arriving", "SealedGround"]
+
+# Descriptions that are remembered, and parts of all of them.
+_REMEMBERED = 1024
+_REMEMBERED_PARTS = 50_000
+
+
+class Arriving:
+    """
+    Bytes on their way to be stored, encrypted with a key of their own.
+
+    @ivar source: what the space below is given, of C{size} bytes.
+    """
+
+    def __init__(self, source: Any, size: int | None, disk: IDisk, memory: WriteMemory) -> None:
+        self._key = os.urandom(KEY_SIZE)
+        self._sealing = Sealing(self._key)
+        self.source = Passage(source, self._sealing, disk, memory, size)
+        self.size = None if size is None else sealed_size(size)
+
+    @property
+    def part(self) -> SealedPart:
+        """What they are, once the source has given all of them."""
+        return SealedPart(self._sealing.size, self._key)
+
+
+@attrs.frozen
+class _Known:
+    texts: tuple[str, ...]
+    description: Description
+
+
+class SealedGround:
+    """
+    See the module.
+
+    @ivar inner: the space below.
+    @ivar sources: one at a time copies an object, or removes it.
+    """
+
+    def __init__(self, inner: Any, vault: Vault, disk: IDisk, memory: int) -> None:
+        self.inner = inner
+        self.disk = disk
+        self.metrics = SealedMetrics()
+        self.sources = KeyedLocks()
+        # Those who come and those who go, each their own.
+        self.incoming = WriteMemory(memory)
+        self.outgoing = WriteMemory(memory)
+        self._vault = vault
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known_parts = 0
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys."""
+        return self._vault.keyring
+
+    def arriving(self, source: Any, size: int | None) -> Arriving:
+        """New bytes."""
+        return Arriving(source, size, self.disk, self.incoming)
+
+    def damaged(self, id: str, reason: str, part: int | None = None) -> DamagedObject:
+        """Something that is not what was stored. It is counted."""
+        error = DamagedObject(id, reason, part)
+        self.metrics.damaged(error)
+        return error
+
+    def is_plain(self, id: str, metadata: Metadata) -> bool:
+        """
+        Whether something was stored before there was encryption.
+
+        @raise DamagedObject: if it is plain and nothing may be.
+        """
+        if is_sealed(metadata):
+            return False
+        if not self.keyring.plain:
+            raise self.damaged(id, "it is not encrypted, and everything here is")
+        return True
+
+    def opened(self, id: str, what: str, work: Callable[[], Any], part: int | None = None) -> Any:
+        """
+        What C{work} gives.
+
+        @raise DamagedObject: if it raises C{ValueError}.
+        """
+        try:
+            return work()
+        except ValueError as error:
+            raise self.damaged(id, f"{what}: {error}", part) from None
+
+    # -- descriptions --------------------------------------------------------------------------
+
+    def known(self, id: str) -> Description | None:
+        """What was last known of an object. It may be another one by now."""
+        known = self._known.get(id)
+        return None if known is None else known.description
+
+    def describe(self, id: str, metadata: Metadata) -> Description | None:
+        """
+        What an object's metadata in the space below says; C{None} if it is plain.
+
+        @raise DamagedObject: if it is not authentic, or plain and may not be.
+        """
+        if self.is_plain(id, metadata):
+            return None
+        texts = tuple(metadata["sealed"])
+        known = self._known.get(id)
+        if known is not None and known.texts == texts:
+            self._known.move_to_end(id)
+            return known.description
+        description: Description = self.opened(
+            id, "its description cannot be read", lambda: open_object(self.keyring, id, metadata)
+        )
+        self.forget(id)
+        self._known[id] = _Known(texts, description)
+        self._known_parts += len(description.parts)
+        while len(self._known) > _REMEMBERED or (self._known_parts > _REMEMBERED_PARTS and len(self._known) > 1):
+            self.forget(next(iter(self._known)))
+        return description
+
+    def forget(self, id: str) -> None:
+        """What was known of it does not count any more."""
+        known = self._known.pop(id, None)
+        if known is not None:
+            self._known_parts -= len(known.description.parts)

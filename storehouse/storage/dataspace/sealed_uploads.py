@@ -1,0 +1,385 @@
+"""The half of a space that encrypts that has uploads in parts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+import attrs
+
+from storehouse.core.streams import ISource, deferred
+from storehouse.errors import Damaged, NoSuchUpload
+from storehouse.storage.dataspace.checks import (
+    check_id,
+    check_metadata,
+    check_note,
+    check_number,
+    check_order,
+    check_parts,
+    check_range,
+    choose_parts,
+)
+from storehouse.storage.dataspace.interfaces import IReader, Metadata, Part, Upload
+from storehouse.storage.dataspace.sealed_codecs import Opening
+from storehouse.storage.dataspace.sealed_format import (
+    Description,
+    SealedPart,
+    is_sealed,
+    open_note,
+    open_upload,
+    plain_size,
+    seal_note,
+    seal_object,
+    seal_upload,
+    sealed_size,
+    upload_key,
+)
+from storehouse.storage.dataspace.sealed_ground import SealedGround
+from storehouse.storage.dataspace.sealed_reader import SealedReader
+
+__all__ = ["SealedUploads"]
+
+# Uploads whose parts are remembered.
+_REMEMBERED = 64
+
+# Notes that are decrypted before others have their turn: a few milliseconds.
+_AT_ONCE = 256
+
+_TRIES = 8
+
+
+@attrs.frozen
+class _Listed:
+    """
+    A part of an upload.
+
+    @ivar stored: as the space below has it.
+    @ivar part: as it is told.
+    """
+
+    stored: Part
+    sealed: SealedPart
+    part: Part
+
+
+class _State:
+    """
+    What is known of an upload.
+
+    @ivar ended: whether it was completed or aborted; another one may have its ID by now.
+    """
+
+    def __init__(self, upload_id: str, key: bytes, metadata: dict[str, list[str]]) -> None:
+        self.upload_id = upload_id
+        self.key = key
+        self.metadata = metadata
+        self.ended = False
+        self._listed: dict[int, _Listed] = {}
+        self._stored = (0, 0)
+        self._size = 0
+
+    def size_of(self, stored: Upload) -> int | None:
+        """Its bytes before they were encrypted, if they are known for what is stored now."""
+        return self._size if (stored.parts, stored.size) == self._stored else None
+
+    def measured(self, stored: Upload, size: int) -> None:
+        """It has so many bytes."""
+        self._stored, self._size = (stored.parts, stored.size), size
+
+    def grown(self, size: int) -> None:
+        """It has a part more; if it has, who looks finds as much stored as is expected now."""
+        parts, stored = self._stored
+        self.measured(Upload("", 0, 0, parts + 1, stored + sealed_size(size)), self._size + size)
+
+    def remembered(self, stored: Part) -> _Listed | None:
+        """A part that was met before."""
+        listed = self._listed.get(stored.number)
+        return listed if listed is not None and listed.stored == stored else None
+
+    def listed(self, ground: SealedGround, stored: Part) -> _Listed:
+        """What a part is, of its note."""
+        listed = self.remembered(stored)
+        if listed is None:
+            sealed, note = ground.opened(
+                self.upload_id,
+                "its note cannot be read",
+                lambda: open_note(self.key, self.upload_id, stored.number, stored.note),
+                stored.number,
+            )
+            listed = _Listed(stored, sealed, Part(stored.number, sealed.etag, sealed.size, note))
+            self._listed[stored.number] = listed
+        return listed
+
+
+class SealedUploads:
+    """A base class: what C{IDataSpace} and C{IUploads} ask for that is about uploads."""
+
+    def __init__(self, ground: SealedGround) -> None:
+        self._ground = ground
+        self._states: WeakValueDictionary[str, _State] = WeakValueDictionary()
+        self._recent: OrderedDict[str, _State] = OrderedDict()
+
+    # -- what is known of uploads --------------------------------------------------------------
+
+    async def _state(self, upload_id: str) -> _State:
+        state = self._states.get(upload_id)
+        if state is None:
+            upload: Upload = await self._ground.inner.get_upload(check_id(upload_id, "upload ID"))
+            found = self._made(upload)
+            if found is None:
+                raise NoSuchUpload(f"the upload {upload_id} was begun before there was encryption: it cannot go on")
+            state = self._states.setdefault(upload_id, found)
+        self._recent[upload_id] = state
+        self._recent.move_to_end(upload_id)
+        if len(self._recent) > _REMEMBERED:
+            self._recent.popitem(last=False)
+        return state
+
+    def _made(self, upload: Upload) -> _State | None:
+        """C{None} for an upload that is plain."""
+        ground = self._ground
+        if ground.is_plain(upload.id, upload.metadata):
+            return None
+
+        def work() -> _State:
+            key = upload_key(ground.keyring, upload.id, upload.metadata)
+            return _State(upload.id, key, open_upload(key, upload.id, upload.metadata))
+
+        state: _State = ground.opened(upload.id, "its description cannot be read", work)
+        return state
+
+    def _end(self, upload_id: str) -> None:
+        state = self._states.pop(upload_id, None)
+        self._recent.pop(upload_id, None)
+        if state is not None:
+            state.ended = True
+
+    async def _listed(self, state: _State) -> list[_Listed]:
+        found = []
+        opened = 0
+        for stored in await self._ground.inner.list_parts(state.upload_id):
+            if state.remembered(stored) is None:
+                opened += 1
+                if not opened % _AT_ONCE:
+                    await self._ground.disk.run(_nothing)
+            found.append(state.listed(self._ground, stored))
+        return found
+
+    # -- the life of an upload -----------------------------------------------------------------
+
+    @deferred
+    async def init_upload(self, upload_id: str, metadata: Metadata) -> None:
+        """See L{IDataSpace.init_upload}."""
+        check_id(upload_id, "upload ID")
+        kept = check_metadata(metadata)
+        key, sealed = seal_upload(self._ground.keyring, upload_id, kept)
+        await self._ground.inner.init_upload(upload_id, sealed)
+        self._end(upload_id)
+        self._states[upload_id] = self._recent[upload_id] = _State(upload_id, key, kept)
+
+    @deferred
+    async def upload_part(
+        self,
+        upload_id: str,
+        number: int,
+        source: ISource,
+        size: int | None,
+        note: Callable[[], str] | None = None,
+        instead_of: Sequence[int] = (),
+    ) -> str:
+        """See L{IDataSpace.upload_part}."""
+        return await self._upload_part(upload_id, number, source, size, note, instead_of)
+
+    async def _upload_part(
+        self,
+        upload_id: str,
+        number: int,
+        source: Any,
+        size: int | None,
+        note: Callable[[], str] | None,
+        instead_of: Sequence[int] = (),
+    ) -> str:
+        ground = self._ground
+        check_number(number)
+        state = await self._state(upload_id)
+        arriving = ground.arriving(source, size)
+
+        def describe() -> str:
+            kept = check_note(note() if note is not None else "")
+            self._check_open(state)
+            return seal_note(state.key, upload_id, number, arriving.part, kept)
+
+        await ground.inner.upload_part(upload_id, number, arriving.source, arriving.size, describe, instead_of)
+        part = arriving.part
+        state.grown(part.size)
+        ground.metrics.sealed += 1
+        ground.metrics.bytes_sealed += part.size
+        return part.etag
+
+    def _check_open(self, state: _State) -> None:
+        # What is said of a part that is encrypted for one upload could not be read by another of its ID.
+        if state.ended:
+            raise NoSuchUpload(f"the upload {state.upload_id} ended, and another one may have been begun with its ID")
+
+    @deferred
+    async def upload_part_copy(
+        self, upload_id: str, number: int, source_id: str, offset: int = 0, length: int | None = None, note: str = ""
+    ) -> str:
+        """See L{IDataSpace.upload_part_copy}."""
+        ground = self._ground
+        check_number(number)
+        check_note(note)
+        state = await self._state(upload_id)
+        async with ground.sources.held(source_id):
+            source = ground.describe(source_id, await ground.inner.get_metadata(source_id))
+            whole = None if source is None else source.whole_parts(offset, check_range(offset, length, source.size))
+            if source is not None and whole is not None and len(whole) == 1:
+                part = source.parts[whole.start]
+                start, end = source.sealed_starts[whole.start], source.sealed_starts[whole.stop]
+                self._check_open(state)
+                text = seal_note(state.key, upload_id, number, part, note)
+                await ground.inner.upload_part_copy(upload_id, number, source_id, start, end - start, text)
+                return part.etag
+        reader = await self._get(source_id, offset, length)
+        try:
+            return await self._upload_part(upload_id, number, reader, reader.length, lambda: note)
+        finally:
+            reader.close()
+
+    async def _get(self, id: str, offset: int, length: int | None) -> Any:
+        raise NotImplementedError
+
+    @deferred
+    async def upload_part_link(
+        self,
+        upload_id: str,
+        number: int,
+        source_upload_id: str,
+        source_numbers: Sequence[int],
+        note: Callable[[Part, int], str] | None = None,
+    ) -> list[str]:
+        """See L{IDataSpace.upload_part_link}."""
+        state, source = await self._state(upload_id), await self._state(source_upload_id)
+        etags: list[str] = []
+
+        def rewrapped(stored: Part, at: int) -> str:
+            self._check_open(state)
+            listed = source.listed(self._ground, stored)
+            etags.append(listed.part.etag)
+            kept = listed.part.note if note is None else check_note(note(listed.part, at))
+            return seal_note(state.key, upload_id, at, listed.sealed, kept)
+
+        await self._ground.inner.upload_part_link(upload_id, number, source_upload_id, source_numbers, rewrapped)
+        return etags
+
+    @deferred
+    async def get_part(self, upload_id: str, number: int) -> IReader:
+        """See L{IDataSpace.get_part}."""
+        ground = self._ground
+        state = await self._state(upload_id)
+        for _ in range(_TRIES):
+            stored = {part.number: part for part in await ground.inner.list_parts(upload_id)}
+            (chosen,) = choose_parts(upload_id, stored, [number])
+            listed = state.listed(ground, chosen)
+            reader = await ground.inner.get_part(upload_id, number)
+            if reader.etag == chosen.etag:
+                break
+            reader.close()  # it was replaced
+        else:
+            raise NoSuchUpload(f"part {number} of the upload {upload_id} is replaced all the time")
+        description = Description((listed.sealed,), {})
+        opening = Opening(upload_id, description, 0, description.size, number)
+        if reader.size != opening.length:
+            reader.close()
+            raise ground.damaged(upload_id, f"it has {reader.size} bytes, not {opening.length}", number)
+        ground.metrics.opened += 1
+        return SealedReader(
+            reader, description, 0, description.size, opening, ground.disk, ground.outgoing, ground.metrics
+        )
+
+    @deferred
+    async def complete_upload(
+        self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None
+    ) -> Part:
+        """See L{IDataSpace.complete_upload}."""
+        ground = self._ground
+        check_id(id)
+        check_order(parts)
+        told = None if metadata is None else check_metadata(metadata)
+        state = await self._state(upload_id)
+        there = {listed.part.number: listed for listed in await self._listed(state)}
+        chosen = check_parts(upload_id, parts, {number: listed.part for number, listed in there.items()})
+        kept = state.metadata if told is None else told
+        made = Description(tuple(there[part.number].sealed for part in chosen), kept)
+        sealed = seal_object(ground.keyring, id, made.parts, kept)
+        stored = [there[part.number].stored for part in chosen]
+        await ground.inner.complete_upload(id, upload_id, stored, sealed)
+        self._end(upload_id)
+        return Part(0, made.etag, made.size)
+
+    @deferred
+    async def abort_upload(self, upload_id: str) -> None:
+        """See L{IDataSpace.abort_upload}."""
+        await self._ground.inner.abort_upload(upload_id)
+        self._end(upload_id)
+
+    @deferred
+    async def list_parts(self, upload_id: str) -> list[Part]:
+        """See L{IDataSpace.list_parts}."""
+        return [listed.part for listed in await self._listed(await self._state(upload_id))]
+
+    # -- all uploads ---------------------------------------------------------------------------
+
+    @deferred
+    async def list_uploads(self) -> list[Upload]:
+        """See L{IUploads.list_uploads}."""
+        uploads = []
+        for upload in await self._ground.inner.list_uploads():
+            try:
+                uploads.append(await self._told(upload) if is_sealed(upload.metadata) else self._told_plain(upload))
+            except NoSuchUpload:
+                pass  # it ended meanwhile
+        return uploads
+
+    def _told_plain(self, upload: Upload) -> Upload:
+        if self._ground.keyring.plain:
+            return upload
+        return attrs.evolve(upload, parts=0, size=0, metadata={})
+
+    async def _told(self, upload: Upload) -> Upload:
+        try:
+            state = self._made(upload)
+            sizes = [plain_size(part.size) for part in await self._ground.inner.list_parts(upload.id)]
+        except (Damaged, ValueError):
+            return attrs.evolve(upload, parts=0, size=0, metadata={})
+        return attrs.evolve(upload, parts=len(sizes), size=sum(sizes), metadata={} if state is None else state.metadata)
+
+    @deferred
+    async def get_upload(self, upload_id: str) -> Upload:
+        """See L{IUploads.get_upload}."""
+        inner = self._ground.inner
+        state = await self._state(upload_id)
+        upload: Upload = await inner.get_upload(upload_id)
+        size = state.size_of(upload)
+        if size is None:
+            # All parts are looked at only after a restart, or when some were replaced: not for every one of thousands.
+            parts = await self._listed(state)
+            size = sum(listed.part.size for listed in parts)
+            upload = attrs.evolve(upload, parts=len(parts), size=sum(listed.stored.size for listed in parts))
+            state.measured(upload, size)
+        metadata = {name: list(values) for name, values in state.metadata.items()}
+        return attrs.evolve(upload, size=size, metadata=metadata)
+
+    @deferred
+    async def expire_uploads(self, age: float, keep: Callable[[str], bool] | None = None) -> list[str]:
+        """See L{IUploads.expire_uploads}."""
+        expired: list[str] = await self._ground.inner.expire_uploads(age, keep)
+        for upload_id in expired:
+            self._end(upload_id)
+        return expired
+
+
+def _nothing() -> None:
+    """Let others have their turn."""

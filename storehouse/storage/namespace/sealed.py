@@ -1,0 +1,393 @@
+"""
+A namespace that encrypts: names and what is known of them, on top of any other.
+
+docs/formats/sealed.md says what is written, and what can still be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+from prometheus_client.core import Metric
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from storehouse.core.disk import IDisk
+from storehouse.core.jobs import KeyedLocks, finished, over
+from storehouse.core.streams import deferred
+from storehouse.core.vault import Vault
+from storehouse.errors import DamagedEntry, InvalidName, NoSuchBucket, NoSuchKey, StorehouseError, Unavailable
+from storehouse.storage.namespace.entries import checked
+from storehouse.storage.namespace.interfaces import (
+    Bucket,
+    Condition,
+    Entry,
+    IChecked,
+    INamespace,
+    Metadata,
+    Page,
+    Problem,
+)
+from storehouse.storage.namespace.listing import list_items, list_names
+from storehouse.storage.namespace.names import check_bucket, check_key
+from storehouse.storage.namespace.sealed_entries import SEALED_METADATA, NameKeys
+from storehouse.storage.namespace.sealed_index import SealedIndex
+
+__all__ = ["SEALED_METADATA", "SealedNamespace"]
+
+# Keys that are decrypted at once while the index is made: a few milliseconds.
+_SLICE = 250
+
+
+@implementer(INamespace, IChecked)
+class SealedNamespace:
+    """
+    See L{INamespace}. Listings wait until the index is made; all else is done at once.
+
+    @param inner: the namespace below, which must let entries have L{SEALED_METADATA} bytes of metadata. It is started
+        and stopped with this one.
+    @param vault: the keys; started before.
+    @ivar unreadable: entries that were not authentic when the index was made; their keys are not known.
+    """
+
+    _log = Logger()
+
+    def __init__(self, inner: Any, vault: Vault, disk: IDisk) -> None:
+        self._inner = inner
+        self._vault = vault
+        self._disk = disk
+        self._locks = KeyedLocks()
+        self._made: NameKeys | None = None
+        self._index = SealedIndex()
+        self._loading: Deferred[None] | None = None
+        self._load_failure: Failure | None = None
+        self._changed: set[tuple[str, str]] | None = None
+        self._stopping = False
+        self.unreadable = 0
+
+    # -- start and stop ------------------------------------------------------------------------
+
+    @property
+    def failed(self) -> StorehouseError | None:
+        """What the namespace below failed with for good."""
+        failed: StorehouseError | None = getattr(self._inner, "failed", None)
+        return failed
+
+    @property
+    def unsettled(self) -> list[str]:
+        """See L{INamespace.unsettled}."""
+        unsettled: list[str] = self._inner.unsettled
+        return unsettled
+
+    @property
+    def unpublished(self) -> list[str]:
+        """See L{INamespace.unpublished}."""
+        unpublished: list[str] = self._inner.unpublished
+        return unpublished
+
+    def collect(self) -> Iterable[Metric]:
+        """For Prometheus: those of the namespace below."""
+        collected: Iterable[Metric] = self._inner.collect() if hasattr(self._inner, "collect") else []
+        return collected
+
+    def start(self) -> None:
+        """Open the namespace below, and begin to make the index."""
+        if hasattr(self._inner, "start"):
+            self._inner.start()
+        self._load()
+
+    def _load(self) -> None:
+        self._changed = set()
+        self._load_failure = None
+        self.unreadable = 0
+        self._loading = Deferred.fromCoroutine(self._read_all())
+        self._loading.addErrback(self._not_loaded)
+
+    def _not_loaded(self, failure: Failure) -> None:
+        self._load_failure = failure
+        if not self._stopping:
+            self._log.failure("while reading the names", failure=failure)
+
+    async def _read_all(self) -> None:
+        for bucket in await self._inner.list_buckets():
+            after: str | None = ""
+            while after is not None:
+                if self._stopping:
+                    raise Unavailable("the server is stopping")
+                # Also where the namespace below answers at once, others have their turn.
+                await self._disk.run(_nothing)
+                try:
+                    after = await self._read_some(bucket.name, after)
+                except NoSuchBucket:
+                    break
+        self._changed = None
+
+    async def _read_some(self, bucket: str, after: str) -> str | None:
+        next_after: str | None
+        try:
+            page = await self._inner.list_keys(bucket, "", "", after, _SLICE)
+            entries, next_after = page.entries, page.next_after
+        except DamagedEntry:
+            names = await self._inner.list_names(bucket, "", after, _SLICE)
+            entries = [(name, entry) for name in names if (entry := await self._readable(bucket, name)) is not None]
+            next_after = names[-1] if len(names) == _SLICE else None
+        found = []
+        for stored_key, stored in entries:
+            if self._changed is not None and (bucket, stored_key) in self._changed:
+                continue
+            try:
+                key, entry = self._keys.open(bucket, stored_key, stored)
+            except ValueError as error:
+                self._unreadable(bucket, stored_key, str(error))
+            else:
+                found.append((key, stored_key, entry))
+        self._index.put(bucket, found)
+        return next_after
+
+    async def _readable(self, bucket: str, stored_key: str) -> Entry | None:
+        try:
+            entry: Entry = await self._inner.look_up(bucket, stored_key)
+        except NoSuchKey:
+            return None
+        except DamagedEntry as error:
+            self._unreadable(bucket, stored_key, error.detail)
+            return None
+        return entry
+
+    def _unreadable(self, bucket: str, stored_key: str, reason: str) -> None:
+        self.unreadable += 1
+        self._log.error("damaged: {bucket}/{key}: {reason}", bucket=bucket, key=stored_key, reason=reason)
+
+    @deferred
+    async def stop(self) -> None:
+        """See L{INamespace.stop}."""
+        self._stopping = True
+        if self._loading is not None and not self._loading.called:
+            await over(self._loading)
+        await self._inner.stop()
+
+    @property
+    def _keys(self) -> NameKeys:
+        if self._made is None:
+            self._made = NameKeys(self._vault.keyring.names_key)
+        return self._made
+
+    # -- keys ----------------------------------------------------------------------------------
+
+    def _stored_key(self, bucket: str, key: str) -> str:
+        return self._keys.key_of(check_bucket(bucket), check_key(key))
+
+    def _open(self, bucket: str, key: str, stored_key: str, stored: Entry) -> Entry:
+        if stored.size < 0:  # it was damaged
+            return stored
+        try:
+            found, entry = self._keys.open(bucket, stored_key, stored)
+        except ValueError as error:
+            raise DamagedEntry(bucket, key, stored.id, stored_key, str(error)) from None
+        if found != key:
+            raise DamagedEntry(bucket, key, stored.id, stored_key, "it is of another key")
+        return entry
+
+    def _freed(self, bucket: str, key: str, stored_key: str, stored: Entry) -> Entry:
+        try:
+            return self._open(bucket, key, stored_key, stored)
+        except DamagedEntry:
+            return attrs.evolve(stored, size=-1)
+
+    def _condition(self, bucket: str, key: str, stored_key: str, condition: Condition | None) -> Condition | None:
+        if condition is None:
+            return None
+        return lambda there: condition(None if there is None else self._open(bucket, key, stored_key, there))
+
+    @deferred
+    async def intend(self, bucket: str, key: str, ids: Iterable[str]) -> None:
+        """See L{INamespace.intend}."""
+        await finished(self._inner.intend(bucket, self._stored_key(bucket, key), ids))
+
+    def settle(self, ids: Iterable[str]) -> None:
+        """See L{INamespace.settle}."""
+        self._inner.settle(ids)
+
+    @deferred
+    async def publish(
+        self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
+    ) -> list[Entry]:
+        """See L{INamespace.publish}."""
+        entry = checked(entry)
+        stored_key = self._stored_key(bucket, key)
+        sealed = self._keys.seal(bucket, key, stored_key, entry)
+        asked = self._condition(bucket, key, stored_key, condition)
+        async with self._locks.held(f"{bucket}/{stored_key}"):
+            freed = await self._change(
+                bucket, key, stored_key, self._inner.publish(bucket, stored_key, sealed, asked, keep)
+            )
+            self._index.put(bucket, [(key, stored_key, entry)])
+        return freed
+
+    @deferred
+    async def unpublish(
+        self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
+    ) -> list[Entry]:
+        """See L{INamespace.unpublish}."""
+        stored_key = self._stored_key(bucket, key)
+        asked = self._condition(bucket, key, stored_key, condition)
+        async with self._locks.held(f"{bucket}/{stored_key}"):
+            try:
+                freed = await self._change(
+                    bucket, key, stored_key, self._inner.unpublish(bucket, stored_key, id, asked)
+                )
+            except NoSuchKey:
+                raise _no_such_key(bucket, key, id) from None
+            if id is None:
+                self._index.remove(bucket, key)
+            else:
+                await self._look_again(bucket, key, stored_key)
+        return freed
+
+    async def _change(self, bucket: str, key: str, stored_key: str, change: Deferred[list[Entry]]) -> list[Entry]:
+        if self._changed is not None:
+            self._changed.add((bucket, stored_key))
+        try:
+            freed = await finished(change)
+        except BaseException:
+            # It may have happened after all.
+            await self._look_again(bucket, key, stored_key)
+            raise
+        return [self._freed(bucket, key, stored_key, entry) for entry in freed]
+
+    async def _look_again(self, bucket: str, key: str, stored_key: str) -> None:
+        try:
+            stored = await finished(self._inner.look_up(bucket, stored_key))
+            self._index.put(bucket, [(key, stored_key, self._open(bucket, key, stored_key, stored))])
+        except NoSuchKey:
+            self._index.remove(bucket, key)
+        except StorehouseError as error:
+            if not isinstance(error, (NoSuchBucket, Unavailable, InvalidName)):
+                self._log.error("{error}", error=str(error))
+
+    @deferred
+    async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
+        """See L{INamespace.look_up}."""
+        stored_key = self._stored_key(bucket, key)
+        try:
+            stored = await self._inner.look_up(bucket, stored_key, id)
+        except NoSuchKey:
+            raise _no_such_key(bucket, key, id) from None
+        return self._open(bucket, key, stored_key, stored)
+
+    @deferred
+    async def versions(self, bucket: str, key: str) -> list[Entry]:
+        """See L{INamespace.versions}."""
+        stored_key = self._stored_key(bucket, key)
+        try:
+            versions = await self._inner.versions(bucket, stored_key)
+        except NoSuchKey:
+            raise _no_such_key(bucket, key, None) from None
+        return [self._open(bucket, key, stored_key, stored) for stored in versions]
+
+    async def _listable(self, bucket: str) -> int:
+        await self._inner.get_bucket(bucket)
+        if self._loading is not None and not self._loading.called:
+            await over(self._loading)
+        if self._load_failure is not None:
+            raise Unavailable(f"the names could not be read: {self._load_failure.getErrorMessage()}")
+        return self._index.number(bucket)
+
+    @deferred
+    async def list_keys(
+        self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
+    ) -> Page:
+        """See L{INamespace.list_keys}."""
+        number = await self._listable(bucket)
+        if limit < 0:
+            raise InvalidName(f"a page cannot have {limit} keys")
+        items = list_items(self._index, number, prefix, delimiter, after, limit + 1)
+        next_after = items[limit - 1][0] if len(items) > limit > 0 else None
+        return Page(
+            [(key, entry) for key, entry in items[:limit] if isinstance(entry, Entry)],
+            [key for key, entry in items[:limit] if entry is False],
+            next_after,
+        )
+
+    @deferred
+    async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
+        """See L{INamespace.list_names}."""
+        return list_names(self._index, await self._listable(bucket), prefix, after, max(0, limit))
+
+    # -- buckets -------------------------------------------------------------------------------
+
+    def create_bucket(self, name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
+        """See L{INamespace.create_bucket}."""
+        made: Deferred[Bucket] = self._inner.create_bucket(name, metadata)
+        return made
+
+    def set_bucket_metadata(self, name: str, metadata: Metadata) -> Deferred[Bucket]:
+        """See L{INamespace.set_bucket_metadata}."""
+        changed: Deferred[Bucket] = self._inner.set_bucket_metadata(name, metadata)
+        return changed
+
+    @deferred
+    async def delete_bucket(self, name: str) -> None:
+        """See L{INamespace.delete_bucket}."""
+        await finished(self._inner.delete_bucket(name))
+        self._index.clear(name)
+
+    def get_bucket(self, name: str) -> Deferred[Bucket]:
+        """See L{INamespace.get_bucket}."""
+        found: Deferred[Bucket] = self._inner.get_bucket(name)
+        return found
+
+    def list_buckets(self) -> Deferred[list[Bucket]]:
+        """See L{INamespace.list_buckets}."""
+        found: Deferred[list[Bucket]] = self._inner.list_buckets()
+        return found
+
+    def usage(self, bucket: str) -> Deferred[tuple[int, int]]:
+        """See L{INamespace.usage}."""
+        usage: Deferred[tuple[int, int]] = self._inner.usage(bucket)
+        return usage
+
+    # -- upkeep --------------------------------------------------------------------------------
+
+    @deferred
+    async def check(self, progress: Callable[[int], object] | None = None) -> list[Problem]:
+        """See L{IChecked.check}. Keys that nothing says any more are told as they are on disk, in the text."""
+        if not IChecked.providedBy(self._inner):
+            return []
+        found = await finished(self._inner.check(progress))
+        return [
+            problem
+            if problem.key is None
+            else attrs.evolve(problem, key=self._index.key_of(problem.bucket, problem.key))
+            for problem in found
+        ]
+
+    @deferred
+    async def reindex(self, progress: Callable[[int], object] | None = None) -> int:
+        """See L{IChecked.reindex}."""
+        if self._loading is not None and not self._loading.called:
+            await over(self._loading)
+        if not IChecked.providedBy(self._inner):
+            count = sum([(await self.usage(bucket.name))[0] for bucket in await self.list_buckets()])
+        else:
+            count = await finished(self._inner.reindex(progress))
+        self._index.close()
+        self._index = SealedIndex()
+        self._load()
+        if self._loading is not None:
+            await over(self._loading)
+        if self._load_failure is not None:
+            self._load_failure.raiseException()
+        return count
+
+
+def _no_such_key(bucket: str, key: str, id: str | None) -> NoSuchKey:
+    return NoSuchKey(f"the bucket {bucket} has no key {key!r}" + ("" if id is None else f" with a version {id}"))
+
+
+def _nothing() -> None:
+    """Let others have their turn."""

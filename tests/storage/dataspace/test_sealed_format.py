@@ -1,0 +1,185 @@
+"""The bytes of docs/formats/sealed.md, with fixed keys and fixed randomness."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from unittest import mock
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core.keyring import Keyring
+from storehouse.storage.dataspace.sealed_codecs import Sealing
+from storehouse.storage.dataspace.sealed_format import (
+    FRAME,
+    Description,
+    SealedPart,
+    nonce_of,
+    open_note,
+    open_object,
+    open_upload,
+    rewrapped_object,
+    rewrapped_upload,
+    seal_note,
+    seal_object,
+    seal_upload,
+    upload_key,
+)
+from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.namespace.sealed_entries import NameKeys
+
+WRAPPING = bytes(range(32))
+
+
+def counted() -> Callable[[int], bytes]:
+    """Randomness: ones, then twos, then threes."""
+    calls = 0
+
+    def urandom(size: int) -> bytes:
+        nonlocal calls
+        calls += 1
+        return bytes([calls]) * size
+
+    return urandom
+
+
+def gcm(key: bytes, nonce: bytes, data: bytes, about: bytes) -> bytes:
+    """AES in Galois/Counter Mode, by the other of the interfaces that there are for it."""
+    cipher = Cipher(algorithms.AES(key), modes.GCM(nonce)).encryptor()
+    cipher.authenticate_additional_data(about)
+    return cipher.update(data) + cipher.finalize() + cipher.tag
+
+
+class GoldenTests(SynchronousTestCase):
+    """What is written today is what was always written, and what the page says."""
+
+    def setUp(self) -> None:
+        self.keyring = Keyring({"0123456789abcdef": WRAPPING}, "0123456789abcdef", bytes(range(32)))
+
+    def test_wrapped_key(self) -> None:
+        with mock.patch("os.urandom", counted()):
+            header = self.keyring.wrap(b"k" * 32, b"storehouse object key 1\0ab")
+        self.assertEqual(
+            header.hex(),
+            "010123456789abcdef0101010101010101010101011ca88e5e03ee030dbf3f0c73730c39b3a005e4b0fae87db798b06c87f662955abf14f13e2427d188106d89e440a7e6f4",
+        )
+        self.assertEqual(header[21:], gcm(WRAPPING, b"\1" * 12, b"k" * 32, b"storehouse object key 1\0ab"))
+
+    def test_object(self) -> None:
+        with mock.patch("os.urandom", counted()):
+            sealed = seal_object(self.keyring, "ab", [SealedPart(9, b"p" * 32)], {"key": ["b/k"]})
+        self.assertEqual(
+            sealed,
+            {
+                "sealed": [
+                    "AQEjRWeJq83vAwMDAwMDAwMDAwMD70o91wqTUxffXAd/zKtVBhtX9/Hb+T2wg7xHHAUjqFMtRxvXcg5cXZFEar6H0D+X",
+                    "AgICAgICAgICAgICB9bJSEpXwf3TzLzBLNeywtLFoZ+bwf0BrfeQiwiLBA8HD25HHR/TnzdeIpnkBTce01fkjIU48k3pHs6Xrpcg51mAdTBxti7Qew0v",
+                ]
+            },
+        )
+        description = bytes([0, 0, 0, 1]) + bytes([0] * 7 + [9]) + b"p" * 32 + b'{"key":["b/k"]}'
+        self.assertEqual(
+            base64.b64decode(sealed["sealed"][1]),
+            b"\2" * 12 + gcm(b"\1" * 32, b"\2" * 12, description, b"storehouse object 1\0ab"),
+        )
+        self.assertEqual(
+            open_object(self.keyring, "ab", sealed), Description((SealedPart(9, b"p" * 32),), {"key": ["b/k"]})
+        )
+
+    def test_upload(self) -> None:
+        with mock.patch("os.urandom", counted()):
+            key, sealed = seal_upload(self.keyring, "cd", {"a": ["b"]})
+        self.assertEqual(
+            sealed,
+            {
+                "sealed": [
+                    "AQEjRWeJq83vAwMDAwMDAwMDAwMD70o91wqTUxffXAd/zKtVBhtX9/Hb+T2wg7xHHAUjqFOBIPhXIdQnwbFGp1w+50tp",
+                    "AgICAgICAgICAgICfPSoa3AM45/xkcGydNX+LxSkJTQXFfKY5VQD",
+                ]
+            },
+        )
+        self.assertEqual(upload_key(self.keyring, "cd", sealed), key)
+        self.assertEqual(open_upload(key, "cd", sealed), {"a": ["b"]})
+
+    def test_note(self) -> None:
+        with mock.patch("os.urandom", counted()):
+            text = seal_note(b"u" * 32, "cd", 3, SealedPart(9, b"p" * 32), "note")
+        inside = bytes([0] * 7 + [9]) + b"p" * 32 + b"note"
+        self.assertEqual(
+            base64.b64decode(text), b"\1" * 12 + gcm(b"u" * 32, b"\1" * 12, inside, b"storehouse part 1\0cd/3")
+        )
+        self.assertEqual(open_note(b"u" * 32, "cd", 3, text), (SealedPart(9, b"p" * 32), "note"))
+        for key, upload_id, number in ((b"v" * 32, "cd", 3), (b"u" * 32, "ce", 3), (b"u" * 32, "cd", 4)):
+            with self.assertRaises(ValueError):
+                open_note(key, upload_id, number, text)
+
+    def test_frames(self) -> None:
+        sealing = Sealing(b"p" * 32)
+        self.assertIsNone(sealing.take(9, 1 << 20, False))
+        self.assertEqual(sealing.take(9, 1 << 20, True), 9)
+        (frame,), wrong = sealing.work([b"some ", b"", b"text"])
+        self.assertIsNone(wrong)
+        self.assertEqual(frame.hex(), "67954ed9dff284b55ce7ec83b18886a3c0996d7dadc5f9db83")
+        self.assertEqual(frame, gcm(b"p" * 32, bytes([0, 0, 0, 1]) + bytes(8), b"some text", b""))
+
+    def test_several_frames(self) -> None:
+        """Only the last is marked, and a full one may be it."""
+        data = bytes(2 * FRAME)
+        sealing = Sealing(b"p" * 32)
+        self.assertEqual(sealing.take(2 * FRAME, FRAME, False), FRAME)
+        frames = sealing.work([data[:FRAME]])[0]
+        self.assertIsNone(sealing.take(FRAME, FRAME, False))
+        self.assertEqual(sealing.take(FRAME, FRAME, True), FRAME)
+        frames += sealing.work([data[FRAME:]])[0]
+        self.assertTrue(sealing.done)
+        self.assertEqual(
+            frames,
+            [
+                gcm(b"p" * 32, bytes(12), data[:FRAME], b""),
+                gcm(b"p" * 32, bytes([0, 0, 0, 1] + [0] * 7 + [1]), data[FRAME:], b""),
+            ],
+        )
+
+    def test_nonces(self) -> None:
+        self.assertEqual(nonce_of(0x0102030405060708, False).hex(), "000000000102030405060708")
+        self.assertEqual(nonce_of(0, True).hex(), "000000010000000000000000")
+
+    def test_etags(self) -> None:
+        """Made of keys, in their order."""
+        one, other = SealedPart(9, b"p" * 32), SealedPart(9, b"q" * 32)
+        self.assertEqual(one.etag, "c5a944d1496b5ea43d9446773fcd8f377dc5649c19fe634d")
+        self.assertEqual(Description((one,), {}).etag, one.etag)
+        both = {Description(parts, {}).etag for parts in ((one, other), (other, one))}
+        self.assertEqual([tag[-2:] for tag in both], ["-2", "-2"])
+        self.assertEqual(len(both), 2)
+
+    def test_entry(self) -> None:
+        keys = NameKeys(self.keyring.names_key)
+        stored_key = keys.key_of("bucket", b"key")
+        self.assertEqual(stored_key, "a878a7d64f93c72a2d743214e9c45b6e6b08fd029c2dff3ed751c560e119daaf")
+        entry = Entry("ab", 9, "e", 5, "t", {"a": ["b"]})
+        with mock.patch("os.urandom", counted()):
+            sealed = keys.seal("bucket", "key", stored_key, entry)
+        text = "AQEBAQEBAQEBAQEBSgcCI5USxccjpXP/uEKJTjuaYv4sTgBHMF3ab7f2x1Uiy6Fan0dETdrIHTMlKsXir593FgTPIiNFPjh4+Og1tJkvqUGy9lmunrcyL9bo0zC8"
+        self.assertEqual(sealed, Entry("ab", 9, "", 5, "", {"sealed": [text]}))
+        self.assertEqual(keys.open("bucket", stored_key, sealed), ("key", entry))
+
+    def test_rewrapped(self) -> None:
+        """The key is wrapped by another, and what it encrypts is not touched."""
+        sealed = seal_object(self.keyring, "ab", [SealedPart(9, b"p" * 32)], {})
+        _, upload = seal_upload(self.keyring, "ab", {})
+        self.assertIsNone(rewrapped_object(self.keyring, "ab", sealed))
+        self.assertIsNone(rewrapped_upload(self.keyring, "ab", upload))
+        both = self.keyring.begun()
+        new = rewrapped_object(both, "ab", sealed)
+        assert new is not None
+        self.assertEqual(new["sealed"][1], sealed["sealed"][1])
+        self.assertNotEqual(new["sealed"][0], sealed["sealed"][0])
+        self.assertEqual(open_object(both.finished(False), "ab", new), open_object(self.keyring, "ab", sealed))
+        self.assertIsNone(rewrapped_object(both, "ab", new))
+        for wrong in ("ac", "ab\0"):
+            with self.assertRaises(ValueError):
+                rewrapped_object(both, wrong, sealed)
+        with self.assertRaises(ValueError):
+            rewrapped_object(both, "ab", upload)
