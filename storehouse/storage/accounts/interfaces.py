@@ -72,7 +72,7 @@ class Grant:
 
     @ivar method: C{PUT}, to store, or C{GET}, to read.
     @ivar path: the path of the URL that it is for, as it is written there: percent-encoded, from the root of the door.
-    @ivar is_prefix: whether it is for all paths that begin with C{path}.
+    @ivar is_prefix: whether it is for all paths that begin with C{path}, which ends with a slash then.
     @ivar expires: seconds since 1970 UTC.
     @ivar max_bytes: the most that may be stored by one use; C{None} for as much as anybody may.
     @ivar once: whether it works once only.
@@ -121,13 +121,18 @@ class IAccounts(Interface):
         """Who a verified client certificate is for. @raise SignInRefused: if there is no such user."""
 
     def make_sign_in_token(name: str, lifetime: float) -> Deferred[str]:
-        """A token that signs a user in once: what the link of the first start has. Fails with C{NoSuchUser}."""
+        """
+        A token that signs a user in once: what the link of the first start has. The one that the user had before ends.
+        Fails with C{NoSuchUser}, C{Forbidden} if the user is disabled, C{BadRequest}.
+
+        @param lifetime: seconds for which it is good.
+        """
 
     def sign_in_by_token(token: str) -> Deferred[Session]:
         """Use one up. Fails with C{SignInRefused}: unknown, expired, or used."""
 
     def begin_session(user: User) -> Session:
-        """Sign a user in."""
+        """Sign a user in. @raise SignInRefused: if the user is disabled."""
 
     def session_of(cookie: str) -> Session:
         """What a cookie stands for. @raise NotSignedIn: if it is not ours, was changed, is expired or was ended."""
@@ -148,19 +153,24 @@ class IAccounts(Interface):
         The query of a link, without the question mark; the URL is the door's base, C{path}, C{?} and this.
 
         @param expires: seconds since 1970 UTC; at most C{link-lifetime} from now.
-        @raise BadRequest: if that is not possible.
+        @raise BadRequest: if that is not possible: another method, a path that could be read in two ways, a prefix without
+            a slash at its end, a time that is over or too far away, a bound that is none.
+        @raise Forbidden: if the user is disabled.
         """
 
-    def grant_of(method: str, path: str, fields: Mapping[bytes, bytes]) -> Grant:
+    def grant_of(method: str, path: str, fields: Mapping[bytes, bytes], goes_on: bool = False) -> Grant:
         """
         What a link allows that a request was made with.
 
         @param method: C{PUT} or C{GET}: what the request does (a HEAD reads; a POST of a file or a tus creation stores).
         @param path: the path of the request, as it came.
         @param fields: the fields of its query.
+        @param goes_on: whether what the link was used for goes on: then one that works once is as good as before. Whoever
+            says so makes sure that it was this link.
         @raise LinkTampered: if the signature is not right; looked at first.
         @raise LinkExpired: if its time is over.
         @raise LinkUsed: if it was used up.
+        @raise Forbidden: if the user who signed it is disabled.
         @raise LinkOutOfScope: if it is for another method or path.
         """
 

@@ -1,0 +1,33 @@
+"""Spans of time as people write them."""
+
+from __future__ import annotations
+
+import math
+import re
+
+__all__ = ["parse_duration"]
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+_match = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([smhdw]?)", re.ASCII).fullmatch
+
+
+def parse_duration(value: float | str) -> float:
+    """
+    Seconds, or a number with a unit: C{90s}, C{15m}, C{2h}, C{7d}, C{1w}.
+
+    @return: seconds, more than 0.
+    @raise ValueError: if it is neither; the text is for the user.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{value!r} is not a span of time")
+    if isinstance(value, str):
+        found = _match(value.strip())
+        seconds = float(found[1]) * _SECONDS[found[2]] if found else math.nan
+    else:
+        seconds = float(value) if abs(value) < 1e15 else math.nan
+    if not seconds > 0:
+        raise ValueError(
+            f"{value!r} is not a span of time: seconds, or a number with a unit, such as 15m, 2h or 7d, more than 0"
+        )
+    return seconds

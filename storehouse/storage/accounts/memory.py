@@ -1,0 +1,53 @@
+"""Accounts in memory: for tests of what needs some, and gone with the process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from storehouse.storage.accounts.base import Accounts, AccountSettings
+from storehouse.storage.accounts.keys import SECRET_SIZE, Keys
+from storehouse.storage.accounts.ledger import Ledger
+
+__all__ = ["MemoryAccounts"]
+
+
+class MemoryAccounts(Accounts):
+    """
+    L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>} without a file.
+
+    @param secret: what all keys are derived from; random without it.
+    """
+
+    def __init__(
+        self,
+        settings: AccountSettings | None = None,
+        clock: Callable[[], float] = time.time,
+        secret: bytes | None = None,
+    ) -> None:
+        Accounts.__init__(self, settings, clock)
+        self._derived = Keys(os.urandom(SECRET_SIZE) if secret is None else secret)
+        self._known = Ledger()
+        self._spent: dict[tuple[str, str], float] = {}
+
+    def _ledger(self) -> Ledger:
+        return self._known
+
+    def _keys(self) -> Keys:
+        return self._derived
+
+    async def _change(self, step: Callable[[Ledger], Ledger]) -> Ledger:
+        self._known = step(self._known)
+        return self._known
+
+    def _is_spent(self, kind: str, id: str) -> bool:
+        return (kind, id) in self._spent
+
+    async def _spend(self, kind: str, id: str, expires: float) -> bool:
+        now = self._clock()
+        self._spent = {spent: until for spent, until in self._spent.items() if until > now}
+        if self._is_spent(kind, id):
+            return False
+        self._spent[kind, id] = expires
+        return True

@@ -1,0 +1,265 @@
+"""C{storehouse user} and C{storehouse sign}."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.cli import main
+from storehouse.core.disk import InlineDisk
+from storehouse.core.keyring import Derivation
+from storehouse.core.rootlock import RootLock
+from storehouse.core.vault import Vault
+from storehouse.errors import LinkUsed, NotSignedIn, SignInRefused
+from storehouse.frontends.http.request import parse_query
+from storehouse.storage.accounts.interfaces import Grant
+from storehouse.storage.accounts.local import LocalAccounts
+from storehouse.storage.accounts.wrapping import KeyringWrap
+
+QUICK = Derivation(64, 1, 1)
+
+
+class UsersCase(SynchronousTestCase):
+    """Runs commands on the users of a root."""
+
+    def setUp(self) -> None:
+        self.root = Path(os.path.abspath(self.mktemp()))
+
+    def run_command(self, *args: str, status: int = 0, masterkey: str | None = None) -> Result:
+        """Run one, with --root, and check the exit status."""
+        arguments = [*args, "--root", str(self.root)]
+        result = CliRunner().invoke(main, arguments, prog_name="storehouse", env={"masterkey": masterkey})
+        self.assertEqual(result.exit_code, status, (result.stderr, result.exception))
+        if status == 1:
+            self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+            self.assertTrue(result.stderr.startswith("Error: "), result.stderr)
+        return result
+
+    def add(self, *args: str) -> tuple[str, str]:
+        """Add a user. @return: the ID and the secret of the key."""
+        return self.key_in(self.run_command("user", "add", *args))
+
+    def key_in(self, result: Result) -> tuple[str, str]:
+        """What was printed of a key, alone on standard output."""
+        found = re.fullmatch(r"key ID  (SH[A-Z2-7]{18})\nsecret  ([A-Za-z0-9_-]{40})\n", result.stdout)
+        assert found is not None, result.stdout
+        self.assertIn("shown this once", result.stderr)
+        return found[1], found[2]
+
+    def service(self) -> LocalAccounts:
+        """The accounts, as a service has them, that runs on the root."""
+        lock = RootLock(str(self.root))
+        lock.acquire()
+        self.addCleanup(lock.release)
+        accounts = LocalAccounts(str(self.root / "accounts"), InlineDisk())
+        accounts.start()
+        return accounts
+
+
+class UserTests(UsersCase):
+    """C{storehouse user}."""
+
+    def test_add(self) -> None:
+        """Without a root and a service; then with them."""
+        ann = self.add("ann")
+        self.assertEqual(stat.S_IMODE((self.root / "accounts").stat().st_mode), 0o700)
+        service = self.service()
+        self.assertEqual(service.user_of_key(*ann).name, "ann")
+        bob = self.add("bob", "--admin")
+        self.assertTrue(service.user_of_key(*bob).is_admin)
+        told = json.loads(self.run_command("user", "add", "carl", "--json").stdout)
+        self.assertEqual(service.user_of_key(told["key_id"], told["secret"]).name, "carl")
+
+    def test_add_refused(self) -> None:
+        self.add("ann")
+        self.assertIn("'ann'", self.run_command("user", "add", "ann", status=1).stderr)
+        self.assertIn("a-z", self.run_command("user", "add", "Ann", status=1).stderr)
+
+    def test_list(self) -> None:
+        key_id, secret = self.add("bob")
+        self.add("ann", "--admin")
+        self.run_command("user", "disable", "ann")
+        lines = self.run_command("user", "list").stdout.splitlines()
+        self.assertEqual(lines[0].split(), ["NAME", "KEY", "ID", "ROLE", "STATE", "CREATED", "KEY", "MADE"])
+        self.assertRegex(lines[1], r"^ann   SH\w{18}  admin  disabled  2\S+Z  2\S+Z$")
+        self.assertRegex(lines[2], rf"^bob   {key_id}  user   enabled   2\S+Z  2\S+Z$")
+        told = [json.loads(line) for line in self.run_command("user", "list", "--json").stdout.splitlines()]
+        self.assertEqual([(user["name"], user["is_disabled"]) for user in told], [("ann", True), ("bob", False)])
+        self.assertNotIn(secret, json.dumps(told))
+
+    def test_disable_and_enable(self) -> None:
+        key = self.add("ann")
+        service = self.service()
+        session = service.begin_session(service.user_of_key(*key))
+        self.assertEqual(self.run_command("user", "disable", "ann").stderr, "ann is disabled\n")
+        self.assertRaises(SignInRefused, service.user_of_key, *key)
+        self.assertEqual(self.run_command("user", "enable", "ann").stderr, "ann is enabled\n")
+        self.assertEqual(service.user_of_key(*key).name, "ann")
+        self.assertRaises(NotSignedIn, service.session_of, session.cookie)
+        for verb in ("disable", "enable", "rotate", "sign-in"):
+            self.assertIn("no user 'bob'", self.run_command("user", verb, "bob", status=1).stderr)
+
+    def test_rotate(self) -> None:
+        key = self.add("ann")
+        service = self.service()
+        new = self.key_in(self.run_command("user", "rotate", "ann"))
+        self.assertRaises(SignInRefused, service.user_of_key, *key)
+        self.assertEqual(service.user_of_key(*new).name, "ann")
+
+    def test_sign_in(self) -> None:
+        self.add("ann")
+        service = self.service()
+        for options, base in (
+            ((), "https://localhost:6445"),
+            (("--url", "https://files.example.org/"), "https://files.example.org"),
+        ):
+            url = self.run_command("user", "sign-in", "ann", *options).stdout
+            self.assertTrue(url.startswith(f"{base}/sign-in/"), url)
+            session = self.successResultOf(service.sign_in_by_token(url.rstrip("\n").rpartition("/")[2]))
+            self.assertEqual(session.user.name, "ann")
+        self.assertIn("span of time", self.run_command("user", "sign-in", "ann", "--expires", "soon", status=2).stderr)
+        self.run_command("user", "disable", "ann")
+        self.assertIn("disabled", self.run_command("user", "sign-in", "ann", status=1).stderr)
+
+    def test_no_root(self) -> None:
+        for arguments in (("user", "list"), ("user", "disable", "ann"), ("sign", "--get", "a")):
+            self.assertIn("there are no users", self.run_command(*arguments, status=2).stderr)
+        self.assertFalse(self.root.exists())
+
+    def test_damaged(self) -> None:
+        self.add("ann")
+        (self.root / "accounts" / "users.json").write_bytes(b"x")
+        self.assertIn("damaged", self.run_command("user", "list", status=1).stderr)
+
+    def test_master_key(self) -> None:
+        """What needs the secret of an encrypted root needs the master key; what does not works without."""
+        self.add("ann")
+        vault = Vault(str(self.root / "keyring.json"), "", b"open sesame", False, lambda: True, derivation=QUICK)
+        vault._mark = lambda: None  # type: ignore[method-assign]
+        vault.start()
+        accounts = LocalAccounts(str(self.root / "accounts"), InlineDisk(), wrap=KeyringWrap(lambda: vault.keyring))
+        accounts.start()
+        for arguments in (("user", "add", "bob"), ("user", "rotate", "ann"), ("sign", "--get", "a", "--as", "ann")):
+            self.assertIn("masterkey", self.run_command(*arguments, status=1).stderr)
+            self.assertIn("not the one", self.run_command(*arguments, status=1, masterkey="sesame").stderr)
+        key = self.key_in(self.run_command("user", "rotate", "ann", masterkey="open sesame"))
+        self.assertEqual(accounts.user_of_key(*key).name, "ann")
+        path = Path(self.mktemp())
+        path.write_text("open sesame\n")
+        path.chmod(0o600)
+        self.run_command("sign", "--get", "a", "--as", "ann", "--master-key-file", str(path))
+        path.chmod(0o644)
+        self.assertIn("chmod 600", self.run_command("user", "list", "--master-key-file", str(path), status=2).stderr)
+        for verb in ("disable", "enable", "sign-in"):
+            self.run_command("user", verb, "ann")
+        self.run_command("user", "list")
+
+    def test_master_key_before_the_first_start(self) -> None:
+        """The keyring is the service's to make; until then the secret is not sealed."""
+        key = self.key_in(self.run_command("user", "add", "ann", masterkey="open sesame"))
+        self.assertEqual(self.service().user_of_key(*key).name, "ann")
+
+    def test_config(self) -> None:
+        """The root of the configuration file."""
+        self.add("ann")
+        path = Path(self.mktemp())
+        path.write_text(f'root = "{self.root}"\n')
+        result = CliRunner().invoke(main, ["user", "list", "--config", str(path)])
+        self.assertIn("ann", result.stdout)
+
+    def test_help(self) -> None:
+        for arguments in (["user"], ["sign"], *(["user", verb] for verb in ("add", "list", "rotate", "sign-in"))):
+            result = CliRunner().invoke(main, [*arguments, "--help"])
+            self.assertEqual(result.exit_code, 0)
+            self.assertIn("Example", result.output)
+
+
+class SignTests(UsersCase):
+    """C{storehouse sign}."""
+
+    def setUp(self) -> None:
+        UsersCase.setUp(self)
+        self.add("ann")
+        self.add("ops", "--admin")
+        self.accounts = self.service()
+
+    def grant(self, link: str, method: str, path: str | None = None) -> Grant:
+        """What a link allows, at its own path or another one."""
+        url = urlsplit(link.rstrip("\n"))
+        return self.accounts.grant_of(method, path or url.path, parse_query(url.query.encode("ascii")))
+
+    def sign(self, *args: str) -> str:
+        result = self.run_command("sign", *args)
+        self.assertEqual(result.stderr, "")
+        self.assertRegex(result.stdout, r"\A[!-~]+\n\Z")
+        return result.stdout
+
+    def test_put(self) -> None:
+        link = self.sign("--put", "a b/ä+%.txt", "--max-bytes", "1GiB", "--once", "--expires", "2h")
+        self.assertTrue(link.startswith("https://localhost:6445/upload/a%20b/%C3%A4%2B%25.txt?"), link)
+        grant = self.grant(link, "PUT")
+        self.assertEqual((grant.max_bytes, grant.once, grant.user, grant.is_prefix), (1 << 30, True, "ops", False))
+        self.successResultOf(self.accounts.use_link(grant))
+        self.assertRaises(LinkUsed, self.grant, link, "PUT")
+
+    def test_get(self) -> None:
+        grant = self.grant(self.sign("--get", "a.txt", "--as", "ann"), "GET")
+        self.assertEqual((grant.path, grant.user, grant.max_bytes), ("/download/a.txt", "ann", None))
+
+    def test_expires(self) -> None:
+        soon, late = (self.grant(self.sign("--get", "a", "--expires", time), "GET") for time in ("90", "7d"))
+        self.assertAlmostEqual(late.expires - soon.expires, 7 * 86400 - 90, delta=30)
+        usual = self.grant(self.sign("--get", "a"), "GET")
+        self.assertAlmostEqual(usual.expires - soon.expires, 900 - 90, delta=30)
+
+    def test_prefix(self) -> None:
+        for name in ("inbox", "inbox/", "/inbox/"):
+            link = self.sign("--put", name, "--prefix")
+            self.assertEqual(urlsplit(link).path, "/upload/inbox/")
+            self.assertEqual(self.grant(link, "PUT", "/upload/inbox/a").path, "/upload/inbox/")
+        everything = self.sign("--get", "", "--prefix")
+        self.grant(everything, "GET", "/download/a/b")
+
+    def test_url(self) -> None:
+        """The one that was given, or that a service has kept."""
+        self.successResultOf(self.accounts.write_url("https://box:7000"))
+        self.assertTrue(self.sign("--get", "a").startswith("https://box:7000/download/a?"))
+        self.assertTrue(self.sign("--get", "a", "--url", "https://x/").startswith("https://x/download/a?"))
+
+    def test_wrong_usage(self) -> None:
+        for arguments, said in (
+            ((), "Give either"),
+            (("--put", "a", "--get", "b"), "Give either"),
+            (("--get", "a", "--max-bytes", "5"), "--max-bytes is for --put"),
+            (("--put", ""), "empty"),
+            (("--put", "a", "--expires", "0"), "more than 0"),
+            (("--put", "a", "--expires", "-5m"), "span of time"),
+            (("--put", "a", "--max-bytes", "much"), "size"),
+            (("--put", "a", "--max-bytes", "0"), "one byte"),
+            (("--put", "a", "--url", "box:7000"), "https://HOST"),
+            (("--put", "a", "--url", "https://x/?y"), "https://HOST"),
+        ):
+            self.assertIn(said, self.run_command("sign", *arguments, status=2).stderr)
+
+    def test_refused(self) -> None:
+        for arguments, said in (
+            (("--put", "../a"), "dots alone"),
+            (("--put", "a//b"), "empty segment"),
+            (("--put", "a\\b"), "backslashes"),
+            (("--put", "a\nb"), "control characters"),
+            (("--put", "a\udc80"), "Unicode"),
+            (("--put", "a", "--expires", "8d"), "within 604800 seconds"),
+            (("--put", "a", "--as", "nobody"), "no user 'nobody'"),
+        ):
+            self.assertIn(said, self.run_command("sign", *arguments, status=1).stderr)
+        self.run_command("user", "disable", "ops")
+        self.assertIn("--as", self.run_command("sign", "--put", "a", status=1).stderr)
+        self.run_command("user", "disable", "ann")
+        self.assertIn("disabled", self.run_command("sign", "--put", "a", "--as", "ann", status=1).stderr)

@@ -1,0 +1,153 @@
+"""Tests of L{storehouse.storage.accounts.spent}."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core.files import Files
+from storehouse.errors import StartFailed, Unavailable
+from storehouse.storage.accounts.ground import Ground
+from storehouse.storage.accounts.spent import Spent
+
+NOW = 1_790_000_000.0
+
+GOLDEN = b'{"id":"link 00112233445566778899aabbccddeeff","until":1790000060,"checksum":"57c59e23"}\n'
+
+
+class FastFiles(Files):
+    """Files that do not wait for the disk."""
+
+    def write_synced(self, fd: int, data: bytes, offset: int) -> None:
+        self.write_at(fd, (data,), offset)
+
+    def sync_data(self, fd: int) -> None:
+        pass
+
+    def sync_directory(self, path: str) -> None:
+        pass
+
+
+class SpentTests(SynchronousTestCase):
+    """L{Spent}."""
+
+    def setUp(self) -> None:
+        self.ground = Ground(os.path.abspath(self.mktemp()), FastFiles())
+        self.ground.make()
+        self.path = Path(self.ground.path("spent.log"))
+        self.spent = self.opened()
+
+    def opened(self, limit: int = 200_000) -> Spent:
+        spent = Spent(self.ground, "spent.log", limit)
+        with self.ground.locked():
+            spent.load()
+        return spent
+
+    def add(self, id: str, until: float = NOW + 60, now: float = NOW, spent: Spent | None = None) -> bool:
+        with self.ground.locked():
+            return (spent or self.spent).add(id, until, now)
+
+    def test_golden(self) -> None:
+        self.add("link 00112233445566778899aabbccddeeff", 1790000060)
+        self.assertEqual(self.path.read_bytes(), GOLDEN)
+
+    def test_once(self) -> None:
+        self.assertFalse(self.spent.knows("a"))
+        self.assertTrue(self.add("a"))
+        self.assertFalse(self.add("a"))
+        self.assertTrue(self.spent.knows("a"))
+        again = self.opened()
+        self.assertTrue(again.knows("a"))
+        self.assertFalse(self.add("a", spent=again))
+
+    def test_every_cut(self) -> None:
+        """A line is there whole or not at all, and what follows can be read."""
+        for id in ("a", "b"):
+            self.add(id)
+        data = self.path.read_bytes()
+        first = data.index(b"\n") + 1
+        for end in range(len(data) + 1):
+            self.path.write_bytes(data[:end])
+            spent = self.opened()
+            self.assertEqual((spent.knows("a"), spent.knows("b")), (end >= first, end == len(data)))
+            self.assertEqual(self.add("b", spent=spent), end < len(data))
+            self.assertTrue(self.add("c", spent=spent))
+            again = self.opened()
+            self.assertTrue(again.knows("b") and again.knows("c"))
+
+    def test_power_cut(self) -> None:
+        """Blocks that were never written are zeros."""
+        self.add("a")
+        whole = self.path.read_bytes()
+        for junk in (bytes(50), bytes(50) + b"\n", b"{}\n{}\n", b"\n\n", bytes(4096), b"x\n" * 200):
+            self.path.write_bytes(whole + junk)
+            spent = self.opened()
+            self.assertTrue(spent.knows("a"))
+            self.assertTrue(self.add("b", spent=spent))
+            self.assertEqual(self.path.read_bytes().count(b"\n"), 2)
+            self.assertTrue(self.opened().knows("b"))
+
+    def test_damage(self) -> None:
+        """Before a line that is whole, it is no cut: something could come back to life."""
+        for id in ("a", "b", "c"):
+            self.add(id)
+        data = self.path.read_bytes()
+        for at in range(data.rindex(b"\n", 0, -1)):
+            if data[at : at + 1] != b"\n":
+                self.path.write_bytes(data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :])
+                self.assertIn("is damaged", str(self.assertRaises(StartFailed, self.opened)))
+
+    def test_two_processes(self) -> None:
+        other = self.opened()
+        self.add("a")
+        self.assertFalse(self.add("a", spent=other))
+        self.assertTrue(self.add("b", spent=other))
+        self.assertFalse(self.add("b"))
+        self.assertTrue(self.add("c"))
+        self.assertEqual(self.path.read_bytes().count(b"\n"), 3)
+
+    def test_compaction(self) -> None:
+        """What is over goes; another process notices."""
+        self.add("long", NOW + 10**6)
+        other = self.opened()
+        later = NOW + 10_000
+        for number in range(998):
+            self.add(str(number), NOW + 1)
+        self.add("new", later + 60, later)
+        self.assertEqual(self.path.read_bytes().count(b"\n"), 1000)
+        self.add("newer", later + 60, later)
+        for spent in (self.spent, self.opened()):
+            self.assertTrue(spent.knows("long") and spent.knows("new") and spent.knows("newer"))
+            self.assertFalse(spent.knows("7"))
+        self.assertEqual(self.path.read_bytes().count(b"\n"), 3)
+        self.assertFalse(self.add("long", NOW + 10**6, later, other))
+        self.assertEqual(sorted(os.listdir(self.ground.directory)), ["lock", "spent.log"])
+
+    def test_rare_compaction(self) -> None:
+        """What is not over is not written anew with each line."""
+        written: list[int] = []
+        compact = self.spent._compact
+        self.spent._compact = lambda now: written.append(self.spent._lines) or compact(now)  # type: ignore[func-returns-value]
+        for number in range(2100):
+            self.add(str(number))
+        self.assertEqual(written, [1000, 2000])
+
+    def test_clock_that_is_set_back(self) -> None:
+        """What is over is remembered for a while."""
+        spent = self.opened(limit=2)
+        self.add("a", NOW + 60, spent=spent)
+        self.add("b", NOW + 60, spent=spent)
+        self.assertRaises(Unavailable, self.add, "c", NOW + 200, NOW + 120, spent)
+        self.assertTrue(spent.knows("a"))
+
+    def test_limit(self) -> None:
+        """No more than that; those whose time is over make room."""
+        spent = self.opened(limit=3)
+        for number in range(3):
+            self.add(str(number), NOW + number, spent=spent)
+        self.assertIn("3 used links", str(self.assertRaises(Unavailable, self.add, "x", NOW + 99, NOW, spent)))
+        self.assertFalse(spent.knows("x"))
+        self.assertTrue(self.add("x", NOW + 9999, NOW + 3601.5, spent))
+        self.assertEqual([spent.knows(id) for id in ("0", "1", "2", "x")], [False, False, True, True])
