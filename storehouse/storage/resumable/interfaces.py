@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
 from storehouse.core.streams import ISource
+from storehouse.storage.objects.interfaces import Metadata
 
 __all__ = ["IResumableUploads", "ResumableUpload"]
 
@@ -76,8 +77,19 @@ class IResumableUploads(Interface):
         max_bytes: int | None = None,
         grant: str = "",
         is_partial: bool = False,
+        object_metadata: Metadata | None = None,
+        names: str = "",
     ) -> Deferred[ResumableUpload]:
-        """Begin one. Fails with C{TooLarge}, C{InvalidName}. One of length 0 is complete at once."""
+        """
+        Begin one. One of length 0 is complete at once.
+
+        @param metadata: what the client said, to be told again.
+        @param object_metadata: to be kept with the object; C{crc32c} and C{upload}, the ID, are added.
+        @param names: what becomes of a name that is taken when it is complete, one of
+            L{NAME_RULES<storehouse.core.freenames.NAME_RULES>}; empty for what is set.
+        @return: fails with C{TooLarge}, C{InvalidName}, C{AlreadyExists} if a taken name is refused: which is looked at
+            again at the end, when it leaves the upload as it is.
+        """
 
     def concatenate(
         owner: str,
@@ -86,10 +98,16 @@ class IResumableUploads(Interface):
         content_type: str = "",
         metadata: Mapping[str, str] | None = None,
         grant: str = "",
+        object_metadata: Metadata | None = None,
+        names: str = "",
+        max_bytes: int | None = None,
     ) -> Deferred[ResumableUpload]:
         """
-        Begin one that is the bytes of partial ones, one after the other; complete once they are, without moving a byte.
-        Fails with C{NoSuchUpload}, C{BadRequest} for one that is not partial.
+        Begin one that is the bytes of partial ones of the same owner, one after the other; complete once they are,
+        without moving a byte. They stay what they are.
+
+        @return: fails as L{create} does, with C{NoSuchUpload} or C{UploadGone} for a piece, C{BadRequest} for one that is
+            not partial.
         """
 
     def get(id: str) -> Deferred[ResumableUpload]:
@@ -100,8 +118,8 @@ class IResumableUploads(Interface):
 
     def set_length(id: str, length: int) -> Deferred[ResumableUpload]:
         """
-        Say how long it will be, once; completes it if it is that long already. Fails with C{BadRequest} if it is known
-        to be another, or is shorter than what is stored; C{TooLarge}.
+        Say how long it will be, once; completes it if it is that long already. Ends whoever is adding to it. Fails with
+        C{SizeMismatch} if it is known to be another, or is shorter than what is stored; C{TooLarge}.
         """
 
     def append(
@@ -120,11 +138,12 @@ class IResumableUploads(Interface):
         @param size: the bytes that C{source} has; C{None} if it is not known.
         @param verify: called once all bytes have come, before any of them is kept; raises C{ChecksumMismatch} to have
             none of them kept. Without it, whatever has arrived when the source breaks off is kept.
-        @param is_last: whether the upload is complete with them, whatever its length was said to be before.
+        @param is_last: whether the upload is complete with them: its length need not have been said then.
         @param progress: called with the offset whenever more of it is durable.
         @return: fires when the bytes are durable, and, if they were the last, the object is stored. Fails with
-            C{OffsetMismatch}, C{NoSuchUpload}, C{UploadGone}, C{TooLarge} for more than its length, C{UploadBusy} when
-            another one took over, and whatever C{source} failed with: L{get} tells what was kept.
+            C{OffsetMismatch}, C{NoSuchUpload}, C{UploadGone}, C{TooLarge} for more than its length, C{SizeMismatch} for
+            a last one that makes it another length than was said, C{Forbidden} if it is made of others, C{UploadBusy}
+            when another one took over, and whatever C{source} failed with: L{get} tells what was kept.
         """
 
     def interrupt(id: str) -> Deferred[ResumableUpload]:
@@ -134,4 +153,4 @@ class IResumableUploads(Interface):
         """Give it up: its bytes go. An object that it became stays. Fails with C{NoSuchUpload}, C{UploadGone}."""
 
     def expire() -> Deferred[int]:
-        """Remove those whose time is over. Fires with their number."""
+        """Remove those whose time is over, complete ones too: what they became stays. Fires with their number."""

@@ -1,0 +1,49 @@
+"""What states are kept in when there is a master key: they name files, and who sent them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from storehouse.core.keyring import Keyring
+from storehouse.storage.resumable.states import IBox
+
+__all__ = ["SealedBox"]
+
+_NONCE = 12
+_LABEL = b"storehouse resumable 1: states"
+
+
+class SealedBox(IBox):
+    """
+    A nonce of 12 bytes, then AES-256-GCM with the upload's ID as what else is authenticated: a state is worth nothing under
+    another name. The key is derived (HKDF-SHA256) from the one in the keyring that lasts.
+
+    @param keyring: gives the keyring, once it is open.
+    """
+
+    def __init__(self, keyring: Callable[[], Keyring]) -> None:
+        self._keyring = keyring
+        self._known: AESGCM | None = None
+
+    def close(self, id: str, data: bytes) -> bytes:
+        """Encrypt and authenticate."""
+        nonce = os.urandom(_NONCE)
+        return nonce + self._cipher().encrypt(nonce, data, id.encode("ascii"))
+
+    def open(self, id: str, data: bytes) -> bytes:
+        """@raise ValueError: if it was changed, or is of another upload."""
+        try:
+            return self._cipher().decrypt(data[:_NONCE], data[_NONCE:], id.encode("ascii"))
+        except InvalidTag:
+            raise ValueError("it does not open with the keys of this root") from None
+
+    def _cipher(self) -> AESGCM:
+        if self._known is None:
+            self._known = AESGCM(HKDF(SHA256(), 32, None, _LABEL).derive(self._keyring().names_key))
+        return self._known
