@@ -2,6 +2,7 @@
 # make test    install into .venv what tests need, then ruff, mypy and the tests
 # make coverage    the tests, and what they do not reach; takes twice as long
 # make soak    the long loops among the tests
+# make web     build the scripts of the upload page anew from web/; needs Node and npm
 # make clean   remove what these made
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 PLUGIN_CACHE := $(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 NEEDS  := setup.py pyproject.toml
 
-.PHONY: run test coverage soak clean
+.PHONY: run test coverage soak web clean
 
 run: $(VENV)/.installed
 	$(BIN)/twistd -n storehouse $(ARGS)
@@ -33,6 +34,9 @@ coverage: $(VENV)/.installed-test
 soak: $(VENV)/.installed-test
 	STOREHOUSE_SOAK=1 $(BIN)/python -b -m twisted.trial $(TESTS)
 
+web:
+	cd web && npm ci --ignore-scripts && npm run check && npm test && npm run build
+
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "storehouse needs Python 3.11 or later; say make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
@@ -49,6 +53,6 @@ $(VENV)/.installed-test: $(VENV)/.made $(NEEDS)
 	touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info _trial_temp* .coverage .coverage.* .test-summary .mypy_cache .ruff_cache .hypothesis
+	rm -rf web/node_modules $(VENV) build dist *.egg-info _trial_temp* .coverage .coverage.* .test-summary .mypy_cache .ruff_cache .hypothesis
 	find storehouse tests bench twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache

@@ -1,0 +1,25 @@
+"""Programs that tests need, and that not every machine has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from unittest import SkipTest
+
+__all__ = ["needed"]
+
+
+def needed(*names: str) -> list[str]:
+    """
+    The paths of programs.
+
+    @raise SkipTest: if one is missing; an C{AssertionError} where no test may be skipped.
+    """
+    paths = [shutil.which(name) for name in names]
+    missing = [name for name, path in zip(names, paths, strict=True) if path is None]
+    if missing:
+        text = f"not installed: {', '.join(missing)}"
+        if os.environ.get("CI"):
+            raise AssertionError(text)
+        raise SkipTest(text)
+    return [path for path in paths if path is not None]
