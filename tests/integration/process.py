@@ -46,9 +46,15 @@ class Storehouse:
         os.makedirs(directory, exist_ok=True)
         self.directory = os.path.abspath(directory)
         self.append_port, self.sfsp_port, self.admin_port = free_port(), free_port(), free_port()
+        self.https_port = free_port()
         doors = [
             word
-            for door, port in (("append", self.append_port), ("sfsp", self.sfsp_port), ("admin", self.admin_port))
+            for door, port in (
+                ("append", self.append_port),
+                ("sfsp", self.sfsp_port),
+                ("https", self.https_port),
+                ("admin", self.admin_port),
+            )
             if f"--{door}" not in options
             for word in (f"--{door}", f"tcp:{port}:interface=127.0.0.1")
         ]

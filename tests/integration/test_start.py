@@ -19,7 +19,7 @@ from storehouse.errors import StorageFailed
 from storehouse.events import StoreFailed
 from storehouse.tap import make_application
 
-application = make_application(["--append", "tcp:0:interface=127.0.0.1", "--sfsp", "off", "--admin", "off", "--append-wal-size", "1MiB"])
+application = make_application(["--append", "tcp:0:interface=127.0.0.1", "--sfsp", "off", "--https", "off", "--admin", "off", "--append-wal-size", "1MiB"])
 (service,) = IService(application)
 reactor.callLater(0.1, service.store_failed, StoreFailed("append log", StorageFailed("no disk")))
 """

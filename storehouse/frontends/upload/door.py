@@ -1,0 +1,144 @@
+"""The upload door as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+from prometheus_client import CollectorRegistry
+
+from storehouse.core.disk import IDisk
+from storehouse.errors import BadRequest, NotSignedIn
+from storehouse.frontends.http.errors import error_reply
+from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Root
+from storehouse.frontends.http.targets import accepts_html
+from storehouse.frontends.upload import pages
+from storehouse.frontends.upload.assets import StaticFiles, load_assets
+from storehouse.frontends.upload.download import Downloads
+from storehouse.frontends.upload.form import FormUpload
+from storehouse.frontends.upload.gate import Gate
+from storehouse.frontends.upload.ietf.door import IETFUploads
+from storehouse.frontends.upload.links import Links
+from storehouse.frontends.upload.listing import Listings
+from storehouse.frontends.upload.memory import UploadMemory
+from storehouse.frontends.upload.metrics import Metrics
+from storehouse.frontends.upload.open import OpenUploads
+from storehouse.frontends.upload.overview import DiskLeft, Overview
+from storehouse.frontends.upload.place import Home, Upload, sent_on
+from storehouse.frontends.upload.put import FileUpload
+from storehouse.frontends.upload.receive import Intake
+from storehouse.frontends.upload.sessions import SignIn, SignOut
+from storehouse.frontends.upload.stats import EventStream, Stats
+from storehouse.frontends.upload.throughput import Activity
+from storehouse.frontends.upload.tus.door import TusUploads
+from storehouse.frontends.upload.users import Users
+from storehouse.storage.accounts.interfaces import IAccounts
+from storehouse.storage.objects.interfaces import IObjectStore
+from storehouse.storage.resumable.interfaces import IResumableUploads
+
+__all__ = ["UploadDoor", "UploadLimits"]
+
+
+@attrs.frozen
+class UploadLimits:
+    """
+    What the door takes.
+
+    @ivar memory: bytes of uploads that are held in memory, together.
+    @ivar sessions: uploads that are received at once.
+    @ivar max_size: bytes that a file may have; 0 for no bound.
+    @ivar max_files: files and fields that a form may have.
+    @ivar expiry: seconds after which a resumable upload is removed that nobody goes on with; 0 for never.
+    @ivar names: what is done about names that are taken: C{rename}, C{replace} or C{refuse}.
+    @ivar link_lifetime: seconds for which a signed link may work, at most.
+    """
+
+    memory: int = 64 << 20
+    sessions: int = 1024
+    max_size: int = 0
+    max_files: int = 1000
+    expiry: float = 86400.0
+    names: str = "rename"
+    link_lifetime: float = 604800.0
+
+
+class UploadDoor:
+    """
+    Files in and out over HTTPS.
+
+    @param base_url: gives the URL of the door, without a slash at its end.
+    @param directory: where objects are stored, to tell how much room there is.
+    @param connections: gives how many connections to the door are open.
+    @param registry: has the metrics of all of storehouse.
+    @param clock: C{IReactorTime}.
+    @ivar resource: the top of its resource tree.
+    @ivar collectors: what C{registry} is to be told of.
+    """
+
+    def __init__(
+        self,
+        store: IObjectStore,
+        accounts: IAccounts,
+        resumable: IResumableUploads,
+        limits: UploadLimits,
+        base_url: Callable[[], str],
+        directory: str,
+        connections: Callable[[], int],
+        registry: CollectorRegistry,
+        disk: IDisk,
+        clock: Any,
+    ) -> None:
+        gate = Gate(accounts, store, base_url=base_url)
+        activity = Activity(clock)
+        memory = UploadMemory(limits.memory, limits.sessions)
+        intake = Intake(store, memory, gate, activity, disk, limits.max_size, limits.names)
+        overview = Overview(activity, memory, DiskLeft(directory, disk, clock), connections)
+        self._events = EventStream(overview, clock)
+        ietf = IETFUploads(gate, resumable, intake, limits.max_size, limits.expiry)
+        files = FileUpload(gate, intake, ietf.create)
+        form = FormUpload(gate, intake, limits.max_files)
+        children: Mapping[bytes, Any] = {
+            b"": Home(),
+            b"upload": Upload(gate, form, files, ietf, limits.max_size, limits.link_lifetime),
+            b"tus": TusUploads(gate, resumable, intake, limits.max_size),
+            b"resumable": ietf,
+            b"uploads": OpenUploads(gate, resumable),
+            b"download": Downloads(store, gate, activity, Listings(store, gate, link_lifetime=limits.link_lifetime)),
+            b"sign-in": SignIn(gate, accounts),
+            b"sign-out": SignOut(gate, accounts),
+            b"links": Links(gate, accounts, base_url, limits.link_lifetime),
+            b"users": Users(gate, accounts),
+            b"stats": Stats(gate, overview, self._events),
+            b"metrics": Metrics(gate, registry),
+            b"static": StaticFiles(load_assets()),
+        }
+        self.resource = Root(children)
+        self.collectors = (memory, activity)
+
+    def explain(self, request: StreamingRequest, error: BaseException) -> Reply:
+        """The answer to a request that failed: a page for people, who are led to sign in if they have not."""
+        reply = error_reply(error)
+        try:
+            is_page = accepts_html(request)
+        except BadRequest:
+            is_page = False
+        if not is_page:
+            return reply
+        if isinstance(error, NotSignedIn) and request.method in (b"GET", b"HEAD"):
+            return sent_on("/sign-in?next=" + quote(request.uri, safe=""))
+        detail = getattr(
+            error, "detail", "Something went wrong here that nobody has thought of; the server's log has it."
+        )
+        return pages.error(reply.status, "", _sentence(detail), headers=reply.headers)
+
+    def stop(self) -> None:
+        """End the answers that would go on by themselves."""
+        self._events.stop()
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -1,0 +1,249 @@
+"""C{/download} and C{/download/NAME}: what is stored, given back (RFC 9110)."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from typing import Any
+
+from twisted.logger import Logger
+
+from storehouse.errors import BadRequest, InvalidRange
+from storehouse.frontends.http.conditions import check_conditions, has_conditions
+from storehouse.frontends.http.errors import MethodNotAllowed
+from storehouse.frontends.http.fields import check_fields
+from storehouse.frontends.http.ranges import content_range
+from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.request import StreamingRequest, parse_query
+from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.sending import (
+    Selection,
+    open_selected,
+    send_source,
+    unsatisfied_reply,
+    validators_of,
+)
+from storehouse.frontends.http.sink import AnswerSink
+from storehouse.frontends.http.targets import decoded, text_of
+from storehouse.frontends.upload.gate import Gate, Visitor
+from storehouse.frontends.upload.listing import Listings, described
+from storehouse.frontends.upload.mediatypes import present
+from storehouse.frontends.upload.ranges import ByteRanges
+from storehouse.frontends.upload.throughput import Activity, Download
+from storehouse.storage.objects.interfaces import ALWAYS, Condition, IObjectReader, IObjectStore, ObjectInfo
+
+__all__ = ["Downloads"]
+
+_KNOWN = frozenset({b"bucket", b"inline"})
+_ALONE = frozenset({b"bucket"})
+
+#: Bytes of a form that asks for a change.
+_MOST_FORM = 64 * 1024
+
+_crc32c = re.compile(r"[0-9a-f]{8}").fullmatch
+_own_list = re.compile(rb"/download(?:\?[\x21-\x7e]*)?").fullmatch
+
+
+class _CountingSink(AnswerSink):
+    """Tells the statistics what it sends."""
+
+    def __init__(self, request: StreamingRequest, transfer: Download) -> None:
+        AnswerSink.__init__(self, request)
+        self._transfer = transfer
+
+    def write(self, data: bytes) -> None:
+        AnswerSink.write(self, data)
+        self._transfer.add(len(data))
+
+
+class Downloads(Leaf):
+    """
+    Files, and the list of them.
+
+    A field C{bucket} of the query names another bucket than the door's own, to be read only.
+
+    @param listings: gives the list.
+    @param bucket: the door's own bucket.
+    """
+
+    _log = Logger()
+    takes_rest = True
+
+    def __init__(
+        self, store: IObjectStore, gate: Gate, activity: Activity, listings: Listings, bucket: str = "uploads"
+    ) -> None:
+        Leaf.__init__(self)
+        self._store = store
+        self._gate = gate
+        self._activity = activity
+        self._listings = listings
+        self._bucket = bucket
+
+    # -- reading -----------------------------------------------------------------------------
+
+    async def handle_GET(self, request: StreamingRequest) -> Reply | None:
+        """Give a file, or ranges of it; or the list."""
+        path = _path_of(request)
+        if not path:
+            return await self._listings.answer(request)
+        bucket = text_of(request, b"bucket") or self._bucket
+        visitor = await self._gate.admit(request, "get", bucket=bucket)
+        _check_fields(request, _KNOWN)
+        key = decoded("path", path)
+        try:
+            info, selection, reader = await open_selected(
+                request,
+                lambda: self._store.head(bucket, key),
+                lambda offset, length: self._store.get(bucket, key, offset, length),
+                several=True,
+            )
+        except InvalidRange as error:
+            return unsatisfied_reply(error)
+        try:
+            await self._answer(request, visitor, bucket, info, selection, reader)
+        finally:
+            if reader is not None:
+                reader.close()
+        return None
+
+    async def _answer(
+        self,
+        request: StreamingRequest,
+        visitor: Visitor,
+        bucket: str,
+        info: ObjectInfo,
+        selection: Selection,
+        reader: IObjectReader | None,
+    ) -> None:
+        how = present(info.key, info.content_type, request.fields.get(b"inline") == b"1")
+        fields = (*validators_of(info).fields, (b"Cache-Control", _caching(visitor)))
+        if selection.status == 304:
+            request.begin(304, b"", fields)
+            return
+        fields += ((b"Accept-Ranges", b"bytes"), *how.fields, *_digest(info))
+        if reader is None:
+            request.begin(200, how.content_type, fields, info.size)
+            return
+        if visitor.grant is not None:
+            await self._gate.use(visitor)
+        frame = None
+        if len(selection.spans) > 1:
+            frame = ByteRanges(selection.spans, info.size, how.content_type)
+            request.begin(206, frame.content_type, fields, frame.length)
+        else:
+            (span,) = selection.spans
+            if selection.status == 206:
+                fields += ((b"Content-Range", content_range(span, info.size)),)
+            request.begin(selection.status, how.content_type, fields, span.length)
+        transfer = self._activity.begin_download(info.key, visitor.name)
+        try:
+            if frame is None:
+                is_whole = await self._send(request, transfer, reader, bucket, info)
+            else:
+                is_whole = await self._send_several(request, transfer, reader, bucket, info, selection, frame)
+            if is_whole:
+                transfer.end()
+        finally:
+            transfer.fail()
+
+    async def _send(
+        self, request: StreamingRequest, transfer: Download, reader: Any, bucket: str, info: ObjectInfo
+    ) -> bool:
+        return await send_source(request, reader, _CountingSink(request, transfer), f"{bucket}/{info.key}")
+
+    async def _send_several(
+        self,
+        request: StreamingRequest,
+        transfer: Download,
+        first: IObjectReader,
+        bucket: str,
+        info: ObjectInfo,
+        selection: Selection,
+        frame: ByteRanges,
+    ) -> bool:
+        """One range after the other: each is opened when its turn comes."""
+        for number, span in enumerate(selection.spans):
+            await request.send(frame.heads[number])
+            if not number:
+                is_whole = await self._send(request, transfer, first, bucket, info)
+            else:
+                is_whole = await self._send_next(request, transfer, bucket, info, span.offset, span.length)
+            if not is_whole:
+                return False
+        await request.send(frame.tail)
+        return True
+
+    async def _send_next(
+        self, request: StreamingRequest, transfer: Download, bucket: str, info: ObjectInfo, offset: int, length: int
+    ) -> bool:
+        reader: Any = await self._store.get(bucket, info.key, offset, length)
+        try:
+            if reader.info.id != info.id:
+                # Bytes of two files must not be taken for one. Asked again, the client gets those of the new one.
+                self._log.info("{name} was replaced while ranges of it were sent", name=f"{bucket}/{info.key}")
+                request.break_off()
+                return False
+            return await self._send(request, transfer, reader, bucket, info)
+        finally:
+            reader.close()
+
+    # -- removing ----------------------------------------------------------------------------
+
+    async def handle_DELETE(self, request: StreamingRequest) -> Reply:
+        """Remove a file; all conditions of section 13 hold for that."""
+        key = self._key_to_change(request)
+        await self._gate.admit(request, "delete")
+        check_fields(request, frozenset())
+        return json_reply(described(await self._delete(request, key)))
+
+    async def handle_POST(self, request: StreamingRequest) -> Reply:
+        """What the form of a page without scripts asks for: C{action=delete}, and C{next} to go to."""
+        key = self._key_to_change(request)
+        visitor = await self._gate.admit(request, "delete", token_later=True)
+        check_fields(request, frozenset())
+        form = parse_query(await request.body.read(_MOST_FORM))
+        self._gate.check_token(visitor, form.get(b"csrf", b"").decode("latin-1"))
+        if form.get(b"action") != b"delete":
+            raise BadRequest("the only action is delete")
+        await self._delete(request, key)
+        target = form.get(b"next", b"")
+        return Reply(303, b"", b"text/plain", ((b"Location", target if _own_list(target) else b"/download"),))
+
+    def _key_to_change(self, request: StreamingRequest) -> str:
+        path = _path_of(request)
+        if not path:
+            raise MethodNotAllowed(request.method, (b"GET", b"HEAD"))
+        return decoded("path", path)
+
+    async def _delete(self, request: StreamingRequest, key: str) -> ObjectInfo:
+        condition = ALWAYS
+        if has_conditions(request):
+            info = await self._store.head(self._bucket, key)
+            check_conditions(request, validators_of(info))
+            # What was looked at is what is removed, or nothing is.
+            condition = Condition(etag=info.etag or "*")
+        return await self._store.delete(self._bucket, key, condition)
+
+
+def _path_of(request: StreamingRequest) -> bytes:
+    """What follows the door's own part of the path."""
+    return request.path[1:].partition(b"/")[2]
+
+
+def _check_fields(request: StreamingRequest, known: frozenset[bytes]) -> None:
+    """Whoever signed a link has decided what its query has."""
+    if b"signature" not in request.fields:
+        check_fields(request, known)
+
+
+def _caching(visitor: Visitor) -> bytes:
+    """It may be kept, but is asked for each time: a replaced file is not shown, nor one to who may not see it any more."""
+    return b"no-cache" if visitor.how == "public" else b"private, no-cache"
+
+
+def _digest(info: ObjectInfo) -> tuple[tuple[bytes, bytes], ...]:
+    """The checksum of all of the file, if it is known (RFC 9530)."""
+    for text in info.metadata.get("crc32c", ()):
+        if _crc32c(text):
+            return ((b"Repr-Digest", b"crc32c=:%b:" % b64encode(bytes.fromhex(text))),)
+    return ()

@@ -1,0 +1,236 @@
+"""Who may: every resource of the upload door asks here before it does anything."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64decode
+from binascii import Error as BadBase64
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import attrs
+
+from storehouse.core.tls import peer_common_name
+from storehouse.errors import (
+    BadRequest,
+    Forbidden,
+    ForgedRequest,
+    LinkOutOfScope,
+    NoSuchBucket,
+    NotSignedIn,
+    SignInRefused,
+)
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.storage.accounts.interfaces import Grant, IAccounts, Session, User
+from storehouse.storage.objects.interfaces import IObjectStore
+
+__all__ = ["COOKIE", "TOKEN_FIELD", "Action", "Gate", "Visitor"]
+
+#: The cookie of a session. Browsers take one of this prefix only over TLS, for this very host, for all of it.
+COOKIE = b"__Host-storehouse"
+
+#: The field of a request that repeats its session's token.
+TOKEN_FIELD = b"X-CSRF-Token"
+
+#: What is asked for: C{put} and C{get} of one name, C{list} names, C{delete} one, C{manage} what is one's own (links,
+#: sessions, uploads), C{admin} what is everybody's.
+Action = Literal["put", "get", "list", "delete", "manage", "admin"]
+
+_LINKED = {"put": "PUT", "get": "GET"}
+_CHANGING = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
+
+
+@attrs.frozen
+class Visitor:
+    """
+    Who makes a request, and may.
+
+    @ivar user: the user; C{None} for who has a link, or reads what is public.
+    @ivar how: how that is known: C{session}, C{key}, C{certificate}, C{link} or C{public}.
+    @ivar session: the session, if it is one.
+    @ivar grant: what the link allows, if it is one.
+    """
+
+    user: User | None
+    how: str
+    session: Session | None = None
+    grant: Grant | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the user, or of the user who signed the link; empty for nobody."""
+        if self.user is not None:
+            return self.user.name
+        return self.grant.user if self.grant is not None else ""
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The most that may be stored at once; C{None} for as much as anybody may."""
+        return self.grant.max_bytes if self.grant is not None else None
+
+
+class Gate:
+    """
+    Lets in, or refuses.
+
+    @param bucket: the bucket of those requests that name none.
+    @param common_name: tells of a transport who its peer's verified certificate is for; an empty text for nobody.
+    @param base_url: gives the URL by which others know the door, which is not the one that it sees behind a proxy.
+    """
+
+    def __init__(
+        self,
+        accounts: IAccounts,
+        store: IObjectStore,
+        bucket: str = "uploads",
+        common_name: Callable[[Any], str] = peer_common_name,
+        base_url: Callable[[], str] = str,
+    ) -> None:
+        self._accounts = accounts
+        self._store = store
+        self._bucket = bucket
+        self._common_name = common_name
+        self._base_url = base_url
+
+    async def admit(
+        self,
+        request: StreamingRequest,
+        action: Action,
+        path: str | None = None,
+        bucket: str = "",
+        token_later: bool = False,
+        goes_on: bool = False,
+    ) -> Visitor:
+        """
+        Find out who makes a request, and whether that one may.
+
+        @param path: the path that a link must be for, percent-encoded; C{None} for that of the request.
+        @param bucket: the bucket to be read; empty for the door's own.
+        @param token_later: the session's token is within the body: L{check_token} is called once it is read.
+        @param goes_on: whether what a link was used for goes on, see L{IAccounts.grant_of}.
+        @raise NotSignedIn: if it is nobody who is known.
+        @raise Forbidden: one of its kinds, if it is somebody who may not.
+        """
+        if b"signature" in request.fields:
+            return self._with_link(request, action, path, goes_on)
+        try:
+            visitor = self._known(request)
+        except NotSignedIn:
+            if action in ("get", "list") and await self._is_public(bucket or self._bucket):
+                return Visitor(None, "public")
+            raise
+        if visitor.how in ("session", "certificate") and request.method in _CHANGING:
+            self.check_origin(request)
+            if visitor.session is not None and not token_later:
+                given = request.requestHeaders.getRawHeaders(TOKEN_FIELD) or [b""]
+                self.check_token(visitor, given[0].decode("latin-1"))
+        if action == "admin" and not (visitor.user and visitor.user.is_admin):
+            raise Forbidden(f"{visitor.name} is no administrator")
+        return visitor
+
+    def check_token(self, visitor: Visitor, text: str) -> None:
+        """
+        Make sure that a form was made by our own page.
+
+        @param text: what the form has as C{csrf}.
+        @raise ForgedRequest: if it is not the session's token. Who came without a session needs none.
+        """
+        if visitor.session is None:
+            return
+        if not hmac.compare_digest(visitor.session.token.encode(), text.encode()):
+            raise ForgedRequest(
+                "the request lacks the token of the session, so another site may have made it: load the page anew, or send the X-CSRF-Token field"
+            )
+
+    async def use(self, visitor: Visitor) -> None:
+        """
+        To be called before the first byte is stored or sent: uses up a link that works once.
+
+        @raise LinkUsed: if somebody else was faster.
+        """
+        if visitor.grant is not None:
+            await self._accounts.use_link(visitor.grant)
+
+    # -- who it is -----------------------------------------------------------------------------
+
+    def _with_link(self, request: StreamingRequest, action: Action, path: str | None, goes_on: bool) -> Visitor:
+        method = _LINKED.get(action)
+        if method is None or b"bucket" in request.fields:
+            raise LinkOutOfScope("a link is for storing or reading what it names, and for nothing else")
+        target = request.path.decode("ascii", "replace") if path is None else path
+        return Visitor(None, "link", grant=self._accounts.grant_of(method, target, request.fields, goes_on))
+
+    def _known(self, request: StreamingRequest) -> Visitor:
+        credentials = request.requestHeaders.getRawHeaders(b"Authorization")
+        if credentials:
+            # Whoever names a key means it: nothing else is tried when it is wrong.
+            return Visitor(self._accounts.user_of_key(*_key_in(credentials)), "key")
+        cookie = _cookie_in(request)
+        if cookie:
+            try:
+                session = self._accounts.session_of(cookie.decode("latin-1"))
+            except NotSignedIn:
+                pass  # perhaps there is a certificate
+            else:
+                return Visitor(session.user, "session", session)
+        name = self._common_name(request.channel.transport)
+        if name:
+            return Visitor(self._accounts.user_of_certificate(name), "certificate")
+        raise NotSignedIn(
+            "sign in, or give an access key: curl -u KEY-ID:SECRET"
+            if not cookie
+            else "the session is over: sign in again"
+        )
+
+    def check_origin(self, request: StreamingRequest) -> None:
+        """
+        Browsers send cookies and certificates whoever has them make a request, and say who that is; programs say nothing.
+        """
+        headers = request.requestHeaders
+        if (headers.getRawHeaders(b"Sec-Fetch-Site") or [b"none"])[0] not in (b"none", b"same-origin"):
+            raise ForgedRequest("the request was made by another site")
+        base = urlsplit(self._base_url())
+        ours = {b"https://" + host.lower() for host in headers.getRawHeaders(b"Host") or []}
+        if base.netloc:
+            ours.add(f"{base.scheme}://{base.netloc}".lower().encode())
+        for origin in headers.getRawHeaders(b"Origin") or []:
+            # With its scheme: whoever is on the way can put a page at http://, of the same host.
+            if origin.lower() not in ours:
+                raise ForgedRequest("the request was made by a page of another site")
+
+    async def _is_public(self, bucket: str) -> bool:
+        try:
+            found: Any = await self._store.get_bucket(bucket)
+        except (NoSuchBucket, BadRequest):
+            return False
+        return "read" in found.metadata.get("public", ())
+
+
+def _cookie_in(request: StreamingRequest) -> bytes:
+    """The value of our cookie; empty without one. Others are not looked at: anybody can send thousands of them."""
+    found = b""
+    for field in request.requestHeaders.getRawHeaders(b"Cookie") or []:
+        for pair in field.split(b";") if COOKIE in field else ():
+            name, _, value = pair.strip().partition(b"=")
+            if name == COOKIE:
+                found = value
+    return found
+
+
+def _key_in(credentials: Sequence[bytes]) -> tuple[str, str]:
+    """An access key and its secret from the field Authorization: Basic, or Bearer with a dot between them."""
+    scheme, _, value = credentials[0].strip().partition(b" ")
+    if scheme.lower() == b"basic":
+        try:
+            text = b64decode(value.strip(), validate=True).decode()
+        except (BadBase64, UnicodeDecodeError):
+            text = ""
+        key_id, found, secret = text.partition(":")
+    elif scheme.lower() == b"bearer":
+        key_id, found, secret = value.strip().decode("latin-1").partition(".")
+    else:
+        raise SignInRefused("of Authorization, Basic and Bearer are understood")
+    if len(credentials) > 1 or not found:
+        raise SignInRefused("the field Authorization does not have a key ID and its secret")
+    return key_id, secret

@@ -1,0 +1,26 @@
+"""C{Content-Digest} and C{Repr-Digest}: whether what came is what was announced (RFC 9530)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.upload.digests import digests_in
+from storehouse.frontends.upload.passage import Passage
+
+__all__ = ["checking_of"]
+
+
+def checking_of(
+    request: StreamingRequest, field: str = "Content-Digest"
+) -> tuple[tuple[str, ...], Callable[[Passage], None] | None]:
+    """What is to be computed, and what says whether it is right; C{None} if nothing that is computed here was announced."""
+    digests = digests_in(field, request.requestHeaders.getRawHeaders(field.encode("ascii"), []))
+    if not digests:
+        return (), None
+
+    def check(passage: Passage) -> None:
+        for name, digest in digests.items():
+            passage.check(name, digest)
+
+    return tuple(digests), check

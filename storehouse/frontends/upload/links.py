@@ -1,0 +1,140 @@
+"""C{/links}: makes signed links."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from storehouse.core.durations import parse_duration
+from storehouse.core.linkpaths import link_path
+from storehouse.core.values import parse_size
+from storehouse.errors import BadRequest, Forbidden, InvalidName, MalformedBody
+from storehouse.frontends.http.fields import check_fields
+from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.targets import accepts_html
+from storehouse.frontends.upload import pages
+from storehouse.frontends.upload.gate import Gate
+from storehouse.frontends.upload.sessions import check_form_token
+from storehouse.frontends.upload.smallform import MOST_BYTES, media_type, read_form
+from storehouse.storage.accounts.interfaces import IAccounts
+
+__all__ = ["Links"]
+
+_NO_FIELDS: frozenset[bytes] = frozenset()
+
+#: Seconds for which a link is good that is asked for without a time.
+_USUAL = 86400.0
+
+_KNOWN = frozenset({"method", "name", "expires", "max_bytes", "once", "prefix"})
+_SWITCHES = {"": False, "0": False, "off": False, "false": False, "1": True, "on": True, "true": True}
+
+
+@attrs.frozen
+class _Wish:
+    """What somebody wants a link for. C{expires}: seconds from now."""
+
+    method: str
+    name: str
+    expires: float | None
+    max_bytes: int | None
+    once: bool
+    is_prefix: bool
+
+
+class Links(Leaf):
+    """
+    C{POST /links}: a JSON object, or a form with the same fields and C{csrf}.
+
+    @param base_url: gives the URL of the door, without a slash at its end.
+    @param link_lifetime: seconds for which a link may work, at most.
+    @param clock: tells the time, seconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        accounts: IAccounts,
+        base_url: Callable[[], str],
+        link_lifetime: float = 604800.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        Leaf.__init__(self)
+        self._gate = gate
+        self._accounts = accounts
+        self._base_url = base_url
+        self._lifetime = link_lifetime
+        self._clock = clock
+
+    async def handle_POST(self, request: StreamingRequest) -> Reply:
+        """Sign one: C{{"url":..., "expires":...}}, or a page that has it."""
+        visitor = await self._gate.admit(request, "manage", token_later=True)
+        check_fields(request, _NO_FIELDS)
+        is_json = media_type(request) == "application/json"
+        form = {} if is_json else await read_form(request)
+        check_form_token(self._gate, visitor, request, form)
+        form.pop("csrf", None)
+        wish = _wish_in(await _json(request) if is_json else form)
+        if visitor.user is None:
+            raise Forbidden("only who has signed in can make links")
+        try:
+            path = link_path(wish.method, wish.name, wish.is_prefix)
+        except UnicodeEncodeError:
+            raise InvalidName("the name is not Unicode text") from None
+        lifetime = min(_USUAL, self._lifetime) if wish.expires is None else wish.expires
+        expires = int(self._clock() + lifetime)
+        query = self._accounts.sign_link(
+            visitor.user, wish.method, path, expires, wish.max_bytes, wish.once, wish.is_prefix
+        )
+        url = f"{self._base_url()}{path}?{query}"
+        if accepts_html(request):
+            return pages.link_made(visitor, wish.name, url, expires)
+        return json_reply({"url": url, "expires": expires}, 201)
+
+
+async def _json(request: StreamingRequest) -> dict[str, Any]:
+    data = await request.body.read(MOST_BYTES)
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        raise MalformedBody("the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise MalformedBody("the body is not a JSON object")
+    return value
+
+
+def _wish_in(fields: Mapping[str, Any]) -> _Wish:
+    """From JSON, or from a form, where all are texts and empty ones say nothing."""
+    for field in fields:
+        if field not in _KNOWN:
+            raise BadRequest(f"{field[:100]!r} is nothing that a link has; known are {', '.join(sorted(_KNOWN))}")
+    method: Any = fields.get("method", "GET")
+    name: Any = fields.get("name")
+    if method not in ("GET", "PUT"):
+        raise BadRequest("the method of a link is GET, to read, or PUT, to store")
+    is_prefix = _switch(fields, "prefix")
+    if not isinstance(name, str) or not (name or is_prefix):
+        raise BadRequest("a link needs a name")
+    expires, max_bytes = fields.get("expires"), fields.get("max_bytes")
+    try:
+        seconds = None if expires in (None, "") else parse_duration(expires)
+        limit = None if max_bytes in (None, "") else parse_size(max_bytes)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    return _Wish(method, name, seconds, limit, _switch(fields, "once"), is_prefix)
+
+
+def _switch(fields: Mapping[str, Any], name: str) -> bool:
+    value = fields.get(name)
+    if value is None:
+        return False
+    if isinstance(value, str):
+        value = _SWITCHES.get(value.lower())
+    if not isinstance(value, bool):
+        raise BadRequest(f"{name} is true or false")
+    return value

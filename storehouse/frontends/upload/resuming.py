@@ -1,0 +1,166 @@
+"""What tus and the IETF's draft have in common: whose an upload is, where it is, and how bytes get into it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import quote
+
+from storehouse.core.streams import BytesSource
+from storehouse.errors import NoSuchUpload, StorehouseError, TooLarge
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.upload.gate import Gate, Visitor
+from storehouse.frontends.upload.passage import Passage
+from storehouse.frontends.upload.receive import Intake
+from storehouse.storage.resumable.interfaces import IResumableUploads, ResumableUpload
+
+__all__ = ["Resuming", "id_in", "is_his", "object_metadata", "path_of", "quietly_removed", "url_of_upload"]
+
+_id = re.compile("[0-9a-f]{32}").fullmatch
+
+
+def path_of(name: str) -> str:
+    """The path that a link for a name is for."""
+    return "/upload/" + quote(name, safe="/")
+
+
+def id_in(request: StreamingRequest) -> str:
+    """
+    The ID that the path of a request ends with.
+
+    @raise NoSuchUpload: if that cannot be one.
+    """
+    text = request.path.rpartition(b"/")[2].decode("ascii", "replace")
+    if request.path.count(b"/") != 2 or not _id(text):
+        raise NoSuchUpload(f"there is no upload {text[:100]}")
+    return text
+
+
+def url_of_upload(request: StreamingRequest, door: str, id: str) -> bytes:
+    """
+    Where an upload is gone on with: relative to the door, whatever others call it. Who came with a link needs it there,
+    too.
+
+    @param door: C{tus} or C{resumable}.
+    """
+    url = f"/{door}/{id}".encode("ascii")
+    if b"signature" not in request.fields:
+        return url
+    return url + b"?" + request.uri.partition(b"?")[2]
+
+
+def is_his(visitor: Visitor, upload: ResumableUpload) -> bool:
+    """Whether a visitor may go on with an upload: the user who began it, whoever has the same link, an administrator."""
+    if visitor.grant is not None:
+        return upload.grant == visitor.grant.nonce
+    if visitor.user is None:
+        return False
+    return visitor.user.is_admin or visitor.user.name == upload.owner
+
+
+class Resuming:
+    """
+    What handlers do with uploads.
+
+    @ivar uploads: an L{IResumableUploads}.
+    @param kind: C{tus} or C{ietf}, for those who look at what goes on.
+    """
+
+    def __init__(self, gate: Gate, uploads: IResumableUploads, intake: Intake, kind: str) -> None:
+        self.gate = gate
+        self.uploads = uploads
+        self.intake = intake
+        self._kind = kind
+
+    async def admit(self, request: StreamingRequest, interrupt: bool = False) -> tuple[Visitor, ResumableUpload]:
+        """
+        Who makes a request for an upload, and the upload.
+
+        @param interrupt: whether whoever adds to it is ended first.
+        @raise NoSuchUpload: if there is none, or it is somebody else's.
+        @raise UploadGone: if there was one.
+        """
+        id = id_in(request)
+        path = None
+        if b"signature" in request.fields:
+            # What the link must be for is known only by looking.
+            path = path_of((await self.uploads.get(id)).name)
+        visitor = await self.gate.admit(request, "put", path, goes_on=True)
+        upload = await self.uploads.get(id)
+        if not is_his(visitor, upload):
+            raise NoSuchUpload(f"there is no upload {id}")
+        if interrupt:
+            upload = await self.uploads.interrupt(id)
+        return visitor, upload
+
+    def check_size(self, visitor: Visitor, length: int | None) -> None:
+        """
+        To be called before a link is used up.
+
+        @raise TooLarge: for more bytes than the visitor may store.
+        """
+        most = self.intake.limit_of(visitor)
+        if length is not None and most is not None and length > most:
+            raise TooLarge(f"the upload has {length} bytes; at most {most} are taken")
+
+    async def append(
+        self,
+        request: StreamingRequest,
+        visitor: Visitor,
+        upload: ResumableUpload,
+        offset: int,
+        algorithms: tuple[str, ...] = (),
+        verify: Callable[[Passage], None] | None = None,
+        is_last: bool = False,
+        progress: Callable[[int], object] | None = None,
+        at_end: Callable[[Passage], None] | None = None,
+    ) -> ResumableUpload:
+        """
+        Add the body of a request.
+
+        @param algorithms: what C{verify} and C{at_end} will ask of the L{Passage}.
+        @param at_end: of a last one: called when all bytes are stored, before the upload is complete with them. What it
+            raises is raised, and the upload given up. Its length must not be known.
+        @raise TooManyUploads: at once.
+        @raise StorehouseError: as L{IResumableUploads.append} does.
+        """
+        with self.intake.memory.join():
+            activity = self.intake.activity.begin_upload(self._kind, upload.name, visitor.name)
+            try:
+                passage = Passage(request.body, self.intake.disk, activity.add, algorithms)
+                checking = None if verify is None else partial(verify, passage)
+                ends = is_last and at_end is None
+                added: ResumableUpload = await self.uploads.append(
+                    upload.id, offset, passage, request.body.length, checking, ends, progress
+                )
+                if is_last and at_end is not None:
+                    added = await self._end(added, partial(at_end, passage))
+                if added.is_complete and not added.is_partial:
+                    activity.end(added.key, added.offset, max(0.0, self.intake.activity.now() - added.created))
+            finally:
+                # What is not complete can be gone on with, however this ended.
+                activity.suspend()
+        return added
+
+    async def _end(self, upload: ResumableUpload, check: Callable[[], None]) -> ResumableUpload:
+        try:
+            check()
+        except StorehouseError:
+            await quietly_removed(self.uploads, upload.id)
+            raise
+        ended: ResumableUpload = await self.uploads.append(upload.id, upload.offset, BytesSource(b""), 0, is_last=True)
+        return ended
+
+
+def object_metadata(visitor: Visitor, filename: str, via: str) -> dict[str, list[str]]:
+    """What is kept with the object of an upload."""
+    return {"filename": [filename], "uploader": [visitor.name], "via": [via]}
+
+
+async def quietly_removed(uploads: IResumableUploads, id: str) -> None:
+    """Give up an upload that nobody was told of, or that cannot be gone on with."""
+    try:
+        await uploads.remove(id)
+    except StorehouseError:
+        pass  # it expires

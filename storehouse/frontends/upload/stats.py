@@ -1,0 +1,168 @@
+"""C{/stats} and C{/stats/events}: what goes on, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+
+from storehouse.errors import Unavailable
+from storehouse.frontends.http.fields import check_fields
+from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.targets import accepts_html
+from storehouse.frontends.upload import pages
+from storehouse.frontends.upload.gate import Gate, Visitor
+from storehouse.frontends.upload.overview import Overview
+from storehouse.frontends.upload.pages.words import size_of
+
+__all__ = ["EventStream", "Stats"]
+
+_KNOWN = frozenset({b"format"})
+_NO_FIELDS: frozenset[bytes] = frozenset()
+_HEADERS = ((b"Cache-Control", b"no-store"), (b"Vary", b"Accept"))
+
+#: Who follows the events, at most.
+_MOST_LISTENERS = 32
+
+#: Seconds after which a listener has to ask again: what it may may have changed.
+_LONGEST = 600
+
+
+class EventStream:
+    """
+    Server-sent events (HTML Living Standard, section 9.2): once a second what L{Overview.moment} has, as JSON, to each who
+    listens. Who does not read is told nothing meanwhile, and what was not told is never made up for.
+
+    @param clock: C{IReactorTime}.
+    """
+
+    def __init__(self, overview: Overview, clock: Any) -> None:
+        self._overview = overview
+        self._listeners: dict[StreamingRequest, tuple[Deferred[None], float]] = {}
+        self._clock = clock
+        self._timer = LoopingCall(self._tell)
+        self._timer.clock = clock
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    async def follow(self, request: StreamingRequest) -> None:
+        """
+        Answer a request with events, until its client leaves, or ten minutes are over: clients of this kind come back.
+
+        @raise Unavailable: if as many listen as may.
+        """
+        if len(self._listeners) >= _MOST_LISTENERS:
+            raise Unavailable(f"{_MOST_LISTENERS} clients follow the events, as many as may: try again later")
+        over: Deferred[None] = Deferred()
+        request.begin(200, b"text/event-stream", ((b"Cache-Control", b"no-store"),))
+        self._listeners[request] = (over, self._clock.seconds() + _LONGEST)
+        request.notifyFinish().addErrback(lambda reason: self._end(request))
+        if not self._timer.running:
+            self._timer.start(1.0)
+        await over
+
+    def stop(self) -> None:
+        """End all answers."""
+        for request in list(self._listeners):
+            self._end(request)
+
+    def _tell(self) -> None:
+        event = b"data: %b\n\n" % json.dumps(self._overview.moment(), separators=(",", ":")).encode("ascii")
+        now = self._clock.seconds()
+        for request, (_, until) in list(self._listeners.items()):
+            if request.drained is None and not request.gone:
+                request.write(event)
+            if now >= until:
+                self._end(request)
+
+    def _end(self, request: StreamingRequest) -> None:
+        listener = self._listeners.pop(request, None)
+        if not self._listeners and self._timer.running:
+            self._timer.stop()
+        if listener is not None:
+            listener[0].callback(None)
+
+
+class Stats(Leaf):
+    """The figures; below them the events."""
+
+    takes_rest = True
+
+    def __init__(self, gate: Gate, overview: Overview, events: EventStream) -> None:
+        Leaf.__init__(self)
+        self._gate = gate
+        self._overview = overview
+        self._events = events
+
+    async def handle_GET(self, request: StreamingRequest) -> Reply | None:
+        """Tell them."""
+        place = request.path[1:].partition(b"/")[2]
+        if place not in (b"", b"events"):
+            raise request.no_such_resource()
+        visitor = await self._gate.admit(request, "manage")
+        if place:
+            check_fields(request, _NO_FIELDS)
+            if request.method == b"GET":
+                await self._events.follow(request)
+                return None
+            request.begin(200, b"text/event-stream", ((b"Cache-Control", b"no-store"),))
+            return None
+        check_fields(request, _KNOWN)
+        is_page = accepts_html(request)
+        figures = await self._overview.all()
+        if is_page:
+            return _page(visitor, figures)
+        reply = json_reply(figures)
+        return Reply(reply.status, reply.body, reply.content_type, _HEADERS)
+
+
+def _page(visitor: Visitor, figures: dict[str, Any]) -> Reply:
+    return pages.stats(
+        visitor,
+        pages.StatsPage(
+            _figures(figures),
+            [
+                pages.TransferRow(
+                    each["name"], each["bytes"], _rate_of(figures, each), each["user"], each["kind"], each["began"]
+                )
+                for each in figures["running"]
+            ],
+            [
+                pages.TransferRow(each["name"], each["size"], each["rate"], each["user"], each["kind"], each["ended"])
+                for each in figures["recent"]
+            ],
+        ),
+    )
+
+
+def _rate_of(figures: dict[str, Any], running: dict[str, Any]) -> float:
+    seconds = figures["time"] - running["began"]
+    return float(running["bytes"] / seconds) if seconds > 0 else 0.0
+
+
+def _figures(figures: dict[str, Any]) -> list[pages.Figure]:
+    memory, disk, totals = figures["memory"], figures["disk"], figures["totals"]
+    shown = [
+        pages.Figure(
+            "Coming in", f"{size_of(int(figures['rate']['received']))}/s", f"{size_of(totals['received'])} so far"
+        ),
+        pages.Figure("Going out", f"{size_of(int(figures['rate']['sent']))}/s", f"{size_of(totals['sent'])} so far"),
+        pages.Figure("Uploads", f"{figures['uploads']:,}", "under way"),
+        pages.Figure("Downloads", f"{figures['downloads']:,}", "under way"),
+        pages.Figure("Connections", f"{figures['connections']:,}", "open"),
+        pages.Figure(
+            "Memory for uploads",
+            size_of(memory["held"]),
+            f"of {size_of(memory['budget'])}, at most {size_of(memory['peak'])} so far",
+            memory["held"] / memory["budget"],
+        ),
+    ]
+    if disk is not None:
+        used = 1 - disk["free"] / disk["total"] if disk["total"] else None
+        shown.append(pages.Figure("Disk left", size_of(disk["free"]), f"of {size_of(disk['total'])}", used))
+    return shown

@@ -1,0 +1,184 @@
+"""A door that takes in files, on a store in memory, for tests: no network, no disk, no clock but the test's."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core.disk import InlineDisk
+from storehouse.core.streams import collect
+from storehouse.errors import NoSpace, NoSuchKey
+from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.http.resource import Leaf, Root
+from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.upload.form import FormUpload
+from storehouse.frontends.upload.memory import UploadMemory
+from storehouse.frontends.upload.put import FileUpload
+from storehouse.frontends.upload.receive import Intake
+from storehouse.frontends.upload.throughput import Activity
+from storehouse.storage.dataspace.memory import MemoryDataSpace
+from storehouse.storage.namespace.memory import MemoryNamespace
+from storehouse.storage.objects.store import LocalObjectStore
+from tests.frontends.http.wire import Answer, Connection, request, split_answers
+from tests.frontends.upload.gates import OpenGate
+
+__all__ = ["HeldSpace", "ReceivingCase", "Upload"]
+
+
+class HeldSpace:
+    """
+    A data space whose disk can be stopped.
+
+    @ivar is_held: whether what is stored has to wait.
+    @ivar fails_at: the number of what cannot be stored.
+    """
+
+    def __init__(self) -> None:
+        self.is_held = False
+        self.puts: list[int | None] = []  # the sizes that were announced
+        self.fails_at: int | None = None
+        self._real = MemoryDataSpace()
+        self._waiting: deque[Deferred[None]] = deque()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def put(self, id: str, source: Any, size: int | None, metadata: Any) -> Deferred[Any]:
+        return Deferred.fromCoroutine(self._put(id, source, size, metadata))
+
+    async def _put(self, id: str, source: Any, size: int | None, metadata: Any) -> Any:
+        self.puts.append(size)
+        number = len(self.puts)
+        if self.is_held:
+            turn: Deferred[None] = Deferred()
+            self._waiting.append(turn)
+            await turn
+        if number == self.fails_at:
+            raise NoSpace("the disk is full")
+        return await self._real.put(id, source, size, metadata)
+
+    def let_go(self, backwards: bool = False) -> None:
+        """The disk goes on; backwards, it does what waits now, the latest first."""
+        if not backwards:
+            self.is_held = False
+            while self._waiting:
+                self._waiting.popleft().callback(None)
+        waiting, self._waiting = self._waiting, deque()
+        while waiting:
+            waiting.pop().callback(None)
+
+
+class Upload(Leaf):
+    """C{/upload} as the door has it."""
+
+    takes_rest = True
+
+    def __init__(self, form: FormUpload, file: FileUpload) -> None:
+        super().__init__()
+        self._form, self._file = form, file
+
+    async def handle_POST(self, request: Any) -> Reply | None:
+        return await (self._file.post(request) if request.postpath else self._form.post(request))
+
+    async def handle_PUT(self, request: Any) -> Reply | None:
+        return await self._file.put(request)
+
+
+class ReceivingCase(SynchronousTestCase):
+    """A door that takes in files."""
+
+    budget = 64 << 20
+    sessions = 100
+    rule = "rename"
+    max_size = 0
+    most_parts = 50
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.space = HeldSpace()
+        self.store: Any = LocalObjectStore(self.space, MemoryNamespace(), InlineDisk())
+        self.space.start()
+        self.store.start()
+        self.successResultOf(self.store.create_bucket("uploads"))
+        self.gate = OpenGate()
+        self.memory = UploadMemory(self.budget, self.sessions)
+        self.activity = Activity(self.clock)
+        self.resumed: list[bytes] = []
+        self.make_door()
+
+    def make_door(self, limits: Limits | None = None) -> None:
+        gate: Any = self.gate
+        self.intake = Intake(
+            self.store, self.memory, gate, self.activity, InlineDisk(), max_size=self.max_size, rule=self.rule
+        )
+        root = Root(
+            {
+                b"upload": Upload(
+                    FormUpload(gate, self.intake, self.most_parts), FileUpload(gate, self.intake, self._resume)
+                )
+            }
+        )
+        self.site = DoorSite(root, self.clock, limits or Limits(), name="upload")
+        self.site.startFactory()
+
+    async def _resume(self, request: Any) -> Reply:
+        self.resumed.append(request.path)
+        return Reply(204, b"")
+
+    # -- talking to it -------------------------------------------------------------------------
+
+    def connect(self, window: int | None = None) -> Connection:
+        return Connection(self.site, window)
+
+    def ask(self, line: str, body: bytes | None = None, *fields: str, status: int = 200) -> Answer:
+        """A request over a connection of its own, and its answer."""
+        connection = self.connect()
+        connection.send(request(line, body, *fields))
+        (answer,) = split_answers(connection.received, [line.split()[0]])
+        connection.close()
+        self.assertEqual(answer.status, status, answer)
+        return answer
+
+    def told(self, line: str, body: bytes | None, *fields: str, status: int = 200) -> Any:
+        """What an answer says in JSON."""
+        return json.loads(self.ask(line, body, *fields, status=status).body)
+
+    def post(self, body: bytes, *fields: str, status: int = 201, boundary: str = "frontier") -> Any:
+        """Send a form."""
+        kind = f'Content-Type: multipart/form-data; boundary="{boundary}"'
+        return self.told("POST /upload", body, kind, *fields, status=status)
+
+    # -- what is stored ------------------------------------------------------------------------
+
+    def keys(self) -> list[str]:
+        listed: list[str] = self.successResultOf(self.store.list_keys("uploads"))
+        return listed
+
+    def stored(self, key: str) -> bytes:
+        """The bytes of an object."""
+        return self.successResultOf(Deferred.fromCoroutine(self._stored(key)))
+
+    async def _stored(self, key: str) -> bytes:
+        return await collect(await self.store.get("uploads", key))
+
+    def info(self, key: str) -> Any:
+        """What is known of an object."""
+        return self.successResultOf(self.store.head("uploads", key))
+
+    def put_before(self, key: str, data: bytes) -> Any:
+        """Something is stored already."""
+        from storehouse.core.streams import BytesSource
+
+        return self.successResultOf(self.store.put("uploads", key, BytesSource(data), len(data)))
+
+    def nothing_held(self) -> None:
+        """No memory is held, and nobody is there."""
+        self.assertEqual((self.memory.held, self.memory.sessions, self.activity.uploads), (0, 0, []))
+
+    def missing(self, key: str) -> None:
+        self.failureResultOf(self.store.head("uploads", key), NoSuchKey)

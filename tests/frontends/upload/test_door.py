@@ -1,0 +1,188 @@
+"""Tests of L{storehouse.frontends.upload.door} and L{storehouse.frontends.upload.place}: the door as a whole."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core.disk import InlineDisk
+from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.upload.door import UploadDoor, UploadLimits
+from storehouse.frontends.upload.gate import COOKIE
+from storehouse.storage.accounts.memory import MemoryAccounts
+from storehouse.storage.dataspace.memory import MemoryDataSpace
+from storehouse.storage.namespace.memory import MemoryNamespace
+from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
+from tests.frontends.http.wire import Answer, Connection, request, split_answers
+
+_HTML = "Accept: text/html,*/*"
+
+
+class DoorTests(SynchronousTestCase):
+    """L{UploadDoor}."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.accounts = MemoryAccounts(clock=self.clock.seconds)
+        disk = InlineDisk()
+        space, names = MemoryDataSpace(self.clock), MemoryNamespace()
+        store = LocalObjectStore(space, names, disk)
+        for part in (space, store):
+            part.start()
+        self.successResultOf(store.create_bucket("uploads"))
+        resumable = LocalResumableUploads(store, disk, self.clock, ResumableSettings(self.mktemp(), durable=False))
+        resumable.start()
+        self.addCleanup(lambda: self.successResultOf(resumable.stop()))
+        registry = CollectorRegistry()
+        self.door = UploadDoor(
+            store,
+            self.accounts,
+            resumable,
+            UploadLimits(max_size=1000),
+            lambda: "https://x",
+            ".",
+            lambda: 0,
+            registry,
+            disk,
+            self.clock,
+        )
+        for collector in self.door.collectors:
+            registry.register(collector)  # type: ignore[arg-type]
+        self.site = DoorSite(self.door.resource, self.clock, Limits(), name="https")
+        self.site.explain = self.door.explain
+        self.site.end_answers = self.door.stop
+        self.site.startFactory()
+        key = self.successResultOf(self.accounts.add_user("ada"))
+        self.user = key.user
+        self.key = "Authorization: Basic " + b64encode(f"{key.user.key_id}:{key.secret}".encode()).decode()
+
+    def ask(self, line: str, *fields: str, body: bytes | None = None) -> Answer:
+        connection = Connection(self.site)
+        connection.send(request(line, body, *fields))
+        return split_answers(connection.received, [line.split()[0]])[-1]
+
+    def session(self) -> str:
+        return f"Cookie: {COOKIE.decode()}={self.accounts.begin_session(self.user).cookie}"
+
+    # -- places --------------------------------------------------------------------------------
+
+    def test_home(self) -> None:
+        answer = self.ask("GET /")
+        self.assertEqual((answer.status, answer.fields["location"]), (303, "/upload"))
+
+    def test_every_place_asks(self) -> None:
+        """Without a key, nothing is told of what is stored, nor who there is."""
+        for line in (
+            "GET /upload",
+            "PUT /upload/a",
+            "POST /upload/a",
+            "POST /upload",
+            "GET /download",
+            "GET /download/a",
+            "DELETE /download/a",
+            "GET /uploads",
+            "GET /users",
+            "POST /links",
+            "GET /stats",
+            "GET /stats/events",
+            "GET /metrics",
+        ):
+            self.assertEqual(self.ask(line, body=b"").status, 401, line)
+        for line in ("POST /tus/", f"HEAD /tus/{'0' * 32}", f"PATCH /tus/{'0' * 32}", f"DELETE /tus/{'0' * 32}"):
+            fields = ("Tus-Resumable: 1.0.0", "Upload-Length: 5", "Content-Type: application/offset+octet-stream")
+            self.assertEqual(self.ask(line, *fields, "Upload-Offset: 0", body=b"").status, 401, line)
+        for line in ("PUT /upload/a", f"HEAD /resumable/{'0' * 32}", f"DELETE /resumable/{'0' * 32}"):
+            fields = ("Upload-Complete: ?1",) if line.startswith("PUT") else ()
+            self.assertEqual(self.ask(line, *fields, body=b"").status, 401, line)
+
+    def test_open_places(self) -> None:
+        """What says nothing of anybody."""
+        self.assertEqual(self.ask("GET /sign-in", _HTML).status, 200)
+        answer = self.ask("OPTIONS /upload/a")
+        self.assertEqual((answer.status, answer.fields["upload-limit"]), (204, "max-size=1000, max-age=86400"))
+        self.assertEqual(self.ask("OPTIONS /tus/").fields["tus-max-size"], "1000")
+
+    def test_up_and_down(self) -> None:
+        answer = self.ask("PUT /upload/a%20b.txt", self.key, body=b"some text")
+        self.assertEqual((answer.status, answer.fields["location"]), (201, "/download/a%20b.txt"))
+        self.assertEqual(self.ask("GET /download/a%20b.txt", self.key).body, b"some text")
+        files = json.loads(self.ask("GET /download", self.key).body)["files"]
+        self.assertEqual([(each["name"], each["uploader"]) for each in files], [("a b.txt", "ada")])
+
+    def test_too_large_by_any_way(self) -> None:
+        body = bytes(1001)
+        self.assertEqual(self.ask("PUT /upload/a", self.key, body=body).status, 413)
+        form = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n' + body + b"\r\n--x--\r\n"
+        answer = self.ask("POST /upload", self.key, "Content-Type: multipart/form-data; boundary=x", body=form)
+        self.assertEqual(answer.status, 413)
+        tus = ("Tus-Resumable: 1.0.0", "Upload-Length: 1001")
+        self.assertEqual(self.ask("POST /tus/", self.key, *tus, body=b"").status, 413)
+        self.assertEqual(self.ask("PUT /upload/a", self.key, "Upload-Complete: ?1", body=body).status, 413)
+        self.assertEqual(json.loads(self.ask("GET /download", self.key).body)["files"], [])
+
+    def test_methods(self) -> None:
+        answer = self.ask("GET /upload/a", self.key)
+        self.assertEqual((answer.status, answer.fields["allow"]), (405, "POST, PUT"))
+        answer = self.ask("PUT /upload", self.key, body=b"x")
+        self.assertEqual((answer.status, answer.fields["allow"]), (405, "GET, HEAD, POST"))
+
+    def test_open_uploads(self) -> None:
+        """One's own, and nobody else's."""
+        self.ask("POST /tus/", self.key, "Tus-Resumable: 1.0.0", "Upload-Length: 5", body=b"")
+        (upload,) = json.loads(self.ask("GET /uploads", self.key).body)["uploads"]
+        self.assertEqual((upload["offset"], upload["length"]), (0, 5))
+        self.assertEqual(upload["expires"], self.clock.seconds() + 86400)
+        other = self.successResultOf(self.accounts.add_user("eve"))
+        field = f"Authorization: Bearer {other.user.key_id}.{other.secret}"
+        self.assertEqual(json.loads(self.ask("GET /uploads", field).body), {"uploads": []})
+
+    def test_metrics(self) -> None:
+        self.assertIn(b"storehouse_upload_memory_budget_bytes", self.ask("GET /metrics", self.key).body)
+
+    # -- failures ------------------------------------------------------------------------------
+
+    def test_people_are_led_to_sign_in(self) -> None:
+        answer = self.ask("GET /download?sort=size&q=%C3%A4", _HTML)
+        self.assertEqual(answer.status, 303)
+        self.assertEqual(answer.fields["location"], "/sign-in?next=%2Fdownload%3Fsort%3Dsize%26q%3D%25C3%25A4")
+
+    def test_people_get_pages(self) -> None:
+        for line, fields, status in (
+            ("GET /nowhere", (), 404),
+            ("GET /download/nothing", (self.session(),), 404),
+            ("POST /upload", (), 401),
+            ("GET /download/x?signature=00", (), 403),
+        ):
+            answer = self.ask(line, _HTML, *fields, body=b"" if line.startswith("POST") else None)
+            self.assertEqual(answer.status, status, line)
+            self.assertIn(str(status).encode(), answer.body)
+            self.assertTrue(answer.fields["content-type"].startswith("text/html"))
+            self.assertIn("default-src 'none'", answer.fields["content-security-policy"])
+
+    def test_nothing_is_run_of_what_was_asked(self) -> None:
+        answer = self.ask("GET /download/%3Cscript%3Ealert(1)%3C/script%3E", _HTML, self.session())
+        self.assertEqual(answer.status, 404)
+        self.assertNotIn(b"<script>alert", answer.body)
+
+    def test_programs_get_json(self) -> None:
+        answer = self.ask("GET /nowhere")
+        self.assertEqual((answer.status, answer.fields["content-type"]), (404, "application/json"))
+        self.assertEqual(self.ask("GET /download/x?format=neither", self.key).status, 400)
+
+    def test_events_end_with_the_door(self) -> None:
+        connection = Connection(self.site)
+        connection.send(request("GET /stats/events", None, self.key))
+        self.clock.advance(1)
+        self.assertIn(b"data: {", connection.received)
+        drained: Any = self.site.drain(30)
+        connection.settle()
+        self.clock.advance(1)
+        self.assertTrue(connection.is_closed)
+        self.successResultOf(drained)

@@ -1,0 +1,262 @@
+"""Tests of L{storehouse.frontends.upload.gate}."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import Any
+
+import attrs
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core.disk import InlineDisk
+from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.upload.gate import COOKIE, Gate
+from storehouse.storage.accounts.interfaces import NewKey, Session
+from storehouse.storage.accounts.memory import MemoryAccounts
+from storehouse.storage.dataspace.memory import MemoryDataSpace
+from storehouse.storage.namespace.memory import MemoryNamespace
+from storehouse.storage.objects.store import LocalObjectStore
+from tests.frontends.http.wire import Answer, Connection, make_site, request, split_answers
+
+
+class _Asks(Leaf):
+    """Asks the gate as its query says, and tells who was let in."""
+
+    takes_rest = True
+
+    def __init__(self, gate: Gate) -> None:
+        Leaf.__init__(self)
+        self._gate = gate
+
+    async def _ask(self, request: Any) -> Reply:
+        action = request.path.split(b"/")[2].decode()
+        visitor = await self._gate.admit(
+            request, action, bucket="open" if action == "get" and b"open" in request.path else ""
+        )
+        await self._gate.use(visitor)
+        return json_reply({"name": visitor.name, "how": visitor.how, "max": visitor.max_bytes})
+
+    handle_GET = handle_POST = handle_PUT = handle_DELETE = _ask
+
+
+class GateTests(SynchronousTestCase):
+    """L{Gate}."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.accounts = MemoryAccounts(clock=self.clock.seconds)
+        self.store = LocalObjectStore(MemoryDataSpace(), MemoryNamespace(), InlineDisk())
+        self.store.start()
+        for name, metadata in (("uploads", None), ("open", {"public": ["read"]})):
+            self.successResultOf(self.store.create_bucket(name, metadata))
+        self.key: NewKey = self.successResultOf(self.accounts.add_user("ada"))
+        self.certificate = self.base_url = ""
+        gate = Gate(
+            self.accounts,
+            self.store,
+            common_name=lambda transport: self.certificate,
+            base_url=lambda: self.base_url,
+        )
+        self.site = make_site(self.clock, ask=_Asks(gate))
+
+    def ask(self, line: str, *fields: str, certificate: str = "") -> Answer:
+        connection = Connection(self.site)
+        self.certificate = certificate
+        connection.send(request(line, None, *fields))
+        (answer,) = split_answers(connection.received)
+        return answer
+
+    def let_in(self, line: str, *fields: str, certificate: str = "") -> dict[str, Any]:
+        answer = self.ask(line, *fields, certificate=certificate)
+        self.assertEqual(answer.status, 200, answer)
+        told: dict[str, Any] = json.loads(answer.body)
+        return told
+
+    def refused(self, status: int, error: str, line: str, *fields: str, certificate: str = "") -> str:
+        answer = self.ask(line, *fields, certificate=certificate)
+        told = json.loads(answer.body)
+        self.assertEqual((answer.status, told["error"]), (status, error), answer)
+        self.assertEqual(status == 401, "www-authenticate" in answer.fields)
+        return str(told["detail"])
+
+    def basic(self, key_id: str, secret: str) -> str:
+        return "Authorization: Basic " + b64encode(f"{key_id}:{secret}".encode()).decode()
+
+    def cookie(self, session: Session) -> str:
+        return f"Cookie: other=1; {COOKIE.decode()}={session.cookie}"
+
+    def link(self, method: str, path: str, **how: Any) -> str:
+        query = self.accounts.sign_link(self.key.user, method, path, self.clock.seconds() + 60, **how)
+        return f"{path}?{query}"
+
+    # -- nobody --------------------------------------------------------------------------------
+
+    def test_nobody(self) -> None:
+        for action in ("put", "get", "list", "delete", "manage", "admin"):
+            self.assertIn("sign in", self.refused(401, "NotSignedIn", f"GET /ask/{action}"))
+
+    def test_public(self) -> None:
+        """What is public can be read by all, and changed by nobody else."""
+        self.assertEqual(self.let_in("GET /ask/get/open"), {"name": "", "how": "public", "max": None})
+        self.refused(401, "NotSignedIn", "PUT /ask/put/open")
+        self.refused(401, "NotSignedIn", "DELETE /ask/delete/open")
+
+    def test_public_is_no_way_around_a_refusal(self) -> None:
+        """A wrong key is told of, also where none is needed."""
+        self.refused(403, "LinkTampered", "GET /ask/get/open?signature=00")
+
+    # -- keys ----------------------------------------------------------------------------------
+
+    def test_key(self) -> None:
+        key_id, secret = self.key.user.key_id, self.key.secret
+        for field in (self.basic(key_id, secret), f"Authorization: Bearer {key_id}.{secret}"):
+            self.assertEqual(self.let_in("PUT /ask/put/x", field), {"name": "ada", "how": "key", "max": None})
+
+    def test_wrong_keys(self) -> None:
+        key_id, secret = self.key.user.key_id, self.key.secret
+        told = set()
+        for field in (self.basic(key_id, secret + "x"), self.basic(key_id + "X", secret), self.basic("", "")):
+            told.add(self.refused(401, "SignInRefused", "GET /ask/get/x", field))
+        self.assertEqual(len(told), 1, "nothing tells which half is wrong")
+        for field in ("Basic", "Basic %%%", "Basic YWJj", "Bearer abc", "Digest x", ""):
+            self.refused(401, "SignInRefused", "GET /ask/get/x", f"Authorization: {field}")
+        twice = [self.basic(key_id, secret)] * 2
+        self.refused(401, "SignInRefused", "GET /ask/get/x", *twice)
+
+    def test_wrong_key_beside_a_session(self) -> None:
+        session = self.accounts.begin_session(self.key.user)
+        self.refused(401, "SignInRefused", "GET /ask/get/x", self.cookie(session), self.basic("SHX", "y"))
+
+    def test_disabled(self) -> None:
+        session = self.accounts.begin_session(self.key.user)
+        link = self.link("GET", "/ask/get/x")
+        self.successResultOf(self.accounts.disable_user("ada"))
+        self.refused(401, "SignInRefused", "GET /ask/get/x", self.basic(self.key.user.key_id, self.key.secret))
+        self.refused(401, "NotSignedIn", "GET /ask/get/x", self.cookie(session))
+        self.assertEqual(self.ask(f"GET {link}").status, 403)
+        self.refused(401, "SignInRefused", "GET /ask/get/x", certificate="ada")
+
+    def test_administrators(self) -> None:
+        field = self.basic(self.key.user.key_id, self.key.secret)
+        self.assertIn("ada", self.refused(403, "Forbidden", "GET /ask/admin", field))
+        other = self.successResultOf(self.accounts.add_user("eve", True))
+        self.assertEqual(self.let_in("GET /ask/admin", self.basic(other.user.key_id, other.secret))["name"], "eve")
+
+    # -- sessions ------------------------------------------------------------------------------
+
+    def test_session(self) -> None:
+        session = self.accounts.begin_session(self.key.user)
+        self.assertEqual(self.let_in("GET /ask/list", self.cookie(session))["how"], "session")
+        token = f"X-CSRF-Token: {session.token}"
+        self.assertEqual(self.let_in("PUT /ask/put/x", self.cookie(session), token)["name"], "ada")
+
+    def test_cookies_of_others(self) -> None:
+        """They cost nothing, however many: what Twisted makes of all of them is not asked for."""
+        self.patch(StreamingRequest, "parseCookies", None)
+        cookie = self.cookie(self.accounts.begin_session(self.key.user))
+        ours = cookie.rpartition(" ")[2]
+        for others in ("", ";;; =;x; ", ";" * 4000, "a=b;   "):
+            self.assertEqual(self.let_in("GET /ask/list", f"Cookie: {others}{ours} ; c=d")["how"], "session")
+        self.assertEqual(self.let_in("GET /ask/list", "Cookie: a=b", cookie)["how"], "session")
+        for wrong in (f"x{ours}", ours.upper(), ours.replace("=", ""), f'a="; {ours}x"', f"a={ours}"):
+            self.refused(401, "NotSignedIn", "GET /ask/list", f"Cookie: {wrong}")
+
+    def test_token_is_needed_for_changes(self) -> None:
+        session = self.accounts.begin_session(self.key.user)
+        other = self.accounts.begin_session(self.key.user)
+        for method in ("PUT", "POST", "DELETE"):
+            line = f"{method} /ask/put/x"
+            self.refused(403, "ForgedRequest", line, self.cookie(session))
+            self.refused(403, "ForgedRequest", line, self.cookie(session), f"X-CSRF-Token: {other.token}")
+            self.refused(403, "ForgedRequest", line, self.cookie(session), "X-CSRF-Token: é")
+
+    def test_other_sites(self) -> None:
+        session = self.accounts.begin_session(self.key.user)
+        fields = (self.cookie(session), f"X-CSRF-Token: {session.token}")
+        line = "POST /ask/put/x"
+        for field in (
+            "Sec-Fetch-Site: cross-site",
+            "Sec-Fetch-Site: same-site",
+            "Origin: https://evil",
+            "Origin: http://x",
+            "Origin: x",
+            "Origin: ://",
+            "Origin: null",
+        ):
+            self.refused(403, "ForgedRequest", line, *fields, field)
+        for field in ("Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none", "Origin: https://x", "Origin: https://X"):
+            self.let_in(line, *fields, field)
+        self.refused(403, "ForgedRequest", line, *fields, "Origin: https://files.example")
+        self.base_url = "https://files.example"
+        for field in ("Origin: https://files.example", "Origin: https://x"):
+            self.let_in(line, *fields, field)
+        for field in ("Origin: https://files.example:81", "Origin: https://[", "Origin: files.example"):
+            self.refused(403, "ForgedRequest", line, *fields, field)
+
+    def test_expired_and_ended(self) -> None:
+        session = self.accounts.begin_session(self.key.user)
+        self.successResultOf(self.accounts.end_session(session))
+        self.assertIn("over", self.refused(401, "NotSignedIn", "GET /ask/list", self.cookie(session)))
+        session = self.accounts.begin_session(self.key.user)
+        self.clock.advance(session.expires - self.clock.seconds() + 1)
+        self.refused(401, "NotSignedIn", "GET /ask/list", self.cookie(session))
+        broken = attrs.evolve(session, cookie=session.cookie[:-2])
+        self.refused(401, "NotSignedIn", "GET /ask/list", self.cookie(broken))
+
+    # -- certificates --------------------------------------------------------------------------
+
+    def test_certificate(self) -> None:
+        told = self.let_in("PUT /ask/put/x", certificate="ada")
+        self.assertEqual(told, {"name": "ada", "how": "certificate", "max": None})
+        self.refused(401, "SignInRefused", "GET /ask/get/x", certificate="mallory")
+
+    def test_certificate_is_sent_by_browsers_for_anybody(self) -> None:
+        self.refused(403, "ForgedRequest", "PUT /ask/put/x", "Sec-Fetch-Site: cross-site", certificate="ada")
+        self.refused(403, "ForgedRequest", "PUT /ask/put/x", "Origin: https://evil", certificate="ada")
+
+    def test_certificate_after_a_session(self) -> None:
+        session = self.accounts.begin_session(self.key.user)
+        self.successResultOf(self.accounts.end_session(session))
+        self.assertEqual(self.let_in("GET /ask/list", self.cookie(session), certificate="ada")["how"], "certificate")
+
+    # -- links ---------------------------------------------------------------------------------
+
+    def test_links(self) -> None:
+        told = self.let_in(f"PUT {self.link('PUT', '/ask/put/x', max_bytes=7)}")
+        self.assertEqual(told, {"name": "ada", "how": "link", "max": 7})
+        self.let_in(f"GET {self.link('GET', '/ask/get/x')}")
+
+    def test_links_are_for_one_thing(self) -> None:
+        self.refused(403, "LinkOutOfScope", f"GET {self.link('PUT', '/ask/get/x')}")
+        other = self.link("GET", "/ask/get/x").replace("get/x", "get/y", 1)
+        self.refused(403, "LinkOutOfScope", f"GET {other}")
+        prefix = self.link("GET", "/ask/get/x/", is_prefix=True)
+        self.let_in(f"GET {prefix.replace('get/x/', 'get/x/y', 1)}")
+        self.refused(403, "LinkOutOfScope", f"GET {prefix.replace('get/x/', 'get/y', 1)}")
+        for action in ("list", "delete", "manage", "admin"):
+            self.refused(403, "LinkOutOfScope", f"GET {self.link('GET', f'/ask/{action}')}")
+
+    def test_link_does_not_open_other_buckets(self) -> None:
+        link = self.link("GET", "/ask/get/x") + "&bucket=sfsp"
+        self.assertIn(self.ask(f"GET {link}").status, (403,))
+
+    def test_link_is_what_counts(self) -> None:
+        """A tampered one is refused, whoever uses it."""
+        session = self.accounts.begin_session(self.key.user)
+        link = self.link("GET", "/ask/get/x")[:-1]
+        self.refused(403, "LinkTampered", f"GET {link}", self.cookie(session))
+
+    def test_link_of_one_use(self) -> None:
+        link = self.link("PUT", "/ask/put/x", once=True)
+        self.let_in(f"PUT {link}")
+        self.refused(403, "LinkUsed", f"PUT {link}")
+
+    def test_link_expires(self) -> None:
+        link = self.link("GET", "/ask/get/x")
+        self.clock.advance(61)
+        self.refused(403, "LinkExpired", f"GET {link}")

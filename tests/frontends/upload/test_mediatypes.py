@@ -1,0 +1,113 @@
+"""Tests of L{storehouse.frontends.upload.mediatypes}."""
+
+from __future__ import annotations
+
+from email import message_from_bytes, policy
+from typing import Any
+from urllib.parse import unquote
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.frontends.upload.mediatypes import content_disposition, present
+
+
+class TypeTests(SynchronousTestCase):
+    """Which media types are told, and which are shown."""
+
+    def fields(self, content_type: str, inline: bool = True) -> tuple[str, str, str]:
+        """The type, the first word of C{Content-Disposition}, and the policy."""
+        how = present("a", content_type, inline)
+        fields = dict(how.fields)
+        self.assertEqual(fields[b"X-Content-Type-Options"], b"nosniff")
+        return (
+            how.content_type.decode(),
+            fields[b"Content-Disposition"].decode().partition(";")[0],
+            fields[b"Content-Security-Policy"].decode(),
+        )
+
+    def test_shown(self) -> None:
+        for content_type in (
+            *("image/png", "image/jpeg", "IMAGE/PNG", "image/vnd.microsoft.icon", "audio/mpeg", "video/mp4"),
+            *("text/plain", "text/plain; charset=utf-8", 'video/mp4; codecs="avc1.42E01E, mp4a.40.2"'),
+        ):
+            told, way, policy = self.fields(content_type)
+            self.assertEqual((told, way), (content_type, "inline"))
+            self.assertTrue(policy.startswith("sandbox; default-src 'none';"))
+            told, way, policy = self.fields(content_type, False)
+            self.assertEqual((told, way, policy), (content_type, "attachment", "sandbox; default-src 'none'"))
+        told, way, policy = self.fields("application/pdf")
+        self.assertEqual((told, way), ("application/pdf", "inline"))
+        self.assertTrue(policy.startswith("default-src 'none'"))
+
+    def test_kept(self) -> None:
+        """What is told, but saved."""
+        for content_type in (
+            *("application/zip", "application/json", "text/csv; charset=utf-8", "application/octet-stream"),
+            *("font/woff2", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        ):
+            self.assertEqual(self.fields(content_type), (content_type, "attachment", "sandbox; default-src 'none'"))
+
+    def test_dangerous(self) -> None:
+        """What browsers would run, or read as something else, is bytes."""
+        for content_type in (
+            *("text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml", "image/svg+xml", "IMAGE/SVG+XML"),
+            *("text/xml", "application/xml", "application/rss+xml", "text/xsl", "text/css", "text/javascript"),
+            *("application/javascript", "application/x-javascript", "text/ecmascript", "application/wasm"),
+            *("multipart/x-mixed-replace; boundary=x", "message/rfc822", "application/x-shockwave-flash"),
+            *("application/vnd.mozilla.xul+xml", "text/cache-manifest", "text/event-stream", "text/plain, text/html"),
+            *("image/png\r\nX-Evil: 1", "image/png;\r\n x=1", "text/plain; charset=utf-8; <script>", "image/", "x"),
+            *("", "image/svg+xml; charset=utf-8", "image/png; xml=svg\n", "text/html image/png", "\uff49mage/png"),
+        ):
+            self.assertEqual(
+                self.fields(content_type),
+                ("application/octet-stream", "attachment", "sandbox; default-src 'none'"),
+                content_type,
+            )
+
+    @given(st.text(max_size=60))
+    def test_never_breaks_the_line(self, text: str) -> None:
+        how = present(text, text, True)
+        for value in (how.content_type, *(value for _, value in how.fields)):
+            self.assertTrue(all(0x20 <= byte < 0x7F for byte in value))
+
+
+class DispositionTests(SynchronousTestCase):
+    """C{Content-Disposition}."""
+
+    def test_table(self) -> None:
+        for key, expected in [
+            ("a.txt", b'attachment; filename="a.txt"'),
+            ("folder/b c.txt", b'attachment; filename="b c.txt"'),
+            ("folder/", b'attachment; filename="folder"'),
+            ("/", b'attachment; filename="download"'),
+            ("k\u00e4se.txt", b"attachment; filename=\"k_se.txt\"; filename*=UTF-8''k%C3%A4se.txt"),
+            ("\U0001f600", b"attachment; filename=\"_\"; filename*=UTF-8''%F0%9F%98%80"),
+            ('a".exe', b"attachment; filename=\"a_.exe\"; filename*=UTF-8''a%22.exe"),
+            ("100%41", b"attachment; filename=\"100_41\"; filename*=UTF-8''100%2541"),
+            ("a\\b", b'attachment; filename="a_b"'),
+            ("a\r\nSet-Cookie: x", b'attachment; filename="a__Set-Cookie: x"'),
+            ("a\u202etxt.exe", b'attachment; filename="a_txt.exe"'),
+            ("a;b=c", b'attachment; filename="a;b=c"'),
+        ]:
+            self.assertEqual(content_disposition(key), expected)
+        self.assertEqual(content_disposition("a", True), b'inline; filename="a"')
+
+    @given(st.text(min_size=1, max_size=50).filter(lambda text: "/" not in text))
+    def test_read_by_another_parser(self, name: str) -> None:
+        """The name comes out as it went in, but for what could do harm."""
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            return
+        value = content_disposition(name)
+        self.assertTrue(value.isascii())
+        _, _, extended = value.decode().partition("filename*=UTF-8''")
+        if extended:
+            found = unquote(extended, errors="strict")
+        else:
+            message: Any = message_from_bytes(b"Content-Disposition: " + value + b"\r\n\r\n", policy=policy.HTTP)
+            found = message.get_filename()
+        self.assertEqual(len(found), len(name))
+        self.assertTrue(all(one == other or one == "_" for one, other in zip(found, name, strict=True)))
