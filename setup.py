@@ -83,7 +83,7 @@ setup(
     package_dir={"": "."},
     # "twisted.plugins" has no __init__.py and must never have one: it is Twisted's, and we add a file to it.
     packages=[*find_packages(include=["storehouse", "storehouse.*"]), "twisted.plugins"],
-    package_data={"storehouse": ["py.typed"]},
+    package_data={"storehouse": ["py.typed", "frontends/upload/static/*"]},
     install_requires=[
         "Twisted[tls] >=26.10, <26.11",
         "attrs >=26.1",
@@ -96,6 +96,12 @@ setup(
         'backports.zstd >=1.6; python_version < "3.14"',
         "treq >=26.7",
         "aws-request-signer >=1.2",
+        "multipart >=2.0.1, <3",
+        # Structured fields, by one of their authors.
+        "http-sf >=1.5",
+        # Argon2id, and a cipher that lets go of the interpreter's lock.
+        "cryptography >=49",
+        "pyOpenSSL >=26.4",
     ],
     extras_require={
         "test": [
@@ -105,8 +111,12 @@ setup(
             "hypothesis >=6.170",
             "mypy >=2.4",
             "mypy-zope >=1.0.17",
+            "requests >=2.34",
+            "requests-toolbelt >=1.0",
             "ruff >=0.17.5, <0.18",
+            "selenium >=4.51",
             "swift >=2.38",
+            "tuspy >=1.1",
         ],
     },
     entry_points={"console_scripts": ["storehouse = storehouse.cli:main"]},

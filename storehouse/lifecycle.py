@@ -24,7 +24,7 @@ from storehouse.core.fasttcp import make_eager
 from storehouse.core.logs import JSONLinesObserver, line_writer
 from storehouse.core.platform import missing_features, raise_file_limit
 from storehouse.core.sockets import listen
-from storehouse.core.tls import server_endpoint
+from storehouse.core.tls import secured_endpoint, server_endpoint
 from storehouse.errors import InvalidSetting, StartFailed, StorehouseError
 from storehouse.events import StoreFailed
 
@@ -38,17 +38,22 @@ _titles = {
     "archive": "archive door",
     "sfsp": "SFSP door",
     "objects": "objects door",
+    "https": "upload door",
     "admin": "admin door",
 }
 
-#: A command to try on each door.
+#: What to try on each door.
 _tries = {
-    "append": "curl {curl}-d 'some text' '{base}/append?id=some_identifier'",
-    "archive": "curl {curl}'{base}/archive'",
-    "sfsp": "storehouse sfsp put FILE --server {base}",
-    "objects": "curl {curl}'{base}/buckets'",
-    "admin": "curl {curl}'{base}/readyz'",
+    "append": ["curl {curl}-d 'some text' '{base}/append?id=some_identifier'"],
+    "archive": ["curl {curl}'{base}/archive'"],
+    "sfsp": ["storehouse sfsp put FILE --server {base}"],
+    "objects": ["curl {curl}'{base}/buckets'"],
+    "https": ["{base}/upload in a browser", "curl {curl}-u KEY:SECRET -T FILE '{base}/upload/'"],
+    "admin": ["curl {curl}'{base}/readyz'"],
 }
+
+#: Addresses that are, or include, the loopback one.
+_LOCAL = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})
 
 #: The schemes of URLs of doors that do not speak HTTP: without and with TLS.
 _schemes = {"sfsp": {"http": "sfsp", "https": "sfsps"}}
@@ -66,6 +71,17 @@ class Store(Protocol):
 
     def stop(self) -> Deferred[None]:
         """Finish and close."""
+
+
+class TLS(Protocol):
+    """What adds TLS to a door: an C{IOpenSSLServerConnectionCreator}, too."""
+
+    @property
+    def certificate_file(self) -> str:
+        """A file that clients can be told to trust in; empty if they need none."""
+
+    def check(self) -> None:
+        """Look at what is given, before anything is opened. Raises L{StorehouseError}s."""
 
 
 class Chore(Protocol):
@@ -91,6 +107,7 @@ class StorehouseService(Service):
     @ivar stores: what the doors serve, by name, each after those that it is made of; closed after the doors, last first.
     @ivar chores: what works on the stores while they are open.
     @ivar sites: the protocol factory of each door, by the name of its option, or of its socket file.
+    @ivar tls: what adds TLS to those doors that speak nothing else, by name.
     @ivar sockets: paths of the socket files of doors that only the user of the process can open, by name.
     @ivar ports: what listens now, by the name of its door.
     """
@@ -103,6 +120,7 @@ class StorehouseService(Service):
         self.stores: dict[str, Store] = {}
         self.chores: list[Chore] = []
         self.sites: dict[str, Any] = {}
+        self.tls: dict[str, TLS] = {}
         self.sockets: dict[str, str] = {}
         self.ports: dict[str, Any] = {}
         self._reactor = reactor
@@ -229,7 +247,7 @@ class StorehouseService(Service):
                 address = find_address(endpoint)
             except ValueError as error:
                 raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
-            asks = name in self.settings.client_cas
+            asks = name in self.settings.asking_doors
             if not address.is_local and not self.settings.allow_anonymous and not asks:
                 raise InvalidSetting(
                     f"{name} cannot be {endpoint!r}: the {_titles[name]} would listen on {address.host_text}, where others than this machine"
@@ -237,6 +255,8 @@ class StorehouseService(Service):
                     " or say --allow-anonymous if everyone who reaches it may use it"
                 )
             self._addresses[name] = address
+        for tls in self.tls.values():
+            tls.check()
         for name, path in self.sockets.items():
             self._addresses[name] = Address("unix", path)
 
@@ -255,7 +275,10 @@ class StorehouseService(Service):
         endpoint = self.settings.doors[name]
         outcome: list[Any] = []
         try:
-            where = server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""))
+            if name in self.tls:
+                where = secured_endpoint(self._reactor, endpoint, self.tls[name])
+            else:
+                where = server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""))
             maybeDeferred(where.listen, self.sites[name]).addBoth(outcome.append)
         except ValueError as error:
             raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
@@ -278,21 +301,32 @@ class StorehouseService(Service):
         self._undo.append(port.stopListening)
         make_eager(port)
 
-    def _announce(self, name: str) -> None:
+    def url(self, name: str) -> str:
+        """The base of the URLs of a door that listens, as this machine reaches it; or the name of its socket file."""
         address = self._addresses[name]
         host = self.ports[name].getHost()
         if hasattr(host, "port"):
             address = attrs.evolve(
                 address, scheme=address.scheme or "http", host=address.host or host.host, port=host.port
             )
-        scheme = _schemes.get(name, {}).get(address.scheme, address.scheme)
-        address = attrs.evolve(address, scheme=scheme)
-        curl, base = "", address.url
-        if address.scheme == "unix":
-            curl = f"--unix-socket {shlex.quote(address.host)} "
-            base = base if name in _schemes else "http://localhost"
-        _log.info("{title} listens on {url}", title=_titles[name], url=address.url)
-        _log.info("    try: {command}", command=_tries[name].format(curl=curl, base=base))
+        scheme = address.scheme
+        if name in self.tls and scheme in ("http", "https"):
+            # Certificates are for names.
+            scheme = "https"
+            address = attrs.evolve(address, host="localhost" if address.host in _LOCAL else address.host)
+        return attrs.evolve(address, scheme=_schemes.get(name, {}).get(scheme, scheme)).url
+
+    def _announce(self, name: str) -> None:
+        url = self.url(name)
+        curl, base = "", url
+        if url.startswith("unix:"):
+            curl = f"--unix-socket {shlex.quote(url.removeprefix('unix:'))} "
+            base = url if name in _schemes else f"http{'s' if name in self.tls else ''}://localhost"
+        if name in self.tls and self.tls[name].certificate_file:
+            curl += f"--cacert {shlex.quote(self.tls[name].certificate_file)} "
+        _log.info("{title} listens on {url}", title=_titles[name], url=url)
+        for command in _tries[name]:
+            _log.info("    try: {command}", command=command.format(curl=curl, base=base))
 
 
 class _AllOrNothing:

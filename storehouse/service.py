@@ -1,7 +1,7 @@
 """
 The service: one storehouse process, put together.
 
-Beside L{storehouse.local}, this and L{storehouse.archiving} alone name the concrete classes behind the interfaces;
+Beside L{storehouse.local}, this, L{storehouse.archiving} and L{storehouse.sealing} alone name the concrete classes behind the interfaces;
 L{storehouse.lifecycle} opens and closes what it makes.
 """
 
@@ -31,12 +31,13 @@ from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
 from storehouse.lifecycle import StorehouseService
+from storehouse.sealing import make_names, make_space, make_vault, make_wormer
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
 from storehouse.storage.dataspace.chores import Expiry, Scrubber
-from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
-from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.storage.resumable.chores import ResumableExpiry
+from storehouse.uploading import add_uploads, make_resumable
 
 __all__ = ["StorehouseService", "make_service"]
 
@@ -51,12 +52,15 @@ def _most_open(settings: Settings) -> int:
     return max(2, min(1024, left // (2 * settings.buckets)))
 
 
-def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -> StorehouseService:
+def make_service(
+    settings: Settings, reactor: Any, exits: Exits | None = None, master_key: bytes | None = None
+) -> StorehouseService:
     """
     Put a storehouse together.  Nothing is opened before it is started.
 
     @param reactor: the reactor that will run it.
     @param exits: is told when the process cannot start or gives up.
+    @param master_key: by which everything is encrypted; C{None} to encrypt nothing.
     @return: a service to be started before the reactor runs.
     """
     # Paths are told from the directory in which the command was given; twistd may change to another one
@@ -84,25 +88,21 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
         registry.register(site)  # type: ignore[arg-type]
         service.sites[name] = site
 
-    durable = settings.objects_sync == "disk"
-    space = WormerDataSpace(
-        WormerSettings(
-            directory=settings.objects_directory,
-            hash=settings.objects_hash,
-            block_size=settings.objects_block_size,
-            durable=durable,
-            memory=settings.objects_memory,
-        ),
-        disk,
-        on_failure=lambda error: events.publish(StoreFailed("data space", error)),
-    )
-    names = LocalNamespace(
-        NamespaceSettings(settings.namespace_directory, durable=durable),
+    sealed = master_key is not None
+    # The first to be started: without the right key nothing is touched.
+    vault = service.stores["keyring"] = make_vault(settings, master_key)
+    wormer = make_wormer(settings, disk, sealed, lambda error: events.publish(StoreFailed("data space", error)))
+    space = make_space(settings, wormer, vault, disk) if sealed else wormer
+    names = make_names(
+        settings,
         reactor,
         disk,
-        on_failure=lambda error: events.publish(StoreFailed("namespace", error)),
+        vault,
+        settings.seal_names,
+        lambda error: events.publish(StoreFailed("namespace", error)),
     )
     objects = LocalObjectStore(space, names, disk, events)
+    resumable = make_resumable(settings, reactor, disk, objects, vault if sealed else None)
     shipping = make_shipping(settings, reactor, disk, events, objects)
     if "append" in settings.doors:
         log = LocalAppendLog(
@@ -161,10 +161,15 @@ def make_service(settings: Settings, reactor: Any, exits: Exits | None = None) -
         factory = SFSPFactory(Chunks(objects, disk, settings.root), reactor, limits, settings.access_log)
         registry.register(factory)  # type: ignore[arg-type]
         service.sites["sfsp"] = factory
+    service.stores["resumable"] = resumable
+    registry.register(resumable)  # type: ignore[arg-type]
+    if "https" in settings.doors:
+        add_uploads(service, settings, reactor, disk, objects, resumable, registry, bounds, vault if sealed else None)
     pace = settings.objects_scrub_rate, settings.objects_scrub_pause
     service.chores += [
-        Scrubber(settings.objects_directory, disk, reactor, space.metrics, *pace),
-        Expiry(space, reactor, settings.objects_upload_expiry),
+        Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace),
+        Expiry(space, reactor, settings.objects_upload_expiry, resumable.keeps),
+        ResumableExpiry(resumable, reactor, settings.upload_expiry),
     ]
     if "admin" in settings.doors:
         add_site("admin", AdminDoor(registry, service.parts).resource)

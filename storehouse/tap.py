@@ -8,6 +8,7 @@ one.
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from twisted.python import usage
 from storehouse import __version__
 from storehouse.config import load_settings, options
 from storehouse.core.exits import Exits
+from storehouse.core.masterkey import take_master_key
 from storehouse.core.platform import keep_freed_memory
 from storehouse.errors import StorehouseError
 
@@ -96,7 +98,8 @@ def makeService(options: Options) -> IService:
     keep_freed_memory()
     exits = Exits()
     try:
-        service = make_service(load_settings(options.given, options["config"]), reactor, exits)
+        settings = load_settings(options.given, options["config"])
+        service = make_service(settings, reactor, exits, take_master_key(os.environ, settings.master_key_file))
     except StorehouseError as error:
         raise SystemExit(f"storehouse: {error.detail}") from None
     exits.install()

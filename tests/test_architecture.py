@@ -3,6 +3,8 @@ The dependency rule of docs/architecture.rst, checked from the imports::
 
     errors, events <- core <- storage.<room> <- frontends.<door> <- service <- tap, plugin, tac
                               storage.<room> <- archiving <- service
+                              storage.<room> <- sealing <- service, local
+                              frontends.upload, lifecycle <- uploading <- service
                       core <- tables <- config <- lifecycle <- service
                               storage.<room> <- local <- cli
                               storage.archive <- archive <- cli
@@ -71,9 +73,13 @@ def may_import(importer: str, name: str) -> bool:
         return inside(name, *ground, "storehouse.core", "storehouse.tables", "storehouse.config")
     if layer == "tables":
         return inside(name, *ground, "storehouse.core")
-    if layer == "archiving":
+    if layer in ("archiving", "sealing"):
         below = ("storehouse.core", "storehouse.config", "storehouse.tables", "storehouse.storage")
         return inside(name, *ground, *below)
+    if layer == "uploading":
+        doors = ("storehouse.frontends.http", "storehouse.frontends.upload")
+        below = ("storehouse.core", "storehouse.config", "storehouse.lifecycle", "storehouse.storage")
+        return inside(name, *ground, *below, *doors)
     if layer == "cli":
         below = ("storehouse.core", "storehouse.clients", "storehouse.config", "storehouse.local", "storehouse.archive")
         return inside(name, *ground, *below, "storehouse.cli")
@@ -88,7 +94,7 @@ def may_import(importer: str, name: str) -> bool:
             return inside(name, *ground, "storehouse.core", door)
         return inside(name, *ground, "storehouse.core", "storehouse.frontends.http", door) or _is_interface(name)
     if layer == "local":
-        below = ("storehouse.core", "storehouse.config", "storehouse.storage")
+        below = ("storehouse.core", "storehouse.config", "storehouse.storage", "storehouse.sealing")
         return inside(name, *ground, *below, "storehouse.local")
     if layer == "archive":
         return inside(name, *ground, "storehouse.core", "storehouse.storage.archive", "storehouse.archive")
@@ -177,6 +183,12 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.service", "storehouse.tap.Options"),
             ("storehouse.service", "storehouse.local.LocalObjects"),
             ("storehouse.local", "storehouse.service.make_service"),
+            ("storehouse.sealing", "storehouse.service.make_service"),
+            ("storehouse.uploading", "storehouse.service.make_service"),
+            ("storehouse.uploading", "storehouse.frontends.sfsp.chunks.Chunks"),
+            ("storehouse.sealing", "storehouse.frontends.http.reply.Reply"),
+            ("storehouse.cli.rekey", "storehouse.sealing.make_vault"),
+            ("storehouse.storage.namespace.sealed", "storehouse.storage.dataspace.sealed.SealedDataSpace"),
             ("storehouse.local", "storehouse.frontends.http.reply.Reply"),
             ("storehouse.cli.scrub", "storehouse.storage.dataspace.scrub.scrub"),
             ("storehouse.cli.scrub", "storehouse.service.make_service"),
@@ -206,6 +218,11 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.lifecycle", "storehouse.core.sockets.listen"),
             ("storehouse.tap", "storehouse.service.make_service"),
             ("storehouse.local", "storehouse.storage.dataspace.wormer.WormerDataSpace"),
+            ("storehouse.local", "storehouse.sealing.make_space"),
+            ("storehouse.service", "storehouse.sealing.make_space"),
+            ("storehouse.service", "storehouse.uploading.add_uploads"),
+            ("storehouse.uploading", "storehouse.frontends.upload.door.UploadDoor"),
+            ("storehouse.sealing", "storehouse.storage.dataspace.sealed.SealedDataSpace"),
             ("storehouse.cli.scrub", "storehouse.local.LocalObjects"),
             ("storehouse.cli.archive.ls", "storehouse.archive.archive.ArchiveReader"),
             ("storehouse.archive.archive", "storehouse.storage.archive.reader.ArchiveReader"),

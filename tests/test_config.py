@@ -73,7 +73,7 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(load_settings({}), Settings())
         self.assertEqual(Settings().append_directory, os.path.join("storehouse-data", "append"))
         self.assertEqual(Settings().objects_directory, os.path.join("storehouse-data", "objects"))
-        self.assertEqual(set(Settings().doors), {"append", "sfsp", "admin"})
+        self.assertEqual(set(Settings().doors), {"append", "sfsp", "https", "admin"})
 
     def test_defaults_can_be_written(self) -> None:
         """The default that the help shows means the default."""
@@ -146,10 +146,13 @@ class SettingsTests(SynchronousTestCase):
         self.assertIn("max-record", self.refused({"memory": "1MiB"}))
         self.assertIn("log-format", self.refused({"log-file": "x"}))
         self.assertIn("needs an ssl: endpoint", self.refused({"sfsp-client-ca": "ca.pem"}))
-        self.assertIn("no door", self.refused({"append": "off", "sfsp": "off", "admin": "off"}))
+        self.assertIn("no door", self.refused({"append": "off", "sfsp": "off", "https": "off", "admin": "off"}))
+        self.assertIn("https-cert", self.refused({"https-key": "key.pem"}))
+        self.assertIn("https-cert", self.refused({"https-cert": "x.pem", "https": "ssl:1:privateKey=x.pem"}))
 
     def test_doors(self) -> None:
-        self.assertEqual(set(load_settings({"admin": "off"}).doors), {"append", "sfsp"})
+        self.assertEqual(set(load_settings({"admin": "off"}).doors), {"append", "sfsp", "https"})
+        self.assertEqual(set(load_settings({"https": "off"}).doors), {"append", "sfsp", "admin"})
         self.assertEqual(load_settings({"append-dir": "/x"}).append_directory, "/x")
 
     def test_objects(self) -> None:

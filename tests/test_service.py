@@ -15,12 +15,15 @@ from twisted.application.service import Application, IService
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, capturedLogs, formatEvent
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
 
 from storehouse.config import Settings, load_settings
 from storehouse.core.exits import Exits
@@ -79,6 +82,25 @@ class FakePart:
         return self.stopped
 
 
+@implementer(IOpenSSLServerConnectionCreator)
+class FakeTLS:
+    """Adds no TLS to anything."""
+
+    certificate_file = ""
+
+    def __init__(self) -> None:
+        self.refusal: StorehouseError | None = None
+        self.checked = 0
+
+    def check(self) -> None:
+        self.checked += 1
+        if self.refusal is not None:
+            raise self.refusal
+
+    def serverConnectionForTLS(self, protocol: Any) -> Any:
+        raise NotImplementedError
+
+
 class FakeSite(Factory):
     """A site whose draining the test decides."""
 
@@ -128,11 +150,15 @@ class ServiceTests(SynchronousTestCase):
         self.reactor = Reactor()
         self.exits = FakeExits()
 
-    def service(self, refusal: Exception | None = None, **settings: Any) -> StorehouseService:
+    def service(self, refusal: Exception | None = None, **given: Any) -> StorehouseService:
         self.lock = FakeLock()
         self.events = self.lock.events
         disk = FakePart("disk", self.events)
-        service = StorehouseService(Settings(**settings), self.reactor, self.lock, disk, self.exits)
+        settings = Settings(**{"https": "off", **given})
+        service = StorehouseService(settings, self.reactor, self.lock, disk, self.exits)
+        self.tls = FakeTLS()
+        if "https" in settings.doors:
+            service.tls["https"] = self.tls
         self.store = FakePart("store", self.events, refusal)
         service.stores["store"] = self.store
         self.chore = FakePart("chore", self.events)
@@ -289,8 +315,45 @@ class ServiceTests(SynchronousTestCase):
 
     def test_doors_that_ask_for_certificates(self) -> None:
         """They may be reached by others; what they need is looked at before anything is opened."""
+        service = self.service(https="tcp:9")
+        self.start(service)
+        self.assertIn("https", service.ports)
         text = self.failure(self.service(sfsp="tcp:9", sfsp_client_ca=self.mktemp()), InvalidSetting)
         self.assertIn("sfsp cannot be 'tcp:9'", text)
+
+    def test_tls(self) -> None:
+        """A door with TLS never listens without; its certificate is looked at before anything is opened."""
+        service = self.service(https="tcp:6445:interface=127.0.0.1", append="off", sfsp="off", admin="off")
+        with capturedLogs() as events:
+            self.start(service)
+        ((port, factory, _, interface),) = self.reactor.tcpServers
+        self.assertEqual((port, interface), (6445, "127.0.0.1"))
+        self.assertIsInstance(factory, TLSMemoryBIOFactory)
+        self.assertEqual(self.tls.checked, 1)
+        said = "\n".join(formatEvent(event) for event in events)
+        url = service.url("https")
+        self.assertTrue(url.startswith("https://localhost:"), url)
+        for text in (f"upload door listens on {url}", f"{url}/upload in a browser", "curl -u KEY:SECRET -T FILE"):
+            self.assertIn(text, said)
+        for refused in ("tls:443", "stdio:"):
+            self.exits.said.clear()
+            self.assertIn("https", self.failure(self.service(https=refused), InvalidSetting))
+        service = self.service(https="tcp:9")
+        self.tls.refusal = InvalidSetting("no key")
+        self.exits.said.clear()
+        self.assertEqual(self.failure(service, InvalidSetting), "no key")
+        self.assertEqual(self.events, [])
+
+    def test_certificate_file(self) -> None:
+        """Programs are told what to trust in, where nobody vouches for us."""
+        service = self.service(https="unix:" + self.mktemp(), append="off", sfsp="off", admin="off")
+        self.tls.certificate_file = "/a root/certificate.pem"
+        with capturedLogs() as events:
+            self.start(service)
+        said = "\n".join(formatEvent(event) for event in events)
+        self.assertIn("--cacert '/a root/certificate.pem'", said)
+        self.assertIn("'https://localhost/upload/'", said)
+        self.assertIsInstance(self.reactor.unixServers[0][1], TLSMemoryBIOFactory)
 
     def test_no_endpoint(self) -> None:
         self.assertIn("'nonsense:1'", self.failure(self.service(append="nonsense:1"), InvalidSetting))
@@ -341,22 +404,31 @@ class MakeServiceTests(SynchronousTestCase):
     def test_opens_nothing(self) -> None:
         service = self.make()
         self.assertTrue(IService.providedBy(service))
-        self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "admin"])
-        self.assertEqual(list(service.stores), ["append_log", "data_space", "namespace", "objects"])
+        self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "https", "admin"])
+        stores = ["keyring", "append_log", "data_space", "namespace", "objects", "resumable", "accounts", "uploads"]
+        self.assertEqual(list(service.stores), stores)
         self.assertEqual(service.sockets, {"objects": os.path.join(service.settings.root, "objects.sock")})
         self.assertFalse(os.path.exists(service.settings.root))
         self.assertTrue(os.path.isabs(service.settings.root))
 
     def test_doors_that_are_off(self) -> None:
         service = self.make(append="off")
-        stores = ["data_space", "namespace", "objects"]
-        self.assertEqual((list(service.sites), list(service.stores)), (["objects", "sfsp", "admin"], stores))
+        stores = ["data_space", "namespace", "objects", "resumable", "accounts", "uploads"]
+        self.assertEqual(
+            (list(service.sites), list(service.stores)), (["objects", "sfsp", "https", "admin"], ["keyring", *stores])
+        )
         service = self.make(sfsp="off")
-        self.assertEqual(list(service.sites), ["append", "objects", "admin"])
+        self.assertEqual(list(service.sites), ["append", "objects", "https", "admin"])
         service = self.make(admin="off")
         self.assertEqual(
-            (list(service.sites), list(service.stores)), (["append", "objects", "sfsp"], ["append_log", *stores])
+            (list(service.sites), list(service.stores)),
+            (["append", "objects", "sfsp", "https"], ["keyring", "append_log", *stores]),
         )
+
+        service = self.make(https="off")
+        self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "admin"])
+        self.assertEqual(list(service.stores), ["keyring", "append_log", *stores[:-2]])
+        self.assertEqual(service.tls, {})
 
     def test_paths_are_told_from_here(self) -> None:
         settings = self.make(**{"objects-dir": "somewhere"}).settings
@@ -378,7 +450,14 @@ class ObjectsTests(TestCase):
     def make(self, **settings: str) -> StorehouseService:
         self.root = os.path.abspath(self.mktemp())
         loaded = load_settings(
-            {"root": self.root, "append": "off", "sfsp": "off", "admin": "tcp:0:interface=127.0.0.1", **settings}
+            {
+                "root": self.root,
+                "append": "off",
+                "sfsp": "off",
+                "https": "off",
+                "admin": "tcp:0:interface=127.0.0.1",
+                **settings,
+            }
         )
         return make_service(loaded, reactor)
 
@@ -400,7 +479,8 @@ class ObjectsTests(TestCase):
         try:
             store: Any = service.stores["data_space"]
             await store.put("ab", BytesSource(b"some text"), None, {})
-            self.assertEqual(service.parts(), {"service": "", "data_space": "", "namespace": "", "objects": ""})
+            names = ("service", "keyring", "data_space", "namespace", "objects", "resumable")
+            self.assertEqual(service.parts(), dict.fromkeys(names, ""))
             shown = await deferToThread(fetch, f"http://127.0.0.1:{service.ports['admin'].getHost().port}/metrics")
             for line in (
                 b"storehouse_objects_in_bytes_total 9.0",

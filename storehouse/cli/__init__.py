@@ -22,6 +22,8 @@ VERBS = {
     "stat": "storehouse.cli.stat",
     "mb": "storehouse.cli.mb",
     "rb": "storehouse.cli.rb",
+    "publish": "storehouse.cli.publish",
+    "unpublish": "storehouse.cli.unpublish",
     "ls": "storehouse.cli.ls",
     "put": "storehouse.cli.put",
     "cat": "storehouse.cli.cat",
@@ -31,9 +33,12 @@ VERBS = {
     "fsck": "storehouse.cli.fsck",
     "reindex": "storehouse.cli.reindex",
     "scrub": "storehouse.cli.scrub",
+    "rekey": "storehouse.cli.rekey",
     "uploads": "storehouse.cli.uploads",
     "archive": "storehouse.cli.archive",
     "sfsp": "storehouse.cli.sfsp",
+    "user": "storehouse.cli.user",
+    "sign": "storehouse.cli.sign",
 }
 
 

@@ -56,7 +56,8 @@ def _list_buckets(store: Store, output: Output, is_long: bool, as_json: bool) ->
         if as_json:
             line = json.dumps(attrs.asdict(bucket))
         else:
-            line = f"{time_of(bucket.created)}  {bucket.name}" if is_long else bucket.name
+            public = "  (public)" if "read" in bucket.metadata.get("public", ()) else ""
+            line = f"{time_of(bucket.created)}  {bucket.name}{public}" if is_long else bucket.name
         output.write(f"{line}\n".encode())
 
 

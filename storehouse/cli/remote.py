@@ -89,6 +89,14 @@ class SocketStore:
         """Make a bucket."""
         return self._value(Bucket, self._ask("PUT", _path("buckets", name)))
 
+    def get_bucket(self, name: str) -> Bucket:
+        """What is known of a bucket."""
+        return self._value(Bucket, self._ask("GET", _path("buckets", name)))
+
+    def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
+        """Give a bucket other metadata."""
+        return self._value(Bucket, self._ask("PUT", f"{_path('buckets', name)}/metadata", {"metadata": metadata}))
+
     def delete_bucket(self, name: str) -> None:
         """Remove a bucket."""
         self._ask("DELETE", _path("buckets", name))

@@ -111,6 +111,12 @@ def _check_together(settings: Settings) -> None:
         raise InvalidSetting(
             f"sfsp-client-ca needs an ssl: endpoint, since only TLS has certificates; sfsp is {settings.sfsp!r}"
         )
+    if settings.https_key and not settings.https_cert:
+        raise InvalidSetting("https-key needs https-cert, the certificate that it is the key of")
+    if settings.https_cert and settings.https.startswith("ssl:"):
+        raise InvalidSetting(
+            f"https-cert is for an endpoint without a certificate, such as tcp:6445; https is {settings.https!r}"
+        )
     if settings.append_ship not in {OFF, *(each.name for each in settings.tables.destinations)}:
         raise InvalidSetting(
             f"append-ship cannot be {settings.append_ship!r}: the configuration file has no [destinations.{settings.append_ship}]"
@@ -121,7 +127,7 @@ def _check_together(settings: Settings) -> None:
         )
     if not settings.doors:
         if settings.tables.streams:
-            raise InvalidSetting("append, archive, sfsp and admin are all 'off': there is no door to open")
+            raise InvalidSetting("append, archive, sfsp, https and admin are all 'off': there is no door to open")
         raise InvalidSetting(
-            "append, sfsp and admin are all 'off', and archive is a door only with streams: there is no door to open"
+            "append, sfsp, https and admin are all 'off', and archive is a door only with streams: there is no door to open"
         )

@@ -123,9 +123,9 @@ class Settings(UploadSettings):
     max_multi_bytes: int = option(256 * MIB, sized(), "Bytes that the answer to one /getMulti may have", shown="256MiB")
     objects_dir: str = option("", parse_path, "The directory of the objects", shown="ROOT/objects")
     objects_hash: str = option(
-        "HighwayHash256",
-        name_of("HighwayHash256", "BLAKE3", "CRC32C"),
-        "How blocks of new objects are checked: HighwayHash256, BLAKE3 or CRC32C. Objects that are there are read by the hash that they have",
+        "auto",
+        name_of("auto", "HighwayHash256", "BLAKE3", "CRC32C"),
+        "How blocks of new objects are checked: HighwayHash256, BLAKE3 or CRC32C; auto is HighwayHash256, or CRC32C for what is encrypted, which has a check of its own. Objects that are there are read by the hash that they have",
     )
     objects_block_size: int = option(
         MIB,
@@ -225,6 +225,16 @@ class Settings(UploadSettings):
         return {name: path for name, path in (("sfsp", self.sfsp_client_ca),) if path}
 
     @property
+    def tls_directory(self) -> str:
+        """Where the certificate of https is kept that is made if none is given."""
+        return os.path.join(self.root, "tls")
+
+    @property
+    def asking_doors(self) -> frozenset[str]:
+        """The doors that ask who one is, by the names of their options: these may be reached by others."""
+        return frozenset({"https", *self.client_cas})
+
+    @property
     def doors(self) -> dict[str, str]:
         """The endpoint of each door that is to be opened, by the name of its option."""
         return {
@@ -233,6 +243,7 @@ class Settings(UploadSettings):
                 ("append", self.append),
                 ("archive", self.archive if self.tables.streams else OFF),
                 ("sfsp", self.sfsp),
+                ("https", self.https),
                 ("admin", self.admin),
             )
             if endpoint != OFF

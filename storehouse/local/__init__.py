@@ -7,27 +7,28 @@ Beside L{storehouse.service}, the only module that names concrete classes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
+from storehouse.core.masterkey import take_master_key
 from storehouse.core.rootlock import RootLock
 from storehouse.core.streams import BytesSource
 from storehouse.errors import InvalidRange, NoSuchUpload, StartFailed
+from storehouse.local.waiting import result, run
+from storehouse.sealing import make_names, make_space, make_vault, make_wormer
 from storehouse.storage.dataspace.interfaces import Upload
 from storehouse.storage.dataspace.layout import Layout, check_format, names_in
 from storehouse.storage.dataspace.scrub import Finding, Progress, count, scrub
 from storehouse.storage.dataspace.uploads import describe_upload
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.interfaces import Bucket
-from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.interfaces import (
     ALWAYS,
     Condition,
@@ -78,7 +79,7 @@ class LocalObjects:
 
     def count(self, on_count: Callable[[int], object]) -> int:
         """Bytes of all parts. C{on_count} is told of bytes as they are found."""
-        return _run(count(self.directory, InlineDisk(), on_count))
+        return run(count(self.directory, InlineDisk(), on_count))
 
     def scrub(
         self, on_finding: Callable[[Finding], object], on_progress: Callable[[Progress], object], total: int | None
@@ -88,7 +89,7 @@ class LocalObjects:
 
         @param total: what L{count} said.
         """
-        return _run(scrub(self.directory, InlineDisk(), on_finding, on_progress, total))
+        return run(scrub(self.directory, InlineDisk(), on_finding, on_progress, total))
 
     def uploads(self) -> list[Upload]:
         """
@@ -124,9 +125,9 @@ class LocalObjects:
             space.start()
             try:
                 there = self.uploads()
-                expired: list[str] = _result(space.expire_uploads(age))
+                expired: list[str] = result(space.expire_uploads(age))
             finally:
-                _result(space.stop())
+                result(space.stop())
         finally:
             lock.release()
         return [upload for upload in there if upload.id in expired]
@@ -178,7 +179,7 @@ class LocalReading:
 
         @raise DamagedObject: before a block that is.
         """
-        _result(self._reader.deliver(_Writing(write)))
+        result(self._reader.deliver(_Writing(write)))
 
     def close(self) -> None:
         """Give it up. Harmless at any time."""
@@ -193,6 +194,7 @@ class LocalStore:
 
     @param create: make the root if there is none.
     @raise StartFailed: if it cannot be opened, or holds no buckets.
+    @raise WrongMasterKey: if it is encrypted, and the environment or the settings have not its master key.
     @raise RootInUse: if another process works on the root.
     """
 
@@ -204,29 +206,26 @@ class LocalStore:
         if not create and not os.path.isdir(directory):
             raise StartFailed(f"there are no buckets: {directory} is not a directory")
         disk = InlineDisk()
-        durable = settings.objects_sync == "disk"
-        space = WormerDataSpace(
-            WormerSettings(
-                os.path.abspath(settings.objects_directory),
-                hash=settings.objects_hash,
-                block_size=settings.objects_block_size,
-                durable=durable,
-                memory=settings.objects_memory,
-            ),
-            disk,
-        )
-        # The clock stands still: what a service does now and then is done at the end.
-        names = LocalNamespace(NamespaceSettings(directory, durable=durable), Clock(), disk)
-        self._store = LocalObjectStore(space, names, disk)
+        # A copy: who runs a command in a program of his own keeps his environment.
+        vault = make_vault(settings, take_master_key(dict(os.environ), settings.master_key_file), follow=True)
         try:
             self._lock.acquire()
             self._undo.append(self._lock.release)
+            self._start(vault)
+            wormer = make_wormer(settings, disk, vault.is_open)
+            space = make_space(settings, wormer, vault, disk) if vault.is_open else wormer
+            # The clock stands still: what a service does now and then is done at the end.
+            names = make_names(settings, Clock(), disk, vault, vault.is_open and vault.keyring.seal_names)
+            self._store = LocalObjectStore(space, names, disk)
             for part in (space, names, self._store):
-                part.start()
-                self._undo.append(lambda part=part: _result(part.stop()))  # type: ignore[misc]
+                self._start(part)
         except BaseException:
             self.close()
             raise
+
+    def _start(self, part: Any) -> None:
+        part.start()
+        self._undo.append(lambda: result(part.stop()))
 
     def __enter__(self) -> LocalStore:
         return self
@@ -243,27 +242,35 @@ class LocalStore:
 
     def create_bucket(self, name: str) -> Bucket:
         """Make a bucket."""
-        return _result(self._store.create_bucket(name))
+        return result(self._store.create_bucket(name))
+
+    def get_bucket(self, name: str) -> Bucket:
+        """What is known of a bucket."""
+        return result(self._store.get_bucket(name))
+
+    def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
+        """Give a bucket other metadata."""
+        return result(self._store.set_bucket_metadata(name, metadata))
 
     def delete_bucket(self, name: str) -> None:
         """Remove a bucket."""
-        _result(self._store.delete_bucket(name))
+        result(self._store.delete_bucket(name))
 
     def list_buckets(self) -> list[Bucket]:
         """All."""
-        return _result(self._store.list_buckets())
+        return result(self._store.list_buckets())
 
     def usage(self, bucket: str) -> tuple[int, int]:
         """How many objects a bucket has, and their bytes."""
-        return _result(self._store.usage(bucket))
+        return result(self._store.usage(bucket))
 
     def list_objects(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int = 1000) -> Listing:
         """A page of a bucket."""
-        return _result(self._store.list_objects(bucket, prefix, delimiter, after, limit))
+        return result(self._store.list_objects(bucket, prefix, delimiter, after, limit))
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         """What is known of an object."""
-        return _result(self._store.head(bucket, key))
+        return result(self._store.head(bucket, key))
 
     def put(
         self,
@@ -279,7 +286,7 @@ class LocalStore:
         """Store an object; its pieces are taken as they are wanted."""
         source = BytesSource(_uninterrupted(pieces))
         try:
-            return _result(self._store.put(bucket, key, source, size, content_type, metadata, condition, md5))
+            return result(self._store.put(bucket, key, source, size, content_type, metadata, condition, md5))
         except _Interrupted:
             raise KeyboardInterrupt from None
 
@@ -294,11 +301,11 @@ class LocalStore:
             if offset >= size:
                 raise InvalidRange(offset, length, size)
             length = size - offset if length is None else min(length, size - offset)
-        return LocalReading(_result(self._store.get(bucket, key, offset, length)))
+        return LocalReading(result(self._store.get(bucket, key, offset, length)))
 
     def delete(self, bucket: str, key: str) -> ObjectInfo:
         """Remove an object."""
-        return _result(self._store.delete(bucket, key))
+        return result(self._store.delete(bucket, key))
 
     def copy(
         self,
@@ -311,31 +318,12 @@ class LocalStore:
         condition: Condition,
     ) -> ObjectInfo:
         """Store an object under another key."""
-        return _result(self._store.copy(bucket, key, source_bucket, source_key, content_type, metadata, condition))
+        return result(self._store.copy(bucket, key, source_bucket, source_key, content_type, metadata, condition))
 
     def check(self, progress: Callable[[int], object], repair: bool) -> list[Problem]:
         """Compare keys, index and bytes."""
-        return _result(self._store.check(progress, repair))
+        return result(self._store.check(progress, repair))
 
     def reindex(self, progress: Callable[[int], object]) -> int:
         """Make the index of keys anew."""
-        return _result(self._store.reindex(progress))
-
-
-def _result(done: Deferred[T]) -> T:
-    """What a Deferred has fired with: nothing here waits."""
-
-    async def work() -> T:
-        return await done
-
-    return _run(work())
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine whose disk works at once."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    work.close()
-    raise RuntimeError("without a reactor nothing may wait")
+        return result(self._store.reindex(progress))

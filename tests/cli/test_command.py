@@ -21,10 +21,26 @@ from tests.cli.case import CommandCase
 from tests.cli.fake import Request
 
 #: Verbs that work on the files of a root.
-LOCAL = {"scrub", "uploads", "mb", "rb", "ls", "put", "cat", "cp", "rm", "du", "fsck", "reindex"}
+LOCAL = {
+    "scrub",
+    "rekey",
+    "uploads",
+    "mb",
+    "rb",
+    "publish",
+    "unpublish",
+    "ls",
+    "put",
+    "cat",
+    "cp",
+    "rm",
+    "du",
+    "fsck",
+    "reindex",
+}
 
 #: Groups of verbs of their own, and what they say of where things are.
-GROUPS = {"sfsp": "--server", "archive": "store:BUCKET/KEY"}
+GROUPS = {"sfsp": "--server", "archive": "store:BUCKET/KEY", "user": "door of uploads", "sign": "--root"}
 
 
 class CommonTests(CommandCase):

@@ -213,6 +213,28 @@ class VerbTests:
         self.assertEqual(len(listed.splitlines()), len(KEYS))
         self.assertIn("line\\r\\nline\n", listed)
 
+    def test_public(self: Any) -> None:
+        """A bucket is made public, and is not any more; what else is known of it stays."""
+        self.said("mb", "box", "other")
+        with self.store() as store:
+            store.set_bucket_metadata("box", {"owner": ["me"]})
+        for _ in range(2):
+            self.assertEqual(self.said("publish", "box", "other"), "")
+        lines = self.said("ls", "--json").splitlines()
+        self.assertEqual(
+            [json.loads(line)["metadata"] for line in lines],
+            [{"owner": ["me"], "public": ["read"]}, {"public": ["read"]}],
+        )
+        for _ in range(2):
+            self.assertEqual(self.said("unpublish", "other"), "")
+        long = self.said("ls", "-l").splitlines()
+        self.assertEqual([line.endswith("  (public)") for line in long], [True, False])
+        self.said("unpublish", "box")
+        with self.store() as store:
+            self.assertEqual(store.get_bucket("box").metadata, {"owner": ["me"]})
+        for verb in ("publish", "unpublish"):
+            self.assertIn("none", self.refused(verb, "none"))
+
     def test_pages(self: Any) -> None:
         """More keys than fit into a page."""
         self.patch(store_module, "_PAGE", 10)
