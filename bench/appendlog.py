@@ -115,6 +115,8 @@ class Program:
             f"tcp:{port}:interface={HOST}",
             "--sfsp",
             "off",
+            "--https",
+            "off",
             "--admin",
             "off",
             "--append-sync",

@@ -67,7 +67,7 @@ http {{
     uwsgi_temp_path {directory}/nginx-uwsgi;
     scgi_temp_path {directory}/nginx-scgi;
     server {{
-        listen {host}:{port};
+        listen {host}:{port}{tls};
         location / {{
             root {root};
             dav_methods PUT;
@@ -90,14 +90,25 @@ class Upload:
     cpu: float
 
 
-def nginx_configuration(directory: Path, root: Path, port: int) -> str:
+#: What follows "listen" for TLS, in a configuration that L{nginx_configuration} makes.
+_tls = """\
+ ssl;
+        ssl_certificate {certificate}/cert.pem;
+        ssl_certificate_key {certificate}/key.pem;
+        ssl_protocols TLSv1.2 TLSv1.3"""
+
+
+def nginx_configuration(directory: Path, root: Path, port: int, certificate: Path | None = None) -> str:
     """
     The text of an nginx.conf: its temporary files are on the file system of C{root}, so that it can rename what it
     received.
+
+    @param certificate: for TLS, the directory of C{cert.pem} and C{key.pem}.
     """
     # As root nginx would change to a user that may not write here.
     user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
-    return _configuration.format(user=user, directory=directory, host=HOST, port=port, root=root)
+    tls = "" if certificate is None else _tls.format(certificate=certificate)
+    return _configuration.format(user=user, directory=directory, host=HOST, port=port, root=root, tls=tls)
 
 
 @contextlib.contextmanager
