@@ -43,8 +43,8 @@ _ID_SIZE = 8
 HEADER_SIZE = 1 + _ID_SIZE + NONCE_SIZE + KEY_SIZE + TAG_SIZE
 
 # What a file may ask for: who can write it should not be able to have a start take all memory, or hours.
-_MOST_MEMORY = 4 << 20
-_MOST_ITERATIONS = 64
+_MOST_MEMORY = 1 << 20
+_MOST_ITERATIONS = 16
 _MOST_LANES = 64
 
 
@@ -73,6 +73,10 @@ class Derivation:
             ).derive(master)
         except UnsupportedAlgorithm:
             raise StartFailed("encryption needs Argon2id, which OpenSSL has from 3.2 on") from None
+        except MemoryError:
+            raise StartFailed(
+                f"the master key takes {self.memory >> 10} MiB of memory to open, which there are not"
+            ) from None
 
 
 @attrs.frozen
@@ -217,7 +221,10 @@ def decode_keyring(data: bytes, master: bytes) -> tuple[Keyring, Protector]:
     @raise WrongMasterKey: if the master key is another one.
     @raise ValueError: if it is damaged, or of another version.
     """
-    fields, checked = unseal(data.removesuffix(b"\n"))
+    try:
+        fields, checked = unseal(data.removesuffix(b"\n"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if fields.get("format") != "keyring" or fields.get("version") != _VERSION:
         raise ValueError("it is not a keyring that this program knows")
     if not checked:
@@ -225,10 +232,12 @@ def decode_keyring(data: bytes, master: bytes) -> tuple[Keyring, Protector]:
     try:
         how = fields["derivation"]
         derivation = Derivation(how["memory"], how["iterations"], how["lanes"])
+        head = {name: fields[name] for name in ("format", "version", "derivation", "keys")}
         salt = bytes.fromhex(how["salt"])
         sealed = base64.b64decode(fields["sealed"], validate=True)
         fits = (
-            8 * derivation.lanes <= derivation.memory <= _MOST_MEMORY
+            all(type(number) is int for number in attrs.astuple(derivation))
+            and 8 * derivation.lanes <= derivation.memory <= _MOST_MEMORY
             and 1 <= derivation.iterations <= _MOST_ITERATIONS
             and 1 <= derivation.lanes <= _MOST_LANES
             and how["name"] == "argon2id"
@@ -239,7 +248,6 @@ def decode_keyring(data: bytes, master: bytes) -> tuple[Keyring, Protector]:
     if not fits:
         raise ValueError("its derivation is not one that this program knows")
     protector = Protector(derivation, salt, derivation.derive(master, salt))
-    head = {name: fields[name] for name in ("format", "version", "derivation", "keys")}
     try:
         inside = json.loads(AESGCM(protector.key).decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], _about(head)))
     except (InvalidTag, ValueError):

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.core import keyring as keyrings
 from storehouse.core.files import Files
 from storehouse.core.keyring import HEADER_SIZE, Derivation, Keyring, Protector, decode_keyring, encode_keyring
 from storehouse.core.masterkey import read_key_file, take_master_key
@@ -102,14 +103,34 @@ class KeyringTests(SynchronousTestCase):
             {"salt": 1},
             {"name": "scrypt"},
             {"memory": "8"},
+            {"memory": 64.0},
+            {"lanes": True},
+            {"memory": (1 << 20) + 1},
+            {"iterations": 17},
         ):
             with self.assertRaises(ValueError):
                 decode_keyring(seal({**fields, "derivation": {**how, **change}}), MASTER)
         for other in ({**fields, "version": 2}, {**fields, "format": "x"}, {"format": "keyring", "version": 1}):
             with self.assertRaises(ValueError):
                 decode_keyring(seal(other), MASTER)
+        without = {name: value for name, value in fields.items() if name != "keys"}
+        with self.assertRaises(ValueError):
+            decode_keyring(seal(without), MASTER)
         with self.assertRaises(ValueError):
             decode_keyring(json.dumps(fields).encode(), MASTER)
+        with self.assertRaises(ValueError):
+            decode_keyring(b"[" * 100_000, MASTER)
+
+    def test_no_memory(self) -> None:
+        """A machine without the memory that the file asks for says so."""
+
+        def refuse(**given: object) -> None:
+            raise MemoryError
+
+        self.patch(keyrings, "Argon2id", refuse)
+        with self.assertRaises(StartFailed) as caught:
+            Derivation(memory=2048).derive(b"password", b"somesaltsomesalt")
+        self.assertIn("2 MiB", str(caught.exception))
 
     def test_derivation(self) -> None:
         """Argon2id: the test vector of RFC 9106 has a secret and data, so this is the reference implementation's."""

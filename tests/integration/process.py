@@ -39,10 +39,12 @@ class Storehouse:
     """
     C{twistd storehouse} in a directory.
 
+    @param https: whether the upload door is opened; without it a start takes less, and there is no bucket but those of the
+        test.
     @ivar directory: its working directory, where its root, log and pid file are.
     """
 
-    def __init__(self, directory: str, *options: str, twistd: tuple[str, ...] = ("-n",)) -> None:
+    def __init__(self, directory: str, *options: str, twistd: tuple[str, ...] = ("-n",), https: bool = False) -> None:
         os.makedirs(directory, exist_ok=True)
         self.directory = os.path.abspath(directory)
         self.append_port, self.sfsp_port, self.admin_port = free_port(), free_port(), free_port()
@@ -56,7 +58,7 @@ class Storehouse:
                 ("admin", self.admin_port),
             )
             if f"--{door}" not in options
-            for word in (f"--{door}", f"tcp:{port}:interface=127.0.0.1")
+            for word in (f"--{door}", "off" if door == "https" and not https else f"tcp:{port}:interface=127.0.0.1")
         ]
         # Small, so that the tests do not fill the disk.
         small = () if "--append-wal-size" in options else ("--append-wal-size", "1MiB")

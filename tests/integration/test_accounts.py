@@ -24,7 +24,7 @@ class AccountsTests(SynchronousTestCase):
     def setUp(self) -> None:
         (self.curl,) = needed("curl")
         self.directory = Path(os.path.abspath(self.mktemp()))
-        self.house = Storehouse(str(self.directory))
+        self.house = Storehouse(str(self.directory), https=True)
         self.addCleanup(self.house.kill)
         self.url = f"https://localhost:{self.house.https_port}"
 

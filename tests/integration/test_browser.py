@@ -51,7 +51,7 @@ class House:
     """
 
     def __init__(self, directory: str, *options: str) -> None:
-        self.process = Storehouse(directory, *options)
+        self.process = Storehouse(directory, *options, https=True)
         self.root = Path(self.process.directory) / "storehouse-data"
         self.certificate = self.root / "tls" / "certificate.pem"
         self.url = f"https://localhost:{self.process.https_port}"

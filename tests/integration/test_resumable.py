@@ -35,7 +35,7 @@ class _Case(SynchronousTestCase):
     options: tuple[str, ...] = ()
 
     def setUp(self) -> None:
-        self.house = Storehouse(os.path.abspath(self.mktemp()), *self.options)
+        self.house = Storehouse(os.path.abspath(self.mktemp()), *self.options, https=True)
         self.addCleanup(self.house.kill)
         self.house.start()
         self.url = f"https://localhost:{self.house.https_port}"

@@ -24,7 +24,9 @@ MEDIA_TYPE = "multipart/form-data"
 
 _boundary = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]").fullmatch
 _parameter = re.compile(r'\s*;\s*(?:([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;"\s]*))?\s*')
-_quoted = re.compile(r'"(?:[^"\\]|\\.)*"')
+# A quote that is never closed is taken to the end, and for good: looked at from each of its own quotes again, one line could
+# take seconds.
+_quoted = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)')
 _extended = re.compile(r";\s*filename\*\s*=\s*([^;\s]*)", re.IGNORECASE)
 _extended_value = re.compile(
     r"(utf-8|iso-8859-1)'[A-Za-z0-9-]*'((?:%[0-9A-Fa-f]{2}|[!#$&+.^_`|~0-9A-Za-z-])*)", re.IGNORECASE

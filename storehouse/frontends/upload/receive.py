@@ -161,7 +161,8 @@ class Intake:
         if condition.absent:
             raise PreconditionFailed(f"there is a {head.key} already")
         if condition.etag not in (None, "*", etag):
-            raise PreconditionFailed(f"{head.key} has the etag {etag}")
+            # Not what it has: who may only store is not told.
+            raise PreconditionFailed(f"{head.key} has another etag")
 
     async def put(self, head: FileHead, pieces: list[bytes], metadata: Mapping[str, list[str]]) -> ObjectInfo:
         """Store what is there whole."""

@@ -13,6 +13,7 @@ them than of others.
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 from storehouse.core.files import read_exactly
 from storehouse.core.sealed import seal, unseal
@@ -34,7 +35,8 @@ class Spent:
 
     L{add} is for any thread, within the lock of the ground; L{knows} looks in memory only.
 
-    @param limit: how many may be remembered at once.
+    @param limit: how many may be remembered at once, of each kind: so that one who signs out over and over keeps nobody's
+        links from being used. The kind is the first word of an ID.
     """
 
     def __init__(self, ground: Ground, name: str, limit: int = 200_000) -> None:
@@ -42,6 +44,7 @@ class Spent:
         self._name = name
         self._limit = limit
         self._until: dict[str, float] = {}
+        self._counts: Counter[str] = Counter()
         # As many lines as the file may have before what is over is taken out.
         self._most_lines = _SMALL
         self._lines = 0
@@ -82,15 +85,18 @@ class Spent:
             if id in self._until:
                 return False
             line = _line(id, until)
-            if self._lines >= min(self._most_lines, self._limit):
+            kind = _kind_of(id)
+            is_full = self._counts[kind] >= self._limit
+            if self._lines >= self._most_lines or is_full:
                 self._compact(now)
-                if self._lines >= self._limit:
-                    raise Unavailable(f"{self._limit} used links and ended sessions are remembered already: try later")
+                if is_full and self._counts[kind] >= self._limit:
+                    raise Unavailable(f"as many as {self._limit} of the kind {kind} are remembered already: try later")
                 return self.add(id, until, now)
             self._ground.files.write_synced(fd, line, self._end)
             self._end += len(line)
             self._lines += 1
             self._until[id] = until
+            self._counts[kind] += 1
             return True
         finally:
             self._ground.files.close(fd)
@@ -119,6 +125,7 @@ class Spent:
                 bad = bad or number
         self._until, self._lines, self._most_lines = until, len(until), _SMALL
         self._file, self._end = (stat.st_dev, stat.st_ino), end
+        self._counts = Counter(map(_kind_of, until))
 
     def _compact(self, now: float) -> None:
         """Write the file anew, without what is over."""
@@ -128,6 +135,11 @@ class Spent:
         stat = os.stat(self._ground.path(self._name))
         self._file, self._end, self._lines = (stat.st_dev, stat.st_ino), len(data), len(self._until)
         self._most_lines = max(_SMALL, 2 * self._lines)
+        self._counts = Counter(map(_kind_of, self._until))
+
+
+def _kind_of(id: str) -> str:
+    return id.partition(" ")[0]
 
 
 def _line(id: str, until: float) -> bytes:

@@ -160,6 +160,11 @@ class HeadTests(SynchronousTestCase):
         (found,) = (each for each in read([body[2:]]) if len(each) == 4)
         return found[:2]
 
+    def test_quotes_that_are_never_closed(self) -> None:
+        """They cost no more than others: looked at again and again, these would take minutes."""
+        body = whole(*[part(b"x", '; name="f"; filename="' + '\\"' * 7000)] * 100)
+        self.assertEqual(read([body]), [("f", "x")] * 100)
+
     def test_names(self) -> None:
         for parameters, name, filename in (
             (b'; name="f"; filename="a.txt"', "f", "a.txt"),

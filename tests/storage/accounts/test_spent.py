@@ -137,17 +137,30 @@ class SpentTests(SynchronousTestCase):
     def test_clock_that_is_set_back(self) -> None:
         """What is over is remembered for a while."""
         spent = self.opened(limit=2)
-        self.add("a", NOW + 60, spent=spent)
-        self.add("b", NOW + 60, spent=spent)
-        self.assertRaises(Unavailable, self.add, "c", NOW + 200, NOW + 120, spent)
-        self.assertTrue(spent.knows("a"))
+        self.add("link a", NOW + 60, spent=spent)
+        self.add("link b", NOW + 60, spent=spent)
+        self.assertRaises(Unavailable, self.add, "link c", NOW + 200, NOW + 120, spent)
+        self.assertTrue(spent.knows("link a"))
 
     def test_limit(self) -> None:
         """No more than that; those whose time is over make room."""
         spent = self.opened(limit=3)
         for number in range(3):
-            self.add(str(number), NOW + number, spent=spent)
-        self.assertIn("3 used links", str(self.assertRaises(Unavailable, self.add, "x", NOW + 99, NOW, spent)))
-        self.assertFalse(spent.knows("x"))
-        self.assertTrue(self.add("x", NOW + 9999, NOW + 3601.5, spent))
-        self.assertEqual([spent.knows(id) for id in ("0", "1", "2", "x")], [False, False, True, True])
+            self.add(f"link {number}", NOW + number, spent=spent)
+        self.assertIn(
+            "3 of the kind link", str(self.assertRaises(Unavailable, self.add, "link x", NOW + 99, NOW, spent))
+        )
+        self.assertFalse(spent.knows("link x"))
+        self.assertTrue(self.add("link x", NOW + 9999, NOW + 3601.5, spent))
+        self.assertEqual([spent.knows(f"link {id}") for id in ("0", "1", "2", "x")], [False, False, True, True])
+
+    def test_kinds(self) -> None:
+        """Who ends sessions over and over keeps nobody's links from being used, also after a restart."""
+        spent = self.opened(limit=3)
+        for number in range(3):
+            self.add(f"session {number}", NOW + 99, spent=spent)
+        spent = self.opened(limit=3)
+        self.assertRaises(Unavailable, self.add, "session x", NOW + 99, NOW, spent)
+        for number in range(3):
+            self.assertTrue(self.add(f"link {number}", NOW + 99, spent=spent))
+        self.assertRaises(Unavailable, self.add, "link x", NOW + 99, NOW, spent)
