@@ -48,7 +48,7 @@ _tries = {
     "archive": ["curl {curl}'{base}/archive'"],
     "sfsp": ["storehouse sfsp put FILE --server {base}"],
     "objects": ["curl {curl}'{base}/buckets'"],
-    "https": ["{base}/upload in a browser", "curl {curl}-u KEY:SECRET -T FILE '{base}/upload/'"],
+    "https": ["{base}/upload in a browser", "curl {curl}-u KEY-ID:SECRET -T FILE '{base}/upload/'"],
     "admin": ["curl {curl}'{base}/readyz'"],
 }
 

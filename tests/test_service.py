@@ -333,7 +333,7 @@ class ServiceTests(SynchronousTestCase):
         said = "\n".join(formatEvent(event) for event in events)
         url = service.url("https")
         self.assertTrue(url.startswith("https://localhost:"), url)
-        for text in (f"upload door listens on {url}", f"{url}/upload in a browser", "curl -u KEY:SECRET -T FILE"):
+        for text in (f"upload door listens on {url}", f"{url}/upload in a browser", "curl -u KEY-ID:SECRET -T FILE"):
             self.assertIn(text, said)
         for refused in ("tls:443", "stdio:"):
             self.exits.said.clear()
