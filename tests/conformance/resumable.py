@@ -533,13 +533,13 @@ class ResumableTestsMixin(_Mixin):
         return await self.append(upload, data) if data else upload
 
     async def test_concatenate(self) -> None:
-        """Partial ones in any order, and several times, become one; they stay, and become no objects."""
+        """Partial ones in any order become one, and another one; they stay, and become no objects."""
         datas = [content(100_000), b"", content(70_001, 1)]
         pieces = [await self.partial(data) for data in datas]
         self.assertEqual([(piece.is_partial, piece.is_complete, piece.key) for piece in pieces], 3 * [(True, True, "")])
         self.assertEqual(await self.keys(), [])
-        ids = [pieces[2].id, pieces[0].id, pieces[1].id, pieces[2].id]
-        data = datas[2] + datas[0] + datas[2]
+        ids = [pieces[2].id, pieces[0].id, pieces[1].id]
+        data = datas[2] + datas[0]
         final = await self.uploads.concatenate(
             "ann", "joined", ids, "text/x", {"a": "b"}, "nonce", {"uploader": ["ann"]}
         )
@@ -572,13 +572,31 @@ class ResumableTestsMixin(_Mixin):
         whole, piece = await self.create(3), await self.partial(b"abc")
         (other,) = [await self.uploads.create("bob", "file", 3, is_partial=True)]
         await self.refused(BadRequest, self.uploads.concatenate("ann", "joined", []))
-        await self.refused(BadRequest, self.uploads.concatenate("ann", "joined", 2000 * [piece.id]))
+        await self.refused(BadRequest, self.uploads.concatenate("ann", "joined", [f"{at:032x}" for at in range(1001)]))
+        await self.refused(BadRequest, self.uploads.concatenate("ann", "joined", [piece.id, piece.id]))
         await self.refused(BadRequest, self.uploads.concatenate("ann", "joined", [whole.id]))
         await self.refused(NoSuchUpload, self.uploads.concatenate("ann", "joined", [other.id]))
         await self.refused(TooLarge, self.uploads.concatenate("ann", "joined", [piece.id], max_bytes=2))
         await self.uploads.remove(piece.id)
         await self.refused(UploadGone, self.uploads.concatenate("ann", "joined", [piece.id]))
         self.assertEqual(len(await self.uploads.list()), 2)
+
+    async def test_pieces_too_large(self) -> None:
+        """How long pieces are may be said late: one that is too long with them is given up then. They stay."""
+        for bound in (10, None):
+            pieces = [await self.create(None, is_partial=True, max_bytes=bound) for _ in range(3)]
+            final = await self.uploads.concatenate("ann", "joined", [piece.id for piece in pieces], max_bytes=bound)
+            for piece in pieces:
+                self.assertTrue((await self.append(piece, content(10), is_last=True)).is_complete)
+            await self.refused(UploadGone, self.uploads.get(final.id))
+            self.assertEqual(await self.keys(), [])
+            self.assertEqual(len(await self.store.list_uploads("uploads")), 3)
+            exact = await self.uploads.concatenate("ann", "exact", [pieces[0].id], max_bytes=bound)
+            self.assertTrue(exact.is_complete)
+            for upload in pieces:
+                await self.uploads.remove(upload.id)
+            await self.store.delete("uploads", "exact")
+            await self.reopen(max_size=10)
 
     async def test_piece_given_up(self) -> None:
         """One whose piece is gone will never be complete."""

@@ -20,6 +20,7 @@ from storehouse.errors import (
     NoSuchKey,
     NoSuchObject,
     StorehouseError,
+    Unavailable,
 )
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.namespace.interfaces import Entry
@@ -115,6 +116,7 @@ class Base:
 
         @raise NoSuchKey: if it has none.
         @raise DamagedObject: if its bytes are not there.
+        @raise Unavailable: if it gets another object again and again before its bytes are opened.
         """
         seen = ""
         for _ in range(_TRIES):
@@ -125,6 +127,8 @@ class Base:
                 if entry.id == seen:
                     break
                 seen = entry.id
+        else:
+            raise Unavailable(f"the object {bucket}/{key} is replaced too often to be read now: try again")
         self.metrics.lost += 1
         error = DamagedObject(seen, f"the object {bucket}/{key} has lost its bytes")
         self._log.error("damaged: {error}", error=str(error))

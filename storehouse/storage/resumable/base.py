@@ -19,6 +19,7 @@ from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.formats import State
 from storehouse.storage.resumable.interfaces import ResumableUpload
 from storehouse.storage.resumable.known import Known, Memory
+from storehouse.storage.resumable.opened import MAX_OPEN, OpenUploads
 from storehouse.storage.resumable.states import IBox, PlainBox, States, is_id
 
 __all__ = ["Base", "ResumableSettings"]
@@ -42,6 +43,7 @@ class ResumableSettings:
     @ivar names: what becomes of a name that is taken, one of L{NAME_RULES<storehouse.core.freenames.NAME_RULES>}.
     @ivar max_size: bytes that an upload may have; 0 for no bound.
     @ivar expiry: seconds after which an upload is removed that nobody goes on with; 0 for never.
+    @ivar max_open: uploads that a user, or those who have a link, may have that are not complete.
     @ivar durable: whether what is acknowledged is on disk, or only with the operating system.
     """
 
@@ -50,6 +52,7 @@ class ResumableSettings:
     names: str = "rename"
     max_size: int = 0
     expiry: float = 86400.0
+    max_open: int = MAX_OPEN
     durable: bool = True
 
 
@@ -59,7 +62,7 @@ class Base:
 
     @param clock: has C{seconds}, the time since 1970 UTC, and C{callLater}.
     @ivar find_again: makes a state of one that is open, and whose upload the store does not have.
-    @ivar open: the owner of each that is not complete, and when it was begun.
+    @ivar open: those that are not complete.
     """
 
     _log = Logger()
@@ -86,7 +89,7 @@ class Base:
             "Operations on resumable uploads; for append until its bytes have come.",
         )
         self.find_again: Callable[[State], Any] = lambda state: state
-        self.open: dict[str, tuple[str, float]] = {}
+        self.open = OpenUploads(settings.max_open)
         self.slack = min(_SLACK, settings.expiry / 24) if settings.expiry else _SLACK
         #: Seconds for which it is known that an upload was there.
         self.remembered = settings.expiry or _DAY
@@ -195,10 +198,7 @@ class Base:
     def settle(self, known: Known, state: State) -> None:
         """What is known of an upload is this."""
         known.state = state
-        if state.stage == "open":
-            self.open[state.id] = state.owner, state.created
-        else:
-            self.open.pop(state.id, None)
+        self.open.settle(state)
 
     async def touch(self, known: Known) -> None:
         """Something was done with an upload: that is written down now and then."""

@@ -73,15 +73,16 @@ class Beginning:
     async def _begin(self, state: State) -> Known:
         base = self._base
         await self._check(state)
-        id = await base.store.begin_upload(base.bucket, state.name, state.content_type, {"resumable": ["1"]})
-        state = attrs.evolve(state, id=id)
-        try:
-            await base.run(base.states.write, state)
-        except BaseException:
-            await base.abort(state.name, id)
-            raise
-        known = base.memory.add(Known(state, [], state.touched))
-        base.settle(known, state)
+        with base.open.coming(state):
+            id = await base.store.begin_upload(base.bucket, state.name, state.content_type, {"resumable": ["1"]})
+            state = attrs.evolve(state, id=id)
+            try:
+                await base.run(base.states.write, state)
+            except BaseException:
+                await base.abort(state.name, id)
+                raise
+            known = base.memory.add(Known(state, [], state.touched))
+            base.settle(known, state)
         return known
 
     async def _check(self, state: State) -> None:
@@ -102,18 +103,18 @@ class Beginning:
         base = self._base
         if not 0 < len(state.pieces) <= MAX_PIECES:
             raise BadRequest(f"an upload is made of 1 to {MAX_PIECES} partial ones, not of {len(state.pieces)}")
+        if len(set(state.pieces)) < len(state.pieces):
+            raise BadRequest("an upload is made of partial ones that are each named once")
         for id in state.pieces:
             piece = (await base.load(id)).state
             if piece.owner != state.owner:
                 raise NoSuchUpload(f"there is no upload {id} of {state.owner}")
             if not piece.is_partial:
                 raise BadRequest(f"the upload {id} is not a partial one")
-        length = await base.length_of(state.pieces)
-        if length is not None:
-            base.check_size(length, state.max_bytes)
+        await self._completing.check_pieces(state)
         known = await self._begin(state)
         with base.memory.used(known):
-            for id in dict.fromkeys(state.pieces):
+            for id in state.pieces:
                 await self._tell(id, known.state.id)
             async with base.locks.held(known.state.id):
                 await self._completing.settle(known)

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from storehouse.core.freenames import candidates, claim
 from storehouse.core.jobs import finished
 from storehouse.core.streams import BytesSource
-from storehouse.errors import NoSuchBucket, NoSuchKey, NotFound, StorehouseError
+from storehouse.errors import BadRequest, NoSuchBucket, NoSuchKey, NotFound, StorehouseError, TooLarge
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import Condition, ObjectInfo
 from storehouse.storage.resumable.base import Base
@@ -19,7 +19,11 @@ from storehouse.storage.resumable.checksums import crc_of_parts, note_of
 from storehouse.storage.resumable.formats import State
 from storehouse.storage.resumable.known import Known
 
-__all__ = ["Completing"]
+__all__ = ["MAX_PARTS", "Completing"]
+
+#: Parts that all pieces of a final upload may have: those of some ten terabytes that came in eight streams. Each is a link
+#: to be made, and the list of them is written with each piece.
+MAX_PARTS = 30_000
 
 
 class Completing:
@@ -32,11 +36,21 @@ class Completing:
         base.find_again = self._find_again
 
     async def settle(self, known: Known) -> None:
-        """Complete an upload if it has all it needs."""
+        """
+        Complete an upload if it has all it needs.
+
+        @raise TooLarge: if it has, with its pieces, more than it may. It is given up then.
+        @raise BadRequest: if it has too many parts. It is given up then.
+        """
         if known.state.stage != "open":
             return
         if known.state.pieces:
             if await self._has_pieces(known.state):
+                try:
+                    await self.check_pieces(known.state)
+                except (TooLarge, BadRequest):
+                    await self.give_up(known)
+                    raise
                 await self._link_pieces(known)
                 await self._make_object(known)
         elif known.has_all and known.state.is_partial:
@@ -78,7 +92,30 @@ class Completing:
             base.settle(known, attrs.evolve(state, **complete))
         known.parts = []
 
+    async def give_up(self, known: Known) -> None:
+        """An upload is no more: its bytes go, but for an object that it became."""
+        state = known.state
+        has_parts = state.stage == "open" or state.is_partial
+        await finished(Deferred.fromCoroutine(self._base.write(known, stage="gone")))
+        known.parts = []
+        if has_parts:
+            await self._base.abort(state.name, state.id)
+
     # -- of pieces -----------------------------------------------------------------------------
+
+    async def check_pieces(self, state: State) -> None:
+        """
+        Make sure that an upload is not more than it may be, as far as its pieces are known.
+
+        @raise TooLarge: if it has too many bytes.
+        @raise BadRequest: if it has too many parts.
+        """
+        length = await self._base.length_of(state.pieces)
+        if length is not None:
+            self._base.check_size(length, state.max_bytes)
+        count = sum([len((await self._base.load(id)).parts) for id in state.pieces])
+        if count > MAX_PARTS:
+            raise BadRequest(f"the pieces of the upload have {count} parts together; at most {MAX_PARTS} are allowed")
 
     async def _has_pieces(self, state: State) -> bool:
         for id in state.pieces:

@@ -87,8 +87,11 @@ class IResumableUploads(Interface):
         @param object_metadata: to be kept with the object; C{crc32c} and C{upload}, the ID, are added.
         @param names: what becomes of a name that is taken when it is complete, one of
             L{NAME_RULES<storehouse.core.freenames.NAME_RULES>}; empty for what is set.
-        @return: fails with C{TooLarge}, C{InvalidName}, C{AlreadyExists} if a taken name is refused: which is looked at
-            again at the end, when it leaves the upload as it is.
+        @param max_bytes: what it may have; and, together, all partial ones that are begun with the same link, and are not
+            complete.
+        @return: fails with C{TooLarge}, C{InvalidName}, C{Conflict} if the owner, or the link, has as many that are not
+            complete as there may be, C{AlreadyExists} if a taken name is refused: which is looked at again at the end,
+            when it leaves the upload as it is.
         """
 
     def concatenate(
@@ -104,10 +107,11 @@ class IResumableUploads(Interface):
     ) -> Deferred[ResumableUpload]:
         """
         Begin one that is the bytes of partial ones of the same owner, one after the other; complete once they are,
-        without moving a byte. They stay what they are.
+        without moving a byte. They stay what they are. One that is larger with them than it may be, which may show only
+        when they are complete, is given up.
 
         @return: fails as L{create} does, with C{NoSuchUpload} or C{UploadGone} for a piece, C{BadRequest} for one that is
-            not partial.
+            not partial, or named twice, and for too many parts of all of them.
         """
 
     def get(id: str) -> Deferred[ResumableUpload]:

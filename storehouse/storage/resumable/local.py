@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
-from storehouse.core.jobs import finished, over
+from storehouse.core.jobs import over
 from storehouse.core.streams import ISource, deferred
 from storehouse.errors import (
     BadRequest,
@@ -31,7 +31,6 @@ from storehouse.storage.resumable.beginning import Beginning
 from storehouse.storage.resumable.completing import Completing
 from storehouse.storage.resumable.formats import State
 from storehouse.storage.resumable.interfaces import IResumableUploads, ResumableUpload
-from storehouse.storage.resumable.known import Known
 from storehouse.storage.resumable.states import INDEXES, IBox
 
 __all__ = ["LocalResumableUploads", "ResumableSettings"]
@@ -100,7 +99,7 @@ class LocalResumableUploads:
         for index in INDEXES:
             for state in await self._of_index(index):
                 if state.stage == "open" and self._base.memory.get(state.id) is None:
-                    self._base.open[state.id] = state.owner, state.created
+                    self._base.open.settle(state)
             if self._base.operations.refusal is not None:
                 return
         try:
@@ -187,9 +186,8 @@ class LocalResumableUploads:
 
     async def _list(self, owner: str | None) -> Sequence[ResumableUpload]:
         await over(self._looking)
-        ids = [id for id, (whose, _) in self._base.open.items() if owner in (None, whose)]
         found = []
-        for id in sorted(ids, key=lambda id: (self._base.open[id][1], id)):
+        for id in self._base.open.ids(owner):
             try:
                 known = await self._base.load(id)
             except StorehouseError:
@@ -263,15 +261,7 @@ class LocalResumableUploads:
 
     async def _remove(self, id: str) -> None:
         async with self._base.changing(id) as known:
-            await self._give_up(known)
-
-    async def _give_up(self, known: Known) -> None:
-        state = known.state
-        has_parts = state.stage == "open" or state.is_partial
-        await finished(Deferred.fromCoroutine(self._base.write(known, stage="gone")))
-        known.parts = []
-        if has_parts:
-            await self._base.abort(state.name, state.id)
+            await self._completing.give_up(known)
 
     def expire(self) -> Deferred[int]:
         """See L{IResumableUploads.expire}."""
@@ -305,5 +295,5 @@ class LocalResumableUploads:
             return False
         with base.memory.used(known):
             async with base.locks.held(id):
-                await self._give_up(known)
+                await self._completing.give_up(known)
         return True

@@ -244,6 +244,16 @@ class TusTests(TusCase):
         self.patch(url, 6, b"g", "Upload-Length: 7")
         self.assertEqual(self.stored("a"), b"abcdefg")
 
+    def test_deferred_length_alone(self) -> None:
+        """A client that reads a stream may learn only behind its last byte that it was the last."""
+        for body in (b"", None):
+            url = self.create("Upload-Defer-Length: 1", meta(filename="a"))
+            self.patch(url, 0, b"abc")
+            answer = self.tus(f"PATCH {url}", TYPE, "Upload-Offset: 3", "Upload-Length: 3", body=body)
+            self.assertEqual(answer.fields["upload-offset"], "3")
+            self.assertIn("content-location", answer.fields)
+        self.assertEqual([self.stored("a"), self.stored("a (1)")], 2 * [b"abc"])
+
     def test_override(self) -> None:
         """Other methods may be meant than those that are sent; but not by those that promise to change nothing."""
         url = self.create("Upload-Length: 3")
@@ -251,7 +261,10 @@ class TusTests(TusCase):
         self.tus(f"POST {url}", as_patch, TYPE, "Upload-Offset: 0", body=b"abc")
         self.assertEqual(self.offset(url), 3)
         self.tus(f"GET {url}", "X-HTTP-Method-Override: DELETE", status=200)
-        self.tus(f"POST {url}", "X-HTTP-Method-Override: HEAD", body=b"", status=200)
+        for method in ("HEAD", "GET", "OPTIONS", "PUT", "X", ""):
+            answer = self.tus(f"POST {url}", f"X-HTTP-Method-Override: {method}", body=b"", status=400)
+            self.assertEqual(len(answer.body), int(answer.fields["content-length"]))
+            self.assertGreater(len(answer.body), 0)
         self.tus(f"POST {url}", "X-HTTP-Method-Override: DELETE", body=b"")
         self.head(url, 410)
 
@@ -393,8 +406,9 @@ class TusTests(TusCase):
         answer = self.head(final)
         self.assertEqual((answer.fields["upload-offset"], answer.fields["upload-length"]), ("6", "6"))
         self.assertEqual((self.stored("a"), self.keys_stored()), (b"abcdef", ["a"]))
-        again = self.create(f"Upload-Concat: final;{second} {second}", meta(filename="b"))
-        self.assertEqual((self.offset(again), self.stored("b")), (6, b"defdef"))
+        again = self.create(f"Upload-Concat: final;{second} {first}", meta(filename="b"))
+        self.assertEqual((self.offset(again), self.stored("b")), (6, b"defabc"))
+        self.tus("POST /tus/", f"Upload-Concat: final;{second} {second}", body=b"", status=400)
         self.patch(final, 6, b"x", status=403)
 
     def test_concatenation_of_others(self) -> None:
@@ -440,6 +454,21 @@ class TusTests(TusCase):
         self.assertEqual(self.offset(url), 6)
         self.assertEqual((self.stored("a b"), self.info("a b").metadata["uploader"]), (b"abcdef", ["ann"]))
 
+    def test_link_for_any_name(self) -> None:
+        """What a link is for is a name as people write them, not as URLs do."""
+        names = ("r\xe9sum\xe9.pdf", "dir/\u65e5\u672c.txt", "a%41.txt", "100%", "a+b c", "\U0001f600", "d\xe9p\xf4t/a")
+        links = {name: self.link(f"/upload/{name}") for name in names}
+        folder = self.link("/upload/d\xe9p\xf4t%41/", is_prefix=True)
+        self.as_user = ""
+        for name, link in links.items():
+            url = self.create("Upload-Length: 3", meta(filename="other"), query=f"?{link}")
+            self.patch(url, 0, b"abc")
+            self.assertEqual((self.offset(url), self.stored(name)), (3, b"abc"))
+        url = self.create("Upload-Length: 3", meta(filename="\xe9%41"), query=f"?{folder}")
+        self.patch(url, 0, b"abc")
+        self.assertEqual(self.stored("d\xe9p\xf4t%41/\xe9%41"), b"abc")
+        self.tus("POST /tus/?signature=x&path=/upload/%FF", "Upload-Length: 3", body=b"", status=400)
+
     def test_link_for_a_folder(self) -> None:
         link = self.link("/upload/in/", is_prefix=True)
         self.as_user = ""
@@ -458,6 +487,34 @@ class TusTests(TusCase):
         self.tus(f"POST /tus/?{link}", "Upload-Length: 6", body=b"", status=403)
         self.patch(url, 3, b"def")
         self.assertEqual(self.stored("a"), b"abcdef")
+
+    def test_parallel_by_a_link_that_works_once(self) -> None:
+        """It is for one upload: partial ones would be as many as anybody likes."""
+        link = self.link("/upload/a", once=True)
+        self.as_user = ""
+        answer = self.tus(f"POST /tus/?{link}", "Upload-Length: 3", "Upload-Concat: partial", body=b"", status=403)
+        self.assertIn("LinkOutOfScope", answer.body.decode())
+        self.assertEqual(self.successResultOf(self.uploads.list()), [])
+        # It is not used up by that.
+        self.patch(self.create("Upload-Length: 3", query=f"?{link}"), 0, b"abc")
+        self.assertEqual(self.stored("a"), b"abc")
+
+    def test_parallel_by_a_bounded_link(self) -> None:
+        """Partial uploads have together what one upload may have."""
+        link, other = (self.link("/upload/a", max_bytes=10) for _ in range(2))
+        self.as_user = ""
+        partial = "Upload-Concat: partial"
+        first = self.create("Upload-Length: 6", partial, query=f"?{link}")
+        second = self.create("Upload-Length: 4", partial, query=f"?{link}")
+        for length in ("Upload-Length: 1", "Upload-Defer-Length: 1"):
+            self.tus(f"POST /tus/?{link}", length, partial, body=b"", status=413)
+        self.create("Upload-Defer-Length: 1", partial, query=f"?{other}")
+        self.tus(f"POST /tus/?{other}", "Upload-Length: 1", partial, body=b"", status=413)
+        self.patch(first, 0, b"abcdef")
+        self.patch(second, 0, b"ghij")
+        pieces = " ".join(url.partition("?")[0] for url in (first, second))
+        self.create(f"Upload-Concat: final;{pieces}", query=f"?{link}")
+        self.assertEqual(self.stored("a"), b"abcdefghij")
 
     def test_expectation(self) -> None:
         """Who waits to be told so sends nothing that is refused."""
@@ -488,6 +545,16 @@ class BoundedTusTests(TusCase):
         self.assertNotIn("upload-expires", self.head(url).fields)
         self.patch(url, 0, b"12345678901", status=413)
         self.patch(url, 0, b"", "Upload-Length: 11", status=413)
+
+    def test_max_size_of_pieces(self) -> None:
+        """A final upload that is too long once its parts are there is given up."""
+        pieces = [self.create("Upload-Defer-Length: 1", "Upload-Concat: partial") for _ in range(3)]
+        final = self.create(f"Upload-Concat: final;{' '.join(pieces)}")
+        for url in pieces:
+            self.patch(url, 0, b"0123456789", "Upload-Length: 10")
+        self.head(final, 410)
+        self.assertEqual(self.keys_stored(), [])
+        self.tus("POST /tus/", f"Upload-Concat: final;{' '.join(pieces)}", body=b"", status=413)
 
     def test_too_many(self) -> None:
         """One upload too many is answered at once, and can be tried again."""

@@ -1,5 +1,6 @@
 """
-The draft's fields, which are structured ones (RFC 9651): another value than the one of the right type counts as no field.
+The draft's fields, which are structured ones (RFC 9651): another value than the one of the right type counts as no field,
+and so does one that is much longer than they are.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ __all__ = ["DRAFTS", "Said", "asks_for_resumption", "flag_text", "limit_text", "
 
 #: The interop versions of the draft that are spoken.
 DRAFTS = frozenset({5, 6, 8})
+
+# Bytes of a field that is read: it is parsed before it is known who asks.
+_LONGEST = 256
 
 #: The latest with Upload-Offset in all answers, and a request for the offset that may not have one.
 _OLD = 6
@@ -48,11 +52,11 @@ class Said:
 
 
 def _item(request: StreamingRequest, name: bytes) -> Any:
-    values = request.requestHeaders.getRawHeaders(name)
-    if not values:
+    value = b", ".join(request.requestHeaders.getRawHeaders(name) or [])
+    if not value or len(value) > _LONGEST:
         return None
     try:
-        item: Any = parse(b", ".join(values), tltype="item")
+        item: Any = parse(value, tltype="item")
     except (StructuredFieldError, ValueError, TypeError):
         return None
     # A value and its parameters, of which the draft has none.

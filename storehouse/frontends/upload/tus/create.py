@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from urllib.parse import unquote
 
 import attrs
 
-from storehouse.errors import BadRequest, ChecksumMismatch, NoSuchUpload, StorehouseError
+from storehouse.errors import BadRequest, ChecksumMismatch, LinkOutOfScope, NoSuchUpload, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import field_of
+from storehouse.frontends.http.targets import field_of, text_of
 from storehouse.frontends.upload.gate import Visitor
 from storehouse.frontends.upload.names import content_type_in, key_for
 from storehouse.frontends.upload.resuming import (
@@ -75,7 +74,7 @@ def _name_of(request: StreamingRequest, wish: _Wish) -> str:
     relative = wish.metadata.get("relativePath", "")
     # Some clients send what JavaScript makes of nothing.
     name = key_for(wish.filename, "" if relative == "null" else relative) if wish.filename or relative else ""
-    linked = unquote(request.fields.get(b"path", b"").decode("latin-1")) if b"signature" in request.fields else ""
+    linked = text_of(request, b"path") if b"signature" in request.fields else ""
     if linked.startswith(_UPLOAD):
         linked = linked.removeprefix(_UPLOAD)
         if b"prefix" not in request.fields:
@@ -94,6 +93,7 @@ async def create(resuming: Resuming, request: StreamingRequest) -> Reply:
     Begin an upload, with what the body has of it.
 
     @raise BadRequest: if it cannot be understood what is wanted.
+    @raise LinkOutOfScope: for a partial one by a link that works once: it is not used up by those.
     @raise TooLarge: if it would be.
     """
     has_body = request.body.length != 0
@@ -105,6 +105,10 @@ async def create(resuming: Resuming, request: StreamingRequest) -> Reply:
     algorithms, verify = checking_of(request)
     name = _name_of(request, wish)
     visitor = await resuming.gate.admit(request, "put", path_of(name))
+    if wish.is_partial and visitor.grant is not None and visitor.grant.once:
+        raise LinkOutOfScope(
+            "a link that works once is for one upload: upload the file as a whole, not in parallel parts"
+        )
     await _check_pieces(resuming, visitor, wish.pieces)
     resuming.check_size(visitor, wish.length)
     if not wish.is_partial:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from storehouse.errors import ChecksumMismatch
+from twisted.internet.defer import Deferred
+from twisted.web.server import NOT_DONE_YET
+
+from storehouse.errors import BadRequest, ChecksumMismatch
 from storehouse.frontends.http.errors import MethodNotAllowed, UnsupportedVersion
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
@@ -26,6 +29,9 @@ __all__ = ["TusUploads"]
 # A method that changes nothing is never made one that does: what guards the others looks at the method.
 _OVERRIDDEN = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
 
+# Those that some clients cannot send. An answer to HEAD would have no body, which who sent another one waits for.
+_OVERRIDING = frozenset({b"PATCH", b"DELETE"})
+
 
 class TusUploads(Leaf):
     """
@@ -46,7 +52,12 @@ class TusUploads(Leaf):
         request.setHeader(b"Tus-Resumable", VERSION)
         override = request.requestHeaders.getRawHeaders(b"X-HTTP-Method-Override")
         if override and request.method in _OVERRIDDEN:
-            request.method = override[0].strip().upper()
+            method = override[0].strip().upper()
+            if method not in _OVERRIDING:
+                error = BadRequest("X-HTTP-Method-Override can only be PATCH or DELETE")
+                Deferred.fromCoroutine(self._fail(request, error))
+                return NOT_DONE_YET
+            request.method = method
         return Leaf.render(self, request)
 
     def _limits(self) -> Headers:
