@@ -2,78 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
-from random import Random
-
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.sfsp import encode_send
+from storehouse.core.sfsp import RequestDecoder, encode_send
 from tests.fuzz.decoders import SEEDS, try_bytes
-from tests.integration.process import CHECKOUT
-
-SECONDS = 600 if os.environ.get("STOREHOUSE_SOAK") else 3
+from tests.fuzz.running import FuzzTestsMixin
 
 
-class DecoderFuzzTests(SynchronousTestCase):
-    """Any bytes come to the same, at once and in pieces."""
+class DecoderFuzzTests(FuzzTestsMixin, SynchronousTestCase):
+    """Of requests and of answers."""
 
-    def test_seeds(self) -> None:
-        for seed in SEEDS:
-            for cut in range(40):
-                try_bytes(bytes([cut]) + seed[1:])
+    module = "tests.fuzz.decoders"
+    attempt = staticmethod(try_bytes)
+    seeds = SEEDS
+    cuts = 40
+    morsels = [bytes([byte]) for byte in b"\0\1\n\x14\x15\x1e*/%\xff"]
+    most = 3
 
     def test_it_would_be_found(self) -> None:
         """The harness itself tells what is wrong: here, a decoder that sees where pieces end."""
-        from storehouse.core.sfsp import RequestDecoder
-
         honest = RequestDecoder.feed
         self.patch(RequestDecoder, "feed", lambda decoder, data: honest(decoder, data[:9]))
         self.assertRaises(AssertionError, try_bytes, b"\0\0" + encode_send(b"name", 1, 4))
-
-    def test_random(self) -> None:
-        """Seeds with bytes changed, repeated and lost: less than the fuzzer does, but everywhere."""
-        random = Random(20)
-        for _ in range(20_000 if SECONDS > 10 else 3000):
-            data = bytearray(b"".join(random.choices(SEEDS, k=random.randrange(1, 4))))
-            for _ in range(random.randrange(6)):
-                at = random.randrange(len(data))
-                change = random.randrange(4)
-                if change == 0:
-                    data[at] = random.randrange(256)
-                elif change == 1:
-                    del data[at : at + random.randrange(1, 9)]
-                elif change == 2:
-                    data[at:at] = data[at : at + random.randrange(1, 20)]
-                else:
-                    data[at] = random.choice(b"\0\1\n\x14\x15\x1e*/%\xff")
-                if not data:
-                    break
-            try_bytes(bytes(data))
-
-    def test_fuzzer(self) -> None:
-        """With atheris, where there are wheels of it: there it must be installed when the tests are CI's."""
-        if importlib.util.find_spec("atheris") is None:
-            if os.environ.get("CI"):
-                self.fail("atheris is not installed")
-            # What stands in for it where it cannot be had.
-            random = Random(30)
-            for _ in range(20_000):
-                try_bytes(random.randbytes(random.randrange(100)))
-            return
-        corpus = os.path.abspath(self.mktemp())
-        os.makedirs(corpus)
-        for number, seed in enumerate(SEEDS):
-            with open(os.path.join(corpus, f"seed-{number}"), "wb") as file:
-                file.write(seed)
-        path = os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")]))
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.fuzz.decoders", str(SECONDS), corpus],
-            cwd=corpus, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, timeout=SECONDS + 60, check=False,
-        )  # fmt: skip
-        said = done.stderr.decode("utf-8", "replace")
-        self.assertEqual(done.returncode, 0, said[-3000:])
-        runs = [int(line.split()[1]) for line in said.splitlines() if line.startswith("stat::number_of_executed_units")]
-        self.assertGreater(runs[0], 1000, said[-3000:])
