@@ -58,7 +58,7 @@ class StreamTests(TablesCase):
         self.refused(
             f"{off}[archive]\nendpoint = 'off'\n[archive.streams.a]\n", "append, archive, sfsp, https and admin are all"
         )
-        self.refused(off, "append, sfsp and admin are all", "only with streams")
+        self.refused(off, "append, sfsp, https and admin are all", "only with streams")
 
     def test_all(self) -> None:
         settings = self.load(

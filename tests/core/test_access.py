@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import threading
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -96,9 +97,14 @@ class CachedTests(AccessCase):
         fd = os.open(path, READ)
         try:
             os.fsync(fd)
-            # A page that another processor has in hand stays at first.
-            for _ in range(3):
+            # A page that another processor has in hand stays at first: longer, the more these have to do.
+            for _ in range(50):
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                try:
+                    os.preadv(fd, (bytearray(1),), 0, os.RWF_NOWAIT)
+                except BlockingIOError:
+                    break
+                time.sleep(0.02)
         finally:
             os.close(fd)
         return path
