@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import settled
+from storehouse.core.repeated import Repeated
 from storehouse.storage.dataspace.interfaces import IUploads
 from storehouse.storage.dataspace.metrics import SpaceMetrics
 from storehouse.storage.dataspace.scrub import Finding, Progress, scrub
@@ -172,24 +172,16 @@ class Expiry:
         self._uploads = uploads
         self._age = age
         self._keep = keep
-        self._loop = LoopingCall(self._expire)
-        self._loop.clock = clock
-        self._running: Deferred[Any] | None = None
+        self._looking = Repeated(clock, EXPIRY_INTERVAL, self._expire)
 
     def start(self) -> None:
         """Begin, if there is an age. The first look is an hour away: who was kept out by a stop may go on now."""
         if self._age > 0:
-            self._running = self._loop.start(EXPIRY_INTERVAL, now=False)
+            self._looking.start()
 
     def stop(self) -> Deferred[None]:
         """Look no more. @return: fires when nothing is being removed any more."""
-        if self._loop.running:
-            self._loop.stop()
-        return Deferred.fromCoroutine(self._stopped())
-
-    async def _stopped(self) -> None:
-        if self._running is not None:
-            await settled(self._running)
+        return self._looking.stop()
 
     async def _expire(self) -> None:
         try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from storehouse.core.jobs import settled
+from storehouse.core.repeated import Repeated
 from storehouse.storage.resumable.interfaces import IResumableUploads
 
 __all__ = ["EXPIRY_INTERVAL", "ResumableExpiry"]
@@ -29,24 +28,16 @@ class ResumableExpiry:
 
     def __init__(self, uploads: IResumableUploads, clock: Any, age: float) -> None:
         self._uploads = uploads
-        self._interval = min(EXPIRY_INTERVAL, max(age / 4, 1.0)) if age else EXPIRY_INTERVAL
-        self._loop = LoopingCall(self._expire)
-        self._loop.clock = clock
-        self._running: Deferred[Any] | None = None
+        interval = min(EXPIRY_INTERVAL, max(age / 4, 1.0)) if age else EXPIRY_INTERVAL
+        self._looking = Repeated(clock, interval, self._expire)
 
     def start(self) -> None:
         """Begin. The first look is a while away: who was kept out by a stop may go on now."""
-        self._running = self._loop.start(self._interval, now=False)
+        self._looking.start()
 
     def stop(self) -> Deferred[None]:
         """Look no more. @return: fires when nothing is being removed any more."""
-        if self._loop.running:
-            self._loop.stop()
-        return Deferred.fromCoroutine(self._stopped())
-
-    async def _stopped(self) -> None:
-        if self._running is not None:
-            await settled(self._running)
+        return self._looking.stop()
 
     async def _expire(self) -> None:
         try:
