@@ -13,6 +13,7 @@ from storehouse.config import Settings
 from storehouse.core.disk import IDisk
 from storehouse.core.vault import Vault
 from storehouse.errors import InvalidSetting, StorehouseError
+from storehouse.storage.accounts.rootsecret import is_wrapped
 from storehouse.storage.dataspace.checks import Bounds
 from storehouse.storage.dataspace.layout import Layout, names_in
 from storehouse.storage.dataspace.sealed import SealedDataSpace
@@ -30,7 +31,7 @@ def make_vault(settings: Settings, master: bytes | None, follow: bool = False) -
     """
     The keys of a root. To be started first, also if there is no master key: it then sees to it that nothing is encrypted.
 
-    @param follow: go by what the keyring says of names, whatever the setting.
+    @param follow: for commands: go by what the keyring says of names, whatever the setting, and make no keyring.
     @raise InvalidSetting: if names are to be encrypted, and there is no master key.
     """
     if settings.seal_names and master is None:
@@ -41,14 +42,23 @@ def make_vault(settings: Settings, master: bytes | None, follow: bool = False) -
         os.path.join(objects, "sealed"),
         master,
         settings.seal_names,
-        lambda: _has_objects(objects),
+        lambda: _stored(settings),
         follow,
     )
 
 
-def _has_objects(directory: str) -> bool:
-    layout = Layout(directory)
-    return any(names_in(f"{place}/{index}") for place in (layout.data, layout.uploads) for index in names_in(place))
+def _stored(settings: Settings) -> str:
+    """What a root has that could be encrypted, or belong to what is, in words; empty if it has nothing."""
+    objects = os.path.abspath(settings.objects_directory)
+    if os.path.lexists(os.path.join(objects, "format.json")) or names_in(Layout(objects).data):
+        return f"there is a store of objects in {objects} already"
+    names = os.path.abspath(settings.namespace_directory)
+    if os.path.isdir(names) and os.listdir(names):
+        return f"there are buckets in {names} already"
+    accounts = os.path.join(os.path.abspath(settings.root), "accounts")
+    if is_wrapped(accounts):
+        return f"the secret of the accounts in {accounts} is encrypted"
+    return ""
 
 
 def hash_of(settings: Settings, sealed: bool) -> str:

@@ -33,6 +33,7 @@ VERBS = {
     "fsck": "storehouse.cli.fsck",
     "reindex": "storehouse.cli.reindex",
     "scrub": "storehouse.cli.scrub",
+    "keys": "storehouse.cli.keys",
     "rekey": "storehouse.cli.rekey",
     "uploads": "storehouse.cli.uploads",
     "archive": "storehouse.cli.archive",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
 from storehouse.core.files import Files
 from storehouse.core.keyring import Derivation, Keyring, Protector, decode_keyring, encode_keyring
@@ -28,11 +29,13 @@ class Vault:
         not replaced by another.
     @param master: the master key; C{None} if there is none.
     @param seal_names: what the setting says.
-    @param has_objects: whether there are objects already; asked when there is no keyring yet.
-    @param follow: go by what the keyring says of names, whatever the setting.
+    @param stored: names what is stored already, in words for an error; empty if nothing is. Asked before a keyring is made.
+    @param follow: for commands: go by what the keyring says of names, whatever the setting, and make no keyring.
     @param derivation: of the master key, for a new file.
     @ivar failed: C{None}: what can fail here fails at start.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class Vault:
         marker: str,
         master: bytes | None,
         seal_names: bool,
-        has_objects: Callable[[], bool],
+        stored: Callable[[], str],
         follow: bool = False,
         files: Files | None = None,
         derivation: Derivation | None = None,
@@ -50,7 +53,7 @@ class Vault:
         self._marker = marker
         self._master = master
         self._seal_names = seal_names
-        self._has_objects = has_objects
+        self._stored = stored
         self._follow = follow
         self._files = files or Files()
         self._derivation = derivation
@@ -70,17 +73,18 @@ class Vault:
 
     def start(self) -> None:
         """
-        Open the keyring, or make the first one if there is a master key.
+        Open the keyring, or make the first one if there is a master key and nothing is stored yet.
+
+        A keyring that was lost, or taken away, must not be replaced in silence: what was stored under it could not be read
+        any more, and what somebody else has put there would be. So where something is stored only L{make} makes one,
+        which C{storehouse keys init} asks for.
 
         @raise WrongMasterKey: if there is a keyring that the master key, or none, does not open. Nothing was changed.
-        @raise StartFailed: if it cannot be read or written, is damaged, or does not fit the settings.
+        @raise StartFailed: if it is missing, cannot be read or written, is damaged, or does not fit the settings.
         """
         data = self.read()
-        if data is None and os.path.lexists(self._marker):
-            raise StartFailed(
-                f"the keyring {self.path} is missing, and what is stored is encrypted ({self._marker} is there): "
-                "put it back from a copy"
-            )
+        if data is None:
+            self.check_not_lost()
         if self._master is None:
             if data is not None:
                 raise WrongMasterKey(
@@ -92,15 +96,44 @@ class Vault:
             self._check_names(self._keyring)
             self._mark()
             return
-        plain = self._has_objects()
-        if plain and self._seal_names:
-            raise InvalidSetting(
-                "seal-names cannot be set: there are objects already, and their names are not encrypted"
+        if self._follow:
+            raise StartFailed(
+                f"there is a master key and no keyring {self.path}: start the service on an empty root, or make one by "
+                "'storehouse keys init'"
             )
+        if stored := self._stored():
+            raise StartFailed(
+                f"there is no keyring {self.path}, and {stored}. If this root was encrypted, put the keyring back from a "
+                "copy; if it never was, 'storehouse keys init' makes one, and what is stored already stays plain"
+            )
+        self.make(plain=False)
+
+    def make(self, plain: bool) -> None:
+        """
+        Make the first keyring of a root, and open it. It is on disk when this returns.
+
+        @param plain: whether there may be objects that are not encrypted.
+        @raise StartFailed: if that cannot be done.
+        """
+        if self._master is None:
+            raise InvalidSetting(f"a keyring needs a master key: {_HOW}")
         keyring = Keyring.make(self._seal_names, plain)
         self.write(keyring, Protector.make(self._master, self._derivation))
         self._mark()
         self._keyring = keyring
+        # At a level that is seen: if this was not expected, something was removed.
+        self._log.warn(
+            "made a keyring, {path}: keep a copy of it, and of the master key elsewhere; without both nothing can be read",
+            path=self.path,
+        )
+
+    def check_not_lost(self) -> None:
+        """@raise StartFailed: if there was a keyring, by the marker beside the objects. For when there is none."""
+        if os.path.lexists(self._marker):
+            raise StartFailed(
+                f"the keyring {self.path} is missing, and what is stored is encrypted ({self._marker} is there): "
+                "put it back from a copy"
+            )
 
     def _mark(self) -> None:
         if os.path.lexists(self._marker):

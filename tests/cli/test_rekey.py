@@ -61,7 +61,7 @@ class RekeyCase(SynchronousTestCase):
         self.expected: dict[str, bytes] = {}
         if self.plain:
             self.fill(None, ["aa", "ab"])
-        vault_in(self.root, has_objects=lambda: self.plain).start()
+        vault_in(self.root).make(self.plain)
 
     def settings(self, root: str = "") -> Settings:
         return Settings(root=root or self.root, objects_sync="disk")

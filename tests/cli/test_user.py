@@ -141,7 +141,7 @@ class UserTests(UsersCase):
     def test_master_key(self) -> None:
         """What needs the secret of an encrypted root needs the master key; what does not works without."""
         self.add("ann")
-        vault = Vault(str(self.root / "keyring.json"), "", b"open sesame", False, lambda: True, derivation=QUICK)
+        vault = Vault(str(self.root / "keyring.json"), "", b"open sesame", False, str, derivation=QUICK)
         vault._mark = lambda: None  # type: ignore[method-assign]
         vault.start()
         accounts = LocalAccounts(str(self.root / "accounts"), InlineDisk(), wrap=KeyringWrap(lambda: vault.keyring))

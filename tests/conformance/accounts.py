@@ -161,6 +161,15 @@ class AccountsTestsMixin(TestCase):
         self.assertRaises(NotSignedIn, self.accounts.session_of, session.cookie)
         self.assertEqual(self.accounts.session_of(kept.cookie), kept)
 
+    def test_rotate_ends_sign_in_links(self) -> None:
+        """Who fears for a key fears for what was shown beside it; those of others stay."""
+        for name in ("ann", "bob"):
+            self.add(name)
+        token, kept = [self.successResultOf(self.accounts.make_sign_in_token(name, 60)) for name in ("ann", "bob")]
+        self.successResultOf(self.accounts.rotate_key("ann"))
+        self.fails(self.accounts.sign_in_by_token(token), SignInRefused)
+        self.assertEqual(self.successResultOf(self.accounts.sign_in_by_token(kept)).user.name, "bob")
+
     def test_certificate(self) -> None:
         key = self.add()
         self.assertEqual(self.accounts.user_of_certificate("ann"), key.user)

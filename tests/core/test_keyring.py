@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import attrs
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import keyring as keyrings
@@ -209,10 +210,35 @@ class VaultTests(SynchronousTestCase):
             self.vault().start()
         self.assertNotIsInstance(caught.exception, WrongMasterKey)
 
+    def test_only_when_empty(self) -> None:
+        """A start makes a keyring where nothing is stored, says so where it is seen, and nowhere else."""
+        with self.assertRaises(StartFailed) as caught:
+            self.vault(stored=lambda: "there are objects already").start()
+        for words in ("there are objects already", "from a copy", "keys init"):
+            self.assertIn(words, caught.exception.detail)
+        self.assertEqual(self.state(), {})
+        seen: list[Any] = []
+        globalLogPublisher.addObserver(seen.append)
+        self.addCleanup(globalLogPublisher.removeObserver, seen.append)
+        made = self.started()
+        self.assertFalse(made.keyring.plain)
+        self.assertEqual([(event["log_level"], event["path"]) for event in seen], [(LogLevel.warn, made.path)])
+        self.started(stored=lambda: "there are objects already")
+
+    def test_not_by_commands(self) -> None:
+        with self.assertRaises(StartFailed) as caught:
+            self.vault(follow=True).start()
+        self.assertIn("keys init", caught.exception.detail)
+        self.assertEqual(self.state(), {})
+
     def test_objects_from_before(self) -> None:
-        """Whether there were any is asked once, and remembered."""
-        self.assertTrue(self.started(has_objects=lambda: True).keyring.plain)
-        self.assertTrue(self.started(has_objects=lambda: False).keyring.plain)
+        """Whether there may be any is decided when it is made."""
+        vault = self.vault(stored=lambda: "there are objects already")
+        vault.make(plain=True)
+        self.assertTrue(vault.keyring.plain)
+        self.assertTrue(self.started().keyring.plain)
+        with self.assertRaises(InvalidSetting):
+            self.vault(None).make(plain=False)
 
     def test_names(self) -> None:
         """Decided once."""
@@ -222,9 +248,6 @@ class VaultTests(SynchronousTestCase):
         self.assertTrue(self.started(seal_names=False, follow=True).keyring.seal_names)
 
     def test_names_not_afterwards(self) -> None:
-        with self.assertRaises(InvalidSetting):
-            self.vault(seal_names=True, has_objects=lambda: True).start()
-        self.assertEqual(self.state(), {})
         self.started(seal_names=False)
         with self.assertRaises(InvalidSetting):
             self.vault(seal_names=True).start()

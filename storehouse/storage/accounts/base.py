@@ -143,7 +143,8 @@ class Accounts:
         def step(ledger: Ledger) -> Ledger:
             account = ledger.account(name)
             user = attrs.evolve(account.user, key_id=key_id, key_created=self._clock())
-            return ledger.changed(Account(user, sealed, account.generation + 1, True))
+            # Nothing that was given out for this user before signs in any more.
+            return ledger.changed(Account(user, sealed, account.generation + 1, True)).without_tokens(name)
 
         return NewKey((await self._change(step)).account(name).user, secret)
 

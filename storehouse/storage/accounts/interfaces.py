@@ -112,7 +112,7 @@ class IAccounts(Interface):
         """Undo that. Fails with C{NoSuchUser}."""
 
     def rotate_key(name: str) -> Deferred[NewKey]:
-        """Give a user another access key; the old one, and all sessions, end. Fails with C{NoSuchUser}."""
+        """Give a user another access key; the old one, all sessions and sign-in links end. Fails with C{NoSuchUser}."""
 
     def user_of_key(key_id: str, secret: str) -> User:
         """Who has this access key. @raise SignInRefused: if nobody has, without a word on which half is wrong."""

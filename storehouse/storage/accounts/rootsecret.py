@@ -18,13 +18,25 @@ from storehouse.errors import StartFailed, WrongMasterKey
 from storehouse.storage.accounts.ground import Ground
 from storehouse.storage.accounts.keys import SECRET_SIZE, Keys, Wrap
 
-__all__ = ["NAME", "load_keys"]
+__all__ = ["NAME", "is_wrapped", "load_keys"]
 
 #: The name of the file.
 NAME = "secret.key"
 
 _FORMAT = "storehouse secret"
 _VERSION = 1
+
+# Bytes of the longest file that is looked at.
+_MOST = 4096
+
+
+def is_wrapped(directory: str) -> bool:
+    """Whether a directory of accounts has a secret that a master key is needed for. A damaged one needs none: L{load_keys} tells of it."""
+    try:
+        with open(os.path.join(directory, NAME), "rb") as file:
+            return _decode(file.read(_MOST))[1]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load_keys(ground: Ground, wrap: Wrap | None, may_make: bool) -> Keys:

@@ -19,7 +19,7 @@ MASTER = b"a master key"
 def vault_in(directory: str, master: bytes | None = MASTER, **options: Any) -> Vault:
     """A vault of a root, not started."""
     os.makedirs(directory, exist_ok=True)
-    given = {"seal_names": False, "has_objects": lambda: False, **options}
+    given = {"seal_names": False, "stored": str, **options}
     return Vault(
         os.path.join(directory, "keyring.json"),
         os.path.join(directory, "objects", "sealed"),

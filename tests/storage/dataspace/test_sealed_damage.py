@@ -32,8 +32,8 @@ class Case(TestCase):
     plain = False
 
     def setUp(self) -> None:
-        self.vault = vault_in(self.mktemp(), has_objects=lambda: self.plain)
-        self.vault.start()
+        self.vault = vault_in(self.mktemp())
+        self.vault.make(self.plain)
         self.inner = MemoryDataSpace(bounds=BOUNDS)
         self.space = self.make()
         self.space.start()
