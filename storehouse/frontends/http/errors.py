@@ -116,7 +116,8 @@ def error_reply(error: BaseException) -> Reply:
     if isinstance(error, MethodNotAllowed):
         headers = ((b"Allow", b", ".join(error.allowed)),)
     elif isinstance(error, errors.NotSignedIn):
-        # Not Basic: a browser would ask for a key by itself, and then send it with whatever another site has it ask for.
+        # Basic as well for programs alone, which a door can tell: a browser would ask for a key by itself, and then send it
+        # with all that another site has it ask for.
         headers = ((b"WWW-Authenticate", b'Bearer realm="storehouse"'),)
     elif isinstance(error, errors.TooManyUploads):
         headers = ((b"Retry-After", RETRY_AFTER),)

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 from storehouse.errors import BadRequest, InvalidName
 from storehouse.frontends.http.request import StreamingRequest
 
-__all__ = ["accepts_html", "decoded", "field_of", "text_of"]
+__all__ = ["accepts_html", "decoded", "field_of", "is_browser", "text_of"]
 
 _malformed = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 
@@ -56,3 +56,14 @@ def accepts_html(request: StreamingRequest) -> bool:
             raise BadRequest("the format is html or json")
         return wanted == b"html"
     return any(b"text/html" in value.lower() for value in request.requestHeaders.getRawHeaders(b"Accept", []))
+
+
+def is_browser(request: StreamingRequest) -> bool:
+    """
+    Whether a browser makes a request, by what every browser sends and hardly a program: its kind of C{User-Agent}, or a field
+    that tells what a page wants the request for (Fetch Metadata).
+    """
+    headers = request.requestHeaders
+    if any(headers.hasHeader(name) for name in (b"Sec-Fetch-Site", b"Sec-Fetch-Mode", b"Sec-Fetch-Dest")):
+        return True
+    return any(value.startswith(b"Mozilla/") for value in headers.getRawHeaders(b"User-Agent", []))

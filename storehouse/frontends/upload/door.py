@@ -15,7 +15,7 @@ from storehouse.frontends.http.errors import error_reply
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Root
-from storehouse.frontends.http.targets import accepts_html
+from storehouse.frontends.http.targets import accepts_html, is_browser
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.assets import StaticFiles, load_assets
 from storehouse.frontends.upload.download import Downloads
@@ -122,6 +122,9 @@ class UploadDoor:
     def explain(self, request: StreamingRequest, error: BaseException) -> Reply:
         """The answer to a request that failed: a page for people, who are led to sign in if they have not."""
         reply = error_reply(error)
+        if isinstance(error, NotSignedIn) and not is_browser(request):
+            # First, since wget, urllib and "curl --anyauth" look for this one, and some of them at the first field alone.
+            reply = attrs.evolve(reply, headers=(_BASIC, *reply.headers))
         try:
             is_page = accepts_html(request)
         except BadRequest:
@@ -138,6 +141,10 @@ class UploadDoor:
     def stop(self) -> None:
         """End the answers that would go on by themselves."""
         self._events.stop()
+
+
+#: A key is its ID and its secret: both are ASCII, and the field says so of the form they are sent in (RFC 7617).
+_BASIC = (b"WWW-Authenticate", b'Basic realm="storehouse", charset="UTF-8"')
 
 
 def _sentence(text: str) -> str:

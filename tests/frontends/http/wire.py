@@ -227,6 +227,10 @@ class Answer:
         return f"<{self.status} {self.fields} {self.body[:100]!r}>"
 
 
+# Fields whose lines mean the same as one with commas (RFC 9110, section 5.3).
+_LISTS = ("www-authenticate",)
+
+
 def split_answers(data: bytes, methods: Sequence[str] = ()) -> list[Answer]:
     """
     Take a stream of answers apart, strictly.
@@ -246,9 +250,12 @@ def split_answers(data: bytes, methods: Sequence[str] = ()) -> list[Answer]:
         status = int(match[1])
         fields: dict[str, str] = {}
         for name, colon, value in (field.partition(": ") for field in lines):
-            if not colon or name.lower() in fields:
+            key = name.lower()
+            if key in fields and key in _LISTS:
+                value = f"{fields[key]}, {value}"
+            elif not colon or key in fields:
                 raise AssertionError(f"bad or repeated field {name!r}: {lines}")
-            fields[name.lower()] = value
+            fields[key] = value
         body = b""
         if status < 200:
             if status == 100 and lines:

@@ -102,6 +102,24 @@ class DoorTests(SynchronousTestCase):
             fields = ("Upload-Complete: ?1",) if line.startswith("PUT") else ()
             self.assertEqual(self.ask(line, *fields, body=b"").status, 401, line)
 
+    def test_challenges(self) -> None:
+        """Programs such as wget send a key only if asked for one by Basic; a browser would then show a dialogue of its own."""
+        agent = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+        wrong = "Authorization: Basic " + b64encode(b"no:key").decode()
+        for line in ("GET /download/a", "PUT /upload/a", "DELETE /download/a", "POST /upload", "GET /stats"):
+            for fields in ((), ("User-Agent: Wget/1.21.3",), (wrong,)):
+                found = self.challenges(line, *fields)
+                self.assertEqual([each.split()[0] for each in found], ["Basic", "Bearer"], (line, fields))
+            for field in (agent, "Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"):
+                self.assertEqual([each.split()[0] for each in self.challenges(line, field)], ["Bearer"], field)
+        self.assertEqual(self.challenges("GET /download", self.key), [])
+
+    def challenges(self, line: str, *fields: str) -> list[str]:
+        connection = Connection(self.site)
+        connection.send(request(line, b"", *fields))
+        head = connection.received.partition(b"\r\n\r\n")[0].decode("ascii").split("\r\n")
+        return [each.partition(": ")[2] for each in head if each.lower().startswith("www-authenticate:")]
+
     def test_open_places(self) -> None:
         """What says nothing of anybody."""
         self.assertEqual(self.ask("GET /sign-in", _HTML).status, 200)
