@@ -1,7 +1,7 @@
 # make run     install into .venv and start storehouse on its defaults (ARGS="--root DIR ..." for others)
 # make test    install into .venv what tests need, then ruff, mypy and the tests
 # make coverage    the tests, and what they do not reach; takes twice as long
-# make soak    the long loops among the tests
+# make soak    the long loops among the tests, for ten minutes (SECONDS=3600 for an hour; TESTS="tests.crash ..." for some)
 # make web     build the scripts of the upload page anew from web/; needs Node and npm
 # make clean   remove what these made
 
@@ -10,6 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 TESTS  ?= tests
+SECONDS ?= 600
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 PLUGIN_CACHE := $(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 NEEDS  := setup.py pyproject.toml
@@ -32,7 +33,7 @@ coverage: $(VENV)/.installed-test
 		status=$$?; $(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$status
 
 soak: $(VENV)/.installed-test
-	STOREHOUSE_SOAK=1 $(BIN)/python -b -m twisted.trial $(TESTS)
+	$(BIN)/python -b -m tests.soak --seconds $(SECONDS) --jobs $(JOBS) $(TESTS)
 
 web:
 	cd web && npm ci --ignore-scripts && npm run check && npm test && npm run build

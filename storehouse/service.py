@@ -21,6 +21,7 @@ from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
 from storehouse.core.platform import file_limit
 from storehouse.core.rootlock import RootLock
+from storehouse.core.turns import Turns
 from storehouse.events import Events, StoreFailed
 from storehouse.frontends.admin.door import AdminDoor
 from storehouse.frontends.admin.version import versions
@@ -78,6 +79,8 @@ def make_service(
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
+    turns = Turns(reactor)
+    registry.register(turns)  # type: ignore[arg-type]
     Info("storehouse", "Versions of storehouse and of what it runs on.", registry=registry).info(versions())
     bounds = Limits(
         max_connections=settings.max_connections, idle_timeout=settings.idle_timeout, head_timeout=settings.head_timeout
@@ -170,6 +173,7 @@ def make_service(
         Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace),
         Expiry(space, reactor, settings.objects_upload_expiry, resumable.keeps),
         ResumableExpiry(resumable, reactor, settings.upload_expiry),
+        turns,
     ]
     if "admin" in settings.doors:
         add_site("admin", AdminDoor(registry, service.parts).resource)

@@ -1,0 +1,300 @@
+"""
+The reactor's turns: how long each takes, and how long work in one may take.
+
+A turn is what the reactor does between two returns of its selector: events, results of threads, timed calls. While it
+lasts nobody else is served, so none may use its thread's CPU for more than 50 ms, whatever comes in.
+
+L{Turns} measures them, and keeps what it can short by itself: of many connections that are ready at once those that
+come after L{SLICE} seconds wait for the next turn. Long work gives way by L{breath}.
+"""
+
+from __future__ import annotations
+
+import select
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from math import inf
+from time import monotonic, thread_time
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from twisted.internet.defer import Deferred, succeed
+
+__all__ = ["LONGEST", "SLICE", "Turns", "breath", "is_spent"]
+
+#: Seconds after which work that can wait does, within a turn.
+SLICE = 0.01
+
+#: Seconds of CPU that no turn should take longer than.
+LONGEST = 0.05
+
+#: Seconds that the longest turn of late is kept for, at least; twice that at most.
+_WINDOW = 60.0
+
+#: Of the histogram, in seconds. What is shorter than the first, nearly all, is only counted.
+_BOUNDS = (0.01, 0.025, LONGEST, 0.1, 0.25, 1.0, 5.0)
+
+#: Events of connections that are looked for at a time: the rest is found at once by the next turn.
+_EVENTS = 64
+
+
+class _Ready:
+    """Nothing to wait for."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return iter(())  # type: ignore[return-value]
+
+
+class _Pace:
+    """
+    There is one reactor's thread in a process, and one of these.
+
+    @ivar until: when, by C{time.monotonic}, the slice of this turn is used up; infinite while no reactor is measured,
+        as in commands, in tests without a reactor, and at start.
+    @ivar waiting: what goes on in later turns, in the order in which it began to wait.
+    @ivar turns: whose reactor it is.
+    """
+
+    def __init__(self) -> None:
+        self.until = inf
+        self.waiting: deque[Deferred[None]] = deque()
+        self.turns: Turns | None = None
+
+
+_pace = _Pace()
+_ready = _Ready()
+
+
+def is_spent() -> bool:
+    """Whether this turn has lasted so long that what can wait should. Takes about 0.2 µs."""
+    return monotonic() >= _pace.until
+
+
+def breath() -> Any:
+    """
+    C{await breath()} in a loop that may be long: others are served meanwhile once this turn has used up its L{SLICE}.
+
+    It costs some 0.3 µs when there is no need to wait, so that it can be called about each 10 to 100 µs of work.
+    All who wait go on one after the other, in turns of a slice each, however many they are: what they read before may
+    have changed. For the reactor's thread only. Without a reactor that is measured it never waits.
+
+    @return: what can be awaited in a coroutine that a Deferred runs. It can be cancelled.
+    """
+    if monotonic() < _pace.until or _pace.turns is None:
+        return _ready
+    return _pace.turns._wait()
+
+
+class Turns:
+    """
+    Measures the turns of a reactor, from L{start} to L{stop}. It costs about a microsecond a turn.
+
+    With the epoll reactors it stands in front of their C{_poller}, a private name of Twisted; where there is none of
+    its kind, as with other reactors, in front of C{doIteration}, and then it measures only.
+
+    @ivar count: how many turns there were.
+    @ivar longest: the CPU seconds of the longest since L{start}.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self.count = 0
+        self.longest = 0.0
+        self._reactor = reactor
+        self._recent = self._before = 0.0
+        self._window_ends = 0.0
+        self._counts = [0] * (len(_BOUNDS) + 1)
+        self._spent_long = 0.0
+        self._began: float | None = None
+        self._resuming: Any = None
+        self._undo: Any = None
+
+    # To measure
+
+    def start(self) -> None:
+        """Begin. The turn that runs now is not measured."""
+        if self._undo is not None:
+            return
+        self._began = None
+        self._window_ends = monotonic() + _WINDOW
+        poller = getattr(self._reactor, "_poller", None)
+        epoll = getattr(select, "epoll", None)
+        if isinstance(poller, _Poller) or (epoll is not None and isinstance(poller, epoll)):
+            mine = self._reactor._poller = _Poller(poller, self)
+            self._undo = lambda: _take_out(self._reactor, mine)
+        elif hasattr(self._reactor, "doIteration"):
+            wait = self._reactor.doIteration
+
+            def measured(delay: float | None) -> None:
+                self.ended()
+                self.begin()
+                wait(delay)
+
+            self._reactor.doIteration = measured
+            self._undo = lambda: setattr(self._reactor, "doIteration", wait)
+        else:  # none that runs
+            return
+        if _pace.turns is None:
+            _pace.turns = self
+
+    def stop(self) -> Deferred[None]:
+        """End. What waits for its turn goes on now. The Deferred has fired already."""
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
+        if _pace.turns is self:
+            _pace.turns = None
+            _pace.until = inf
+            if self._resuming is not None:
+                self._resuming.cancel()
+                self._resuming = None
+            while _pace.waiting:
+                self._go_on()
+        return succeed(None)
+
+    def ended(self) -> None:
+        """The turn is over: the selector is asked next."""
+        # Read once a turn, for it is half of what measuring costs: asking the selector counts as part of the next.
+        now = thread_time()
+        began, self._began = self._began, now
+        if began is None:
+            return
+        taken = now - began
+        self.count += 1
+        if taken > self._recent:
+            self._recent = taken
+            if taken > self.longest:
+                self.longest = taken
+        if taken > _BOUNDS[0]:
+            self._spent_long += taken
+            for at, bound in enumerate(_BOUNDS):
+                if taken <= bound:
+                    self._counts[at] += 1
+                    return
+            self._counts[-1] += 1
+
+    def begin(self) -> None:
+        """A turn begins."""
+        now = monotonic()
+        if now >= self._window_ends:
+            self._window_ends = now + _WINDOW
+            self._before, self._recent = self._recent, 0.0
+        if _pace.turns is self:
+            _pace.until = now + SLICE
+
+    @property
+    def recent(self) -> float:
+        """The CPU seconds of the longest turn of the last one to two minutes."""
+        return max(self._recent, self._before)
+
+    def forget(self) -> None:
+        """Measure the longest anew."""
+        self.longest = self._recent = self._before = 0.0
+
+    # To wait
+
+    def _wait(self) -> Deferred[None]:
+        waiting: Deferred[None] = Deferred()
+        _pace.waiting.append(waiting)
+        if self._resuming is None:
+            self._resuming = self._reactor.callLater(0, self._resume)
+        return waiting
+
+    def _resume(self) -> None:
+        """A slice for those who wait, whatever else the turn has brought: at least one goes on."""
+        self._resuming = None
+        _pace.until = monotonic() + SLICE
+        while _pace.waiting:
+            self._go_on()
+            if is_spent():
+                break
+        if _pace.waiting and self._resuming is None:
+            self._resuming = self._reactor.callLater(0, self._resume)
+
+    def _go_on(self) -> None:
+        waiting = _pace.waiting.popleft()
+        if not waiting.called:  # by being cancelled
+            waiting.callback(None)
+
+    # To tell
+
+    def collect(self) -> Iterable[Metric]:
+        """Metric families, for a C{prometheus_client} registry."""
+        name = "storehouse_reactor_turn"
+        yield GaugeMetricFamily(
+            f"{name}_longest_seconds", "CPU time of the reactor's longest turn since the start.", value=self.longest
+        )
+        yield GaugeMetricFamily(
+            f"{name}_recent_longest_seconds",
+            "CPU time of the reactor's longest turn in the last minute or two.",
+            value=self.recent,
+        )
+        short = self.count - sum(self._counts[1:])
+        buckets = []
+        below = 0
+        for bound, count in zip([*map(str, _BOUNDS), "+Inf"], [short, *self._counts[1:]], strict=True):
+            below += count
+            buckets.append((bound, float(below)))
+        yield HistogramMetricFamily(
+            f"{name}_seconds",
+            "CPU times of the reactor's turns; the sum is that of turns over 10 ms.",
+            buckets=buckets,
+            sum_value=self._spent_long,
+        )
+
+
+class _Poller:
+    """
+    An epoll object that tells when it waits and when it has something, and gives that in pieces.
+
+    Tested with the Twisted that setup.py pins, whose epoll reactor uses C{poll}, C{register}, C{modify},
+    C{unregister} and C{close} of it.
+    """
+
+    def __init__(self, poller: Any, turns: Turns) -> None:
+        self.poller = poller
+        self.turns = turns
+        self.register = poller.register
+        self.modify = poller.modify
+        self.unregister = poller.unregister
+        self.close = poller.close
+        self.fileno = poller.fileno
+        self._poll = poller.poll
+        self._served = 0
+
+    def poll(self, timeout: float = -1, maxevents: int = -1) -> Iterable[tuple[int, int]]:
+        """As C{select.epoll} has it."""
+        self.turns.ended()
+        try:
+            events = self._poll(timeout, _EVENTS if maxevents < 0 or maxevents > _EVENTS else maxevents)
+        finally:
+            self.turns.begin()
+        return events if len(events) < 3 else self._some(events)
+
+    def _some(self, events: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """
+        Those that this turn has time for. The kernel tells of the rest again, in the same order: the next turn begins
+        with them.
+        """
+        at = self._served
+        if at:
+            self._served = 0
+            at %= len(events)
+            events = events[at:] + events[:at]
+        for number, event in enumerate(events, 1):
+            yield event
+            if is_spent() and number < len(events):
+                self._served = number
+                return
+
+
+def _take_out(reactor: Any, mine: _Poller) -> None:
+    """Others may have put theirs in front of ours meanwhile."""
+    outer: Any = reactor
+    name = "_poller"
+    while isinstance(found := getattr(outer, name, None), _Poller):
+        if found is mine:
+            setattr(outer, name, mine.poller)
+            if isinstance(outer, _Poller):
+                outer._poll = mine.poller.poll
+            return
+        outer, name = found, "poller"
