@@ -96,7 +96,6 @@ setup(
         'backports.zstd >=1.6; python_version < "3.14"',
         "treq >=26.7",
         "aws-request-signer >=1.2",
-        "multipart >=2.0.1, <3",
         # Structured fields, by one of their authors.
         "http-sf >=1.5",
         # Argon2id, and a cipher that lets go of the interpreter's lock.

@@ -145,13 +145,16 @@ class _Form:
             try:
                 await body.deliver(self)
                 await self._settled()
+                if self._error is None:
+                    self._events = self._reader.finish()
+                    self._go_on()
+                    await self._settled()
             except Exception:
                 # What the body says then is only that we did not want more.
                 if self._error is None:
                     raise
             if self._error is not None:
                 raise self._error
-            self._reader.finish()
             if not self._has_files:
                 raise MalformedBody("the form has no file")
         except BaseException as error:

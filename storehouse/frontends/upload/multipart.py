@@ -1,21 +1,24 @@
 """
 multipart/form-data as it comes in: bytes to events, without sockets::
 
-    [preamble CRLF] --BOUNDARY CRLF  head CRLF CRLF  bytes  CRLF --BOUNDARY CRLF  head ...  bytes  CRLF --BOUNDARY-- [epilogue]
+    [preamble CRLF] --BOUNDARY CRLF  head CRLF CRLF  bytes  CRLF --BOUNDARY CRLF  head ...  bytes  CRLF --BOUNDARY-- [CRLF epilogue]
 
-The parser of the package C{multipart} reads boundaries and heads. The bytes of parts never go through it: as long as a
-piece has no boundary in it, one search from its end says so at the speed of memory, whatever the bytes are (a search from
-the front is several times slower, and can be made slower still by who chooses them), and the piece is handed on as it is.
+Behind a boundary there may be spaces and tabs (RFC 2046: "transport padding"). Anything else there is refused: it is a line
+of a file whose sender chose a boundary that the file has in it, and where the file ends nobody can know.
 
-Sources: RFC 7578, RFC 2046 section 5.1.
+As long as a piece of a part has no boundary in it, one search from its end says so at the speed of memory, whatever the
+bytes are (a search from the front is several times slower, and can be made slower still by who chooses them), and the piece
+is handed on as it is. Everything else is read by lines, and no part of one, so that it cannot matter how the body is cut.
+
+Sources: RFC 7578, RFC 2046 section 5.1.1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Generator, Iterator
+from typing import Literal
 
 import attrs
-from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from storehouse.errors import MalformedBody, TooLarge
 from storehouse.frontends.upload.parthead import PartBegun, charset_of, read_head
@@ -27,8 +30,14 @@ _MOST_PREAMBLE = 16 << 10
 
 _MOST_HEADERS = 16
 
+#: Bytes of a line with a boundary, behind it.
+_MOST_PADDING = 1 << 10
+
 #: The field that says what names and values that are not UTF-8 are written in (RFC 7578, section 4.6).
 _CHARSET = "_charset_"
+
+#: Where the next byte belongs: before the first part, behind a boundary, in a head, to the bytes of a part, behind it all.
+_Place = Literal["preamble", "boundary", "head", "part", "epilogue"]
 
 
 @attrs.frozen
@@ -81,21 +90,16 @@ class MultipartReader:
         self.part: PartBegun | None = None
         self.parts = 0
         self.charset = "utf-8"
-        self._limits = limits = limits or FormLimits()
+        self._limits = limits or FormLimits()
         self._wanted = wanted
-        # Read as Latin-1 no byte of a head is lost; what encoding it is in is found out later.
-        self._parser = PushMultipartParser(
-            boundary, max_header_size=limits.head, max_header_count=_MOST_HEADERS, header_charset="latin-1"
-        )
         self._delimiter = b"\r\n--" + boundary
-        # With the two bytes behind it, which tell whether it is the last.
-        self._unit = len(self._delimiter) + 2
-        self._in_body = False
-        self._is_over = False
-        self._carry = b""  # of a body: its end that may be the beginning of a boundary
-        self._line = bytearray()  # of a head, or of what is before the first part: a line that is not whole
+        self._place: _Place = "preamble"
+        self._carry = b""  # of a part: its end that may be the beginning of a boundary
+        self._line = bytearray()  # a line that is not whole
+        self._is_broken = False  # whether the line before it ended otherwise than by CRLF
+        self._head: list[bytes] = []
         self._unread = 0  # bytes of lines since the last part ended
-        self._segment: MultipartSegment | None = None
+        self._begun: PartBegun | None = None
         self._count = 0  # bytes of the part
         self._field: str | None = None
         self._is_wanted = False
@@ -116,83 +120,78 @@ class MultipartReader:
         """
         at, size = 0, len(data)
         while at < size:
-            if self._is_over:
-                return  # an epilogue, which says nothing
-            if self._in_body:
-                if not self._carry and at == 0 and data.rfind(self._delimiter) < 0:
-                    keep = self._partial(data)
-                    if keep:
-                        self._carry = data[-keep:]
-                        data = data[:-keep]
-                    if data:
-                        yield from self._bytes(data)
-                    return
-                at = yield from self._read_body(data, at)
-            else:
-                at = yield from self._read_head(data, at)
+            if self._place == "epilogue":
+                return  # which says nothing
+            if self._place != "part":
+                at = yield from self._read_line(data, at)
+                continue
+            if not self._carry and at == 0 and data.rfind(self._delimiter) < 0:
+                keep = self._partial(data)
+                if keep:
+                    self._carry = data[-keep:]
+                    data = data[:-keep]
+                if data:
+                    yield from self._bytes(data)
+                return
+            at = yield from self._read_part(data, at)
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[Event]:
         """
-        There is no more.
+        There is no more. What comes of that is made as it is asked for; all of it must be.
 
         @raise MalformedBody: if the last boundary has not come.
         """
-        if self._is_over:
+        # No line break needs to be behind it.
+        rest = self._line.rstrip(b" \t\r")
+        if self._place == "boundary" and rest == b"--":
+            yield from self._end_part("epilogue")
+        elif self._place == "boundary" and not b"--".startswith(rest):
+            raise self._unexpected(rest)
+        elif self._place == "preamble" and rest == self._delimiter[2:] + b"--":
+            self._place = "epilogue"  # of a form without parts
+        if self._place == "epilogue":
             return
         if self.part is not None:
             raise MalformedBody(f"the body ends within the file {(self.part.filename or '')[:200]!r}")
         if self._field is not None:
             raise MalformedBody(f"the body ends within the field {self._field[:200]!r}")
-        for _ in self._parsed(bytes(self._line)) if self._line else ():
-            pass  # perhaps the last boundary of a form without parts
-        try:
-            self._parser.close()
-        except MultipartError:
-            if self.parts:
-                raise MalformedBody("the body ends without its last boundary") from None
-            raise MalformedBody("the body does not have the boundary that its Content-Type names") from None
+        if self.parts:
+            raise MalformedBody("the body ends without its last boundary")
+        raise MalformedBody("the body does not have the boundary that its Content-Type names")
 
-    # -- bodies --------------------------------------------------------------------------------
+    # -- bytes of parts ------------------------------------------------------------------------
 
     def _partial(self, data: bytes) -> int:
         """How many bytes at the end may be a boundary whose rest is to come."""
-        # It has one CR only, at its beginning.
-        at = data.rfind(b"\r", max(0, len(data) - self._unit + 1))
-        if at < 0:
-            return 0
-        size = len(data) - at
-        # What is longer than the delimiter begins with it: a whole one would have been found before.
-        return size if self._delimiter.startswith(data[at : at + len(self._delimiter)]) else 0
+        # It has one CR only, at its beginning; a whole one would have been found before.
+        at = data.rfind(b"\r", max(0, len(data) - len(self._delimiter) + 1))
+        return len(data) - at if at >= 0 and self._delimiter.startswith(data[at:]) else 0
 
-    def _read_body(self, data: bytes, at: int) -> Generator[Event, None, int]:
-        """Make events of what is there of a body from an offset on; returns the offset behind it."""
+    def _read_part(self, data: bytes, at: int) -> Generator[Event, None, int]:
+        """Make events of what is there of a part from an offset on; returns the offset behind it."""
         delimiter = self._delimiter
         if self._carry:
-            need = self._unit - len(self._carry)
-            seam = self._carry + data[at : at + need]
-            if seam[: len(delimiter)] == delimiter[: len(seam)]:
+            seam = self._carry + data[at : at + len(delimiter) - len(self._carry)]
+            if delimiter.startswith(seam):
+                at += len(seam) - len(self._carry)
                 self._carry = seam
-                at += need
-                if len(seam) == self._unit:
-                    self._carry = b""
-                    yield from self._end_part(seam)
-                return min(at, len(data))
+                if len(seam) == len(delimiter):
+                    self._carry, self._place = b"", "boundary"
+                return at
             carry, self._carry = self._carry, b""
             yield from self._bytes(carry)
         found = data.find(delimiter, at) if data.rfind(delimiter, at) >= 0 else -1
-        if found >= 0 and found + self._unit <= len(data):
-            if found > at:
-                yield from self._bytes(data[at:found])
-            yield from self._end_part(data[found : found + self._unit])
-            return found + self._unit
-        rest = data[at:]
-        keep = len(data) - found if found >= 0 else self._partial(rest)
+        rest = data[at : found if found >= 0 else len(data)]
+        keep = self._partial(rest) if found < 0 else 0
         if keep:
             self._carry = rest[-keep:]
             rest = rest[:-keep]
         if rest:
             yield from self._bytes(rest)
-        return len(data)
+        if found < 0:
+            return len(data)
+        self._place = "boundary"
+        return found + len(delimiter)
 
     def _bytes(self, data: bytes) -> Iterator[Event]:
         self._count += len(data)
@@ -206,19 +205,17 @@ class MultipartReader:
             raise TooLarge(f"the field {self._field[:200]!r} has more than {self._limits.field} bytes, and is no file")
         self._check_values()
 
-    def _end_part(self, unit: bytes) -> Iterator[Event]:
-        """A boundary, with the two bytes behind it."""
-        self._in_body = False
-        self._is_over = unit.endswith(b"--")
+    def _end_part(self, place: _Place) -> Iterator[Event]:
+        """Go on behind a boundary, with what ends there."""
+        self._place = place
         self._unread = 0
-        if self._segment is not None:
-            # The parser looks whether they are as many as the part's Content-Length says, if it has one; not whether
-            # they are more.
-            self._segment.bytes_received = self._count
-            if self._count > int(self._segment.header("Content-Length", self._count)):
-                raise MalformedBody(f"part {self.parts} of the form is longer than its Content-Length says")
-        for _ in self._parsed(unit):
-            pass  # that the part is over, and nothing else
+        begun, self._begun = self._begun, None
+        if begun is None:
+            return
+        if begun.size not in (None, self._count):
+            raise MalformedBody(
+                f"part {self.parts} of the form has {self._count} bytes, and not the {begun.size} that its Content-Length says"
+            )
         if self._field is None:
             self.part = None
             yield _ENDED
@@ -238,36 +235,68 @@ class MultipartReader:
             text = value.decode(self.charset, "replace")
         yield Field(name, text)
 
-    # -- heads ---------------------------------------------------------------------------------
+    # -- lines ---------------------------------------------------------------------------------
 
-    def _read_head(self, data: bytes, at: int) -> Generator[Event, None, int]:
-        """
-        Have the parser read a line, and no part of one, so that it cannot matter how the body is cut; returns the offset
-        behind it.
-        """
+    def _read_line(self, data: bytes, at: int) -> Generator[Event, None, int]:
+        """Read a line, or hold what there is of it; returns the offset behind it."""
         end = data.find(b"\n", at) + 1
         self._line += data[at : end or len(data)]
-        if end:
-            line = bytes(self._line)
-            self._line.clear()
-            self._unread += len(line)
-            for event in self._parsed(line):
-                if isinstance(event, MultipartSegment):
-                    yield from self._begin_part(event)
-        if not self._in_body:
+        if not end:
             self._check_unread()
-        return end or len(data)
+            return len(data)
+        line = bytes(self._line)
+        self._line.clear()
+        self._unread += len(line)
+        self._check_padding()
+        is_broken, self._is_broken = self._is_broken, not line.endswith(b"\r\n")
+        dashes = self._delimiter[2:]
+        if self._place == "boundary":
+            yield from self._boundary(line)
+        elif self._place == "head":
+            yield from self._head_line(line)
+        elif line.startswith(dashes) and not is_broken:
+            yield from self._boundary(line[len(dashes) :])
+        elif dashes in line:
+            raise self._malformed("unexpected bytes before the first boundary")
+        if self._place != "part":
+            self._check_unread()
+        return end
 
-    def _begin_part(self, segment: MultipartSegment) -> Iterator[Event]:
+    def _boundary(self, rest: bytes) -> Iterator[Event]:
+        """A line that begins with a boundary; what is behind that."""
+        if not rest.endswith(b"\r\n"):
+            raise self._malformed("a line break behind a boundary that is not CRLF")
+        rest = rest[:-2].rstrip(b" \t")
+        if rest not in (b"", b"--"):
+            raise self._unexpected(rest)
+        yield from self._end_part("epilogue" if rest else "head")
+
+    def _head_line(self, line: bytes) -> Iterator[Event]:
+        if line == b"\r\n":
+            lines, self._head = self._head, []
+            yield from self._begin_part(lines)
+            return
+        if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
+            raise self._malformed("a line break in its head that is not CRLF")
+        if line[:1] not in (b" ", b"\t"):
+            self._head.append(line[:-2])
+        elif self._head:
+            self._head[-1] += line[:-2]
+        else:
+            raise self._malformed("its head begins with half a header field")
+        if len(self._head) > _MOST_HEADERS:
+            raise TooLarge(f"the head of part {self.parts + 1} has more than {_MOST_HEADERS} fields")
+
+    def _begin_part(self, lines: list[bytes]) -> Iterator[Event]:
         self.parts += 1
         if self.parts > self._limits.parts:
             raise TooLarge(f"the form has more than {self._limits.parts} files and fields")
-        if sum(len(name) + len(value) + 4 for name, value in segment.headerlist) > self._limits.head:
-            raise self._head_too_large(self.parts)
-        self._in_body = True
-        self._segment = segment
+        try:
+            self._begun = part = read_head(lines, self.charset)
+        except MalformedBody as error:
+            raise MalformedBody(f"part {self.parts} of the form: {error.detail}") from None
+        self._place = "part"
         self._count = self._unread = 0
-        part = read_head(segment, self.charset)
         if part.filename is None:
             self._field = part.name
             self._is_wanted = self._wanted is None or part.name in self._wanted or part.name == _CHARSET
@@ -277,28 +306,32 @@ class MultipartReader:
             self.part = part
             yield part
 
+    # -- bounds --------------------------------------------------------------------------------
+
     def _check_unread(self) -> None:
         size = self._unread + len(self._line)
-        if self.parts and size > self._limits.head:
-            raise self._head_too_large(self.parts + 1)
-        if not self.parts and size > _MOST_PREAMBLE + self._limits.head:
-            raise MalformedBody(
-                f"no part begins in the first {size >> 10} KiB: the boundary in the Content-Type may be another one"
-            )
+        if self._place == "preamble":
+            if size > _MOST_PREAMBLE + self._limits.head:
+                raise MalformedBody(
+                    f"no part begins in the first {size >> 10} KiB: the boundary in the Content-Type may be another one"
+                )
+        elif self._place == "boundary":
+            self._check_padding()
+        elif size > self._limits.head:
+            raise TooLarge(f"the head of part {self.parts + 1} has more than {self._limits.head} bytes")
+
+    def _check_padding(self) -> None:
+        if self._place == "boundary" and self._unread + len(self._line) > _MOST_PADDING:
+            raise self._malformed(f"more than {_MOST_PADDING} bytes behind a boundary")
 
     def _check_values(self) -> None:
         if self._all_values > self._limits.fields:
             raise TooLarge(f"the fields that are no files have more than {self._limits.fields} bytes together")
 
-    def _head_too_large(self, number: int) -> TooLarge:
-        return TooLarge(f"the head of part {number} has more than {self._limits.head} bytes")
+    def _unexpected(self, rest: bytes | bytearray) -> MalformedBody:
+        return self._malformed(
+            f"unexpected bytes behind a boundary, {bytes(rest[:50])!r}: what is sent must not have the boundary in it"
+        )
 
-    def _parsed(self, data: bytes) -> Iterator[MultipartSegment | bytes | bytearray | None]:
-        try:
-            yield from self._parser.parse(data)
-        except ParserLimitReached as error:
-            raise TooLarge(f"the head of part {self.parts + 1} is too large: {str(error).lower()}") from None
-        except MultipartError as error:
-            # Its texts begin with a capital letter, and end without a full stop.
-            text = str(error.args[0]) if error.args else "malformed"
-            raise MalformedBody(f"part {self.parts + 1} of the form: {text[:1].lower()}{text[1:]}") from None
+    def _malformed(self, what: str) -> MalformedBody:
+        return MalformedBody(f"part {self.parts + 1} of the form: {what}")

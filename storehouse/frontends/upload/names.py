@@ -13,7 +13,7 @@ from urllib.parse import quote
 from storehouse.errors import InvalidName
 from storehouse.frontends.http.targets import decoded
 
-__all__ = ["MOST_BYTES", "content_type_in", "key_for", "key_in_path", "url_of"]
+__all__ = ["MOST_BYTES", "content_type_in", "key_for", "key_in_path", "url_of", "without_home"]
 
 #: Bytes of UTF-8 that a key may have.
 MOST_BYTES = 1024
@@ -24,22 +24,35 @@ _control = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
 # Technical Report 36, section 2.10.1). Letters of scripts that run from right to left are as good as others.
 _turning = re.compile(r"[\u202a-\u202e\u2066-\u2069]").search
 
+# A whole path, with the drive or the server that it is on.
+_at_home = re.compile(r"(?:[A-Za-z]:(?=[\\/])|\\\\[^\\/]).*[\\/]", re.DOTALL).match
+
 _media_type = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}").fullmatch
+
+
+def without_home(filename: str) -> str:
+    """
+    A name without the drive and the folders that old browsers send with it: C{C:\\home\\a.txt} is C{a.txt}. Any other
+    backslash may as well be a letter of the name, and stays.
+    """
+    home = _at_home(filename)
+    return filename[home.end() :] if home is not None else filename
 
 
 def key_for(filename: str, relative_path: str = "") -> str:
     """
     The key for a file, by its name: as it was given, but without the folders it had at home.
 
-    @param filename: as the client says it; perhaps a whole path, with slashes or backslashes.
+    @param filename: as the client says it; perhaps a whole path.
     @param relative_path: its folders and its name, if it is to keep its folders: what browsers call
         C{webkitRelativePath}.
     @raise InvalidName: if it is empty, longer than 1024 bytes, has a control character or one that turns the direction
-        of writing, or a folder without a name, or one that leads out: C{.} or C{..}.
+        of writing, or a folder without a name, or one that leads out: C{.} or C{..}; and for a backslash of which it is
+        not clear whether it ends a folder.
     """
     if relative_path:
         return _checked(relative_path.replace("\\", "/"))
-    return _checked(filename.replace("\\", "/").rpartition("/")[2])
+    return _checked(_without_backslash(without_home(filename)).rpartition("/")[2])
 
 
 def key_in_path(path: bytes) -> str:
@@ -50,10 +63,13 @@ def key_in_path(path: bytes) -> str:
     @raise InvalidName: as L{key_for} does, and for a backslash, which could be meant either way.
     @raise BadRequest: if it is not percent-encoded as it should be.
     """
-    name = decoded("name", path)
+    return _checked(_without_backslash(decoded("name", path)))
+
+
+def _without_backslash(name: str) -> str:
     if "\\" in name:
         raise InvalidName(f"the name {name[:200]!r} has a backslash; folders end with a slash")
-    return _checked(name)
+    return name
 
 
 def _checked(key: str) -> str:

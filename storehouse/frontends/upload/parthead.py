@@ -1,21 +1,23 @@
 """
 The head of a part of a form: its name, its file's name, its media type.
 
-Sources: RFC 7578; RFC 5987 and RFC 6266, section 4.3, for C{filename*}; the HTML standard ("multipart/form-data encoding
-algorithm") for what browsers write: UTF-8 as it is, with C{"}, CR and LF as C{%22}, C{%0D} and C{%0A}.
+A name is understood whole or not at all: files whose names were cut at the same place would replace each other.
+
+Sources: RFC 7578; RFC 2183 and RFC 5987 (C{filename*}) for what may be there; the HTML standard ("multipart/form-data
+encoding algorithm") for what browsers write: UTF-8 as it is, with C{"}, CR and LF as C{%22}, C{%0D} and C{%0A}.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from typing import Any
+from collections.abc import Iterator, Sequence
 from urllib.parse import unquote_to_bytes
 
 import attrs
-from multipart import parse_content_disposition
 
 from storehouse.errors import MalformedBody
+from storehouse.frontends.upload.names import without_home
 
 __all__ = ["MEDIA_TYPE", "PartBegun", "boundary_of", "charset_of", "read_head"]
 
@@ -23,16 +25,23 @@ __all__ = ["MEDIA_TYPE", "PartBegun", "boundary_of", "charset_of", "read_head"]
 MEDIA_TYPE = "multipart/form-data"
 
 _boundary = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]").fullmatch
-_parameter = re.compile(r'\s*;\s*(?:([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;"\s]*))?\s*')
-# A quote that is never closed is taken to the end, and for good: looked at from each of its own quotes again, one line could
-# take seconds.
-_quoted = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)')
-_extended = re.compile(r";\s*filename\*\s*=\s*([^;\s]*)", re.IGNORECASE)
+_field_name = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+# A quoted value ends at its quote, any other one at the next semicolon: nothing of it is left over. Quotes that are never
+# closed are looked at once.
+_parameter = re.compile(
+    r""";[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]++)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*+"|[^;"]*+)[ \t]*)?+""", re.DOTALL
+)
 _extended_value = re.compile(
-    r"(utf-8|iso-8859-1)'[A-Za-z0-9-]*'((?:%[0-9A-Fa-f]{2}|[!#$&+.^_`|~0-9A-Za-z-])*)", re.IGNORECASE
+    r"([!#$%&+^_`{}~0-9A-Za-z-]+)'[A-Za-z0-9-]*'((?:%[0-9A-Fa-f]{2}|[!#$&+.^_`|~0-9A-Za-z-])*)"
 ).fullmatch
+_encoded_word = re.compile(r"=\?[^?\s]+\?[BbQq]\?").search
+_size = re.compile(rb"0|[1-9][0-9]{0,18}").fullmatch
 
 _PLAIN_ENCODINGS = frozenset({"", "7bit", "8bit", "binary"})
+
+# What may stand beside a file's name that is not in quotes. Of anything else it cannot be known whether it is a parameter
+# or the rest of the name.
+_BESIDE = frozenset({"name", "name*", "filename", "filename*"})
 
 # What forms are written in, by the names that Python has for them: no codec that does more than to map letters.
 _CHARSETS = frozenset(
@@ -48,13 +57,15 @@ class PartBegun:
     A part begins.
 
     @ivar name: of the field.
-    @ivar filename: as the client says it; C{None} for a field that is no file.
+    @ivar filename: as the client says it, without the folders of old browsers; C{None} for a field that is no file.
     @ivar content_type: as the client says it; may be empty.
+    @ivar size: the bytes that it says it has; C{None} if it does not.
     """
 
     name: str
     filename: str | None
     content_type: str
+    size: int | None = None
 
 
 def boundary_of(content_type: bytes) -> bytes:
@@ -64,33 +75,33 @@ def boundary_of(content_type: bytes) -> bytes:
     @raise MalformedBody: if it is not that of a form, or has no boundary that RFC 2046, section 5.1.1, allows.
     """
     kind, semicolon, parameters = content_type.decode("latin-1").partition(";")
-    if kind.strip().lower() != MEDIA_TYPE:
+    if kind.strip(" \t").lower() != MEDIA_TYPE:
         raise MalformedBody(f"the Content-Type is not {MEDIA_TYPE}")
-    found = [_unquoted(value) for name, value in _parameters(semicolon + parameters) if name == "boundary"]
+    found = [value for name, value in _parameters("Content-Type", semicolon + parameters) if name == "boundary"]
     if len(found) != 1:
         raise MalformedBody(f"the Content-Type has {len(found) or 'no'} boundary{'s' if found else ''}")
-    if not _boundary(found[0]):
+    boundary = re.sub(r"\\(.)", r"\1", found[0][1:-1]) if found[0][:1] == '"' else found[0]
+    if not _boundary(boundary):
         raise MalformedBody(
             "the boundary is not one: 1 to 70 letters, digits and '()+_,-./:=? and spaces, none at its end"
         )
-    return found[0].encode("ascii")
+    return boundary.encode("ascii")
 
 
-def _parameters(text: str) -> list[tuple[str, str]]:
-    parameters = []
+def _parameters(field: str, text: str) -> Iterator[tuple[str, str]]:
+    """
+    The parameters of a field: names in lower case, values as they are there, in quotes if they are.
+
+    @raise MalformedBody: if there is anything else.
+    """
     at = 0
     while at < len(text):
         match = _parameter.match(text, at)
         if match is None:
-            raise MalformedBody("the Content-Type is not well-formed")
+            raise MalformedBody(f"the {field} is not well-formed at {text[at : at + 50]!r}: names belong in quotes")
         if match[1]:
-            parameters.append((match[1].lower(), match[2]))
+            yield match[1].lower(), match[2].rstrip(" \t")
         at = match.end()
-    return parameters
-
-
-def _unquoted(value: str) -> str:
-    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value[:1] == '"' else value
 
 
 def charset_of(label: str) -> str:
@@ -108,25 +119,18 @@ def charset_of(label: str) -> str:
     return name
 
 
-def read_head(segment: Any, charset: str) -> PartBegun:
+def read_head(lines: Sequence[bytes], charset: str) -> PartBegun:
     """
     What a head says.
 
-    @param segment: a C{MultipartSegment} whose fields were read as Latin-1, so that no byte is lost.
+    @param lines: its fields, unfolded.
     @param charset: the encoding of names that are not UTF-8.
     @raise MalformedBody: if it cannot be understood, or is of a kind that forms do not have.
     """
-    dispositions = segment_fields(segment, "Content-Disposition")
-    if len(dispositions) != 1:
-        raise MalformedBody(f"a part has {len(dispositions)} Content-Disposition fields instead of one")
-    _, name, filename = parse_content_disposition(dispositions[0])
-    name = _decoded("name of a field", name or "", charset)
-    filename = None if filename is None else _decoded("name of a file", filename, charset)
-    extended = _extended.search(_quoted.sub('""', dispositions[0]))
-    if extended is not None:
-        filename = _decoded_extended(extended[1], filename)
-    content_type = (segment_fields(segment, "Content-Type") or [""])[0].strip()
-    encoding = (segment_fields(segment, "Content-Transfer-Encoding") or [""])[0].strip().lower()
+    fields = _fields_in(lines)
+    name, filename = _names_in(fields.get(b"content-disposition"), charset)
+    content_type = fields.get(b"content-type", b"").decode("latin-1")
+    encoding = fields.get(b"content-transfer-encoding", b"").decode("latin-1").lower()
     if encoding not in _PLAIN_ENCODINGS:
         raise MalformedBody(
             f"the part {name[:100]!r} has the Content-Transfer-Encoding {encoding[:50]!r}: send its bytes as they are"
@@ -135,34 +139,93 @@ def read_head(segment: Any, charset: str) -> PartBegun:
         raise MalformedBody(
             f"the part {name[:100]!r} is a {content_type.split(';')[0][:50]}: send each file as a part of its own"
         )
-    return PartBegun(name, filename, content_type)
+    size = fields.get(b"content-length")
+    if size is not None and not _size(size):
+        raise MalformedBody(f"the part {name[:100]!r} has a Content-Length that is not a number of bytes")
+    return PartBegun(name, filename, content_type, None if size is None else int(size))
 
 
-def segment_fields(segment: Any, name: str) -> list[str]:
-    """The values that a head has for a field."""
-    return [value for field, value in segment.headerlist if field == name]
+def _fields_in(lines: Sequence[bytes]) -> dict[bytes, bytes]:
+    """By their names in lower case."""
+    fields: dict[bytes, bytes] = {}
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not (colon and _field_name(name)):
+            raise MalformedBody(f"a part has a header field that is not well-formed: {line[:100]!r}")
+        name = name.lower()
+        if name in fields and name.startswith(b"content-"):
+            raise MalformedBody(f"a part has 2 {name.decode('ascii').title()} fields instead of one")
+        fields[name] = value.strip(b" \t")
+    return fields
 
 
-def _decoded(what: str, value: str, charset: str) -> str:
-    data = value.encode("latin-1")
+def _names_in(disposition: bytes | None, charset: str) -> tuple[str, str | None]:
+    """The name of the field, and that of the file, if it is one."""
+    if disposition is None:
+        raise MalformedBody("a part has no Content-Disposition field")
+    # Before it is taken apart: in some encodings, what looks like a backslash is the half of a letter.
+    text = _decoded(disposition, charset)
+    kind, semicolon, rest = text.partition(";")
+    if kind.strip(" \t").lower() != "form-data":
+        raise MalformedBody(f"the Content-Disposition of a part is of the wrong type: {kind[:50]!r}, not form-data")
+    given: dict[str, str] = {}
+    for parameter, value in _parameters("Content-Disposition", semicolon + rest):
+        if parameter in given:
+            raise MalformedBody(f"the Content-Disposition has more than one {parameter[:50]}")
+        if parameter.startswith(("name*", "filename*")) and parameter not in _BESIDE:
+            raise MalformedBody(f"the Content-Disposition has a name in pieces, {parameter[:50]}: send it whole")
+        given[parameter] = value
+    name = _whole(given, "name") or ""
+    filename = _whole(given, "filename")
+    if given.get("filename", '"')[:1] != '"' and not given.keys() <= _BESIDE:
+        raise MalformedBody(f"the file's name {filename!r} is not in quotes, and may go on: put it in quotes")
+    return name, filename
+
+
+def _decoded(data: bytes, charset: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        if charset != "utf-8":
-            return data.decode(charset, "replace")
+        pass
+    if charset != "utf-8":
+        try:
+            return data.decode(charset)
+        except UnicodeDecodeError:
+            raise MalformedBody(f"the Content-Disposition {data[:200]!r} is not {charset}") from None
     raise MalformedBody(
-        f"the {what}, {data[:100]!r}, is not UTF-8, nor does a field _charset_ before it say what it is"
+        f"the Content-Disposition {data[:200]!r} is not UTF-8, nor does a field _charset_ before it say what it is"
     )
 
 
-def _decoded_extended(value: str, filename: str | None) -> str | None:
-    """The value of C{filename*}, which counts more than that of C{filename} if it is understood."""
-    match = _extended_value(value)
+def _whole(given: dict[str, str], parameter: str) -> str | None:
+    """A name that a Content-Disposition gives, in either form; C{None} without one."""
+    plain, extended = given.get(parameter), given.get(f"{parameter}*")
+    if plain is not None:
+        plain = without_home(_plain(plain))
+        if extended is None and _encoded_word(plain):
+            raise MalformedBody(f"the name {plain[:200]!r} is encoded by RFC 2047: send it in UTF-8 as it is")
+    return plain if extended is None else _extended(extended, plain)
+
+
+def _plain(value: str) -> str:
+    if value[:1] != '"':
+        return value
+    value = value[1:-1]
+    if '\\"' in value:
+        # As mail has it, and browsers once had.
+        return re.sub(r'\\(["\\])', r"\1", value)
+    return value.replace("%0D", "\r").replace("%0A", "\n").replace("%22", '"')
+
+
+def _extended(value: str, plain: str | None) -> str:
+    """The value of C{filename*}, which counts more than that of C{filename} if its encoding is known."""
+    match = _extended_value(value[1:-1] if value[:1] == '"' else value)
     if match is not None:
-        try:
-            return unquote_to_bytes(match[2]).decode(match[1])
-        except UnicodeDecodeError:
-            pass
-    if filename is None:
-        raise MalformedBody(f"a part has a filename* that is not understood: {value[:100]!r}")
-    return filename
+        if match[1].lower() in ("utf-8", "iso-8859-1"):
+            try:
+                return unquote_to_bytes(match[2]).decode(match[1])
+            except UnicodeDecodeError:
+                pass
+        if plain is not None:
+            return plain
+    raise MalformedBody(f"a part has a filename* that is not understood: {value[:100]!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from hypothesis import given, settings
@@ -32,18 +33,16 @@ def read(pieces: Iterable[bytes], boundary: bytes = B, **given: Any) -> list[Any
     """What comes of a body: files as C{(name, filename, content type, bytes)}, fields as C{(name, value)}."""
     reader = MultipartReader(boundary, **given)
     found: list[Any] = []
-    for piece in pieces:
-        for event in reader.feed(piece):
-            if isinstance(event, PartBegun):
-                found.append([event.name, event.filename, event.content_type, b"", False])
-            elif isinstance(event, Field):
-                found.append((event.name, event.value))
-            elif isinstance(event, PartEnded):
-                found[-1][4] = True
-            else:
-                assert event and found[-1][4] is False
-                found[-1][3] += event
-    reader.finish()
+    for event in chain(chain.from_iterable(map(reader.feed, pieces)), reader.finish()):
+        if isinstance(event, PartBegun):
+            found.append([event.name, event.filename, event.content_type, b"", False])
+        elif isinstance(event, Field):
+            found.append((event.name, event.value))
+        elif isinstance(event, PartEnded):
+            found[-1][4] = True
+        else:
+            assert event and found[-1][4] is False
+            found[-1][3] += event
     assert all(each[4] for each in found if isinstance(each, list))
     return [tuple(each[:4]) if isinstance(each, list) else each for each in found]
 
@@ -90,6 +89,26 @@ class SplitTests(SynchronousTestCase):
             for other in range(one + 1, min(one + 16, len(body))):
                 found = read([body[:one], body[one:other], body[other:]])
                 self.assertEqual(found, [("f", "a.txt", "text/plain", b"data\r")])
+
+    def test_padding(self) -> None:
+        """Spaces and tabs behind boundaries, which some gateways add."""
+        body = ALL.replace(b"--frontier\r\nContent", b"--frontier \t \r\nContent").replace(
+            b"--frontier--", b"--frontier-- \t"
+        )
+        self.assertEqual(body.count(b"frontier \t \r\n"), 5)
+        for ending in (b"", b"--frontier\r\nan epilogue"):
+            for size in (len(body), *range(1, 16)):
+                whole = body + ending
+                self.assertEqual(read([whole[at : at + size] for at in range(0, len(whole), size)]), FOUND, size)
+        self.assertEqual(read([body.removesuffix(b"\r\n")]), FOUND)
+
+    def test_the_last_file_is_not_whole_before_its_boundary_is(self) -> None:
+        """What comes behind two dashes may show that it is no boundary."""
+        reader = MultipartReader(B)
+        list(reader.feed(whole(file(b"1"))[: -len(b"\r\n")]))
+        with self.assertRaisesRegex(MalformedBody, "more"):
+            list(reader.feed(b"more\r\n"))
+        self.assertIsNotNone(reader.part)
 
     def test_large_pieces_are_not_copied(self) -> None:
         """What has nothing of a boundary in it is handed on as it is."""
@@ -160,10 +179,15 @@ class HeadTests(SynchronousTestCase):
         (found,) = (each for each in read([body[2:]]) if len(each) == 4)
         return found[:2]
 
-    def test_quotes_that_are_never_closed(self) -> None:
-        """They cost no more than others: looked at again and again, these would take minutes."""
-        body = whole(*[part(b"x", '; name="f"; filename="' + '\\"' * 7000)] * 100)
-        self.assertEqual(read([body]), [("f", "x")] * 100)
+    def test_many_quotes(self) -> None:
+        """They cost no more than other letters: looked at again and again, these would take minutes."""
+        for end in ("", '"'):
+            bodies = [whole(part(b"x", '; name="f"; filename="' + '\\"' * 7000 + end))] * 100
+            for body in bodies:
+                if end:
+                    self.assertEqual(read([body]), [("f", '"' * 7000, "", b"x")])
+                else:
+                    self.assertRaises(MalformedBody, read, [body])
 
     def test_names(self) -> None:
         for parameters, name, filename in (
@@ -188,8 +212,66 @@ class HeadTests(SynchronousTestCase):
             (b'; name="f"; filename="b"; filename*=UTF-8\'\'%FF', "f", "b"),
             (b'; name="f"; filename="b"; filename*=utf-7\'\'abc', "f", "b"),
             (b'; name="f"; filename="x filename*=UTF-8\'\'evil"', "f", "x filename*=UTF-8''evil"),
+            (b"; name=file; filename=my holiday 1.jpg", "file", "my holiday 1.jpg"),
+            (b"; name=file; filename=my holiday 1.jpg ", "file", "my holiday 1.jpg"),
+            (b"; filename=IMG(1).jpg; name=file", "file", "IMG(1).jpg"),
+            (b"; name=f; filename=a,b=c@d [1] 'e'.jpg", "f", "a,b=c@d [1] 'e'.jpg"),
+            ("; name=f; filename=voil\u00e0; filename*=UTF-8''voil%C3%A0".encode(), "f", "voilà"),
+            ("; name=f; filename=voil\u00e0".encode(), "f", "voilà"),
+            (b"; name=f; filename=C:\\home dir\\a b.txt", "f", "a b.txt"),
+            (b'; name="f"; filename="\\\\server\\my share\\a.txt"', "f", "a.txt"),
+            (b'; name="f"; filename="a\\b.txt"', "f", "a\\b.txt"),
+            (b'; name="f"; filename="a\\\\b.txt"', "f", "a\\\\b.txt"),
+            (b'; name="f"; filename="5\\" disk.img"', "f", '5" disk.img'),
+            (b'; name="f"; filename="5%22 disk.img"', "f", '5" disk.img'),
+            (b'; name="f"; filename="a\\\\\\"b"', "f", 'a\\"b'),
+            (b'; name="f"; filename="my\r\n holiday.jpg"', "f", "my holiday.jpg"),
+            (b' ; NAME = "f" ;FileName= "a b.txt" ;', "f", "a b.txt"),
+            (b"; name=f; filename*=\"UTF-8''k%C3%A4se.txt\"", "f", "käse.txt"),
+            (b"; name*=UTF-8''%C3%A4; filename=x", "ä", "x"),
+            (b'; name="f"; filename="a.txt"; size=5; handling=required', "f", "a.txt"),
         ):
             self.assertEqual(self.name_of(parameters), (name, filename), parameters)
+
+    def test_names_that_are_not_whole(self) -> None:
+        """What cannot be the whole name is refused: files with the same beginning would replace each other."""
+        for parameters in (
+            b'; name="f"; filename="5" disk.img"',
+            b'; name="f"; filename="5"disk.img',
+            b'; name="f"; filename=5" disk.img',
+            b'; name="f"; filename=""5" disk.img"',
+            b'; name="f"; filename="a',
+            b"; name=f; filename=a; b.txt",
+            b"; name=f; filename=a; size=3.txt",
+            b"; name=f; filename=a\\; b.txt",
+            b'; name="f"; filename="a.txt"; filename="b.txt"',
+            b'; name="f"; filename="a.txt"; FILENAME=b.txt',
+            b'; name="f"; name="g"; filename="a.txt"',
+            b"; name=\"f\"; filename*=UTF-8''a; filename*=UTF-8''b",
+            b"; name=\"f\"; filename*=UTF-8''my holiday.jpg",
+            b"; name=\"f\"; filename*=UTF-8''k\xc3\xa4se",
+            b'; name="f"; filename="b"; filename*=UTF-8\'\'my holiday.jpg',
+            b'; name="f"; filename*0="my "; filename*1="holiday.jpg"',
+            b"; name=\"f\"; filename*0*=UTF-8''my%20; filename*1=holiday.jpg",
+            b'; name="f"; filename="=?UTF-8?B?YS9i/2MudHh0?="',
+            b'; name="f"; filename="=?iso-8859-1?q?a?= =?iso-8859-1?q?b?="',
+            b'; name="f"; filename',
+            b'; name="f"; file name="a.txt"',
+            b' filename="a.txt"',
+            b'x; filename="a.txt"',
+            b', attachment; filename="a.txt"',
+        ):
+            with self.assertRaisesRegex(MalformedBody, "(?i)part 1.*(Content-Disposition|name)"):
+                self.name_of(parameters)
+        head = b'\r\n--frontier\r\nContent-Disposition: form-data; name="_charset_"\r\n\r\n%b'
+        # A letter whose second half looks like a backslash, or like a space that is not one of ASCII's.
+        for label, name in ((b"shift_jis", "表.txt"), (b"gbk", "乗"), (b"cp866", "мама"), (b"big5", "功")):
+            data = name.encode(label.decode())
+            for quote in (b'"', b""):
+                found = self.name_of(b"; name=f; filename=" + quote + data + quote, head % label)
+                self.assertEqual(found, ("f", name))
+        with self.assertRaisesRegex(MalformedBody, "is not gbk"):
+            self.name_of(b'; filename="a\xff\xff"', head % b"gbk")
 
     def test_extended_alone(self) -> None:
         for parameters in (b"; filename*=UTF-8''%FF", b"; filename*=abc", b"; filename*=utf-7''abc"):
@@ -263,6 +345,10 @@ class HeadTests(SynchronousTestCase):
             b'multipart/form-data; boundary="a\nb"',
             b"multipart/form-data; boundary=\xe4",
             b"multipart/form-data boundary=abc",
+            b"multipart/form-data; boundary*=UTF-8''abc",
+            b"multipart/form-data; boundary*0=ab; boundary*1=c",
+            b'multipart/form-data; boundary="a"b',
+            b"multipart/form-data; boundary=a\xa0",
         ):
             self.assertRaises(MalformedBody, boundary_of, content_type)
 
@@ -285,9 +371,23 @@ MALFORMED: Sequence[tuple[bytes, str]] = (
     (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier\r\n", "without its last boundary"),
     (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier\r\nContent-", "without its last boundary"),
     (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier-x", "part 2 .* boundary"),
-    (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier  \r\n", "part 2 .* boundary"),
+    (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier  \r\n", "without its last boundary"),
+    (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier--more\r\n", "part 2 .* behind a boundary.*more"),
+    (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier-- more", "part 2 .* behind a boundary.*more"),
+    (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier--\nmore", "part 2 .* line break"),
+    (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier --\r\n", "part 2 .* behind a boundary"),
+    (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier2\r\ny\r\n--frontier--", "part 2 .* behind a boundary"),
+    (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier\nX", "part 2 .* line break"),
+    (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\n--frontier--\n", "ends within the file 'a'"),
+    (b"--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier" + b" " * 1100 + b"\r\n", "bytes behind a boundary"),
+    (b"--frontier-- x", "part 1 .* behind a boundary|boundary that its Content-Type"),
     (b'--frontier\r\nContent-Disposition: form-data; name="f"\r\n\r\nx', "ends within the field 'f'"),
     (b"--frontier\r\n\r\nx\r\n--frontier--", "Content-Disposition"),
+    (
+        b"--frontier\r\n" + DISPOSITION + b"\r\nContent-Type: a/b\r\nCONTENT-TYPE: c/d\r\n\r\nx\r\n--frontier--",
+        "2 Content-Type",
+    ),
+    (b"--frontier\r\nX: a\rContent-Type: b\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier--", "part 1 .* line break"),
     (b"--frontier\r\nContent-Type: text/plain\r\n\r\nx\r\n--frontier--", "content-Disposition"),
     (b"--frontier\r\nContent-Disposition: attachment; filename=a\r\n\r\nx\r\n--frontier--", "wrong type"),
     (b"--frontier\r\n" + DISPOSITION + b"\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier--", "2 Content-Disposition"),
@@ -315,6 +415,12 @@ class MalformedTests(SynchronousTestCase):
         """A body that ends early anywhere is refused, and has told of no more than was whole."""
         for end in range(ALL.rindex(b"--")):
             self.assertRaises(StorehouseError, read, [ALL[:end]])
+
+    def test_preamble_that_ends_with_half_a_line_break(self) -> None:
+        body = b"line\n--frontier\r\n" + DISPOSITION + b"\r\n\r\nx\r\n--frontier--"
+        for size in (1, len(body)):
+            with self.assertRaisesRegex(MalformedBody, "part 1 .* unexpected byte"):
+                read([body[at : at + size] for at in range(0, len(body), size)])
 
     def test_wrong_boundary_is_found_early(self) -> None:
         reader = MultipartReader(B)

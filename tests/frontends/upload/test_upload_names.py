@@ -18,7 +18,11 @@ class NameTests(SynchronousTestCase):
             ("a.txt", "a.txt"),
             ("/home/a.txt", "a.txt"),
             ("C:\\home\\a.txt", "a.txt"),
-            ("a/b\\c", "c"),
+            ("C:/home/a.txt", "a.txt"),
+            ("C:\\a.txt", "a.txt"),
+            ("c:\\my files\\a;b (1).txt", "a;b (1).txt"),
+            ("\\\\server\\share\\a.txt", "a.txt"),
+            ("a/b", "b"),
             (" a ", " a "),
             (".profile", ".profile"),
             ("...", "..."),
@@ -33,7 +37,27 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(key_for("c", "a\\b\\c"), "a/b/c")
 
     def test_refused(self) -> None:
-        bad = ("", ".", "..", "a/", "/", "\\", "a\0", "a\n", "a\r\nb", "\x7f", "\x85", "\u2028", "\u202e", "\ud800")
+        bad = (
+            "",
+            ".",
+            "..",
+            "a/",
+            "/",
+            "\\",
+            "a\\b",
+            "a/b\\c",
+            "a\\\\b",
+            "C:a\\b",
+            "C:\\a\\",
+            "a\0",
+            "a\n",
+            "a\r\nb",
+            "\x7f",
+            "\x85",
+            "\u2028",
+            "\u202e",
+            "\ud800",
+        )
         for name in (*bad, "x" * 1025, "ä" * 513):
             self.assertRaises(InvalidName, key_for, name)
         for path in ("/a", "a//b", "../a", "a/../b", "a/.", "a\\..\\b", "a/\0", "a/"):
