@@ -117,6 +117,7 @@ def make_service(
                 wal_size=settings.append_wal_size,
                 sync_interval=settings.append_sync_interval,
                 max_open=_most_open(settings),
+                log_files=settings.log_level == "debug",
             ),
             reactor,
             disk,

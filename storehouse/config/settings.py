@@ -176,6 +176,11 @@ class Settings(UploadSettings):
         one_of("text", "json"),
         "text, lines for people, written where twistd's --logfile says; json, one JSON object a line",
     )
+    log_level: str = option(
+        "info",
+        one_of("info", "debug"),
+        "info; or debug, which adds a line for each bucket file that is opened",
+    )
     log_file: str = option("", parse_path, "The file to which JSON lines are added", shown="standard output")
     access_log: bool = option(
         False, parse_flag, "Log a line for each request, which costs more than a small append", flag=True

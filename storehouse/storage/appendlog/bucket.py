@@ -15,7 +15,14 @@ from storehouse.core.digests import crc32c
 from storehouse.core.files import read_exactly
 from storehouse.core.framing import LENGTH_SIZE, unpack_length
 from storehouse.errors import DamagedRecord, NoSuchRecord, TooLarge, Unavailable
-from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, Entry, entry_fields
+from storehouse.storage.appendlog.formats import (
+    CONTINUES,
+    ENTRY_SIZE,
+    HEADER_SIZE,
+    Entry,
+    encode_entry,
+    entry_fields,
+)
 from storehouse.storage.appendlog.index import careful_find, quick_find
 from storehouse.storage.appendlog.interfaces import Durability, IBucket
 
@@ -50,14 +57,16 @@ class ReadCounters:
     @ivar records: records given out.
     @ivar size: bytes of their payloads.
     @ivar damaged: reads that met damage.
+    @ivar mended: entries of indexes whose checksums failed, and that were written anew as they had been.
     """
 
-    __slots__ = ("damaged", "records", "size")
+    __slots__ = ("damaged", "mended", "records", "size")
 
     def __init__(self) -> None:
         self.records = 0
         self.size = 0
         self.damaged = 0
+        self.mended = 0
 
 
 class _Cold(Exception):
@@ -226,7 +235,7 @@ class BucketFile:
             entry = quick_find(self.read_index, count, end, offset)
             if entry is not None:
                 return entry
-            found = careful_find(self.read_index, self.read_raw, count, end, offset)
+            found = careful_find(self.read_index, self.read_raw, count, end, offset, self.mend)
         except OSError as error:
             raise self.damaged(offset, f"its index cannot be read ({error.strerror})") from error
         if found is None:
@@ -235,6 +244,25 @@ class BucketFile:
         if not proven:
             raise self.damaged(entry.offset, "its index entry is damaged, and so the record cannot be proven whole")
         return entry
+
+    def mend(self, position: int, entry: Entry) -> None:
+        """
+        Write a committed entry anew that was damaged and is known again. May wait for the disk.
+
+        Not synced: should a power cut undo it, the next read mends it again.
+        """
+        self.counters.mended += 1
+        _log.warn(
+            "the index entry of the record at offset {offset} of {file} was damaged, and is mended",
+            offset=entry.offset,
+            file=self.path,
+        )
+        time = entry.time | CONTINUES if entry.continues else entry.time
+        data = encode_entry(entry.offset, time, entry.length, entry.checksum, entry.id_hash)
+        try:
+            os.pwrite(self.index_fd, data, HEADER_SIZE + position * ENTRY_SIZE)
+        except OSError as error:
+            _log.error("the mended index entry cannot be written: {error}", error=error, file=self.path)
 
     def check_length(self, entry: Entry) -> None:
         """@raise TooLarge: if the record is longer than this log gives out."""

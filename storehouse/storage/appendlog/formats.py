@@ -13,6 +13,7 @@ Pure codecs, no files. The tables are in docs/formats/appendlog.md::
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from struct import Struct, error
 
 import attrs
@@ -39,6 +40,7 @@ __all__ = [
     "encode_frame",
     "encode_index_header",
     "entry_fields",
+    "mended",
 ]
 
 ENTRY_SIZE = 32
@@ -126,6 +128,44 @@ def decode_index_header(data: bytes) -> int | None:
         return None
     magic, synced_count = _index_header.unpack_from(data)
     return int(synced_count) if magic == _INDEX_MAGIC else None
+
+
+def mended(data: bytes) -> bytes | None:
+    """
+    Undo damage to one byte of something short that ends with its own CRC32C: an index entry, the salt.
+
+    @return: the only bytes with a right checksum that differ from C{data} in one byte; C{None} if there are none or
+        several.
+    """
+    syndrome = crc32c(data[:-4]) ^ unpack_length(data, len(data) - 4)
+    place = _syndromes(len(data)).get(syndrome)
+    if place is None:
+        return None
+    at, difference = place
+    whole = bytearray(data)
+    whole[at] ^= difference
+    return bytes(whole)
+
+
+@cache
+def _syndromes(size: int) -> dict[int, tuple[int, int] | None]:
+    """
+    What each damaged byte does to the difference between the checksum and what it should be: C{(position, xor)}, or
+    C{None} where two would do the same. A CRC is linear, so it does not depend on the other bytes.
+    """
+    found: dict[int, tuple[int, int] | None] = {}
+    plain = bytes(size - 4)
+    zero = crc32c(plain)
+    for at in range(size):
+        for difference in range(1, 256):
+            if at < size - 4:
+                changed = bytearray(plain)
+                changed[at] = difference
+                syndrome = crc32c(bytes(changed)) ^ zero
+            else:
+                syndrome = difference << 8 * (at - (size - 4))
+            found[syndrome] = None if syndrome in found else (at, difference)
+    return found
 
 
 # -- the write-ahead log ---------------------------------------------------------------------

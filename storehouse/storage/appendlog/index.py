@@ -2,8 +2,8 @@
 Finding a record in an index file.
 
 Two ways: L{quick_find} interpolates and trusts what it passes over, checking only the entry it gives; L{careful_find}
-checks every entry it looks at, and rebuilds from the bucket file those whose checksums fail.  The first serves almost
-every request; the second decides before anybody is told that there is no such record.
+checks every entry it looks at, and mends those whose checksums fail, or rebuilds them from the bucket file.  The first
+serves almost every request; the second decides before a record is said not to be there.
 
 Both take C{read(size, position) -> bytes} functions, so that the caller says whether a read may wait for the disk.
 """
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+
+import attrs
 
 from storehouse.core.digests import crc32c
 from storehouse.core.framing import LENGTH_SIZE, unpack_length
@@ -23,9 +25,10 @@ from storehouse.storage.appendlog.formats import (
     decode_entry,
     encode_entry,
     entry_fields,
+    mended,
 )
 
-__all__ = ["Read", "careful_find", "first_at_or_after", "quick_find", "rebuild_entry"]
+__all__ = ["Read", "Rebuilt", "careful_find", "first_at_or_after", "quick_find", "rebuild_entry"]
 
 #: C{read(size, position)}: bytes of a file, fewer at its end.
 Read = Callable[[int, int], bytes]
@@ -72,13 +75,34 @@ def quick_find(read_index: Read, count: int, end: int, offset: int) -> Entry | N
     return None
 
 
-def rebuild_entry(damaged: bytes, offset: int, read_raw: Read, end: int) -> tuple[Entry, bool] | None:
+@attrs.frozen
+class Rebuilt:
     """
-    Make anew an entry whose checksum fails, from the record that must begin at C{offset}.
+    An entry whose checksum failed, made anew.
 
-    @return: the entry and whether its record is proven whole: by the payload checksum that the damaged entry holds,
-        or by the entry's own checksum once the fields are those of the record. C{None} if no record can begin there.
+    @ivar entry: where the record is; its time and identifier hash are 0 unless C{complete}.
+    @ivar proven: whether the record is proven whole.
+    @ivar complete: whether the entry is as it was before the damage, its time and identifier included.
     """
+
+    entry: Entry
+    proven: bool
+    complete: bool = False
+
+
+def rebuild_entry(damaged: bytes, offset: int, read_raw: Read, end: int) -> Rebuilt | None:
+    """
+    Make anew an entry whose checksum fails, of the record that must begin at C{offset}.
+
+    An entry with one damaged byte is corrected by its own checksum. Of any other the record is proven by the payload
+    checksum that the damaged entry holds, or by the entry's own once the fields are those of the record.
+
+    @return: C{None} if no record can begin there.
+    """
+    corrected = mended(damaged) if len(damaged) == ENTRY_SIZE else None
+    entry = None if corrected is None else decode_entry(corrected)
+    if entry is not None and entry.offset == offset and entry.end <= end:
+        return Rebuilt(entry, True, True)
     head = read_raw(LENGTH_SIZE, offset)
     if len(head) < LENGTH_SIZE or offset + LENGTH_SIZE > end:
         return None
@@ -95,14 +119,16 @@ def rebuild_entry(damaged: bytes, offset: int, read_raw: Read, end: int) -> tupl
         position += len(data)
         left -= len(data)
     if len(damaged) < ENTRY_SIZE:
-        return Entry(offset, 0, length, checksum, 0), False
+        return Rebuilt(Entry(offset, 0, length, checksum, 0), False)
     _, time, _, old_checksum, id_hash, entry_checksum = entry_fields(damaged)
     repaired = encode_entry(offset, time, length, checksum, id_hash)
     if unpack_length(repaired, 28) == entry_checksum:
-        return Entry(offset, time & ~CONTINUES, length, checksum, id_hash, time >= CONTINUES), True
+        return Rebuilt(
+            Entry(offset, time & ~CONTINUES, length, checksum, id_hash, time >= CONTINUES), True, complete=True
+        )
     # Time and identifier may be what is damaged. Zeros prove nothing: lost pages of both files look like an empty
     # record.
-    return Entry(offset, 0, length, checksum, 0), length > 0 and old_checksum == checksum
+    return Rebuilt(Entry(offset, 0, length, checksum, 0), length > 0 and old_checksum == checksum)
 
 
 def _entry_at(read_index: Read, position: int) -> tuple[Entry | None, bytes]:
@@ -143,27 +169,52 @@ def first_at_or_after(read_index: Read, count: int, offset: int) -> tuple[int, i
     return known
 
 
-def careful_find(read_index: Read, read_raw: Read, count: int, end: int, offset: int) -> tuple[Entry, bool] | None:
+def careful_find(
+    read_index: Read,
+    read_raw: Read,
+    count: int,
+    end: int,
+    offset: int,
+    mend: Callable[[int, Entry], object] = lambda position, entry: None,
+) -> tuple[Entry, bool] | None:
     """
     Give the entry of the record at C{offset}, or whose payload begins there, whatever the state of the index.
 
-    @return: the entry, and whether its checksum is to be trusted; C{None} if no record is there.
+    @param mend: called with each damaged entry that was met and is known again whole, and its position.
+    @return: the entry, and whether its checksum is to be trusted; if not, the damage begins at its offset and may
+        cover C{offset}. C{None} if no record is there.
     """
     if offset >= end:
         return None
     position, expected = first_at_or_after(read_index, count, offset)
     while position < count and expected <= offset:
         entry, data = _entry_at(read_index, position)
-        proven = True
         if entry is None or entry.offset != expected:
             rebuilt = rebuild_entry(data, expected, read_raw, end)
-            if rebuilt is None:
-                return None
-            entry, proven = rebuilt
+            if rebuilt is None or not rebuilt.proven:
+                # Where the records behind it begin is not known before the next whole entry.
+                damage = Entry(expected, 0, 0, 0, 0) if rebuilt is None else rebuilt.entry
+                position, expected = _next_valid(read_index, position + 1, count, expected, end)
+                if offset < expected:
+                    return damage, False
+                continue
+            entry = rebuilt.entry
+            if rebuilt.complete:
+                mend(position, entry)
         if offset in (entry.offset, entry.offset + LENGTH_SIZE) and not (
             entry.length == 0 and offset == entry.end and position + 1 < count
         ):
-            return entry, proven
+            return entry, True
         expected = entry.end
         position += 1
     return None
+
+
+def _next_valid(read_index: Read, position: int, count: int, above: int, end: int) -> tuple[int, int]:
+    """The first whole entry from C{position} on of a record above an offset: C{(position, offset)}."""
+    while position < count:
+        entry, _ = _entry_at(read_index, position)
+        if entry is not None and entry.offset > above:
+            return position, entry.offset
+        position += 1
+    return count, end

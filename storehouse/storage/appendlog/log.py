@@ -57,6 +57,7 @@ class LogSettings:
     @ivar wal_size: bytes of the write-ahead log.
     @ivar sync_interval: seconds between background syncs of what was appended as C{os}.
     @ivar max_open: prefixes kept open at a time.
+    @ivar log_files: log a line for each bucket file that is opened, as the first program does.
     """
 
     directory: str
@@ -66,6 +67,7 @@ class LogSettings:
     wal_size: int = 256 << 20
     sync_interval: float = 10.0
     max_open: int = 16
+    log_files: bool = False
 
 
 def _deferred(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
@@ -189,8 +191,15 @@ class LocalAppendLog:
             index_in_child=in_child,
             counters=self.metrics.reads,
         )
-        for bucket in prefix.buckets:
-            self._log.info("opening: {path} with offset: {offset}", path=bucket.path, offset=bucket.end)
+        stat = prefix.stat()
+        self._log.info(
+            "opened the storage prefix {name}: {records} records, {size} bytes, {buckets} bucket files",
+            name=name,
+            **attrs.asdict(stat),
+        )
+        if settings.log_files:
+            for bucket in prefix.buckets:
+                self._log.debug("opening: {path} with offset: {offset}", path=bucket.path, offset=bucket.end)
         return prefix
 
     def _recover_rest(self) -> None:

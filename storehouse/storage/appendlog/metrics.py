@@ -53,6 +53,11 @@ class LogMetrics:
         yield CounterMetricFamily(
             "storehouse_append_damaged", "Reads that met a damaged record.", value=self.reads.damaged
         )
+        yield CounterMetricFamily(
+            "storehouse_append_index_entries_mended",
+            "Damaged entries of indexes that were written anew as they had been.",
+            value=self.reads.mended,
+        )
         wal = self._log.wal
         yield CounterMetricFamily(
             "storehouse_append_wal_frames", "Synced writes of the write-ahead log.", value=wal.frames

@@ -227,6 +227,8 @@ def _open_bucket(
         raise
     try:
         recovered = recover_bucket(raw, index, raw_fd, index_fd, files, accept_unindexed, _progress(raw))
+        if counters is not None:
+            counters.mended += recovered.mended
         if recovered.changed:
             files.sync_data(raw_fd)
             if recovered.indexed:

@@ -26,6 +26,7 @@ from storehouse.storage.appendlog.formats import (
     decode_index_header,
     encode_entry,
     encode_index_header,
+    mended,
 )
 
 __all__ = ["Recovered", "bucket_paths", "keep_copy", "recover_bucket", "stamp"]
@@ -50,6 +51,7 @@ class Recovered:
     @ivar end: the offset behind the last.
     @ivar indexed: records that were found without entries and got them.
     @ivar torn: bytes that were cut off.
+    @ivar mended: damaged entries that were written anew as they had been.
     @ivar changed: whether anything was written, or may not be on disk yet, so that it wants a sync and a new header.
     """
 
@@ -57,6 +59,7 @@ class Recovered:
     end: int
     indexed: int = 0
     torn: int = 0
+    mended: int = 0
     changed: bool = False
 
 
@@ -104,7 +107,16 @@ def recover_bucket(
             synced = entries = _leading_entries(index_fd, entries)
         files.write_at(index_fd, (bytes(HEADER_SIZE),), 0)
         changed = True
-    count, end = _last_whole(raw_fd, index_fd, entries, synced, size)
+    entries_mended = 0
+
+    def mend(at: int, data: bytes) -> Entry | None:
+        nonlocal entries_mended
+        entry = _mended_entry(raw_path, raw_fd, index_fd, at, data, files)
+        entries_mended += entry is not None
+        return entry
+
+    count, end = _last_whole(raw_fd, index_fd, entries, synced, size, mend)
+    changed = changed or bool(entries_mended)
     if HEADER_SIZE + count * ENTRY_SIZE != max(index_size, HEADER_SIZE):
         files.truncate(index_fd, HEADER_SIZE + count * ENTRY_SIZE)
         changed = True
@@ -143,7 +155,7 @@ def recover_bucket(
             end=end,
             kept=kept,
         )
-    return Recovered(count, end, indexed, torn, changed)
+    return Recovered(count, end, indexed, torn, entries_mended, changed)
 
 
 def _leading_entries(index_fd: int, entries: int) -> int:
@@ -156,12 +168,42 @@ def _leading_entries(index_fd: int, entries: int) -> int:
     return entries
 
 
-def _last_whole(raw_fd: int, index_fd: int, entries: int, synced: int, size: int) -> tuple[int, int]:
-    """The number of entries to keep, and where the last one's record ends."""
+def _mended_entry(raw_path: str, raw_fd: int, index_fd: int, at: int, damaged: bytes, files: Files) -> Entry | None:
+    """
+    The entry at byte C{at} of the index, whose checksum fails, written anew as it was. Only if its record is whole:
+    what a power cut left is not to be taken for an entry.
+    """
+    corrected = mended(damaged)
+    entry = None if corrected is None else decode_entry(corrected)
+    if corrected is None or entry is None or not _is_whole(raw_fd, entry):
+        return None
+    files.write_at(index_fd, (corrected,), at)
+    _log.warn(
+        "the index entry of the record at offset {offset} of {file} was damaged, and is mended",
+        offset=entry.offset,
+        file=raw_path,
+    )
+    return entry
+
+
+def _last_whole(
+    raw_fd: int,
+    index_fd: int,
+    entries: int,
+    synced: int,
+    size: int,
+    mend: Callable[[int, bytes], Entry | None],
+) -> tuple[int, int]:
+    """
+    The number of entries to keep, and where the last one's record ends.
+
+    @param mend: given the byte where a damaged entry is, and its bytes, makes it whole if it can.
+    """
     position = entries
     while position > 0:
-        data = read_exactly(index_fd, ENTRY_SIZE, HEADER_SIZE + (position - 1) * ENTRY_SIZE)
-        entry = decode_entry(data)
+        at = HEADER_SIZE + (position - 1) * ENTRY_SIZE
+        data = read_exactly(index_fd, ENTRY_SIZE, at)
+        entry = decode_entry(data) or mend(at, data)
         if entry is not None and (
             position <= synced or (not entry.continues and entry.end <= size and _is_whole(raw_fd, entry))
         ):

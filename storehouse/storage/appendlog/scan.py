@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -13,7 +12,7 @@ from storehouse.core.framing import LENGTH_SIZE, unpack_length
 from storehouse.errors import DamagedRecord, Unavailable
 from storehouse.storage.appendlog.bucket import BucketFile
 from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, Entry, decode_entry
-from storehouse.storage.appendlog.index import first_at_or_after, rebuild_entry
+from storehouse.storage.appendlog.index import Rebuilt, first_at_or_after, rebuild_entry
 from storehouse.storage.appendlog.record import Record, open_record
 
 __all__ = ["Scan"]
@@ -135,7 +134,7 @@ class Scan:
         for at in range(0, len(entries), ENTRY_SIZE):
             entry = decode_entry(entries, at)
             if entry is None or entry.offset != self._expected:
-                entry = await self._rebuild(entries[at : at + ENTRY_SIZE])
+                entry = await self._rebuild(self._position, entries[at : at + ENTRY_SIZE])
                 if entry is None:
                     break
             begin = entry.offset - base
@@ -174,13 +173,24 @@ class Scan:
             self._damage = damage
             return None
 
-    async def _rebuild(self, data: bytes) -> Entry | None:
+    async def _rebuild(self, position: int, data: bytes) -> Entry | None:
+        """
+        The entry at C{position}, whose checksum fails, made anew; C{None} once it is noted as the damage that ends
+        this scan.
+        """
         bucket = self.bucket
-        rebuilt: Any = await self._disk.run(rebuild_entry, data, self._expected, bucket.read_raw, bucket.end)
-        if rebuilt is not None and rebuilt[1]:
-            entry: Entry = rebuilt[0]
-            return entry
-        self._damage = bucket.damaged(
-            self._expected, "its index entry is damaged, and so the record cannot be proven whole"
-        )
+        rebuilt: Rebuilt | None = await self._disk.run(rebuild_entry, data, self._expected, bucket.read_raw, bucket.end)
+        if rebuilt is not None and rebuilt.complete:
+            await self._disk.run(bucket.mend, position, rebuilt.entry)
+            return rebuilt.entry
+        if rebuilt is None or not rebuilt.proven:
+            reason = "its index entry is damaged, and so the record cannot be proven whole"
+        else:
+            # What the record is stays known; whose it is does not.
+            reason = "its index entry is damaged: its time and identifier are lost"
+            if self._id_hash is None or rebuilt.entry.offset < self._start:
+                bucket.damaged(self._expected, reason)
+                return rebuilt.entry
+            reason += f"; the record after it is at offset {rebuilt.entry.end}"
+        self._damage = bucket.damaged(self._expected, reason)
         return None

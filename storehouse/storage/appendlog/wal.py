@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import attrs
+from twisted.logger import Logger
 
 from storehouse.core.digests import crc32c
 from storehouse.core.files import Files, read_exactly
@@ -29,6 +30,7 @@ from storehouse.storage.appendlog.formats import (
     Frame,
     decode_frame,
     encode_frame,
+    mended,
 )
 
 __all__ = [
@@ -46,6 +48,8 @@ __all__ = [
 
 #: How many segments the log has.
 SEGMENTS = 4
+
+_log = Logger()
 
 _ZEROS = bytes(1 << 20)
 _segment_name = re.compile(r"segment\.(\d{1,6})\Z")
@@ -285,8 +289,13 @@ def read_salt(directory: str, files: Files) -> int | None:
             data = read_exactly(fd, 8, 0)
         finally:
             files.close(fd)
-    if len(data) == 8 and crc32c(data[:4]) == unpack_length(data, 4):
-        return unpack_length(data)
+    if len(data) == 8:
+        if crc32c(data[:4]) == unpack_length(data, 4):
+            return unpack_length(data)
+        corrected = mended(data)
+        if corrected is not None:
+            _log.warn("{path} was damaged, and is mended", path=path)
+            return unpack_length(corrected)
     if segment_paths(directory):
         raise StartFailed(
             f"{path} is missing or damaged; the write-ahead log cannot be read without it."

@@ -8,7 +8,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.digests import crc32c
 from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, Entry, encode_entry
-from storehouse.storage.appendlog.index import Read, careful_find, first_at_or_after, quick_find, rebuild_entry
+from storehouse.storage.appendlog.index import (
+    Read,
+    Rebuilt,
+    careful_find,
+    first_at_or_after,
+    quick_find,
+    rebuild_entry,
+)
 from tests.storage.appendlog.rig import offsets_of, raw
 
 bounded = settings(deadline=None, max_examples=150)
@@ -153,12 +160,45 @@ class DamagedIndexTests(SynchronousTestCase):
             self.assertTrue(found[1], byte)
             self.assertEqual((found[0].offset, found[0].length, found[0].checksum), (13, 9, sample.entries[1].checksum))
 
+    def test_every_bit(self) -> None:
+        """An entry with one turned bit is corrected, its time and identifier included, and handed on to be written."""
+        sample = Sample([9, 9, 9])
+        for bit in range(256):
+            position, at = 1, HEADER_SIZE + ENTRY_SIZE + bit // 8
+            sample.index[at] ^= 1 << bit % 8
+            handed: list[tuple[int, Entry]] = []
+            index, whole = reader(bytes(sample.index)), sample.entries[position]
+            found = careful_find(index, reader(sample.raw), 3, sample.end, 13, lambda *each, to=handed: to.append(each))
+            self.assertEqual((found, handed), ((whole, True), [(1, whole)]), bit)
+            sample.index[at] ^= 1 << bit % 8
+
     def test_unproven_fields(self) -> None:
         """Of an entry that is proven by the payload's checksum only, time and identifier are not believed."""
-        for byte in range(8, 16):
+        for byte in range(8, 15):
             sample = Sample([9, 9, 9])
             sample.damage(1, byte)
+            sample.damage(1, byte + 1)
+            sample.damage(1, 24)
             self.assertEqual(sample.careful(13), (Entry(13, 0, 9, sample.entries[1].checksum, 0), True))
+
+    def test_nothing_but_damage(self) -> None:
+        """Where an entry and the length in the bucket file are lost, all up to the next whole entry is damaged."""
+        sample = Sample([9, 9, 9, 9])
+        for byte in range(32):
+            sample.damage(1, byte)
+            sample.damage(3, byte)
+        for length in (b"\xff\xff\xff\xff", b"\x01\x00\x00\x00", b"\x0d\x00\x00\x00"):
+            sample.raw = sample.raw[:13] + length + sample.raw[17:39] + length + sample.raw[43:]
+            for offset in (13, 16, 17, 22, 25):
+                found = sample.careful(offset)
+                assert found is not None
+                self.assertEqual((found[0].offset, found[1]), (13, False), (length, offset))
+            for offset in (39, 43, 51):
+                found = sample.careful(offset)
+                assert found is not None
+                self.assertEqual((found[0].offset, found[1]), (39, False), (length, offset))
+            self.assertEqual([sample.careful(offset) for offset in (0, 4)], [(sample.entries[0], True)] * 2)
+            self.assertEqual([sample.careful(offset) for offset in (26, 30)], [(sample.entries[2], True)] * 2)
 
     def test_long_stretch(self) -> None:
         """A hundred damaged entries in a row hide nothing."""
@@ -174,21 +214,21 @@ class DamagedIndexTests(SynchronousTestCase):
 class RebuildTests(SynchronousTestCase):
     """An entry made anew."""
 
-    def rebuild(self, damaged: bytes, data: bytes) -> tuple[Entry, bool] | None:
+    def rebuild(self, damaged: bytes, data: bytes) -> Rebuilt | None:
         return rebuild_entry(damaged, 0, reader(data), len(data))
 
     def test_zeros_prove_nothing(self) -> None:
         """Lost pages of both files are not an empty record."""
-        self.assertEqual(self.rebuild(bytes(32), bytes(100)), (Entry(0, 0, 0, 0, 0), False))
+        self.assertEqual(self.rebuild(bytes(32), bytes(100)), Rebuilt(Entry(0, 0, 0, 0, 0), False))
 
     def test_empty_record(self) -> None:
         """An empty record is proven by its entry's own checksum."""
         entry = bytearray(encode_entry(0, 5, 0, 0, 7))
-        entry[16] ^= 1
-        self.assertEqual(self.rebuild(bytes(entry), bytes(4)), (Entry(0, 5, 0, 0, 7), True))
+        entry[16:18] = b"ab"
+        self.assertEqual(self.rebuild(bytes(entry), bytes(4)), Rebuilt(Entry(0, 5, 0, 0, 7), True, True))
 
     def test_no_entry(self) -> None:
-        self.assertEqual(self.rebuild(b"", raw(b"abc")), (Entry(0, 0, 3, crc32c(b"abc"), 0), False))
+        self.assertEqual(self.rebuild(b"", raw(b"abc")), Rebuilt(Entry(0, 0, 3, crc32c(b"abc"), 0), False))
 
     def test_no_record(self) -> None:
         """None is there if the file ends inside it."""
@@ -198,10 +238,12 @@ class RebuildTests(SynchronousTestCase):
     def test_both_damaged(self) -> None:
         """A damaged payload and a damaged entry prove nothing."""
         entry = bytearray(encode_entry(0, 5, 3, crc32c(b"abc"), 7))
-        entry[0] ^= 1
-        self.assertEqual(self.rebuild(bytes(entry), raw(b"abd")), (Entry(0, 0, 3, crc32c(b"abd"), 0), False))
+        entry[8:10] = b"ab"
+        self.assertEqual(self.rebuild(bytes(entry), raw(b"abd")), Rebuilt(Entry(0, 0, 3, crc32c(b"abd"), 0), False))
 
     def test_long(self) -> None:
         """Records longer than a read are summed in pieces."""
         payload = bytes(range(256)) * 5000
-        self.assertEqual(self.rebuild(bytes(32), raw(payload)), (Entry(0, 0, len(payload), crc32c(payload), 0), False))
+        self.assertEqual(
+            self.rebuild(bytes(32), raw(payload)), Rebuilt(Entry(0, 0, len(payload), crc32c(payload), 0), False)
+        )

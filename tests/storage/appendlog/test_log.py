@@ -7,7 +7,8 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
-from twisted.trial.unittest import TestCase
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from storehouse.core.digests import fnv1a32
 from storehouse.core.disk import DiskThreads
@@ -15,7 +16,7 @@ from storehouse.errors import NoSuchPrefix, Unavailable
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
 from tests.conformance.appendlog import BUCKETS, MAX_RECORD, AppendLogTestsMixin
-from tests.storage.appendlog.rig import Quick, SeedStore, contents
+from tests.storage.appendlog.rig import Driven, Quick, SeedStore, contents
 
 
 class LocalLogTestCase(TestCase):
@@ -148,3 +149,27 @@ class LocalLogTests(LocalLogTestCase):
         self.assertEqual(held(), 2 * BUCKETS + 4)
         await self.log.stop()
         self.assertEqual(held(), 0)
+
+
+class OpeningLinesTests(SynchronousTestCase):
+    """What is logged when prefixes are opened."""
+
+    def lines(self, **settings: Any) -> list[str]:
+        with capturedLogs() as events:
+            driven = Driven(os.path.abspath(self.mktemp()), buckets=3, **settings).start()
+            driven.append(b"a", b"one", b"two", prefix="other")
+            driven.close("other")
+            driven.get(b"a", 0, prefix="other")
+            driven.stop()
+        return [str(formatEvent(event)) for event in events if "open" in str(event["log_format"])]
+
+    def test_one_a_prefix(self) -> None:
+        empty = "opened the storage prefix {}: 0 records, 0 bytes, 3 bucket files"
+        full = "opened the storage prefix other: 2 records, 14 bytes, 3 bucket files"
+        self.assertEqual(self.lines(), [empty.format("default"), empty.format("other"), full])
+
+    def test_files(self) -> None:
+        """The lines of the first program can be had as well."""
+        lines = self.lines(log_files=True)
+        self.assertEqual(len(lines), 12)
+        self.assertRegex(lines[1], r"^opening: \S+/default/append\.0\.raw with offset: 0$")

@@ -47,6 +47,10 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("storehouse_append_read_bytes_total"), 4)
         bucket = self.driven.log.bucket_if_open("default", b"a")
         assert bucket is not None
+        index = bucket.path.removesuffix("raw") + "idx"
+        flip(index, 32 + 9)
+        self.assertEqual(self.driven.scan(b"a"), [(offset, b"four")])
+        self.assertEqual(self.value("storehouse_append_index_entries_mended_total"), 1)
         flip(bucket.path, 5)
         self.assertRaises(DamagedRecord, self.driven.get, b"a", offset)
         self.assertGreaterEqual(self.value("storehouse_append_damaged_total") or 0, 1)

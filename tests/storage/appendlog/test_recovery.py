@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+from collections.abc import Iterable
 from random import Random
 from unittest.mock import patch
 
@@ -381,12 +382,42 @@ class IndexTests(RecoveryTestCase):
         self.assertEqual(len(self.aside("bad")), 8)
 
     def test_damaged_entry(self) -> None:
-        """A record is served although its entry is damaged, as long as it can be proven whole."""
-        for number in (0, 7, 19):
-            for byte in (0, 9, 17, 21, 25, 30):
-                flip(self.index, HEADER_SIZE + number * ENTRY_SIZE + byte)
-                self.check().stop()
-                flip(self.index, HEADER_SIZE + number * ENTRY_SIZE + byte)
+        """A record is served although its entry is damaged, and the entry is as it was afterwards."""
+        before = contents(self.index)
+        for crash in (False, True):
+            for number in (0, 7, 19):
+                for byte in (0, 9, 17, 21, 25, 30):
+                    flip(self.index, HEADER_SIZE + number * ENTRY_SIZE + byte)
+                    if crash:
+                        self.crashed()
+                    driven = self.check()
+                    self.assertEqual(driven.log.metrics.reads.mended, 1)
+                    driven.stop()
+                    self.assertEqual(contents(self.index), before)
+
+    def test_lost_identifier(self) -> None:
+        """A record whose entry has lost the identifier is given by offset and by bucket, and to no identifier."""
+        flip(self.index, HEADER_SIZE + 7 * ENTRY_SIZE + 9)
+        flip(self.index, HEADER_SIZE + 7 * ENTRY_SIZE + 25)
+        damaged = contents(self.index)
+        driven = self.check()
+        for id in (ZERO, id_in_bucket(0, 2, 1)):
+            with self.assertRaises(DamagedRecord) as caught:
+                driven.scan(id)
+            self.assertEqual(caught.exception.offset, self.offsets[7])
+            self.assertIn(f"the record after it is at offset {self.offsets[8]}", str(caught.exception))
+        self.assertEqual(driven.scan(ZERO, self.offsets[8])[0], (self.offsets[8], self.payloads[8]))
+        self.assertEqual(driven.log.metrics.reads.damaged, 3)
+        driven.stop()
+        self.assertEqual(contents(self.index), damaged)
+
+    def test_damaged_while_acknowledged_as_os(self) -> None:
+        """A damaged last entry behind the mark is not taken for a torn tail."""
+        driven = self.start()
+        (offset,) = driven.append(ZERO, b"the last", durability=OS)
+        left = driven.copy(self.fresh())
+        flip(os.path.join(left, "default", "append.0.idx"), HEADER_SIZE + 20 * ENTRY_SIZE + 24)
+        self.assertEqual(self.start(left).scan(ZERO)[-1], (offset, b"the last"))
 
     def test_unprovable(self) -> None:
         """If it cannot, it is damaged, and only it."""
@@ -736,7 +767,7 @@ class ReplayTests(RecoveryTestCase):
         salt = os.path.join(left, ".wal", "salt")
         saved = contents(salt)
         self.start(self.fresh())
-        for damage in (saved[:7], b"", saved[:3] + bytes([saved[3] ^ 1]) + saved[4:], None):
+        for damage in (saved[:7], b"", bytes([saved[0] ^ 1, saved[1] ^ 1]) + saved[2:], None):
             if damage is None:
                 os.unlink(salt)
             else:
@@ -853,62 +884,95 @@ class StartTests(RecoveryTestCase):
 
 
 class BitFlipTests(RecoveryTestCase):
-    """Whatever bit turns, a read gives the right bytes or an error."""
+    """Whatever bit of whatever file turns, a read gives the right bytes or an error, and a scan by identifier its own."""
 
-    def read_all(self, directory: str, acknowledged: dict[int, bytes]) -> tuple[int, int]:
-        """@return: how many records were right, and how many were not given."""
-        driven = self.start(directory)
-        right = missing = 0
-        for offset, payload in acknowledged.items():
+    ids = (ZERO, id_in_bucket(0, 2, 1))
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.driven = self.start()
+        self.records: list[tuple[bytes, int, bytes]] = []
+        for number, payload in enumerate((b"a", b"bb", b"ccc")):
+            id = self.ids[number % 2]
+            self.records.append((id, self.driven.append(id, payload)[0], payload))
+
+    def check(self, driven: Driven, most: int) -> int:
+        """@return: how many records were not given by their offsets, at most C{most}."""
+        missing = 0
+        whole = {offset: payload for _, offset, payload in self.records}
+        for _, offset, payload in self.records:
+            for asked in (offset, offset + 4):
+                try:
+                    self.assertEqual(driven.get(ZERO, asked), payload)
+                except DamagedRecord:
+                    missing += asked == offset
+        self.assertLessEqual(missing, most)
+        for wanted in (*self.ids, 0):
+            expected = [(offset, payload) for id, offset, payload in self.records if not wanted or wanted == id]
+            found = []
+            scan = driven.reactor.wait(driven.log.scan("default", wanted, 0))
             try:
-                self.assertEqual(driven.get(ZERO, offset), payload)
-                right += 1
-            except DamagedRecord:
-                missing += 1
-        (new,) = driven.append(ZERO, b"new")
-        self.assertEqual(new, max(acknowledged) + 4 + len(acknowledged[max(acknowledged)]))
-        self.assertEqual(driven.get(ZERO, new), b"new")
-        driven.kill()
-        return right, missing
+                while batch := driven.reactor.wait(scan.next_batch()):
+                    found += [(record.offset, record.payload) for record in batch]
+            except DamagedRecord as error:
+                self.assertIn(error.offset, whole)
+                self.assertEqual(found, expected[: len(found)])
+                self.assertTrue(missing)
+            else:
+                self.assertEqual(found, expected)
+            scan.close()
+        return missing
 
-    def rounds(self, left: str, names: list[str], acknowledged: dict[int, bytes], seed: int, most: int) -> None:
-        random = Random(seed)
+    def bits_of(self, path: str, size: int | None = None) -> range:
+        return range(8 * (os.path.getsize(path) if size is None else size))
+
+    def test_running(self) -> None:
+        """While the log is open: of the index nothing is lost and it is as it was afterwards; of the records one."""
+        index, raw_path = self.path("append.0.idx"), self.path("append.0.raw")
+        before = contents(index)
+        for bit in self.bits_of(index):
+            flip(index, bit // 8, bit % 8)
+            self.check(self.driven, 0)
+            if bit < 8 * HEADER_SIZE:
+                flip(index, bit // 8, bit % 8)
+        self.assertEqual(contents(index), before)
+        self.assertEqual(self.driven.log.metrics.reads.mended, 8 * 3 * ENTRY_SIZE)
+        for bit in self.bits_of(raw_path):
+            flip(raw_path, bit // 8, bit % 8)
+            self.assertEqual(self.check(self.driven, 1), 1)
+            flip(raw_path, bit // 8, bit % 8)
+
+    def each_start(self, left: str, name: str, most: int, bits: Iterable[int]) -> None:
+        """A start for each turned bit of a file."""
         copy = self.fresh()
-        for round_ in range(100):
+        for bit in bits:
             shutil.copytree(left, copy)
-            path = os.path.join(copy, random.choice(names))
-            position, bit = random.randrange(os.path.getsize(path)), random.randrange(8)
-            flip(path, position, bit)
-            _, missing = self.read_all(copy, acknowledged)
-            self.assertLessEqual(missing, most, f"round {round_}: bit {bit} of byte {position} of {path}")
+            flip(os.path.join(copy, name), bit // 8, bit % 8)
+            driven = self.start(copy)
+            self.check(driven, most)
+            (new,) = driven.append(ZERO, b"new")
+            self.assertEqual((new, driven.get(ZERO, new)), (18, b"new"), bit)
+            driven.kill()
             shutil.rmtree(copy)
-
-    def sample(self) -> tuple[Driven, dict[int, bytes]]:
-        driven = self.start(buckets=2)
-        random = Random(3)
-        acknowledged = {}
-        for _ in range(30):
-            payload = random.randbytes(1 + random.randrange(60))
-            acknowledged[driven.append(ZERO, payload)[0]] = payload
-        return driven, acknowledged
 
     def test_clean(self) -> None:
         """Of a log that was stopped, at most the record with the bit is lost."""
-        driven, acknowledged = self.sample()
-        driven.stop()
-        self.rounds(self.directory, ["default/append.0.raw", "default/append.0.idx"], acknowledged, 4, 1)
+        self.driven.stop()
+        self.each_start(self.directory, "default/append.0.idx", 0, range(0, 8 * 128, 5))
+        self.each_start(self.directory, "default/append.0.raw", 1, range(0, 8 * 18, 3))
+        self.each_start(self.directory, ".wal/salt", 0, range(64))
 
     def test_killed(self) -> None:
         """Of a log that was killed nothing is lost: the write-ahead log has it all."""
-        driven, acknowledged = self.sample()
-        self.rounds(driven.copy(self.fresh()), ["default/append.0.raw", "default/append.0.idx"], acknowledged, 5, 0)
+        left = self.driven.copy(self.fresh())
+        self.each_start(left, "default/append.0.idx", 0, range(0, 8 * 128, 7))
+        self.each_start(left, "default/append.0.raw", 0, range(0, 8 * 18, 3))
+        self.each_start(left, ".wal/salt", 0, range(0, 64, 3))
 
     def test_write_ahead_log(self) -> None:
         """A bit of the write-ahead log loses nothing as long as the files are there."""
-        driven, acknowledged = self.sample()
-        left = driven.copy(self.fresh())
-        segment = os.path.join(left, ".wal", "segment.0")
-        used = driven.log.wal._segments[0].used
-        with open(segment, "r+b") as file:
-            file.truncate(used)
-        self.rounds(left, [".wal/segment.0"], acknowledged, 6, 0)
+        left = self.driven.copy(self.fresh())
+        used = self.driven.log.wal._segments[0].used
+        frame = 32 + 28 + len(b"default") + ENTRY_SIZE + 4 + 3
+        for start in range(0, used, 4096):
+            self.each_start(left, ".wal/segment.0", 0, range(8 * start, 8 * (start + frame), 11))
