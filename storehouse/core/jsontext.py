@@ -1,0 +1,204 @@
+"""
+JSON texts that come from outside: strictly RFC 8259, in UTF-8, and looked at in slices when they are long.
+
+C{json.loads} takes more: C{NaN}, a byte order mark, UTF-16. It also takes less, since it makes numbers of integers, and
+refuses those with more than some thousand digits.
+"""
+
+from __future__ import annotations
+
+import re
+from json import JSONDecoder
+from typing import Any
+
+from storehouse.core.turns import breath
+
+__all__ = ["SHORT", "check_json", "parse_json"]
+
+#: Texts up to this many bytes are parsed at once: some ten milliseconds at worst.
+SHORT = 64 * 1024
+
+#: Arrays and objects within one another, at most. It is less than what makes the parser of short texts give up.
+_DEEPEST = 500
+
+_UTF8_PIECE = 1 << 20
+
+# Bytes of a long text that are looked at before others may be served.
+_PIECE = 16 * 1024
+
+_SPACE = rb"[ \t\r\n]*+"
+_STRING = rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})){0,64}+"'
+_NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[Ee][-+]?[0-9]++)?+"
+_SCALAR = rb"(?:" + _STRING + rb"|" + _NUMBER + rb"|true|false|null)"
+_MEMBER = _STRING + _SPACE + rb":" + _SPACE + _SCALAR + _SPACE
+_ARRAY = rb"\[" + _SPACE + rb"(?:" + _SCALAR + _SPACE + rb"(?:," + _SPACE + _SCALAR + _SPACE + rb"){0,64}+)?+\]"
+_OBJECT = rb"\{" + _SPACE + rb"(?:" + _MEMBER + rb"(?:," + _SPACE + _MEMBER + rb"){0,64}+)?+\}"
+_PLAIN = rb"(?:" + _SCALAR + rb"|" + _ARRAY + rb"|" + _OBJECT + rb")"
+
+# Several plain ones at a time: their number bounds the time.
+_items = re.compile(rb"(?:" + _SPACE + _PLAIN + _SPACE + rb",){0,50}+").match
+_members = re.compile(rb"(?:" + _SPACE + _STRING + _SPACE + rb":" + _SPACE + _PLAIN + _SPACE + rb",){0,50}+").match
+
+_space = re.compile(_SPACE).match
+_literal = re.compile(_NUMBER + rb"|true|false|null").match
+_some_string = re.compile(rb'(?:[^"\\\x00-\x1f]{1,4096}+|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})){0,4096}+').match
+
+# What may come next in a text.
+_VALUE, _FIRST_ITEM, _KEY, _FIRST_KEY, _COLON, _IN_KEY, _IN_VALUE, _END = range(8)
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no value of JSON")
+
+
+def _integer(digits: str) -> Any:
+    """Of those that are too long to be made a number, what they are near to."""
+    return int(digits) if len(digits) < 4000 else float(digits)
+
+
+_decode = JSONDecoder(parse_int=_integer, parse_constant=_refuse).decode
+
+
+def parse_json(data: bytes) -> Any:
+    """
+    The value of a short JSON text.
+
+    @raise ValueError: if it is none; the text says why.
+    """
+    try:
+        return _decode(data.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+async def check_json(data: bytes) -> None:
+    """
+    Look whether something is a JSON text, of any length; others are served meanwhile.
+
+    @raise ValueError: if it is none; the text says why.
+    """
+    if len(data) <= SHORT:
+        parse_json(data)
+    else:
+        await _check_utf8(data)
+        await _Checker(data).check()
+
+
+async def _check_utf8(data: bytes) -> None:
+    """A piece ends before a byte that begins a character."""
+    at = 0
+    while at < len(data):
+        end = min(at + _UTF8_PIECE, len(data))
+        while end < len(data) and end > at + _UTF8_PIECE - 4 and data[end] & 0xC0 == 0x80:
+            end -= 1
+        try:
+            data[at:end].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"it is no UTF-8: {error.reason} at byte {at + error.start}") from None
+        at = end
+        await breath()
+
+
+class _Checker:
+    """
+    One long text.
+
+    @ivar at: how far it was looked at.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.at = 0
+        self._data = data
+        self._open = bytearray()
+
+    async def check(self) -> None:
+        """Look at all of it."""
+        state = _VALUE
+        steps = looked = 0
+        while state != _END:
+            state = self._step(state)
+            if state in (_IN_KEY, _IN_VALUE):
+                await self._string()
+                state = _COLON if state == _IN_KEY else self._after_value()
+            steps += 1
+            if steps % 64 == 0 or self.at - looked > _PIECE:
+                looked = self.at
+                await breath()
+        if self.at < len(self._data):
+            raise self._unexpected("more text behind the value")
+
+    def _step(self, state: int) -> int:
+        """
+        Read one thing, and plain ones before it. @return: what comes next.
+        """
+        data = self._data
+        if self._open and state in (_VALUE, _KEY, _FIRST_ITEM, _FIRST_KEY):
+            plain = _members if state in (_KEY, _FIRST_KEY) else _items if self._open[-1] == 0x5B else None
+            if plain is not None:
+                end = plain(data, self.at).end()  # type: ignore[union-attr]
+                if end > self.at:
+                    self.at = end
+                    state = _KEY if state in (_KEY, _FIRST_KEY) else _VALUE
+        self._skip_space()
+        byte = data[self.at : self.at + 1]
+        if state == _COLON:
+            if byte != b":":
+                raise self._unexpected("a colon was expected")
+            self.at += 1
+            return _VALUE
+        if (byte == b"]" and state == _FIRST_ITEM) or (byte == b"}" and state == _FIRST_KEY):
+            self._open.pop()
+            self.at += 1
+            return self._after_value()
+        if byte == b'"':
+            self.at += 1
+            return _IN_KEY if state in (_KEY, _FIRST_KEY) else _IN_VALUE
+        if state in (_KEY, _FIRST_KEY):
+            raise self._unexpected("a name in quotes was expected")
+        if byte in (b"[", b"{") and byte:
+            if len(self._open) >= _DEEPEST:
+                raise ValueError("it is nested too deeply")
+            self._open += byte
+            self.at += 1
+            return _FIRST_ITEM if byte == b"[" else _FIRST_KEY
+        found = _literal(data, self.at)
+        if found is None:
+            raise self._unexpected("a value was expected")
+        self.at = found.end()
+        return self._after_value()
+
+    def _after_value(self) -> int:
+        while self._open:
+            self._skip_space()
+            byte = self._data[self.at : self.at + 1]
+            is_array = self._open[-1] == 0x5B
+            if byte == b",":
+                self.at += 1
+                return _VALUE if is_array else _KEY
+            if byte != (b"]" if is_array else b"}"):
+                raise self._unexpected("a comma or a bracket was expected")
+            self._open.pop()
+            self.at += 1
+        self._skip_space()
+        return _END
+
+    def _skip_space(self) -> None:
+        self.at = _space(self._data, self.at).end()  # type: ignore[union-attr]
+
+    async def _string(self) -> None:
+        """The rest of a string, with the quote that ends it."""
+        data = self._data
+        while True:
+            end = _some_string(data, self.at).end()  # type: ignore[union-attr]
+            if end == self.at:
+                break
+            self.at = end
+            await breath()
+        if data[self.at : self.at + 1] != b'"':
+            raise self._unexpected("a character that must be escaped in a string")
+        self.at += 1
+
+    def _unexpected(self, what: str) -> ValueError:
+        if self.at >= len(self._data):
+            return ValueError("it ends early")
+        return ValueError(f"{what} at byte {self.at}")

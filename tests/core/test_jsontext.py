@@ -1,0 +1,96 @@
+"""Tests of L{storehouse.core.jsontext}."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core import jsontext
+from storehouse.core.jsontext import SHORT, check_json, parse_json
+from tests.soak import count, long_loop, rounds
+
+GOOD = [
+    b"1", b"-0", b"1E+5", b"0.5e-3", b" [1, 2 ,3] ", b"[]", b"{}", b'""', b"true", b"\t\r\n null\n",
+    b'{"a":1,"b":[{}],"c":{"d":{"e":[]}}}', b"[[],[[]],[1,[2,{}]]]", b'"\\u00e9\\"\\\\\\/\\b\\f\\n\\r\\t"', '"é"'.encode(), b'"\\ud800"',
+    b'[true,false,null,1,"x",{"a":"b"},[1,2],3]', b"1" * 5000, b"-" + b"1" * 5000,
+]  # fmt: skip
+BAD = [
+    b"", b" ", b"[1,]", b'{"a":1,}', b"{,}", b"[,]", b'"a', b'"\\x"', b'"\\u12"', b"NaN", b"Infinity", b"-Infinity", b"-", b"01", b"1.",
+    b"1e", b".5", b"+1", b'"\x01"', b'"\n"', b"\xff", b'"\xc3"', b'"\xed\xa0\x80"', b"\xef\xbb\xbf1", "1".encode("utf-16"), "[1]".encode("utf-16-le"),
+    b"[1 2]", b'{"a" 1}', b'{"a":}', b'{"a":1 "b":2}', b"]", b"[}", b"{]", b"[1}", b'{"a":1]', b"1 2", b"tru", b"nulll", b"['a']",
+    b"{1:2}", b"[\x0b1]", b"1\x00", b'{"a":1,"b"}', b"[1,,2]", b"[1e5, -]", b"[NaN]", b"[[[NaN]]]", b"[" * 100_000,
+]  # fmt: skip
+
+
+class JSONTests(SynchronousTestCase):
+    """What is JSON and what is not, the short way and the long."""
+
+    def short(self, data: bytes) -> bool:
+        try:
+            parse_json(data)
+        except ValueError as error:
+            self.assertTrue(str(error))
+            return False
+        return True
+
+    def long(self, data: bytes) -> bool:
+        self.patch(jsontext, "SHORT", -1)
+        failed: list[object] = []
+        Deferred.fromCoroutine(check_json(data)).addErrback(lambda failure: failed.append(failure.trap(ValueError)))
+        return not failed
+
+    def test_good(self) -> None:
+        for data in GOOD:
+            self.assertTrue(self.short(data), data)
+            self.assertTrue(self.long(data), data)
+
+    def test_bad(self) -> None:
+        for data in BAD:
+            self.assertFalse(self.short(data), data)
+            self.assertFalse(self.long(data), data)
+
+    def test_values(self) -> None:
+        """Values are those of the standard parser, but for integers that are too long for it."""
+        data = b'{"a": [1, -2.5, "x", null, true], "b": {"\\u00e9": 12345678901234567890123}}'
+        self.assertEqual(parse_json(data), json.loads(data))
+        self.assertEqual(parse_json(b"1" * 5000), float("inf"))
+
+    def test_where(self) -> None:
+        """The error of a long text says where it is, and that of one that is not UTF-8."""
+        for data, where in (
+            (b"[" + b"0," * SHORT + b"x]", SHORT * 2 + 1),
+            (b'"' + b"a" * SHORT + b"\xff" + b'"', SHORT + 1),
+        ):
+            error = self.failureResultOf(Deferred.fromCoroutine(check_json(data)), ValueError)
+            self.assertIn(f"at byte {where}", str(error.value))
+
+    def test_long_characters(self) -> None:
+        """No character is cut where pieces of a long text end."""
+        for shift in range(4):
+            for character in ("é", "€", "😀"):
+                data = ('"' + "a" * shift + character * ((1 << 20) // 2) + '"').encode()
+                self.assertTrue(self.long(data))
+
+    def test_deep(self) -> None:
+        """What is nested as deeply as a person could mean is taken, in texts of any length."""
+        for depth, filler in ((400, b""), (400, b'"' + b"x" * SHORT + b'",')):
+            data = b"[" * depth + filler + b"1" + b"]" * depth
+            self.assertTrue(self.successResultOf(Deferred.fromCoroutine(check_json(data))) is None)
+
+    @long_loop
+    def test_the_same(self) -> None:
+        """Both ways agree on texts that are nearly JSON."""
+        for seed in rounds(1):
+            random = Random(seed)
+            for _ in range(1000):
+                data = bytearray(random.choice(GOOD[:-2] + BAD[:-1]))
+                for _ in range(random.randrange(4)):
+                    at = random.randrange(len(data) + 1)
+                    data[at : at + random.randrange(2)] = random.choices(
+                        b'[]{}",:0123 .-eE\\untrlfase\xc3\xa9\0', k=random.randrange(3)
+                    )
+                self.assertEqual(self.short(bytes(data)), self.long(bytes(data)), bytes(data))
+            count("texts", 1000)
