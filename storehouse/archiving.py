@@ -22,6 +22,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.streams import deferred
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.events import ArchiveShipped, Events, StoreFailed
+from storehouse.storage.archive.callbacks import check_compressed_once
 from storehouse.storage.archive.checkers import AnyRollChecker
 from storehouse.storage.archive.names import check_template
 from storehouse.storage.archive.plugins import CALLBACKS, CHECKERS, make
@@ -189,6 +190,7 @@ def _stream(table: tables.Stream, settings: Settings) -> StreamSettings:
         checkers = [make(CHECKERS, checker) for checker in table.roll]
     with _Named("callbacks"):
         callbacks = tuple(make(CALLBACKS, callback) for callback in table.callbacks)
+        check_compressed_once(callbacks)
     with _Named("template"):
         check_template(table.template)
     return StreamSettings(

@@ -139,6 +139,11 @@ class StreamTests(TablesCase):
             ('roll = [{checker = "size", roll_size_mb = 0}]', "roll", "roll_size_mb"),
             ('roll = [{checker = "size", size = 1}]', "roll", "size"),
             ('callbacks = [{callback = "compress", method = "rar"}]', "callbacks", "rar"),
+            (
+                'callbacks = [{callback = "compress"}, {callback = "extension"}, {callback = "compress", method = "zstd"}]',
+                "callbacks",
+                "two callbacks compress",
+            ),
             (f'template = "{"x" * 300}"', "template", "300 bytes"),
             ('directory = "x"\n[archive.streams.b]\ndirectory = "x"', "[archive.streams.b]", "where a is"),
             ('callbacks = [{callback = "delete"}]\nship = "o"\n[destinations.o]\nkind = "store"', "keep_local"),

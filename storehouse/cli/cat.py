@@ -41,7 +41,7 @@ def command(
     Write the bytes of objects to standard output, one after the other.
 
     No byte is written before its block was verified. A damaged block ends it, with exit status 1, once all before it
-    was written.
+    was written to standard output. FILE is made when it is whole, and left as it was otherwise.
 
     \b
     Examples:
@@ -49,6 +49,7 @@ def command(
       storehouse cat photos/a.jpg -o a.jpg
       storehouse cat logs/2026.log --range 1048576:4096
     """
+    opener.check_output(path)
     with opener() as store, Output(path) as output:
         for name in names:
             with naming(name):

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import secrets
+import signal
 import sys
-from types import TracebackType
-from typing import BinaryIO
+import threading
+from collections.abc import Iterable
+from contextlib import ExitStack
+from stat import S_IMODE, S_ISREG
+from types import FrameType, TracebackType
+from typing import BinaryIO, NoReturn
 
 from storehouse.cli.errors import CommandError, reason_of
+from storehouse.core.files import Files
 
-__all__ = ["Output", "human_size", "silence_stdout"]
+__all__ = ["Output", "TidyEnd", "human_size", "same_file", "silence_stdout"]
+
+#: What ends a process that is asked to, and not only by Ctrl-C.
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def silence_stdout() -> None:
@@ -36,12 +47,49 @@ def human_size(size: float) -> str:
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
+def same_file(path: str, other: str) -> bool:
+    """
+    Whether two paths lead to one file, by whatever names: links, also hard ones, and relative paths. What is not there is
+    no file.
+    """
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
+
+
+class TidyEnd:
+    """
+    A context manager: while it is entered, a process that is asked to end leaves by an exception, so that what it has
+    begun is cleared away. Only in the main thread; elsewhere it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> TidyEnd:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._before[number] = signal.signal(number, _end)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._before.clear()
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
 class Output:
     """
-    Standard output, or a file that is opened (and emptied) with the first write, so that a request that fails leaves
-    it as it was.
+    Standard output, or a file. The file is written under another name beside its place and takes that when it is whole
+    and on disk, so whatever fails leaves what was there as it was. A link goes on leading to the file. What is no regular
+    file (C{/dev/null}, a FIFO) is written to as it is.
 
-    A context manager: leaving it flushes, and closes the file.
+    A context manager: leaving it flushes, and puts the file into its place, or removes it again after an exception.
 
     @param path: the file; C{None} or C{"-"} for standard output.
     """
@@ -49,6 +97,8 @@ class Output:
     def __init__(self, path: str | None = None) -> None:
         self._path = None if path == "-" else path
         self._stream: BinaryIO | None = None
+        self._temporary = self._target = ""
+        self._ending = ExitStack()
 
     def __enter__(self) -> Output:
         return self
@@ -56,19 +106,43 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        with self._ending:
+            if kind is None or not self._temporary:
+                self.close()
+            else:
+                self._discard()
 
     @property
     def is_terminal(self) -> bool:
         """Whether the bytes go before somebody's eyes."""
         return self._path is None and sys.stdout is not None and sys.stdout.isatty()
 
+    def refuse_inputs(self, inputs: Iterable[str]) -> None:
+        """
+        To be called before anything is written.
+
+        @param inputs: paths of what is read.
+        @raise CommandError: if one of them is what is written to, under whatever name.
+        """
+        for path in inputs:
+            if same_file(path, self._path) if self._path is not None else self._is_stdout(path):
+                raise CommandError(
+                    f"{path} is read from, so it cannot be the output as well ({self._path or 'standard output'})"
+                )
+
+    def _is_stdout(self, path: str) -> bool:
+        try:
+            there, here = os.fstat(sys.stdout.fileno()), os.stat(path)
+        except (AttributeError, ValueError, OSError):
+            return False
+        return S_ISREG(there.st_mode) and os.path.samestat(there, here)
+
     def open(self) -> BinaryIO:
         """The stream, opened if it is not yet."""
         if self._stream is None:
             if self._path is not None:
                 try:
-                    self._stream = open(self._path, "wb")  # noqa: SIM115 - close() does
+                    self._stream = self._open_file(self._path)
                 except OSError as error:
                     raise self._failed(error) from None
             elif sys.stdout is None:
@@ -76,6 +150,27 @@ class Output:
             else:
                 self._stream = sys.stdout.buffer
         return self._stream
+
+    def _open_file(self, path: str) -> BinaryIO:
+        target = os.path.realpath(path)
+        try:
+            found: os.stat_result | None = os.stat(target)
+        except FileNotFoundError:
+            found = None
+        if path.endswith("/"):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if found is not None and not S_ISREG(found.st_mode):
+            return open(path, "wb")  # close() does
+        if found is not None and not os.access(target, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        # Readers of archives leave out files that are called so.
+        temporary = os.path.join(os.path.dirname(target), f".storehouse-{secrets.token_hex(8)}.tmp")
+        self._ending.enter_context(TidyEnd())
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._temporary, self._target = temporary, target
+        if found is not None:
+            os.fchmod(fd, S_IMODE(found.st_mode))
+        return os.fdopen(fd, "wb")
 
     def write(self, data: bytes) -> None:
         """
@@ -98,18 +193,41 @@ class Output:
                 raise self._failed(error) from None
 
     def close(self) -> None:
-        """Flush; close the file if it is one. Raises as L{write} does."""
+        """Flush; if it is a file, close it and put it into its place. Raises as L{write} does."""
         stream, path = self._stream, self._path
         if stream is None:
             return
         if path is None:
             self.flush()
             return
-        self._stream = None
         try:
+            if self._temporary:
+                stream.flush()
+                os.fsync(stream.fileno())
+            self._stream = None
             stream.close()
+            if self._temporary:
+                os.rename(self._temporary, self._target)
+                self._temporary = ""
+                Files().sync_directory(os.path.dirname(self._target))
         except OSError as error:
+            self._discard()
             raise self._failed(error) from None
+
+    def _discard(self) -> None:
+        """Close and remove what was written beside the place of the file."""
+        stream, self._stream = self._stream, None
+        temporary, self._temporary = self._temporary, ""
+        try:
+            if stream is not None:
+                stream.close()
+        except OSError:
+            pass  # it is of no use any more
+        try:
+            if temporary:
+                os.unlink(temporary)
+        except OSError:
+            pass
 
     def _failed(self, error: OSError) -> Exception:
         if self._path is None:

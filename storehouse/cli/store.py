@@ -151,6 +151,13 @@ class Opener:
                 raise CommandError(error.detail) from None
             time.sleep(0.05)
 
+    def check_output(self, path: str | None) -> None:
+        """@raise CommandError: if a file that a command is to write is among those of the store it reads."""
+        target = "" if path in (None, "-") else os.path.realpath(str(path))
+        for directory in (self._settings.root, self._settings.objects_directory):
+            if target.startswith(os.path.join(os.path.realpath(directory), "")):
+                raise CommandError(f"{path} is in {directory}, which the store keeps its files in: write elsewhere")
+
 
 def _is_served(path: str) -> bool:
     try:

@@ -18,15 +18,21 @@ else:
 
 from storehouse.errors import InvalidSetting
 
-__all__ = ["GZIP", "SUFFIXES", "ZSTD", "Compressor", "Decompressor", "check_method", "compress_block", "expand_block"]
-__all__ += ["make_compressor", "make_decompressor", "method_of"]
+__all__ = ["GZIP", "MOST_NESTED", "SUFFIXES", "ZSTD", "Compressor", "Decompressor", "Expander", "check_method"]
+__all__ += ["compress_block", "expand_block", "is_compressed", "make_compressor", "make_decompressor", "method_of"]
 
 GZIP, ZSTD = "gzip", "zstd"
 
 #: What the names of compressed files end in.
 SUFFIXES = {GZIP: ".gz", ZSTD: ".zst"}
 
-_MAGICS = {b"\x1f\x8b": GZIP, b"\x28\xb5\x2f\xfd": ZSTD}
+_MAGICS = {b"\x1f\x8b\x08": GZIP, b"\x28\xb5\x2f\xfd": ZSTD}
+
+#: What else begins compressed files, which another compression does not make smaller: xz, bzip2, lz4.
+_OTHERS = (b"\xfd7zXZ\x00", b"BZh", b"\x04\x22\x4d\x18")
+
+#: How often a file may have been compressed over: each time takes a window of memory to undo.
+MOST_NESTED = 4
 
 #: What is read at once from compressed data.
 _PIECE = 1 << 17
@@ -58,6 +64,11 @@ def check_method(method: str) -> str:
 def method_of(start: bytes) -> str | None:
     """How a file is compressed that begins with these bytes, 4 or more; C{None} if it is not."""
     return next((method for magic, method in _MAGICS.items() if start.startswith(magic)), None)
+
+
+def is_compressed(start: bytes) -> bool:
+    """Whether a file that begins with these bytes, 6 or more, is compressed as a whole, whatever its name says."""
+    return method_of(start) is not None or start.startswith(_OTHERS)
 
 
 def make_compressor(method: str, level: int | None = None) -> Compressor:
@@ -179,6 +190,61 @@ def _up_to_damage(expander: Any, given: bytes) -> bytes:
     except zlib.error:
         pass
     return b"".join(pieces)
+
+
+class Expander:
+    """
+    Expands what may have been compressed several times over, in bounded memory. What is not compressed comes as it is.
+
+    @param read: C{read(size)} gives the next bytes, in order, none at the end. What it raises passes through, and the
+        call may be repeated then.
+    @ivar methods: the compressions, the outermost first, as far as they are known.
+    """
+
+    def __init__(self, read: Any) -> None:
+        self.methods: list[str] = []
+        self._next: Any = lambda: read(_PIECE)
+        self._start = b""
+        self._plain = False
+
+    def read(self) -> bytes:
+        """
+        The next bytes, none at the end.
+
+        @raise ValueError: as L{Decompressor.read}; also if it was compressed more than C{MOST_NESTED} times over.
+        """
+        while not self._plain:
+            self._look()
+        start, self._start = self._start, b""
+        return start or self._next()  # type: ignore[no-any-return]
+
+    def _look(self) -> None:
+        """Find out whether what comes next is compressed."""
+        while len(self._start) < 4:
+            piece = self._next()
+            if not piece:
+                break
+            self._start += piece
+        method = method_of(self._start)
+        if method is None:
+            self._plain = True
+            return
+        if len(self.methods) == MOST_NESTED:
+            raise ValueError(f"it was compressed more than {MOST_NESTED} times over")
+        self.methods.append(method)
+        expander = Decompressor(method, _behind(self._start, self._next))
+        self._start, self._next = b"", expander.read
+
+
+def _behind(start: bytes, following: Any) -> Any:
+    """What gives C{start}, and then what C{following} gives."""
+
+    def read(size: int) -> bytes:
+        nonlocal start
+        first, start = start, b""
+        return first or following()  # type: ignore[no-any-return]
+
+    return read
 
 
 def make_decompressor(method: str, read: Any) -> Decompressor:

@@ -240,6 +240,43 @@ class CatTests(ArchiveCase):
             self.assertEqual(result.stdout, "first\n")
             self.assertRegex(result.stderr, rf"^{path}: \d+ bytes of a torn tail behind its last record\n$")
 
+    def test_output(self) -> None:
+        """A file is made when it is whole; links lead to it on, and what is no regular file is written to."""
+        source, damaged = self.archive("a", "x", "y"), self.archive("b", "x" * 200, "y" * 200)
+        flip(damaged, -200)
+        target = self.directory / "out"
+        self.refused("cat", damaged, "-o", str(target))
+        self.assertFalse(target.exists())
+        target.write_bytes(b"before")
+        target.chmod(0o640)
+        self.refused("cat", damaged, "-o", str(target))
+        self.assertEqual(target.read_bytes(), b"before")
+        (self.directory / "link").symlink_to(target)
+        self.said("cat", source, "-o", str(self.directory / "link"))
+        self.assertEqual(target.read_bytes(), b"x\ny\n")
+        self.assertEqual(target.stat().st_mode & 0o777, 0o640)
+        self.assertTrue((self.directory / "link").is_symlink())
+        self.said("cat", source, "-o", "/dev/null")
+        self.assertIn("Is a directory", self.refused("cat", source, "-o", f"{self.directory}/none/"))
+        self.assertEqual(sorted(os.listdir(self.directory)), ["a", "b", "link", "out"])
+
+    def test_output_is_input(self) -> None:
+        """By whatever name, and whichever of them it is."""
+        source, other = self.archive("a", "x"), self.archive("b", "y")
+        before = Path(source).read_bytes()
+        os.link(source, f"{source}.hard")
+        os.symlink("a", f"{source}.soft")
+        names = [source, os.path.relpath(source), f"{self.directory}/../{self.directory.name}/a"]
+        for name in (*names, f"{source}.hard", f"{source}.soft"):
+            for args in ((source,), (other, source), (str(self.directory / "[ab]"),)):
+                self.assertIn("cannot be the output as well", self.refused("cat", *args, "-o", name))
+        self.assertEqual(Path(source).read_bytes(), before)
+        with open(source, "ab") as file:
+            for verb in (["cat", source], ["grep", "x", source]):
+                status, _, said = self.ended(self.start(*verb, stdout=file))
+                self.assertEqual((status, "standard output" in said), (1, True), said)
+        self.assertEqual(Path(source).read_bytes(), before)
+
     def test_broken_pipe(self) -> None:
         """A reader that has enough."""
         path = self.archive("a", *("x" * 1000 for _ in range(3000)))

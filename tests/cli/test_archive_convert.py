@@ -132,6 +132,25 @@ class ConvertTests(ArchiveCase):
         self.said("convert", source, source, "--blocks", "zstd", "--force")
         self.assertEqual(records(source), records(other))
 
+    def test_in_its_own_place(self) -> None:
+        """By whatever name, and only if nothing of it is lost."""
+        source, torn = self.archive("a", "x", b"y"), self.torn("b", "x" * 50, "y" * 50)
+        damaged = self.archive("c", "x" * 200, "y" * 200)
+        flip(damaged, 100)
+        link = f"{source}.link"
+        os.link(source, link)
+        os.symlink(torn, f"{torn}.link")
+        for args in (
+            (source, source, "--to-version", "1"),
+            (link, source, "--to-version", "1"),
+            (torn, torn),
+            (f"{torn}.link", torn),
+            (damaged, damaged, "--skip-damaged"),
+        ):
+            before = Path(args[0]).read_bytes()
+            self.assertIn("is ARCHIVE itself", self.refused("convert", *args, "--force"))
+            self.assertEqual(Path(args[0]).read_bytes(), before)
+
     def test_made_meanwhile(self) -> None:
         """Somebody else was faster: that is not replaced."""
         source = self.archive("a", "x")

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
@@ -136,6 +137,9 @@ class VerbTests:
         self.said("cat", "box/a/b", "-o", target)
         with open(target, "rb") as file:
             self.assertEqual(file.read(), data)
+        inside = os.path.join(self.root, "objects", "..", "mine")
+        self.assertIn("which the store keeps its files in", self.refused("cat", "box/a/b", "-o", inside))
+        self.assertFalse(os.path.exists(inside))
         self.said("put", "-", "box/a/c", stdin=b"")
         self.said("put", "-", "box/d", stdin=b"hello")
         self.said("cp", "box/d", "box/a-", "--content-type", "text/plain", "--metadata", "x=y")
@@ -258,8 +262,11 @@ class VerbTests:
         self.assertIn("box/a", result.stderr)
         self.assertIn("block 1 is damaged", result.stderr)
         target = self.mktemp()
-        self.refused("cat", "box/a", "-o", target)
-        self.assertEqual(os.path.getsize(target), _MIB)
+        for content in (None, b"before"):
+            if content is not None:
+                Path(target).write_bytes(content)
+            self.refused("cat", "box/a", "-o", target)
+            self.assertEqual(Path(target).read_bytes() if os.path.exists(target) else None, content)
         self.assertEqual(self.run_command("cat", "box/a", "--range", f"{2 * _MIB}").stdout_bytes, data[2 * _MIB :])
 
     def test_reader_leaves(self: Any) -> None:

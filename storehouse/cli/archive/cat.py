@@ -51,7 +51,8 @@ def command(
 
     With --json, each is an object a line: archive, record (its number), time, metadata, and payload, which is
     payload_base64 if it is not text. Times are null where they are not known: version 1 has none, and its records are left
-    out with --from and --to. Damage ends it, with exit status 1, once all before it was written.
+    out with --from and --to. Damage ends it, with exit status 1, once all before it was written to standard output; FILE is
+    made when it is whole, and left as it was otherwise. FILE cannot be one of the archives, nor can standard output.
 
     \b
     Examples:
@@ -67,6 +68,7 @@ def command(
         raise click.UsageError(f"--record is a record of one archive; here are {len(archives)}.")
     total = None if numbers or span.is_bounded else sum(archive.size for archive in archives)
     with Output(path) as output, Progress("cat", total, progress and not output.is_terminal) as shown:
+        output.refuse_inputs(archive.path for archive in archives if archive.path)
         records = Records(archives, skip_damaged, shown, span)
         wanted: Iterable[tuple[Archive, Record]] = _numbered(archives[0], numbers) if numbers else records
         try:

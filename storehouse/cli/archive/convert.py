@@ -16,7 +16,7 @@ from storehouse.cli.archive.records import Records, as_bytes, counted
 from storehouse.cli.archive.target import Target
 from storehouse.cli.errors import CommandError
 from storehouse.cli.options import progress_option
-from storehouse.cli.output import human_size
+from storehouse.cli.output import human_size, same_file
 from storehouse.cli.progress import Progress
 from storehouse.errors import NoSpace, StorehouseError
 from storehouse.local.archives import SUFFIXES
@@ -108,7 +108,8 @@ def command(
     TARGET takes its place when it is whole and on disk, and was read back and compared with ARCHIVE record by record; what
     breaks off leaves nothing. What version 1 has no room for is told: times, and whether a payload was text. From version 1
     the records have no times, and TARGET counts as made when ARCHIVE was written last. Damage ends it, unless it is to be
-    skipped; a torn tail is told, and is not in TARGET.
+    skipped; a torn tail is told, and is not in TARGET. With --force TARGET may be ARCHIVE itself, unless something of it would
+    be lost.
 
     \b
     Examples:
@@ -131,7 +132,12 @@ def command(
         # It says what it skips once.
         again = Records([archive], skip_damaged, shown, quiet=True)
         _compare(again, path, form, archive.name)
-        for line in losses.lines():
+        lost = list(losses.lines())
+        if same_file(archive.path, target) and (lost or records.skipped or records.torn):
+            raise CommandError(
+                f"{target} is ARCHIVE itself, and not all of it would be in what replaces it: name another TARGET"
+            )
+        for line in lost:
             records.say(f"{target}: {line}")
         size = made.commit(archive.path)
     click.echo(

@@ -125,6 +125,7 @@ def command(
     found = 0
     total = None if span.is_bounded or only_names or quiet else sum(archive.size for archive in archives)
     with Output() as output, Progress("grep", total, progress and not (output.is_terminal and not quiet)) as shown:
+        output.refuse_inputs(archive.path for archive in archives if archive.path)
         records = Records(archives, skip_damaged, shown, span)
         for archive, inside in records.each():
             count = 0

@@ -61,6 +61,7 @@ class Records:
     A torn tail, and what is skipped, is told on standard error.
 
     @ivar skipped: how often something was.
+    @ivar torn: bytes of torn tails that were met.
     @param skip_damaged: go on behind damage, and with the next archive if that is all there is to do.
     @param shown: is told of the bytes that are read, and makes room for lines.
     @param quiet: tell nothing.
@@ -74,7 +75,7 @@ class Records:
         span: Span = _EVER,
         quiet: bool = False,
     ) -> None:
-        self.skipped = 0
+        self.skipped = self.torn = 0
         self._quiet = quiet
         self._archives = archives
         self._skip = skip_damaged
@@ -113,6 +114,7 @@ class Records:
             for damage in reader.damages:
                 self._skipping(damage.detail)
             if reader.torn:
+                self.torn += reader.torn
                 self.say(
                     f"{archive.name}: {counted(reader.torn, 'byte', 'bytes')} of a torn tail behind its last record"
                 )

@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import signal
-import sys
-import threading
-from types import FrameType, TracebackType
-from typing import NoReturn
+from types import TracebackType
 
 from storehouse.archive.archive import ArchiveWriter
 from storehouse.cli.errors import CommandError, reason_of
+from storehouse.cli.output import TidyEnd
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.errors import NoSpace
 from storehouse.local.archives import compress_file
@@ -21,9 +18,6 @@ __all__ = ["Target"]
 
 #: The errors that mean "this file system has no second names".
 _CANNOT_LINK = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-
-#: What ends a process that is asked to, and not only by Ctrl-C.
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Target:
@@ -42,14 +36,12 @@ class Target:
         self._files = Files()
         self._temporary: list[str] = []
         self._writer: ArchiveWriter | None = None
-        self._before: dict[signal.Signals, object] = {}
+        self._ending = TidyEnd()
 
     def __enter__(self) -> Target:
         if not self._force and os.path.lexists(self._path):
             raise self._exists()
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                self._before[number] = signal.signal(number, _end)
+        self._ending.__enter__()
         return self
 
     def __exit__(
@@ -62,8 +54,7 @@ class Target:
                 os.unlink(path)
             except FileNotFoundError:
                 pass
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._ending.__exit__()
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             if error.errno in NO_SPACE:
                 raise CommandError(f"there is no room for {self._path}") from None
@@ -133,7 +124,3 @@ class Target:
                 self._files.rename(made, self._path)
         except FileExistsError:
             raise self._exists() from None
-
-
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from twisted.logger import Logger
@@ -23,9 +23,10 @@ from storehouse.errors import DamagedArchive, InvalidSetting
 from storehouse.storage.archive.identity import find_again
 from storehouse.storage.archive.interfaces import IArchiveCallback
 from storehouse.storage.archive.names import numbered, numbered_pattern
-from storehouse.storage.archive.sources import FileSource, open_source
+from storehouse.storage.archive.sources import FileSource, is_compressed_file, open_source
 
-__all__ = ["ArchiveCallback", "ChangeExtension", "CompressFile", "DeleteFile", "MoveFile", "move_file"]
+__all__ = ["ArchiveCallback", "ChangeExtension", "CompressFile", "DeleteFile", "MoveFile", "check_compressed_once"]
+__all__ += ["move_file"]
 
 _log = Logger()
 
@@ -106,7 +107,14 @@ class DeleteFile(ArchiveCallback):
 
 
 class CompressFile(ArchiveCallback):
-    """C{filename.dat} becomes C{filename.dat.gz} or C{filename.dat.zst}. Readers take both as they are."""
+    """
+    C{filename.dat} becomes C{filename.dat.gz} or C{filename.dat.zst}. Readers take both as they are.
+
+    What is compressed already, as its first bytes tell, is left as it is, with its name.
+    """
+
+    #: Whether L{on_close} compresses the file: one callback of a row may.
+    compresses_file = True
 
     def __init__(self, *, method: str = "gzip", level: int | None = None, files: Files | None = None) -> None:
         super().__init__()
@@ -126,6 +134,8 @@ class CompressFile(ArchiveCallback):
         suffix = SUFFIXES[self.method]
         if not os.path.exists(filename):
             return find_again(filename, _there(filename, suffix))  # an earlier call came so far
+        if is_compressed_file(filename):
+            return filename
         directory, name = os.path.split(filename)
         # All of one name is made anew after a crash, so that nothing is left over.
         temporary = os.path.join(directory, f".{name}{suffix}.tmp")
@@ -163,6 +173,21 @@ class CompressFile(ArchiveCallback):
             raise
         finally:
             files.close(out)
+
+
+def check_compressed_once(callbacks: Iterable[Any]) -> None:
+    """
+    @raise InvalidSetting: if two callbacks of a row, or of rows within it, compress: the second would do it over, or
+        nothing.
+    """
+    if sum(_compressions(callbacks)) > 1:
+        raise InvalidSetting("two callbacks compress archives; one of them would do nothing: leave it out")
+
+
+def _compressions(callbacks: Iterable[Any]) -> Iterator[int]:
+    for callback in callbacks:
+        yield bool(getattr(callback, "compresses_file", False))
+        yield from _compressions(getattr(callback, "callbacks", ()))
 
 
 def _pieces(path: str) -> Iterator[bytes]:

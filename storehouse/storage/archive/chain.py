@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from storehouse.core.files import Files
 from storehouse.errors import InvalidSetting
-from storehouse.storage.archive.callbacks import move_file
+from storehouse.storage.archive.callbacks import check_compressed_once, move_file
 from storehouse.storage.archive.clocks import monotonic_of
 from storehouse.storage.archive.interfaces import IArchiveCallback
 from storehouse.storage.archive.plugins import CALLBACKS, make
@@ -79,10 +79,14 @@ class CallbackChain:
         clock: Any = None,
         files: Files | None = None,
     ) -> None:
-        """@param callbacks: callbacks, or what L{make<storehouse.storage.archive.plugins.make>} makes them from."""
+        """
+        @param callbacks: callbacks, or what L{make<storehouse.storage.archive.plugins.make>} makes them from.
+        @raise InvalidSetting: if one cannot be made, or two compress.
+        """
         if attempts < 1 or delay < 0 or most_delay < 0:
             raise InvalidSetting("attempts is 1 or more, and no delay is negative")
         self.callbacks = tuple(make(CALLBACKS, callback) for callback in callbacks)
+        check_compressed_once(self.callbacks)
         self._attempts = attempts
         self._delay = delay
         self._most_delay = most_delay

@@ -17,7 +17,7 @@ from storehouse.errors import DamagedArchive, InvalidRecord, InvalidSetting, NoS
 from storehouse.storage.archive.clocks import now_ns_of, utc
 from storehouse.storage.archive.interfaces import Payload
 from storehouse.storage.archive.names import check_template, is_ours_beside, make_name, numbered, template_pattern
-from storehouse.storage.archive.sources import open_source
+from storehouse.storage.archive.sources import is_compressed_file, open_source
 
 __all__ = ["WritingJSONRollManager"]
 
@@ -179,6 +179,9 @@ class WritingJSONRollManager:
             path = os.path.join(self.directory, name)
             ours = every or (pattern.fullmatch(name) is not None and not is_ours_beside(name))
             if ours and os.path.isfile(path) and not (self._fd >= 0 and path == self.filename):
+                if is_compressed_file(path):
+                    self._log.warn("{path} is compressed already, so it is no working file; it is left", path=path)
+                    continue
                 self._log.info("{path} was left by an earlier process; it is archived now", path=path)
                 self._archive(path)
 

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 
 import attrs
 
-from storehouse.core.compression import Decompressor, method_of
+from storehouse.core.compression import Expander, method_of
 from storehouse.errors import DamagedArchive, UnknownArchiveFormat
 from storehouse.storage.archive.formats1 import MAGIC, PREAMBLE
 from storehouse.storage.archive.formats2 import (
@@ -262,7 +262,7 @@ class ArchiveSlices:
             piece, given = given[:size], given[size:]
             return piece
 
-        expander = Decompressor(method, take) if method else None
+        expander = Expander(take) if method else None
         done = 0
         while True:
             if expander is None:

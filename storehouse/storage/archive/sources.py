@@ -7,12 +7,13 @@ from typing import Any
 
 from zope.interface import implementer
 
-from storehouse.core.compression import Decompressor, method_of
+from storehouse.core.compression import Expander, is_compressed, method_of
 from storehouse.core.files import read_exactly
 from storehouse.errors import DamagedArchive, InvalidSetting
 from storehouse.storage.archive.interfaces import IByteSource
 
-__all__ = ["BytesSource", "ExpandedSource", "FileObjectSource", "FileSource", "open_source", "readable_behind"]
+__all__ = ["BytesSource", "ExpandedSource", "FileObjectSource", "FileSource", "is_compressed_file", "open_source"]
+__all__ += ["readable_behind"]
 
 #: What is damaged begins and ends at multiples of it: blocks of stores are such.
 _STEP = 1 << 12
@@ -83,9 +84,11 @@ class FileObjectSource:
 @implementer(IByteSource)
 class ExpandedSource:
     """
-    What another source holds, expanded.
+    What another source holds, expanded, also if it was compressed several times over.
 
     Reading on is as fast as expanding is; reading back begins again from the front.
+
+    @ivar method: the outermost compression.
     """
 
     size: int | None = None
@@ -98,7 +101,7 @@ class ExpandedSource:
 
     def _begin(self) -> None:
         self._taken = 0
-        self._expander = Decompressor(self.method, self._take)
+        self._expander = Expander(self._take)
         self._data = b""
         self._at = 0
         self._problem: ValueError | None = None
@@ -140,6 +143,19 @@ class ExpandedSource:
     def close(self) -> None:
         """Close what is expanded."""
         self._source.close()
+
+
+def is_compressed_file(path: str) -> bool:
+    """
+    Whether a file is compressed as a whole, as its first bytes tell: names may say anything.
+
+    @raise OSError: if it cannot be read.
+    """
+    source = FileSource(path)
+    try:
+        return is_compressed(source.pread(0, 6))
+    finally:
+        source.close()
 
 
 def readable_behind(source: Any, offset: int, end: int) -> int | None:

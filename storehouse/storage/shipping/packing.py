@@ -9,21 +9,18 @@ from collections.abc import Callable
 import attrs
 from twisted.internet.defer import CancelledError
 
-from storehouse.core.compression import Compressor, make_compressor
+from storehouse.core.compression import Compressor, is_compressed, make_compressor
 from storehouse.core.disk import IDisk
-from storehouse.core.files import Files
+from storehouse.core.files import Files, read_exactly
 from storehouse.core.jobs import whole
 
-__all__ = ["CONTENT_TYPES", "Packed", "is_compressed", "pack"]
+__all__ = ["CONTENT_TYPES", "Packed", "is_packed", "pack"]
 
 #: Media types of what comes out.
 CONTENT_TYPES = {"none": "application/octet-stream", "gzip": "application/gzip", "zstd": "application/zstd"}
 
 #: Bytes that are read at once, and that a disk thread works on before it is given back.
 _PIECE, _SLICE = 1 << 20, 4 << 20
-
-#: What has one of these at its end gains nothing by another compression.
-_COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".lz4")
 
 
 @attrs.frozen
@@ -41,9 +38,17 @@ class Packed:
     md5: str
 
 
-def is_compressed(path: str) -> bool:
-    """Whether a name says that."""
-    return path.lower().endswith(_COMPRESSED)
+def is_packed(path: str) -> bool:
+    """
+    Whether a file is compressed as a whole, as its first bytes tell: a name may say anything. Waits for the disk.
+
+    @raise OSError: if it cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return is_compressed(read_exactly(fd, 6, 0))
+    finally:
+        os.close(fd)
 
 
 class _Plain:

@@ -34,7 +34,7 @@ from storehouse.storage.shipping.interfaces import Counts, IDestination, IShippe
 from storehouse.storage.shipping.metrics import ShippingMetrics
 from storehouse.storage.shipping.names import shown
 from storehouse.storage.shipping.notes import COMPRESSED, DEAD, DONE, WAITING, Note
-from storehouse.storage.shipping.packing import is_compressed
+from storehouse.storage.shipping.packing import is_packed
 from storehouse.storage.shipping.settings import ShipperSettings
 from storehouse.storage.shipping.spool import Spool, identity_of, target_of
 from storehouse.storage.shipping.steps import Steps
@@ -187,13 +187,14 @@ class Shipper:
             known = self._identities.get(identity)
             if known is not None:
                 return (await self._retry(known)).shipment()
+            packed = await self._on_disk(is_packed, path)
             self._check_started()
             self._number += 1
             note = Note(
                 id=f"{self._number:016d}",
                 path=path,
                 stream=stream,
-                compression="none" if is_compressed(path) else settings.compression,
+                compression="none" if packed else settings.compression,
                 level=settings.level,
                 delete=settings.delete if delete is None else delete,
                 since=self._now(),

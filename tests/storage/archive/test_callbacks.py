@@ -143,6 +143,25 @@ class FileTests(SynchronousTestCase):
         self.assertRaises(InvalidSetting, CompressFile, level="high")
         self.assertRaises(InvalidSetting, CompressFile, method="zstd", level=1000)
 
+    def test_compressed_already(self) -> None:
+        """The first bytes of a file tell: another name keeps nothing from being seen, and makes nothing compressed."""
+        packed = Path(self.path + ".done")
+        packed.write_bytes(gzip.compress(self.data))
+        before = packed.read_bytes()
+        for method in (GZIP, ZSTD):
+            self.assertEqual(CompressFile(method=method).on_close(str(packed)), str(packed))
+            self.assertEqual(packed.read_bytes(), before)
+        named = Path(self.path + ".gz")
+        os.rename(self.path, named)
+        again = CompressFile().on_close(str(named))
+        self.assertEqual(gzip.decompress(Path(again).read_bytes()), self.data)
+
+    def test_compressed_twice(self) -> None:
+        for second in (CompressFile(method="zstd"), CallbackChain(callbacks=[CompressFile()])):
+            with self.assertRaisesRegex(InvalidSetting, "two callbacks compress"):
+                CallbackChain(callbacks=[CompressFile(), ChangeExtension(), second])
+        CallbackChain(callbacks=[ChangeExtension(), CompressFile()])
+
     def test_compress_beside_another(self) -> None:
         """A compressed file of that name which holds something else is left alone."""
         Path(self.path + ".gz").write_bytes(gzip.compress(b"precious"))

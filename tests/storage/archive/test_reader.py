@@ -6,17 +6,19 @@ import gzip
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from storehouse.core.compression import GZIP, ZSTD, compress_block, expand_block
+from storehouse.core.compression import GZIP, MOST_NESTED, ZSTD, compress_block, expand_block, make_compressor
 from storehouse.errors import DamagedArchive, InvalidSetting, NoSuchRecord
 from storehouse.storage.archive.callbacks import CompressFile
 from storehouse.storage.archive.interfaces import IArchive, IArchiveReader, IByteSource
 from storehouse.storage.archive.reader import ArchiveReader
+from storehouse.storage.archive.slices import ArchiveSlices
 from storehouse.storage.archive.sources import BytesSource, ExpandedSource, FileObjectSource, FileSource
 from storehouse.storage.archive.writer import ArchiveWriter
 from tests.storage.archive.rig import KINDS, read, write
@@ -98,6 +100,29 @@ class SourceTests(SynchronousTestCase):
         packed = gzip.compress(data[:half]) + gzip.compress(data[half:]) + b"\0" * 100
         self.assertEqual(len(read(packed)), 100)
         self.assertEqual(len(read(compress_block(data[:half]) + compress_block(data[half:]))), 100)
+
+    def test_nested(self) -> None:
+        """What was compressed several times over is expanded, within a bound; so are slices of it."""
+        for name, how in KINDS.items():
+            records = [({"n": str(number)}, "payload " * 30) for number in range(50)]
+            data = write(self.mktemp(), records, **how)
+            for depth in range(1, MOST_NESTED + 2):
+                compressor = make_compressor((GZIP, ZSTD)[depth % 2])
+                data = compressor.compress(data) + compressor.flush()
+                if depth > MOST_NESTED:
+                    self.assertRaisesRegex(DamagedArchive, "more than 4 times over", ArchiveReader, data)
+                else:
+                    self.assertEqual(list(ArchiveReader(data)), records, f"{name}, {depth} times")
+                if how["version"] == 2:
+                    slices = ArchiveSlices("x", len(data))
+                    found: list[Any] = []
+                    try:
+                        while (wanted := slices.wanted) is not None:
+                            found += slices.feed(data[wanted.offset : wanted.offset + wanted.length])
+                    except DamagedArchive:
+                        self.assertGreater(depth, MOST_NESTED)
+                    else:
+                        self.assertEqual([(each.metadata, each.payload) for each in found], records)
 
     def test_cut_compressed(self) -> None:
         """What a compressed file that ends early still gives is read; then it is damage, not the end."""

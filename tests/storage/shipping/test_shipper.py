@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from typing import Any
 
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from twisted.logger import globalLogPublisher
 from zope.interface.verify import verifyObject
 
+from storehouse.core.compression import make_compressor
 from storehouse.errors import (
     InvalidName,
     NoSpace,
@@ -60,8 +62,22 @@ class ShipTests(ShipperTestCase):
         self.assertEqual(self.destination.held, first, "a repeat gives the same bytes")
 
     def test_compressed_already(self) -> None:
+        """The first bytes of a file tell, whatever its name is."""
+        data = b"some records" * 9
+        for method in ("gzip", "zstd"):
+            compressor = make_compressor(method)
+            packed = compressor.compress(data) + compressor.flush()
+            for name in ("a.events.gz", "a.events.done", "a.zst"):
+                self.destination.held.clear()
+                self.successResultOf(self.started().ship(self.archive(name, packed)))
+                ((stored, *_),) = self.destination.held.values()
+                self.assertEqual(stored, packed, name)
+
+    def test_compressed_by_name_only(self) -> None:
         self.successResultOf(self.started().ship(self.archive("a.events.gz", b"as if")))
-        self.assertEqual(list(self.destination.held), [self.name_of("a", ".events.gz", b"as if")])
+        ((name, (stored, *_)),) = self.destination.held.items()
+        self.assertEqual(name, self.name_of("a", ".events.gz.gz", b"as if"))
+        self.assertEqual(gzip.decompress(stored), b"as if")
 
     def test_delete(self) -> None:
         waiting = self.hang("get")
