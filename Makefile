@@ -13,7 +13,7 @@ TESTS  ?= tests
 SECONDS ?= 600
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 PLUGIN_CACHE := $(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
-NEEDS  := setup.py pyproject.toml
+NEEDS  := setup.py pyproject.toml $(wildcard native/*)
 
 .PHONY: run test coverage soak web clean
 
@@ -54,6 +54,6 @@ $(VENV)/.installed-test: $(VENV)/.made $(NEEDS)
 	touch $(VENV)/.installed $@
 
 clean:
-	rm -rf web/node_modules $(VENV) build dist *.egg-info _trial_temp* .coverage .coverage.* .test-summary .mypy_cache .ruff_cache .hypothesis
+	rm -rf web/node_modules $(VENV) build dist *.egg-info storehouse/*.so _trial_temp* .coverage .coverage.* .test-summary .mypy_cache .ruff_cache .hypothesis
 	find storehouse tests bench twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache

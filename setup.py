@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.develop import develop
 from setuptools.command.install import install
 
@@ -83,7 +83,7 @@ setup(
     package_dir={"": "."},
     # "twisted.plugins" has no __init__.py and must never have one: it is Twisted's, and we add a file to it.
     packages=[*find_packages(include=["storehouse", "storehouse.*"]), "twisted.plugins"],
-    package_data={"storehouse": ["py.typed", "frontends/upload/static/*"]},
+    package_data={"storehouse": ["py.typed", "_native.pyi", "frontends/upload/static/*"]},
     install_requires=[
         "Twisted[tls] >=26.10, <26.11",
         "attrs >=26.1",
@@ -92,7 +92,6 @@ setup(
         "click >=8.5",
         "crc32c >=2.9",
         "blake3 >=1.0.11",
-        "highwayhash-cffi >=0.1.6",
         'backports.zstd >=1.6; python_version < "3.14"',
         "treq >=26.7",
         "aws-request-signer >=1.2",
@@ -120,5 +119,19 @@ setup(
     },
     entry_points={"console_scripts": ["storehouse = storehouse.cli:main"]},
     cmdclass={"install": Install, "develop": Develop},
+    ext_modules=[
+        Extension(
+            "storehouse._native",
+            sources=["native/module.c", "native/highwayhash.c"],
+            depends=["native/highwayhash.h"],
+            define_macros=[("Py_LIMITED_API", "0x030B0000")],
+            extra_compile_args=["-O3"],
+            py_limited_api=True,
+            # Without a compiler everything is installed but this, and works.
+            optional=True,
+        )
+    ],
+    # One wheel for all Pythons from 3.11 on.
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
     zip_safe=False,
 )

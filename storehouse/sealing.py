@@ -11,6 +11,7 @@ from typing import Any
 
 from storehouse.config import Settings
 from storehouse.core.disk import IDisk
+from storehouse.core.highwayhash import IS_FAST
 from storehouse.core.vault import Vault
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.storage.accounts.rootsecret import is_wrapped
@@ -64,10 +65,11 @@ def _stored(settings: Settings) -> str:
 def hash_of(settings: Settings, sealed: bool) -> str:
     """
     The name of the hash of blocks. What is encrypted is authenticated frame by frame when it is read: there a block's hash
-    has only to find damage, by those who have no key, and costs the more the stronger it is.
+    has only to find damage, by those who have no key, and costs the more the stronger it is. Without the native module
+    HighwayHash256 is too slow for new objects.
     """
     if settings.objects_hash == "auto":
-        return "CRC32C" if sealed else "HighwayHash256"
+        return "CRC32C" if sealed else "HighwayHash256" if IS_FAST else "BLAKE3"
     return settings.objects_hash
 
 

@@ -14,11 +14,13 @@ import attrs
 from prometheus_client import CollectorRegistry, Info
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
+from twisted.logger import Logger
 
 from storehouse.archiving import make_closer, make_shipping, make_streams
 from storehouse.config import Settings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
+from storehouse.core.native import MISSING
 from storehouse.core.platform import file_limit
 from storehouse.core.rootlock import RootLock
 from storehouse.core.turns import Turns
@@ -41,6 +43,8 @@ from storehouse.storage.resumable.chores import ResumableExpiry
 from storehouse.uploading import add_uploads, make_resumable
 
 __all__ = ["StorehouseService", "make_service"]
+
+_log = Logger()
 
 
 def _most_open(settings: Settings) -> int:
@@ -72,6 +76,10 @@ def make_service(
         append_dir=os.path.abspath(settings.append_directory),
         objects_dir=os.path.abspath(settings.objects_directory),
     )
+    if MISSING and settings.objects_hash == "auto":
+        _log.warn(
+            "new objects are checked by BLAKE3: there is no native module for HighwayHash256 ({reason})", reason=MISSING
+        )
     disk = DiskThreads(reactor)
     service = StorehouseService(settings, reactor, RootLock(settings.root), disk, exits)
     events = Events()

@@ -66,6 +66,8 @@ def may_import(importer: str, name: str) -> bool:
     if layer == "events":
         return inside(name, "storehouse.errors")
     if layer == "core":
+        if importer == "storehouse.core.native":
+            return name == "storehouse._native"
         return inside(name, *ground, "storehouse.core")
     if layer == "lifecycle":
         return inside(name, *ground, "storehouse.core", "storehouse.config")

@@ -125,7 +125,7 @@ class Settings(UploadSettings):
     objects_hash: str = option(
         "auto",
         name_of("auto", "HighwayHash256", "BLAKE3", "CRC32C"),
-        "How blocks of new objects are checked: HighwayHash256, BLAKE3 or CRC32C; auto is HighwayHash256, or CRC32C for what is encrypted, which has a check of its own. Objects that are there are read by the hash that they have",
+        "How blocks of new objects are checked: HighwayHash256, BLAKE3 or CRC32C; auto is HighwayHash256 (BLAKE3 where storehouse was installed without its native module), or CRC32C for what is encrypted, which has a check of its own. Objects that are there are read by the hash that they have",
     )
     objects_block_size: int = option(
         MIB,

@@ -8,6 +8,7 @@ from typing import Any
 import twisted
 
 from storehouse import __version__
+from storehouse.core.native import MISSING
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.resource import Leaf
 
@@ -15,8 +16,13 @@ __all__ = ["Version", "versions"]
 
 
 def versions() -> dict[str, str]:
-    """The versions of storehouse, Python and Twisted."""
-    return {"storehouse": __version__, "python": platform.python_version(), "twisted": twisted.version.public()}
+    """The versions of storehouse, Python and Twisted, and whether there is the native module."""
+    return {
+        "storehouse": __version__,
+        "python": platform.python_version(),
+        "twisted": twisted.version.public(),
+        "native": f"missing: {MISSING}" if MISSING else "yes",
+    }
 
 
 class Version(Leaf):

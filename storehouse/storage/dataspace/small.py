@@ -47,6 +47,8 @@ def read_small(path: str, offset: int, length: int | None) -> tuple[ObjectInfo, 
     if not len(data) == part.size == header.data_length:
         raise NotCached
     size = header.block_size
+    if min(size, len(data)) > header.hash.at_once:
+        raise NotCached
     if size >= len(data):
         lines = header.line(data) if data else b""
     else:

@@ -82,7 +82,7 @@ class AdminDoorTests(SynchronousTestCase):
         status, _, body = self.ask("/version")
         self.assertEqual(status, 200)
         got = json.loads(body)
-        self.assertEqual(sorted(got), ["python", "storehouse", "twisted"])
+        self.assertEqual(sorted(got), ["native", "python", "storehouse", "twisted"])
         self.assertEqual((got["storehouse"], got["twisted"]), (storehouse.__version__, twisted.__version__))
 
     def test_index(self) -> None:
