@@ -11,7 +11,7 @@ from struct import Struct, error
 
 from storehouse.errors import MalformedBody
 
-__all__ = ["LENGTH_SIZE", "Batch", "pack_length", "split_records", "unpack_length"]
+__all__ = ["LENGTH_SIZE", "Batch", "pack_length", "split_records", "split_some", "unpack_length"]
 
 LENGTH_SIZE = 4
 
@@ -40,32 +40,53 @@ class Batch(list[bytes]):
         self.encoded = encoded
 
 
-def split_records(body: bytes, max_record: int) -> Batch:
+def split_records(body: bytes, max_record: int, most: int | None = None) -> Batch | None:
     """
-    Take C{[u32 length][data]...} apart.
+    Take C{[u32 length][data]...} apart, at once.
 
+    @param most: records that there may be.
+    @return: C{None} if there are more.
+    @raise MalformedBody: see L{split_some}.
+    """
+    records = Batch(body)
+    if split_some(records, 0, max_record, len(body) if most is None else most) < len(body):
+        return None
+    return records
+
+
+def split_some(records: Batch, at: int, max_record: int, most: int) -> int:
+    """
+    Take some records from those that are encoded, beginning at C{at}.
+
+    @param records: what they are added to.
+    @param most: how many, at most.
+    @return: where the next one begins; the end of the encoded bytes if there is none.
     @raise MalformedBody: if a length does not fit what follows, is zero, or exceeds C{max_record}; the text
         names the record.
     """
-    records = Batch(body)
-    at = 0
+    body = records.encoded
     size = len(body)
     unpack = _length.unpack_from
+    add = records.append
     try:
-        while at < size:
+        for _ in range(most):
+            if at >= size:
+                break
             (length,) = unpack(body, at)
             start = at + LENGTH_SIZE
-            at = start + length
-            if not 0 < length <= max_record or at > size:
-                break
-            records.append(body[start:at])
-        else:
-            return records
+            end = start + length
+            if not 0 < length <= max_record or end > size:
+                raise _malformed(len(records), start, length, max_record, size)
+            add(body[start:end])
+            at = end
     except error:
         raise MalformedBody(f"record {len(records)} ends inside its length, at byte {size}") from None
-    number = len(records)
+    return at
+
+
+def _malformed(number: int, start: int, length: int, max_record: int, size: int) -> MalformedBody:
     if length == 0:
-        raise MalformedBody(f"record {number}, at byte {start - LENGTH_SIZE}, is empty")
+        return MalformedBody(f"record {number}, at byte {start - LENGTH_SIZE}, is empty")
     if length > max_record:
-        raise MalformedBody(f"record {number} claims {length} bytes; at most {max_record} are allowed")
-    raise MalformedBody(f"record {number} claims {length} bytes, but {size - start} follow")
+        return MalformedBody(f"record {number} claims {length} bytes; at most {max_record} are allowed")
+    return MalformedBody(f"record {number} claims {length} bytes, but {size - start} follow")

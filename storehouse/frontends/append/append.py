@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
-import json
+import re
+from collections.abc import Sequence
 
 import attrs
 
 from storehouse.core.budget import ByteBudget
-from storehouse.core.framing import split_records
-from storehouse.errors import MalformedBody
+from storehouse.core.framing import Batch, split_some
+from storehouse.core.jsontext import check_json
+from storehouse.core.turns import breath
+from storehouse.errors import MalformedBody, TooLarge
 from storehouse.frontends.append.params import check_fields, durability_of, identifier_of, prefix_of
 from storehouse.frontends.http.reply import JSON, Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
 from storehouse.storage.appendlog.interfaces import Durability, IAppendLog
 
-__all__ = ["Append", "AppendLimits", "AppendMulti", "append_reply", "multi_reply", "split_lines"]
+__all__ = [
+    "AT_ONCE",
+    "FREE",
+    "Append",
+    "AppendLimits",
+    "AppendMulti",
+    "append_reply",
+    "multi_reply",
+    "split_batch",
+    "split_lines",
+]
 
 _FIELDS = frozenset({b"id", b"storagePrefix"})
 
 #: Bodies up to this are held without asking the budget: a connection may have as much in its socket.
 FREE = 64 * 1024
+
+#: Records that are handled before others may be served: a millisecond.
+AT_ONCE = 1000
+
+# Lines that are looked at likewise, and bytes of one that is looked at alone.
+_LINES = 100
+_LONG_LINE = 1000
+
+_empty_lines = re.compile(rb"(?:[ \t\r]{0,1000}+\n){0,10000}+").match
+
+# Bytes of memory that a record takes beside its own, on its way through, and the bytes of the shortest record.
+_RECORD = 256
+_SHORTEST = 2
 
 _DURABILITY = {level: ((b"Durability", level.value.encode("ascii")),) for level in Durability}
 
@@ -32,9 +58,9 @@ class AppendLimits:
 
     @ivar max_record: bytes of a record.
     @ivar max_batch: bytes of the body of C{/appendMulti}.
-    @ivar max_multi: offsets in one C{/getMulti}.
+    @ivar max_multi: records that one C{/appendMulti} brings, or one C{/getMulti} asks for.
     @ivar max_multi_bytes: bytes of its answer.
-    @ivar memory: bytes of bodies that all requests together hold in memory; further ones wait.
+    @ivar memory: bytes of bodies, and of their records, that all requests together hold in memory; further ones wait.
     """
 
     max_record: int = 64 << 20
@@ -49,29 +75,74 @@ def append_reply(offset: int, tail: bytes, durability: Durability) -> Reply:
     return Reply(200, b'{"offset":%d%b' % (offset, tail), JSON, _DURABILITY[durability])
 
 
-def multi_reply(offsets: tuple[int, ...], tail: bytes, durability: Durability) -> Reply:
+def multi_reply(offsets: Sequence[int], tail: bytes, durability: Durability) -> Reply:
     """The answer to an append of several records."""
-    return Reply(
-        200, b'{"offsets":[%b]%b' % (",".join(map(str, offsets)).encode("ascii"), tail), JSON, _DURABILITY[durability]
-    )
+    return _multi_reply([encode_offsets(offsets)], tail, durability)
 
 
-def split_lines(body: bytes, max_record: int) -> list[bytes]:
+def encode_offsets(offsets: Sequence[int]) -> bytes:
+    """As JSON has them, with commas between them."""
+    return ",".join(map(str, offsets)).encode("ascii")
+
+
+def _multi_reply(encoded: Sequence[bytes], tail: bytes, durability: Durability) -> Reply:
+    return Reply(200, b'{"offsets":[%b]%b' % (b",".join(encoded), tail), JSON, _DURABILITY[durability])
+
+
+def _too_many(most: int) -> TooLarge:
+    return TooLarge(f"the batch has more than {most} records (--max-multi)")
+
+
+async def split_batch(body: bytes, max_record: int, most: int) -> Batch:
     """
-    Take NDJSON apart: each line a record.
+    Take C{[u32 length][data]...} apart; others are served meanwhile.
+
+    @raise MalformedBody: naming the record.
+    @raise TooLarge: if there are more than C{most} records.
+    """
+    records = Batch(body)
+    at = 0
+    while at < len(body):
+        if len(records) >= most:
+            raise _too_many(most)
+        at = split_some(records, at, max_record, min(AT_ONCE, most - len(records)))
+        await breath()
+    return records
+
+
+async def split_lines(body: bytes, max_record: int, most: int) -> list[bytes]:
+    """
+    Take NDJSON apart: each line a record; empty lines do not count. Others are served meanwhile.
 
     @raise MalformedBody: if a line is no JSON, or too long; the text names it.
+    @raise TooLarge: if there are more than C{most} records.
     """
-    records = []
-    for number, line in enumerate(body.split(b"\n"), start=1):
-        line = line.removesuffix(b"\r")
+    records: list[bytes] = []
+    start = number = 0
+    while start < len(body):
+        if body[start] in b"\r\n\t ":
+            end = _empty_lines(body, start).end()  # type: ignore[union-attr]
+            number += body.count(b"\n", start, end)
+            if end > start:
+                start = end
+                await breath()
+                continue
+        end = body.find(b"\n", start)
+        end = len(body) if end < 0 else end
+        line = body[start:end].removesuffix(b"\r")
+        start = end + 1
+        number += 1
+        if number % _LINES == 0 or len(line) > _LONG_LINE:
+            await breath()
         if not line.strip():
             continue
         if len(line) > max_record:
             raise MalformedBody(f"line {number} has {len(line)} bytes; at most {max_record} are allowed")
+        if len(records) >= most:
+            raise _too_many(most)
         try:
-            json.loads(line)
-        except (ValueError, RecursionError) as error:
+            await check_json(line)
+        except ValueError as error:
             raise MalformedBody(f"line {number} is no JSON: {error}") from None
         records.append(line)
     return records
@@ -88,24 +159,31 @@ class _Appending(Leaf):
         check_fields(request, _FIELDS)
         prefix, id = prefix_of(request), identifier_of(request)
         durability = durability_of(request, self._log.default_durability)
-        length = request.body.length
-        # A chunked body might become as long as is allowed.
-        async with self._budget.reserved(limit if length is None else length if length > FREE else 0):
+        async with self._budget.reserved(self._cost(request.body.length, limit, several)):
             body = await request.body.read(limit)
-            records = self._split(request, body) if several else [body]
+            if not several:
+                appended = await self._log.append(prefix, id, [body], durability)
+                return append_reply(appended.offsets[0], appended.bucket.json_tail, durability)
+            records = await self._split(request, body)
             appended = await self._log.append(prefix, id, records, durability)
-        make = multi_reply if several else _first
-        return make(appended.offsets, appended.bucket.json_tail, durability)
+            encoded = []
+            for first in range(0, len(records), AT_ONCE):
+                encoded.append(encode_offsets(appended.offsets[first : first + AT_ONCE]))
+                await breath()
+            return _multi_reply(encoded, appended.bucket.json_tail, durability)
 
-    def _split(self, request: StreamingRequest, body: bytes) -> list[bytes]:
+    def _cost(self, length: int | None, limit: int, several: bool) -> int:
+        """Bytes of memory that a request is counted as."""
+        # A chunked body might become as long as is allowed.
+        size = limit if length is None else length
+        records = min(self._limits.max_multi, size // _SHORTEST) * _RECORD if several else 0
+        return size + records if size > FREE or records > FREE else 0
+
+    async def _split(self, request: StreamingRequest, body: bytes) -> list[bytes]:
         content_type = request.requestHeaders.getRawHeaders(b"Content-Type", [b""])[0]
-        if content_type.partition(b";")[0].strip().lower() in (b"application/x-ndjson", b"application/ndjson"):
-            return split_lines(body, self._limits.max_record)
-        return split_records(body, self._limits.max_record)
-
-
-def _first(offsets: tuple[int, ...], tail: bytes, durability: Durability) -> Reply:
-    return append_reply(offsets[0], tail, durability)
+        is_text = content_type.partition(b";")[0].strip().lower() in (b"application/x-ndjson", b"application/ndjson")
+        split = split_lines if is_text else split_batch
+        return await split(body, self._limits.max_record, self._limits.max_multi)
 
 
 class Append(_Appending):

@@ -6,6 +6,7 @@ from struct import Struct
 from typing import Any
 
 from storehouse.core.framing import LENGTH_SIZE, pack_length
+from storehouse.core.turns import breath
 from storehouse.errors import MalformedBody, StorehouseError, TooLarge
 from storehouse.frontends.append.append import AppendLimits
 from storehouse.frontends.append.params import check_fields, identifier_of, number_of, prefix_of
@@ -21,8 +22,8 @@ _offset = Struct("<Q")
 #: Answers are sent in pieces of about this many bytes.
 _PIECE = 256 * 1024
 
-#: Offsets looked up in one go, before other connections get a turn.
-_SLICE = 256
+#: Offsets looked up in one go, before other connections may get a turn.
+_SLICE = 64
 
 
 async def send_payload(request: StreamingRequest, record: Any) -> None:
@@ -105,6 +106,7 @@ class GetMulti(Leaf):
                 add(payload)
             if answer.gathered >= _PIECE or number % _SLICE == _SLICE - 1:
                 await answer.flush()
+                await breath()
 
     async def _give(self, record: Any, offset: int, answer: _Answer) -> None:
         """Answer a record that could not be given at once: it is long, or was not in memory."""

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from storehouse.core.framing import split_records
 from storehouse.core.names import DEFAULT_PREFIX
 from storehouse.errors import EmptyRecord, StorehouseError
-from storehouse.frontends.append.append import FREE, AppendLimits, append_reply, multi_reply
+from storehouse.frontends.append.append import AT_ONCE, FREE, AppendLimits, append_reply, multi_reply
 from storehouse.frontends.http.errors import error_reply
 from storehouse.frontends.http.lane import DECLINED, OWED, Head, ILane, IRoute
 from storehouse.frontends.http.reply import OCTETS, Reply, encode_reply
@@ -127,9 +127,10 @@ class AppendLane:
         if head.fields.get(b"content-type", b"").lower().startswith((b"application/x-ndjson", b"application/ndjson")):
             return DECLINED
         try:
-            records = split_records(body, self._limits.max_record)
+            records = split_records(body, self._limits.max_record, min(AT_ONCE, self._limits.max_multi))
         except StorehouseError:
             return DECLINED
+        # None, or so many that it takes time.
         if not records:
             return DECLINED
         bucket.append(records, id_hash, level, partial(self._appended_multi, channel, bucket))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
+from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, DamagedRecord
 from storehouse.frontends.append.get import send_payload
 from storehouse.frontends.append.params import check_fields, identifier_of, number_of, prefix_of
@@ -55,6 +56,7 @@ class Scan(Leaf):
     async def _stream(self, request: StreamingRequest, scan: object, limit: int) -> None:
         try:
             while limit != 0:
+                await breath()
                 batch = await scan.next_batch()  # type: ignore[attr-defined]
                 if not batch:
                     return

@@ -10,108 +10,31 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from queue import SimpleQueue
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from storehouse.core.digests import crc32c
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.framing import LENGTH_SIZE, Batch, pack_length
+from storehouse.core.turns import is_spent
 from storehouse.errors import NoSpace, StorageFailed, StorehouseError
 from storehouse.storage.appendlog.bucket import BucketFile, Done
 from storehouse.storage.appendlog.checkpoint import Checkpointer
-from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, encode_entries, encode_entry
+from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE
+from storehouse.storage.appendlog.groups import AT_ONCE, Group, Queued, Run, weigh
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.wal import WriteAheadLog
 
-__all__ = ["GroupCommit", "Run"]
+__all__ = ["GroupCommit"]
 
 #: Groups of C{os} appends up to this many bytes are written in the reactor's thread.
 _INLINE = 256 * 1024
 
-#: Runs up to this many bytes are joined into one piece.
-_JOINED = 1 << 20
-
-#: Payloads up to this many bytes are copied behind their lengths at once.
-_COPIED = 64 * 1024
-
 _DISK = Durability.DISK
-
-
-class Run:
-    """
-    What one group adds to one bucket.
-
-    @ivar synced: whether one of its appends asked for the disk.
-    @ivar error: why it was not written; then nothing of it was.
-    """
-
-    __slots__ = (
-        "bucket",
-        "encoded_entries",
-        "end",
-        "entries",
-        "error",
-        "offset",
-        "pieces",
-        "position",
-        "size",
-        "synced",
-    )
-
-    def __init__(self, bucket: BucketFile) -> None:
-        self.bucket = bucket
-        self.offset = self.end = bucket.end
-        self.position = bucket.count
-        self.entries: list[bytes] = []
-        self.pieces: list[bytes] = []
-        self.size = 0
-        self.synced = False
-        self.error: StorehouseError | None = None
-        self.encoded_entries = b""
-
-    def add_together(self, payloads: Sequence[bytes], time: int, id_hash: int) -> tuple[int, ...]:
-        """Add the records of one append. @return: their offsets."""
-        *offsets, self.end = accumulate((LENGTH_SIZE + len(payload) for payload in payloads), initial=self.end)
-        self.entries += encode_entries(offsets, time, payloads, id_hash)
-        if isinstance(payloads, Batch):
-            self.pieces.append(payloads.encoded)
-        else:
-            for payload in payloads:
-                self.pieces.append(pack_length(len(payload)))
-                self.pieces.append(payload)
-        return tuple(offsets)
-
-    def seal(self) -> None:
-        """
-        Join what was gathered, since it is written twice; a long run stays in pieces, so that memory does not hold it
-        twice.
-        """
-        self.size = self.end - self.offset
-        self.encoded_entries = self.entries[0] if len(self.entries) == 1 else b"".join(self.entries)
-        if len(self.pieces) > 1 and self.size <= _JOINED:
-            self.pieces = [b"".join(self.pieces)]
-
-    @property
-    def encoded_records(self) -> bytes:
-        """The records as they go into a frame."""
-        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
-
-
-class _Group:
-    __slots__ = ("answers", "began", "fatal", "runs", "size", "synced", "written")
-
-    def __init__(self) -> None:
-        self.runs: list[Run] = []
-        self.answers: list[tuple[Done, Run | None, tuple[int, ...], Durability]] = []
-        self.size = 0
-        self.synced = False
-        self.written = False
-        self.fatal: BaseException | None = None
-        self.began = 0.0
 
 
 class GroupCommit:
@@ -141,8 +64,11 @@ class GroupCommit:
         self._observe = observe
         self.idle = True
         self.refusal: StorehouseError | None = None
-        self._queue: list[tuple[BucketFile | None, Sequence[bytes], int, Durability, Done]] = []
-        self._jobs: SimpleQueue[_Group | Callable[[], None] | None] = SimpleQueue()
+        self._queue: list[Queued] = []
+        self._queued = 0
+        self._answers: deque[tuple[Done, tuple[int, ...] | None, Exception | None, Durability]] = deque()
+        self._is_answering = False
+        self._jobs: SimpleQueue[Group | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="storehouse-commit", daemon=True)
         #: Buckets with C{os} appends that no sync has covered.
         self.unsynced: set[BucketFile] = set()
@@ -167,6 +93,7 @@ class GroupCommit:
             self.refuse(self.refusal, durability, done)
             return
         self._queue.append((bucket, payloads, id_hash, durability, done))
+        self._queued += weigh(payloads)
         if self.idle:
             self.idle = False
             self._reactor.callLater(0, self._launch)
@@ -193,7 +120,34 @@ class GroupCommit:
         if not self._queue:
             self.idle = True
             return
-        group = self._form()
+        if self._queued > AT_ONCE:
+            # A coroutine, from here on: what is queued meanwhile is for the next group.
+            Deferred.fromCoroutine(self._launch_large()).addErrback(lambda failure: self._failed_to_form(failure))
+            return
+        queue, self._queue = self._queue, []
+        self._queued = 0
+        group = Group()
+        group.add(queue)
+        self._write_out(group)
+
+    async def _launch_large(self) -> None:
+        queue, self._queue = self._queue, []
+        self._queued = 0
+        group = Group()
+        rest = await group.add_slowly(queue)
+        if rest:
+            # For the next group, before what has been queued meanwhile.
+            self._queue[:0] = rest
+            self._queued += AT_ONCE + 1
+        self._write_out(group)
+
+    def _failed_to_form(self, failure: Failure) -> None:
+        """What was to be written is unknown: nothing more is taken."""
+        self._log.failure("a group of appends could not be formed", failure=failure)
+        self.fail(failure.value or RuntimeError("unknown"))
+
+    def _write_out(self, group: Group) -> None:
+        group.seal()
         if self.refusal is not None:
             self._finish(group)
             return
@@ -204,43 +158,7 @@ class GroupCommit:
                 return
         self._jobs.put(group)
 
-    def _form(self) -> _Group:
-        queue, self._queue = self._queue, []
-        group = _Group()
-        now = time.time_ns()
-        group.began = time.monotonic()
-        runs: dict[BucketFile, Run] = {}
-        answers = group.answers
-        for bucket, payloads, id_hash, durability, done in queue:
-            if bucket is None:
-                answers.append((done, None, (), durability))
-                continue
-            run = runs.get(bucket)
-            if run is None:
-                run = runs[bucket] = Run(bucket)
-            offset = run.end
-            if len(payloads) == 1:
-                payload = payloads[0]
-                length = len(payload)
-                run.entries.append(encode_entry(offset, now, length, crc32c(payload), id_hash))
-                if length > _COPIED:
-                    run.pieces.append(pack_length(length))
-                    run.pieces.append(payload)
-                else:
-                    run.pieces.append(pack_length(length) + payload)
-                answers.append((done, run, (offset,), durability))
-                run.end = offset + LENGTH_SIZE + length
-            else:
-                answers.append((done, run, run.add_together(payloads, now, id_hash), durability))
-            if durability is _DISK:
-                run.synced = group.synced = True
-        group.runs = list(runs.values())
-        for run in group.runs:
-            run.seal()
-            group.size += run.size
-        return group
-
-    def _finish(self, group: _Group) -> None:
+    def _finish(self, group: Group) -> None:
         if group.fatal is not None and self.refusal is None:
             self.fail(group.fatal)
         refusal = self.refusal
@@ -249,7 +167,7 @@ class GroupCommit:
             if refusal is None and run.error is None:
                 bucket = run.bucket
                 # Readers in threads take the end first, so the count must never be behind it.
-                bucket.count += len(run.entries)
+                bucket.count += run.count
                 bucket.end = run.end
                 if not run.synced:
                     bucket.os_appends += 1
@@ -263,18 +181,29 @@ class GroupCommit:
         else:
             self.idle = True
         for done, answered, offsets, durability in group.answers:
-            try:
-                if answered is None:
-                    done((), None, durability)
-                elif refusal is not None or answered.error is not None:
-                    done(None, refusal or answered.error, durability)
-                else:
-                    done(offsets, None, durability)
-            except Exception:
-                self._log.failure("an append could not be answered")
+            if answered is None or (refusal is None and answered.error is None):
+                self._answers.append((done, offsets, None, durability))
+            else:
+                self._answers.append((done, None, refusal or answered.error, durability))
+        if not self._is_answering:
+            self._answer()
         for notice in followed:
             notice()
         self._observe(len(group.answers), time.monotonic() - group.began, group.synced)
+
+    def _answer(self) -> None:
+        """Answer in order, as many in a turn as there is time for."""
+        self._is_answering = True
+        while self._answers:
+            done, offsets, error, durability = self._answers.popleft()
+            try:
+                done(offsets, error, durability)
+            except Exception:
+                self._log.failure("an append could not be answered")
+            if is_spent() and self._answers:
+                self._reactor.callLater(0, self._answer)
+                return
+        self._is_answering = False
 
     def _launch_next(self) -> None:
         # Straight on only if a thread will write: an inline group waits for the turn's other requests, and cannot
@@ -298,10 +227,10 @@ class GroupCommit:
         while self._do(self._jobs.get()):
             pass
 
-    def _do(self, job: _Group | Callable[[], None] | None) -> bool:
+    def _do(self, job: Group | Callable[[], None] | None) -> bool:
         if job is None:
             return False
-        if isinstance(job, _Group):
+        if isinstance(job, Group):
             if not job.written:
                 self._write(job)
             self._sync(job)
@@ -310,7 +239,7 @@ class GroupCommit:
             job()
         return True
 
-    def _sync(self, group: _Group) -> None:
+    def _sync(self, group: Group) -> None:
         """Bring what was written to disk, where it was asked for."""
         if group.fatal is not None:
             return
@@ -322,11 +251,8 @@ class GroupCommit:
                 bucket = run.bucket
                 # A record on disk must not have a hole before it; and a long run is cheaper to sync than to write
                 # twice.
-                if (
-                    bucket.os_appends != bucket.os_synced
-                    or run.size + len(run.entries) * ENTRY_SIZE > self._wal.longest_run
-                ):
-                    self._checkpointer.sync(bucket, run.position + len(run.entries))
+                if bucket.os_appends != bucket.os_synced or run.size + run.count * ENTRY_SIZE > self._wal.longest_run:
+                    self._checkpointer.sync(bucket, run.position + run.count)
                     bucket.os_synced = bucket.os_appends
                 else:
                     framed.append(run)
@@ -337,7 +263,7 @@ class GroupCommit:
 
     # -- in either -----------------------------------------------------------------------------
 
-    def _write(self, group: _Group) -> None:
+    def _write(self, group: Group) -> None:
         """
         Write a group to the page cache.
 

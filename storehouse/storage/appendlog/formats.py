@@ -94,15 +94,22 @@ def encode_entry(offset: int, time: int, length: int, checksum: int, id_hash: in
     return fields + pack_length(crc32c(fields))
 
 
-def encode_entries(offsets: Sequence[int], time: int, payloads: Sequence[bytes], id_hash: int) -> list[bytes]:
-    """The index entries of records that were appended together, which stand at C{offsets}."""
+def encode_entries(
+    offsets: Sequence[int], time: int, payloads: Sequence[bytes], id_hash: int, is_last: bool = True
+) -> list[bytes]:
+    """
+    The index entries of records that were appended together, which stand at C{offsets}.
+
+    @param is_last: whether the last of these is the last of all.
+    """
     stamp = time | CONTINUES
     entries = [
         _pack_entry(offset, stamp, len(payload), crc32c(payload), id_hash)
         for offset, payload in zip(offsets, payloads, strict=True)
     ]
-    last = payloads[-1]
-    entries[-1] = _pack_entry(offsets[-1], time, len(last), crc32c(last), id_hash)
+    if is_last:
+        last = payloads[-1]
+        entries[-1] = _pack_entry(offsets[-1], time, len(last), crc32c(last), id_hash)
     return [fields + pack_length(crc32c(fields)) for fields in entries]
 
 
