@@ -41,6 +41,7 @@ class Scan(Leaf):
         )
         gone = request.notifyFinish()
         gone.addBoth(lambda _: scan.close())
+        request.call_at_input_end(scan.stop_following)
         try:
             request.begin(200, OCTETS)
             if request.method != b"HEAD":

@@ -45,6 +45,7 @@ class DoorChannel(StrictChannel):
         self._need = 0
         self._owed = 0
         self._held = False
+        self._is_last = False
         self._answers: list[bytes] = []
         self.watch = IdleWatch()
 
@@ -64,8 +65,8 @@ class DoorChannel(StrictChannel):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered or its body being received."""
-        return bool(self._owed or self.requests)
+        """Whether a request is being received or answered."""
+        return bool(self._owed or self.requests or self._have or (self.line_mode and self._buffer))
 
     @property
     def in_head(self) -> bool:
@@ -81,6 +82,8 @@ class DoorChannel(StrictChannel):
         """Whether the connection waits for its peer: to send the rest of a body, or to read an answer."""
         if self._body_paused:
             return False
+        if self._fast and self._need and not self._owed:
+            return True
         return self._waitingForTransport or (bool(self.requests) and not self._handlingRequest)
 
     @property
@@ -107,7 +110,11 @@ class DoorChannel(StrictChannel):
             self.loseConnection()
 
     def finish_soon(self) -> None:
-        """Close once what is being answered is out."""
+        """Close once what is being received or answered is out."""
+        if self._have or (self.line_mode and self._buffer):
+            # What has begun to come is taken the plain way, which can say that it is the last.
+            self._is_last = True
+            return
         self.persistent = False
         if not self.busy:
             self.loseConnection()
@@ -148,7 +155,7 @@ class DoorChannel(StrictChannel):
                 break
             whole = data[at:head_end]
             plan = plans.get(whole) or plans.learn(whole)
-            if plan is None or not self.persistent:
+            if plan is None or self._is_last or not self.persistent:
                 break
             route, head = plan
             start = head_end + 4
@@ -175,7 +182,9 @@ class DoorChannel(StrictChannel):
             at = end
         if at:
             self.watch.reset()
-            self.site.laned += served
+            if served:
+                self._has_answered = True
+                self.site.laned += served
         if answers:
             self._send_answers()
         if at < size:
@@ -215,6 +224,8 @@ class DoorChannel(StrictChannel):
                 self._go_on()
             if not self.persistent and not self.busy:
                 self.loseConnection()
+            elif self.input_ended:
+                self.end_after_input()
 
     def _go_on(self) -> None:
         self._held = False
@@ -245,7 +256,31 @@ class DoorChannel(StrictChannel):
                 self._networkProducer.pauseProducing()
             else:
                 self._go_on()
+                if self.input_ended:
+                    self.end_after_input()
+
+    def readConnectionLost(self) -> None:
+        """The peer sends no more."""
+        if not self._fast:
+            StrictChannel.readConnectionLost(self)
+            return
+        self.input_ended = True
+        if self._have and not (self._has_answered or self._owed or self._held):
+            self.abort()
+        else:
+            self.end_after_input()
+
+    def end_after_input(self) -> None:
+        """The peer sends no more, and what it sent was looked at."""
+        if not self._owed and not self._held:
+            StrictChannel.end_after_input(self)
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """Whether the connection may go on."""
+        return not self._is_last and StrictChannel.checkPersistence(self, request, version)
 
     def _refuse(self, error: StorehouseError) -> None:
         self._fast = False
+        self._pieces = []
+        self._have = self._need = 0
         StrictChannel._refuse(self, error)

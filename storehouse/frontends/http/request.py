@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -71,6 +72,7 @@ class StreamingRequest(server.Request):
         self._answering = False
         self._broken = False
         self._drained: Deferred[None] | None = None
+        self._at_input_end: Callable[[], object] | None = None
 
     # -- called by the channel ---------------------------------------------------------------
 
@@ -215,14 +217,34 @@ class StreamingRequest(server.Request):
         """Whether the client is."""
         return bool(self._disconnected)
 
+    def call_at_input_end(self, call: Callable[[], object]) -> None:
+        """
+        Have an answer that goes on by itself end, when the client has closed its side of the connection: C{call} is called
+        once, perhaps at once. Not over TLS, where the whole connection is closed.
+        """
+        if self.channel is not None and self.channel.input_ended:
+            call()
+        else:
+            self._at_input_end = call
+
+    def tell_input_ended(self) -> None:
+        """The client has closed its side of the connection."""
+        call, self._at_input_end = self._at_input_end, None
+        if call is not None:
+            call()
+
     def break_off(self) -> None:
         """
-        Close the connection once what was written is out: nothing of it is lost, and the peer sees that the body is
-        shorter than was announced.
+        Close the connection, so that the peer sees that the body is not whole: once what was written is out, if its length
+        was announced or it is chunked; otherwise at once, since a body that the end of the connection ends must not
+        end in order.
         """
         self._broken = True
         self._stop_answering()
-        self.channel.loseConnection()
+        if self.chunked or self.responseHeaders.hasHeader(b"Content-Length"):
+            self.channel.loseConnection()
+        else:
+            self.channel.abort()
 
     def end(self) -> None:
         """The body of the answer is complete."""

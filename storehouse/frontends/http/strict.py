@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.web import http
@@ -33,13 +33,14 @@ _data_received = http.HTTPChannel.dataReceived
 _LINGER = 5.0
 
 
-@implementer(IHandshakeListener)
+@implementer(IHandshakeListener, IHalfCloseableProtocol)
 class StrictChannel(http.HTTPChannel):
     """
     One connection.
 
     @ivar shaking: whether the handshake of TLS is going on.
     @ivar active: whether bytes came since the site last looked.
+    @ivar input_ended: whether the peer will send no more: it closed its side of the connection, and may still read.
     """
 
     _log = Logger()
@@ -58,6 +59,8 @@ class StrictChannel(http.HTTPChannel):
         self._head = b""
         self._body_paused = False
         self._failed = False
+        self.input_ended = False
+        self._has_answered = False
         self._lingering: Any = None
 
     def connectionMade(self) -> None:
@@ -100,6 +103,42 @@ class StrictChannel(http.HTTPChannel):
         """Read on, unless the connection was refused."""
         if not self._failed:
             _data_received(self, data)
+
+    # -- the end of what comes -----------------------------------------------------------------
+
+    def readConnectionLost(self) -> None:
+        """
+        The peer sends no more, but may read on (RFC 9112, section 9.6). Whole requests are answered, then the connection is
+        closed; one that lacks something will never be whole, and is broken off. Not called over TLS.
+        """
+        self.input_ended = True
+        if not self.requests or self._failed or self._lingering is not None:
+            # All is answered; only what the peer might still send was waited for.
+            self.loseConnection()
+        elif self._handlingRequest:
+            self.requests[0].tell_input_ended()
+        elif self._has_answered and not self.requests[0].startedWriting:
+            # The answers before it are whole, and are not to be lost on their way.
+            self.loseConnection()
+        else:
+            self.abort()
+
+    def writeConnectionLost(self) -> None:
+        """Our side is closed: we did that."""
+
+    def requestDone(self, request: Any) -> None:
+        """A request is answered: go on with what came behind it."""
+        self._has_answered = True
+        http.HTTPChannel.requestDone(self, request)
+        if self.input_ended:
+            self.end_after_input()
+
+    def end_after_input(self) -> None:
+        """The peer sends no more, and what it sent was looked at: close, unless a whole request is being answered."""
+        if self._handlingRequest and self.requests:
+            self.requests[0].tell_input_ended()
+        elif not self._failed:
+            self.loseConnection()
 
     # -- strictness --------------------------------------------------------------------------
 
@@ -199,6 +238,10 @@ class StrictChannel(http.HTTPChannel):
         self.persistent = False
         request = self.requests[-1] if self.requests else None
         body = getattr(request, "body", None)
+        if request is not None and request.startedWriting and not request.finished:
+            # What was begun is not to look whole.
+            self.abort()
+            return
         if request is not None and body is not None and not body.complete:
             # A handler is at work on it: it gets the error, and answers with it.
             body.failed(error)

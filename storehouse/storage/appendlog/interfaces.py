@@ -163,8 +163,8 @@ class IAppendLog(Interface):
         @param start: the scan begins at the first record at or after this offset.
         @return: fires with a scan: C{next_batch() -> Deferred[list[IRecord]]} gives the next records, a bounded
             number of bytes at a time, and an empty list at the end; with C{follow} it waits at the end for what
-            comes, and the end is the closing of the prefix.  C{next_batch} fails with C{DamagedRecord} at a damaged
-            record. C{close()} ends it and frees what it holds.
+            comes, and the end is the closing of the prefix, or C{stop_following()}, after what is there was given.
+            C{next_batch} fails with C{DamagedRecord} at a damaged record. C{close()} ends it and frees what it holds.
         """
 
     def stat(prefix: str | None = None) -> Deferred[dict[str, PrefixStat]]:

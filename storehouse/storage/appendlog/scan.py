@@ -67,6 +67,11 @@ class Scan:
             self._on_close(self)
             self._wake()
 
+    def stop_following(self) -> None:
+        """Give what there is, and do not wait for what comes."""
+        self._follow = False
+        self._wake()
+
     def cut_off(self) -> None:
         """
         End it because its prefix is closed: L{next_batch} fails if there was more, unless the scan follows, for which

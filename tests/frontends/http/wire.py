@@ -178,6 +178,15 @@ class Connection:
                 break
         self._close_if_done()
 
+    def end_input(self) -> None:
+        """The client closes its side, and reads on. Once all that it sent is read the server is told."""
+        self.settle()
+        if self._unsent:
+            raise AssertionError("the server does not read")
+        if not self._lost:
+            self.channel.readConnectionLost()
+        self.settle()
+
     def close(self) -> None:
         """The client leaves."""
         self._lose(ConnectionDone())
