@@ -50,6 +50,10 @@ if _renameat2 is not None:
     _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_fallocate = getattr(_libc, "fallocate64", None) or getattr(_libc, "fallocate", None)
+if _fallocate is not None:
+    _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+_FALLOC_FL_KEEP_SIZE = 1
 
 
 class Files:
@@ -123,6 +127,14 @@ class Files:
             size -= copied
             source_offset += copied
             target_offset += copied
+
+    def keep_room(self, fd: int, offset: int, size: int) -> None:
+        """
+        Take room on the disk for C{size} bytes from C{offset} on, where the system can; the file does not grow. Never
+        fails: without it, writing there may.
+        """
+        if _fallocate is not None:
+            _fallocate(fd, _FALLOC_FL_KEEP_SIZE, offset, size)
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut or extend."""

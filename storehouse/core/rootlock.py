@@ -1,21 +1,28 @@
-"""One process at a time works on a root directory: the root itself, and the lock on C{ROOT/lock}."""
+"""
+One process at a time works on a root directory: the root itself, the lock on C{ROOT/lock}, and C{ROOT/reserve}, bytes
+without meaning that are removed when the disk is full, so that there is room to open the root and remove from it.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
-from storehouse.core.files import Files
+from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.platform import optional_module
 from storehouse.errors import RootInUse, StartFailed
 
 __all__ = ["RootLock"]
 
+#: Bytes of C{ROOT/reserve}: what it takes to open the stores of a root, and to remove something from them.
+_RESERVE = 256 * 1024
+
 
 class RootLock:
     """
     The exclusive right to work on a root directory.  It ends with L{release} or with the process, however
-    that ends; the file stays and means nothing by itself.
+    that ends; the file stays and means nothing by itself, nor does the number of a process in it.
 
     @ivar root: the root directory.
     """
@@ -24,6 +31,7 @@ class RootLock:
         self.root = root
         self._files = Files() if files is None else files
         self._fd: int | None = None
+        self._reserved = os.path.join(root, "reserve")
 
     @property
     def held(self) -> bool:
@@ -46,8 +54,7 @@ class RootLock:
             raise StartFailed(_explain(self.root, error)) from None
         try:
             self._lock(fd)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+            self._leave_pid(fd)
         except OSError as error:
             os.close(fd)
             raise StartFailed(_explain(self.root, error)) from None
@@ -75,8 +82,51 @@ class RootLock:
             fd, self._fd = self._fd, None
             try:
                 os.ftruncate(fd, 0)
+                self._reserve()
+            except OSError:
+                pass  # a number that means nothing any more, and room that there is not
             finally:
                 os.close(fd)
+
+    def _leave_pid(self, fd: int) -> None:
+        """
+        Say who has the lock, for the message that others get, and see to it that there is a little room. The lock itself
+        is that of the system: a full disk has no room for the number, and must still be read and made emptier.
+        """
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+            self._reserve()
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            # Opening the stores takes some files of a few pages each, also if all that is done then is to remove.
+            with suppress(FileNotFoundError):
+                self._files.unlink(self._reserved)
+
+    def _reserve(self) -> None:
+        """
+        Keep a little room for the day when the disk is full.
+
+        @raise OSError: if there is none.
+        """
+        state = os.statvfs(self.root)
+        left = state.f_bavail * state.f_frsize
+        if os.path.exists(self._reserved):
+            if left < _RESERVE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._reserved)
+            return
+        if left < _RESERVE:
+            return
+        fd = self._files.open(self._reserved, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            # What cannot be compressed: it is to take its room on every file system.
+            self._files.write_at(fd, (os.urandom(_RESERVE),), 0)
+        except OSError:
+            self._files.unlink(self._reserved)
+            raise
+        finally:
+            self._files.close(fd)
 
 
 def _explain(root: str, error: OSError) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.core import rootlock
 from storehouse.core.files import Files
 from storehouse.core.rootlock import RootLock
 from storehouse.errors import RootInUse, StartFailed
@@ -32,6 +34,13 @@ class Recording(Files):
     def sync_directory(self, path: str) -> None:
         self.synced.append(path)
         super().sync_directory(path)
+
+
+class Full(Files):
+    """A disk without room."""
+
+    def write_at(self, fd: int, pieces: Sequence[bytes], offset: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class RootLockTests(SynchronousTestCase):
@@ -98,3 +107,31 @@ class RootLockTests(SynchronousTestCase):
             detail = self.assertRaises(StartFailed, RootLock(self.root, Refusing(number)).acquire).detail
             self.assertIn(words, detail)
             self.assertIn(self.root, detail)
+
+    def test_reserve(self) -> None:
+        """A full disk is no reason not to start, and then what was kept for it is given away."""
+        reserve = os.path.join(self.root, "reserve")
+        full = RootLock(self.root, Full())
+        full.acquire()
+        self.assertFalse(os.path.exists(reserve))
+        full.release()
+        lock = RootLock(self.root)
+        lock.acquire()
+        self.assertEqual(os.stat(reserve).st_size, 256 * 1024)
+        lock.release()
+        self.patch(rootlock, "_RESERVE", 1 << 62)
+        lock.acquire()
+        self.assertFalse(os.path.exists(reserve))
+        lock.release()
+
+    def test_no_room_for_the_process(self) -> None:
+        """The number of the process is a courtesy: the lock is the system's."""
+
+        def refuse(fd: int, data: bytes, offset: int) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        self.patch(os, "pwrite", refuse)
+        lock = RootLock(self.root)
+        lock.acquire()
+        self.addCleanup(lock.release)
+        self.assertIn("another process", self.assertRaises(RootInUse, RootLock(self.root).acquire).detail)

@@ -167,10 +167,18 @@ class WriteAheadLog:
         size = os.fstat(fd).st_size
         if size > self.segment_size:
             self._files.truncate(fd, self.segment_size)
-        for at in range(size, self.segment_size, len(_ZEROS)):
-            self._files.write_at(fd, (_ZEROS[: self.segment_size - at],), at)
-        if size != self.segment_size:
-            self._files.sync_data(fd)
+        try:
+            for at in range(size, self.segment_size, len(_ZEROS)):
+                self._files.write_at(fd, (_ZEROS[: self.segment_size - at],), at)
+            if size != self.segment_size:
+                self._files.sync_data(fd)
+        except OSError:
+            # Nothing starts here; others may want the room.
+            try:
+                self._files.truncate(fd, min(size, self.segment_size))
+            finally:
+                self._files.close(fd)
+            raise
         return Segment(path, fd)
 
     def write(self, runs: Iterable[FramedRun]) -> None:

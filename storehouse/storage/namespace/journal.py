@@ -28,6 +28,9 @@ __all__ = ["KEPT", "LEAVING", "NEW", "Found", "Intent", "Journal", "read_journal
 #: that is published in their place.
 Intent = tuple[str, str, Sequence[str], str]
 
+#: Bytes that the journal has room for ahead: on a full disk what is to be removed is still written down.
+_AHEAD = 64 * 1024
+
 #: They are to be published.
 NEW = "new"
 #: They were published, and are kept as older versions.
@@ -129,6 +132,7 @@ class Journal:
         self.generation = 0
         self._fd = -1
         self._end = 0
+        self._kept = 0
         self._queue: list[tuple[Intent | None, Deferred[None]]] = []
         self._writing: list[tuple[Intent | None, Deferred[None]]] = []
         self._busy = False
@@ -163,6 +167,7 @@ class Journal:
         if self._fd >= 0:
             files.close(self._fd)
         self._fd, self._end, self.count = fd, len(data), len(intents)
+        self._keep_room()
 
     def resume(self) -> None:
         """
@@ -179,6 +184,11 @@ class Journal:
         self._fd = self._files.open(self.path, os.O_RDWR)
         self._files.truncate(self._fd, end)
         self.generation, self._end, self.count = found.generation, end, len(found.intents)
+        self._keep_room()
+
+    def _keep_room(self) -> None:
+        self._kept = self._end + _AHEAD
+        self._files.keep_room(self._fd, self._end, _AHEAD)
 
     def end(self) -> None:
         """Say that nothing is open, if that is so, and close. Blocks."""
@@ -205,6 +215,8 @@ class Journal:
             self._files.truncate(self._fd, self._end)
             raise
         self._end += len(data)
+        if self._end > self._kept - _AHEAD // 2:
+            self._keep_room()
 
     # -- in the reactor's thread ---------------------------------------------------------------
 
