@@ -10,10 +10,10 @@ import click
 
 from storehouse.cli.errors import CommandError
 from storehouse.cli.log import Appended, LogClient
-from storehouse.cli.options import log_options, progress_option
+from storehouse.cli.options import command_option, log_options, progress_option, size_option
 from storehouse.cli.output import Output
 from storehouse.cli.progress import Progress
-from storehouse.cli.sources import LineBatcher, Source, open_source
+from storehouse.cli.sources import LineBatcher, Source, open_command, open_source
 
 __all__ = ["command"]
 
@@ -32,8 +32,10 @@ class _Job:
 
 @click.command("append", short_help="Append records.")
 @click.argument("id")
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("files", metavar="[FILE]...", nargs=-1)
 @click.option("--lines", is_flag=True, help="Every line is a record, without its newline; empty lines are left out.")
+@command_option
+@size_option
 @click.option(
     "--durability",
     type=click.Choice(["disk", "os"]),
@@ -48,6 +50,8 @@ def command(
     id: str,
     files: Sequence[str],
     lines: bool,
+    from_command: bool,
+    size: int | None,
     durability: str | None,
     as_json: bool,
     quiet: bool,
@@ -57,19 +61,32 @@ def command(
     Append records to the log of ID.
 
     Each FILE is one record; without FILE, or for -, standard input is one. For each record a line is printed: its
-    offset, a tab, and the file that holds it.
+    offset, a tab, and the file that holds it. A file that changes while it is read is an error, and no record.
+
+    The end of a pipe looks the same when the program before it has failed. With --from-command the program is run here
+    (behind -- stand the program and its arguments), and nothing is appended if it fails.
 
     \b
     Examples:
       echo -n 'some text' | storehouse append some_identifier
       storehouse append photos a.jpg b.jpg
+      storehouse append --from-command dumps -- pg_dump mydb
       storehouse append --lines --quiet events < events.log
       tail -f access.log | storehouse append --lines --durability os access
     """
+    if lines and (from_command or size is not None):
+        raise click.UsageError("--lines appends as it reads: neither --from-command nor --size goes with it.")
+    if from_command and not files:
+        raise click.UsageError("--from-command needs a program behind --.")
+    if from_command:
+        sources = [open_command(files, size)]
+    else:
+        path = click.Path(exists=True, dir_okay=False, allow_dash=True)
+        sources = [open_source(str(path.convert(file, None, None)), size) for file in files or ("-",)]
     with Output() as output:
         job = _Job(log, id, durability, as_json, quiet, output)
-        for path in files or ("-",):
-            with open_source(path) as source, Progress("append", source.size, progress) as shown:
+        for opened in sources:
+            with opened as source, Progress("append", source.size, progress) as shown:
                 if lines:
                     _append_lines(job, source, shown)
                 else:

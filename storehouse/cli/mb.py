@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from storehouse.cli.store import BUCKET, Opener, naming, store_options
+from storehouse.cli.store import BUCKET, Opener, Unaffected, store_options
 
 __all__ = ["command"]
 
@@ -25,7 +25,7 @@ def command(opener: Opener, buckets: Sequence[str]) -> None:
       storehouse mb photos
       storehouse mb photos backups --root /srv/storehouse
     """
-    with opener(create=True) as store:
+    with opener(create=True) as store, Unaffected() as others:
         for bucket in buckets:
-            with naming(bucket):
+            with others.by(bucket):
                 store.create_bucket(bucket)

@@ -12,8 +12,18 @@ import click
 
 from storehouse.cli.client import Server
 from storehouse.cli.log import LogClient
+from storehouse.core.values import parse_size
 
-__all__ = ["DEFAULT_SERVER", "OFFSET", "log_options", "parse_server", "progress_option"]
+__all__ = [
+    "DEFAULT_SERVER",
+    "OFFSET",
+    "command_option",
+    "log_options",
+    "parse_bytes",
+    "parse_server",
+    "progress_option",
+    "size_option",
+]
 
 #: Where the append log listens when nothing else is said.
 DEFAULT_SERVER = "http://127.0.0.1:8001"
@@ -76,6 +86,27 @@ def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     return wrapper
 
+
+def parse_bytes(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """A number of bytes, with a unit or without. @raise click.BadParameter: if it is none."""
+    try:
+        return None if value is None else parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: {error}.") from None
+
+
+size_option = click.option(
+    "--size",
+    metavar="SIZE",
+    callback=parse_bytes,
+    help="The bytes that there must be: fewer or more are an error, and nothing is stored.",
+)
+
+command_option = click.option(
+    "--from-command",
+    is_flag=True,
+    help="Store the output of a program; nothing if it ends with another status than 0.",
+)
 
 progress_option = click.option(
     "--progress/--no-progress",

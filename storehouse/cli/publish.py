@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from storehouse.cli.store import BUCKET, Opener, Store, naming, store_options
+from storehouse.cli.store import BUCKET, Opener, Store, Unaffected, store_options
 
 __all__ = ["PUBLIC", "change", "command"]
 
@@ -28,9 +28,9 @@ def command(opener: Opener, buckets: Sequence[str]) -> None:
       curl -k 'https://localhost:6445/download?bucket=photos'
       storehouse unpublish photos
     """
-    with opener() as store:
+    with opener() as store, Unaffected() as others:
         for bucket in buckets:
-            with naming(bucket):
+            with others.by(bucket):
                 change(store, bucket, True)
 
 

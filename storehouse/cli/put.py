@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import attrs
 import click
 
-from storehouse.cli.options import progress_option
+from storehouse.cli.options import command_option, progress_option, size_option
 from storehouse.cli.output import Output
 from storehouse.cli.progress import Progress
-from storehouse.cli.sources import open_source
+from storehouse.cli.sources import open_command, open_source
 from storehouse.cli.store import NAME, Name, Opener, condition_options, description_options, naming, store_options
 from storehouse.local import Condition
 
@@ -19,8 +19,9 @@ __all__ = ["command"]
 
 
 @click.command("put", short_help="Store an object.")
-@click.argument("source", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.argument("name", metavar="BUCKET/KEY", type=NAME)
+@click.argument("arguments", metavar="SOURCE BUCKET/KEY", nargs=-1, required=True)
+@command_option
+@size_option
 @description_options
 @condition_options
 @click.option("--md5", is_flag=True, help="Make the etag the MD5 of the bytes, which takes longer.")
@@ -29,8 +30,9 @@ __all__ = ["command"]
 @store_options
 def command(
     opener: Opener,
-    source: str,
-    name: Name,
+    arguments: Sequence[str],
+    from_command: bool,
+    size: int | None,
     content_type: str | None,
     metadata: Mapping[str, Sequence[str]],
     condition: Condition,
@@ -40,15 +42,21 @@ def command(
 ) -> None:
     """
     Store SOURCE, a file or - for standard input, as the object BUCKET/KEY; replaces the one that is there, in one
-    step, once all of SOURCE is safe.
+    step, once all of SOURCE is safe. A file that changes while it is read is an error.
+
+    The end of a pipe looks the same when the program before it has failed. With --from-command the program is run here
+    (BUCKET/KEY and, behind --, the program and its arguments), and nothing is stored if it fails.
 
     \b
     Examples:
       storehouse put a.jpg photos/2026/a.jpg --content-type image/jpeg
-      tar c /home | storehouse put - backups/home.tar --metadata host=nova
+      storehouse put --from-command backups/home.tar --metadata host=nova -- tar c /home
+      curl -s https://example.org/a.iso | storehouse put - images/a.iso --size 734003200
       storehouse put state.json app/state --if-match 9a0364b9e99bb480dd25e1f0284c8555
     """
-    with opener() as store, open_source(source) as opened, Progress("put", opened.size, progress) as shown:
+    source, name = _taken_apart(arguments, from_command)
+    reading = open_command(source, size) if from_command else open_source(source[0], size)
+    with opener() as store, reading as opened, Progress("put", opened.size, progress) as shown:
         body = opened.as_body(shown.advance)
         with naming(name):
             info = store.put(
@@ -57,3 +65,15 @@ def command(
     if as_json:
         with Output() as output:
             output.write(f"{json.dumps({'bucket': name.bucket, **attrs.asdict(info)})}\n".encode())
+
+
+def _taken_apart(arguments: Sequence[str], from_command: bool) -> tuple[Sequence[str], Name]:
+    """What is read, a path or a program with its arguments, and where it goes."""
+    if from_command:
+        if len(arguments) < 2:
+            raise click.UsageError("--from-command needs BUCKET/KEY and, behind --, a program.")
+        return arguments[1:], NAME.convert(arguments[0], None, None)
+    if len(arguments) != 2:
+        raise click.UsageError("Give SOURCE and BUCKET/KEY.")
+    path = click.Path(exists=True, dir_okay=False, allow_dash=True)
+    return (str(path.convert(arguments[0], None, None)),), NAME.convert(arguments[1], None, None)

@@ -8,7 +8,7 @@ import click
 
 from storehouse.cli.options import progress_option
 from storehouse.cli.progress import Progress
-from storehouse.cli.store import PLACE, Name, Opener, Store, keys_below, naming, printable, store_options
+from storehouse.cli.store import PLACE, Name, Opener, Store, Unaffected, keys_below, printable, store_options
 
 __all__ = ["command"]
 
@@ -21,7 +21,8 @@ __all__ = ["command"]
 @store_options
 def command(opener: Opener, names: Sequence[Name], recursive: bool, yes: bool, progress: bool) -> None:
     """
-    Remove objects. Whoever reads one reads it to its end.
+    Remove objects. Whoever reads one reads it to its end. One that cannot be removed is named, the others are removed, and
+    the exit status is 1.
 
     \b
     Examples:
@@ -32,23 +33,32 @@ def command(opener: Opener, names: Sequence[Name], recursive: bool, yes: bool, p
         for name in names:
             if not name.key:
                 raise click.UsageError(f"{str(name)!r} is not of the form BUCKET/KEY; --recursive takes BUCKET/.")
-    with opener() as store:
+    with opener() as store, Unaffected() as others:
         for name in names:
             if recursive:
                 if not yes:
                     click.confirm(f"Remove all objects below {printable(str(name))}?", abort=True, err=True)
                 with Progress("rm", None, progress, unit="objects") as shown:
-                    _remove_below(store, name, shown)
+                    _remove_below(store, name, others, shown)
             else:
-                with naming(name):
+                with others.by(name):
                     store.delete(name.bucket, name.key)
 
 
-def _remove_below(store: Store, place: Name, shown: Progress) -> None:
-    with naming(place):
-        # What is listed next comes after what was removed.
-        for item in keys_below(store, place):
-            key = item if isinstance(item, str) else item.key
-            with naming(Name(place.bucket, key)):
-                store.delete(place.bucket, key)
-            shown.advance(1)
+def _remove_below(store: Store, place: Name, others: Unaffected, shown: Progress) -> None:
+    others.hide = shown.hide
+    keys = keys_below(store, place)
+    seen: tuple[str, ...] = ()
+    while True:
+        item = None
+        # Who is not the only one to remove finds less than was listed, and at last no bucket.
+        with others.by(place, *seen):
+            # What is listed next comes after what was removed.
+            item = next(keys, None)
+        if item is None:
+            return
+        seen = ("NoSuchBucket",)
+        key = item if isinstance(item, str) else item.key
+        with others.by(Name(place.bucket, key), "NoSuchKey", "NoSuchBucket"):
+            store.delete(place.bucket, key)
+        shown.advance(1)

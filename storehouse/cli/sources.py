@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import select
+import signal
 import stat
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol, cast
 
@@ -16,7 +18,7 @@ import attrs
 from storehouse.cli.client import Body
 from storehouse.cli.errors import CommandError, reason_of
 
-__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "MAX_LINE", "LineBatcher", "Source", "open_source"]
+__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "MAX_LINE", "LineBatcher", "Source", "open_command", "open_source"]
 
 #: The most bytes read at once.
 READ_SIZE = 256 * 1024
@@ -42,17 +44,20 @@ class _Readable(Protocol):
 @attrs.frozen
 class Source:
     """
-    An open file, or standard input.
+    An open file, standard input, or the output of a program.
 
     @ivar name: for messages.
     @ivar size: the bytes to come; C{None} if that is not known.
     @ivar descriptor: the number to wait for bytes on; C{None} if there are always some, or the end.
+    @ivar check: called at the end, before the last bytes are handed over: raises L{CommandError} if they are not to be
+        trusted.
     """
 
     name: str
     size: int | None
     stream: _Readable
     descriptor: int | None
+    check: Callable[[], None] = lambda: None
 
     def read_some(self) -> bytes:
         """Wait for bytes; none at the end."""
@@ -71,14 +76,19 @@ class Source:
 
     def as_body(self, sent: Callable[[int], None]) -> Body:
         """
-        All of it as the body of a request.
+        All of it as the body of a request. The last bytes are given only once it is known that they are the last, and that
+        all of them can be trusted: what fails before stores nothing.
 
         @param sent: told the size of each piece as it is taken.
         """
+        if self.size == 0:
+            # Whoever is told that nothing comes has all of it at once.
+            return Body.of(b"".join(self._all(self.read_some(), sent)))
         if self.size is not None:
-            return Body(self._exactly(self.size, sent), self.size)
+            return Body(self._all(self.read_some(), sent), self.size)
         head = self._head()
         if len(head) < READ_SIZE:
+            self.check()
             return Body.of(head)
         return Body(self._all(head, sent), None)
 
@@ -89,56 +99,98 @@ class Source:
             head += data
         return bytes(head)
 
-    def _exactly(self, size: int, sent: Callable[[int], None]) -> Iterator[bytes]:
-        """The bytes that were announced: a file that grows meanwhile is cut, one that shrinks is an error."""
-        while size:
-            data = self.read_some()[:size]
-            if not data:
-                raise CommandError(f"{self.name} became shorter while it was sent")
-            size -= len(data)
-            yield data
-            sent(len(data))
-
-    def _all(self, head: bytes, sent: Callable[[int], None]) -> Iterator[bytes]:
-        data = head
+    def _all(self, data: bytes, sent: Callable[[int], None]) -> Iterator[bytes]:
+        count = 0
         while data:
+            count += len(data)
+            following = self.read_some()
+            if self.size is not None and count + len(following) > self.size:
+                raise CommandError(f"{self.name} has more than {self.size} bytes; nothing was stored")
+            if not following:
+                self._check(count)
             yield data
             sent(len(data))
-            data = self.read_some()
+            data = following
+        if not count:
+            self._check(0)
+
+    def _check(self, count: int) -> None:
+        self.check()
+        if self.size not in (None, count):
+            raise CommandError(f"{self.name} has {count} bytes, not {self.size}; nothing was stored")
 
 
 @contextmanager
-def open_source(path: str) -> Iterator[Source]:
+def open_source(path: str, size: int | None = None) -> Iterator[Source]:
     """
     Open a file; C{"-"} is standard input, which stays open.
 
+    @param size: the bytes that it must have; C{None} for any number.
     @raise CommandError: if it cannot be opened.
     """
     if path == "-":
         if sys.stdin is None:
             raise CommandError("standard input is closed")
-        yield _source("standard input", sys.stdin.buffer)
+        yield _source("standard input", sys.stdin.buffer, size)
         return
     try:
         stream = open(path, "rb")  # noqa: SIM115 - the error of opening only
     except OSError as error:
         raise CommandError(f"cannot read {path}: {reason_of(error)}") from None
     with stream:
-        yield _source(path, stream)
+        yield _source(path, stream, size)
 
 
-def _source(name: str, stream: BinaryIO) -> Source:
+def _source(name: str, stream: BinaryIO, size: int | None) -> Source:
     readable = cast(_Readable, stream)
     try:
         descriptor = stream.fileno()
         state = os.fstat(descriptor)
     except (OSError, io.UnsupportedOperation):
-        return Source(name, None, readable, None)
+        return Source(name, size, readable, None)
     if not stat.S_ISREG(state.st_mode):
-        return Source(name, None, readable, descriptor)
+        return Source(name, size, readable, descriptor)
+
+    def check() -> None:
+        now = os.fstat(descriptor)
+        if (now.st_size, now.st_mtime_ns) != (state.st_size, state.st_mtime_ns):
+            raise CommandError(f"{name} changed while it was read; nothing was stored")
+
     # Files under /proc are regular ones of no size that hold something all the same: their size is not known.
     left = state.st_size - stream.tell()
-    return Source(name, left if left > 0 else None, readable, None)
+    if size is not None and left > 0 and left != size:
+        raise CommandError(f"{name} has {left} bytes, not {size}; nothing was stored")
+    return Source(name, size if left <= 0 else left, readable, None, check)
+
+
+@contextmanager
+def open_command(arguments: Sequence[str], size: int | None = None) -> Iterator[Source]:
+    """
+    Run a program, whose standard output is to be read. It counts as whole only if the program ends with status 0.
+
+    @raise CommandError: if it cannot be run.
+    """
+    name = arguments[0]
+    try:
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"cannot run {name}: {reason_of(error)}") from None
+    assert process.stdout is not None
+
+    def check() -> None:
+        status = process.wait()
+        if status < 0:
+            raise CommandError(f"{name} was ended by {signal.Signals(-status).name}; nothing was stored")
+        if status:
+            raise CommandError(f"{name} ended with status {status}; nothing was stored")
+
+    try:
+        yield Source(f"the output of {name}", size, cast(_Readable, process.stdout), process.stdout.fileno(), check)
+    finally:
+        # If it runs still, nobody wants what it has to say.
+        process.stdout.close()
+        process.terminate()
+        process.wait()
 
 
 class LineBatcher:

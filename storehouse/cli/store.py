@@ -6,18 +6,18 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Protocol
 
 import attrs
 import click
 
-from storehouse.cli.errors import CommandError, one_line, reason_of
+from storehouse.cli.errors import CommandError, Refused, one_line, reason_of
 from storehouse.cli.remote import SocketStore
 from storehouse.config import Settings, load_settings
 from storehouse.core.sockets import connect
-from storehouse.errors import RootInUse, StartFailed, StorehouseError
+from storehouse.errors import RootInUse, StartFailed, StorehouseError, Unavailable
 from storehouse.local import Bucket, Condition, Listing, LocalStore, Metadata, ObjectInfo, Problem
 
 __all__ = [
@@ -28,9 +28,11 @@ __all__ = [
     "Opener",
     "Reading",
     "Store",
+    "Unaffected",
     "condition_options",
     "description_options",
     "keys_below",
+    "kind_of",
     "naming",
     "printable",
     "store_options",
@@ -242,13 +244,57 @@ def naming(name: object) -> Iterator[None]:
     """What fails in here says what it was about."""
     try:
         yield
-    except StorehouseError as error:
-        message = error.detail
-    except CommandError as error:
-        message = error.message
-    else:
-        return
-    raise CommandError(message if str(name) in message else f"{name}: {message}")
+    except (StorehouseError, CommandError) as error:
+        message = error.message if isinstance(error, CommandError) else error.detail
+        raise CommandError(message if str(name) in message else f"{name}: {message}") from None
+
+
+class Unaffected:
+    """
+    For commands that are about several things: one that fails is told, and does not keep the others from being done. A
+    context manager, at whose end a failure becomes the exit status.
+
+    @ivar hide: called before something is told.
+    """
+
+    def __init__(self) -> None:
+        self.hide: Callable[[], None] = lambda: None
+        self._failed = False
+
+    def __enter__(self) -> Unaffected:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None and self._failed:
+            raise click.exceptions.Exit(1)
+
+    @contextmanager
+    def by(self, name: object, *harmless: str) -> Iterator[None]:
+        """
+        What fails in here is told, with the name. What says of the store as a whole that it does not work is raised.
+
+        @param harmless: names of errors that are none here.
+        """
+        try:
+            with naming(name):
+                yield
+        except CommandError as error:
+            cause = error.__context__
+            if kind_of(cause) in harmless:
+                return
+            if not isinstance(cause, (Refused, StorehouseError)) or isinstance(cause, Unavailable):
+                raise
+            self._failed = True
+            self.hide()
+            with suppress(BrokenPipeError):
+                error.show()
+
+
+def kind_of(error: BaseException | None) -> str:
+    """The name of an error, of the files or of the service: C{"NoSuchKey"} for one."""
+    return error.kind if isinstance(error, Refused) else type(error).__name__
 
 
 def keys_below(store: Store, place: Name, delimiter: str = "") -> Iterator[ObjectInfo | str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from storehouse.cli.publish import change
-from storehouse.cli.store import BUCKET, Opener, naming, store_options
+from storehouse.cli.store import BUCKET, Opener, Unaffected, store_options
 
 __all__ = ["command"]
 
@@ -23,7 +23,7 @@ def command(opener: Opener, buckets: Sequence[str]) -> None:
     Examples:
       storehouse unpublish photos
     """
-    with opener() as store:
+    with opener() as store, Unaffected() as others:
         for bucket in buckets:
-            with naming(bucket):
+            with others.by(bucket):
                 change(store, bucket, False)

@@ -18,9 +18,10 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.cli import main
+from storehouse.cli import rm as rm_module
 from storehouse.cli import store as store_module
 from storehouse.cli.errors import CommandError
-from storehouse.cli.store import Opener, Store
+from storehouse.cli.store import Opener, Store, keys_below
 from storehouse.config import load_settings
 from storehouse.core.rootlock import RootLock
 from storehouse.errors import StorehouseError
@@ -38,7 +39,7 @@ class VerbCase(SynchronousTestCase):
 
     def run_command(self, *args: str, stdin: bytes = b"", status: int = 0) -> Result:
         """Run within this process, and check the exit status."""
-        words = [*args, "--root", self.root]
+        words = [args[0], "--root", self.root, *args[1:]]
         result = CliRunner().invoke(main, words, input=stdin, prog_name="storehouse")
         self.assertEqual(result.exit_code, status, f"{args} {result.stderr} {result.exception!r}")
         return result
@@ -184,6 +185,64 @@ class VerbTests:
                      ("put", "-", "box/a", "--content-type", "ä"), ("put", "/none", "box/a"),
                      ("put", "-", "box/a", "--if-match", "a,b")):  # fmt: skip
             self.run_command(*args, status=2)
+
+    def test_several(self: Any) -> None:
+        """One that fails is named, and all others are done."""
+        self.said("mb", "box")
+        for key in "abcd":
+            self.said("put", "-", f"box/{key}", stdin=b"x")
+        self.assertIn("box/none", self.refused("rm", "box/a", "box/none", "box/b"))
+        result = self.run_command("rm", "box/none", "box/nothing", "box/c", status=1)
+        self.assertEqual(result.stderr.count("Error: "), 2, result.stderr)
+        self.assertEqual(self.said("ls", "box"), "d\n")
+        self.assertIn("box", self.refused("mb", "one", "box", "two"))
+        self.assertIn("none", self.refused("publish", "none", "one"))
+        self.assertIn("none", self.refused("unpublish", "none", "one"))
+        self.assertIn("box", self.refused("rb", "one", "box", "two"))
+        self.assertEqual(self.said("ls"), "box\n")
+        self.assertIn("none", self.refused("rm", "-ry", "none/", "box/"))
+        self.assertEqual(self.said("ls", "box"), "")
+
+    def test_another_remover(self: Any) -> None:
+        """What somebody else removes at the same time is gone, and that is what was wanted."""
+        self.said("mb", "box")
+        for key in "abcd":
+            self.said("put", "-", f"box/{key}", stdin=b"x")
+
+        def racing(store: Store, place: Any) -> Iterator[Any]:
+            for item in keys_below(store, place):
+                if item.key in "ad":
+                    store.delete("box", item.key)
+                if item.key == "d":
+                    store.delete_bucket("box")
+                yield item
+
+        self.patch(rm_module, "keys_below", racing)
+        self.assertEqual(self.said("rm", "-r", "--yes", "box/"), "")
+        self.assertEqual(self.said("ls"), "")
+
+    def test_from_command(self: Any) -> None:
+        """What a program says is stored when it ends well; before that, what was there stays."""
+        self.said("mb", "box")
+        self.said("put", "--from-command", "box/a", "--", "echo", "some", "text")
+        self.assertEqual(self.said("cat", "box/a"), "some text\n")
+        for script in ("echo other; exit 3", "head -c 600000 /dev/zero; kill -9 $$", "exit 1"):
+            self.assertIn("sh ", self.refused("put", "--from-command", "box/a", "--", "sh", "-c", script))
+        self.assertEqual(self.said("cat", "box/a"), "some text\n")
+        for words in (("box/a",), ("box", "cat"), ()):
+            self.run_command("put", "--from-command", *words, status=2)
+        self.run_command("put", "box/a", status=2)
+
+    def test_size(self: Any) -> None:
+        """A pipe that ends early, or late, stores nothing."""
+        self.said("mb", "box")
+        for data in (b"some", b"some text and more", b""):
+            self.assertIn("nothing was stored", self.refused("put", "-", "box/a", "--size", "9", stdin=data))
+        self.assertIn("nothing was stored", self.refused("put", "-", "box/a", "--size", "0", stdin=b"x"))
+        self.assertEqual(self.said("ls", "box"), "")
+        self.said("put", "-", "box/a", "--size", "9", stdin=b"some text")
+        self.said("put", "-", "box/b", "--size", "0")
+        self.assertEqual(self.said("cat", "box/a", "box/b"), "some text")
 
     def test_conditions(self: Any) -> None:
         self.said("mb", "box")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.cli import sources
 from storehouse.cli.errors import CommandError
-from storehouse.cli.sources import BATCH_BYTES, BATCH_RECORDS, LineBatcher, Source
+from storehouse.cli.sources import BATCH_BYTES, BATCH_RECORDS, LineBatcher, Source, open_command, open_source
 
 
 def batches(*chunks: bytes) -> list[list[bytes]]:
@@ -89,13 +94,15 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(self.body(b"a" * 10**6, 10**6), (b"a" * 10**6, 10**6, 10**6))
 
     def test_grows(self) -> None:
-        """What is added meanwhile is not sent."""
-        self.assertEqual(self.body(b"abc", 2), (b"ab", 2, 2))
+        """What has more than it should is an error before the last bytes of it are taken."""
+        for size in (0, 2):
+            error = self.assertRaises(CommandError, self.body, b"abc", size)
+            self.assertEqual(error.message, f"input has more than {size} bytes; nothing was stored")
 
     def test_shrinks(self) -> None:
         """What is missing is an error."""
         error = self.assertRaises(CommandError, self.body, b"abc", 4)
-        self.assertEqual(error.message, "input became shorter while it was sent")
+        self.assertEqual(error.message, "input has 3 bytes, not 4; nothing was stored")
 
     def test_short_unknown(self) -> None:
         """A short input is sent with its size all the same."""
@@ -106,3 +113,86 @@ class BodyTests(SynchronousTestCase):
         """A long input is sent without a size."""
         content = bytes(range(256)) * 4096
         self.assertEqual(self.body(content, None), (content, None, len(content)))
+
+
+class _Slow(io.BytesIO):
+    """Gives a piece at a time, and does something before the second."""
+
+    def __init__(self, content: bytes, then: Callable[[], object]) -> None:
+        super().__init__(content)
+        self.then = then
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        if self.tell():
+            self.then()
+        return super().read1(4)
+
+
+class OpenTests(SynchronousTestCase):
+    """L{open_source} and L{open_command}."""
+
+    def taken(self, opened: AbstractContextManager[Source]) -> list[bytes]:
+        """What is sent, although not all of it may be."""
+        pieces: list[bytes] = []
+        self.addCleanup(setattr, self, "pieces", pieces)
+        self.pieces = pieces
+        with opened as source:
+            pieces.extend(source.as_body(lambda size: None).pieces)
+        return pieces
+
+    def test_unchanged(self) -> None:
+        """A file, whose size may be told."""
+        path = self.mktemp()
+        Path(path).write_bytes(b"abcdef")
+        self.assertEqual(self.taken(open_source(path)), [b"abcdef"])
+        self.assertEqual(self.taken(open_source(path, 6)), [b"abcdef"])
+        error = self.assertRaises(CommandError, self.taken, open_source(path, 7))
+        self.assertEqual(error.message, f"{path} has 6 bytes, not 7; nothing was stored")
+
+    def test_changes(self) -> None:
+        """A file that is written to, that grows or that is cut while it is read is not given to its end."""
+
+        def rewrite(path: str) -> None:
+            Path(path).write_bytes(b"ABCDEF")
+            os.utime(path, (1, 1))
+
+        for change in (
+            rewrite,
+            lambda path: os.truncate(path, 3),
+            lambda path: os.truncate(path, 9),
+        ):
+            path = self.mktemp()
+            Path(path).write_bytes(b"abcdef")
+            with open_source(path) as source:
+                slow = attrs.evolve(source, stream=_Slow(b"abcdef", lambda path=path, change=change: change(path)))
+                pieces = iter(slow.as_body(lambda size: None).pieces)
+                self.assertEqual(next(pieces), b"abcd")
+                error = self.assertRaises(CommandError, next, pieces)
+            self.assertIn("changed while it was read", error.message)
+
+    def test_command(self) -> None:
+        """The output of a program, if it ends well."""
+        self.assertEqual(self.taken(open_command(["echo", "some text"])), [b"some text\n"])
+        long = b"".join(self.taken(open_command(["head", "-c", "600000", "/dev/zero"], 600000)))
+        self.assertEqual(long, bytes(600000))
+
+    def test_command_fails(self) -> None:
+        """Whatever it has said before."""
+        for script, reason in [
+            ("exit 3", "sh ended with status 3; nothing was stored"),
+            ("echo text; exit 3", "sh ended with status 3; nothing was stored"),
+            ("head -c 600000 /dev/zero; exit 3", "sh ended with status 3; nothing was stored"),
+            ("echo text; kill -9 $$", "sh was ended by SIGKILL; nothing was stored"),
+        ]:
+            error = self.assertRaises(CommandError, self.taken, open_command(["sh", "-c", script]))
+            self.assertEqual(error.message, reason)
+            self.assertLess(sum(map(len, self.pieces)), 600000)
+        error = self.assertRaises(CommandError, self.taken, open_command(["echo", "text"], 4))
+        self.assertEqual(error.message, "the output of echo has more than 4 bytes; nothing was stored")
+        error = self.assertRaises(CommandError, self.taken, open_command([self.mktemp()]))
+        self.assertIn("No such file", error.message)
+
+    def test_unwanted(self) -> None:
+        """A program whose output is not wanted to its end is ended."""
+        with open_command(["cat", "/dev/zero"]) as source:
+            self.assertEqual(len(next(iter(source.as_body(lambda size: None).pieces))), sources.READ_SIZE)

@@ -139,6 +139,7 @@ def command(
             )
         for line in lost:
             records.say(f"{target}: {line}")
+        archive.check_unchanged()
         size = made.commit(archive.path)
     click.echo(
         f"{counted(count, 'record', 'records')} converted: {human_size(archive.size)} to {human_size(size)}", err=True

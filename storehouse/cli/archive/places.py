@@ -62,6 +62,13 @@ class Archive:
             raise CommandError(f"cannot read {self.name}: {reason_of(error)}") from None
         return ArchiveReader(source, skip_damaged=skip_damaged)
 
+    def check_unchanged(self) -> None:
+        """@raise CommandError: if it is a file that was written to since it was found."""
+        if self.path:
+            state = os.stat(self.path)
+            if (state.st_size, state.st_mtime_ns) != (self.size, self.modified):
+                raise CommandError(f"{self.name} changed while it was read; nothing was made")
+
 
 @implementer(IByteSource)
 class CountedSource:

@@ -167,6 +167,10 @@ def _ends(ids: Ranges) -> list[tuple[int, int]]:
     return [(id, id) for id in sorted({ids.first, ids.last})]
 
 
+class _Changed(Conflict):
+    """The file changed while it was sent."""
+
+
 class _Local:
     """A local file and its chunks on a server; for C{async with}."""
 
@@ -223,14 +227,20 @@ class _Local:
                 await send(count - 1)
                 left = Ranges.union(there, stored).gaps(count)
             await spread(left, send, at_once(self._client, self._cut.chunk))
+        except _Changed:
+            raise
         except (StorehouseError, OSError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             lacking = Ranges.union(there, stored).gaps(count)
             raise Incomplete(self._name, lacking, "stored", reason) from error
+        self._check_unchanged()
+        return Sent(self._cut.size, self._cut.chunk, count, number)
+
+    def _check_unchanged(self) -> None:
+        # Before a chunk's last bytes as well: without it the file is not whole on the server, and a mixture never is.
         now = os.stat(self._path)
         if (now.st_size, now.st_mtime_ns) != (self._state.st_size, self._state.st_mtime_ns):
-            raise Conflict(f"{self._path} changed while it was sent; what the server has is a mixture")
-        return Sent(self._cut.size, self._cut.chunk, count, number)
+            raise _Changed(f"{self._path} changed while it was sent; what the server has of it is not the whole file")
 
     async def _send_chunk(self, id: int) -> None:
         size = self._cut.size_of(id)
@@ -238,7 +248,7 @@ class _Local:
 
         def source() -> FileSource:
             attempt.again()
-            return FileSource(self._file, id * self._cut.chunk, size, attempt.moved)
+            return FileSource(self._file, id * self._cut.chunk, size, attempt.moved, self._check_unchanged)
 
         await self._client.send(self._name, id, source, size)
 

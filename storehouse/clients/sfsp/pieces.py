@@ -63,15 +63,22 @@ class FileSource:
     A range of a file.
 
     @param moved: told how many bytes were handed over, each time.
+    @param check: called before the last bytes are; what it raises ends the delivery short of them.
     """
 
     def __init__(
-        self, file: OpenFile, offset: int, size: int, moved: Callable[[int], None] = lambda size: None
+        self,
+        file: OpenFile,
+        offset: int,
+        size: int,
+        moved: Callable[[int], None] = lambda size: None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._file = file
         self._offset = offset
         self._left = self._size = size
         self._moved = moved
+        self._check = check
         self._consumer: Any = None
         self._done: Deferred[int] | None = None
         self._paused = False
@@ -115,6 +122,8 @@ class FileSource:
                 if not data:
                     raise SizeMismatch(f"the file is {self._left} bytes shorter than it was")
                 self._left -= len(data)
+                if not self._left:
+                    self._check()
                 self._offset += len(data)
                 self._moved(len(data))
                 self._consumer.write(data)

@@ -245,6 +245,12 @@ class Spool:
             self._files.close(source_fd)
         self._files.rename(copy, target)
 
+    def is_unchanged(self, note: Note) -> bool:
+        """Whether the file that is held is as it was when it was taken."""
+        found = os.stat(self.file_path(note))
+        # A copy has a time of its own, and nobody else has it.
+        return found.st_size == note.file_size and (found.st_ino != note.inode or found.st_mtime_ns == note.modified)
+
     def save(self, note: Note) -> None:
         """Write a note where it belongs; it is on disk then, with all names beside it."""
         path = self._place(note, ".json")

@@ -14,7 +14,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.jobs import whole
 from storehouse.core.streams import Collector
-from storehouse.errors import NoSuchKey, NotFound, RemoteDamaged
+from storehouse.errors import BadRequest, NoSuchKey, NotFound, RemoteDamaged
 from storehouse.storage.shipping.interfaces import IDestination, LocalFile, Stored
 from storehouse.storage.shipping.metrics import ShippingMetrics
 from storehouse.storage.shipping.names import object_name, shown
@@ -102,6 +102,9 @@ class Steps:
             note.level,
             self._is_stopping,
         )
+        # The file that was handed over must not change any more: what it had then is nowhere, and what it has now is in doubt.
+        if not await whole(self._disk, spool.is_unchanged, note):
+            raise BadRequest(f"{shown(note.path)} was changed after it was handed over")
         name = object_name(note.stream, note.path, packed.digest, note.compression)
         if note.name and note.digest == packed.digest:
             # It may be there under that name already, whatever names are made like by now.

@@ -48,6 +48,21 @@ class ShipTests(ShipperTestCase):
         self.assertEqual(self.in_spool(), [])
         self.assertEqual(shipper.counts().shipped, 1)
 
+    def test_changed(self) -> None:
+        """What is written to after it was handed over is not shipped."""
+        waiting = self.hang("stat")
+        shipper = self.started(concurrency=1)
+        self.successResultOf(shipper.ship(self.archive("first.events")))
+        path = self.archive("second.events")
+        self.successResultOf(shipper.ship(path))
+        with open(path, "ab") as file:
+            file.write(b"one more record")
+        self.destination.before = lambda verb, name: None
+        waiting[0].callback(None)
+        (dead,) = shipper.shipments()
+        self.assertEqual((dead.path, dead.stage), (path, "dead"))
+        self.assertIn("changed after it was handed over", self.failures[0].error.detail)
+
     def test_compressions(self) -> None:
         for compression, extension in (("none", ""), ("gzip", ".gz"), ("zstd", ".zst")):
             shipper = self.started(compression=compression)
