@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, json_reply, text_reply
 from storehouse.frontends.http.resource import Leaf
 
@@ -16,6 +17,7 @@ class Health(Leaf):
 
     async def handle_GET(self, request: Any) -> Reply:
         """Answer."""
+        check_fields(request, frozenset())
         return text_reply("ok\n")
 
 
@@ -33,6 +35,7 @@ class Readiness(Leaf):
 
     async def handle_GET(self, request: Any) -> Reply:
         """Answer."""
+        check_fields(request, frozenset())
         parts = dict(self._parts())
         ready = not any(parts.values())
         answer = {"ready": ready, "parts": {name: why or "ready" for name, why in parts.items()}}

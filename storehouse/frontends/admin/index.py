@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from storehouse import __version__
+from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, text_reply
 from storehouse.frontends.http.resource import Leaf
 
@@ -25,4 +26,5 @@ class Index(Leaf):
 
     async def handle_GET(self, request: Any) -> Reply:
         """Answer."""
+        check_fields(request, frozenset())
         return text_reply(_text)

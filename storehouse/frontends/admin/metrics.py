@@ -6,6 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.metrics import metrics_reply
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.resource import Leaf
@@ -22,4 +23,5 @@ class Metrics(Leaf):
 
     async def handle_GET(self, request: Any) -> Reply:
         """Answer."""
+        check_fields(request, frozenset())
         return metrics_reply(self._registry)

@@ -9,6 +9,7 @@ import twisted
 
 from storehouse import __version__
 from storehouse.core.native import MISSING
+from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.resource import Leaf
 
@@ -30,4 +31,5 @@ class Version(Leaf):
 
     async def handle_GET(self, request: Any) -> Reply:
         """Answer."""
+        check_fields(request, frozenset())
         return json_reply(versions())

@@ -16,6 +16,7 @@ from storehouse.frontends.append.params import check_fields, durability_of, iden
 from storehouse.frontends.http.reply import JSON, Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.targets import check_length
 from storehouse.storage.appendlog.interfaces import Durability, IAppendLog
 
 __all__ = [
@@ -157,6 +158,7 @@ class _Appending(Leaf):
 
     async def _append(self, request: StreamingRequest, limit: int, several: bool) -> Reply:
         check_fields(request, _FIELDS)
+        check_length(request)
         prefix, id = prefix_of(request), identifier_of(request)
         durability = durability_of(request, self._log.default_durability)
         async with self._budget.reserved(self._cost(request.body.length, limit, several)):

@@ -13,6 +13,7 @@ from storehouse.frontends.append.get import Get, GetMulti
 from storehouse.frontends.append.lane import AppendLane
 from storehouse.frontends.append.prefix import Close, Prefix, Stat
 from storehouse.frontends.append.scan import Scan
+from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root
@@ -40,6 +41,7 @@ class _Index(Leaf):
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         """Text for people."""
+        check_fields(request, frozenset())
         return text_reply(_INDEX)
 
 

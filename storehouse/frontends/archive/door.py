@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from storehouse.frontends.archive.streams import ArchiveLimits, Streams
+from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root
@@ -28,6 +29,7 @@ class _Index(Leaf):
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         """Text for people."""
+        check_fields(request, frozenset())
         return text_reply(_INDEX)
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "ClientGone",
     "HeadTooLarge",
     "LengthMismatch",
+    "LengthRequired",
     "MethodNotAllowed",
     "NoSuchResource",
     "TargetTooLong",
@@ -27,6 +28,10 @@ class AmbiguousFraming(errors.BadRequest):
 
 class LengthMismatch(errors.BadRequest):
     """A body is shorter or longer than was announced."""
+
+
+class LengthRequired(errors.BadRequest):
+    """A request that stores its body does not say that it has one."""
 
 
 class ClientGone(errors.BadRequest):
@@ -74,6 +79,7 @@ _STATUS: dict[type[errors.StorehouseError], int] = {
     errors.StorehouseError: 500,
     errors.BadRequest: 400,
     errors.InvalidRange: 416,
+    LengthRequired: 411,
     HeadTooLarge: 431,
     TargetTooLong: 414,
     MethodNotAllowed: 405,

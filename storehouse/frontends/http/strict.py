@@ -29,6 +29,8 @@ __all__ = ["StrictChannel"]
 # Looked up once: the module of twisted.web stands behind a proxy, since it has names that are deprecated.
 _data_received = http.HTTPChannel.dataReceived
 
+_WITH_BODIES = frozenset({b"PATCH", b"POST", b"PUT"})
+
 #: Seconds that a connection is read on after it was answered in the midst of what it sent.
 _LINGER = 5.0
 
@@ -218,6 +220,10 @@ class StrictChannel(http.HTTPChannel):
         hosts = headers.getRawHeaders(b"Host", [])
         if len(hosts) > 1 or (not hosts and request.clientproto == b"HTTP/1.1"):
             raise AmbiguousFraming(f"the request has {len(hosts)} Host fields instead of one")
+        is_old = request.clientproto == b"HTTP/1.0"
+        if is_old and request.method in _WITH_BODIES and not headers.hasHeader(b"Content-Length"):
+            # What follows may be a body, which would be taken for none (RFC 1945, section 8.3).
+            raise AmbiguousFraming("a request of HTTP/1.0 that may have a body has no Content-Length")
         encodings = headers.getRawHeaders(b"Transfer-Encoding", [])
         if encodings:
             if request.clientproto != b"HTTP/1.1":

@@ -6,9 +6,10 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from storehouse.errors import BadRequest, InvalidName
+from storehouse.frontends.http.errors import LengthRequired
 from storehouse.frontends.http.request import StreamingRequest
 
-__all__ = ["accepts_html", "decoded", "field_of", "is_browser", "text_of"]
+__all__ = ["accepts_html", "check_length", "decoded", "field_of", "is_browser", "text_of"]
 
 _malformed = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 
@@ -46,6 +47,18 @@ def field_of(request: StreamingRequest, name: bytes) -> bytes | None:
     if len(values) > 1:
         raise BadRequest(f"the request has more than one {name.decode('ascii')} field")
     return values[0].strip() if values else None
+
+
+def check_length(request: StreamingRequest) -> None:
+    """
+    For what stores the body of a request, even an empty one: it must be there. A client that lost it, or was given none, is
+    not to replace with nothing what is stored.
+
+    @raise LengthRequired: if the request has neither Content-Length nor Transfer-Encoding.
+    """
+    headers = request.requestHeaders
+    if not (headers.hasHeader(b"Content-Length") or headers.hasHeader(b"Transfer-Encoding")):
+        raise LengthRequired("the request has no body: send Content-Length, 0 if what is to be stored is empty")
 
 
 def accepts_html(request: StreamingRequest) -> bool:

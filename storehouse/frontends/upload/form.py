@@ -13,9 +13,10 @@ from zope.interface import implementer
 
 from storehouse.core.jobs import settled
 from storehouse.errors import InvalidName, LinkOutOfScope, MalformedBody, StorehouseError, TooManyUploads
+from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import field_of
+from storehouse.frontends.http.targets import check_length, field_of
 from storehouse.frontends.upload.answers import form_reply
 from storehouse.frontends.upload.gate import TOKEN_FIELD, Gate, Visitor
 from storehouse.frontends.upload.memory import UploadSession
@@ -34,6 +35,8 @@ _TOKEN = "csrf"
 #: The field that has files keep their folders, before the first of them: browsers send those of a chosen directory with
 #: their paths in it.
 _FOLDERS = "folders"
+
+_KNOWN = frozenset({b"format"})
 
 #: The longest value that a field has that is looked at.
 _LONGEST = 4096
@@ -60,9 +63,11 @@ class FormUpload:
         Store the files of a form, one after the other. The answer says which are stored, also when one of them, or what
         came then, could not be.
         """
+        check_length(request)
         visitor = await self._gate.admit(request, "put", token_later=True)
         if visitor.grant is not None:
             raise LinkOutOfScope("a link is for one file, which is sent by PUT: curl -T FILE LINK")
+        check_fields(request, _KNOWN)
         boundary = boundary_of(field_of(request, b"Content-Type") or b"")
         reader = MultipartReader(boundary, self._limits, wanted=(_TOKEN, _FOLDERS))
         valve = Valve()

@@ -21,11 +21,12 @@ from storehouse.errors import (
     NotSignedIn,
     SignInRefused,
 )
+from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.storage.accounts.interfaces import Grant, IAccounts, Session, User
+from storehouse.storage.accounts.interfaces import LINK_FIELDS, Grant, IAccounts, Session, User
 from storehouse.storage.objects.interfaces import IObjectStore
 
-__all__ = ["COOKIE", "TOKEN_FIELD", "Action", "Gate", "Visitor"]
+__all__ = ["COOKIE", "TOKEN_FIELD", "Action", "Gate", "Visitor", "check_query"]
 
 #: The cookie of a session. Browsers take one of this prefix only over TLS, for this very host, for all of it.
 COOKIE = b"__Host-storehouse"
@@ -205,6 +206,11 @@ class Gate:
         except (NoSuchBucket, BadRequest):
             return False
         return "read" in found.metadata.get("public", ())
+
+
+def check_query(request: StreamingRequest) -> None:
+    """@raise BadRequest: if the query has a field, but for those of a link."""
+    check_fields(request, frozenset(LINK_FIELDS if b"signature" in request.fields else ()))
 
 
 def _cookie_in(request: StreamingRequest) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.metrics import metrics_reply
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
@@ -24,4 +25,5 @@ class Metrics(Leaf):
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         """Answer."""
         await self._gate.admit(request, "manage")
+        check_fields(request, frozenset())
         return metrics_reply(self._registry)

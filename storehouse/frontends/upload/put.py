@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from storehouse.errors import BadRequest, MalformedBody, NoSuchKey
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import field_of
+from storehouse.frontends.http.targets import check_length, field_of
 from storehouse.frontends.upload.answers import file_reply
 from storehouse.frontends.upload.digests import digests_in
-from storehouse.frontends.upload.gate import Gate
+from storehouse.frontends.upload.gate import Gate, check_query
 from storehouse.frontends.upload.ietf.fields import asks_for_resumption
 from storehouse.frontends.upload.names import key_in_path
 from storehouse.frontends.upload.receive import FileHead, Intake
@@ -37,12 +37,16 @@ class FileUpload:
 
     async def put(self, request: StreamingRequest) -> Reply | None:
         """Store a file under the very name; replaces the one that has it, if the conditions of the request allow it."""
+        check_query(request)
+        check_length(request)
         if self._resumption is not None and asks_for_resumption(request):
             return await self._resumption(request)
         return await self._receive(request, _condition_of(request))
 
     async def post(self, request: StreamingRequest) -> Reply | None:
         """Store a file under the name, or what the setting C{upload-names} makes of it."""
+        check_query(request)
+        check_length(request)
         if self._resumption is not None and asks_for_resumption(request):
             return await self._resumption(request)
         condition = _condition_of(request)

@@ -13,7 +13,10 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-__all__ = ["Grant", "IAccounts", "NewKey", "Session", "User"]
+__all__ = ["LINK_FIELDS", "Grant", "IAccounts", "NewKey", "Session", "User"]
+
+#: The fields of the query of a signed link.
+LINK_FIELDS = (b"method", b"path", b"prefix", b"expires", b"max-bytes", b"once", b"nonce", b"user", b"signature")
 
 
 @attrs.frozen

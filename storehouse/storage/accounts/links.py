@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from storehouse.errors import BadRequest, LinkOutOfScope, LinkTampered
-from storehouse.storage.accounts.interfaces import Grant
+from storehouse.storage.accounts.interfaces import LINK_FIELDS, Grant
 from storehouse.storage.accounts.names import MAX_PATH, canonical_path
 
 __all__ = ["METHODS", "check_scope", "read_query", "write_query"]
@@ -37,8 +37,6 @@ METHODS = ("PUT", "GET")
 _hex = "[0-9a-f]"
 _number = re.compile(r"(0|[1-9][0-9]{0,18})\Z", re.ASCII).match
 _nonce = re.compile(f"{_hex}{{32}}\\Z", re.ASCII).match
-
-_FIELDS = (b"method", b"path", b"prefix", b"expires", b"max-bytes", b"once", b"nonce", b"user", b"signature")
 
 
 def write_query(key: bytes, grant: Grant) -> str:
@@ -114,10 +112,10 @@ _NOTHING = Grant("GET", "/", False, 0, None, False, "0" * 32, "")
 
 def _grant_in(fields: Mapping[bytes, bytes]) -> Grant | None:
     """What the fields say; C{None} if they are not written as L{write_query} does."""
-    if sum(len(fields.get(name, b"")) for name in _FIELDS) > 4 * MAX_PATH:
+    if sum(len(fields.get(name, b"")) for name in LINK_FIELDS) > 4 * MAX_PATH:
         return None
     try:
-        said = {name: fields[name].decode() for name in _FIELDS if name in fields}
+        said = {name: fields[name].decode() for name in LINK_FIELDS if name in fields}
         path = canonical_path(quote(said[b"path"], safe="/"))
         method, expires, nonce, user = said[b"method"], said[b"expires"], said[b"nonce"], said[b"user"]
     except (UnicodeDecodeError, KeyError, BadRequest):

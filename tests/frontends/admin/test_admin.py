@@ -52,6 +52,11 @@ class AdminDoorTests(SynchronousTestCase):
         self.assertEqual((status, body), (200, "ok\n"))
         self.assertTrue(fields["content-type"].startswith("text/plain"))
 
+    def test_unknown_fields(self) -> None:
+        for path in ("/", "/healthz", "/readyz", "/metrics", "/version"):
+            self.assertEqual(self.ask(path)[0], 200)
+            self.assertEqual(self.ask(path + "?verbose=1")[0], 400)
+
     def test_ready(self) -> None:
         status, fields, body = self.ask("/readyz")
         self.assertEqual((status, fields["content-type"]), (200, "application/json"))

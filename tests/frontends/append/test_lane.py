@@ -95,6 +95,7 @@ PLAIN: dict[str, bytes] = {
     "append ndjson": append("a", b"not split", "Content-Type: application/x-ndjson"),
     "empty": append("a", b""),
     "no body": request("POST /append?id=a"),
+    "no body of several": request("POST /appendMulti?id=a"),
     "largest in the lane": append("a", b"y" * 50_000),
     "beyond the lane": append("a", b"y" * 50_001),
     "largest": append("a", b"y" * 100_000),
@@ -309,6 +310,7 @@ REFUSED |= {
 }
 REFUSED |= {
     "no host": b"POST /append?id=a HTTP/1.1\r\nContent-Length: 4\r\n\r\nabcd",
+    "no length in 1.0": b"POST /append?id=a HTTP/1.0\r\nHost: x\r\n\r\nabcd",
     "chunked in 1.0": b"POST /append?id=a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n",
     "two blank lines": b"\r\n\r\n" + append("a", b"x"),
     "nothing of http": b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\r\n\r\n",

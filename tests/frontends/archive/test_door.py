@@ -56,6 +56,12 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(answer.status, status, answer)
         return answer
 
+    def test_no_length(self) -> None:
+        """A request that has lost its body is no empty record."""
+        self.refused("POST /archive/a", None, status=411, error="LengthRequired")
+        self.ask("POST /archive/a", b"")
+        self.assertEqual(len(self.lines()), 1)
+
     def refused(self, line: str, body: bytes | None, *fields: str, status: int, error: str) -> str:
         """What a refusal says."""
         said = json.loads(self.ask(line, body, *fields, status=status).body)

@@ -84,6 +84,7 @@ _EXPECTED = {
     "InvalidRequest": 400,
     "InvalidSetting": 500,
     "LengthMismatch": 400,
+    "LengthRequired": 411,
     "MalformedBody": 400,
     "MethodNotAllowed": 405,
     "NoMoreFiles": 404,

@@ -85,6 +85,12 @@ class DoorCase(SynchronousTestCase):
         """What an answer says in JSON."""
         return json.loads(self.ask(line, body, *fields, status=status).body)
 
+    def test_no_length(self) -> None:
+        """A request that has lost its body leaves what is stored alone."""
+        self.ask("PUT /objects/box/a", b"precious")
+        self.refused("PUT /objects/box/a", None, status=411, error="LengthRequired")
+        self.assertEqual(self.ask("GET /objects/box/a").body, b"precious")
+
     def refused(self, line: str, body: bytes | None, *fields: str, status: int, error: str) -> str:
         """What a refusal says."""
         said = self.told(line, body, *fields, status=status)

@@ -70,6 +70,21 @@ class IETFTests(IETFCase):
         again = self.patch(url, 100_000, b"", YES, status=201)
         self.assertEqual((again.body, again.fields["upload-complete"]), (final.body, "?1"))
 
+    def test_unknown_fields(self) -> None:
+        self.said("PUT /upload/file?bucket=photos", YES, body=b"abc", status=400)
+        url = self.create(body=b"abc") + "?bucket=photos"
+        self.patch(url, 3, b"", YES, status=400)
+        self.said(f"HEAD {url}", status=400)
+        self.said(f"DELETE {url}", status=400)
+        self.assertEqual((self.state(url.partition("?")[0]), self.keys_stored()), (("3", "?0"), []))
+
+    def test_no_length(self) -> None:
+        """A request that has lost its body neither begins nor ends a file."""
+        self.said("PUT /upload/file", YES, status=411)
+        url = self.create(body=b"abc")
+        self.said(f"PATCH {url}", TYPE, "Upload-Offset: 3", YES, status=411)
+        self.assertEqual((self.state(url), self.keys_stored()), (("3", "?0"), []))
+
     def test_no_interim_answers(self) -> None:
         """They are for those only who name a draft that is spoken here."""
         for fields in ([], *map(version, (3, 4, 7, 9)), ["Upload-Draft-Interop-Version: x"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from base64 import b64encode
 from typing import Any
 
@@ -36,6 +37,35 @@ class PutTests(ReceivingCase):
         self.assertEqual(self.ask("PUT /upload/k%C3%A4se/a.txt", b"again", status=200).status, 200)
         self.assertEqual(self.stored("käse/a.txt"), b"again")
         self.nothing_held()
+
+    def test_no_length(self) -> None:
+        """A request that has lost its body leaves what is stored alone; one with an empty body stores that."""
+        self.ask("PUT /upload/a", b"precious", status=201)
+        for method in ("PUT", "POST"):
+            told = self.told(f"{method} /upload/a", None, status=411)
+            self.assertEqual(told["error"], "LengthRequired")
+            self.told(f"{method} /upload/a", None, "Upload-Complete: ?1", status=411)
+            for field in (b"", b"Transfer-Encoding: chunked\r\n", b"Connection: keep-alive\r\n"):
+                connection = self.connect()
+                connection.send(method.encode() + b" /upload/a HTTP/1.0\r\nHost: x\r\n" + field + b"\r\nlost")
+                (answer,) = split_answers(connection.received)
+                self.assertEqual((answer.status, json.loads(answer.body)["error"]), (400, "AmbiguousFraming"))
+        self.told("POST /upload", None, "Content-Type: multipart/form-data; boundary=x", status=411)
+        self.assertEqual((self.keys(), self.stored("a"), self.resumed), (["a"], b"precious", []))
+        self.ask("PUT /upload/a", b"")
+        self.assertEqual(self.stored("a"), b"")
+        connection = self.connect()
+        connection.send(request("PUT /upload/b", None, "Transfer-Encoding: chunked") + b"0\r\n\r\n")
+        self.assertEqual((split_answers(connection.received)[0].status, self.stored("b")), (201, b""))
+
+    def test_unknown_fields(self) -> None:
+        """A field of the query that would go unread may have been meant to be read."""
+        for line in ("PUT /upload/a?bucket=photos", "POST /upload/a?folders=1", "PUT /upload/a?x"):
+            for complete in ((), ("Upload-Complete: ?1",)):
+                self.assertIn("unknown field", self.told(line, b"x", *complete, status=400)["detail"])
+        told = self.told("POST /upload?bucket=photos", b"", "Content-Type: multipart/form-data; boundary=x", status=400)
+        self.assertIn("unknown field", told["detail"])
+        self.assertEqual((self.keys(), self.resumed), ([], []))
 
     def test_sizes(self) -> None:
         for size in (0, 1, 100_000, 9 << 20):

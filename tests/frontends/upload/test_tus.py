@@ -84,6 +84,19 @@ class TusCase(ResumableDoorCase):
 class TusTests(TusCase):
     """The protocol and its extensions."""
 
+    def test_unknown_fields(self) -> None:
+        self.tus("POST /tus/?bucket=photos", "Upload-Length: 0", body=b"", status=400)
+        url = self.create("Upload-Length: 3") + "?offset=0"
+        self.tus(f"PATCH {url}", TYPE, "Upload-Offset: 0", body=b"abc", status=400)
+        self.tus(f"HEAD {url}", status=400)
+        self.tus(f"DELETE {url}", status=400)
+        self.assertEqual((self.offset(url.partition("?")[0]), self.keys_stored()), (0, []))
+
+    def test_no_length(self) -> None:
+        """A request that says of which type its body is, and has lost it, begins nothing."""
+        self.tus("POST /tus/", TYPE, "Upload-Length: 0", meta(filename="a"), status=411)
+        self.assertEqual(self.keys_stored(), [])
+
     def test_options(self) -> None:
         """What is possible is told to anybody, whatever version is asked for."""
         self.as_user = ""

@@ -8,7 +8,7 @@ from storehouse.errors import BadRequest, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.upload.gate import Gate
+from storehouse.frontends.upload.gate import Gate, check_query
 from storehouse.frontends.upload.ietf.answers import Answers
 from storehouse.frontends.upload.ietf.append import append
 from storehouse.frontends.upload.ietf.create import create
@@ -39,6 +39,7 @@ class IETFUploads(Leaf):
         self._expiry = expiry
 
     def _answers(self, request: StreamingRequest) -> Answers:
+        check_query(request)
         return Answers(request, said_in(request), self._resuming.intake, self._max_size)
 
     async def create(self, request: StreamingRequest) -> Reply | None:

@@ -10,7 +10,7 @@ import attrs
 from storehouse.errors import BadRequest, ChecksumMismatch, LinkOutOfScope, NoSuchUpload, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import field_of, text_of
+from storehouse.frontends.http.targets import check_length, field_of, text_of
 from storehouse.frontends.upload.gate import Visitor
 from storehouse.frontends.upload.names import content_type_in, key_for
 from storehouse.frontends.upload.resuming import (
@@ -96,6 +96,8 @@ async def create(resuming: Resuming, request: StreamingRequest) -> Reply:
     @raise LinkOutOfScope: for a partial one by a link that works once: it is not used up by those.
     @raise TooLarge: if it would be.
     """
+    if request.requestHeaders.hasHeader(b"Content-Type"):
+        check_length(request)
     has_body = request.body.length != 0
     wish = _wish_of(request)
     if has_body:

@@ -12,7 +12,7 @@ from storehouse.frontends.http.errors import MethodNotAllowed, UnsupportedVersio
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.upload.gate import Gate
+from storehouse.frontends.upload.gate import Gate, check_query
 from storehouse.frontends.upload.passage import ALGORITHMS
 from storehouse.frontends.upload.receive import Intake
 from storehouse.frontends.upload.resuming import Resuming
@@ -76,7 +76,7 @@ class TusUploads(Leaf):
         """Begin an upload."""
         if request.path not in (b"/tus", b"/tus/"):
             raise MethodNotAllowed(request.method, (b"DELETE", b"HEAD", b"OPTIONS", b"PATCH"))
-        _check_version(request)
+        _check(request)
         try:
             return await create(self._resuming, request)
         except ChecksumMismatch as error:
@@ -84,7 +84,7 @@ class TusUploads(Leaf):
 
     async def handle_PATCH(self, request: StreamingRequest) -> Reply | None:
         """Go on with one."""
-        _check_version(request)
+        _check(request)
         try:
             await append(self._resuming, request)
         except ChecksumMismatch as error:
@@ -93,16 +93,17 @@ class TusUploads(Leaf):
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         """How far one is; asked by HEAD."""
-        _check_version(request)
+        _check(request)
         return await look(self._resuming, request)
 
     async def handle_DELETE(self, request: StreamingRequest) -> None:
         """Give one up."""
-        _check_version(request)
+        _check(request)
         await remove(self._resuming, request)
 
 
-def _check_version(request: StreamingRequest) -> None:
+def _check(request: StreamingRequest) -> None:
+    check_query(request)
     if request.requestHeaders.getRawHeaders(b"Tus-Resumable") != [VERSION]:
         request.setHeader(b"Tus-Version", VERSION)
         raise UnsupportedVersion("the request needs Tus-Resumable: 1.0.0, the version of tus that is spoken here")
