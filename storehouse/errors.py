@@ -279,15 +279,17 @@ class DamagedObject(Damaged):
     @ivar id: the ID of the object, or of the upload.
     @ivar part: the number of the part; C{None} if it is the description of the whole.
     @ivar block: the number of the block in the part, from 0; C{None} if it is no block.
+    @ivar missing: whether a file is not there, as against one that has changed.
     """
 
-    def __init__(self, id: str, reason: str, part: int | None = None, block: int | None = None) -> None:
+    def __init__(
+        self, id: str, reason: str, part: int | None = None, block: int | None = None, missing: bool = False
+    ) -> None:
         where = "" if part is None else f", part {part}" + ("" if block is None else f", block {block}")
         super().__init__(f"{id}{where} is damaged: {reason}")
         self.id = id
         self.reason = reason
-        self.part = part
-        self.block = block
+        self.part, self.block, self.missing = part, block, missing
 
 
 class RemoteDamaged(Damaged):

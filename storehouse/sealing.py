@@ -85,6 +85,7 @@ def make_wormer(
             durable=settings.objects_sync == "disk",
             memory=settings.objects_memory,
             bounds=BOUNDS if sealed else Bounds(),
+            recovered=os.path.join(os.path.abspath(settings.root), "recovered"),
         ),
         disk,
         on_failure=on_failure,

@@ -16,7 +16,7 @@ import sys
 import threading
 from typing import Protocol
 
-from storehouse.core.files import read_exactly
+from storehouse.core.files import NO_WAIT, read_exactly
 
 __all__ = ["BUFFER", "CACHED", "WAITING", "Access", "NotCached"]
 
@@ -94,6 +94,9 @@ _read_into = _vector_read_into if hasattr(os, "preadv") else _plain_read_into
 _of_thread = threading.local()
 
 
+# Whatever is in the place of a file, this is not to wait; what is no plain file cannot be read at an offset.
+_FILE = os.O_RDONLY | os.O_CLOEXEC | NO_WAIT
+
 # A read that stops where memory ends stops at a page.
 _PAGE = 4096
 
@@ -160,7 +163,7 @@ class _Cached:
         @raise NotCached: if not all of it is in memory, or it has more than C{most} bytes, which is
             less than L{BUFFER}.
         """
-        fd = self.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = self.open(path, _FILE)
         try:
             count = self._read_some(fd, self._view[: most + 1], 0)
             if count > most:

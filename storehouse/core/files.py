@@ -11,14 +11,28 @@ import ctypes
 import errno
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["NO_SPACE", "Files", "forget_cached", "read_exactly"]
+__all__ = [
+    "NO_SPACE",
+    "NO_WAIT",
+    "Files",
+    "check_regular",
+    "forget_cached",
+    "open_regular",
+    "read_exactly",
+    "read_regular",
+]
 
 #: The errors that mean "no room", as against "broken".
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+#: Flags for files that are ours and were not made just now: a FIFO in the place of one must not be waited for, and a
+#: symbolic link leads to what is not ours. What was opened is then to be given to L{check_regular}.
+NO_WAIT = os.O_NONBLOCK | os.O_NOFOLLOW
 
 _IOV_MAX = 1024
 
@@ -229,6 +243,55 @@ class Files:
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all that is in it."""
         shutil.rmtree(path)
+
+
+def check_regular(mode: int, path: str) -> None:
+    """
+    Refuse what is no plain file: a directory, a FIFO, a device, a socket.
+
+    @param mode: C{st_mode}, as L{os.fstat} gave it.
+    @raise OSError: with C{EINVAL}.
+    """
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+
+
+def open_regular(path: str, flags: int = os.O_RDONLY, directory: int | None = None) -> int:
+    """
+    Open a file that is there. Never waits for what is not a plain file, and follows no link in its place.
+
+    @param directory: an open directory that C{path} is relative to.
+    @raise OSError: also for what is no plain file.
+    """
+    try:
+        fd = os.open(path, flags | NO_WAIT | os.O_CLOEXEC, dir_fd=directory)
+    except OSError as error:
+        # A link; or a socket, or a FIFO that nobody reads.
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise OSError(errno.EINVAL, "it is not a regular file", path) from None
+        raise
+    try:
+        check_regular(os.fstat(fd).st_mode, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def read_regular(path: str, most: int) -> bytes:
+    """
+    All of a file, which has at most C{most} bytes. See L{open_regular}.
+
+    @raise OSError: also, with C{EINVAL}, for what is no plain file, or larger.
+    """
+    fd = open_regular(path)
+    try:
+        size = os.fstat(fd).st_size
+        if size > most:
+            raise OSError(errno.EINVAL, f"it has {size} bytes; at most {most} are read", path)
+        return read_exactly(fd, size, 0)
+    finally:
+        os.close(fd)
 
 
 def read_exactly(fd: int, size: int, offset: int) -> bytes:

@@ -8,13 +8,14 @@ from itertools import pairwise
 
 import attrs
 
-from storehouse.errors import InvalidName, InvalidPart, InvalidPartOrder, InvalidRange
+from storehouse.errors import DamagedObject, InvalidName, InvalidPart, InvalidPartOrder, InvalidRange
 from storehouse.storage.dataspace.interfaces import Metadata, Part
 
 __all__ = [
     "MAX_METADATA",
     "MAX_NOTE",
     "Bounds",
+    "check_expected",
     "check_free",
     "check_id",
     "check_index",
@@ -91,6 +92,23 @@ def check_metadata(metadata: Metadata, most: int = MAX_METADATA) -> dict[str, li
     if size > most:
         raise InvalidName(f"the metadata has {size} bytes; at most {most} are allowed")
     return copy
+
+
+def check_expected(id: str, etag: str, size: int, expected: Part | None) -> None:
+    """
+    That an object is the one that is meant.
+
+    @param expected: the size that it must have, and the tag, unless that is empty; C{None} for whatever it is.
+    @raise DamagedObject: if it is another.
+    """
+    if expected is None:
+        return
+    if size != expected.size:
+        raise DamagedObject(id, f"it should have {expected.size} bytes, and has {size}")
+    if expected.etag and etag != expected.etag:
+        raise DamagedObject(
+            id, f"it should have the tag {expected.etag[:200]}, and has {etag[:200]}: it is another object"
+        )
 
 
 def check_free(upload_id: str, there: Mapping[int, Part], first: int, count: int) -> None:

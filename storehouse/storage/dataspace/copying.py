@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import attrs
 
+from storehouse.storage.dataspace.checks import check_range
 from storehouse.storage.dataspace.hashes import Hash
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.opened import OpenObject, OpenPart, Span, spans_of
+from storehouse.storage.dataspace.open_part import OpenPart
+from storehouse.storage.dataspace.opened import OpenObject, Span, spans_of
 from storehouse.storage.dataspace.reader import READ_SIZE
 from storehouse.storage.dataspace.staging import PartWriter, Staging, checksum_name, part_name
 
-__all__ = ["copy_object", "copy_part"]
+__all__ = ["copy_object", "copy_part", "copy_part_of"]
 
 
 def copy_object(
@@ -59,6 +62,32 @@ def copy_part(
     if len(spans) == 1 and spans[0].length == spans[0].part.size:
         return _share(staging, opened, path, spans[0].part, number, note)
     return attrs.evolve(_copy(staging, opened, spans, number, hash, block_size), note=note)
+
+
+def copy_part_of(
+    staging: Staging,
+    path: str,
+    offset: int,
+    length: int | None,
+    number: int,
+    note: str,
+    expected: Part | None,
+    hash: Hash,
+    block_size: int,
+) -> Part:
+    """
+    L{copy_part} of the object whose directory is C{path}, on disk when this returns.
+
+    @param expected: what it must be.
+    """
+    opened = OpenObject(path, os.path.basename(path), expected=expected)
+    try:
+        count = check_range(offset, length, opened.info.size)
+        part = copy_part(staging, opened, path, offset, count, number, note, hash, block_size)
+    finally:
+        opened.close()
+    staging.flush()
+    return part
 
 
 def _check(opened: OpenObject, part: Part) -> None:

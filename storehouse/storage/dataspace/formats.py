@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "TAG_SIZE",
     "ChecksumHeader",
     "ObjectInfo",
+    "check_own",
     "decode_header",
     "decode_object",
     "decode_object_cached",
@@ -35,7 +37,9 @@ __all__ = [
     "encode_part",
     "encode_parts",
     "encode_upload",
+    "is_our_tag",
     "joined_etag",
+    "part_tag",
 ]
 
 #: Bytes of the longest header of a checksum file that is read.
@@ -51,18 +55,23 @@ MAX_BLOCK = 64 << 20
 TAG_SIZE = 24
 
 
+_our_tag = re.compile(f"[0-9a-f]{{{2 * TAG_SIZE}}}")
+
+
 @attrs.frozen
 class ObjectInfo:
     """
     What data.json says.
 
     @ivar parts: in the order of the object's bytes.
+    @ivar id: the ID that it was written for; empty if it does not say.
     """
 
     etag: str
     size: int
     parts: tuple[Part, ...]
     metadata: Mapping[str, Sequence[str]]
+    id: str = ""
 
 
 @attrs.frozen
@@ -136,21 +145,28 @@ def _parse(data: bytes) -> Any:
         raise ValueError(f"it is not JSON: {error}") from None
 
 
-def _object(value: Any, foreign: set[str], ours: set[str], what: str) -> dict[str, Any]:
-    """An object that has either the fields of other programs, or ours as well, and no others."""
+def _object(
+    value: Any, foreign: set[str], ours: set[str], what: str, optional: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """An object that has either the fields of other programs, or ours as well, perhaps C{optional} ones, and no others."""
     if not isinstance(value, dict):
         raise ValueError(f"{what} is not an object")
-    if set(value) not in (foreign, foreign | ours):
-        wrong = set(value) ^ (foreign | ours if ours & set(value) else foreign)
+    fields = set(value)
+    if fields not in (foreign, foreign | ours) and (not ours <= fields or fields - optional != foreign | ours):
+        wrong = (fields - optional) ^ (foreign | ours if ours & fields else foreign)
         raise ValueError(f"the fields of {what} are not those that belong there: {', '.join(sorted(wrong))[:200]}")
     return value
 
 
 def _unseal(data: bytes, foreign: set[str], ours: set[str]) -> dict[str, Any]:
-    value = _object(_parse(data), foreign, {*ours, "checksum"}, "it")
+    value = _object(_parse(data), foreign, {*ours, "checksum"}, "it", _ID)
     if "checksum" in value and not is_sealed(data):
         raise ValueError("its checksum is wrong")
     return value
+
+
+# Files of earlier versions do not say whose they are.
+_ID = frozenset({"id"})
 
 
 def _whole(value: Any, what: str, low: int = 0) -> int:
@@ -202,6 +218,7 @@ def encode_object(info: ObjectInfo) -> bytes:
             "parts": [_part_fields(part) for part in info.parts],
             "size": info.size,
             "metadata": {name: list(values) for name, values in info.metadata.items()},
+            **({"id": info.id} if info.id else {}),
         }
     )
 
@@ -220,7 +237,7 @@ def decode_object(data: bytes) -> ObjectInfo:
     if len({part.number for part in parts}) != len(parts):
         raise ValueError("it has a part twice")
     metadata = _metadata(value.get("metadata", {"key": [key]} if key else {}))
-    return ObjectInfo(_string(value["etag"], "etag"), size, parts, metadata)
+    return ObjectInfo(_string(value["etag"], "etag"), size, parts, metadata, _string(value.get("id", ""), "id"))
 
 
 # The same bytes mean the same: to read the JSON of a small object again takes longer than to read the object.
@@ -261,19 +278,31 @@ def decode_parts(data: bytes) -> dict[int, Part]:
     return parts
 
 
-def encode_upload(created: int, metadata: Metadata) -> bytes:
+def encode_upload(created: int, metadata: Metadata, upload_id: str = "") -> bytes:
     """
     upload.json.
 
     @param created: nanoseconds since 1970 UTC.
     """
-    return seal({"createdAt": created, "metadata": {name: list(values) for name, values in metadata.items()}})
+    kept = {name: list(values) for name, values in metadata.items()}
+    return seal({"createdAt": created, "metadata": kept, **({"id": upload_id} if upload_id else {})})
 
 
-def decode_upload(data: bytes) -> tuple[int, dict[str, list[str]]]:
-    """upload.json: when it was begun, and its metadata."""
+def decode_upload(data: bytes) -> tuple[int, dict[str, list[str]], str]:
+    """upload.json: when it was begun, its metadata, and the upload ID that it was written for, or C{""}."""
     value = _unseal(data, {"createdAt", "metadata", "checksum"}, set())
-    return _whole(value["createdAt"], "createdAt"), _metadata(value["metadata"])
+    return _whole(value["createdAt"], "createdAt"), _metadata(value["metadata"]), _string(value.get("id", ""), "id")
+
+
+def check_own(said: str, id: str) -> None:
+    """
+    That a description is of the object or upload in whose directory it is.
+
+    @param said: the ID that it was written for; empty if it does not say.
+    @raise ValueError: if it is of another.
+    """
+    if said not in ("", id):
+        raise ValueError(f"it was written for {said[:200]}: what is here belongs elsewhere")
 
 
 # -- checksum files ----------------------------------------------------------------------------
@@ -286,6 +315,23 @@ def encode_header(header: ChecksumHeader) -> bytes:
         f'{{"hashName":"{hash.name}","hashKey":"{hash.key.hex()}","hashLength":{hash.length},'
         f'"blockSize":{header.block_size},"blockCount":{header.block_count},"dataLength":{header.data_length}}}\n'
     ).encode()
+
+
+_header_text = lru_cache(maxsize=1024)(encode_header)
+
+
+def part_tag(header: ChecksumHeader, lines: Iterable[bytes]) -> str:
+    """The tag of a part, of its whole checksum file."""
+    tag = hashlib.blake2b(digest_size=TAG_SIZE)
+    for piece in lines:
+        tag.update(piece)
+    tag.update(_header_text(header))
+    return tag.hexdigest()
+
+
+def is_our_tag(etag: str) -> bool:
+    """Whether the tag of a part is one that L{part_tag} may have given."""
+    return _our_tag.fullmatch(etag) is not None
 
 
 def decode_header(start: bytes) -> tuple[ChecksumHeader, int]:

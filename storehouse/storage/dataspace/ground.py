@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -42,6 +43,7 @@ class WormerSettings:
     @ivar durable: whether what is acknowledged is on disk, or only with the operating system.
     @ivar memory: bytes that all writers together hold, and that all readers that wait for their consumers hold.
     @ivar bounds: of what is kept with objects and parts.
+    @ivar recovered: where a repair puts what it takes out; empty for C{recovered} in the directory.
     """
 
     directory: str
@@ -50,6 +52,7 @@ class WormerSettings:
     durable: bool = True
     memory: int = 64 << 20
     bounds: Bounds = attrs.Factory(Bounds)
+    recovered: str = ""
 
 
 class Receiver:
@@ -258,6 +261,9 @@ class Ground:
     def remove(self, path: str) -> None:
         """In a disk thread: remove what L{move_out} gave. What cannot be removed is left for the next start."""
         try:
-            self.files.remove_tree(path)
+            if stat.S_ISDIR(os.lstat(path).st_mode):
+                self.files.remove_tree(path)
+            else:
+                self.files.unlink(path)
         except OSError as error:
             self._log.error("{path} could not be removed: {error}", path=path, error=str(error))

@@ -124,14 +124,20 @@ class IDataSpace(Interface):
         """
 
     def upload_part_copy(
-        upload_id: str, number: int, source_id: str, offset: int = 0, length: int | None = None, note: str = ""
+        upload_id: str,
+        number: int,
+        source_id: str,
+        offset: int = 0,
+        length: int | None = None,
+        note: str = "",
+        expected: Part | None = None,
     ) -> Deferred[str]:
         """
         Store a range of an object as a part; replaces the one with that number. No bytes are moved where the file
         system can share or copy them itself.
 
         @param note: to be kept with it.
-
+        @param expected: of the source, as in L{get}.
         @return: as L{upload_part}; fails also with C{NoSuchObject}, C{InvalidRange}, C{DamagedObject}.
         """
 
@@ -190,10 +196,18 @@ class IDataSpace(Interface):
             one intact; C{SizeMismatch}; and whatever C{source} failed with.
         """
 
-    def get(id: str, offset: int = 0, length: int | None = None, verified: bool = True) -> Deferred[IReader]:
+    def get(
+        id: str,
+        offset: int = 0,
+        length: int | None = None,
+        verified: bool = True,
+        expected: Part | None = None,
+    ) -> Deferred[IReader]:
         """
         Open a range of an object for reading.
 
+        @param expected: the size that the object must have, and the tag, unless that is empty: C{DamagedObject} if it
+            is another one than was meant.
         @param verified: C{False} for whoever finds out by other means whether all bytes are those that were stored: the
             reader may then give them as they are.
         @return: fails with C{NoSuchObject}, C{InvalidRange}, C{DamagedObject}.
@@ -210,13 +224,19 @@ class IDataSpace(Interface):
         """
 
     def copy(
-        id: str, source_id: str, offset: int = 0, length: int | None = None, metadata: Metadata | None = None
+        id: str,
+        source_id: str,
+        offset: int = 0,
+        length: int | None = None,
+        metadata: Metadata | None = None,
+        expected: Part | None = None,
     ) -> Deferred[Part]:
         """
         Store a range of an object as another one. No bytes are moved where the file system can share or copy them
         itself.
 
         @param metadata: of the new object; C{None} for that of the first.
+        @param expected: of the source, as in L{get}.
         @return: fires with number 0, and the etag and size of the new object. Fails with C{AlreadyExists},
             C{NoSuchObject}, C{InvalidRange}, C{DamagedObject}.
         """
@@ -261,4 +281,25 @@ class IInventory(Interface):
         """
         The IDs that begin with two hexadecimal digits, in order.  All there are can be had by asking for C{00} to
         C{ff}: what is stored meanwhile may be missing, what is there throughout is not.
+        """
+
+    def examine(id: str, expected: Part | None = None) -> Deferred[dict[str, list[str]]]:
+        """
+        Look whether an object is all there, without reading its bytes: its description, and for each part whether its
+        files are there and have the sizes and the tag that they must have.
+
+        @param expected: as in L{IDataSpace.get}.
+        @return: fires with its metadata. Fails with C{NoSuchObject}, C{DamagedObject}.
+        """
+
+    def examine_upload(upload_id: str) -> Deferred[None]:
+        """The same for an upload and its parts. Fails with C{NoSuchUpload}, C{DamagedObject}."""
+
+    def set_aside(id: str, moment: str, reason: str) -> Deferred[str]:
+        """
+        Take an object out of the space without removing anything: it is moved to where nothing is ever removed, after a
+        note of where it was.
+
+        @param moment: when, as a safe name: what is set aside at one moment is kept together.
+        @return: fires with the path of the directory of that moment. Fails with C{NoSuchObject}.
         """

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 
-from storehouse.core.files import Files
+from storehouse.core.files import Files, read_regular
 from storehouse.errors import StartFailed
 
 __all__ = ["FORMAT", "Layout", "check_format", "names_in"]
@@ -16,6 +16,7 @@ __all__ = ["FORMAT", "Layout", "check_format", "names_in"]
 FORMAT = b'{"format":"wormer","version":1}\n'
 
 _name = re.compile("[0-9a-f]{2,128}")
+_half_done = re.compile(r"(put|deleted)\.[0-9a-f]{24}")
 
 
 class Layout:
@@ -71,7 +72,7 @@ class Layout:
             files.make_directory(self.root)
             check_format(self.root)
             path = os.path.join(self.root, "format.json")
-            if not os.path.exists(path):
+            if not os.path.lexists(path):
                 # Renamed to its place: never half written.
                 fd = files.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 try:
@@ -86,12 +87,15 @@ class Layout:
                 _check_writable(directory)
             files.sync_directory(self.root)
             for directory in (self.data, self.uploads):
-                names = [name for name in names_in(directory) if len(name) == 2]
+                # What else is there by such a name is not ours: a scrub tells of it.
+                names = [
+                    name for name in names_in(directory) if len(name) == 2 and os.path.isdir(f"{directory}/{name}")
+                ]
                 self.indexes |= {f"{directory}/{name}" for name in names}
                 files.sync_directory(directory)
                 for name in names:
                     files.sync_directory(f"{directory}/{name}")
-            return [os.path.join(self.tmp, name) for name in sorted(os.listdir(self.tmp))]
+            return [os.path.join(self.tmp, name) for name in sorted(os.listdir(self.tmp)) if _half_done.fullmatch(name)]
         except OSError as error:
             raise StartFailed(_explain(self.root, error)) from None
 
@@ -109,7 +113,7 @@ def names_in(directory: str) -> list[str]:
     """The IDs or indexes in a directory, in order; none if it is not there. Other names are nobody's of ours."""
     try:
         return sorted(filter(_name.fullmatch, os.listdir(directory)))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
@@ -122,8 +126,7 @@ def check_format(root: str) -> None:
     """
     path = os.path.join(root, "format.json")
     try:
-        with open(path, "rb") as file:
-            found = file.read(1024)
+        found = read_regular(path, 1 << 20)
     except FileNotFoundError:
         return
     if found != FORMAT:

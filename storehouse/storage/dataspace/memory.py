@@ -20,6 +20,7 @@ from storehouse.errors import (
 )
 from storehouse.storage.dataspace.checks import (
     Bounds,
+    check_expected,
     check_free,
     check_id,
     check_index,
@@ -88,6 +89,7 @@ class MemoryDataSpace:
 
     @param clock: has C{seconds()}, for the times of uploads.
     @param bounds: of what is kept with objects and parts.
+    @ivar aside: objects that were set aside.
     @ivar failed: C{None}: nothing ever fails here; stores on disk have this too.
     """
 
@@ -96,6 +98,7 @@ class MemoryDataSpace:
         self._bounds = bounds or Bounds()
         self._objects: dict[str, StoredObject] = {}
         self._uploads: dict[str, OpenUpload] = {}
+        self.aside: dict[str, StoredObject] = {}
         self._running = False
         self.failed: StorehouseError | None = None
 
@@ -180,11 +183,12 @@ class MemoryDataSpace:
         offset: int = 0,
         length: int | None = None,
         note: str = "",
+        expected: Part | None = None,
     ) -> str:
         """See L{IDataSpace.upload_part_copy}."""
         upload = self._upload(upload_id)
         check_number(number)
-        stored = self._object(source_id)
+        stored = self._object(source_id, expected)
         chunks = stored.cut(offset, check_range(offset, length, stored.size))
         chunk = chunks[0] if len(chunks) == 1 else Chunk.of(b"".join(chunk.data for chunk in chunks))
         return self._add_part(upload, number, chunk, self._note(note))
@@ -251,9 +255,16 @@ class MemoryDataSpace:
         return Part(1, stored.etag, stored.size)
 
     @deferred
-    async def get(self, id: str, offset: int = 0, length: int | None = None, verified: bool = True) -> IReader:
+    async def get(
+        self,
+        id: str,
+        offset: int = 0,
+        length: int | None = None,
+        verified: bool = True,
+        expected: Part | None = None,
+    ) -> IReader:
         """See L{IDataSpace.get}."""
-        stored = self._object(id)
+        stored = self._object(id, expected)
         return _Reader(id, stored, offset, check_range(offset, length, stored.size))
 
     @deferred
@@ -279,10 +290,16 @@ class MemoryDataSpace:
 
     @deferred
     async def copy(
-        self, id: str, source_id: str, offset: int = 0, length: int | None = None, metadata: Metadata | None = None
+        self,
+        id: str,
+        source_id: str,
+        offset: int = 0,
+        length: int | None = None,
+        metadata: Metadata | None = None,
+        expected: Part | None = None,
     ) -> Part:
         """See L{IDataSpace.copy}."""
-        source = self._object(source_id)
+        source = self._object(source_id, expected)
         self._check_new(id)
         chunks = source.cut(offset, check_range(offset, length, source.size))
         stored = self._add(id, chunks, self._checked(source.metadata if metadata is None else metadata))
@@ -294,6 +311,23 @@ class MemoryDataSpace:
         self._check_running()
         check_index(index)
         return sorted(id for id in self._objects if id.startswith(index))
+
+    @deferred
+    async def examine(self, id: str, expected: Part | None = None) -> dict[str, list[str]]:
+        """See L{IInventory.examine}."""
+        return self._checked(self._object(id, expected).metadata)
+
+    @deferred
+    async def examine_upload(self, upload_id: str) -> None:
+        """See L{IInventory.examine_upload}."""
+        self._upload(upload_id)
+
+    @deferred
+    async def set_aside(self, id: str, moment: str, reason: str) -> str:
+        """See L{IInventory.set_aside}."""
+        self._object(id)
+        self.aside[id] = self._objects.pop(id)
+        return moment
 
     # -- what they share ---------------------------------------------------------------------
 
@@ -312,11 +346,12 @@ class MemoryDataSpace:
         if check_id(id) in self._objects:
             raise AlreadyExists(f"there is an object {id} already")
 
-    def _object(self, id: str) -> StoredObject:
+    def _object(self, id: str, expected: Part | None = None) -> StoredObject:
         self._check_running()
         stored = self._objects.get(check_id(id))
         if stored is None:
             raise NoSuchObject(f"there is no object {id}")
+        check_expected(id, stored.etag, stored.size, expected)
         return stored
 
     def _upload(self, upload_id: str) -> OpenUpload:

@@ -102,17 +102,26 @@ class SealedDataSpace(SealedUploads):
         return part
 
     @deferred
-    async def get(self, id: str, offset: int = 0, length: int | None = None, verified: bool = True) -> IReader:
+    async def get(
+        self,
+        id: str,
+        offset: int = 0,
+        length: int | None = None,
+        verified: bool = True,
+        expected: Part | None = None,
+    ) -> IReader:
         """See L{IDataSpace.get}."""
-        reader: IReader = await self._get(id, offset, length)
+        reader: IReader = await self._get(id, offset, length, expected)
         return reader
 
-    async def _get(self, id: str, offset: int, length: int | None) -> Any:
+    async def _get(self, id: str, offset: int, length: int | None, expected: Part | None) -> Any:
         ground = self._ground
         known = ground.known(id)
         if known is None and (offset or length is not None):
             known = ground.describe(id, await self._inner.get_metadata(id))
         for _ in range(_TRIES):
+            if known is not None:
+                ground.check_expected(id, known, expected)
             # Most often all is wanted: then one look at the space below is enough.
             start, count = (0, None) if known is None else self._stored(id, known, offset, length)
             try:
@@ -129,7 +138,8 @@ class SealedDataSpace(SealedUploads):
                 if found is None:
                     # It was stored before there was a master key, and has no frames.
                     reader.close()
-                    return await self._inner.get(id, offset, length)
+                    return await self._inner.get(id, offset, length, expected=expected)
+                ground.check_expected(id, found, expected)
                 if reader.size != found.sealed_size:
                     raise ground.damaged(id, f"it has {reader.size} bytes, not the {found.sealed_size} of its parts")
                 length_of = check_range(offset, length, found.size)
@@ -168,7 +178,13 @@ class SealedDataSpace(SealedUploads):
 
     @deferred
     async def copy(
-        self, id: str, source_id: str, offset: int = 0, length: int | None = None, metadata: Metadata | None = None
+        self,
+        id: str,
+        source_id: str,
+        offset: int = 0,
+        length: int | None = None,
+        metadata: Metadata | None = None,
+        expected: Part | None = None,
     ) -> Part:
         """See L{IDataSpace.copy}."""
         ground = self._ground
@@ -177,6 +193,8 @@ class SealedDataSpace(SealedUploads):
         async with ground.sources.held(source_id):
             stored = await self._inner.get_metadata(source_id)
             source = ground.describe(source_id, stored)
+            if source is not None:
+                ground.check_expected(source_id, source, expected)
             whole = None if source is None else source.whole_parts(offset, check_range(offset, length, source.size))
             if source is not None and whole is not None:
                 start, end = source.sealed_starts[whole.start], source.sealed_starts[whole.stop]
@@ -189,7 +207,7 @@ class SealedDataSpace(SealedUploads):
                     raise ground.damaged(source_id, "there are fewer bytes than its description says") from None
                 return Part(0, made.etag, made.size)
         # Of a part only, or of what is plain: all of it is encrypted anew.
-        reader = await self._get(source_id, offset, length)
+        reader = await self._get(source_id, offset, length, expected)
         try:
             part = await self._put(id, reader, reader.length, reader.metadata if told is None else told)
         finally:
@@ -201,3 +219,24 @@ class SealedDataSpace(SealedUploads):
         """See L{IInventory.list_ids}."""
         ids: list[str] = await self._inner.list_ids(index)
         return ids
+
+    @deferred
+    async def examine(self, id: str, expected: Part | None = None) -> dict[str, list[str]]:
+        """See L{IInventory.examine}."""
+        ground = self._ground
+        stored = await self._inner.examine(id)
+        found = ground.describe(id, stored)
+        if found is None:
+            metadata: dict[str, list[str]] = await self._inner.examine(id, expected)
+            return metadata
+        ground.check_expected(id, found, expected)
+        (await self._get(id, 0, 0, expected)).close()
+        return {name: list(values) for name, values in found.metadata.items()}
+
+    @deferred
+    async def set_aside(self, id: str, moment: str, reason: str) -> str:
+        """See L{IInventory.set_aside}."""
+        async with self._ground.sources.held(id):
+            place: str = await self._inner.set_aside(id, moment, reason)
+        self._ground.forget(id)
+        return place

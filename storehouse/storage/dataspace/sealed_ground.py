@@ -14,8 +14,9 @@ from storehouse.core.jobs import KeyedLocks
 from storehouse.core.keyring import KEY_SIZE, Keyring
 from storehouse.core.vault import Vault
 from storehouse.errors import DamagedObject
+from storehouse.storage.dataspace.checks import check_expected
 from storehouse.storage.dataspace.incoming import WriteMemory
-from storehouse.storage.dataspace.interfaces import Metadata
+from storehouse.storage.dataspace.interfaces import Metadata, Part
 from storehouse.storage.dataspace.sealed_codecs import Sealing
 from storehouse.storage.dataspace.sealed_format import Description, SealedPart, is_sealed, open_object, sealed_size
 from storehouse.storage.dataspace.sealed_metrics import SealedMetrics
@@ -140,6 +141,14 @@ class SealedGround:
         while len(self._known) > _REMEMBERED or (self._known_parts > _REMEMBERED_PARTS and len(self._known) > 1):
             self.forget(next(iter(self._known)))
         return description
+
+    def check_expected(self, id: str, description: Description, expected: Part | None) -> None:
+        """@raise DamagedObject: unless an object is the one that is meant."""
+        try:
+            check_expected(id, description.etag, description.size, expected)
+        except DamagedObject as error:
+            self.metrics.damaged(error)
+            raise
 
     def forget(self, id: str) -> None:
         """What was known of it does not count any more."""

@@ -225,7 +225,14 @@ class SealedUploads:
 
     @deferred
     async def upload_part_copy(
-        self, upload_id: str, number: int, source_id: str, offset: int = 0, length: int | None = None, note: str = ""
+        self,
+        upload_id: str,
+        number: int,
+        source_id: str,
+        offset: int = 0,
+        length: int | None = None,
+        note: str = "",
+        expected: Part | None = None,
     ) -> str:
         """See L{IDataSpace.upload_part_copy}."""
         ground = self._ground
@@ -234,6 +241,8 @@ class SealedUploads:
         state = await self._state(upload_id)
         async with ground.sources.held(source_id):
             source = ground.describe(source_id, await ground.inner.get_metadata(source_id))
+            if source is not None:
+                ground.check_expected(source_id, source, expected)
             whole = None if source is None else source.whole_parts(offset, check_range(offset, length, source.size))
             if source is not None and whole is not None and len(whole) == 1:
                 part = source.parts[whole.start]
@@ -242,13 +251,13 @@ class SealedUploads:
                 text = seal_note(state.key, upload_id, number, part, note)
                 await ground.inner.upload_part_copy(upload_id, number, source_id, start, end - start, text)
                 return part.etag
-        reader = await self._get(source_id, offset, length)
+        reader = await self._get(source_id, offset, length, expected)
         try:
             return await self._upload_part(upload_id, number, reader, reader.length, lambda: note)
         finally:
             reader.close()
 
-    async def _get(self, id: str, offset: int, length: int | None) -> Any:
+    async def _get(self, id: str, offset: int, length: int | None, expected: Part | None) -> Any:
         raise NotImplementedError
 
     @deferred
@@ -371,6 +380,12 @@ class SealedUploads:
             state.measured(upload, size)
         metadata = {name: list(values) for name, values in state.metadata.items()}
         return attrs.evolve(upload, size=size, metadata=metadata)
+
+    @deferred
+    async def examine_upload(self, upload_id: str) -> None:
+        """See L{IInventory.examine_upload}."""
+        await self._ground.inner.examine_upload(upload_id)
+        await self._listed(await self._state(upload_id))
 
     @deferred
     async def expire_uploads(self, age: float, keep: Callable[[str], bool] | None = None) -> list[str]:

@@ -16,8 +16,14 @@ from storehouse.core.access import CACHED, NotCached
 from storehouse.core.streams import BytesSource
 from storehouse.errors import Unavailable
 from storehouse.storage.dataspace.checks import check_range
-from storehouse.storage.dataspace.formats import ObjectInfo, decode_header, decode_object_cached
-from storehouse.storage.dataspace.interfaces import IReader
+from storehouse.storage.dataspace.formats import (
+    ObjectInfo,
+    decode_header,
+    decode_object_cached,
+    is_our_tag,
+    part_tag,
+)
+from storehouse.storage.dataspace.interfaces import IReader, Part
 from storehouse.storage.dataspace.staging import checksum_name, part_name
 
 __all__ = ["HeldReader", "read_small"]
@@ -26,17 +32,20 @@ __all__ = ["HeldReader", "read_small"]
 _MOST = 64 << 10
 
 
-def read_small(path: str, offset: int, length: int | None) -> tuple[ObjectInfo, bytes]:
+def read_small(path: str, offset: int, length: int | None, expected: Part | None = None) -> tuple[ObjectInfo, bytes]:
     """
     A range of an object.
 
     @param path: its directory.
+    @param expected: see L{IDataSpace.get<storehouse.storage.dataspace.interfaces.IDataSpace.get>}.
     @raise NotCached: if it is not small, not in memory, or not in order.
     @raise InvalidRange: if the range does not lie within it.
     """
     try:
         info = decode_object_cached(CACHED.read_file(f"{path}/data.json", _MOST))
-        if len(info.parts) != 1 or info.size > _MOST:
+        if len(info.parts) != 1 or info.size > _MOST or info.id not in ("", path.rpartition("/")[2]):
+            raise NotCached
+        if expected is not None and (info.size != expected.size or expected.etag not in ("", info.etag)):
             raise NotCached
         part = info.parts[0]
         sums = CACHED.read_file(f"{path}/{checksum_name(part.number)}", _MOST)
@@ -53,7 +62,7 @@ def read_small(path: str, offset: int, length: int | None) -> tuple[ObjectInfo, 
         lines = header.line(data) if data else b""
     else:
         lines = b"".join([header.line(data[at : at + size]) for at in range(0, len(data), size)])
-    if sums[start:] != lines:
+    if sums[start:] != lines or (is_our_tag(part.etag) and part_tag(header, (lines,)) != part.etag):
         raise NotCached
     count = check_range(offset, length, info.size)
     return info, data if count == len(data) else data[offset : offset + count]

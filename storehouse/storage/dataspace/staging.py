@@ -9,17 +9,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
-from storehouse.core.files import Files, read_exactly
+from storehouse.core.files import NO_WAIT, Files, read_exactly
 from storehouse.errors import AlreadyExists, StorageFailed
 from storehouse.storage.dataspace.formats import TAG_SIZE, ChecksumHeader, encode_header
 from storehouse.storage.dataspace.hashes import Hash, Hasher
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.layout import Layout
 
-__all__ = ["PartWriter", "Staging", "checksum_name", "part_name", "part_tag"]
+__all__ = ["PartWriter", "Staging", "checksum_name", "part_name"]
 
 # Bytes after which the system is told to begin writing a file back, so that the sync at the end finds little to do.
 _WRITEBACK = 16 << 20
@@ -39,15 +39,6 @@ def part_name(number: int) -> str:
 def checksum_name(number: int) -> str:
     """The name of the file with a part's checksums."""
     return f"part.{number}.checksum"
-
-
-def part_tag(header: ChecksumHeader, lines: Iterable[bytes]) -> str:
-    """The tag of a part, of its whole checksum file."""
-    tag = hashlib.blake2b(digest_size=TAG_SIZE)
-    for piece in lines:
-        tag.update(piece)
-    tag.update(encode_header(header))
-    return tag.hexdigest()
 
 
 class Staging:
@@ -89,7 +80,7 @@ class Staging:
         except OSError as error:
             if error.errno not in (errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP):
                 raise
-            fd = self.files.open(source, os.O_RDONLY)
+            fd = self.files.open(source, os.O_RDONLY | NO_WAIT)
             try:
                 self.files.copy_range(fd, self.create(name), os.fstat(fd).st_size, 0, 0)
             finally:

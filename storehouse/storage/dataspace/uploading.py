@@ -20,16 +20,15 @@ from storehouse.storage.dataspace.checks import (
     check_number,
     check_order,
     check_parts,
-    check_range,
     choose_parts,
 )
-from storehouse.storage.dataspace.copying import copy_part
+from storehouse.storage.dataspace.copying import copy_part_of
 from storehouse.storage.dataspace.formats import encode_upload
 from storehouse.storage.dataspace.ground import Ground, Receiver
 from storehouse.storage.dataspace.incoming import Piece
 from storehouse.storage.dataspace.interfaces import Metadata, Part, Upload
 from storehouse.storage.dataspace.layout import names_in
-from storehouse.storage.dataspace.opened import OpenObject, OpenUploadPart
+from storehouse.storage.dataspace.opened import OpenUploadPart
 from storehouse.storage.dataspace.reader import ObjectReader, ReadMemory
 from storehouse.storage.dataspace.staging import Staging
 from storehouse.storage.dataspace.uploads import (
@@ -39,6 +38,7 @@ from storehouse.storage.dataspace.uploads import (
     commit_parts,
     complete,
     describe_upload,
+    examine_upload,
     link_parts,
     load_upload,
     remove_unlisted,
@@ -127,7 +127,7 @@ class Uploading:
         staging = self._ground.staging()
         async with self._ground.uploads.held(upload_id), self._ground.staged(staging):
             state = await self._state(upload_id)
-            data = encode_upload(state.created, metadata)
+            data = encode_upload(state.created, metadata, upload_id)
             await self._committed(upload_id, self._ground.run(staging.replace, "upload.json", data, path))
             state.metadata = metadata
 
@@ -248,7 +248,14 @@ class Uploading:
         )
 
     async def part_copy(
-        self, upload_id: str, number: int, source_id: str, offset: int, length: int | None, note: str
+        self,
+        upload_id: str,
+        number: int,
+        source_id: str,
+        offset: int,
+        length: int | None,
+        note: str,
+        expected: Part | None,
     ) -> str:
         """See C{IDataSpace.upload_part_copy}."""
         self._path(upload_id)
@@ -259,22 +266,14 @@ class Uploading:
         staging = self._ground.staging()
         async with self._ground.staged(staging):
             async with self._pinned(source_id):
-                part = await self._ground.run(self._copy, staging, number, source_id, offset, length, note)
+                path = self._ground.layout.object(source_id)
+                made = self._ground.hash, self._ground.settings.block_size
+                part = await self._ground.run(
+                    copy_part_of, staging, path, offset, length, number, note, expected, *made
+                )
             await self._commit(staging, upload_id, begun, part)
         self._ground.metrics.bytes_in += part.size
         return part.etag
-
-    def _copy(self, staging: Staging, number: int, source_id: str, offset: int, length: int | None, note: str) -> Part:
-        path = self._ground.layout.object(source_id)
-        opened = OpenObject(path, source_id)
-        try:
-            count = check_range(offset, length, opened.info.size)
-            settings = self._ground.settings
-            part = copy_part(staging, opened, path, offset, count, number, note, self._ground.hash, settings.block_size)
-        finally:
-            opened.close()
-        staging.flush()
-        return part
 
     async def complete(self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None) -> Part:
         """See C{IDataSpace.complete_upload}."""
@@ -350,6 +349,12 @@ class Uploading:
         touched = await self._ground.run(touched_at, path, upload_id)
         metadata = {name: list(values) for name, values in state.metadata.items()}
         return Upload(upload_id, state.created / 1e9, touched, len(state.parts), size, metadata)
+
+    async def examine(self, upload_id: str) -> None:
+        """See C{IInventory.examine_upload}."""
+        path = self._path(upload_id)
+        async with self._ground.uploads.held(upload_id):
+            await self._ground.run(examine_upload, path, upload_id)
 
     async def expire(self, age: float, keep: Callable[[str], bool] | None) -> list[str]:
         """See C{IUploads.expire_uploads}."""

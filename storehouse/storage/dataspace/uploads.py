@@ -10,6 +10,7 @@ from contextlib import suppress
 from storehouse.errors import DamagedObject, NoSuchUpload, StorageFailed
 from storehouse.storage.dataspace.formats import (
     ObjectInfo,
+    check_own,
     decode_parts,
     decode_upload,
     encode_object,
@@ -19,7 +20,8 @@ from storehouse.storage.dataspace.formats import (
     joined_etag,
 )
 from storehouse.storage.dataspace.interfaces import Metadata, Part, Upload
-from storehouse.storage.dataspace.opened import read_description
+from storehouse.storage.dataspace.open_part import read_description
+from storehouse.storage.dataspace.opened import OpenUploadPart
 from storehouse.storage.dataspace.staging import Staging, checksum_name, part_name
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "commit_parts",
     "complete",
     "describe_upload",
+    "examine_upload",
     "link_parts",
     "load_upload",
     "remove_unlisted",
@@ -80,13 +83,16 @@ def load_upload(path: str, upload_id: str) -> UploadState:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise NoSuchUpload(f"there is no upload {upload_id}") from None
+    except NotADirectoryError:
+        raise DamagedObject(upload_id, "it is not a directory") from None
     name = "parts.json"
     try:
         parts = decode_parts(read_description(directory, name, upload_id))
         created, metadata = 0, dict[str, list[str]]()
         if _has(directory, "upload.json"):
             name = "upload.json"
-            created, metadata = decode_upload(read_description(directory, name, upload_id))
+            created, metadata, said = decode_upload(read_description(directory, name, upload_id))
+            check_own(said, upload_id)
     except ValueError as error:
         raise DamagedObject(upload_id, f"{name} cannot be read: {error}") from None
     finally:
@@ -104,7 +110,7 @@ def _has(directory: int, name: str) -> bool:
 
 def begin_upload(staging: Staging, target: str, created: int, metadata: Metadata) -> None:
     """A new upload."""
-    staging.write("upload.json", encode_upload(created, metadata))
+    staging.write("upload.json", encode_upload(created, metadata, os.path.basename(target)))
     staging.write("parts.json", encode_parts({}))
     staging.flush()
     staging.publish(target)
@@ -202,7 +208,11 @@ def complete(staging: Staging, path: str, parts: list[Part], metadata: Metadata,
             except FileNotFoundError:
                 raise DamagedObject(os.path.basename(path), f"{name} is missing", part.number) from None
     info = ObjectInfo(
-        joined_etag(part.etag for part in parts), sum(part.size for part in parts), tuple(parts), metadata
+        joined_etag(part.etag for part in parts),
+        sum(part.size for part in parts),
+        tuple(parts),
+        metadata,
+        os.path.basename(target),
     )
     staging.write("data.json", encode_object(info))
     staging.flush()
@@ -237,6 +247,18 @@ def describe_upload(path: str, upload_id: str) -> Upload:
         return Upload(upload_id, 0, touched, 0, 0)
     size = sum(part.size for part in state.parts.values())
     return Upload(upload_id, state.created / 1e9, touched, len(state.parts), size, state.metadata)
+
+
+def examine_upload(path: str, upload_id: str) -> None:
+    """
+    Look whether an upload has the files that it should have.
+
+    @raise NoSuchUpload: if it is not there.
+    @raise DamagedObject: if not.
+    """
+    state = load_upload(path, upload_id)
+    for part in state.parts.values():
+        OpenUploadPart(path, upload_id, part).close()
 
 
 def remove_unlisted(staging: Staging, path: str, state: UploadState) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,14 +19,16 @@ from storehouse.core.files import forget_cached, read_exactly
 from storehouse.errors import DamagedObject
 from storehouse.storage.dataspace.formats import (
     TAG_SIZE,
+    check_own,
     decode_object,
     decode_parts,
     decode_upload,
     encode_header,
+    is_our_tag,
     joined_etag,
 )
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.opened import OpenPart, read_description
+from storehouse.storage.dataspace.open_part import OpenPart, read_description
 from storehouse.storage.dataspace.staging import checksum_name, part_name
 
 __all__ = ["Entry", "Finding", "Moved", "reason_of"]
@@ -39,7 +40,6 @@ _BATCH_BLOCKS = 256
 # What a block costs at least.
 _SMALL_BLOCK = 4 << 10
 
-_our_tag = re.compile(f"[0-9a-f]{{{2 * TAG_SIZE}}}")
 _file_of_part = re.compile(r"part\.[1-9][0-9]*(\.checksum)?")
 
 
@@ -99,14 +99,15 @@ class Entry:
         if self._kind == "object":
             with self._described("data.json"):
                 info = decode_object(read_description(self._fd, "data.json", self._id))
+                check_own(info.id, self._id)
                 yield from self._parts(info.parts)
-                ours = all(_our_tag.fullmatch(part.etag) for part in info.parts)
+                ours = all(is_our_tag(part.etag) for part in info.parts)
                 if ours and len(info.parts) > 1 and info.etag != joined_etag(part.etag for part in info.parts):
                     self._report("its etag is not that of its parts")
             return
         with self._described("upload.json"):
             if self._has("upload.json"):
-                decode_upload(read_description(self._fd, "upload.json", self._id))
+                check_own(decode_upload(read_description(self._fd, "upload.json", self._id))[2], self._id)
         with self._described("parts.json"):
             parts = decode_parts(read_description(self._fd, "parts.json", self._id))
             yield from self._parts([parts[number] for number in sorted(parts)])
@@ -154,11 +155,7 @@ class Entry:
 
     def _part(self, part: Part) -> Iterator[tuple[int, int]]:
         try:
-            for name in (part_name(part.number), checksum_name(part.number)):
-                if self._has(name) and not stat.S_ISREG(os.stat(name, dir_fd=self._fd).st_mode):
-                    self._report(f"{name} is not a file", part.number)
-                    return
-            opened = OpenPart(self._fd, self._id, part)
+            opened = OpenPart(self._fd, self._id, part, compared=False)
         except DamagedObject as error:
             self._report(error.reason, part.number)
             return
@@ -187,7 +184,7 @@ class Entry:
             size = self._batch(opened, first, count, lines)
             yield size, max(size, count * _SMALL_BLOCK)
         tag.update(encode_header(header))
-        if _our_tag.fullmatch(part.etag) and tag.hexdigest() != part.etag:
+        if is_our_tag(part.etag) and tag.hexdigest() != part.etag:
             self._report(f"its etag is not that of {checksum_name(part.number)}", part.number)
 
     def _batch(self, opened: OpenPart, first: int, count: int, lines: bytes) -> int:

@@ -24,6 +24,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.streams import ISource, deferred
 from storehouse.errors import NoSuchObject, StorehouseError
+from storehouse.storage.dataspace.aside import set_aside
 from storehouse.storage.dataspace.checks import check_id, check_index, check_metadata, check_range
 from storehouse.storage.dataspace.copying import copy_object
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, joined_etag
@@ -112,8 +113,7 @@ class WormerDataSpace(WormerUploads):
 
     async def _clean(self, leftovers: list[str]) -> None:
         for path in leftovers:
-            remove = self._ground.remove if os.path.isdir(path) else self._ground.files.unlink
-            await self._ground.run(remove, path)
+            await self._ground.run(self._ground.remove, path)
             self.metrics.leftovers += 1
             if self._ground.operations.refusal is not None:
                 return
@@ -155,7 +155,11 @@ class WormerDataSpace(WormerUploads):
 
     def _publish(self, staging: Staging, parts: Sequence[Part], metadata: Metadata, target: str) -> ObjectInfo:
         info = ObjectInfo(
-            joined_etag(part.etag for part in parts), sum(part.size for part in parts), tuple(parts), metadata
+            joined_etag(part.etag for part in parts),
+            sum(part.size for part in parts),
+            tuple(parts),
+            metadata,
+            os.path.basename(target),
         )
         staging.write("data.json", encode_object(info))
         staging.flush()
@@ -163,14 +167,21 @@ class WormerDataSpace(WormerUploads):
         staging.publish(target)
         return info
 
-    def get(self, id: str, offset: int = 0, length: int | None = None, verified: bool = True) -> Deferred[IReader]:
+    def get(
+        self,
+        id: str,
+        offset: int = 0,
+        length: int | None = None,
+        verified: bool = True,
+        expected: Part | None = None,
+    ) -> Deferred[IReader]:
         """See L{IDataSpace.get}."""
-        return self._ground.operation("get", self._get(id, offset, length, verified))
+        return self._ground.operation("get", self._get(id, offset, length, verified, expected))
 
-    async def _get(self, id: str, offset: int, length: int | None, verified: bool) -> Any:
+    async def _get(self, id: str, offset: int, length: int | None, verified: bool, expected: Part | None) -> Any:
         path = self._ground.layout.object(check_id(id))
         try:
-            info, data = read_small(path, offset, length)
+            info, data = read_small(path, offset, length, expected)
         except NotCached:
             pass
         else:
@@ -179,9 +190,11 @@ class WormerDataSpace(WormerUploads):
         holders = await self._holding.hold(id)
         try:
             try:
-                opened, count, first = self._open_at_once(path, id, offset, length, verified)
+                opened, count, first = self._open_at_once(path, id, offset, length, verified, expected)
             except NotCached:
-                opened, count, first = await self._ground.run(self._open_range, path, id, offset, length, verified)
+                opened, count, first = await self._ground.run(
+                    self._open_range, path, id, offset, length, verified, expected
+                )
         except BaseException:
             self._holding.let_go(id, holders)
             raise
@@ -201,11 +214,11 @@ class WormerDataSpace(WormerUploads):
         self.metrics.bytes_out += size
 
     def _open_at_once(
-        self, path: str, id: str, offset: int, length: int | None, verified: bool
+        self, path: str, id: str, offset: int, length: int | None, verified: bool, expected: Part | None
     ) -> tuple[OpenObject, int, list[bytes]]:
         """What is small and in memory is read here and now: a thread would take longer to be told."""
         try:
-            opened = OpenObject(path, id, CACHED, verified)
+            opened = OpenObject(path, id, CACHED, verified, expected)
             try:
                 count = check_range(offset, length, opened.info.size)
                 return opened, count, opened.read_at_once(offset, count) if count else []
@@ -216,9 +229,9 @@ class WormerDataSpace(WormerUploads):
             raise self._ground.explained(error) from None
 
     def _open_range(
-        self, path: str, id: str, offset: int, length: int | None, verified: bool
+        self, path: str, id: str, offset: int, length: int | None, verified: bool, expected: Part | None
     ) -> tuple[OpenObject, int, list[bytes]]:
-        opened = OpenObject(path, id, verified=verified)
+        opened = OpenObject(path, id, verified=verified, expected=expected)
         try:
             count = check_range(offset, length, opened.info.size)
             first = opened.read(offset, count, READ_SIZE) if count else []
@@ -256,7 +269,7 @@ class WormerDataSpace(WormerUploads):
             await self._ground.run(self._rewrite, staging, path, id, metadata)
 
     def _rewrite(self, staging: Staging, path: str, id: str, metadata: Metadata) -> None:
-        info = attrs.evolve(self._read_info(path, id), metadata=metadata)
+        info = attrs.evolve(self._read_info(path, id), metadata=metadata, id=id)
         staging.replace("data.json", encode_object(info), path)
 
     def delete(self, id: str) -> Deferred[None]:
@@ -278,19 +291,35 @@ class WormerDataSpace(WormerUploads):
         return gone
 
     def copy(
-        self, id: str, source_id: str, offset: int = 0, length: int | None = None, metadata: Metadata | None = None
+        self,
+        id: str,
+        source_id: str,
+        offset: int = 0,
+        length: int | None = None,
+        metadata: Metadata | None = None,
+        expected: Part | None = None,
     ) -> Deferred[Part]:
         """See L{IDataSpace.copy}."""
-        return self._ground.operation("copy", self._copy(id, source_id, offset, length, metadata))
+        return self._ground.operation("copy", self._copy(id, source_id, offset, length, metadata, expected))
 
-    async def _copy(self, id: str, source_id: str, offset: int, length: int | None, metadata: Metadata | None) -> Part:
+    async def _copy(
+        self,
+        id: str,
+        source_id: str,
+        offset: int,
+        length: int | None,
+        metadata: Metadata | None,
+        expected: Part | None,
+    ) -> Part:
         target = self._ground.layout.object(check_id(id))
         check_id(source_id, "ID of the source")
         if metadata is not None:
             metadata = self._checked(metadata)
         staging = self._ground.staging()
         async with self._ground.staged(staging), self._pinned(source_id):
-            info = await self._ground.run(self._make_copy, staging, target, source_id, offset, length, metadata)
+            info = await self._ground.run(
+                self._make_copy, staging, target, source_id, offset, length, metadata, expected
+            )
         self.metrics.bytes_in += info.size
         return Part(0, info.etag, info.size)
 
@@ -302,10 +331,11 @@ class WormerDataSpace(WormerUploads):
         offset: int,
         length: int | None,
         metadata: Metadata | None,
+        expected: Part | None,
     ) -> ObjectInfo:
         self._ground.check_absent(target)
         path = self._ground.layout.object(source_id)
-        opened = OpenObject(path, source_id)
+        opened = OpenObject(path, source_id, expected=expected)
         try:
             count = check_range(offset, length, opened.info.size)
             settings = self._ground.settings
@@ -329,4 +359,33 @@ class WormerDataSpace(WormerUploads):
         return self._ground.operation("list_ids", self._list_ids(index))
 
     async def _list_ids(self, index: str) -> list[str]:
-        return await self._ground.run(names_in, os.path.join(self._ground.layout.data, check_index(index)))
+        names = await self._ground.run(names_in, os.path.join(self._ground.layout.data, check_index(index)))
+        # What is in the wrong directory is found by nobody who asks for it.
+        return [name for name in names if name.startswith(index)]
+
+    def examine(self, id: str, expected: Part | None = None) -> Deferred[dict[str, list[str]]]:
+        """See L{IInventory.examine}."""
+        return self._ground.operation("examine", self._examine(id, expected))
+
+    async def _examine(self, id: str, expected: Part | None) -> dict[str, list[str]]:
+        info = await self._ground.run(self._look_at, self._ground.layout.object(check_id(id)), id, expected)
+        return {name: list(values) for name, values in info.metadata.items()}
+
+    def _look_at(self, path: str, id: str, expected: Part | None) -> ObjectInfo:
+        opened = OpenObject(path, id, expected=expected)
+        try:
+            for part in opened.info.parts:
+                opened.part(part)
+        finally:
+            opened.close()
+        return opened.info
+
+    def set_aside(self, id: str, moment: str, reason: str) -> Deferred[str]:
+        """See L{IInventory.set_aside}."""
+        return self._ground.operation("set_aside", self._set_aside(check_id(id), moment, reason))
+
+    async def _set_aside(self, id: str, moment: str, reason: str) -> str:
+        ground = self._ground
+        top = ground.settings.recovered or os.path.join(ground.layout.root, "recovered")
+        async with ground.objects.held(id):
+            return await ground.run(set_aside, ground.files, ground.layout, top, id, moment, reason)

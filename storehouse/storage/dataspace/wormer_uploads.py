@@ -46,9 +46,10 @@ class WormerUploads:
         offset: int = 0,
         length: int | None = None,
         note: str = "",
+        expected: Part | None = None,
     ) -> Deferred[str]:
         """See L{IDataSpace.upload_part_copy}."""
-        work = self._uploading.part_copy(upload_id, number, source_id, offset, length, note)
+        work = self._uploading.part_copy(upload_id, number, source_id, offset, length, note, expected)
         return self._ground.operation("upload_part_copy", work)
 
     def upload_part_link(
@@ -88,6 +89,10 @@ class WormerUploads:
     def get_upload(self, upload_id: str) -> Deferred[Upload]:
         """See L{IUploads.get_upload}."""
         return self._ground.operation("get_upload", self._uploading.get_upload(upload_id))
+
+    def examine_upload(self, upload_id: str) -> Deferred[None]:
+        """See L{IInventory.examine_upload}."""
+        return self._ground.operation("examine_upload", self._uploading.examine(upload_id))
 
     def replace_upload_metadata(self, upload_id: str, metadata: Metadata) -> Deferred[None]:
         """See L{IDescribed.replace_upload_metadata}."""

@@ -93,6 +93,7 @@ def checked(entry: Entry, most: int = MAX_METADATA) -> Entry:
     """
     check_id(entry.id)
     check_text("etag", entry.etag)
+    check_text("tag", entry.tag)
     check_text("content type", entry.content_type)
     if entry.size < 0 or not 0 <= entry.created < _LAST:
         raise InvalidName(f"an entry cannot have {entry.size} bytes and be made at {entry.created}")
@@ -109,6 +110,7 @@ def encode_entry(entry: Entry, key: str) -> bytes:
             "contentType": entry.content_type,
             "metadata": entry.metadata,
             "etag": entry.etag,
+            **({"tag": entry.tag} if entry.tag else {}),
             "key": key,
             "id": entry.id,
         }
@@ -141,6 +143,7 @@ def decode_row(data: bytes) -> tuple[str, Entry]:
             parse_time(fields["createdAt"]),
             fields["contentType"],
             fields["metadata"],
+            fields.get("tag", ""),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"a field is missing or of the wrong kind: {error}") from None
@@ -159,7 +162,7 @@ def decode_entry(data: bytes, key: str, id: str) -> Entry:
         if fields.get("id") != id:
             raise ValueError(f"it belongs to the ID {fields.get('id')!r}")
         return decode_row(data)[1]
-    if not fields.keys().isdisjoint(("etag", "key", "id")):
+    if not fields.keys().isdisjoint(("etag", "tag", "key", "id")):
         raise ValueError("it has no checksum")
     size, created, content_type = fields.get("size"), fields.get("createdAt"), fields.get("contentType")
     if type(size) is not int or size < 0 or not isinstance(created, str) or not isinstance(content_type, str):

@@ -29,6 +29,7 @@ class Entry:
     @ivar created: nanoseconds since 1970 UTC.
     @ivar content_type: a media type; may be empty.
     @ivar metadata: name to values.
+    @ivar tag: the tag that the data space gave the bytes; empty when unknown.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Entry:
     created: int
     content_type: str = ""
     metadata: Metadata = attrs.Factory(dict)
+    tag: str = ""
 
 
 @attrs.frozen

@@ -63,12 +63,13 @@ class NameKeys:
             "etag": entry.etag,
             "contentType": entry.content_type,
             "metadata": {name: list(values) for name, values in entry.metadata.items()},
+            **({"tag": entry.tag} if entry.tag else {}),
         }
         data = json.dumps(inside, ensure_ascii=False, separators=(",", ":")).encode()
         nonce = os.urandom(NONCE_SIZE)
         sealed = nonce + self._cipher.encrypt(nonce, data, _about(bucket, stored_key, entry))
         text = base64.b64encode(sealed).decode()
-        return attrs.evolve(entry, etag="", content_type="", metadata={_NAME: [text]})
+        return attrs.evolve(entry, etag="", content_type="", metadata={_NAME: [text]}, tag="")
 
     def open(self, bucket: str, stored_key: str, stored: Entry) -> tuple[str, Entry]:
         """
@@ -85,7 +86,11 @@ class NameKeys:
             raise ValueError("what is encrypted is not authentic") from None
         inside = json.loads(data)
         return inside["key"], attrs.evolve(
-            stored, etag=inside["etag"], content_type=inside["contentType"], metadata=inside["metadata"]
+            stored,
+            etag=inside["etag"],
+            content_type=inside["contentType"],
+            metadata=inside["metadata"],
+            tag=inside.get("tag", ""),
         )
 
 

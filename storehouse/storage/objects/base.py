@@ -23,20 +23,29 @@ from storehouse.errors import (
     Unavailable,
 )
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
+from storehouse.storage.dataspace.interfaces import IReader, Part
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.objects.conditions import check_condition, info_of
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
 from storehouse.storage.objects.metrics import StoreMetrics
 
-__all__ = ["Base", "new_id"]
+__all__ = ["Base", "expected_of", "new_id"]
 
 T = TypeVar("T")
 
 # How often a key is looked up anew that gets another object while it is read.
 _TRIES = 8
 
+# Objects of which it is told that they were renamed on disk.
+_MOST_RENAMED = 100
+
 # Bytes to be freed, in objects, before those who replace more must wait.
 _MOST_FREEING = 256
+
+
+def expected_of(entry: Entry) -> Part:
+    """The size and the tag that the bytes of an entry must have in the data space."""
+    return Part(0, entry.tag, entry.size)
 
 
 def new_id() -> str:
@@ -72,6 +81,7 @@ class Base:
         self.locks = KeyedLocks()
         self.arriving: set[str] = set()
         self.leaving: set[str] = set()
+        self._renamed: set[str] = set()
         self._events = events
         self._clock = clock
         self._freeing: dict[Deferred[Any], None] = {}
@@ -110,10 +120,11 @@ class Base:
             return None
         return entry
 
-    async def with_bytes(self, bucket: str, key: str, use: Callable[[Entry], Deferred[T]]) -> tuple[Entry, T]:
+    async def with_bytes(self, bucket: str, key: str, use: Callable[[Entry, Part], Deferred[T]]) -> tuple[Entry, T]:
         """
         Do something with the bytes of a key's object, which may be replaced at the same time.
 
+        @param use: given the entry, and what the data space must find to be its bytes.
         @raise NoSuchKey: if it has none.
         @raise DamagedObject: if its bytes are not there.
         @raise Unavailable: if it gets another object again and again before its bytes are opened.
@@ -122,7 +133,7 @@ class Base:
         for _ in range(_TRIES):
             entry: Entry = await self.names.look_up(bucket, key)
             try:
-                return entry, await use(entry)
+                return entry, await use(entry, expected_of(entry))
             except NoSuchObject:
                 if entry.id == seen:
                     break
@@ -133,6 +144,23 @@ class Base:
         error = DamagedObject(seen, f"the object {bucket}/{key} has lost its bytes")
         self._log.error("damaged: {error}", error=str(error))
         raise error
+
+    def served(self, bucket: str, key: str, reader: IReader) -> None:
+        """
+        Bytes are given out that are those which the namespace names. That they are of another key by their own account
+        comes of a bucket or a key that was renamed on disk: it is told, a few times.
+        """
+        said = reader.metadata.get("key")
+        if not said or said[0] in (f"{bucket}/{key}", key) or reader.id in self._renamed:
+            return
+        if len(self._renamed) < _MOST_RENAMED:
+            self._renamed.add(reader.id)
+            self._log.warn(
+                "{bucket}/{key}: its bytes say that they are of {said}; was it renamed on disk?",
+                bucket=bucket,
+                key=key,
+                said=said[0],
+            )
 
     def arrives(self) -> str:
         """The ID of new bytes. They have no key until L{publish}, or are L{gone}."""

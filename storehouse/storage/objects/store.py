@@ -182,7 +182,7 @@ class LocalObjectStore:
             raise
         etag = tagged.hexdigest() or part.etag
         return await self._publish(
-            bucket, key, Entry(id, part.size, etag, base.now(), content_type, metadata), condition
+            bucket, key, Entry(id, part.size, etag, base.now(), content_type, metadata, part.etag), condition
         )
 
     async def _publish(self, bucket: str, key: str, entry: Entry, condition: Condition) -> ObjectInfo:
@@ -201,8 +201,9 @@ class LocalObjectStore:
     async def _get(self, bucket: str, key: str, offset: int, length: int | None) -> Any:
         reader: IReader
         entry, reader = await self._base.with_bytes(
-            bucket, key, lambda entry: self._base.space.get(entry.id, offset, length)
+            bucket, key, lambda entry, expected: self._base.space.get(entry.id, offset, length, expected=expected)
         )
+        self._base.served(bucket, key, reader)
         return _Reader(info_of(key, entry), reader)
 
     def head(self, bucket: str, key: str) -> Deferred[ObjectInfo]:
@@ -255,17 +256,18 @@ class LocalObjectStore:
             base.arriving.discard(id)
             raise
 
-        def copy(entry: Entry) -> Deferred[Part]:
+        def copy(entry: Entry, expected: Part) -> Deferred[Part]:
             check_condition(source_condition, entry, source_bucket, source_key)
-            copied: Deferred[Part] = base.space.copy(id, entry.id, metadata={"key": [f"{bucket}/{key}"]})
+            told = {"key": [f"{bucket}/{key}"]}
+            copied: Deferred[Part] = base.space.copy(id, entry.id, metadata=told, expected=expected)
             return copied
 
         try:
-            source, _ = await base.with_bytes(source_bucket, source_key, copy)
+            source, made = await base.with_bytes(source_bucket, source_key, copy)
         except BaseException:
             await base.drop(id)
             raise
-        entry = attrs.evolve(source, id=id, created=base.now(), **changes)
+        entry = attrs.evolve(source, id=id, created=base.now(), tag=made.etag, **changes)
         return await self._publish(bucket, key, entry, condition)
 
     def list_objects(

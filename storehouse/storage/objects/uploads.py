@@ -150,12 +150,14 @@ class Uploads:
         await self._upload(bucket, key, upload_id)
         note = ""
 
-        def copy(entry: Entry) -> Deferred[str]:
+        def copy(entry: Entry, expected: Part) -> Deferred[str]:
             nonlocal note
             check_condition(source_condition, entry, source_bucket, source_key)
             whole = offset == 0 and length in (None, entry.size)
             note = entry.etag if whole and _md5.fullmatch(entry.etag) else ""
-            copied: Deferred[str] = self._base.space.upload_part_copy(upload_id, number, entry.id, offset, length, note)
+            copied: Deferred[str] = self._base.space.upload_part_copy(
+                upload_id, number, entry.id, offset, length, note, expected
+            )
             return copied
 
         _, etag = await self._base.with_bytes(source_bucket, source_key, copy)
@@ -187,7 +189,7 @@ class Uploads:
             told = {"key": [f"{bucket}/{key}"], "complete": [encode_entry(entry)]}
             try:
                 await finished(base.names.intend(bucket, key, [id]))
-                await finished(base.space.complete_upload(id, upload_id, chosen, told))
+                made = await finished(base.space.complete_upload(id, upload_id, chosen, told))
             except StorageFailed:
                 # Whether the parts are the object's is known at the next start, which finishes it if they are.
                 raise
@@ -195,7 +197,7 @@ class Uploads:
                 base.gone(id)
                 raise
             try:
-                return await base.publish(bucket, key, entry)
+                return await base.publish(bucket, key, attrs.evolve(entry, tag=made.etag))
             except BaseException:
                 await base.refused(bucket, key, id)
                 raise

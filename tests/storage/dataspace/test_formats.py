@@ -9,6 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,6 +21,7 @@ from storehouse.storage.dataspace.formats import (
     MAX_HEADER,
     ChecksumHeader,
     ObjectInfo,
+    check_own,
     decode_header,
     decode_object,
     decode_parts,
@@ -49,6 +51,8 @@ DATA = (
     b'"size":7,"metadata":{"key":["a/b","c"],"\xc3\xbc":[]},"checksum":"17a38b11"}'
 )
 INFO = ObjectInfo("aa-2", 7, (Part(1, "a1", 7), Part(3, "b2", 0)), {"key": ["a/b", "c"], "ü": []})
+OWN = DATA[: DATA.index(b',"checksum"')] + b',"id":"ab01","checksum":"f2ad8be0"}'
+OWN_UPLOAD = b'{"createdAt":1700000000123456789,"metadata":{"key":["x"]},"id":"ab01","checksum":"832e936d"}'
 PARTS = (
     b'{"2":{"etag":"b2","number":2,"size":5,"checksum":"a2e90b1e"},'
     b'"10":{"etag":"a1","number":10,"size":0,"checksum":"8a96b6d3"}}'
@@ -116,6 +120,17 @@ class GoldenTests(SynchronousTestCase):
         self.assertEqual(encode_object(INFO), DATA)
         self.assertEqual(decode_object(DATA), INFO)
 
+    def test_own_id(self) -> None:
+        """A description says of which object or upload it is; older ones, and those of other programs, do not."""
+        self.assertEqual(encode_object(attrs.evolve(INFO, id="ab01")), OWN)
+        self.assertEqual(decode_object(OWN), attrs.evolve(INFO, id="ab01"))
+        self.assertEqual(encode_upload(1700000000123456789, {"key": ["x"]}, "ab01"), OWN_UPLOAD)
+        self.assertEqual(decode_upload(OWN_UPLOAD), (1700000000123456789, {"key": ["x"]}, "ab01"))
+        check_own("", "ab01")
+        check_own("ab01", "ab01")
+        self.assertRaises(ValueError, check_own, "ab02", "ab01")
+        self.assertRaises(ValueError, decode_object, b'{"etag":"e","key":"k","parts":[],"size":0,"id":"ab"}')
+
     def test_checksum(self) -> None:
         """Of all bytes before the comma that precedes it."""
         for data in (DATA, UPLOAD):
@@ -138,7 +153,7 @@ class GoldenTests(SynchronousTestCase):
 
     def test_upload(self) -> None:
         self.assertEqual(encode_upload(1700000000123456789, {"key": ["x"]}), UPLOAD)
-        self.assertEqual(decode_upload(UPLOAD), (1700000000123456789, {"key": ["x"]}))
+        self.assertEqual(decode_upload(UPLOAD), (1700000000123456789, {"key": ["x"]}, ""))
 
     def test_header(self) -> None:
         header = ChecksumHeader(find_hash("BLAKE3", b"\x0f" * 32), 1000, 2001)
@@ -164,7 +179,7 @@ class GoldenTests(SynchronousTestCase):
     def test_documented_fields(self) -> None:
         """Fields stand in the order in which the page lists them."""
         page = documented()
-        for data, section in ((DATA, "`data.json`\n\n"), (HEADER, "may follow its `}`):\n\n")):
+        for data, section in ((OWN, "`data.json`\n\n"), (HEADER, "may follow its `}`):\n\n")):
             table = page[page.index(section) + len(section) :].split("\n\n")[0]
             self.assertEqual(list(json.loads(data)), re.findall(r"(?m)^\| `(\w+)`", table))
 
@@ -307,7 +322,7 @@ class RoundTripTests(SynchronousTestCase):
     @bounded
     @given(st.integers(0, 2**63 - 1), metadatas)
     def test_upload(self, created: int, metadata: dict[str, list[str]]) -> None:
-        self.assertEqual(decode_upload(encode_upload(created, metadata)), (created, metadata))
+        self.assertEqual(decode_upload(encode_upload(created, metadata, "ab")), (created, metadata, "ab"))
 
     @bounded
     @given(

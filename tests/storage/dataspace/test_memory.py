@@ -14,6 +14,7 @@ from storehouse.errors import SizeMismatch, Unavailable
 from storehouse.storage.dataspace.memory import MemoryDataSpace
 from tests.conformance.dataspace import BLOCK, DataSpaceTestsMixin, Sink, SpaceTestsMixin, content
 from tests.conformance.dataspace_described import DescribedTestsMixin, LateTestsMixin
+from tests.conformance.dataspace_inventory import InventoryTestsMixin
 from tests.conformance.dataspace_uploads import UploadTestsMixin
 
 
@@ -45,7 +46,7 @@ class MemoryUploadTests(UploadTestsMixin, MemoryTestCase):
     """Uploads in memory."""
 
 
-class MemoryDescribedTests(DescribedTestsMixin, LateTestsMixin, MemoryTestCase):
+class MemoryDescribedTests(DescribedTestsMixin, LateTestsMixin, InventoryTestsMixin, MemoryTestCase):
     """Metadata in memory."""
 
 

@@ -14,12 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.core.access import CACHED, WAITING
 from storehouse.core.files import Files
 from storehouse.errors import DamagedObject, NoSuchObject
-from storehouse.storage.dataspace import opened
+from storehouse.storage.dataspace import open_part
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, joined_etag
 from storehouse.storage.dataspace.hashes import HASHES, find_hash
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.layout import Layout
-from storehouse.storage.dataspace.opened import OpenObject, OpenPart, read_description, spans_of
+from storehouse.storage.dataspace.open_part import OpenPart, read_description
+from storehouse.storage.dataspace.opened import OpenObject, spans_of
 from storehouse.storage.dataspace.staging import PartWriter, Staging
 from tests.conformance.dataspace import content
 
@@ -172,7 +173,7 @@ class PartTests(StoreCase):
         with open(f"{path}/part.1.checksum", "rb") as file:
             _, lines = file.read().split(b"\n", 1)
         for at_once in (1, 9, 100, 1 << 20):
-            with patch.object(opened, "_LINES", at_once):
+            with patch.object(open_part, "_LINES", at_once):
                 self.assertEqual(b"".join(part.all_lines()), lines)
         self.assertEqual(part.lines(3, 2), lines[27:45])
 
@@ -218,15 +219,15 @@ class PartTests(StoreCase):
 
     def test_shrunk_while_open(self) -> None:
         """A file that loses its end after it was opened."""
-        data = content(10_000)
+        data = content(40_000)
         path = self.store("ab", (data, "CRC32C", 10))
         part = self.part("ab")
-        os.truncate(f"{path}/part.1", 9985)
-        self.assertEqual(b"".join(part.read(9900, 100, 1000)), data[9900:9980])
-        error = self.assertRaises(DamagedObject, part.read, 9980, 20, 1000)
-        self.assertEqual((error.block, "5 of 10" in error.reason), (998, True))
-        os.truncate(f"{path}/part.1.checksum", 8000)
-        self.assertRaises(DamagedObject, part.read, 9900, 10, 1000)
+        os.truncate(f"{path}/part.1", 39985)
+        self.assertEqual(b"".join(part.read(39900, 100, 1000)), data[39900:39980])
+        error = self.assertRaises(DamagedObject, part.read, 39980, 20, 1000)
+        self.assertEqual((error.block, "5 of 10" in error.reason), (3998, True))
+        os.truncate(f"{path}/part.1.checksum", 30000)
+        self.assertRaises(DamagedObject, part.read, 39900, 10, 1000)
 
     def test_no_part(self) -> None:
         """Files that are missing, or do not belong together; nothing stays open."""

@@ -239,7 +239,7 @@ class DamageTests(StoreCase):
         path = self.put("ab") / "part.1"
         path.unlink()
         os.mkfifo(path)
-        self.found("ab", 1, None, "part.1 is not a file")
+        self.found("ab", 1, None, "part.1 is not a regular file")
 
     def test_format(self) -> None:
         (self.directory / "format.json").write_text("{}", encoding="utf-8")
@@ -286,10 +286,10 @@ class MeanwhileTests(StoreCase):
                 left.pop()()
             return described(directory, name, id)
 
-        def open_part(directory: int, id: str, part: Any) -> Any:
+        def open_part(directory: int, id: str, part: Any, **options: Any) -> Any:
             if at == "part" and left:
                 left.pop()()
-            return opened(directory, id, part)
+            return opened(directory, id, part, **options)
 
         with mock.patch.multiple(verify, read_description=read_description, OpenPart=open_part):
             found = self.scrub()

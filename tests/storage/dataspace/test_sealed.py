@@ -15,6 +15,7 @@ from storehouse.storage.dataspace.sealed_format import BOUNDS
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from tests.conformance.dataspace import BLOCK, DataSpaceTestsMixin, PersistentDataSpaceTestsMixin
 from tests.conformance.dataspace_described import LateTestsMixin
+from tests.conformance.dataspace_inventory import InventoryTestsMixin
 from tests.conformance.dataspace_uploads import UploadTestsMixin
 from tests.storage.dataspace.sealing import vault_in
 from tests.storage.dataspace.test_wormer import WormerTestCase
@@ -47,7 +48,7 @@ class SealedMemoryObjectTests(DataSpaceTestsMixin, SealedMemoryTestCase):
     equal_etags = False
 
 
-class SealedMemoryLateTests(LateTestsMixin, SealedMemoryTestCase):
+class SealedMemoryLateTests(LateTestsMixin, InventoryTestsMixin, SealedMemoryTestCase):
     """What is said late, on top of memory."""
 
 

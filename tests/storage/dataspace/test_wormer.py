@@ -12,6 +12,7 @@ from storehouse.core.disk import DiskThreads
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from tests.conformance.dataspace import BLOCK, DataSpaceTestsMixin, PersistentDataSpaceTestsMixin
 from tests.conformance.dataspace_described import DescribedTestsMixin, LateTestsMixin
+from tests.conformance.dataspace_inventory import InventoryTestsMixin
 from tests.conformance.dataspace_uploads import UploadTestsMixin
 
 
@@ -56,7 +57,7 @@ class WormerUploadTests(UploadTestsMixin, WormerTestCase):
     """Uploads."""
 
 
-class WormerDescribedTests(DescribedTestsMixin, LateTestsMixin, WormerTestCase):
+class WormerDescribedTests(DescribedTestsMixin, LateTestsMixin, InventoryTestsMixin, WormerTestCase):
     """Metadata."""
 
     durable = True

@@ -31,7 +31,7 @@ class WithBytesTests(SynchronousTestCase):
     def ask(self, ids: list[str], there: str = "") -> Any:
         base = Base(None, _Names(iter(ids)), InlineDisk(), Events())
 
-        def use(entry: Entry) -> Deferred[str]:
+        def use(entry: Entry, expected: object) -> Deferred[str]:
             return succeed("bytes") if entry.id == there else fail(NoSuchObject(entry.id))
 
         return Deferred.fromCoroutine(base.with_bytes("bucket", "key", use))
