@@ -197,6 +197,7 @@ def _stream(table: tables.Stream, settings: Settings) -> StreamSettings:
         name=table.name,
         directory=os.path.abspath(table.directory or os.path.join(settings.archives_directory, table.name)),
         catalogue=os.path.join(settings.archives_directory, ".catalogue", table.name),
+        root=os.path.abspath(settings.root),
         template=table.template,
         checker=checkers[0] if len(checkers) == 1 else AnyRollChecker(checkers=checkers),
         callbacks=callbacks,

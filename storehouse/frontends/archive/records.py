@@ -6,6 +6,9 @@ C{application/x-ndjson}, a JSON object a line::
     {"metadata":{"name":"value"},"payload":"text"}
     {"metadata":{"name":"value"},"payload_base64":"AP8="}
 
+An answer has a line C{{"damaged":{"archive":"...","offset":36,"reason":"..."}}} where records could not be read; it cannot be
+posted.
+
 C{application/x-storehouse-records}, one behind the other, lengths as 4 bytes, little-endian::
 
     [u32 metadata length][metadata, a JSON object in UTF-8][u32 payload length][payload]
@@ -22,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
 
-from storehouse.errors import BadRequest, MalformedBody, TooLarge
+from storehouse.errors import BadRequest, DamagedArchive, MalformedBody, TooLarge
 from storehouse.storage.archive.interfaces import Payload, Record
 from storehouse.storage.streams.interfaces import NewRecord
 
@@ -32,6 +35,7 @@ __all__ = [
     "Encoder",
     "count_binary",
     "encode_binary",
+    "encode_damage",
     "encode_lines",
     "parse_binary",
     "parse_lines",
@@ -190,6 +194,12 @@ def encode_lines(records: Sequence[Record]) -> bytes:
         lines.append(_dump(line))
     lines.append("")
     return "\n".join(lines).encode("utf-8")
+
+
+def encode_damage(damage: DamagedArchive) -> bytes:
+    """A line that stands where records are missing."""
+    line = {"damaged": {"archive": damage.file, "offset": damage.offset, "reason": damage.reason}}
+    return f"{_dump(line)}\n".encode("utf-8", "backslashreplace")
 
 
 def encode_binary(records: Sequence[Record]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -12,12 +12,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from storehouse.core.budget import ByteBudget
-from storehouse.errors import BadRequest, InvalidRecord, NoSuchStream, StorehouseError, TooLarge
+from storehouse.errors import BadRequest, DamagedArchive, InvalidRecord, NoSuchStream, StorehouseError, TooLarge
 from storehouse.frontends.archive.records import (
     BINARY,
     NDJSON,
     count_binary,
     encode_binary,
+    encode_damage,
     encode_lines,
     parse_binary,
     parse_lines,
@@ -31,6 +32,7 @@ from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.targets import check_length
+from storehouse.storage.archive.interfaces import Record
 from storehouse.storage.streams.interfaces import Archive, IStreams, NewRecord
 
 __all__ = ["ArchiveLimits", "Streams"]
@@ -166,16 +168,27 @@ class Streams(Leaf):
         source = self._streams.stream(name).read(*bounds)
         request.notifyFinish().addBoth(lambda _: source.close())
         try:
-            # Before the head is out, so that what is damaged from the beginning is said as an error.
-            batch = [] if request.method == b"HEAD" else await source.next_batch()
+            # Before the head is out, so that what cannot be had from the beginning is said as an error.
+            batch: Sequence[Record] | DamagedArchive = (
+                [] if request.method == b"HEAD" else await self._next(source, name)
+            )
             request.begin(200, BINARY if binary else NDJSON)
+            is_whole = True
             try:
                 while batch:
-                    for start in range(0, len(batch), _TURN):
-                        await request.send(encode(batch[start : start + _TURN]))
-                        if start + _TURN < len(batch):
-                            await deferLater(self._clock, 0, lambda: None)
-                    batch = await source.next_batch()
+                    if isinstance(batch, DamagedArchive):
+                        is_whole = False
+                        if not binary:
+                            await request.send(encode_damage(batch))
+                    else:
+                        for start in range(0, len(batch), _TURN):
+                            await request.send(encode(batch[start : start + _TURN]))
+                            if start + _TURN < len(batch):
+                                await deferLater(self._clock, 0, lambda: None)
+                    batch = await self._next(source, name)
+                if binary and not is_whole:
+                    # This form has no place to say it: without its last chunk nobody takes the answer for whole.
+                    request.break_off()
             except ClientGone:
                 raise
             except StorehouseError as error:
@@ -186,6 +199,15 @@ class Streams(Leaf):
                 request.break_off()
         finally:
             source.close()
+
+    async def _next(self, source: Any, name: str) -> Sequence[Record] | DamagedArchive:
+        """The next records, or what keeps some from being given: those behind it follow."""
+        try:
+            records: Sequence[Record] = await source.next_batch()
+        except DamagedArchive as damage:
+            self._log.error("sending {stream}: {damage}", stream=name, damage=damage.detail)
+            return damage
+        return records
 
 
 def _shown(archive: Archive) -> dict[str, Any]:

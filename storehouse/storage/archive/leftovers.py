@@ -16,16 +16,17 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from storehouse.core.files import Files
+from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.sealed import seal, unseal
-from storehouse.errors import StorehouseError
+from storehouse.errors import NoSpace, StorehouseError
 from storehouse.storage.archive.identity import Identity, NotedPath
 from storehouse.storage.archive.interfaces import ArchiveInfo
 from storehouse.storage.archive.names import is_ours_beside, last_of, marker_of, name_key
 from storehouse.storage.archive.reader import ArchiveReader
 from storehouse.storage.archive.recovery import Recovered, recover_archive
 
-__all__ = ["Leftover", "Marker", "find_leftovers", "latest_of", "note_last", "recover_leftover", "written_order"]
+__all__ = ["Leftover", "Marker", "find_leftovers", "latest_of", "note_last", "recover_leftover", "recover_leftovers"]
+__all__ += ["written_order"]
 
 _log = Logger()
 
@@ -217,19 +218,24 @@ def find_leftovers(
     @param others: paths of archives that may be leftovers as well, wherever they are.
     """
     found = []
+    paths = []
     for name in os.listdir(directory):
         path = os.path.join(directory, name)
         if name.startswith(".") and name.endswith(".open") and pattern.fullmatch(name[1:-5]):
-            leftover = _claimed(os.path.join(directory, name[1:-5]), callbacks, files)
+            paths.append((os.path.join(directory, name[1:-5]), True, False))
         elif pattern.fullmatch(name) and not is_ours_beside(name) and os.path.isfile(path):
-            leftover = _unsealed(path, files)
-        else:
+            paths.append((path, False, True))
+    # One that was found already has a marker, which is locked.
+    paths += [(path, True, os.path.isfile(path)) for path in others]
+    for path, may_be_marked, may_be_unsealed in paths:
+        try:
+            leftover = _claimed(path, callbacks, files) if may_be_marked else None
+            if leftover is None and may_be_unsealed:
+                leftover = _unsealed(path, files)
+        except OSError as problem:
+            # Of one archive; on a full disk no marker can be made.
+            _log.warn("{path} is left as it is: {problem}", path=path, problem=str(problem))
             continue
-        if leftover is not None:
-            found.append(leftover)
-    for path in others:
-        # One that was found already has a marker, which is locked.
-        leftover = _claimed(path, callbacks, files) or (_unsealed(path, files) if os.path.isfile(path) else None)
         if leftover is not None:
             found.append(leftover)
     return sorted(found, key=lambda leftover: written_order(leftover.path))
@@ -277,6 +283,7 @@ def recover_leftover(leftover: Leftover, files: Files) -> Recovered | None:
     Bring a leftover into its final state.
 
     @return: C{None} if somebody is at work on it, or it cannot be recovered; the log says so.
+    @raise NoSpace: if there is no room for that; it is as it was.
     """
     try:
         with open(leftover.path, "rb") as held:
@@ -285,7 +292,9 @@ def recover_leftover(leftover: Leftover, files: Files) -> Recovered | None:
             except OSError:
                 return None
             recovered = recover_archive(leftover.path, files)
-    except (StorehouseError, OSError):
+    except (StorehouseError, OSError) as problem:
+        if isinstance(problem, OSError) and problem.errno in NO_SPACE:
+            raise NoSpace(f"there is no room to seal {leftover.path}") from None
         _log.failure("the leftover {path} cannot be recovered; it is left as it is", path=leftover.path)
         return None
     _log.info(
@@ -295,3 +304,30 @@ def recover_leftover(leftover: Leftover, files: Files) -> Recovered | None:
         torn=recovered.torn,
     )
     return recovered
+
+
+def recover_leftovers(
+    leftovers: Iterable[Leftover], files: Files
+) -> tuple[list[Leftover], tuple[Recovered, ...], list[Leftover]]:
+    """
+    Bring leftovers into their final state.
+
+    @return: those whose callbacks are to be called; what was done; and those for which there is no room yet.
+    """
+    ready, done, waiting = [], [], []
+    for leftover in leftovers:
+        if leftover.is_open:
+            try:
+                recovered = recover_leftover(leftover, files)
+            except NoSpace:
+                waiting.append(leftover)
+                continue
+            if recovered is None:
+                leftover.marker.release()
+                continue
+            done.append(recovered)
+            if recovered.removed:
+                leftover.marker.remove()
+                continue
+        ready.append(leftover)
+    return ready, tuple(done), waiting

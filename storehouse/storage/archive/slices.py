@@ -87,6 +87,7 @@ class ArchiveSlices:
 
     @ivar wanted: the bytes to be given to L{feed}; C{None} at the end.
     @ivar info: its header, once known.
+    @ivar damages: what was passed over.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class ArchiveSlices:
         most: int | None = None,
         growing: bool = False,
         salt: int | None = None,
+        skip_damaged: bool = False,
     ) -> None:
         """
         @param name: for errors.
@@ -108,6 +110,8 @@ class ArchiveSlices:
         @param most: as if it had so many records only.
         @param growing: whether it is written still, and is to be read up to C{size}, where a record ends.
         @param salt: what its header must say; another one is not the archive that is meant.
+        @param skip_damaged: pass over damaged records, where whole ones can be told behind them, and keep that in
+            C{damages}.
         """
         self.name = name
         self.info: ArchiveInfo | None = None
@@ -117,6 +121,8 @@ class ArchiveSlices:
         self._most = sys.maxsize if most is None else most
         self._growing = growing
         self._salt = salt
+        self._skip = skip_damaged
+        self.damages: list[DamagedArchive] = []
         self._seeds = Seeds(0, b"")
         self._number = 0
         self._records: list[Record] = []
@@ -311,7 +317,9 @@ class ArchiveSlices:
         """Whether the rest is the footer, and nothing but."""
         footer = decode_trailer(data[-TRAILER_SIZE:], self._seeds)
         groups = decode_index(data[:-TRAILER_SIZE], self._seeds)
-        return footer is not None and groups is not None and footer.index == base and footer.records == self._number
+        if footer is None or groups is None or footer.index != base:
+            return False
+        return footer.records == self._number or bool(self.damages)
 
     # -- records -------------------------------------------------------------------------------------------------------
 
@@ -323,9 +331,10 @@ class ArchiveSlices:
         end = base + len(data)
         compressed = self.info.compression is not None
         window = Window(_Stretch(self.name, base, data), end)
-        scan = Scan2(window, base, self._seeds, compressed, bounded=True, skip=False, max_record=MAX_RECORD)
-        for metadata, payload, time, offset in scan:
+        scan = Scan2(window, base, self._seeds, compressed, bounded=True, skip=self._skip, max_record=MAX_RECORD)
+        for metadata, payload, time, offset in scan.walk():
             number = self._number
             self._number += 1
             if self._low <= time < self._high and number < self._most:
                 self._records.append(Record(number, offset, time, metadata, payload))
+        self.damages += scan.damages

@@ -22,7 +22,7 @@ from storehouse.storage.archive.leftovers import (
     find_leftovers,
     latest_of,
     note_last,
-    recover_leftover,
+    recover_leftovers,
 )
 from storehouse.storage.archive.names import check_template, make_name, numbered, template_pattern
 from storehouse.storage.archive.plugins import CHECKERS, make
@@ -43,6 +43,8 @@ class WritingRollManager:
     C{close}, after the next archive may be written to; only C{on_open} is called before.
 
     @ivar recovered: what was done to archives that an earlier process left open.
+    @ivar written_to: the archive that the last L{write_many} wrote to, and its path, also if it was closed at once;
+        C{None} before the first.
     """
 
     _log = Logger()
@@ -101,15 +103,8 @@ class WritingRollManager:
         self._now = now_ns_of(clock)
         self._how: dict[str, Any] = {}
         if self.archive_class is ArchiveWriter:
-            self._how = {
-                "version": version,
-                "compression": compression,
-                "level": level,
-                "sync": parse_sync(sync),
-                "buffer_size": buffer_size,
-                "clock": clock,
-                "files": self._files,
-            }
+            self._how = {"version": version, "compression": compression, "level": level, "sync": parse_sync(sync)}
+            self._how |= {"buffer_size": buffer_size, "clock": clock, "files": self._files}
         self._chain = CallbackChain(
             callbacks=[*(() if archive_callback is None else (archive_callback,)), *callbacks],
             attempts=attempts,
@@ -131,6 +126,7 @@ class WritingRollManager:
         self._unsealed: list[Leftover] = []
         self._unnoted: list[Leftover] = []
         self.recovered: tuple[Recovered, ...] = ()
+        self.written_to: tuple[Any, str] | None = None
         if not os.path.isdir(self.directory):
             self._files.make_directory(self.directory)
         self._pattern = template_pattern(self.filename_template)
@@ -155,6 +151,11 @@ class WritingRollManager:
     def pending(self) -> tuple[Job, ...]:
         """Closed archives whose callbacks are not done."""
         return (*self._chain.pending, *(Job(each.path, [], lambda job: None) for each in self._unnoted))
+
+    @property
+    def unsealed(self) -> tuple[str, ...]:
+        """Archives that nobody writes to any more, for whose end there is no room yet: L{poll} tries again."""
+        return tuple(each.path for each in self._unsealed)
 
     def get_active_archive(self) -> Any:
         """The archive that is written to; it is made if there is none."""
@@ -199,6 +200,7 @@ class WritingRollManager:
         with self._lock:
             archive = self._active or self._open()
             count: int = archive.write_many(records)
+            self.written_to = archive, str(self._active_filename)
             if not self._is_full(archive):
                 return count
             closed = self._try_to_finish()
@@ -381,16 +383,11 @@ class WritingRollManager:
 
     def _recover(self, leftovers: list[Leftover]) -> None:
         """Finish what was left."""
+        if self.archive_class is ArchiveWriter:
+            leftovers, recovered, waiting = recover_leftovers(leftovers, self._files)
+            self.recovered += recovered
+            self._unsealed += waiting
         for leftover in leftovers:
-            if leftover.is_open and self.archive_class is ArchiveWriter:
-                recovered = recover_leftover(leftover, self._files)
-                if recovered is None:
-                    leftover.marker.release()
-                    continue
-                self.recovered += (recovered,)
-                if recovered.removed:
-                    leftover.marker.remove()
-                    continue
             self._hand_on(leftover)
 
     def __enter__(self) -> WritingRollManager:

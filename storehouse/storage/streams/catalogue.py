@@ -3,28 +3,35 @@ What archives a stream has, in which order, and where: a file of sealed JSON obj
 
 Each line is all that is known of one archive, or that it is gone, and counts instead of those before about the same::
 
-    {"number":1,"path":"/srv/archives/a/1.events","state":"open","salt":17,"created":1790000000000000000,...,"checksum":"..."}
+    {"number":1,"path":"archives/a/1.events","state":"open","salt":17,"created":1790000000000000000,...,"checksum":"..."}
     {"number":1,"gone":true,"checksum":"..."}
 
-A line is on disk before what depends on it is done. A last line that a crash cut is dropped; any other that is damaged keeps
-the service from starting, since nobody could tell what it is that is not given back. At a start the file is written anew.
+A path below the root is relative to it; those of earlier versions are absolute. A line is on disk before what depends on it is
+done. A last line that a crash cut is dropped. A line that is damaged is put right if one flipped bit is all that is wrong with
+it; otherwise what it said is lost, and the stream finds the archive again if it is there. The file as it was is kept aside
+then. At a start the file is written anew; without room for that it is continued as it is.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+from twisted.logger import Logger
 
 from storehouse.core.files import Files
+from storehouse.core.rootpaths import noted_path, path_of
 from storehouse.core.sealed import seal, unseal
-from storehouse.errors import StartFailed
 from storehouse.storage.streams.interfaces import Archive, State
 
 __all__ = ["Catalogue"]
+
+#: Bytes of the longest line of which a single flipped bit can be told for sure.
+_SURE = 655
 
 
 class Catalogue:
@@ -32,20 +39,31 @@ class Catalogue:
     The archives of one stream. Any thread may call any method; those that change something wait for the disk.
 
     @ivar is_new: there was no file.
+    @ivar problems: what was wrong with the file, for people.
+    @ivar lost: lines that were damaged beyond repair.
     @param failed: called with the error, in the caller's thread, when a sync failed.
+    @param root: paths below it are noted relative to it; empty for none.
     """
 
-    def __init__(self, path: str, files: Files, failed: Callable[[OSError], object] = lambda error: None) -> None:
+    _log = Logger()
+
+    def __init__(
+        self, path: str, files: Files, failed: Callable[[OSError], object] = lambda error: None, root: str = ""
+    ) -> None:
         self.is_new = True
+        self.problems: list[str] = []
+        self.lost = 0
         self._path = path
         self._files = files
         self._failed = failed
+        self._root = root
         self._lock = threading.RLock()
         self._archives: dict[int, Archive] = {}
         self._last = 0
         self._fd = -1
         self._end = 0
         self._unsaved: list[bytes] = []
+        self._is_open = False
 
     # -- the file ------------------------------------------------------------------------------------------------------
 
@@ -53,55 +71,131 @@ class Catalogue:
         """
         Read the file, and write it anew.
 
-        @raise StartFailed: if it is damaged.
+        @raise OSError: if it cannot be read. That it cannot be written is no failure: what is new is written once it can be.
         """
+        self.problems.clear()
+        self.lost = 0
+        self._archives.clear()
+        self._unsaved.clear()
+        self._last = self._end = 0
         try:
             with open(self._path, "rb") as file:
-                lines = file.read().split(b"\n")
+                whole = file.read()
             self.is_new = False
         except FileNotFoundError:
-            lines = [b""]
-        for number, line in enumerate(lines[:-1], start=1):
+            whole = b""
+            self.is_new = True
+        lines = whole.split(b"\n")
+        self._end = len(whole) - len(lines[-1])
+        self._read(lines)
+        self._is_open = True
+        try:
+            if self.problems:
+                self._keep_aside()
+            self.rewrite()
+        except OSError as problem:
+            self._log.warn("{path} cannot be written anew: {problem}", path=self._path, problem=str(problem))
+            if not self.is_new:
+                self._fd = self._files.open(self._path, os.O_RDWR)
+
+    def _read(self, lines: list[bytes]) -> None:
+        """@param lines: all, and what is behind the last newline: what a crash cut, mostly."""
+        at = 0
+        while at < len(lines) - 1:
+            number, line = at + 1, lines[at]
+            at += 1
             try:
-                fields, sealed = unseal(line)
-                if not sealed:
-                    raise ValueError("it has no checksum")
-                self._learn(fields)
+                self._learn(line)
+                continue
             except (ValueError, TypeError, KeyError) as problem:
-                raise StartFailed(
-                    f"line {number} of {self._path} is damaged: {problem}; it says which archives a stream has. Without the file "
-                    "the archives that are here are found again, those that were shipped are not"
-                ) from None
-        self._files.make_directory(os.path.dirname(self._path))
-        new = self._path + ".new"
-        self._fd = self._files.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-        whole = b"".join(_line(archive) for archive in self.all())
-        # The highest number is not given out again, although its archive is gone.
-        if self._last and self._last not in self._archives:
-            whole += _gone(self._last)
-        self._files.write_at(self._fd, (whole,), 0)
-        self._files.sync_data(self._fd)
-        self._files.rename(new, self._path)
-        self._files.sync_directory(os.path.dirname(self._path))
-        self._end = len(whole)
+                reason = str(problem)
+            mended, more = _mended(line, lines[at] if at < len(lines) - 1 else b"")
+            try:
+                for each in mended:
+                    self._learn(each)
+            except (ValueError, TypeError, KeyError) as problem:
+                mended, more, reason = (), 0, str(problem)
+            at += more
+            if mended:
+                self.problems.append(f"line {number} had one flipped bit, which was put right")
+            else:
+                self.lost += 1
+                self.problems.append(f"line {number} is damaged: {reason}")
+        try:
+            # Its newline may have been what was flipped.
+            self._learn(lines[-1][:-1])
+            self.problems.append(f"line {len(lines)} had one flipped bit, which was put right")
+        except (ValueError, TypeError, KeyError):
+            pass
+
+    def _learn(self, line: bytes) -> None:
+        fields, sealed = unseal(line)
+        if not sealed:
+            raise ValueError("it has no checksum")
+        number = fields["number"]
+        if fields.get("gone"):
+            self._archives.pop(number, None)
+        else:
+            fields["path"] = path_of(self._root, fields["path"])
+            self._archives[number] = Archive(**fields)
+        self._last = max(self._last, number)
+
+    def _keep_aside(self) -> None:
+        """Give the file a second name, under which it stays as it is."""
+        for number in itertools.count(1):
+            kept = f"{self._path}.damaged-{number}"
+            try:
+                self._files.link(self._path, kept)
+            except FileExistsError:
+                continue
+            self._files.sync_directory(os.path.dirname(self._path))
+            self.problems.append(f"the file as it was is kept as {kept}")
+            return
+
+    def rewrite(self) -> None:
+        """
+        Write the whole file anew.
+
+        @raise OSError: then it is as it was.
+        """
+        with self._lock:
+            self._files.make_directory(os.path.dirname(self._path))
+            new = self._path + ".new"
+            fd = self._files.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            try:
+                whole = b"".join(map(self._line, self.all()))
+                # The highest number is not given out again, although its archive is gone.
+                if self._last and self._last not in self._archives:
+                    whole += _gone(self._last)
+                self._files.write_at(fd, (whole,), 0)
+                self._files.sync_data(fd)
+                self._files.rename(new, self._path)
+                self._files.sync_directory(os.path.dirname(self._path))
+            except BaseException:
+                self._files.close(fd)
+                raise
+            before, self._fd = self._fd, fd
+            self._end = len(whole)
+            self._unsaved.clear()
+            if before >= 0:
+                self._files.close(before)
 
     def close(self) -> None:
         """Close the file."""
+        self._is_open = False
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self._files.close(fd)
 
-    def _learn(self, fields: dict[str, Any]) -> None:
-        number = fields["number"]
-        self._last = max(self._last, number)
-        if fields.get("gone"):
-            self._archives.pop(number, None)
-        else:
-            self._archives[number] = Archive(**fields)
-
-    def _save(self, line: bytes) -> None:
+    def _save(self, line: bytes = b"") -> None:
         """What cannot be written now goes with the next line."""
-        self._unsaved.append(line)
+        if line:
+            self._unsaved.append(line)
+        if not self._is_open:
+            raise OSError(f"{self._path} is closed")
+        if self._fd < 0:
+            self.rewrite()
+            return
         data = b"".join(self._unsaved)
         self._files.write_at(self._fd, (data,), self._end)
         try:
@@ -111,6 +205,12 @@ class Catalogue:
             raise
         self._end += len(data)
         self._unsaved.clear()
+
+    def catch_up(self) -> None:
+        """Write what could not be written before. @raise OSError: if it cannot be written now."""
+        with self._lock:
+            if self._unsaved and self._is_open:
+                self._save()
 
     # -- what there is -------------------------------------------------------------------------------------------------
 
@@ -135,8 +235,14 @@ class Catalogue:
             self._last += 1
             archive = Archive(self._last, path, **known)
             self._archives[archive.number] = archive
-            self._save(_line(archive))
+            self._save(self._line(archive))
             return archive
+
+    def found(self, path: str, **known: Any) -> None:
+        """L{add}, without writing it down: L{put_in_order} and L{rewrite} follow."""
+        with self._lock:
+            self._last += 1
+            self._archives[self._last] = Archive(self._last, path, **known)
 
     def change(self, number: int, **known: Any) -> Archive | None:
         """Something more is known of one. @return: C{None} if it is gone."""
@@ -144,17 +250,22 @@ class Catalogue:
             archive = self._archives.get(number)
             if archive is not None:
                 archive = self._archives[number] = attrs.evolve(archive, **known)
-                self._save(_line(archive))
+                self._save(self._line(archive))
             return archive
 
-    def grew(self, path: str, size: int, records: int) -> None:
-        """So much of the one that is written is durable. That is not noted: the archive itself says it."""
+    def grew(self, path: str, salt: int, size: int, records: int) -> bool:
+        """
+        So much of the one that is written is durable. That is not noted: the archive itself says it.
+
+        @return: whether it is known.
+        """
         with self._lock:
             archive = self._archives.get(self._last)
-            if archive is None or archive.path != path:
-                archive = self.find(path)
+            if archive is None or (archive.path, archive.salt) != (path, salt):
+                archive = next((each for each in reversed(self.all()) if each.salt == salt), None)
             if archive is not None and archive.state == State.OPEN:
                 self._archives[archive.number] = attrs.evolve(archive, size=size, records=records)
+            return archive is not None
 
     def moved(self, number: int, path: str) -> None:
         """The file has another name. That is not noted either, before its callbacks are done: their marker says it."""
@@ -169,10 +280,53 @@ class Catalogue:
             if self._archives.pop(number, None) is not None:
                 self._save(_gone(number))
 
+    def put_in_order(self) -> None:
+        """Number all anew, by the times at which they were made: some were found again whose place was lost."""
+        with self._lock:
+            archives = sorted(self.all(), key=lambda archive: archive.created)
+            self._archives = {
+                number: attrs.evolve(archive, number=number) for number, archive in enumerate(archives, start=1)
+            }
+            self._last = max(self._last, len(archives))
 
-def _line(archive: Archive) -> bytes:
-    return seal(attrs.asdict(archive)) + b"\n"
+    def _line(self, archive: Archive) -> bytes:
+        fields = attrs.asdict(archive)
+        fields["path"] = noted_path(self._root, archive.path)
+        return seal(fields) + b"\n"
 
 
 def _gone(number: int) -> bytes:
     return seal({"number": number, "gone": True}) + b"\n"
+
+
+def _mended(line: bytes, following: bytes) -> tuple[Sequence[bytes], int]:
+    """
+    What a line was before one bit was flipped: in it, or in a newline, or so that there is one.
+
+    For lines of up to 655 bytes CRC32C tells all of up to five flipped bits, so two lines that differ in one bit are never
+    both right.
+
+    @return: the lines, none if that is not what is wrong with it; and how many of those behind it are among them.
+    """
+    newlines = tuple(0x0A ^ 1 << bit for bit in range(8))
+    for at, byte in enumerate(line):
+        if byte in newlines and line[at - 1 : at] == b"}" and _is_right(line[:at]) and _is_right(line[at + 1 :]):
+            return (line[:at], line[at + 1 :]), 0
+    for byte in newlines:
+        joined = b"%b%c%b" % (line, byte, following)
+        if following and _is_right(joined):
+            return (joined,), 1
+    data = bytearray(line)
+    for at, bit in itertools.product(range(len(data) if len(data) <= _SURE else 0), range(8)):
+        data[at] ^= 1 << bit
+        if _is_right(bytes(data)):
+            return (bytes(data),), 0
+        data[at] ^= 1 << bit
+    return (), 0
+
+
+def _is_right(line: bytes) -> bool:
+    try:
+        return unseal(line)[1]
+    except (ValueError, RecursionError):
+        return False

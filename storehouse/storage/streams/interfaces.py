@@ -87,7 +87,8 @@ class Library:
 
     @ivar make_manager: the class of managers that write; see C{WritingRollManager}.
     @ivar find_archives: C{(pattern, directory)} to the paths of archives in the order of writing.
-    @ivar open_reader: of a path, an L{IArchiveReader<storehouse.storage.archive.interfaces.IArchiveReader>}.
+    @ivar open_reader: of a path, an L{IArchiveReader<storehouse.storage.archive.interfaces.IArchiveReader>}; with
+        C{skip_damaged} one that passes over damage; see C{ArchiveReader}.
     @ivar make_slices: what reads in slices; see C{ArchiveSlices}.
     """
 
@@ -107,8 +108,9 @@ class IRecordSource(Interface):
         """
         The next records, a bounded number of bytes; an empty list at the end.
 
-        Fails with C{DamagedArchive}, which names archive and offset, before the first record behind damage; with
-        C{RemoteUnavailable} and its like if the destination does not give what it has.
+        Fails with C{DamagedArchive}, which names archive and offset, before the first record behind damage: the next call goes
+        on with what is whole behind it. Fails with C{RemoteUnavailable} and its like if the destination does not give what it
+        has; the next call tries again.
         """
 
     def close() -> None:

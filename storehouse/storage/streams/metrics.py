@@ -41,18 +41,24 @@ _COUNTERS = (
 )
 
 
-def collect(streams: Mapping[str, tuple[StreamCounters, Iterable[Archive]]]) -> Iterable[Metric]:
-    """The metric families."""
+def collect(streams: Mapping[str, tuple[StreamCounters, Iterable[Archive], bool]]) -> Iterable[Metric]:
+    """The metric families. @param streams: of each its counters, its archives, and whether all of it is served."""
     for field, text in _COUNTERS:
         counter = CounterMetricFamily(f"storehouse_streams_{field}", text, labels=["stream"])
-        for name, (counters, _) in streams.items():
+        for name, (counters, _, _) in streams.items():
             counter.add_metric([name], getattr(counters, field))
         yield counter
     states = GaugeMetricFamily("storehouse_streams_archives", "Archives by state.", labels=["stream", "state"])
-    for name, (_, archives) in streams.items():
+    for name, (_, archives, _) in streams.items():
         counts = dict.fromkeys((State.OPEN, State.CLOSED, State.FINISHED, State.SHIPPED), 0)
         for archive in archives:
             counts[archive.state] += 1
         for state, count in counts.items():
             states.add_metric([name, state], count)
     yield states
+    whole = GaugeMetricFamily(
+        "storehouse_streams_served", "1 if all of a stream is served, 0 if not.", labels=["stream"]
+    )
+    for name, (_, _, is_served) in streams.items():
+        whole.add_metric([name], is_served)
+    yield whole

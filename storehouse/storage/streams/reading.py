@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.task import deferLater
@@ -21,11 +23,36 @@ from storehouse.storage.streams.metrics import StreamCounters
 
 __all__ = ["RecordSource"]
 
+#: Bytes, and records, of a damaged archive that are read in one go.
+_PIECE, _TOGETHER = 1 << 20, 256
+
 #: How often, and after how many seconds, a file is looked for again whose name a callback is changing.
 _TRIES, _PAUSE = 100, 0.05
 
 
-class _Local:
+class _Sliced:
+    """
+    An archive that is read in slices.
+
+    @ivar slices: what takes them apart.
+    """
+
+    slices: Any
+    _told = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no more of it."""
+        return self.slices.wanted is None
+
+    def damages(self) -> Sequence[DamagedArchive]:
+        """What was passed over since this was asked for last."""
+        before, self._told = self._told, len(self.slices.damages)
+        found: list[DamagedArchive] = self.slices.damages[before:]
+        return found
+
+
+class _Local(_Sliced):
     """
     An archive in a file. Once open it can be read to its end, whatever becomes of its name.
 
@@ -35,6 +62,7 @@ class _Local:
     def __init__(self, disk: IDisk, path: str, make: Callable[[str, int], Any], size: int | None) -> None:
         """Waits for the disk. @param size: as if it had so many bytes only."""
         self._disk = disk
+        self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self.slices = make(path, os.fstat(self._fd).st_size if size is None else size)
@@ -61,7 +89,7 @@ class _Local:
             os.close(fd)
 
 
-class _Remote:
+class _Remote(_Sliced):
     """An archive at a destination, of which only what is wanted is fetched."""
 
     def __init__(self, disk: IDisk, destination: Any, archive: Archive, make: Callable[[str, int], Any]) -> None:
@@ -84,6 +112,57 @@ class _Remote:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class _Salvaged:
+    """What is whole of an archive in a file that is damaged in a way that slices cannot pass over."""
+
+    def __init__(self, disk: IDisk, reader: Any, behind: int, wanted: Callable[[int], bool], most: int) -> None:
+        """
+        @param reader: of the archive, which passes over damage.
+        @param behind: the offset of the last record that was given; -1 if none was.
+        @param wanted: whether a record of a time is.
+        @param most: how many records there are to give, at most.
+        """
+        self.ended = False
+        self._disk = disk
+        self._reader = reader
+        self._behind = behind
+        self._wanted = wanted
+        self._left = most
+        self._scan = reader.scan(behind if behind >= 0 else None)
+        self._steps: Iterator[Any] = self._scan.walk()
+        # What it finds first was told already.
+        self._told = 1
+
+    def damages(self) -> Sequence[DamagedArchive]:
+        """What was passed over since this was asked for last."""
+        before, self._told = self._told, max(self._told, len(self._scan.damages))
+        found: list[DamagedArchive] = self._scan.damages[before:]
+        return found
+
+    async def step(self) -> list[Record]:
+        """Some records."""
+        return await whole(self._disk, self._some)
+
+    def _some(self) -> list[Record]:
+        records: list[Record] = []
+        size = 0
+        for seen, (metadata, payload, time, offset) in enumerate(self._steps, start=1):
+            if offset > self._behind and self._wanted(time):
+                records.append(Record(0, offset, time, metadata, payload))
+                size += len(payload)
+                self._left -= 1
+            if self._left <= 0:
+                break
+            if size >= _PIECE or seen >= _TOGETHER:
+                return records
+        self.ended = True
+        return records
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
 
 
 @implementer(IRecordSource)
@@ -117,6 +196,11 @@ class RecordSource:
         self._todo = [archive for archive in catalogue.all() if not self._is_outside(archive)]
         self._todo.reverse()
         self._current: Any = None
+        self._archive: Archive | None = None  # the one that is read,
+        self._behind = -1  # the offset of the last record that was given of it,
+        self._given = 0  # and how many were
+        self._told: deque[DamagedArchive] = deque()
+        self._held: list[Record] = []
         self._busy = False
         self._closed = False
 
@@ -149,18 +233,61 @@ class RecordSource:
 
     async def _next(self) -> list[Record]:
         while not self._closed:
+            if self._told:
+                raise self._told.popleft()
+            if self._held:
+                held, self._held = self._held, []
+                return held
             if self._current is None:
                 if not self._todo:
                     return []
-                self._current = await self._open(self._todo.pop())
+                await self._begin(self._todo.pop())
                 continue
-            if self._current.slices.wanted is None:
+            if self._current.ended:
                 self._leave()
                 continue
-            records: list[Record] = await self._current.step()
+            try:
+                records: list[Record] = await self._current.step()
+            except DamagedArchive:
+                await self._pass_over()
+                raise
+            self._told += self._current.damages()
             if records:
-                return records
+                self._behind = records[-1].offset
+                self._given += len(records)
+                # Behind what is damaged among them.
+                self._held = records
         return []
+
+    async def _begin(self, archive: Archive) -> None:
+        self._archive, self._behind, self._given = archive, -1, 0
+        try:
+            self._current = await self._open(archive)
+        except DamagedArchive:
+            raise  # the next call goes on behind it
+        except BaseException:
+            self._todo.append(archive)
+            raise
+
+    async def _pass_over(self) -> None:
+        """The archive that is read is damaged: from now on what is whole of it is read, as far as that can be told."""
+        current, archive = self._current, self._archive
+        self._leave()
+        if isinstance(current, _Local) and archive is not None and not self._closed:
+            try:
+                self._current = await whole(self._disk, self._salvage, current.path, archive)
+            except (StorehouseError, OSError):
+                pass  # nothing of it can
+
+    def _salvage(self, path: str, archive: Archive) -> _Salvaged | None:
+        reader = self._library.open_reader(path, skip_damaged=True)
+        if reader.info.salt != archive.salt:
+            reader.close()
+            return None
+        low = 0 if self._start is None else self._start
+        high = 1 << 64 if self._end is None else self._end
+        most = archive.records - self._given if archive.state == State.OPEN else sys.maxsize
+        return _Salvaged(self._disk, reader, self._behind, lambda time: low <= time < high, most)
 
     async def _open(self, then: Archive) -> Any:
         """@param then: what was known of the archive when this source was made."""
@@ -174,6 +301,9 @@ class RecordSource:
                 except (FileNotFoundError, UnknownArchiveFormat) as problem:
                     # Another archive may have got the name of one that was moved; but damage is damage.
                     moved = isinstance(problem, FileNotFoundError) or self._catalogue.get(then.number) != now
+                    if isinstance(problem, FileNotFoundError) and now.state == State.FINISHED and not now.remote:
+                        # Nobody is at work on it.
+                        raise DamagedArchive(now.path, 0, "the file is gone") from None
                     if not moved and not now.remote:
                         raise DamagedArchive(now.path, 0, str(problem)) from None
             if now.remote:
@@ -197,7 +327,14 @@ class RecordSource:
 
         def make(name: str, size: int) -> Any:
             return self._library.make_slices(
-                name, size, start=self._start, end=self._end, most=most, growing=growing, salt=then.salt or None
+                name,
+                size,
+                start=self._start,
+                end=self._end,
+                most=most,
+                growing=growing,
+                salt=then.salt or None,
+                skip_damaged=True,
             )
 
         return make

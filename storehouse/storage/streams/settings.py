@@ -22,6 +22,7 @@ class StreamSettings:
     @ivar name: one safe component of a path.
     @ivar directory: where its archives are made; absolute. No other stream has it.
     @ivar catalogue: the file that says what it has; absolute.
+    @ivar root: paths below it are noted relative to it; absolute, empty for none.
     @ivar template: names of archives, as C{strftime} takes it.
     @ivar checker: an L{IRollChecker<storehouse.storage.archive.interfaces.IRollChecker>}.
     @ivar callbacks: L{IArchiveCallback<storehouse.storage.archive.interfaces.IArchiveCallback>}s for closed archives.
@@ -36,6 +37,7 @@ class StreamSettings:
     directory: str
     catalogue: str
     checker: Any
+    root: str = ""
     template: str = "%Y-%m-%dT%H_%M_%SZ.events"
     callbacks: tuple[Any, ...] = ()
     compression: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from storehouse.errors import InvalidRecord, NoSpace, StartFailed, StorageFailed
 from storehouse.storage.streams.catalogue import Catalogue
 from storehouse.storage.streams.interfaces import Appended, Archive, IStream, Library, NewRecord, State
 from storehouse.storage.streams.metrics import StreamCounters
+from storehouse.storage.streams.opening import Opening
 from storehouse.storage.streams.reading import RecordSource
 from storehouse.storage.streams.settings import StreamSettings
 from storehouse.storage.streams.tracking import Tracker
@@ -58,6 +58,7 @@ class Stream:
 
     @ivar counters: what it counts.
     @ivar failed: why nothing is written any more.
+    @ivar unusable: why it could not be started; C{None} if it could.
     @param budget: bounds the bytes that wait in all streams together.
     @param destinations: where archives were shipped to, by name.
     @param on_failure: called with the error, in the reactor's thread, when a sync failed.
@@ -84,6 +85,7 @@ class Stream:
         self.sync = settings.sync
         self.counters = StreamCounters()
         self.failed: Exception | None = None
+        self.unusable: StorehouseError | None = None
         self.destinations = destinations
         self._library = library
         self._disk = disk
@@ -92,13 +94,14 @@ class Stream:
         self._budget = budget
         self._on_failure = on_failure
         self._clock = clock
-        self.catalogue = Catalogue(settings.catalogue, files, self._sync_failed)
+        self.catalogue = Catalogue(settings.catalogue, files, self._sync_failed, settings.root)
         self._tracker = Tracker(
             self.catalogue,
             library,
             disk,
             lambda f, *args: reactor.callFromThread(f, *args),
             lambda what, archive: changed(self, what, archive),
+            self._sync_file,
         )
         self._manager: Any = None
         self._queue: deque[_Waiting] = deque()
@@ -109,15 +112,20 @@ class Stream:
 
     def start(self) -> None:
         """
-        Open the catalogue, and finish what the last process left. Blocks; to be called before the reactor runs.
+        Open the catalogue, and finish what the last process left. Blocks; to be called before the reactor runs, or in a disk
+        thread if it failed then.
 
-        @raise StartFailed: if a directory or the catalogue cannot be used.
+        @raise StartFailed: if a directory or the catalogue cannot be used; nothing is open then. A full disk is no reason,
+            nor is a damaged catalogue.
         """
         settings = self.settings
         try:
             self.catalogue.open()
-            if self.catalogue.is_new and os.path.isdir(settings.directory):
-                self._adopt()
+            for problem in self.catalogue.problems:
+                self._log.error("{path}: {problem}", path=settings.catalogue, problem=problem)
+            opening = Opening(settings, self.catalogue, self._library)
+            opening.relocate()
+            opening.adopt()
             self._manager = self._library.make_manager(
                 settings.template,
                 settings.checker,
@@ -134,79 +142,10 @@ class Stream:
                 clock=self._clock,
                 files=self._files,
             )
-            self._settle()
+            opening.settle(self._manager)
         except OSError as error:
+            self.catalogue.close()
             raise StartFailed(f"the stream {self.name} in {settings.directory} cannot be opened: {error}") from error
-
-    def _adopt(self) -> None:
-        """Archives that were there before the stream, or whose catalogue was lost."""
-        # Every directive may have made anything; the reader tells what is an archive.
-        for path in self._library.find_archives("*", self.settings.directory):
-            if fnmatch.fnmatch(os.path.basename(path), ".*"):
-                continue
-            try:
-                with self._library.open_reader(path) as reader:
-                    if reader.info.version != 2 or not reader.info.salt:
-                        raise Unavailable("it is one of version 1")
-                    if not reader.sealed and reader.compressed_as is None:
-                        continue  # it is recovered, and noted then
-                    lowest, highest = reader.times or (0, 0)
-                    self.catalogue.add(
-                        os.path.abspath(path),
-                        state=State.FINISHED,
-                        salt=reader.info.salt,
-                        created=reader.info.created,
-                        records=reader.count or 0,
-                        size=os.stat(path).st_size,
-                        lowest=lowest,
-                        highest=highest,
-                    )
-            except (StorehouseError, OSError) as problem:
-                self._log.warn("{path} does not become part of the stream: {problem}", path=path, problem=str(problem))
-
-    def _settle(self) -> None:
-        """Archives that the manager has not taken up, and those that a callback was moving when the last process ended."""
-        taken = {os.path.abspath(job.filename) for job in self._manager.pending if job.filename is not None}
-        missing = []
-        for archive in self.catalogue.all():
-            if archive.state not in (State.OPEN, State.CLOSED) or archive.path in taken:
-                continue
-            if os.path.exists(archive.path):
-                if archive.state == State.OPEN:
-                    self._log.error("{path} was left open, and could not be recovered", path=archive.path)
-                self.catalogue.change(archive.number, state=State.FINISHED, size=os.stat(archive.path).st_size)
-            else:
-                missing.append(archive)
-        found = self._found(taken) if missing else {}
-        for archive in missing:
-            path = found.get(archive.salt)
-            if path is not None and path in taken:
-                self.catalogue.moved(archive.number, path)
-            elif path is not None:
-                self._log.warn("{path} is now {now}; a callback was at work on it", path=archive.path, now=path)
-                self.catalogue.change(archive.number, state=State.FINISHED, path=path, size=os.stat(path).st_size)
-            elif archive.state == State.OPEN:
-                # It had nothing that was acknowledged, or its name would have been on disk.
-                self._log.info("{path} was opened, but never written to", path=archive.path)
-                self.catalogue.remove(archive.number)
-            else:
-                self._log.error("{path} is gone", path=archive.path)
-
-    def _found(self, taken: Iterable[str]) -> dict[int, str]:
-        """Where archives are that callbacks may have renamed or moved, by their salts."""
-        folders = [getattr(callback, "destination_folder", "") for callback in self.settings.callbacks]
-        paths = list(taken)
-        for directory in filter(os.path.isdir, [*filter(None, folders), self.settings.directory]):
-            paths += self._library.find_archives("*", os.path.abspath(directory))
-        found: dict[int, str] = {}
-        for path in paths:
-            try:
-                with self._library.open_reader(path) as reader:
-                    found.setdefault(reader.info.salt, path)
-            except (StorehouseError, OSError):
-                pass  # no archive, or one that cannot be told
-        found.pop(0, None)
-        return found
 
     @deferred
     async def stop(self, patience: float = 30.0) -> None:
@@ -267,6 +206,8 @@ class Stream:
         return Appended(len(taken), self.sync)
 
     def _check(self) -> None:
+        if self.unusable is not None:
+            raise Unavailable(f"the stream {self.name} cannot be used: {self.unusable.detail}")
         if self.failed is not None:
             raise StorageFailed(f"the stream {self.name} takes no more: {self.failed}")
         if self._manager is None:
@@ -295,7 +236,7 @@ class Stream:
             if self._poll_due:
                 self._poll_due = False
                 try:
-                    await whole(self._disk, manager.poll)
+                    await whole(self._disk, self._catch_up, manager)
                 except (StorehouseError, OSError) as error:
                     self._log.warn("a poll of the stream {stream} failed: {error}", stream=self.name, error=str(error))
                     self._note(error)
@@ -341,10 +282,36 @@ class Stream:
             if error.errno in NO_SPACE:
                 return NoSpace(f"there is no room for the stream {self.name}")
             return Unavailable(f"no archive can be opened for the stream {self.name}: {error}")
-        archive = manager.active_archive
-        if archive is not None:
-            self.catalogue.grew(manager.active_filename, archive.size, archive.count)
+        self._learn(*manager.written_to)
         return None
+
+    def _learn(self, archive: Any, path: str) -> None:
+        """What was written is read from now on, also if a full disk kept that the archive was opened, or closed, from being noted."""
+        salt = archive.info.salt
+        if not self.catalogue.grew(path, salt, archive.size, archive.count) and os.path.exists(path):
+            try:
+                self.catalogue.add(path, salt=salt, created=archive.info.created)
+            except OSError as problem:
+                # Known here; written as soon as it can be.
+                self._log.warn("{path} cannot be noted: {problem}", path=path, problem=str(problem))
+            self.catalogue.grew(path, salt, archive.size, archive.count)
+
+    def _catch_up(self, manager: Any) -> None:
+        """In a disk thread, now and then: what is due, and what was not possible before."""
+        manager.poll()
+        self.catalogue.catch_up()
+
+    def _sync_file(self, path: str) -> None:
+        """Bring a file and its name to disk."""
+        fd = self._files.open(path, os.O_RDONLY)
+        try:
+            self._files.sync_data(fd)
+            self._files.sync_directory(os.path.dirname(path))
+        except OSError as problem:
+            self._sync_failed(problem)
+            raise
+        finally:
+            self._files.close(fd)
 
     def _note(self, error: Exception | None) -> None:
         if isinstance(error, StorageFailed) and self.failed is None:
@@ -352,8 +319,8 @@ class Stream:
             self._on_failure(error)
 
     def _sync_failed(self, error: OSError) -> None:
-        """In any thread: the catalogue cannot be brought to disk."""
-        self._reactor.callFromThread(self._note, StorageFailed(f"the catalogue of {self.name}: {error}"))
+        """In any thread: the catalogue, or an archive, cannot be brought to disk."""
+        self._reactor.callFromThread(self._note, StorageFailed(f"the archives of {self.name}: {error}"))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -363,6 +330,8 @@ class Stream:
 
     def read(self, start: int | None = None, end: int | None = None) -> RecordSource:
         """See L{IStream.read}."""
+        if self.unusable is not None:
+            self._check()
         return RecordSource(
             self.catalogue,
             self.destinations,

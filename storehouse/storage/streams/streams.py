@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client.core import Metric
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
+from storehouse.core.jobs import settled, whole
 from storehouse.core.streams import deferred
-from storehouse.errors import NoSuchStream, StorehouseError
+from storehouse.errors import InvalidSetting, NoSuchStream, StorehouseError
 from storehouse.events import ArchiveClosed, ArchiveOpened, ArchiveShipped, Events
 from storehouse.storage.streams.interfaces import Archive, IStreams, Library
 from storehouse.storage.streams.metrics import collect
@@ -26,6 +29,9 @@ __all__ = ["LocalStreams"]
 #: Seconds between two looks at whether to roll.
 _INTERVAL = 1.0
 
+#: Seconds between two tries to start a stream that could not be started.
+_AGAIN = 30.0
+
 
 @implementer(IStreams)
 class LocalStreams:
@@ -37,8 +43,11 @@ class LocalStreams:
     @param shippers: an C{IShipper} for each destination, by its name; they must be stopped after this.
     @param destinations: likewise the C{IDestination}s, to read from.
     @param memory: bytes of records that wait to be written, in all streams.
+    @ivar failed: what it failed with for good.
     @param on_failure: called once, in the reactor's thread, if a sync failed; the process should then end.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -77,7 +86,10 @@ class LocalStreams:
             )
             for each in settings
         }
+        self._disk = disk
         self._polling: LoopingCall | None = None
+        self._trying: Deferred[None] | None = None
+        self._next_try = 0.0
         self._unsubscribe: Callable[[], None] = lambda: None
 
     # -- start and stop ------------------------------------------------------------------------------------------------
@@ -86,19 +98,28 @@ class LocalStreams:
         """
         Finish what the last process left, and begin. Blocks; to be called before the reactor runs.
 
-        @raise StartFailed: if a stream cannot be used.
+        A stream that cannot be used is tried again now and then; the others are served.
+
+        @raise InvalidSetting: if a stream cannot be as it is configured.
         """
         started: list[Stream] = []
         self._unsubscribe = self._events.subscribe(ArchiveShipped, self._arrived)
         try:
             for stream in self._streams.values():
-                stream.start()
+                try:
+                    stream.start()
+                except InvalidSetting:
+                    raise
+                except StorehouseError as error:
+                    self._log.error("{error}; it is tried again", error=error.detail)
+                    stream.unusable = error
                 started.append(stream)
         except BaseException:
             self._unsubscribe()
             for stream in started:
                 stream.close()
             raise
+        self._next_try = self._reactor.seconds() + _AGAIN
         self._polling = LoopingCall(self._poll)
         self._polling.clock = self._reactor
         self._polling.start(_INTERVAL, now=False)
@@ -110,6 +131,8 @@ class LocalStreams:
             return
         self._polling.stop()
         self._polling = None
+        if self._trying is not None:
+            await settled(self._trying)
         for stream in self._streams.values():
             await stream.stop()
         await self._handover.stop()
@@ -120,8 +143,39 @@ class LocalStreams:
 
     def _poll(self) -> None:
         for stream in self._streams.values():
-            stream.poll()
-            self._handover.look(stream)
+            if stream.unusable is None:
+                stream.poll()
+                self._handover.look(stream)
+        unusable = [stream for stream in self._streams.values() if stream.unusable is not None]
+        if unusable and self._trying is None and self._reactor.seconds() >= self._next_try:
+            self._next_try = self._reactor.seconds() + _AGAIN
+            trying = self._trying = Deferred.fromCoroutine(self._try_again(unusable))
+            trying.addErrback(lambda failure: self._log.failure("a defect in the start of a stream", failure))
+            trying.addBoth(self._tried)
+
+    async def _try_again(self, streams: Sequence[Stream]) -> None:
+        for stream in streams:
+            try:
+                await whole(self._disk, stream.start)
+            except StorehouseError as error:
+                stream.unusable = error
+            else:
+                stream.unusable = None
+                self._log.info("the stream {name} can be used again", name=stream.name)
+
+    def _tried(self, result: Any) -> None:
+        self._trying = None
+
+    @property
+    def degraded(self) -> str:
+        """What is not served, and why; empty if all is."""
+        said = [each.unusable.detail for each in self._streams.values() if each.unusable is not None]
+        said += [
+            f"{each.settings.catalogue} was damaged: archives of {each.name} that were shipped may be missing; see the log"
+            for each in self._streams.values()
+            if each.catalogue.lost
+        ]
+        return "; ".join(said)
 
     def _fail(self, error: StorehouseError) -> None:
         if self.failed is None:
@@ -143,7 +197,12 @@ class LocalStreams:
 
     def collect(self) -> Iterable[Metric]:
         """For Prometheus."""
-        return collect({name: (stream.counters, stream.archives()) for name, stream in self._streams.items()})
+        return collect(
+            {
+                name: (stream.counters, stream.archives(), stream.unusable is None and not stream.catalogue.lost)
+                for name, stream in self._streams.items()
+            }
+        )
 
     # -- what happens --------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ class Tracker:
     The callbacks of one stream's manager.
 
     @ivar running: what callbacks are at work for.
+    @param sync: C{sync(path)} brings a file and its name to disk.
     @param from_thread: C{from_thread(f, *args)} has C{f(*args)} called in the reactor's thread.
     @param changed: called in the reactor's thread with what happened, C{opened}, C{closed}, C{finished} or C{gone}, and the
         archive.
@@ -36,6 +37,7 @@ class Tracker:
         disk: IDisk,
         from_thread: Callable[..., object],
         changed: Callable[[str, Archive], object],
+        sync: Callable[[str], object],
     ) -> None:
         self.catalogue = catalogue
         self.disk = disk
@@ -43,6 +45,7 @@ class Tracker:
         self.running: set[Deferred[Any]] = set()
         self._library = library
         self._changed = changed
+        self._sync = sync
 
     def callbacks(self, configured: tuple[Any, ...]) -> list[Any]:
         """What the manager is to be given."""
@@ -58,6 +61,8 @@ class Tracker:
 
     def closed(self, path: str) -> None:
         """It was closed."""
+        # A catalogue that is on disk must not say more than what is there after a power cut, whatever was promised.
+        self._sync(path)
         with self._library.open_reader(path) as reader:
             info, count, times, size = reader.info, reader.count, reader.times, os.stat(path).st_size
         found = self.catalogue.find(path)
@@ -101,6 +106,7 @@ class Tracker:
         """All its callbacks are done."""
         found = self.find(path)
         if found is not None:
+            self._sync(path)
             archive = self.catalogue.change(found.number, state=State.FINISHED, path=os.path.abspath(path))
             if archive is not None:
                 self.from_thread(self._changed, "finished", archive)

@@ -188,7 +188,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.ask("HEAD /archive/a").body, b"")
 
     def test_damage(self) -> None:
-        """At the beginning it is an error; in the midst the answer has no end."""
+        """It is told where it is, and what is whole behind it follows; the binary form, which cannot say it, has no end."""
         for number in range(20):
             self.room.reactor.advance(1)
             self.ask("POST /archive/a", b"%d" % number, "Content-Type: text/plain")
@@ -196,14 +196,21 @@ class DoorTests(SynchronousTestCase):
         with open(path, "r+b") as file:
             file.seek(60)
             file.write(b"\xff\xff")
-        connection = Connection(self.site)
-        connection.send(request("GET /archive/a"))
-        self.assertTrue(connection.is_closed)
-        self.assertIn(b'"payload":"9"', connection.received)
-        self.assertNotIn(b'"payload":"15"', connection.received)
-        self.assertFalse(connection.received.endswith(b"0\r\n\r\n"))
+        lines = list(map(json.loads, self.ask("GET /archive/a").body.splitlines()))
+        self.assertEqual(
+            [each["payload"] for each in lines if "payload" in each], [str(n) for n in range(20) if n != 10]
+        )
+        (damaged,) = (each["damaged"] for each in lines if "damaged" in each)
+        self.assertEqual((damaged["archive"], damaged["offset"]), (path, 36))
         first = json.loads(self.ask("GET /archive/a/archives").body)["archives"][2]["first"]
-        self.assertIn(path, self.refused(f"GET /archive/a?from={first}", None, status=500, error="DamagedArchive"))
+        lines = list(map(json.loads, self.ask(f"GET /archive/a?from={first}").body.splitlines()))
+        self.assertEqual(["damaged" in each for each in lines], [True, *[False] * 9])
+        self.refused("POST /archive/a", json.dumps(lines[0]).encode(), _NDJSON, status=400, error="MalformedBody")
+        connection = Connection(self.site)
+        connection.send(request("GET /archive/a", None, "Accept: application/x-storehouse-records"))
+        self.assertTrue(connection.is_closed)
+        self.assertIn(b"\x02\0\0\x0019", connection.received)
+        self.assertFalse(connection.received.endswith(b"0\r\n\r\n"))
 
     def test_slow_reader(self) -> None:
         """Who does not read has nothing read for him, and his leaving ends it."""

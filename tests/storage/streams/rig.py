@@ -96,6 +96,7 @@ class Room:
                     name="a",
                     directory=os.path.join(self.directory, "a"),
                     catalogue=os.path.join(self.directory, "catalogue", "a"),
+                    root=self.directory,
                     **given,
                 )
             ],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +14,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from storehouse.core.files import Files
 from storehouse.errors import (
     DamagedArchive,
     InvalidRecord,
@@ -19,13 +22,13 @@ from storehouse.errors import (
     NoSpace,
     NoSuchStream,
     RemoteUnavailable,
-    StartFailed,
     StorageFailed,
     Unavailable,
 )
 from storehouse.events import ArchiveClosed, ArchiveOpened
 from storehouse.storage.archive.callbacks import ChangeExtension, CompressFile, DeleteFile, MoveFile
-from storehouse.storage.archive.checkers import TimeRollChecker
+from storehouse.storage.archive.checkers import RecordCountRollChecker, TimeRollChecker
+from storehouse.storage.streams.catalogue import Catalogue
 from storehouse.storage.streams.interfaces import IRecordSource, IStream, IStreams, State
 from tests.core.test_jobs import HandDisk
 from tests.storage.streams.rig import Room, all_of, outcome
@@ -208,27 +211,55 @@ class ReadingTests(StreamCase):
         self.assertEqual({name for _, name in room.destination.calls}, {stream.archives()[1].remote})
         room.stop()
 
+    def flip(self, path: str, at: int) -> None:
+        """Flip a bit of a file; C{at} may count from the end."""
+        data = bytearray(Path(path).read_bytes())
+        data[at] ^= 1
+        Path(path).write_bytes(data)
+
+    def told(self, source: Any) -> tuple[list[Any], list[DamagedArchive]]:
+        """All payloads, and what was told instead of others."""
+        found, damages = [], []
+        while True:
+            try:
+                batch = outcome(source.next_batch())
+            except DamagedArchive as damage:
+                damages.append(damage)
+                continue
+            if not batch:
+                source.close()
+                return found, damages
+            found += [record.payload for record in batch]
+
     def test_damage(self) -> None:
-        """It is named, and nothing behind it is given."""
-        stream = self.room().start()
-        self.append(stream, *"abcdefg")
-        path = stream.archives()[0].path
-        with open(path, "r+b") as file:
-            file.seek(150)
-            byte = file.read(1)
-            file.seek(150)
-            file.write(bytes([byte[0] ^ 1]))
-        source = stream.read()
-        error = self.assertRaises(DamagedArchive, outcome, source.next_batch())
-        self.assertIn(path, str(error))
-        source.close()
-        self.assertEqual(stream.counters.failures, 1)
-        os.unlink(path)
-        source = stream.read()
-        waiting = source.next_batch()
-        self.made.reactor.pump([0.05] * 101)
-        self.assertIn("gone", str(self.assertRaises(DamagedArchive, outcome, waiting)))
-        self.made.stop()
+        """It is told, with the archive, and what is whole behind it is given, whatever it is that is damaged."""
+        for compression, callbacks in ((None, ()), ("zstd", ()), (None, (CompressFile(),))):
+            room = self.room(compression=compression, callbacks=callbacks)
+            stream = room.start()
+            self.append(stream, *"abcdefghijklm")
+            path = stream.archives()[1].path
+            whole = Path(path).read_bytes()
+            for number, at in enumerate((1, 10, 33, 60, 105, len(whole) // 2, -90, -20)):
+                self.flip(path, at)
+                found, damages = self.told(stream.read())
+                self.assertTrue(damages, at)
+                self.assertEqual({damage.file for damage in damages}, {path})
+                self.assertEqual([each for each in found if each not in "fghij"], list("abcdeklm"), at)
+                self.assertEqual(found, sorted(found))
+                self.assertGreaterEqual(stream.counters.failures, number + 1)
+                if at in (60, 105, -90, -20) and not (compression or callbacks):
+                    self.assertGreaterEqual(len(found), 12, at)
+                Path(path).write_bytes(whole)
+            for size in (0, 3, 20, 36, 80, len(whole) - 1):
+                Path(path).write_bytes(whole[:size])
+                found, damages = self.told(stream.read())
+                self.assertEqual({damage.file for damage in damages}, {path}, size)
+                self.assertEqual([each for each in found if each not in "fghij"], list("abcdeklm"))
+            os.unlink(path)
+            found, damages = self.told(stream.read())
+            self.assertEqual((found, len(damages)), (list("abcdeklm"), 1))
+            self.assertIn("gone", str(damages[0]))
+            room.stop()
 
     def test_destination_away(self) -> None:
         """A destination that cannot be reached, or has lost what it had, is an error."""
@@ -243,8 +274,15 @@ class ReadingTests(StreamCase):
         self.assertRaises(RemoteUnavailable, outcome, stream.read().next_batch())
         room.destination.before = lambda verb, name: None
         self.assertEqual(all_of(stream.read()), list("abcde"))
+        source = stream.read()
+        room.destination.before = away
+        self.assertRaises(RemoteUnavailable, outcome, source.next_batch())
+        room.destination.before = lambda verb, name: None
+        self.assertEqual(all_of(source), list("abcde"), "the next call tries again")
         room.destination.held.clear()
-        self.assertRaises(DamagedArchive, outcome, stream.read().next_batch())
+        self.append(stream, "f")
+        found, damages = self.told(stream.read())
+        self.assertEqual((found, len(damages)), (["f"], 1))
         room.stop()
 
     def test_callbacks(self) -> None:
@@ -276,6 +314,47 @@ class ReadingTests(StreamCase):
         room.stop()
         self.assertTrue([line for line in said if line.startswith("MoveFile failed at the closing of")], said)
         self.assertTrue(self.flushLoggedErrors(OSError))
+
+
+class FullFiles(Files):
+    """A disk that is full when a test says so, or after so many more writes."""
+
+    is_full = False
+    left: int | None = None
+
+    def _check(self, counts: bool = True) -> None:
+        if self.left is not None and counts:
+            self.left -= 1
+        if self.is_full or (self.left is not None and self.left < 0):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def open(self, path: str, flags: int) -> int:
+        if flags & os.O_CREAT and not os.path.lexists(path):
+            self._check(False)
+        return super().open(path, flags)
+
+    def write_at(self, fd: int, pieces: Any, offset: int) -> None:
+        self._check()
+        super().write_at(fd, pieces, offset)
+
+
+class NotedFiles(Files):
+    """Keeps what is written and synced, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+
+    def write_at(self, fd: int, pieces: Any, offset: int) -> None:
+        self.calls.append(("write", b"".join(pieces).decode("latin-1")))
+        super().write_at(fd, pieces, offset)
+
+    def sync_data(self, fd: int) -> None:
+        self.calls.append(("sync", os.readlink(f"/proc/self/fd/{fd}")))
+        super().sync_data(fd)
+
+    def sync_directory(self, path: str) -> None:
+        self.calls.append(("sync_directory", path))
+        super().sync_directory(path)
 
 
 class RestartTests(StreamCase):
@@ -379,7 +458,154 @@ class RestartTests(StreamCase):
             data = file.read()
         with open(path, "wb") as file:
             file.write(data.replace(b'"records":5', b'"records":6', 1))
-        self.assertIn("line 1 of", str(self.assertRaises(StartFailed, room.start)))
+        # The line is lost, the archive is not.
+        stream = room.start()
+        self.assertEqual(all_of(stream.read()), list("abcdefghijk"))
+        self.assertIn("was damaged", room.streams.degraded)
+        with open(f"{path}.damaged-1", "rb") as file:
+            self.assertIn(b'"records":6', file.read())
+        room.stop()
+        stream = room.start()
+        self.assertEqual((all_of(stream.read()), room.streams.degraded), (list("abcdefghijk"), ""))
+        room.stop()
+
+    def test_flipped_bit(self) -> None:
+        """Any one bit of the catalogue: what was shipped, and is only known there, is read as before."""
+        room = self.room(ship="there", keep_local=False)
+        stream = room.start()
+        self.append(stream, *"abcdefghijk")
+        room.stop()
+        room.start()
+        room.stop()
+        path = os.path.join(room.directory, "catalogue", "a")
+        data = Path(path).read_bytes()
+        for at in (*range(0, 40, 7), *(data.index(b"\n") + offset for offset in range(-14, 4)), len(data) - 1):
+            for bit in (0, 3, 7):
+                broken = bytearray(data)
+                broken[at] ^= 1 << bit
+                Path(path).write_bytes(broken)
+                catalogue = Catalogue(path, room.files, root=room.directory)
+                catalogue.open()
+                self.assertEqual((len(catalogue.all()), catalogue.lost), (3, 0), f"{at} {bit}")
+                self.assertEqual(len(catalogue.problems), 2)
+                catalogue.close()
+                self.assertEqual(Path(path).read_bytes(), data)
+        # Two bits are too many: it is said, and what is here is served.
+        Path(path).write_bytes(data.replace(b"shipped", b"shopped", 1))
+        room.settings["ship"], room.settings["keep_local"] = "", True
+        stream = room.start()
+        self.assertEqual(all_of(stream.read()), list("fghijk"))
+        self.assertIn("may be missing", room.streams.degraded)
+        room.stop()
+
+    def test_moved_root(self) -> None:
+        """All is found where the root is now, also by notes that have absolute paths, and never where it was."""
+        for absolute in (False, True):
+            room = self.room()
+            top = room.directory
+            stream = room.start()
+            self.append(stream, *"abcdefg")
+            room.stop()
+            path = os.path.join(top, "catalogue", "a")
+            if absolute:
+                old = Catalogue(path, room.files)
+                old.open()
+                for archive in old.all():
+                    old.change(archive.number, path=os.path.join(top, archive.path))
+                old.close()
+            self.assertEqual(top.encode() in Path(path).read_bytes(), absolute)
+            copy = f"{top}.copy"
+            shutil.copytree(top, copy)
+            room.directory = copy
+            stream = room.start()
+            self.assertTrue(all(archive.path.startswith(copy) for archive in stream.archives()))
+            self.assertEqual(all_of(stream.read()), list("abcdefg"))
+            room.stop()
+            self.assertNotIn(top.encode() + b"/", Path(copy, "catalogue", "a").read_bytes())
+            shutil.rmtree(top)
+            moved = f"{top}.moved"
+            os.rename(copy, moved)
+            room.directory = moved
+            stream = room.start()
+            self.assertEqual(all_of(stream.read()), list("abcdefg"))
+            room.stop()
+
+    def test_full_disk_at_start(self) -> None:
+        """What is there is read; what is to be written waits for room."""
+        for kill in (False, True):
+            room = self.room()
+            stream = room.start()
+            self.append(stream, *"abcdefg")
+            (room.kill if kill else room.stop)()
+            room.files = files = FullFiles()
+            files.is_full = True
+            stream = room.start()
+            self.assertEqual(room.streams.degraded, "")
+            self.assertEqual(all_of(stream.read()), list("abcdefg"))
+            self.assertRaises(NoSpace, outcome, stream.append([({}, "x")]))
+            files.is_full = False
+            room.reactor.advance(1)
+            self.append(stream, *"hij")
+            self.assertEqual(all_of(stream.read()), list("abcdefghij"))
+            room.stop()
+            self.assertEqual(all_of(room.start().read()), list("abcdefghij"))
+            room.stop()
+
+    def test_unusable(self) -> None:
+        """A stream that cannot be used is tried again, and says why; what it has is not given as nothing."""
+        room = self.room()
+        path = Path(room.directory, "catalogue", "a")
+        path.mkdir(parents=True)
+        stream = room.start()
+        self.assertIn("cannot be opened", room.streams.degraded)
+        self.assertRaises(Unavailable, stream.read)
+        self.assertRaises(Unavailable, outcome, stream.append([({}, "x")]))
+        path.rmdir()
+        room.reactor.advance(31)
+        self.assertEqual(room.streams.degraded, "")
+        self.append(stream, "x")
+        self.assertEqual(all_of(stream.read()), ["x"])
+        room.stop()
+
+    def test_full_disk_at_a_roll(self) -> None:
+        """Whatever cannot be written when an archive is closed or opened: what was acknowledged is read at once, and always."""
+        for most in range(12):
+            room = self.room(checker=RecordCountRollChecker(roll_records=3))
+            room.files = files = FullFiles()
+            stream = room.start()
+            self.append(stream, *"ab")
+            files.left = most
+            done: list[str] = list("ab")
+            for payload in "cdef":
+                try:
+                    self.append(stream, payload)
+                    done.append(payload)
+                except NoSpace:
+                    pass
+                self.assertEqual(all_of(stream.read()), done, most)
+            files.left = None
+            room.reactor.advance(1)
+            self.assertEqual(all_of(stream.read()), done, most)
+            self.append(stream, "g")
+            self.assertEqual(all_of(stream.read()), [*done, "g"], most)
+            room.kill()
+            self.assertEqual(all_of(room.start().read()), [*done, "g"], most)
+            room.stop()
+            self.flushLoggedErrors(OSError)
+
+    def test_power_cut(self) -> None:
+        """The catalogue says nothing of an archive that is not on disk, also if records are not brought there."""
+        room = self.room(sync="os", callbacks=(ChangeExtension(),))
+        room.files = files = NotedFiles()
+        stream = room.start()
+        self.append(stream, *"abcde")
+        self.assertEqual(stream.archives()[0].state, State.FINISHED)
+        for state in ("closed", "finished"):
+            said = next(at for at, (verb, what) in enumerate(files.calls) if verb == "write" and state in what)
+            before = files.calls[:said]
+            self.assertTrue(any(verb == "sync" and ".events" in what for verb, what in before), state)
+            self.assertIn(("sync_directory", os.path.join(room.directory, "a")), before)
+        room.stop()
 
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
