@@ -1,9 +1,8 @@
 """
 The one error tree.
 
-Every error that a room of storehouse raises on purpose is a L{StorehouseError}.  Its text is written for the
-user who sees it: it names what was wrong and, where there is something to do, what to do.  The tree knows no
-protocol; each door has a table from these classes to its own answers.
+Every error that a room of storehouse raises on purpose is a L{StorehouseError}. Its text is for the user: it names what was
+wrong and what to do. The tree knows no protocol; each door has a table from these classes to its own answers.
 """
 
 from __future__ import annotations
@@ -51,12 +50,14 @@ __all__ = [
     "NotFound",
     "NotSignedIn",
     "OffsetMismatch",
+    "Overloaded",
     "PreconditionFailed",
     "RemoteDamaged",
     "RemoteRefused",
     "RemoteUnavailable",
     "RequestTimeout",
     "RootInUse",
+    "ShareUsedUp",
     "SignInRefused",
     "SizeMismatch",
     "StartFailed",
@@ -216,8 +217,7 @@ class OffsetMismatch(Conflict):
     """
     Bytes of an upload do not begin where those that are stored end.
 
-    @ivar expected: where they would have to begin.
-    @ivar given: where they do.
+    @ivar expected: where they would have to begin, and not at C{given}.
     """
 
     def __init__(self, expected: int, given: int) -> None:
@@ -242,8 +242,7 @@ class DamagedRecord(Damaged):
     """
     A record of an append log fails its checksum or its framing.
 
-    @ivar file: the path of the bucket file.
-    @ivar offset: the offset of the record in it.
+    @ivar offset: where it is in its bucket file.
     """
 
     def __init__(self, file: str, offset: int, reason: str) -> None:
@@ -256,10 +255,8 @@ class DamagedEntry(Damaged):
     """
     What a namespace keeps of a key, or of a bucket, is not what was stored.
 
-    @ivar bucket: the name of the bucket.
-    @ivar key: the key; C{None} if it is the bucket itself.
+    @ivar key: C{None} if it is the bucket itself.
     @ivar id: the ID of the version; C{None} if it is not known.
-    @ivar path: the path of the file or directory.
     """
 
     def __init__(self, bucket: str, key: str | None, id: str | None, path: str, reason: str) -> None:
@@ -276,7 +273,6 @@ class DamagedObject(Damaged):
     """
     Stored bytes of an object, or what describes them, are not what was stored.
 
-    @ivar id: the ID of the object, or of the upload.
     @ivar part: the number of the part; C{None} if it is the description of the whole.
     @ivar block: the number of the block in the part, from 0; C{None} if it is no block.
     @ivar missing: whether a file is not there, as against one that has changed.
@@ -304,7 +300,6 @@ class DamagedArchive(Damaged):
     """
     Bytes of an archive are not what was written.
 
-    @ivar file: the path or name of the archive.
     @ivar offset: where in it; for a compressed archive in what it is decompressed to.
     """
 
@@ -371,12 +366,20 @@ class RequestTimeout(Unavailable):
     """A request did not arrive in the time it may take."""
 
 
-class TooManyUploads(Unavailable):
+class Overloaded(Unavailable):
+    """There is no room for it just now: the same may be asked again in a moment."""
+
+
+class TooManyUploads(Overloaded):
     """As many uploads are received as are allowed."""
 
 
-class TooManyConnections(Unavailable):
+class TooManyConnections(Overloaded):
     """As many connections are open as are allowed."""
+
+
+class ShareUsedUp(Overloaded):
+    """One address, user or link has as much at a time as one may have; others are not concerned."""
 
 
 class StorageFailed(Unavailable):

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from storehouse.archiving import make_closer, make_shipping, make_streams
 from storehouse.config import Settings
+from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
 from storehouse.core.native import MISSING
@@ -91,11 +92,17 @@ def make_service(
     registry.register(turns)  # type: ignore[arg-type]
     Info("storehouse", "Versions of storehouse and of what it runs on.", registry=registry).info(versions())
     bounds = Limits(
-        max_connections=settings.max_connections, idle_timeout=settings.idle_timeout, head_timeout=settings.head_timeout
+        max_connections=settings.max_connections,
+        idle_timeout=settings.idle_timeout,
+        head_timeout=settings.head_timeout,
+        min_body_rate=settings.min_body_rate,
     )
 
+    budget = ByteBudget(settings.memory, reactor, settings.idle_timeout)
+    registry.register(budget)  # type: ignore[arg-type]
+
     def add_site(name: str, resource: Any, lane: Any = None) -> None:
-        site = DoorSite(resource, reactor, bounds, lane=lane, access_log=settings.access_log, name=name)
+        site = DoorSite(resource, reactor, bounds, lane=lane, access_log=settings.access_log, name=name, budget=budget)
         registry.register(site)  # type: ignore[arg-type]
         service.sites[name] = site
 
@@ -140,7 +147,6 @@ def make_service(
                 max_batch=settings.max_batch,
                 max_multi=settings.max_multi,
                 max_multi_bytes=settings.max_multi_bytes,
-                memory=settings.memory,
             ),
             # The lane writes no access log: a line costs more than an append.
             fast_lane=settings.fast_lane and not settings.access_log,
@@ -160,7 +166,7 @@ def make_service(
         service.stores["streams"] = streams
         registry.register(streams)  # type: ignore[arg-type]
         if "archive" in settings.doors:
-            bodies = ArchiveLimits(settings.archive_max_record, settings.archive_max_batch, settings.memory)
+            bodies = ArchiveLimits(settings.archive_max_record, settings.archive_max_batch)
             add_site("archive", ArchiveDoor(streams, bodies, reactor).resource)
     if "sfsp" in settings.doors:
         limits = SFSPLimits(
@@ -169,6 +175,7 @@ def make_service(
             memory=settings.sfsp_memory,
             max_connections=settings.max_connections,
             idle_timeout=settings.idle_timeout,
+            min_body_rate=settings.min_body_rate,
         )
         factory = SFSPFactory(Chunks(objects, disk, settings.root), reactor, limits, settings.access_log)
         registry.register(factory)  # type: ignore[arg-type]
@@ -176,7 +183,8 @@ def make_service(
     service.stores["resumable"] = resumable
     registry.register(resumable)  # type: ignore[arg-type]
     if "https" in settings.doors:
-        add_uploads(service, settings, reactor, disk, objects, resumable, registry, bounds, vault if sealed else None)
+        sealed_by = vault if sealed else None
+        add_uploads(service, settings, reactor, disk, objects, resumable, registry, bounds, sealed_by, budget)
     pace = settings.objects_scrub_rate, settings.objects_scrub_pause
     service.chores += [
         Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace),

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.config import Settings
+from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import settled
 from storehouse.core.servertls import ServerTLS, choose_source
@@ -126,11 +127,13 @@ def add_uploads(
     registry: CollectorRegistry,
     bounds: Limits,
     vault: Vault | None,
+    budget: ByteBudget,
 ) -> None:
     """
     Add the door, and what it needs, to a service.
 
     @param vault: the keys by which the secret of the accounts is encrypted; C{None} to leave it plain.
+    @param budget: the memory for what is not an upload.
     """
     wrap = None if vault is None else KeyringWrap(lambda: vault.keyring)
     lifetimes = AccountSettings(session_lifetime=settings.session_lifetime, link_lifetime=settings.link_lifetime)
@@ -170,6 +173,7 @@ def add_uploads(
         access_log=settings.access_log,
         name="https",
         fields=lambda: security_fields(tls.wants_https_only),
+        budget=budget,
     )
     site.explain = door.explain
     site.end_answers = door.stop

@@ -161,12 +161,28 @@ class Settings(UploadSettings):
         "Seconds after which an upload in parts that nobody goes on with is removed; off keeps them",
         shown="604800",
     )
-    memory: int = option(256 * MIB, sized(), "Bytes of request bodies that are held in memory at once", shown="256MiB")
+    memory: int = option(
+        256 * MIB,
+        sized(),
+        "Bytes of requests, and of answers that are not read yet, that are in memory at once, but for uploads",
+        shown="256MiB",
+    )
     max_connections: int = option(4096, counted(), "Connections that each door serves at once")
     idle_timeout: float = option(
         60.0, seconds(), "Seconds after which a connection without a request is closed", shown="60"
     )
-    head_timeout: float = option(20.0, seconds(), "Seconds that the head of a request may take to arrive", shown="20")
+    head_timeout: float = option(
+        20.0,
+        seconds(),
+        "Seconds that the head of a request, or a body that is small by nature, may take to arrive",
+        shown="20",
+    )
+    min_body_rate: int = option(
+        KIB,
+        or_off(sized(1)),
+        "Bytes a second, over 30 seconds, that a client must send of a body while it is its turn; off takes any that comes within idle-timeout",
+        shown="1KiB",
+    )
     shutdown_timeout: float = option(
         30.0,
         seconds(allow_zero=True),

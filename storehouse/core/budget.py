@@ -1,72 +1,396 @@
-"""A bound on the bytes that several hold in memory at once."""
+"""
+A bound on the bytes that are in memory at once, and shares of it.
+
+Bytes are counted once they are in memory, never because somebody has announced them. Where there are too many, those who
+bring more of them wait:
+
+- Small bodies, and what is read ahead in small pieces, may use all of the budget. Large ones may use half of it, so that they
+  never stand in the way of small ones.
+- Of each of the two, one holder (an address) may use half.
+- One large body at a time is the favoured one, and gets its whole size, whatever others hold: of many that are half here, one
+  can always be completed, then the next; the smallest first. While others wait, it is favoured for half of the time that one
+  may wait, and only as long as it comes.
+- Who has waited for too long is refused, and who comes when too many wait already; what a body holds is given back then.
+  One whose client has left meanwhile is dropped.
+- Answers that a client does not take are held, too. Where others wait, the largest of those that were not read for some
+  seconds are given up.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncIterator
+from bisect import insort
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
+from typing import Any
 
-from twisted.internet.defer import Deferred
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from twisted.internet.defer import Deferred, fail
 
-__all__ = ["ByteBudget"]
+from storehouse.errors import Overloaded, Unavailable
+
+__all__ = ["ByteBudget", "Hold"]
+
+#: Bodies of at most so many bytes are small, unless that is more than an eighth of the budget.
+_SMALL = 1 << 20
+
+#: Bodies of at most so many bytes are counted, and never wait: a connection has as much in its socket.
+_FREE = 64 << 10
+
+#: Seconds for which the answer that a client does not read is kept while others wait for memory.
+_GRACE = 5.0
+
+#: Seconds between two looks at those who wait.
+_LOOK = 1.0
+
+
+def _never() -> bool:
+    return False
+
+
+class Hold:
+    """
+    What one body, or one answer, holds in memory. For C{with}: all of it is given back at the end.
+
+    @ivar held: bytes that are counted.
+    @ivar size: the most that they can come to, as far as is known.
+    """
+
+    def __init__(
+        self, budget: ByteBudget, size: int, holder: Hashable | None, is_gone: Callable[[], bool] = _never
+    ) -> None:
+        self.held = 0
+        self.size = size
+        self.holder = holder
+        self.is_small = size <= budget.small
+        self._is_free = size <= min(_FREE, budget.small // 2)
+        self.is_gone = is_gone
+        self._budget = budget
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def count(self, size: int) -> None:
+        """Some bytes more are in memory, whether they may or not; fewer, if it is negative."""
+        self._budget._count(self, size)
+
+    def take(self, size: int) -> Deferred[None] | None:
+        """
+        Some bytes more have come, and are in memory.
+
+        @return: C{None} if more may come; or fires once more may. Fails with L{Overloaded} if there is no room for them, and
+            none is to be expected.
+        """
+        budget = self._budget
+        budget._count(self, size)
+        if self.held > budget.small:  # whatever was announced
+            self.is_small = False
+        is_free = self._is_free and self.is_small
+        return None if is_free or budget._fits(self, 0) else budget._wait(self, 0, size)
+
+    async def grow(self, size: int) -> None:
+        """
+        Hold so many bytes more, and wait until they may be there.
+
+        @raise Overloaded: if there is no room for them.
+        """
+        room = self.take(size)
+        if room is not None:
+            await room
+
+    def close(self) -> None:
+        """Give everything back, and wait no more."""
+        self._budget._close(self)
+
+    def stalls(self, let_go: Callable[[], object]) -> None:
+        """
+        A client does not take what is held.
+
+        @param let_go: has everything given back at once; called after some seconds if others wait for it.
+        """
+        self._budget._stalled.setdefault(self, (self._budget._now(), let_go))
+
+    def moves(self) -> None:
+        """The client takes it."""
+        self._budget._stalled.pop(self, None)
+
+
+class _Waiting:
+    """
+    One who waits: for room to go on (C{size} is 0), or for all of C{size}.
+
+    @ivar over: bytes that are in memory although there was no room.
+    """
+
+    def __init__(self, hold: Hold, size: int, over: int, since: float, turn: Deferred[None]) -> None:
+        self.hold = hold
+        self.size = size
+        self.over = over
+        self.order = hold.size
+        self.since = since
+        self.turn = turn
+
+
+def _order(waiting: _Waiting) -> int:
+    return waiting.order
 
 
 class ByteBudget:
     """
-    Hands out bytes, first come, first served.
+    See the module.
 
-    What is reserved is reserved whole, before any of it is used, so that holders never wait for one another.
-
-    @ivar total: the bound.
-    @ivar used: bytes reserved now.
+    @param total: the bound, in bytes. It is exceeded only by a favoured body of more than a quarter of it.
+    @param clock: C{IReactorTime}; without one nobody is refused for having waited, and no answer is given up.
+    @param patience: seconds that one may wait.
+    @ivar used: bytes that are counted now.
+    @ivar peak: the most that there ever were.
+    @ivar small: the most bytes of what counts as small.
+    @ivar refused: how many were refused.
+    @ivar given_up: answers that were given up since their clients did not read them.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, clock: Any = None, patience: float = 60.0) -> None:
         self.total = total
         self.used = 0
-        self._waiting: deque[tuple[int, Deferred[None]]] = deque()
+        self.peak = 0
+        self.small = min(_SMALL, total // 8)
+        self.refused = 0
+        self.given_up = 0
+        self._clock = clock
+        self._patience = patience
+        self._used_by: Counter[Hashable] = Counter()
+        self._favoured: Hold | None = None
+        self._favoured_since = 0.0
+        self._favoured_held = (0.0, 0)
+        # The small ones, and the others; those of less bytes first.
+        self._queues: tuple[list[_Waiting], list[_Waiting]] = ([], [])
+        self._stalled: dict[Hold, tuple[float, Callable[[], object]]] = {}
         self._handing = False
+        self._look: Any = None
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._queues[0]) + len(self._queues[1])
+
+    def hold(self, size: int, holder: Hashable | None = None, is_gone: Callable[[], bool] = _never) -> Hold:
+        """
+        Begin to hold something; nothing is counted yet.
+
+        @param size: the most bytes that it can come to.
+        @param holder: whose share it is in, such as an address; C{None} for none.
+        @param is_gone: tells whether nobody is there any more who wants it; asked now and then while it waits.
+        """
+        return Hold(self, size, holder, is_gone)
 
     @asynccontextmanager
-    async def reserved(self, size: int) -> AsyncIterator[None]:
+    async def reserved(
+        self, size: int, holder: Hashable | None = None, is_gone: Callable[[], bool] = _never
+    ) -> AsyncIterator[Hold]:
         """
-        Hold C{size} bytes for as long as the block lasts, once they can be had. More than the bound counts as
-        the bound.
+        Hold C{size} bytes for as long as the block lasts, once all of them can be had: those who wait hold nothing. More
+        than the bound counts as the bound.
+
+        @raise Overloaded: if they cannot be had.
         """
         size = min(size, self.total)
-        if self._waiting or self.used + size > self.total:
-            turn: Deferred[None] = Deferred(lambda d: None)
-            entry = (size, turn)
-            self._waiting.append(entry)
-            try:
+        with Hold(self, size, holder, is_gone) as hold:
+            turn = self._wait(hold, size)
+            if turn is not None:
                 await turn
-            except BaseException:
-                if entry in self._waiting:
-                    self._waiting.remove(entry)
-                    size = 0
-                # Those behind may fit now.
-                self._release(size)
-                raise
-        else:
-            self.used += size
-        try:
-            yield
-        finally:
-            self._release(size)
+            yield hold
 
-    def _release(self, size: int) -> None:
-        self.used -= size
-        # Whoever is next may be done at once, and a thousand behind it: that must not become a recursion.
+    # -- who may ---------------------------------------------------------------------------------
+
+    def _fits(self, hold: Hold, size: int) -> bool:
+        """Whether so many bytes more may be there."""
+        if hold is self._favoured:
+            return True
+        level = self.total if hold.is_small else self.total // 2
+        if size:
+            # What has not come yet can wait: a quarter is left to what has.
+            level = level * 3 // 4
+        return self.used + size <= level and self._has_share(hold, size)
+
+    def _has_share(self, hold: Hold, size: int) -> bool:
+        """Whether its holder's share has so many bytes left."""
+        share = self.total // 2 if hold.is_small else self.total // 4
+        return hold.holder is None or self._used_by[hold.holder] + size <= share
+
+    def _favour(self, hold: Hold, size: int) -> bool:
+        """Make it the favoured one, if there is none."""
+        if self._favoured is not None or hold.is_small:
+            return False
+        left = size or max(0, hold.size - hold.held)
+        # What waits on the way has the other eighth, and there is a bound on what was favoured before.
+        if self.used + min(left, self.total // 4) > (self.total if size else self.total * 7 // 8):
+            return False
+        self._favoured = hold
+        self._favoured_since = now = self._now()
+        self._favoured_held = now, hold.held
+        return True
+
+    def _review_favoured(self, now: float) -> None:
+        """Others wait: whether it takes too long, or does not come."""
+        hold = self._favoured
+        if hold is None:
+            return
+        since, held = self._favoured_held
+        if hold.held != held:
+            self._favoured_held = since, held = now, hold.held
+        if now - since >= _GRACE or now - self._favoured_since > self._patience / 2:
+            self._favoured = None
+
+    def _is_crowded(self, hold: Hold, over: int) -> bool:
+        """Whether too much waits already: an eighth of the budget, of each kind, is for what is read before one waits."""
+        most = self.total // 8
+        queue = self._queues[not hold.is_small]
+        mine = sum(waiting.over for waiting in queue if waiting.hold.holder == hold.holder)
+        return sum(waiting.over for waiting in queue) + over > most or (
+            hold.holder is not None and mine + over > most // 2
+        )
+
+    def _count(self, hold: Hold, size: int) -> None:
+        hold.held += size
+        self.used += size
+        if hold.holder is not None:
+            used = self._used_by[hold.holder] + size
+            if used:
+                self._used_by[hold.holder] = used
+            else:
+                del self._used_by[hold.holder]
+        if size > 0:
+            self.peak = max(self.peak, self.used)
+        elif self.waiting:
+            self._hand_out()
+
+    def _close(self, hold: Hold) -> None:
+        self._stalled.pop(hold, None)
+        for waiting in [each for queue in self._queues for each in queue if each.hold is hold] if self.waiting else ():
+            waiting.turn.cancel()
+        if self._favoured is hold:
+            self._favoured = None
+        if hold.held:
+            self._count(hold, -hold.held)
+        elif self.waiting:
+            self._hand_out()
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    def _wait(self, hold: Hold, size: int, over: int = 0) -> Deferred[None] | None:
+        queue = self._queues[not hold.is_small]
+        if not queue and (self._fits(hold, size) or self._favour(hold, size)):
+            self._count(hold, size)
+            return None
+        if over and self._is_crowded(hold, over):
+            return fail(self._refusal())
+        turn: Deferred[None] = Deferred(lambda cancelled: self._forget(hold))
+        insort(queue, _Waiting(hold, size, over, self._now(), turn), key=_order)
+        self._reclaim()
+        self._hand_out()
+        if self.waiting and self._look is None and self._clock is not None:
+            self._look = self._clock.callLater(_LOOK, self._look_after)
+        return turn
+
+    def _refusal(self) -> Overloaded:
+        self.refused += 1
+        return Overloaded("the memory for requests and answers is used up: try again in a moment")
+
+    def _forget(self, hold: Hold) -> None:
+        """One who waited was cancelled."""
+        for queue in self._queues:
+            for waiting in [each for each in queue if each.hold is hold]:
+                queue.remove(waiting)
+        self._hand_out()
+
+    def _now(self) -> float:
+        return self._clock.seconds() if self._clock is not None else 0.0
+
+    def _hand_out(self) -> None:
+        # Who is next may be done at once, and a thousand behind it: that must not become a recursion.
         if self._handing:
             return
         self._handing = True
         try:
-            self._hand_out()
+            while (waiting := self._next()) is not None:
+                self._count(waiting.hold, waiting.size)
+                waiting.turn.callback(None)
         finally:
             self._handing = False
 
-    def _hand_out(self) -> None:
-        while self._waiting and self.used + self._waiting[0][0] <= self.total:
-            granted, turn = self._waiting.popleft()
-            self.used += granted
-            turn.callback(None)
+    def _next(self) -> _Waiting | None:
+        """Take out who may go on: the small ones first, and nobody waits behind those whose own share is used up."""
+        for queue in self._queues:
+            for waiting in queue:
+                hold = waiting.hold
+                if self._fits(hold, waiting.size) or self._favour(hold, waiting.size):
+                    queue.remove(waiting)
+                    return waiting
+                if self._has_share(hold, waiting.size):
+                    break
+        return None
+
+    def _look_after(self) -> None:
+        """Refuse who has waited for too long; drop who is gone; let go of what is not read."""
+        self._look = None
+        now = self._now()
+        self._reclaim()
+        self._review_favoured(now)
+        over = [
+            waiting
+            for queue in self._queues
+            for waiting in queue
+            if now - waiting.since >= self._patience or waiting.hold.is_gone()
+        ]
+        for waiting in over:
+            queue = self._queues[not waiting.hold.is_small]
+            if waiting in queue:
+                queue.remove(waiting)
+                gone = waiting.hold.is_gone()
+                waiting.turn.errback(Unavailable("the client has left") if gone else self._refusal())
+        self._hand_out()
+        if self.waiting and self._look is None:
+            self._look = self._clock.callLater(_LOOK, self._look_after)
+
+    def _reclaim(self) -> None:
+        """Let go of answers that are not read, the largest first, until nobody waits for what they hold."""
+        if not self._stalled:
+            return
+        until = self._now() - _GRACE
+        late = [hold for hold, (since, _) in self._stalled.items() if since <= until]
+        late.sort(key=lambda hold: hold.held, reverse=True)
+        for waiting in [each for queue in self._queues for each in queue]:
+            for hold in late:
+                if self._fits(waiting.hold, waiting.size):
+                    break
+                has_share = self._has_share(waiting.hold, waiting.size)
+                stalled = self._stalled.get(hold) if has_share or hold.holder == waiting.hold.holder else None
+                if stalled is not None:
+                    del self._stalled[hold]
+                    self.given_up += 1
+                    stalled[1]()
+
+    # -- metrics ---------------------------------------------------------------------------------
+
+    def collect(self) -> list[Metric]:
+        """Metric families, for a C{prometheus_client} registry."""
+        name = "storehouse_memory"
+        return [
+            GaugeMetricFamily(f"{name}_{suffix}", text, value=value)
+            for suffix, text, value in (
+                ("budget_bytes", "Bytes of requests and answers that may be in memory.", self.total),
+                ("used_bytes", "Bytes of requests and answers that are in memory.", self.used),
+                ("peak_bytes", "The most bytes of requests and answers that were in memory at once.", self.peak),
+                ("waiting", "Requests that wait for memory.", self.waiting),
+            )
+        ] + [
+            CounterMetricFamily(
+                f"{name}_refused", "Requests refused since the memory was used up.", value=self.refused
+            ),
+            CounterMetricFamily(
+                f"{name}_given_up", "Connections closed that held memory and did not read.", value=self.given_up
+            ),
+        ]

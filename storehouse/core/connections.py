@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-__all__ = ["Connections", "IdleWatch"]
+__all__ = ["Connections", "IdleWatch", "Pace"]
 
 
 class _Connection(Protocol):
@@ -174,3 +174,44 @@ class IdleWatch:
         if self._since is None or progress != self._progress:
             self._since, self._progress = now, progress
         return now - self._since
+
+
+class Pace:
+    """
+    Whether a peer keeps up a least rate while it is its turn, to send a body or to take an answer.
+
+    It begins with the seconds that it may be silent. Each second of its turn costs one, and each so many bytes earn one;
+    there are never more than at the beginning. Time in which others have it wait does not count.
+
+    @ivar spent: seconds of its turn that the same body has taken.
+    """
+
+    def __init__(self) -> None:
+        self.spent = 0.0
+        self._what: object = None
+        self._count = 0
+        self._credit = 0.0
+        self._last: float | None = None
+
+    def rest(self) -> None:
+        """It is not the peer's turn."""
+        self._last = None
+
+    def is_slow(self, now: float, what: object, count: int, rate: float, window: float) -> bool:
+        """
+        Called now and then, in seconds of any clock, while it is the peer's turn.
+
+        @param what: the body or the answer; another one begins anew.
+        @param count: bytes of it so far.
+        @param rate: bytes a second; 0 for no bound.
+        @param window: seconds that the peer may be silent at most.
+        """
+        if what is not self._what or count < self._count:
+            self._what, self._count, self._credit, self.spent, self._last = what, count, window, 0.0, now
+            return False
+        passed = 0.0 if self._last is None else now - self._last
+        earned = (count - self._count) / rate if rate else passed
+        self._last, self._count = now, count
+        self.spent += passed
+        self._credit = min(window, self._credit - passed + earned)
+        return self._credit <= 0

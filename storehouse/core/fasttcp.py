@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted.internet import tcp
 
-__all__ = ["LARGE_READS", "EagerServer", "make_eager"]
+__all__ = ["LARGE_READS", "EagerServer", "make_eager", "unsent"]
 
 #: Bytes to ask the kernel for at a time while a large body comes in; small requests are faster with the
 #: default of 64 KiB.
@@ -64,3 +64,16 @@ def make_eager(port: Any) -> bool:
         port.transport = EagerServer
         return True
     return False
+
+
+def unsent(transport: Any) -> int:
+    """
+    Bytes that were written to a connection and that its peer does not take: all that the kernel does not have. Under TLS,
+    encrypted. 0 where that cannot be told.
+    """
+    plain = sum(map(len, getattr(transport, "_appSendBuffer", ())))
+    below = getattr(transport, "transport", None)
+    if hasattr(below, "dataBuffer"):
+        transport = below
+    waiting: int = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
+    return plain + waiting + getattr(transport, "_tempDataLen", 0)

@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
+import select
 import socket
 import stat
+import termios
 import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 
-__all__ = ["MAX_PATH", "SocketPath", "SocketPort", "connect", "listen"]
+__all__ = ["MAX_PATH", "SocketPath", "SocketPort", "connect", "has_left", "listen"]
 
 #: Bytes that the system takes of a path, but for the zero at its end.
 MAX_PATH = 107
+
+
+_PEER_CLOSED = getattr(select, "POLLRDHUP", 0)
+
+
+def has_left(transport: Any, missing: int) -> bool:
+    """
+    Whether the peer of a connection has closed it, which a reactor does not find out while it does not read.
+
+    A peer that has only closed its own half is there still, if all that it announced has come: it waits for the answer.
+
+    @param missing: bytes that are expected and were not read yet; 0 if that is not known.
+    """
+    fileno = getattr(transport, "fileno", None)
+    if fileno is None:
+        return False
+    try:
+        poll = select.poll()
+        poll.register(fileno(), _PEER_CLOSED)
+        events = poll.poll(0)
+        if not events:
+            return False
+        if events[0][1] & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
+            return True
+        waiting = array.array("i", [0])
+        fcntl.ioctl(fileno(), termios.FIONREAD, waiting)
+    except (OSError, ValueError):
+        return False  # it is closed here already, and others are told so
+    return waiting[0] < missing
 
 
 class SocketPath:

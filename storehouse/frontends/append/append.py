@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import attrs
 
-from storehouse.core.budget import ByteBudget
 from storehouse.core.framing import Batch, split_some
 from storehouse.core.jsontext import check_json
 from storehouse.core.turns import breath
@@ -33,7 +32,7 @@ __all__ = [
 
 _FIELDS = frozenset({b"id", b"storagePrefix"})
 
-#: Bodies up to this are held without asking the budget: a connection may have as much in its socket.
+#: The longest bodies that take the fast lane.
 FREE = 64 * 1024
 
 #: Records that are handled before others may be served: a millisecond.
@@ -45,9 +44,8 @@ _LONG_LINE = 1000
 
 _empty_lines = re.compile(rb"(?:[ \t\r]{0,1000}+\n){0,10000}+").match
 
-# Bytes of memory that a record takes beside its own, on its way through, and the bytes of the shortest record.
+# Bytes of memory that a record takes beside its own, on its way through.
 _RECORD = 256
-_SHORTEST = 2
 
 _DURABILITY = {level: ((b"Durability", level.value.encode("ascii")),) for level in Durability}
 
@@ -61,14 +59,12 @@ class AppendLimits:
     @ivar max_batch: bytes of the body of C{/appendMulti}.
     @ivar max_multi: records that one C{/appendMulti} brings, or one C{/getMulti} asks for.
     @ivar max_multi_bytes: bytes of its answer.
-    @ivar memory: bytes of bodies, and of their records, that all requests together hold in memory; further ones wait.
     """
 
     max_record: int = 64 << 20
     max_batch: int = 16 << 20
     max_multi: int = 65536
     max_multi_bytes: int = 256 << 20
-    memory: int = 256 << 20
 
 
 def append_reply(offset: int, tail: bytes, durability: Durability) -> Reply:
@@ -150,36 +146,31 @@ async def split_lines(body: bytes, max_record: int, most: int) -> list[bytes]:
 
 
 class _Appending(Leaf):
-    def __init__(self, log: IAppendLog, limits: AppendLimits, budget: ByteBudget) -> None:
+    def __init__(self, log: IAppendLog, limits: AppendLimits) -> None:
         Leaf.__init__(self)
         self._log = log
         self._limits = limits
-        self._budget = budget
 
     async def _append(self, request: StreamingRequest, limit: int, several: bool) -> Reply:
         check_fields(request, _FIELDS)
         check_length(request)
         prefix, id = prefix_of(request), identifier_of(request)
         durability = durability_of(request, self._log.default_durability)
-        async with self._budget.reserved(self._cost(request.body.length, limit, several)):
-            body = await request.body.read(limit)
+        length = request.body.length
+        # A chunked body might become as long as is allowed.
+        with request.hold(limit if length is None else length) as hold:
+            body = await request.body.read(limit, hold)
             if not several:
                 appended = await self._log.append(prefix, id, [body], durability)
                 return append_reply(appended.offsets[0], appended.bucket.json_tail, durability)
             records = await self._split(request, body)
+            await hold.grow(len(records) * _RECORD)
             appended = await self._log.append(prefix, id, records, durability)
             encoded = []
             for first in range(0, len(records), AT_ONCE):
                 encoded.append(encode_offsets(appended.offsets[first : first + AT_ONCE]))
                 await breath()
             return _multi_reply(encoded, appended.bucket.json_tail, durability)
-
-    def _cost(self, length: int | None, limit: int, several: bool) -> int:
-        """Bytes of memory that a request is counted as."""
-        # A chunked body might become as long as is allowed.
-        size = limit if length is None else length
-        records = min(self._limits.max_multi, size // _SHORTEST) * _RECORD if several else 0
-        return size + records if size > FREE or records > FREE else 0
 
     async def _split(self, request: StreamingRequest, body: bytes) -> list[bytes]:
         content_type = request.requestHeaders.getRawHeaders(b"Content-Type", [b""])[0]

@@ -7,7 +7,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from storehouse.core.budget import ByteBudget
 from storehouse.frontends.append.append import Append, AppendLimits, AppendMulti
 from storehouse.frontends.append.get import Get, GetMulti
 from storehouse.frontends.append.lane import AppendLane
@@ -61,12 +60,11 @@ class AppendDoor:
         close: Callable[[str], Deferred[None]] | None = None,
     ) -> None:
         """@param close: closes a prefix instead of the log itself."""
-        budget = ByteBudget(limits.memory)
         self.resource = Root(
             {
                 b"": _Index(),
-                b"append": Append(log, limits, budget),
-                b"appendMulti": AppendMulti(log, limits, budget),
+                b"append": Append(log, limits),
+                b"appendMulti": AppendMulti(log, limits),
                 b"get": Get(log),
                 b"getMulti": GetMulti(log, limits),
                 b"scan": Scan(log),

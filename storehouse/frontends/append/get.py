@@ -77,7 +77,13 @@ class GetMulti(Leaf):
         """
         check_fields(request, frozenset({b"id", b"storagePrefix"}))
         prefix, id = prefix_of(request), identifier_of(request)
-        body = await request.body.read(self._limits.max_multi * _offset.size)
+        most = self._limits.max_multi * _offset.size
+        length = request.body.length
+        with request.hold(most if length is None else length) as hold:
+            body = await request.body.read(most, hold)
+            return await self._answer(request, prefix, id, body)
+
+    async def _answer(self, request: StreamingRequest, prefix: str, id: bytes, body: bytes) -> Reply | None:
         answer = _Answer(request, self._limits.max_multi_bytes)
         try:
             if len(body) % _offset.size:

@@ -11,7 +11,6 @@ import attrs
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from storehouse.core.budget import ByteBudget
 from storehouse.errors import BadRequest, DamagedArchive, InvalidRecord, NoSuchStream, StorehouseError, TooLarge
 from storehouse.frontends.archive.records import (
     BINARY,
@@ -42,9 +41,6 @@ _RANGE = frozenset({b"from", b"to"})
 
 _PREFIX = b"x-meta-"
 
-#: Bodies up to this are held without asking the budget: a connection may have as much in its socket.
-_FREE = 64 * 1024
-
 #: What a record of a batch takes in memory beside its bytes.
 _RECORD = 400
 
@@ -61,12 +57,10 @@ class ArchiveLimits:
 
     @ivar max_record: bytes of a record.
     @ivar max_batch: bytes of the body of a batch.
-    @ivar memory: bytes of bodies that all requests together hold in memory; further ones wait.
     """
 
     max_record: int = 16 << 20
     max_batch: int = 16 << 20
-    memory: int = 256 << 20
 
 
 class Streams(Leaf):
@@ -80,9 +74,6 @@ class Streams(Leaf):
         self._streams = streams
         self._limits = limits
         self._clock = clock
-        self._budget = ByteBudget(limits.memory)
-        # Of its own: who has a body need not wait for those who have none yet.
-        self._records = ByteBudget(limits.memory)
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -102,9 +93,8 @@ class Streams(Leaf):
         if length is not None and length > limit:
             raise TooLarge(f"the body has {length} bytes; at most {limit} are allowed")
         # A chunked body might become as long as is allowed.
-        size = limit if length is None else length if length > _FREE else 0
-        async with self._budget.reserved(size):
-            body = await request.body.read(limit)
+        with request.hold(limit if length is None else length) as hold:
+            body = await request.body.read(limit, hold)
             metadata = _metadata(request)
             if parse is None:
                 done = await stream.append([(metadata, payload_of(body, kind))])
@@ -113,11 +103,11 @@ class Streams(Leaf):
             else:
                 # Small records take many times the bytes of the body.
                 count = body.count(b"\n") + 1 if parse is parse_lines else count_binary(body)
-                async with self._records.reserved(len(body) + count * _RECORD):
-                    records = await self._gathered(parse(body, limits.max_record))
-                    if not records:
-                        raise BadRequest("there is no record in the body")
-                    done = await stream.append(records)
+                await hold.grow(len(body) + count * _RECORD)
+                records = await self._gathered(parse(body, limits.max_record))
+                if not records:
+                    raise BadRequest("there is no record in the body")
+                done = await stream.append(records)
         return json_reply({"records": done.records, "stream": stream.name, "sync": done.sync})
 
     async def _gathered(self, records: Iterator[NewRecord]) -> list[NewRecord]:

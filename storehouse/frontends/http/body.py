@@ -8,13 +8,18 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from storehouse.core.budget import Hold
 from storehouse.core.streams import ISource
 from storehouse.errors import TooLarge
 from storehouse.frontends.http.errors import LengthMismatch
 
 __all__ = ["BodyTooLarge", "RequestBody"]
+
+#: What is read whole, and may have at most so many bytes, is small by nature: a form, a command, a few fields.
+_SMALL = 64 * 1024
 
 
 class BodyTooLarge(TooLarge):
@@ -37,22 +42,32 @@ class _Collector:
 
     Never twice, as gathering pieces and joining them would: a C{BytesIO} grows in place, and gives its value
     without a copy.
+
+    @ivar refusal: why there is no room for more of it.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, hold: Hold | None) -> None:
+        self.refusal: BaseException | None = None
         self._first = b""
         self._rest: BytesIO | None = None
         self._left = limit
         self._limit = limit
+        self._hold = hold
+        self._producer: Any = None
+        self._waits = False
 
-    def registerProducer(self, producer: object, streaming: bool) -> None: ...
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._producer = producer
 
-    def unregisterProducer(self) -> None: ...
+    def unregisterProducer(self) -> None:
+        self._producer = None
 
     def write(self, data: bytes) -> None:
         self._left -= len(data)
         if self._left < 0:
             raise BodyTooLarge(f"the body has more than {self._limit} bytes")
+        if self._hold is not None:
+            self._account(self._hold, len(data))
         if self._rest is not None:
             self._rest.write(data)
         elif self._first:
@@ -62,6 +77,27 @@ class _Collector:
             self._first = b""
         else:
             self._first = data
+
+    def _account(self, hold: Hold, size: int) -> None:
+        if self._waits:  # it was in the same piece of the connection
+            hold.count(size)
+            return
+        room = hold.take(size)
+        if room is not None:
+            self._waits = True
+            self._producer.pauseProducing()
+            room.addCallbacks(self._go_on, self._give_up)
+
+    def _go_on(self, result: None) -> None:
+        self._waits = False
+        if self._producer is not None:
+            self._producer.resumeProducing()
+
+    def _give_up(self, failure: Failure) -> None:
+        if self._producer is not None:
+            self.refusal = failure.value
+            self._first, self._rest = b"", None
+            self._producer.stopProducing()
 
     @property
     def value(self) -> bytes:
@@ -79,6 +115,8 @@ class RequestBody:
 
     @ivar length: bytes announced; C{None} for a chunked body.
     @ivar complete: whether all of it has been received.
+    @ivar came: bytes that were received.
+    @ivar is_small: whether it is one that is small by nature, and so must come soon.
     @ivar trailers: once it has, the fields that followed it, if it was chunked; names in lower case. At most 64 KiB.
     """
 
@@ -86,6 +124,8 @@ class RequestBody:
         self._source = source
         self.length = length
         self.complete = length == 0
+        self.came = 0
+        self.is_small = False
         self.trailers: dict[bytes, bytes] = {}
         self._error: BaseException | None = None
         self._early: list[bytes] = []
@@ -136,16 +176,25 @@ class RequestBody:
             self._source.resume_body()
         return done
 
-    async def read(self, limit: int) -> bytes:
+    async def read(self, limit: int, hold: Hold | None = None) -> bytes:
         """
         Give the whole body.
 
+        @param hold: what its bytes are counted by as they come; they wait while there is no room for more.
         @raise BodyTooLarge: if it exceeds C{limit} bytes; at once if it says so itself.
+        @raise Overloaded: if there is no room for it.
         """
         if self.length is not None and self.length > limit:
             raise BodyTooLarge(f"the body has {self.length} bytes; at most {limit} are allowed")
-        collector = _Collector(limit)
-        await self.deliver(collector)
+        self.is_small = limit <= _SMALL
+        collector = _Collector(limit, hold)
+        try:
+            await self.deliver(collector)
+        except Exception:
+            # What the body says then is only that we did not want more.
+            if collector.refusal is not None:
+                raise collector.refusal from None
+            raise
         return collector.value
 
     def discard(self) -> None:
@@ -177,6 +226,7 @@ class RequestBody:
 
     def received(self, data: bytes) -> None:
         """The next bytes have come."""
+        self.came += len(data)
         if self._discarding:
             return
         if self._write is not None:

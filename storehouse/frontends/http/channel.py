@@ -13,7 +13,8 @@ from typing import Any
 
 from twisted.internet.protocol import connectionDone
 
-from storehouse.core.connections import IdleWatch
+from storehouse.core.connections import IdleWatch, Pace
+from storehouse.core.sockets import has_left
 from storehouse.errors import RequestTimeout, StorehouseError
 from storehouse.frontends.http.lane import DECLINED, MAX_HEAD, OWED, ILane, PlanCache
 from storehouse.frontends.http.strict import StrictChannel
@@ -33,6 +34,8 @@ class DoorChannel(StrictChannel):
 
     @ivar lane: the door's fast lane, or C{None}.
     @ivar watch: times the peer, for the site.
+    @ivar pace: of the body that comes, for the site.
+    @ivar taking: of the answer that is read, for the site.
     """
 
     def __init__(self, site: Any, lane: ILane | None, plans: PlanCache | None) -> None:
@@ -48,6 +51,8 @@ class DoorChannel(StrictChannel):
         self._is_last = False
         self._answers: list[bytes] = []
         self.watch = IdleWatch()
+        self.pace = Pace()
+        self.taking = Pace()
 
     # -- connection --------------------------------------------------------------------------
 
@@ -91,10 +96,31 @@ class DoorChannel(StrictChannel):
         """Whether all is said and the connection only waits to be closed. With TLS the peer may go on sending."""
         return bool(self.transport.disconnecting)
 
-    def written(self) -> tuple[int, int]:
-        """Changes whenever the peer takes some of what waits to be written."""
-        transport = self.transport
-        return getattr(transport, "offset", 0), len(getattr(transport, "dataBuffer", b""))
+    def body_awaited(self) -> tuple[object, int, bool] | None:
+        """
+        The body that is the peer's turn to send: what it is, how many bytes of it have come, and whether it is one that is
+        small by nature. C{None} if none is, or the connection does not read it just now.
+        """
+        if self._fast:
+            # An answer that is owed comes first.
+            return (self.lane, self._have, False) if self._need and not (self._held or self._owed) else None
+        if not self.requests or self._body_paused or self._handlingRequest or self._failed or self._waitingForTransport:
+            return None
+        request = self.requests[-1]
+        body = getattr(request, "body", None)
+        if body is None or body.complete or body.untouched or request.finished:
+            return None
+        return body, body.came, body.is_small
+
+    def has_left(self) -> bool:
+        """Whether the peer has closed the connection, although it is not read just now."""
+        body = getattr(self.requests[-1], "body", None) if self.requests else None
+        missing = body.length - body.came if body is not None and body.length is not None else 0
+        return has_left(self.transport, missing)
+
+    def refuse_slow(self, what: str) -> None:
+        """The body of a request comes too slowly: answer, and close."""
+        self._refuse(RequestTimeout(what))
 
     def time_out(self, what: str) -> None:
         """The peer has taken too long."""

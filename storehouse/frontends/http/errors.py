@@ -99,6 +99,7 @@ _STATUS: dict[type[errors.StorehouseError], int] = {
     errors.RemoteUnavailable: 502,
     errors.NoSpace: 507,
     errors.Unavailable: 503,
+    errors.ShareUsedUp: 429,
     errors.RequestTimeout: 408,
     errors.StartFailed: 500,
 }
@@ -125,7 +126,7 @@ def error_reply(error: BaseException) -> Reply:
         # Basic as well for programs alone, which a door can tell: a browser would ask for a key by itself, and then send it
         # with all that another site has it ask for.
         headers = ((b"WWW-Authenticate", b'Bearer realm="storehouse"'),)
-    elif isinstance(error, errors.TooManyUploads):
+    elif isinstance(error, errors.Overloaded):
         headers = ((b"Retry-After", RETRY_AFTER),)
     reply = json_reply({"error": type(error).__name__, "detail": error.detail}, status)
     return Reply(reply.status, reply.body, reply.content_type, headers)

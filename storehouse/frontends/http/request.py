@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -13,6 +14,7 @@ from twisted.web import server
 from twisted.web.iweb import INonQueuedRequestFactory
 from zope.interface import implementer, provider
 
+from storehouse.core.budget import ByteBudget, Hold
 from storehouse.errors import BadRequest, StorehouseError
 from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import AmbiguousFraming, ClientGone, NoSuchResource
@@ -149,6 +151,27 @@ class StreamingRequest(server.Request):
                 self.channel.abort()
         elif not self._disconnected:
             self.answer(self.channel.site.explain(self, error))
+
+    @property
+    def address(self) -> str:
+        """The address of the client; empty if it has none, as at a socket file."""
+        return getattr(self.client, "host", "")
+
+    def hold(self, size: int) -> Hold:
+        """
+        Begin to hold bytes for this request, in the door's budget and the client's share of it.
+
+        @param size: the most that it can come to.
+        """
+        channel = self.channel
+        budget: ByteBudget = channel.site.budget
+        return budget.hold(size, self.address or None, lambda: self.gone or channel.has_left())
+
+    def reserved(self, size: int) -> AbstractAsyncContextManager[Hold]:
+        """Hold C{size} bytes for this request within a block. See L{ByteBudget.reserved}."""
+        channel = self.channel
+        budget: ByteBudget = channel.site.budget
+        return budget.reserved(size, self.address or None, lambda: self.gone or channel.has_left())
 
     def no_such_resource(self) -> StorehouseError:
         """The error for a path that nobody serves."""

@@ -14,7 +14,9 @@ from twisted.logger import Logger
 from twisted.web import server
 from twisted.web.http import datetimeToString
 
+from storehouse.core.budget import ByteBudget
 from storehouse.core.connections import Connections
+from storehouse.core.fasttcp import unsent
 from storehouse.errors import TooManyConnections
 from storehouse.frontends.http.channel import DoorChannel
 from storehouse.frontends.http.errors import error_reply
@@ -36,13 +38,18 @@ class Limits:
     @ivar max_connections: open at a time; one more is answered 503 and closed.
     @ivar idle_timeout: seconds without a byte, between requests, within a body, or of an answer that is not
         read.
-    @ivar head_timeout: seconds from the first to the last byte of a request's head, of the handshake of TLS, and of
-        closing.
+    @ivar head_timeout: seconds from the first to the last byte of a request's head, or of a body that is small by nature, of
+        the handshake of TLS, and of closing.
+    @ivar min_body_rate: bytes a second that a peer has to send of a body while it is its turn, or to take of an answer that
+        does not fit into its window; 0 for any.
+    @ivar slow_after: seconds that it may be silent in a body.
     """
 
     max_connections: int = 4096
     idle_timeout: float = 60.0
     head_timeout: float = 20.0
+    min_body_rate: float = 1024.0
+    slow_after: float = 30.0
 
 
 class _Refusal(Protocol):
@@ -84,6 +91,7 @@ class DoorSite(server.Site):
     @param access_log: write a log line for every request.
     @param name: the door's name in logs and metrics.
     @param fields: tells the C{fields}.
+    @ivar budget: the memory for what requests bring and for what of answers was not read yet; of several doors.
     @ivar explain: makes the answer to a request that failed, of the request and the error.
     @ivar end_answers: called when the door is to end: has those answers end that would go on by themselves.
     """
@@ -100,10 +108,12 @@ class DoorSite(server.Site):
         access_log: bool = False,
         name: str = "http",
         fields: Callable[[], tuple[tuple[bytes, bytes], ...]] = tuple,
+        budget: ByteBudget | None = None,
     ) -> None:
         server.Site.__init__(self, resource, parsePOSTFormSubmission=False, reactor=reactor)
         self.limits = limits
         self.name = name
+        self.budget = budget or ByteBudget(256 << 20, reactor, limits.idle_timeout)
         self._lane = lane
         self._access_log = access_log
         self.explain: Callable[[Any, BaseException], Reply] = lambda request, error: error_reply(error)
@@ -187,6 +197,8 @@ class DoorSite(server.Site):
         self.date = datetimeToString(self.reactor.seconds() if hasattr(self.reactor, "seconds") else None)
 
     def _time(self, channel: DoorChannel, now: float) -> None:
+        if self._is_slow(channel, now):
+            return
         in_head, closing = channel.in_head or channel.shaking, channel.closing
         if channel.active and not (in_head or closing):
             channel.active = False
@@ -196,10 +208,28 @@ class DoorSite(server.Site):
             channel.watch.reset()
             return
         limit = self.limits.head_timeout if in_head or closing else self.limits.idle_timeout
-        if channel.watch.idle(now, channel.written()) >= limit:
+        if channel.watch.idle(now, unsent(channel.transport)) >= limit:
             self.connections.timed_out += 1
             channel.watch.reset()
             channel.time_out(f"the request was not complete after {limit:g} seconds")
+
+    def _is_slow(self, channel: DoorChannel, now: float) -> bool:
+        """Refuse a body that comes too slowly; give up an answer that is taken too slowly."""
+        limits = self.limits
+        awaited = channel.body_awaited()
+        if awaited is None:
+            channel.pace.rest()
+        else:
+            body, came, is_small = awaited
+            slow = channel.pace.is_slow(now, body, came, limits.min_body_rate, limits.slow_after)
+            late = is_small and channel.pace.spent >= limits.head_timeout
+            if slow or late:
+                self.connections.timed_out += 1
+                least = f"at least {limits.min_body_rate:g} bytes a second are to come (--min-body-rate)"
+                soon = f"the body was not complete after {limits.head_timeout:g} seconds (--head-timeout)"
+                channel.refuse_slow(f"the body comes too slowly: {least}" if slow else soon)
+                return True
+        return False
 
     # -- the end -----------------------------------------------------------------------------
 

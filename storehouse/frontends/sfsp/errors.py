@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
 from storehouse import errors
 from storehouse.core.sfsp import Code, Status
 
-__all__ = ["ends_connection", "error_status"]
+__all__ = ["ends_connection", "error_status", "request_status"]
+
+_log = Logger()
 
 #: The nearest class of an error's ancestry decides. The text is for people; where there is none, the error's own is,
 #: which then names nothing of the inside.
@@ -15,6 +22,7 @@ _ANSWERS: dict[type[errors.StorehouseError], tuple[Code, str]] = {
     errors.TooLarge: (Code.INVALID_REQ, ""),
     errors.RequestTimeout: (Code.INVALID_REQ, ""),
     errors.TooManyConnections: (Code.INVALID_REQ, ""),
+    errors.ShareUsedUp: (Code.INVALID_REQ, ""),
     errors.NotFound: (Code.NOT_FOUND, ""),
     errors.Damaged: (Code.INTERNAL, "the stored chunk is damaged; the server's log says where"),
     errors.NoSpace: (Code.INTERNAL, "the server has no space left; nothing was stored"),
@@ -37,3 +45,11 @@ def error_status(error: BaseException) -> Status:
 def ends_connection(status: Status) -> bool:
     """Whether nothing that follows the request can be understood."""
     return status.code == Code.INVALID_REQ
+
+
+def request_status(error: BaseException, request: Any) -> Status:
+    """The answer to a request that is well formed and failed: its connection can go on."""
+    if not isinstance(error, errors.StorehouseError):
+        _log.failure("a request failed: {request}", Failure(error), request=type(request).__name__)
+    status = error_status(error)
+    return Status(Code.INTERNAL, status.message) if ends_connection(status) else status

@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from storehouse.core.connections import Connections
+from storehouse.core.fasttcp import unsent
 from storehouse.core.sfsp import MAX_CHUNK, MAX_NAME, List, Receive, Send
 from storehouse.errors import TooManyConnections
 from storehouse.frontends.sfsp.answers import Answer
@@ -39,6 +40,8 @@ class SFSPLimits:
     @ivar memory: bytes of chunks that have come whole and are being stored, on all connections together.
     @ivar max_connections: open at a time.
     @ivar idle_timeout: seconds without a byte from a peer whose turn it is.
+    @ivar min_body_rate: bytes a second that a peer has to send of a request or a chunk while it is its turn; 0 for any.
+    @ivar slow_after: seconds that it may be silent in one.
     """
 
     max_name: int = MAX_NAME
@@ -46,6 +49,8 @@ class SFSPLimits:
     memory: int = 64 << 20
     max_connections: int = 4096
     idle_timeout: float = 60.0
+    min_body_rate: float = 1024.0
+    slow_after: float = 30.0
 
 
 class SFSPFactory(Factory):
@@ -116,13 +121,22 @@ class SFSPFactory(Factory):
         self.connections.left(connection)
 
     def _time(self, connection: SFSPConnection, now: float) -> None:
+        awaited, limits = connection.awaited, self.limits
+        if awaited is None:
+            connection.pace.rest()
+        elif connection.pace.is_slow(now, *awaited, limits.min_body_rate, limits.slow_after):
+            self.connections.timed_out += 1
+            connection.time_out(f"at least {limits.min_body_rate:g} bytes a second are to come (--min-body-rate)")
+            return
         if connection.active or not connection.waits_for_peer:
             connection.active = False
             connection.watch.reset()
-        elif connection.watch.idle(now, connection.written()) >= self.limits.idle_timeout:
+        elif connection.watch.idle(now, unsent(connection.transport)) >= self.limits.idle_timeout:
             self.connections.timed_out += 1
             connection.watch.reset()
-            connection.time_out(self.limits.idle_timeout)
+            connection.time_out(
+                f"nothing came for {limits.idle_timeout:g} seconds, as long as is waited for (--idle-timeout)"
+            )
 
     def drain(self, timeout: float) -> Deferred[None]:
         """See L{Connections.drain}."""
@@ -136,14 +150,14 @@ class SFSPFactory(Factory):
         """A chunk has come whole, and has so many bytes in memory: where there are too many, its connection waits."""
         self._in_flight += size
         if self._in_flight > self.limits.memory:
-            connection.hold_for_room()
+            connection.hold("room")
             self._waiting.append(connection)
 
     def stored(self, size: int) -> None:
         """They are not in memory any more."""
         self._in_flight -= size
         while self._waiting and self._in_flight <= self.limits.memory:
-            self._waiting.popleft().release_for_room()
+            self._waiting.popleft().release("room")
 
     # -- what is told --------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from storehouse.core.connections import IdleWatch
+from storehouse.core.connections import IdleWatch, Pace
 from storehouse.core.fasttcp import LARGE_READS
 from storehouse.core.sfsp import (
     Code,
@@ -27,7 +27,7 @@ from storehouse.core.sfsp import (
 from storehouse.errors import RequestTimeout, StorehouseError, Unavailable
 from storehouse.frontends.sfsp.answers import Answer, Answers
 from storehouse.frontends.sfsp.body import ChunkBody
-from storehouse.frontends.sfsp.errors import ends_connection, error_status
+from storehouse.frontends.sfsp.errors import error_status, request_status
 from storehouse.frontends.sfsp.names import FileName
 from storehouse.frontends.sfsp.turns import Turns
 
@@ -57,6 +57,7 @@ class SFSPConnection(Protocol):
     @param factory: an L{SFSPFactory<storehouse.frontends.sfsp.factory.SFSPFactory>}.
     @param refusal: why it is not served at all; empty if it is.
     @ivar watch: times the peer, for the factory.
+    @ivar pace: of what the peer sends, for the factory.
     @ivar active: set whenever bytes come.
     """
 
@@ -66,11 +67,12 @@ class SFSPConnection(Protocol):
 
     def __init__(self, factory: Any, refusal: StorehouseError | None = None) -> None:
         self.watch = IdleWatch()
+        self.pace = Pace()
         self.active = False
         self._factory = factory
         self._refusal = refusal
         self._decoder = RequestDecoder(factory.limits.max_name, factory.limits.max_chunk)
-        self._answers = Answers(self._write, self._answered, self._status, self._broken)
+        self._answers = Answers(self._write, self._answered, request_status, self._broken)
         self._body: ChunkBody | None = None
         self._sending: Answer | None = None
         self._next: Request | None = None  # waits for those before it
@@ -87,6 +89,7 @@ class SFSPConnection(Protocol):
         self._lingering: Any = None
         self._peer = "-"
         self._usual_reads = 0
+        self._received = 0
 
     # -- the connection ------------------------------------------------------------------------
 
@@ -145,23 +148,25 @@ class SFSPConnection(Protocol):
         return self._body is not None or not self._answers
 
     @property
+    def awaited(self) -> tuple[object, int] | None:
+        """What it is the peer's turn to send the rest of, a request or a chunk, and how many bytes have come."""
+        if self._holds or self._is_closing or self._is_refused or self._is_ended:
+            return None
+        if self._body is not None:
+            return self._body, self._received
+        return (self._decoder, self._received) if self._decoder.held else None
+
+    @property
     def unfinished(self) -> int:
         """Answers that are owed."""
         return len(self._answers)
 
-    def written(self) -> tuple[int, int]:
-        """Changes whenever the peer takes some of what waits to be written."""
-        transport = self.transport
-        return getattr(transport, "offset", 0), len(getattr(transport, "dataBuffer", b""))
-
-    def time_out(self, seconds: float) -> None:
-        """The peer has done nothing for so long."""
+    def time_out(self, what: str) -> None:
+        """The peer takes too long."""
         if self._is_closing or self._is_refused or "peer" in self._holds:
             self.abort()
         else:
-            self._refuse(
-                RequestTimeout(f"nothing came for {seconds:g} seconds, as long as is waited for (--idle-timeout)")
-            )
+            self._refuse(RequestTimeout(what))
 
     # -- receiving -----------------------------------------------------------------------------
 
@@ -171,6 +176,7 @@ class SFSPConnection(Protocol):
             return
         self.active = True
         self._factory.bytes_in += len(data)
+        self._received += len(data)
         self._decoder.feed(data)
         self._decode()
 
@@ -185,7 +191,7 @@ class SFSPConnection(Protocol):
                     self._begin(request)
                     continue
                 if self._is_finishing and self._body is None:
-                    self._hold("end")
+                    self.hold("end")
                     break
                 came = self._decoder.next()
                 if came is None:
@@ -205,13 +211,14 @@ class SFSPConnection(Protocol):
         if size:
             self.transport.bufferSize = size
 
-    def _hold(self, why: str) -> None:
-        """Read no more until it is L{_release}d."""
+    def hold(self, why: str) -> None:
+        """Read no more until it is L{release}d."""
         if not self._holds:
             self.transport.pauseProducing()
         self._holds.add(why)
 
-    def _release(self, why: str) -> None:
+    def release(self, why: str) -> None:
+        """What was a reason to L{hold} is none any more."""
         if why not in self._holds:
             return
         self._holds.discard(why)
@@ -233,20 +240,12 @@ class SFSPConnection(Protocol):
                 answer.held = min(answer.size, _MOST_HELD)
                 self._factory.took(self, answer.held)
 
-    def hold_for_room(self) -> None:
-        """Too much is in flight on all connections together."""
-        self._hold("room")
-
-    def release_for_room(self) -> None:
-        """There is room again."""
-        self._release("room")
-
     # -- requests ------------------------------------------------------------------------------
 
     def _begin(self, request: Request) -> None:
         if self._turns.must_wait(request):
             self._next = request
-            self._hold("turn")
+            self.hold("turn")
             return
         answer = Answer(request, self._factory.now())
         self._answers.owe(answer)
@@ -257,10 +256,10 @@ class SFSPConnection(Protocol):
             work = self._fetch(request, answer)
         Deferred.fromCoroutine(work).addErrback(self._failed)
         if len(self._answers) >= _MOST_OWED or self._open >= _MOST_OPEN:
-            self._hold("answers")
+            self.hold("answers")
 
     def _begin_send(self, request: Send, answer: Answer) -> Any:
-        body = ChunkBody(request.size, lambda: self._hold("body"), lambda: self._release("body"))
+        body = ChunkBody(request.size, lambda: self.hold("body"), lambda: self.release("body"))
         if request.size:
             self._body, self._sending = body, answer
             self._read_by(LARGE_READS if request.size > LARGE_READS else self._usual_reads)
@@ -273,7 +272,7 @@ class SFSPConnection(Protocol):
             answer.set_status(_STORED)
         except Exception as error:
             body.discard()
-            answer.set_status(self._status(error, request))
+            answer.set_status(request_status(error, request))
         self._factory.stored(answer.held)
         self._done(answer)
 
@@ -289,7 +288,7 @@ class SFSPConnection(Protocol):
                     head = encode_chunk(request.name, request.id, reader.length)
                     answer.set_source(head, reader, reader.length)
         except Exception as error:
-            answer.set_status(self._status(error, request))
+            answer.set_status(request_status(error, request))
         self._done(answer)
 
     def _done(self, answer: Answer) -> None:
@@ -301,15 +300,8 @@ class SFSPConnection(Protocol):
         self.watch.reset()
         self._answers.flush()
         if not self._working:
-            self._release("turn")
+            self.release("turn")
         self._close_if_done()
-
-    def _status(self, error: BaseException, request: Request) -> Status:
-        if not isinstance(error, StorehouseError):
-            self._log.failure("a request failed: {request}", Failure(error), request=type(request).__name__)
-        status = error_status(error)
-        # Within a request that is well formed: the connection can go on.
-        return Status(Code.INTERNAL, status.message) if ends_connection(status) else status
 
     def _failed(self, failure: Failure) -> None:
         self._log.failure("a connection failed", failure=failure)
@@ -329,7 +321,7 @@ class SFSPConnection(Protocol):
         if answer.request is None:
             self._linger()
         elif len(self._answers) < _MOST_OWED and self._open < _MOST_OPEN:
-            self._release("answers")
+            self.release("answers")
 
     def _broken(self, failure: Failure) -> None:
         """The peer sees a connection that is broken off, and so that the chunk is not whole."""
@@ -342,13 +334,13 @@ class SFSPConnection(Protocol):
 
     def pauseProducing(self) -> None:
         """The peer does not read."""
-        self._hold("peer")
+        self.hold("peer")
         self._answers.pause()
 
     def resumeProducing(self) -> None:
         """It does again."""
         self._answers.resume()
-        self._release("peer")
+        self.release("peer")
 
     def stopProducing(self) -> None:
         """The transport is closed."""

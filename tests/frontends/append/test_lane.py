@@ -694,18 +694,23 @@ class LaneOnlyTests(SynchronousTestCase):
         self.door.pass_time(24)
         self.assertEqual(split_answers(head.received)[0].status, 408)
         self.assertFalse(body.is_closed)
-        self.door.pass_time(40)
+        self.door.pass_time(12)
         self.assertTrue(body.is_closed)
-        self.assertEqual(body.received, b"")
+        self.assertEqual(split_answers(body.received)[0].status, 408)
 
     def test_trickling_body(self) -> None:
-        """A body that comes slowly, but comes, is taken."""
-        data = append("a", b"1234567890")
-        connection = self.door.play(data[:-10])
-        for at in range(len(data) - 10, len(data)):
-            self.door.pass_time(30)
+        """A body that comes slowly, but fast enough, is taken; at less than the least rate it is refused."""
+        data = append("a", b"12345")
+        connection = self.door.play(data[:-5])
+        for at in range(len(data) - 5, len(data)):
+            self.door.pass_time(5)
             connection.send(data[at : at + 1])
         self.assertEqual(split_answers(connection.received)[0].status, 200)
+        slow = self.door.play(data[:-5])
+        for at in range(len(data) - 5, len(data)):
+            self.door.pass_time(10)
+            slow.send(data[at : at + 1])
+        self.assertEqual(split_answers(slow.received)[0].status, 408)
 
     def test_late_answer_before_a_slow_head(self) -> None:
         """A request that stays half sent does not overtake the answer that is owed to the one before."""

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.fasttcp import LARGE_READS
+from storehouse.errors import RequestTimeout
 from storehouse.frontends.http.errors import ClientGone
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.resource import Leaf
@@ -647,15 +648,49 @@ class TimeTests(ChannelCase):
 
     def test_body_that_stops(self) -> None:
         connection = self.ask(b"PUT /sink HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n123")
-        self.assert_closed_after(connection, 58, 64)
-        self.assertIsInstance(self.sink.results[0], ClientGone)
+        self.assert_closed_after(connection, 28, 36)
+        self.assertIsInstance(self.sink.results[0], RequestTimeout)
+        (answer,) = split_answers(connection.received)
+        self.assertEqual((answer.status, answer.fields["connection"]), (408, "close"))
+        self.assertIn(b"--min-body-rate", answer.body)
 
     def test_body_that_trickles(self) -> None:
-        connection = self.ask(b"PUT /sink HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n")
-        for _ in range(20):
-            self.pass_time(30)
-            connection.send(b"x")
+        """A body that comes at less than the least rate is refused, however it is framed."""
+        for framing in (b"Content-Length: 20000", b"Transfer-Encoding: chunked"):
+            connection = self.ask(b"PUT /sink HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n")
+            for second in range(40):
+                if second % 10 == 0:
+                    connection.send(b"1\r\nx\r\n")
+                self.pass_time(1)
+            (answer,) = split_answers(connection.received)
+            self.assertEqual(answer.status, 408)
+
+    def test_body_at_the_least_rate(self) -> None:
+        """In bursts, and on the whole as fast as it must."""
+        connection = self.ask(b"PUT /sink HTTP/1.1\r\nHost: x\r\nContent-Length: 163840\r\n\r\n")
+        for _ in range(8):
+            self.pass_time(19)
+            connection.send(bytes(20480))
         self.assertEqual(split_answers(connection.received)[0].status, 200)
+
+    def test_body_that_we_do_not_read(self) -> None:
+        """Nobody is slow who waits for us."""
+        connection = self.ask(b"POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 163840\r\n\r\n" + bytes(100_000))
+        self.pass_time(300)
+        self.assertEqual(connection.received, b"")
+        self.later.go()
+        connection.send(bytes(63840))
+        self.assertEqual(split_answers(connection.received)[0].status, 200)
+
+    def test_small_body(self) -> None:
+        """What is small by nature has to come soon, however it trickles."""
+        connection = self.ask(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(24):
+            self.pass_time(1)
+            connection.send(b"yyyy")
+        (answer,) = split_answers(connection.received)
+        self.assertEqual(answer.status, 408)
+        self.assertIn(b"--head-timeout", answer.body)
 
     def test_long_work(self) -> None:
         """A connection that waits for us is not cut."""

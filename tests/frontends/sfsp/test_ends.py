@@ -248,15 +248,21 @@ class IdleTests(HandCase):
         self.assertIn("--idle-timeout", text)
 
     def test_byte_by_byte(self) -> None:
-        """As long as bytes come, it is not idle."""
-        peer = self.connect()
-        kind, data = send(b"a", 1, b"12345")
-        peer.expect(kind)
-        for at in range(len(data)):
-            peer.send(data[at : at + 1])
-            self.clock.pump([1.0] * 8)
-        self.store.puts[0].end()
-        self.assertEqual(peer.heard(), [OK])
+        """As long as bytes come, it is not idle; but at less than the least rate it is refused."""
+        for size, word in ((2000, ""), (1, "--min-body-rate")):
+            self.make(idle_timeout=10)
+            peer = self.connect()
+            kind, data = send(b"a", 1, bytes(20_000 if size > 1 else 20))
+            peer.expect(kind)
+            for at in range(0, len(data), size):
+                peer.send(data[at : at + size])
+                self.clock.pump([1.0] * (2 if size > 1 else 8))
+            if word:
+                heard = peer.heard()
+                self.assertEqual((heard[-1][0], word in heard[-1][1], peer.is_closed), ("invalid", True, True))
+            else:
+                self.store.puts[0].end()
+                self.assertEqual(peer.heard(), [OK])
 
     def test_not_its_turn(self) -> None:
         """While we are at work it may wait for as long as it takes, and then has its ten seconds."""

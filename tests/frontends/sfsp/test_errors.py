@@ -15,7 +15,7 @@ from storehouse.frontends.sfsp.errors import ends_connection, error_status
 INSIDE = "/srv/secret/00ff.part"
 
 #: Errors of this door itself, whose text is the answer.
-OWN = {errors.InvalidRequest, errors.TooLarge, errors.RequestTimeout, errors.TooManyConnections}
+OWN = {errors.InvalidRequest, errors.TooLarge, errors.RequestTimeout, errors.TooManyConnections, errors.ShareUsedUp}
 
 
 def subclasses(kind: type[errors.StorehouseError]) -> Iterator[type[errors.StorehouseError]]:

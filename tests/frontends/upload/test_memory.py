@@ -298,13 +298,18 @@ class CrowdTests(ReceivingCase):
         steady = self.connect()
         steady.send(request("PUT /upload/a", None, "Content-Length: 1000000"))
         self.assertGreater(self.memory.held, 4000)
+        trickling = self.connect()
+        trickling.send(request("PUT /upload/b", None, "Content-Length: 1000000"))
         for _ in range(40):
             self.clock.advance(1)
-            steady.send(b"x")
+            steady.send(bytes(1024))
+            trickling.send(b"x")
             slow.settle()
-        self.assertTrue(slow.is_closed)
+        for connection in (slow, trickling):
+            self.assertEqual(split_answers(connection.received)[0].status, 408)
+            self.assertTrue(connection.is_closed)
         self.assertFalse(steady.is_closed)
-        self.assertEqual((self.memory.held, self.memory.sessions), (40, 1))
+        self.assertEqual((self.memory.held, self.memory.sessions), (40 * 1024, 1))
         steady.close()
         self.nothing_held()
 
