@@ -247,8 +247,7 @@ class DamagedRecord(Damaged):
 
     def __init__(self, file: str, offset: int, reason: str) -> None:
         super().__init__(f"the record at offset {offset} of {file} is damaged: {reason}")
-        self.file = file
-        self.offset = offset
+        self.file, self.offset = file, offset
 
 
 class DamagedEntry(Damaged):
@@ -262,11 +261,7 @@ class DamagedEntry(Damaged):
     def __init__(self, bucket: str, key: str | None, id: str | None, path: str, reason: str) -> None:
         what = f"the bucket {bucket}" if key is None else f"the key {key!r} of the bucket {bucket}"
         super().__init__(f"{what} is damaged at {path}: {reason}")
-        self.bucket = bucket
-        self.key = key
-        self.id = id
-        self.path = path
-        self.reason = reason
+        self.bucket, self.key, self.id, self.path, self.reason = bucket, key, id, path, reason
 
 
 class DamagedObject(Damaged):
@@ -283,8 +278,7 @@ class DamagedObject(Damaged):
     ) -> None:
         where = "" if part is None else f", part {part}" + ("" if block is None else f", block {block}")
         super().__init__(f"{id}{where} is damaged: {reason}")
-        self.id = id
-        self.reason = reason
+        self.id, self.reason = id, reason
         self.part, self.block, self.missing = part, block, missing
 
 
@@ -305,9 +299,7 @@ class DamagedArchive(Damaged):
 
     def __init__(self, file: str, offset: int, reason: str) -> None:
         super().__init__(f"the archive {file} is damaged at offset {offset}: {reason}")
-        self.file = file
-        self.offset = offset
-        self.reason = reason
+        self.file, self.offset, self.reason = file, offset, reason
 
 
 class UnknownArchiveFormat(StorehouseError):
