@@ -84,12 +84,14 @@ class Accounts:
         """Whether L{_spend} was told of it."""
         raise NotImplementedError
 
-    async def _spend(self, kind: str, id: str, expires: float) -> bool:
+    async def _spend(self, kind: str, id: str, expires: float, user: str) -> bool:
         """
         Remember something, durably, until it expires.
 
         @param kind: C{session} or C{link}.
+        @param user: whose it is, or who signed it.
         @return: whether it was not known before.
+        @raise ShareUsedUp: if as much is remembered of that user as may be.
         """
         raise NotImplementedError
 
@@ -237,7 +239,7 @@ class Accounts:
     async def end_session(self, session: Session) -> None:
         """See L{IAccounts.end_session}."""
         ticket = read_cookie(self._keys().sessions, session.cookie)
-        await self._spend("session", ticket.id.hex(), ticket.expires)
+        await self._spend("session", ticket.id.hex(), ticket.expires, ticket.user)
 
     # -- links ---------------------------------------------------------------------------------------------------------
 
@@ -291,5 +293,5 @@ class Accounts:
     @deferred
     async def use_link(self, grant: Grant) -> None:
         """See L{IAccounts.use_link}."""
-        if grant.once and not await self._spend("link", grant.nonce, grant.expires):
+        if grant.once and not await self._spend("link", grant.nonce, grant.expires, grant.user):
             raise LinkUsed("the link works once, and was used: ask for another one")

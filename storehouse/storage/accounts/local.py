@@ -158,10 +158,10 @@ class LocalAccounts(Accounts):
     def _is_spent(self, kind: str, id: str) -> bool:
         return self._spent.knows(f"{kind} {id}")
 
-    async def _spend(self, kind: str, id: str, expires: float) -> bool:
+    async def _spend(self, kind: str, id: str, expires: float, user: str) -> bool:
         def spend() -> bool:
             with self._ground.locked():
-                return self._spent.add(f"{kind} {id}", expires, self._clock())
+                return self._spent.add(f"{kind} {id}", expires, self._clock(), user)
 
         return await whole(self._disk, spend)
 

@@ -44,7 +44,7 @@ class MemoryAccounts(Accounts):
     def _is_spent(self, kind: str, id: str) -> bool:
         return (kind, id) in self._spent
 
-    async def _spend(self, kind: str, id: str, expires: float) -> bool:
+    async def _spend(self, kind: str, id: str, expires: float, user: str) -> bool:
         now = self._clock()
         self._spent = {spent: until for spent, until in self._spent.items() if until > now}
         if self._is_spent(kind, id):

@@ -8,13 +8,17 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.files import Files
-from storehouse.errors import StartFailed, Unavailable
+from storehouse.errors import ShareUsedUp, StartFailed, Unavailable
 from storehouse.storage.accounts.ground import Ground
 from storehouse.storage.accounts.spent import Spent
 
 NOW = 1_790_000_000.0
 
 GOLDEN = b'{"id":"link 00112233445566778899aabbccddeeff","until":1790000060,"checksum":"57c59e23"}\n'
+
+
+#: As it has been since the user is kept, too.
+GOLDEN_BY = b'{"id":"link 00112233445566778899aabbccddeeff","until":1790000060,"by":"ann","checksum":"b436b614"}\n'
 
 
 class FastFiles(Files):
@@ -45,13 +49,17 @@ class SpentTests(SynchronousTestCase):
             spent.load()
         return spent
 
-    def add(self, id: str, until: float = NOW + 60, now: float = NOW, spent: Spent | None = None) -> bool:
+    def add(self, id: str, until: float = NOW + 60, now: float = NOW, spent: Spent | None = None, by: str = "") -> bool:
         with self.ground.locked():
-            return (spent or self.spent).add(id, until, now)
+            return (spent or self.spent).add(id, until, now, by)
 
     def test_golden(self) -> None:
         self.add("link 00112233445566778899aabbccddeeff", 1790000060)
         self.assertEqual(self.path.read_bytes(), GOLDEN)
+
+    def test_golden_with_a_user(self) -> None:
+        self.add("link 00112233445566778899aabbccddeeff", 1790000060, by="ann")
+        self.assertEqual(self.path.read_bytes(), GOLDEN_BY)
 
     def test_once(self) -> None:
         self.assertFalse(self.spent.knows("a"))
@@ -153,6 +161,23 @@ class SpentTests(SynchronousTestCase):
         self.assertFalse(spent.knows("link x"))
         self.assertTrue(self.add("link x", NOW + 9999, NOW + 3601.5, spent))
         self.assertEqual([spent.knows(f"link {id}") for id in ("0", "1", "2", "x")], [False, False, True, True])
+
+    def test_users(self) -> None:
+        """What one user uses up, others have still, also after a restart and when the file was written anew."""
+        spent = self.opened(limit=3)
+        for number in range(3):
+            self.add(f"link {number}", NOW + 99, spent=spent, by="ann")
+        for spent in (spent, self.opened(limit=3)):
+            before = self.path.read_bytes()
+            error = self.assertRaises(ShareUsedUp, self.add, "link x", NOW + 99, NOW, spent, "ann")
+            self.assertIn("3 of the kind link of ann", str(error))
+            self.assertEqual(self.path.read_bytes(), before)
+        self.assertTrue(self.add("link y", NOW + 9999, spent=spent, by="bob"))
+        self.assertTrue(self.add("session y", NOW + 99, spent=spent, by="ann"))
+        self.assertTrue(self.add("link x", NOW + 9999, NOW + 3701, spent, "ann"))
+        for spent in (spent, self.opened(limit=1)):
+            self.assertEqual([spent.knows(f"link {id}") for id in "0xy"], [False, True, True])
+            self.assertRaises(ShareUsedUp, self.add, "link z", NOW + 9999, NOW, self.opened(limit=1), "bob")
 
     def test_kinds(self) -> None:
         """Who ends sessions over and over keeps nobody's links from being used, also after a restart."""
