@@ -167,16 +167,16 @@ class SpentTests(SynchronousTestCase):
         spent = self.opened(limit=3)
         for number in range(3):
             self.add(f"link {number}", NOW + 99, spent=spent, by="ann")
-        for spent in (spent, self.opened(limit=3)):
+        for each in (spent, self.opened(limit=3)):
             before = self.path.read_bytes()
-            error = self.assertRaises(ShareUsedUp, self.add, "link x", NOW + 99, NOW, spent, "ann")
+            error = self.assertRaises(ShareUsedUp, self.add, "link x", NOW + 99, NOW, each, "ann")
             self.assertIn("3 of the kind link of ann", str(error))
             self.assertEqual(self.path.read_bytes(), before)
         self.assertTrue(self.add("link y", NOW + 9999, spent=spent, by="bob"))
         self.assertTrue(self.add("session y", NOW + 99, spent=spent, by="ann"))
         self.assertTrue(self.add("link x", NOW + 9999, NOW + 3701, spent, "ann"))
-        for spent in (spent, self.opened(limit=1)):
-            self.assertEqual([spent.knows(f"link {id}") for id in "0xy"], [False, True, True])
+        for each in (spent, self.opened(limit=1)):
+            self.assertEqual([each.knows(f"link {id}") for id in "0xy"], [False, True, True])
             self.assertRaises(ShareUsedUp, self.add, "link z", NOW + 9999, NOW, self.opened(limit=1), "bob")
 
     def test_kinds(self) -> None:
