@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -10,7 +11,7 @@ from twisted.python.failure import Failure
 
 from storehouse.core.disk import IDisk
 
-__all__ = ["KeyedLocks", "finished", "over", "settled", "whole"]
+__all__ = ["KeyedLocks", "Slots", "finished", "over", "settled", "whole"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,6 +71,55 @@ async def whole(disk: IDisk, f: Callable[P, T], *args: P.args, **kwargs: P.kwarg
     clean up behind it while it works. The cancellation then comes too late.
     """
     return await finished(disk.run(f, *args, **kwargs))
+
+
+class Slots:
+    """
+    So many may do something at a time; further ones wait, first come, first served. For C{async with}.
+
+    @ivar free: how many more may.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.free = count
+        self._waiting: deque[Deferred[None]] = deque()
+        self._handing = False
+
+    async def enter(self) -> None:
+        """Wait for a slot, and take it. L{leave} gives it back."""
+        if self.free and not self._waiting:
+            self.free -= 1
+            return
+        turn: Deferred[None] = Deferred()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            else:  # it was given the slot, and cancelled at the same time
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """See L{enter}."""
+        self.free += 1
+        # The next one may be done at once, and a thousand behind it: that must not become a recursion.
+        if self._handing:
+            return
+        self._handing = True
+        try:
+            while self._waiting and self.free:
+                self.free -= 1
+                self._waiting.popleft().callback(None)
+        finally:
+            self._handing = False
+
+    async def __aenter__(self) -> None:
+        await self.enter()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.leave()
 
 
 class KeyedLocks:

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from storehouse.core.disk import DiskThreads, IDisk, InlineDisk
-from storehouse.core.jobs import KeyedLocks, settled, whole
+from storehouse.core.jobs import KeyedLocks, Slots, settled, whole
 
 
 @implementer(IDisk)
@@ -320,3 +320,53 @@ class KeyedLocksTests(SynchronousTestCase):
         self.assertEqual(self.entered, ["first", "second", "fourth"])
         fourth_out.callback(None)
         self.successResultOf(fourth)
+
+
+class SlotsTests(SynchronousTestCase):
+    """L{Slots}."""
+
+    def setUp(self) -> None:
+        self.slots = Slots(2)
+        self.inside: list[int] = []
+        self.ends = [Deferred[None]() for _ in range(9)]
+
+    async def work(self, number: int) -> None:
+        async with self.slots:
+            self.inside.append(number)
+            await self.ends[number]
+
+    def test_few_at_a_time(self) -> None:
+        """In the order in which they came."""
+        works = [begun(self.work(number)) for number in range(5)]
+        self.assertEqual((self.inside, self.slots.free), ([0, 1], 0))
+        self.ends[1].callback(None)
+        self.ends[2].callback(None)
+        self.assertEqual(self.inside, [0, 1, 2, 3])
+        for number in (0, 3, 4):
+            self.ends[number].callback(None)
+        for work in works:
+            self.successResultOf(work)
+        self.assertEqual(self.slots.free, 2)
+
+    def test_failures(self) -> None:
+        """A slot is given back in any case, and never to one that does not wait any more."""
+        works = [begun(self.work(number)) for number in range(4)]
+        works[2].cancel()
+        self.failureResultOf(works[2], CancelledError)
+        self.ends[0].errback(ZeroDivisionError())
+        self.failureResultOf(works[0], ZeroDivisionError)
+        self.assertEqual(self.inside, [0, 1, 3])
+        works[1].cancel()
+        self.failureResultOf(works[1], CancelledError)
+        self.ends[3].callback(None)
+        self.assertEqual(self.slots.free, 2)
+
+    def test_many_who_are_done_at_once(self) -> None:
+        """No recursion, however many wait."""
+        self.ends[4].callback(None)
+        works = [begun(self.work(number)) for number in (0, 1, *[4] * 5000)]
+        self.ends[0].callback(None)
+        self.assertEqual(self.inside.count(4), 5000)
+        self.ends[1].callback(None)
+        for work in works:
+            self.successResultOf(work)

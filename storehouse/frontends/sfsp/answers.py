@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from storehouse.core.sfsp import Code, Request, Status, encode_status
+from storehouse.errors import StorehouseError
 
 __all__ = ["Answer", "Answers"]
 
@@ -25,11 +26,12 @@ class Answer:
     @ivar code: how it was answered; C{None} until that is known.
     @ivar size: bytes of chunk data, or of IDs, that were received or sent for it.
     @ivar held: bytes of a chunk that are counted as held in memory.
+    @ivar refusal: why it is INVALID_REQ, once a chunk will not come whole.
     @ivar head: the answer, or what comes before L{source}.
     @ivar source: an L{ISource<storehouse.core.streams.ISource>} of the rest of it, which has a C{close()}.
     """
 
-    __slots__ = ("began", "code", "head", "held", "request", "size", "source")
+    __slots__ = ("began", "code", "head", "held", "refusal", "request", "size", "source")
 
     def __init__(self, request: Request | None, began: float) -> None:
         self.request = request
@@ -37,6 +39,7 @@ class Answer:
         self.code: Code | None = None
         self.size = 0
         self.held = 0
+        self.refusal: StorehouseError | None = None
         self.head = b""
         self.source: Any = None
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import KeyedLocks
+from storehouse.core.jobs import KeyedLocks, Slots
 from storehouse.core.sfsp import encode_ids
 from storehouse.core.streams import ISource
+from storehouse.core.turns import breath
 from storehouse.errors import AlreadyExists, NoSuchBucket, NoSuchKey, NotFound, Unavailable
-from storehouse.frontends.sfsp.idlist import IdList
+from storehouse.frontends.sfsp.idlist import SHORT, IdList
 from storehouse.frontends.sfsp.names import BUCKET, FileName, id_of
 
 __all__ = ["Chunks"]
@@ -17,7 +19,12 @@ __all__ = ["Chunks"]
 _TYPE = "application/octet-stream"
 
 # Keys that are listed at once.
-_PAGE = 4000
+_PAGE = 1000
+
+# Short lists, and long ones, that are made at a time; and long ones that there may be, each of which is a file, until
+# they were read: further ones wait.
+_MAKING = 4
+_MOST_LONG = 128
 
 
 class Chunks:
@@ -34,6 +41,9 @@ class Chunks:
         self._directory = directory
         self._is_made = False
         self._making = KeyedLocks()
+        self._short = Slots(_MAKING)
+        self._making_long = Slots(_MAKING)
+        self._long = Slots(_MOST_LONG)
 
     async def send(self, name: FileName, id: int, source: ISource, size: int) -> None:
         """
@@ -73,21 +83,44 @@ class Chunks:
             raise NoSuchKey(f"the object {BUCKET}/{name.key(id)} is not a chunk of that file")
         return reader
 
-    async def ids(self, name: FileName) -> IdList:
-        """The IDs of a file's chunks, in ascending order."""
+    async def ids(self, name: FileName, is_wanted: Callable[[], bool] = lambda: True) -> IdList:
+        """
+        The IDs of a file's chunks, in ascending order. Few lists are made at a time, and others are served meanwhile.
+
+        @param is_wanted: whether somebody still waits for it.
+        @raise Unavailable: if nobody does.
+        """
         found = IdList(self._disk, self._directory)
-        after: str | None = ""
         try:
-            while after is not None:
-                keys, after = await self._page(name, after)
-                start = len(name.prefix)
-                await found.add(encode_ids([id for key in keys if (id := id_of(key[start:])) is not None]))
-        except NoSuchBucket:
-            pass
+            # A short one never waits for long ones.
+            async with self._short:
+                after = await self._add_ids(found, name, "", is_wanted, SHORT)
+            if after is not None:
+                await self._long.enter()
+                found.on_closed = self._long.leave
+                async with self._making_long:
+                    await self._add_ids(found, name, after, is_wanted)
+            await found.finish()
         except BaseException:
             found.close()
             raise
         return found
+
+    async def _add_ids(
+        self, found: IdList, name: FileName, after: str | None, is_wanted: Callable[[], bool], most: int | None = None
+    ) -> str | None:
+        """Add IDs until there are more than so many bytes. @return: what the next ones are after."""
+        start = len(name.prefix)
+        while after is not None and (most is None or found.size <= most):
+            if not is_wanted():
+                raise Unavailable("nobody waits for the list any more")
+            try:
+                keys, after = await self._page(name, after)
+            except NoSuchBucket:
+                return None
+            await found.add(encode_ids([id for key in keys if (id := id_of(key[start:])) is not None]))
+            await breath()
+        return after
 
     async def _page(self, name: FileName, after: str) -> tuple[list[str], str | None]:
         """Keys of a file, and what the next ones are after."""

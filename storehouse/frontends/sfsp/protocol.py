@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,10 +24,12 @@ from storehouse.core.sfsp import (
     encode_chunk,
     encode_ids_head,
 )
-from storehouse.errors import RequestTimeout, StorehouseError, Unavailable
+from storehouse.core.turns import breath
+from storehouse.errors import InvalidRequest, RequestTimeout, StorehouseError, Unavailable
 from storehouse.frontends.sfsp.answers import Answer, Answers
 from storehouse.frontends.sfsp.body import ChunkBody
 from storehouse.frontends.sfsp.errors import error_status, request_status
+from storehouse.frontends.sfsp.lingering import Lingering
 from storehouse.frontends.sfsp.names import FileName
 from storehouse.frontends.sfsp.turns import Turns
 
@@ -37,13 +39,8 @@ __all__ = ["SFSPConnection"]
 _MOST_OWED = 256
 _MOST_OPEN = 8
 
-# Seconds for which a connection that was refused is read on, so that the peer gets to read why.
-_LINGER = 5.0
-
 # Bytes that a chunk may still have in memory once it has come whole: the others were handed on to the disk before.
 _MOST_HELD = 1 << 20
-
-_STORED = Status(Code.OK)
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
@@ -86,7 +83,7 @@ class SFSPConnection(Protocol):
         self._is_refused = False
         self._is_closing = False
         self._is_lost = False
-        self._lingering: Any = None
+        self._lingering = Lingering(factory.reactor, self._end_linger)
         self._peer = "-"
         self._usual_reads = 0
         self._received = 0
@@ -105,17 +102,21 @@ class SFSPConnection(Protocol):
     def connectionLost(self, reason: Any = connectionDone) -> None:
         """What has not come whole is not stored."""
         self._is_lost = True
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
+        self._lingering.end()
         self._factory.left(self)
         self._answers.give_up()
         self._drop_body()
 
-    def _drop_body(self, error: StorehouseError | None = None) -> None:
-        body, self._body, self._sending = self._body, None, None
-        if body is not None:
-            body.fail(error or Unavailable("the chunk did not come whole; nothing of it was stored"))
+    def _drop_body(self, error: StorehouseError | None = None) -> bool:
+        """The rest of a chunk will not come. @return: whether there was to be more."""
+        body, answer = self._body, self._sending
+        self._body = self._sending = None
+        if body is None or answer is None:
+            return False
+        if error is not None and answer.code is None:
+            answer.refusal = error
+        body.fail(error or Unavailable("the chunk did not come whole; nothing of it was stored"))
+        return True
 
     def readConnectionLost(self) -> None:
         """The peer sends no more, but may read: answer what was asked, then close."""
@@ -123,7 +124,14 @@ class SFSPConnection(Protocol):
         if self._is_closing:  # it has closed its side, too
             self.transport.loseConnection()
             return
-        self._drop_body()
+        body = self._body
+        if body is not None:
+            came = self._sending.size if self._sending is not None else 0
+            self._drop_body(
+                InvalidRequest(f"the chunk ended after {came} of {came + body.left} bytes; nothing of it was stored")
+            )
+        elif self._decoder.held and not (self._holds or self._is_refused):
+            self._refuse(InvalidRequest(f"the last request ended early, after {self._decoder.held} bytes"))
         self.finish_soon()
 
     def writeConnectionLost(self) -> None:
@@ -196,6 +204,10 @@ class SFSPConnection(Protocol):
                 came = self._decoder.next()
                 if came is None:
                     break
+                waiting = breath()
+                if isinstance(waiting, Deferred):
+                    self.hold("breath")
+                    waiting.addBoth(lambda result: self.release("breath"))
                 if isinstance(came, bytes):
                     self._take(came)
                 else:
@@ -205,11 +217,6 @@ class SFSPConnection(Protocol):
         finally:
             self._is_decoding = False
         self._close_if_done()
-
-    def _read_by(self, size: int) -> None:
-        """Ask the kernel for so many bytes at a time."""
-        if size:
-            self.transport.bufferSize = size
 
     def hold(self, why: str) -> None:
         """Read no more until it is L{release}d."""
@@ -262,17 +269,19 @@ class SFSPConnection(Protocol):
         body = ChunkBody(request.size, lambda: self.hold("body"), lambda: self.release("body"))
         if request.size:
             self._body, self._sending = body, answer
-            self._read_by(LARGE_READS if request.size > LARGE_READS else self._usual_reads)
+            if self._usual_reads:
+                self.transport.bufferSize = LARGE_READS if request.size > LARGE_READS else self._usual_reads
         return self._send(request, answer, body)
 
     async def _send(self, request: Send, answer: Answer, body: ChunkBody) -> None:
         try:
             with self._turns.held(request):
                 await self._factory.chunks.send(FileName.of(request.name), request.id, body, request.size)
-            answer.set_status(_STORED)
+            answer.set_status(Status(Code.OK))
         except Exception as error:
             body.discard()
-            answer.set_status(request_status(error, request))
+            # What came of it says less than why the rest did not come.
+            answer.set_status(error_status(answer.refusal) if answer.refusal else request_status(error, request))
         self._factory.stored(answer.held)
         self._done(answer)
 
@@ -281,7 +290,7 @@ class SFSPConnection(Protocol):
         try:
             with self._turns.held(request):
                 if isinstance(request, List):
-                    ids = await self._factory.chunks.ids(FileName.of(request.name))
+                    ids = await self._factory.chunks.ids(FileName.of(request.name), lambda: not self._is_lost)
                     answer.set_source(encode_ids_head(ids.size // 8), ids, ids.size)
                 else:
                     reader = await self._factory.chunks.open(FileName.of(request.name), request.id)
@@ -318,7 +327,10 @@ class SFSPConnection(Protocol):
         if isinstance(answer.request, (Receive, List)):
             self._open -= 1
         self._factory.answered(self._peer, answer)
-        if answer.request is None:
+        if isinstance(answer.request, List):
+            self._turns.list_is_out()
+            self.release("turn")
+        if answer.code == Code.INVALID_REQ:
             self._linger()
         elif len(self._answers) < _MOST_OWED and self._open < _MOST_OPEN:
             self.release("answers")
@@ -348,33 +360,27 @@ class SFSPConnection(Protocol):
     # -- the end -------------------------------------------------------------------------------
 
     def _refuse(self, error: StorehouseError) -> None:
-        """Answer INVALID_REQ once all before it is answered, then close."""
+        """
+        Answer INVALID_REQ once all before it is answered, then close. A send whose chunk will not come whole gets it as
+        its own answer.
+        """
         self._is_refused = True
-        self._drop_body(error)
+        if self._drop_body(error):
+            return
         answer = Answer(None, self._factory.now())
         answer.set_status(error_status(error))
         self._answers.owe(answer)
         self._answers.flush()
 
     def _linger(self) -> None:
-        """
-        Close our side, and read on for a moment: a connection that is closed while its peer sends is reset, and the
-        peer would not get to read what was written.
-        """
         self._is_closing = True
         self.transport.unregisterProducer()
         if self._is_ended:
             self.transport.loseConnection()
-            return
-        self.transport.resumeProducing()
-        if ISSLTransport.providedBy(self.transport):  # it has no half to close, and waits for the peer's end by itself
-            self.transport.loseConnection()
         else:
-            self.transport.loseWriteConnection()
-        self._lingering = self._factory.reactor.callLater(_LINGER, self._end_linger)
+            self._lingering.begin(self.transport)
 
     def _end_linger(self) -> None:
-        self._lingering = None
         if self._refusal is not None:  # nobody else looks after it
             self.abort()
         else:

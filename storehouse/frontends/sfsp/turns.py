@@ -14,18 +14,19 @@ __all__ = ["Turns"]
 class Turns:
     """
     The requests in work. One that could see or undo what another one does must wait: each is to find what those before
-    it left, as if they were done one after the other.
+    it left, as if they were done one after the other. Of lists, one at a time is made and kept until it is out.
     """
 
     def __init__(self) -> None:
         self._sent: set[tuple[bytes, int]] = set()
         self._received: Counter[tuple[bytes, int]] = Counter()
         self._listed = 0
+        self._lists = 0
 
     def must_wait(self, request: Request) -> bool:
         """Whether it cannot be begun while those in work are not done."""
         if isinstance(request, List):
-            return bool(self._sent)
+            return bool(self._sent or self._lists)
         touched = (request.name, request.id)
         if isinstance(request, Receive):
             return touched in self._sent
@@ -36,6 +37,7 @@ class Turns:
         """It is in work for as long as the block lasts."""
         if isinstance(request, List):
             self._listed += 1
+            self._lists += 1
         elif isinstance(request, Send):
             self._sent.add((request.name, request.id))
         else:
@@ -51,3 +53,7 @@ class Turns:
                 self._received[request.name, request.id] -= 1
                 if not self._received[request.name, request.id]:
                     del self._received[request.name, request.id]
+
+    def list_is_out(self) -> None:
+        """A list was written to its end, or was answered otherwise."""
+        self._lists -= 1

@@ -87,7 +87,7 @@ class OrderTests(HandCase):
             (send(b"a", 1, b"1"), receive(b"b", 1), False),
             (receive(b"a", 1), receive(b"a", 1), False),
             (receive(b"a", 1), listing(b"a"), False),
-            (listing(b"a"), listing(b"a"), False),
+            (listing(b"a"), listing(b"b"), True),
         ):
             self.make()
             peer = self.connect()

@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import ISource, collect
 from storehouse.errors import NoSpace, Unavailable
-from storehouse.frontends.sfsp.idlist import IdList
+from storehouse.frontends.sfsp.idlist import SHORT, IdList
 
 
 class IdListTests(SynchronousTestCase):
@@ -32,12 +32,26 @@ class IdListTests(SynchronousTestCase):
     def test_any_length(self) -> None:
         """What was added comes out, whether it went through a file, in part or not at all."""
         verifyObject(ISource, self.list)
-        for sizes in ([], [8], [65_536], [65_537], [30_000] * 3, [30_000] * 5, [300_000, 8], [70_000] * 20):
+        for sizes in (
+            [],
+            [8],
+            [SHORT],
+            [SHORT + 8],
+            [65_536],
+            [65_537],
+            [30_000] * 3,
+            [30_000] * 5,
+            [300_000, 8],
+            [70_000] * 20,
+        ):
             self.list = IdList(InlineDisk(), self.directory)
             pieces = [os.urandom(size) for size in sizes]
             for piece in pieces:
                 self.add(piece)
+            self.successResultOf(Deferred.fromCoroutine(self.list.finish()))
             self.assertEqual(self.list.size, sum(sizes))
+            # What nobody reads takes no memory unless it is short.
+            self.assertEqual(bool(self.list._held), 0 < self.list.size <= SHORT)
             self.assertEqual(self.successResultOf(Deferred.fromCoroutine(collect(self.list))), b"".join(pieces))
             self.assertIsNone(self.list._file)
             self.list.close()
