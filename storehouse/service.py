@@ -30,6 +30,7 @@ from storehouse.frontends.admin.door import AdminDoor
 from storehouse.frontends.admin.version import versions
 from storehouse.frontends.append.door import AppendDoor, AppendLimits
 from storehouse.frontends.archive.door import ArchiveDoor, ArchiveLimits
+from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.frontends.sfsp.chunks import Chunks
@@ -100,9 +101,19 @@ def make_service(
 
     budget = ByteBudget(settings.memory, reactor, settings.idle_timeout)
     registry.register(budget)  # type: ignore[arg-type]
+    guard = Guard(settings.allowed_host)
 
     def add_site(name: str, resource: Any, lane: Any = None) -> None:
-        site = DoorSite(resource, reactor, bounds, lane=lane, access_log=settings.access_log, name=name, budget=budget)
+        site = DoorSite(
+            resource,
+            reactor,
+            bounds,
+            lane=lane,
+            access_log=settings.access_log,
+            name=name,
+            budget=budget,
+            guard=guard,
+        )
         registry.register(site)  # type: ignore[arg-type]
         service.sites[name] = site
 

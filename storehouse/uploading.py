@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
@@ -21,6 +22,7 @@ from storehouse.core.servertls import ServerTLS, choose_source
 from storehouse.core.streams import deferred
 from storehouse.core.vault import Vault
 from storehouse.errors import AlreadyExists
+from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.security import security_fields
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.frontends.upload.door import UploadDoor, UploadLimits
@@ -174,6 +176,8 @@ def add_uploads(
         name="https",
         fields=lambda: security_fields(tls.wants_https_only),
         budget=budget,
+        # Who makes a request, and from which page, its own gate asks.
+        guard=Guard(settings.allowed_host | {urlsplit(settings.https_url).hostname or ""}, checks_origins=False),
     )
     site.explain = door.explain
     site.end_answers = door.stop

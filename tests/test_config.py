@@ -130,6 +130,10 @@ class SettingsTests(SynchronousTestCase):
             ("shutdown-timeout", "soon"),
             ("root", ""),
             ("log-format", "xml"),
+            ("allowed-host", "a b"),
+            ("allowed-host", "http://a"),
+            ("allowed-host", "*"),
+            ("allowed-host", "a,*.b.*"),
             ("objects-hash", "MD5"),
             ("objects-block-size", "0"),
             ("objects-block-size", "65MiB"),
@@ -167,6 +171,11 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(
             (got.objects_scrub_rate, got.objects_upload_expiry, got.objects_scrub_pause), (1 << 20, 60.0, 1.5)
         )
+
+    def test_hosts(self) -> None:
+        for value in ("Files.example.com., *.b.example,", ["files.example.com", "*.b.example"]):
+            found = load_settings({"allowed-host": value}).allowed_host
+            self.assertEqual(found, {"files.example.com", "*.b.example"})
 
     def test_zero_shutdown_timeout(self) -> None:
         self.assertEqual(load_settings({"shutdown-timeout": "0"}).shutdown_timeout, 0.0)

@@ -18,6 +18,7 @@ from storehouse.core.values import (
     one_of,
     or_off,
     parse_flag,
+    parse_hosts,
     parse_path,
     parse_path_or_off,
     parse_text,
@@ -86,6 +87,12 @@ class Settings(UploadSettings):
         parse_flag,
         "Let doors listen on addresses that other machines can reach, although they ask nobody who they are: whoever reaches them can read, add and remove records",
         flag=True,
+    )
+    allowed_host: frozenset[str] = option(
+        frozenset(),
+        parse_hosts,
+        "Names, with commas between, by which requests over loopback may call this server, beside localhost, IP addresses and the names of its certificate: those that a proxy on this machine passes on; *.NAME is all names below one; off adds none",
+        shown="off",
     )
     append_dir: str = option("", parse_path, "The directory of the append log", shown="ROOT/append")
     append_sync: str = option(

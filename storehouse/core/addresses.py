@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -12,7 +13,7 @@ from twisted.internet.testing import MemoryReactor
 
 from storehouse.core.tls import OPENSSL_ERRORS, openssl_reason
 
-__all__ = ["Address", "find_address"]
+__all__ = ["Address", "find_address", "is_loopback"]
 
 
 @attrs.frozen
@@ -60,6 +61,20 @@ class Address:
             return f"unix:{self.host}"
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"{self.scheme or 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def is_loopback(address: Any) -> bool:
+    """Whether an end of a connection, an C{IAddress}, is one by which a machine reaches itself; not that of a socket file."""
+    return _is_loopback(getattr(address, "host", ""))
+
+
+@lru_cache(1024)
+def _is_loopback(host: str) -> bool:
+    try:
+        found: Any = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return bool((getattr(found, "ipv4_mapped", None) or found).is_loopback)
 
 
 def find_address(endpoint: str) -> Address:

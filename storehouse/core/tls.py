@@ -12,6 +12,7 @@ import os
 import re
 from typing import Any
 
+from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred, succeed
@@ -32,6 +33,7 @@ __all__ = [
     "endpoint_pair",
     "make_context",
     "openssl_reason",
+    "own_names",
     "peer_common_name",
     "secured_endpoint",
     "server_endpoint",
@@ -145,6 +147,20 @@ def peer_common_name(transport: Any) -> str:
         return ""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if len(names) == 1 else ""
+
+
+def own_names(transport: Any) -> frozenset[str]:
+    """The names, in lower case, that our certificate on a connection is for; C{*.NAME} is any below one. None without TLS."""
+    is_tls = getattr(transport, "getPeerCertificate", None) is not None
+    connection = transport.getHandle() if is_tls else None
+    certificate = connection.get_certificate(as_cryptography=True) if connection is not None else None
+    if certificate is None:
+        return frozenset()
+    try:
+        found = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    except ExtensionNotFound:
+        return frozenset()
+    return frozenset(name.lower() for name in found.get_values_for_type(DNSName))
 
 
 # -- where it is spoken ----------------------------------------------------------------------

@@ -18,6 +18,7 @@ __all__ = [
     "one_of",
     "or_off",
     "parse_flag",
+    "parse_hosts",
     "parse_path",
     "parse_path_or_off",
     "parse_size",
@@ -48,6 +49,7 @@ _units = {
     "gb": 10**9,
     "tb": 10**12,
 }
+_host = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\Z")
 _size = re.compile(r"([0-9]{1,18})\s*([a-z]*)", re.IGNORECASE | re.ASCII)
 
 
@@ -165,6 +167,24 @@ def parse_text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("a text that is not empty is needed")
     return value
+
+
+def parse_hosts(value: Any) -> frozenset[str]:
+    """
+    Names of hosts with commas between, or a list of them, in lower case; C{*.NAME} is all names below one, C{off} is none.
+
+    @raise ValueError: naming one that is none.
+    """
+    if value is False or value == OFF:
+        return frozenset()
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("names of hosts are needed, with commas between")
+    found = frozenset(name.strip().lower().removesuffix(".") for name in names if name.strip())
+    for name in found:
+        if not _host.match(name):
+            raise ValueError(f"{name!r} is not the name of a host, such as files.example.com or *.example.com")
+    return found
 
 
 def parse_path_or_off(value: Any) -> str:

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from storehouse.core.names import check_prefix
 from storehouse.errors import BadRequest
 from storehouse.frontends.append.params import check_fields, prefix_of
+from storehouse.frontends.http.guard import refuse_browsers
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
@@ -39,6 +40,7 @@ class Close(Leaf):
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         """Close it."""
         check_fields(request, _FIELDS)
+        refuse_browsers(request)
         if request.method == b"HEAD":
             raise BadRequest("HEAD would close the prefix; use GET or POST")
         await self._close(prefix_of(request))

@@ -38,10 +38,10 @@ class DoorChannel(StrictChannel):
     @ivar taking: of the answer that is read, for the site.
     """
 
-    def __init__(self, site: Any, lane: ILane | None, plans: PlanCache | None) -> None:
+    def __init__(self, site: Any, lane: ILane | None) -> None:
         StrictChannel.__init__(self, site)
         self.lane = lane
-        self._plans = plans
+        self._plans: PlanCache | None = None
         self._fast = lane is not None
         self._pieces: list[bytes] = []
         self._have = 0
@@ -59,6 +59,7 @@ class DoorChannel(StrictChannel):
     def connectionMade(self) -> None:
         """Join the site."""
         StrictChannel.connectionMade(self)
+        self._plans = self.site.plans(self.at_loopback)
         self.site.connections.joined(self)
 
     def connectionLost(self, reason: Any = connectionDone) -> None:

@@ -13,10 +13,13 @@ __all__ = [
     "LengthMismatch",
     "LengthRequired",
     "MethodNotAllowed",
+    "MethodUnknown",
+    "Misdirected",
     "NoSuchResource",
     "TargetTooLong",
     "UnsupportedType",
     "UnsupportedVersion",
+    "VersionNotSpoken",
     "error_reply",
     "status_of",
 ]
@@ -54,6 +57,18 @@ class UnsupportedVersion(errors.BadRequest):
     """A request is of a version of a protocol that is not spoken here, or of none."""
 
 
+class VersionNotSpoken(errors.BadRequest):
+    """A request is of another version of HTTP than HTTP/1."""
+
+
+class MethodUnknown(errors.BadRequest):
+    """No resource knows that method."""
+
+
+class Misdirected(errors.BadRequest):
+    """A request is for a host that this is not (RFC 9110, section 7.4)."""
+
+
 class NoSuchResource(errors.NotFound):
     """There is nothing at that path."""
 
@@ -85,6 +100,9 @@ _STATUS: dict[type[errors.StorehouseError], int] = {
     MethodNotAllowed: 405,
     UnsupportedType: 415,
     UnsupportedVersion: 412,
+    VersionNotSpoken: 505,
+    MethodUnknown: 501,
+    Misdirected: 421,
     errors.NotFound: 404,
     errors.UploadGone: 410,
     errors.NotSignedIn: 401,

@@ -9,10 +9,13 @@ repeat theirs to the byte.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 from zope.interface import Attribute, Interface
+
+from storehouse.frontends.http.requestline import host_name
 
 __all__ = ["DECLINED", "MAX_FIELDS", "MAX_HEAD", "OWED", "Head", "ILane", "IRoute", "PlanCache", "parse_head"]
 
@@ -35,7 +38,19 @@ _is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z").match
 
 #: Fields that change how a request is to be read or answered.
 _NOT_HERE = frozenset(
-    {b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer", b"range", b"authorization", b"content-encoding"}
+    {
+        b"transfer-encoding",
+        b"expect",
+        b"upgrade",
+        b"te",
+        b"trailer",
+        b"range",
+        b"authorization",
+        b"content-encoding",
+        # What browsers say of the page that makes a request.
+        b"origin",
+        b"sec-fetch-site",
+    }
 )
 
 
@@ -46,10 +61,12 @@ class Head:
 
     @ivar length: bytes of the body.
     @ivar fields: the fields that the door asked for, by their names in lower case.
+    @ivar host: the host of the Host field, in lower case.
     """
 
     length: int
     fields: dict[bytes, bytes]
+    host: bytes = attrs.field(default=b"", eq=False)
 
 
 class IRoute(Interface):
@@ -90,7 +107,7 @@ def parse_head(block: bytes, wanted: frozenset[bytes]) -> Head | None:
         CRLF: C{\\r\\nName: value\\r\\nName: value}.
     """
     length = -1
-    host = False
+    host: bytes | None = None
     seen = set()
     fields: dict[bytes, bytes] = {}
     lines = block.split(b"\r\n")
@@ -109,9 +126,11 @@ def parse_head(block: bytes, wanted: frozenset[bytes]) -> Head | None:
                 return None
             length = int(value)
         elif name == b"host":
-            if host:
+            if host is not None:
                 return None
-            host = True
+            host = host_name(value)
+            if host is None:
+                return None
         elif name == b"connection":
             if value.lower() != b"keep-alive":
                 return None
@@ -120,7 +139,7 @@ def parse_head(block: bytes, wanted: frozenset[bytes]) -> Head | None:
                 return None
             seen.add(name)
             fields[name] = value
-    return Head(max(length, 0), fields) if host else None
+    return Head(max(length, 0), fields, host) if host is not None else None
 
 
 class PlanCache:
@@ -131,8 +150,10 @@ class PlanCache:
     begins anew.
     """
 
-    def __init__(self, lane: Any) -> None:
+    def __init__(self, lane: Any, knows_host: Callable[[bytes], bool] = lambda host: True) -> None:
+        """@param knows_host: whether requests for a host may take the lane."""
         self._lane = lane
+        self._knows_host = knows_host
         self._plans: dict[bytes, tuple[Any, Head]] = {}
         self._heads: dict[bytes, Head | None] = {}
         #: The look-up for the hot path: C{None} means L{learn} is to be asked.
@@ -169,5 +190,8 @@ class PlanCache:
         except KeyError:
             if len(self._heads) >= _REMEMBERED:
                 self._heads.clear()
-            head = self._heads[block] = parse_head(block, self._lane.fields)
+            head = parse_head(block, self._lane.fields)
+            if head is not None and not self._knows_host(head.host):
+                head = None
+            self._heads[block] = head
             return head

@@ -91,6 +91,12 @@ class StreamingRequest(server.Request):
         self.channel.site.began(self)
         try:
             self.channel.check_framing(self)
+            if self.channel.site.guard is not None:
+                self.channel.site.guard.check(self)
+            if self.path == b"*":
+                # Whether anybody is there (RFC 9110, section 9.3.7).
+                self.answer(Reply(200, b"", b""))
+                return
             self.fields = parse_query(self._query)
         except StorehouseError as error:
             if isinstance(error, AmbiguousFraming):

@@ -20,6 +20,7 @@ from storehouse.core.fasttcp import unsent
 from storehouse.errors import TooManyConnections
 from storehouse.frontends.http.channel import DoorChannel
 from storehouse.frontends.http.errors import error_reply
+from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.lane import ILane, PlanCache
 from storehouse.frontends.http.reply import Reply, encode_reply
 from storehouse.frontends.http.shown import shown
@@ -92,6 +93,7 @@ class DoorSite(server.Site):
     @param name: the door's name in logs and metrics.
     @param fields: tells the C{fields}.
     @ivar budget: the memory for what requests bring and for what of answers was not read yet; of several doors.
+    @ivar guard: refuses what pages of other sites ask for; C{None} for a door that browsers do not reach.
     @ivar explain: makes the answer to a request that failed, of the request and the error.
     @ivar end_answers: called when the door is to end: has those answers end that would go on by themselves.
     """
@@ -109,6 +111,7 @@ class DoorSite(server.Site):
         name: str = "http",
         fields: Callable[[], tuple[tuple[bytes, bytes], ...]] = tuple,
         budget: ByteBudget | None = None,
+        guard: Guard | None = None,
     ) -> None:
         server.Site.__init__(self, resource, parsePOSTFormSubmission=False, reactor=reactor)
         self.limits = limits
@@ -118,7 +121,9 @@ class DoorSite(server.Site):
         self._access_log = access_log
         self.explain: Callable[[Any, BaseException], Reply] = lambda request, error: error_reply(error)
         self.end_answers: Callable[[], None] = lambda: None
+        self.guard = guard
         self._plans = PlanCache(lane) if lane is not None else None
+        self._guarded = PlanCache(lane, guard.knows) if lane is not None and guard is not None else None
         self.connections = Connections(name, limits.max_connections, reactor, self._time, self._tick)
         self._requests: set[Any] = set()
         self.refusals: set[_Refusal] = set()
@@ -131,6 +136,10 @@ class DoorSite(server.Site):
 
     # -- connections -------------------------------------------------------------------------
 
+    def plans(self, at_loopback: bool) -> PlanCache | None:
+        """What the fast lane does with requests, of connections over loopback or of others; C{None} without a lane."""
+        return self._guarded if at_loopback and self._guarded is not None else self._plans
+
     def buildProtocol(self, addr: Any) -> Any:
         """A connection comes in."""
         refused = self.connections.admit()
@@ -138,7 +147,7 @@ class DoorSite(server.Site):
             if len(self.refusals) >= _MOST_REFUSALS:
                 return None
             return _Refusal(self, self.last_answer(TooManyConnections(refused)))
-        return DoorChannel(self, self._lane, self._plans)
+        return DoorChannel(self, self._lane)
 
     def last_answer(self, error: Exception) -> bytes:
         """The bytes of the answer to what is not a request, after which the connection is closed."""

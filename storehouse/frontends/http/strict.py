@@ -17,12 +17,14 @@ from twisted.logger import Logger
 from twisted.web import http
 from zope.interface import implementer
 
+from storehouse.core.addresses import is_loopback
 from storehouse.core.fasttcp import LARGE_READS
 from storehouse.errors import StorehouseError
 from storehouse.frontends.http.body import RequestBody
-from storehouse.frontends.http.errors import AmbiguousFraming, HeadTooLarge, TargetTooLong
+from storehouse.frontends.http.errors import AmbiguousFraming, HeadTooLarge, Misdirected, TargetTooLong
 from storehouse.frontends.http.lane import MAX_FIELDS
 from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.requestline import RequestLine, host_name, parse_line
 
 __all__ = ["StrictChannel"]
 
@@ -42,6 +44,7 @@ class StrictChannel(http.HTTPChannel):
 
     @ivar shaking: whether the handshake of TLS is going on.
     @ivar active: whether bytes came since the site last looked.
+    @ivar at_loopback: whether the peer has come by an address that only this machine reaches.
     @ivar input_ended: whether the peer will send no more: it closed its side of the connection, and may still read.
     """
 
@@ -58,16 +61,19 @@ class StrictChannel(http.HTTPChannel):
         self.site = self.factory = site
         self.active = True
         self.shaking = False
+        self.at_loopback = False
         self._head = b""
         self._body_paused = False
         self._failed = False
         self.input_ended = False
         self._has_answered = False
+        self._line: RequestLine | None = None
         self._lingering: Any = None
 
     def connectionMade(self) -> None:
         """Get ready."""
         self.shaking = self.isSecure()
+        self.at_loopback = is_loopback(self.transport.getHost())
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
@@ -152,12 +158,22 @@ class StrictChannel(http.HTTPChannel):
             return
         if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
             self._refuse(self._too_large(f"more than {self.totalHeadersSize} bytes"))
+        elif line and not self._receivedHeaderSize and self.persistent:
+            self._request_line(line)
         elif line[:1] in (b" ", b"\t") and self._receivedHeaderSize:
             self._refuse(AmbiguousFraming("the head has a folded line"))
         elif line[:15].lower() == b"content-length:" and len(line) > 64:
             self._refuse(AmbiguousFraming("the Content-Length is not a sensible number"))
         else:
             http.HTTPChannel.lineReceived(self, line)
+
+    def _request_line(self, line: bytes) -> None:
+        try:
+            parsed = self._line = parse_line(line)
+        except StorehouseError as error:
+            self._refuse(error)
+        else:
+            http.HTTPChannel.lineReceived(self, b" ".join((parsed.method, parsed.target, parsed.version)))
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line without end."""
@@ -212,14 +228,23 @@ class StrictChannel(http.HTTPChannel):
 
     def check_framing(self, request: Any) -> None:
         """
-        Refuse requests whose extent or target could be understood in two ways.
+        Refuse requests whose extent or target could be understood in two ways. From here on the Host field is that of the
+        target's authority, if it has one.
 
         @raise AmbiguousFraming: if so.
+        @raise Misdirected: if the target is one of https and the connection is not, other than from a proxy on this machine.
         """
         headers = request.requestHeaders
         hosts = headers.getRawHeaders(b"Host", [])
         if len(hosts) > 1 or (not hosts and request.clientproto == b"HTTP/1.1"):
             raise AmbiguousFraming(f"the request has {len(hosts)} Host fields instead of one")
+        if hosts and host_name(hosts[0]) is None:
+            raise AmbiguousFraming("the Host field is not HOST or HOST:PORT")
+        line, self._line = self._line, None
+        if line is not None and line.authority is not None:
+            headers.setRawHeaders(b"Host", [line.authority])
+            if line.scheme == b"https" and not self.isSecure() and not is_loopback(self.transport.getPeer()):
+                raise Misdirected("the request's target is one of https, and this connection is not")
         is_old = request.clientproto == b"HTTP/1.0"
         if is_old and request.method in _WITH_BODIES and not headers.hasHeader(b"Content-Length"):
             # What follows may be a body, which would be taken for none (RFC 1945, section 8.3).
@@ -230,8 +255,6 @@ class StrictChannel(http.HTTPChannel):
                 raise AmbiguousFraming("Transfer-Encoding in a request of HTTP/1.0")
             if len(encodings) > 1 or encodings[0].lower() != b"chunked":
                 raise AmbiguousFraming("the Transfer-Encoding is not just chunked")
-        if not request.path.startswith(b"/"):
-            raise AmbiguousFraming("the request's target is not a path")
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         self._refuse(AmbiguousFraming("the request is not well-formed HTTP/1.1"))

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.frontends.append.door import AppendDoor, AppendLimits
+from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
@@ -57,6 +58,7 @@ class Door:
         durability: Durability = Durability.OS,
         limits: AppendLimits | None = None,
         buckets: int = 4,
+        guard: Guard | None = None,
     ) -> None:
         self.directory = os.path.abspath(directory)
         self.reactor = Reactor()
@@ -76,7 +78,7 @@ class Door:
         )
         self.log.start()
         door = AppendDoor(self.log, limits, fast_lane=fast_lane)
-        self.site = DoorSite(door.resource, self.reactor, Limits(), lane=door.lane, name="append")
+        self.site = DoorSite(door.resource, self.reactor, Limits(), lane=door.lane, name="append", guard=guard)
         self.site.startFactory()
         self.connections: list[Connection] = []
 

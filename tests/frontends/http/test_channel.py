@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -205,6 +205,28 @@ class AnswerTests(ChannelCase):
             self.assertEqual(answer.fields["connection"], "close")
             self.assertTrue(connection.is_closed)
 
+    def test_targets(self) -> None:
+        """A URL for a path, later versions of HTTP/1, and whether anybody is there."""
+        for line in (
+            b"http://x/echo HTTP/1.1",
+            b"HTTP://Y:80/echo?a=b HTTP/1.1",
+            b"https://x/echo HTTP/1.1",
+            b"/echo HTTP/1.2",
+        ):
+            connection = self.ask(b"GET " + line + b"\r\nHost: x\r\n\r\n" + request("GET /echo"))
+            self.assertEqual([answer.body for answer in split_answers(connection.received)], [b"hello"] * 2, line)
+        (answer,) = split_answers(self.ask(b"GET http://x/echo HTTP/1.0\r\n\r\n").received)
+        self.assertEqual(answer.body, b"hello")
+        answers = split_answers(
+            self.ask(request("OPTIONS *") + request("OPTIONS http://x") + request("GET /echo")).received
+        )
+        self.assertEqual(
+            [(a.status, a.fields.get("content-length")) for a in answers], [(200, "0"), (200, "0"), (200, "5")]
+        )
+        self.patch(Transport, "getPeer", lambda transport: IPv4Address("TCP", "192.168.1.2", 50000))
+        for url, status in (("https://x/echo", 421), ("http://x/echo", 200)):
+            self.assertEqual(split_answers(self.ask(request(f"GET {url}")).received)[0].status, status)
+
     def test_chunked(self) -> None:
         head = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection = self.ask(
@@ -319,11 +341,10 @@ class RefusalTests(ChannelCase):
 
     def test_targets_and_lines(self) -> None:
         for line in (
-            b"GET http://x/echo HTTP/1.1",
-            b"OPTIONS * HTTP/1.1",
-            b"CONNECT x:80 HTTP/1.1",
-            b"GET /echo HTTP/1.2",
-            b"GET /echo HTTP/2.0",
+            b"GET http://u@x/echo HTTP/1.1",
+            b"GET * HTTP/1.1",
+            b"CONNECT x HTTP/1.1",
+            b"GET /echo#a HTTP/1.1",
             b"GET /echo http/1.1",
             b"GET /echo",
             b"GET  /echo HTTP/1.1",
@@ -337,6 +358,17 @@ class RefusalTests(ChannelCase):
             b"\x16\x03\x01\x02\x00\x01",
         ):
             self.assert_refused(line + b"\r\nHost: x\r\n\r\n", 400, "AmbiguousFraming")
+        for line, status, error in (
+            (b"CONNECT x:80 HTTP/1.1", 501, "MethodUnknown"),
+            (b"GET /echo HTTP/2.0", 505, "VersionNotSpoken"),
+            (b"PRI * HTTP/2.0", 505, "VersionNotSpoken"),
+        ):
+            self.assert_refused(line + b"\r\nHost: x\r\n\r\n", status, error)
+        for host in (b"a b", b"u@x", b"x:y", b"[::1", b"http://x", b"\xe9", b"x\r\nHost: x", b"x\r\nhost:"):
+            self.assert_refused(b"GET /echo HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", 400, "AmbiguousFraming")
+            self.assert_refused(b"GET http://x/echo HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", 400, "AmbiguousFraming")
+            self.assert_refused(b"GET /echo HTTP/1.0\r\nHost: " + host + b"\r\n\r\n", 400, "AmbiguousFraming")
+        self.assert_refused(b"GET http://x/echo HTTP/1.1\r\n\r\n", 400, "AmbiguousFraming")
         self.assert_refused(b"GET /echo HTTP/1.1\r\n\r\n", 400, "AmbiguousFraming")
         self.assert_refused(
             b"GET /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "AmbiguousFraming"

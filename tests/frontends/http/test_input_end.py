@@ -188,9 +188,9 @@ class AppendDoorTests(TestCase):
         """The lane's patience is that of the other way."""
         for door in self.doors():
             connection = door.play(request("POST /append?id=a", b"one")[:-1])
-            door.pass_time(58)
+            door.pass_time(20)
             self.assertFalse(connection.is_closed)
-            door.pass_time(6)
+            door.pass_time(45)
             self.assertTrue(connection.is_closed)
 
 

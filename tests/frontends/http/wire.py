@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.resource import Leaf, Root
 from storehouse.frontends.http.site import DoorSite, Limits
@@ -319,9 +320,11 @@ class Echo(Leaf):
         return Reply(200, b"hello", OCTETS)
 
 
-def make_site(clock: Clock, limits: Limits | None = None, lane: Any = None, **children: Any) -> DoorSite:
+def make_site(
+    clock: Clock, limits: Limits | None = None, lane: Any = None, guard: Guard | None = None, **children: Any
+) -> DoorSite:
     """A door with L{Echo} at C{/echo} and others."""
     root = Root({b"echo": Echo(), **{name.encode("ascii"): child for name, child in children.items()}})
-    site = DoorSite(root, clock, limits or Limits(), lane=lane)
+    site = DoorSite(root, clock, limits or Limits(), lane=lane, guard=guard)
     site.startFactory()
     return site
