@@ -191,6 +191,35 @@ class ResumableTestsMixin(_Mixin):
         self.assertTrue((await self.append(fourth, b"", is_last=True)).is_complete)
         self.assertEqual([await self.stored("third"), await self.stored("fourth")], [b"abcd", b""])
 
+    async def test_awaits_its_end(self) -> None:
+        """One that has its length, and is complete only when that is said."""
+        for length, data in ((0, b""), (3, b"abc")):
+            upload = await self.uploads.create("ann", f"a{length}", length, awaits_end=True)
+            if data:
+                upload = await self.append(upload, data)
+            self.assertEqual((upload.is_complete, upload.offset, upload.length), (False, length, length))
+            await self.refused(TooLarge, self.append(upload, b"d"))
+            await self.refused(SizeMismatch, self.uploads.set_length(upload.id, 4))
+            self.assertFalse((await self.uploads.get(upload.id)).is_complete)
+            self.assertFalse((await self.uploads.interrupt(upload.id)).is_complete)
+            self.assertTrue((await self.append(upload, b"", is_last=True)).is_complete)
+
+    async def test_length_said_with_bytes(self) -> None:
+        """It is taken only with bytes that belong at the end, and that fit."""
+        upload = await self.uploads.create("ann", "a", None)
+        upload = await self.append(upload, b"abc")
+
+        def said(offset: int, data: bytes, length: int) -> Any:
+            return self.uploads.append(upload.id, offset, BytesSource(data), len(data), length=length)
+
+        await self.refused(OffsetMismatch, said(0, b"abc", 3))
+        await self.refused(SizeMismatch, said(3, b"def", 5))
+        await self.refused(SizeMismatch, said(3, b"", 2))
+        self.assertIsNone((await self.uploads.get(upload.id)).length)
+        self.assertEqual((await said(3, b"d", 5)).length, 5)
+        await self.refused(SizeMismatch, said(4, b"e", 6))
+        self.assertTrue((await said(4, b"e", 5)).is_complete)
+
     async def test_last_too_early(self) -> None:
         """Last bytes that do not make the length that was said are kept, and complete nothing."""
         upload = await self.create(5)
@@ -657,6 +686,28 @@ class PersistentResumableTestsMixin(_Mixin):
         self.assertEqual(await self.stored("file"), data)
         info = await self.store.head("uploads", "file")
         self.assertEqual(info.metadata["crc32c"], [f"{crc32c(data):08x}"])
+
+    async def test_awaits_its_end_later(self) -> None:
+        upload = await self.create(3, awaits_end=True)
+        await self.append(upload, b"abc")
+        await self.reopen()
+        again = await self.uploads.get(upload.id)
+        self.assertEqual((again.is_complete, again.offset, again.length), (False, 3, 3))
+        self.assertTrue((await self.append(upload, b"", is_last=True)).is_complete)
+
+    async def test_told_offset_holds(self) -> None:
+        """What came before somebody asked how far it is, and had not begun, adds nothing: not even while it is looked up."""
+        upload = await self.create(6)
+        for _ in range(2):
+            await self.reopen()
+            looking = self.uploads.get(upload.id)
+            told = self.uploads.interrupt(upload.id)
+            stale = await looking
+            self.assertEqual((await told).offset, 0)
+            adding = self.uploads.append(upload.id, 0, BytesSource(b"abc"), 3, seen=stale.seen)
+            await self.refused(UploadBusy, adding)
+        again = await self.uploads.get(upload.id)
+        self.assertEqual((await self.uploads.append(upload.id, 0, BytesSource(b"abc"), 3, seen=again.seen)).offset, 3)
 
     async def test_concatenated_later(self) -> None:
         """A final one waits for its pieces across a stop."""

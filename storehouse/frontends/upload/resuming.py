@@ -82,12 +82,14 @@ class Resuming:
         @raise UploadGone: if there was one.
         """
         id = id_in(request)
-        path = None
+        # Looked at once, and at once: that tells which of two requests came first.
         if b"signature" in request.fields:
             # What the link must be for is known only by looking.
-            path = path_of((await self.uploads.get(id)).name)
-        visitor = await self.gate.admit(request, "put", path, goes_on=True)
-        upload = await self.uploads.get(id)
+            upload = await self.uploads.get(id)
+            visitor = await self.gate.admit(request, "put", path_of(upload.name), goes_on=True)
+        else:
+            visitor = await self.gate.admit(request, "put", goes_on=True)
+            upload = await self.uploads.get(id)
         if not is_his(visitor, upload):
             raise NoSuchUpload(f"there is no upload {id}")
         if interrupt:
@@ -115,13 +117,15 @@ class Resuming:
         is_last: bool = False,
         progress: Callable[[int], object] | None = None,
         at_end: Callable[[Passage], None] | None = None,
+        length: int | None = None,
     ) -> ResumableUpload:
         """
         Add the body of a request.
 
         @param algorithms: what C{verify} and C{at_end} will ask of the L{Passage}.
         @param at_end: of a last one: called when all bytes are stored, before the upload is complete with them. What it
-            raises is raised, and the upload given up. Its length must not be known.
+            raises is raised, and the upload given up. It must be one that awaits its end, or whose length is not known.
+        @param length: the bytes that the upload will have, if the request says so.
         @raise TooManyUploads: at once.
         @raise StorehouseError: as L{IResumableUploads.append} does.
         """
@@ -132,7 +136,7 @@ class Resuming:
                 checking = None if verify is None else partial(verify, passage)
                 ends = is_last and at_end is None
                 added: ResumableUpload = await self.uploads.append(
-                    upload.id, offset, passage, request.body.length, checking, ends, progress
+                    upload.id, offset, passage, request.body.length, checking, ends, progress, length, upload.seen
                 )
                 if is_last and at_end is not None:
                     added = await self._end(added, partial(at_end, passage))

@@ -39,6 +39,7 @@ class Appending:
         verify: Callable[[], None] | None,
         is_last: bool,
         progress: Callable[[int], object] | None,
+        length: int | None = None,
     ) -> None:
         """See C{IResumableUploads.append}."""
         state = known.state
@@ -46,6 +47,9 @@ class Appending:
             raise Forbidden(f"the upload {state.id} is made of others, and takes no bytes itself")
         if offset != known.offset:
             raise OffsetMismatch(known.offset, offset)
+        if length is not None:
+            await self.learn_length(known, length, offset + (size or 0))
+            state = known.state
         if size is not None:
             self._base.check_size(offset + size, state.length, state.max_bytes)
         most = least_of((state.length, state.max_bytes, self._base.settings.max_size or None))
@@ -61,13 +65,30 @@ class Appending:
         await self._base.touch(known)
         if cutter.failure is not None:
             cutter.failure.raiseException()
-        if is_last and known.state.length is None:
-            await self._base.write(known, length=known.offset)
-        elif is_last and known.state.length != known.offset:
+        if is_last and known.state.length not in (None, known.offset):
             raise SizeMismatch(
                 f"the upload was to have {known.state.length} bytes, and has {known.offset} with its last ones"
             )
+        if is_last and (known.state.length is None or known.state.awaits_end):
+            await self._base.write(known, length=known.offset, awaits_end=False)
         await self._completing.settle(known)
+
+    async def learn_length(self, known: Known, length: int, least: int) -> None:
+        """
+        An upload is said to be this long.
+
+        @param least: the bytes that it has, or is going to have.
+        @raise SizeMismatch: if it is known to be another, or cannot be.
+        @raise TooLarge: if it may not have as many.
+        """
+        state = known.state
+        if state.length not in (None, length):
+            raise SizeMismatch(f"the upload was to have {state.length} bytes, and not {length}")
+        if length < least:
+            raise SizeMismatch(f"the upload has {least} bytes, and cannot have {length}")
+        if state.length is None:
+            self._base.check_size(length, state.max_bytes)
+            await self._base.write(known, length=length)
 
     async def _take(self, known: Known, cutter: Cutter, progress: Callable[[int], object] | None) -> None:
         while (piece := await cutter.next()) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -61,6 +62,7 @@ class Base:
     Uploads by their IDs.
 
     @param clock: has C{seconds}, the time since 1970 UTC, and C{callLater}.
+    @ivar turns: numbers for requests, in the order in which they come.
     @ivar find_again: makes a state of one that is open, and whose upload the store does not have.
     @ivar open: those that are not complete.
     """
@@ -88,6 +90,7 @@ class Base:
             "storehouse_resumable_operation_seconds",
             "Operations on resumable uploads; for append until its bytes have come.",
         )
+        self.turns = count(1)
         self.find_again: Callable[[State], Any] = lambda state: state
         self.open = OpenUploads(settings.max_open)
         self.slack = min(_SLACK, settings.expiry / 24) if settings.expiry else _SLACK
@@ -164,16 +167,20 @@ class Base:
         return known.touched + self.settings.expiry if self.settings.expiry else None
 
     @asynccontextmanager
-    async def changing(self, id: str, gives_way: bool = True) -> AsyncIterator[Known]:
+    async def changing(self, id: str, gives_way: bool = True, seen: int | None = None) -> AsyncIterator[Known]:
         """
         Be the one who changes an upload: whoever is at it is ended, and whoever waits to be gives way.
 
+        @param seen: when the request came; C{None} for now.
         @raise UploadBusy: if somebody else came even later, for those who give way.
         """
+        # Before the upload is looked up: those who wait for that need not go on in the order in which they came.
+        mine = next(self.turns) if seen is None else seen
         known = await self.load(id)
         with self.memory.used(known):
-            known.newest += 1
-            mine = known.newest
+            if gives_way and known.newest > mine:
+                raise UploadBusy(f"another request goes on with the upload {id}")
+            known.newest = max(known.newest, mine)
             if known.running is not None:
                 known.running.stop(UploadBusy(f"another request goes on with the upload {id}"))
             async with self.locks.held(id):
@@ -234,8 +241,14 @@ class Base:
 
     # -- what others are told ------------------------------------------------------------------
 
-    async def described(self, known: Known) -> ResumableUpload:
-        """An upload for those who asked."""
+    async def described(self, known: Known, seen: int | None = None) -> ResumableUpload:
+        """
+        An upload for those who asked.
+
+        @param seen: when that was; C{None} for now.
+        """
+        if seen is None:
+            seen = next(self.turns)
         state = known.state
         length = state.length
         if state.pieces and state.stage == "open":
@@ -257,6 +270,7 @@ class Base:
             created=state.created,
             expires=self.expires(known),
             etag=state.etag,
+            seen=seen,
         )
 
     async def length_of(self, pieces: Iterable[str]) -> int | None:

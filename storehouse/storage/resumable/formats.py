@@ -36,6 +36,7 @@ class State:
     length: int | None = None
     max_bytes: int | None = None
     is_partial: bool = False
+    awaits_end: bool = False
     pieces: Sequence[str] = attrs.field(default=(), converter=_texts)
     finals: Sequence[str] = attrs.field(default=(), converter=_texts)
     stage: Stage = "open"
@@ -43,6 +44,9 @@ class State:
     etag: str = ""
     size: int = 0
 
+
+#: Those that are there only if they say something, so that what knows nothing of them can read the rest.
+_OPTIONAL = {"awaitsEnd": "awaits_end"}
 
 _FIELDS = {
     "id": "id",
@@ -79,6 +83,7 @@ def encode_state(state: State) -> bytes:
         elif attribute == "object_metadata":
             value = {each: list(values) for each, values in value.items()}
         fields[name] = value
+    fields |= {name: True for name, attribute in _OPTIONAL.items() if getattr(state, attribute)}
     return seal(fields) + b"\n"
 
 
@@ -89,13 +94,13 @@ def decode_state(data: bytes) -> State:
     fields, is_sealed = unseal(data[:-1])
     if not is_sealed:
         raise ValueError("it has no checksum")
-    if fields.keys() != _FIELDS.keys():
-        wrong = sorted(fields.keys() ^ _FIELDS.keys())
+    wrong = sorted(fields.keys() - _OPTIONAL.keys() ^ _FIELDS.keys())
+    if wrong:
         raise ValueError(f"its fields are not those that belong there: {', '.join(wrong)[:200]}")
     for name, value in fields.items():
         if not _CHECKS[name](value):
             raise ValueError(f"{name} is {str(value)[:50]!r}, which it cannot be")
-    return State(**{attribute: fields[name] for name, attribute in _FIELDS.items()})
+    return State(**{attribute: fields[name] for name, attribute in (_FIELDS | _OPTIONAL).items() if name in fields})
 
 
 def _is_text(value: Any) -> bool:
@@ -134,6 +139,7 @@ _CHECKS = {
     "length": _is_count_or_none,
     "maxBytes": _is_count_or_none,
     "isPartial": _is_flag,
+    "awaitsEnd": _is_flag,
     "pieces": _are_texts,
     "finals": _are_texts,
     "stage": get_args(Stage).__contains__,

@@ -40,6 +40,7 @@ class ResumableUpload:
     @ivar created: seconds since 1970 UTC.
     @ivar expires: when it is removed unless it goes on; C{None} for never.
     @ivar etag: of the object, once complete.
+    @ivar seen: a number that grows: when it was asked for. It is no part of what is compared.
     """
 
     id: str
@@ -58,6 +59,7 @@ class ResumableUpload:
     created: float
     expires: float | None
     etag: str
+    seen: int = attrs.field(eq=False)
 
 
 class IResumableUploads(Interface):
@@ -79,9 +81,13 @@ class IResumableUploads(Interface):
         is_partial: bool = False,
         object_metadata: Metadata | None = None,
         names: str = "",
+        awaits_end: bool = False,
     ) -> Deferred[ResumableUpload]:
         """
         Begin one. One of length 0 is complete at once.
+
+        @param awaits_end: it is complete not when it has its length, but with an L{append} that says so: one of length 0,
+            too.
 
         @param metadata: what the client said, to be told again.
         @param object_metadata: to be kept with the object; C{crc32c} and C{upload}, the ID, are added.
@@ -134,6 +140,8 @@ class IResumableUploads(Interface):
         verify: Callable[[], None] | None = None,
         is_last: bool = False,
         progress: Callable[[int], object] | None = None,
+        length: int | None = None,
+        seen: int | None = None,
     ) -> Deferred[ResumableUpload]:
         """
         Add bytes. If somebody else is adding to it, that one is ended first, with what has arrived of it kept: a
@@ -143,6 +151,10 @@ class IResumableUploads(Interface):
         @param verify: called once all bytes have come, before any of them is kept; raises C{ChecksumMismatch} to have
             none of them kept. Without it, whatever has arrived when the source breaks off is kept.
         @param is_last: whether the upload is complete with them: its length need not have been said then.
+        @param length: the bytes that the upload will have, if that is said with these: as L{set_length}, once it is clear
+            that they belong at its end, and nothing if it cannot be true with them.
+        @param seen: when the upload was looked at for this request, L{ResumableUpload.seen}; C{None} for now. If another
+            request has come since to change it, or to L{interrupt}, nothing is added: an offset that was told then holds.
         @param progress: called with the offset whenever more of it is durable.
         @return: fires when the bytes are durable, and, if they were the last, the object is stored. Fails with
             C{OffsetMismatch}, C{NoSuchUpload}, C{UploadGone}, C{TooLarge} for more than its length, C{SizeMismatch} for

@@ -21,7 +21,7 @@ class Known:
     @ivar parts: those of the object store's upload, in order; none once its object is stored.
     @ivar touched: when something was last done with it.
     @ivar running: what is being added to it now.
-    @ivar newest: the number of who came last to change it: those before it are stale.
+    @ivar newest: when the last one came to change it: those before are stale.
     """
 
     def __init__(self, state: State, parts: list[Part], touched: float) -> None:
@@ -42,7 +42,8 @@ class Known:
     @property
     def has_all(self) -> bool:
         """Whether it has as many bytes as it is to have. One that is made of others tells otherwise."""
-        return not self.state.pieces and self.state.length is not None and self.offset == self.state.length
+        state = self.state
+        return not (state.pieces or state.awaits_end) and state.length is not None and self.offset == state.length
 
 
 class Memory:

@@ -19,7 +19,6 @@ from storehouse.errors import (
     BadRequest,
     NoSuchBucket,
     NoSuchUpload,
-    SizeMismatch,
     StorehouseError,
     Unavailable,
     UploadGone,
@@ -141,10 +140,11 @@ class LocalResumableUploads:
         is_partial: bool = False,
         object_metadata: Metadata | None = None,
         names: str = "",
+        awaits_end: bool = False,
     ) -> Deferred[ResumableUpload]:
         """See L{IResumableUploads.create}."""
         state = self._beginning.new_state(owner, name, content_type, metadata, max_bytes, grant, object_metadata, names)
-        state = attrs.evolve(state, length=length, is_partial=is_partial)
+        state = attrs.evolve(state, length=length, is_partial=is_partial, awaits_end=awaits_end)
         return self._base.operations.run("create", self._beginning.create(state))
 
     def concatenate(
@@ -169,16 +169,16 @@ class LocalResumableUploads:
 
     def get(self, id: str) -> Deferred[ResumableUpload]:
         """See L{IResumableUploads.get}."""
-        return self._base.operations.run("get", self._get(id))
+        return self._base.operations.run("get", self._get(id, next(self._base.turns)))
 
-    async def _get(self, id: str) -> ResumableUpload:
+    async def _get(self, id: str, seen: int) -> ResumableUpload:
         known = await self._base.load(id)
         with self._base.memory.used(known):
             if known.running is None and known.state.stage == "open" and (known.has_all or known.state.pieces):
                 # What should have been done, and was kept from it.
                 async with self._base.locks.held(id):
                     await self._completing.settle(known)
-            return await self._base.described(known)
+            return await self._base.described(known, seen)
 
     def list(self, owner: str | None = None) -> Deferred[Sequence[ResumableUpload]]:
         """See L{IResumableUploads.list}."""
@@ -204,16 +204,9 @@ class LocalResumableUploads:
 
     async def _set_length(self, id: str, length: int) -> ResumableUpload:
         async with self._base.changing(id) as known:
-            state = known.state
-            if state.pieces:
+            if known.state.pieces:
                 raise BadRequest(f"the upload {id} is as long as its pieces")
-            if state.length != length:
-                if state.length is not None:
-                    raise SizeMismatch(f"the upload was to have {state.length} bytes, and not {length}")
-                if length < known.offset:
-                    raise SizeMismatch(f"the upload has {known.offset} bytes, and cannot have {length}")
-                self._base.check_size(length, state.max_bytes)
-                await self._base.write(known, length=length)
+            await self._appending.learn_length(known, length, known.offset)
             await self._completing.settle(known)
             return await self._base.described(known)
 
@@ -226,9 +219,13 @@ class LocalResumableUploads:
         verify: Callable[[], None] | None = None,
         is_last: bool = False,
         progress: Callable[[int], object] | None = None,
+        length: int | None = None,
+        seen: int | None = None,
     ) -> Deferred[ResumableUpload]:
         """See L{IResumableUploads.append}."""
-        return self._base.operations.run("append", self._append(id, offset, source, size, verify, is_last, progress))
+        return self._base.operations.run(
+            "append", self._append(id, offset, source, size, verify, is_last, progress, length, seen)
+        )
 
     async def _append(
         self,
@@ -239,9 +236,11 @@ class LocalResumableUploads:
         verify: Callable[[], None] | None,
         is_last: bool,
         progress: Callable[[int], object] | None,
+        length: int | None,
+        seen: int | None,
     ) -> ResumableUpload:
-        async with self._base.changing(id) as known:
-            await self._appending.append(known, offset, source, size, verify, is_last, progress)
+        async with self._base.changing(id, seen=seen) as known:
+            await self._appending.append(known, offset, source, size, verify, is_last, progress, length)
             return await self._base.described(known)
 
     def interrupt(self, id: str) -> Deferred[ResumableUpload]:

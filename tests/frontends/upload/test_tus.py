@@ -257,6 +257,17 @@ class TusTests(TusCase):
         self.patch(url, 6, b"g", "Upload-Length: 7")
         self.assertEqual(self.stored("a"), b"abcdefg")
 
+    def test_deferred_length_that_cannot_be(self) -> None:
+        """It is not taken from a request that is refused."""
+        url = self.create("Upload-Defer-Length: 1", meta(filename="a"))
+        self.patch(url, 0, b"abc")
+        self.patch(url, 3, b"def", "Upload-Length: 5", status=400)
+        self.patch(url, 3, b"", "Upload-Length: 2", status=400)
+        self.patch(url, 0, b"abc", "Upload-Length: 3", status=409)
+        self.assertEqual(self.head(url).fields["upload-defer-length"], "1")
+        self.patch(url, 3, b"de", "Upload-Length: 5")
+        self.assertEqual(self.stored("a"), b"abcde")
+
     def test_deferred_length_alone(self) -> None:
         """A client that reads a stream may learn only behind its last byte that it was the last."""
         for body in (b"", None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -49,6 +50,7 @@ states = st.builds(
     length=st.none() | counts,
     max_bytes=st.none() | counts,
     is_partial=st.booleans(),
+    awaits_end=st.booleans(),
     pieces=st.lists(texts, max_size=3),
     finals=st.lists(texts, max_size=3),
     stage=st.sampled_from(["open", "complete", "gone"]),
@@ -66,6 +68,13 @@ class FormatTests(SynchronousTestCase):
     def test_golden(self) -> None:
         self.assertEqual(encode_state(STATE), GOLDEN.encode())
         self.assertEqual(decode_state(GOLDEN.encode()), STATE)
+
+    def test_awaits_end(self) -> None:
+        """A field that is there only if it says something: what was written before it was known is read as ever."""
+        data = encode_state(attrs.evolve(STATE, awaits_end=True))
+        self.assertIn(b'"touched":2.25,"awaitsEnd":true,"checksum":', data)
+        self.assertTrue(decode_state(data).awaits_end)
+        self.assertRaises(ValueError, decode_state, seal({**json.loads(GOLDEN), "awaitsEnd": 1}) + b"\n")
 
     @given(states)
     def test_round(self, state: State) -> None:

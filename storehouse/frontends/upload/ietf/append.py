@@ -41,10 +41,18 @@ async def append(resuming: Resuming, answers: Answers) -> Reply | None:
     if upload.is_complete:
         return await _replay(answers, upload, said)
     if said.offset == upload.offset:
-        await _record_length(resuming, request, said, upload)
+        _check_length(request, said, upload)
     try:
         upload = await resuming.append(
-            request, visitor, upload, said.offset, algorithms, verify, bool(said.complete), answers.progress()
+            request,
+            visitor,
+            upload,
+            said.offset,
+            algorithms,
+            verify,
+            bool(said.complete),
+            answers.progress(),
+            length=said.length,
         )
     except TooLarge:
         # What was said of it is not true: it must not be gone on with.
@@ -62,17 +70,16 @@ async def _replay(answers: Answers, upload: ResumableUpload, said: Said) -> Repl
     """The last answer again, to a client that did not get it."""
     if said.offset != upload.offset:
         raise OffsetMismatch(upload.offset, said.offset or 0)
+    _check_length(answers.request, said, upload)
     if answers.request.body.length != 0 or not said.complete:
         raise BadRequest("the upload is complete, and nothing can be added to it")
     return await answers.whole(upload)
 
 
-async def _record_length(resuming: Resuming, request: StreamingRequest, said: Said, upload: ResumableUpload) -> None:
+def _check_length(request: StreamingRequest, said: Said, upload: ResumableUpload) -> None:
     """All that a request says of the length must be the same, and the same as before."""
     lengths = {length for length in (said.length, upload.length) if length is not None}
     if said.complete and request.body.length is not None:
         lengths.add(upload.offset + request.body.length)
     if len(lengths) > 1:
         raise SizeMismatch(f"the length of the upload is said to be {' and '.join(map(str, sorted(lengths)))} bytes")
-    if said.length is not None and upload.length is None and not said.complete:
-        await resuming.uploads.set_length(upload.id, said.length)

@@ -31,6 +31,8 @@ async def create(resuming: Resuming, answers: Answers) -> Reply:
                 f"Upload-Length is {length}, and the content, which is all, has {request.body.length} bytes"
             )
         length = request.body.length
+    elif length is not None and request.body.length is not None and request.body.length > length:
+        raise SizeMismatch(f"Upload-Length is {length}, and the content has {request.body.length} bytes already")
     algorithms, verify = checking_of(request)
     # Of an upload that comes in one request. If it breaks off, the rest comes without what is needed to compute it.
     computed, at_end = checking_of(request, "Repr-Digest") if said.complete else ((), None)
@@ -41,14 +43,15 @@ async def create(resuming: Resuming, answers: Answers) -> Reply:
     upload: ResumableUpload = await resuming.uploads.create(
         visitor.name,
         key,
-        # One that is empty, and said to be, is not complete before that is asked for; nor one that is to be verified.
-        length if (length or said.complete) and at_end is None else None,
+        length,
         content_type_in((field_of(request, b"Content-Type") or b"").decode("latin-1")),
         {},
         visitor.max_bytes,
         visitor.grant.nonce if visitor.grant is not None else "",
         object_metadata=object_metadata(visitor, key, "ietf"),
         names=names,
+        # One that is empty, and said to be, is not complete before that is asked for; nor one that is to be verified.
+        awaits_end=(length == 0 and not said.complete) or at_end is not None,
     )
     answers.announce(upload)
     if request.body.length != 0 or (said.complete and not upload.is_complete):

@@ -1,6 +1,7 @@
 """
-The draft's fields, which are structured ones (RFC 9651): another value than the one of the right type counts as no field,
-and so does one that is much longer than they are.
+The draft's fields, which are structured ones (RFC 9651). A request whose fields are of another type, or much longer than
+they are, is refused: taken for none, a part of a file would be stored as the whole of it. But a version that cannot be read
+is none.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 import attrs
 from http_sf import StructuredFieldError, parse
 
+from storehouse.errors import BadRequest
 from storehouse.frontends.http.request import StreamingRequest
 
 __all__ = ["DRAFTS", "Said", "asks_for_resumption", "flag_text", "limit_text", "said_in"]
@@ -64,28 +66,44 @@ def _item(request: StreamingRequest, name: bytes) -> Any:
 
 
 def _number(request: StreamingRequest, name: bytes) -> int | None:
+    if not request.requestHeaders.hasHeader(name):
+        return None
     value = _item(request, name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise BadRequest(f"{name.decode('ascii')} is not a number from 0 on")
+    return value
 
 
 def _flag(request: StreamingRequest, name: bytes) -> bool | None:
+    if not request.requestHeaders.hasHeader(name):
+        return None
     value = _item(request, name)
-    return value if isinstance(value, bool) else None
+    if not isinstance(value, bool):
+        raise BadRequest(f"{name.decode('ascii')} is neither ?1 nor ?0")
+    return value
 
 
 def said_in(request: StreamingRequest) -> Said:
-    """What a request says."""
-    complete = _flag(request, b"Upload-Complete")
+    """
+    What a request says.
+
+    @raise BadRequest: if that cannot be understood.
+    """
+    version = _item(request, b"Upload-Draft-Interop-Version")
     return Said(
-        _number(request, b"Upload-Draft-Interop-Version") or 0,
-        complete,
+        version if isinstance(version, int) and not isinstance(version, bool) and version > 0 else 0,
+        _flag(request, b"Upload-Complete"),
         _number(request, b"Upload-Offset"),
         _number(request, b"Upload-Length"),
     )
 
 
 def asks_for_resumption(request: StreamingRequest) -> bool:
-    """Whether a request to store a file is one that can be gone on with."""
+    """
+    Whether a request to store a file is one that can be gone on with.
+
+    @raise BadRequest: if that cannot be understood.
+    """
     return _flag(request, b"Upload-Complete") is not None
 
 

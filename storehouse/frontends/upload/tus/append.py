@@ -36,7 +36,13 @@ async def append(resuming: Resuming, request: StreamingRequest) -> None:
     length = field_of(request, b"Upload-Length")
     algorithms, verify = checking_of(request)
     visitor, upload = await resuming.admit(request)
-    if length is not None and not upload.pieces:
-        await resuming.uploads.set_length(upload.id, number_in("Upload-Length", length))
-    added = await resuming.append(request, visitor, upload, offset, algorithms, verify)
+    added = await resuming.append(
+        request,
+        visitor,
+        upload,
+        offset,
+        algorithms,
+        verify,
+        length=number_in("Upload-Length", length) if length is not None else None,
+    )
     no_content(request, offset_of(added) + expires_of(added) + stored_at(added))
