@@ -280,7 +280,7 @@ class StorehouseService(Service):
             else:
                 where = server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""))
             maybeDeferred(where.listen, self.sites[name]).addBoth(outcome.append)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
         if not outcome:
             raise StartFailed(
@@ -288,11 +288,15 @@ class StorehouseService(Service):
             )
         port = outcome[0]
         if isinstance(port, Failure):
+            if port.check(ValueError, OverflowError):
+                raise InvalidSetting(f"{name} cannot be {endpoint!r}: {port.value}")
             port.trap(CannotListenError, OSError)
             cause = getattr(port.value, "socketError", port.value)
             raise StartFailed(
                 f"the {_titles[name]} cannot listen on {endpoint}: {getattr(cause, 'strerror', None) or cause}"
             )
+        if not hasattr(port, "stopListening"):
+            raise InvalidSetting(f"{name} cannot be {endpoint!r}: this kind of endpoint does not listen")
         self._listening(name, port)
 
     def _listening(self, name: str, port: Any) -> None:

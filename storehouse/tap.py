@@ -96,6 +96,8 @@ def makeService(options: Options) -> IService:
     from storehouse.service import make_service
 
     keep_freed_memory()
+    # What libraries make, too, is for the user of the process alone. twistd's own --umask comes after this, and wins.
+    os.umask(0o077)
     exits = Exits()
     try:
         settings = load_settings(options.given, options["config"])

@@ -25,6 +25,7 @@ class TapTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(Exits, "install", lambda exits: self.addCleanup(exits.started))
         self.patch(reactor, "callWhenRunning", lambda call: None)
+        self.addCleanup(os.umask, os.umask(0o022))
 
     def parse(self, *arguments: str) -> tap.Options:
         parsed = tap.Options()
@@ -65,6 +66,8 @@ class TapTests(SynchronousTestCase):
         self.assertTrue(IService.providedBy(service))
         self.assertEqual(service.settings.root, os.path.abspath(root))
         self.assertFalse(os.path.exists(root))
+        # What others make, such as SQLite, is for the user of the process alone.
+        self.assertEqual(os.umask(0o077), 0o077)
 
     def test_bad_setting(self) -> None:
         error = self.assertRaises(SystemExit, tap.makeService, self.parse("--buckets", "0"))

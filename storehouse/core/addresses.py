@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -77,6 +78,25 @@ def _is_loopback(host: str) -> bool:
     return bool((getattr(found, "ipv4_mapped", None) or found).is_loopback)
 
 
+#: What Python says of values and arguments, and what that means for somebody who wrote an endpoint.
+_meanings = (
+    (r"invalid literal for int\(\) with base (\d+): ('.*')", r"\2 is not a number (of base \1)"),
+    (r"missing \d+ required positional arguments?: '(\w+)'", r"it has no \1"),
+    (r"got an unexpected keyword argument ('.*')", r"it takes no \1"),
+    (r"takes .* positional arguments? but", r"it has too many parts; a colon within one is written \\:"),
+    (r"list index out of range", r"there is no such file descriptor"),
+)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    for pattern, meaning in _meanings:
+        found = re.search(pattern, text)
+        if found is not None:
+            return found.expand(meaning)
+    return text
+
+
 def find_address(endpoint: str) -> Address:
     """
     Find where an endpoint string would listen.
@@ -88,17 +108,25 @@ def find_address(endpoint: str) -> Address:
         server = serverFromString(memory, endpoint)
     except KeyError as error:
         raise ValueError(f"{error} is missing") from None
+    except IsADirectoryError as error:
+        raise ValueError(f"{error.filename} is a directory, not a file") from None
+    except OSError as error:
+        raise ValueError(f"{error.filename or endpoint} cannot be read: {error.strerror or error}") from None
     except OPENSSL_ERRORS as error:
         raise ValueError(f"its certificate or key cannot be used: {openssl_reason(error)}") from None
     except Exception as error:
-        raise ValueError(str(error) or type(error).__name__) from None
+        raise ValueError(_reason(error)) from None
     try:
         server.listen(Factory()).addErrback(lambda failure: None)
     except Exception:
         return Address("")
     if memory.unixServers:
+        if not memory.unixServers[0][0]:
+            raise ValueError("it has no path")
         return Address("unix", str(memory.unixServers[0][0]))
     for scheme, servers, interface in (("http", memory.tcpServers, 3), ("https", memory.sslServers, 4)):
         if servers:
+            if not 0 <= int(servers[0][0]) <= 65535:
+                raise ValueError(f"{servers[0][0]} is no port: ports are 0 to 65535")
             return Address(scheme, str(servers[0][interface] or ""), int(servers[0][0]))
     return Address("")

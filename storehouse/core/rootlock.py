@@ -13,10 +13,39 @@ from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.platform import optional_module
 from storehouse.errors import RootInUse, StartFailed
 
-__all__ = ["RootLock"]
+__all__ = ["RootLock", "check_owner"]
 
 #: Bytes of C{ROOT/reserve}: what it takes to open the stores of a root, and to remove something from them.
 _RESERVE = 256 * 1024
+
+
+def check_owner(root: str) -> None:
+    """
+    See whether what is made in a root could be opened by the user whose root it is. Only the superuser can make what others
+    cannot open.
+
+    @raise StartFailed: if not.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        owner = os.stat(root).st_uid
+    except OSError:
+        return  # there is none, or whoever opens it says what is wrong
+    if owner != 0:
+        name = _name_of(owner)
+        raise StartFailed(
+            f"the root directory {os.path.abspath(root)} belongs to {name}: files that root makes there could not be opened by that"
+            f" user any more; run this as {name}, with 'sudo -u {name}', or a service with 'twistd --uid {name}'"
+        )
+
+
+def _name_of(uid: int) -> str:
+    pwd = optional_module("pwd")
+    try:
+        return str(pwd.getpwuid(uid).pw_name)
+    except (AttributeError, KeyError):
+        return f"#{uid}"
 
 
 class RootLock:
@@ -43,10 +72,11 @@ class RootLock:
         Make the root if it is missing, with mode 0700 and its name on disk, and lock it.
 
         @raise RootInUse: if another process has it; the text names the root and the process.
-        @raise StartFailed: if the root cannot be made or written to.
+        @raise StartFailed: if the root cannot be made or written to, or is another user's.
         """
         if self._fd is not None:
             return
+        check_owner(self.root)
         try:
             self._files.make_directory(os.path.abspath(self.root))
             fd = self._files.open(os.path.join(self.root, "lock"), os.O_RDWR | os.O_CREAT)

@@ -14,7 +14,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 
-__all__ = ["MAX_PATH", "SocketPath", "SocketPort", "connect", "has_left", "listen"]
+__all__ = ["BACKLOG", "MAX_PATH", "SocketPath", "SocketPort", "connect", "has_left", "listen"]
+
+#: Connections that may wait to be accepted; the system takes fewer if it is told to (C{net.core.somaxconn}).
+BACKLOG = 1024
 
 #: Bytes that the system takes of a path, but for the zero at its end.
 MAX_PATH = 107
@@ -156,7 +159,7 @@ def listen(reactor: Any, path: str, factory: Any) -> SocketPort:
     try:
         way.remove_stale()
         # Nobody comes in before the mode is set: connections are refused until then.
-        return SocketPort(reactor.listenUNIX(way.short, factory, mode=0o600), way)
+        return SocketPort(reactor.listenUNIX(way.short, factory, BACKLOG, mode=0o600), way)
     except BaseException:
         way.close()
         raise

@@ -26,10 +26,12 @@ from zope.interface import implementer
 
 from storehouse.core.certificates import Pair
 from storehouse.core.fasttls import secured_factory
+from storehouse.core.sockets import BACKLOG
 
 __all__ = [
     "CIPHERS",
     "OPENSSL_ERRORS",
+    "completed",
     "endpoint_pair",
     "make_context",
     "openssl_reason",
@@ -56,6 +58,12 @@ CIPHERS = (
 _SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
 
 _PROTOCOL = b"http/1.1"
+
+#: The kinds of endpoints that know how many connections may wait.
+_KINDS = frozenset({"tcp", "tcp6", "ssl", "unix"})
+
+#: A piece of an endpoint: a backslash takes what is behind it as it is.
+_words = re.compile(r"(?:\\.|[^\\:])+").findall
 
 #: The kinds of endpoints to which TLS can be added.
 _PLAIN = frozenset({"tcp", "tcp6", "unix", "systemd"})
@@ -210,6 +218,19 @@ def _understand(description: str) -> tuple[int, Any, int, str]:
     return port, options, backlog, interface
 
 
+def completed(description: str) -> str:
+    """
+    An endpoint with our defaults for what it does not say: as many connections wait to be accepted as the system lets
+    (Twisted has 50), and a socket file is for the user of the process alone (Twisted's is for everybody).
+    """
+    words = _words(description)
+    if words[0] in _KINDS and not any(word.startswith("backlog=") for word in words):
+        description += f":backlog={BACKLOG}"
+    if words[0] == "unix" and not any(word.startswith("mode=") for word in words):
+        description += ":mode=600"
+    return description
+
+
 def server_endpoint(reactor: Any, description: str, client_ca: str = "") -> Any:
     """
     The endpoint that a text describes.
@@ -221,9 +242,9 @@ def server_endpoint(reactor: Any, description: str, client_ca: str = "") -> Any:
     if not description.startswith("ssl:"):
         if client_ca:
             raise ValueError("certificates can be asked of clients at an ssl: endpoint only")
-        return serverFromString(reactor, description)
+        return serverFromString(reactor, completed(description))
     roots = trustRootFromCertificates(_read_certificates(client_ca)) if client_ca else None
-    port, options, backlog, interface = _understand(description)
+    port, options, backlog, interface = _understand(completed(description))
     if roots is not None:
         options = CertificateOptions(
             privateKey=options.privateKey,
@@ -261,8 +282,8 @@ def secured_endpoint(reactor: Any, description: str, tls: Any) -> Any:
     """
     kind = description.partition(":")[0]
     if kind == "ssl":
-        port, _, backlog, interface = _understand(description)
+        port, _, backlog, interface = _understand(completed(description))
         return _Secured(reactor, TCP4ServerEndpoint(reactor, port, backlog, interface), tls)
     if kind not in _PLAIN:
         raise ValueError(f"TLS is added to {', '.join(sorted(_PLAIN))} endpoints, and comes with ssl: ones")
-    return _Secured(reactor, serverFromString(reactor, description), tls)
+    return _Secured(reactor, serverFromString(reactor, completed(description)), tls)

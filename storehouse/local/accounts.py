@@ -9,6 +9,7 @@ from collections.abc import Callable
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.linkpaths import link_path
+from storehouse.core.rootlock import check_owner
 from storehouse.core.vault import Vault
 from storehouse.errors import Forbidden, InvalidName, StartFailed
 from storehouse.local.waiting import result
@@ -41,6 +42,7 @@ class LocalUsers:
         clock: Callable[[], float] = time.time,
     ) -> None:
         root = os.path.abspath(settings.root)
+        check_owner(root)
         self._directory = os.path.join(root, "accounts")
         self._keyring = os.path.join(root, "keyring.json")
         self._settings = AccountSettings(settings.session_lifetime, settings.link_lifetime)

@@ -372,6 +372,21 @@ class LocalVerbTests(VerbTests, VerbCase):
         self.assertEqual(self.said("ls"), "box\n")
         self.run_command("ls", "--config", "/none", status=2)
 
+    def test_private(self) -> None:
+        """Whatever the user lets others read elsewhere, nothing of a root is for them."""
+        self.addCleanup(os.umask, os.umask(0))
+        self.said("mb", "box")
+        self.said("put", "-", "box/a", stdin=b"x")
+        os.chmod(os.path.join(self.root, "namespace", "index", "keys.db"), 0o644)
+        self.said("put", "-", "box/b", stdin=b"x")
+        with self.store() as store:
+            store.head("box", "a")
+            for directory, _, names in os.walk(self.root):
+                for name in names:
+                    path = os.path.join(directory, name)
+                    if not os.path.islink(path):
+                        self.assertEqual(os.stat(path).st_mode & 0o077, 0, path)
+
     def test_root_in_use(self) -> None:
         """By something that does not listen on the socket, and by what does not answer there."""
         self.patch(store_module, "_PATIENCE", 0.1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.addresses import Address, find_address
@@ -44,3 +46,23 @@ class AddressTests(SynchronousTestCase):
     def test_no_endpoints(self) -> None:
         for endpoint in ["tcp:x", "tcp", "", "nonsense:1", "ssl:443:privateKey=/nonexistent"]:
             self.assertRaises(ValueError, find_address, endpoint)
+
+    def test_what_is_wrong(self) -> None:
+        """It is told in words for who wrote the endpoint."""
+        directory = self.mktemp()
+        os.mkdir(directory)
+        for endpoint, reason in [
+            ("tcp:99999", "99999 is no port"),
+            ("tcp:-1:interface=127.0.0.1", "-1 is no port"),
+            ("haproxy:tcp:65536", "65536 is no port"),
+            ("tcp:x", "'x' is not a number"),
+            ("unix:x:mode=9", "'9' is not a number (of base 8)"),
+            ("tcp", "it has no port"),
+            ("unix:", "it has no path"),
+            ("tcp:1:nonsense=2", "it takes no 'nonsense'"),
+            ("tcp:1:2:3:4:5", "it has too many parts"),
+            ("nonsense:1", "Unknown endpoint type"),
+            ("ssl:1:privateKey=/nonexistent", "/nonexistent cannot be read: No such file"),
+            (f"ssl:1:privateKey={directory}", "is a directory"),
+        ]:
+            self.assertIn(reason, str(self.assertRaises(ValueError, find_address, endpoint)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from typing import Any
 
@@ -11,7 +12,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.logs import JSONLinesObserver, json_line
+from storehouse.core.logs import JSONLinesObserver, json_line, line_writer
 
 values = strategies.one_of(
     strategies.text(),
@@ -109,3 +110,17 @@ class JSONLineTests(SynchronousTestCase):
             raise BrokenPipeError
 
         JSONLinesObserver(write)({"log_format": "x"})
+
+
+class FileTests(SynchronousTestCase):
+    """L{line_writer}."""
+
+    def test_not_for_everybody(self) -> None:
+        path = self.mktemp()
+        write: Any = line_writer(path)
+        write("a line\n")
+        for cell in write.__closure__:
+            cell.cell_contents.close()
+        self.assertEqual(os.stat(path).st_mode & 0o007, 0)
+        with open(path, encoding="utf-8") as file:
+            self.assertEqual(file.read(), "a line\n")

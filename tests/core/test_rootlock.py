@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import rootlock
 from storehouse.core.files import Files
-from storehouse.core.rootlock import RootLock
+from storehouse.core.rootlock import RootLock, check_owner
 from storehouse.errors import RootInUse, StartFailed
 
 
@@ -91,6 +91,24 @@ class RootLockTests(SynchronousTestCase):
             if os.path.exists(f"/dev/fd/{fd}") and os.path.samefile(f"/dev/fd/{fd}", path)
         ]
         self.assertEqual([os.get_inheritable(fd) for fd in held], [False])
+
+    def test_another_user(self) -> None:
+        """What root makes, the user of the root could not open."""
+        lock = RootLock(self.root)
+        lock.acquire()
+        lock.release()
+        self.patch(os, "geteuid", lambda: 0)
+        state = os.stat(self.root)
+
+        def stat_of(path: str) -> os.stat_result:
+            return os.stat_result((*state[:4], 54321, *state[5:]))
+
+        patched = self.patch(os, "stat", stat_of)
+        error = self.assertRaises(StartFailed, lock.acquire)
+        patched.restore()
+        self.assertIn("belongs to #54321", error.detail)
+        self.assertFalse(lock.held)
+        check_owner(self.mktemp())
 
     def test_no_directory(self) -> None:
         with open(self.root, "wb"):

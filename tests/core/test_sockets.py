@@ -62,6 +62,17 @@ class SocketTests(TestCase):
             self.assertRaises(TimeoutError, connect, path, 0.05)
             waiting.close()
 
+    async def test_many_at_once(self) -> None:
+        """Hundreds come before the first is let in."""
+        path = self.path(90)
+        port = listen(reactor, path, Factory.forProtocol(_Greeter))
+        waiting = [socket.socket(socket.AF_UNIX) for _ in range(300)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect(os.path.relpath(path))
+            each.close()
+        await port.stopListening()
+
     def test_no_way(self) -> None:
         """A system without /proc takes no long paths, and says so."""
         path = self.path(300)

@@ -11,6 +11,7 @@ from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
@@ -18,7 +19,7 @@ from zope.interface.verify import verifyObject
 from storehouse.core.certificates import read_pair
 from storehouse.core.disk import InlineDisk
 from storehouse.core.servertls import OfEndpoint, ServerTLS
-from storehouse.core.tls import endpoint_pair, peer_common_name, secured_endpoint, server_endpoint
+from storehouse.core.tls import completed, endpoint_pair, peer_common_name, secured_endpoint, server_endpoint
 from tests.core.certificates import Authority
 
 
@@ -191,6 +192,30 @@ class BadFilesTests(SynchronousTestCase):
                 self.refused(client_ca, own)
             # The certificate alone, and the key of another one.
             self.refused(client_ca, own=self.authority.path, key=self.own)
+
+
+class CompletedTests(SynchronousTestCase):
+    """L{completed}."""
+
+    def test_defaults(self) -> None:
+        """What is said stands, however it is written."""
+        for given, whole in [
+            ("tcp:0", "tcp:0:backlog=1024"),
+            ("tcp:0:backlog=5:interface=x", "tcp:0:backlog=5:interface=x"),
+            ("tcp6:0:interface=\\:\\:1", "tcp6:0:interface=\\:\\:1:backlog=1024"),
+            ("unix:/run/x", "unix:/run/x:backlog=1024:mode=600"),
+            ("unix:/run/x:mode=666:backlog=2", "unix:/run/x:mode=666:backlog=2"),
+            ("unix:/run/x\\:mode=666", "unix:/run/x\\:mode=666:backlog=1024:mode=600"),
+            ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
+        ]:
+            self.assertEqual(completed(given), whole)
+
+    def test_socket_file(self) -> None:
+        """It is for the user of the process."""
+        memory: Any = MemoryReactor()
+        for description, mode in (("unix:x", 0o600), ("unix:x:mode=660", 0o660)):
+            server_endpoint(memory, description).listen(Factory())
+            self.assertEqual(memory.unixServers[-1][2:4], (1024, mode))
 
 
 class SecuredTests(TLSCase):

@@ -163,6 +163,7 @@ class Index:
             raise
 
     def _connect(self) -> sqlite3.Connection:
+        _make_private(self.path)
         connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
         self._all.append(connection)
         connection.text_factory = bytes
@@ -314,6 +315,16 @@ class Index:
         self.generation = generation
 
 
+def _make_private(path: str) -> None:
+    """SQLite makes files for everybody; those beside a file of ours get its mode."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(fd).st_mode & 0o077:
+            os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
 class IndexBuilder:
     """
     Makes an index file beside the one that is there, and puts it in its place.
@@ -325,6 +336,7 @@ class IndexBuilder:
         self._directory = directory
         self._path = os.path.join(directory, "keys.db")
         self.abandon()
+        _make_private(f"{self._path}.new")
         self._connection = sqlite3.connect(f"{self._path}.new", isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = OFF")
         self._connection.execute("PRAGMA synchronous = OFF")
