@@ -143,6 +143,7 @@ class DoorChannel(StrictChannel):
             self._is_last = True
             return
         self.persistent = False
+        self.lingering.hurry()
         if not self.busy:
             self.loseConnection()
 

@@ -23,6 +23,7 @@ from storehouse.errors import StorehouseError
 from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import AmbiguousFraming, HeadTooLarge, Misdirected, TargetTooLong
 from storehouse.frontends.http.lane import MAX_FIELDS
+from storehouse.frontends.http.lingering import Lingering
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.requestline import RequestLine, host_name, parse_line
 
@@ -32,9 +33,6 @@ __all__ = ["StrictChannel"]
 _data_received = http.HTTPChannel.dataReceived
 
 _WITH_BODIES = frozenset({b"PATCH", b"POST", b"PUT"})
-
-#: Seconds that a connection is read on after it was answered in the midst of what it sent.
-_LINGER = 5.0
 
 
 @implementer(IHandshakeListener, IHalfCloseableProtocol)
@@ -68,7 +66,7 @@ class StrictChannel(http.HTTPChannel):
         self.input_ended = False
         self._has_answered = False
         self._line: RequestLine | None = None
-        self._lingering: Any = None
+        self.lingering = Lingering(site.reactor, self.loseConnection)
 
     def connectionMade(self) -> None:
         """Get ready."""
@@ -87,9 +85,7 @@ class StrictChannel(http.HTTPChannel):
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
         """Tell the requests."""
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
+        self.lingering.stop()
         http.HTTPChannel.connectionLost(self, reason)
 
     def abort(self) -> None:
@@ -109,6 +105,7 @@ class StrictChannel(http.HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Read on, unless the connection was refused."""
+        self.lingering.received(len(data))
         if not self._failed:
             _data_received(self, data)
 
@@ -120,7 +117,7 @@ class StrictChannel(http.HTTPChannel):
         closed; one that lacks something will never be whole, and is broken off. Not called over TLS.
         """
         self.input_ended = True
-        if not self.requests or self._failed or self._lingering is not None:
+        if not self.requests or self._failed or self.lingering.is_on:
             # All is answered; only what the peer might still send was waited for.
             self.loseConnection()
         elif self._handlingRequest:
@@ -293,11 +290,7 @@ class StrictChannel(http.HTTPChannel):
         if not self.isSecure():
             self.transport.loseWriteConnection()
         self._networkProducer.resumeProducing()
-        self._stay()
-
-    def _stay(self) -> None:
-        if self._lingering is None:
-            self._lingering = self.site.reactor.callLater(_LINGER, self._end_linger)
+        self.lingering.begin(bool(self.requests))
 
     # -- bodies ------------------------------------------------------------------------------
 
@@ -338,16 +331,11 @@ class StrictChannel(http.HTTPChannel):
 
     def linger(self, body: RequestBody) -> None:
         """
-        The answer to the current request is out and part of its body is not in: read on for a moment, then
-        close.
+        The answer to the current request is out and part of its body is not in: read on for a while, then close.
         """
         self.flush_head()
         body.discard()
-        self._stay()
-
-    def _end_linger(self) -> None:
-        self._lingering = None
-        self.loseConnection()
+        self.lingering.begin(True)
 
     # -- writing -----------------------------------------------------------------------------
 

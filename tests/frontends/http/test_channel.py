@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.fasttcp import LARGE_READS
 from storehouse.errors import RequestTimeout
+from storehouse.frontends.http import lingering
 from storehouse.frontends.http.errors import ClientGone
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.resource import Leaf
@@ -299,7 +300,7 @@ class RefusalTests(ChannelCase):
             self.assertEqual((answer.status, json.loads(answer.body)["error"]), (status, error), data[:200])
             self.assertEqual(answer.fields["connection"], "close")
             self.assertNotIn(b"smuggled", connection.received)
-            self.pass_time(10)
+            self.pass_time(31)
             self.assertTrue(connection.is_closed, data[:200])
 
     def test_framing(self) -> None:
@@ -445,11 +446,22 @@ class EarlyAnswerTests(ChannelCase):
         self.assertIsNone(connection.transport.closed)
         for _ in range(4):
             connection.send(b"x" * 100000)
-            self.clock.advance(1)
+            self.clock.advance(7)
         self.assertEqual(connection.unsent, 0)
         self.assertFalse(connection.is_closed)
-        self.pass_time(1.5)
+        self.pass_time(2.5)
         self.assertTrue(connection.is_closed)
+
+    def test_too_much_of_what_is_not_wanted(self) -> None:
+        """The time in which a peer may read an answer is no time to send at full speed without end."""
+        self.patch(lingering, "_MOST", 1_000_000)
+        connection = self.ask(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n")
+        for _ in range(10):
+            connection.send(b"x" * 100_000)
+            self.assertFalse(connection.is_closed)
+        connection.send(b"x")
+        self.assertEqual(connection.transport.closed, "done")
+        self.assertEqual([answer.status for answer in split_answers(connection.received)], [413])
 
     def test_rest_comes(self) -> None:
         """If the rest comes in time the connection closes cleanly, and what is behind it is not a request."""
@@ -826,6 +838,16 @@ class DrainTests(ChannelCase):
         (answer,) = split_answers(connection.received)
         self.assertEqual((answer.body, answer.fields["connection"]), (b"first", "close"))
         self.assertTrue(connection.is_closed)
+        self.successResultOf(done)
+
+    def test_lingering(self) -> None:
+        """A peer that was answered, and goes on sending, holds up the end no longer than a moment."""
+        connection = self.ask(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        done = self.site.drain(20.0)
+        self.pass_time(4)
+        self.assertFalse(connection.is_closed)
+        self.pass_time(2)
+        self.assertEqual(connection.transport.closed, "done")
         self.successResultOf(done)
 
     def test_late(self) -> None:
