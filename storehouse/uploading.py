@@ -179,6 +179,7 @@ def add_uploads(
         # Who makes a request, and from which page, its own gate asks.
         guard=Guard(settings.allowed_host | {urlsplit(settings.https_url).hostname or ""}, checks_origins=False),
     )
+    site.asks = True
     site.explain = door.explain
     site.end_answers = door.stop
     service.sites["https"] = site

@@ -19,7 +19,7 @@ from storehouse.errors import BadRequest, StorehouseError
 from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import AmbiguousFraming, ClientGone, NoSuchResource
 from storehouse.frontends.http.reply import REASONS, Reply
-from storehouse.frontends.http.shown import shown
+from storehouse.frontends.http.shown import shown, shown_name
 
 __all__ = ["StreamingRequest", "parse_query"]
 
@@ -60,6 +60,7 @@ class StreamingRequest(server.Request):
 
     @ivar body: a L{RequestBody}.
     @ivar fields: the fields of the query string.
+    @ivar visitor: the user who makes it, for the access log; empty if the door has not found out.
     """
 
     _log = Logger()
@@ -70,6 +71,7 @@ class StreamingRequest(server.Request):
     def __init__(self, channel: Any) -> None:
         server.Request.__init__(self, channel)
         self.fields: dict[bytes, bytes] = {}
+        self.visitor = ""
         self._received = False
         self._answering = False
         self._broken = False
@@ -149,8 +151,8 @@ class StreamingRequest(server.Request):
             self._log.failure(
                 "while answering {method} {path}",
                 failure=_failure(error),
-                method=shown(self.method),
-                path=shown(self.path),
+                method=shown_name(self.method),
+                path=shown(self.path, self.channel and self.channel.site.known_paths),
             )
         if self.startedWriting and not self.finished:
             if self.channel is not None:

@@ -32,6 +32,9 @@ class Leaf(Resource):
     #: Whether it is all paths below it, too; C{request.postpath} is what follows.
     takes_rest = False
 
+    #: Whether the paths below it may be logged, which hold no secrets then.
+    logs_rest = True
+
     def __init__(self) -> None:
         Resource.__init__(self)
         methods = {name.removeprefix(_PREFIX).encode("ascii") for name in dir(self) if name.startswith(_PREFIX)}

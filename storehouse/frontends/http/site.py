@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -23,7 +23,7 @@ from storehouse.frontends.http.errors import error_reply
 from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.lane import ILane, PlanCache
 from storehouse.frontends.http.reply import Reply, encode_reply
-from storehouse.frontends.http.shown import shown
+from storehouse.frontends.http.shown import shown, shown_name
 
 __all__ = ["DoorSite", "Limits"]
 
@@ -94,6 +94,7 @@ class DoorSite(server.Site):
     @param fields: tells the C{fields}.
     @ivar budget: the memory for what requests bring and for what of answers was not read yet; of several doors.
     @ivar guard: refuses what pages of other sites ask for; C{None} for a door that browsers do not reach.
+    @ivar asks: whether the door asks who one is, so that lines of the access log have a user.
     @ivar explain: makes the answer to a request that failed, of the request and the error.
     @ivar end_answers: called when the door is to end: has those answers end that would go on by themselves.
     """
@@ -121,6 +122,7 @@ class DoorSite(server.Site):
         self._access_log = access_log
         self.explain: Callable[[Any, BaseException], Reply] = lambda request, error: error_reply(error)
         self.end_answers: Callable[[], None] = lambda: None
+        self.asks = False
         self.guard = guard
         self._plans = PlanCache(lane) if lane is not None else None
         self._guarded = PlanCache(lane, guard.knows) if lane is not None and guard is not None else None
@@ -165,30 +167,43 @@ class DoorSite(server.Site):
             self._requests.discard(request)
             self.answered += 1
 
+    @property
+    def known_paths(self) -> Mapping[bytes, Any] | None:
+        """The resources at the top of the door by their names: only what is below them may be logged."""
+        return getattr(self.resource, "children", None)
+
     def log(self, request: Any) -> None:
         """Called when a request has been answered."""
         if self._access_log:
-            # A socket file has no host.
             self.log_access(
-                getattr(request.client, "host", "-"),
+                request.address or "-",
                 request.method,
                 request.uri,
                 request.code,
                 request.sentLength,
                 time.monotonic() - request.began,
+                request.visitor,
             )
 
-    def log_access(self, peer: str, method: bytes, uri: bytes, status: int, size: int, seconds: float) -> None:
+    def log_access(
+        self, peer: str, method: bytes, uri: bytes, status: int, size: int, seconds: float, visitor: str = ""
+    ) -> None:
         """Write a line of the access log."""
+        text = "{door}: {peer} {method} {uri} {status} {size} {seconds:.6f}"
+        fields = {}
+        if self.asks:
+            text = "{door}: {peer} {user} {method} {uri} {status} {size} {seconds:.6f}"
+            fields["user"] = shown_name(visitor.encode("utf-8", "replace")) or "-"
         self._log.info(
-            "{door}: {peer} {method} {uri} {status} {size} {seconds:.6f}",
+            text,
             door=self.name,
             peer=peer,
-            method=shown(method),
-            uri=shown(uri),
+            method=shown_name(method),
+            uri=shown(uri, self.known_paths),
             status=status,
             size=size,
             seconds=seconds,
+            **fields,
         )
 
     # -- time --------------------------------------------------------------------------------

@@ -17,12 +17,15 @@ from storehouse.errors import (
     Forbidden,
     ForgedRequest,
     LinkOutOfScope,
+    LinkTampered,
     NoSuchBucket,
     NotSignedIn,
     SignInRefused,
 )
 from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.shown import shown_name
+from storehouse.frontends.upload.refusals import RefusalLog
 from storehouse.storage.accounts.interfaces import LINK_FIELDS, Grant, IAccounts, Session, User
 from storehouse.storage.objects.interfaces import IObjectStore
 
@@ -78,6 +81,7 @@ class Gate:
     @param bucket: the bucket of those requests that name none.
     @param common_name: tells of a transport who its peer's verified certificate is for; an empty text for nobody.
     @param base_url: gives the URL by which others know the door, which is not the one that it sees behind a proxy.
+    @ivar refusals: where refusals of keys, links and pages of other sites are written down.
     """
 
     def __init__(
@@ -87,7 +91,9 @@ class Gate:
         bucket: str = "uploads",
         common_name: Callable[[Any], str] = peer_common_name,
         base_url: Callable[[], str] = str,
+        refusals: RefusalLog | None = None,
     ) -> None:
+        self.refusals = refusals or RefusalLog()
         self._accounts = accounts
         self._store = store
         self._bucket = bucket
@@ -114,13 +120,16 @@ class Gate:
         @raise Forbidden: one of its kinds, if it is somebody who may not.
         """
         if b"signature" in request.fields:
-            return self._with_link(request, action, path, goes_on)
+            visitor = self._with_link(request, action, path, goes_on)
+            request.visitor = f"link:{visitor.name}"
+            return visitor
         try:
             visitor = self._known(request)
         except NotSignedIn:
             if action in ("get", "list") and await self._is_public(bucket or self._bucket):
                 return Visitor(None, "public")
             raise
+        request.visitor = visitor.name
         if visitor.how in ("session", "certificate") and request.method in _CHANGING:
             self.check_origin(request)
             if visitor.session is not None and not token_later:
@@ -160,13 +169,24 @@ class Gate:
         if method is None or b"bucket" in request.fields:
             raise LinkOutOfScope("a link is for storing or reading what it names, and for nothing else")
         target = request.path.decode("ascii", "replace") if path is None else path
-        return Visitor(None, "link", grant=self._accounts.grant_of(method, target, request.fields, goes_on))
+        try:
+            grant = self._accounts.grant_of(method, target, request.fields, goes_on)
+        except LinkTampered:
+            self.refusals.link(request.address)
+            raise
+        return Visitor(None, "link", grant=grant)
 
     def _known(self, request: StreamingRequest) -> Visitor:
         credentials = request.requestHeaders.getRawHeaders(b"Authorization")
         if credentials:
             # Whoever names a key means it: nothing else is tried when it is wrong.
-            return Visitor(self._accounts.user_of_key(*_key_in(credentials)), "key")
+            key_id = ""
+            try:
+                key_id, secret = _key_in(credentials)
+                return Visitor(self._accounts.user_of_key(key_id, secret), "key")
+            except SignInRefused:
+                self.refusals.key(request.address, key_id)
+                raise
         cookie = _cookie_in(request)
         if cookie:
             try:
@@ -177,7 +197,11 @@ class Gate:
                 return Visitor(session.user, "session", session)
         name = self._common_name(request.channel.transport)
         if name:
-            return Visitor(self._accounts.user_of_certificate(name), "certificate")
+            try:
+                return Visitor(self._accounts.user_of_certificate(name), "certificate")
+            except SignInRefused:
+                self.refusals.certificate(request.address, name)
+                raise
         raise NotSignedIn(
             "sign in, or give an access key: curl -u KEY-ID:SECRET"
             if not cookie
@@ -187,10 +211,17 @@ class Gate:
     def check_origin(self, request: StreamingRequest) -> None:
         """
         Browsers send cookies and certificates whoever has them make a request, and say who that is; programs say nothing.
+
+        @raise ForgedRequest: if a page of another site has the request made, or a proxy has changed the Host field and the
+            browser is an old one.
         """
         headers = request.requestHeaders
-        if (headers.getRawHeaders(b"Sec-Fetch-Site") or [b"none"])[0] not in (b"none", b"same-origin"):
-            raise ForgedRequest("the request was made by another site")
+        sites = {value.lower() for value in headers.getRawHeaders(b"Sec-Fetch-Site") or []}
+        if sites - {b"none", b"same-origin"}:
+            raise ForgedRequest("the request was made by a page of another site")
+        if sites == {b"same-origin"}:
+            # The browser's own word: no page can write it, and no proxy's idea of the Host field changes it.
+            return
         base = urlsplit(self._base_url())
         ours = {b"https://" + host.lower() for host in headers.getRawHeaders(b"Host") or []}
         if base.netloc:
@@ -198,7 +229,13 @@ class Gate:
         for origin in headers.getRawHeaders(b"Origin") or []:
             # With its scheme: whoever is on the way can put a page at http://, of the same host.
             if origin.lower() not in ours:
-                raise ForgedRequest("the request was made by a page of another site")
+                host = (headers.getRawHeaders(b"Host") or [b""])[0]
+                self.refusals.origin(request.address, origin, host)
+                raise ForgedRequest(
+                    f"the request was made by a page of {shown_name(origin)}, and this server is called {shown_name(host)}:"
+                    " if that is one site, a proxy has changed the Host field; it has to pass the field on, or the server"
+                    " to be told its name by --https-url"
+                )
 
     async def _is_public(self, bucket: str) -> bool:
         try:

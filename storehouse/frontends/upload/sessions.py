@@ -48,6 +48,7 @@ class SignIn(Leaf):
     """
 
     takes_rest = True
+    logs_rest = False
     _log = Logger()
 
     def __init__(
@@ -82,7 +83,7 @@ class SignIn(Leaf):
         token = _token_in(request)
         form = await read_form(request)
         next_path = local_path(form.get("next", ""))
-        peer = getattr(request.client, "host", "-")
+        peer = request.address or "-"
         try:
             session = await self._session(form) if token is None else await self._accounts.sign_in_by_token(token)
         except SignInRefused as error:
@@ -91,12 +92,13 @@ class SignIn(Leaf):
             if wait:
                 return _too_often(request, next_path, wait)
             self._attempts.failed(peer)
-            self._log.info("sign-in from {peer} refused", peer=peer)
+            self._gate.refusals.sign_in(peer, form.get("key_id", "") if token is None else None)
             if not accepts_html(request):
                 raise
             key_id = form.get("key_id", "") if token is None else ""
             reply = pages.sign_in(next_path, _sentence(error.detail), key_id[:100], status=401)
             return _with_headers(reply, *error_reply(error).headers)
+        request.visitor = session.user.name
         self._log.info("{user} has signed in from {peer}", user=session.user.name, peer=peer)
         cookie = (b"Set-Cookie", self._cookie(session))
         if accepts_html(request):

@@ -283,6 +283,20 @@ class AnswerTests(ChannelCase):
         # As X-HTTP-Method-Override may have it.
         self.site.log_access("-", b"\x1b[2J", b"/", 405, 0, 0.0)
         self.assertIn(" %1B[2J / 405 ", lines[3])
+        # What is below a path that nobody serves may be anything.
+        self.ask(request("GET /echo?id=a&x=SECRET") + request("GET http://x//sign-in/SECRET") + request("GET /echo?%"))
+        self.assertIn(" GET /echo?id=a&x=... 200 ", lines[4])
+        self.assertIn(" GET /... 404 ", lines[5])
+        self.assertIn(" GET /echo?... ", lines[6])
+
+    def test_access_log_of_a_door_that_asks(self) -> None:
+        lines: list[Any] = []
+        self.site._access_log = self.site.asks = True
+        self.site._log = type("Log", (), {"info": lambda self, text, **fields: lines.append(text.format(**fields))})()
+        self.ask(request("GET /echo"))
+        self.site.log_access("-", b"GET", b"/echo", 200, 0, 0.0, "ann\n")
+        self.assertRegex(lines[0], r"^http: 127\.0\.0\.1 - GET /echo 200 5 0\.\d+$")
+        self.assertRegex(lines[1], r"^http: - ann%0A GET /echo 200 0 0\.\d+$")
 
 
 class RefusalTests(ChannelCase):

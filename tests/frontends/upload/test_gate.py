@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
@@ -197,6 +198,41 @@ class GateTests(SynchronousTestCase):
             self.let_in(line, *fields, field)
         for field in ("Origin: https://files.example:81", "Origin: https://[", "Origin: files.example"):
             self.refused(403, "ForgedRequest", line, *fields, field)
+
+    def test_behind_a_proxy_that_changes_the_host(self) -> None:
+        """Browsers say that it is one site; of those that do not, the answer and the log say what to do."""
+        session = self.accounts.begin_session(self.key.user)
+        fields = (self.cookie(session), f"X-CSRF-Token: {session.token}", "Origin: https://files.example")
+        with capturedLogs() as events:
+            self.let_in("POST /ask/put/x", *fields, "Sec-Fetch-Site: same-origin")
+            self.assertEqual(events, [])
+            told = self.refused(403, "ForgedRequest", "POST /ask/put/x", *fields)
+            self.refused(403, "ForgedRequest", "POST /ask/put/x", *fields, "Sec-Fetch-Site: none")
+        for text in (told, str(formatEvent(events[0]))):
+            for word in ("https://files.example", "called x", "--https-url"):
+                self.assertIn(word, text)
+
+    def test_written_down(self) -> None:
+        """Who it was is in the access log, and refusals of keys, certificates and links in the log, without secrets."""
+        self.site._access_log = self.site.asks = True
+        key_id, secret = self.key.user.key_id, self.key.secret
+        with capturedLogs() as events:
+            self.let_in("GET /ask/get/x", self.basic(key_id, secret))
+            self.let_in(f"GET {self.link('GET', '/ask/get/x')}")
+            self.let_in("GET /ask/get/open")
+            self.refused(401, "SignInRefused", "GET /ask/get/x", self.basic(key_id, "SECRET"))
+            self.refused(401, "SignInRefused", "GET /ask/get/x", self.basic("SECRET", ""))
+            self.refused(401, "SignInRefused", "GET /ask/get/x", "Authorization: Bearer SECRET")
+            self.refused(401, "SignInRefused", "GET /ask/get/x", certificate="mallory")
+            self.refused(403, "LinkTampered", f"GET {self.link('GET', '/ask/get/x')[:-4]}SECRET")
+        lines = [str(formatEvent(event)) for event in events]
+        users = [event["user"] for event in events if "uri" in event]
+        self.assertEqual(users, ["ada", "link:ada", "-", "-", "-", "-", "-", "-"])
+        self.assertIn(f"access key {key_id} from 127.0.0.1 refused", lines)
+        self.assertEqual(lines.count("access key (malformed) from 127.0.0.1 refused"), 2)
+        self.assertIn("certificate of mallory from 127.0.0.1 refused", lines)
+        self.assertIn("link with a wrong signature from 127.0.0.1 refused", lines)
+        self.assertEqual([line for line in lines if "SECRET" in line or secret in line], [])
 
     def test_expired_and_ended(self) -> None:
         session = self.accounts.begin_session(self.key.user)
