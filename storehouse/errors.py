@@ -62,6 +62,7 @@ __all__ = [
     "SizeMismatch",
     "StartFailed",
     "StorageFailed",
+    "StoreUnusable",
     "StorehouseError",
     "TooLarge",
     "TooManyConnections",
@@ -380,6 +381,10 @@ class StorageFailed(Unavailable):
 
 class StartFailed(StorehouseError):
     """The service cannot start; the text says why."""
+
+
+class StoreUnusable(StartFailed):
+    """A store cannot be opened because what it has on the disk is damaged. Others can be."""
 
 
 class WrongMasterKey(StartFailed):

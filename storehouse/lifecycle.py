@@ -22,6 +22,7 @@ from storehouse.core.addresses import Address, find_address
 from storehouse.core.exits import Exits
 from storehouse.core.fasttcp import make_eager
 from storehouse.core.logs import JSONLinesObserver, line_writer
+from storehouse.core.opening import Opening
 from storehouse.core.platform import missing_features, raise_file_limit
 from storehouse.core.sockets import listen
 from storehouse.core.tls import secured_endpoint, server_endpoint
@@ -103,9 +104,13 @@ class StorehouseService(Service):
     waits.  Only ports below 1024 are taken while the process still has the privileges of its starter; all
     files are made afterwards, so that they belong to the user that C{twistd --uid} names.
 
+    A store that cannot be opened for a reason of this disk (L{is_local<storehouse.core.opening.is_local>}) stays shut until the next start, and so do the
+    stores and doors that need it; the others are opened.
+
     @ivar state: C{starting}, C{ready}, C{stopping} or C{stopped}.
     @ivar stores: what the doors serve, by name, each after those that it is made of; closed after the doors, last first.
     @ivar chores: what works on the stores while they are open.
+    @ivar opening: which stores a door, a store or a chore needs, and what is not open.
     @ivar sites: the protocol factory of each door, by the name of its option, or of its socket file.
     @ivar tls: what adds TLS to those doors that speak nothing else, by name.
     @ivar sockets: paths of the socket files of doors that only the user of the process can open, by name.
@@ -119,6 +124,7 @@ class StorehouseService(Service):
         self.state = "starting"
         self.stores: dict[str, Store] = {}
         self.chores: list[Chore] = []
+        self.opening = Opening()
         self.sites: dict[str, Any] = {}
         self.tls: dict[str, TLS] = {}
         self.sockets: dict[str, str] = {}
@@ -140,7 +146,8 @@ class StorehouseService(Service):
         """Why each part is not ready, by its name; an empty text for one that is."""
         parts = {"service": "" if self.state == "ready" else self.state}
         for name, store in self.stores.items():
-            parts[name] = "" if store.failed is None else f"failed: {store.failed}"
+            parts[name] = getattr(store, "degraded", "") if store.failed is None else f"failed: {store.failed}"
+        parts.update({name: f"not open: {reason}" for name, reason in self.opening.shut.items()})
         return parts
 
     def privilegedStartService(self) -> None:
@@ -179,15 +186,32 @@ class StorehouseService(Service):
                     self._listen(name)
             self._disk.start()
             self._undo.append(self._disk.stop)
-            for part in (*self.stores.values(), *self.chores):
-                part.start()
-                self._undo.append(part.stop)
+            self.opening.open_stores(self.stores, self._undo)
+            self.opening.start_chores(self.chores, self._undo)
+            self._shut_doors()
         Service.startService(self)
         self._undo.clear()
         self.state = "ready"
-        for name in self.sites:
+        for name in self.ports:
             self._announce(name)
         _log.info("ready")
+
+    def _shut_doors(self) -> None:
+        """
+        Those of stores that are not open.
+
+        @raise StorehouseError: if no door is left that anything can be stored or read by.
+        """
+        for name in list(self.sites):
+            if self.opening.is_shut(name, f"{name} door") or self.opening.is_shut(name, name):
+                port = self.ports.pop(name, None)
+                if port is not None:
+                    maybeDeferred(port.stopListening)
+                _log.critical("the {title} stays shut", title=_titles[name])
+        for name in self.opening.shut:
+            self.stores.pop(name, None)
+        if self.opening.errors and not self.ports.keys() - {"admin", *self.sockets}:
+            raise self.opening.errors[0]
 
     def stopService(self) -> Deferred[None]:
         """

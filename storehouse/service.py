@@ -27,6 +27,7 @@ from storehouse.core.rootlock import RootLock
 from storehouse.core.turns import Turns
 from storehouse.events import Events, StoreFailed
 from storehouse.frontends.admin.door import AdminDoor
+from storehouse.frontends.admin.health import Readings
 from storehouse.frontends.admin.version import versions
 from storehouse.frontends.append.door import AppendDoor, AppendLimits
 from storehouse.frontends.archive.door import ArchiveDoor, ArchiveLimits
@@ -197,12 +198,28 @@ def make_service(
         sealed_by = vault if sealed else None
         add_uploads(service, settings, reactor, disk, objects, resumable, registry, bounds, sealed_by, budget)
     pace = settings.objects_scrub_rate, settings.objects_scrub_pause
-    service.chores += [
-        Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace),
-        Expiry(space, reactor, settings.objects_upload_expiry, resumable.keeps),
-        ResumableExpiry(resumable, reactor, settings.upload_expiry),
-        turns,
+    scrubber = Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace)
+    expiry = Expiry(space, reactor, settings.objects_upload_expiry, resumable.keeps)
+    resumable_expiry = ResumableExpiry(resumable, reactor, settings.upload_expiry)
+    service.chores += [scrubber, expiry, resumable_expiry, turns]
+    # Each needs all that those need that it needs.
+    service.opening.needs.update(
+        append=("append_log",),
+        archive=("streams",),
+        objects=("data_space", "namespace"),
+        sfsp=("objects",),
+        resumable=("objects",),
+        uploads=("objects",),
+        https=("accounts", "uploads", "resumable", "objects"),
+    )
+    if any(destination.kind == "store" for destination in settings.tables.destinations):
+        service.opening.needs["shipping"] = ("objects",)
+    service.opening.chores += [
+        (scrubber, ("data_space",), ""),
+        (expiry, ("data_space", "resumable"), ""),
+        (resumable_expiry, ("resumable",), ""),
     ]
+    registry.register(Readings(service.parts))  # type: ignore[arg-type]
     if "admin" in settings.doors:
         add_site("admin", AdminDoor(registry, service.parts).resource)
     return service

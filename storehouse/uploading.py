@@ -143,11 +143,13 @@ def add_uploads(
     welcome = _Welcome(accounts, service, settings)
     service.stores.update(accounts=accounts, uploads=_Bucket(objects))
     service.chores.append(welcome)
+    service.opening.chores.append((welcome, ("accounts",), "https"))
     source = choose_source(
         settings.https, settings.tls_directory, settings.https_cert, settings.https_key, settings.https_url
     )
     tls = service.tls["https"] = ServerTLS(source, reactor, disk, settings.client_ca)
     service.chores.append(tls)
+    service.opening.chores.append((tls, (), "https"))
     door = UploadDoor(
         objects,
         accounts,

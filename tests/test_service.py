@@ -32,10 +32,12 @@ from storehouse.core.streams import BytesSource
 from storehouse.errors import (
     BucketCountMismatch,
     InvalidSetting,
+    NoSpace,
     RootInUse,
     StartFailed,
     StorageFailed,
     StorehouseError,
+    StoreUnusable,
 )
 from storehouse.events import StoreFailed
 from storehouse.service import StorehouseService, make_service
@@ -141,6 +143,11 @@ class FakeExits(Exits):
 
     def gave_up(self) -> None:
         self.ended = True
+
+
+def caused_by(error: Exception, cause: Exception) -> Exception:
+    error.__context__ = cause
+    return error
 
 
 class ServiceTests(SynchronousTestCase):
@@ -291,6 +298,56 @@ class ServiceTests(SynchronousTestCase):
     def test_store_does_not_open(self) -> None:
         self.assertEqual(self.failure(self.service(BucketCountMismatch("10, not 128"))), "10, not 128")
         self.assertEqual(self.events, ["lock", "start disk", "stop disk", "unlock"])
+
+    def test_store_is_damaged(self) -> None:
+        """What needs it stays shut, and says so; all else is opened."""
+        for refusal in (
+            NoSpace("there is no room"),
+            StoreUnusable("there is no room"),
+            caused_by(StartFailed("there is no room"), OSError(errno.ENOSPC, "")),
+            OSError(errno.EIO, "there is no room"),
+        ):
+            self.setUp()
+            service = self.service(refusal)
+            made, apart = FakePart("made", self.events), FakePart("apart", self.events)
+            service.stores.update({"made of it": made, "apart": apart})
+            needing = FakePart("needing", self.events)
+            service.chores.insert(0, needing)
+            service.opening.needs.update({"made of it": ("store",), "append": ("made of it",), "sfsp": ("apart",)})
+            service.opening.chores.append((needing, ("made of it",), ""))
+            self.start(service)
+            self.assertEqual(self.events, ["lock", "start disk", "start apart", "start chore"])
+            self.assertEqual(sorted(service.ports), ["admin", "sfsp"])
+            parts = service.parts()
+            self.assertEqual({name for name, why in parts.items() if not why}, {"service", "apart"})
+            self.assertIn("there is no room", parts["store"])
+            self.assertIn("needs the made of it", parts["append door"])
+            stopped = service.stopService()
+            for site in service.sites.values():
+                site.drained.callback(None)
+            self.assertEqual(self.events[-4:], ["stop chore", "stop apart", "stop disk", "unlock"])
+            self.successResultOf(stopped)
+
+    def test_nothing_left(self) -> None:
+        """If no door is left, or nothing may be touched, there is no start."""
+        service = self.service(NoSpace("there is no room"))
+        service.opening.needs.update(append=("store",), sfsp=("store",))
+        self.assertEqual(self.failure(service), "there is no room")
+        self.assertEqual(self.events[-2:], ["stop disk", "unlock"])
+        self.setUp()
+        service = self.service()
+        service.stores["keyring"] = FakePart("keyring", self.events, NoSpace("there is no room"))
+        self.assertEqual(self.failure(service), "there is no room")
+
+    def test_certificate_cannot_be_made(self) -> None:
+        """A chore that is a part of a door keeps that one shut."""
+        service = self.service(https="tcp:6445:interface=127.0.0.1")
+        chore = FakePart("certificate", self.events, NoSpace("there is no room"))
+        service.chores.append(chore)
+        service.opening.chores.append((chore, (), "https"))
+        self.start(service)
+        self.assertNotIn("https", service.ports)
+        self.assertIn("there is no room", service.parts()["https"])
 
     def test_defect_at_start(self) -> None:
         """What is no error of storehouse's stays as it is, and all is undone as well."""
@@ -543,7 +600,7 @@ class ObjectsTests(TestCase):
         access = os.access
         self.patch(os, "access", lambda path, mode: not path.endswith("/uploads") and access(path, mode))
         await self.refused(f"permission denied for {directory}/uploads", **{"objects-dir": directory})
-        self.patch(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
+        self.patch(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY, f_bavail=1 << 30, f_frsize=4096))
         await self.refused("its file system is read-only", **{"objects-dir": directory})
 
     def fails_with(self, number: int) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, json_reply, text_reply
 from storehouse.frontends.http.resource import Leaf
 
-__all__ = ["Health", "Readiness"]
+__all__ = ["Health", "Readiness", "Readings"]
 
 
 class Health(Leaf):
@@ -40,3 +42,21 @@ class Readiness(Leaf):
         ready = not any(parts.values())
         answer = {"ready": ready, "parts": {name: why or "ready" for name, why in parts.items()}}
         return json_reply(answer, status=200 if ready else 503)
+
+
+class Readings:
+    """
+    What L{Readiness} says, as a metric.
+
+    @param parts: as there.
+    """
+
+    def __init__(self, parts: Callable[[], Mapping[str, str]]) -> None:
+        self._parts = parts
+
+    def collect(self) -> Iterable[Metric]:
+        """For Prometheus."""
+        ready = GaugeMetricFamily("storehouse_ready", "1 if a part is ready to serve, 0 if not.", labels=["part"])
+        for name, why in self._parts().items():
+            ready.add_metric([name], not why)
+        yield ready

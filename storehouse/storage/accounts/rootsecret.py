@@ -14,7 +14,7 @@ import os
 from base64 import b64decode, b64encode
 
 from storehouse.core.sealed import seal, unseal
-from storehouse.errors import StartFailed, WrongMasterKey
+from storehouse.errors import StoreUnusable, WrongMasterKey
 from storehouse.storage.accounts.ground import Ground
 from storehouse.storage.accounts.keys import SECRET_SIZE, Keys, Wrap
 
@@ -45,13 +45,13 @@ def load_keys(ground: Ground, wrap: Wrap | None, may_make: bool) -> Keys:
     L{locked<Ground.locked>}.
 
     @param may_make: whether a secret is made if there is none: not where something was sealed by one that is lost.
-    @raise StartFailed: if it is missing and may not be made, or is damaged.
+    @raise StoreUnusable: if it is missing and may not be made, or is damaged.
     @raise WrongMasterKey: if it is sealed under another master key, or under one and there is none now.
     """
     data = ground.read(NAME)
     if data is None:
         if not may_make:
-            raise StartFailed(
+            raise StoreUnusable(
                 f"{ground.path(NAME)} is missing: without it no access key, session or link of this root can be checked. Put it back from a backup; or "
                 "remove the directory, and make all users anew"
             )
@@ -61,7 +61,7 @@ def load_keys(ground: Ground, wrap: Wrap | None, may_make: bool) -> Keys:
     try:
         secret, is_wrapped = _decode(data)
     except (ValueError, KeyError, TypeError) as problem:
-        raise StartFailed(f"{ground.path(NAME)} is damaged: {problem}; put it back from a backup") from None
+        raise StoreUnusable(f"{ground.path(NAME)} is damaged: {problem}; put it back from a backup") from None
     if is_wrapped:
         if wrap is None:
             raise WrongMasterKey(
@@ -71,7 +71,7 @@ def load_keys(ground: Ground, wrap: Wrap | None, may_make: bool) -> Keys:
     elif wrap is not None:
         ground.replace(NAME, _encode(secret, wrap))
     if len(secret) != SECRET_SIZE:
-        raise StartFailed(f"{ground.path(NAME)} is damaged: it does not have {SECRET_SIZE} bytes")
+        raise StoreUnusable(f"{ground.path(NAME)} is damaged: it does not have {SECRET_SIZE} bytes")
     return Keys(secret)
 
 

@@ -20,7 +20,7 @@ from collections import Counter
 
 from storehouse.core.files import read_exactly
 from storehouse.core.sealed import seal, unseal
-from storehouse.errors import ShareUsedUp, StartFailed
+from storehouse.errors import ShareUsedUp, StoreUnusable
 from storehouse.storage.accounts.ground import Ground
 
 __all__ = ["Spent"]
@@ -64,7 +64,7 @@ class Spent:
         """
         Read the file. Only L{locked<Ground.locked>}.
 
-        @raise StartFailed: if it is damaged.
+        @raise StoreUnusable: if it is damaged.
         """
         fd = self._ground.open_log(self._name)
         try:
@@ -130,7 +130,7 @@ class Spent:
                 if not is_sealed:
                     raise ValueError("it has no checksum")
                 if bad is not None:
-                    raise StartFailed(
+                    raise StoreUnusable(
                         f"line {bad} of {self._ground.path(self._name)} is damaged: it says which links and sessions may not be used again. "
                         "Without the file all of them may be, until their time is over"
                     )

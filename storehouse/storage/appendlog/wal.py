@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from storehouse.core.digests import crc32c
 from storehouse.core.files import Files, read_exactly
 from storehouse.core.framing import pack_length, unpack_length
-from storehouse.errors import Damaged, StartFailed
+from storehouse.errors import Damaged, StoreUnusable
 from storehouse.storage.appendlog.bucket import BucketFile
 from storehouse.storage.appendlog.formats import (
     FRAME_ALIGNMENT,
@@ -287,7 +287,7 @@ def read_salt(directory: str, files: Files) -> int | None:
     It is a secret: what follows a frame may be the inside of an older one, and without it a record could be made that
     looks like a frame there.
 
-    @raise StartFailed: if there are segments and no valid salt to read them with.
+    @raise StoreUnusable: if there are segments and no valid salt to read them with.
     """
     path = salt_path(directory)
     data = b""
@@ -305,7 +305,7 @@ def read_salt(directory: str, files: Files) -> int | None:
             _log.warn("{path} was damaged, and is mended", path=path)
             return unpack_length(corrected)
     if segment_paths(directory):
-        raise StartFailed(
+        raise StoreUnusable(
             f"{path} is missing or damaged; the write-ahead log cannot be read without it."
             f" Restore it, or move {directory} away to do without what only the write-ahead log holds"
         )

@@ -8,7 +8,8 @@ import re
 import secrets
 
 from storehouse.core.files import Files, read_regular
-from storehouse.errors import StartFailed
+from storehouse.core.opening import has_flipped_bit
+from storehouse.errors import StartFailed, StoreUnusable
 
 __all__ = ["FORMAT", "Layout", "check_format", "names_in"]
 
@@ -132,9 +133,9 @@ def check_format(root: str) -> None:
     if found != FORMAT:
         shown = found[:100].decode("utf-8", "replace").strip()
         wanted = FORMAT.decode().strip()
-        raise StartFailed(
-            f"the objects in {root} are of another format: {path} holds {shown}, this program reads {wanted}"
-        )
+        # Another store keeps everything shut; a damaged one only what needs it.
+        kind = StoreUnusable if has_flipped_bit(found, FORMAT) else StartFailed
+        raise kind(f"the objects in {root} are of another format: {path} holds {shown}, this program reads {wanted}")
 
 
 def _check_writable(directory: str) -> None:

@@ -12,7 +12,8 @@ import attrs
 from twisted.logger import Logger
 
 from storehouse.core.files import Files
-from storehouse.errors import DamagedEntry, InvalidName, StartFailed
+from storehouse.core.opening import has_flipped_bit
+from storehouse.errors import DamagedEntry, InvalidName, StartFailed, StoreUnusable
 from storehouse.storage.namespace.entries import decode_bucket, encode_bucket
 from storehouse.storage.namespace.index import Index, IndexUnusable, Row, ids_of, is_full, older_of
 from storehouse.storage.namespace.interfaces import Bucket
@@ -63,13 +64,20 @@ def prepare(tree: Tree, files: Files) -> None:
     path = os.path.join(tree.directory, "format.json")
     try:
         with open(path, "rb") as file:
-            found = json.loads(file.read())
+            raw = file.read()
+        found = json.loads(raw)
     except FileNotFoundError:
         found = None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
+        raise StoreUnusable(f"{path} is damaged: {error}") from error
+    except OSError as error:
         raise StartFailed(f"{path} cannot be read: {error}") from error
     if found not in (None, _FORMAT):
-        raise StartFailed(f"{tree.directory} holds {found!r}, not a namespace of version 1")
+        # Another store keeps everything shut; a damaged one only what needs it.
+        kind = (
+            StoreUnusable if has_flipped_bit(raw, json.dumps(_FORMAT, separators=(",", ":")).encode()) else StartFailed
+        )
+        raise kind(f"{tree.directory} holds {found!r}, not a namespace of version 1")
     if found is None and os.path.isdir(tree.directory):
         others = set(os.listdir(tree.directory)) - {"buckets", "tmp", "journal", "index"}
         if others:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 
 from storehouse.core.files import Files
-from storehouse.errors import DamagedObject, NoSuchUpload, StartFailed
+from storehouse.errors import DamagedObject, NoSuchUpload, StartFailed, StoreUnusable
 from storehouse.storage.resumable.formats import State, decode_state, encode_state
 
 __all__ = ["INDEXES", "IBox", "PlainBox", "States", "is_id"]
@@ -90,7 +90,7 @@ class States:
             self._write(path, _FORMAT, f"{path}.new")
             return
         if found != _FORMAT:
-            raise StartFailed(f"{path} is not that of this program: {found[:100]!r}")
+            raise StoreUnusable(f"{path} is not that of this program: {found[:100]!r}")
 
     def path(self, id: str) -> str:
         """Where a state is. Does not wait."""

@@ -109,7 +109,11 @@ class Opening:
         unsealed = {os.path.abspath(path) for path in manager.unsealed}
         missing = []
         for archive in self._catalogue.all():
-            if archive.state not in (State.OPEN, State.CLOSED) or archive.path in taken:
+            if archive.state not in (State.OPEN, State.CLOSED):
+                continue
+            if archive.path in taken:
+                if archive.state == State.OPEN:  # there was no room to note more of it
+                    self._count(archive)
                 continue
             if os.path.exists(archive.path):
                 if archive.state == State.OPEN and (archive.path in unsealed or not self._is_sealed(archive.path)):

@@ -1,0 +1,131 @@
+"""
+Opening what a service is made of, one after the other: what cannot be opened keeps nothing shut but what needs it.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.logger import Logger
+
+from storehouse.core.files import NO_SPACE
+from storehouse.errors import Damaged, InvalidSetting, NoSpace, StorageFailed, StorehouseError, StoreUnusable
+
+__all__ = ["VITAL", "Opening", "has_flipped_bit", "is_local"]
+
+#: The stores without which nothing is opened: without the right key nothing is touched.
+VITAL = frozenset({"keyring"})
+
+#: The errors of the system that are of this disk, and not of how the service was set up.
+_LOCAL_SQLITE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOTADB})
+_LOCAL = NO_SPACE | {errno.EIO, errno.EUCLEAN, errno.ESTALE}
+
+
+def is_local(error: BaseException | None) -> bool:
+    """
+    Whether a store could not be opened because of what is on the disk, damage or no room, and not because it is another
+    store than is meant, or set up otherwise.
+    """
+    while error is not None:
+        if isinstance(error, InvalidSetting):
+            return False
+        if isinstance(error, NoSpace | Damaged | StoreUnusable | StorageFailed):
+            return True
+        if isinstance(error, OSError) and error.errno in _LOCAL:
+            return True
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCAL_SQLITE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def has_flipped_bit(found: bytes, wanted: bytes) -> bool:
+    """Whether a text differs from another in one bit, and in nothing else."""
+    if len(found) != len(wanted):
+        return False
+    return sum((one ^ other).bit_count() for one, other in zip(found, wanted, strict=True)) == 1
+
+
+class Opening:
+    """
+    Which parts need which stores, and what could not be opened.
+
+    @ivar needs: the stores that a store or a door cannot do without, by its name.
+    @ivar chores: likewise for chores, with the door that a chore is a part of, or C{""}.
+    @ivar shut: why something is not open, by its name.
+    @ivar errors: what stores and chores could not be opened for.
+    """
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self.needs: dict[str, tuple[str, ...]] = {}
+        self.chores: list[tuple[Any, tuple[str, ...], str]] = []
+        self.shut: dict[str, str] = {}
+        self.errors: list[Exception] = []
+
+    def open_stores(self, stores: Mapping[str, Any], undo: list[Callable[[], object]]) -> None:
+        """
+        Start them in order.
+
+        @param undo: gets what stops each.
+        @raise Exception: what one cannot be started for, unless that is a reason of this disk (L{is_local}): then it stays
+            shut, and so does what needs it.
+        """
+        for name, store in stores.items():
+            if self.is_shut(name, name):
+                continue
+            try:
+                store.start()
+            except Exception as error:
+                if not is_local(error) or name in VITAL:
+                    raise
+                self._cannot_open(name, error)
+            else:
+                undo.append(store.stop)
+
+    def start_chores(self, chores: list[Any], undo: list[Callable[[], object]]) -> None:
+        """As L{open_stores}; those that are not started are taken out of the list."""
+        known = {id(chore): (stores, door) for chore, stores, door in self.chores}
+        for chore in list(chores):
+            stores, door = known.get(id(chore), ((), ""))
+            if any(name in self.shut for name in (*stores, *filter(None, (door,)))):
+                chores.remove(chore)
+                continue
+            try:
+                chore.start()
+            except Exception as error:
+                if not is_local(error) or not door:
+                    raise
+                chores.remove(chore)
+                self._cannot_open(door, error)
+            else:
+                undo.append(chore.stop)
+
+    def is_shut(self, name: str, title: str) -> bool:
+        """
+        Whether something cannot be open.
+
+        @param name: by which its needs are known.
+        @param title: by which it is told that it is shut.
+        """
+        missing = next((each for each in self.needs.get(name, ()) if each in self.shut), None)
+        if missing is not None:
+            self.shut.setdefault(title, f"it needs the {_words(missing)}, which cannot be opened")
+        return title in self.shut
+
+    def _cannot_open(self, name: str, error: Exception) -> None:
+        self.errors.append(error)
+        reason = self.shut[name] = error.detail if isinstance(error, StorehouseError) else str(error)
+        self._log.critical(
+            "the {part} cannot be opened, and stays shut until the next start: {reason}",
+            part=_words(name),
+            reason=reason,
+        )
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
