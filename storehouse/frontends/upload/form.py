@@ -19,6 +19,7 @@ from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.targets import check_length, field_of
 from storehouse.frontends.upload.answers import form_reply
 from storehouse.frontends.upload.gate import TOKEN_FIELD, Gate, Visitor
+from storehouse.frontends.upload.mediatypes import said_type
 from storehouse.frontends.upload.memory import UploadSession
 from storehouse.frontends.upload.multipart import Field, FormLimits, MultipartReader, PartBegun
 from storehouse.frontends.upload.names import key_for
@@ -297,7 +298,7 @@ class _Form:
             return
         self._has_files = True
         key = key_for(filename, filename if self._keeps_folders else "")
-        head = FileHead(key, filename, "form", content_type=part.content_type)
+        head = FileHead(key, filename, "form", content_type=said_type(part.content_type, is_form=True))
         self._target = await self._intake.begin(self._visitor, self._session, self._valve, head)
 
     async def _end(self) -> None:

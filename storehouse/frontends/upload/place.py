@@ -82,10 +82,11 @@ class Upload(Leaf):
 
     async def handle_PUT(self, request: StreamingRequest) -> Reply | None:
         """One file."""
-        if not _has_name(request):
+        if b"/" not in request.path[1:]:
             raise MethodNotAllowed(request.method, (b"GET", b"HEAD", b"POST"))
         return await self._files.put(request)
 
 
 def _has_name(request: StreamingRequest) -> bool:
-    return request.path.count(b"/") > 1
+    """A slash with nothing behind it is no name: people write it, and curl -T puts the file's own behind it."""
+    return bool(request.path[1:].partition(b"/")[2])

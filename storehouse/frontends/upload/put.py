@@ -12,6 +12,7 @@ from storehouse.frontends.upload.answers import file_reply
 from storehouse.frontends.upload.digests import digests_in
 from storehouse.frontends.upload.gate import Gate, check_query
 from storehouse.frontends.upload.ietf.fields import asks_for_resumption
+from storehouse.frontends.upload.mediatypes import said_type
 from storehouse.frontends.upload.names import key_in_path
 from storehouse.frontends.upload.receive import FileHead, Intake
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
@@ -64,14 +65,12 @@ class FileUpload:
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
             raise MalformedBody("a form is sent to /upload; what is sent here is a file as it is")
-        if kind == "application/x-www-form-urlencoded":
-            content_type = ""  # what curl --data-binary says of everything
         head = FileHead(
             key,
             key,
             "put",
             request.body.length,
-            content_type,
+            said_type(content_type),
             condition,
             _digests_of(request),
         )

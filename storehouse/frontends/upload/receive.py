@@ -24,6 +24,7 @@ from storehouse.core.streams import BytesSource, ISource
 from storehouse.errors import AlreadyExists, NoSuchKey, PreconditionFailed, SizeMismatch, TooLarge
 from storehouse.frontends.upload.digests import Digests
 from storehouse.frontends.upload.gate import Visitor
+from storehouse.frontends.upload.mediatypes import guessed_type
 from storehouse.frontends.upload.memory import UploadMemory, UploadSession
 from storehouse.frontends.upload.names import content_type_in
 from storehouse.frontends.upload.pushed import Pieces, PushedSource, Valve
@@ -49,6 +50,7 @@ class FileHead:
     @ivar filename: its name as it was given.
     @ivar via: the way: C{form} or C{put}.
     @ivar size: bytes that it has; C{None} if that is not known.
+    @ivar content_type: its media type; empty to guess it from the name.
     @ivar condition: what must be true of the key; C{None} to do what the setting C{upload-names} says.
     @ivar digests: what must be true of the bytes; see L{Digests}.
     """
@@ -201,7 +203,7 @@ class Intake:
         metadata: Mapping[str, list[str]],
         condition: Condition,
     ) -> ObjectInfo:
-        content_type = content_type_in(head.content_type)
+        content_type = content_type_in(head.content_type) or guessed_type(head.key)
         return await self.store.put(self.bucket, key, source, size, content_type, metadata, condition)
 
     async def _claim(self, key: str) -> str:

@@ -151,6 +151,15 @@ class DoorTests(SynchronousTestCase):
         answer = self.ask("PUT /upload", self.key, body=b"x")
         self.assertEqual((answer.status, answer.fields["allow"]), (405, "GET, HEAD, POST"))
 
+    def test_slash_without_a_name(self) -> None:
+        """It is the same place as without, for a page, a form, and an upload to nowhere."""
+        form = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\nhello\r\n--x--\r\n'
+        answer = self.ask("POST /upload/", self.key, "Content-Type: multipart/form-data; boundary=x", body=form)
+        self.assertEqual((answer.status, self.ask("GET /download/a", self.key).body), (201, b"hello"))
+        self.assertEqual(self.ask("GET /upload/", _HTML, self.session()).status, 200)
+        answer = self.ask("PUT /upload/", self.key, body=b"x")
+        self.assertEqual((answer.status, json.loads(answer.body)["detail"]), (400, "the file has no name"))
+
     def test_open_uploads(self) -> None:
         """One's own, and nobody else's."""
         self.ask("POST /tus/", self.key, "Tus-Resumable: 1.0.0", "Upload-Length: 5", body=b"")

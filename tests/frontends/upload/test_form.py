@@ -45,6 +45,17 @@ class FormTests(ReceivingCase):
         self.assertEqual([(upload.name, upload.kind) for upload in self.activity.recent][-1], ("käse.bin", "form"))
         self.assertEqual(self.activity.received, 100_005)
 
+    def test_media_types(self) -> None:
+        """Where the client knows nothing of a file, its name says what it is."""
+        for field, kind in (
+            ([], "image/jpeg"),
+            (["Content-Type: application/octet-stream"], "image/jpeg"),
+            (["Content-Type: text/x"], "text/x"),
+        ):
+            self.post(whole(part(b"x", '; name="f"; filename="p.jpg"', *field)))
+            self.assertEqual(self.info("p.jpg").content_type, kind)
+            self.successResultOf(self.store.delete("uploads", "p.jpg"))
+
     def test_chunked(self) -> None:
         """A form whose length nobody knows before, with a client that waits to be asked."""
         body = whole(file(b"x" * 5000))

@@ -70,6 +70,11 @@ class IETFTests(IETFCase):
         again = self.patch(url, 100_000, b"", YES, status=201)
         self.assertEqual((again.body, again.fields["upload-complete"]), (final.body, "?1"))
 
+    def test_media_type(self) -> None:
+        for field, kind in (([], "image/jpeg"), (["Content-Type: text/x"], "text/x")):
+            self.said("PUT /upload/p.jpg", YES, *field, body=b"x")
+            self.assertEqual(self.info("p.jpg").content_type, kind)
+
     def test_unknown_fields(self) -> None:
         self.said("PUT /upload/file?bucket=photos", YES, body=b"abc", status=400)
         url = self.create(body=b"abc") + "?bucket=photos"

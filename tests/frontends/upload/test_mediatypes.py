@@ -10,7 +10,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.frontends.upload.mediatypes import content_disposition, present
+from storehouse.frontends.upload.mediatypes import (
+    _BY_ENDING,
+    content_disposition,
+    guessed_type,
+    present,
+    said_type,
+)
+
+
+class GuessTests(SynchronousTestCase):
+    """What the names of files say."""
+
+    def test_names(self) -> None:
+        for name, kind in (
+            ("p.jpg", "image/jpeg"),
+            ("a/b.c/P.JPEG", "image/jpeg"),
+            ("a.tar.gz", "application/gzip"),
+            (".txt", "text/plain"),
+            ("a.csv", "text/csv"),
+            ("jpg", ""),
+            ("a.jpg/b", ""),
+            ("a.", ""),
+            ("a.xyzzy", ""),
+            ("", ""),
+        ):
+            self.assertEqual(guessed_type(name), kind, name)
+
+    def test_nothing_that_is_run(self) -> None:
+        """No name has a browser take a file for more than data."""
+        for ending in ("html", "htm", "xhtml", "svg", "xml", "js", "mjs", "css", "swf", "wasm", "mht", "hta"):
+            self.assertEqual(guessed_type(f"a.{ending}"), "")
+        for kind in set(_BY_ENDING.values()):
+            self.assertEqual(present("a", kind, False).content_type.decode(), kind)
+
+    def test_said(self) -> None:
+        for value, said, in_form in (
+            ("image/png", "image/png", "image/png"),
+            ("application/x-www-form-urlencoded", "", ""),
+            ("Application/X-WWW-Form-Urlencoded; charset=utf-8", "", ""),
+            ("application/octet-stream", "application/octet-stream", ""),
+            ("", "", ""),
+        ):
+            self.assertEqual((said_type(value), said_type(value, is_form=True)), (said, in_form))
 
 
 class TypeTests(SynchronousTestCase):

@@ -159,6 +159,10 @@ class PutTests(ReceivingCase):
         """C{curl --data-binary @FILE} has a media type that the file has not."""
         self.ask("POST /upload/a", b"x", "Content-Type: application/x-www-form-urlencoded", status=201)
         self.assertEqual(self.info("a").content_type, "")
+        for fields, kind in (([], "image/jpeg"), (["Content-Type: text/x"], "text/x")):
+            self.ask("PUT /upload/p.jpg", b"x", *fields, status=201)
+            self.assertEqual(self.info("p.jpg").content_type, kind)
+            self.successResultOf(self.store.delete("uploads", "p.jpg"))
 
     def test_resumable(self) -> None:
         for method in ("PUT", "POST"):

@@ -140,6 +140,9 @@ class TusTests(TusCase):
         self.assertEqual(self.stored("h\xe4.bin"), data)
         info = self.info("h\xe4.bin")
         self.assertEqual(info.content_type, "text/x")
+        for said in ({}, {"filetype": "application/octet-stream"}):
+            self.create("Upload-Length: 0", meta(filename="p.jpg", **said))
+        self.assertEqual([self.info(name).content_type for name in ("p.jpg", "p (1).jpg")], 2 * ["image/jpeg"])
         self.assertEqual(info.metadata["filename"], ["h\xe4.bin"])
         self.assertEqual((info.metadata["uploader"], info.metadata["via"]), (["ann"], ["tus"]))
         self.assertEqual(info.metadata["crc32c"], [f"{crc32c(data):08x}"])

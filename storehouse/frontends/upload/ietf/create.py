@@ -8,6 +8,7 @@ from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.targets import field_of
 from storehouse.frontends.upload.ietf.answers import Answers
 from storehouse.frontends.upload.ietf.checking import checking_of
+from storehouse.frontends.upload.mediatypes import guessed_type, said_type
 from storehouse.frontends.upload.names import content_type_in, key_in_path
 from storehouse.frontends.upload.resuming import Resuming, object_metadata, quietly_removed
 from storehouse.storage.resumable.interfaces import ResumableUpload
@@ -44,7 +45,7 @@ async def create(resuming: Resuming, answers: Answers) -> Reply:
         visitor.name,
         key,
         length,
-        content_type_in((field_of(request, b"Content-Type") or b"").decode("latin-1")),
+        content_type_in(said_type((field_of(request, b"Content-Type") or b"").decode("latin-1"))) or guessed_type(key),
         {},
         visitor.max_bytes,
         visitor.grant.nonce if visitor.grant is not None else "",

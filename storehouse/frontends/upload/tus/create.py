@@ -12,6 +12,7 @@ from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.targets import check_length, field_of, text_of
 from storehouse.frontends.upload.gate import Visitor
+from storehouse.frontends.upload.mediatypes import guessed_type, said_type
 from storehouse.frontends.upload.names import content_type_in, key_for
 from storehouse.frontends.upload.resuming import (
     Resuming,
@@ -45,7 +46,8 @@ class _Wish:
 
     @property
     def content_type(self) -> str:
-        return content_type_in(self.metadata.get("filetype") or self.metadata.get("type") or "")
+        said = self.metadata.get("filetype") or self.metadata.get("type") or ""
+        return content_type_in(said_type(said, is_form=True))
 
 
 def _wish_of(request: StreamingRequest) -> _Wish:
@@ -141,17 +143,18 @@ async def _check_pieces(resuming: Resuming, visitor: Visitor, pieces: Sequence[s
 async def _begin(resuming: Resuming, visitor: Visitor, name: str, wish: _Wish) -> ResumableUpload:
     grant = visitor.grant.nonce if visitor.grant is not None else ""
     kept = object_metadata(visitor, wish.filename or name, "tus")
+    content_type = wish.content_type or guessed_type(name)
     upload: ResumableUpload
     if wish.pieces:
         upload = await resuming.uploads.concatenate(
-            visitor.name, name, wish.pieces, wish.content_type, wish.metadata, grant, kept, max_bytes=visitor.max_bytes
+            visitor.name, name, wish.pieces, content_type, wish.metadata, grant, kept, max_bytes=visitor.max_bytes
         )
     else:
         upload = await resuming.uploads.create(
             visitor.name,
             name,
             wish.length,
-            wish.content_type,
+            content_type,
             wish.metadata,
             visitor.max_bytes,
             grant,
