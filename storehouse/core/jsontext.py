@@ -7,13 +7,14 @@ refuses those with more than some thousand digits.
 
 from __future__ import annotations
 
+import json
 import re
 from json import JSONDecoder
 from typing import Any
 
 from storehouse.core.turns import breath
 
-__all__ = ["SHORT", "check_json", "parse_json"]
+__all__ = ["SHORT", "check_json", "parse_json", "take_json"]
 
 #: Texts up to this many bytes are parsed at once: some ten milliseconds at worst.
 SHORT = 64 * 1024
@@ -40,6 +41,7 @@ _items = re.compile(rb"(?:" + _SPACE + _PLAIN + _SPACE + rb",){0,50}+").match
 _members = re.compile(rb"(?:" + _SPACE + _STRING + _SPACE + rb":" + _SPACE + _PLAIN + _SPACE + rb",){0,50}+").match
 
 _space = re.compile(_SPACE).match
+_may_be_half = re.compile(rb"\\u[Dd][89A-Fa-f]").search
 _literal = re.compile(_NUMBER + rb"|true|false|null").match
 _some_string = re.compile(rb'(?:[^"\\\x00-\x1f]{1,4096}+|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})){0,4096}+').match
 
@@ -69,6 +71,37 @@ def parse_json(data: bytes) -> Any:
         return _decode(data.decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has the member {twice[:100]!r} more than once")
+    return found
+
+
+_decode_to_take = JSONDecoder(parse_int=_integer, parse_constant=_refuse, object_pairs_hook=_unique).decode
+
+
+def take_json(data: bytes) -> Any:
+    """
+    The value of a short JSON text whose members are used here. So none may be there twice, of which one would be dropped, and
+    texts are Unicode: escapes for half a character are none.
+
+    @raise ValueError: if it is no such text; the text says why.
+    """
+    try:
+        value = _decode_to_take(data.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if _may_be_half(data):
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError("it has an escape for half of a character (a lone surrogate)") from None
+    return value
 
 
 async def check_json(data: bytes) -> None:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import jsontext
-from storehouse.core.jsontext import SHORT, check_json, parse_json
+from storehouse.core.jsontext import SHORT, check_json, parse_json, take_json
 from tests.soak import count, long_loop, rounds
 
 GOOD = [
@@ -41,6 +41,24 @@ class JSONTests(SynchronousTestCase):
         failed: list[object] = []
         Deferred.fromCoroutine(check_json(data)).addErrback(lambda failure: failed.append(failure.trap(ValueError)))
         return not failed
+
+    def test_taken(self) -> None:
+        """Texts whose members are used name each once, and hold whole characters."""
+        for data in GOOD:
+            if data != b'"\\ud800"':
+                self.assertEqual(take_json(data), parse_json(data), data)
+        self.assertEqual(take_json(b'"\\ud83d\\ude00"'), "\U0001f600")
+        self.assertEqual(take_json(b'"\\\\ud800"'), "\\ud800")
+        for data in (
+            *BAD,
+            b'{"a":1,"a":1}',
+            b'[{"b":{"a":1,"c":2,"\\u0061":3}}]',
+            b'"\\ud800"',
+            b'{"\\uDFFF":1}',
+            b'["\\ude00\\ud83d"]',
+            b'{"a":' * 100_000,
+        ):
+            self.assertRaises(ValueError, take_json, data)
 
     def test_good(self) -> None:
         for data in GOOD:

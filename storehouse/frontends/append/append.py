@@ -131,7 +131,7 @@ async def split_lines(body: bytes, max_record: int, most: int) -> list[bytes]:
         number += 1
         if number % _LINES == 0 or len(line) > _LONG_LINE:
             await breath()
-        if not line.strip():
+        if not line.strip(b" \t\r"):
             continue
         if len(line) > max_record:
             raise MalformedBody(f"line {number} has {len(line)} bytes; at most {max_record} are allowed")

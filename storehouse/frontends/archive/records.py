@@ -25,6 +25,7 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
 
+from storehouse.core.jsontext import take_json
 from storehouse.errors import BadRequest, DamagedArchive, MalformedBody, TooLarge
 from storehouse.storage.archive.interfaces import Payload, Record
 from storehouse.storage.streams.interfaces import NewRecord
@@ -93,9 +94,8 @@ def _check_size(where: str, size: int, most: int) -> None:
 def _parse_line(number: int, line: bytes, most: int) -> NewRecord:
     where = f"line {number}"
     try:
-        # Of bytes, other encodings would be taken as well.
-        given = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        given = take_json(line)
+    except ValueError as error:
         raise MalformedBody(f"{where} is no JSON: {error}") from None
     if not isinstance(given, dict):
         raise MalformedBody(f"{where} is no JSON object")
@@ -134,7 +134,7 @@ def parse_lines(body: bytes, most: int) -> Iterator[NewRecord]:
         _check_size(f"line {number}", end - start, most)
         line = body[start:end]
         start = end + 1
-        if line.strip():
+        if line.strip(b" \t\r"):
             yield _parse_line(number, line, most)
 
 
@@ -163,8 +163,8 @@ def parse_binary(body: bytes, most: int) -> Iterator[NewRecord]:
             pieces.append(body[at : at + length])
             at += length
         try:
-            metadata = json.loads(pieces[0].decode("utf-8")) if pieces[0] else {}
-        except (ValueError, RecursionError) as error:
+            metadata = take_json(pieces[0]) if pieces[0] else {}
+        except ValueError as error:
             raise MalformedBody(f"the metadata of {where} is no JSON: {error}") from None
         yield _check_metadata(where, metadata), pieces[1]
 

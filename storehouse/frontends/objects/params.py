@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from storehouse.core.jsontext import take_json
 from storehouse.errors import BadRequest, MalformedBody
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.targets import decoded, field_of
@@ -93,7 +93,7 @@ def metadata_of(request: StreamingRequest) -> Metadata:
     if value is None:
         return {}
     try:
-        return metadata_in(json.loads(value))
+        return metadata_in(take_json(value))
     except ValueError:
         raise BadRequest(f"{METADATA.decode('ascii')} is not JSON") from None
 
@@ -108,7 +108,7 @@ async def json_object(request: StreamingRequest, known: Mapping[str, type], limi
     @raise MalformedBody: if it is none.
     """
     try:
-        value = json.loads(await request.body.read(limit))
+        value = take_json(await request.body.read(limit))
     except ValueError as error:
         raise MalformedBody(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import attrs
 
 from storehouse.core.durations import parse_duration
+from storehouse.core.jsontext import take_json
 from storehouse.core.linkpaths import link_path
 from storehouse.core.values import parse_size
 from storehouse.errors import BadRequest, Forbidden, InvalidName, MalformedBody
@@ -100,9 +100,9 @@ class Links(Leaf):
 async def _json(request: StreamingRequest) -> dict[str, Any]:
     data = await request.body.read(MOST_BYTES)
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        raise MalformedBody("the body is not JSON") from None
+        value = take_json(data)
+    except ValueError as error:
+        raise MalformedBody(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise MalformedBody("the body is not a JSON object")
     return value

@@ -97,6 +97,8 @@ class BatchTests(SynchronousTestCase):
             b"\xff",
             b'"' + b"x" * 70000 + b"\n",
             b"[" * 99999,
+            b"\x0b",
+            b"\x0c",
         ):
             status, answer = self.post(door, b"1\n" + line, _NDJSON)
             self.assertEqual((status, answer["error"]), (400, "MalformedBody"), line[:20])

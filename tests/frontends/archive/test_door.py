@@ -116,6 +116,28 @@ class DoorTests(SynchronousTestCase):
         self.ask("POST /archive/a", many, _NDJSON)
         self.assertEqual(len(self.lines()), 1008)
 
+    def test_strict_json(self) -> None:
+        """Lines and metadata are RFC 8259's JSON, of which nothing would be dropped."""
+        for line in (
+            b'{"payload":"x","metadata":{"a":NaN}}',
+            b'\xef\xbb\xbf{"payload":"x"}',
+            '{"payload":"x"}'.encode("utf-16-le"),
+            '{"payload":"x"}'.encode("utf-32"),
+            b'{"payload":"\\ud800"}',
+            b'{"payload":"\xed\xa0\x80"}',
+            b'{"payload":"x","payload":"y"}',
+            b'{"payload":"x","metadata":{"a":"1","a":"2"}}',
+            b'{"payload":"x","metadata":' + b"[" * 900,
+            b'{"payload":"x","time":' + b"1" * 900 + b"x}",
+            b"\x0c",
+        ):
+            self.refused("POST /archive/a", b'{"payload":"1"}\n' + line, _NDJSON, status=400, error="MalformedBody")
+        for metadata in (b'{"a":"1","a":"2"}', b"\xef\xbb\xbf{}", b'{"a":"\\udc00"}', '{"a":"1"}'.encode("utf-16")):
+            body = _binary((metadata, b"x"))
+            self.refused("POST /archive/a", body, f"Content-Type: {_BINARY}", status=400, error="MalformedBody")
+        self.ask("POST /archive/a", b'{"payload":"\\ud83d\\ude00","time":' + b"1" * 900 + b"}\n\r\n \t\n", _NDJSON)
+        self.assertEqual([line["payload"] for line in self.lines()], ["\U0001f600"])
+
     def test_refused(self) -> None:
         """Nothing of what is refused is written."""
         self.refused("POST /archive/b", b"x", status=404, error="NoSuchStream")

@@ -204,7 +204,12 @@ class ObjectTests(DoorCase):
                 ("text/plain", "5", f'"{info["etag"]}"', body),
             )
             self.assertIn("last-modified", answer.fields)
-        for field in ("Storehouse-Metadata: x", "Storehouse-Metadata: []", "Content-Type: \xe4"):
+        for field in (
+            'Storehouse-Metadata: {"a":"b","a":"c"}',
+            "Storehouse-Metadata: x",
+            "Storehouse-Metadata: []",
+            "Content-Type: \xe4",
+        ):
             self.ask("PUT /objects/box/b", b"x", field, status=400)
         self.ask("PUT /objects/box/b?md5=2", b"x", status=400)
         self.ask("GET /objects/box/b", status=404)
@@ -285,7 +290,16 @@ class ObjectTests(DoorCase):
         for wrong in ({"condition": {"x": 1}}, {"condition": {"absent": 1}}, {"key": 1}, {"key": None}, {"more": 1}):
             copy(400, **wrong)
         self.ask("POST /copy/more", b"{}", status=404)
-        self.ask("POST /copy", b"\xff", status=400)
+        for body in (
+            b"\xff",
+            b"NaN",
+            b"\xef\xbb\xbf{}",
+            "{}".encode("utf-16"),
+            b'{"key":"a","key":"b"}',
+            b'{"key":"\\ud800"}',
+            b'{"metadata":' + b"[" * 100_000,
+        ):
+            self.assertEqual(self.told("POST /copy", body, status=400)["error"], "MalformedBody", body[:40])
 
     def test_body_that_does_not_come_whole(self) -> None:
         """Nothing is stored."""

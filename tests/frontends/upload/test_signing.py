@@ -351,7 +351,15 @@ class LinksTests(SigningCase):
             {"name": "a", "csrf": "x"},
         ):
             self.told("POST /links", json.dumps(wish).encode(), JSON, cookie, token, status=400)
-        for body in (b"", b"[]", b"{", b"[" * 16000, b"\xff"):
+        for body in (
+            b"",
+            b"[]",
+            b"{",
+            b"[" * 16000,
+            b"\xff",
+            b'{"name":"a","name":"b"}',
+            b'{"name":"a","expires":NaN}',
+        ):
             self.told("POST /links", body, JSON, cookie, token, status=400)
         self.told("POST /links", b" " * 20000, JSON, cookie, token, status=413)
         self.told("POST /links?name=a", b'{"name":"a"}', JSON, cookie, token, status=400)
