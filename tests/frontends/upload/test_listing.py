@@ -231,6 +231,25 @@ class ModelTests(FindCase):
                 wanted = Wanted("b", sort="size", after=given_token)
                 self.failureResultOf(Deferred.fromCoroutine(find(shelf, wanted)), BadRequest)
 
+    def test_normal_forms(self) -> None:
+        """Letters with marks are found however they are written here and there, and in any case."""
+        names = ["\u00dcbung.txt", "U\u0308bung 2.txt", "stra\u00dfe", "\u1e9b\u0323", "\ud55c\uae00", "uebung"]
+        shelf = Shelf([info_of(name) for name in names])
+        for search, found in (
+            ("\u00dcbung", names[:2]),
+            ("u\u0308BUNG", names[:2]),
+            ("U\u0308bung 2", names[1:2]),
+            ("STRASSE", names[2:3]),
+            ("STRA\u1e9eE", names[2:3]),
+            ("\u1e61\u0323", names[3:4]),
+            ("\u1112\u1161\u11ab\uae00", names[4:5]),
+            ("ubung", []),
+            ("ebung", names[5:]),
+        ):
+            for sort in ("name", "size"):
+                wanted = Wanted("b", search=search, sort=sort)
+                self.assertEqual([info.key for info in self.find(shelf, wanted).files], sorted(found), search)
+
     def test_gone_meanwhile(self) -> None:
         """A file that is removed between its name and a look at it is not listed."""
         shelf: Any = Shelf([info_of("a"), info_of("b")])
