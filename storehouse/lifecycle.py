@@ -150,6 +150,11 @@ class StorehouseService(Service):
         parts.update({name: f"not open: {reason}" for name, reason in self.opening.shut.items()})
         return parts
 
+    def degraded(self) -> dict[str, str]:
+        """What single things cannot be served of parts that are ready, by name."""
+        found = {name: getattr(store, "unserved", "") for name, store in self.stores.items()}
+        return {name: what for name, what in found.items() if what}
+
     def privilegedStartService(self) -> None:
         """
         Check the doors, and take those ports that need privileges.

@@ -221,5 +221,5 @@ def make_service(
     ]
     registry.register(Readings(service.parts))  # type: ignore[arg-type]
     if "admin" in settings.doors:
-        add_site("admin", AdminDoor(registry, service.parts).resource)
+        add_site("admin", AdminDoor(registry, service.parts, service.degraded).resource)
     return service

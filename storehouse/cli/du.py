@@ -7,8 +7,20 @@ from collections.abc import Iterator
 
 import click
 
+from storehouse.cli.errors import CommandError
 from storehouse.cli.output import Output, human_size
-from storehouse.cli.store import PLACE, Name, Opener, Store, keys_below, naming, printable, store_options
+from storehouse.cli.store import (
+    DAMAGED,
+    PLACE,
+    Name,
+    Opener,
+    Store,
+    keys_below,
+    naming,
+    printable,
+    store_options,
+    unreadable,
+)
 
 __all__ = ["command"]
 
@@ -50,9 +62,12 @@ def _rows(store: Store, place: Name | None) -> Iterator[tuple[Name, int, int]]:
         if not place.key:
             yield place, *store.usage(place.bucket)
             return
-        sizes = [0, 0]
+        sizes, damaged = [0, 0], 0
         for item in keys_below(store, place):
             if not isinstance(item, str):
                 sizes[0] += 1
-                sizes[1] += item.size
+                sizes[1] += max(0, item.size)
+                damaged += item.size == DAMAGED
         yield place, sizes[0], sizes[1]
+        if damaged:
+            raise CommandError(unreadable(damaged))

@@ -9,9 +9,22 @@ from typing import Any
 import attrs
 import click
 
+from storehouse.cli.errors import CommandError
 from storehouse.cli.output import Output
-from storehouse.cli.store import PLACE, Name, Opener, Store, keys_below, naming, printable, store_options
-from storehouse.local import ObjectInfo
+from storehouse.cli.store import (
+    DAMAGED,
+    PLACE,
+    Name,
+    Opener,
+    Store,
+    keys_below,
+    naming,
+    printable,
+    store_options,
+    strange,
+    unreadable,
+)
+from storehouse.local import Listing, ObjectInfo
 
 __all__ = ["command", "time_of"]
 
@@ -48,7 +61,7 @@ def command(opener: Opener, place: Name | None, is_long: bool, recursive: bool, 
 
 def time_of(nanoseconds: int) -> str:
     """A time for people."""
-    return datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
 
 
 def _list_buckets(store: Store, output: Output, is_long: bool, as_json: bool) -> None:
@@ -62,16 +75,28 @@ def _list_buckets(store: Store, output: Output, is_long: bool, as_json: bool) ->
 
 
 def _list_objects(store: Store, output: Output, place: Name, is_long: bool, recursive: bool, as_json: bool) -> None:
-    for number, item in enumerate(keys_below(store, place, "" if recursive else "/"), 1):
+    damaged = unknown = 0
+
+    def seen(page: Listing) -> None:
+        nonlocal damaged, unknown
+        damaged += len(page.damaged)
+        unknown = page.unknown
+
+    for number, item in enumerate(keys_below(store, place, "" if recursive else "/", seen), 1):
         output.write(_line(place.bucket, item, is_long, as_json).encode())
         if not number % _FLUSHED:
             output.flush()
+    if damaged or unknown:
+        output.flush()
+        raise CommandError("; ".join([unreadable(damaged)] * (damaged > 0) + [strange(unknown)] * (unknown > 0)))
 
 
 def _line(bucket: str, item: ObjectInfo | str, is_long: bool, as_json: bool) -> str:
     known: dict[str, Any]
     if isinstance(item, str):
         known, key, size, time = {"prefix": item}, item, "-", "-"
+    elif item.size == DAMAGED:
+        known, key, size, time = {"key": item.key, "damaged": True}, item.key, "damaged", "-"
     else:
         known, key, size, time = attrs.asdict(item), item.key, str(item.size), time_of(item.created)
     if as_json:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from storehouse.cli.errors import CommandError
 from storehouse.cli.fsck import advancing
 from storehouse.cli.options import progress_option
 from storehouse.cli.progress import Progress
-from storehouse.cli.store import Opener, store_options
+from storehouse.cli.store import Opener, store_options, strange, unreadable
 
 __all__ = ["command"]
 
@@ -26,5 +27,9 @@ def command(opener: Opener, progress: bool) -> None:
       storehouse reindex --root /srv/storehouse
     """
     with opener() as store, Progress("reindex", None, progress, unit="keys") as shown:
-        count = store.reindex(advancing(shown))
-    click.echo(f"{count} {'key' if count == 1 else 'keys'} indexed", err=True)
+        made = store.reindex(advancing(shown))
+    click.echo(f"{made.keys} {'key' if made.keys == 1 else 'keys'} indexed", err=True)
+    if made.damaged:
+        raise CommandError(unreadable(made.damaged))
+    if made.unknown:
+        raise CommandError(strange(made.unknown))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from storehouse.cli.client import Answer, Body, Client, Server
 from storehouse.cli.errors import CommandError
-from storehouse.local import Bucket, Condition, Listing, Metadata, ObjectInfo, Problem
+from storehouse.local import Bucket, Condition, Indexed, Listing, Metadata, ObjectInfo, Problem
 
 __all__ = ["SocketReading", "SocketStore"]
 
@@ -123,6 +123,8 @@ class SocketStore:
             [self._value(ObjectInfo, value) for value in self._member(answer, "objects", list)],
             self._member(answer, "prefixes", list),
             answer.get("next_after"),
+            answer.get("damaged", []),
+            answer.get("unknown", 0),
         )
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
@@ -211,9 +213,11 @@ class SocketStore:
         )  # fmt: skip
         return problems
 
-    def reindex(self, progress: Callable[[int], object]) -> int:
+    def reindex(self, progress: Callable[[int], object]) -> Indexed:
         """Make the index of keys anew."""
-        return self._follow("/reindex", [], progress, lambda value: None)
+        told: dict[str, Any] = {}
+        keys = self._follow("/reindex", [], progress, told.update)
+        return Indexed(keys, told.get("damaged", 0), told.get("unknown", 0))
 
     def _follow(
         self,
@@ -230,6 +234,8 @@ class SocketStore:
                 progress(self._member(line, "progress", int))
             elif "problem" in line:
                 found(line["problem"])
+            elif "damaged" in line:
+                found(line)
             else:
                 done = self._member(line, "done", int)
         if done is None:

@@ -18,10 +18,11 @@ from storehouse.cli.remote import SocketStore
 from storehouse.config import Settings, load_settings
 from storehouse.core.sockets import connect
 from storehouse.errors import RootInUse, StartFailed, StorehouseError, Unavailable
-from storehouse.local import Bucket, Condition, Listing, LocalStore, Metadata, ObjectInfo, Problem
+from storehouse.local import Bucket, Condition, Indexed, Listing, LocalStore, Metadata, ObjectInfo, Problem
 
 __all__ = [
     "BUCKET",
+    "DAMAGED",
     "NAME",
     "PLACE",
     "Name",
@@ -36,7 +37,12 @@ __all__ = [
     "naming",
     "printable",
     "store_options",
+    "strange",
+    "unreadable",
 ]
+
+#: The size of an object of which nothing but the key can be read.
+DAMAGED = -1
 
 #: Seconds to wait for another command that works on the root.
 _PATIENCE = 5.0
@@ -116,7 +122,7 @@ class Store(Protocol):
 
     def check(self, progress: Callable[[int], object], repair: bool) -> list[Problem]: ...
 
-    def reindex(self, progress: Callable[[int], object]) -> int: ...
+    def reindex(self, progress: Callable[[int], object]) -> Indexed: ...
 
 
 # -- where it is -----------------------------------------------------------------------------------
@@ -297,15 +303,35 @@ def kind_of(error: BaseException | None) -> str:
     return error.kind if isinstance(error, Refused) else type(error).__name__
 
 
-def keys_below(store: Store, place: Name, delimiter: str = "") -> Iterator[ObjectInfo | str]:
-    """The objects of a place, and the common prefixes, in order and a page at a time."""
+def keys_below(
+    store: Store, place: Name, delimiter: str = "", seen: Callable[[Listing], object] = lambda page: None
+) -> Iterator[ObjectInfo | str]:
+    """
+    The objects of a place, and the common prefixes, in order and a page at a time. Of one whose size is L{DAMAGED}
+    nothing but the key can be read.
+
+    @param seen: called with each page.
+    """
     after: str | None = ""
     while after is not None:
         page = store.list_objects(place.bucket, place.key, delimiter, after, _PAGE)
-        items: list[ObjectInfo | str] = [*page.objects, *page.prefixes]
+        damaged = [ObjectInfo(key, "", DAMAGED, "", 0, "", {}) for key in page.damaged]
+        items: list[ObjectInfo | str] = [*page.objects, *damaged, *page.prefixes]
+        seen(page)
         items.sort(key=lambda item: (item if isinstance(item, str) else item.key).encode())
         yield from items
         after = page.next_after
+
+
+def unreadable(count: int) -> str:
+    """What is said of so many damaged keys."""
+    return f"{count} {'key' if count == 1 else 'keys'} cannot be read: 'storehouse fsck' tells why"
+
+
+def strange(count: int) -> str:
+    """What is said of so many names that are none of ours."""
+    what = "1 name is neither a key nor a bucket" if count == 1 else f"{count} names are neither keys nor buckets"
+    return f"in the namespace {what}: 'storehouse fsck' tells which"
 
 
 def printable(text: str) -> str:

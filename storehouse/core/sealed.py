@@ -7,6 +7,7 @@ that precedes it (docs/formats/wormer.md, docs/formats/namespace.md).
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import Any
 
@@ -53,7 +54,11 @@ def unseal(data: bytes) -> tuple[dict[str, Any], bool]:
     if is_sealed(data):
         # The checksum is right, so this is what was written.
         return _decode(data[:-_TAIL].decode() + "}"), True
-    fields = _decode(data.decode())
+    try:
+        # Programs on Windows begin a text with a mark.
+        fields = _decode(data.removeprefix(codecs.BOM_UTF8).decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(fields, dict):
         raise ValueError("it is not a JSON object")
     if "checksum" in fields:

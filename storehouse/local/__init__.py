@@ -32,6 +32,7 @@ from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.objects.interfaces import (
     ALWAYS,
     Condition,
+    Indexed,
     IObjectReader,
     Listing,
     Metadata,
@@ -45,6 +46,7 @@ __all__ = [
     "Bucket",
     "Condition",
     "Finding",
+    "Indexed",
     "Listing",
     "LocalObjects",
     "LocalReading",
@@ -324,6 +326,6 @@ class LocalStore:
         """Compare keys, index and bytes."""
         return result(self._store.check(progress, repair))
 
-    def reindex(self, progress: Callable[[int], object]) -> int:
+    def reindex(self, progress: Callable[[int], object]) -> Indexed:
         """Make the index of keys anew."""
         return result(self._store.reindex(progress))

@@ -1208,7 +1208,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         for number in range(5):
             await self.put(f"key{number}", b"x")
         before = await self.everything()
-        self.assertEqual(await self.store.reindex(), 5)
+        self.assertEqual((await self.store.reindex()).keys, 5)
         self.assertEqual(await self.everything(), before)
 
 

@@ -23,17 +23,23 @@ class AdminDoor:
     @param registry: the metrics to show.
     @param parts: gives, for each part of the process by its name, why it is not ready; an empty text when it
         is.
+    @param degraded: gives the parts that are ready and cannot serve some of what they have: what that is.
     @ivar resource: the root resource.
     """
 
     resource: IResource
 
-    def __init__(self, registry: CollectorRegistry, parts: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        parts: Callable[[], Mapping[str, str]],
+        degraded: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self.resource = Root(
             {
                 b"": Index(),
                 b"healthz": Health(),
-                b"readyz": Readiness(parts),
+                b"readyz": Readiness(parts, degraded),
                 b"metrics": Metrics(registry),
                 b"version": Version(),
             }

@@ -26,21 +26,31 @@ class Health(Leaf):
 class Readiness(Leaf):
     """
     C{200} when every part is ready to serve, C{503} otherwise: send no work while this fails.
-    The body is C{{"ready": bool, "parts": {NAME: "ready" or why not}}}.
+    The body is C{{"ready": bool, "parts": {NAME: "ready" or why not}, "degraded": {NAME: what is not served}}}; there
+    is C{degraded} only if a part is: it is ready, and serves all else.
 
     @param parts: gives, for each part by its name, why it is not ready; an empty text when it is.
+    @param degraded: gives the parts that are degraded.
     """
 
-    def __init__(self, parts: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        parts: Callable[[], Mapping[str, str]],
+        degraded: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         super().__init__()
         self._parts = parts
+        self._degraded = degraded
 
     async def handle_GET(self, request: Any) -> Reply:
         """Answer."""
         check_fields(request, frozenset())
         parts = dict(self._parts())
         ready = not any(parts.values())
-        answer = {"ready": ready, "parts": {name: why or "ready" for name, why in parts.items()}}
+        answer: dict[str, Any] = {"ready": ready, "parts": {name: why or "ready" for name, why in parts.items()}}
+        degraded = dict(self._degraded())
+        if degraded:
+            answer["degraded"] = degraded
         return json_reply(answer, status=200 if ready else 503)
 
 

@@ -46,7 +46,8 @@ class Validators:
         @param id: stands for an etag that there is not, or that could not be sent.
         @param created: nanoseconds since 1970 UTC.
         """
-        return cls(etag if _opaque(etag) else id, created // 10**9)
+        # Of what is older than 1970 the time is not known: other programs write the year 1 then.
+        return cls(etag if _opaque(etag) else id, max(0, created // 10**9))
 
     @property
     def fields(self) -> tuple[tuple[bytes, bytes], ...]:

@@ -87,5 +87,7 @@ class Buckets(Leaf):
                 "objects": [attrs.asdict(info) for info in page.objects],
                 "prefixes": page.prefixes,
                 "next_after": page.next_after,
+                "damaged": page.damaged,
+                "unknown": page.unknown,
             }
         )

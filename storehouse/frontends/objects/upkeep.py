@@ -83,4 +83,6 @@ class Reindex(_Long):
         return self._reindex
 
     async def _reindex(self, request: StreamingRequest, progress: Callable[[int], object]) -> None:
-        await request.send(_line({"done": await self._store.reindex(progress)}))
+        made = await self._store.reindex(progress)
+        await request.send(_line({"damaged": made.damaged, "unknown": made.unknown}))
+        await request.send(_line({"done": made.keys}))

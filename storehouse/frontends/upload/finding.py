@@ -17,7 +17,7 @@ from unicodedata import normalize
 import attrs
 
 from storehouse.core.turns import breath
-from storehouse.errors import BadRequest, NoSuchKey
+from storehouse.errors import BadRequest, DamagedEntry, NoSuchKey
 from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
 
 __all__ = ["MOST_SEARCHED", "MOST_SORTED", "Found", "Wanted", "find"]
@@ -79,12 +79,14 @@ class Found:
     @ivar folders: what names have in common up to the next slash.
     @ivar next_after: what the next page is after; C{None} if this is the last one.
     @ivar looked_at: how many names were, if the work ended before the bucket did; C{None} if it did not.
+    @ivar damaged: names of files that are there, and of which nothing can be read.
     """
 
     files: list[ObjectInfo]
     folders: list[str]
     next_after: str | None
     looked_at: int | None = None
+    damaged: list[str] = attrs.Factory(list)
 
 
 async def find(store: IObjectStore, wanted: Wanted) -> Found:
@@ -98,7 +100,7 @@ async def find(store: IObjectStore, wanted: Wanted) -> Found:
     if wanted.search:
         return await _searched(store, wanted)
     page = await store.list_objects(wanted.bucket, wanted.prefix, wanted.delimiter, wanted.after, wanted.limit)
-    return Found(list(page.objects), list(page.prefixes), page.next_after)
+    return Found(list(page.objects), list(page.prefixes), page.next_after, None, list(page.damaged))
 
 
 def _folded(text: str) -> str:
@@ -134,23 +136,27 @@ async def _searched(store: IObjectStore, wanted: Wanted) -> Found:
         keys = await store.list_keys(wanted.bucket, wanted.prefix, at, _SLICE)
         for key in await _matching(wanted, needle, keys):
             if len(names) == wanted.limit:
-                return Found(await _known(store, wanted.bucket, names), [], names[-1])
+                return await _known(store, wanted.bucket, names, names[-1])
             names.append(key)
         if len(keys) < _SLICE:
-            return Found(await _known(store, wanted.bucket, names), [], None)
+            return await _known(store, wanted.bucket, names, None)
         count += len(keys)
         at = keys[-1]
-    return Found(await _known(store, wanted.bucket, names), [], at, count)
+    return await _known(store, wanted.bucket, names, at, count)
 
 
-async def _known(store: IObjectStore, bucket: str, names: Iterable[str]) -> list[ObjectInfo]:
-    """What is known of those that are still there."""
-    found: list[ObjectInfo] = []
+async def _known(
+    store: IObjectStore, bucket: str, names: Iterable[str], next_after: str | None, looked_at: int | None = None
+) -> Found:
+    """A page of what is known of those that are still there."""
+    found = Found([], [], next_after, looked_at)
     for name in names:
         try:
-            found.append(await store.head(bucket, name))
+            found.files.append(await store.head(bucket, name))
         except NoSuchKey:
             continue
+        except DamagedEntry:
+            found.damaged.append(name)
     return found
 
 
@@ -163,6 +169,7 @@ async def _sorted(store: IObjectStore, wanted: Wanted) -> Found:
     best: list[tuple[_Rank, ObjectInfo | None]] = []
     at: str | None = ""
     count = 0
+    damaged: list[str] = []
     while at is not None and count < MOST_SORTED:
         page: Any = await store.list_objects(wanted.bucket, wanted.prefix, wanted.delimiter, at, _SLICE)
         worst = best[-1][0] if len(best) > wanted.limit else None
@@ -175,6 +182,7 @@ async def _sorted(store: IObjectStore, wanted: Wanted) -> Found:
         best += [each for each in ranked if (before is None or each[0] > before) and (worst is None or each[0] < worst)]
         # One more tells whether there is another page.
         best = nsmallest(wanted.limit + 1, best, key=lambda each: each[0])
+        damaged += await _matching(wanted, needle, page.damaged)
         count += len(page.objects) + len(page.prefixes)
         at = page.next_after
     shown = best[: wanted.limit]
@@ -183,6 +191,8 @@ async def _sorted(store: IObjectStore, wanted: Wanted) -> Found:
         [rank[2] for rank, info in shown if info is None],
         _token(shown[-1][0]) if len(best) > wanted.limit else None,
         None if at is None else count,
+        # They have no place in such an order: they are told with the first page.
+        damaged[: wanted.limit] if before is None else [],
     )
 
 

@@ -22,6 +22,9 @@ MOST_LISTED = 1000
 
 _USUAL = 200
 
+# Damaged files that are named on the page.
+_MOST_NAMED = 5
+
 _KNOWN = frozenset({b"bucket", b"prefix", b"search", b"sort", b"order", b"after", b"limit", b"recursive", b"format"})
 
 _NO_CACHE = ((b"Cache-Control", b"private, no-store"), (b"Vary", b"Accept"))
@@ -107,6 +110,7 @@ def _answer(wanted: Wanted, found: Found, other_bucket: str) -> Reply:
             "folders": found.folders,
             "next_after": found.next_after,
             "looked_at": found.looked_at,
+            "damaged": found.damaged,
         }
     )
     return Reply(reply.status, reply.body, reply.content_type, _NO_CACHE)
@@ -141,8 +145,12 @@ def _in_path(key: str) -> str:
 
 def _note(wanted: Wanted, found: Found) -> str:
     """What people have to know of a list that is not of everything."""
-    if found.looked_at is None:
-        return ""
-    if wanted.is_by_name:
-        return f"{found.looked_at:,} names were searched; the next page goes on behind them."
-    return f"There are too many files to sort them all: this is of the first {found.looked_at:,} by name."
+    notes = []
+    if found.damaged:
+        names = ", ".join(found.damaged[:_MOST_NAMED]) + (", ..." if len(found.damaged) > _MOST_NAMED else "")
+        notes.append(f"Damaged, and not in this list: {names}.")
+    if found.looked_at is not None and wanted.is_by_name:
+        notes.append(f"{found.looked_at:,} names were searched; the next page goes on behind them.")
+    elif found.looked_at is not None:
+        notes.append(f"There are too many files to sort them all: this is of the first {found.looked_at:,} by name.")
+    return " ".join(notes)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from storehouse.errors import DamagedEntry
 from storehouse.storage.namespace.entries import encode_entry
 from storehouse.storage.namespace.index import Index, Row, ids_of, older_of
-from storehouse.storage.namespace.interfaces import Problem
+from storehouse.storage.namespace.interfaces import Bucket, Problem
 from storehouse.storage.namespace.journal import read_journal
 from storehouse.storage.namespace.names import id_of_file
 from storehouse.storage.namespace.tree import DEFAULT, Place, Tree
@@ -33,7 +33,7 @@ def _unknown(bucket: str, path: str) -> Problem:
     return Problem("unknown", bucket, None, None, f"{path} is none of ours{_NOTHING}", False)
 
 
-def check_top(tree: Tree, journal: str, numbers: Mapping[str, object]) -> Iterator[Problem | None]:
+def check_top(tree: Tree, journal: str, numbers: Mapping[str, tuple[int, Bucket]]) -> Iterator[Problem | None]:
     """What is around the keys."""
     for name in sorted(set(os.listdir(tree.directory)) - _TOP):
         yield _unknown("", os.path.join(tree.directory, name))
@@ -62,8 +62,12 @@ def check_top(tree: Tree, journal: str, numbers: Mapping[str, object]) -> Iterat
             yield Problem("damaged", name, None, None, f"{error}{_NOTHING}", False)
         for other in sorted(inside - {"bucket.json", "objects"}):
             yield _unknown(name, os.path.join(path, other))
-        for lost in sorted({"bucket.json", "objects"} - inside):
-            yield Problem("damaged", name, None, None, f"{os.path.join(path, lost)} is missing{_NOTHING}", False)
+        if "objects" not in inside:
+            yield Problem("damaged", name, None, None, f"{path}/objects is missing{_NOTHING}", False)
+        # Other programs leave none; then nothing was known of the bucket either.
+        if "bucket.json" not in inside and numbers[name][1].metadata:
+            text = f"{path}/bucket.json is missing, and with it what was known of the bucket{_NOTHING}"
+            yield Problem("damaged", name, None, None, text, False)
         yield None
 
 
@@ -160,15 +164,21 @@ def _check_files(
     bucket, key = place.bucket, place.key
     problems: list[Problem] = []
     ids: set[str] = set()
-    listed = "it is listed as it was" if row is not None else "it is not listed"
-    ends = f"; {listed}, until it is published or removed{_NOTHING}"
+    if row is None:
+        listed = "it is not listed"
+    else:
+        listed = "it is listed as it was" if row[1] else "it is listed as damaged"
+    ends = f"; {listed}, until it is stored anew or removed{_NOTHING}"
     try:
         default = tree.default_of(place)
     except DamagedEntry as error:
         default = None
         problems.append(Problem("dangling", bucket, key, None, f"{error}{ends}", False))
     if names and DEFAULT not in names:
-        problems.append(Problem("dangling", bucket, key, None, f"{place.path}/{DEFAULT} is missing{ends}", False))
+        only = tree.only_version(place)
+        tail = ends if only is None else f"; {listed}; it has but one version, which a repair makes the default"
+        text = f"{place.path}/{DEFAULT} is missing{tail}"
+        problems.append(Problem("dangling", bucket, key, only.id if only else None, text, only is not None))
     expected = None
     for name in names:
         id = id_of_file(name)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import calendar
+import json
 import re
 import time
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 import attrs
 
-from storehouse.core.sealed import seal, unseal
+from storehouse.core.sealed import is_sealed, seal, unseal
 from storehouse.errors import InvalidName
 from storehouse.storage.namespace.interfaces import Bucket, Entry, Metadata
 from storehouse.storage.namespace.names import check_id, check_text
@@ -26,16 +27,25 @@ __all__ = [
     "encode_bucket",
     "encode_entry",
     "format_time",
+    "is_entry",
     "parse_time",
 ]
 
 #: Bytes of UTF-8 that the names and values of one metadata may have together.
 MAX_METADATA = 64 << 10
 
+#: The most bytes that an entry may say: what every program that reads JSON can count, and an index can add up.
+_LARGEST = 1 << 53
+
 _SECOND = 1_000_000_000
+#: What RFC 3339 can say: the years 1 to 9999.
+_FIRST = -62_135_596_800 * _SECOND
 _LAST = 253_402_300_800 * _SECOND
 
-_time = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_time = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:[.,](\d{1,9})\d*)?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
+
+# What the last field of a text of ours looks like, whatever became of its name.
+_summed = re.compile(rb'"[0-9a-f]{8}"\}')
 
 
 @lru_cache(64)
@@ -56,19 +66,23 @@ def format_time(when: int) -> str:
 
 def parse_time(text: str) -> int:
     """
-    RFC 3339 as nanoseconds since 1970 UTC.
+    RFC 3339 as nanoseconds since 1970 UTC; without a zone it is UTC. What comes after the last second of the year 9999
+    UTC, or before the first of the year 1, is that second: no date could be told of it.
 
     @raise ValueError: if it is not.
     """
     if len(text) == 30 and text[29] == "Z" and text[19] == "." and text[20:29].isdigit():
-        return _parse_second(text[:19]) + int(text[20:29])
+        return min(_parse_second(text[:19]) + int(text[20:29]), _LAST - _SECOND)
     found = _time.fullmatch(text)
     if found is None:
         raise ValueError(f"{text[:100]!r} is not a time")
-    day, clock, fraction, zone = found.groups()
-    offset = "+00:00" if zone in "Zz" else zone
-    moment = datetime.fromisoformat(f"{day}T{clock}{offset}").astimezone(UTC)
-    return calendar.timegm(moment.timetuple()) * _SECOND + int((fraction or "").ljust(9, "0"))
+    day, minute, second, fraction, zone = found.groups()
+    zone = "+00:00" if zone is None or zone in "Zz" else zone
+    # A leap second is the last one of its minute.
+    moment = datetime.fromisoformat(f"{day}T{minute}:{min(second, '59')}{zone}")
+    shift = moment.utcoffset() or timedelta()
+    when = (calendar.timegm(moment.timetuple()) - int(shift.total_seconds())) * _SECOND
+    return min(max(when + int((fraction or "").ljust(9, "0")), _FIRST), _LAST - _SECOND)
 
 
 def checked_metadata(metadata: Metadata, most: int = MAX_METADATA) -> dict[str, list[str]]:
@@ -84,18 +98,19 @@ def checked_metadata(metadata: Metadata, most: int = MAX_METADATA) -> dict[str, 
     return copy
 
 
-def checked(entry: Entry, most: int = MAX_METADATA) -> Entry:
+def checked(entry: Entry, most: int = MAX_METADATA, first: int = 0) -> Entry:
     """
     An entry that can be written.
 
     @param most: bytes of its metadata.
+    @param first: the earliest time that it may have.
     @raise InvalidName: if it cannot.
     """
     check_id(entry.id)
     check_text("etag", entry.etag)
     check_text("tag", entry.tag)
     check_text("content type", entry.content_type)
-    if entry.size < 0 or not 0 <= entry.created < _LAST:
+    if not 0 <= entry.size <= _LARGEST or not first <= entry.created < _LAST:
         raise InvalidName(f"an entry cannot have {entry.size} bytes and be made at {entry.created}")
     return attrs.evolve(entry, metadata=checked_metadata(entry.metadata, most)) if entry.metadata else entry
 
@@ -117,13 +132,48 @@ def encode_entry(entry: Entry, key: str) -> bytes:
     )
 
 
+def _text(value: Any) -> str:
+    """A value of another program's metadata: a text, or what JSON calls it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    raise ValueError("its metadata is not of texts")
+
+
 def _metadata(value: Any) -> dict[str, list[str]]:
+    """Names and values as another program may have written them: a single one, and C{null} for none."""
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise ValueError("its metadata is not an object")
-    metadata = {name: [values] if isinstance(values, str) else values for name, values in value.items()}
-    if not all(isinstance(values, list) and all(isinstance(v, str) for v in values) for values in metadata.values()):
-        raise ValueError("its metadata is not of texts")
-    return metadata
+    return {
+        name: [_text(each) for each in (values if isinstance(values, list) else [] if values is None else [values])]
+        for name, values in value.items()
+    }
+
+
+def _whole(value: Any) -> int:
+    """A number of bytes as another program may have written it."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if type(value) is not int:
+        raise ValueError("its size is not a whole number")
+    return value
+
+
+def _foreign(data: bytes) -> dict[str, Any]:
+    """
+    The fields of another program's text.
+
+    @raise ValueError: if it is one of ours that is damaged.
+    """
+    fields, sealed = unseal(data)
+    if sealed:
+        raise ValueError("it has a checksum, and not the fields of such a file")
+    if _summed.fullmatch(data[-11:]) or not fields.keys().isdisjoint(("etag", "tag", "key", "id")):
+        raise ValueError("it has no checksum")
+    return fields
 
 
 def decode_row(data: bytes) -> tuple[str, Entry]:
@@ -155,19 +205,45 @@ def decode_entry(data: bytes, key: str, id: str) -> Entry:
 
     @raise ValueError: if it is damaged, or not of this key and ID.
     """
-    fields, sealed = unseal(data)
-    if sealed:
-        if fields.get("key") != key:
-            raise ValueError(f"it belongs to the key {fields.get('key')!r}")
-        if fields.get("id") != id:
-            raise ValueError(f"it belongs to the ID {fields.get('id')!r}")
-        return decode_row(data)[1]
-    if not fields.keys().isdisjoint(("etag", "tag", "key", "id")):
-        raise ValueError("it has no checksum")
-    size, created, content_type = fields.get("size"), fields.get("createdAt"), fields.get("contentType")
-    if type(size) is not int or size < 0 or not isinstance(created, str) or not isinstance(content_type, str):
-        raise ValueError("a field is missing or of the wrong kind")
-    return checked(Entry(id, size, "", parse_time(created), content_type, _metadata(fields.get("metadata", {}))))
+    if is_sealed(data):
+        named, entry = decode_row(data)
+        if named != key:
+            raise ValueError(f"it belongs to the key {named!r}")
+        if entry.id != id:
+            raise ValueError(f"it belongs to the ID {entry.id!r}")
+        if type(entry.size) is not int or not 0 <= entry.size < 1 << 63:
+            raise ValueError("its size cannot be one")
+        return entry
+    fields = _foreign(data)
+    # What such a program does not know is null, or left out.
+    created, content_type = fields.get("createdAt"), fields.get("contentType")
+    if not all(value is None or isinstance(value, str) for value in (created, content_type)):
+        raise ValueError("a field is of the wrong kind")
+    try:
+        return checked(
+            Entry(
+                id,
+                _whole(fields.get("size")),
+                "",
+                parse_time(created) if created else 0,
+                content_type or "",
+                _metadata(fields.get("metadata")),
+            ),
+            first=_FIRST,
+        )
+    except InvalidName as error:
+        raise ValueError(str(error)) from None
+
+
+def is_entry(data: bytes, id: str) -> bool:
+    """Whether a text is an C{<ID>.json}, of whatever key."""
+    try:
+        if is_sealed(data):
+            return decode_row(data)[1].id == id
+        decode_entry(data, "", id)
+    except ValueError:
+        return False
+    return True
 
 
 def encode_bucket(bucket: Bucket) -> bytes:
@@ -175,18 +251,22 @@ def encode_bucket(bucket: Bucket) -> bytes:
     return seal({"name": bucket.name, "createdAt": format_time(bucket.created), "metadata": bucket.metadata})
 
 
-def decode_bucket(data: bytes, name: str) -> Bucket:
+def decode_bucket(data: bytes, name: str, made: int = 0) -> Bucket:
     """
-    A C{bucket.json}.
+    A C{bucket.json}, our own or another program's.
 
+    @param made: when its directory was last changed, which is taken where another program says no time.
     @raise ValueError: if it is damaged, or of another bucket.
     """
-    fields, sealed = unseal(data)
-    if not sealed:
-        raise ValueError("it has no checksum")
-    if fields.get("name") != name:
+    sealed = is_sealed(data)
+    fields = unseal(data)[0] if sealed else _foreign(data)
+    if fields.get("name") != name and (sealed or fields.get("name") is not None):
         raise ValueError(f"it belongs to the bucket {fields.get('name')!r}")
+    created = fields.get("createdAt")
     try:
-        return Bucket(name, parse_time(fields["createdAt"]), _metadata(fields["metadata"]))
-    except (KeyError, TypeError) as error:
+        if sealed:
+            return Bucket(name, parse_time(fields["createdAt"]), _metadata(fields["metadata"]))
+        when = made if created is None else parse_time(created)
+        return Bucket(name, when, checked_metadata(_metadata(fields.get("metadata"))))
+    except (KeyError, TypeError, InvalidName) as error:
         raise ValueError(f"a field is missing or of the wrong kind: {error}") from None

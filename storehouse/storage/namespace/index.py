@@ -18,41 +18,25 @@ from contextlib import contextmanager
 
 import attrs
 
-__all__ = ["Change", "Index", "IndexBuilder", "IndexUnusable", "Row", "Totals", "ids_of", "is_full", "older_of"]
+__all__ = [
+    "MARKED",
+    "VERSION",
+    "Change",
+    "Index",
+    "IndexUnusable",
+    "Row",
+    "Totals",
+    "ids_of",
+    "is_full",
+    "make_private",
+    "older_of",
+]
 
-_VERSION = "1"
+#: What C{meta} has as its version.
+VERSION = "1"
 
-_SCHEMA = """
-CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE buckets(
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT UNIQUE NOT NULL,
-    text BLOB NOT NULL,
-    keys INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE keys(
-    bucket INTEGER NOT NULL,
-    key BLOB NOT NULL,
-    size INTEGER NOT NULL,
-    text BLOB NOT NULL,
-    older BLOB NOT NULL
-);
-"""
-
-# After the rows, which is faster. The keys stand in a tree of their own, so that it stays flat: listings walk it.
-_FINISH = """
-CREATE UNIQUE INDEX in_order ON keys(bucket, key);
-CREATE TRIGGER added AFTER INSERT ON keys BEGIN
-    UPDATE buckets SET keys = keys + 1, bytes = bytes + new.size WHERE number = new.bucket;
-END;
-CREATE TRIGGER changed AFTER UPDATE OF size ON keys WHEN new.size <> old.size BEGIN
-    UPDATE buckets SET bytes = bytes + new.size - old.size WHERE number = new.bucket;
-END;
-CREATE TRIGGER removed AFTER DELETE ON keys BEGIN
-    UPDATE buckets SET keys = keys - 1, bytes = bytes - old.size WHERE number = old.bucket;
-END;
-"""
+#: An index of keys whose default version cannot be had: few or none.
+MARKED = "CREATE INDEX IF NOT EXISTS marked ON keys(bucket, key) WHERE length(text) = 0;"
 
 _PUT = (
     "INSERT INTO keys(bucket, key, size, text, older) VALUES (?1, ?2, ?3, ?4, ?5) "
@@ -120,6 +104,8 @@ class Index:
     One index. Any thread may call, but for L{get}, which is for one thread.
 
     All methods may raise C{sqlite3.Error}.
+
+    @ivar unknown: names that were neither keys nor buckets when it was made.
     """
 
     def __init__(self, directory: str) -> None:
@@ -132,6 +118,7 @@ class Index:
         self._queue: deque[_Job] = deque()
         self.stamp = ""
         self.generation = 0
+        self.unknown = 0
 
     # -- open and close ------------------------------------------------------------------------
 
@@ -147,14 +134,20 @@ class Index:
             self._writer = self._connect()
             self._getter = self._connect()
             meta = dict(self._writer.execute("SELECT name, value FROM meta").fetchall())
-            if meta.get(b"version") != _VERSION.encode():
+            if meta.get(b"version") != VERSION.encode():
                 raise IndexUnusable(f"it has version {meta.get(b'version')!r}")
             self.stamp = meta[b"stamp"].decode()
             self.generation = int(meta[b"generation"])
+            self.unknown = int(meta.get(b"unknown", b"0"))
             self.totals()
             # That it can be written, too.
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.execute("ROLLBACK")
+            try:
+                self._writer.execute(MARKED)
+            except sqlite3.Error as error:
+                if not is_full(error):
+                    raise
         except (sqlite3.Error, LookupError, ValueError, AttributeError) as error:
             self.close()
             raise IndexUnusable(f"it cannot be read: {error}") from None
@@ -163,7 +156,7 @@ class Index:
             raise
 
     def _connect(self) -> sqlite3.Connection:
-        _make_private(self.path)
+        make_private(self.path)
         connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
         self._all.append(connection)
         connection.text_factory = bytes
@@ -205,6 +198,12 @@ class Index:
         with self._reader() as connection:
             rows = connection.execute("SELECT number, name, text, keys, bytes FROM buckets ORDER BY name").fetchall()
         return [Totals(number, name.decode(), text, keys, size) for number, name, text, keys, size in rows]
+
+    def marked(self) -> int:
+        """How many keys have a default version that cannot be had."""
+        with self._reader() as connection:
+            ((count,),) = connection.execute("SELECT count(*) FROM keys WHERE length(text) = 0").fetchall()
+        return int(count)
 
     def select(self, query: str, values: dict[str, object]) -> list[tuple[bytes, ...]]:
         """The rows of a query over C{keys}."""
@@ -315,73 +314,11 @@ class Index:
         self.generation = generation
 
 
-def _make_private(path: str) -> None:
+def make_private(path: str) -> None:
     """SQLite makes files for everybody; those beside a file of ours get its mode."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if os.fstat(fd).st_mode & 0o077:
             os.fchmod(fd, 0o600)
-    finally:
-        os.close(fd)
-
-
-class IndexBuilder:
-    """
-    Makes an index file beside the one that is there, and puts it in its place.
-
-    @param directory: of the index.
-    """
-
-    def __init__(self, directory: str, stamp: str, generation: int) -> None:
-        self._directory = directory
-        self._path = os.path.join(directory, "keys.db")
-        self.abandon()
-        _make_private(f"{self._path}.new")
-        self._connection = sqlite3.connect(f"{self._path}.new", isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = OFF")
-        self._connection.execute("PRAGMA synchronous = OFF")
-        self._connection.executescript(_SCHEMA)
-        self._connection.execute("BEGIN")
-        meta = {"version": _VERSION, "stamp": stamp, "generation": str(generation)}
-        self._connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-
-    def bucket(self, name: str, text: bytes) -> int:
-        """Add a bucket. @return: its number."""
-        return self._connection.execute("INSERT INTO buckets(name, text) VALUES (?, ?)", (name, text)).lastrowid or 0
-
-    def rows(self, number: int, rows: Sequence[tuple[bytes, Row]]) -> None:
-        """Add rows of a bucket."""
-        self._connection.executemany(
-            "INSERT INTO keys(bucket, key, size, text, older) VALUES (?, ?, ?, ?, ?)",
-            [(number, key, *row) for key, row in rows],
-        )
-        self._connection.execute(
-            "UPDATE buckets SET keys = keys + ?, bytes = bytes + ? WHERE number = ?",
-            (len(rows), sum(row[0] for _, row in rows), number),
-        )
-
-    def finish(self) -> None:
-        """Bring it to disk and to its place. The one that is there must be closed."""
-        self._connection.execute("COMMIT")
-        self._connection.executescript(_FINISH)
-        self._connection.close()
-        _sync(f"{self._path}.new", os.O_RDONLY)
-        for end in ("-wal", "-shm"):
-            if os.path.exists(self._path + end):
-                os.unlink(self._path + end)
-        os.replace(f"{self._path}.new", self._path)
-        _sync(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-
-    def abandon(self) -> None:
-        """Remove what an earlier one left half-way."""
-        for end in (".new", ".new-journal"):
-            if os.path.exists(self._path + end):
-                os.unlink(self._path + end)
-
-
-def _sync(path: str, flags: int) -> None:
-    fd = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)

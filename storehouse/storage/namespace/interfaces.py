@@ -62,11 +62,13 @@ class Page:
     @ivar entries: C{(key, entry)} of those listed themselves.
     @ivar prefixes: the common prefixes that stand for the others.
     @ivar next_after: what the next page is C{after}; C{None} when this is the last one.
+    @ivar damaged: keys of the stretch that are there, and of which what is known cannot be read.
     """
 
     entries: Sequence[tuple[str, Entry]]
     prefixes: Sequence[str]
     next_after: str | None
+    damaged: Sequence[str] = ()
 
 
 @attrs.frozen
@@ -81,7 +83,8 @@ class Problem:
     @ivar key: its key, if it is known.
     @ivar id: the ID of the version, if it is one.
     @ivar text: what is wrong, with the path, and what a repair does.
-    @ivar repairable: whether rebuilding the index makes it good.
+    @ivar repairable: whether rebuilding the index makes it good; of a C{dangling} default, whether
+        L{IChecked.check} does, when it is asked to repair.
     """
 
     kind: str
@@ -157,10 +160,11 @@ class INamespace(Interface):
         Make a version the default of a key, in one step.
 
         @param condition: called once the key is ours with the default that it has, or C{None}; what it raises is what
-            L{publish} fails with, and nothing was changed.
+            L{publish} fails with, and nothing was changed. A default that is there and cannot be read has size -1 and
+            no etag.
         @param keep: keep the version that was the default as an older one.
-        @return: fires with the entries that are no versions any more: the bytes of these IDs are to be deleted. An
-            entry whose file was damaged has size -1.
+        @return: fires with the entries that are no versions any more: the bytes of these IDs are to be deleted. What
+            was damaged is not among them, since nobody knows whose those bytes are.
         """
 
     def look_up(bucket: str, key: str, id: str | None = None) -> Deferred[Entry]:
@@ -208,11 +212,16 @@ class INamespace(Interface):
 class IChecked(Interface):
     """What a namespace with a derived index can do about damage. Nothing is ever guessed about keys."""
 
-    def check(progress: Callable[[int], object] | None = None) -> Deferred[list[Problem]]:
+    damaged = Attribute("C{int}: how many keys are there of which what is known cannot be read, as the index has it.")
+
+    unknown = Attribute("C{int}: how many names were neither keys nor buckets when the index was made.")
+
+    def check(progress: Callable[[int], object] | None = None, repair: bool = False) -> Deferred[list[Problem]]:
         """
         Read everything and compare.
 
         @param progress: called with the number of keys so far, every now and then.
+        @param repair: give keys that have lost their C{default.json}, and have but one version, that one as default.
         """
 
     def reindex(progress: Callable[[int], object] | None = None) -> Deferred[int]:

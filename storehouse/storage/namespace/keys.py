@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -53,7 +54,7 @@ class _Found:
     """
     A key as an operation found it.
 
-    @ivar entry: the default version, if it can be had.
+    @ivar entry: the default version, as readers get it; with the size L{LOST} if the key is there and it cannot be had.
     @ivar expected: the ID that C{default.json} names.
     @ivar older: the IDs of its other versions.
     """
@@ -61,6 +62,16 @@ class _Found:
     entry: Entry | None
     expected: str | None
     older: frozenset[str]
+
+    @property
+    def trusted(self) -> Entry | None:
+        """The entry, if it is what a version of this key says, or said."""
+        return None if self.entry is None or self.entry.size == LOST else self.entry
+
+    @property
+    def known(self) -> bool:
+        """Whether the bytes of the default version are known to be this key's."""
+        return self.trusted is not None and self.trusted.id == self.expected
 
 
 class KeyOperations:
@@ -166,23 +177,24 @@ class KeyOperations:
         found = self._upkeep.get(number, data, place.key)
         return _Found(None, None, frozenset()) if found is None else _Found(found[0], found[0].id, found[1])
 
-    async def _look_again(self, number: int, data: bytes, place: Place, condition: Condition | None) -> _Found:
-        """From the tree, since the index was wrong."""
+    async def _look_again(self, number: int, data: bytes, place: Place) -> _Found:
+        """From the tree, since the index was wrong. To be called by who holds the key."""
+        return await self._disk.run(self._found, number, data, place)  # type: ignore[no-any-return]
+
+    def _found(self, number: int, data: bytes, place: Place) -> _Found:
+        tree = self._tree
         try:
-            entry = await self._disk.run(self._upkeep.repair, number, data, place)
+            entry = self._upkeep.repair(number, data, place)
             default = None if entry is None else entry.id
         except DamagedEntry as error:
-            # It may be overwritten, but not by who wants to know what is there.
-            if condition is not None:
-                raise
-            self._log.error("published over: {error}", error=error)
-            entry = None
+            # It may be replaced and removed all the same.
+            self._log.error("damaged: {error}", error=error)
             try:
-                default = await self._disk.run(self._tree.default_of, place)
+                default = tree.default_of(place)
             except DamagedEntry:
                 default = None
-        older = frozenset(await self._disk.run(self._tree.ids, place)) - {default}
-        return _Found(entry, default, older)
+            entry = self._upkeep.get_row(number, data, place.key) or Entry(default or "", LOST, "", 0)
+        return _Found(entry, default, frozenset(tree.ids(place)) - {default})
 
     async def _compare(self, number: int, data: bytes, place: Place) -> None:
         """Something failed half-way: the index must not say that it did not."""
@@ -201,21 +213,30 @@ class KeyOperations:
         number, data, place = await self.begin(bucket, key)
         try:
             found = self._find(number, data, place)
-            again = asked = False
+            again = asked = looked = False
             while True:
                 if condition is not None and not asked:
-                    condition(found.entry)
+                    try:
+                        condition(found.entry)
+                    except StorehouseError:
+                        if looked or found.entry is not None:
+                            raise
+                        # That there is none is for the tree to say.
+                        found, looked = await self._look_again(number, data, place), True
+                        condition(found.entry)
                 # What is a version already must not go after a crash because it did not become the default.
                 again = again or entry.id in found.older
-                old = None if keep or found.expected == entry.id else found.expected
+                # Of bytes that may be another key's nothing is written down: a crash would have them looked at.
+                known = found.expected if found.known else None
+                old = None if keep or known == entry.id else known
                 intended = [self._journal.intend(bucket, key, [entry.id], KEPT if again else NEW)]
                 if old is not None:
                     intended.append(self._journal.intend(bucket, key, [old], entry.id))
-                elif found.expected not in (None, entry.id):
-                    intended.append(self._journal.intend(bucket, key, [found.expected], KEPT))
+                elif known is not None and known != entry.id:
+                    intended.append(self._journal.intend(bucket, key, [known], KEPT))
                 await gather(intended)
                 try:
-                    await self._changes.run(self._publish, number, data, place, entry, text, found, keep, again)
+                    await self._changes.run(self._publish, number, data, place, entry, text, found, keep, again, looked)
                 except (Stale, Again, StorehouseError) as error:
                     if old is not None and not isinstance(error, StorageFailed):
                         self._journal.settle([old])
@@ -223,13 +244,13 @@ class KeyOperations:
                         again = asked = True
                     elif isinstance(error, Stale):
                         asked = False
-                        found = await self._look_again(number, data, place, condition)
+                        found, looked = await self._look_again(number, data, place), True
                     else:
                         raise
                 else:
                     break
             self._journal.settle([entry.id])
-            return [] if old is None else [found.entry or Entry(old, LOST, "", 0)]
+            return [] if old is None or found.trusted is None else [found.trusted]
         except (OSError, StorageFailed) as error:
             await self._compare(number, data, place)
             self.raised(error)
@@ -246,9 +267,12 @@ class KeyOperations:
         found: _Found,
         keep: bool,
         again: bool,
+        looked: bool,
     ) -> None:
-        self._tree.publish(place, entry.id, text, found.expected, keep, again)
-        older = found.older | {found.expected} if keep and found.expected is not None else found.older
+        if found.entry is None and not looked and os.path.lexists(place.path):
+            raise Stale
+        self._tree.publish(place, entry.id, text, found.expected, keep, again, found.known)
+        older = found.older | {found.expected} if keep and found.known and found.expected is not None else found.older
         self._upkeep.apply(number, data, (entry.size, text, older_of(older - {entry.id})))
 
     async def unpublish(
@@ -261,11 +285,14 @@ class KeyOperations:
         number, data, place = await self.begin(bucket, key)
         try:
             found = self._find(number, data, place)
-            if found.entry is None or (condition is not None and id not in (None, found.entry.id)):
-                found = await self._look_again(number, data, place, condition)
+            if found.entry is None or id not in (None, found.entry.id):
+                found = await self._look_again(number, data, place)
             if condition is not None:
                 condition(found.entry)
-            leaving = [each for each in (id or found.expected,) if each is not None]
+            if id is not None and id not in (found.expected, *found.older):
+                raise NoSuchKey(f"the key {key!r} of the bucket {bucket} has no version {id}")
+            # What is not among them is written down once the tree has said that it is this key's.
+            leaving = [found.trusted.id] if found.trusted is not None and id in (None, found.trusted.id) else []
             while True:
                 # A single version goes after a crash, unless it still is the default; a whole key is not taken apart.
                 await self._journal.intend(bucket, key, leaving, LEAVING if id is None else NEW)
@@ -288,12 +315,14 @@ class KeyOperations:
     def _unpublish(
         self, number: int, data: bytes, place: Place, id: str | None, known: list[str], found: _Found
     ) -> list[Entry]:
-        removed, left = self._tree.unpublish(place, id, known)
-        if left is None:
-            self._upkeep.apply(number, data, None)
-        else:
+        removed, left = self._tree.unpublish(place, id, known, found.trusted)
+        if left is not None:
             older = {*found.older, *filter(None, (found.expected,))} - {id or "", left.id}
             self._upkeep.apply(number, data, (left.size, encode_entry(left, place.key), older_of(older)))
+        elif id is None or not os.path.lexists(place.path):
+            self._upkeep.apply(number, data, None)
+        else:
+            self._found(number, data, place)
         return removed
 
     async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
@@ -308,18 +337,42 @@ class KeyOperations:
                 if entry is None:
                     raise NoSuchKey(f"the bucket {bucket} has no key {key!r} with a version {id}")
             # That there is none is for the tree to say.
-            elif entry is None and (await self._disk.run(self._tree.current, place)) is not None:
-                await self.begin(bucket, key)
-                try:
-                    entry = (await self._look_again(number, data, place, lambda entry: None)).entry
-                finally:
-                    self.finish("repair", began, bucket, key)
+            elif entry is None and await self._disk.run(self._is_there, place):
+                entry = await self.look_closer(bucket, key)
             if entry is None:
                 raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
         except OSError as error:
             self.raised(error)
         self._metrics.observe("look_up", time.monotonic() - began)
         return entry
+
+    def _is_there(self, place: Place) -> bool:
+        try:
+            return self._tree.current(place) is not None
+        except DamagedEntry:
+            # Or it was changed between two looks: only who holds the key can tell.
+            return True
+
+    async def look_closer(self, bucket: str, key: str) -> Entry | None:
+        """
+        The default version of a key, from the tree, while nobody changes it; the index is repaired.
+
+        @raise DamagedEntry: if it cannot be had.
+        @raise NoSuchBucket: if the bucket is gone.
+        """
+        began = time.monotonic()
+        # Not that of before: the bucket may be another one of the same name.
+        number, data, place = await self.begin(bucket, key)
+        try:
+            entry: Entry | None = await self._disk.run(self._upkeep.repair, number, data, place)
+            return entry
+        except DamagedEntry:
+            known = self._upkeep.get_row(number, data, key)
+            if known is None:
+                raise
+            return known
+        finally:
+            self.finish("repair", began, bucket, key)
 
     async def versions(self, bucket: str, key: str) -> list[Entry]:
         """See L{INamespace.versions<storehouse.storage.namespace.interfaces.INamespace.versions>}."""

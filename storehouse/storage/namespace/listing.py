@@ -11,7 +11,7 @@ from storehouse.storage.namespace.names import check_text
 
 __all__ = ["Item", "common_prefix", "list_items", "list_names", "start_of"]
 
-#: A key with its entry, or with C{None} if its row is damaged; or a common prefix, with C{False}.
+#: A key with its entry, or with C{None} if its row says none; or a common prefix, with C{False}.
 Item = tuple[str, "Entry | bool | None"]
 
 
@@ -95,12 +95,12 @@ def list_items(index: Selecting, bucket: int, prefix: str, delimiter: str, after
     lines = found.split(b"\n") if found else []
     items: list[Item] = []
     for line in lines:
-        head, _, text = line.partition(b" ")
+        head, space, text = line.partition(b" ")
         try:
             key = bytes.fromhex(head.decode()).decode()
         except ValueError:
             continue  # the rest of a damaged row
-        if not text:
+        if not space:
             items.append((key, False))
             continue
         try:

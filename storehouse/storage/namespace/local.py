@@ -16,6 +16,7 @@ from zope.interface import implementer
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.errors import (
+    DamagedEntry,
     InvalidName,
     NoSuchBucket,
     StartFailed,
@@ -112,6 +113,16 @@ class LocalNamespace:
         """Why nothing is changed any more; C{None} while all is well."""
         return self._keys.failed
 
+    @property
+    def damaged(self) -> int:
+        """See L{IChecked.damaged}."""
+        return self.upkeep.damaged
+
+    @property
+    def unknown(self) -> int:
+        """See L{IChecked.unknown}."""
+        return self.upkeep.unknown
+
     # -- start and stop ----------------------------------------------------------------------
 
     def start(self) -> None:
@@ -141,6 +152,7 @@ class LocalNamespace:
         except (OSError, sqlite3.Error) as error:
             raise StartFailed(f"the namespace in {self._settings.directory} cannot be opened: {error}") from error
         self._keys.refusal = None
+        self.upkeep.tell_damage()
         self._timer = LoopingCall(self._checkpoint)
         self._timer.clock = self._reactor
         self._timer.start(self._settings.checkpoint_interval, now=False)
@@ -222,24 +234,35 @@ class LocalNamespace:
     ) -> Page:
         """See L{INamespace.list_keys}."""
         began = time.monotonic()
-        number, _, _ = self._keys.locate(bucket, "-")
+        self._keys.locate(bucket, "-")
         if limit < 0:
             raise InvalidName(f"a page cannot have {limit} keys")
         items, next_after = await self._keys.inside(
-            lambda: self._disk.run(self.upkeep.page, number, bucket, prefix, delimiter, after, limit)
+            # The number only now: while this waited the bucket may have become another one.
+            lambda: self._disk.run(self.upkeep.page, self._keys.locate(bucket, "-")[0], prefix, delimiter, after, limit)
         )
+        entries: list[tuple[str, Entry]] = []
+        damaged: list[str] = []
+        for key, found in items:
+            if found is None:
+                # The index cannot say, so whoever changes the key must have finished.
+                try:
+                    found = await self._keys.look_closer(bucket, key)
+                except DamagedEntry:
+                    damaged.append(key)
+            if isinstance(found, Entry):
+                entries.append((key, found))
+        self.upkeep.check_index()
         self.metrics.observe("list", time.monotonic() - began)
-        return Page(
-            [(key, entry) for key, entry in items if isinstance(entry, Entry)],
-            [key for key, entry in items if entry is False],
-            next_after,
-        )
+        return Page(entries, [key for key, entry in items if entry is False], next_after, damaged)
 
     @lasting
     async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
         """See L{INamespace.list_names}."""
-        number, _, _ = self._keys.locate(bucket, "-")
-        return await self._keys.inside(lambda: self._disk.run(self.upkeep.names, number, prefix, after, max(0, limit)))
+        self._keys.locate(bucket, "-")
+        return await self._keys.inside(
+            lambda: self._disk.run(self.upkeep.names, self._keys.locate(bucket, "-")[0], prefix, after, max(0, limit))
+        )
 
     # -- buckets -----------------------------------------------------------------------------
 
@@ -258,8 +281,9 @@ class LocalNamespace:
     async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
         """See L{INamespace.set_bucket_metadata}."""
         await self.get_bucket(name)
-        await self._change_bucket(name, self._set_bucket_metadata, (name, checked_metadata(metadata)))
-        return await self.get_bucket(name)
+        changed = await self._change_bucket(name, self._set_bucket_metadata, (name, checked_metadata(metadata)))
+        assert changed is not None
+        return changed[1]
 
     def _set_bucket_metadata(self, change: tuple[str, Metadata]) -> tuple[int, Bucket] | None:
         name, metadata = change
@@ -278,12 +302,15 @@ class LocalNamespace:
         await self._change_bucket(name, self._delete_bucket, name)
 
     def _delete_bucket(self, name: str) -> tuple[int, Bucket] | None:
+        # While this waited another one may have removed it.
+        self._keys.locate(name, "-")
         self.tree.delete_bucket(name)
-        if name in self._keys.buckets:
-            self.upkeep.drop_bucket(self._keys.buckets[name][0])
+        self.upkeep.drop_bucket(self._keys.buckets[name][0])
         return None
 
-    async def _change_bucket(self, name: str, change: Callable[[Any], tuple[int, Bucket] | None], value: Any) -> None:
+    async def _change_bucket(
+        self, name: str, change: Callable[[Any], tuple[int, Bucket] | None], value: Any
+    ) -> tuple[int, Bucket] | None:
         if self._keys.refusal is not None:
             raise self._keys.refusal
         await self._keys.gate.close()
@@ -292,11 +319,12 @@ class LocalNamespace:
                 raise self._keys.refusal
             await self.journal.intend(name, "", [f"bucket {name}"])
             try:
-                changed = await self._disk.run(change, value)
+                changed: tuple[int, Bucket] | None = await self._disk.run(change, value)
                 if changed is None:
                     self._keys.buckets.pop(name, None)
                 else:
                     self._keys.buckets[name] = changed
+                return changed
             finally:
                 self.journal.settle([f"bucket {name}"])
         except (OSError, StorageFailed) as error:
@@ -329,7 +357,7 @@ class LocalNamespace:
     # -- upkeep ------------------------------------------------------------------------------
 
     @lasting
-    async def check(self, progress: Callable[[int], object] | None = None) -> list[Problem]:
+    async def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> list[Problem]:
         """See L{IChecked.check}."""
         if self._keys.refusal is not None:
             raise self._keys.refusal
@@ -339,7 +367,7 @@ class LocalNamespace:
             began = time.monotonic()
             number, data, place = await self._keys.begin(bucket, key)
             try:
-                problems.extend(await self._disk.run(self.upkeep.check_key, number, data, place))
+                problems.extend(await self._disk.run(self.upkeep.check_key, number, data, place, repair))
             finally:
                 self._keys.finish("check", began, bucket, key)
 

@@ -59,6 +59,14 @@ class NamespaceMetrics:
             "1 while the index cannot be used and keys are not listed.",
             value=upkeep.broken is not None,
         )
+        yield GaugeMetricFamily(
+            "storehouse_namespace_damaged_keys", "Keys of which what is known cannot be read.", value=upkeep.damaged
+        )
+        yield GaugeMetricFamily(
+            "storehouse_namespace_unknown_names",
+            "Names that were neither keys nor buckets when the index was made.",
+            value=self._namespace.unknown,
+        )
         yield CounterMetricFamily(
             "storehouse_namespace_journal_syncs", "Groups of intents written to the journal.", value=journal.syncs
         )

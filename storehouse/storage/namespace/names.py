@@ -16,6 +16,7 @@ __all__ = [
     "decode_key",
     "encode_key",
     "id_of_file",
+    "is_bucket",
 ]
 
 #: Bytes of UTF-8 that a key may have.
@@ -37,12 +38,17 @@ _file = re.compile(r"([0-9a-f]{2,128})\.json", re.ASCII)
 
 def check_bucket(name: str) -> str:
     """@raise InvalidName: unless it is a name that S3 allows for a bucket."""
-    if not _bucket.fullmatch(name) or ".." in name or _address.fullmatch(name):
+    if not is_bucket(name):
         raise InvalidName(
             f"{name[:200]!r} is no name of a bucket: 3 to 63 of a-z 0-9 . -, a letter or digit at both ends, "
             "no two dots together, not an IP address"
         )
     return name
+
+
+def is_bucket(name: str) -> bool:
+    """Whether a name can be a bucket's."""
+    return bool(_bucket.fullmatch(name)) and ".." not in name and not _address.fullmatch(name)
 
 
 def check_text(kind: str, text: str) -> bytes:

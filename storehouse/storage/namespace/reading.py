@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 
 from storehouse.errors import DamagedEntry
@@ -10,9 +12,33 @@ from storehouse.storage.namespace.entries import decode_bucket, decode_entry
 from storehouse.storage.namespace.interfaces import Bucket, Entry
 from storehouse.storage.namespace.names import decode_key, encode_key, id_of_file, is_part
 
-__all__ = ["DEFAULT", "Place", "TreeReader"]
+__all__ = ["DEFAULT", "Place", "TreeReader", "read_small"]
 
 DEFAULT = "default.json"
+
+#: Bytes that a JSON file of a namespace may have: several times what the longest metadata takes.
+_MOST = 4 << 20
+
+#: What means that there is no such file, or no directory that it could be in.
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
+
+def read_small(path: str) -> bytes:
+    """
+    All of a file. Waits for no other process, whatever is at that path.
+
+    @raise OSError: if it cannot be read, is no regular file, or is too long to be one of a namespace.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
+        if found.st_size > _MOST:
+            raise OSError(errno.EFBIG, f"it has {found.st_size} bytes, more than any of its kind", path)
+        return os.read(fd, _MOST)
+    finally:
+        os.close(fd)
 
 
 class Place:
@@ -52,18 +78,44 @@ class TreeReader:
         """
         The ID that C{default.json} names; C{None} if it is not there.
 
-        @raise DamagedEntry: if it is no such link.
+        @raise DamagedEntry: if it names none.
         """
         try:
             target = os.readlink(f"{place.path}/{DEFAULT}")
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return None
         except OSError as error:
-            raise place.damaged(None, DEFAULT, error.strerror) from None
+            if error.errno != errno.EINVAL:
+                raise place.damaged(None, DEFAULT, error.strerror) from None
+            return self._default_of_file(place)
         id = id_of_file(target)
         if id is None:
             raise place.damaged(None, DEFAULT, f"it leads to {target!r}")
         return id
+
+    def _default_of_file(self, place: Place) -> str | None:
+        """
+        The ID that a C{default.json} names which is no link: where there are none it has the name that a link would
+        lead to; what copies links as files leaves a copy of the version.
+        """
+        path = f"{place.path}/{DEFAULT}"
+        try:
+            data = read_small(path)
+            name = data.decode("utf-8", "replace").strip() if len(data) < 200 else ""
+            named = id_of_file(name) or id_of_file(f"{name}.json")
+            if named is not None:
+                return named
+            copies = [id for id in self.ids(place) if _same(path, data, f"{place.path}/{id}.json")]
+            if len(copies) > 1:
+                # Versions of other programs may be alike; the same file is not only alike.
+                copies = [id for id in copies if os.path.samefile(path, f"{place.path}/{id}.json")]
+        except _ABSENT:
+            return None
+        except OSError as error:
+            raise place.damaged(None, DEFAULT, error.strerror) from None
+        if len(copies) != 1:
+            raise place.damaged(None, DEFAULT, "it is neither a link nor a copy of one version")
+        return copies[0]
 
     def read(self, place: Place, id: str) -> Entry | None:
         """
@@ -73,14 +125,11 @@ class TreeReader:
         """
         name = f"{id}.json"
         try:
-            with open(f"{place.path}/{name}", "rb", buffering=0) as file:
-                data = file.read()
-        except (FileNotFoundError, NotADirectoryError):
+            return decode_entry(read_small(f"{place.path}/{name}"), place.key, id)
+        except _ABSENT:
             return None
         except OSError as error:
             raise place.damaged(id, name, error.strerror) from None
-        try:
-            return decode_entry(data, place.key, id)
         except ValueError as error:
             raise place.damaged(id, name, error) from None
 
@@ -88,7 +137,8 @@ class TreeReader:
         """
         The default version; C{None} if there is no such key.
 
-        @raise DamagedEntry: if there is, but its default version cannot be had.
+        @raise DamagedEntry: if there is, but its default version cannot be had. Also if the key is changed at the same
+            time, between two of the calls that this takes: who does not hold the key asks again when he does.
         """
         id = self.default_of(place)
         if id is None:
@@ -101,11 +151,17 @@ class TreeReader:
         return entry
 
     def ids(self, place: Place) -> list[str]:
-        """The IDs of all versions, by their files' names."""
+        """
+        The IDs of all versions, by their files' names.
+
+        @raise DamagedEntry: if they cannot be read.
+        """
         try:
             names = os.listdir(place.path)
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return []
+        except OSError as error:
+            raise place.damaged(None, "", error.strerror) from None
         return [id for id in map(id_of_file, names) if id is not None]
 
     def versions(self, place: Place) -> list[Entry]:
@@ -121,6 +177,16 @@ class TreeReader:
         found = [entry for entry in others if entry is not None]
         return [current, *sorted(found, key=lambda entry: (entry.created, entry.id), reverse=True)]
 
+    def only_version(self, place: Place) -> Entry | None:
+        """The version of a key that has no C{default.json}, if there is but one, which can be read."""
+        try:
+            ids = self.ids(place)
+            if len(ids) != 1 or os.path.lexists(f"{place.path}/{DEFAULT}"):
+                return None
+            return self.read(place, ids[0])
+        except DamagedEntry:
+            return None
+
     def bucket_names(self) -> list[str]:
         """The names of all directories that may be buckets."""
         return sorted(entry.name for entry in os.scandir(self.buckets) if entry.is_dir(follow_symlinks=False))
@@ -129,12 +195,15 @@ class TreeReader:
         """@raise DamagedEntry: if its C{bucket.json} is damaged."""
         path = os.path.join(self.buckets, name)
         try:
-            with open(f"{path}/bucket.json", "rb") as file:
-                return decode_bucket(file.read(), name)
-        except FileNotFoundError:
-            return Bucket(name, os.stat(path).st_mtime_ns)
+            made = os.stat(path).st_mtime_ns
+            try:
+                data = read_small(f"{path}/bucket.json")
+            except FileNotFoundError:
+                return Bucket(name, made)
+            return decode_bucket(data, name, made)
         except (ValueError, OSError) as error:
-            raise DamagedEntry(name, None, None, f"{path}/bucket.json", str(error)) from None
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DamagedEntry(name, None, None, f"{path}/bucket.json", str(reason)) from None
 
     def walk(self, bucket: str) -> Iterator[tuple[str, str | None]]:
         """
@@ -147,9 +216,10 @@ class TreeReader:
             base = todo.pop()
             try:
                 entries = list(os.scandir(f"{objects}/{base}"))
-            except FileNotFoundError:
-                if not base:
-                    yield "", None
+            except OSError as error:
+                # Gone meanwhile, unless it is all, or something that cannot be read.
+                if not base or not isinstance(error, FileNotFoundError):
+                    yield base.rstrip("/"), None
                 continue
             for entry in entries:
                 path = base + entry.name
@@ -159,3 +229,10 @@ class TreeReader:
                     todo.append(f"{path}/")
                 else:
                     yield path, decode_key(path)
+
+
+def _same(path: str, data: bytes, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other) or data == read_small(other)
+    except OSError:
+        return False

@@ -7,6 +7,7 @@ things between, in the reactor's process, or run them through, at start.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -15,12 +16,14 @@ from typing import TypeVar
 from twisted.logger import Logger
 
 from storehouse.errors import DamagedEntry
+from storehouse.storage.namespace.building import IndexBuilder
 from storehouse.storage.namespace.entries import encode_bucket, encode_entry
-from storehouse.storage.namespace.index import IndexBuilder, Row, older_of
+from storehouse.storage.namespace.index import Row, older_of
 from storehouse.storage.namespace.interfaces import Bucket
+from storehouse.storage.namespace.names import is_bucket
 from storehouse.storage.namespace.tree import Place, Tree
 
-__all__ = ["bucket_of", "in_slices", "index_bucket", "rebuild", "row_of"]
+__all__ = ["bucket_of", "in_slices", "index_bucket", "mark_of", "rebuild", "row_of"]
 
 T = TypeVar("T")
 
@@ -72,12 +75,25 @@ def row_of(tree: Tree, place: Place) -> Row | None:
     """
     The row that the index must have of a key, read from the tree; C{None} for none.
 
-    @raise DamagedEntry: if the default version cannot be had: then, too, there must be no row.
+    @raise DamagedEntry: if the default version cannot be had: see L{mark_of}.
     """
     entry = tree.current(place)
     if entry is None:
         return None
     return entry.size, encode_entry(entry, place.key), older_of(id for id in tree.ids(place) if id != entry.id)
+
+
+def mark_of(tree: Tree, place: Place, error: DamagedEntry) -> Row:
+    """The row of a key whose default version cannot be had, and nobody knows any more what it was."""
+    _log.error("damaged: {error}", error=error)
+    ids: list[str] = []
+    default = None
+    try:
+        ids = tree.ids(place)
+        default = tree.default_of(place)
+    except DamagedEntry:
+        pass  # as just told
+    return 0, b"", older_of(id for id in ids if id != default)
 
 
 def bucket_of(tree: Tree, name: str, known: Bucket | None = None) -> Bucket:
@@ -90,18 +106,32 @@ def bucket_of(tree: Tree, name: str, known: Bucket | None = None) -> Bucket:
 
 
 def index_bucket(
-    tree: Tree, name: str, rows: Callable[[list[tuple[bytes, Row]]], object], before: int = 0
+    tree: Tree,
+    name: str,
+    rows: Callable[[list[tuple[bytes, Row]]], object],
+    before: int = 0,
+    strange: Callable[[str], object] = lambda path: None,
 ) -> Iterator[int]:
-    """Hand the rows of all keys of a bucket on, in their order and in stretches."""
-    keys = sorted(key.encode() for _, key in tree.walk(name) if key is not None)
+    """
+    Hand the rows of all keys of a bucket on, in their order and in stretches.
+
+    @param strange: called with each path below C{objects} that is no key's.
+    """
+    keys: list[bytes] = []
+    for path, key in tree.walk(name):
+        if key is None:
+            strange(path)
+        else:
+            keys.append(key.encode())
+    keys.sort()
     count = before
     stretch: list[tuple[bytes, Row]] = []
     for data in keys:
+        place = tree.place(name, data.decode(), data)
         try:
-            row = row_of(tree, tree.place(name, data.decode(), data))
+            row = row_of(tree, place)
         except DamagedEntry as error:
-            _log.error("not in the index, and not listed: {error}", error=error)
-            row = None
+            row = mark_of(tree, place, error)
         if row is not None:
             stretch.append((data, row))
             count += 1
@@ -114,14 +144,29 @@ def index_bucket(
 
 def rebuild(tree: Tree, directory: str, stamp: str, generation: int) -> Iterator[int]:
     """
-    Make the index in C{directory} anew; the one that is there must be closed.  Damaged keys are logged and left out.
+    Make the index in C{directory} anew; the one that is there must be closed.  Damaged keys are marked as such; what is
+    no key, nor a bucket, is counted.
     """
     builder = IndexBuilder(directory, stamp, generation)
-    count = 0
+    strange: list[str] = []
+    count = unknown = 0
     for name in tree.bucket_names():
+        if not is_bucket(name):
+            unknown += 1
+            continue
         number = builder.bucket(name, encode_bucket(bucket_of(tree, name)))
         before = count
-        for count in index_bucket(tree, name, partial(builder.rows, number), before):
+        for count in index_bucket(tree, name, partial(builder.rows, number), before, strange.append):
             yield count
-    builder.finish()
+        if strange:
+            first = os.path.join(tree.buckets, name, "objects", strange[0])
+            _log.error(
+                "{count} names in the bucket {bucket} are no keys, as {first}",
+                count=len(strange),
+                bucket=name,
+                first=first,
+            )
+            unknown += len(strange)
+            strange.clear()
+    builder.finish(unknown)
     yield count

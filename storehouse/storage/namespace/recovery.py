@@ -13,13 +13,13 @@ from twisted.logger import Logger
 
 from storehouse.core.files import Files
 from storehouse.core.opening import has_flipped_bit
-from storehouse.errors import DamagedEntry, InvalidName, StartFailed, StoreUnusable
-from storehouse.storage.namespace.entries import decode_bucket, encode_bucket
+from storehouse.errors import DamagedEntry, StartFailed, StorageFailed, StoreUnusable
+from storehouse.storage.namespace.entries import decode_bucket, decode_row, encode_bucket
 from storehouse.storage.namespace.index import Index, IndexUnusable, Row, ids_of, is_full, older_of
 from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.namespace.journal import LEAVING, NEW, Found, Intent, read_journal
-from storehouse.storage.namespace.names import check_bucket
-from storehouse.storage.namespace.rebuild import bucket_of, index_bucket, rebuild, row_of
+from storehouse.storage.namespace.names import is_bucket
+from storehouse.storage.namespace.rebuild import bucket_of, index_bucket, mark_of, rebuild, row_of
 from storehouse.storage.namespace.tree import Place, Tree
 
 __all__ = ["DAMAGED", "Recovered", "prepare", "recover"]
@@ -166,9 +166,7 @@ def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tu
     buckets: dict[str, tuple[int, Bucket]] = {}
     repairs = 0
     for name in tree.bucket_names():
-        try:
-            check_bucket(name)
-        except InvalidName:
+        if not is_bucket(name):
             _log.error("{path} is no bucket", path=os.path.join(tree.buckets, name))
             continue
         total = indexed.pop(name, None)
@@ -213,17 +211,27 @@ def _repair_row(tree: Tree, index: Index, number: int, place: Place, named: set[
     there = index.row(number, data)
     try:
         row = row_of(tree, place)
+        if row is not None and there is not None:
+            # What the journal does not name was not removed: its file is lost, and stays known.
+            lost = ids_of(there[2]) - set(tree.ids(place)) - named
+            row = (*row[:2], older_of(ids_of(row[2]) | lost))
     except DamagedEntry as error:
-        _log.error("not in the index, and not listed: {error}", error=error)
-        row = None
-    if row is not None and there is not None:
-        # What the journal does not name was not removed: its file is lost, and stays known.
-        lost = ids_of(there[2]) - set(tree.ids(place)) - named
-        row = (*row[:2], older_of(ids_of(row[2]) | lost))
+        row = mark_of(tree, place, error)
+        if there is not None and _is_of_default(tree, place, there):
+            row = there
     if there == row:
         return False
     index.apply([(number, data, row)])
     return True
+
+
+def _is_of_default(tree: Tree, place: Place, row: Row) -> bool:
+    """Whether a row says what the file said that is damaged now, and not what a crash kept from being replaced."""
+    try:
+        key, entry = decode_row(row[1])
+        return key == place.key and entry.id == tree.default_of(place)
+    except (ValueError, DamagedEntry):
+        return False
 
 
 def _unsettled(tree: Tree, intents: list[Intent]) -> list[Intent]:
@@ -235,8 +243,14 @@ def _unsettled(tree: Tree, intents: list[Intent]) -> list[Intent]:
     remaining: list[Intent] = []
     for (bucket, key), leftovers in said.items():
         place = tree.place(bucket, key, key.encode())
-        tree.drop_rest(place, leftovers)
-        named = tree.ids(place)
+        try:
+            tree.drop_rest(place, leftovers)
+            tree.finish_removal(place, leftovers)
+            named = tree.ids(place)
+        except (DamagedEntry, StorageFailed, OSError) as error:
+            # By itself; nobody looks for bytes of it before it can be read.
+            _log.error("{key} cannot be put in order: {error}", key=f"{bucket}/{key}", error=error)
+            named = list(leftovers)
         # Which of them were to be published is told to the object store: it may still mean to.
         remaining += [
             (bucket, key, [id], NEW if how == NEW else LEAVING) for id, how in leftovers.items() if id not in named

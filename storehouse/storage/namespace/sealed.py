@@ -78,6 +78,16 @@ class SealedNamespace:
         return failed
 
     @property
+    def damaged(self) -> int:
+        """See L{IChecked.damaged}: with those that are not authentic."""
+        return max(self.unreadable, getattr(self._inner, "damaged", 0))
+
+    @property
+    def unknown(self) -> int:
+        """See L{IChecked.unknown}."""
+        return getattr(self._inner, "unknown", 0)
+
+    @property
     def unsettled(self) -> list[str]:
         """See L{INamespace.unsettled}."""
         unsettled: list[str] = self._inner.unsettled
@@ -127,16 +137,11 @@ class SealedNamespace:
         self._changed = None
 
     async def _read_some(self, bucket: str, after: str) -> str | None:
-        next_after: str | None
-        try:
-            page = await self._inner.list_keys(bucket, "", "", after, _SLICE)
-            entries, next_after = page.entries, page.next_after
-        except DamagedEntry:
-            names = await self._inner.list_names(bucket, "", after, _SLICE)
-            entries = [(name, entry) for name in names if (entry := await self._readable(bucket, name)) is not None]
-            next_after = names[-1] if len(names) == _SLICE else None
+        page: Page = await self._inner.list_keys(bucket, "", "", after, _SLICE)
+        for stored_key in page.damaged:
+            self._unreadable(bucket, stored_key, "it cannot be read")
         found = []
-        for stored_key, stored in entries:
+        for stored_key, stored in page.entries:
             if self._changed is not None and (bucket, stored_key) in self._changed:
                 continue
             try:
@@ -146,17 +151,7 @@ class SealedNamespace:
             else:
                 found.append((key, stored_key, entry))
         self._index.put(bucket, found)
-        return next_after
-
-    async def _readable(self, bucket: str, stored_key: str) -> Entry | None:
-        try:
-            entry: Entry = await self._inner.look_up(bucket, stored_key)
-        except NoSuchKey:
-            return None
-        except DamagedEntry as error:
-            self._unreadable(bucket, stored_key, error.detail)
-            return None
-        return entry
+        return page.next_after
 
     def _unreadable(self, bucket: str, stored_key: str, reason: str) -> None:
         self.unreadable += 1
@@ -192,16 +187,24 @@ class SealedNamespace:
             raise DamagedEntry(bucket, key, stored.id, stored_key, "it is of another key")
         return entry
 
-    def _freed(self, bucket: str, key: str, stored_key: str, stored: Entry) -> Entry:
+    def _opened(self, bucket: str, key: str, stored_key: str, stored: Entry) -> Entry:
+        """An entry; of one that is not authentic nothing but that it is there."""
         try:
             return self._open(bucket, key, stored_key, stored)
-        except DamagedEntry:
-            return attrs.evolve(stored, size=-1)
+        except DamagedEntry as error:
+            self._log.error("{error}", error=error)
+            return Entry(stored.id, -1, "", 0)
+
+    def _freed(self, bucket: str, key: str, stored_key: str, freed: list[Entry]) -> list[Entry]:
+        entries = [self._opened(bucket, key, stored_key, stored) for stored in freed]
+        # Whose bytes the others name is not known.
+        self._inner.settle([entry.id for entry in entries if entry.size < 0])
+        return [entry for entry in entries if entry.size >= 0]
 
     def _condition(self, bucket: str, key: str, stored_key: str, condition: Condition | None) -> Condition | None:
         if condition is None:
             return None
-        return lambda there: condition(None if there is None else self._open(bucket, key, stored_key, there))
+        return lambda there: condition(None if there is None else self._opened(bucket, key, stored_key, there))
 
     @deferred
     async def intend(self, bucket: str, key: str, ids: Iterable[str]) -> None:
@@ -257,7 +260,7 @@ class SealedNamespace:
             # It may have happened after all.
             await self._look_again(bucket, key, stored_key)
             raise
-        return [self._freed(bucket, key, stored_key, entry) for entry in freed]
+        return self._freed(bucket, key, stored_key, freed)
 
     async def _look_again(self, bucket: str, key: str, stored_key: str) -> None:
         try:
@@ -354,11 +357,11 @@ class SealedNamespace:
     # -- upkeep --------------------------------------------------------------------------------
 
     @deferred
-    async def check(self, progress: Callable[[int], object] | None = None) -> list[Problem]:
+    async def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> list[Problem]:
         """See L{IChecked.check}. Keys that nothing says any more are told as they are on disk, in the text."""
         if not IChecked.providedBy(self._inner):
             return []
-        found = await finished(self._inner.check(progress))
+        found = await finished(self._inner.check(progress, repair))
         return [
             problem
             if problem.key is None

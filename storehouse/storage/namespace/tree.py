@@ -7,22 +7,31 @@ business.  With C{durable}, each change is on disk when the call returns.
 
 from __future__ import annotations
 
+import errno
 import os
-import secrets
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.errors import AlreadyExists, BucketNotEmpty, DamagedEntry, NoSpace, NoSuchKey, StorageFailed
 from storehouse.storage.namespace.entries import encode_bucket
+from storehouse.storage.namespace.ground import TreeGround
 from storehouse.storage.namespace.interfaces import Bucket, Entry
-from storehouse.storage.namespace.journal import NEW
-from storehouse.storage.namespace.reading import DEFAULT, Place, TreeReader
+from storehouse.storage.namespace.journal import LEAVING, NEW
+from storehouse.storage.namespace.names import id_of_file
+from storehouse.storage.namespace.reading import DEFAULT, Place
 
 __all__ = ["DEFAULT", "LOST", "Again", "Place", "Stale", "Tree", "Unintended"]
 
 #: The size of an entry whose file cannot be read.
 LOST = -1
+
+#: Errors that mean that something is there which is not what ought to be there, or that a directory is not.
+_IN_THE_WAY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY})
+
+#: Errors of file systems without symbolic links.
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class Stale(Exception):
@@ -45,31 +54,30 @@ class Unintended(Exception):
         self.ids = ids
 
 
-class Tree(TreeReader):
+class Tree(TreeGround):
     """The files below the directory of a namespace, and how they are changed."""
 
     def __init__(self, directory: str, files: Files, durable: bool) -> None:
-        super().__init__(directory)
-        self.tmp = os.path.join(directory, "tmp")
-        self._files = files
-        self.durable = durable
+        super().__init__(directory, files, durable)
         # Directories of long keys come and go with their last key.
         self._parts = threading.Lock()
 
     # -- changing keys -------------------------------------------------------------------------
 
-    def publish(self, place: Place, id: str, text: bytes, expected: str | None, keep: bool, again: bool) -> None:
+    def publish(
+        self, place: Place, id: str, text: bytes, expected: str | None, keep: bool, again: bool, known: bool = True
+    ) -> None:
         """
-        Make a version the default of a key.
+        Make a version the default of a key, whatever is damaged there.
 
         @param expected: the ID of the default that is there, or C{None}.
         @param again: whether it may be an older version.
+        @param known: whether the version that is there is known to be of this key. If not, its file is set aside.
         @raise Stale: if it is another.
         @raise Again: if it is one, but may not.
         @raise NoSpace: with nothing changed.
         @raise StorageFailed: if a sync fails.
         """
-        files = self._files
         try:
             if self.default_of(place) != expected:
                 raise Stale
@@ -78,24 +86,36 @@ class Tree(TreeReader):
                 raise Stale from None
         if not again and id != expected and os.path.lexists(f"{place.path}/{id}.json"):
             raise Again
+        try:
+            self._put(place, id, text, expected)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise NoSpace(f"no room to publish {place.key!r} ({error.strerror}); nothing was changed") from error
+            if error.errno not in _IN_THE_WAY or not self._make_way(place, id):
+                raise
+            self._put(place, id, text, expected)
+        if expected is not None and expected != id and not keep:
+            if known:
+                self._drop(place, expected)
+            else:
+                self._drop_unknown(place, f"{expected}.json")
+
+    def _put(self, place: Place, id: str, text: bytes, expected: str | None) -> None:
+        files = self._files
         new = self._new()
         try:
             # A key that is there without a default is damaged; it keeps what it has.
             if expected is None and not os.path.lexists(place.path):
                 files.mkdir(new)
                 self._write(f"{new}/{id}.json", text)
-                files.symlink(f"{id}.json", f"{new}/{DEFAULT}")
+                self._link(id, f"{new}/{DEFAULT}")
                 self._sync(new)
                 self._bring(new, place)
             else:
                 self._replace(place, new, id, text, expected)
-        except OSError as error:
+        except OSError:
             self._remove(new)
-            if error.errno in NO_SPACE:
-                raise NoSpace(f"no room to publish {place.key!r} ({error.strerror}); nothing was changed") from error
             raise
-        if expected is not None and expected != id and not keep:
-            self._drop(place, expected)
 
     def _replace(self, place: Place, new: str, id: str, text: bytes, expected: str | None) -> None:
         files = self._files
@@ -106,11 +126,13 @@ class Tree(TreeReader):
             self._sync(place.path)
             return
         link = self._new()
-        files.symlink(f"{id}.json", link)
         was_there = os.path.lexists(file)
         try:
+            self._link(id, link)
             files.rename(new, file)
             self._sync(place.path)
+            if expected is None and not os.path.islink(f"{place.path}/{DEFAULT}"):
+                self._drop_unknown(place, DEFAULT)
             files.rename(link, f"{place.path}/{DEFAULT}")
         except OSError:
             self._remove(link)
@@ -119,12 +141,42 @@ class Tree(TreeReader):
             raise
         self._sync(place.path)
 
+    def _link(self, id: str, path: str) -> None:
+        """What C{default.json} is: a link, or its text where the file system has no links."""
+        try:
+            self._files.symlink(f"{id}.json", path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._write(path, f"{id}.json".encode())
+
+    def _make_way(self, place: Place, id: str) -> bool:
+        """Set aside what is in the way of a key, and make the directory that was lost. @return: whether anything was done."""
+        done = False
+        if not os.path.lexists(place.objects):
+            self._files.mkdir(place.objects)
+            self._sync(os.path.dirname(place.objects))
+            done = True
+        for path in [*reversed(self._parents(place)), place.path]:
+            if os.path.lexists(path) and not os.path.isdir(path):
+                self._set_aside(path, path, f"it was in the way of the key {place.key!r}")
+                return True
+        for name in (DEFAULT, f"{id}.json"):
+            path = f"{place.path}/{name}"
+            if os.path.isdir(path) and not os.path.islink(path):
+                self._set_aside(path, path, f"it is a directory, in the place of a file of the key {place.key!r}")
+                done = True
+        return done
+
     def _drop(self, place: Place, id: str) -> None:
         try:
             self._files.unlink(f"{place.path}/{id}.json")
         except FileNotFoundError:
             return
         except OSError as error:
+            if os.path.isdir(f"{place.path}/{id}.json"):
+                self._drop_unknown(place, f"{id}.json")
+                return
             # The key has changed by now. What is left of the version before is removed by the next start.
             raise StorageFailed(f"{place.path}/{id}.json cannot be removed: {error}") from error
         self._sync(place.path)
@@ -144,52 +196,88 @@ class Tree(TreeReader):
             if current is not None and id != current.id and how in (NEW, current.id):
                 self._drop(place, id)
 
-    def unpublish(self, place: Place, id: str | None, known: Collection[str]) -> tuple[list[Entry], Entry | None]:
+    def finish_removal(self, place: Place, leftovers: Mapping[str, str]) -> None:
         """
-        Remove a key, or one version of it.
+        Remove the rest of a key that was being removed file by file, where its directory could not be renamed.
+
+        @param leftovers: ID to what the journal last said of it.
+        """
+        try:
+            names = os.listdir(place.path)
+        except OSError:
+            return
+        ids = [id for id in map(id_of_file, names) if id is not None]
+        if len(ids) == len(names) and all(leftovers.get(id) == LEAVING for id in ids):
+            self._take_away(place, ids)
+
+    def unpublish(
+        self, place: Place, id: str | None, known: Collection[str], trusted: Entry | None = None
+    ) -> tuple[list[Entry], Entry | None]:
+        """
+        Remove a key, or one version of it, whatever is damaged there.
 
         @param known: the IDs that the journal names.
-        @return: what was removed, and the default version that is left, if any.
+        @param trusted: a version that is known to be one of this key, also if its file cannot be read.
+        @return: what was removed, but for versions that could not be read: whose bytes those are is not known; their
+            files are set aside. And the default version that is left, if there is one and it can be read.
         @raise NoSuchKey: if there is no such key, or version.
         @raise Unintended: if more would be removed than the journal names.
         @raise DamagedEntry: if the default version is to be removed and no other can be read.
         """
         ids = self.ids(place)
-        if not ids and not os.path.lexists(place.path):
+        if not ids and not os.path.lexists(f"{place.path}/{DEFAULT}"):
             raise NoSuchKey(f"the bucket {place.bucket} has no key {place.key!r}")
         if id is not None and id not in ids:
             raise NoSuchKey(f"the key {place.key!r} of the bucket {place.bucket} has no version {id}")
         leaving = ids if id is None else [id]
-        if not set(leaving) <= set(known):
-            raise Unintended(leaving)
-        removed = [self._read_or_lost(place, each) for each in leaving]
+        removed = [entry for each in leaving if (entry := self._readable(place, each, trusted)) is not None]
+        if not {entry.id for entry in removed} <= set(known):
+            raise Unintended([entry.id for entry in removed])
         if set(leaving) == set(ids):
-            self._take_away(place)
+            self._take_away(place, [entry.id for entry in removed])
             return removed, None
         try:
             default = self.default_of(place)
         except DamagedEntry:
             default = None
         if default != id:
-            left = None if default is None else self._read_or_lost(place, default)
+            left = None if default is None else self._readable(place, default)
         else:
-            others = [self._read_or_lost(place, each) for each in ids if each != id]
-            left = max(others, key=lambda entry: (entry.size != LOST, entry.created, entry.id))
-            if left.size == LOST:
-                raise place.damaged(left.id, f"{left.id}.json", "no other version can be read to become the default")
+            others = [entry for each in ids if each != id and (entry := self._readable(place, each)) is not None]
+            if not others:
+                raise place.damaged(None, "", "no other version can be read to become the default")
+            left = max(others, key=lambda entry: (entry.created, entry.id))
             link = self._new()
-            self._files.symlink(f"{left.id}.json", link)
+            self._link(left.id, link)
             self._files.rename(link, f"{place.path}/{DEFAULT}")
             self._sync(place.path)
-        self._drop(place, leaving[0])
-        return removed, left if left is not None and left.size != LOST else None
+        if removed:
+            self._drop(place, leaving[0])
+        else:
+            self._drop_unknown(place, f"{leaving[0]}.json")
+        return removed, left
 
-    def _read_or_lost(self, place: Place, id: str) -> Entry:
+    def _readable(self, place: Place, id: str, trusted: Entry | None = None) -> Entry | None:
         try:
             entry = self.read(place, id)
         except DamagedEntry:
             entry = None
-        return entry or Entry(id, LOST, "", 0)
+        return trusted if entry is None and trusted is not None and trusted.id == id else entry
+
+    def mend(self, place: Place) -> bool:
+        """
+        Give a key that has exactly one version, and no C{default.json}, that one as its default.
+
+        @return: whether that was so.
+        """
+        only = self.only_version(place)
+        if only is None:
+            return False
+        link = self._new()
+        self._link(only.id, link)
+        self._files.rename(link, f"{place.path}/{DEFAULT}")
+        self._sync(place.path)
+        return True
 
     def _bring(self, new: str, place: Place) -> None:
         files = self._files
@@ -209,19 +297,26 @@ class Tree(TreeReader):
             for parent in parents:
                 self._sync(parent)
 
-    def _take_away(self, place: Place) -> None:
+    def _take_away(self, place: Place, known: Collection[str]) -> None:
+        """Remove a key. What is in its directory and is not ours, nor one of these versions, is set aside."""
         files = self._files
         old = self._old()
-        if not place.pieces:
-            files.rename(place.path, old)
-            self._sync(place.objects)
-        else:
-            with self._parts:
-                parents = self._parents(place)
+        ours = {DEFAULT, *(f"{id}.json" for id in known)}
+        with self._parts if place.pieces else nullcontext():
+            parents = self._parents(place)
+            try:
                 files.rename(place.path, old)
-                self._sync(parents[0])
-                self._remove_empty(parents)
-        self._remove(old)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                # A directory of a lower layer (overlayfs) can only be emptied. The key is gone with its default.
+                if os.path.lexists(f"{place.path}/{DEFAULT}"):
+                    files.unlink(f"{place.path}/{DEFAULT}")
+                    self._sync(place.path)
+                self._discard(place.path, place.path, ours)
+            self._sync(parents[0])
+            self._remove_empty(parents)
+        self._discard(old, place.path, ours)
 
     def _remove_empty(self, parents: Sequence[str]) -> None:
         for parent in parents[:-1]:
@@ -279,59 +374,24 @@ class Tree(TreeReader):
         self._sync(path)
 
     def delete_bucket(self, name: str) -> None:
-        """@raise BucketNotEmpty: if there is any file in its C{objects}."""
+        """
+        What is in its directory beside what we put there is set aside.
+
+        @raise BucketNotEmpty: if there is any file in its C{objects}.
+        """
         path = os.path.join(self.buckets, name)
         if not os.path.lexists(path):
             return
-        for _, _, files in os.walk(f"{path}/objects"):
-            if files:
-                raise BucketNotEmpty(f"the bucket {name} is not empty")
+        for base, directories, files in os.walk(f"{path}/objects"):
+            for each in (*files, *(each for each in directories if os.path.islink(f"{base}/{each}"))):
+                raise BucketNotEmpty(f"the bucket {name} is not empty: there is {os.path.join(base, each)}")
         old = self._old()
-        self._files.rename(path, old)
+        try:
+            self._files.rename(path, old)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # See _take_away. What is left of it at any moment is a bucket without keys.
+            self._discard_bucket(path, path)
         self._sync(self.buckets)
-        self._remove(old)
-
-    # -- tools ---------------------------------------------------------------------------------
-
-    def clear_tmp(self) -> None:
-        """Remove what a crash left half-way."""
-        for entry in list(os.scandir(self.tmp)):
-            if entry.is_dir(follow_symlinks=False):
-                self._files.remove_tree(entry.path)
-            else:
-                self._files.unlink(entry.path)
-
-    def _new(self) -> str:
-        return f"{self.tmp}/new.{secrets.token_hex(8)}"
-
-    def _old(self) -> str:
-        return f"{self.tmp}/deleted.{secrets.token_hex(8)}"
-
-    def _write(self, path: str, text: bytes) -> None:
-        files = self._files
-        fd = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        try:
-            files.write_at(fd, (text,), 0)
-            if self.durable:
-                try:
-                    files.sync_data(fd)
-                except OSError as error:
-                    raise StorageFailed(f"{path} cannot be brought to disk: {error}") from error
-        finally:
-            files.close(fd)
-
-    def _sync(self, path: str) -> None:
-        if self.durable:
-            try:
-                self._files.sync_directory(path)
-            except OSError as error:
-                raise StorageFailed(f"{path} cannot be brought to disk: {error}") from error
-
-    def _remove(self, path: str) -> None:
-        try:
-            if os.path.isdir(path):
-                self._files.remove_tree(path)
-            else:
-                self._files.unlink(path)
-        except OSError:
-            pass  # Start removes it.
+        self._discard_bucket(old, path)

@@ -21,7 +21,7 @@ from storehouse.storage.namespace.index import Index, Row, ids_of, is_full
 from storehouse.storage.namespace.interfaces import Bucket, Entry, Problem
 from storehouse.storage.namespace.journal import Journal
 from storehouse.storage.namespace.listing import Item, list_items, list_names
-from storehouse.storage.namespace.rebuild import bucket_of, in_slices, rebuild, row_of
+from storehouse.storage.namespace.rebuild import bucket_of, in_slices, mark_of, rebuild, row_of
 from storehouse.storage.namespace.recovery import DAMAGED
 from storehouse.storage.namespace.tree import Place, Tree
 
@@ -135,15 +135,28 @@ class Upkeep:
         """
         Read a key from the tree, and make its row good. To be called while nobody changes the key.
 
-        @raise DamagedEntry: and then there is no row.
+        @raise DamagedEntry: if its default version cannot be had. Its row stays, if it says what it was; or says that.
         """
         try:
             row = row_of(self._tree, place)
-        except DamagedEntry:
-            self._put_right(number, data, place, None)
+        except DamagedEntry as error:
+            if self.get_row(number, data, place.key) is None:
+                self._put_right(number, data, place, mark_of(self._tree, place, error))
             raise
         self._put_right(number, data, place, row)
         return None if row is None else decode_row(row[1])[1]
+
+    def get_row(self, number: int, data: bytes, key: str) -> Entry | None:
+        """What the index says of a key's default version, if it says anything. For any thread."""
+        try:
+            row = None if self.broken is not None or (number, data) in self._owed else self.index.row(number, data)
+            named, entry = decode_row(row[1]) if row is not None else ("", None)
+        except sqlite3.Error as error:
+            self.break_off(error)
+            return None
+        except ValueError:
+            return None
+        return entry if named == key else None
 
     def _put_right(self, number: int, data: bytes, place: Place, row: Row | None) -> None:
         if self.broken is not None:
@@ -157,6 +170,10 @@ class Upkeep:
             return
         # An older version whose file is missing stays known, for a check to tell.
         if there is not None and row is not None and there[:2] == row[:2] and ids_of(there[2]) > ids_of(row[2]):
+            return
+        if there is not None and there[1] and row is None and self.get_row(number, data, place.key) is None:
+            # Perhaps it is the row of another key, which is not listed then.
+            self.break_off(f"it has a damaged row, and no key {place.key!r} is in {place.bucket}")
             return
         self.apply(number, data, row)
         self.repairs += 1
@@ -186,26 +203,16 @@ class Upkeep:
         except sqlite3.Error as error:
             self.break_off(error)
 
-    def page(
-        self, number: int, bucket: str, prefix: str, delimiter: str, after: str, limit: int
-    ) -> tuple[list[Item], str | None]:
+    def page(self, number: int, prefix: str, delimiter: str, after: str, limit: int) -> tuple[list[Item], str | None]:
         """
-        A page of L{list_items<storehouse.storage.namespace.listing.list_items>}, and what the next one is after; what is
-        damaged is read from the tree.
+        A page of L{list_items<storehouse.storage.namespace.listing.list_items>}, and what the next one is after.
 
         @raise Unavailable: if the index is broken.
         @raise NoSpace: if it lacks rows that there is no room for.
         """
         # One more tells whether there is more.
         items = self._listed(list_items, number, prefix, delimiter, after, limit + 1)
-        whole: list[Item] = []
-        for key, entry in items[:limit]:
-            if entry is None:
-                entry = self._from_tree(number, bucket, key)
-            if entry is not None:
-                whole.append((key, entry))
-        self._check_index()
-        return whole, items[limit - 1][0] if len(items) > limit > 0 else None
+        return items[:limit], items[limit - 1][0] if len(items) > limit > 0 else None
 
     def names(self, number: int, prefix: str, after: str, limit: int) -> list[str]:
         """
@@ -218,36 +225,50 @@ class Upkeep:
     def _listed(self, f: Callable[..., list[T]], *args: Any) -> list[T]:
         if self._owed:
             self._pay()
-        self._check_index()
+        self.check_index()
         try:
             return f(self.index, *args)
         except sqlite3.Error as error:
             self.break_off(error)
-        self._check_index()
+        self.check_index()
         return []
 
-    def _check_index(self) -> None:
+    def check_index(self) -> None:
+        """@raise Unavailable: if the index is broken."""
         if self.broken is not None:
             raise Unavailable(f"the index of keys is damaged, and is made anew by a restart: {self.broken}")
 
-    def _from_tree(self, number: int, bucket: str, key: str) -> Entry | None:
-        data = key.encode()
-        self.repairs += 1
-        self._log.warn("the row of {key} in the index is damaged", key=f"{bucket}/{key}")
-        try:
-            row = row_of(self._tree, self._tree.place(bucket, key, data))
-        except DamagedEntry as error:
-            self._log.error("not listed: {error}", error=error)
-            return None
-        if row is None:
-            self.break_off(f"it has a damaged row, and no key {key!r} is in {bucket}")
-            return None
-        self.apply(number, data, row)
-        return decode_row(row[1])[1]
-
-    def check_key(self, number: int, data: bytes, place: Place) -> list[Problem]:
+    def check_key(self, number: int, data: bytes, place: Place, repair: bool = False) -> list[Problem]:
         """What is wrong with one key. To be called while nobody changes it."""
-        return check_key(self._tree, self.index, number, data, place)
+        problems = check_key(self._tree, self.index, number, data, place)
+        if repair and any(each.kind == "dangling" and each.repairable for each in problems):
+            self._tree.mend(place)
+            self.repair(number, data, place)
+        return problems
+
+    def tell_damage(self) -> None:
+        """Say in the log what a start should not be silent about."""
+        if self.damaged or self.unknown:
+            self._log.error(
+                "in {directory} {damaged} keys cannot be read, and {unknown} names are no keys: 'storehouse fsck' tells which",
+                directory=self._tree.directory,
+                damaged=self.damaged,
+                unknown=self.unknown,
+            )
+
+    @property
+    def unknown(self) -> int:
+        """How many names were neither keys nor buckets when the index was made."""
+        return 0 if self.broken is not None else self.index.unknown
+
+    @property
+    def damaged(self) -> int:
+        """How many keys the index has whose default version cannot be had."""
+        try:
+            return 0 if self.broken is not None else self.index.marked()
+        except sqlite3.Error as error:
+            self.break_off(error)
+            return 0
 
     # -- in the reactor's thread ---------------------------------------------------------------
 

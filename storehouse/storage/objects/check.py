@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from storehouse.core.jobs import finished
 from storehouse.errors import (
@@ -19,7 +20,7 @@ from storehouse.storage.namespace.interfaces import IChecked
 from storehouse.storage.objects.base import Base
 from storehouse.storage.objects.interfaces import Problem
 
-__all__ = ["check"]
+__all__ = ["check", "unserved"]
 
 _PAGE = 1000
 
@@ -27,6 +28,13 @@ _PAGE = 1000
 async def check(base: Base, progress: Callable[[int], object], repair: bool) -> list[Problem]:
     """See C{IMaintained.check}."""
     return await _Check(base, progress, repair).run()
+
+
+def unserved(names: Any) -> str:
+    """What a namespace knows that it cannot serve; empty if there is nothing."""
+    if not IChecked.providedBy(names) or not (names.damaged or names.unknown):
+        return ""
+    return f"{names.damaged} keys cannot be read, and {names.unknown} names are no keys: 'storehouse fsck' tells which"
 
 
 class _Check:
@@ -64,11 +72,17 @@ class _Check:
         names = self._base.names
         if not IChecked.providedBy(names):
             return
-        found = await finished(names.check(self._progressed))
+        found = await finished(names.check(self._progressed, self._repair))
+        rebuild = False
         for problem in found:
-            done = "the index is made anew" if problem.repairable else ""
+            done = ""
+            if problem.repairable and problem.kind == "dangling":
+                done = "its only version becomes its default"
+            elif problem.repairable:
+                done = "the index is made anew"
+                rebuild = True
             self._found(problem.kind, problem.bucket, problem.key, problem.id, problem.text, done)
-        if self._repair and any(problem.repairable for problem in found):
+        if self._repair and rebuild:
             await finished(names.reindex(None))
 
     async def _keys(self, bucket: str) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "IMaintained",
     "IObjectReader",
     "IObjectStore",
+    "Indexed",
     "Listing",
     "Metadata",
     "ObjectInfo",
@@ -80,11 +81,30 @@ class Listing:
     @ivar objects: in the order of their keys' UTF-8 bytes.
     @ivar prefixes: what keys have in common up to the delimiter, in order: each stands for all of them.
     @ivar next_after: what the next page is C{after}; C{None} if there is none.
+    @ivar damaged: keys of the page whose objects are there, and of which what is known cannot be read.
+    @ivar unknown: names in the namespace that were neither keys nor buckets when its index was made.
     """
 
     objects: Sequence[ObjectInfo]
     prefixes: Sequence[str]
     next_after: str | None
+    damaged: Sequence[str] = ()
+    unknown: int = 0
+
+
+@attrs.frozen
+class Indexed:
+    """
+    What an index was made of.
+
+    @ivar keys: all that there are.
+    @ivar damaged: how many of them cannot be read.
+    @ivar unknown: names that are neither keys nor buckets.
+    """
+
+    keys: int
+    damaged: int = 0
+    unknown: int = 0
 
 
 @attrs.frozen
@@ -324,9 +344,10 @@ class IMaintained(Interface):
         Compare keys, index and bytes with each other. Bytes are not read (scrub does that).
 
         @param progress: called with the number of things looked at, every now and then.
-        @param repair: also make the index anew if it is wrong, and remove bytes without a key.  Keys are never guessed,
+        @param repair: also make the index anew if it is wrong, give a key that has lost its C{default.json} its only
+            version as the default, and remove bytes without a key.  Keys are never guessed,
             nor removed.
         """
 
-    def reindex(progress: Callable[[int], object] | None = None) -> Deferred[int]:
-        """Make the index of keys anew from the keys themselves. Fires with their number."""
+    def reindex(progress: Callable[[int], object] | None = None) -> Deferred[Indexed]:
+        """Make the index of keys anew from the keys themselves."""

@@ -20,12 +20,13 @@ from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IReader, Part
 from storehouse.storage.namespace.interfaces import Bucket, Entry, IChecked
 from storehouse.storage.objects.base import Base
-from storehouse.storage.objects.check import check
+from storehouse.storage.objects.check import check, unserved
 from storehouse.storage.objects.conditions import check_condition, info_of
 from storehouse.storage.objects.interfaces import (
     ALWAYS,
     Condition,
     IMaintained,
+    Indexed,
     IObjectReader,
     IObjectStore,
     Listing,
@@ -82,6 +83,11 @@ class LocalObjectStore:
         # What is in memory only cannot fail.
         failed: StorehouseError | None = getattr(self._base.names, "failed", None) or self._base.space.failed
         return failed
+
+    @property
+    def unserved(self) -> str:
+        """What part of it cannot be served, while all else is; empty if there is none."""
+        return unserved(self._base.names)
 
     @property
     def recovered(self) -> Deferred[None]:
@@ -278,7 +284,8 @@ class LocalObjectStore:
 
     async def _list(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
         page = await self._base.names.list_keys(bucket, prefix, delimiter, after, limit)
-        return Listing([info_of(key, entry) for key, entry in page.entries], page.prefixes, page.next_after)
+        infos, unknown = [info_of(key, entry) for key, entry in page.entries], getattr(self._base.names, "unknown", 0)
+        return Listing(infos, page.prefixes, page.next_after, page.damaged, unknown)
 
     def list_keys(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> Deferred[list[str]]:
         """See L{IObjectStore.list_keys}."""
@@ -375,17 +382,17 @@ class LocalObjectStore:
         """See L{IMaintained.check}."""
         return self._base.operation("check", check(self._base, progress or (lambda count: None), repair))
 
-    def reindex(self, progress: Callable[[int], object] | None = None) -> Deferred[int]:
+    def reindex(self, progress: Callable[[int], object] | None = None) -> Deferred[Indexed]:
         """See L{IMaintained.reindex}."""
         return self._base.operation("reindex", self._reindex(progress))
 
-    async def _reindex(self, progress: Callable[[int], object] | None) -> int:
+    async def _reindex(self, progress: Callable[[int], object] | None) -> Indexed:
         names = self._base.names
         if IChecked.providedBy(names):
             count: int = await finished(names.reindex(progress))
-            return count
+            return Indexed(count, names.damaged, names.unknown)
         # It has no index: what it has are its keys.
-        return sum([(await names.usage(bucket.name))[0] for bucket in await names.list_buckets()])
+        return Indexed(sum([(await names.usage(bucket.name))[0] for bucket in await names.list_buckets()]))
 
 
 async def _of(method: Callable[..., Deferred[Any]], *args: Any) -> Any:

@@ -76,18 +76,21 @@ class FlippedBitTests(DamageCase):
         self.assertEqual(self.driven.check(), [])
 
     def test_not_listed(self) -> None:
-        """A key whose default is damaged is not in an index that is made anew, and the check says so."""
+        """A key whose default is damaged is told in listings of an index that is made anew, and by the check."""
         path = self.driven.object("b", file_of(3))
         flip(path, 20)
         self.assertIn("it is listed as it was", self.problem("damaged", path).text)
         self.lose_index()
         self.flushLoggedErrors()
-        self.assertEqual(self.driven.keys(), ["a"])
-        self.assertIn("it is not listed", self.problem("damaged", path).text)
+        self.assertEqual((self.driven.keys(), self.driven.list().damaged), (["a"], ["b"]))
+        self.assertEqual(self.driven.namespace.damaged, 1)
+        self.assertIn("it is listed as damaged", self.problem("damaged", path).text)
         error = self.assertRaises(DamagedEntry, self.driven.look_up, "b")
         self.assertEqual(error.path, path)
-        self.assertEqual([each.size for each in self.driven.publish("b", entry(4))], [-1])
+        self.assertEqual(self.driven.publish("b", entry(4)), [])
         self.assertEqual((self.driven.keys(), self.driven.check()), (["a", "b"], []))
+        self.assertEqual((self.driven.namespace.damaged, self.driven.list().damaged), (0, []))
+        self.flushLoggedErrors()
 
     def test_bucket(self) -> None:
         path = self.driven.path("buckets", "bucket", "bucket.json")
@@ -192,6 +195,7 @@ class MissingTests(DamageCase):
 
     def test_bucket(self) -> None:
         path = self.driven.path("buckets", "bucket", "bucket.json")
+        now(self.driven.namespace.set_bucket_metadata("bucket", {"public": ["read"]}))
         os.unlink(path)
         self.problem("damaged", path)
         self.driven.stop()

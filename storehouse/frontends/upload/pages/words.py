@@ -24,9 +24,9 @@ def size_of(count: int) -> str:
 
 def machine_time(seconds: float) -> str:
     """Seconds since 1970 UTC as HTML has times; scripts show it in the zone of the reader."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
 
 
 def day_and_time(seconds: float) -> str:
     """Seconds since 1970 UTC for people whose zone is not known."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC").rjust(20, "0")
