@@ -43,6 +43,9 @@ from storehouse.storage.streams.streams import LocalStreams
 
 __all__ = ["LIBRARY", "Shipping", "make_closer", "make_shipping", "make_streams"]
 
+#: Seconds after which a shipper that could not begin tries again.
+_AGAIN = 30.0
+
 #: The archive library, for streams.
 LIBRARY = Library(
     make_manager=WritingRollManager,
@@ -56,29 +59,55 @@ class Shipping:
     """
     The shippers of one process, a destination each, as one store of the service.
 
+    A shipper that cannot begin, for there is no room for instance, tries again now and then.
+
     @ivar shippers: by the names of their destinations.
     @ivar destinations: likewise.
     """
 
     _log = Logger()
 
-    def __init__(self, shippers: Mapping[str, Shipper], destinations: Mapping[str, Any]) -> None:
+    failed: Exception | None = None
+
+    def __init__(self, shippers: Mapping[str, Shipper], destinations: Mapping[str, Any], clock: Any) -> None:
+        """@param clock: C{callLater}, as a reactor has it."""
         self.shippers = shippers
         self.destinations = destinations
-        self.failed: Exception | None = None
+        self._clock = clock
+        self._broken: dict[str, str] = {}
+        self._again: dict[str, Any] = {}
 
     def start(self) -> None:
         """Begin; what the last process left is read while the reactor runs."""
-        for name, shipper in self.shippers.items():
-            shipper.start().addErrback(self._broken, name)
+        for name in self.shippers:
+            self._begin(name)
 
-    def _broken(self, failure: Failure, name: str) -> None:
-        self._log.failure("nothing can be shipped to {name}", failure, name=name)
-        self.failed = failure.value if isinstance(failure.value, Exception) else None
+    def _begin(self, name: str) -> None:
+        self._again.pop(name, None)
+        starting = self.shippers[name].start()
+        starting.addCallbacks(self._began, self._is_broken, callbackArgs=(name,), errbackArgs=(name,))
+
+    def _began(self, result: Any, name: str) -> None:
+        self._broken.pop(name, None)
+
+    def _is_broken(self, failure: Failure, name: str) -> None:
+        reason = str(failure.value)
+        if self._broken.get(name) != reason:
+            self._log.failure("nothing can be shipped to {name}; it is tried again", failure, name=name)
+        self._broken[name] = reason
+        self._again[name] = self._clock.callLater(_AGAIN, self._begin, name)
+
+    @property
+    def degraded(self) -> str:
+        """What is not shipped, and why; empty if all is."""
+        return "; ".join(f"nothing can be shipped to {name}: {reason}" for name, reason in self._broken.items())
 
     @deferred
     async def stop(self) -> None:
         """Break off what is on its way; the next start goes on with it."""
+        for call in self._again.values():
+            call.cancel()
+        self._again.clear()
         for shipper in self.shippers.values():
             await shipper.stop()
         for destination in self.destinations.values():
@@ -133,9 +162,9 @@ def make_shipping(settings: Settings, reactor: Any, disk: IDisk, events: Events,
         with _Named(f"[destinations.{table.name}]"):
             destination = destinations[table.name] = _destination(table, reactor, disk, objects)
             directory = os.path.join(settings.shipping_directory, table.name)
-            how = ShipperSettings(directory=directory, **table.shipping)
+            how = ShipperSettings(directory=directory, root=os.path.abspath(settings.root), **table.shipping)
             shippers[table.name] = Shipper(how, destination, disk, reactor, _Labelled(events, table.name))
-    return Shipping(shippers, destinations) if shippers else None
+    return Shipping(shippers, destinations, reactor) if shippers else None
 
 
 def make_closer(

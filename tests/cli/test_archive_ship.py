@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import signal
@@ -127,7 +128,7 @@ class ShipTests(ArchiveCase):
         self.serve()
         path = self.archive("a.events", "x", "y")
         other = self.directory / "lines.json.gz"
-        other.write_bytes(b"not an archive, but closed")
+        other.write_bytes(gzip.compress(b"not an archive, but closed"))
         (name, gz) = sorted(each["name"] for each in lines(self.ship(path, str(other), "--json")))
         self.assertRegex(name, r"^default/a-[0-9a-f]{16}\.events\.zst$")
         self.assertRegex(gz, r"^default/lines-[0-9a-f]{16}\.json\.gz$")

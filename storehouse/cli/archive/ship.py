@@ -144,7 +144,7 @@ def command(
                     await there.open()
                 failed, uploaded = [], 0
                 for directory, inside in spools.items():
-                    mine = attrs.evolve(settings, directory=directory)
+                    mine = attrs.evolve(settings, directory=directory, root=os.path.dirname(os.path.abspath(directory)))
                     dead, size = await ship_files(reactor, disk, mine, there, inside, stream, watching)
                     failed += dead
                     uploaded += size

@@ -36,7 +36,7 @@ class _Note:
     """
     What a marker says.
 
-    @ivar filename: where the archive was.
+    @ivar filename: where the archive was, as far as the directory of the marker was not moved since.
     @ivar remaining: positions of the callbacks that have not succeeded, of C{count}.
     @ivar identity: what tells it from others; C{None} if the marker does not say.
     """
@@ -94,6 +94,9 @@ class Marker:
         """Say what is left to do, and with which file. If that is gone, it is still the one that was noted before."""
         self._identity = Identity.of(filename) or self._identity
         said: dict[str, Any] = {"file": filename, "remaining": list(remaining), "count": count}
+        beside = os.path.relpath(filename, os.path.dirname(self.path) or ".")
+        if not beside.startswith(".."):
+            said["beside"] = beside
         if self._identity is not None:
             said["identity"] = attrs.asdict(self._identity)
         # The newline ends it also if a crash keeps what was longer from being cut off.
@@ -108,9 +111,23 @@ class Marker:
             said = json.loads(self._file.read().partition(b"\n")[0])
             self._identity = Identity.said(said.get("identity"))
             remaining = tuple(int(at) for at in said["remaining"])
-            return _Note(str(said["file"]), remaining, int(said["count"]), self._identity)
+            filename = self._found(str(said["file"]), said.get("beside"))
+            return _Note(filename, remaining, int(said["count"]), self._identity)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+    def _found(self, filename: str, beside: Any) -> str:
+        """
+        Where the file is now: in the directory of the marker if it was there, wherever that is now. It may have been moved,
+        or copied, and the other one is none of ours.
+        """
+        directory = os.path.dirname(self.path) or "."
+        if isinstance(beside, str) and not os.path.isabs(beside) and ".." not in beside.split("/"):
+            here = os.path.join(directory, beside)
+            return filename if os.path.abspath(here) == os.path.abspath(filename) else here
+        here = os.path.join(directory, os.path.basename(filename))
+        is_here = self._identity is not None and os.path.lexists(here) and self._identity.has(here)
+        return here if is_here and not os.path.exists(filename) else filename
 
     def remove(self) -> None:
         """Remove it, and let the name go."""

@@ -33,7 +33,7 @@ class Note:
     What is known of a file on its way.
 
     @ivar id: its number, as 16 digits.
-    @ivar path: where it was handed over; absolute.
+    @ivar path: where it was handed over; absolute, but in the file, where it is relative to the root if it is below that.
     @ivar since: when that was, seconds since 1970 UTC.
     @ivar inode: what tells whether C{path} is still the same file, with C{file_size} and C{modified} (nanoseconds).
     @ivar delete: whether to remove C{path} in the end.

@@ -178,7 +178,8 @@ class ShipperSettings:
     How files are shipped.
 
     @ivar directory: where the notes and the files on their way are; best in the file system of the files to ship.
-    @ivar compression: C{none}, C{gzip} or C{zstd}. What has the extension of a compressed file is left as it is.
+    @ivar root: paths of files below it are noted relative to it; absolute, empty for none.
+    @ivar compression: C{none}, C{gzip} or C{zstd}. What is compressed already is left as it is.
     @ivar level: of the compression; C{None} for 6 with gzip, and 3 with zstd.
     @ivar verify: C{read} to read everything back, C{tag} to compare size, tag and the checksum kept as metadata.
     @ivar delete: whether to remove files once they are there, verified.
@@ -189,6 +190,7 @@ class ShipperSettings:
     """
 
     directory: str = attrs.field(validator=_given)
+    root: str = ""
     compression: str = attrs.field(default="gzip", validator=_one_of(*COMPRESSIONS))
     level: int | None = attrs.field(default=None)
     verify: str = attrs.field(default="read", validator=_one_of("read", "tag"))

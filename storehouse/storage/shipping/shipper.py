@@ -84,7 +84,7 @@ class Shipper:
         self._now = now
         self._metrics = ShippingMetrics()
         files = files or Files()
-        self._spool = Spool(os.path.abspath(settings.directory), files)
+        self._spool = Spool(os.path.abspath(settings.directory), files, settings.root)
         self._steps = Steps(settings, destination, self._spool, disk, files, self._metrics, lambda: self._stopping)
         self._notes: dict[str, Note] = {}
         self._ready: list[str] = []

@@ -26,6 +26,7 @@ from typing import Any
 import attrs
 
 from storehouse.core.files import Files
+from storehouse.core.rootpaths import below_root, candidates, noted_path, path_of
 from storehouse.errors import NotFound, RootInUse
 from storehouse.storage.shipping.names import shown
 from storehouse.storage.shipping.notes import DEAD, Note, read_note, write_note
@@ -63,14 +64,17 @@ class Spool:
     @ivar problems: what the start found that should not be, for the log.
     """
 
-    def __init__(self, directory: str, files: Files) -> None:
+    def __init__(self, directory: str, files: Files, root: str = "") -> None:
+        """@param root: paths below it are noted relative to it; absolute, empty for none."""
         self._files = files
         self._directory = directory
+        self._root = root
         self._lock: Any = None
         self._waiting = os.path.join(directory, "waiting")
         self._dead = os.path.join(directory, "dead")
         self.problems: list[str] = []
         self._damaged: set[str] = set()
+        self._left: set[str] = set()
 
     def file_path(self, note: Note) -> str:
         """Where the file is."""
@@ -140,6 +144,7 @@ class Spool:
         found = []
         self.problems.clear()
         self._damaged.clear()
+        self._left.clear()
         for directory in (self._waiting, self._dead):
             self._files.make_directory(directory)
             for name in sorted(os.listdir(directory)):
@@ -155,22 +160,48 @@ class Spool:
         notes = []
         for path in paths:
             try:
-                with open(path, "rb") as file:
-                    note = read_note(file.read())
-                if f"{note.id}.json" != os.path.basename(path):
-                    raise ValueError("it is the note of another file")
-            except ValueError as error:
-                self.problems.append(f"the note {path} is damaged: {error}")
-                # Out of the way, but not lost; its file gets a new note as one without any.
-                self._files.rename(path, path + ".damaged")
-                self._damaged.add(os.path.basename(path).removesuffix(".json"))
-                continue
+                note = self._load(path)
             except FileNotFoundError:
                 continue  # the other one of two was the one that counts
-            if (os.path.dirname(path) == self._dead) != (note.stage == DEAD):
-                self._move(note, path)
-            notes.append(note)
+            except OSError as error:
+                # The others are shipped; the next start looks at it again.
+                self.problems.append(f"the note {path} cannot be dealt with: {error}")
+                self._left.add(os.path.basename(path).removesuffix(".json"))
+                continue
+            if note is not None:
+                notes.append(note)
         return notes
+
+    def _load(self, path: str) -> Note | None:
+        try:
+            with open(path, "rb") as file:
+                note = read_note(file.read())
+            if f"{note.id}.json" != os.path.basename(path):
+                raise ValueError("it is the note of another file")
+        except ValueError as error:
+            self.problems.append(f"the note {path} is damaged: {error}")
+            # Out of the way, but not lost; its file gets a new note as one without any.
+            self._files.rename(path, path + ".damaged")
+            self._damaged.add(os.path.basename(path).removesuffix(".json"))
+            return None
+        note = attrs.evolve(note, path=self._found(note))
+        if (os.path.dirname(path) == self._dead) != (note.stage == DEAD):
+            self._move(note, path)
+        return note
+
+    def _found(self, note: Note) -> str:
+        """Where a file is that was handed over: below the root, wherever that is now."""
+        if not os.path.isabs(note.path):
+            return path_of(self._root, note.path)
+        if self._root and below_root(self._root, note.path) is None:
+            for path in candidates(self._root, note.path):
+                try:
+                    found = os.stat(path)
+                except OSError:
+                    continue
+                if (found.st_size, found.st_mtime_ns) == (note.file_size, note.modified):
+                    return path
+        return note.path
 
     def rest(self, notes: Sequence[Note], now: float) -> list[Note]:
         """
@@ -184,7 +215,7 @@ class Spool:
             for name in sorted(os.listdir(directory)):
                 id, extension = os.path.splitext(name)
                 path = os.path.join(directory, name)
-                if id in known or extension not in (".file", ".packed"):
+                if id in known or id in self._left or extension not in (".file", ".packed"):
                     continue
                 never_noted = directory == self._waiting and id not in self._damaged
                 if extension == ".packed" or (never_noted and os.stat(path).st_nlink > 1):
@@ -195,8 +226,12 @@ class Spool:
                 note = Note(id, path, "lost", "none", None, False, now, inode, size, modified, DEAD)
                 note = attrs.evolve(note, error="its note was lost, or the process ended while it was handed over")
                 self.problems.append(f"{path} has no note")
-                self.save(note)
-                self._files.rename(path, self.file_path(note))
+                try:
+                    self.save(note)
+                    self._files.rename(path, self.file_path(note))
+                except OSError as error:
+                    self.problems.append(f"{path} cannot be dealt with: {error}")
+                    continue
                 known.add(id)
                 found.append(note)
         return found
@@ -260,7 +295,8 @@ class Spool:
         new = path + ".tmp"
         fd = self._files.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            self._files.write_at(fd, (write_note(note),), 0)
+            said = attrs.evolve(note, path=noted_path(self._root, note.path))
+            self._files.write_at(fd, (write_note(said),), 0)
             self._files.sync_data(fd)
         finally:
             self._files.close(fd)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.storage.archive.callbacks import ArchiveCallback
+from storehouse.storage.archive.callbacks import ArchiveCallback, CompressFile
 from storehouse.storage.archive.reader import ArchiveReader
 from storehouse.storage.archive.reading import ReadingRollManager
 from storehouse.storage.archive.writer import ArchiveWriter
@@ -48,6 +50,35 @@ class LeftoverTests(SynchronousTestCase):
 
     def names(self) -> list[str]:
         return files_in(self.directory)
+
+    def test_directory_was_moved(self) -> None:
+        """What was left to do is done where the directory is now; of a copy, the other one is left alone."""
+        self.directory = os.path.abspath(self.directory)
+        for copy, old in ((False, False), (True, False), (False, True)):
+            manager = self.manager(callbacks=[CompressFile(), Dies()])
+            manager.write({}, "a")
+            self.assertRaises(_Killed, manager.close)
+            for marker in manager._markers:
+                marker.release()
+            if old:
+                # As earlier versions wrote it.
+                (path,) = Path(self.directory).glob(".*.open")
+                said = json.loads(path.read_bytes())
+                del said["beside"]
+                path.write_bytes(json.dumps(said).encode() + b"\n")
+            before, self.directory = self.directory, f"{self.directory}.new"
+            shutil.copytree(before, self.directory)
+            if copy:
+                kept = files_in(before)
+            else:
+                shutil.rmtree(before)
+            done = Scripted()
+            self.manager(callbacks=[CompressFile(), done]).stop()
+            self.assertEqual([os.path.dirname(path) for path in done.calls], [self.directory])
+            self.assertEqual([name for name in os.listdir(self.directory) if name.endswith(".open")], [])
+            if copy:
+                self.assertEqual(files_in(before), kept)
+            shutil.rmtree(self.directory)
 
     def test_open(self) -> None:
         """It is cut, sealed, and handed to the callbacks."""

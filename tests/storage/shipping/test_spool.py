@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
+import shutil
 from pathlib import Path
 from unittest import mock
 
 import attrs
 
+from storehouse.core.files import Files
 from storehouse.errors import NotFound, RootInUse
 from storehouse.storage.shipping import steps
 from storehouse.storage.shipping.names import object_name
@@ -124,3 +127,78 @@ class NameTests(ShipperTestCase):
             self.successResultOf(self.started().stop())
             self.assertEqual(set(self.destination.held), {old})
             self.assertEqual(gzip.decompress(self.destination.held[old][0]), DATA)
+
+
+class MovedTests(ShipperTestCase):
+    """A root that is somewhere else by now."""
+
+    def hang_up(self, root: str) -> str:
+        """Hand a file over that does not arrive. @return: its path."""
+        waiting = self.hang("put")
+        shipper = self.make(root=root)
+        self.successResultOf(shipper.start())
+        path = self.archive("x.events")
+        self.successResultOf(shipper.ship(path, delete=True))
+        self.assertEqual(len(waiting), 1)
+        self.successResultOf(shipper.stop())
+        self.destination.before = lambda verb, name: None
+        return path
+
+    def test_moved(self) -> None:
+        """What was on its way arrives, and is removed where it is now, also by an absolute path in a note."""
+        for root in (self.top, ""):
+            path = self.hang_up(root)
+            (note,) = Path(self.top, "shipping", "waiting").glob("*.json")
+            self.assertEqual(self.top.encode() in note.read_bytes(), not root)
+            before, self.top = self.top, f"{self.top}.moved"
+            os.rename(before, self.top)
+            self.addCleanup(shutil.rmtree, self.top, True)
+            os.makedirs(before)
+            self.assertEqual(len(os.listdir(os.path.join(self.top, "archives"))), 1)
+            shipper = self.started(root=self.top)
+            self.assertEqual([event.path for event in self.shipped[-1:]], [path.replace(before, self.top)])
+            self.assertEqual(os.listdir(os.path.join(self.top, "archives")), [])
+            self.successResultOf(shipper.stop())
+            self.destination.held.clear()
+
+    def test_copied(self) -> None:
+        """The file of the root that was copied is left alone."""
+        for root in (self.top, ""):
+            path = self.hang_up(root)
+            before, self.top = self.top, f"{self.top}.copy"
+            shutil.copytree(before, self.top)
+            self.addCleanup(shutil.rmtree, self.top, True)
+            self.successResultOf(self.started(root=self.top).stop())
+            self.assertEqual(self.shipped[-1].path, path.replace(before, self.top))
+            self.assertTrue(os.path.exists(path))
+            self.destination.held.clear()
+
+
+class FullStartTests(ShipperTestCase):
+    """A start without room for what is to be noted."""
+
+    def test_damaged_notes(self) -> None:
+        """What cannot be dealt with is left for the next start, and keeps nothing else from being shipped."""
+        waiting = self.hang("put")
+        shipper = self.make(concurrency=3)
+        self.successResultOf(shipper.start())
+        for name in "abc":
+            self.successResultOf(shipper.ship(self.archive(name, name.encode() * 9)))
+        self.assertEqual(len(waiting), 3)
+        self.successResultOf(shipper.stop())
+        self.destination.before = lambda verb, name: None
+        first, *_ = sorted(Path(self.top, "shipping", "waiting").glob("*.json"))
+        first.write_bytes(first.read_bytes()[:-9])
+
+        class Full(Files):
+            def rename(self, source: str, target: str) -> None:
+                if target.endswith(".damaged"):
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                super().rename(source, target)
+
+        self.successResultOf(self.started(Full()).stop())
+        self.assertEqual(len(self.destination.held), 2)
+        self.assertTrue(first.exists())
+        shipper = self.started()
+        self.assertEqual([each.stage for each in shipper.shipments()], ["dead"])
+        self.assertEqual(Path(self.top, "shipping", "dead", f"{first.stem}.file").read_bytes(), b"a" * 9)
