@@ -71,6 +71,12 @@ class AccountsTestsMixin(TestCase):
     def test_interface(self) -> None:
         verifyObject(IAccounts, self.accounts)
 
+    def test_realm(self) -> None:
+        """It is of the accounts, and stays."""
+        realm = self.accounts.realm
+        self.assertRegex(realm, "^[0-9a-f]{8}$")
+        self.assertEqual(self.accounts.realm, realm)
+
     def test_users(self) -> None:
         self.assertEqual(self.successResultOf(self.accounts.list_users()), [])
         keys = [self.add("bob"), self.add("ann", True)]
@@ -466,6 +472,7 @@ class PersistentAccountsTestsMixin(AccountsTestsMixin):
         )
         self.assertEqual(again.user_of_key(key.user.key_id, key.secret), key.user)
         self.assertEqual(again.session_of(session.cookie), session)
+        self.assertEqual(again.realm, self.accounts.realm)
         self.assertRaises(NotSignedIn, again.session_of, ended.cookie)
         again.grant_of("PUT", "/upload/a", fields)
         self.assertRaises(LinkUsed, again.grant_of, "PUT", "/upload/a", used)

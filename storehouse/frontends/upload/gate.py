@@ -31,7 +31,9 @@ from storehouse.storage.objects.interfaces import IObjectStore
 
 __all__ = ["COOKIE", "TOKEN_FIELD", "Action", "Gate", "Visitor", "check_query"]
 
-#: The cookie of a session. Browsers take one of this prefix only over TLS, for this very host, for all of it.
+#: What the name of a session's cookie begins with. Browsers take one of this prefix only over TLS, for this very host, for
+#: all of it, whatever the port: the realm of the accounts follows, so that services on one host leave each other's alone. A
+#: cookie without it is one of the first release, and taken as long as it is good.
 COOKIE = b"__Host-storehouse"
 
 #: The field of a request that repeats its session's token.
@@ -99,6 +101,16 @@ class Gate:
         self._bucket = bucket
         self._common_name = common_name
         self._base_url = base_url
+
+    @property
+    def cookie(self) -> bytes:
+        """The name of a session's cookie here."""
+        return b"%b-%b" % (COOKIE, self._accounts.realm.encode("ascii"))
+
+    def cookies_of(self, request: StreamingRequest) -> dict[bytes, str]:
+        """The session's cookies that a request has, by their names; the one of our own name first."""
+        found = _cookies_in(request, (self.cookie, COOKIE))
+        return {name: found[name].decode("latin-1") for name in (self.cookie, COOKIE) if found.get(name)}
 
     async def admit(
         self,
@@ -187,12 +199,12 @@ class Gate:
             except SignInRefused:
                 self.refusals.key(request.address, key_id)
                 raise
-        cookie = _cookie_in(request)
-        if cookie:
+        cookies = self.cookies_of(request)
+        for cookie in cookies.values():
             try:
-                session = self._accounts.session_of(cookie.decode("latin-1"))
+                session = self._accounts.session_of(cookie)
             except NotSignedIn:
-                pass  # perhaps there is a certificate
+                pass  # perhaps there is another one, or a certificate
             else:
                 return Visitor(session.user, "session", session)
         name = self._common_name(request.channel.transport)
@@ -204,7 +216,7 @@ class Gate:
                 raise
         raise NotSignedIn(
             "sign in, or give an access key: curl -u KEY-ID:SECRET"
-            if not cookie
+            if not cookies
             else "the session is over: sign in again"
         )
 
@@ -250,14 +262,14 @@ def check_query(request: StreamingRequest) -> None:
     check_fields(request, frozenset(LINK_FIELDS if b"signature" in request.fields else ()))
 
 
-def _cookie_in(request: StreamingRequest) -> bytes:
-    """The value of our cookie; empty without one. Others are not looked at: anybody can send thousands of them."""
-    found = b""
+def _cookies_in(request: StreamingRequest, names: Sequence[bytes]) -> dict[bytes, bytes]:
+    """The values of these cookies, of those that are there. Others are not kept: anybody can send thousands of them."""
+    found = {}
     for field in request.requestHeaders.getRawHeaders(b"Cookie") or []:
         for pair in field.split(b";") if COOKIE in field else ():
             name, _, value = pair.strip().partition(b"=")
-            if name == COOKIE:
-                found = value
+            if name in names:
+                found[name] = value
     return found
 
 

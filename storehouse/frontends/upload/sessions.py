@@ -17,7 +17,7 @@ from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.targets import accepts_html
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.attempts import Attempts
-from storehouse.frontends.upload.gate import COOKIE, TOKEN_FIELD, Gate, Visitor
+from storehouse.frontends.upload.gate import TOKEN_FIELD, Gate, Visitor
 from storehouse.frontends.upload.smallform import local_path, read_form, see_other
 from storehouse.storage.accounts.interfaces import IAccounts, Session
 
@@ -115,7 +115,7 @@ class SignIn(Leaf):
 
     def _cookie(self, session: Session) -> bytes:
         age = max(0, int(session.expires - self._clock()))
-        return COOKIE + f"={session.cookie}; Max-Age={age}; {_ATTRIBUTES}".encode("ascii")
+        return self._gate.cookie + f"={session.cookie}; Max-Age={age}; {_ATTRIBUTES}".encode("ascii")
 
 
 class SignOut(Leaf):
@@ -132,6 +132,7 @@ class SignOut(Leaf):
         # Another site's request comes without the cookie, but the answer would take it away.
         self._gate.check_origin(request)
         form = await read_form(request)
+        gone = {self._gate.cookie}
         try:
             visitor = await self._gate.admit(request, "manage", token_later=True)
         except NotSignedIn:
@@ -139,11 +140,14 @@ class SignOut(Leaf):
         else:
             check_form_token(self._gate, visitor, request, form)
             if visitor.session is not None:
+                # Another service on this host may have a cookie of the old name: that one stays.
+                given = self._gate.cookies_of(request).items()
+                gone.update(name for name, value in given if value == visitor.session.cookie)
                 await self._accounts.end_session(visitor.session)
-        gone = (b"Set-Cookie", COOKIE + f"=; Max-Age=0; {_ATTRIBUTES}".encode("ascii"))
+        headers = [(b"Set-Cookie", name + f"=; Max-Age=0; {_ATTRIBUTES}".encode("ascii")) for name in sorted(gone)]
         if accepts_html(request):
-            return see_other("/sign-in", gone)
-        return _with_headers(json_reply({"success": True}), gone)
+            return see_other("/sign-in", *headers)
+        return _with_headers(json_reply({"success": True}), *headers)
 
 
 def check_form_token(gate: Gate, visitor: Visitor, request: StreamingRequest, form: dict[str, str]) -> None:

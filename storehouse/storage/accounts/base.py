@@ -209,6 +209,11 @@ class Accounts:
 
     # -- sessions ------------------------------------------------------------------------------------------------------
 
+    @property
+    def realm(self) -> str:
+        """See L{IAccounts}."""
+        return hmac.digest(self._keys().sessions, b"storehouse realm", "sha256").hex()[:8]
+
     def begin_session(self, user: User) -> Session:
         """See L{IAccounts.begin_session}."""
         account = self._ledger().accounts.get(user.name)

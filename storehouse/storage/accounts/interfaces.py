@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import attrs
 from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 __all__ = ["LINK_FIELDS", "Grant", "IAccounts", "NewKey", "Session", "User"]
 
@@ -101,6 +101,13 @@ class IAccounts(Interface):
     constant in time where it compares secrets. Users that another process on the root adds, disables or rotates are
     known within a second.
     """
+
+    realm = Attribute(
+        """
+        8 hex digits that tell these accounts from those of other roots, and stay: two services on one host, which browsers
+        tell apart by nothing else, name their cookies by it.
+        """
+    )
 
     def add_user(name: str, is_admin: bool = False) -> Deferred[NewKey]:
         """Add a user. Fails with C{AlreadyExists}, C{InvalidName}."""

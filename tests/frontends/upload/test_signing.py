@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -45,7 +46,7 @@ class SigningCase(SynchronousTestCase):
         store.start()
         self.ada: NewKey = self.successResultOf(self.accounts.add_user("ada", True))
         self.bob: NewKey = self.successResultOf(self.accounts.add_user("bob"))
-        gate = Gate(self.accounts, store, common_name=lambda transport: "")
+        self.gate = gate = Gate(self.accounts, store, common_name=lambda transport: "")
         children = {
             "sign-in": SignIn(gate, self.accounts, self.clock.seconds, Attempts(self.clock.seconds, 3, 10.0)),
             "sign-out": SignOut(gate, self.accounts),
@@ -75,13 +76,13 @@ class SigningCase(SynchronousTestCase):
         self.assertEqual(
             sorted(attributes), ["HttpOnly", f"Max-Age={attributes[0][8:]}", "Path=/", "SameSite=Strict", "Secure"]
         )
-        self.assertTrue(value.startswith("__Host-storehouse="))
+        self.assertRegex(value, "^__Host-storehouse-[0-9a-f]{8}=")
         return f"Cookie: {value}"
 
     def signed_in(self, key: NewKey | None = None) -> tuple[str, str]:
         """The header fields of a session: its cookie, its token."""
         session = self.accounts.begin_session((key or self.ada).user)
-        return f"Cookie: {COOKIE.decode()}={session.cookie}", f"X-CSRF-Token: {session.token}"
+        return f"Cookie: {self.gate.cookie.decode()}={session.cookie}", f"X-CSRF-Token: {session.token}"
 
 
 class SignInTests(SigningCase):
@@ -242,13 +243,32 @@ class SignOutTests(SigningCase):
         form = urlencode({"csrf": token.partition(": ")[2]}).encode()
         answer = self.ask("POST /sign-out", form, FORM, HTML, cookie, status=303)
         self.assertEqual(answer.fields["location"], "/sign-in")
-        self.assertTrue(answer.fields["set-cookie"].startswith("__Host-storehouse=; Max-Age=0; Path=/; Secure;"))
+        gone = f"{self.gate.cookie.decode()}=; Max-Age=0; Path=/; Secure;"
+        self.assertTrue(answer.fields["set-cookie"].startswith(gone))
         self.assertRaises(NotSignedIn, self.accounts.session_of, cookie.partition("=")[2])
 
     def test_program(self) -> None:
         cookie, token = self.signed_in()
         self.assertEqual(self.told("POST /sign-out", b"", cookie, token), {"success": True})
         self.assertRaises(NotSignedIn, self.accounts.session_of, cookie.partition("=")[2])
+
+    def test_old_cookie(self) -> None:
+        """One of the name that all services once had is good, and taken away only by the service that it is good for."""
+        cookie, _ = self.signed_in()
+        value = cookie.partition("=")[2]
+        old, other = f"Cookie: {COOKIE.decode()}={value}", f"Cookie: {COOKIE.decode()}=of-another-service"
+        for fields, gone in (((other,), []), ((cookie, other), []), ((old,), [COOKIE])):
+            session = self.accounts.begin_session(self.ada.user)
+            sent = [field.replace(value, session.cookie) for field in fields]
+            connection = Connection(self.site)
+            connection.send(request("POST /sign-out", b"", *sent, f"X-CSRF-Token: {session.token}"))
+            names = re.findall(rb"Set-Cookie: ([^=]+)=; Max-Age=0;", connection.received)
+            self.assertEqual(names, [*gone, self.gate.cookie])
+
+    def test_two_services(self) -> None:
+        """On one host, whatever their ports, each has a cookie of its own."""
+        other: Any = MemoryAccounts()
+        self.assertNotEqual(other.realm, self.accounts.realm)
 
     def test_forged(self) -> None:
         """Nobody is signed out by another site either."""
