@@ -178,7 +178,7 @@ def make_service(
         service.stores["streams"] = streams
         registry.register(streams)  # type: ignore[arg-type]
         if "archive" in settings.doors:
-            bodies = ArchiveLimits(settings.archive_max_record, settings.archive_max_batch)
+            bodies = ArchiveLimits(settings.archive_max_record, settings.archive_max_batch, settings.max_multi)
             add_site("archive", ArchiveDoor(streams, bodies, reactor).resource)
     if "sfsp" in settings.doors:
         limits = SFSPLimits(

@@ -127,7 +127,9 @@ class Settings(UploadSettings):
     max_record: int = option(64 * MIB, sized(1, GIB), "Bytes that one record may have", shown="64MiB")
     max_batch: int = option(16 * MIB, sized(1, GIB), "Bytes that the body of one /appendMulti may have", shown="16MiB")
     max_multi: int = option(
-        65536, counted(), "Records that one /appendMulti may bring, and that one /getMulti may ask for"
+        65536,
+        counted(),
+        "Records that one /appendMulti, or one batch to the archive door, may bring, and that one /getMulti may ask for",
     )
     max_multi_bytes: int = option(256 * MIB, sized(), "Bytes that the answer to one /getMulti may have", shown="256MiB")
     objects_dir: str = option("", parse_path, "The directory of the objects", shown="ROOT/objects")

@@ -35,6 +35,7 @@ __all__ = [
     "NDJSON",
     "Encoder",
     "count_binary",
+    "count_lines",
     "encode_binary",
     "encode_damage",
     "encode_lines",
@@ -46,6 +47,9 @@ __all__ = [
 ]
 
 NDJSON, BINARY = b"application/x-ndjson", b"application/x-storehouse-records"
+
+#: Names in the metadata of one record: each takes many times its bytes in memory.
+_MOST_PAIRS = 4096
 
 #: Makes the bytes of records.
 Encoder = Callable[[Sequence[Record]], bytes]
@@ -83,6 +87,8 @@ def payload_of(body: bytes, content_type: bytes) -> Payload:
 def _check_metadata(where: str, metadata: Any) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise MalformedBody(f"the metadata of {where} is no object of text to text")
+    if len(metadata) > _MOST_PAIRS:
+        raise TooLarge(f"the metadata of {where} has {len(metadata)} names; at most {_MOST_PAIRS} are allowed")
     return metadata
 
 
@@ -169,10 +175,15 @@ def parse_binary(body: bytes, most: int) -> Iterator[NewRecord]:
         yield _check_metadata(where, metadata), pieces[1]
 
 
-def count_binary(body: bytes) -> int:
-    """How many records L{parse_binary} can give of it at most."""
+def count_lines(body: bytes) -> int:
+    """How many records L{parse_lines} can give of it at most."""
+    return body.count(b"\n") + (not body.endswith(b"\n"))
+
+
+def count_binary(body: bytes, most: int) -> int:
+    """How many records L{parse_binary} can give of it at most. @param most: beyond that they are not counted."""
     at = count = 0
-    while at < len(body):
+    while at < len(body) and count < most:
         count += 1
         for _ in range(2):
             at += _u32.size + (_u32.unpack_from(body, at)[0] if at + _u32.size <= len(body) else 0)

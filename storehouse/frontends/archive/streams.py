@@ -11,11 +11,13 @@ import attrs
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from storehouse.core.budget import Hold
 from storehouse.errors import BadRequest, DamagedArchive, InvalidRecord, NoSuchStream, StorehouseError, TooLarge
 from storehouse.frontends.archive.records import (
     BINARY,
     NDJSON,
     count_binary,
+    count_lines,
     encode_binary,
     encode_damage,
     encode_lines,
@@ -41,8 +43,8 @@ _RANGE = frozenset({b"from", b"to"})
 
 _PREFIX = b"x-meta-"
 
-#: What a record of a batch takes in memory beside its bytes.
-_RECORD = 400
+#: What a record of a batch takes in memory beside its bytes, and so each pair of its metadata.
+_RECORD, _PAIR = 400, 150
 
 #: Records that are taken apart, or put together, in one go, before others get a turn.
 _TURN = 256
@@ -57,10 +59,12 @@ class ArchiveLimits:
 
     @ivar max_record: bytes of a record.
     @ivar max_batch: bytes of the body of a batch.
+    @ivar max_records: records, or lines, of a batch.
     """
 
     max_record: int = 16 << 20
     max_batch: int = 16 << 20
+    max_records: int = 65536
 
 
 class Streams(Leaf):
@@ -102,20 +106,28 @@ class Streams(Leaf):
                 raise BadRequest("the records of a batch have metadata of their own: X-Meta- fields would go unread")
             else:
                 # Small records take many times the bytes of the body.
-                count = body.count(b"\n") + 1 if parse is parse_lines else count_binary(body)
+                most = limits.max_records
+                count = count_lines(body) if parse is parse_lines else count_binary(body, most + 1)
+                if count > most:
+                    raise TooLarge(f"the batch has more than {most} records or lines (--max-multi)")
                 await hold.grow(len(body) + count * _RECORD)
-                records = await self._gathered(parse(body, limits.max_record))
+                records = await self._gathered(parse(body, limits.max_record), hold)
                 if not records:
                     raise BadRequest("there is no record in the body")
                 done = await stream.append(records)
         return json_reply({"records": done.records, "stream": stream.name, "sync": done.sync})
 
-    async def _gathered(self, records: Iterator[NewRecord]) -> list[NewRecord]:
+    async def _gathered(self, records: Iterator[NewRecord], hold: Hold) -> list[NewRecord]:
         gathered: list[NewRecord] = []
+        pairs = 0
         for record in records:
             gathered.append(record)
+            pairs += len(record[0])
             if len(gathered) % _TURN == 0:
+                await hold.grow(pairs * _PAIR)
+                pairs = 0
                 await deferLater(self._clock, 0, lambda: None)
+        await hold.grow(pairs * _PAIR)
         return gathered
 
     # -- out -----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ _MOST_RECORDS = 512
 _MOST_BYTES = 4 << 20
 
 #: What a record costs in memory, beside its bytes.
-_OVERHEAD = 200
+_OVERHEAD = 300
 
 
 @attrs.define

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.core.budget import Hold
 from storehouse.errors import BadRequest, MalformedBody, TooLarge
 from storehouse.frontends.archive.door import ArchiveDoor, ArchiveLimits
 from storehouse.frontends.archive.records import (
@@ -185,6 +186,32 @@ class DoorTests(SynchronousTestCase):
         self.ask("POST /archive/a", b"x", "X-Meta-A: \xff", status=400)
         self.ask("POST /archive/a", b"x", "X-Meta-A: 1", "X-Meta-a: 2", status=400)
         self.assertEqual(self.lines(), [])
+
+    def test_many_records(self) -> None:
+        """They are bounded by their number, too, and counted as what they cost; empty lines count, since each is looked at."""
+        limits = ArchiveLimits(max_batch=2_000_000, max_records=100)
+        door = ArchiveDoor(self.room.streams, limits, self.room.reactor)
+        self.site = DoorSite(door.resource, self.room.reactor, Limits(), name="archive")
+        held: list[int] = []
+        grow = Hold.grow
+        self.patch(Hold, "grow", lambda hold, size: held.append(size) or grow(hold, size))
+        binary = "Content-Type: application/x-storehouse-records"
+        for form, record in ((binary, bytes(8)), (_NDJSON, b'{"payload":""}\n')):
+            del held[:]
+            self.ask("POST /archive/a", record * 100, form)
+            self.assertGreaterEqual(sum(held), 100 * (400 + len(record)))
+            for body in (record * 101, record * 100_000):
+                self.assertIn(
+                    "more than 100", self.refused("POST /archive/a", body, form, status=413, error="TooLarge")
+                )
+        self.refused("POST /archive/a", b"\n" * 101, _NDJSON, status=413, error="TooLarge")
+        many = json.dumps({f"{number}": "" for number in range(4097)}).encode()
+        for form, body in (
+            (_NDJSON, b'{"payload":"","metadata":%b}' % many),
+            (binary, len(many).to_bytes(4, "little") + many + bytes(4)),
+        ):
+            self.assertIn("4097 names", self.refused("POST /archive/a", body, form, status=413, error="TooLarge"))
+        self.assertEqual(sum(archive.records for archive in self.stream.archives()), 200)
 
     def test_range(self) -> None:
         for number in range(12):
