@@ -19,7 +19,7 @@ from storehouse.errors import BadRequest, StorehouseError
 from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import AmbiguousFraming, ClientGone, NoSuchResource
 from storehouse.frontends.http.reply import REASONS, Reply
-from storehouse.frontends.http.shown import shown, shown_name
+from storehouse.frontends.http.shown import shown, shown_error, shown_name
 
 __all__ = ["StreamingRequest", "parse_query"]
 
@@ -148,11 +148,12 @@ class StreamingRequest(server.Request):
         A failure after the answer began breaks the connection off, as it must not look complete.
         """
         if not isinstance(error, StorehouseError):
+            known = self.channel and self.channel.site.known_paths
             self._log.failure(
                 "while answering {method} {path}",
-                failure=_failure(error),
+                failure=_failure(shown_error(error, self.uri, known)),
                 method=shown_name(self.method),
-                path=shown(self.path, self.channel and self.channel.site.known_paths),
+                path=shown(self.path, known),
             )
         if self.startedWriting and not self.finished:
             if self.channel is not None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["shown", "shown_name"]
+__all__ = ["shown", "shown_error", "shown_name"]
 
 _HIDDEN = b"..."
 
@@ -35,6 +35,7 @@ _segment = re.compile(
     rb"(?:[A-Za-z0-9._~!$'()*+,:@\-]|[^\x21-\x7e]|%(?:[89A-Fa-f][0-9A-Fa-f]|2[01247-9A-Ea-e]|3[0-9Aa]|40|5[BbDdEe]|7[Ee]))+\Z"
 ).match
 _value = re.compile(rb"[A-Za-z0-9._~:+\-]{0,128}\Z").match
+_piece = re.compile(rb"[A-Za-z0-9_-]{6,}").findall
 _small = re.compile(rb"(?:[0-9]{1,6}|/)?\Z").match
 _name = re.compile(rb"[A-Za-z_-]{1,16}\Z").match
 
@@ -54,6 +55,22 @@ def shown(uri: bytes, known: Mapping[bytes, Any] | None = None) -> str:
 def shown_name(text: bytes) -> str:
     """A method or the name of a user, as a log may have it."""
     return _printable(text[:128])
+
+
+def shown_error(error: BaseException, uri: bytes, known: Mapping[bytes, Any] | None = None) -> BaseException:
+    """
+    An error as a log may have it: itself, or, if its text repeats what is not shown of a URL, one from the same place that
+    says of which class it is.
+    """
+    kept = shown(uri, known).encode("ascii")
+    texts = (uri, _decoded(uri))
+    hidden = {piece for text in texts for piece in _piece(text) if piece not in kept}
+    said = repr(error).encode("utf-8", "backslashreplace") + str(error).encode("utf-8", "backslashreplace")
+    if not any(piece in said for piece in hidden):
+        return error
+    return RuntimeError(
+        f"{type(error).__qualname__}, whose text repeats a part of the URL that is not logged"
+    ).with_traceback(error.__traceback__)
 
 
 def _printable(text: bytes) -> str:

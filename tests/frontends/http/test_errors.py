@@ -112,6 +112,7 @@ _EXPECTED = {
     "ShareUsedUp": 429,
     "SizeMismatch": 400,
     "StartFailed": 500,
+    "StoreUnusable": 500,
     "StorageFailed": 503,
     "StorehouseError": 500,
     "TargetTooLong": 414,

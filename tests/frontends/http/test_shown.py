@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.frontends.http.shown import shown, shown_name
+from storehouse.frontends.http.shown import shown, shown_error, shown_name
 
 KNOWN = {
     b"": SimpleNamespace(),
@@ -117,6 +117,29 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual(shown(b"/download/", KNOWN), "/download/")
         self.assertEqual(shown(b"/sign-in", KNOWN), "/sign-in")
         self.assertEqual(shown(b"/favicon.ico", KNOWN), "/...")
+
+    def test_errors(self) -> None:
+        """The text of an error does not repeat what a URL hides; where it came from stays."""
+        for uri in (
+            f"/sign-in/{SECRET}",
+            f"/download/a?user=ann&signature={SECRET}",
+            f"/sign-in/%{ord(SECRET[0]):x}{SECRET[1:]}",
+        ):
+            for error in (
+                KeyError(SECRET),
+                ValueError(f"no {SECRET}!"),
+                ValueError(("x", SECRET.encode())),
+            ):
+                try:
+                    raise error
+                except Exception as raised:
+                    found = shown_error(raised, uri.encode(), KNOWN)
+                self.assertNotIn(SECRET[1:], repr(found) + str(found))
+                self.assertIn(type(error).__name__, str(found))
+                self.assertIs(found.__traceback__, error.__traceback__)
+                self.assertIsNone(found.__cause__ or found.__context__)
+        plain = KeyError("a.txt")
+        self.assertIs(shown_error(plain, b"/download/a.txt?user=ann", KNOWN), plain)
 
     def test_what_cannot_be_printed(self) -> None:
         """Neither begins a line, nor tells a terminal what to do."""
