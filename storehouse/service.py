@@ -41,6 +41,7 @@ from storehouse.sealing import make_names, make_space, make_vault, make_wormer
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
 from storehouse.storage.dataspace.chores import Expiry, Scrubber
+from storehouse.storage.dataspace.holds import Holds
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.chores import ResumableExpiry
 from storehouse.uploading import add_uploads, make_resumable
@@ -169,7 +170,7 @@ def make_service(
     for collector in (space, names, objects):
         registry.register(collector)  # type: ignore[arg-type]
     service.sockets["objects"] = settings.objects_socket
-    add_site("objects", ObjectsDoor(objects).resource)
+    add_site("objects", ObjectsDoor(objects, Holds(wormer.holding, reactor)).resource)
     if shipping is not None:
         service.stores["shipping"] = shipping
         registry.register(shipping)  # type: ignore[arg-type]

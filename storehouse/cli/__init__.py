@@ -32,6 +32,8 @@ VERBS = {
     "du": "storehouse.cli.du",
     "fsck": "storehouse.cli.fsck",
     "reindex": "storehouse.cli.reindex",
+    "backup": "storehouse.cli.backup",
+    "restore": "storehouse.cli.restore",
     "scrub": "storehouse.cli.scrub",
     "keys": "storehouse.cli.keys",
     "rekey": "storehouse.cli.rekey",

@@ -219,6 +219,18 @@ class SocketStore:
         keys = self._follow("/reindex", [], progress, told.update)
         return Indexed(keys, told.get("damaged", 0), told.get("unknown", 0))
 
+    def hold(self) -> str:
+        """Have what is removed kept, until L{release}, or until it is not renewed for a minute. @return: what names that."""
+        return self._member(self._ask("POST", "/hold"), "hold", str)
+
+    def renew(self, name: str) -> None:
+        """@raise CommandError: if it has ended."""
+        self._ask("POST", _path("hold", name))
+
+    def release(self, name: str) -> None:
+        """End it."""
+        self._ask("DELETE", _path("hold", name))
+
     def _follow(
         self,
         path: str,

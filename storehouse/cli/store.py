@@ -24,6 +24,7 @@ __all__ = [
     "BUCKET",
     "DAMAGED",
     "NAME",
+    "PATIENCE",
     "PLACE",
     "Name",
     "Opener",
@@ -32,6 +33,7 @@ __all__ = [
     "Unaffected",
     "condition_options",
     "description_options",
+    "is_served",
     "keys_below",
     "kind_of",
     "naming",
@@ -45,7 +47,7 @@ __all__ = [
 DAMAGED = -1
 
 #: Seconds to wait for another command that works on the root.
-_PATIENCE = 5.0
+PATIENCE = 5.0
 
 #: Keys that are listed at once.
 _PAGE = 1000
@@ -143,9 +145,9 @@ class Opener:
         @raise CommandError: if it cannot be opened.
         """
         path = os.path.abspath(self._settings.objects_socket)
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + PATIENCE
         while True:
-            if _is_served(path):
+            if is_served(path):
                 return SocketStore(path)
             directory = os.path.abspath(self._settings.namespace_directory)
             if not create and not os.path.isdir(directory):
@@ -167,9 +169,14 @@ class Opener:
                 raise CommandError(f"{path} is in {directory}, which the store keeps its files in: write elsewhere")
 
 
-def _is_served(path: str) -> bool:
+def is_served(path: str) -> bool:
+    """
+    Whether a service listens on a socket file.
+
+    @raise CommandError: if that cannot be told.
+    """
     try:
-        connect(path, _PATIENCE).close()
+        connect(path, PATIENCE).close()
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         return False
     except OSError as error:

@@ -389,7 +389,7 @@ class LocalVerbTests(VerbTests, VerbCase):
 
     def test_root_in_use(self) -> None:
         """By something that does not listen on the socket, and by what does not answer there."""
-        self.patch(store_module, "_PATIENCE", 0.1)
+        self.patch(store_module, "PATIENCE", 0.1)
         lock = RootLock(self.root)
         lock.acquire()
         self.addCleanup(lock.release)

@@ -38,8 +38,6 @@ class DoorChannel(StrictChannel):
     @ivar taking: of the answer that is read, for the site.
     """
 
-    _is_last = False
-
     def __init__(self, site: Any, lane: ILane | None) -> None:
         StrictChannel.__init__(self, site)
         self.lane = lane
@@ -50,6 +48,7 @@ class DoorChannel(StrictChannel):
         self._need = 0
         self._owed = 0
         self._held = False
+        self._is_last = False
         self._answers: list[bytes] = []
         self.watch = IdleWatch()
         self.pace = Pace()

@@ -9,6 +9,7 @@ from storehouse.frontends.http.reply import Reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root
 from storehouse.frontends.objects.buckets import Buckets
+from storehouse.frontends.objects.hold import Hold, IHolds
 from storehouse.frontends.objects.objects import Copy, Info, Objects
 from storehouse.frontends.objects.upkeep import Check, Reindex
 
@@ -30,6 +31,9 @@ GET    /info/BUCKET/KEY               what is known of an object
 POST   /copy                          store an object under another key
 POST   /check                         compare keys, index and bytes; repair=1
 POST   /reindex                       make the index of keys anew
+POST   /hold                          keep the bytes of what is removed, for a backup
+POST   /hold/NAME                     go on with that: it ends after 60 seconds
+DELETE /hold/NAME                     end it
 
 If-Match: "ETAG" or *, and If-None-Match: * are conditions of PUT and DELETE; GET takes all that HTTP has.
 """
@@ -49,10 +53,11 @@ class ObjectsDoor:
     An object store over HTTP. It asks nobody who they are: not for a network.
 
     @param store: an C{IObjectStore} that is also C{IMaintained}.
+    @param holds: keeps what is removed, while somebody wants that.
     @ivar resource: the top of its resource tree.
     """
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, holds: IHolds) -> None:
         self.resource = Root(
             {
                 b"": _Index(),
@@ -62,5 +67,6 @@ class ObjectsDoor:
                 b"copy": Copy(store),
                 b"check": Check(store),
                 b"reindex": Reindex(store),
+                b"hold": Hold(holds),
             }
         )

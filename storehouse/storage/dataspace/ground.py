@@ -109,6 +109,7 @@ class Ground:
     See the module.
 
     @ivar failed: why nothing is taken any more, or C{None}.
+    @ivar kept: paths of what was removed and is kept for a while; C{None} if nothing is.
     """
 
     _log = Logger()
@@ -135,6 +136,7 @@ class Ground:
         self.uploads = KeyedLocks()
         self.write_memory = WriteMemory(settings.memory)
         self.failed: StorehouseError | None = None
+        self.kept: list[str] | None = None
         self._on_failure = on_failure
 
     # -- operations ----------------------------------------------------------------------------
@@ -248,6 +250,8 @@ class Ground:
         @raise FileNotFoundError: if it is not there.
         """
         gone = self.layout.outgoing()
+        if self.kept is not None and os.path.dirname(os.path.dirname(path)) == self.layout.data:
+            gone = self.layout.kept(os.path.basename(path))
         self.files.rename(path, gone)
         if self.settings.durable:
             try:
@@ -260,6 +264,10 @@ class Ground:
 
     def remove(self, path: str) -> None:
         """In a disk thread: remove what L{move_out} gave. What cannot be removed is left for the next start."""
+        kept = self.kept
+        if kept is not None and os.path.basename(path).startswith("kept."):
+            kept.append(path)
+            return
         try:
             if stat.S_ISDIR(os.lstat(path).st_mode):
                 self.files.remove_tree(path)

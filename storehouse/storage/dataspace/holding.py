@@ -83,3 +83,26 @@ class Holding:
             del self._deleting[id]
             for turn in waiting:
                 turn.callback(None)
+
+    # -- keeping what is removed ---------------------------------------------------------------
+
+    def keep_removed(self) -> None:
+        """
+        From now on keep the bytes of objects that are removed, as C{tmp/kept.ID}, until L{release_removed} or the next start: so
+        who has read a name finds its bytes, although both go.
+        """
+        if self._ground.kept is None:
+            self._ground.kept = []
+
+    def release_removed(self) -> None:
+        """Remove what was kept, one after the other, and keep nothing any more."""
+        kept, self._ground.kept = self._ground.kept, None
+        releasing = Deferred.fromCoroutine(self._release(kept or []))
+        self._ground.operations.track(releasing)
+        releasing.addErrback(lambda failure: self._log.failure("while removing what was kept", failure=failure))
+
+    async def _release(self, kept: list[str]) -> None:
+        for path in kept:
+            if self._ground.operations.refusal is not None:
+                return  # the next start does it
+            await self._ground.run(self._ground.remove, path)

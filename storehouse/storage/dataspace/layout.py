@@ -60,6 +60,10 @@ class Layout:
         """A new name for something on its way out."""
         return f"{self.tmp}/deleted.{secrets.token_hex(12)}"
 
+    def kept(self, id: str) -> str:
+        """Where the directory of an object that was removed is while what is removed is kept; the ID must have been checked."""
+        return f"{self.tmp}/kept.{id}"
+
     def prepare(self, files: Files, durable: bool) -> list[str]:
         """
         Make what is missing, on disk when this returns; and bring names to disk whose maker may have been killed before

@@ -60,6 +60,7 @@ class WormerDataSpace(WormerUploads):
     @param clock: tells the time, C{seconds()} since 1970.
     @param on_failure: called once, in the reactor's thread, if the store has to stop because a sync failed; the process
         should then end.
+    @ivar holding: who reads what; keeps what is removed, if asked.
     @ivar cleaned: fires when what an earlier process left half done is gone.
     """
 
@@ -76,7 +77,7 @@ class WormerDataSpace(WormerUploads):
         ground = Ground(settings, disk, on_failure, files or Files())
         self._read_memory = ReadMemory(settings.memory)
         WormerUploads.__init__(self, ground, Uploading(ground, self._pinned, self._read_memory, self._given_out, clock))
-        self._holding = Holding(self._ground)
+        self.holding = Holding(self._ground)
         self.cleaned: Deferred[None] = Deferred()
 
     @property
@@ -187,7 +188,7 @@ class WormerDataSpace(WormerUploads):
         else:
             self._given_out(len(data))
             return HeldReader(id, info, offset, data)
-        holders = await self._holding.hold(id)
+        holders = await self.holding.hold(id)
         try:
             try:
                 opened, count, first = self._open_at_once(path, id, offset, length, verified, expected)
@@ -196,7 +197,7 @@ class WormerDataSpace(WormerUploads):
                     self._open_range, path, id, offset, length, verified, expected
                 )
         except BaseException:
-            self._holding.let_go(id, holders)
+            self.holding.let_go(id, holders)
             raise
         return ObjectReader(
             opened,
@@ -206,7 +207,7 @@ class WormerDataSpace(WormerUploads):
             self._ground.disk,
             self._read_memory,
             self._ground.explained_failure,
-            partial(self._holding.let_go, id, holders),
+            partial(self.holding.let_go, id, holders),
             self._given_out,
         )
 
@@ -279,7 +280,7 @@ class WormerDataSpace(WormerUploads):
     async def _delete(self, id: str) -> None:
         path = self._ground.layout.object(check_id(id))
         async with self._ground.objects.held(id):
-            await self._holding.remove(id, partial(self._remove_object, path, id))
+            await self.holding.remove(id, partial(self._remove_object, path, id))
 
     def _remove_object(self, path: str, id: str, now: bool) -> str:
         try:

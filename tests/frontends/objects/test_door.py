@@ -14,6 +14,7 @@ from storehouse.core.disk import InlineDisk
 from storehouse.errors import StorageFailed
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.frontends.objects.door import ObjectsDoor
+from storehouse.storage.dataspace.holds import Holds
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore
@@ -69,7 +70,9 @@ class DoorCase(SynchronousTestCase):
             part.start()
         for part in (space, names, self.store):
             self.addCleanup(lambda part=part: self.successResultOf(part.stop()))
-        self.site = DoorSite(ObjectsDoor(self.store).resource, self.clock, Limits(), name="objects")
+        self.site = DoorSite(
+            ObjectsDoor(self.store, Holds(space.holding, self.clock)).resource, self.clock, Limits(), name="objects"
+        )
         self.ask("PUT /buckets/box")
 
     def ask(self, line: str, body: bytes | None = None, *fields: str, status: int = 200) -> Answer:

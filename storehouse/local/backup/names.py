@@ -1,0 +1,259 @@
+"""
+Names of objects in a backup: those of one moment, a transaction of the index, while the service goes on.
+
+The files of keys are copied as they happen to be; then they are made to agree with a copy of the index. What the index knows
+nothing of, since it is damaged, stays as it is. Without a service nothing changes, and all of it is copied as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from urllib.parse import quote
+
+from storehouse.core.files import Files
+from storehouse.errors import StorageFailed, StorehouseError
+from storehouse.local.backup.target import Target
+from storehouse.storage.namespace.entries import decode_row
+from storehouse.storage.namespace.index import ids_of
+from storehouse.storage.namespace.journal import NEW, read_journal
+from storehouse.storage.namespace.names import id_of_file
+from storehouse.storage.namespace.reading import DEFAULT
+from storehouse.storage.namespace.tree import Tree
+
+__all__ = ["NAMESPACE", "NamesBackup", "bytes_of_keys", "keys_in"]
+
+NAMESPACE = "namespace"
+
+#: How often a moment is chosen.
+_TRIES = 100
+
+
+class NamesBackup:
+    """
+    See the module.
+
+    @ivar arriving: IDs that the journal says are on their way to a key.
+    @ivar warning: what may be missing; empty if nothing is.
+    """
+
+    def __init__(self, target: Target, directory: str, is_live: bool) -> None:
+        self.arriving: set[str] = set()
+        self.warning = ""
+        self._target = target
+        self._directory = directory
+        self._tree = Tree(directory, Files(), False)
+        self._ours = Tree(target.place(NAMESPACE), Files(), False)
+        self._is_live = is_live
+        self._snapshot: sqlite3.Connection | None = None
+
+    def run(self, before_moment: Callable[[], None]) -> None:
+        """
+        Copy them.
+
+        @param before_moment: called before the moment, each time one is chosen.
+        """
+        try:
+            self._target.make(f"{NAMESPACE}/buckets")
+            self._copy_tree(self._tree.buckets, f"{NAMESPACE}/buckets")
+            self._choose_moment(before_moment)
+            with suppress(OSError):
+                for _, _, ids, how in read_journal(self._target.place(f"{NAMESPACE}/journal")).intents:
+                    if how == NEW:
+                        self.arriving.update(ids)
+            if self._snapshot is not None:
+                self._agree(self._snapshot)
+        finally:
+            self._drop_snapshot()
+
+    def _drop_snapshot(self) -> None:
+        if self._snapshot is not None:
+            self._snapshot.close()
+            self._snapshot = None
+        with suppress(FileNotFoundError):
+            os.unlink(self._target.place(".index"))
+
+    def walk(self) -> Iterator[tuple[str, list[str]]]:
+        """Each key in the backup, for people, and the IDs that it names."""
+        if not os.path.isdir(self._ours.buckets):
+            return
+        for bucket in self._ours.bucket_names():
+            for _, key in _walk(self._ours, bucket):
+                if key is None:
+                    continue  # a name that is none of ours was copied, and that is all
+                directory = self._ours.place(bucket, key, key.encode()).path
+                with suppress(OSError):
+                    names = os.listdir(directory)
+                    with suppress(OSError):
+                        names.append(os.readlink(f"{directory}/{DEFAULT}"))
+                    yield f"{bucket}/{key}", sorted({id for id in map(id_of_file, names) if id is not None})
+
+    # -- as it happens to be -------------------------------------------------------------------
+
+    def _copy_tree(self, source: str, name: str) -> None:
+        """A directory with all below it, as far as it is there still."""
+        try:
+            entries = list(os.scandir(source))
+        except FileNotFoundError:
+            return
+        self._target.make(name)
+        for entry in entries:
+            place = f"{name}/{entry.name}"
+            with suppress(FileNotFoundError, FileExistsError):
+                if entry.is_dir(follow_symlinks=False):
+                    self._copy_tree(entry.path, place)
+                elif entry.is_symlink():
+                    self._target.symlink(os.readlink(entry.path), place)
+                elif entry.is_file(follow_symlinks=False):
+                    self._target.link(entry.path, place)
+
+    # -- the moment ----------------------------------------------------------------------------
+
+    def _choose_moment(self, before: Callable[[], None]) -> None:
+        journal = os.path.join(self._directory, "journal")
+        for _ in range(_TRIES):
+            before()
+            generation = _generation(journal)
+            self._take_snapshot()
+            with suppress(FileNotFoundError):
+                self._target.copy(journal, f"{NAMESPACE}/journal", is_settled=False)
+            # A journal that began anew in between may have forgotten what was open at that moment.
+            if generation == _generation(self._target.place(f"{NAMESPACE}/journal")):
+                return
+        raise StorageFailed(f"{journal} begins anew too often")
+
+    def _take_snapshot(self) -> None:
+        """Copy the index, if a service changes it."""
+        if not self._is_live:
+            return
+        self._drop_snapshot()
+        path = os.path.join(self._directory, "index", "keys.db")
+        try:
+            if os.path.exists(os.path.join(os.path.dirname(path), "damaged")):
+                raise sqlite3.DatabaseError("it is damaged")
+            snapshot = sqlite3.connect(self._target.place(".index"), isolation_level=None)
+            with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=60)) as source:
+                source.backup(snapshot)
+            snapshot.execute("PRAGMA journal_mode = OFF")
+            snapshot.text_factory = bytes
+            snapshot.execute("SELECT count(*) FROM buckets").fetchall()
+            self._snapshot = snapshot
+            self.warning = ""
+        except sqlite3.Error as error:
+            self.warning = f"the index of keys cannot be used ({error}): keys that got another name while the backup was made may be missing"
+
+    # -- agreement -----------------------------------------------------------------------------
+
+    def _agree(self, snapshot: sqlite3.Connection) -> None:
+        """Have the tree in the backup be that of the moment."""
+        numbers: dict[str, int] = {}
+        for number, name, text in snapshot.execute("SELECT number, name, text FROM buckets").fetchall():
+            numbers[name.decode()] = number
+            bucket = f"{NAMESPACE}/buckets/{name.decode()}"
+            self._target.make(f"{bucket}/objects")
+            if not os.path.lexists(self._target.place(f"{bucket}/bucket.json")):
+                self._target.write(f"{bucket}/bucket.json", text, is_listed=False)
+        for name, number in numbers.items():
+            for key, text, older in snapshot.execute("SELECT key, text, older FROM keys WHERE bucket = ?", (number,)):
+                self._target.alive()
+                self._agree_on(name, key, text, older)
+        for name in self._ours.bucket_names():
+            number = numbers.get(name, -1)
+            if number < 0 and not os.path.lexists(os.path.join(self._tree.buckets, name)):
+                self._target.forget(f"{NAMESPACE}/buckets/{name}")
+                continue
+            for _, key in list(_walk(self._ours, name)):
+                if key is not None and not _has_row(snapshot, number, key):
+                    self._settle_unknown(name, key)
+
+    def _agree_on(self, bucket: str, key: bytes, text: bytes, older: bytes) -> None:
+        try:
+            _, entry = decode_row(text)
+        except ValueError:
+            return  # the row is damaged: what was copied stays
+        place = self._ours.place(bucket, key.decode(), key)
+        name = os.path.relpath(place.path, self._target.directory)
+        live = self._tree.place(bucket, key.decode(), key).path
+        wanted = {entry.id, *ids_of(older)}
+        try:
+            there = set(os.listdir(place.path))
+        except FileNotFoundError:
+            there = set()
+        default = f"{entry.id}.json"
+        with suppress(OSError):
+            if {f"{id}.json" for id in wanted} | {DEFAULT} == there and os.readlink(
+                f"{place.path}/{DEFAULT}"
+            ) == default:
+                return
+        for each in there:
+            id = id_of_file(each)
+            if id is not None and id not in wanted:
+                self._target.forget(f"{name}/{each}")
+        for id in wanted:
+            if f"{id}.json" not in there:
+                try:
+                    self._target.link(f"{live}/{id}.json", f"{name}/{id}.json")
+                except FileNotFoundError:
+                    if id == entry.id:
+                        self._target.write(f"{name}/{id}.json", text, is_listed=False)
+        if not os.path.isfile(f"{place.path}/{DEFAULT}") or os.path.islink(f"{place.path}/{DEFAULT}"):
+            self._target.symlink(default, f"{name}/{DEFAULT}")
+
+    def _settle_unknown(self, bucket: str, key: str) -> None:
+        """
+        A key that was not there at the moment: it was removed before, or made after it; unless it is damaged, which is why the
+        index has no row of it.
+        """
+        place = self._tree.place(bucket, key, key.encode())
+        name = os.path.relpath(self._ours.place(bucket, key, key.encode()).path, self._target.directory)
+        if os.path.lexists(place.path):
+            try:
+                is_damaged = self._tree.current(place) is None and os.path.lexists(place.path)
+            except (StorehouseError, OSError):
+                is_damaged = True
+            if is_damaged:
+                # What there is of it now is the most that can be had.
+                self._copy_tree(place.path, name)
+                return
+        self._target.forget(name)
+
+
+def _walk(tree: Tree, bucket: str) -> Iterator[tuple[str, str | None]]:
+    with suppress(FileNotFoundError):
+        yield from tree.walk(bucket)
+
+
+def _has_row(snapshot: sqlite3.Connection, number: int, key: str) -> bool:
+    query = "SELECT 1 FROM keys WHERE bucket = ? AND key = ?"
+    return snapshot.execute(query, (number, key.encode())).fetchone() is not None
+
+
+def _generation(path: str) -> tuple[str, int] | None:
+    try:
+        found = read_journal(path)
+    except FileNotFoundError:
+        return None
+    return found.stamp, found.generation
+
+
+def keys_in(buckets: str) -> int:
+    """How many keys the tree of a namespace has: directories below C{objects} that hold files of versions."""
+    return sum(
+        1
+        for directory, _, names in os.walk(buckets)
+        if "/objects/" in directory and any(name == DEFAULT or id_of_file(name) is not None for name in names)
+    )
+
+
+def bytes_of_keys(namespace: str) -> int:
+    """What the index says that all objects have, for a progress bar: 0 if it cannot be asked."""
+    path = os.path.join(namespace, "index", "keys.db")
+    if not os.path.exists(path):
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=5)) as source:
+            return int(source.execute("SELECT coalesce(sum(bytes), 0) FROM buckets").fetchone()[0])
+    except sqlite3.Error:
+        return 0

@@ -1,0 +1,73 @@
+"""Who wants what is removed to be kept for a while, such as a backup that is being made."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Protocol
+
+from twisted.logger import Logger
+
+from storehouse.errors import NotFound
+
+__all__ = ["LEASE", "Holds", "Keeper"]
+
+#: Seconds after which a hold ends that nobody has renewed: whoever began it is gone.
+LEASE = 60.0
+
+
+class Keeper(Protocol):
+    """A data space that can keep what is removed."""
+
+    def keep_removed(self) -> None:
+        """Keep it from now on."""
+
+    def release_removed(self) -> None:
+        """Remove what was kept, and keep nothing any more."""
+
+
+class Holds:
+    """
+    Keeps what is removed as long as somebody asks for it.
+
+    @param clock: an C{IReactorTime}.
+    @ivar lease: seconds that one lasts.
+    """
+
+    _log = Logger()
+    lease = LEASE
+
+    def __init__(self, keeper: Keeper, clock: Any) -> None:
+        self._keeper = keeper
+        self._clock = clock
+        self._held: dict[str, Any] = {}
+
+    def begin(self) -> str:
+        """One more. @return: what names it."""
+        token = secrets.token_hex(16)
+        self._held[token] = self._clock.callLater(LEASE, self._lapsed, token)
+        self._keeper.keep_removed()
+        return token
+
+    def renew(self, token: str) -> None:
+        """@raise NotFound: if it has ended."""
+        self._found(token).reset(LEASE)
+
+    def end(self, token: str) -> None:
+        """@raise NotFound: if it has ended."""
+        self._found(token).cancel()
+        self._forget(token)
+
+    def _found(self, token: str) -> Any:
+        call = self._held.get(token)
+        if call is None:
+            raise NotFound(f"nothing is held under that name any more: it was not renewed for {LEASE:.0f} seconds")
+        return call
+
+    def _lapsed(self, token: str) -> None:
+        self._log.warn("what is removed is not kept any more: nobody has asked for it for {seconds} s", seconds=LEASE)
+        self._forget(token)
+
+    def _forget(self, token: str) -> None:
+        del self._held[token]
+        if not self._held:
+            self._keeper.release_removed()
