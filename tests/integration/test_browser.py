@@ -109,9 +109,12 @@ class BrowserCase(SynchronousTestCase):
         self.house.process.start()
         self.browser = browser = Browser(Path(self.mktemp()), self.house.certificate, self.has_scripts)
         self.addCleanup(browser.quit)
-        browser.driver.get(self.house.sign_in_link())
-        browser.button("Sign in").click()
-        browser.wait(lambda: browser.path == "/upload", "the page of uploads")
+        self.sign_in()
+
+    def sign_in(self) -> None:
+        self.browser.driver.get(self.house.sign_in_link())
+        self.browser.button("Sign in").click()
+        self.browser.wait(lambda: self.browser.path == "/upload", "the page of uploads")
 
     def file(self, name: str, data: bytes = b"", size: int | None = None) -> Path:
         """A file; with a size, one that has holes."""
@@ -278,9 +281,26 @@ class UploadTests(BrowserCase):
         browser.choose(self.file("late.txt", b"late"))
         self.wait_for_state("late.txt", "failed")
         self.assertIn("The session is over", browser.text)
+        driver, here = browser.driver, browser.driver.current_window_handle
         browser.one(".notice a").click()
+        browser.wait(lambda: len(driver.window_handles) == 2, "another tab")
+        driver.switch_to.window(next(handle for handle in driver.window_handles if handle != here))
         browser.wait(lambda: browser.path == "/sign-in?next=/upload", "the page to sign in")
-        self.assertEqual(browser.complaints(), [])
+        self.sign_in()
+        driver.close()
+        driver.switch_to.window(here)
+        driver.execute_script("dispatchEvent(new Event('focus'))")
+        self.wait_for_state("late.txt", "done")
+        self.assertNotIn("The session is over", browser.text)
+
+        # Somebody has signed in anew, elsewhere: the page's token is of another session, and it goes on by itself.
+        driver.switch_to.new_window("tab")
+        driver.delete_all_cookies()
+        self.sign_in()
+        driver.close()
+        driver.switch_to.window(here)
+        browser.choose(self.file("later.txt", b"later"))
+        self.wait_for_state("later.txt", "done")
 
     def test_the_rest(self) -> None:
         """Folders, links, the list, deleting, stats, the dark, signing out."""

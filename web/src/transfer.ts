@@ -2,7 +2,8 @@
 
 import { type DetailedError, type HttpResponse, Upload } from "tus-js-client";
 import { type Chosen } from "./entries";
-import { detailOf, token } from "./api";
+import { detailOf, errorOf } from "./answers";
+import { token } from "./api";
 import { delayBefore, verdictOf } from "./backoff";
 import { firstChunk, nextChunk } from "./chunks";
 import type { Checksums, Hasher, Hashing } from "./hasher";
@@ -35,8 +36,8 @@ export interface Surroundings {
   begun(transfer: Transfer): void;
   /** Nothing of it is left to be gone on with. */
   ended(transfer: Transfer): void;
-  /** The session is over. */
-  signedOut(): void;
+  /** The session is not the one that a request was made for, whose token this is. */
+  signedOut(used: string): void;
 }
 
 export class Transfer implements Runnable {
@@ -49,6 +50,8 @@ export class Transfer implements Runnable {
   sent = 0;
   hashed = 0;
   problem = "";
+  /** Whether it failed only because of the session. */
+  isSignedOut = false;
   /** When it tries again by itself, in milliseconds of `performance.now()`. */
   retryAt = 0;
   /** The file's name on the server, once it is stored. */
@@ -66,6 +69,8 @@ export class Transfer implements Runnable {
   #attempt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #chunkBegan = 0;
+  /** Of the request that was made last. */
+  #token = "";
 
   constructor(chosen: Chosen, around: Surroundings, resumed: Unfinished | null) {
     this.file = chosen.file;
@@ -89,7 +94,8 @@ export class Transfer implements Runnable {
       retryDelays: null,
       storeFingerprintForResuming: false,
       onBeforeRequest: (request) => {
-        request.setHeader("X-CSRF-Token", token());
+        this.#token = token();
+        request.setHeader("X-CSRF-Token", this.#token);
         const checksum = this.#reader.takeChecksum();
         if (checksum !== null) request.setHeader("Upload-Checksum", checksum);
         this.#chunkBegan = performance.now();
@@ -139,6 +145,7 @@ export class Transfer implements Runnable {
   resume(): void {
     if (this.state !== "paused" && this.state !== "failed") return;
     this.#attempt = 0;
+    this.isSignedOut = false;
     this.#hashing ??= this.#hash();
     this.#become("queued");
   }
@@ -216,9 +223,9 @@ export class Transfer implements Runnable {
     }
     const response = "originalResponse" in error ? error.originalResponse : null;
     const status = response?.getStatus() ?? null;
-    const detail =
-      status === null || status === 0 ? "the server cannot be reached" : detailOf(response?.getBody() ?? "", status);
-    const verdict = verdictOf(status);
+    const body = response?.getBody() ?? "";
+    const detail = status === null || status === 0 ? "the server cannot be reached" : detailOf(body, status);
+    const verdict = verdictOf(status, errorOf(body));
     if (verdict === "retry") {
       const delay = 1000 * delayBefore(this.#attempt++, Math.random());
       this.retryAt = performance.now() + delay;
@@ -226,8 +233,9 @@ export class Transfer implements Runnable {
       this.#become("waiting", detail);
       return;
     }
+    this.isSignedOut = verdict === "sign-in";
     this.#become("failed", detail);
-    if (verdict === "sign-in") this.#around.signedOut();
+    if (this.isSignedOut) this.#around.signedOut(this.#token);
     if (verdict === "gone") this.#around.ended(this);
   }
 

@@ -1,7 +1,8 @@
 /** The upload page. */
 
 import type { HttpResponse } from "tus-js-client";
-import { ApiError, call, detailOf, pathOf } from "./api";
+import { detailOf } from "./answers";
+import { ApiError, call, pathOf, renew, token } from "./api";
 import { requestFile } from "./dialogs";
 import { crcIn, nameAt } from "./digest";
 import { button, byId, h, icon, setText } from "./dom";
@@ -76,6 +77,8 @@ class UploadPage {
   readonly #bar = h("section", { class: "overall", hidden: true, "aria-label": "All uploads" });
   readonly #live = h("p", { class: "unseen", role: "status" });
   readonly #notice = h("div", { role: "alert" });
+  /** Says that the session is over; null while it is not. */
+  #signIn: HTMLElement | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #announcedAt = 0;
   #announced = "";
@@ -150,6 +153,8 @@ class UploadPage {
     addEventListener("paste", (event) => {
       if (event.clipboardData?.files.length) void dropped(event.clipboardData).then((chosen) => this.#add(chosen));
     });
+    addEventListener("focus", () => void this.#lookAgain());
+    document.addEventListener("visibilitychange", () => void this.#lookAgain());
     addEventListener("online", () => this.#each((transfer) => transfer.retryNow()));
     addEventListener("offline", () => this.#redraw());
     addEventListener("beforeunload", (event) => {
@@ -239,7 +244,7 @@ class UploadPage {
     },
     begun: (transfer: Transfer) => this.#begun(transfer),
     ended: (transfer: Transfer) => this.#ended(transfer),
-    signedOut: () => this.#signedOut(),
+    signedOut: (used: string) => void this.#signedOut(used),
   };
 
   /** The name may be another than the one that was asked for: if that was taken. */
@@ -268,17 +273,32 @@ class UploadPage {
     void dropHandle(place.id);
   }
 
-  #signedOut(): void {
-    if (this.#notice.childElementCount > 0) return;
-    const link = h("a", { href: "/sign-in?next=/upload", class: "button primary" }, "Sign in");
-    this.#notice.append(
-      h(
-        "p",
-        { class: "notice bad" },
-        "The session is over. What is unfinished is kept; it goes on when you have signed in. ",
-        link,
-      ),
+  /** Go on by another session, if there is one; or say what to do. */
+  async #signedOut(used: string): Promise<void> {
+    const session = await renew(used);
+    if (session === "renewed") this.#signedIn();
+    if (session !== "over" || this.#signIn !== null) return;
+    // In another tab: this one keeps what was chosen.
+    const link = h("a", { href: "/sign-in?next=/upload", target: "_blank", class: "button primary" }, "Sign in");
+    this.#signIn = h(
+      "p",
+      { class: "notice bad" },
+      "The session is over. What is unfinished is kept; it goes on when you have signed in. ",
+      link,
     );
+    this.#notice.append(this.#signIn);
+  }
+
+  /** Somebody has signed in: what failed for that goes on. */
+  #signedIn(): void {
+    this.#signIn?.remove();
+    this.#signIn = null;
+    this.#each((transfer) => transfer.isSignedOut && transfer.resume());
+  }
+
+  /** The reader comes back, perhaps from signing in. */
+  async #lookAgain(): Promise<void> {
+    if (this.#signIn !== null && !document.hidden && (await renew(token())) === "renewed") this.#signedIn();
   }
 
   #warn(text: string): void {

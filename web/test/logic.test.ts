@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { detailOf, errorOf, tokenIn } from "../src/answers";
 import { delayBefore, verdictOf } from "../src/backoff";
 import { firstChunk, nextChunk } from "../src/chunks";
 import { crc32c, crcText } from "../src/crc32c";
@@ -106,11 +107,28 @@ test("delays double, and differ by chance", () => {
   assert.equal(delayBefore(2, 0.5), 3);
 });
 
+test("what answers say", () => {
+  const body = JSON.stringify({ error: "ForgedRequest", detail: "load the page anew" });
+  assert.equal(errorOf(body), "ForgedRequest");
+  assert.equal(detailOf(body, 403), "load the page anew");
+  for (const other of ["", "<html>", "null", "[]", '{"error": 1, "detail": {}}']) {
+    assert.equal(errorOf(other), "");
+    assert.equal(detailOf(other, 502), "the server answered 502");
+  }
+});
+
+test("the token of a page", () => {
+  assert.equal(tokenIn('<head><meta name="csrf" content="aZ0_-9"><title>x</title>'), "aZ0_-9");
+  assert.equal(tokenIn("<head><title>Sign in</title>"), "");
+});
+
 test("what statuses mean", () => {
   for (const status of [null, 0, 408, 409, 423, 429, 460, 500, 502, 503]) assert.equal(verdictOf(status), "retry");
   for (const status of [400, 403, 412, 413, 507]) assert.equal(verdictOf(status), "final");
   for (const status of [404, 410]) assert.equal(verdictOf(status), "gone");
   assert.equal(verdictOf(401), "sign-in");
+  assert.equal(verdictOf(403, "ForgedRequest"), "sign-in");
+  assert.equal(verdictOf(403, "Forbidden"), "final");
 });
 
 test("chunks follow the speed, within bounds", () => {
