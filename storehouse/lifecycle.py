@@ -24,6 +24,7 @@ from storehouse.core.fasttcp import make_eager
 from storehouse.core.logs import JSONLinesObserver, line_writer
 from storehouse.core.opening import Opening
 from storehouse.core.platform import missing_features, raise_file_limit
+from storehouse.core.room import disk_troubles
 from storehouse.core.sockets import listen
 from storehouse.core.tls import secured_endpoint, server_endpoint
 from storehouse.errors import InvalidSetting, StartFailed, StorehouseError
@@ -114,6 +115,7 @@ class StorehouseService(Service):
     @ivar sites: the protocol factory of each door, by the name of its option, or of its socket file.
     @ivar tls: what adds TLS to those doors that speak nothing else, by name.
     @ivar sockets: paths of the socket files of doors that only the user of the process can open, by name.
+    @ivar directories: where the stores write.
     @ivar ports: what listens now, by the name of its door.
     """
 
@@ -129,6 +131,7 @@ class StorehouseService(Service):
         self.tls: dict[str, TLS] = {}
         self.sockets: dict[str, str] = {}
         self.ports: dict[str, Any] = {}
+        self.directories: list[str] = []
         self._reactor = reactor
         self._lock = lock
         self._disk = disk
@@ -148,7 +151,7 @@ class StorehouseService(Service):
         for name, store in self.stores.items():
             parts[name] = getattr(store, "degraded", "") if store.failed is None else f"failed: {store.failed}"
         parts.update({name: f"not open: {reason}" for name, reason in self.opening.shut.items()})
-        return parts
+        return parts | disk_troubles(self.directories)
 
     def degraded(self) -> dict[str, str]:
         """What single things cannot be served of parts that are ready, by name."""

@@ -86,6 +86,8 @@ def make_service(
         )
     disk = DiskThreads(reactor)
     service = StorehouseService(settings, reactor, RootLock(settings.root), disk, exits)
+    apart = [os.path.abspath(table.directory) for table in settings.tables.streams if table.directory]
+    service.directories = [settings.root, settings.append_directory, settings.objects_directory, *apart]
     events = Events()
     events.subscribe(StoreFailed, service.store_failed)
     registry = CollectorRegistry()

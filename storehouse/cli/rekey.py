@@ -49,8 +49,8 @@ def command(
 
     \b
     Examples:
-      masterkey=old newmasterkey=new storehouse rekey --root /srv/storehouse
-      storehouse rekey --master-key-file old.key --new-master-key-file new.key
+      (umask 077; head -c 32 /dev/urandom | base64 > new.key)
+      storehouse rekey --root /srv/storehouse --master-key-file old.key --new-master-key-file new.key
     """
     given = {"root": root, "objects-dir": objects_dir, "master-key-file": master_key_file}
     environ = dict(os.environ)
