@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from storehouse.core.jobs import settled
-from storehouse.errors import InvalidName, LinkOutOfScope, MalformedBody, StorehouseError, TooManyUploads
+from storehouse.errors import AlreadyExists, InvalidName, LinkOutOfScope, MalformedBody, StorehouseError, TooManyUploads
 from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
@@ -120,6 +120,7 @@ class _Form:
         self._is_trusted = visitor.session is None
         self._keeps_folders = False
         self._has_files = False
+        self._keys: set[str] = set()  # as many as there may be parts
         self._target: Receiving | _NoFile | None = None
         self._events: Iterator[Any] | None = None  # of the piece that is being dealt with
         self._piece = 0  # its size, while something is waited for
@@ -298,6 +299,10 @@ class _Form:
             return
         self._has_files = True
         key = key_for(filename, filename if self._keeps_folders else "")
+        if key in self._keys and self._intake.rule == "replace":
+            # A directory, whose files lose their folders: nobody sends a file to replace it in the same breath.
+            raise AlreadyExists(f"the form has two files that would be stored as {key}: send it with folders=1")
+        self._keys.add(key)
         head = FileHead(key, filename, "form", content_type=said_type(part.content_type, is_form=True))
         self._target = await self._intake.begin(self._visitor, self._session, self._valve, head)
 

@@ -308,6 +308,25 @@ class SlowStoreTests(ReceivingCase):
         self.nothing_held()
 
 
+class ReplaceTests(ReceivingCase):
+    """Forms where a name that is taken is given to the new file."""
+
+    rule = "replace"
+
+    def test_two_of_one_name(self) -> None:
+        """A file replaces those of other forms, and none of its own: each was meant to be kept."""
+        for data in (b"old", b"new"):
+            self.post(whole(file(data, filename="d1/a.txt")))
+        self.assertEqual(self.stored("a.txt"), b"new")
+        body = whole(file(b"one", filename="d1/a.txt"), file(b"two", filename="d2/a.txt"))
+        told = self.post(body, status=409)
+        self.assertEqual(([each["name"] for each in told["stored"]], self.stored("a.txt")), (["a.txt"], b"one"))
+        self.assertIn("folders=1", told["detail"])
+        self.post(whole(part(b"1", '; name="folders"'), *(file(b"x", filename=f"d{n}/a.txt") for n in (1, 2))))
+        self.assertEqual(self.keys(), ["a.txt", "d1/a.txt", "d2/a.txt"])
+        self.nothing_held()
+
+
 class ManyFilesTests(ReceivingCase):
     """Small files are stored while the next ones come."""
 

@@ -260,6 +260,11 @@ class TusTests(TusCase):
         self.patch(url, 6, b"g", "Upload-Length: 7")
         self.assertEqual(self.stored("a"), b"abcdefg")
 
+    def test_empty_with_bytes(self) -> None:
+        """What is said to be empty is not stored as that if it comes with bytes."""
+        self.tus("POST /tus/", TYPE, "Upload-Length: 0", meta(filename="a"), body=b"abc", status=400)
+        self.assertEqual((self.keys_stored(), self.successResultOf(self.uploads.list())), ([], []))
+
     def test_deferred_length_that_cannot_be(self) -> None:
         """It is not taken from a request that is refused."""
         url = self.create("Upload-Defer-Length: 1", meta(filename="a"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from storehouse.errors import BadRequest, ChecksumMismatch, LinkOutOfScope, NoSuchUpload, StorehouseError
+from storehouse.errors import BadRequest, ChecksumMismatch, LinkOutOfScope, NoSuchUpload, SizeMismatch, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.targets import check_length, field_of, text_of
@@ -96,6 +96,7 @@ async def create(resuming: Resuming, request: StreamingRequest) -> Reply:
 
     @raise BadRequest: if it cannot be understood what is wanted.
     @raise LinkOutOfScope: for a partial one by a link that works once: it is not used up by those.
+    @raise SizeMismatch: if it is to be empty, and the body is not.
     @raise TooLarge: if it would be.
     """
     if request.requestHeaders.hasHeader(b"Content-Type"):
@@ -106,6 +107,9 @@ async def create(resuming: Resuming, request: StreamingRequest) -> Reply:
         check_type(request)
         if wish.pieces:
             raise BadRequest("a final upload takes no bytes itself")
+        if wish.length == 0 and request.body.length:
+            # It would be complete before the first of them.
+            raise SizeMismatch(f"Upload-Length is 0, and the body has {request.body.length} bytes")
     algorithms, verify = checking_of(request)
     name = _name_of(request, wish)
     visitor = await resuming.gate.admit(request, "put", path_of(name))
