@@ -12,6 +12,7 @@ from typing import Any
 from storehouse.config import Settings
 from storehouse.core.disk import IDisk
 from storehouse.core.highwayhash import IS_FAST
+from storehouse.core.pairing import STAMPS, Pair
 from storehouse.core.vault import Vault
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.storage.accounts.rootsecret import is_wrapped
@@ -21,9 +22,10 @@ from storehouse.storage.dataspace.sealed import SealedDataSpace
 from storehouse.storage.dataspace.sealed_format import BOUNDS
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
+from storehouse.storage.namespace.reading import TreeReader
 from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
 
-__all__ = ["hash_of", "make_names", "make_space", "make_vault", "make_wormer"]
+__all__ = ["hash_of", "make_names", "make_pair", "make_space", "make_vault", "make_wormer"]
 
 _Failed = Callable[[StorehouseError], None]
 
@@ -45,6 +47,8 @@ def make_vault(settings: Settings, master: bytes | None, follow: bool = False) -
         settings.seal_names,
         lambda: _stored(settings),
         follow,
+        # Not even a mark is made in objects of another store.
+        before=make_pair(settings).verify,
     )
 
 
@@ -54,12 +58,31 @@ def _stored(settings: Settings) -> str:
     if os.path.lexists(os.path.join(objects, "format.json")) or names_in(Layout(objects).data):
         return f"there is a store of objects in {objects} already"
     names = os.path.abspath(settings.namespace_directory)
-    if os.path.isdir(names) and os.listdir(names):
+    if os.path.isdir(names) and set(os.listdir(names)) - STAMPS:
         return f"there are buckets in {names} already"
     accounts = os.path.join(os.path.abspath(settings.root), "accounts")
     if is_wrapped(accounts):
         return f"the secret of the accounts in {accounts} is encrypted"
     return ""
+
+
+def make_pair(settings: Settings) -> Pair:
+    """What sees to it that namespace and data space belong together. To be started after the keys, and before both."""
+    layout = Layout(os.path.abspath(settings.objects_directory))
+    reader = TreeReader(os.path.abspath(settings.namespace_directory))
+
+    def has_objects() -> bool:
+        return any(names_in(f"{layout.data}/{index}") for index in names_in(layout.data))
+
+    return Pair(
+        reader.directory,
+        layout.root,
+        reader.some_ids,
+        lambda id: os.path.isdir(layout.object(id)),
+        has_objects,
+        lambda: bool(reader.bucket_names()),
+        settings.objects_sync == "disk",
+    )
 
 
 def hash_of(settings: Settings, sealed: bool) -> str:

@@ -37,7 +37,7 @@ from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
 from storehouse.lifecycle import StorehouseService
-from storehouse.sealing import make_names, make_space, make_vault, make_wormer
+from storehouse.sealing import make_names, make_pair, make_space, make_vault, make_wormer
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
 from storehouse.storage.dataspace.chores import Expiry, Scrubber
@@ -122,8 +122,9 @@ def make_service(
         service.sites[name] = site
 
     sealed = master_key is not None
-    # The first to be started: without the right key nothing is touched.
+    # The first to be started: without the right key, and the right objects, nothing is touched.
     vault = service.stores["keyring"] = make_vault(settings, master_key)
+    service.stores["pair"] = make_pair(settings)
     wormer = make_wormer(settings, disk, sealed, lambda error: events.publish(StoreFailed("data space", error)))
     space = make_space(settings, wormer, vault, disk) if sealed else wormer
     names = make_names(

@@ -462,7 +462,17 @@ class MakeServiceTests(SynchronousTestCase):
         service = self.make()
         self.assertTrue(IService.providedBy(service))
         self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "https", "admin"])
-        stores = ["keyring", "append_log", "data_space", "namespace", "objects", "resumable", "accounts", "uploads"]
+        stores = [
+            "keyring",
+            "pair",
+            "append_log",
+            "data_space",
+            "namespace",
+            "objects",
+            "resumable",
+            "accounts",
+            "uploads",
+        ]
         self.assertEqual(list(service.stores), stores)
         self.assertEqual(service.sockets, {"objects": os.path.join(service.settings.root, "objects.sock")})
         self.assertFalse(os.path.exists(service.settings.root))
@@ -472,19 +482,20 @@ class MakeServiceTests(SynchronousTestCase):
         service = self.make(append="off")
         stores = ["data_space", "namespace", "objects", "resumable", "accounts", "uploads"]
         self.assertEqual(
-            (list(service.sites), list(service.stores)), (["objects", "sfsp", "https", "admin"], ["keyring", *stores])
+            (list(service.sites), list(service.stores)),
+            (["objects", "sfsp", "https", "admin"], ["keyring", "pair", *stores]),
         )
         service = self.make(sfsp="off")
         self.assertEqual(list(service.sites), ["append", "objects", "https", "admin"])
         service = self.make(admin="off")
         self.assertEqual(
             (list(service.sites), list(service.stores)),
-            (["append", "objects", "sfsp", "https"], ["keyring", "append_log", *stores]),
+            (["append", "objects", "sfsp", "https"], ["keyring", "pair", "append_log", *stores]),
         )
 
         service = self.make(https="off")
         self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "admin"])
-        self.assertEqual(list(service.stores), ["keyring", "append_log", *stores[:-2]])
+        self.assertEqual(list(service.stores), ["keyring", "pair", "append_log", *stores[:-2]])
         self.assertEqual(service.tls, {})
 
     def test_paths_are_told_from_here(self) -> None:
@@ -536,7 +547,7 @@ class ObjectsTests(TestCase):
         try:
             store: Any = service.stores["data_space"]
             await store.put("ab", BytesSource(b"some text"), None, {})
-            names = ("service", "keyring", "data_space", "namespace", "objects", "resumable")
+            names = ("service", "keyring", "pair", "data_space", "namespace", "objects", "resumable")
             self.assertEqual(service.parts(), dict.fromkeys(names, ""))
             shown = await deferToThread(fetch, f"http://127.0.0.1:{service.ports['admin'].getHost().port}/metrics")
             for line in (
@@ -600,6 +611,7 @@ class ObjectsTests(TestCase):
         access = os.access
         self.patch(os, "access", lambda path, mode: not path.endswith("/uploads") and access(path, mode))
         await self.refused(f"permission denied for {directory}/uploads", **{"objects-dir": directory})
+        os.unlink(f"{directory}/stamp")
         self.patch(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY, f_bavail=1 << 30, f_frsize=4096))
         await self.refused("its file system is read-only", **{"objects-dir": directory})
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from storehouse.cli.errors import CommandError
+from storehouse.cli.errors import CommandError, unreadable
 from storehouse.cli.output import Output, human_size
 from storehouse.cli.store import (
     DAMAGED,
@@ -19,7 +19,6 @@ from storehouse.cli.store import (
     naming,
     printable,
     store_options,
-    unreadable,
 )
 
 __all__ = ["command"]

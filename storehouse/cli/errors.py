@@ -6,7 +6,7 @@ import re
 
 import click
 
-__all__ = ["CommandError", "Refused", "one_line", "reason_of"]
+__all__ = ["CommandError", "Refused", "one_line", "reason_of", "strange", "unreadable"]
 
 _unprintable = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
@@ -40,3 +40,14 @@ class Refused(CommandError):
     def __init__(self, message: str, kind: str = "") -> None:
         super().__init__(message)
         self.kind = kind
+
+
+def unreadable(count: int) -> str:
+    """What is said of so many damaged keys."""
+    return f"{count} {'key' if count == 1 else 'keys'} cannot be read: 'storehouse fsck' tells why"
+
+
+def strange(count: int) -> str:
+    """What is said of so many names that are none of ours."""
+    what = "1 name is neither a key nor a bucket" if count == 1 else f"{count} names are neither keys nor buckets"
+    return f"in the namespace {what}: 'storehouse fsck' tells which"

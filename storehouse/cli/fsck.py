@@ -20,10 +20,16 @@ __all__ = ["advancing", "command"]
 
 @click.command("fsck", short_help="Check keys, their index and their bytes against each other.")
 @click.option("--repair", is_flag=True, help="Make the index anew if it is wrong, and remove bytes without a key.")
+@click.option(
+    "--join",
+    is_flag=True,
+    help="First make the namespace and the objects one store, although they do not belong together: for what is left when"
+    " one of both was lost. No service may run on the root.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each problem.")
 @progress_option
 @store_options
-def command(opener: Opener, repair: bool, as_json: bool, progress: bool) -> None:
+def command(opener: Opener, repair: bool, join: bool, as_json: bool, progress: bool) -> None:
     """
     Check that every key has its bytes, all bytes have a key, and the index has all keys. Nothing is changed without
     --repair; for each problem is said what --repair does about it. Keys are never guessed nor removed.
@@ -37,6 +43,8 @@ def command(opener: Opener, repair: bool, as_json: bool, progress: bool) -> None
       storehouse fsck
       storehouse fsck --repair --root /srv/storehouse
     """
+    if join:
+        opener.join()
     with opener() as store, Progress("fsck", None, progress, unit="keys and objects") as shown:
         problems = store.check(advancing(shown), repair)
     with Output() as output:

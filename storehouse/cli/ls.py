@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import click
 
-from storehouse.cli.errors import CommandError
+from storehouse.cli.errors import CommandError, strange, unreadable
 from storehouse.cli.output import Output
 from storehouse.cli.store import (
     DAMAGED,
@@ -21,8 +21,6 @@ from storehouse.cli.store import (
     naming,
     printable,
     store_options,
-    strange,
-    unreadable,
 )
 from storehouse.local import Listing, ObjectInfo
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from storehouse.cli.errors import CommandError
+from storehouse.cli.errors import CommandError, strange, unreadable
 from storehouse.cli.fsck import advancing
 from storehouse.cli.options import progress_option
 from storehouse.cli.progress import Progress
-from storehouse.cli.store import Opener, store_options, strange, unreadable
+from storehouse.cli.store import Opener, store_options
 
 __all__ = ["command"]
 

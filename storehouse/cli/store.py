@@ -18,7 +18,18 @@ from storehouse.cli.remote import SocketStore
 from storehouse.config import Settings, load_settings
 from storehouse.core.sockets import connect
 from storehouse.errors import RootInUse, StartFailed, StorehouseError, Unavailable
-from storehouse.local import Bucket, Condition, Indexed, Listing, LocalStore, Metadata, ObjectInfo, Problem
+from storehouse.local import (
+    Bucket,
+    Condition,
+    Indexed,
+    Listing,
+    LocalStore,
+    Metadata,
+    ObjectInfo,
+    Problem,
+    check_pair,
+    join,
+)
 
 __all__ = [
     "BUCKET",
@@ -39,8 +50,6 @@ __all__ = [
     "naming",
     "printable",
     "store_options",
-    "strange",
-    "unreadable",
 ]
 
 #: The size of an object of which nothing but the key can be read.
@@ -144,6 +153,7 @@ class Opener:
         @raise click.UsageError: if there is no store.
         @raise CommandError: if it cannot be opened.
         """
+        check_pair(self._settings)
         path = os.path.abspath(self._settings.objects_socket)
         until = time.monotonic() + PATIENCE
         while True:
@@ -160,6 +170,10 @@ class Opener:
             except StorehouseError as error:
                 raise CommandError(error.detail) from None
             time.sleep(0.05)
+
+    def join(self) -> None:
+        """Make namespace and data space one store, whatever is in them."""
+        join(self._settings)
 
     def check_output(self, path: str | None) -> None:
         """@raise CommandError: if a file that a command is to write is among those of the store it reads."""
@@ -328,17 +342,6 @@ def keys_below(
         items.sort(key=lambda item: (item if isinstance(item, str) else item.key).encode())
         yield from items
         after = page.next_after
-
-
-def unreadable(count: int) -> str:
-    """What is said of so many damaged keys."""
-    return f"{count} {'key' if count == 1 else 'keys'} cannot be read: 'storehouse fsck' tells why"
-
-
-def strange(count: int) -> str:
-    """What is said of so many names that are none of ours."""
-    what = "1 name is neither a key nor a bucket" if count == 1 else f"{count} names are neither keys nor buckets"
-    return f"in the namespace {what}: 'storehouse fsck' tells which"
 
 
 def printable(text: str) -> str:

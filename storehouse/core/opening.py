@@ -16,8 +16,8 @@ from storehouse.errors import Damaged, InvalidSetting, NoSpace, StorageFailed, S
 
 __all__ = ["VITAL", "Opening", "has_flipped_bit", "is_local"]
 
-#: The stores without which nothing is opened: without the right key nothing is touched.
-VITAL = frozenset({"keyring"})
+#: The stores without which nothing is opened: without the right key, and the right objects, nothing is touched.
+VITAL = frozenset({"keyring", "pair"})
 
 #: The errors of the system that are of this disk, and not of how the service was set up.
 _LOCAL_SQLITE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOTADB})

@@ -47,7 +47,9 @@ class Vault:
         follow: bool = False,
         files: Files | None = None,
         derivation: Derivation | None = None,
+        before: Callable[[], object] = lambda: None,
     ) -> None:
+        self._before = before
         self.path = path
         self.failed = None
         self._marker = marker
@@ -82,6 +84,7 @@ class Vault:
         @raise WrongMasterKey: if there is a keyring that the master key, or none, does not open. Nothing was changed.
         @raise StartFailed: if it is missing, cannot be read or written, is damaged, or does not fit the settings.
         """
+        self._before()
         data = self.read()
         if data is None:
             self.check_not_lost()

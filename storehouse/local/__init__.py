@@ -22,7 +22,7 @@ from storehouse.core.rootlock import RootLock
 from storehouse.core.streams import BytesSource
 from storehouse.errors import InvalidRange, NoSuchUpload, StartFailed
 from storehouse.local.waiting import result, run
-from storehouse.sealing import make_names, make_space, make_vault, make_wormer
+from storehouse.sealing import make_names, make_pair, make_space, make_vault, make_wormer
 from storehouse.storage.dataspace.interfaces import Upload
 from storehouse.storage.dataspace.layout import Layout, check_format, names_in
 from storehouse.storage.dataspace.scrub import Finding, Progress, count, scrub
@@ -56,6 +56,8 @@ __all__ = [
     "Problem",
     "Progress",
     "Upload",
+    "check_pair",
+    "join",
 ]
 
 T = TypeVar("T")
@@ -78,6 +80,8 @@ class LocalObjects:
             raise StartFailed(f"there are no objects: {self.directory} has neither format.json nor data/")
         if not os.access(self.directory, os.R_OK | os.X_OK):
             raise StartFailed(f"the objects directory {self.directory} cannot be read: permission denied")
+        self._pair = make_pair(settings)
+        self._pair.check()
 
     def count(self, on_count: Callable[[int], object]) -> int:
         """Bytes of all parts. C{on_count} is told of bytes as they are found."""
@@ -123,6 +127,7 @@ class LocalObjects:
         lock = RootLock(self._root)
         lock.acquire()
         try:
+            self._pair.verify()
             space = WormerDataSpace(WormerSettings(self.directory), InlineDisk())
             space.start()
             try:
@@ -133,6 +138,29 @@ class LocalObjects:
         finally:
             lock.release()
         return [upload for upload in there if upload.id in expired]
+
+
+def check_pair(settings: Settings) -> None:
+    """@raise StartFailed: if namespace and data space have stamps of different stores."""
+    make_pair(settings).check()
+
+
+def join(settings: Settings) -> None:
+    """
+    Make namespace and data space one store, whatever is in them.
+
+    @raise StartFailed: if one of them is not there, or cannot be written.
+    @raise RootInUse: if a service runs on the root.
+    """
+    for directory in (settings.namespace_directory, settings.objects_directory):
+        if not os.path.isdir(directory):
+            raise StartFailed(f"there is nothing to be joined: {os.path.abspath(directory)} is not a directory")
+    lock = RootLock(os.path.abspath(settings.root))
+    lock.acquire()
+    try:
+        make_pair(settings).join()
+    finally:
+        lock.release()
 
 
 @implementer(IConsumer)
@@ -214,6 +242,7 @@ class LocalStore:
             self._lock.acquire()
             self._undo.append(self._lock.release)
             self._start(vault)
+            self._start(make_pair(settings))
             wormer = make_wormer(settings, disk, vault.is_open)
             space = make_space(settings, wormer, vault, disk) if vault.is_open else wormer
             # The clock stands still: what a service does now and then is done at the end.

@@ -13,7 +13,7 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.rootlock import RootLock
 from storehouse.errors import Damaged, InvalidSetting, NoSuchObject, NoSuchUpload, StartFailed
 from storehouse.local.waiting import result, run
-from storehouse.sealing import make_vault, make_wormer
+from storehouse.sealing import make_pair, make_vault, make_wormer
 from storehouse.storage.dataspace.sealed_format import is_sealed
 from storehouse.storage.dataspace.sealed_rekey import count
 
@@ -53,6 +53,7 @@ def init_keys(
     lock = RootLock(settings.root)
     lock.acquire()
     try:
+        make_pair(settings).verify()
         if vault.read() is not None:
             raise StartFailed(f"there is a keyring already, {vault.path}: 'storehouse rekey' changes its master key")
         vault.check_not_lost()

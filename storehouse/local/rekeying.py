@@ -11,7 +11,7 @@ from storehouse.core.rootlock import RootLock
 from storehouse.core.vault import Vault
 from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
 from storehouse.local.waiting import result, run
-from storehouse.sealing import make_vault, make_wormer
+from storehouse.sealing import make_pair, make_vault, make_wormer
 from storehouse.storage.dataspace.sealed_rekey import Rewrapped, count, rewrap
 
 __all__ = ["Rewrapped", "rekey"]
@@ -41,6 +41,7 @@ def rekey(
     lock = RootLock(settings.root)
     lock.acquire()
     try:
+        make_pair(settings).verify()
         vault = make_vault(settings, master, follow=True)
         keyring, protector = _begin(vault, master, new_master, derivation)
         if not keyring.unfinished:

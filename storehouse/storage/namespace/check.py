@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 
+from storehouse.core.pairing import STAMPS
 from storehouse.errors import DamagedEntry
 from storehouse.storage.namespace.entries import encode_entry
 from storehouse.storage.namespace.index import Index, Row, ids_of, older_of
@@ -21,7 +22,7 @@ from storehouse.storage.namespace.tree import DEFAULT, Place, Tree
 
 __all__ = ["check_bucket_rows", "check_key", "check_top"]
 
-_TOP = {"format.json", "buckets", "journal", "index", "tmp"}
+_TOP = {"format.json", "buckets", "journal", "index", "tmp", *STAMPS}
 
 _STRETCH = 200
 

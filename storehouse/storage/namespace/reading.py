@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from itertools import islice
 
 from storehouse.errors import DamagedEntry
 from storehouse.storage.namespace.entries import decode_bucket, decode_entry
@@ -18,6 +19,9 @@ DEFAULT = "default.json"
 
 #: Bytes that a JSON file of a namespace may have: several times what the longest metadata takes.
 _MOST = 4 << 20
+
+#: IDs of a bucket that are looked at by who wants only some.
+_SOME = 100
 
 #: What means that there is no such file, or no directory that it could be in.
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -189,7 +193,28 @@ class TreeReader:
 
     def bucket_names(self) -> list[str]:
         """The names of all directories that may be buckets."""
-        return sorted(entry.name for entry in os.scandir(self.buckets) if entry.is_dir(follow_symlinks=False))
+        try:
+            return sorted(entry.name for entry in os.scandir(self.buckets) if entry.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
+
+    def some_ids(self) -> Iterator[str]:
+        """IDs that keys have, some of each bucket: for who wants to know whether it is the right namespace."""
+        for bucket in self.bucket_names():
+            yield from islice(self._ids_below(f"{self.buckets}/{bucket}/objects"), _SOME)
+
+    def _ids_below(self, path: str) -> Iterator[str]:
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        continue
+                    if is_part(entry.name):
+                        yield from self._ids_below(entry.path)
+                    else:
+                        yield from (id for id in map(id_of_file, os.listdir(entry.path)) if id is not None)
+        except OSError:
+            return  # there may be others
 
     def read_bucket(self, name: str) -> Bucket:
         """@raise DamagedEntry: if its C{bucket.json} is damaged."""

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from storehouse.core.files import Files
 from storehouse.core.opening import has_flipped_bit
+from storehouse.core.pairing import STAMPS
 from storehouse.errors import DamagedEntry, StartFailed, StorageFailed, StoreUnusable
 from storehouse.storage.namespace.entries import decode_bucket, decode_row, encode_bucket
 from storehouse.storage.namespace.index import Index, IndexUnusable, Row, ids_of, is_full, older_of
@@ -79,7 +80,7 @@ def prepare(tree: Tree, files: Files) -> None:
         )
         raise kind(f"{tree.directory} holds {found!r}, not a namespace of version 1")
     if found is None and os.path.isdir(tree.directory):
-        others = set(os.listdir(tree.directory)) - {"buckets", "tmp", "journal", "index"}
+        others = set(os.listdir(tree.directory)) - {"buckets", "tmp", "journal", "index", *STAMPS}
         if others:
             raise StartFailed(f"{tree.directory} is no namespace: {min(others)} is in it")
     for directory in (tree.directory, tree.buckets, tree.tmp, os.path.join(tree.directory, "index")):

@@ -1,0 +1,200 @@
+"""
+That a namespace and a data space belong together: each has the stamp of their store, C{stamp} in its directory.
+
+It is a line of JSON with a checksum (L{storehouse.core.sealed}): C{{"format":"stamp","version":1,"store":ID,...}}, ID 32 hex
+digits that are made at random. Without it a data space that was forgotten, exchanged or lost would be taken for an empty
+one, and a check would call everything in it, or in the namespace, lost (docs/formats/namespace.md).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from storehouse.core.files import NO_SPACE, Files
+from storehouse.core.sealed import seal, unseal
+from storehouse.errors import StartFailed, StorehouseError
+
+__all__ = ["STAMPS", "Pair"]
+
+#: The names of the files that are made in both directories.
+STAMPS = frozenset({"stamp", "stamp.new"})
+
+#: IDs that are looked for before two directories without stamps are taken for strangers.
+_MOST = 1000
+
+
+class Pair:
+    """
+    A namespace and a data space, to be started before both of them.
+
+    @param names: the directory of the namespace.
+    @param objects: the directory of the data space.
+    @param ids: gives IDs that keys have, of as many buckets as there are, in no order.
+    @param is_there: whether the data space has an ID.
+    @param has_objects: whether it has any.
+    @param has_buckets: whether the namespace has any.
+    @ivar failed: nothing: it is done once it is started.
+    """
+
+    _log = Logger()
+    failed: StorehouseError | None = None
+
+    def __init__(
+        self,
+        names: str,
+        objects: str,
+        ids: Callable[[], Iterable[str]],
+        is_there: Callable[[str], bool],
+        has_objects: Callable[[], bool],
+        has_buckets: Callable[[], bool],
+        durable: bool = True,
+        files: Files | None = None,
+    ) -> None:
+        self._names = names
+        self._objects = objects
+        self._ids = ids
+        self._is_there = is_there
+        self._has_objects = has_objects
+        self._has_buckets = has_buckets
+        self._durable = durable
+        self._files = files or Files()
+
+    def start(self) -> None:
+        """
+        See to it that they belong together, and give both the stamp if one has none: both are empty, or a key has its bytes.
+
+        @raise StartFailed: if they do not, or that cannot be told; nothing was changed.
+        """
+        try:
+            store = self._store()
+            if _read(self._names) == _read(self._objects) == store:
+                return
+            self._stamp(store)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                self._log.warn("no room for the stamps of namespace and data space; a start that has room makes them")
+                return
+            raise StartFailed(f"{error.filename or self._names} cannot be used: {error.strerror or error}") from error
+
+    def stop(self) -> Deferred[None]:
+        """Nothing is open."""
+        return succeed(None)
+
+    def verify(self) -> None:
+        """
+        Before anything is made: see to it that they belong together, or that there is only a data space and it has no stamp.
+
+        @raise StartFailed: if they do not, or that cannot be told.
+        """
+        try:
+            if os.path.isdir(self._names) or _read(self._objects) is not None:
+                self._store()
+        except OSError as error:
+            raise StartFailed(f"{error.filename or self._names} cannot be used: {error.strerror or error}") from error
+
+    def check(self) -> None:
+        """
+        For commands that use one of them alone, also beside a service.
+
+        @raise StartFailed: if both have stamps, and not the same.
+        """
+        try:
+            names, objects = _read(self._names), _read(self._objects)
+        except OSError:
+            return  # who may not look at them cannot use them either
+        if names is not None and objects is not None and names != objects:
+            raise self._strangers("they have the stamps of different stores")
+
+    def join(self) -> None:
+        """
+        Give both the same stamp, whatever is in them.
+
+        @raise StartFailed: if that cannot be done.
+        """
+        try:
+            self._stamp(_read(self._names) or secrets.token_hex(16))
+        except OSError as error:
+            raise StartFailed(f"{error.filename or self._names} cannot be used: {error.strerror or error}") from error
+
+    def _store(self) -> str:
+        """The stamp that both have, or are to have."""
+        names, objects = _read(self._names), _read(self._objects)
+        if names is not None and names == objects:
+            return names
+        if names is not None and objects is not None:
+            raise self._strangers("they have the stamps of different stores")
+        # It was being given to both.
+        if names is not None and names == _read(self._objects, "stamp.new"):
+            return names
+        ids = list(islice(self._ids(), _MOST))
+        if any(map(self._is_there, ids)):
+            return names or objects or secrets.token_hex(16)
+        if names is not None:
+            raise self._strangers(f"{self._objects} has not the stamp that {self._names} has")
+        if objects is not None:
+            raise self._strangers(f"{self._names} has not the stamp that {self._objects} has")
+        if not ids:
+            if not self._has_objects() or self._has_buckets():
+                return secrets.token_hex(16)
+            raise self._strangers(f"there are objects in {self._objects}, and no buckets in {self._names}")
+        if not self._has_objects():
+            raise self._strangers(f"there are keys in {self._names}, and no objects in {self._objects}")
+        raise self._strangers(f"none of {len(ids)} IDs that keys have is among the objects")
+
+    def _strangers(self, reason: str) -> StartFailed:
+        return StartFailed(
+            f"the namespace in {self._names} and the objects in {self._objects} do not belong together: {reason}. "
+            "Perhaps --root or --objects-dir is another one than before, or one of both was lost or put back from another "
+            "copy. If they are to be one store nevertheless, 'storehouse fsck --join' makes them one"
+        )
+
+    def _stamp(self, store: str) -> None:
+        files = self._files
+        for directory in (self._objects, self._names):
+            files.make_directory(directory)
+        text = seal({"format": "stamp", "version": 1, "store": store})
+        # As long as only one has it, the other one has it in writing.
+        self._write(os.path.join(self._objects, "stamp.new"), text)
+        self._sync(self._objects)
+        if _read(self._names) != store:
+            self._write(os.path.join(self._names, "stamp.new"), text)
+            files.rename(os.path.join(self._names, "stamp.new"), os.path.join(self._names, "stamp"))
+            self._sync(self._names)
+        files.rename(os.path.join(self._objects, "stamp.new"), os.path.join(self._objects, "stamp"))
+        self._sync(self._objects)
+
+    def _write(self, path: str, text: bytes) -> None:
+        files = self._files
+        fd = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            files.write_at(fd, (text,), 0)
+            if self._durable:
+                files.sync_data(fd)
+        finally:
+            files.close(fd)
+
+    def _sync(self, path: str) -> None:
+        if self._durable:
+            self._files.sync_directory(path)
+
+
+def _read(directory: str, name: str = "stamp") -> str | None:
+    """The stamp in a directory; C{None} if there is none, or it is damaged."""
+    try:
+        fd = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fields, sealed = unseal(os.read(fd, 4096))
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(fd)
+    store = fields.get("store")
+    return store if sealed and fields.get("format") == "stamp" and isinstance(store, str) else None
