@@ -9,12 +9,14 @@ from typing import Any
 from storehouse.core.compression import SUFFIXES, make_compressor
 from storehouse.core.files import Files
 from storehouse.errors import DamagedArchive, UnknownArchiveFormat
+from storehouse.storage.archive.finding import Seen, each_once, find_now
 from storehouse.storage.archive.interfaces import ArchiveInfo
 from storehouse.storage.archive.names import is_ours_beside, marker_of, name_key
 from storehouse.storage.archive.reader import ArchiveReader
 from storehouse.storage.archive.sources import FileSource
 
-__all__ = ["SUFFIXES", "FileSource", "compress_file", "is_ours_beside", "order_of", "why_open"]
+__all__ = ["SUFFIXES", "FileSource", "Seen", "compress_file", "each_once", "find_now", "is_ours_beside", "order_of"]
+__all__ += ["why_open"]
 
 #: What is compressed at once.
 _PIECE = 1 << 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import os
 import subprocess
 import sys
@@ -146,6 +147,16 @@ class CatTests(ArchiveCase):
         self.archive("c", "1", version=1)
         self.archive("d.gz", "4", at=BEGIN + 2, whole="gzip")
         self.assertEqual(self.said("cat", str(self.directory / "*")), "1\n2\n3\n4\n")
+
+    def test_both_names(self) -> None:
+        """An archive as it is and compressed is read once, and shown twice."""
+        for version in (1, 2):
+            path = self.archive(f"q{version}.ev", "x", "y", version=version)
+            Path(f"{path}.gz").write_bytes(gzip.compress(Path(path).read_bytes()))
+            for words in ((f"{path}*",), (f"{path}.gz", path)):
+                self.assertEqual(self.said("cat", *words), "x\ny\n")
+            self.assertEqual(self.said("grep", "-c", "x", f"{path}*").splitlines(), [f"{path}:1"])
+            self.assertEqual(len(lines(self.run_command("ls", "--json", f"{path}*"))), 2)
 
     def test_forms(self) -> None:
         path = self.archive("a", "text", b"\x00\xff", compression="zstd")

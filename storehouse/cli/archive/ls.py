@@ -10,7 +10,7 @@ import attrs
 import click
 
 from storehouse.archive.archive import ArchiveReader
-from storehouse.cli.archive.places import Archive, archives_argument
+from storehouse.cli.archive.places import Archive, files_argument
 from storehouse.cli.archive.times import exact_time, short_time
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.options import progress_option
@@ -67,7 +67,7 @@ class _Known:
 
 
 @click.command("ls", short_help="List archives and what they hold.")
-@archives_argument
+@files_argument
 @click.option("-l", "--long", "is_long", is_flag=True, help="Exact sizes, and when and as which number each was made.")
 @click.option(
     "--count/--no-count", default=True,

@@ -15,14 +15,18 @@ import click
 from zope.interface import implementer
 
 from storehouse.archive.archive import ArchiveReader
-from storehouse.archive.interfaces import ArchiveInfo, IByteSource
+from storehouse.archive.interfaces import IByteSource
 from storehouse.cli.archive.objects import ObjectSource, find_objects, has_magic
 from storehouse.cli.errors import CommandError, reason_of
 from storehouse.cli.store import NAME, Opener, Store, store_options
 from storehouse.errors import DamagedArchive, UnknownArchiveFormat
-from storehouse.local.archives import FileSource, is_ours_beside, order_of
+from storehouse.local.archives import FileSource, Seen, each_once, find_now, is_ours_beside, order_of
 
-__all__ = ["STORE", "Archive", "CountedSource", "archive_argument", "archives_argument", "find_archives", "find_files"]
+__all__ = ["STORE", "Archive", "CountedSource", "archive_argument", "archives_argument", "files_argument"]
+__all__ += ["find_archives", "find_files"]
+
+#: How often names are looked for that change meanwhile.
+_TRIES = 20
 
 #: What begins the name of an object.
 STORE = "store:"
@@ -38,6 +42,7 @@ class Archive:
     @ivar size: its bytes.
     @ivar modified: when it was written last, nanoseconds since 1970 UTC.
     @ivar exact: whether the name was given, and not a pattern.
+    @ivar seen: what it was like when it was found; C{None} if nobody looked.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Archive:
     modified: int
     exact: bool
     source: Callable[[], Any] = attrs.field(repr=False)
+    seen: Seen | None = None
 
     def open(self, skip_damaged: bool = False, taken: Callable[[int], object] | None = None) -> ArchiveReader:
         """
@@ -57,7 +63,7 @@ class Archive:
         @raise CommandError: if it cannot be opened.
         """
         try:
-            source = CountedSource(self.source(), self.name, taken)
+            source = CountedSource(self._source(), self.name, taken)
         except OSError as error:
             raise CommandError(f"cannot read {self.name}: {reason_of(error)}") from None
         return ArchiveReader(source, skip_damaged=skip_damaged)
@@ -68,6 +74,16 @@ class Archive:
             state = os.stat(self.path)
             if (state.st_size, state.st_mtime_ns) != (self.size, self.modified):
                 raise CommandError(f"{self.name} changed while it was read; nothing was made")
+
+    def _source(self) -> Any:
+        try:
+            return self.source()
+        except FileNotFoundError:
+            # A callback of its writer may have renamed or compressed it since.
+            now = None if self.seen is None else find_now(self.seen, ())
+            if now is None:
+                raise
+            return FileSource(now)
 
 
 @implementer(IByteSource)
@@ -109,8 +125,14 @@ def find_files(argument: str, may_be_none: bool = False) -> Iterator[Archive]:
         # A name is a name first, whatever is in it.
         yield _file(argument, True)
         return
+    paths: list[str] = []
+    for _ in range(_TRIES):
+        # A listing that is made while a name becomes another one may have neither.
+        before, paths = paths, sorted(glob.iglob(argument, recursive=True))
+        if before == paths and all(map(os.path.lexists, paths)):
+            break
     found = False
-    for path in glob.iglob(argument, recursive=True):
+    for path in paths:
         if is_ours_beside(os.path.basename(path)) or not os.path.isfile(path):
             continue
         found = True
@@ -154,11 +176,14 @@ class _Stores:
             raise CommandError(f"no object is called like {place}")
 
 
-def find_archives(arguments: Iterable[str], opener: Opener, context: ExitStack) -> list[Archive]:
+def find_archives(
+    arguments: Iterable[str], opener: Opener, context: ExitStack, every_name: bool = False
+) -> list[Archive]:
     """
     The archives that arguments stand for, each once, in the order in which they were written.
 
     @param context: closes the store, if one was opened.
+    @param every_name: also further names of an archive, such as that under which it is compressed.
     @raise CommandError: if there is none for one of them.
     """
     stores = _Stores(opener, context)
@@ -168,26 +193,37 @@ def find_archives(arguments: Iterable[str], opener: Opener, context: ExitStack) 
             found.setdefault(os.path.abspath(archive.path) if archive.path else archive.name, archive)
     archives = list(found.values())
     if len(archives) > 1:
-        archives.sort(key=_order)
+        archives = list(map(_looked_at, archives))
+        if not every_name:
+            kept = {id(seen) for seen in each_once(each.seen for each in archives if each.seen is not None)}
+            archives = [each for each in archives if each.seen is None or id(each.seen) in kept]
+        archives.sort(key=lambda each: order_of(each.name, None if each.seen is None else each.seen.info))
     return archives
 
 
-def _order(archive: Archive) -> tuple[Any, ...]:
-    info: ArchiveInfo | None = None
+def _looked_at(archive: Archive) -> Archive:
     try:
+        if archive.path:
+            return attrs.evolve(archive, seen=Seen.of(archive.path))
         with archive.open() as reader:
-            info = reader.info
-    except (DamagedArchive, UnknownArchiveFormat, CommandError):
-        pass  # whoever reads it is told
-    return order_of(archive.name, info)
+            info, is_plain = reader.info, reader.compressed_as is None
+            rank = (reader.sealed or not is_plain, is_plain, archive.size)
+        return attrs.evolve(archive, seen=Seen(archive.name, info, rank, (-1, hash(archive.name))))
+    except (OSError, DamagedArchive, UnknownArchiveFormat, CommandError):
+        return archive  # whoever reads it is told
 
 
 def archives_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """
-    Add ARCHIVE... and the options of the store; the function gets a list of L{Archive}s as C{archives}. The store is open
-    while it runs.
+    Add ARCHIVE... and the options of the store; the function gets a list of L{Archive}s as C{archives}, each once. The store
+    is open while it runs.
     """
     return _with_archives(function, True)
+
+
+def files_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As L{archives_argument}, with every name of an archive that has several."""
+    return _with_archives(function, True, every_name=True)
 
 
 def archive_argument(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -202,7 +238,7 @@ def archive_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     return _with_archives(with_one, False)
 
 
-def _with_archives(function: Callable[..., Any], several: bool) -> Callable[..., Any]:
+def _with_archives(function: Callable[..., Any], several: bool, every_name: bool = False) -> Callable[..., Any]:
     @click.argument(
         "arguments", metavar="ARCHIVE..." if several else "ARCHIVE", nargs=-1 if several else 1, required=True
     )
@@ -211,6 +247,6 @@ def _with_archives(function: Callable[..., Any], several: bool) -> Callable[...,
     def wrapper(*args: Any, opener: Opener, arguments: Sequence[str] | str, **kwargs: Any) -> Any:
         words = [arguments] if isinstance(arguments, str) else arguments
         with ExitStack() as context:
-            return function(*args, archives=find_archives(words, opener, context), **kwargs)
+            return function(*args, archives=find_archives(words, opener, context, every_name), **kwargs)
 
     return wrapper

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 import click
 
-from storehouse.cli.archive.places import Archive, archives_argument
+from storehouse.cli.archive.places import Archive, files_argument
 from storehouse.cli.archive.records import counted
 from storehouse.cli.errors import CommandError
 from storehouse.cli.options import progress_option
@@ -49,7 +49,7 @@ class _Checked:
 
 
 @click.command("verify", short_help="Read archives whole and tell what is wrong.")
-@archives_argument
+@files_argument
 @click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each damage.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the damage: no progress, no summary.")
 @progress_option

@@ -19,11 +19,11 @@ from zope.interface import implementer
 
 from storehouse.core.compression import SUFFIXES, check_method, make_compressor
 from storehouse.core.files import Files
-from storehouse.errors import DamagedArchive, InvalidSetting
+from storehouse.errors import InvalidSetting
 from storehouse.storage.archive.identity import find_again
 from storehouse.storage.archive.interfaces import IArchiveCallback
 from storehouse.storage.archive.names import numbered, numbered_pattern
-from storehouse.storage.archive.sources import FileSource, is_compressed_file, open_source
+from storehouse.storage.archive.sources import FileSource, is_compressed_file, same_content
 
 __all__ = ["ArchiveCallback", "ChangeExtension", "CompressFile", "DeleteFile", "MoveFile", "check_compressed_once"]
 __all__ += ["move_file"]
@@ -145,7 +145,7 @@ class CompressFile(ArchiveCallback):
                 files.link(temporary, target)
                 break
             except FileExistsError:
-                if _holds(target, filename):
+                if same_content(target, filename):
                     break  # a crash kept the earlier call from removing the original
         files.sync_directory(directory or ".")
         files.unlink(temporary)
@@ -199,22 +199,6 @@ def _pieces(path: str) -> Iterator[bytes]:
             at += len(piece)
     finally:
         source.close()
-
-
-def _holds(compressed: str, original: str) -> bool:
-    """Whether a compressed file holds just what another file does."""
-    expanded = open_source(compressed)
-    try:
-        at = 0
-        for piece in _pieces(original):
-            if expanded.pread(at, len(piece)) != piece:
-                return False
-            at += len(piece)
-        return not expanded.pread(at, 1)
-    except DamagedArchive:
-        return False
-    finally:
-        expanded.close()
 
 
 def _alternatives(path: str, suffix: str = "") -> Iterator[str]:

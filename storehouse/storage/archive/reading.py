@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from twisted.logger import Logger
 
-from storehouse.errors import DamagedArchive, InvalidSetting, NoMoreFiles, UnknownArchiveFormat
+from storehouse.errors import DamagedArchive, NoMoreFiles, NotFound, UnknownArchiveFormat
 from storehouse.storage.archive.chain import CallbackChain
+from storehouse.storage.archive.finding import Seen, find_now, find_seen
 from storehouse.storage.archive.interfaces import Payload
-from storehouse.storage.archive.leftovers import written_order
-from storehouse.storage.archive.names import is_ours_beside
 from storehouse.storage.archive.reader import ArchiveReader
 
 __all__ = ["ReadingRollManager", "find_archives"]
+
+#: How often an archive is looked for that is moved on just then.
+_TRIES = 20
 
 #: Takes the next record of those that are decoded; there is none.
 _NOTHING: Callable[[], Any] = [].pop
@@ -24,26 +25,26 @@ _NOTHING: Callable[[], Any] = [].pop
 
 def find_archives(filename_template: str, directory: str = ".") -> list[str]:
     """
-    The archives that match a pattern, in the order of writing (docs/formats/archive.md, Reading).
+    The archives that match a pattern, in the order of writing (docs/formats/archive.md, Reading). One that is there twice,
+    as it is and compressed for instance, is given once.
 
     @param filename_template: with C{*}, C{?} and C{[...]}, for names; a directory may stand before.
     @raise InvalidSetting: if there is no such directory.
     """
+    return [seen.path for seen in _find(filename_template, directory)]
+
+
+def _find(filename_template: str, directory: str) -> list[Seen]:
     inside, pattern = os.path.split(filename_template)
-    where = os.path.join(directory, inside) if inside else directory
-    try:
-        names = fnmatch.filter(os.listdir(where), pattern)
-    except OSError as problem:
-        raise InvalidSetting(f"the directory {where} cannot be read: {problem.strerror}") from None
-    paths = (os.path.join(where, name) for name in names if not is_ours_beside(name))
-    return sorted(filter(os.path.isfile, paths), key=written_order)
+    return find_seen(pattern, os.path.join(directory, inside) if inside else directory)
 
 
 class ReadingRollManager:
     """
     Reads the records of all archives that match a pattern, in the order in which they were written.
 
-    Which archives there are is found out once, when it is made.
+    Which archives there are is found out once, when it is made. One that callbacks of its writer rename or compress meanwhile is
+    found again; so is one that they move, if it is in C{destination_directory} then, or they have not done with it.
 
     @ivar files_to_read: paths of the archives that were not begun.
     @ivar torn: C{(path, bytes)} of archives behind whose last record something else follows; a writer was killed, or is
@@ -67,7 +68,8 @@ class ReadingRollManager:
     ) -> None:
         """
         @param filename_template: a pattern with C{*}, C{?} and C{[...]}.
-        @param destination_directory: not used; taken as the first program took it, and so is C{roll_size_mb}.
+        @param destination_directory: where archives are looked for that are moved before they are read.
+        @param roll_size_mb: not used; taken as the first program took it.
         @param archive_class: makes a reader of a path, instead of L{ArchiveReader}; has C{read}, which raises
             C{EOFError} at the end, and C{close}.
         @param archive_callback: an L{IArchiveCallback<storehouse.storage.archive.interfaces.IArchiveCallback>}: told
@@ -80,7 +82,8 @@ class ReadingRollManager:
         self.destination_directory = destination_directory
         self.archive_class = archive_class
         self.archive_callback = archive_callback
-        self.files_to_read = find_archives(filename_template, self.directory)
+        self._seen = {seen.path: seen for seen in _find(filename_template, self.directory)}
+        self.files_to_read = list(self._seen)
         self.active_archive: Any = None
         self.active_filename: str | None = None
         self.torn: list[tuple[str, int]] = []
@@ -99,6 +102,7 @@ class ReadingRollManager:
         @raise DamagedArchive: if there is damage in the way, each time until L{skip_file} is called.
         @raise UnknownArchiveFormat: if a file is no archive, or C{DamagedArchive} if its header is damaged; the next call
             goes on with the next file.
+        @raise NotFound: if an archive is gone before it was read, and is not found again; likewise.
         """
         try:
             return self._take()
@@ -133,14 +137,8 @@ class ReadingRollManager:
                 raise NoMoreFiles(f"all archives of {self.filename_template} have been read")
             path = self.files_to_read.pop(0)
             try:
-                if self.archive_class is None:
-                    self.active_archive = ArchiveReader(path, skip_damaged=self._skip)
-                else:
-                    self.active_archive = self.archive_class(path)
-            except FileNotFoundError:
-                self._log.warn("{path} is gone before it was read", path=path)
-                continue
-            except (DamagedArchive, UnknownArchiveFormat) as problem:
+                self.active_archive, path = self._open(path)
+            except (DamagedArchive, UnknownArchiveFormat, NotFound) as problem:
                 if not self._skip:
                     raise
                 self.damages.append(problem)
@@ -149,6 +147,21 @@ class ReadingRollManager:
             self.active_filename = path
             self._chain.on_open(path)
         return self.active_archive
+
+    def _open(self, path: str) -> tuple[Any, str]:
+        seen = self._seen.pop(path, None)
+        for _ in range(_TRIES):
+            try:
+                if self.archive_class is None:
+                    return ArchiveReader(path, skip_damaged=self._skip), path
+                return self.archive_class(path), path
+            except FileNotFoundError:
+                now = None if seen is None else find_now(seen, (self.destination_directory,))
+                if now is None:
+                    break
+                self._log.info("{path} is now {now}", path=path, now=now)
+                path = now
+        raise NotFound(f"{path} is gone before it was read, and nothing that was found is the archive that it was")
 
     def skip_file(self) -> None:
         """Leave the archive that is read, and go on with the next. Callbacks are not told: it was not read to its end."""

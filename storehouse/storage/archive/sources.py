@@ -13,10 +13,13 @@ from storehouse.errors import DamagedArchive, InvalidSetting
 from storehouse.storage.archive.interfaces import IByteSource
 
 __all__ = ["BytesSource", "ExpandedSource", "FileObjectSource", "FileSource", "is_compressed_file", "open_source"]
-__all__ += ["readable_behind"]
+__all__ += ["readable_behind", "same_content"]
 
 #: What is damaged begins and ends at multiples of it: blocks of stores are such.
 _STEP = 1 << 12
+
+#: Bytes that are compared at once.
+_PIECE = 1 << 20
 
 
 @implementer(IByteSource)
@@ -208,3 +211,23 @@ def open_source(what: Any, name: str | None = None) -> Any:
         source.name = name
     method = method_of(source.pread(0, 4))
     return source if method is None else ExpandedSource(source, method)
+
+
+def same_content(path: str, other: str) -> bool:
+    """Whether two files hold the same, expanded if they are compressed."""
+    try:
+        first, second = open_source(path), open_source(other)
+    except (OSError, DamagedArchive):
+        return False
+    try:
+        at = 0
+        while piece := first.pread(at, _PIECE):
+            if second.pread(at, len(piece)) != piece:
+                return False
+            at += len(piece)
+        return not second.pread(at, 1)
+    except (OSError, DamagedArchive):
+        return False
+    finally:
+        first.close()
+        second.close()

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from storehouse.core.files import Files
-from storehouse.errors import DamagedArchive, InvalidSetting, NoMoreFiles, NoSpace, UnknownArchiveFormat
+from storehouse.errors import DamagedArchive, InvalidSetting, NoMoreFiles, NoSpace, NotFound, UnknownArchiveFormat
 from storehouse.storage.archive.callbacks import ArchiveCallback
 from storehouse.storage.archive.checkers import (
     AnyRollChecker,
@@ -419,7 +419,13 @@ class ReadingTests(SynchronousTestCase):
         os.mkdir(self.path("a5"))
         manager = ReadingRollManager("a*", self.directory)
         os.unlink(self.path("a4"))
-        self.assertEqual(list(manager), [({}, "old"), ({}, "new")])
+        self.assertEqual(manager.read(), ({}, "old"))
+        self.assertIn("gone before it was read", str(self.assertRaises(NotFound, manager.read)))
+        self.assertEqual(list(manager), [({}, "new")])
+        manager = ReadingRollManager("a*", self.directory, skip_damaged=True)
+        os.unlink(self.path("a3"))
+        self.assertEqual(list(manager), [({}, "new")])
+        self.assertEqual(len(manager.damages), 1)
         self.assertEqual(list(ReadingRollManager(f"{self.directory}/a2")), [({}, "new")])
         self.assertRaises(InvalidSetting, ReadingRollManager, "a*", "no such directory")
 
