@@ -151,11 +151,11 @@ class _Form:
         try:
             try:
                 await body.deliver(self)
-                await self._settled()
+                await self._dealt_with()
                 if self._error is None:
                     self._events = self._reader.finish()
                     self._go_on()
-                    await self._settled()
+                await self._settled()
             except Exception:
                 # What the body says then is only that we did not want more.
                 if self._error is None:
@@ -176,9 +176,13 @@ class _Form:
             await self._target.abandon(error)
         self._target = None
 
-    async def _settled(self) -> None:
+    async def _dealt_with(self) -> None:
+        """All that has come is; files that are whole are perhaps being stored."""
         while self._at_work is not None:
             await settled(self._at_work)
+
+    async def _settled(self) -> None:
+        await self._dealt_with()
         while self._storing:
             await self._one_stored()
 

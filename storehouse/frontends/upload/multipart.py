@@ -3,8 +3,8 @@ multipart/form-data as it comes in: bytes to events, without sockets::
 
     [preamble CRLF] --BOUNDARY CRLF  head CRLF CRLF  bytes  CRLF --BOUNDARY CRLF  head ...  bytes  CRLF --BOUNDARY-- [CRLF epilogue]
 
-Behind a boundary there may be spaces and tabs (RFC 2046: "transport padding"). Anything else there is refused: it is a line
-of a file whose sender chose a boundary that the file has in it, and where the file ends nobody can know.
+Behind a boundary there may be spaces and tabs (RFC 2046: "transport padding"). Anything else there is refused, and so is a
+boundary behind the last one: then the sender chose a boundary that a file has in it, and where the file ends nobody can know.
 
 As long as a piece of a part has no boundary in it, one search from its end says so at the speed of memory, whatever the
 bytes are (a search from the front is several times slower, and can be made slower still by who chooses them), and the piece
@@ -121,7 +121,8 @@ class MultipartReader:
         at, size = 0, len(data)
         while at < size:
             if self._place == "epilogue":
-                return  # which says nothing
+                self._check_epilogue(data[at:])
+                return
             if self._place != "part":
                 at = yield from self._read_line(data, at)
                 continue
@@ -144,12 +145,13 @@ class MultipartReader:
         # No line break needs to be behind it.
         rest = self._line.rstrip(b" \t\r")
         if self._place == "boundary" and rest == b"--":
-            yield from self._end_part("epilogue")
+            self._place = "epilogue"
         elif self._place == "boundary" and not b"--".startswith(rest):
             raise self._unexpected(rest)
         elif self._place == "preamble" and rest == self._delimiter[2:] + b"--":
             self._place = "epilogue"  # of a form without parts
         if self._place == "epilogue":
+            yield from self._end_part("epilogue")
             return
         if self.part is not None:
             raise MalformedBody(f"the body ends within the file {(self.part.filename or '')[:200]!r}")
@@ -269,7 +271,18 @@ class MultipartReader:
         rest = rest[:-2].rstrip(b" \t")
         if rest not in (b"", b"--"):
             raise self._unexpected(rest)
-        yield from self._end_part("epilogue" if rest else "head")
+        if rest:
+            # What is last ends with the body: only then is it clear that this was no line of it.
+            self._place, self._carry = "epilogue", b"\r\n"
+        else:
+            yield from self._end_part("head")
+
+    def _check_epilogue(self, data: bytes) -> None:
+        """It says nothing, but for a boundary: then what was taken for the last one is a line of a file."""
+        seen = self._carry + data
+        if self._delimiter in seen:
+            raise self._malformed("a boundary behind the last one: what is sent must not have the boundary in it")
+        self._carry = seen[1 - len(self._delimiter) :]
 
     def _head_line(self, line: bytes) -> Iterator[Event]:
         if line == b"\r\n":

@@ -73,7 +73,12 @@ class SplitTests(SynchronousTestCase):
     """However a body is cut, the same comes of it."""
 
     def test_every_split(self) -> None:
-        for body in (ALL, b"a preamble\r\n\r\nof lines\r\n" + ALL, ALL + b"an epilogue\r\n--frontier\r\n", ALL[:-2]):
+        for body in (
+            ALL,
+            b"a preamble\r\n\r\nof lines\r\n" + ALL,
+            ALL + b"an epilogue\r\n--frontie\r\n --frontier\n",
+            ALL[:-2],
+        ):
             self.assertEqual(read([body]), FOUND)
             for at in range(1, len(body)):
                 self.assertEqual(read([body[:at], body[at:]]), FOUND, at)
@@ -96,7 +101,7 @@ class SplitTests(SynchronousTestCase):
             b"--frontier--", b"--frontier-- \t"
         )
         self.assertEqual(body.count(b"frontier \t \r\n"), 5)
-        for ending in (b"", b"--frontier\r\nan epilogue"):
+        for ending in (b"", b"--frontie\r\nan epilogue"):
             for size in (len(body), *range(1, 16)):
                 whole = body + ending
                 self.assertEqual(read([whole[at : at + size] for at in range(0, len(whole), size)]), FOUND, size)
@@ -109,6 +114,18 @@ class SplitTests(SynchronousTestCase):
         with self.assertRaisesRegex(MalformedBody, "more"):
             list(reader.feed(b"more\r\n"))
         self.assertIsNotNone(reader.part)
+
+    def test_boundary_behind_the_last_one(self) -> None:
+        """A file with the last boundary in it would be stored cut short, and those behind it not at all."""
+        for inner in (b"--frontier--\r\n", b"x\r\n--frontier--\r\nmore", b"x\r\n--frontier-- \r\n\r\n"):
+            body = whole(file(b"1\r\n" + inner), file(b"2"))
+            for size in (len(body), 1, 3, 7):
+                reader = MultipartReader(B)
+                with self.assertRaisesRegex(MalformedBody, "boundary"):
+                    for at in range(0, len(body), size):
+                        for event in reader.feed(body[at : at + size]):
+                            self.assertNotIsInstance(event, PartEnded)
+                    list(reader.finish())
 
     def test_large_pieces_are_not_copied(self) -> None:
         """What has nothing of a boundary in it is handed on as it is."""
@@ -126,6 +143,9 @@ class SplitTests(SynchronousTestCase):
         self.assertIsInstance(next(events), PartBegun)
         self.assertIsNotNone(reader.part)
         self.assertEqual(next(events), b"1")
+        self.assertEqual(list(events), [])
+        events = reader.finish()
+        self.assertIsNotNone(reader.part)
         self.assertIsInstance(next(events), PartEnded)
         self.assertIsNone(reader.part)
         self.assertEqual(list(events), [])
@@ -471,6 +491,7 @@ class LimitTests(SynchronousTestCase):
         for at in range(0, len(body), 1000):
             found += reader.feed(body[at : at + 1000])
             self.assertLess(reader.held, 2000)
+        found += reader.finish()
         self.assertEqual(found, [Field("csrf", "yes")])
 
     def test_parts(self) -> None:
