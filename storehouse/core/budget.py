@@ -97,9 +97,29 @@ class Hold:
 
         @raise Overloaded: if there is no room for them.
         """
-        room = self.take(size)
-        if room is not None:
-            await room
+        await self._turn(self.take(size))
+
+    async def reserve(self, size: int) -> None:
+        """
+        Hold so many bytes more that are not there yet, once all of them can be had. More than the bound counts as the bound.
+
+        @raise Overloaded: if they cannot be had.
+        """
+        await self._turn(self._budget._wait(self, size))
+
+    async def _turn(self, turn: Deferred[None] | None) -> None:
+        if turn is None:
+            return
+        try:
+            await turn
+        except BaseException:
+            # Nobody waits any more, so that nothing is cancelled by L{close}: not this coroutine, which is ending.
+            self._budget._forget(self)
+            raise
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more could be held at once."""
+        return not self._budget.waiting and self._budget._fits(self, size)
 
     def close(self) -> None:
         """Give everything back, and wait no more."""
@@ -129,7 +149,7 @@ class _Waiting:
         self.hold = hold
         self.size = size
         self.over = over
-        self.order = hold.size
+        self.order = size or hold.size
         self.since = since
         self.turn = turn
 
@@ -198,35 +218,41 @@ class ByteBudget:
         """
         size = min(size, self.total)
         with Hold(self, size, holder, is_gone) as hold:
-            turn = self._wait(hold, size)
-            if turn is not None:
-                await turn
+            await hold.reserve(size)
             yield hold
 
     # -- who may ---------------------------------------------------------------------------------
+
+    def _is_small(self, hold: Hold, size: int) -> bool:
+        return size <= self.small if size else hold.is_small
 
     def _fits(self, hold: Hold, size: int) -> bool:
         """Whether so many bytes more may be there."""
         if hold is self._favoured:
             return True
-        level = self.total if hold.is_small else self.total // 2
-        if size:
-            # What has not come yet can wait: a quarter is left to what has.
-            level = level * 3 // 4
-        return self.used + size <= level and self._has_share(hold, size)
+        return self.used + size <= self._level(hold, size) and self._has_share(hold, size)
+
+    def _level(self, hold: Hold, size: int) -> int:
+        """What all may use who are of the same kind."""
+        level = self.total if self._is_small(hold, size) else self.total // 2
+        # What has not come yet can wait: a quarter is left to what has.
+        return level * 3 // 4 if size else level
 
     def _has_share(self, hold: Hold, size: int) -> bool:
         """Whether its holder's share has so many bytes left."""
-        share = self.total // 2 if hold.is_small else self.total // 4
-        return hold.holder is None or self._used_by[hold.holder] + size <= share
+        return hold.holder is None or self._used_by[hold.holder] + size <= self._level(hold, size) // 2
 
-    def _favour(self, hold: Hold, size: int) -> bool:
-        """Make it the favoured one, if there is none."""
-        if self._favoured is not None or hold.is_small:
+    def _may_be_favoured(self, hold: Hold, size: int) -> bool:
+        """Whether there is memory for it as the favoured one."""
+        if self._is_small(hold, size):
             return False
         left = size or max(0, hold.size - hold.held)
         # What waits on the way has the other eighth, and there is a bound on what was favoured before.
-        if self.used + min(left, self.total // 4) > (self.total if size else self.total * 7 // 8):
+        return self.used + min(left, self.total // 4) <= (self.total if size else self.total * 7 // 8)
+
+    def _favour(self, hold: Hold, size: int) -> bool:
+        """Make it the favoured one, if there is none."""
+        if self._favoured is not None or not self._may_be_favoured(hold, size):
             return False
         self._favoured = hold
         self._favoured_since = now = self._now()
@@ -264,8 +290,11 @@ class ByteBudget:
                 del self._used_by[hold.holder]
         if size > 0:
             self.peak = max(self.peak, self.used)
-        elif self.waiting:
-            self._hand_out()
+        elif size < 0:
+            if hold is self._favoured:
+                self._favoured = None
+            if self.waiting:
+                self._hand_out()
 
     def _close(self, hold: Hold) -> None:
         self._stalled.pop(hold, None)
@@ -281,7 +310,7 @@ class ByteBudget:
     # -- waiting ---------------------------------------------------------------------------------
 
     def _wait(self, hold: Hold, size: int, over: int = 0) -> Deferred[None] | None:
-        queue = self._queues[not hold.is_small]
+        queue = self._queues[not self._is_small(hold, size)]
         if not queue and (self._fits(hold, size) or self._favour(hold, size)):
             self._count(hold, size)
             return None
@@ -346,7 +375,7 @@ class ByteBudget:
             if now - waiting.since >= self._patience or waiting.hold.is_gone()
         ]
         for waiting in over:
-            queue = self._queues[not waiting.hold.is_small]
+            queue = self._queues[not self._is_small(waiting.hold, waiting.size)]
             if waiting in queue:
                 queue.remove(waiting)
                 gone = waiting.hold.is_gone()
@@ -364,7 +393,7 @@ class ByteBudget:
         late.sort(key=lambda hold: hold.held, reverse=True)
         for waiting in [each for queue in self._queues for each in queue]:
             for hold in late:
-                if self._fits(waiting.hold, waiting.size):
+                if self._fits(waiting.hold, waiting.size) or self._may_be_favoured(waiting.hold, waiting.size):
                     break
                 has_share = self._has_share(waiting.hold, waiting.size)
                 stalled = self._stalled.get(hold) if has_share or hold.holder == waiting.hold.holder else None

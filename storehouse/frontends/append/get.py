@@ -19,6 +19,9 @@ __all__ = ["Get", "GetMulti", "send_payload"]
 
 _offset = Struct("<Q")
 
+#: The most bytes of a record, or of a piece of one, that is read at once.
+_LONG = 1 << 20
+
 #: Answers are sent in pieces of about this many bytes.
 _PIECE = 256 * 1024
 
@@ -30,9 +33,23 @@ async def send_payload(request: StreamingRequest, record: Any) -> None:
     """Send a record that is not held in memory whole."""
     position = 0
     while position < record.length:
-        piece = await record.read_piece(position)
-        position += len(piece)
-        await request.send(piece)
+        async with request.ahead(_LONG):
+            piece = await record.read_piece(position)
+            position += len(piece)
+            request.push(piece)
+            # What the peer does not take is held by the connection alone.
+            del piece
+        await request.ready()
+
+
+async def send_gathered(request: StreamingRequest, pieces: list[bytes]) -> None:
+    """Send what was gathered, of which nothing is held here any more while the peer does not take it."""
+    data = b"".join(pieces)
+    pieces.clear()
+    if data:
+        request.push(data)
+    del data
+    await request.ready()
 
 
 class Get(Leaf):
@@ -51,9 +68,10 @@ class Get(Leaf):
         payload = bucket.read(offset) if bucket is not None else None
         if payload is not None:
             return Reply(200, payload, OCTETS)
-        record = await self._log.get(prefix, id, offset)
-        if record.payload is not None:
-            return Reply(200, record.payload, OCTETS)
+        async with request.ahead(_LONG):
+            record = await self._log.get(prefix, id, offset)
+            if record.payload is not None:
+                return Reply(200, record.payload, OCTETS)
         request.begin(200, OCTETS, length=record.length)
         if request.method != b"HEAD":
             await send_payload(request, record)
@@ -98,6 +116,7 @@ class GetMulti(Leaf):
         return await answer.finish()
 
     async def _look_up(self, prefix: str, id: bytes, body: bytes, answer: _Answer) -> None:
+        await answer.request.backlog.room()
         add = answer.pieces.append
         bucket = self._log.bucket_if_open(prefix, id)
         for number, (offset,) in enumerate(_offset.iter_unpack(body)):
@@ -110,6 +129,8 @@ class GetMulti(Leaf):
                 answer.count(len(payload))
                 add(pack_length(len(payload)))
                 add(payload)
+            # Held by the answer alone from here on.
+            del payload
             if answer.gathered >= _PIECE or number % _SLICE == _SLICE - 1:
                 await answer.flush()
                 await breath()
@@ -122,6 +143,9 @@ class GetMulti(Leaf):
         answer.pieces.append(pack_length(record.length))
         if record.payload is not None:
             answer.pieces.append(record.payload)
+            del record
+            if answer.gathered >= _PIECE:
+                await answer.flush()
         else:
             await answer.flush()
             await send_payload(answer.request, record)
@@ -159,11 +183,9 @@ class _Answer:
         if not self._begun:
             self._begun = True
             self.request.begin(200, OCTETS)
-        data = b"".join(self.pieces)
-        self.pieces.clear()
         self.gathered = 0
-        if data:
-            await self.request.send(data)
+        await send_gathered(self.request, self.pieces)
+        await self.request.backlog.room()
 
     async def finish(self) -> Reply | None:
         """The answer, if it has not been begun; otherwise send the rest."""

@@ -6,7 +6,7 @@ from struct import Struct
 
 from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, DamagedRecord
-from storehouse.frontends.append.get import send_payload
+from storehouse.frontends.append.get import send_gathered, send_payload
 from storehouse.frontends.append.params import check_fields, identifier_of, number_of, prefix_of
 from storehouse.frontends.http.reply import OCTETS
 from storehouse.frontends.http.request import StreamingRequest
@@ -58,6 +58,7 @@ class Scan(Leaf):
         try:
             while limit != 0:
                 await breath()
+                await request.backlog.room()
                 batch = await scan.next_batch()  # type: ignore[attr-defined]
                 if not batch:
                     return
@@ -65,15 +66,16 @@ class Scan(Leaf):
                     batch = batch[:limit]
                 limit -= len(batch) if limit > 0 else 0
                 pieces: list[bytes] = []
-                for record in batch:
+                batch.reverse()
+                while batch:
+                    record = batch.pop()
                     pieces.append(_frame.pack(record.length, record.offset))
                     if record.payload is not None:
                         pieces.append(record.payload)
                     else:
-                        await request.send(b"".join(pieces))
-                        pieces = []
+                        await send_gathered(request, pieces)
                         await send_payload(request, record)
-                if pieces:
-                    await request.send(b"".join(pieces))
+                    del record
+                await send_gathered(request, pieces)
         except DamagedRecord as error:
             await request.send(_frame.pack(0, error.offset) + error.detail.encode("utf-8"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -11,6 +11,7 @@ import attrs
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from storehouse.core.backlog import Ahead
 from storehouse.core.budget import Hold
 from storehouse.errors import BadRequest, DamagedArchive, InvalidRecord, NoSuchStream, StorehouseError, TooLarge
 from storehouse.frontends.archive.records import (
@@ -45,6 +46,12 @@ _PREFIX = b"x-meta-"
 
 #: What a record of a batch takes in memory beside its bytes, and so each pair of its metadata.
 _RECORD, _PAIR = 400, 150
+
+#: What is held at least to read records: those of a piece of an archive, which take many times its bytes.
+_AHEAD = 8 << 20
+
+#: How often a record is held while it is read, taken apart and encoded.
+_COPIES = 6
 
 #: Records that are taken apart, or put together, in one go, before others get a turn.
 _TURN = 256
@@ -170,24 +177,30 @@ class Streams(Leaf):
         source = self._streams.stream(name).read(*bounds)
         request.notifyFinish().addBoth(lambda _: source.close())
         try:
-            # Before the head is out, so that what cannot be had from the beginning is said as an error.
-            batch: Sequence[Record] | DamagedArchive = (
-                [] if request.method == b"HEAD" else await self._next(source, name)
-            )
-            request.begin(200, BINARY if binary else NDJSON)
-            is_whole = True
+            begun = is_whole = request.method != b"HEAD"
+            if not begun:
+                request.begin(200, BINARY if binary else NDJSON)
+                return
+            begun = False
             try:
-                while batch:
-                    if isinstance(batch, DamagedArchive):
-                        is_whole = False
-                        if not binary:
-                            await request.send(encode_damage(batch))
-                    else:
-                        for start in range(0, len(batch), _TURN):
-                            await request.send(encode(batch[start : start + _TURN]))
-                            if start + _TURN < len(batch):
-                                await deferLater(self._clock, 0, lambda: None)
-                    batch = await self._next(source, name)
+                more = True
+                while more:
+                    async with request.ahead(_AHEAD) as ahead:
+                        batch = await self._next(source, name, ahead)
+                        if not begun:
+                            # Not before, so that what cannot be had from the beginning is said as an error.
+                            begun = True
+                            request.begin(200, BINARY if binary else NDJSON)
+                        more = bool(batch)
+                        if isinstance(batch, DamagedArchive):
+                            is_whole = False
+                            data = b"" if binary else encode_damage(batch)
+                        else:
+                            data = await self._encoded(encode, batch)
+                        # Records take many times the bytes that are sent, and are not held while the client reads.
+                        del batch
+                        ahead.resize(len(data))
+                        await request.send_in_pieces(data)
                 if binary and not is_whole:
                     # This form has no place to say it: without its last chunk nobody takes the answer for whole.
                     request.break_off()
@@ -202,10 +215,18 @@ class Streams(Leaf):
         finally:
             source.close()
 
-    async def _next(self, source: Any, name: str) -> Sequence[Record] | DamagedArchive:
+    async def _encoded(self, encode: Callable[[Sequence[Record]], bytes], batch: Sequence[Record]) -> bytes:
+        encoded = []
+        for start in range(0, len(batch), _TURN):
+            if start:
+                await deferLater(self._clock, 0, lambda: None)
+            encoded.append(encode(batch[start : start + _TURN]))
+        return encoded[0] if len(encoded) == 1 else b"".join(encoded)
+
+    async def _next(self, source: Any, name: str, ahead: Ahead) -> Sequence[Record] | DamagedArchive:
         """The next records, or what keeps some from being given: those behind it follow."""
         try:
-            records: Sequence[Record] = await source.next_batch()
+            records: Sequence[Record] = await source.next_batch(lambda size: ahead.grow(_COPIES * size))
         except DamagedArchive as damage:
             self._log.error("sending {stream}: {damage}", stream=name, damage=damage.detail)
             return damage

@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.protocol import connectionDone
 
+from storehouse.core.backlog import Backlog
 from storehouse.core.connections import IdleWatch, Pace
 from storehouse.core.sockets import has_left
 from storehouse.errors import RequestTimeout, StorehouseError
@@ -35,7 +36,7 @@ class DoorChannel(StrictChannel):
     @ivar lane: the door's fast lane, or C{None}.
     @ivar watch: times the peer, for the site.
     @ivar pace: of the body that comes, for the site.
-    @ivar taking: of the answer that is read, for the site.
+    @ivar backlog: what it has in memory, of answers and for them.
     """
 
     def __init__(self, site: Any, lane: ILane | None) -> None:
@@ -52,7 +53,7 @@ class DoorChannel(StrictChannel):
         self._answers: list[bytes] = []
         self.watch = IdleWatch()
         self.pace = Pace()
-        self.taking = Pace()
+        self.backlog: Backlog
 
     # -- connection --------------------------------------------------------------------------
 
@@ -60,11 +61,14 @@ class DoorChannel(StrictChannel):
         """Join the site."""
         StrictChannel.connectionMade(self)
         self._plans = self.site.plans(self.at_loopback)
+        address = getattr(self.transport.getPeer(), "host", None)
+        self.backlog = Backlog(self.site.budget, address, self.transport, self.abort, self.has_left)
         self.site.connections.joined(self)
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
         """Leave the site."""
         self.site.connections.left(self)
+        self.backlog.close()
         self._pieces = []
         self.lane = None
         StrictChannel.connectionLost(self, reason)
@@ -158,11 +162,13 @@ class DoorChannel(StrictChannel):
         if self._have:
             self._pieces.append(data)
             self._have += len(data)
+            self.backlog.keep(self._have)
             if self._have < self._need or self._held:
                 return
             data = b"".join(self._pieces)
             self._pieces = []
             self._have = self._need = 0
+            self.backlog.keep(0)
         self._take_lane(data)
 
     def _take_lane(self, data: bytes) -> None:
@@ -237,6 +243,7 @@ class DoorChannel(StrictChannel):
         self._pieces = [data]
         self._have = len(data)
         self._need = need
+        self.backlog.keep(len(data))
 
     def pay(self, answer: bytes) -> None:
         """Send an answer that the lane owed. To be called in the order of the requests."""
@@ -260,6 +267,7 @@ class DoorChannel(StrictChannel):
         data = b"".join(self._pieces)
         self._pieces = []
         self._have = self._need = 0
+        self.backlog.keep(0)
         if not self._waitingForTransport:
             self._networkProducer.resumeProducing()
         self._take_lane(data)
@@ -276,8 +284,20 @@ class DoorChannel(StrictChannel):
         ):
             self._fast = True
 
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full: the peer does not take what is written."""
+        self.backlog.backed_up()
+        StrictChannel.pauseProducing(self)
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        StrictChannel.write(self, data)
+        if self._waitingForTransport:
+            self.backlog.wrote()
+
     def resumeProducing(self) -> None:
         """The transport's buffer is empty again."""
+        self.backlog.drained()
         StrictChannel.resumeProducing(self)
         if self._held:
             if self._owed:

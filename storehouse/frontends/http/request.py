@@ -14,6 +14,7 @@ from twisted.web import server
 from twisted.web.iweb import INonQueuedRequestFactory
 from zope.interface import implementer, provider
 
+from storehouse.core.backlog import Ahead, Backlog
 from storehouse.core.budget import ByteBudget, Hold
 from storehouse.errors import BadRequest, StorehouseError
 from storehouse.frontends.http.body import RequestBody
@@ -24,6 +25,9 @@ from storehouse.frontends.http.shown import shown, shown_error, shown_name
 __all__ = ["StreamingRequest", "parse_query"]
 
 _MAX_FIELDS = 64
+
+#: Bytes that are sent at once of what is held whole.
+_PIECE = 256 << 10
 
 #: A body of up to this many bytes that nobody wanted is read to its end, so that the connection can go on.
 _DRAINED = 64 * 1024
@@ -176,11 +180,21 @@ class StreamingRequest(server.Request):
         budget: ByteBudget = channel.site.budget
         return budget.hold(size, self.address or None, lambda: self.gone or channel.has_left())
 
-    def reserved(self, size: int) -> AbstractAsyncContextManager[Hold]:
-        """Hold C{size} bytes for this request within a block. See L{ByteBudget.reserved}."""
-        channel = self.channel
-        budget: ByteBudget = channel.site.budget
-        return budget.reserved(size, self.address or None, lambda: self.gone or channel.has_left())
+    @property
+    def backlog(self) -> Backlog:
+        """
+        What the connection has in memory.
+
+        @raise ClientGone: if the client is gone.
+        """
+        if self.channel is None:
+            raise ClientGone("the connection was closed before the answer was whole")
+        backlog: Backlog = self.channel.backlog
+        return backlog
+
+    def ahead(self, size: int) -> AbstractAsyncContextManager[Ahead]:
+        """Have memory for what is read for the answer. See L{Backlog.ahead}."""
+        return self.backlog.ahead(size)
 
     def no_such_resource(self) -> StorehouseError:
         """The error for a path that nobody serves."""
@@ -232,10 +246,34 @@ class StreamingRequest(server.Request):
 
         @raise ClientGone: if the client is.
         """
-        if not self._disconnected:
-            self.write(data)
-            if self._drained is not None:
-                await self._drained
+        self.push(data)
+        # What the peer does not take is held by the connection alone.
+        del data
+        await self.ready()
+
+    async def send_in_pieces(self, data: bytes) -> None:
+        """Send bytes of any number: what the peer does not take is not copied, but held here. To be called within L{ahead}."""
+        for start in range(0, len(data), _PIECE):
+            await self.send(data[start : start + _PIECE])
+
+    def push(self, data: bytes) -> None:
+        """
+        Send the next bytes of the body; L{ready} waits until more are wanted.
+
+        @raise ClientGone: if the client is.
+        """
+        if self._disconnected:
+            raise ClientGone("the connection was closed before the answer was whole")
+        self.write(data)
+
+    async def ready(self) -> None:
+        """
+        Wait until the peer has caught up.
+
+        @raise ClientGone: if the client is gone.
+        """
+        if self._drained is not None:
+            await self._drained
         if self._disconnected:
             raise ClientGone("the connection was closed before the answer was whole")
 

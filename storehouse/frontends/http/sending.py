@@ -130,6 +130,7 @@ async def send_source(request: StreamingRequest, source: ISource, sink: AnswerSi
     @raise ClientGone: if the client is.
     """
     try:
+        await request.backlog.room()
         await source.deliver(sink)
     except StorehouseError as error:
         if request.gone:

@@ -253,6 +253,10 @@ class DoorSite(server.Site):
                 soon = f"the body was not complete after {limits.head_timeout:g} seconds (--head-timeout)"
                 channel.refuse_slow(f"the body comes too slowly: {least}" if slow else soon)
                 return True
+        if channel.backlog.is_slow(now, limits.min_body_rate, max(limits.idle_timeout, limits.slow_after)):
+            self.connections.timed_out += 1
+            channel.abort()
+            return True
         return False
 
     # -- the end -----------------------------------------------------------------------------

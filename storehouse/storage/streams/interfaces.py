@@ -6,7 +6,7 @@ Source: the second seed. docs/archive.rst is for users; docs/formats/archive.md 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -104,9 +104,12 @@ class IRecordSource(Interface):
     read. What is written after the source was made does not belong to it.
     """
 
-    def next_batch() -> Deferred[list[Record]]:
+    def next_batch(room: Callable[[int], Awaitable[None]] | None = None) -> Deferred[list[Record]]:
         """
         The next records, a bounded number of bytes; an empty list at the end.
+
+        @param room: called with how many bytes of an archive are going to be read at once, and waited for: has memory for
+            them, or fails.
 
         Fails with C{DamagedArchive}, which names archive and offset, before the first record behind damage: the next call goes
         on with what is whole behind it. Fails with C{RemoteUnavailable} and its like if the destination does not give what it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.task import deferLater
@@ -44,6 +44,13 @@ class _Sliced:
     def ended(self) -> bool:
         """Whether there is no more of it."""
         return self.slices.wanted is None
+
+    @property
+    def next_size(self) -> int:
+        """Bytes that the next step reads."""
+        wanted = self.slices.wanted
+        size: int = 0 if wanted is None else wanted.length
+        return size
 
     def damages(self) -> Sequence[DamagedArchive]:
         """What was passed over since this was asked for last."""
@@ -125,6 +132,7 @@ class _Salvaged:
         @param most: how many records there are to give, at most.
         """
         self.ended = False
+        self.next_size = _PIECE
         self._disk = disk
         self._reader = reader
         self._behind = behind
@@ -214,13 +222,13 @@ class RecordSource:
         return before or (self._end is not None and archive.lowest >= self._end)
 
     @deferred
-    async def next_batch(self) -> list[Record]:
+    async def next_batch(self, room: Callable[[int], Awaitable[None]] | None = None) -> list[Record]:
         """See L{IRecordSource.next_batch}."""
         if self._busy or self._closed:
             raise Unavailable("one batch at a time can be asked for, and none once it is closed")
         self._busy = True
         try:
-            records = await self._next()
+            records = await self._next(room)
         except StorehouseError:
             self._counters.failures += 1
             raise
@@ -231,7 +239,8 @@ class RecordSource:
         self._counters.bytes_out += sum(len(record.payload) for record in records)
         return records
 
-    async def _next(self) -> list[Record]:
+    async def _next(self, room: Callable[[int], Awaitable[None]] | None) -> list[Record]:
+        size = 0
         while not self._closed:
             if self._told:
                 raise self._told.popleft()
@@ -246,6 +255,10 @@ class RecordSource:
             if self._current.ended:
                 self._leave()
                 continue
+            if room is not None:
+                # All that is read until there is a record is held until then.
+                size += self._current.next_size
+                await room(size)
             try:
                 records: list[Record] = await self._current.step()
             except DamagedArchive:

@@ -153,4 +153,5 @@ class Door:
             for request in self.site._requests
             if request._received and not request.finished and request._drained is None
         )
-        return not self.log._commit.idle or any(requests)
+        # One that waits for memory may be what keeps it from being at work.
+        return not self.log._commit.idle or (not self.site.budget.waiting and any(requests))

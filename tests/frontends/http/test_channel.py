@@ -794,10 +794,22 @@ class TimeTests(ChannelCase):
         """Who reads a little now and then is served."""
         connection = self.connect(window=1000)
         connection.send(request("GET /blob?n=10"))
-        for _ in range(40):
+        for _ in range(20):
             self.pass_time(30)
-            connection.transport.take(20000)
+            connection.transport.take(40000)
         self.assertEqual(len(split_answers(connection.received)[0].body), 655360)
+        self.assertEqual(self.site.budget.used, 0)
+
+    def test_reader_that_trickles(self) -> None:
+        """Who takes less than the least rate is broken off, though something always moves."""
+        connection = self.connect(window=1000)
+        connection.send(request("GET /blob?n=10"))
+        self.assertGreater(self.site.budget.used, 60_000)
+        for _ in range(10):
+            self.pass_time(9)
+            connection.transport.take(100)
+        connection.settle()
+        self.assertEqual((connection.transport.closed, self.blob.gone, self.site.budget.used), ("aborted", 1, 0))
 
     def test_too_many_connections(self) -> None:
         open_ones = [self.connect() for _ in range(3)]
