@@ -115,7 +115,8 @@ def make_service(
             lane=lane,
             access_log=settings.access_log,
             name=name,
-            budget=budget,
+            # The answers of the admin door are small, and are to be had when there is no memory for others.
+            budget=None if name == "admin" else budget,
             guard=guard,
         )
         registry.register(site)  # type: ignore[arg-type]
@@ -193,7 +194,7 @@ def make_service(
             idle_timeout=settings.idle_timeout,
             min_body_rate=settings.min_body_rate,
         )
-        factory = SFSPFactory(Chunks(objects, disk, settings.root), reactor, limits, settings.access_log)
+        factory = SFSPFactory(Chunks(objects, disk, settings.root), reactor, limits, settings.access_log, budget=budget)
         registry.register(factory)  # type: ignore[arg-type]
         service.sites["sfsp"] = factory
     service.stores["resumable"] = resumable

@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
 from storehouse.core.budget import ByteBudget
 from storehouse.core.connections import Pace
 from storehouse.core.fasttcp import unsent
@@ -111,6 +114,14 @@ class Backlog:
         async with self.ahead(_PIECE):
             pass
 
+    def when_room(self, go_on: Callable[[], object], give_up: Callable[[Failure], object]) -> None:
+        """Call one of them: now, or once there is memory for another piece, or it is known that there will be none."""
+        if self.is_closed or self.has_room:
+            go_on()
+            return
+        room = Deferred.fromCoroutine(self.room())
+        room.addCallbacks(lambda _: go_on(), give_up)
+
     # -- for the connection --------------------------------------------------------------------
 
     def keep(self, size: int) -> None:
@@ -123,7 +134,7 @@ class Backlog:
         self._taken = 0
         self._unsent = unsent(self._transport)
         self._recount()
-        self.hold.stalls(self._abort)
+        self.hold.stalls(self._give_up)
 
     def wrote(self) -> None:
         """More was written although it does not."""
@@ -148,7 +159,7 @@ class Backlog:
         if taken and taken >= rate:
             # It is slow, but it does take: others are given up before.
             self.hold.moves()
-            self.hold.stalls(self._abort)
+            self.hold.stalls(self._give_up)
         self._recount()
         return self._pace.is_slow(now, self._pace, self._taken, rate, window)
 
@@ -156,6 +167,11 @@ class Backlog:
         """The connection is gone."""
         self.is_closed = True
         self.hold.close()
+
+    def _give_up(self) -> None:
+        # At once: the connection is gone a turn later, and no more are to be given up than have to.
+        self.close()
+        self._abort()
 
     def _recount(self) -> None:
         if not self.is_closed:

@@ -146,6 +146,7 @@ class Streams(Leaf):
             await self._read(request, names[0])
             return None
         check_fields(request, _NO_FIELDS)
+        await request.backlog.room()
         if not names:
             return json_reply({"streams": [self._summary(name) for name in self._streams.names()]})
         if names[1:] != ["archives"]:

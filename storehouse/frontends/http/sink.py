@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -61,17 +60,16 @@ class AnswerSink:
         drained.addCallback(self._go_on)
 
     def _go_on(self, result: None) -> None:
-        if self._producer is None or self._request.gone or self._request.backlog.has_room:
-            self._resume(None)
+        if self._producer is None or self._request.gone:
+            self._resume()
         else:
-            room = Deferred.fromCoroutine(self._request.backlog.room())
-            room.addCallbacks(self._resume, self._break_off)
+            self._request.backlog.when_room(self._resume, self._break_off)
 
     def _break_off(self, failure: Failure) -> None:
         if self._producer is not None:
             self._producer.stopProducing()
 
-    def _resume(self, result: None) -> None:
+    def _resume(self) -> None:
         self._paused = False
         if self._producer is None:
             return

@@ -17,6 +17,9 @@ from storehouse.storage.objects.interfaces import IObjectStore
 __all__ = ["Buckets"]
 
 _NO_FIELDS: frozenset[bytes] = frozenset()
+#: Bytes of memory that an object takes on its way into a list, about.
+_ROW = 2048
+
 _LISTING = frozenset({b"prefix", b"delimiter", b"after", b"limit"})
 
 #: The most keys of a page.
@@ -79,15 +82,16 @@ class Buckets(Leaf):
         limit = number_of(request, b"limit", 1000)
         if limit > MAX_PAGE:
             raise BadRequest(f"a page has at most {MAX_PAGE} keys")
-        page = await self._store.list_objects(
-            bucket, text_of(request, b"prefix"), text_of(request, b"delimiter"), text_of(request, b"after"), limit
-        )
-        return json_reply(
-            {
-                "objects": [attrs.asdict(info) for info in page.objects],
-                "prefixes": page.prefixes,
-                "next_after": page.next_after,
-                "damaged": page.damaged,
-                "unknown": page.unknown,
-            }
-        )
+        async with request.ahead(limit * _ROW):
+            page = await self._store.list_objects(
+                bucket, text_of(request, b"prefix"), text_of(request, b"delimiter"), text_of(request, b"after"), limit
+            )
+            return json_reply(
+                {
+                    "objects": [attrs.asdict(info) for info in page.objects],
+                    "prefixes": page.prefixes,
+                    "next_after": page.next_after,
+                    "damaged": page.damaged,
+                    "unknown": page.unknown,
+                }
+            )

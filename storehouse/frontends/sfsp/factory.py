@@ -14,9 +14,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from storehouse.core.backlog import Backlog
+from storehouse.core.budget import ByteBudget
 from storehouse.core.connections import Connections
 from storehouse.core.fasttcp import unsent
 from storehouse.core.sfsp import MAX_CHUNK, MAX_NAME, List, Receive, Send
+from storehouse.core.sockets import has_left
 from storehouse.errors import TooManyConnections
 from storehouse.frontends.sfsp.answers import Answer
 from storehouse.frontends.sfsp.chunks import Chunks
@@ -59,6 +62,7 @@ class SFSPFactory(Factory):
 
     @param chunks: where chunks are kept.
     @param access_log: write a log line for every request.
+    @param budget: the memory for answers that are not read; of several doors.
     @ivar bytes_in: bytes that came, of all that is sent.
     @ivar bytes_out: bytes that were written.
     @ivar broken: answers that were broken off.
@@ -68,12 +72,19 @@ class SFSPFactory(Factory):
     noisy = False
 
     def __init__(
-        self, chunks: Chunks, reactor: Any, limits: SFSPLimits, access_log: bool = False, name: str = "sfsp"
+        self,
+        chunks: Chunks,
+        reactor: Any,
+        limits: SFSPLimits,
+        access_log: bool = False,
+        name: str = "sfsp",
+        budget: ByteBudget | None = None,
     ) -> None:
         self.chunks = chunks
         self.reactor = reactor
         self.limits = limits
         self.name = name
+        self.budget = budget or ByteBudget(256 << 20, reactor, limits.idle_timeout)
         self.connections = Connections(name, limits.max_connections, reactor, self._time)
         self.bytes_in = 0
         self.bytes_out = 0
@@ -110,6 +121,12 @@ class SFSPFactory(Factory):
         self._refusing.add(connection)
         return connection
 
+    def backlog_of(self, connection: SFSPConnection) -> Backlog:
+        """What counts the answers that its peer does not take."""
+        transport = connection.transport
+        holder = getattr(transport.getPeer(), "host", None)
+        return Backlog(self.budget, holder, transport, connection.abort, lambda: has_left(transport, 0))
+
     def joined(self, connection: SFSPConnection) -> None:
         """A connection is open."""
         if connection not in self._refusing:
@@ -128,7 +145,11 @@ class SFSPFactory(Factory):
             self.connections.timed_out += 1
             connection.time_out(f"at least {limits.min_body_rate:g} bytes a second are to come (--min-body-rate)")
             return
-        if connection.active or not connection.waits_for_peer:
+        slow = connection.backlog.is_slow(now, limits.min_body_rate, max(limits.idle_timeout, limits.slow_after))
+        if slow:
+            self.connections.timed_out += 1
+            connection.abort()
+        elif connection.active or not connection.waits_for_peer:
             connection.active = False
             connection.watch.reset()
         elif connection.watch.idle(now, unsent(connection.transport)) >= self.limits.idle_timeout:

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from storehouse.core.backlog import Backlog
 from storehouse.core.connections import IdleWatch, Pace
 from storehouse.core.fasttcp import LARGE_READS
 from storehouse.core.sfsp import (
@@ -53,8 +54,8 @@ class SFSPConnection(Protocol):
 
     @param factory: an L{SFSPFactory<storehouse.frontends.sfsp.factory.SFSPFactory>}.
     @param refusal: why it is not served at all; empty if it is.
-    @ivar watch: times the peer, for the factory.
-    @ivar pace: of what the peer sends, for the factory.
+    @ivar watch, pace: time the peer, for the factory.
+    @ivar backlog: answers that the peer does not take.
     @ivar active: set whenever bytes come.
     """
 
@@ -77,13 +78,11 @@ class SFSPConnection(Protocol):
         self._turns = Turns()
         self._open = 0
         self._holds: set[str] = set()
-        self._is_decoding = False
-        self._is_finishing = False
         self._is_ended = False  # the peer sends no more
-        self._is_refused = False
-        self._is_closing = False
-        self._is_lost = False
-        self._lingering = Lingering(factory.reactor, self._end_linger)
+        self._is_decoding = self._is_finishing = self._is_refused = self._is_closing = self._is_lost = False
+        # Nobody else looks after one that is refused.
+        end = self.abort if refusal is not None else lambda: self.transport.loseConnection()
+        self._lingering = Lingering(factory.reactor, end)
         self._peer = "-"
         self._usual_reads = 0
         self._received = 0
@@ -94,6 +93,7 @@ class SFSPConnection(Protocol):
         """Join the others."""
         self._peer = getattr(self.transport.getPeer(), "host", "-")
         self._usual_reads = getattr(self.transport, "bufferSize", 0)
+        self.backlog: Backlog = self._factory.backlog_of(self)
         self.transport.registerProducer(self, True)
         self._factory.joined(self)
         if self._refusal is not None:
@@ -102,6 +102,7 @@ class SFSPConnection(Protocol):
     def connectionLost(self, reason: Any = connectionDone) -> None:
         """What has not come whole is not stored."""
         self._is_lost = True
+        self.backlog.close()
         self._lingering.end()
         self._factory.left(self)
         self._answers.give_up()
@@ -293,6 +294,7 @@ class SFSPConnection(Protocol):
                     ids = await self._factory.chunks.ids(FileName.of(request.name), lambda: not self._is_lost)
                     answer.set_source(encode_ids_head(ids.size // 8), ids, ids.size)
                 else:
+                    await self.backlog.room()
                     reader = await self._factory.chunks.open(FileName.of(request.name), request.id)
                     head = encode_chunk(request.name, request.id, reader.length)
                     answer.set_source(head, reader, reader.length)
@@ -346,11 +348,16 @@ class SFSPConnection(Protocol):
 
     def pauseProducing(self) -> None:
         """The peer does not read."""
+        self.backlog.backed_up()
         self.hold("peer")
         self._answers.pause()
 
     def resumeProducing(self) -> None:
         """It does again."""
+        self.backlog.drained()
+        self.backlog.when_room(self._go_on, self._broken)
+
+    def _go_on(self) -> None:
         self._answers.resume()
         self.release("peer")
 
@@ -379,12 +386,6 @@ class SFSPConnection(Protocol):
             self.transport.loseConnection()
         else:
             self._lingering.begin(self.transport)
-
-    def _end_linger(self) -> None:
-        if self._refusal is not None:  # nobody else looks after it
-            self.abort()
-        else:
-            self.transport.loseConnection()
 
     def _close_if_done(self) -> None:
         if self._is_finishing and not (

@@ -25,6 +25,9 @@ _USUAL = 200
 # Damaged files that are named on the page.
 _MOST_NAMED = 5
 
+#: Bytes of memory that a file takes on its way into a list, about.
+_ROW = 2048
+
 _KNOWN = frozenset({b"bucket", b"prefix", b"search", b"sort", b"order", b"after", b"limit", b"recursive", b"format"})
 
 _NO_CACHE = ((b"Cache-Control", b"private, no-store"), (b"Vary", b"Accept"))
@@ -57,10 +60,11 @@ class Listings:
         check_fields(request, _KNOWN)
         wanted = _wanted(request, bucket)
         is_page = accepts_html(request) and bucket == self._bucket
-        found = await find(self._store, wanted)
-        if is_page:
-            return self._page(request, visitor, wanted, found)
-        return _answer(wanted, found, "" if bucket == self._bucket else bucket)
+        async with request.ahead(wanted.limit * _ROW):
+            found = await find(self._store, wanted)
+            if is_page:
+                return self._page(request, visitor, wanted, found)
+            return _answer(wanted, found, "" if bucket == self._bucket else bucket)
 
     def _page(self, request: StreamingRequest, visitor: Visitor, wanted: Wanted, found: Found) -> Reply:
         page = pages.ListingPage(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.budget import Hold
+from storehouse.core.budget import ByteBudget, Hold
 from storehouse.errors import BadRequest, MalformedBody, TooLarge
 from storehouse.frontends.archive.door import ArchiveDoor, ArchiveLimits
 from storehouse.frontends.archive.records import (
@@ -24,7 +24,7 @@ from storehouse.frontends.archive.records import (
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.storage.archive.interfaces import Record
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
-from tests.storage.streams.rig import Room
+from tests.storage.streams.rig import Room, outcome
 
 _NDJSON = "Content-Type: application/x-ndjson"
 _BINARY = "application/x-storehouse-records"
@@ -269,7 +269,47 @@ class DoorTests(SynchronousTestCase):
         connection = Connection(self.site, window=1000)
         connection.send(request("GET /archive/a"))
         self.assertLess(self.stream.counters.records_out - before, 400)
+        self.assertLess(self.site.budget.used, 400_000)
         connection.close()
+        self.assertEqual(self.site.budget.used, 0)
+
+    def test_many_that_do_not_read(self) -> None:
+        """What all of them hold is bounded, and those who read are served."""
+        self.site = DoorSite(
+            ArchiveDoor(self.room.streams, ArchiveLimits(), self.room.reactor).resource,
+            self.room.reactor,
+            Limits(),
+            name="archive",
+            budget=ByteBudget(32 << 20, self.room.reactor, 60.0),
+        )
+        self.site.startFactory()
+        budget = self.site.budget
+        for size, count, most in ((900, 500, 32 << 20), (3 << 20, 3, 32 << 20)):
+            for _ in range(count):
+                outcome(self.stream.append([({}, b"x" * size)]))
+            readers = [Connection(self.site, 1000, self.turn) for _ in range(60)]
+            for connection in readers:
+                connection.send(request("GET /archive/a", None, f"Accept: {_BINARY}"))
+            self.assertLess(budget.used, most)
+            good = Connection(self.site, settle=self.turn)
+            good.send(request("GET /archive/a", None, f"Accept: {_BINARY}"))
+            for _ in range(50):
+                if good.received.endswith(b"0\r\n\r\n"):
+                    break
+                self.room.reactor.advance(1)
+                good.settle()
+            (answer,) = split_answers(good.received)
+            self.assertGreater(len(answer.body), size * count)
+            self.assertLess(budget.peak, most)
+            for connection in (*readers, good):
+                connection.close()
+            self.assertEqual((budget.used, budget.waiting), (0, 0))
+        self.site.connections.stop()
+
+    def turn(self) -> None:
+        """Let happen what can."""
+        for _ in range(20):
+            self.room.reactor.advance(0)
 
 
 records = st.lists(

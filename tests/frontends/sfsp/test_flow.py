@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import sfsp
+from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import InlineDisk
 from storehouse.core.sfsp import Send
 from storehouse.errors import DamagedObject, NoSpace, SizeMismatch, StorageFailed, Unavailable
@@ -264,6 +265,29 @@ class PauseTests(HandCase):
         self.assertTrue(second.is_paused)
         peer.transport.take(MIB)
         self.assertFalse(second.is_paused)
+
+    def test_answers_that_are_not_read(self) -> None:
+        """What they hold is counted, and they are given up if others wait for it."""
+        budget = self.factory.budget = ByteBudget(4 * MIB, self.clock, 60.0)
+        peers = [self.connect(window=0) for _ in range(8)]
+        for number, peer in enumerate(peers):
+            peer.ask(receive(b"a", number))
+            if number == len(self.store.gets):
+                break
+            self.store.gets[number].open(300_000)
+            self.store.gets[number].write(bytes(300_000))
+        stalled = len(self.store.gets)
+        self.assertEqual((stalled, budget.waiting), (5, 1))
+        self.assertGreater(budget.used, stalled * 300_000)
+        for _ in range(7):
+            self.clock.advance(1.0)
+            for peer in peers:
+                peer.settle()
+        self.assertEqual(len(self.store.gets), stalled + 1)
+        self.assertEqual([peer.transport.closed for peer in peers].count("aborted"), 1)
+        for peer in peers:
+            peer.close()
+        self.assertEqual((budget.used, budget.waiting), (0, 0))
 
     def test_memory(self) -> None:
         """
