@@ -520,7 +520,7 @@ class RefusalTests(LaneCase):
         for name, data in REFUSED.items():
             self.compare(data + SMUGGLED, label=name, leave=False)
         for door in (self.fast, self.slow):
-            door.pass_time(10)
+            door.pass_time(32)
             self.assertEqual(len(door.site.connections), 0)
 
     def check(self) -> None:

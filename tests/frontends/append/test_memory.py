@@ -53,8 +53,8 @@ class BodyMemoryTests(SynchronousTestCase):
                 connection.send(b"1\r\nx\r\n")
         for connection in slow:
             self.assertEqual(split_answers(connection.received)[0].status, 408)
-        self.door.pass_time(6)
-        self.assertEqual((self.budget.used, len(self.door.site.connections)), (0, 5))
+        self.door.pass_time(32)
+        self.assertEqual((self.budget.used, len(self.door.site.connections)), (0, 0))
 
     def test_memory_that_is_held_by_those_who_stop(self) -> None:
         """Small ones come in at once; large ones as soon as those are refused who do not go on."""
