@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 
 from storehouse.core.backlog import Backlog
 from storehouse.core.connections import IdleWatch, Pace
 from storehouse.core.sockets import has_left
+from storehouse.core.turns import breath, is_spent
 from storehouse.errors import RequestTimeout, StorehouseError
 from storehouse.frontends.http.lane import DECLINED, MAX_HEAD, OWED, ILane, PlanCache
 from storehouse.frontends.http.strict import StrictChannel
@@ -76,12 +78,12 @@ class DoorChannel(StrictChannel):
     @property
     def busy(self) -> bool:
         """Whether a request is being received or answered."""
-        return bool(self._owed or self.requests or self._have or (self.line_mode and self._buffer))
+        return bool(self._owed or self.requests or self._have or self.lags or (self.line_mode and self._buffer))
 
     @property
     def in_head(self) -> bool:
         """Whether part of a request has come, and is waited for, that is not yet being served."""
-        if self._failed:
+        if self._failed or self.lags:
             return False
         if self._fast:
             return bool(self._have) and not (self._need or self._held or self._owed)
@@ -90,7 +92,7 @@ class DoorChannel(StrictChannel):
     @property
     def stalled(self) -> bool:
         """Whether the connection waits for its peer: to send the rest of a body, or to read an answer."""
-        if self._body_paused:
+        if self._body_paused or self.lags:
             return False
         if self._fast and self._need and not self._owed:
             return True
@@ -110,6 +112,8 @@ class DoorChannel(StrictChannel):
             # An answer that is owed comes first.
             return (self.lane, self._have, False) if self._need and not (self._held or self._owed) else None
         if not self.requests or self._body_paused or self._handlingRequest or self._failed or self._waitingForTransport:
+            return None
+        if self.lags:
             return None
         request = self.requests[-1]
         body = getattr(request, "body", None)
@@ -142,7 +146,7 @@ class DoorChannel(StrictChannel):
 
     def finish_soon(self) -> None:
         """Close once what is being received or answered is out."""
-        if self._have or (self.line_mode and self._buffer):
+        if self._have or self.lags or (self.line_mode and self._buffer):
             # What has begun to come is taken the plain way, which can say that it is the last.
             self._is_last = True
             return
@@ -214,6 +218,8 @@ class DoorChannel(StrictChannel):
                     self._send_answers()
             served += 1
             at = end
+            if is_spent():
+                break
         if at:
             self.watch.reset()
             if served:
@@ -223,12 +229,15 @@ class DoorChannel(StrictChannel):
             self._send_answers()
         if at < size:
             rest = data[at:] if at else data
-            if self._owed or self._waitingForTransport:
+            waits = bool(self._owed or self._waitingForTransport)
+            if waits or (served and is_spent()):
                 # What follows must not overtake answers that are owed, nor pile up answers that the peer does
-                # not take.
+                # not take, nor keep others waiting.
                 self._keep(rest, 0)
                 self._held = True
                 self._networkProducer.pauseProducing()
+                if not waits:
+                    Deferred.fromCoroutine(self._breathe()).addErrback(self._crashed)
             else:
                 self._fast = False
                 StrictChannel.dataReceived(self, rest)
@@ -262,6 +271,13 @@ class DoorChannel(StrictChannel):
             elif self.input_ended:
                 self.end_after_input()
 
+    async def _breathe(self) -> None:
+        await breath()
+        if self._held and not (self._owed or self._waitingForTransport):
+            self._go_on()
+            if self.input_ended:
+                self.end_after_input()
+
     def _go_on(self) -> None:
         self._held = False
         data = b"".join(self._pieces)
@@ -280,7 +296,7 @@ class DoorChannel(StrictChannel):
         if (
             self.lane is not None
             and self.line_mode
-            and not (self.requests or self._buffer or self._dataBuffer or self._handlingRequest)
+            and not (self.requests or self._buffer or self._dataBuffer or self._handlingRequest or self.lags)
         ):
             self._fast = True
 

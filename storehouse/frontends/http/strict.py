@@ -24,19 +24,17 @@ from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import AmbiguousFraming, HeadTooLarge, Misdirected, TargetTooLong
 from storehouse.frontends.http.lane import MAX_FIELDS
 from storehouse.frontends.http.lingering import Lingering
+from storehouse.frontends.http.paced import PacedChannel
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.requestline import RequestLine, host_name, parse_line
 
 __all__ = ["StrictChannel"]
 
-# Looked up once: the module of twisted.web stands behind a proxy, since it has names that are deprecated.
-_data_received = http.HTTPChannel.dataReceived
-
 _WITH_BODIES = frozenset({b"PATCH", b"POST", b"PUT"})
 
 
 @implementer(IHandshakeListener, IHalfCloseableProtocol)
-class StrictChannel(http.HTTPChannel):
+class StrictChannel(PacedChannel):
     """
     One connection.
 
@@ -47,15 +45,13 @@ class StrictChannel(http.HTTPChannel):
     """
 
     _log = Logger()
-    transport: Any
-    _networkProducer: Any
     requestFactory: Any = StreamingRequest
     timeOut = None  # The site keeps the time for all its connections.
     totalHeadersSize = 16384
     maxHeaders = MAX_FIELDS
 
     def __init__(self, site: Any) -> None:
-        http.HTTPChannel.__init__(self)
+        PacedChannel.__init__(self)
         self.site = self.factory = site
         self.active = True
         self.shaking = False
@@ -86,7 +82,7 @@ class StrictChannel(http.HTTPChannel):
     def connectionLost(self, reason: Any = connectionDone) -> None:
         """Tell the requests."""
         self.lingering.stop()
-        http.HTTPChannel.connectionLost(self, reason)
+        PacedChannel.connectionLost(self, reason)
 
     def abort(self) -> None:
         """Break the connection off."""
@@ -107,7 +103,21 @@ class StrictChannel(http.HTTPChannel):
         """Read on, unless the connection was refused."""
         self.lingering.received(len(data))
         if not self._failed:
-            _data_received(self, data)
+            self.feed(data)
+
+    def takes_no_more(self) -> bool:
+        """Whether what comes is thrown away."""
+        return self._failed or PacedChannel.takes_no_more(self)
+
+    def may_read(self) -> bool:
+        """Whether there may be more, and nobody wants the peer to wait."""
+        return not (self._body_paused or self.input_ended) and PacedChannel.may_read(self)
+
+    def caught_up(self) -> None:
+        """All that came was looked at, later than it came."""
+        PacedChannel.caught_up(self)
+        if self.input_ended:
+            self.readConnectionLost()
 
     # -- the end of what comes -----------------------------------------------------------------
 
@@ -117,6 +127,8 @@ class StrictChannel(http.HTTPChannel):
         closed; one that lacks something will never be whole, and is broken off. Not called over TLS.
         """
         self.input_ended = True
+        if self.lags:
+            return
         if not self.requests or self._failed or self.lingering.is_on:
             # All is answered; only what the peer might still send was waited for.
             self.loseConnection()
@@ -134,8 +146,8 @@ class StrictChannel(http.HTTPChannel):
     def requestDone(self, request: Any) -> None:
         """A request is answered: go on with what came behind it."""
         self._has_answered = True
-        http.HTTPChannel.requestDone(self, request)
-        if self.input_ended:
+        PacedChannel.requestDone(self, request)
+        if self.input_ended and not self.lags:
             self.end_after_input()
 
     def end_after_input(self) -> None:
