@@ -75,21 +75,6 @@ class NamesBackup:
         with suppress(FileNotFoundError):
             os.unlink(self._target.place(".index"))
 
-    def walk(self) -> Iterator[tuple[str, list[str]]]:
-        """Each key in the backup, for people, and the IDs that it names."""
-        if not os.path.isdir(self._ours.buckets):
-            return
-        for bucket in self._ours.bucket_names():
-            for _, key in _walk(self._ours, bucket):
-                if key is None:
-                    continue  # a name that is none of ours was copied, and that is all
-                directory = self._ours.place(bucket, key, key.encode()).path
-                with suppress(OSError):
-                    names = os.listdir(directory)
-                    with suppress(OSError):
-                        names.append(os.readlink(f"{directory}/{DEFAULT}"))
-                    yield f"{bucket}/{key}", sorted({id for id in map(id_of_file, names) if id is not None})
-
     # -- as it happens to be -------------------------------------------------------------------
 
     def _copy_tree(self, source: str, name: str) -> None:
@@ -107,7 +92,7 @@ class NamesBackup:
                 elif entry.is_symlink():
                     self._target.symlink(os.readlink(entry.path), place)
                 elif entry.is_file(follow_symlinks=False):
-                    self._target.link(entry.path, place)
+                    self._target.link(entry.path, place, is_listed=entry.name == "bucket.json" and name.count("/") == 2)
 
     # -- the moment ----------------------------------------------------------------------------
 
@@ -154,7 +139,7 @@ class NamesBackup:
             bucket = f"{NAMESPACE}/buckets/{name.decode()}"
             self._target.make(f"{bucket}/objects")
             if not os.path.lexists(self._target.place(f"{bucket}/bucket.json")):
-                self._target.write(f"{bucket}/bucket.json", text, is_listed=False)
+                self._target.write(f"{bucket}/bucket.json", text)
         for name, number in numbers.items():
             for key, text, older in snapshot.execute("SELECT key, text, older FROM keys WHERE bucket = ?", (number,)):
                 self._target.alive()
@@ -238,13 +223,25 @@ def _generation(path: str) -> tuple[str, int] | None:
     return found.stamp, found.generation
 
 
-def keys_in(buckets: str) -> int:
-    """How many keys the tree of a namespace has: directories below C{objects} that hold files of versions."""
-    return sum(
-        1
-        for directory, _, names in os.walk(buckets)
-        if "/objects/" in directory and any(name == DEFAULT or id_of_file(name) is not None for name in names)
-    )
+def keys_in(directory: str) -> Iterator[tuple[str, bool, list[str]]]:
+    """Each key of a namespace: its name for people, whether what it has can be read, and the IDs that it names."""
+    tree = Tree(directory, Files(), False)
+    if not os.path.isdir(tree.buckets):
+        return
+    for bucket in tree.bucket_names():
+        for _, key in _walk(tree, bucket):
+            if key is None:
+                continue  # a name that is none of ours
+            place = tree.place(bucket, key, key.encode())
+            try:
+                is_whole = tree.current(place) is not None
+            except (StorehouseError, OSError):
+                is_whole = False
+            with suppress(OSError):
+                names = os.listdir(place.path)
+                with suppress(OSError):
+                    names.append(os.readlink(f"{place.path}/{DEFAULT}"))
+                yield f"{bucket}/{key}", is_whole, sorted({id for id in map(id_of_file, names) if id is not None})
 
 
 def bytes_of_keys(namespace: str) -> int:

@@ -22,7 +22,7 @@ import attrs
 
 from storehouse.core.sealed import unseal
 from storehouse.errors import StorageFailed
-from storehouse.local.backup.names import NamesBackup, keys_in
+from storehouse.local.backup.names import NAMESPACE, NamesBackup, keys_in
 from storehouse.local.backup.target import Target
 from storehouse.storage.dataspace.layout import Layout, names_in
 
@@ -80,7 +80,6 @@ class ObjectsBackup:
         else:
             self._settle_uploads()
         self._bytes()
-        self.counts.keys = keys_in(self._target.place("namespace/buckets"))
         return self.counts
 
     # -- uploads -------------------------------------------------------------------------------
@@ -146,7 +145,9 @@ class ObjectsBackup:
     # -- bytes ---------------------------------------------------------------------------------
 
     def _bytes(self) -> None:
-        for name, ids in self._names.walk():
+        for name, is_whole, ids in keys_in(self._target.place(NAMESPACE)):
+            self._target.alive()
+            self.counts.keys += is_whole
             for id in ids:
                 if not self._copy_object(id):
                     self.counts.lost_keys += 1

@@ -25,7 +25,7 @@ from storehouse.local.backup.described import (
 from storehouse.local.backup.names import NAMESPACE, keys_in
 from storehouse.local.backup.objects import OBJECTS
 from storehouse.local.waiting import run
-from storehouse.storage.dataspace.layout import names_in
+from storehouse.storage.dataspace.layout import Layout, names_in
 from storehouse.storage.dataspace.scrub import Finding, scrub
 
 __all__ = ["Restored", "restore", "size_of_backup"]
@@ -161,15 +161,24 @@ def _verify(root: str, description: Description) -> list[str]:
     """
     findings: list[Finding] = []
     objects = os.path.join(root, OBJECTS)
-    data = os.path.join(objects, "data")
-    count = 0
-    if os.path.isdir(data):
-        count = sum(len(names_in(f"{data}/{index}")) for index in names_in(data))
+    layout = Layout(objects)
+    found = {"keys": 0, "objects": 0, "open uploads": 0, "versions without bytes": 0}
+    for _, is_whole, ids in keys_in(os.path.join(root, NAMESPACE)):
+        found["keys"] += is_whole
+        found["versions without bytes"] += sum(not os.path.isdir(layout.object(id)) for id in ids)
+    if os.path.isdir(layout.data):
+        for what, place in (("objects", layout.data), ("open uploads", layout.uploads)):
+            found[what] = sum(len(names_in(f"{place}/{index}")) for index in names_in(place))
         run(scrub(objects, InlineDisk(), findings.append, lambda progress: None, None))
-    keys = keys_in(os.path.join(root, NAMESPACE, "buckets"))
-    for what, found, expected in (("objects", count, description.objects), ("keys", keys, description.keys)):
-        if found < expected:
-            raise Damaged(f"the backup has {found} {what}, and had {expected}")
+    expected = {
+        "keys": description.keys,
+        "objects": description.objects,
+        "open uploads": description.uploads,
+        "versions without bytes": description.lost,
+    }
+    for what, count in found.items():
+        if count != expected[what]:
+            raise Damaged(f"the backup has {count} {what}, and had {expected[what]}")
     return [_text(finding) for finding in findings]
 
 
