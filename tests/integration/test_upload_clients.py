@@ -118,7 +118,8 @@ class ClientTests(TestCase):
         """Names as curl writes them."""
         path, _ = self.file("plain", 10)
         for given, key in (
-            ('quo"te\\d.txt', "d.txt"),
+            ('quo"te d.txt', 'quo"te d.txt'),
+            ("C:\\home\\d.txt", "d.txt"),
             ("käse \U0001f600.txt", "käse \U0001f600.txt"),
             ("a;b=c.txt", "a;b=c.txt"),
             ("שלום", "שלום"),
@@ -127,6 +128,9 @@ class ClientTests(TestCase):
             quoted = given.replace("\\", "\\\\").replace('"', '\\"')
             status, told = await self.curl("-F", f'f=@{path};filename="{quoted}"', self.url + "/upload")
             self.assertEqual((status, told["stored"][0]["name"]), (201, key))
+        # A name with a backslash in it, or a folder? It is not cut there.
+        status, told = await self.curl("-F", f'f=@{path};filename="quo\\"te\\\\d.txt"', self.url + "/upload")
+        self.assertEqual((status, told["error"]), (400, "InvalidName"))
 
     async def test_curl_put(self) -> None:
         path, data = self.file("käse.bin", 20 * MIB)
