@@ -13,10 +13,12 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 __all__ = [
+    "CANNOT_EXCHANGE",
+    "CANNOT_LINK",
     "NO_SPACE",
     "NO_WAIT",
     "Files",
@@ -33,6 +35,15 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 #: Flags for files that are ours and were not made just now: a FIFO in the place of one must not be waited for, and a
 #: symbolic link leads to what is not ours. What was opened is then to be given to L{check_regular}.
 NO_WAIT = os.O_NONBLOCK | os.O_NOFOLLOW
+
+#: The errors that mean that there are no hard links, or not to this file.
+CANNOT_LINK = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+#: The errors that mean that two names cannot change places.
+CANNOT_EXCHANGE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM})
+
+# The errors of file systems that have a call to sync something not at all.
+_CANNOT_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
 
 _IOV_MAX = 1024
 
@@ -107,7 +118,12 @@ class Files:
     def write_synced(self, fd: int, data: bytes, offset: int) -> None:
         """Write at C{offset} and return once it is on disk, with one call where the system can."""
         if hasattr(os, "RWF_DSYNC"):
-            written = os.pwritev(fd, (data,), offset, os.RWF_DSYNC)
+            try:
+                written = os.pwritev(fd, (data,), offset, os.RWF_DSYNC)
+            except OSError as error:
+                if error.errno not in _CANNOT_SYNC:
+                    raise
+                written = 0
             if written == len(data):
                 return
             data, offset = data[written:], offset + written
@@ -172,6 +188,10 @@ class Files:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
+        except OSError as error:
+            if error.errno in _CANNOT_SYNC:
+                raise OSError(error.errno, "its file system cannot bring directories to disk", path) from None
+            raise
         finally:
             os.close(fd)
 
@@ -208,11 +228,49 @@ class Files:
         """Rename; replaces a file that is there."""
         os.rename(source, target)
 
+    def move(self, source: str, target: str, first: Collection[str] = ()) -> None:
+        """
+        Rename to a name that is free. A directory of a lower layer of overlayfs cannot be renamed: what is in it is moved
+        then, one thing after the other, so that a crash may leave it in two places.
+
+        @param first: names in it that are moved before all others.
+        """
+        try:
+            self.rename(source, target)
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV or os.path.islink(source) or not os.path.isdir(source):
+                raise
+        self.mkdir(target)
+        try:
+            for name in sorted(os.listdir(source), key=lambda name: (name not in first, name)):
+                self.move(os.path.join(source, name), os.path.join(target, name))
+        except OSError:
+            # Of another file system nothing can be moved: then nothing is left behind.
+            if not os.listdir(target):
+                self.remove_directory(target)
+            raise
+        self.remove_directory(source)
+
+    def name(self, source: str, target: str) -> None:
+        """
+        Give a file a name that is free. Where there are no hard links it loses its first name.
+
+        @raise FileExistsError: if there is something of that name.
+        """
+        try:
+            self.link(source, target)
+        except OSError as error:
+            if error.errno not in CANNOT_LINK:
+                raise
+            self.close(self.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            self.rename(source, target)
+
     def exchange(self, first: str, second: str) -> None:
         """
         Let two names change places in one step. Both must be there, be it files or directories.
 
-        @raise OSError: also, with C{ENOSYS} or C{EINVAL}, where the system or the file system has no such call.
+        @raise OSError: also, with one of L{CANNOT_EXCHANGE}, where the system or the file system has no such call.
         """
         if _renameat2 is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), first, None, second)

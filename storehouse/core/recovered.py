@@ -41,7 +41,7 @@ def set_aside(files: Files, directory: str, path: str, was: str, why: str, durab
     finally:
         files.close(fd)
     target = os.path.join(place, os.path.basename(was))
-    files.rename(path, target)
+    files.move(path, target)
     if durable:
         for each in (place, day):
             files.sync_directory(each)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from types import TracebackType
@@ -15,9 +14,6 @@ from storehouse.errors import NoSpace
 from storehouse.local.archives import compress_file
 
 __all__ = ["Target"]
-
-#: The errors that mean "this file system has no second names".
-_CANNOT_LINK = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class Target:
@@ -115,12 +111,6 @@ class Target:
 
     def _name(self, made: str) -> None:
         try:
-            try:
-                self._files.link(made, self._path)
-            except OSError as error:
-                if error.errno not in _CANNOT_LINK:
-                    raise
-                self._files.close(self._files.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-                self._files.rename(made, self._path)
+            self._files.name(made, self._path)
         except FileExistsError:
             raise self._exists() from None

@@ -195,7 +195,7 @@ class Prefixes:
         # Renamed first: from that moment on it is gone, and what a crash leaves of the removal is finished at the
         # next start.
         doomed = os.path.join(self._directory, f".deleted.{name}.{os.urandom(6).hex()}")
-        self._files.rename(directory, doomed)
+        self._files.move(directory, doomed)
         self._files.sync_directory(self._directory)
         self._files.remove_tree(doomed)
 

@@ -142,13 +142,14 @@ class CompressFile(ArchiveCallback):
         self._compress(filename, temporary)
         for target in _alternatives(filename, suffix):
             try:
-                files.link(temporary, target)
+                files.name(temporary, target)
                 break
             except FileExistsError:
                 if same_content(target, filename):
                     break  # a crash kept the earlier call from removing the original
         files.sync_directory(directory or ".")
-        files.unlink(temporary)
+        if os.path.lexists(temporary):
+            files.unlink(temporary)
         _unlink(filename, files)
         return target
 

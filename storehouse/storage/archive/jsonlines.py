@@ -214,7 +214,8 @@ class WritingJSONRollManager:
         target = self._same(crc, suffix) if _CRC in self.filename_template else None
         if target is None:
             target = self._place(temporary, self._name(crc), suffix)
-        files.unlink(temporary)
+        if os.path.lexists(temporary):
+            files.unlink(temporary)
         files.sync_directory(self.destination_directory)
         files.unlink(path)
         files.sync_directory(self.directory)
@@ -234,7 +235,7 @@ class WritingJSONRollManager:
         while True:
             target = os.path.join(self.destination_directory, numbered(name, number) + suffix)
             try:
-                self._files.link(temporary, target)
+                self._files.name(temporary, target)
                 return target
             except FileExistsError:
                 number += 1

@@ -37,7 +37,7 @@ def set_aside(files: Files, layout: Layout, recovered: str, id: str, moment: str
             continue
         _note(files, place, {"from": source, "to": target, "reason": reason})
         try:
-            files.rename(source, target)
+            files.move(source, target, ("data.json",))
         except OSError as error:
             if error.errno == errno.EXDEV:
                 continue

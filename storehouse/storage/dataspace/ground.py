@@ -252,7 +252,8 @@ class Ground:
         gone = self.layout.outgoing()
         if self.kept is not None and os.path.dirname(os.path.dirname(path)) == self.layout.data:
             gone = self.layout.kept(os.path.basename(path))
-        self.files.rename(path, gone)
+        # What describes it goes first: without that nothing is taken for whole.
+        self.files.move(path, gone, ("data.json", "parts.json", "upload.json"))
         if self.settings.durable:
             try:
                 self.files.sync_directory(os.path.dirname(path))

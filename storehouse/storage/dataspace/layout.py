@@ -8,6 +8,7 @@ import re
 import secrets
 
 from storehouse.core.files import Files, read_regular
+from storehouse.core.filesystem import check_together
 from storehouse.core.opening import has_flipped_bit
 from storehouse.errors import StartFailed, StoreUnusable
 
@@ -90,6 +91,7 @@ class Layout:
             for directory in (self.data, self.uploads, self.tmp):
                 files.mkdir(directory)
                 _check_writable(directory)
+            check_together(self.tmp, self.data, self.uploads)
             files.sync_directory(self.root)
             for directory in (self.data, self.uploads):
                 # What else is there by such a name is not ours: a scrub tells of it.

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from storehouse.core.files import CANNOT_EXCHANGE
 from storehouse.errors import DamagedObject, NoSuchUpload, StorageFailed
 from storehouse.storage.dataspace.formats import (
     ObjectInfo,
@@ -131,7 +132,13 @@ def commit_part(staging: Staging, path: str, state: UploadState, part: Part) -> 
         if name != "parts.json" and name not in names:
             staging.link(f"{path}/{name}", name)
     staging.flush()
-    staging.files.exchange(staging.path, path)
+    try:
+        staging.files.exchange(staging.path, path)
+    except OSError as error:
+        if error.errno not in CANNOT_EXCHANGE:
+            raise
+        _replace_part(staging, path, state, part)
+        return
     try:
         _sync_changed(staging, os.path.dirname(path))
     except StorageFailed:
@@ -139,6 +146,25 @@ def commit_part(staging: Staging, path: str, state: UploadState, part: Part) -> 
         staging.leave()
         raise
     # The part is stored, whatever becomes of this. What cannot be removed goes with the next start.
+    with suppress(OSError):
+        staging.discard()
+
+
+def _replace_part(staging: Staging, path: str, state: UploadState, part: Part) -> None:
+    """
+    What L{commit_part} does where two directories cannot change places: the part is taken out of the list, and then comes
+    back as what is now on disk in C{staging}. A crash between may leave the upload without that part; it is never one of
+    other bytes.
+    """
+    staging.write("without.json", state.changed([], [part.number]))
+    staging.flush()
+    staging.files.rename(f"{staging.path}/without.json", f"{path}/parts.json")
+    staging.sync(path)
+    for name in _files_of([part.number]):
+        staging.move(name, path)
+    staging.sync(path)
+    staging.move("parts.json", path)
+    _sync_changed(staging, path)
     with suppress(OSError):
         staging.discard()
 

@@ -19,7 +19,7 @@ from storehouse.storage.namespace.reading import DEFAULT, Place, TreeReader, rea
 __all__ = ["TreeGround"]
 
 #: What we make in C{tmp}.
-_ours = re.compile(r"(new|deleted|journal)\.[0-9a-f]{16}|format\.json", re.ASCII)
+_ours = re.compile(r"(new|deleted|journal)\.[0-9a-f]{16}x*|format\.json", re.ASCII)
 
 
 class TreeGround(TreeReader):

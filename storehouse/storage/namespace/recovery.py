@@ -12,6 +12,7 @@ import attrs
 from twisted.logger import Logger
 
 from storehouse.core.files import Files
+from storehouse.core.filesystem import check_names, check_together
 from storehouse.core.opening import has_flipped_bit
 from storehouse.core.pairing import STAMPS
 from storehouse.errors import DamagedEntry, StartFailed, StorageFailed, StoreUnusable
@@ -85,6 +86,8 @@ def prepare(tree: Tree, files: Files) -> None:
             raise StartFailed(f"{tree.directory} is no namespace: {min(others)} is in it")
     for directory in (tree.directory, tree.buckets, tree.tmp, os.path.join(tree.directory, "index")):
         files.make_directory(directory)
+    check_together(tree.tmp, tree.buckets)
+    check_names(tree.tmp)
     tree.clear_tmp()
     if found is None:
         new = os.path.join(tree.tmp, "format.json")

@@ -314,6 +314,8 @@ class Tree(TreeGround):
                     files.unlink(f"{place.path}/{DEFAULT}")
                     self._sync(place.path)
                 self._discard(place.path, place.path, ours)
+                if os.path.lexists(place.path):
+                    raise OSError(errno.EBUSY, "it cannot be removed whole", place.path) from None
             self._sync(parents[0])
             self._remove_empty(parents)
         self._discard(old, place.path, ours)

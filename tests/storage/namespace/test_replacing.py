@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -9,11 +10,51 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.errors import BucketNotEmpty, DamagedEntry, NoSpace, NoSuchKey, PreconditionFailed
+from storehouse.core.files import Files
+from storehouse.errors import (
+    BucketNotEmpty,
+    DamagedEntry,
+    NoSpace,
+    NoSuchKey,
+    PreconditionFailed,
+    StorehouseError,
+)
 from storehouse.storage.namespace.interfaces import Entry
 from tests.conformance.namespace import entry
-from tests.storage.namespace.rig import Driven, flip, now
+from tests.storage.namespace.rig import Driven, Quick, flip, now
 from tests.storage.namespace.test_failing import WRITES, Failing
+
+
+class LayeredFiles(Quick):
+    """As overlayfs: directories below these cannot be renamed. Fails for good after some removals."""
+
+    lower: tuple[str, ...] = ()
+    left = -1
+    counting = True
+
+    def rename(self, source: str, target: str) -> None:
+        if os.path.isdir(source) and source.startswith(self.lower or ("-",)):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source)
+        super().rename(source, target)
+
+    def unlink(self, path: str) -> None:
+        self._count()
+        super().unlink(path)
+
+    def remove_tree(self, path: str) -> None:
+        # One at a time, so that it can be cut short.
+        for base, directories, files in os.walk(path, topdown=False):
+            for name in sorted(files):
+                self.unlink(f"{base}/{name}")
+            for name in directories:
+                os.rmdir(f"{base}/{name}")
+        os.rmdir(path)
+
+    def _count(self) -> None:
+        if self.left >= 0 and self.counting:
+            if self.left == 0:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            self.left -= 1
 
 
 def file_of(number: int) -> str:
@@ -261,3 +302,79 @@ class ReplacingTests(SynchronousTestCase):
         self.assertRaises(NoSuchKey, driven.unpublish, "a", id=entry(2).id)
         self.assertEqual(os.path.getsize(driven.path("journal")), before)
         self.is_well("")
+
+
+class LayeredTests(SynchronousTestCase):
+    """A tree of which all directories came from a lower layer of overlayfs, or without symbolic links."""
+
+    def start(self, files: Files) -> Driven:
+        driven = Driven(os.path.join(self.mktemp(), "namespace")).start().create()
+        driven.publish("a", entry(1))
+        driven.publish("a", entry(2), keep=True)
+        driven.publish("x" * 300, entry(3))
+        driven.create("other")
+        driven.stop()
+        driven.files = files
+        driven.start()
+        self.addCleanup(lambda: driven.stop())
+        return driven
+
+    def test_remove(self) -> None:
+        """Keys and buckets can be replaced and removed."""
+        files = LayeredFiles()
+        driven = self.start(files)
+        files.lower = (driven.path("buckets"),)
+        driven.publish("a", entry(4), keep=True)
+        self.assertEqual(len(driven.unpublish("a")), 3)
+        self.assertEqual(driven.unpublish("x" * 300), [entry(3)])
+        self.assertEqual((driven.keys(), driven.check()), ([], []))
+        for bucket in ("bucket", "other"):
+            now(driven.namespace.delete_bucket(bucket))
+        self.assertEqual((os.listdir(driven.path("buckets")), os.listdir(driven.path("tmp"))), ([], []))
+
+    def test_killed(self) -> None:
+        """A removal that was cut short anywhere is as good as not begun, or is finished by the next start."""
+        for left in range(20):
+            files = LayeredFiles()
+            driven = self.start(files)
+            files.lower = (driven.path("buckets"),)
+            files.left = left
+            done = True
+            try:
+                driven.unpublish("a")
+            except StorehouseError:
+                done = False
+            files.left = -1
+            files.counting = False
+            driven = driven.killed(os.path.join(self.mktemp(), "namespace")).start()
+            self.addCleanup(driven.stop)
+            try:
+                self.assertEqual(driven.versions("a"), [entry(2), entry(1)])
+            except NoSuchKey:
+                self.assertFalse(os.path.lexists(driven.object("a")))
+            self.assertEqual(driven.check(), [], left)
+            self.flushLoggedErrors()
+            if done:
+                break
+        self.assertGreater(left, 2)
+
+    def test_without_links(self) -> None:
+        """C{default.json} is a file with the name that a link would lead to."""
+
+        class Linkless(Quick):
+            def symlink(self, target: str, path: str) -> None:
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM), path)
+
+        driven = self.start(Linkless())
+        driven.publish("b", entry(4))
+        driven.publish("b", entry(5), keep=True)
+        self.assertFalse(os.path.islink(driven.object("b", "default.json")))
+        self.assertEqual(driven.versions("b"), [entry(5), entry(4)])
+        driven.unpublish("b", id=entry(5).id)
+        self.assertEqual((driven.look_up("b"), driven.check()), (entry(4), []))
+        driven.stop()
+        shutil.rmtree(driven.path("index"))
+        driven.start()
+        self.assertEqual(driven.look_up("b"), entry(4))
+        driven.unpublish("b")
+        self.assertEqual(driven.check(), [])
