@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import socket
 import ssl
@@ -16,10 +17,17 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from storehouse.core.certificates import read_pair
+from storehouse.core.certificates import make_self_signed, read_pair
 from storehouse.core.disk import InlineDisk
 from storehouse.core.servertls import OfEndpoint, ServerTLS
-from storehouse.core.tls import completed, endpoint_pair, peer_common_name, secured_endpoint, server_endpoint
+from storehouse.core.tls import (
+    completed,
+    endpoint_pair,
+    own_names,
+    peer_common_name,
+    secured_endpoint,
+    server_endpoint,
+)
 from tests.core.certificates import Authority
 
 
@@ -240,6 +248,29 @@ class SecuredTests(TLSCase):
         for use in (endpoint_pair, lambda description: secured_endpoint(reactor, description, tls)):
             error = self.assertRaises(ValueError, use, f"ssl:0:privateKey={missing}")
             self.assertIn(missing, str(error))
+
+    def test_own_names(self) -> None:
+        """Of the certificate that a connection is served with."""
+
+        class Transport:
+            def __init__(self, certificate: Any) -> None:
+                context = SSL.Context(SSL.TLS_METHOD)
+                if certificate is not None:
+                    context.use_certificate(certificate)
+                self.connection = SSL.Connection(context)
+
+            def getPeerCertificate(self) -> None: ...
+
+            def getHandle(self) -> Any:
+                return self.connection
+
+        now = datetime.datetime.now(datetime.UTC)
+        pair = make_self_signed(["Files.example.com", "127.0.0.1"], now)
+        self.assertEqual(own_names(Transport(pair.certificate)), {"files.example.com"})
+        path = self.authority.sign("numbers")
+        self.assertEqual(own_names(Transport(read_pair(path, path).certificate)), set())
+        for transport in (Transport(None), object()):
+            self.assertEqual(own_names(transport), set())
 
     def test_whose(self) -> None:
         """Only a certificate that was asked for and verified, and is still good, says who it is."""

@@ -41,6 +41,8 @@ class DoorChannel(StrictChannel):
     @ivar backlog: what it has in memory, of answers and for them.
     """
 
+    _is_last = False
+
     def __init__(self, site: Any, lane: ILane | None) -> None:
         StrictChannel.__init__(self, site)
         self.lane = lane
@@ -51,7 +53,6 @@ class DoorChannel(StrictChannel):
         self._need = 0
         self._owed = 0
         self._held = False
-        self._is_last = False
         self._answers: list[bytes] = []
         self.watch = IdleWatch()
         self.pace = Pace()
