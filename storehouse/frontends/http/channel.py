@@ -31,6 +31,18 @@ _MOST_OWED = 256
 _GATHERED = 64 * 1024
 
 
+class _NoPlans:
+    """Of a connection whose next request is its last: nothing takes the lane."""
+
+    def get(self, whole: bytes) -> None:
+        """Know no request."""
+
+    learn = get
+
+
+_NO_PLANS: Any = _NoPlans()
+
+
 class DoorChannel(StrictChannel):
     """
     One connection to a door.
@@ -40,8 +52,6 @@ class DoorChannel(StrictChannel):
     @ivar pace: of the body that comes, for the site.
     @ivar backlog: what it has in memory, of answers and for them.
     """
-
-    _is_last = False
 
     def __init__(self, site: Any, lane: ILane | None) -> None:
         StrictChannel.__init__(self, site)
@@ -149,7 +159,7 @@ class DoorChannel(StrictChannel):
         """Close once what is being received or answered is out."""
         if self._have or self.lags or (self.line_mode and self._buffer):
             # What has begun to come is taken the plain way, which can say that it is the last.
-            self._is_last = True
+            self._plans = _NO_PLANS
             return
         self.persistent = False
         self.lingering.hurry()
@@ -194,7 +204,7 @@ class DoorChannel(StrictChannel):
                 break
             whole = data[at:head_end]
             plan = plans.get(whole) or plans.learn(whole)
-            if plan is None or self._is_last or not self.persistent:
+            if plan is None or not self.persistent:
                 break
             route, head = plan
             start = head_end + 4
@@ -342,7 +352,7 @@ class DoorChannel(StrictChannel):
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """Whether the connection may go on."""
-        return not self._is_last and StrictChannel.checkPersistence(self, request, version)
+        return self._plans is not _NO_PLANS and StrictChannel.checkPersistence(self, request, version)
 
     def _refuse(self, error: StorehouseError) -> None:
         self._fast = False

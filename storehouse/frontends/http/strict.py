@@ -40,7 +40,6 @@ class StrictChannel(PacedChannel):
 
     @ivar shaking: whether the handshake of TLS is going on.
     @ivar active: whether bytes came since the site last looked.
-    @ivar at_loopback: whether the peer has come by an address that only this machine reaches.
     @ivar input_ended: whether the peer will send no more: it closed its side of the connection, and may still read.
     """
 
@@ -50,11 +49,10 @@ class StrictChannel(PacedChannel):
     totalHeadersSize = 16384
     maxHeaders = MAX_FIELDS
 
-    # What most connections never change is not set for each: an object with more than 30 attributes of its own is slower
-    # (CPython shares the keys of no larger ones).
+    # What most connections never change is not set for each, as above.
     shaking = False
-    at_loopback = False
     input_ended = False
+    _body_paused = False
     _failed = False
     _has_answered = False
     _line: RequestLine | None = None
@@ -64,13 +62,12 @@ class StrictChannel(PacedChannel):
         self.site = self.factory = site
         self.active = True
         self._head = b""
-        self._body_paused = False
         self.lingering = Lingering(site.reactor, self.loseConnection)
 
     def connectionMade(self) -> None:
         """Get ready."""
-        self.shaking = self.isSecure()
-        self.at_loopback = is_loopback(self.transport.getHost())
+        if self.isSecure():
+            self.shaking = True
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
@@ -90,6 +87,11 @@ class StrictChannel(PacedChannel):
     def abort(self) -> None:
         """Break the connection off."""
         self.transport.abortConnection()
+
+    @property
+    def at_loopback(self) -> bool:
+        """Whether the peer has come by an address that only this machine reaches."""
+        return is_loopback(self.transport.getHost())
 
     @property
     def backed_up(self) -> bool:

@@ -19,9 +19,9 @@ from storehouse.storage.appendlog.bucket import BucketFile, Done
 from storehouse.storage.appendlog.formats import encode_entries, encode_entry
 from storehouse.storage.appendlog.interfaces import Durability
 
-__all__ = ["AT_ONCE", "Group", "Queued", "Run", "weigh"]
+__all__ = ["AT_ONCE", "Group", "Queued", "Run"]
 
-#: What is made ready at once, as L{weigh} tells it: a millisecond or two.
+#: What is made ready at once, in microseconds or so: a millisecond or two.
 AT_ONCE = 1000
 
 # Runs, or some records of one, up to this many bytes are joined into one piece.
@@ -37,11 +37,6 @@ _DISK = Durability.DISK
 
 #: C{(bucket, payloads, hash of the identifier, durability, done)}; without a bucket, only an answer.
 Queued = tuple[BucketFile | None, Sequence[bytes], int, Durability, Done]
-
-
-def weigh(payloads: Sequence[bytes]) -> int:
-    """How long records take to be made ready, in microseconds or so."""
-    return len(payloads) if len(payloads) != 1 else 1 + (len(payloads[0]) >> 13)
 
 
 class Run:
