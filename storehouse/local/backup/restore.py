@@ -106,8 +106,9 @@ def _copy_all(
     told: Callable[[int], None],
 ) -> None:
     is_superuser = os.geteuid() == 0
-    shutil.copystat(source, target)
-    os.chmod(target, 0o700)
+    if is_superuser:
+        state = os.stat(source)
+        os.chown(target, state.st_uid, state.st_gid)
     left = dict(files)
     todo = [name for name in description.contents if name not in (DESCRIPTION, LISTED)]
     while todo:

@@ -121,6 +121,8 @@ class Target:
         for name in sorted(there, key=lambda name: name in (_MARKER, DESCRIPTION)):
             _remove(os.path.join(self.directory, name))
         self._write_file(os.path.join(self.directory, _MARKER), b"")
+        if self._is_superuser:
+            os.fchown(self._lock, *self._owner)
         self._verify: BinaryIO = open(os.path.join(self.directory, ".verify"), "wb")  # noqa: SIM115 - until it is whole
         self._list: BinaryIO = open(os.path.join(self.directory, LISTED), "wb")  # noqa: SIM115 - likewise
         os.fchmod(self._list.fileno(), 0o600)

@@ -18,7 +18,7 @@ __all__ = ["FORMAT", "Layout", "check_format", "names_in"]
 FORMAT = b'{"format":"wormer","version":1}\n'
 
 _name = re.compile("[0-9a-f]{2,128}")
-_half_done = re.compile(r"(put|deleted)\.[0-9a-f]{24}")
+_half_done = re.compile(r"(put|deleted)\.[0-9a-f]{24}|kept\.[0-9a-f]{2,128}")
 
 
 class Layout:
