@@ -221,7 +221,7 @@ class GateTests(SynchronousTestCase):
             self.let_in(f"GET {self.link('GET', '/ask/get/x')}")
             self.let_in("GET /ask/get/open")
             self.refused(401, "SignInRefused", "GET /ask/get/x", self.basic(key_id, "SECRET"))
-            self.refused(401, "SignInRefused", "GET /ask/get/x", self.basic("SECRET", ""))
+            self.refused(401, "SignInRefused", "GET /ask/get/x", self.basic("SECRET" * 7, ""))
             self.refused(401, "SignInRefused", "GET /ask/get/x", "Authorization: Bearer SECRET")
             self.refused(401, "SignInRefused", "GET /ask/get/x", certificate="mallory")
             self.refused(403, "LinkTampered", f"GET {self.link('GET', '/ask/get/x')[:-4]}SECRET")

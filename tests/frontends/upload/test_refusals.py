@@ -42,7 +42,7 @@ class RefusalLogTests(SynchronousTestCase):
     def test_no_secrets(self) -> None:
         """What is in the place of the key ID and does not look like one may be the secret."""
         with capturedLogs() as events:
-            for given in ("", "secret", "SHsecret", "x" * 40, "SH" + "A" * 17, "SH" + "A" * 18 + "\n"):
+            for given in ("", "x" * 40, "x" * 21, "SH" + "A" * 18 + "\n", "a b", "a\x1b"):
                 self.log.key("10.0.0.1", given)
                 self.log.sign_in("10.0.0.1", given)
         self.assertEqual(
