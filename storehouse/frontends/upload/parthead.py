@@ -29,13 +29,20 @@ _field_name = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 # A quoted value ends at its quote, any other one at the next semicolon: nothing of it is left over. Quotes that are never
 # closed are looked at once.
 _parameter = re.compile(
-    r""";[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]++)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*+"|[^;"]*+)[ \t]*)?+""", re.DOTALL
+    r""";[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]++)[ \t]*=[ \t]*("[^"\\]*+(?:\\.[^"\\]*+)*+"|[^;"]*+)[ \t]*)?+""",
+    re.DOTALL,
 )
 _extended_value = re.compile(
     r"([!#$%&+^_`{}~0-9A-Za-z-]+)'[A-Za-z0-9-]*'((?:%[0-9A-Fa-f]{2}|[!#$&+.^_`|~0-9A-Za-z-])*)"
 ).fullmatch
 _encoded_word = re.compile(r"=\?[^?\s]+\?[BbQq]\?").search
 _size = re.compile(rb"0|[1-9][0-9]{0,18}").fullmatch
+
+#: Names and values in one field.
+_MOST_PARAMETERS = 32
+
+#: Characters of a name that is percent-encoded: a key has at most 1024 bytes.
+_MOST_EXTENDED = 4096
 
 _PLAIN_ENCODINGS = frozenset({"", "7bit", "8bit", "binary"})
 
@@ -94,8 +101,11 @@ def _parameters(field: str, text: str) -> Iterator[tuple[str, str]]:
 
     @raise MalformedBody: if there is anything else.
     """
-    at = 0
+    at = count = 0
     while at < len(text):
+        count += 1
+        if count > _MOST_PARAMETERS:
+            raise MalformedBody(f"the {field} has more than {_MOST_PARAMETERS} parameters")
         match = _parameter.match(text, at)
         if match is None:
             raise MalformedBody(f"the {field} is not well-formed at {text[at : at + 50]!r}: names belong in quotes")
@@ -213,13 +223,13 @@ def _plain(value: str) -> str:
     value = value[1:-1]
     if '\\"' in value:
         # As mail has it, and browsers once had.
-        return re.sub(r'\\(["\\])', r"\1", value)
+        return "\\".join(piece.replace('\\"', '"') for piece in value.split("\\\\"))
     return value.replace("%0D", "\r").replace("%0A", "\n").replace("%22", '"')
 
 
 def _extended(value: str, plain: str | None) -> str:
     """The value of C{filename*}, which counts more than that of C{filename} if its encoding is known."""
-    match = _extended_value(value[1:-1] if value[:1] == '"' else value)
+    match = _extended_value(value[1:-1] if value[:1] == '"' else value) if len(value) <= _MOST_EXTENDED else None
     if match is not None:
         if match[1].lower() in ("utf-8", "iso-8859-1"):
             try:
