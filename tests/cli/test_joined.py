@@ -41,6 +41,8 @@ class JoinedTests(VerbCase):
         before = self.tree()
         for verb in (*VERBS, ("put", self.file(b"b"), "photos/b")):
             self.assertIn("do not belong together", self.refused(*verb, *options), verb)
+        backup = self.run_command("backup", os.path.join(self.top, "backup"), *options, status=2).stderr
+        self.assertIn("do not belong together", backup)
         objects = dict(zip(options[::2], options[1::2], strict=True)).get("--objects-dir", "")
         service = make_service(
             load_settings(
@@ -62,7 +64,12 @@ class JoinedTests(VerbCase):
         self.assertEqual(self.tree(), before)
 
     def tree(self) -> list[tuple[str, list[str]]]:
-        return sorted((base, sorted(files)) for base, _, files in os.walk(self.top) if base != self.root)
+        """All files but those that SQLite makes to look at an index."""
+        return sorted(
+            (base, sorted(name for name in files if not name.endswith(("-shm", "-wal"))))
+            for base, _, files in os.walk(self.top)
+            if base != self.root
+        )
 
     def test_forgotten(self) -> None:
         """Nothing is made where the objects are not, and all is there when they are found again."""

@@ -26,6 +26,7 @@ from storehouse.local.backup.objects import OBJECTS, Counts, ObjectsBackup
 from storehouse.local.backup.restore import Restored, restore, size_of_backup
 from storehouse.local.backup.streams import ARCHIVES, SHIPPING, back_up_shipping, back_up_streams
 from storehouse.local.backup.target import Target
+from storehouse.sealing import make_pair
 
 __all__ = ["Description", "Made", "Restored", "Service", "make_backup", "restore", "size_of", "size_of_backup"]
 
@@ -79,7 +80,7 @@ def make_backup(
     @param path: where it is to be. A backup of the same root that is there is replaced in one step.
     @param service: what runs on the root; C{None} to have the root for oneself.
     @param told: told of bytes that are in it.
-    @raise StartFailed: if there is no root, or there cannot be a backup.
+    @raise StartFailed: if there is no root, its namespace and objects do not belong together, or there cannot be a backup.
     @raise RootInUse: if something runs on the root all the same.
     @raise StorageFailed: if it cannot be finished.
     """
@@ -101,6 +102,8 @@ def make_backup(
     if service is None:
         lock.acquire()
     try:
+        # Half of a store must not take the place of a backup of all of it.
+        make_pair(settings).verify()
         target = Target(path, root, [append, objects, *directories.values()], alive, told)
         try:
             began = time.time_ns()
