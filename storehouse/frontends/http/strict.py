@@ -152,11 +152,13 @@ class StrictChannel(PacedChannel):
         """A request is answered: go on with what came behind it."""
         self._has_answered = True
         PacedChannel.requestDone(self, request)
-        if self.input_ended and not self.lags:
+        if self.input_ended:
             self.end_after_input()
 
     def end_after_input(self) -> None:
         """The peer sends no more, and what it sent was looked at: close, unless a whole request is being answered."""
+        if self.lags:
+            return  # it was not all looked at
         if self._handlingRequest and self.requests:
             self.requests[0].tell_input_ended()
         elif not self._failed:

@@ -10,6 +10,7 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.trial.unittest import TestCase
 
 from storehouse.core.fasttcp import make_eager
+from storehouse.frontends.http import channel, paced
 from storehouse.frontends.http.reply import OCTETS
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.site import DoorSite, Limits
@@ -116,6 +117,28 @@ class InputEndTests(ChannelCase):
         connection = self.end(request("POST /missing", b"x" * 100_000)[:-1])
         self.assertEqual((split_answers(connection.received)[0].status, connection.transport.closed), (404, "done"))
 
+    def test_looked_at_in_slices(self) -> None:
+        """Also if the end comes before all that was sent is looked at."""
+        turns: list[Deferred[None]] = []
+
+        def breath() -> Deferred[None]:
+            turns.append(Deferred())
+            return turns[-1]
+
+        for module in (paced, channel):
+            self.patch(module, "is_spent", lambda: True)
+            self.patch(module, "breath", breath)
+        for rest in (b"", b"GET /ec", request("POST /echo", b"xy")[:-1]):
+            connection = self.connect()
+            connection.send(request("GET /echo") * 3 + request("POST /echo", b"hello") + rest)
+            connection.channel.readConnectionLost()
+            while turns:
+                self.assertFalse(connection.transport.disconnecting)
+                turns.pop(0).callback(None)
+                connection.settle()
+            self.assertEqual([answer.body for answer in split_answers(connection.received)], [b"hello"] * 4, rest)
+            self.assertEqual(connection.transport.closed, "done", rest)
+
     def test_unfinished_answers_are_reset(self) -> None:
         """A body that the end of the connection ends must not end in order when it is cut."""
         for line, closed in (
@@ -147,6 +170,28 @@ class AppendDoorTests(TestCase):
                 self.assertEqual({answer.status for answer in answers}, {200} if data else set())
                 self.assertEqual(len(answers), data.count(b"one") + data.count(b"GET"), data)
                 self.assertEqual(connection.transport.closed, "done")
+
+    def test_looked_at_in_slices(self) -> None:
+        for door in self.doors():
+            turns: list[Deferred[None]] = []
+
+            def breath(turns: list[Deferred[None]] = turns) -> Deferred[None]:
+                turns.append(Deferred())
+                return turns[-1]
+
+            for module in (paced, channel):
+                self.patch(module, "is_spent", lambda: True)
+                self.patch(module, "breath", breath)
+            connection = door.connect()
+            one = request("POST /append?id=a", b"one")
+            connection.send(one * 3 + request("GET /stat") * 2 + one * 2 + one[:-1], settle=False)
+            connection.channel.readConnectionLost()
+            connection.settle()
+            while turns:
+                turns.pop(0).callback(None)
+                connection.settle()
+            self.assertEqual([answer.status for answer in split_answers(connection.received)], [200] * 7)
+            self.assertEqual(connection.transport.closed, "done")
 
     def test_incomplete(self) -> None:
         for door in self.doors():
