@@ -184,7 +184,7 @@ def make_service(
         registry.register(streams)  # type: ignore[arg-type]
         if "archive" in settings.doors:
             bodies = ArchiveLimits(settings.archive_max_record, settings.archive_max_batch, settings.max_multi)
-            add_site("archive", ArchiveDoor(streams, bodies, reactor).resource)
+            add_site("archive", ArchiveDoor(streams, bodies).resource)
     if "sfsp" in settings.doors:
         limits = SFSPLimits(
             max_name=settings.sfsp_max_name,

@@ -15,7 +15,7 @@ from typing import Any
 
 from storehouse.core.turns import breath
 
-__all__ = ["SHORT", "check_json", "parse_json", "take_json"]
+__all__ = ["SHORT", "check_json", "parse_json", "read_members", "read_text", "take_json"]
 
 #: Texts up to this many bytes are parsed at once: some ten milliseconds at worst.
 SHORT = 64 * 1024
@@ -118,6 +118,50 @@ async def check_json(data: bytes) -> None:
         await _Checker(data).check()
 
 
+async def read_members(data: bytes) -> dict[str, bytes]:
+    """
+    An object that may be long: the texts of its values, by their names; others are served meanwhile.
+
+    @raise ValueError: if it is no JSON, no object, or has a name twice.
+    """
+    await _check_utf8(data)
+    return await _Checker(data).members()
+
+
+async def read_text(data: bytes) -> str:
+    """
+    The value of a text that may be long; others are served meanwhile.
+
+    @param data: as L{read_members} has it: it is JSON.
+    @raise ValueError: if it is another value, or has an escape for half of a character.
+    """
+    data = data.strip(b" \t\r\n")
+    if not data.startswith(b'"'):
+        raise ValueError("it is no text")
+    pieces: list[str] = []
+    at, last = 1, len(data) - 1
+    while at < last:
+        end = _some_string(data, at, min(last, at + SHORT)).end()  # type: ignore[union-attr]
+        while end < last and data[end] & 0xC0 == 0x80:
+            end -= 1  # a character is not cut
+        piece: str = _decode(f'"{data[at:end].decode("utf-8")}"')
+        if pieces and "\ud800" <= pieces[-1][-1:] <= "\udbff" and "\udc00" <= piece[:1] <= "\udfff":
+            # The two halves of one character.
+            piece = (pieces[-1][-1] + piece[0]).encode("utf-16-le", "surrogatepass").decode("utf-16-le") + piece[1:]
+            pieces[-1] = pieces[-1][:-1]
+        pieces.append(piece)
+        at = end
+        await breath()
+    if _may_be_half(data):
+        for piece in pieces:
+            try:
+                piece.encode("utf-8")
+            except UnicodeEncodeError:
+                raise ValueError("it has an escape for half of a character (a lone surrogate)") from None
+            await breath()
+    return "".join(pieces)
+
+
 async def _check_utf8(data: bytes) -> None:
     """A piece ends before a byte that begins a character."""
     at = 0
@@ -147,6 +191,11 @@ class _Checker:
 
     async def check(self) -> None:
         """Look at all of it."""
+        await self.value()
+        self._end()
+
+    async def value(self) -> None:
+        """Look at one value, and what space is behind it."""
         state = _VALUE
         steps = looked = 0
         while state != _END:
@@ -158,6 +207,47 @@ class _Checker:
             if steps % 64 == 0 or self.at - looked > _PIECE:
                 looked = self.at
                 await breath()
+
+    async def members(self) -> dict[str, bytes]:
+        """Look at all of it, an object. @return: the texts of its values, by their names."""
+        found: dict[str, bytes] = {}
+        self._take(b"{", "an object was expected")
+        if self._next() == b"}":
+            self.at += 1
+        else:
+            while True:
+                begin = self.at
+                self._take(b'"', "a name in quotes was expected")
+                await self._string()
+                if self.at - begin > SHORT:
+                    raise ValueError(f"the name at byte {begin} is too long")
+                name = parse_json(self._data[begin : self.at])
+                if name in found:
+                    raise ValueError(f"it has the member {name[:100]!r} more than once")
+                self._take(b":", "a colon was expected")
+                self._skip_space()
+                begin = self.at
+                await self.value()
+                found[name] = self._data[begin : self.at]
+                if self._next() == b"}":
+                    self.at += 1
+                    break
+                self._take(b",", "a comma or a bracket was expected")
+                self._skip_space()
+        self._skip_space()
+        self._end()
+        return found
+
+    def _next(self) -> bytes:
+        self._skip_space()
+        return self._data[self.at : self.at + 1]
+
+    def _take(self, byte: bytes, otherwise: str) -> None:
+        if self._next() != byte:
+            raise self._unexpected(otherwise)
+        self.at += 1
+
+    def _end(self) -> None:
         if self.at < len(self._data):
             raise self._unexpected("more text behind the value")
 

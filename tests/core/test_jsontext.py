@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import jsontext
-from storehouse.core.jsontext import SHORT, check_json, parse_json, take_json
+from storehouse.core.jsontext import SHORT, check_json, parse_json, read_members, read_text, take_json
 from tests.soak import count, long_loop, rounds
 
 GOOD = [
@@ -97,6 +97,49 @@ class JSONTests(SynchronousTestCase):
         for depth, filler in ((400, b""), (400, b'"' + b"x" * SHORT + b'",')):
             data = b"[" * depth + filler + b"1" + b"]" * depth
             self.assertTrue(self.successResultOf(Deferred.fromCoroutine(check_json(data))) is None)
+
+    def test_members(self) -> None:
+        """The values of an object by their names, as texts of JSON."""
+        for data, found in (
+            (b" {} ", {}),
+            (b'{"a":1}', {"a": b"1"}),
+            (b'{ "\\u0061" : [1, {"b": 2}] , "b":"x" , "":null} ', {"a": b'[1, {"b": 2}] ', "b": b'"x" ', "": b"null"}),
+        ):
+            self.assertEqual(self.successResultOf(Deferred.fromCoroutine(read_members(data))), found)
+        for data in (
+            b"",
+            b"[]",
+            b"1",
+            b"{",
+            b"{,}",
+            b'{"a"}',
+            b'{"a":}',
+            b'{"a":1,}',
+            b'{"a":1 "b":2}',
+            b'{"a":1}x',
+            b'{"a":1,"a":2}',
+            b"{1:2}",
+            b'{"a":NaN}',
+        ):
+            self.failureResultOf(Deferred.fromCoroutine(read_members(data)), ValueError)
+
+    def test_texts(self) -> None:
+        """Long ones, whatever is where they are cut."""
+        for unit in ("x", "é", "😀", "\\", '"', "\n", "\ud83d", "\ud83d\ude00", "\\ud83d"):
+            for shift in range(7):
+                for ascii_only in (True, False):
+                    text = "a" * shift + unit * (150_000 // len(unit))
+                    try:
+                        data = json.dumps(text, ensure_ascii=ascii_only).encode()
+                    except UnicodeEncodeError:
+                        continue
+                    if unit == "\ud83d":
+                        self.failureResultOf(Deferred.fromCoroutine(read_text(data)), ValueError)
+                        continue
+                    read = self.successResultOf(Deferred.fromCoroutine(read_text(b" " + data + b"\n")))
+                    self.assertEqual(read, json.loads(data))
+        for data in (b"1", b"[]", b"null", b'{"a":"b"}'):
+            self.failureResultOf(Deferred.fromCoroutine(read_text(data)), ValueError)
 
     @long_loop
     def test_the_same(self) -> None:

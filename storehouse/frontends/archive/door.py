@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from storehouse.frontends.archive.streams import ArchiveLimits, Streams
 from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, text_reply
@@ -40,5 +38,5 @@ class ArchiveDoor:
     @ivar resource: the top of its resource tree.
     """
 
-    def __init__(self, streams: IStreams, limits: ArchiveLimits, clock: Any) -> None:
-        self.resource = Root({b"": _Index(), b"archive": Streams(streams, limits, clock)})
+    def __init__(self, streams: IStreams, limits: ArchiveLimits) -> None:
+        self.resource = Root({b"": _Index(), b"archive": Streams(streams, limits)})

@@ -20,13 +20,21 @@ import json
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
 
-from storehouse.core.jsontext import take_json
+from storehouse.core.jsontext import SHORT, take_json
+from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, DamagedArchive, MalformedBody, TooLarge
+from storehouse.frontends.archive.longrecords import (
+    check_metadata_size,
+    encode_long_line,
+    is_long,
+    read_long_line,
+    slices,
+)
 from storehouse.storage.archive.interfaces import Payload, Record
 from storehouse.storage.streams.interfaces import NewRecord
 
@@ -39,6 +47,7 @@ __all__ = [
     "encode_binary",
     "encode_damage",
     "encode_lines",
+    "encode_slowly",
     "parse_binary",
     "parse_lines",
     "parse_time",
@@ -97,36 +106,41 @@ def _check_size(where: str, size: int, most: int) -> None:
         raise TooLarge(f"{where} has {size} bytes; at most {most} are allowed (--archive-max-record)")
 
 
-def _parse_line(number: int, line: bytes, most: int) -> NewRecord:
-    where = f"line {number}"
+def _parse_line(where: str, line: bytes) -> NewRecord:
     try:
         given = take_json(line)
     except ValueError as error:
         raise MalformedBody(f"{where} is no JSON: {error}") from None
     if not isinstance(given, dict):
         raise MalformedBody(f"{where} is no JSON object")
+    if "payload_base64" in given:
+        try:
+            given["payload_base64"] = b64decode(given["payload_base64"], validate=True)
+        except (Base64Error, TypeError, ValueError) as error:
+            raise MalformedBody(f"the payload_base64 of {where} is no base64: {error}") from None
+    return _record_of(where, given)
+
+
+async def _parse_long_line(where: str, line: bytes) -> NewRecord:
+    return _record_of(where, await read_long_line(where, line))
+
+
+def _record_of(where: str, given: Mapping[str, Any]) -> NewRecord:
     # What a GET has given can be posted as it is; the time is that of the writing.
     unknown = sorted(given.keys() - {"metadata", "payload", "payload_base64", "time"})
     if unknown:
         raise MalformedBody(f"{where} has an unknown member {unknown[0]!r}")
     if ("payload" in given) == ("payload_base64" in given):
         raise MalformedBody(f"{where} has either a payload or a payload_base64")
-    payload: Payload
-    if "payload" in given:
-        payload = given["payload"]
-        if not isinstance(payload, str):
-            raise MalformedBody(f"the payload of {where} is no text")
-    else:
-        try:
-            payload = b64decode(given["payload_base64"], validate=True)
-        except (Base64Error, TypeError, ValueError) as error:
-            raise MalformedBody(f"the payload_base64 of {where} is no base64: {error}") from None
+    payload: Payload = given["payload" if "payload" in given else "payload_base64"]
+    if "payload" in given and not isinstance(payload, str):
+        raise MalformedBody(f"the payload of {where} is no text")
     return _check_metadata(where, given.get("metadata", {})), payload
 
 
-def parse_lines(body: bytes, most: int) -> Iterator[NewRecord]:
+def parse_lines(body: bytes, most: int) -> Iterator[NewRecord | Awaitable[NewRecord]]:
     """
-    Take NDJSON apart. Empty lines do not count.
+    Take NDJSON apart. Empty lines do not count. A long line is to be awaited.
 
     @param most: bytes that a line may have.
     @raise MalformedBody: naming the line.
@@ -141,7 +155,8 @@ def parse_lines(body: bytes, most: int) -> Iterator[NewRecord]:
         line = body[start:end]
         start = end + 1
         if line.strip(b" \t\r"):
-            yield _parse_line(number, line, most)
+            where = f"line {number}"
+            yield _parse_line(where, line) if len(line) <= SHORT else _parse_long_line(where, line)
 
 
 def parse_binary(body: bytes, most: int) -> Iterator[NewRecord]:
@@ -168,6 +183,7 @@ def parse_binary(body: bytes, most: int) -> Iterator[NewRecord]:
                 raise MalformedBody(f"the body ends within the {what} of {where}")
             pieces.append(body[at : at + length])
             at += length
+        check_metadata_size(where, len(pieces[0]))
         try:
             metadata = take_json(pieces[0]) if pieces[0] else {}
         except ValueError as error:
@@ -205,6 +221,20 @@ def encode_lines(records: Sequence[Record]) -> bytes:
         lines.append(_dump(line))
     lines.append("")
     return "\n".join(lines).encode("utf-8")
+
+
+async def encode_slowly(encode: Encoder, records: Sequence[Record]) -> bytes:
+    """What C{encode} makes of records; others are served meanwhile."""
+    encoded: list[bytes] = []
+    for some in slices(records):
+        if encode is encode_lines and is_long(some[0].payload):
+            (record,) = some
+            head = _dump({"time": written_time(record.time), "metadata": record.metadata})
+            encoded += await encode_long_line(head[:-1] + ",", record.payload, _dump)
+        else:
+            encoded.append(encode(some))
+        await breath()
+    return encoded[0] if len(encoded) == 1 else b"".join(encoded)
 
 
 def encode_damage(damage: DamagedArchive) -> bytes:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import attrs
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from storehouse.core.backlog import Ahead
 from storehouse.core.budget import Hold
+from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, DamagedArchive, InvalidRecord, NoSuchStream, StorehouseError, TooLarge
 from storehouse.frontends.archive.records import (
     BINARY,
@@ -22,6 +22,7 @@ from storehouse.frontends.archive.records import (
     encode_binary,
     encode_damage,
     encode_lines,
+    encode_slowly,
     parse_binary,
     parse_lines,
     parse_time,
@@ -53,8 +54,8 @@ _AHEAD = 8 << 20
 #: How often a record is held while it is read, taken apart and encoded.
 _COPIES = 6
 
-#: Records that are taken apart, or put together, in one go, before others get a turn.
-_TURN = 256
+#: Records that are taken apart in one go, before others may get a turn.
+_TURN = 64
 
 _quality = re.compile(rb";\s*q=0(\.0*)?\s*\Z", re.IGNORECASE)
 
@@ -80,11 +81,10 @@ class Streams(Leaf):
     _log = Logger()
     takes_rest = True
 
-    def __init__(self, streams: IStreams, limits: ArchiveLimits, clock: Any) -> None:
+    def __init__(self, streams: IStreams, limits: ArchiveLimits) -> None:
         Leaf.__init__(self)
         self._streams = streams
         self._limits = limits
-        self._clock = clock
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -124,16 +124,17 @@ class Streams(Leaf):
                 done = await stream.append(records)
         return json_reply({"records": done.records, "stream": stream.name, "sync": done.sync})
 
-    async def _gathered(self, records: Iterator[NewRecord], hold: Hold) -> list[NewRecord]:
+    async def _gathered(self, records: Iterator[NewRecord | Awaitable[NewRecord]], hold: Hold) -> list[NewRecord]:
         gathered: list[NewRecord] = []
         pairs = 0
-        for record in records:
+        for each in records:
+            record = each if isinstance(each, tuple) else await each
             gathered.append(record)
             pairs += len(record[0])
             if len(gathered) % _TURN == 0:
                 await hold.grow(pairs * _PAIR)
                 pairs = 0
-                await deferLater(self._clock, 0, lambda: None)
+                await breath()
         await hold.grow(pairs * _PAIR)
         return gathered
 
@@ -197,7 +198,7 @@ class Streams(Leaf):
                             is_whole = False
                             data = b"" if binary else encode_damage(batch)
                         else:
-                            data = await self._encoded(encode, batch)
+                            data = await encode_slowly(encode, batch)
                         # Records take many times the bytes that are sent, and are not held while the client reads.
                         del batch
                         ahead.resize(len(data))
@@ -215,14 +216,6 @@ class Streams(Leaf):
                 request.break_off()
         finally:
             source.close()
-
-    async def _encoded(self, encode: Callable[[Sequence[Record]], bytes], batch: Sequence[Record]) -> bytes:
-        encoded = []
-        for start in range(0, len(batch), _TURN):
-            if start:
-                await deferLater(self._clock, 0, lambda: None)
-            encoded.append(encode(batch[start : start + _TURN]))
-        return encoded[0] if len(encoded) == 1 else b"".join(encoded)
 
     async def _next(self, source: Any, name: str, ahead: Ahead) -> Sequence[Record] | DamagedArchive:
         """The next records, or what keeps some from being given: those behind it follow."""

@@ -45,7 +45,7 @@ class DoorTests(SynchronousTestCase):
         self.stream = self.room.start()
         self.addCleanup(self.room.stop)
         limits = ArchiveLimits(max_record=1000, max_batch=20_000)
-        door = ArchiveDoor(self.room.streams, limits, self.room.reactor)
+        door = ArchiveDoor(self.room.streams, limits)
         self.site = DoorSite(door.resource, self.room.reactor, Limits(), name="archive")
 
     def ask(self, line: str, body: bytes | None = None, *fields: str, status: int = 200) -> Answer:
@@ -190,7 +190,7 @@ class DoorTests(SynchronousTestCase):
     def test_many_records(self) -> None:
         """They are bounded by their number, too, and counted as what they cost; empty lines count, since each is looked at."""
         limits = ArchiveLimits(max_batch=2_000_000, max_records=100)
-        door = ArchiveDoor(self.room.streams, limits, self.room.reactor)
+        door = ArchiveDoor(self.room.streams, limits)
         self.site = DoorSite(door.resource, self.room.reactor, Limits(), name="archive")
         held: list[int] = []
         grow = Hold.grow
@@ -276,7 +276,7 @@ class DoorTests(SynchronousTestCase):
     def test_many_that_do_not_read(self) -> None:
         """What all of them hold is bounded, and those who read are served."""
         self.site = DoorSite(
-            ArchiveDoor(self.room.streams, ArchiveLimits(), self.room.reactor).resource,
+            ArchiveDoor(self.room.streams, ArchiveLimits()).resource,
             self.room.reactor,
             Limits(),
             name="archive",
