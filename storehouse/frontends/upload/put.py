@@ -38,16 +38,14 @@ class FileUpload:
 
     async def put(self, request: StreamingRequest) -> Reply | None:
         """Store a file under the very name; replaces the one that has it, if the conditions of the request allow it."""
-        check_query(request)
-        check_length(request)
+        _check(request)
         if self._resumption is not None and asks_for_resumption(request):
             return await self._resumption(request)
         return await self._receive(request, _condition_of(request))
 
     async def post(self, request: StreamingRequest) -> Reply | None:
         """Store a file under the name, or what the setting C{upload-names} makes of it."""
-        check_query(request)
-        check_length(request)
+        _check(request)
         if self._resumption is not None and asks_for_resumption(request):
             return await self._resumption(request)
         condition = _condition_of(request)
@@ -57,10 +55,6 @@ class FileUpload:
         visitor = await self._gate.admit(request, "put")
         _, _, rest = request.path[1:].partition(b"/")
         key = key_in_path(rest)
-        # The last one is how early drafts of resumable uploads say that this is not all.
-        for name in (b"Content-Range", b"Content-Encoding", b"Upload-Incomplete"):
-            if request.requestHeaders.hasHeader(name):
-                raise BadRequest(f"the body is the file as it is, and all of it: {name.decode()} is not possible")
         content_type = (field_of(request, b"Content-Type") or b"").decode("latin-1")
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
@@ -84,6 +78,16 @@ class FileUpload:
         except NoSuchKey:
             return False
         return True
+
+
+def _check(request: StreamingRequest) -> None:
+    """@raise BadRequest: unless the body is the file, or its beginning, as it is."""
+    check_query(request)
+    check_length(request)
+    # The last one is how early drafts of resumable uploads say that this is not all.
+    for name in (b"Content-Range", b"Content-Encoding", b"Upload-Incomplete"):
+        if request.requestHeaders.hasHeader(name):
+            raise BadRequest(f"the body is the file as it is, and all of it: {name.decode()} is not possible")
 
 
 def _digests_of(request: StreamingRequest) -> dict[str, bytes]:

@@ -70,6 +70,13 @@ class IETFTests(IETFCase):
         again = self.patch(url, 100_000, b"", YES, status=201)
         self.assertEqual((again.body, again.fields["upload-complete"]), (final.body, "?1"))
 
+    def test_not_as_it_is(self) -> None:
+        """A body that is encoded, or a part of something, is not the file."""
+        for field in ("Content-Encoding: gzip", "Content-Range: bytes 0-2/9", "Upload-Incomplete: ?1"):
+            for method in ("PUT", "POST"):
+                self.said(f"{method} /upload/file", YES, field, body=b"abc", status=400)
+        self.assertEqual(self.keys_stored(), [])
+
     def test_media_type(self) -> None:
         for field, kind in (([], "image/jpeg"), (["Content-Type: text/x"], "text/x")):
             self.said("PUT /upload/p.jpg", YES, *field, body=b"x")

@@ -53,7 +53,7 @@ class TusUploads(Leaf):
         override = request.requestHeaders.getRawHeaders(b"X-HTTP-Method-Override")
         if override and request.method in _OVERRIDDEN:
             method = override[0].strip().upper()
-            if method not in _OVERRIDING:
+            if method not in _OVERRIDING or len(override) > 1:
                 error = BadRequest("X-HTTP-Method-Override can only be PATCH or DELETE")
                 Deferred.fromCoroutine(self._fail(request, error))
                 return NOT_DONE_YET
