@@ -271,7 +271,7 @@ class DamagedObject(Damaged):
 
     @ivar part: the number of the part; C{None} if it is the description of the whole.
     @ivar block: the number of the block in the part, from 0; C{None} if it is no block.
-    @ivar missing: whether a file is not there, as against one that has changed.
+    @ivar missing: whether a file with its bytes is not there.
     """
 
     def __init__(

@@ -17,6 +17,7 @@ door; only tap uses the reactor of the process.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,6 +143,13 @@ class ArchitectureTests(SynchronousTestCase):
             if name in GLOBAL
         ]
         self.assertEqual(wrong, [])
+
+    def test_one_place_removes_objects(self) -> None:
+        """Bytes of objects go where it is decided that nobody needs them, and nowhere else."""
+        room = Path(storehouse.__file__).parent / "storage" / "objects"
+        calls = re.compile(r"space\.(delete|set_aside)\(")
+        found = {path.name for path in room.rglob("*.py") if calls.search(path.read_text(encoding="utf-8"))}
+        self.assertEqual(found, {"removing.py"})
 
     def test_no_long_file(self) -> None:
         lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules()}

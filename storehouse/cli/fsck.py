@@ -19,7 +19,9 @@ __all__ = ["advancing", "command"]
 
 
 @click.command("fsck", short_help="Check keys, their index and their bytes against each other.")
-@click.option("--repair", is_flag=True, help="Make the index anew if it is wrong, and remove bytes without a key.")
+@click.option(
+    "--repair", is_flag=True, help="Make the index anew if it is wrong, and move bytes without a key to ROOT/recovered."
+)
 @click.option(
     "--join",
     is_flag=True,
@@ -32,7 +34,9 @@ __all__ = ["advancing", "command"]
 def command(opener: Opener, repair: bool, join: bool, as_json: bool, progress: bool) -> None:
     """
     Check that every key has its bytes, all bytes have a key, and the index has all keys. Nothing is changed without
-    --repair; for each problem is said what --repair does about it. Keys are never guessed nor removed.
+    --repair; for each problem is said what --repair does about it. Keys are never guessed, and nothing is removed:
+    bytes without a key are moved to ROOT/recovered, with a note of where they were, and only if all else in the
+    namespace is in order.
 
     The bytes themselves are not read; scrub does that.
 

@@ -248,8 +248,11 @@ class LocalStore:
             # The clock stands still: what a service does now and then is done at the end.
             names = make_names(settings, Clock(), disk, vault, vault.is_open and vault.keyring.seal_names)
             self._store = LocalObjectStore(space, names, disk)
-            for part in (space, names, self._store):
+            for part in (space, names):
                 self._start(part)
+            # A command does what it is to do; a service, or a check, sees to what a crash left.
+            self._store.start(tidy=False)
+            self._undo.append(lambda: result(self._store.stop()))
         except BaseException:
             self.close()
             raise

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -420,17 +421,26 @@ class LocalVerbTests(VerbTests, VerbCase):
         self.said("mb", "box")
         self.said("put", "-", "box/a", stdin=b"x")
         self.said("put", "-", "box/b", stdin=b"x")
-        id = json.loads(self.said("stat", "--json", "box/b"))["id"]
+        self.said("put", "-", "box/c", stdin=b"x")
+        lost, orphan = (json.loads(self.said("stat", "--json", name))["id"] for name in ("box/b", "box/c"))
         data = os.path.join(self.root, "objects", "data")
-        os.makedirs(os.path.join(data, "ab"), exist_ok=True)
-        os.rename(os.path.join(data, id[:2], id), os.path.join(data, "ab", "ab" * 16))
+        os.rename(os.path.join(data, orphan[:2], orphan), os.path.join(self.root, "kept"))
+        self.said("rm", "box/c")
+        os.rename(os.path.join(self.root, "kept"), os.path.join(data, orphan[:2], orphan))
+        shutil.rmtree(os.path.join(data, lost[:2], lost))
         result = self.run_command("fsck", status=1)
         self.assertIn("missing  box/b  ", result.stdout)
-        self.assertIn("--repair: it is removed", result.stdout)
+        self.assertIn("--repair: it is moved to recovered/ in the root", result.stdout)
         self.assertEqual(result.stderr, "Error: 2 problems found; --repair does something about 1\n")
         kinds = [json.loads(line)["kind"] for line in self.run_command("fsck", "--json", status=1).stdout.splitlines()]
         self.assertEqual(sorted(kinds), ["missing", "orphan"])
-        self.assertEqual(self.run_command("fsck", "--repair", status=1).stderr, "Error: 2 problems found; 1 repaired\n")
+        result = self.run_command("fsck", "--repair", status=1)
+        self.assertEqual(result.stderr, "Error: 2 problems found; 1 repaired\n")
+        (moment,) = os.listdir(os.path.join(self.root, "recovered"))
+        place = os.path.join(os.path.abspath(self.root), "recovered", moment)
+        (kept,) = [name for name in os.listdir(place) if not name.endswith(".json")]
+        self.assertIn(f"moved to {place}/{kept}/{orphan}", result.stdout)
+        self.assertTrue(os.path.exists(os.path.join(place, kept, orphan, "part.1")))
         self.assertIn("box/b", self.refused("cat", "box/b"))
         self.said("rm", "box/b")
         self.said("fsck")

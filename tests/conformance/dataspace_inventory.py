@@ -65,9 +65,9 @@ class InventoryTestsMixin(SpaceTestsMixin):
         """It is gone from the space; who reads it goes on."""
         await self.put("ab", content(3 * BLOCK))
         reader = await self.space.get("ab")
-        await self.space.set_aside("ab", "now", "nobody wants it")
+        await self.space.set_aside("ab", "nobody wants it")
         await self.absent("ab")
         self.assertEqual(await collect(reader), content(3 * BLOCK))
-        await self.refused(NoSuchObject, self.space.set_aside("ab", "now", ""))
+        await self.refused(NoSuchObject, self.space.set_aside("ab", ""))
         await self.put("ab", b"another")
         self.assertEqual(await self.get("ab"), b"another")

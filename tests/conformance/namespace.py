@@ -304,6 +304,15 @@ class NamespaceTestsMixin(TestCase):
         self.assertEqual(self.namespace.unsettled, [])
         await self.refused(InvalidName, self.namespace.intend("bucket", "a", ["../x"]))
 
+    async def test_needed(self) -> None:
+        """Of the IDs that are asked for, those that a version of a key has."""
+        for number, keep in ((1, False), (2, True), (3, False)):
+            await self.namespace.publish("bucket", "key", entry(number), keep=keep)
+        await self.namespace.publish("bucket", "other", entry(4))
+        ids = [entry(number).id for number in (1, 2, 3, 5)]
+        found = await self.namespace.needed(ids)
+        self.assertEqual((found.ids, found.doubt), (frozenset((ids[0], ids[2])), ""))
+
     async def test_invalid(self) -> None:
         """Keys and IDs that are none."""
         for key in ("", "x" * 1025, "é" * 513, "\ud800", "a\udfff"):

@@ -295,11 +295,10 @@ class IInventory(Interface):
     def examine_upload(upload_id: str) -> Deferred[None]:
         """The same for an upload and its parts. Fails with C{NoSuchUpload}, C{DamagedObject}."""
 
-    def set_aside(id: str, moment: str, reason: str) -> Deferred[str]:
+    def set_aside(id: str, why: str) -> Deferred[str]:
         """
         Take an object out of the space without removing anything: it is moved to where nothing is ever removed, after a
-        note of where it was.
+        note of where it was, and why.
 
-        @param moment: when, as a safe name: what is set aside at one moment is kept together.
-        @return: fires with the path of the directory of that moment. Fails with C{NoSuchObject}.
+        @return: fires with the path where it is now. Fails with C{NoSuchObject}.
         """

@@ -323,11 +323,11 @@ class MemoryDataSpace:
         self._upload(upload_id)
 
     @deferred
-    async def set_aside(self, id: str, moment: str, reason: str) -> str:
+    async def set_aside(self, id: str, why: str) -> str:
         """See L{IInventory.set_aside}."""
         self._object(id)
         self.aside[id] = self._objects.pop(id)
-        return moment
+        return f"memory/{id}"
 
     # -- what they share ---------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def read_description(directory: int, name: str, id: str, access: Access = WAITIN
     try:
         fd = access.open(name, _READ, directory)
     except FileNotFoundError:
-        raise DamagedObject(id, f"{name} is missing", missing=True) from None
+        raise DamagedObject(id, f"{name} is missing") from None
     except OSError as error:
         if error.errno in _NOT_REGULAR:
             raise DamagedObject(id, f"{name} is not a regular file") from None
@@ -105,7 +105,7 @@ class OpenPart:
         try:
             return self.access.open(name, _READ, directory)
         except FileNotFoundError:
-            raise self._damaged(f"{name} is missing", missing=True) from None
+            raise self._damaged(f"{name} is missing", missing=name == part_name(self.part.number)) from None
         except OSError as error:
             if error.errno in _NOT_REGULAR:
                 raise self._damaged(f"{name} is not a regular file") from None

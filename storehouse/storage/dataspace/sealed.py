@@ -234,9 +234,9 @@ class SealedDataSpace(SealedUploads):
         return {name: list(values) for name, values in found.metadata.items()}
 
     @deferred
-    async def set_aside(self, id: str, moment: str, reason: str) -> str:
+    async def set_aside(self, id: str, why: str) -> str:
         """See L{IInventory.set_aside}."""
         async with self._ground.sources.held(id):
-            place: str = await self._inner.set_aside(id, moment, reason)
+            place: str = await self._inner.set_aside(id, why)
         self._ground.forget(id)
         return place

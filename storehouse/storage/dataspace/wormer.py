@@ -381,12 +381,12 @@ class WormerDataSpace(WormerUploads):
             opened.close()
         return opened.info
 
-    def set_aside(self, id: str, moment: str, reason: str) -> Deferred[str]:
+    def set_aside(self, id: str, why: str) -> Deferred[str]:
         """See L{IInventory.set_aside}."""
-        return self._ground.operation("set_aside", self._set_aside(check_id(id), moment, reason))
+        return self._ground.operation("set_aside", self._set_aside(check_id(id), why))
 
-    async def _set_aside(self, id: str, moment: str, reason: str) -> str:
+    async def _set_aside(self, id: str, why: str) -> str:
         ground = self._ground
-        top = ground.settings.recovered or os.path.join(ground.layout.root, "recovered")
+        directory = ground.settings.recovered or os.path.join(ground.layout.root, "recovered")
         async with ground.objects.held(id):
-            return await ground.run(set_aside, ground.files, ground.layout, top, id, moment, reason)
+            return await ground.run(set_aside, ground.files, ground.layout, directory, id, why)

@@ -20,9 +20,10 @@ from storehouse.storage.namespace.journal import read_journal
 from storehouse.storage.namespace.names import id_of_file
 from storehouse.storage.namespace.tree import DEFAULT, Place, Tree
 
-__all__ = ["check_bucket_rows", "check_key", "check_top"]
+__all__ = ["TOP", "check_bucket_rows", "check_key", "check_top"]
 
-_TOP = {"format.json", "buckets", "journal", "index", "tmp", *STAMPS}
+#: What is in the directory of a namespace.
+TOP = frozenset({"format.json", "buckets", "journal", "index", "tmp", *STAMPS})
 
 _STRETCH = 200
 
@@ -36,7 +37,7 @@ def _unknown(bucket: str, path: str) -> Problem:
 
 def check_top(tree: Tree, journal: str, numbers: Mapping[str, tuple[int, Bucket]]) -> Iterator[Problem | None]:
     """What is around the keys."""
-    for name in sorted(set(os.listdir(tree.directory)) - _TOP):
+    for name in sorted(set(os.listdir(tree.directory)) - TOP):
         yield _unknown("", os.path.join(tree.directory, name))
     try:
         damage = read_journal(journal).damage

@@ -6,13 +6,13 @@ Source: the fourth seed ("S3 Namespace format"); docs/formats/namespace.md is th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-__all__ = ["Bucket", "Condition", "Entry", "IChecked", "INamespace", "Metadata", "Page", "Problem"]
+__all__ = ["Bucket", "Condition", "Entry", "IChecked", "INamespace", "Metadata", "Needed", "Page", "Problem"]
 
 #: Name to values. Names and values are any text.
 Metadata = Mapping[str, Sequence[str]]
@@ -93,6 +93,19 @@ class Problem:
     id: str | None
     text: str
     repairable: bool
+
+
+@attrs.frozen
+class Needed:
+    """
+    What a namespace says when it is asked whether it needs bytes.
+
+    @ivar ids: the IDs, of those asked for, that something in it names, be it damaged.
+    @ivar doubt: what there is in it that is not understood, and may need any ID; empty if there is nothing such.
+    """
+
+    ids: frozenset[str]
+    doubt: str
 
 
 #: Called with the entry that is there, or C{None}; raises to refuse.
@@ -203,6 +216,14 @@ class INamespace(Interface):
         """
         Keys alone, which takes a tenth of the time of L{list_keys}: the first C{limit} that begin with C{prefix} and are
         greater than C{after}, in the order of their UTF-8 bytes. Fewer than C{limit} are the last.
+        """
+
+    def needed(ids: Collection[str], progress: Callable[[int], object] | None = None) -> Deferred[Needed]:
+        """
+        Which of these IDs are named by anything: a version of any key, whatever is wrong with it, or what any default
+        leads to. All keys are looked at, which takes long.
+
+        @param progress: called with the number of keys so far; what it raises ends the search.
         """
 
     def stop() -> Deferred[None]:

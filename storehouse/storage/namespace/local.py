@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 import attrs
@@ -24,7 +24,7 @@ from storehouse.errors import (
     StorehouseError,
     Unavailable,
 )
-from storehouse.storage.namespace.entries import MAX_METADATA, checked_metadata, encode_bucket
+from storehouse.storage.namespace.entries import checked_metadata, encode_bucket
 from storehouse.storage.namespace.interfaces import (
     Bucket,
     Condition,
@@ -32,6 +32,7 @@ from storehouse.storage.namespace.interfaces import (
     IChecked,
     INamespace,
     Metadata,
+    Needed,
     Page,
     Problem,
 )
@@ -39,30 +40,13 @@ from storehouse.storage.namespace.journal import NEW, Journal
 from storehouse.storage.namespace.keys import KeyOperations, lasting
 from storehouse.storage.namespace.metrics import NamespaceMetrics
 from storehouse.storage.namespace.names import check_bucket, check_id
+from storehouse.storage.namespace.needed import find_needed
 from storehouse.storage.namespace.recovery import prepare, recover
+from storehouse.storage.namespace.settings import NamespaceSettings
 from storehouse.storage.namespace.tree import Tree
 from storehouse.storage.namespace.upkeep import Upkeep
 
 __all__ = ["LocalNamespace", "NamespaceSettings"]
-
-
-@attrs.frozen
-class NamespaceSettings:
-    """
-    How a namespace is kept.
-
-    @ivar directory: an absolute path; made if it is not there.
-    @ivar durable: whether what is answered survives a power cut; it survives the process in any case.
-    @ivar checkpoint_records: intents in the journal after which the index is synced and the journal begun anew.
-    @ivar checkpoint_interval: seconds after which that is done if there are any.
-    @ivar max_metadata: bytes of an entry's metadata.
-    """
-
-    directory: str
-    durable: bool = True
-    checkpoint_records: int = 4096
-    checkpoint_interval: float = 30.0
-    max_metadata: int = MAX_METADATA
 
 
 @implementer(INamespace, IChecked)
@@ -371,11 +355,8 @@ class LocalNamespace:
             finally:
                 self._keys.finish("check", began, bucket, key)
 
-        def run(f: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
-            return self._keys.inside(lambda: self._disk.run(f))
-
         told = progress or (lambda count: None)
-        await self.upkeep.check(run, self._keys.buckets, problems.append, look_closer, told)
+        await self.upkeep.check(self._run, self._keys.buckets, problems.append, look_closer, told)
         return problems
 
     @lasting
@@ -391,6 +372,14 @@ class LocalNamespace:
         finally:
             self._keys.gate.open()
         return count
+
+    @lasting
+    async def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Needed:
+        """See L{INamespace.needed}."""
+        return await find_needed(self.tree, ids, self._run, progress or (lambda count: None))
+
+    def _run(self, f: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
+        return self._keys.inside(lambda: self._disk.run(f))
 
     def collect(self) -> Iterable[Metric]:
         """The metric families."""

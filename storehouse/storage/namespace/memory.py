@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import attrs
 from zope.interface import implementer
@@ -11,7 +11,7 @@ from zope.interface import implementer
 from storehouse.core.streams import deferred
 from storehouse.errors import AlreadyExists, BucketNotEmpty, InvalidName, NoSuchBucket, NoSuchKey, Unavailable
 from storehouse.storage.namespace.entries import MAX_METADATA, checked, checked_metadata
-from storehouse.storage.namespace.interfaces import Bucket, Condition, Entry, INamespace, Metadata, Page
+from storehouse.storage.namespace.interfaces import Bucket, Condition, Entry, INamespace, Metadata, Needed, Page
 from storehouse.storage.namespace.listing import common_prefix
 from storehouse.storage.namespace.names import check_bucket, check_id, check_key, check_text
 
@@ -183,6 +183,12 @@ class MemoryNamespace:
         begins, start = check_text("prefix", prefix), check_text("key", after)
         names = sorted(key.encode() for key in self._keys(bucket))
         return [name.decode() for name in names if name.startswith(begins) and name > start][: max(0, limit)]
+
+    @deferred
+    async def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Needed:
+        """See L{INamespace.needed}."""
+        named = {entry.id for _, keys in self._buckets.values() for versions in keys.values() for entry in versions}
+        return Needed(frozenset(ids) & named, "")
 
     @deferred
     async def stop(self) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from itertools import islice
 
+from storehouse.core.files import read_regular
 from storehouse.errors import DamagedEntry
 from storehouse.storage.namespace.entries import decode_bucket, decode_entry
 from storehouse.storage.namespace.interfaces import Bucket, Entry
@@ -29,20 +29,11 @@ _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 def read_small(path: str) -> bytes:
     """
-    All of a file. Waits for no other process, whatever is at that path.
+    All of a file. Waits for no other process, whatever is at that path, and follows no link.
 
     @raise OSError: if it cannot be read, is no regular file, or is too long to be one of a namespace.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", path)
-        if found.st_size > _MOST:
-            raise OSError(errno.EFBIG, f"it has {found.st_size} bytes, more than any of its kind", path)
-        return os.read(fd, _MOST)
-    finally:
-        os.close(fd)
+    return read_regular(path, _MOST)
 
 
 class Place:

@@ -6,7 +6,7 @@ docs/formats/sealed.md says what is written, and what can still be seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import attrs
@@ -29,12 +29,13 @@ from storehouse.storage.namespace.interfaces import (
     IChecked,
     INamespace,
     Metadata,
+    Needed,
     Page,
     Problem,
 )
 from storehouse.storage.namespace.listing import list_items, list_names
 from storehouse.storage.namespace.names import check_bucket, check_key
-from storehouse.storage.namespace.sealed_entries import SEALED_METADATA, NameKeys
+from storehouse.storage.namespace.sealed_entries import SEALED_METADATA, NameKeys, no_such_key
 from storehouse.storage.namespace.sealed_index import SealedIndex
 
 __all__ = ["SEALED_METADATA", "SealedNamespace"]
@@ -244,7 +245,7 @@ class SealedNamespace:
                     bucket, key, stored_key, self._inner.unpublish(bucket, stored_key, id, asked)
                 )
             except NoSuchKey:
-                raise _no_such_key(bucket, key, id) from None
+                raise no_such_key(bucket, key, id) from None
             if id is None:
                 self._index.remove(bucket, key)
             else:
@@ -279,7 +280,7 @@ class SealedNamespace:
         try:
             stored = await self._inner.look_up(bucket, stored_key, id)
         except NoSuchKey:
-            raise _no_such_key(bucket, key, id) from None
+            raise no_such_key(bucket, key, id) from None
         return self._open(bucket, key, stored_key, stored)
 
     @deferred
@@ -289,7 +290,7 @@ class SealedNamespace:
         try:
             versions = await self._inner.versions(bucket, stored_key)
         except NoSuchKey:
-            raise _no_such_key(bucket, key, None) from None
+            raise no_such_key(bucket, key, None) from None
         return [self._open(bucket, key, stored_key, stored) for stored in versions]
 
     async def _listable(self, bucket: str) -> int:
@@ -354,6 +355,11 @@ class SealedNamespace:
         usage: Deferred[tuple[int, int]] = self._inner.usage(bucket)
         return usage
 
+    def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Deferred[Needed]:
+        """See L{INamespace.needed}."""
+        found: Deferred[Needed] = self._inner.needed(ids, progress)
+        return found
+
     # -- upkeep --------------------------------------------------------------------------------
 
     @deferred
@@ -386,10 +392,6 @@ class SealedNamespace:
         if self._load_failure is not None:
             self._load_failure.raiseException()
         return count
-
-
-def _no_such_key(bucket: str, key: str, id: str | None) -> NoSuchKey:
-    return NoSuchKey(f"the bucket {bucket} has no key {key!r}" + ("" if id is None else f" with a version {id}"))
 
 
 def _nothing() -> None:

@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from storehouse.core.keyring import KEY_SIZE, NONCE_SIZE
+from storehouse.errors import NoSuchKey
 from storehouse.storage.namespace.interfaces import Entry
 
-__all__ = ["SEALED_METADATA", "NameKeys"]
+__all__ = ["SEALED_METADATA", "NameKeys", "no_such_key"]
 
 #: Bytes of metadata that the namespace below must let an entry have.
 SEALED_METADATA = 256 << 10
@@ -96,3 +97,8 @@ class NameKeys:
 
 def _about(bucket: str, stored_key: str, entry: Entry) -> bytes:
     return f"storehouse name 1\0{bucket}\0{stored_key}\0{entry.id}\0{entry.size}\0{entry.created}".encode()
+
+
+def no_such_key(bucket: str, key: str, id: str | None) -> NoSuchKey:
+    """What to raise for a key, or a version of it, that is not there: by the name that it is asked for."""
+    return NoSuchKey(f"the bucket {bucket} has no key {key!r}" + ("" if id is None else f" with a version {id}"))

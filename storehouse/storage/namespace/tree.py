@@ -207,7 +207,8 @@ class Tree(TreeGround):
         except OSError:
             return
         ids = [id for id in map(id_of_file, names) if id is not None]
-        if len(ids) == len(names) and all(leftovers.get(id) == LEAVING for id in ids):
+        # An empty directory is one, too; but not of a key that was stored, and whose files were lost since.
+        if len(ids) == len(names) and set(ids) <= set(leftovers) and set(leftovers.values()) == {LEAVING}:
             self._take_away(place, ids)
 
     def unpublish(

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import KeyedLocks, finished, over, settled
+from storehouse.core.jobs import KeyedLocks, finished
 from storehouse.core.operations import Operations
 from storehouse.errors import (
-    BadRequest,
     DamagedObject,
-    NoSuchBucket,
     NoSuchKey,
     NoSuchObject,
-    StorehouseError,
     Unavailable,
 )
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
@@ -28,6 +25,7 @@ from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.objects.conditions import check_condition, info_of
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
 from storehouse.storage.objects.metrics import StoreMetrics
+from storehouse.storage.objects.removing import Removing
 
 __all__ = ["Base", "expected_of", "new_id"]
 
@@ -38,9 +36,6 @@ _TRIES = 8
 
 # Objects of which it is told that they were renamed on disk.
 _MOST_RENAMED = 100
-
-# Bytes to be freed, in objects, before those who replace more must wait.
-_MOST_FREEING = 256
 
 
 def expected_of(entry: Entry) -> Part:
@@ -60,8 +55,7 @@ class Base:
     @ivar space: an L{IDataSpace}.
     @ivar names: an L{INamespace}.
     @ivar locks: one a key.
-    @ivar arriving: IDs of bytes that have no key yet.
-    @ivar leaving: IDs of bytes that have none any more, and are being removed.
+    @ivar removing: decides which bytes are removed.
     """
 
     _log = Logger()
@@ -79,12 +73,10 @@ class Base:
         )
         self.metrics = StoreMetrics(self.operations)
         self.locks = KeyedLocks()
-        self.arriving: set[str] = set()
-        self.leaving: set[str] = set()
+        self.removing = Removing(space, names, self.metrics, self._has_bytes)
         self._renamed: set[str] = set()
         self._events = events
         self._clock = clock
-        self._freeing: dict[Deferred[Any], None] = {}
 
     # -- operations ----------------------------------------------------------------------------
 
@@ -95,8 +87,7 @@ class Base:
     async def closed(self) -> None:
         """Take none any more, and wait for those that run, and for what they had freed."""
         await self.operations.stopped()
-        while self._freeing:
-            await settled(over(next(iter(self._freeing))))
+        await self.removing.stopped()
 
     def operation(self, name: str, work: Coroutine[Any, Any, T]) -> Deferred[T]:
         """Run an operation: after recovery, counted."""
@@ -145,6 +136,13 @@ class Base:
         self._log.error("damaged: {error}", error=str(error))
         raise error
 
+    def _has_bytes(self, bucket: str, key: str) -> Deferred[Any]:
+        def examine(entry: Entry, expected: Part) -> Deferred[Any]:
+            examined: Deferred[Any] = self.space.examine(entry.id, expected)
+            return examined
+
+        return Deferred.fromCoroutine(self.with_bytes(bucket, key, examine))
+
     def served(self, bucket: str, key: str, reader: IReader) -> None:
         """
         Bytes are given out that are those which the namespace names. That they are of another key by their own account
@@ -163,21 +161,15 @@ class Base:
             )
 
     def arrives(self) -> str:
-        """The ID of new bytes. They have no key until L{publish}, or are L{gone}."""
+        """The ID of new bytes. They have no key until L{publish}, or are gone."""
         id = new_id()
-        self.arriving.add(id)
+        self.removing.arriving.add(id)
         return id
-
-    def gone(self, id: str) -> None:
-        """There are no such bytes."""
-        self.arriving.discard(id)
-        self.leaving.discard(id)
-        self.names.settle([id])
 
     async def publish(self, bucket: str, key: str, entry: Entry, condition: Condition = ALWAYS) -> ObjectInfo:
         """
         Give a key another object, whose bytes are there; to be called by who holds the key. If it fails, the bytes are
-        to be given to L{refused}.
+        to be given to L{Removing.refused}.
         """
         before: list[Entry | None] = []
 
@@ -186,29 +178,15 @@ class Base:
             before.append(there)
 
         freed = await finished(self.names.publish(bucket, key, entry, check))
-        self.arriving.discard(entry.id)
+        self.removing.arriving.discard(entry.id)
         info = info_of(key, entry)
         previous = before[-1] if before else None
         if previous is None:
             self._events.publish(ObjectStored(bucket, key, info))
         else:
             self._events.publish(ObjectReplaced(bucket, key, info, info_of(key, previous)))
-        await self.free(entry.id for entry in freed)
+        await self.removing.free(bucket, key, freed)
         return info
-
-    async def refused(self, bucket: str, key: str, id: str) -> None:
-        """
-        Remove bytes that a key was not given, unless it has them after all: what fails in the middle, such as a sync,
-        may have happened. Then the next start decides.
-        """
-        try:
-            await finished(self.names.look_up(bucket, key, id))
-        except (NoSuchKey, NoSuchBucket, BadRequest):
-            await self.drop(id)
-        except StorehouseError as error:
-            self._log.error("{id} may have no key, the next start will look: {error}", id=id, error=str(error))
-        else:
-            self.arriving.discard(id)
 
     async def unpublish(self, bucket: str, key: str, condition: Condition) -> ObjectInfo:
         """Take a key's object away; to be called by who holds the key."""
@@ -222,34 +200,5 @@ class Base:
         freed = await finished(self.names.unpublish(bucket, key, condition=check))
         info = info_of(key, before[-1])
         self._events.publish(ObjectDeleted(bucket, key, info))
-        await self.free(entry.id for entry in freed)
+        await self.removing.free(bucket, key, freed)
         return info
-
-    # -- bytes without a key -------------------------------------------------------------------
-
-    async def free(self, ids: Iterable[str]) -> None:
-        """Have bytes removed that no key has any more, soon."""
-        for id in ids:
-            self.leaving.add(id)
-            freeing = Deferred.fromCoroutine(self.drop(id))
-            if freeing.called:
-                continue
-            self._freeing[freeing] = None
-            freeing.addBoth(self._freed, freeing)
-        while len(self._freeing) > _MOST_FREEING:
-            await settled(over(next(iter(self._freeing))))
-
-    def _freed(self, result: Any, freeing: Deferred[Any]) -> Any:
-        self._freeing.pop(freeing, None)
-        return result
-
-    async def drop(self, id: str) -> None:
-        """Remove bytes that no key has; if that fails, the next start does."""
-        try:
-            await finished(self.space.delete(id))
-        except NoSuchObject:
-            pass
-        except Exception as error:
-            self._log.error("{id} could not be removed, the next start will: {error}", id=id, error=str(error))
-            return
-        self.gone(id)

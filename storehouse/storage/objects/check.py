@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
+
 from storehouse.core.jobs import finished
 from storehouse.errors import (
+    Damaged,
     DamagedEntry,
     DamagedObject,
     InvalidName,
     NoSuchBucket,
     NoSuchKey,
     NoSuchObject,
+    NoSuchUpload,
     StorageFailed,
     Unavailable,
 )
-from storehouse.storage.namespace.interfaces import IChecked
-from storehouse.storage.objects.base import Base
+from storehouse.storage.namespace.interfaces import Entry, IChecked
+from storehouse.storage.objects.base import Base, expected_of
 from storehouse.storage.objects.interfaces import Problem
 
 __all__ = ["check", "unserved"]
 
 _PAGE = 1000
+
+# Bytes without a key that are looked for together in all of the namespace.
+_MOST_NAMELESS = 10_000
+
+# What is wrong with the index alone: whatever else the namespace tells may be about a key that needs bytes.
+_OF_INDEX = {"missing", "different", "index"}
 
 
 async def check(base: Base, progress: Callable[[int], object], repair: bool) -> list[Problem]:
@@ -37,6 +47,20 @@ def unserved(names: Any) -> str:
     return f"{names.damaged} keys cannot be read, and {names.unknown} names are no keys: 'storehouse fsck' tells which"
 
 
+@attrs.frozen
+class _Nameless:
+    """
+    Bytes that the key does not have that they say they are of.
+
+    @ivar name: that bucket and key; or something else.
+    """
+
+    id: str
+    name: str
+    bucket: str
+    key: str | None
+
+
 class _Check:
     def __init__(self, base: Base, progress: Callable[[int], object], repair: bool) -> None:
         self._base = base
@@ -44,15 +68,24 @@ class _Check:
         self._repair = repair
         self._count = 0
         self._problems: list[Problem] = []
+        self._damaged: set[str] = set()
+        self._nameless: list[_Nameless] = []
+        # Why nothing is taken out.
+        self._doubt = ""
 
     async def run(self) -> list[Problem]:
+        await finished(self._base.removing.tidy())
         await self._names()
         for bucket in await self._base.names.list_buckets():
             await self._keys(bucket.name)
+        await self._uploads()
         for number in range(256):
             for id in await self._base.space.list_ids(f"{number:02x}"):
                 await self._bytes(id)
                 self._step()
+            if len(self._nameless) >= _MOST_NAMELESS:
+                await self._judge()
+        await self._judge()
         return self._problems
 
     def _progressed(self, count: int) -> None:
@@ -66,6 +99,8 @@ class _Check:
 
     def _found(self, kind: str, bucket: str, key: str | None, id: str | None, text: str, repair: str = "") -> None:
         self._problems.append(Problem(kind, bucket, key, id, text, repair))
+
+    # -- keys ----------------------------------------------------------------------------------
 
     async def _names(self) -> None:
         """The namespace against its index."""
@@ -82,6 +117,8 @@ class _Check:
                 done = "the index is made anew"
                 rebuild = True
             self._found(problem.kind, problem.bucket, problem.key, problem.id, problem.text, done)
+            if problem.kind not in _OF_INDEX:
+                self._doubt = self._doubt or problem.text
         if self._repair and rebuild:
             await finished(names.reindex(None))
 
@@ -99,6 +136,7 @@ class _Check:
                 repair = "the index is made anew" if isinstance(error, Unavailable) else ""
                 text = f"the keys of {bucket} cannot be listed: {error.detail}"
                 self._found("index", bucket, None, None, text, repair)
+                self._doubt = self._doubt or text
                 return
             for key, _ in page.entries:
                 try:
@@ -106,25 +144,26 @@ class _Check:
                 except (NoSuchKey, NoSuchBucket, DamagedEntry):
                     continue  # gone meanwhile; or the namespace has told of it
                 for entry in versions:
-                    await self._version(bucket, key, entry.id, entry.size)
+                    await self._version(bucket, key, entry)
                     self._step()
             after = page.next_after
 
-    async def _version(self, bucket: str, key: str, id: str, size: int) -> None:
+    async def _version(self, bucket: str, key: str, entry: Entry) -> None:
+        id = entry.id
         try:
-            # An empty range: what describes the object is read and no block.
-            reader = await self._base.space.get(id, 0, 0)
+            metadata = await self._base.space.examine(id, expected_of(entry))
         except NoSuchObject:
             if await self._is_still(bucket, key, id):
                 self._found("missing", bucket, key, id, f"{bucket}/{key} has lost its bytes, {id}")
         except DamagedObject as error:
-            self._found("damaged", bucket, key, id, f"{bucket}/{key}: {error.detail}")
+            self._damaged.add(id)
+            kind = "missing" if error.missing else "damaged"
+            self._found(kind, bucket, key, id, f"{bucket}/{key}: {error.detail}")
         else:
-            reader.close()
-            if reader.size != size:
-                self._found(
-                    "damaged", bucket, key, id, f"{bucket}/{key} should have {size} bytes; {id} has {reader.size}"
-                )
+            said = next(iter(metadata.get("key", ())), "")
+            if said not in ("", key, f"{bucket}/{key}"):
+                text = f"the bytes of {bucket}/{key}, {id}, say that they are of {said}; they are served as they are"
+                self._found("renamed", bucket, key, id, text)
 
     async def _is_still(self, bucket: str, key: str, id: str) -> bool:
         try:
@@ -133,6 +172,19 @@ class _Check:
             return False
         return True
 
+    async def _uploads(self) -> None:
+        """Uploads have the parts that they say they have."""
+        for upload in await self._base.space.list_uploads():
+            try:
+                await self._base.space.examine_upload(upload.id)
+            except NoSuchUpload:
+                pass
+            except Damaged as error:
+                self._found("damaged", "", None, upload.id, f"the upload {error.detail}")
+            self._step()
+
+    # -- bytes ---------------------------------------------------------------------------------
+
     async def _bytes(self, id: str) -> None:
         """Bytes are those of a version of the key that they name."""
         try:
@@ -140,30 +192,68 @@ class _Check:
         except NoSuchObject:
             return
         except DamagedObject as error:
-            self._found("damaged", "", None, id, error.detail)
+            if id not in self._damaged:
+                self._found("damaged", "", None, id, error.detail)
             return
         name = next(iter(metadata.get("key", ())), "")
         bucket, slash, key = name.partition("/")
-        if not slash:
-            self._found("unknown", "", None, id, f"{id} does not say of which key it is")
-            return
         # Who stores it at this moment holds the key, or has not published it: nothing is said of what is on its way.
         async with self._base.held(bucket, key):
             try:
-                if await self._is_still(bucket, key, id):
+                if slash and await self._is_still(bucket, key, id):
                     return
             except InvalidName:
-                self._found("unknown", "", None, id, f"{id} says that it is of {name!r}, which cannot be a key")
-                return
+                slash = ""
             except DamagedEntry:
                 return  # told of already; its bytes stay
-            if id in self._base.arriving or id in self._base.leaving:
+            if not await self._is_there(id):
                 return
-            try:
-                await self._base.space.get_metadata(id)
-            except NoSuchObject:
-                return  # it went while we waited
-            self._found("orphan", bucket, key, id, f"{id} was of {name}, which does not have it", "it is removed")
+            self._nameless.append(_Nameless(id, name, bucket if slash else "", key if slash else None))
+
+    async def _is_there(self, id: str) -> bool:
+        """Whether it is neither on its way nor on its way out."""
+        removing = self._base.removing
+        if id in removing.arriving or id in removing.leaving:
+            return False
+        try:
+            await self._base.space.get_metadata(id)
+        except NoSuchObject:
+            return False
+        return True
+
+    async def _judge(self) -> None:
+        """Bytes that their own key does not have may have another, as in a bucket that was renamed on disk."""
+        nameless, self._nameless = self._nameless, []
+        if not nameless:
+            return
+        needed = await finished(self._base.names.needed([each.id for each in nameless]))
+        for each in nameless:
+            if each.id in needed.ids:
+                continue  # of what is wrong with that, the key was told
+            await self._orphan(each, self._doubt or needed.doubt)
+
+    async def _orphan(self, each: _Nameless, doubt: str) -> None:
+        id, name = each.id, each.name
+        if each.key is None:
+            why = f"says that it is of {name!r}, which cannot be a key" if name else "does not say of which key it is"
+            self._found("unknown", "", None, id, f"{id} {why}")
+            return
+        text = f"{id} was of {name}, which does not have it"
+        if doubt:
+            text = f"{text}; it stays while other things in the namespace are not in order, such as: {doubt}"
+            self._found("orphan", each.bucket, each.key, id, text)
+            return
+        async with self._base.held(each.bucket, each.key):
+            if await self._is_still(each.bucket, each.key, id) or not await self._is_there(id):
+                return
+            kept = await self._base.removing.why_kept(name, given_up=True)
+            if kept:
+                self._found("orphan", each.bucket, each.key, id, f"{text}; it stays: {kept}")
+                return
+            done = "it is moved to recovered/ in the root, with a note of where it was"
             if self._repair:
-                await self._base.drop(id)
-                self._base.metrics.orphans += 1
+                try:
+                    done = f"moved to {await self._base.removing.set_aside(id, text)}"
+                except NoSuchObject:
+                    return
+        self._found("orphan", each.bucket, each.key, id, text, done)

@@ -128,8 +128,8 @@ class Problem:
     """
     Something that a check found.
 
-    @ivar kind: C{damaged}, C{missing} (a key without its bytes), C{orphan} (bytes without a key), C{index}, or another
-        word of the namespace's.
+    @ivar kind: C{damaged}, C{missing} (a key without its bytes), C{orphan} (bytes without a key), C{renamed} (bytes that
+        say that they are of another key; they are served), C{unknown}, C{index}, or another word of the namespace's.
     @ivar bucket: its bucket; empty if it has none.
     @ivar key: its key, if it is known.
     @ivar id: the ID of the bytes, if it is about some.
@@ -341,12 +341,13 @@ class IMaintained(Interface):
 
     def check(progress: Callable[[int], object] | None = None, repair: bool = False) -> Deferred[list[Problem]]:
         """
-        Compare keys, index and bytes with each other. Bytes are not read (scrub does that).
+        Compare keys, index and bytes with each other. Bytes are not read (scrub does that); their files are looked at.
 
         @param progress: called with the number of things looked at, every now and then.
         @param repair: also make the index anew if it is wrong, give a key that has lost its C{default.json} its only
-            version as the default, and remove bytes without a key.  Keys are never guessed,
-            nor removed.
+            version as the default, and take out bytes that nothing in the namespace names, unless anything in it is
+            not in order. They are moved, with a note of where they were, and not removed. Keys are never guessed, nor
+            removed.
         """
 
     def reindex(progress: Callable[[int], object] | None = None) -> Deferred[Indexed]:

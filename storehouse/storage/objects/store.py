@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
@@ -35,23 +34,12 @@ from storehouse.storage.objects.interfaces import (
     OpenUpload,
     Problem,
 )
-from storehouse.storage.objects.recovery import recover
+from storehouse.storage.objects.reading import ObjectReader
+from storehouse.storage.objects.recovery import begin
 from storehouse.storage.objects.tagging import TaggedSource
 from storehouse.storage.objects.uploads import Uploads
 
 __all__ = ["LocalObjectStore"]
-
-
-@implementer(IObjectReader)
-class _Reader:
-    """See L{IObjectReader}."""
-
-    def __init__(self, info: ObjectInfo, reader: Any) -> None:
-        self.info = info
-        self.offset = reader.offset
-        self.length = reader.length
-        self.deliver = reader.deliver
-        self.close = reader.close
 
 
 @implementer(IObjectStore, IMaintained)
@@ -63,8 +51,6 @@ class LocalObjectStore:
     @param names: a started L{INamespace}.
     @param clock: tells the time, seconds since 1970 UTC.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -99,11 +85,20 @@ class LocalObjectStore:
         """For Prometheus."""
         return self._base.metrics.collect()
 
-    def start(self) -> None:
-        """Begin to make good what a crash left, and take operations."""
+    def start(self, tidy: bool = True) -> None:
+        """
+        Begin to make good what a crash left, and take operations.
+
+        @param tidy: also look, beside all else, whether bytes that a crash left have a name, and remove those that have
+            none. Otherwise L{check} does, or the next start.
+        """
         self._base.open()
-        self._base.operations.opening = Deferred.fromCoroutine(recover(self._base))
-        self._base.operations.opening.addErrback(lambda failure: self._log.failure("while recovering", failure=failure))
+        self._base.operations.opening = begin(self._base, tidy)
+
+    @property
+    def tidied(self) -> Deferred[None]:
+        """Fires when bytes that may have no name were looked for."""
+        return self._base.removing.tidy()
 
     @deferred
     async def stop(self) -> None:
@@ -184,7 +179,7 @@ class LocalObjectStore:
         except BaseException:
             await settled(intended)
             # A sync that failed may have come after they were in place.
-            await base.drop(id)
+            await base.removing.undo(id)
             raise
         etag = tagged.hexdigest() or part.etag
         return await self._publish(
@@ -197,7 +192,7 @@ class LocalObjectStore:
             async with base.held(bucket, key):
                 return await base.publish(bucket, key, entry, condition)
         except BaseException:
-            await base.refused(bucket, key, entry.id)
+            await base.removing.refused(bucket, key, entry.id)
             raise
 
     def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Deferred[IObjectReader]:
@@ -210,7 +205,7 @@ class LocalObjectStore:
             bucket, key, lambda entry, expected: self._base.space.get(entry.id, offset, length, expected=expected)
         )
         self._base.served(bucket, key, reader)
-        return _Reader(info_of(key, entry), reader)
+        return ObjectReader(info_of(key, entry), reader)
 
     def head(self, bucket: str, key: str) -> Deferred[ObjectInfo]:
         """See L{IObjectStore.head}."""
@@ -259,7 +254,7 @@ class LocalObjectStore:
         try:
             await finished(base.names.intend(bucket, key, [id]))
         except BaseException:
-            base.arriving.discard(id)
+            base.removing.arriving.discard(id)
             raise
 
         def copy(entry: Entry, expected: Part) -> Deferred[Part]:
@@ -271,7 +266,7 @@ class LocalObjectStore:
         try:
             source, made = await base.with_bytes(source_bucket, source_key, copy)
         except BaseException:
-            await base.drop(id)
+            await base.removing.undo(id)
             raise
         entry = attrs.evolve(source, id=id, created=base.now(), tag=made.etag, **changes)
         return await self._publish(bucket, key, entry, condition)

@@ -194,12 +194,12 @@ class Uploads:
                 # Whether the parts are the object's is known at the next start, which finishes it if they are.
                 raise
             except BaseException:
-                base.gone(id)
+                base.removing.gone(id)
                 raise
             try:
                 return await base.publish(bucket, key, attrs.evolve(entry, tag=made.etag))
             except BaseException:
-                await base.refused(bucket, key, id)
+                await base.removing.refused(bucket, key, id)
                 raise
 
     async def abort(self, bucket: str, key: str, upload_id: str) -> None:

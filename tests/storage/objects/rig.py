@@ -82,6 +82,7 @@ class LocalStoreTestCase(StoreTestCase):
         self.make_names()
         self.store = self.join()
         await self.store.recovered
+        await self.store.tidied
         return self.store
 
 
@@ -98,4 +99,5 @@ class MemoryStoreTestCase(StoreTestCase):
         self.names = MemoryNamespace()
         self.store = self.join()
         await self.store.recovered
+        await self.store.tidied
         return self.store

@@ -1,0 +1,150 @@
+"""
+Which IDs anything in a namespace names, be it damaged: asked before bytes without a name are taken away.
+
+Names of files alone are looked at, not what is in them, but for a C{default.json} that is no link.  What is not
+understood is a doubt: while there is any, no ID can be said to be without a name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from typing import Any
+
+from storehouse.core.files import read_regular
+from storehouse.errors import InvalidName
+from storehouse.storage.namespace.check import TOP
+from storehouse.storage.namespace.interfaces import Needed
+from storehouse.storage.namespace.names import check_bucket, encode_key, id_of_file
+from storehouse.storage.namespace.reading import DEFAULT, TreeReader
+from storehouse.storage.namespace.rebuild import in_slices
+
+__all__ = ["find_needed"]
+
+# Bytes of a default.json that is no link: a text, or another program's copy of the version.
+_MOST = 1 << 20
+
+_digits = re.compile("[0-9a-fA-F]{2,128}")
+
+
+async def find_needed(
+    tree: TreeReader,
+    ids: Collection[str],
+    run: Callable[..., Awaitable[Any]],
+    progress: Callable[[int], object],
+) -> Needed:
+    """
+    See L{INamespace.needed<storehouse.storage.namespace.interfaces.INamespace.needed>}.
+
+    @param run: runs a function in a disk thread.
+    """
+    search = _Search(tree, frozenset(ids))
+
+    async def guarded(step: Callable[[], Any]) -> Any:
+        try:
+            return await run(step)
+        except OSError as error:
+            search.doubt(f"{error.filename or tree.directory} cannot be read: {error.strerror or error}")
+            return [], True
+
+    await in_slices(guarded, search.everything(), progress)
+    return Needed(frozenset(search.found), search.doubts[0] if search.doubts else "")
+
+
+class _Search:
+    def __init__(self, tree: TreeReader, wanted: frozenset[str]) -> None:
+        self._tree = tree
+        self._wanted = wanted
+        self._count = 0
+        self.found: set[str] = set()
+        self.doubts: list[str] = []
+
+    def doubt(self, text: str) -> None:
+        """Something is not understood. The first is told."""
+        if not self.doubts:
+            self.doubts.append(text)
+
+    def _names(self, text: str) -> None:
+        """Whatever may be meant by a text is named."""
+        self.found |= self._wanted.intersection(map(str.lower, _digits.findall(text)))
+
+    def _unknown(self, path: str) -> None:
+        self.doubt(f"{path} is none of ours")
+        self._names(os.path.basename(path))
+        try:
+            self._names(os.readlink(path))
+        except OSError:
+            pass
+
+    def everything(self) -> Iterator[int]:
+        """Look at all of it, a key at a time."""
+        tree = self._tree
+        for name in sorted(set(os.listdir(tree.directory)) - TOP):
+            self._unknown(os.path.join(tree.directory, name))
+        buckets = sorted(os.listdir(tree.buckets))
+        if not buckets:
+            self.doubt(f"{tree.buckets} is empty")
+        for name in buckets:
+            yield from self._bucket(name)
+
+    def _bucket(self, name: str) -> Iterator[int]:
+        path = os.path.join(self._tree.buckets, name)
+        try:
+            check_bucket(name)
+            inside = set(os.listdir(path))
+        except (InvalidName, NotADirectoryError):
+            self._unknown(path)
+            yield self._count
+            return
+        except FileNotFoundError:
+            return  # it was removed since
+        if os.path.islink(path) or "objects" not in inside:
+            self.doubt(f"{path} is no bucket, or not all of it is there")
+        for other in sorted(inside - {"bucket.json", "objects"}):
+            self._unknown(os.path.join(path, other))
+        for place, key in self._tree.walk(name):
+            at = os.path.join(path, "objects", place)
+            if key is None or encode_key(key.encode()) != place:
+                self._unknown(at)
+            else:
+                self._key(at)
+            self._count += 1
+            yield self._count
+
+    def _key(self, path: str) -> None:
+        try:
+            names = os.listdir(path)
+        except FileNotFoundError:
+            return  # it was removed since
+        there = set()
+        for name in names:
+            id = id_of_file(name)
+            if id is not None:
+                there.add(id)
+            elif name != DEFAULT:
+                self._unknown(os.path.join(path, name))
+        self.found |= self._wanted & there
+        default = os.path.join(path, DEFAULT)
+        try:
+            target = os.readlink(default)
+        except FileNotFoundError:
+            self.doubt(f"{default} is missing")
+            return
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # No link: another program's, or a copy of the version.
+            try:
+                self._names(read_regular(default, _MOST).decode("latin-1"))
+            except OSError as reason:
+                self.doubt(f"{default} cannot be read: {reason.strerror}")
+            if not there:
+                self.doubt(f"{default} leads to no version")
+            return
+        self._names(target)
+        id = id_of_file(target)
+        # Another version may have become the default since the names were read.
+        if id is None or (id not in there and not os.path.lexists(os.path.join(path, f"{id}.json"))):
+            self.doubt(f"{default} leads to {target[:200]!r}, which is not there")
