@@ -458,6 +458,15 @@ class MakeServiceTests(SynchronousTestCase):
     def make(self, **settings: str) -> StorehouseService:
         return make_service(load_settings({"root": self.mktemp(), **settings}), MemoryReactorClock())
 
+    def test_guarded(self) -> None:
+        """Every door that speaks HTTP knows its names; those that ask nobody look at origins as well."""
+        service = self.make(**{"allowed-host": "log.example", "https-url": "https://Files.example:8443/x"})
+        for name in ("append", "objects", "https", "admin"):
+            guard = service.sites[name].guard
+            self.assertEqual(guard.checks_origins, name != "https")
+            self.assertEqual([guard.knows(host) for host in (b"log.example", b"evil.example")], [True, False])
+            self.assertEqual(guard.knows(b"files.example"), name == "https")
+
     def test_opens_nothing(self) -> None:
         service = self.make()
         self.assertTrue(IService.providedBy(service))
