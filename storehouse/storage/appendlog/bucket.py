@@ -57,7 +57,7 @@ class ReadCounters:
     @ivar records: records given out.
     @ivar size: bytes of their payloads.
     @ivar damaged: reads that met damage.
-    @ivar mended: entries of indexes whose checksums failed, and that were written anew as they had been.
+    @ivar mended: entries and headers of indexes whose checksums failed, and that were made good.
     """
 
     __slots__ = ("damaged", "mended", "records", "size")

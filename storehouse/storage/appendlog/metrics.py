@@ -55,7 +55,7 @@ class LogMetrics:
         )
         yield CounterMetricFamily(
             "storehouse_append_index_entries_mended",
-            "Damaged entries of indexes that were written anew as they had been.",
+            "Damaged entries and headers of indexes that were made good.",
             value=self.reads.mended,
         )
         wal = self._log.wal

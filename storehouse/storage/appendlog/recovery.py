@@ -51,7 +51,7 @@ class Recovered:
     @ivar end: the offset behind the last.
     @ivar indexed: records that were found without entries and got them.
     @ivar torn: bytes that were cut off.
-    @ivar mended: damaged entries that were written anew as they had been.
+    @ivar mended: a damaged header, and damaged entries, that were made good.
     @ivar changed: whether anything was written, or may not be on disk yet, so that it wants a sync and a new header.
     """
 
@@ -90,12 +90,14 @@ def recover_bucket(
     synced = decode_index_header(head)
     entries = max(0, (index_size - HEADER_SIZE) // ENTRY_SIZE)
     changed = False
+    made_good = 0
     if synced is None:
         # Without the mark, every entry is taken for one of a synced record: nothing is cut that might have been
         # acknowledged.
         accept_unindexed = True
         if any(head):
             synced = entries
+            made_good = 1
             kept = keep_copy(index_path, f"{index_path}.bad.{stamp()}", 0, files)
             _log.error(
                 "the header of {path} is damaged; it is made anew, the old index is kept as {kept}",
@@ -107,16 +109,15 @@ def recover_bucket(
             synced = entries = _leading_entries(index_fd, entries)
         files.write_at(index_fd, (bytes(HEADER_SIZE),), 0)
         changed = True
-    entries_mended = 0
 
     def mend(at: int, data: bytes) -> Entry | None:
-        nonlocal entries_mended
+        nonlocal made_good
         entry = _mended_entry(raw_path, raw_fd, index_fd, at, data, files)
-        entries_mended += entry is not None
+        made_good += entry is not None
         return entry
 
     count, end = _last_whole(raw_fd, index_fd, entries, synced, size, mend)
-    changed = changed or bool(entries_mended)
+    changed = changed or bool(made_good)
     if HEADER_SIZE + count * ENTRY_SIZE != max(index_size, HEADER_SIZE):
         files.truncate(index_fd, HEADER_SIZE + count * ENTRY_SIZE)
         changed = True
@@ -155,7 +156,7 @@ def recover_bucket(
             end=end,
             kept=kept,
         )
-    return Recovered(count, end, indexed, torn, entries_mended, changed)
+    return Recovered(count, end, indexed, torn, made_good, changed)
 
 
 def _leading_entries(index_fd: int, entries: int) -> int:

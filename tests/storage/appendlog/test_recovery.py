@@ -377,7 +377,9 @@ class IndexTests(RecoveryTestCase):
                 flip(self.index, byte)
                 if crash:
                     self.crashed()
-                self.check().stop()
+                driven = self.check()
+                self.assertEqual(driven.log.metrics.reads.mended, 1)
+                driven.stop()
                 self.assertEqual(decode_index_header(contents(self.index)), 20)
         self.assertEqual(len(self.aside("bad")), 8)
 
