@@ -20,6 +20,7 @@ from storehouse.config import load_settings, options
 from storehouse.core.exits import Exits
 from storehouse.core.masterkey import take_master_key
 from storehouse.core.platform import keep_freed_memory
+from storehouse.core.rootlock import make_room
 from storehouse.errors import StorehouseError
 
 __all__ = ["Options", "makeService", "make_application"]
@@ -101,6 +102,7 @@ def makeService(options: Options) -> IService:
     exits = Exits()
     try:
         settings = load_settings(options.given, options["config"])
+        make_room(settings.root)
         service = make_service(settings, reactor, exits, take_master_key(os.environ, settings.master_key_file))
     except StorehouseError as error:
         raise SystemExit(f"storehouse: {error.detail}") from None

@@ -13,10 +13,20 @@ from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.platform import optional_module
 from storehouse.errors import RootInUse, StartFailed
 
-__all__ = ["RootLock", "check_owner"]
+__all__ = ["RootLock", "check_owner", "make_room"]
 
 #: Bytes of C{ROOT/reserve}: what it takes to open the stores of a root, and to remove something from them.
 _RESERVE = 256 * 1024
+
+
+def make_room(root: str) -> None:
+    """
+    Give what is kept in a root to a disk that is full, if it is: before twistd writes its own files there, perhaps.
+    """
+    with suppress(OSError):
+        state = os.statvfs(root)
+        if state.f_bavail * state.f_frsize < _RESERVE // 4:
+            os.unlink(os.path.join(root, "reserve"))
 
 
 def check_owner(root: str) -> None:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import rootlock
 from storehouse.core.files import Files
-from storehouse.core.rootlock import RootLock, check_owner
+from storehouse.core.rootlock import RootLock, check_owner, make_room
 from storehouse.errors import RootInUse, StartFailed
 
 
@@ -141,6 +141,19 @@ class RootLockTests(SynchronousTestCase):
         lock.acquire()
         self.assertFalse(os.path.exists(reserve))
         lock.release()
+
+    def test_make_room(self) -> None:
+        """On a full disk, and only there."""
+        reserve = os.path.join(self.root, "reserve")
+        make_room(self.root)
+        lock = RootLock(self.root)
+        lock.acquire()
+        self.addCleanup(lock.release)
+        make_room(self.root)
+        self.assertTrue(os.path.exists(reserve))
+        self.patch(rootlock, "_RESERVE", 1 << 62)
+        make_room(self.root)
+        self.assertFalse(os.path.exists(reserve))
 
     def test_no_room_for_the_process(self) -> None:
         """The number of the process is a courtesy: the lock is the system's."""

@@ -111,7 +111,9 @@ def make_backup(
                 service.hold()
             try:
                 counts = _copy(target, settings, root, append, objects, directories, service is not None)
-                alive()
+                if service is not None:
+                    # One that was started anew meanwhile has kept nothing.
+                    service.renew()
             finally:
                 if service is not None:
                     service.release()

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import attrs
 
 from storehouse.core.digests import crc32c
 from storehouse.core.files import forget_cached
 from storehouse.core.sealed import unseal
-from storehouse.errors import BadRequest
+from storehouse.errors import BadRequest, StartFailed
 
 __all__ = [
     "DESCRIPTION",
     "LISTED",
     "Description",
     "checksum_of",
+    "entry_of",
     "files_below",
     "is_within",
     "listed",
     "read_description",
+    "read_older",
+    "remove",
 ]
 
 #: What says that a directory is a backup, and a whole one.
@@ -99,6 +104,49 @@ def listed(directory: str, description: Description) -> dict[str, tuple[int, str
     if f"{crc32c(data):08x}" != description.listing:
         raise BadRequest(f"{path} is damaged")
     return {name: (size, checksum) for name, size, checksum in map(json.loads, data.splitlines())}
+
+
+def entry_of(name: str, size: int, checksum: str | None) -> bytes:
+    """A line of the list of files."""
+    return json.dumps([name, size, checksum], separators=(",", ":")).encode() + b"\n"
+
+
+def read_older(path: str, root: str) -> tuple[Description | None, dict[str, tuple[int, str | None]]]:
+    """
+    What is where a backup is to be: nothing, or a backup of the same root, and its files that are listed.
+
+    @raise StartFailed: if it is something else, or has something else in it.
+    """
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return None, {}
+    except NotADirectoryError:
+        raise StartFailed(f"a backup cannot be {path}: it is there and not a directory") from None
+    if not names:
+        return None, {}
+    if DESCRIPTION not in names:
+        raise StartFailed(f"a backup cannot be {path}: it is not empty, and no backup")
+    try:
+        older = read_description(path)
+        known = listed(path, older)
+    except BadRequest as error:
+        raise StartFailed(f"a backup cannot be {path}: {error.detail}") from None
+    if older.root != root:
+        raise StartFailed(f"{path} is a backup of another root, {older.root}: choose another place")
+    foreign = set(names) - {*older.contents, DESCRIPTION, LISTED}
+    if foreign:
+        raise StartFailed(f"{path} is a backup, but {min(foreign)} is no part of it: move it away")
+    return older, known
+
+
+def remove(path: str) -> None:
+    """A file, or a directory with all that is in it; one that is gone is fine."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def is_within(path: str, directory: str) -> bool:

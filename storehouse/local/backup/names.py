@@ -20,7 +20,7 @@ from storehouse.storage.namespace.entries import decode_row
 from storehouse.storage.namespace.index import ids_of
 from storehouse.storage.namespace.journal import NEW, read_journal
 from storehouse.storage.namespace.names import id_of_file
-from storehouse.storage.namespace.reading import DEFAULT
+from storehouse.storage.namespace.reading import DEFAULT, Place
 from storehouse.storage.namespace.tree import Tree
 
 __all__ = ["NAMESPACE", "NamesBackup", "bytes_of_keys", "keys_in"]
@@ -35,11 +35,12 @@ class NamesBackup:
     """
     See the module.
 
+    @param has_bytes: whether there are bytes of an ID, or were when the backup began.
     @ivar arriving: IDs that the journal says are on their way to a key.
     @ivar warning: what may be missing; empty if nothing is.
     """
 
-    def __init__(self, target: Target, directory: str, is_live: bool) -> None:
+    def __init__(self, target: Target, directory: str, is_live: bool, has_bytes: Callable[[str], bool]) -> None:
         self.arriving: set[str] = set()
         self.warning = ""
         self._target = target
@@ -47,6 +48,7 @@ class NamesBackup:
         self._tree = Tree(directory, Files(), False)
         self._ours = Tree(target.place(NAMESPACE), Files(), False)
         self._is_live = is_live
+        self._has_bytes = has_bytes
         self._snapshot: sqlite3.Connection | None = None
 
     def run(self, before_moment: Callable[[], None]) -> None:
@@ -79,20 +81,19 @@ class NamesBackup:
 
     def _copy_tree(self, source: str, name: str) -> None:
         """A directory with all below it, as far as it is there still."""
-        try:
-            entries = list(os.scandir(source))
-        except FileNotFoundError:
-            return
         self._target.make(name)
-        for entry in entries:
-            place = f"{name}/{entry.name}"
-            with suppress(FileNotFoundError, FileExistsError):
-                if entry.is_dir(follow_symlinks=False):
-                    self._copy_tree(entry.path, place)
-                elif entry.is_symlink():
-                    self._target.symlink(os.readlink(entry.path), place)
-                elif entry.is_file(follow_symlinks=False):
-                    self._target.link(entry.path, place, is_listed=entry.name == "bucket.json" and name.count("/") == 2)
+        with suppress(FileNotFoundError), os.scandir(source) as entries:
+            for entry in entries:
+                place = f"{name}/{entry.name}"
+                with suppress(FileNotFoundError, FileExistsError):
+                    if entry.is_dir(follow_symlinks=False):
+                        self._copy_tree(entry.path, place)
+                    elif entry.is_symlink():
+                        self._target.symlink(os.readlink(entry.path), place)
+                    elif entry.is_file(follow_symlinks=False):
+                        self._target.link(
+                            entry.path, place, is_listed=entry.name == "bucket.json" and name.count("/") == 2
+                        )
 
     # -- the moment ----------------------------------------------------------------------------
 
@@ -149,7 +150,7 @@ class NamesBackup:
             if number < 0 and not os.path.lexists(os.path.join(self._tree.buckets, name)):
                 self._target.forget(f"{NAMESPACE}/buckets/{name}")
                 continue
-            for _, key in list(_walk(self._ours, name)):
+            for _, key in _walk(self._ours, name):
                 if key is not None and not _has_row(snapshot, number, key):
                     self._settle_unknown(name, key)
 
@@ -172,6 +173,8 @@ class NamesBackup:
                 f"{place.path}/{DEFAULT}"
             ) == default:
                 return
+        if not self._may_be(place, self._tree.place(bucket, key.decode(), key), entry.id):
+            return
         for each in there:
             id = id_of_file(each)
             if id is not None and id not in wanted:
@@ -186,23 +189,27 @@ class NamesBackup:
         if not os.path.isfile(f"{place.path}/{DEFAULT}") or os.path.islink(f"{place.path}/{DEFAULT}"):
             self._target.symlink(default, f"{name}/{DEFAULT}")
 
+    def _may_be(self, ours: Place, live: Place, id: str) -> bool:
+        """
+        Whether a row of the index that differs from what was copied can be right. On a full disk the index may be behind: a key
+        that has not changed since it was copied had the same then, and one whose bytes are gone was not there.
+        """
+        try:
+            copied = self._ours.current(ours)
+            return self._has_bytes(id) if copied is None else copied != self._tree.current(live)
+        except (StorehouseError, OSError):
+            return True
+
     def _settle_unknown(self, bucket: str, key: str) -> None:
         """
-        A key that was not there at the moment: it was removed before, or made after it; unless it is damaged, which is why the
-        index has no row of it.
+        A key that the index did not have at the moment. If it is gone it went before. If it is there it is damaged, which is why the
+        index has no row of it, or there was no room for one, or it was made anew: what there is of it now is kept.
         """
         place = self._tree.place(bucket, key, key.encode())
         name = os.path.relpath(self._ours.place(bucket, key, key.encode()).path, self._target.directory)
-        if os.path.lexists(place.path):
-            try:
-                is_damaged = self._tree.current(place) is None and os.path.lexists(place.path)
-            except (StorehouseError, OSError):
-                is_damaged = True
-            if is_damaged:
-                # What there is of it now is the most that can be had.
-                self._copy_tree(place.path, name)
-                return
         self._target.forget(name)
+        if os.path.lexists(place.path):
+            self._copy_tree(place.path, name)
 
 
 def _walk(tree: Tree, bucket: str) -> Iterator[tuple[str, str | None]]:

@@ -68,7 +68,7 @@ class ObjectsBackup:
         self._is_live = is_live
         self._began = time.time()
         self._has_names = os.path.isdir(namespace)
-        self._names = NamesBackup(target, namespace, is_live)
+        self._names = NamesBackup(target, namespace, is_live, self._has_bytes)
 
     def run(self) -> Counts:
         """All of it."""
@@ -188,6 +188,11 @@ class ObjectsBackup:
         except (OSError, ValueError, TypeError, AttributeError):
             return True
         return "complete" in metadata or "sealed" in metadata
+
+    def _has_bytes(self, id: str) -> bool:
+        return any(
+            os.path.isdir(path) for path in (self._layout.object(id), self._layout.kept(id), self._layout.object(id))
+        )
 
     def _copy_object(self, id: str) -> bool:
         """@return: whether there is such an object."""

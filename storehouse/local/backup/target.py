@@ -22,21 +22,25 @@ from storehouse.core.digests import crc32c
 from storehouse.core.files import Files
 from storehouse.core.platform import optional_module
 from storehouse.core.sealed import seal
-from storehouse.errors import BadRequest, StartFailed, StorageFailed
+from storehouse.errors import StartFailed, StorageFailed
 from storehouse.local.backup.described import (
     DESCRIPTION,
     LISTED,
     Description,
     checksum_of,
+    entry_of,
     is_within,
-    listed,
-    read_description,
+    read_older,
+    remove,
 )
 
 __all__ = ["Target"]
 
 _MARKER = "partial"
 _PIECE = 1 << 20
+
+#: Directories that are known to have been made.
+_MOST_KNOWN = 10_000
 _CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES})
 
 
@@ -70,6 +74,8 @@ class Target:
         self._is_superuser = os.geteuid() == 0
         self._known: dict[str, tuple[int, str | None]] = {}
         self._made: set[str] = set()
+        #: What was written again, or taken out: of it only what was said last counts.
+        self._again: set[str] = set()
         parent, name = os.path.split(self.path)
         self._parent = parent
         self.directory = os.path.join(parent, f".{name}.partial")
@@ -86,7 +92,7 @@ class Target:
         self._lock = -1
         try:
             self._take_place()
-            self._find_older()
+            self.older, self._known = read_older(self.path, root)
         except OSError as error:
             self.abandon()
             raise StartFailed(
@@ -119,36 +125,13 @@ class Target:
             self._lock = -1
             raise StartFailed(f"{self.directory} is there, and none of ours: move it away")
         for name in sorted(there, key=lambda name: name in (_MARKER, DESCRIPTION)):
-            _remove(os.path.join(self.directory, name))
+            remove(os.path.join(self.directory, name))
         self._write_file(os.path.join(self.directory, _MARKER), b"")
         if self._is_superuser:
             os.fchown(self._lock, *self._owner)
         self._verify: BinaryIO = open(os.path.join(self.directory, ".verify"), "wb")  # noqa: SIM115 - until it is whole
         self._list: BinaryIO = open(os.path.join(self.directory, LISTED), "wb")  # noqa: SIM115 - likewise
         os.fchmod(self._list.fileno(), 0o600)
-
-    def _find_older(self) -> None:
-        try:
-            names = os.listdir(self.path)
-        except FileNotFoundError:
-            return
-        except NotADirectoryError:
-            raise StartFailed(f"a backup cannot be {self.path}: it is there and not a directory") from None
-        if not names:
-            return
-        if DESCRIPTION not in names:
-            raise StartFailed(f"a backup cannot be {self.path}: it is not empty, and no backup")
-        try:
-            older = read_description(self.path)
-            self._known = listed(self.path, older)
-        except BadRequest as error:
-            raise StartFailed(f"a backup cannot be {self.path}: {error.detail}") from None
-        if older.root != self._root:
-            raise StartFailed(f"{self.path} is a backup of another root, {older.root}: choose another place")
-        foreign = set(names) - {*older.contents, DESCRIPTION, LISTED}
-        if foreign:
-            raise StartFailed(f"{self.path} is a backup, but {min(foreign)} is no part of it: move it away")
-        self.older = older
 
     def abandon(self) -> None:
         """Leave nothing of it."""
@@ -176,13 +159,16 @@ class Target:
             os.mkdir(self.place(name), 0o700)
         if self._is_superuser:
             os.chown(self.place(name), *self._owner)
+        if len(self._made) > _MOST_KNOWN:
+            self._made.clear()
         self._made.add(name)
         return self.place(name)
 
     def forget(self, name: str) -> None:
         """Take a file or a directory out again. What is listed of it is dropped at the end."""
         path = self.place(name)
-        _remove(path)
+        remove(path)
+        self._again.add(name)
         self._made = {made for made in self._made if made != name and not made.startswith(name + "/")}
 
     def link(self, source: str, name: str, directory: int | None = None, is_listed: bool = False) -> None:
@@ -238,6 +224,7 @@ class Target:
                 return state
             with suppress(FileNotFoundError):
                 os.unlink(self.place(name))
+                self._again.add(name)
             target = os.open(self.place(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 checksum = done = 0
@@ -263,7 +250,7 @@ class Target:
         finally:
             os.close(fd)
         self.copied += 1
-        self._verify.write(_entry(name, done, f"{checksum:08x}"))
+        self._verify.write(entry_of(name, done, f"{checksum:08x}"))
         if is_listed:
             self._note(name, done, f"{checksum:08x}")
         return state
@@ -278,6 +265,7 @@ class Target:
                 return False
             with suppress(FileNotFoundError):
                 os.unlink(self.place(name))
+                self._again.add(name)
             os.link(path, self.place(name), follow_symlinks=False)
         except OSError as error:
             if error.errno not in _CANNOT_LINK and error.errno != errno.ENOENT:
@@ -294,8 +282,9 @@ class Target:
         self.make(os.path.dirname(name))
         with suppress(FileNotFoundError):
             os.unlink(self.place(name))
+            self._again.add(name)
         self._write_file(self.place(name), data)
-        self._verify.write(_entry(name, len(data), f"{crc32c(data):08x}"))
+        self._verify.write(entry_of(name, len(data), f"{crc32c(data):08x}"))
         if is_listed:
             self._note(name, len(data), f"{crc32c(data):08x}")
 
@@ -318,7 +307,7 @@ class Target:
             os.chown(self.place(name), *self._owner, follow_symlinks=False)
 
     def _note(self, name: str, size: int, checksum: str | None) -> None:
-        self._list.write(_entry(name, size, checksum))
+        self._list.write(entry_of(name, size, checksum))
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -333,13 +322,17 @@ class Target:
         self._list.close()
         last = self._settle_list()
         self._files.sync_all()
+        again: dict[str, tuple[int, str]] = {}
         with open(self.place(".verify"), "rb") as lines:
-            wanted = {name: (size, checksum) for name, size, checksum in map(json.loads, lines)}
-        for name, (size, checksum) in wanted.items():
-            if not os.path.lexists(self.place(name)) or (name in last and last[name] != (size, checksum)):
-                continue  # it was taken out again, or replaced by what the older backup has
-            if checksum_of(self.place(name), self.alive, fresh=True) != (size, checksum):
-                raise StorageFailed(f"{self.place(name)} is not read back as it was written")
+            for name, size, checksum in map(json.loads, lines):
+                if self._was_again(name):
+                    again[name] = size, checksum
+                else:
+                    self._read_back(name, size, checksum)
+        for name, expected in again.items():
+            # It may have been taken out again, or replaced by what the older backup has.
+            if os.path.lexists(self.place(name)) and last.get(name, expected) == expected:
+                self._read_back(name, *expected)
         os.unlink(self.place(".verify"))
         os.unlink(self.place(_MARKER))
         with open(self.place(LISTED), "rb") as file:
@@ -352,13 +345,22 @@ class Target:
         self._name()
         return description
 
+    def _was_again(self, name: str) -> bool:
+        while name and name not in self._again:
+            name = os.path.dirname(name)
+        return bool(name)
+
+    def _read_back(self, name: str, size: int, checksum: str) -> None:
+        if checksum_of(self.place(name), self.alive, fresh=True) != (size, checksum):
+            raise StorageFailed(f"{self.place(name)} is not read back as it was written")
+
     def _settle_list(self) -> dict[str, tuple[int, str | None]]:
         """The last that was said of each file that is there."""
         with open(self.place(LISTED), "rb") as lines:
             last = {name: (size, checksum) for name, size, checksum in map(json.loads, lines)}
         last = {name: known for name, known in last.items() if os.path.lexists(self.place(name))}
         os.unlink(self.place(LISTED))
-        self._write_file(self.place(LISTED), b"".join(_entry(name, *last[name]) for name in sorted(last)))
+        self._write_file(self.place(LISTED), b"".join(entry_of(name, *last[name]) for name in sorted(last)))
         return last
 
     def _name(self) -> None:
@@ -382,15 +384,3 @@ class Target:
                 shutil.rmtree(gone, ignore_errors=True)
         os.close(self._lock)
         self._lock = -1
-
-
-def _entry(name: str, size: int, checksum: str | None) -> bytes:
-    return json.dumps([name, size, checksum], separators=(",", ":")).encode() + b"\n"
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
