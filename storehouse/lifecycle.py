@@ -304,13 +304,13 @@ class StorehouseService(Service):
             ) from None
 
     def _listen(self, name: str) -> None:
-        endpoint = self.settings.doors[name]
+        endpoint, trusted = self.settings.doors[name], self.settings.proxies
         outcome: list[Any] = []
         try:
             if name in self.tls:
-                where = secured_endpoint(self._reactor, endpoint, self.tls[name])
+                where = secured_endpoint(self._reactor, endpoint, self.tls[name], trusted)
             else:
-                where = server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""))
+                where = server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""), trusted)
             maybeDeferred(where.listen, self.sites[name]).addBoth(outcome.append)
         except (ValueError, OverflowError) as error:
             raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None

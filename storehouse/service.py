@@ -101,6 +101,7 @@ def make_service(
         idle_timeout=settings.idle_timeout,
         head_timeout=settings.head_timeout,
         min_body_rate=settings.min_body_rate,
+        connections_per_address=settings.connections_per_address,
     )
 
     budget = ByteBudget(settings.memory, reactor, settings.idle_timeout)
@@ -118,6 +119,7 @@ def make_service(
             # The answers of the admin door are small, and are to be had when there is no memory for others.
             budget=None if name == "admin" else budget,
             guard=guard,
+            trusted=settings.proxies,
         )
         registry.register(site)  # type: ignore[arg-type]
         service.sites[name] = site
@@ -193,8 +195,16 @@ def make_service(
             max_connections=settings.max_connections,
             idle_timeout=settings.idle_timeout,
             min_body_rate=settings.min_body_rate,
+            connections_per_address=settings.connections_per_address,
         )
-        factory = SFSPFactory(Chunks(objects, disk, settings.root), reactor, limits, settings.access_log, budget=budget)
+        factory = SFSPFactory(
+            Chunks(objects, disk, settings.root),
+            reactor,
+            limits,
+            settings.access_log,
+            budget=budget,
+            trusted=settings.proxies,
+        )
         registry.register(factory)  # type: ignore[arg-type]
         service.sites["sfsp"] = factory
     service.stores["resumable"] = resumable

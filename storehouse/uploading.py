@@ -178,6 +178,7 @@ def add_uploads(
         name="https",
         fields=lambda: security_fields(tls.wants_https_only),
         budget=budget,
+        trusted=settings.proxies,
         # Who makes a request, and from which page, its own gate asks.
         guard=Guard(settings.allowed_host | {urlsplit(settings.https_url).hostname or ""}, checks_origins=False),
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import attrs
 
 from storehouse.config.option import option
 from storehouse.config.uploads import UploadSettings
+from storehouse.core.peers import TrustedProxies
 from storehouse.core.values import (
     GIB,
     KIB,
@@ -28,6 +30,16 @@ from storehouse.core.values import (
 from storehouse.tables import Tables
 
 __all__ = ["Settings"]
+
+
+def _parse_proxies(value: Any) -> str:
+    """Addresses and networks with commas between them, or a list of them; C{off} is none."""
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
+    if value is False or str(value).strip().lower() == OFF:
+        return ""
+    TrustedProxies(parse_text(value))
+    return str(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -177,6 +189,18 @@ class Settings(UploadSettings):
         shown="256MiB",
     )
     max_connections: int = option(4096, counted(), "Connections that each door serves at once")
+    connections_per_address: int = option(
+        0,
+        or_off(counted()),
+        "Connections that one address has at once at each door, and requests in flight that proxies make for it; an address of IPv6 is its first 64 bits; off sets no bound but that the last eighth of max-connections is for addresses that have few",
+        shown=OFF,
+    )
+    trusted_proxies: str = option(
+        "",
+        _parse_proxies,
+        "Addresses and networks, with commas between them, of proxies that are believed for whom they make connections (the PROXY protocol) and requests (X-Forwarded-For, Forwarded); unix for those that connect to a socket file; off believes nobody",
+        shown=OFF,
+    )
     idle_timeout: float = option(
         60.0, seconds(), "Seconds after which a connection without a request is closed", shown="60"
     )
@@ -220,6 +244,11 @@ class Settings(UploadSettings):
     )
     #: What the tables of the configuration file say.
     tables: Tables = attrs.field(factory=Tables)
+
+    @property
+    def proxies(self) -> TrustedProxies:
+        """The proxies that are believed for whom they make connections and requests."""
+        return TrustedProxies(self.trusted_proxies)
 
     @property
     def archives_directory(self) -> str:

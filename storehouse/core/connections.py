@@ -10,6 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from storehouse.core.peers import network_of
+from storehouse.core.shares import Shares
+from storehouse.errors import Overloaded, ShareUsedUp, TooManyConnections
+
 __all__ = ["Connections", "IdleWatch", "Pace"]
 
 
@@ -29,6 +33,7 @@ class Connections:
 
     @param name: the door's name in logs.
     @param most: how many may be open at a time.
+    @param each: how many of them one address may have; 0 for no bound but that others get in, too.
     @param look: called with each connection and the time, every second.
     @param tick: called before that.
     @ivar accepted: how many there were.
@@ -45,16 +50,18 @@ class Connections:
         reactor: Any,
         look: Callable[[Any, float], None],
         tick: Callable[[], None] = lambda: None,
+        each: int = 0,
     ) -> None:
         self.accepted = 0
         self.refused = 0
         self.timed_out = 0
         self._name = name
-        self._most = most
+        self._shares: Shares[str] = Shares(most, each)
         self._reactor = reactor
         self._look = look
         self._before = tick
-        self._open: set[Any] = set()
+        # With the holders of their places.
+        self._open: dict[Any, tuple[str, ...]] = {}
         self._empty: Deferred[None] | None = None
         self._clock = LoopingCall(self._tick)
         self._clock.clock = reactor
@@ -65,21 +72,38 @@ class Connections:
     def __iter__(self) -> Iterator[Any]:
         return iter(list(self._open))
 
-    def admit(self) -> str:
-        """Count one that comes in. @return: why it cannot; empty if it can."""
-        if len(self._open) >= self._most:
-            self.refused += 1
-            return f"{len(self._open)} connections are open, as many as are allowed (--max-connections)"
-        self.accepted += 1
-        return ""
+    def admit(self, address: str = "") -> Overloaded | None:
+        """
+        Count one that comes in.
 
-    def joined(self, connection: _Connection) -> None:
+        @param address: of its peer; empty for one that has none, or is made for many, as those of proxies are.
+        @return: why it cannot; C{None} if it can.
+        """
+        refusal: Overloaded | None = None
+        if len(self._open) >= self._shares.most:
+            refusal = TooManyConnections(
+                f"{len(self._open)} connections are open, as many as are allowed (--max-connections)"
+            )
+        elif address and self._shares.refused((network_of(address),)) is not None:
+            refusal = ShareUsedUp(
+                f"{address} has as many connections as one address may have (--connections-per-address): close some"
+            )
+        if refusal is None:
+            self.accepted += 1
+        else:
+            self.refused += 1
+        return refusal
+
+    def joined(self, connection: _Connection, address: str = "") -> None:
         """One is open."""
-        self._open.add(connection)
+        holders = self._open[connection] = (network_of(address),) if address else ()
+        self._shares.enter(holders)
 
     def left(self, connection: _Connection) -> None:
         """One is closed."""
-        self._open.discard(connection)
+        holders = self._open.pop(connection, None)
+        if holders is not None:
+            self._shares.leave(holders)
         if self._empty is not None and not self._open:
             empty, self._empty = self._empty, None
             empty.callback(None)

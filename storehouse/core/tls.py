@@ -26,6 +26,8 @@ from zope.interface import implementer
 
 from storehouse.core.certificates import Pair
 from storehouse.core.fasttls import secured_factory
+from storehouse.core.peers import NOBODY, TrustedProxies
+from storehouse.core.proxied import proxied_endpoint
 from storehouse.core.sockets import BACKLOG
 
 __all__ = [
@@ -231,9 +233,11 @@ def completed(description: str) -> str:
     return description
 
 
-def server_endpoint(reactor: Any, description: str, client_ca: str = "") -> Any:
+def server_endpoint(reactor: Any, description: str, client_ca: str = "", trusted: TrustedProxies = NOBODY) -> Any:
     """
     The endpoint that a text describes.
+
+    @param trusted: proxies that may tell, before all else, for whom they make a connection.
 
     @param client_ca: the path of a PEM file; only clients whose certificates these have signed are let in. Then it must
         be an C{ssl:} endpoint.
@@ -242,7 +246,7 @@ def server_endpoint(reactor: Any, description: str, client_ca: str = "") -> Any:
     if not description.startswith("ssl:"):
         if client_ca:
             raise ValueError("certificates can be asked of clients at an ssl: endpoint only")
-        return serverFromString(reactor, completed(description))
+        return proxied_endpoint(serverFromString(reactor, completed(description)), trusted, reactor)
     roots = trustRootFromCertificates(_read_certificates(client_ca)) if client_ca else None
     port, options, backlog, interface = _understand(completed(description))
     if roots is not None:
@@ -258,6 +262,9 @@ def server_endpoint(reactor: Any, description: str, client_ca: str = "") -> Any:
             options.getContext()
         except OPENSSL_ERRORS as error:
             raise ValueError(f"its certificate or key cannot be used: {openssl_reason(error)}") from None
+    if trusted:
+        below = TCP4ServerEndpoint(reactor, port, backlog, interface)
+        return _Secured(reactor, proxied_endpoint(below, trusted, reactor), options)
     return _WithOptions(reactor, port, options, backlog, interface)
 
 
@@ -272,7 +279,7 @@ def endpoint_pair(description: str) -> Pair:
     return Pair(tuple(chain), options.privateKey.to_cryptography_key())
 
 
-def secured_endpoint(reactor: Any, description: str, tls: Any) -> Any:
+def secured_endpoint(reactor: Any, description: str, tls: Any, trusted: TrustedProxies = NOBODY) -> Any:
     """
     The endpoint that a text describes, with TLS of ours. What an C{ssl:} endpoint says of TLS is not asked: its
     certificate is L{endpoint_pair}.
@@ -283,7 +290,9 @@ def secured_endpoint(reactor: Any, description: str, tls: Any) -> Any:
     kind = description.partition(":")[0]
     if kind == "ssl":
         port, _, backlog, interface = _understand(completed(description))
-        return _Secured(reactor, TCP4ServerEndpoint(reactor, port, backlog, interface), tls)
+        below = TCP4ServerEndpoint(reactor, port, backlog, interface)
+        return _Secured(reactor, proxied_endpoint(below, trusted, reactor), tls)
     if kind not in _PLAIN:
         raise ValueError(f"TLS is added to {', '.join(sorted(_PLAIN))} endpoints, and comes with ssl: ones")
-    return _Secured(reactor, serverFromString(reactor, completed(description)), tls)
+    below = serverFromString(reactor, completed(description))
+    return _Secured(reactor, proxied_endpoint(below, trusted, reactor), tls)

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.connections import Connections, IdleWatch
+from storehouse.errors import ShareUsedUp, TooManyConnections
 
 
 class Fake:
@@ -45,7 +46,7 @@ class ConnectionsTests(SynchronousTestCase):
         self.ticks += 1
 
     def join(self, quick: bool = False) -> Fake:
-        self.assertEqual(self.connections.admit(), "")
+        self.assertIsNone(self.connections.admit())
         connection = Fake(self.connections, quick)
         self.connections.joined(connection)
         return connection
@@ -53,14 +54,47 @@ class ConnectionsTests(SynchronousTestCase):
     def test_count(self) -> None:
         """One too many is refused, and told which limit it is; one that leaves makes room."""
         one, two = self.join(), self.join()
-        text = self.connections.admit()
+        refusal = self.connections.admit()
+        self.assertIsInstance(refusal, TooManyConnections)
         for word in ("2 connections", "--max-connections"):
-            self.assertIn(word, text)
+            self.assertIn(word, str(refusal))
         self.connections.left(one)
         self.connections.left(one)
         three = self.join()
         self.assertEqual((set(self.connections), len(self.connections)), ({two, three}, 2))
         self.assertEqual((self.connections.accepted, self.connections.refused), (3, 1))
+
+    def test_addresses(self) -> None:
+        """One address has as many as one may have; one of IPv6 is its network; those without one are not counted."""
+        connections = Connections("door", 100, self.clock, lambda connection, now: None, each=2)
+        joined = []
+        for address in ("192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2:1", "", "", ""):
+            self.assertIsNone(connections.admit(address))
+            joined.append(Fake(connections, False))
+            connections.joined(joined[-1], address)
+        for address in ("192.0.2.1", "2001:db8::3"):
+            refusal = connections.admit(address)
+            self.assertIsInstance(refusal, ShareUsedUp)
+            self.assertIn("--connections-per-address", str(refusal))
+        for address in ("192.0.2.2", "2001:db8:0:1::1", ""):
+            self.assertIsNone(connections.admit(address))
+        connections.left(joined[0])
+        connections.left(joined[0])
+        self.assertIsNone(connections.admit("192.0.2.1"))
+
+    def test_last_ones(self) -> None:
+        """Without such a bound, the last places are for addresses that have few."""
+        connections = Connections("door", 80, self.clock, lambda connection, now: None)
+        for _ in range(70):
+            self.assertIsNone(connections.admit("192.0.2.1"))
+            connections.joined(Fake(connections, False), "192.0.2.1")
+        self.assertIsInstance(connections.admit("192.0.2.1"), ShareUsedUp)
+        for number in range(5):
+            for last in ("2", "3"):
+                refusal = connections.admit(f"192.0.2.{last}")
+                self.assertEqual(refusal is None, number < 5)
+                connections.joined(Fake(connections, False), f"192.0.2.{last}")
+        self.assertIsInstance(connections.admit("192.0.2.4"), TooManyConnections)
 
     def test_looks(self) -> None:
         """Once a second, from the start to the stop, and both are harmless when repeated."""

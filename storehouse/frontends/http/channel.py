@@ -16,6 +16,7 @@ from twisted.internet.protocol import connectionDone
 
 from storehouse.core.backlog import Backlog
 from storehouse.core.connections import IdleWatch, Pace
+from storehouse.core.peers import network_of
 from storehouse.core.sockets import has_left
 from storehouse.core.turns import breath, is_spent
 from storehouse.errors import RequestTimeout, StorehouseError
@@ -74,9 +75,10 @@ class DoorChannel(StrictChannel):
         """Join the site."""
         StrictChannel.connectionMade(self)
         self._plans = self.site.plans(self.at_loopback)
-        address = getattr(self.transport.getPeer(), "host", None)
-        self.backlog = Backlog(self.site.budget, address, self.transport, self.abort, self.has_left)
-        self.site.connections.joined(self)
+        address = self.site.address_of(self.transport.getPeer())
+        holder = network_of(address) or None
+        self.backlog = Backlog(self.site.budget, holder, self.transport, self.abort, self.has_left)
+        self.site.connections.joined(self, address)
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
         """Leave the site."""

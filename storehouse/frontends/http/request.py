@@ -16,6 +16,7 @@ from zope.interface import implementer, provider
 
 from storehouse.core.backlog import Ahead, Backlog
 from storehouse.core.budget import ByteBudget, Hold
+from storehouse.core.peers import network_of
 from storehouse.errors import BadRequest, StorehouseError
 from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import AmbiguousFraming, ClientGone, NoSuchResource
@@ -64,6 +65,8 @@ class StreamingRequest(server.Request):
 
     @ivar body: a L{RequestBody}.
     @ivar fields: the fields of the query string.
+    @ivar address: of the client; empty if it has none, as at a socket file.
+    @ivar counted_for: whose share of requests it is in, for the site.
     @ivar visitor: the user who makes it, for the access log; empty if the door has not found out.
     """
 
@@ -76,6 +79,8 @@ class StreamingRequest(server.Request):
         server.Request.__init__(self, channel)
         self.fields: dict[bytes, bytes] = {}
         self.visitor = ""
+        self.address: str = getattr(self.client, "host", "")
+        self.counted_for: tuple[str, ...] = ()
         self._received = False
         self._answering = False
         self._broken = False
@@ -96,6 +101,7 @@ class StreamingRequest(server.Request):
         self.body = RequestBody(self.channel, length)
         self.channel.site.began(self)
         try:
+            self.channel.site.count_forwarded(self)
             self.channel.check_framing(self)
             if self.channel.site.guard is not None:
                 self.channel.site.guard.check(self)
@@ -165,11 +171,6 @@ class StreamingRequest(server.Request):
         elif not self._disconnected:
             self.answer(self.channel.site.explain(self, error))
 
-    @property
-    def address(self) -> str:
-        """The address of the client; empty if it has none, as at a socket file."""
-        return getattr(self.client, "host", "")
-
     def hold(self, size: int) -> Hold:
         """
         Begin to hold bytes for this request, in the door's budget and the client's share of it.
@@ -178,7 +179,7 @@ class StreamingRequest(server.Request):
         """
         channel = self.channel
         budget: ByteBudget = channel.site.budget
-        return budget.hold(size, self.address or None, lambda: self.gone or channel.has_left())
+        return budget.hold(size, network_of(self.address) or None, lambda: self.gone or channel.has_left())
 
     @property
     def backlog(self) -> Backlog:

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
+from storehouse.errors import Overloaded
 from storehouse.frontends.http.errors import MethodNotAllowed
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
@@ -65,7 +66,8 @@ class Leaf(Resource):
             request.answer(reply)
 
     async def _fail(self, request: StreamingRequest, error: Exception) -> None:
-        if not request.startedWriting:
+        # There is no room for one that is told so: its body is not waited for.
+        if not request.startedWriting and not isinstance(error, Overloaded):
             await _quietly(request)
         request.fail(error)
 

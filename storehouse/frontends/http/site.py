@@ -17,9 +17,12 @@ from twisted.web.http import datetimeToString
 from storehouse.core.budget import ByteBudget
 from storehouse.core.connections import Connections
 from storehouse.core.fasttcp import unsent
-from storehouse.errors import TooManyConnections
+from storehouse.core.peers import NOBODY, TrustedProxies, network_of
+from storehouse.core.shares import Shares
+from storehouse.errors import ShareUsedUp
 from storehouse.frontends.http.channel import DoorChannel
 from storehouse.frontends.http.errors import error_reply
+from storehouse.frontends.http.forwarded import forwarded_address
 from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.lane import ILane, PlanCache
 from storehouse.frontends.http.reply import Reply, encode_reply
@@ -39,6 +42,8 @@ class Limits:
     @ivar max_connections: open at a time; one more is answered 503 and closed.
     @ivar idle_timeout: seconds without a byte, between requests, within a body, or of an answer that is not
         read.
+    @ivar connections_per_address: open at a time of one address, and requests in flight of one that proxies name; 0 for no
+        bound but that others get in, too.
     @ivar head_timeout: seconds from the first to the last byte of a request's head, or of a body that is small by nature, of
         the handshake of TLS, and of closing.
     @ivar min_body_rate: bytes a second that a peer has to send of a body while it is its turn, or to take of an answer that
@@ -51,6 +56,7 @@ class Limits:
     head_timeout: float = 20.0
     min_body_rate: float = 1024.0
     slow_after: float = 30.0
+    connections_per_address: int = 0
 
 
 class _Refusal(Protocol):
@@ -93,6 +99,7 @@ class DoorSite(server.Site):
     @param name: the door's name in logs and metrics.
     @param fields: tells the C{fields}.
     @ivar budget: the memory for what requests bring and for what of answers was not read yet; of several doors.
+    @ivar trusted: proxies that are believed for whom they make requests.
     @ivar guard: refuses what pages of other sites ask for; C{None} for a door that browsers do not reach.
     @ivar asks: whether the door asks who one is, so that lines of the access log have a user.
     @ivar explain: makes the answer to a request that failed, of the request and the error.
@@ -113,6 +120,7 @@ class DoorSite(server.Site):
         fields: Callable[[], tuple[tuple[bytes, bytes], ...]] = tuple,
         budget: ByteBudget | None = None,
         guard: Guard | None = None,
+        trusted: TrustedProxies = NOBODY,
     ) -> None:
         server.Site.__init__(self, resource, parsePOSTFormSubmission=False, reactor=reactor)
         self.limits = limits
@@ -126,7 +134,11 @@ class DoorSite(server.Site):
         self.guard = guard
         self._plans = PlanCache(lane) if lane is not None else None
         self._guarded = PlanCache(lane, guard.knows) if lane is not None and guard is not None else None
-        self.connections = Connections(name, limits.max_connections, reactor, self._time, self._tick)
+        self.trusted = trusted
+        each = limits.connections_per_address
+        self.connections = Connections(name, limits.max_connections, reactor, self._time, self._tick, each)
+        # Requests that proxies make, by whom they make them for.
+        self._forwarded: Shares[str] = Shares(limits.max_connections, each)
         self._requests: set[Any] = set()
         self.refusals: set[_Refusal] = set()
         self.fields: tuple[tuple[bytes, bytes], ...] = ()
@@ -144,12 +156,37 @@ class DoorSite(server.Site):
 
     def buildProtocol(self, addr: Any) -> Any:
         """A connection comes in."""
-        refused = self.connections.admit()
-        if refused:
+        refused = self.connections.admit(self.address_of(addr))
+        if refused is not None:
             if len(self.refusals) >= _MOST_REFUSALS:
                 return None
-            return _Refusal(self, self.last_answer(TooManyConnections(refused)))
+            return _Refusal(self, self.last_answer(refused))
         return DoorChannel(self, self._lane)
+
+    def address_of(self, peer: Any) -> str:
+        """The address that a connection is counted for; empty for one of a proxy, and of a socket file."""
+        return "" if self.trusted.trusts_peer(peer) else getattr(peer, "host", "")
+
+    def count_forwarded(self, request: Any) -> None:
+        """
+        Find out for whom a proxy makes a request, if it is one, and count it until it L{ended}.
+
+        @raise ShareUsedUp: if that one has too many.
+        """
+        if not self.trusted.trusts_peer(request.client):
+            return
+        found = forwarded_address(request.requestHeaders, self.trusted)
+        if found is not None:
+            request.address = found
+        if not request.address:
+            return
+        holders = (network_of(request.address),)
+        if self._forwarded.refused(holders) is not None:
+            raise ShareUsedUp(
+                f"{request.address} has as many requests in flight as one address may have (--connections-per-address)"
+            )
+        self._forwarded.enter(holders)
+        request.counted_for = holders
 
     def last_answer(self, error: Exception) -> bytes:
         """The bytes of the answer to what is not a request, after which the connection is closed."""
@@ -165,6 +202,8 @@ class DoorSite(server.Site):
         """It is over."""
         if request in self._requests:
             self._requests.discard(request)
+            if request.counted_for:
+                self._forwarded.leave(request.counted_for)
             self.answered += 1
 
     @property

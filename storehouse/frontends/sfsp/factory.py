@@ -18,9 +18,9 @@ from storehouse.core.backlog import Backlog
 from storehouse.core.budget import ByteBudget
 from storehouse.core.connections import Connections
 from storehouse.core.fasttcp import unsent
+from storehouse.core.peers import NOBODY, TrustedProxies, network_of
 from storehouse.core.sfsp import MAX_CHUNK, MAX_NAME, List, Receive, Send
 from storehouse.core.sockets import has_left
-from storehouse.errors import TooManyConnections
 from storehouse.frontends.sfsp.answers import Answer
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.protocol import SFSPConnection
@@ -42,6 +42,7 @@ class SFSPLimits:
     @ivar max_chunk: bytes of a chunk.
     @ivar memory: bytes of chunks that have come whole and are being stored, on all connections together.
     @ivar max_connections: open at a time.
+    @ivar connections_per_address: open at a time of one address; 0 for no bound but that others get in, too.
     @ivar idle_timeout: seconds without a byte from a peer whose turn it is.
     @ivar min_body_rate: bytes a second that a peer has to send of a request or a chunk while it is its turn; 0 for any.
     @ivar slow_after: seconds that it may be silent in one.
@@ -54,6 +55,7 @@ class SFSPLimits:
     idle_timeout: float = 60.0
     min_body_rate: float = 1024.0
     slow_after: float = 30.0
+    connections_per_address: int = 0
 
 
 class SFSPFactory(Factory):
@@ -62,6 +64,7 @@ class SFSPFactory(Factory):
 
     @param chunks: where chunks are kept.
     @param access_log: write a log line for every request.
+    @param trusted: proxies, whose connections are made for many.
     @param budget: the memory for answers that are not read; of several doors.
     @ivar bytes_in: bytes that came, of all that is sent.
     @ivar bytes_out: bytes that were written.
@@ -79,13 +82,17 @@ class SFSPFactory(Factory):
         access_log: bool = False,
         name: str = "sfsp",
         budget: ByteBudget | None = None,
+        trusted: TrustedProxies = NOBODY,
     ) -> None:
         self.chunks = chunks
         self.reactor = reactor
         self.limits = limits
         self.name = name
         self.budget = budget or ByteBudget(256 << 20, reactor, limits.idle_timeout)
-        self.connections = Connections(name, limits.max_connections, reactor, self._time)
+        self.trusted = trusted
+        self.connections = Connections(
+            name, limits.max_connections, reactor, self._time, each=limits.connections_per_address
+        )
         self.bytes_in = 0
         self.bytes_out = 0
         self.broken = 0
@@ -112,25 +119,29 @@ class SFSPFactory(Factory):
 
     def buildProtocol(self, addr: Any) -> SFSPConnection | None:
         """A connection comes in."""
-        refused = self.connections.admit()
-        if not refused:
+        refused = self.connections.admit(self._address_of(addr))
+        if refused is None:
             return SFSPConnection(self)
         if len(self._refusing) >= _MOST_REFUSING:
             return None
-        connection = SFSPConnection(self, TooManyConnections(refused))
+        connection = SFSPConnection(self, refused)
         self._refusing.add(connection)
         return connection
 
     def backlog_of(self, connection: SFSPConnection) -> Backlog:
         """What counts the answers that its peer does not take."""
         transport = connection.transport
-        holder = getattr(transport.getPeer(), "host", None)
-        return Backlog(self.budget, holder, transport, connection.abort, lambda: has_left(transport, 0))
+        holder = network_of(self._address_of(transport.getPeer()))
+        return Backlog(self.budget, holder or None, transport, connection.abort, lambda: has_left(transport, 0))
+
+    def _address_of(self, peer: Any) -> str:
+        """The address that a connection is counted for; empty for one of a proxy, and of a socket file."""
+        return "" if self.trusted.trusts_peer(peer) else getattr(peer, "host", "")
 
     def joined(self, connection: SFSPConnection) -> None:
         """A connection is open."""
         if connection not in self._refusing:
-            self.connections.joined(connection)
+            self.connections.joined(connection, self._address_of(connection.transport.getPeer()))
 
     def left(self, connection: SFSPConnection) -> None:
         """A connection is closed."""

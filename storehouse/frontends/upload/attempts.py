@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
+
+from storehouse.core.peers import network_of
 
 __all__ = ["Attempts"]
 
@@ -32,12 +33,12 @@ class Attempts:
 
     def wait(self, peer: str) -> int:
         """Whole seconds until a peer may try again; 0 for now."""
-        over = self._level(_network(peer)) + 1 - self._burst
+        over = self._level(network_of(peer)) + 1 - self._burst
         return math.ceil(over * self._interval) if over > 0 else 0
 
     def failed(self, peer: str) -> None:
         """A peer has failed."""
-        network = _network(peer)
+        network = network_of(peer)
         level = self._level(network) + 1
         self._peers.pop(network, None)
         while len(self._peers) >= self._size:
@@ -47,14 +48,3 @@ class Attempts:
     def _level(self, network: str) -> float:
         level, when = self._peers.get(network, (0.0, 0.0))
         return max(0.0, level - max(0.0, self._clock() - when) / self._interval)
-
-
-def _network(peer: str) -> str:
-    """Who has an address of IPv6 has 2^64 of them."""
-    try:
-        address = ip_address(peer.partition("%")[0])
-    except ValueError:
-        return peer[:100]
-    if not isinstance(address, IPv6Address):
-        return str(address)
-    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -73,7 +74,8 @@ class FormUpload:
         reader = MultipartReader(boundary, self._limits, wanted=(_TOKEN, _FOLDERS))
         valve = Valve()
         body = request.body
-        with self._intake.memory.join(lambda: valve.close("memory"), lambda: valve.open("memory")) as session:
+        wait, go_on = partial(valve.close, "memory"), partial(valve.open, "memory")
+        with self._intake.memory.join(wait, go_on, visitor.shares) as session:
             form = _Form(self._gate, self._intake, visitor, session, valve, reader)
             given = field_of(request, TOKEN_FIELD)
             if given is not None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from storehouse.core.peers import network_of
 from storehouse.core.tls import peer_common_name
 from storehouse.errors import (
     BadRequest,
@@ -25,6 +26,7 @@ from storehouse.errors import (
 from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.shown import shown_name
+from storehouse.frontends.upload.memory import LINK
 from storehouse.frontends.upload.refusals import RefusalLog
 from storehouse.storage.accounts.interfaces import LINK_FIELDS, Grant, IAccounts, Session, User
 from storehouse.storage.objects.interfaces import IObjectStore
@@ -56,12 +58,25 @@ class Visitor:
     @ivar how: how that is known: C{session}, C{key}, C{certificate}, C{link} or C{public}.
     @ivar session: the session, if it is one.
     @ivar grant: what the link allows, if it is one.
+    @ivar address: the address of the client; empty if it has none.
     """
 
     user: User | None
     how: str
     session: Session | None = None
     grant: Grant | None = None
+    address: str = ""
+
+    @property
+    def shares(self) -> tuple[tuple[str, str], ...]:
+        """
+        In whose shares an upload is: those of the address and the user; or of the link, and of all links that the same user
+        has signed: what strangers do with them takes nothing from the user.
+        """
+        held = [("address", network_of(self.address)), ("user", self.user.name if self.user is not None else "")]
+        if self.grant is not None:
+            held += [(LINK, self.grant.nonce), ("signer of links", self.grant.user)]
+        return tuple((kind, name) for kind, name in held if name)
 
     @property
     def name(self) -> str:
@@ -132,11 +147,11 @@ class Gate:
         @raise Forbidden: one of its kinds, if it is somebody who may not.
         """
         if b"signature" in request.fields:
-            visitor = self._with_link(request, action, path, goes_on)
+            visitor = attrs.evolve(self._with_link(request, action, path, goes_on), address=request.address)
             request.visitor = f"link:{visitor.name}"
             return visitor
         try:
-            visitor = self._known(request)
+            visitor = attrs.evolve(self._known(request), address=request.address)
         except NotSignedIn:
             if action in ("get", "list") and await self._is_public(bucket or self._bucket):
                 return Visitor(None, "public")

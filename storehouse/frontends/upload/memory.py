@@ -13,13 +13,17 @@ given back by those that wait for nobody but the store, so that there is always 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from storehouse.core.shares import Shares
 from storehouse.errors import TooManyUploads
 
-__all__ = ["UploadMemory", "UploadSession"]
+__all__ = ["LINK", "UploadMemory", "UploadSession"]
+
+#: The kind of holder that has half of the sessions at most: strangers have links.
+LINK = "link"
 
 #: No share is larger: more in memory makes nothing faster.
 _LARGEST_SHARE = 8 << 20
@@ -30,11 +34,19 @@ class UploadSession:
     One request that brings files. For C{with}: it leaves at the end.
 
     @ivar held: bytes in memory that are this session's.
+    @ivar holders: whose shares of the sessions it is in.
     @ivar spill: called when the session has to let go of what it holds; C{None} if nothing it holds can be let go of.
     """
 
-    def __init__(self, memory: UploadMemory, stop: Callable[[], None], go_on: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        memory: UploadMemory,
+        stop: Callable[[], None],
+        go_on: Callable[[], None],
+        holders: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.held = 0
+        self.holders = holders
         self.spill: Callable[[], None] | None = None
         self.stop = stop
         self.go_on = go_on
@@ -92,6 +104,8 @@ class UploadMemory:
         self.refused = 0
         self._most_sessions = most_sessions
         self._sessions: dict[UploadSession, None] = {}
+        self._shares: Shares[tuple[str, str]] = Shares(most_sessions)
+        self._most_of_link = max(1, most_sessions // 2)
         self._divided = budget * 3 // 4
         self._full = budget * 7 // 8
         self._waiting = False
@@ -112,20 +126,36 @@ class UploadMemory:
         """Whether nothing more should be held by anybody."""
         return self.held >= self._full
 
-    def join(self, stop: Callable[[], None] = lambda: None, go_on: Callable[[], None] = lambda: None) -> UploadSession:
+    def join(
+        self,
+        stop: Callable[[], None] = lambda: None,
+        go_on: Callable[[], None] = lambda: None,
+        holders: Sequence[tuple[str, str]] = (),
+    ) -> UploadSession:
         """
         A request that brings files begins. To be called before any of its body is wanted.
 
         @param stop: has the client wait.
         @param go_on: undoes that.
-        @raise TooManyUploads: if there are as many as may be.
+        @param holders: whose shares of the sessions it is in: an address, a user, a link, each with its kind; see L{Shares}.
+        @raise TooManyUploads: if there are as many as may be, or as one of the holders may have.
         """
         if len(self._sessions) >= self._most_sessions:
             self.refused += 1
             raise TooManyUploads(
                 f"{self._most_sessions} uploads are being received, which is as many as are allowed: try again in a moment"
             )
-        session = UploadSession(self, stop, go_on)
+        refused = next(
+            (each for each in holders if each[0] == LINK and self._shares.count(each) >= self._most_of_link), None
+        )
+        refused = refused or self._shares.refused(holders)
+        if refused is not None:
+            self.refused += 1
+            raise TooManyUploads(
+                f"this {refused[0]} has as many uploads at once as it may have, so that others get in: try again in a moment"
+            )
+        self._shares.enter(holders)
+        session = UploadSession(self, stop, go_on, holders)
         self._sessions[session] = None
         if self._waiting:
             stop()
@@ -162,6 +192,7 @@ class UploadMemory:
     def left(self, session: UploadSession) -> None:
         """See L{UploadSession.leave}."""
         if self._sessions.pop(session, 0) is None:
+            self._shares.leave(session.holders)
             session.spill = None
             session.hold(-session.held)
 

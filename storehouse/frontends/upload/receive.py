@@ -8,6 +8,7 @@ goes to the store as it comes (L{storehouse.frontends.upload.memory}).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import attrs
@@ -131,7 +132,8 @@ class Intake:
             Nothing is stored then.
         """
         valve = Valve()
-        with self.memory.join(lambda: valve.close("memory"), lambda: valve.open("memory")) as session:
+        wait, go_on = partial(valve.close, "memory"), partial(valve.open, "memory")
+        with self.memory.join(wait, go_on, visitor.shares) as session:
             session.hold(waiting)
             receiving = await self.begin(visitor, session, valve, head)
             session.hold(-waiting)

@@ -129,7 +129,7 @@ class Resuming:
         @raise TooManyUploads: at once.
         @raise StorehouseError: as L{IResumableUploads.append} does.
         """
-        with self.intake.memory.join():
+        with self.intake.memory.join(holders=visitor.shares):
             activity = self.intake.activity.begin_upload(self._kind, upload.name, visitor.name)
             try:
                 passage = Passage(request.body, self.intake.disk, activity.add, algorithms)

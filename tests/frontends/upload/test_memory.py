@@ -7,6 +7,7 @@ from collections import deque
 from random import Random
 from typing import Any
 
+import attrs
 from prometheus_client import CollectorRegistry, generate_latest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IConsumer
@@ -15,9 +16,11 @@ from zope.interface import implementer
 
 from storehouse.errors import NoSuchKey, TooManyUploads
 from storehouse.frontends.http.site import Limits
+from storehouse.frontends.upload.gate import Visitor
 from storehouse.frontends.upload.memory import UploadMemory
 from storehouse.storage.objects.interfaces import ObjectInfo
 from tests.frontends.http.wire import Connection, request, split_answers
+from tests.frontends.upload.gates import ANN
 from tests.frontends.upload.receiving import ReceivingCase
 from tests.frontends.upload.test_form import KIND
 from tests.frontends.upload.test_multipart import file, part, whole
@@ -286,6 +289,37 @@ class CrowdTests(ReceivingCase):
         self.assertTrue(late.received.startswith(b"HTTP/1.1 100 "))
         for connection in (*connections, late):
             connection.close()
+        while self.disk.waiting:
+            self.disk.turn(1000)
+        self.nothing_held()
+
+    def test_one_link(self) -> None:
+        """However many come by one link, at most half of the places are taken; and others get in, whatever they come by."""
+        self.gate.with_link(once=False)
+        head = request("PUT /upload/a", None, "Content-Length: 50000") + b"1234"
+
+        def come(count: int) -> list[Connection]:
+            connections = [self.connect() for _ in range(count)]
+            for connection in connections:
+                connection.send(head)
+            return connections
+
+        many = come(400)
+        refused = [each for each in many if each.received]
+        self.assertEqual((len(refused), self.memory.sessions), (100, 300))
+        (answer,) = split_answers(refused[0].received)
+        self.assertEqual((answer.status, answer.fields["retry-after"]), (503, "5"))
+        self.assertIn(b"this link", answer.body)
+        visitor = self.gate.visitor
+        assert visitor is not None and visitor.grant is not None
+        self.gate.visitor = attrs.evolve(visitor, grant=attrs.evolve(visitor.grant, nonce="another"))
+        self.assertEqual(len([each for each in come(300) if not each.received]), 225)
+        self.gate.visitor = Visitor(ANN, "key", address="192.0.2.1")
+        self.assertEqual(len([each for each in come(50) if not each.received]), 37)
+        self.gate.visitor = Visitor(attrs.evolve(ANN, name="bob"), "key", address="192.0.2.2")
+        self.assertEqual(len([each for each in come(50) if not each.received]), 37)
+        for _ in range(35):
+            self.clock.advance(1)
         while self.disk.waiting:
             self.disk.turn(1000)
         self.nothing_held()

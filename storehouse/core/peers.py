@@ -1,0 +1,82 @@
+"""Addresses of clients: which of them count as one, and which are proxies that are believed what they say of others."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+__all__ = ["NOBODY", "TrustedProxies", "network_of", "plain_address"]
+
+#: What names connections to socket files among proxies.
+_UNIX = "unix"
+
+
+def plain_address(text: str) -> str:
+    """
+    An address as it is compared and logged: without a zone, and one of IPv4 as that, however it is written.
+
+    @raise ValueError: if it is none.
+    """
+    address = ip_address(text.partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return str(address)
+
+
+def network_of(peer: str) -> str:
+    """What counts as one client: an address of IPv4, or the 2^64 of IPv6 that one host is given. Other texts are themselves."""
+    if ":" not in peer:
+        return peer[:100]
+    try:
+        address = ip_address(plain_address(peer))
+    except ValueError:
+        return peer[:100]
+    return str(IPv6Address(int(address) >> 64 << 64)) if isinstance(address, IPv6Address) else str(address)
+
+
+class TrustedProxies:
+    """
+    Whom to believe.
+
+    @param text: addresses and networks with commas between them; C{unix} for whoever connects to a socket file.
+    @raise ValueError: if it is not that; the text says why.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        self._unix = False
+        networks: list[IPv4Network | IPv6Network] = []
+        for word in filter(None, (word.strip() for word in text.split(","))):
+            if word.lower() == _UNIX:
+                self._unix = True
+                continue
+            try:
+                networks.append(ip_network(word))
+            except ValueError as error:
+                raise ValueError(f"{word!r} is neither an address nor a network, such as 10.0.0.0/8: {error}") from None
+        self._networks = tuple(networks)
+
+    def __bool__(self) -> bool:
+        return self._unix or bool(self._networks)
+
+    def trusts(self, address: str) -> bool:
+        """Whether an address is that of a proxy."""
+        if not self._networks:
+            return False
+        try:
+            given = ip_address(plain_address(address))
+        except ValueError:
+            return False
+        return any(given in network for network in self._networks)
+
+    def trusts_peer(self, peer: Any) -> bool:
+        """
+        Whether a connection is one of a proxy.
+
+        @param peer: an C{IAddress}: one without a host is that of a socket file.
+        """
+        host = getattr(peer, "host", None)
+        return self._unix if host is None else self.trusts(host)
+
+
+#: No proxy is believed anything.
+NOBODY = TrustedProxies()

@@ -1,0 +1,81 @@
+"""Whose a request is that a proxy makes: Forwarded (RFC 7239) and X-Forwarded-For."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from storehouse.core.peers import TrustedProxies, plain_address
+
+__all__ = ["forwarded_address"]
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_pair = re.compile(rb"[ \t]*(?:(" + _TOKEN + rb")=(" + _TOKEN + rb'|"(?:[^"\\]|\\.)*")[ \t]*)?([;,]|\Z)').match
+_quoted = re.compile(rb"\\(.)")
+_bracketed = re.compile(r"\[([0-9a-fA-F:.]+)\](?::[0-9]{1,5})?\Z").match
+_with_port = re.compile(r"([0-9.]+):[0-9]{1,5}\Z").match
+
+
+def forwarded_address(headers: Any, trusted: TrustedProxies) -> str | None:
+    """
+    The address that a request of a proxy is made for: of those that its fields name, the last one that is not that of a proxy,
+    since each proxy adds the one that it was asked by at the end, and the client can write whatever it wants before.
+
+    @param headers: C{Headers} of the request.
+    @param trusted: the proxies.
+    @return: C{None} if there is none, if it is malformed or hidden, or if the two fields name different ones.
+    """
+    found = {
+        _last(chain, trusted)
+        for chain in (
+            _listed(headers.getRawHeaders(b"X-Forwarded-For") or ()),
+            _forwarded(headers.getRawHeaders(b"Forwarded") or ()),
+        )
+        if chain
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _last(chain: Sequence[str], trusted: TrustedProxies) -> str | None:
+    address = None
+    for text in reversed(chain):
+        address = _address_in(text)
+        if address is None or not trusted.trusts(address):
+            break
+    return address
+
+
+def _address_in(text: str) -> str | None:
+    """An address, perhaps with a port; one of IPv6 perhaps in brackets."""
+    match = _bracketed(text) or _with_port(text)
+    try:
+        return plain_address(match[1] if match is not None else text)
+    except ValueError:
+        return None
+
+
+def _listed(values: Iterable[bytes]) -> list[str]:
+    return [word.strip().decode("latin-1") for value in values for word in value.split(b",")]
+
+
+def _forwarded(values: Iterable[bytes]) -> list[str]:
+    """The C{for} of each element; an empty text for one without, and for what is not well-formed."""
+    chain: list[str] = []
+    for value in values:
+        at, said = 0, b""
+        while True:
+            match = _pair(value, at)
+            if match is None:
+                chain.append("")
+                break
+            name, given, end = match.groups()
+            if name is not None and name.lower() == b"for":
+                said = _quoted.sub(rb"\1", given[1:-1]) if given.startswith(b'"') else given
+            if end != b";":
+                chain.append(said.decode("latin-1"))
+                said = b""
+            if not end:
+                break
+            at = match.end()
+    return chain

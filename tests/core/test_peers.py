@@ -1,0 +1,84 @@
+"""Tests of L{storehouse.core.peers} and L{storehouse.core.shares}."""
+
+from __future__ import annotations
+
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core.peers import TrustedProxies, network_of
+from storehouse.core.shares import Shares
+
+
+class PeerTests(SynchronousTestCase):
+    """Addresses."""
+
+    def test_networks(self) -> None:
+        """One host has 2^64 addresses of IPv6, and one of IPv4, however that is written."""
+        for address, network in (
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("::ffff:c000:201", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:DB8:1:2::", "2001:db8:1:2::"),
+            ("fe80::1%eth0", "fe80::"),
+            ("::1", "::"),
+            ("", ""),
+            ("no:address", "no:address"),
+        ):
+            self.assertEqual(network_of(address), network)
+
+    def test_trusted(self) -> None:
+        trusted = TrustedProxies(" 10.0.0.0/8,192.0.2.1, 2001:db8::/32 ,unix")
+        for address in ("10.255.0.1", "192.0.2.1", "2001:db8:9::1", "::ffff:10.0.0.1"):
+            self.assertTrue(trusted.trusts(address), address)
+        for address in ("11.0.0.1", "192.0.2.2", "2001:db9::1", "::1", "", "localhost", "10.0.0.1.example"):
+            self.assertFalse(trusted.trusts(address), address)
+        self.assertTrue(trusted.trusts_peer(UNIXAddress(None)))
+        self.assertTrue(trusted.trusts_peer(IPv4Address("TCP", "10.0.0.1", 1)))
+        for text in ("", "192.0.2.1"):
+            self.assertFalse(TrustedProxies(text).trusts_peer(UNIXAddress(None)))
+        self.assertFalse(TrustedProxies())
+
+    def test_no_network(self) -> None:
+        """What is wrong is named: a network with bits of a host, too."""
+        for text in ("10.0.0.1/8", "localhost", "10.0.0.0/33", "10.0.0", "::1/129"):
+            error = self.assertRaises(ValueError, TrustedProxies, f"192.0.2.1,{text}")
+            self.assertIn(repr(text), str(error))
+
+
+class ShareTests(SynchronousTestCase):
+    """L{Shares}."""
+
+    def test_several_holders(self) -> None:
+        """A place is in the share of each of them; the one that is used up is named."""
+        shares = Shares(100, each=3)
+        for _ in range(3):
+            self.assertIsNone(shares.refused(("a", "link")))
+            shares.enter(("a", "link"))
+        self.assertEqual(shares.refused(("b", "link")), "link")
+        self.assertIsNone(shares.refused(("b",)))
+        shares.leave(("a", "link"))
+        self.assertIsNone(shares.refused(("b", "link")))
+        self.assertEqual(shares.used, 2)
+
+    def test_plenty(self) -> None:
+        """As long as there are plenty one may have almost all of them; the last ones are for others."""
+        shares = Shares(1024)
+        count = 0
+        while shares.refused(("a",)) is None:
+            shares.enter(("a",))
+            count += 1
+        self.assertEqual(count, 896)
+        others = 0
+        while shares.refused(("b",)) is None:
+            shares.enter(("b",))
+            others += 1
+        self.assertEqual(others, 64)
+        self.assertIsNone(shares.refused(("c",)))
+
+    def test_few(self) -> None:
+        """Where there are only a few places, none are kept."""
+        shares = Shares(3)
+        for _ in range(3):
+            self.assertIsNone(shares.refused(("a",)))
+            shares.enter(("a",))
