@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -28,6 +29,7 @@ from storehouse.storage.archive.names import check_template
 from storehouse.storage.archive.plugins import CALLBACKS, CHECKERS, make
 from storehouse.storage.archive.reader import ArchiveReader
 from storehouse.storage.archive.reading import find_archives
+from storehouse.storage.archive.scan import MAX_RECORD
 from storehouse.storage.archive.slices import ArchiveSlices
 from storehouse.storage.archive.writing import WritingRollManager
 from storehouse.storage.namespace.names import check_bucket
@@ -193,6 +195,13 @@ def make_streams(
     if not settings.tables.streams:
         return None
     streams = []
+    # What was written here is read, however large it may be.
+    most = max(MAX_RECORD, 2 * settings.archive_max_record)
+    library = attrs.evolve(
+        LIBRARY,
+        open_reader=partial(ArchiveReader, max_record=most),
+        make_slices=partial(ArchiveSlices, max_record=most),
+    )
     taken: dict[str, str] = {}
     for table in settings.tables.streams:
         with _Named(f"[archive.streams.{table.name}]"):
@@ -203,7 +212,7 @@ def make_streams(
             streams.append(stream)
     return LocalStreams(
         streams,
-        LIBRARY,
+        library,
         disk,
         reactor,
         events,

@@ -13,9 +13,21 @@ from storehouse.storage.archive.finding import Seen, each_once, find_now
 from storehouse.storage.archive.interfaces import ArchiveInfo
 from storehouse.storage.archive.names import is_ours_beside, marker_of, name_key
 from storehouse.storage.archive.reader import ArchiveReader
+from storehouse.storage.archive.scan import LARGEST_RECORD, MAX_RECORD
 from storehouse.storage.archive.sources import FileSource
 
-__all__ = ["SUFFIXES", "FileSource", "Seen", "compress_file", "each_once", "find_now", "is_ours_beside", "order_of"]
+__all__ = [
+    "LARGEST_RECORD",
+    "MAX_RECORD",
+    "SUFFIXES",
+    "FileSource",
+    "Seen",
+    "compress_file",
+    "each_once",
+    "find_now",
+    "is_ours_beside",
+    "order_of",
+]
 __all__ += ["why_open"]
 
 #: What is compressed at once.

@@ -148,6 +148,18 @@ class CatTests(ArchiveCase):
         self.archive("d.gz", "4", at=BEGIN + 2, whole="gzip")
         self.assertEqual(self.said("cat", str(self.directory / "*")), "1\n2\n3\n4\n")
 
+    def test_max_record(self) -> None:
+        """What says that it is larger is not read, unless that is asked for."""
+        path = self.archive("a", "x" * 3_000_000, compression="zstd")
+        for verb in (("cat",), ("grep", "x"), ("verify",), ("ls",)):
+            self.run_command(*verb, path, "--max-record", "4MiB")
+        for words in (("cat", path), ("verify", path), ("convert", path, f"{path}.new")):
+            self.assertIn(
+                "max-record" if words[0] != "verify" else "1 damage", self.refused(*words, "--max-record", "1MiB")
+            )
+        for size in ("0", "3GiB", "much"):
+            self.run_command("cat", path, "--max-record", size, status=2)
+
     def test_both_names(self) -> None:
         """An archive as it is and compressed is read once, and shown twice."""
         for version in (1, 2):

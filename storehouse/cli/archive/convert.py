@@ -131,7 +131,7 @@ def command(
         path = made.compress(form.whole, form.level)
         # It says what it skips once.
         again = Records([archive], skip_damaged, shown, quiet=True)
-        _compare(again, path, form, archive.name)
+        _compare(again, path, form, archive)
         lost = list(losses.lines())
         if same_file(archive.path, target) and (lost or records.skipped or records.torn):
             raise CommandError(
@@ -190,9 +190,10 @@ def _copy(records: Records, writer: ArchiveWriter, form: _Form, losses: _Losses)
     return count
 
 
-def _compare(records: Records, path: str, form: _Form, name: str) -> None:
+def _compare(records: Records, path: str, form: _Form, archive: Archive) -> None:
     """@raise CommandError: unless a file has the same records."""
-    with ArchiveReader(path) as reader:
+    name = archive.name
+    with ArchiveReader(path, max_record=archive.max_record) as reader:
         pairs = zip_longest((record for _, record in records), reader.records())
         for number, (there, here) in enumerate(pairs):
             if there is None or here is None or not _is_same(there, here, form):

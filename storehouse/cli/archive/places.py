@@ -19,8 +19,18 @@ from storehouse.archive.interfaces import IByteSource
 from storehouse.cli.archive.objects import ObjectSource, find_objects, has_magic
 from storehouse.cli.errors import CommandError, reason_of
 from storehouse.cli.store import NAME, Opener, Store, store_options
+from storehouse.core.values import parse_size
 from storehouse.errors import DamagedArchive, UnknownArchiveFormat
-from storehouse.local.archives import FileSource, Seen, each_once, find_now, is_ours_beside, order_of
+from storehouse.local.archives import (
+    LARGEST_RECORD,
+    MAX_RECORD,
+    FileSource,
+    Seen,
+    each_once,
+    find_now,
+    is_ours_beside,
+    order_of,
+)
 
 __all__ = ["STORE", "Archive", "CountedSource", "archive_argument", "archives_argument", "files_argument"]
 __all__ += ["find_archives", "find_files"]
@@ -43,6 +53,7 @@ class Archive:
     @ivar modified: when it was written last, nanoseconds since 1970 UTC.
     @ivar exact: whether the name was given, and not a pattern.
     @ivar seen: what it was like when it was found; C{None} if nobody looked.
+    @ivar max_record: a record that claims more bytes is not read.
     """
 
     name: str
@@ -52,6 +63,7 @@ class Archive:
     exact: bool
     source: Callable[[], Any] = attrs.field(repr=False)
     seen: Seen | None = None
+    max_record: int = MAX_RECORD
 
     def open(self, skip_damaged: bool = False, taken: Callable[[int], object] | None = None) -> ArchiveReader:
         """
@@ -66,7 +78,7 @@ class Archive:
             source = CountedSource(self._source(), self.name, taken)
         except OSError as error:
             raise CommandError(f"cannot read {self.name}: {reason_of(error)}") from None
-        return ArchiveReader(source, skip_damaged=skip_damaged)
+        return ArchiveReader(source, skip_damaged=skip_damaged, max_record=self.max_record)
 
     def check_unchanged(self) -> None:
         """@raise CommandError: if it is a file that was written to since it was found."""
@@ -238,15 +250,30 @@ def archive_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     return _with_archives(with_one, False)
 
 
+def _parse_most(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    try:
+        size = parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+    if not 1 <= size <= LARGEST_RECORD:
+        raise click.BadParameter("it is 1 byte to 2 GiB.")
+    return size
+
+
 def _with_archives(function: Callable[..., Any], several: bool, every_name: bool = False) -> Callable[..., Any]:
     @click.argument(
         "arguments", metavar="ARCHIVE..." if several else "ARCHIVE", nargs=-1 if several else 1, required=True
     )
+    @click.option(
+        "--max-record", metavar="SIZE", callback=_parse_most, default="64MiB", show_default=True,
+        help="Records that say they are larger are damage: so much memory may be taken for one.",
+    )  # fmt: skip
     @store_options
     @functools.wraps(function)
-    def wrapper(*args: Any, opener: Opener, arguments: Sequence[str] | str, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, opener: Opener, arguments: Sequence[str] | str, max_record: int, **kwargs: Any) -> Any:
         words = [arguments] if isinstance(arguments, str) else arguments
         with ExitStack() as context:
-            return function(*args, archives=find_archives(words, opener, context, every_name), **kwargs)
+            archives = find_archives(words, opener, context, every_name)
+            return function(*args, archives=[attrs.evolve(each, max_record=max_record) for each in archives], **kwargs)
 
     return wrapper

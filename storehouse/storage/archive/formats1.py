@@ -24,6 +24,7 @@ from storehouse.storage.archive.shapes import Cut, Join, cutter, joiner
 __all__ = [
     "HEAD_SIZE",
     "MAGIC",
+    "MOST_PAIRS",
     "PREAMBLE",
     "START",
     "decode_metadata",
@@ -61,6 +62,12 @@ _MOST = 2**31 - 1
 #: How many shapes are kept. A source with more gains nothing from keeping them.
 _MOST_SHAPES = 4096
 
+#: Bytes, or characters of keys, of the largest shape that is kept: others would fill the memory.
+_KEPT = 1 << 12
+
+#: Pairs of metadata that are taken: each takes many times its bytes in memory.
+MOST_PAIRS = 1 << 18
+
 #: What packs a record up to its payload, for strings of known lengths: C{pack(before, size + 4, between, strings, size)};
 #: and how many bytes that gives.
 Packer = tuple[Callable[..., bytes], bytes, bytes, int]
@@ -71,9 +78,11 @@ _packers_made = count(1)
 
 
 def _shape_for(keys: tuple[str, ...]) -> Shape:
-    if len(shapes) >= _MOST_SHAPES:
-        shapes.clear()
-    made = shapes[keys] = joiner(keys), {}
+    made: Shape = joiner(keys), {}
+    if sum(map(len, keys)) + 8 * len(keys) <= _KEPT:
+        if len(shapes) >= _MOST_SHAPES:
+            shapes.clear()
+        shapes[keys] = made
     return made
 
 
@@ -141,6 +150,8 @@ _cuts_made = count(1)
 
 
 def _table_for(shape: bytes) -> Table:
+    if len(shape) > 8 + 8 * MOST_PAIRS:
+        raise ValueError(f"it has more than {MOST_PAIRS} pairs of metadata")
     places = []
     form = "<"
     end = 0
@@ -153,9 +164,11 @@ def _table_for(shape: bytes) -> Table:
     block = len(shape) - 4 + end
     if block > _MOST:
         raise ValueError("its strings are longer than they can be")
-    if len(_tables) >= _MOST_SHAPES:
-        _tables.clear()
-    made = _tables[shape] = _before.pack(MAGIC, 1, block), end, Struct(form).unpack, places, {}
+    made: Table = _before.pack(MAGIC, 1, block), end, Struct(form).unpack, places, {}
+    if len(shape) + end <= _KEPT:
+        if len(_tables) >= _MOST_SHAPES:
+            _tables.clear()
+        _tables[shape] = made
     return made
 
 

@@ -20,7 +20,7 @@ import attrs
 
 from storehouse.core.digests import crc32c
 from storehouse.errors import InvalidRecord, TooLarge
-from storehouse.storage.archive.formats1 import MAGIC
+from storehouse.storage.archive.formats1 import MAGIC, MOST_PAIRS
 from storehouse.storage.archive.interfaces import ArchiveInfo, Payload
 from storehouse.storage.archive.shapes import Build, builder
 
@@ -170,6 +170,9 @@ def decode_header(data: bytes) -> ArchiveInfo:
 #: How many keys, and lengths, of records that were seen are kept. Then they are forgotten.
 _MOST_KEYS = 4096
 
+#: Bytes of the longest keys that are kept: others would fill the memory.
+_KEPT = 1 << 12
+
 #: What packs the rest of a frame up to the payload, C{(time, keys, values, payload, flags, strings, strings)}, and what
 #: packs its start, C{(start, checksum, rest)}.
 _Packers = tuple[Callable[..., bytes], Callable[..., bytes]]
@@ -194,9 +197,11 @@ def _unescape(text: str) -> str:
 
 def _shape_for(names: tuple[str, ...]) -> Shape:
     keys = None if any("\0" in name for name in names) else "\0".join(names).encode()
-    if len(shapes) >= _MOST_KEYS:
-        shapes.clear()
-    made = shapes[names] = keys, len(names) - 1, {}, len(keys or b"")
+    made: Shape = keys, len(names) - 1, {}, len(keys or b"")
+    if sum(map(len, names)) + 8 * len(names) <= _KEPT:
+        if len(shapes) >= _MOST_KEYS:
+            shapes.clear()
+        shapes[names] = made
     return made
 
 
@@ -272,14 +277,18 @@ def decode_metadata(keys: bytes, values: bytes, flags: int) -> dict[str, str]:
     """
     if not flags & HAS_METADATA:
         return {}
+    if keys.count(b"\0") >= MOST_PAIRS:
+        raise ValueError(f"it has more than {MOST_PAIRS} pairs of metadata")
     if flags & ESCAPED:
         names = [_unescape(name) for name in keys.decode().split("\0")]
         return builder(names)(list(map(_unescape, values.decode().split("\0"))))
     build = _builders.get(keys)
     if build is None:
-        if len(_builders) >= _MOST_KEYS:
-            _builders.clear()
-        build = _builders[keys] = builder(keys.decode().split("\0"))
+        build = builder(keys.decode().split("\0"))
+        if len(keys) <= _KEPT:
+            if len(_builders) >= _MOST_KEYS:
+                _builders.clear()
+            _builders[keys] = build
     return build(values.decode().split("\0"))
 
 

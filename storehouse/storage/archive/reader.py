@@ -66,7 +66,7 @@ class ArchiveReader:
             or zstd is expanded on the way.
         @param version: refuse any other.
         @param skip_damaged: go on behind damage, and keep it in L{damages}, instead of raising it.
-        @param max_record: a record that claims more bytes is damage.
+        @param max_record: a record that claims more bytes is damage, and so is a block that holds more, and 1 MiB.
         @param name: for messages, instead of the source's own.
         @raise UnknownArchiveFormat: if it is no archive, or one of another version.
         @raise DamagedArchive: if its header is damaged.

@@ -13,6 +13,7 @@ from storehouse.storage.archive.chain import CallbackChain
 from storehouse.storage.archive.finding import Seen, find_now, find_seen
 from storehouse.storage.archive.interfaces import Payload
 from storehouse.storage.archive.reader import ArchiveReader
+from storehouse.storage.archive.scan import MAX_RECORD
 
 __all__ = ["ReadingRollManager", "find_archives"]
 
@@ -64,6 +65,7 @@ class ReadingRollManager:
         roll_size_mb: Any = None,
         *,
         skip_damaged: bool = False,
+        max_record: int = MAX_RECORD,
         callbacks: Iterable[Any] = (),
     ) -> None:
         """
@@ -75,6 +77,7 @@ class ReadingRollManager:
         @param archive_callback: an L{IArchiveCallback<storehouse.storage.archive.interfaces.IArchiveCallback>}: told
             when an archive is begun, and when it has been read to its end.
         @param skip_damaged: go on behind damage, and log it.
+        @param max_record: a record that claims more bytes is damage.
         @param callbacks: more of them.
         """
         self.filename_template = filename_template
@@ -89,6 +92,7 @@ class ReadingRollManager:
         self.torn: list[tuple[str, int]] = []
         self.damages: list[Exception] = []
         self._skip = skip_damaged
+        self._max_record = max_record
         self._take: Callable[[], tuple[dict[str, str], Payload]] = _NOTHING
         self._chain = CallbackChain(
             callbacks=[*(() if archive_callback is None else (archive_callback,)), *callbacks], attempts=1
@@ -153,7 +157,7 @@ class ReadingRollManager:
         for _ in range(_TRIES):
             try:
                 if self.archive_class is None:
-                    return ArchiveReader(path, skip_damaged=self._skip), path
+                    return ArchiveReader(path, skip_damaged=self._skip, max_record=self._max_record), path
                 return self.archive_class(path), path
             except FileNotFoundError:
                 now = None if seen is None else find_now(seen, (self.destination_directory,))

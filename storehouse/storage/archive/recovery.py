@@ -11,6 +11,7 @@ from storehouse.core.files import Files
 from storehouse.errors import DamagedArchive
 from storehouse.storage.archive.formats2 import Group, encode_footer, seeds_of
 from storehouse.storage.archive.reader import ArchiveReader
+from storehouse.storage.archive.scan import LARGEST_RECORD
 from storehouse.storage.archive.scan2 import Scan2
 from storehouse.storage.archive.writer import GROUP_SIZE
 
@@ -56,7 +57,8 @@ def recover_archive(path: str, files: Files | None = None) -> Recovered:
     @raise OSError: for what the disk says. Doing it again is fine.
     """
     files = Files() if files is None else files
-    with ArchiveReader(path, skip_damaged=True) as reader:
+    # What was written here may be as large as a record can be: nothing of it is to be cut off.
+    with ArchiveReader(path, skip_damaged=True, max_record=LARGEST_RECORD) as reader:
         info = reader.info
         if reader.sealed:
             return Recovered(path, info.version, reader.count or 0)

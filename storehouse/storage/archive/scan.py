@@ -9,7 +9,7 @@ from storehouse.storage.archive.interfaces import Payload
 from storehouse.storage.archive.sources import readable_behind
 from storehouse.storage.archive.window import CHUNK, Window
 
-__all__ = ["MAX_RECORD", "Found", "Pair", "Scan"]
+__all__ = ["LARGEST_RECORD", "MAX_RECORD", "Found", "Pair", "Scan"]
 
 #: A record as a scan gives it: metadata, payload, time, offset.
 Found = tuple[dict[str, str], Payload, int, int]
@@ -17,8 +17,19 @@ Found = tuple[dict[str, str], Payload, int, int]
 #: A record as a reader gives it.
 Pair = tuple[dict[str, str], Payload]
 
-#: The most bytes that a record may have for a reader that is told nothing else.
-MAX_RECORD = 1 << 30
+#: The most bytes that a record may have for a reader that is told nothing else: lengths are read from files of anybody. A
+#: block may have as many, and what a writer puts together.
+MAX_RECORD = 64 << 20
+
+#: The most bytes that a record can have.
+LARGEST_RECORD = (1 << 31) - 1
+
+#: Claims of bytes up to this are looked at whatever came before; of larger ones, as many bytes as the archive has, some times.
+_SMALL_CLAIM, _TIMES, _MORE = 1 << 12, 4, 16 << 20
+
+
+#: Damages of one archive that are told each by itself.
+_MOST_DAMAGES = 10_000
 
 
 class Scan:
@@ -49,6 +60,34 @@ class Scan:
         self.end = begin
         self.jumped = False
         self._hole = 0
+        self._spent = 0
+
+    def claim(self, offset: int, size: int) -> str:
+        """
+        Whether a frame at C{offset} that says it has C{size} bytes is to be looked at as a whole. So that many that lie cost no
+        more than the archive is long, L{hold_good} follows for each that does not.
+
+        @return: why not; empty if it is.
+        """
+        if size > self.max_record:
+            return (
+                f"it says that it has {size} bytes; no more than {self.max_record} are read unless that is asked for "
+                "(max_record, --max-record)"
+            )
+        window = self.window
+        if window.limit is not None and offset + size > window.limit:
+            return "it ends behind the end of the archive"
+        if size > _SMALL_CLAIM:
+            seen = max(window.start + len(window.data), window.limit or 0)
+            if self._spent + size > _TIMES * seen + _MORE:
+                return f"it says that it has {size} bytes, as too many before it did that have not"
+            self._spent += size
+        return ""
+
+    def hold_good(self, size: int) -> None:
+        """What was claimed was so."""
+        if size > _SMALL_CLAIM:
+            self._spent -= size
 
     def __iter__(self) -> Iterator[Found]:
         """The records."""
@@ -108,7 +147,7 @@ class Scan:
             return False
         following = None
         while following is None:
-            self.damages.append(problem)
+            self._keep(problem)
             # Never back, whatever the source says.
             self._hole = max(self._hole, problem.offset)
             end = self.window.limit
@@ -136,21 +175,22 @@ class Scan:
         """Whether what is at C{offset} is surely the beginning of a frame that was cut off by the end."""
         return False
 
-    def lost(self, offset: int, reason: str) -> int | None:
+    def lost(self, offset: int, reason: str, is_large: bool = False) -> int | None:
         """
         There is no whole frame at C{offset}.
 
+        @param is_large: there may be one, but it is not read.
         @return: where to go on; C{None} at the end.
         @raise DamagedArchive: if that is damage, and not to be skipped.
         """
         following = None if self.is_torn(offset) and not self.bounded else self._search(offset + 1)
-        if following is None and not self.bounded:
+        if following is None and not self.bounded and not is_large:
             self.torn = self._source_end(offset) - offset
             return None
         damage = DamagedArchive(self.window.source.name, offset, reason)
         if not self.skip:
             raise damage
-        self.damages.append(damage)
+        self._keep(damage)
         self.jumped = True
         return following
 
@@ -159,8 +199,16 @@ class Scan:
         damage = DamagedArchive(self.window.source.name, offset, reason)
         if not self.skip:
             raise damage
-        self.damages.append(damage)
+        self._keep(damage)
         self.jumped = True
+
+    def _keep(self, damage: DamagedArchive) -> None:
+        """Have a damage told. A file that is made of them must not fill the memory with them."""
+        if len(self.damages) < _MOST_DAMAGES:
+            self.damages.append(damage)
+        elif len(self.damages) == _MOST_DAMAGES:
+            reason = "there is more damage from here on, which is not listed"
+            self.damages.append(DamagedArchive(damage.file, damage.offset, reason))
 
     def _search(self, offset: int) -> int | None:
         window = self.window

@@ -19,6 +19,9 @@ from storehouse.storage.archive.scan import Found, Pair, Scan
 
 __all__ = ["Scan1"]
 
+#: Four times the pairs of metadata, up to which records take few steps.
+_MOST_STRINGS = 1 << 12
+
 #: Where the zero is that stands before the metadata block.
 _SHAPE = HEAD_SIZE - 8
 
@@ -46,10 +49,12 @@ class Scan1(Scan):
                     offset = self.lost(offset, "a record is not whole")
                     continue
             fields = head_fields(data, inside)
+            covered = False
             try:
                 size = record_size(fields)
                 behind = inside + size
-                if behind > len(data):
+                if behind > len(data) or size > self.max_record:
+                    covered = True
                     inside = self._cover_record(offset, size)
                     data, base = window.data, window.start
                     behind = inside + size
@@ -60,9 +65,11 @@ class Scan1(Scan):
                 metadata = decode_metadata(data, inside + HEAD_SIZE, fields[2], fields[5])
             except ValueError as problem:
                 self.end = offset
-                offset = self.lost(offset, f"a record is not whole: {problem}")
+                offset = self.lost(offset, f"a record is not whole: {problem}", self._is_large(offset, fields))
                 data, base = window.data, window.start
                 continue
+            if covered:
+                self.hold_good(size)
             payload: Payload = data[body:behind]
             try:
                 payload = payload.decode()  # type: ignore[union-attr]
@@ -85,6 +92,8 @@ class Scan1(Scan):
         add = pairs.append
         while 0 <= at <= last:
             begin, payload_size, strings = head_parts(data, at)
+            if strings > _MOST_STRINGS:
+                break
             first = at + HEAD_SIZE + 2 * strings
             table = known_table(data[at + _SHAPE : first]) if strings > 0 else None
             if table is None:
@@ -110,12 +119,24 @@ class Scan1(Scan):
             offset = self.end = window.start + at
         return pairs, offset
 
+    def _is_large(self, offset: int, fields: tuple[int, ...]) -> bool:
+        """Whether a record may be whole that is larger than what is read."""
+        try:
+            size = record_size(fields)
+        except ValueError:
+            return False
+        return size > self.max_record and offset + size <= (self.window.limit or 0)
+
     def _cover_record(self, offset: int, size: int) -> int:
+        """
+        Have a record in memory.
+
+        @raise ValueError: if that is not to be, or it is not there.
+        """
         window = self.window
-        if size > self.max_record:
-            raise ValueError(f"{size} bytes are more than the {self.max_record} that are allowed")
-        if window.limit is not None and offset + size > window.limit:
-            raise ValueError("it ends behind the end of the archive")
+        problem = self.claim(offset, size)
+        if problem:
+            raise ValueError(problem)
         inside = window.cover(offset, size)
         if len(window.data) - inside < size:
             raise ValueError("it ends behind the end of the archive")
@@ -137,6 +158,7 @@ class Scan1(Scan):
             decode_metadata(window.data, inside + HEAD_SIZE, fields[2], fields[5])
         except ValueError:
             return None
+        self.hold_good(size)
         return size
 
     def is_torn(self, offset: int) -> bool:
@@ -153,7 +175,7 @@ class Scan1(Scan):
         known = size - fields[3] + 4
         if window.limit is not None and not offset + known <= window.limit < offset + size:
             return False
-        if known > self.max_record:
+        if known > self.max_record or (known > _MOST_STRINGS and self.claim(offset, known)):
             return False
         inside = window.cover(offset, known)
         have = len(window.data) - inside

@@ -30,10 +30,20 @@ from storehouse.storage.archive.formats2 import (
     known_builder,
     record_fields,
 )
+from storehouse.storage.archive.parts import MOST_TOGETHER
 from storehouse.storage.archive.scan import Found, Pair, Scan
 from storehouse.storage.archive.window import Window
 
 __all__ = ["Scan2"]
+
+#: Records up to this are read whatever came before.
+_SMALL = 1 << 12
+
+#: Records up to this take few steps.
+_QUICK = 1 << 14
+
+#: Bytes of a block that are taken apart at once.
+_WHOLE = 4 << 20
 
 _PLAIN = HAS_METADATA | ESCAPED
 _T = TypeVar("_T")
@@ -53,6 +63,8 @@ class Scan2(Scan):
         self._seeds = seeds
         self._index = INDEX + seeds.mark
         self._compressed = compressed
+        #: What a block may hold: its last record may be as large as one can be.
+        self._most_raw = self.max_record + MOST_TOGETHER
 
     def __iter__(self) -> Iterator[Found]:
         """The records."""
@@ -80,14 +92,17 @@ class Scan2(Scan):
             second = first + keys
             third = second + values
             behind = third + size
-            if behind > len(data):
-                length = behind - inside
-                if self._reaches(offset, length):
+            length = behind - inside
+            if length > _SMALL or behind > len(data):
+                problem = self.claim(offset, length)
+                if not problem and behind > len(data):
                     inside = window.cover(offset, length)
                     data, base = window.data, window.start
-                if len(data) - inside < length:
+                    problem = "" if len(data) - inside >= length else "it ends behind the end of the archive"
+                if problem:
                     self.end = offset
-                    offset = self.lost(offset, "a record ends behind the end of the archive")
+                    is_large = self.max_record < length <= (window.limit or 0) - offset
+                    offset = self.lost(offset, f"a record is not whole: {problem}", is_large)
                     data, base = window.data, window.start
                     continue
                 first = inside + RECORD_SIZE
@@ -100,6 +115,7 @@ class Scan2(Scan):
                 offset = self.lost(offset, "the checksum of a record is wrong")
                 data, base = window.data, window.start
                 continue
+            self.hold_good(length)
             try:
                 # What decode_metadata does, for keys that were seen before.
                 build = known_builder(data[first:second]) if flags & _PLAIN == HAS_METADATA else None
@@ -144,7 +160,7 @@ class Scan2(Scan):
             second = first + keys
             third = second + values
             behind = third + size
-            if start != begins or behind > room or flags & _PLAIN != HAS_METADATA:
+            if start != begins or behind > room or flags & _PLAIN != HAS_METADATA or behind - at > _QUICK:
                 break
             body = data[third:behind]
             build = known_shape(data[first:second])
@@ -187,19 +203,70 @@ class Scan2(Scan):
             size = self.size_at(offset)
             if size is None:
                 self.end = offset
-                offset = self.lost(offset, "a block is not whole")
+                reason, is_large = self._why_no_block(offset)
+                offset = self.lost(offset, reason, is_large)
                 continue
             inside = window.cover(offset, size)
             *_, records, raw_size, _ = block_fields(window.data, inside)
+            where, offset = offset, offset + size
+            self.end = offset
             try:
                 raw = expand_block(window.data[inside + BLOCK_SIZE : inside + size], raw_size)
-                found = list(unpack(raw, offset, records))
+                if raw_size <= _WHOLE:
+                    found = list(unpack(raw, where, records))
+                else:
+                    # All at once would take many times its bytes: it is looked through, and then given in parts.
+                    yield from self._parts(raw, where, records, unpack)
+                    found = []
             except ValueError as problem:
-                self.senseless(offset, f"a block makes no sense: {problem}")
+                self.senseless(where, f"a block makes no sense: {problem}")
                 found = []
-            offset += size
-            self.end = offset
             yield found
+
+    def _why_no_block(self, offset: int) -> tuple[str, bool]:
+        """Why there is no whole block where one begins, and whether there may be one that is larger than what is read."""
+        *_, raw_size, size = block_fields(self.window.data, self.window.cover(offset, BLOCK_SIZE))
+        if raw_size <= self._most_raw:
+            return "a block is not whole", False
+        return (
+            f"a block says that it holds {raw_size} bytes; no more than {self._most_raw} are read unless that is asked for "
+            "(max_record, --max-record)"
+        ), offset + BLOCK_SIZE + size <= (self.window.limit or 0)
+
+    def _parts(
+        self, raw: bytes, offset: int, records: int, unpack: Callable[[bytes, int, int], Iterable[_T]]
+    ) -> Iterator[list[_T]]:
+        """The records of a large block, some at a time. @raise ValueError: before the first, if they are not whole."""
+        view = memoryview(raw)
+        ends = [0]
+        at = count = 0
+        for end in self._ends(view):
+            count += 1
+            if end - at >= _WHOLE:
+                ends.append(end)
+                at = end
+        if count != records:
+            raise ValueError(f"it holds {count} records, not {records}")
+        for begin, end in zip(ends, [*ends[1:], len(raw)], strict=True):
+            part = raw[begin:end]
+            found = list(unpack(part, offset, sum(1 for _ in self._ends(memoryview(part)))))
+            if found:
+                yield found
+
+    def _ends(self, raw: memoryview) -> Iterator[int]:
+        """Where each record of a block ends. @raise ValueError: at what is no whole one."""
+        begins, seed, at = RECORD + self._seeds.mark, self._seeds.checksum, 0
+        while at < len(raw):
+            if len(raw) - at < RECORD_SIZE:
+                raise ValueError("it ends within a record")
+            start, checksum, _, keys, values, size, _ = record_fields(raw, at)
+            end = at + RECORD_SIZE + keys + values + size
+            if start != begins or end > len(raw):
+                raise ValueError("no record begins where one should")
+            if crc32c(raw[at + 8 : end], seed) != checksum:
+                raise ValueError("the checksum of a record in it is wrong")
+            at = end
+            yield at
 
     def _inside(self, raw: bytes, offset: int, records: int) -> Iterator[Found]:
         at = count = 0
@@ -228,7 +295,7 @@ class Scan2(Scan):
 
     def _reaches(self, offset: int, length: int) -> bool:
         limit = self.window.limit
-        return length <= self.max_record and (limit is None or offset + length <= limit)
+        return length <= self._most_raw if limit is None else offset + length <= limit
 
     def _at_end(self, offset: int, have: int) -> int | None:
         self.end = offset
@@ -246,7 +313,8 @@ class Scan2(Scan):
         count = int.from_bytes(window.data[inside + 8 : inside + 12], "little")
         index_size = INDEX_SIZE + count * ENTRY_SIZE
         size = index_size + TRAILER_SIZE
-        if not self._reaches(offset, size):
+        # Each entry is of a group of one frame or more, which stands before it.
+        if count * RECORD_SIZE > offset or not self._reaches(offset, size):
             return False
         # One byte more: nothing may follow.
         inside = window.cover(offset, size + 1)
@@ -271,15 +339,16 @@ class Scan2(Scan):
         if self._compressed:
             start, checksum, *_, raw_size, length = block_fields(window.data, inside)
             size = head + length
-            if raw_size > self.max_record:
+            if raw_size > self._most_raw:
                 return None
         else:
             start, checksum, _, keys, values, length, _ = record_fields(window.data, inside)
             size = head + keys + values + length
-        if start != self.start or not self._reaches(offset, size):
+        if start != self.start or self.claim(offset, size):
             return None
         inside = window.cover(offset, size)
         whole = memoryview(window.data)[inside : inside + size]
         if len(whole) < size or crc32c(whole[8:], self._seeds.checksum) != checksum:
             return None
+        self.hold_good(size)
         return size

@@ -34,6 +34,7 @@ from storehouse.storage.archive.formats2 import (
     seeds_of,
 )
 from storehouse.storage.archive.interfaces import ArchiveInfo, Record
+from storehouse.storage.archive.parts import MOST_TOGETHER
 from storehouse.storage.archive.scan import MAX_RECORD
 from storehouse.storage.archive.scan2 import Scan2
 from storehouse.storage.archive.window import Window
@@ -101,6 +102,7 @@ class ArchiveSlices:
         growing: bool = False,
         salt: int | None = None,
         skip_damaged: bool = False,
+        max_record: int = MAX_RECORD,
     ) -> None:
         """
         @param name: for errors.
@@ -112,6 +114,7 @@ class ArchiveSlices:
         @param salt: what its header must say; another one is not the archive that is meant.
         @param skip_damaged: pass over damaged records, where whole ones can be told behind them, and keep that in
             C{damages}.
+        @param max_record: a record that claims more bytes is damage.
         """
         self.name = name
         self.info: ArchiveInfo | None = None
@@ -122,6 +125,7 @@ class ArchiveSlices:
         self._growing = growing
         self._salt = salt
         self._skip = skip_damaged
+        self._max_record = max_record
         self.damages: list[DamagedArchive] = []
         self._seeds = Seeds(0, b"")
         self._number = 0
@@ -200,6 +204,8 @@ class ArchiveSlices:
         if groups is None:
             raise self._damaged(footer.index, "its index is damaged")
         for first, end in self._matching(groups, footer):
+            if end - first.offset > self._max_record + 2 * MOST_TOGETHER + PIECE:
+                raise self._damaged(first.offset, f"a group says that it has {end - first.offset} bytes")
             data = yield Wanted(first.offset, end - first.offset)
             self._number = first.first
             self._take(first.offset, data)
@@ -242,6 +248,8 @@ class ArchiveSlices:
                 del data[:HEADER_SIZE]
                 base = HEADER_SIZE
             cut, is_end = self._whole_frames(data, base)
+            if is_end and len(data) - cut > self._max_record:
+                raise self._damaged(base + cut, "its index is longer than it can be")
             self._take(base, bytes(data[:cut]))
             del data[:cut]
             base += cut
@@ -307,7 +315,7 @@ class ArchiveSlices:
             else:
                 _, _, _, keys, values, length, _ = record_fields(data, at)
                 size = head + keys + values + length
-            if size > MAX_RECORD:
+            if size > self._max_record + MOST_TOGETHER:
                 raise self._damaged(base + at, "a record is longer than one can be")
             if at + size > len(data):
                 return at, False
@@ -331,7 +339,7 @@ class ArchiveSlices:
         end = base + len(data)
         compressed = self.info.compression is not None
         window = Window(_Stretch(self.name, base, data), end)
-        scan = Scan2(window, base, self._seeds, compressed, bounded=True, skip=self._skip, max_record=MAX_RECORD)
+        scan = Scan2(window, base, self._seeds, compressed, bounded=True, skip=self._skip, max_record=self._max_record)
         for metadata, payload, time, offset in scan.walk():
             number = self._number
             self._number += 1
