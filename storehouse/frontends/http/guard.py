@@ -60,7 +60,7 @@ class Guard:
             host = host_name(_last(request, b"Host"))
             if host and not self.knows(host) and not _is_among(host.decode("latin-1"), own_names(channel.transport)):
                 raise Misdirected(
-                    f"{host[:200].decode('latin-1')} is not a name of this server: reach it as localhost or by its address,"
+                    f"the host {host[:200].decode('latin-1')} is not a name of this server: reach it as localhost or by its address,"
                     " or start it with --allowed-host if the name is right, such as that of a proxy before it"
                 )
         if self.checks_origins and request.method not in _SAFE:
