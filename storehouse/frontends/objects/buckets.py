@@ -7,7 +7,7 @@ import attrs
 from storehouse.errors import BadRequest
 from storehouse.frontends.http.errors import MethodNotAllowed
 from storehouse.frontends.http.fields import check_fields, number_of
-from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.reply import Reply, json_reply, long_json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.targets import text_of
@@ -43,7 +43,7 @@ class Buckets(Leaf):
         check_fields(request, _NO_FIELDS)
         if not names:
             buckets = await self._store.list_buckets()
-            return json_reply({"buckets": [attrs.asdict(bucket) for bucket in buckets]})
+            return await long_json_reply({"buckets": (attrs.asdict(bucket) for bucket in buckets)}, {})
         if len(names) == 1:
             return json_reply(attrs.asdict(await self._store.get_bucket(names[0])))
         if names[1:] == ["usage"]:
@@ -86,12 +86,6 @@ class Buckets(Leaf):
             page = await self._store.list_objects(
                 bucket, text_of(request, b"prefix"), text_of(request, b"delimiter"), text_of(request, b"after"), limit
             )
-            return json_reply(
-                {
-                    "objects": [attrs.asdict(info) for info in page.objects],
-                    "prefixes": page.prefixes,
-                    "next_after": page.next_after,
-                    "damaged": page.damaged,
-                    "unknown": page.unknown,
-                }
-            )
+            lists = {"objects": (attrs.asdict(info) for info in page.objects), "prefixes": page.prefixes}
+            rest = {"next_after": page.next_after, "damaged": page.damaged, "unknown": page.unknown}
+            return await long_json_reply(lists, rest)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from storehouse.core.jsontext import take_json
+from storehouse.core.jsontext import SHORT, read_members, take_json
+from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, MalformedBody
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.targets import decoded, field_of
@@ -27,6 +28,9 @@ __all__ = [
 
 #: The field of a request whose value is the metadata, as JSON: C{{"name": ["value", ...]}}.
 METADATA = b"Storehouse-Metadata"
+
+# Bytes of a member of a long body.
+_LONGEST = 128 << 10
 
 _printable = re.compile(rb"[\x20-\x7e]*\Z").match
 
@@ -107,8 +111,9 @@ async def json_object(request: StreamingRequest, known: Mapping[str, type], limi
 
     @raise MalformedBody: if it is none.
     """
+    body = await request.body.read(limit)
     try:
-        value = take_json(await request.body.read(limit))
+        value = take_json(body) if len(body) <= SHORT else await _take_long(body)
     except ValueError as error:
         raise MalformedBody(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -119,6 +124,17 @@ async def json_object(request: StreamingRequest, known: Mapping[str, type], limi
         if member is not None and not isinstance(member, known[name]):
             raise MalformedBody(f"{name} in the body is of the wrong type")
     return {name: member for name, member in value.items() if member is not None}
+
+
+async def _take_long(body: bytes) -> Any:
+    """The members of a long object, while others are served."""
+    found = {}
+    for name, text in (await read_members(body)).items():
+        if len(text) > _LONGEST:
+            raise ValueError(f"{name[:100]!r} has {len(text)} bytes; at most {_LONGEST} are allowed")
+        found[name] = take_json(text)
+        await breath()
+    return found
 
 
 def metadata_in(value: Any) -> Metadata:

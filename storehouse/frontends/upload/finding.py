@@ -157,6 +157,7 @@ async def _known(
             continue
         except DamagedEntry:
             found.damaged.append(name)
+        await breath()
     return found
 
 
@@ -185,6 +186,7 @@ async def _sorted(store: IObjectStore, wanted: Wanted) -> Found:
         damaged += await _matching(wanted, needle, page.damaged)
         count += len(page.objects) + len(page.prefixes)
         at = page.next_after
+        await breath()
     shown = best[: wanted.limit]
     return Found(
         [info for _, info in shown if info is not None],

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from storehouse.core.turns import breath
 from storehouse.errors import BadRequest
 from storehouse.frontends.http.fields import check_fields, number_of
-from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.reply import Reply, long_json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.targets import accepts_html, text_of
 from storehouse.frontends.upload import pages
@@ -21,6 +22,9 @@ __all__ = ["MOST_LISTED", "Listings", "described"]
 MOST_LISTED = 1000
 
 _USUAL = 200
+
+# Rows of the page that are made before others may be served.
+_ROWS = 20
 
 # Damaged files that are named on the page.
 _MOST_NAMED = 5
@@ -63,10 +67,10 @@ class Listings:
         async with request.ahead(wanted.limit * _ROW):
             found = await find(self._store, wanted)
             if is_page:
-                return self._page(request, visitor, wanted, found)
-            return _answer(wanted, found, "" if bucket == self._bucket else bucket)
+                return await self._page(request, visitor, wanted, found)
+            return await _answer(wanted, found, "" if bucket == self._bucket else bucket)
 
-    def _page(self, request: StreamingRequest, visitor: Visitor, wanted: Wanted, found: Found) -> Reply:
+    async def _page(self, request: StreamingRequest, visitor: Visitor, wanted: Wanted, found: Found) -> Reply:
         page = pages.ListingPage(
             [pages.ListedFile(info.key, info.size, info.created / 1e9, info.content_type) for info in found.files],
             found.folders,
@@ -79,7 +83,12 @@ class Listings:
             text_of(request, b"limit"),
             _note(wanted, found),
         )
-        return pages.listing(visitor, page, self._link_lifetime)
+        rows = []
+        for row in pages.listing_rows(visitor, page):
+            rows.append(row)
+            if len(rows) % _ROWS == 0:
+                await breath()
+        return pages.listing(visitor, page, self._link_lifetime, rows)
 
 
 def _wanted(request: StreamingRequest, bucket: str) -> Wanted:
@@ -106,16 +115,15 @@ def _one_of(request: StreamingRequest, name: bytes, *words: str) -> str:
     return value
 
 
-def _answer(wanted: Wanted, found: Found, other_bucket: str) -> Reply:
-    reply = json_reply(
+async def _answer(wanted: Wanted, found: Found, other_bucket: str) -> Reply:
+    reply = await long_json_reply(
+        {"files": (described(info, other_bucket) for info in found.files), "folders": found.folders},
         {
             "bucket": wanted.bucket,
-            "files": [described(info, other_bucket) for info in found.files],
-            "folders": found.folders,
             "next_after": found.next_after,
             "looked_at": found.looked_at,
             "damaged": found.damaged,
-        }
+        },
     )
     return Reply(reply.status, reply.body, reply.content_type, _NO_CACHE)
 

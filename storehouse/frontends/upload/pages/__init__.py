@@ -6,7 +6,7 @@ Each function gives a L{Reply<storehouse.frontends.http.reply.Reply>} with the h
 
 from storehouse.frontends.upload.pages.errors import error
 from storehouse.frontends.upload.pages.frame import POLICY
-from storehouse.frontends.upload.pages.listing import ListedFile, ListingPage, listing
+from storehouse.frontends.upload.pages.listing import ListedFile, ListingPage, listing, listing_rows
 from storehouse.frontends.upload.pages.made import link_made
 from storehouse.frontends.upload.pages.signing import sign_in, sign_in_token
 from storehouse.frontends.upload.pages.stats import Figure, StatsPage, TransferRow, stats
@@ -24,6 +24,7 @@ __all__ = [
     "error",
     "link_made",
     "listing",
+    "listing_rows",
     "sign_in",
     "sign_in_token",
     "stats",

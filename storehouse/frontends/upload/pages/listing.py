@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from urllib.parse import quote, urlencode
 
 import attrs
@@ -13,7 +13,7 @@ from storehouse.frontends.upload.pages.frame import icon, page, token_field
 from storehouse.frontends.upload.pages.markup import Child, Markup, element, joined
 from storehouse.frontends.upload.pages.words import day_and_time, machine_time, size_of
 
-__all__ = ["ListedFile", "ListingPage", "listing"]
+__all__ = ["ListedFile", "ListingPage", "listing", "listing_rows"]
 
 #: What a list can be sorted by: the field, its heading, and the order that is meant by a first click.
 _COLUMNS = (("name", "Name", "asc"), ("size", "Size", "desc"), ("created", "Stored", "desc"))
@@ -80,19 +80,23 @@ class ListingPage:
         return f"/download?{urlencode(fields)}" if fields else "/download"
 
 
-def listing(visitor: Visitor, what: ListingPage, link_lifetime: float = 604800.0) -> Reply:
+def listing(
+    visitor: Visitor, what: ListingPage, link_lifetime: float = 604800.0, rows: Sequence[Markup] | None = None
+) -> Reply:
     """
     The list.
 
     @param link_lifetime: the seconds for which a link may work, at most.
+    @param rows: of L{listing_rows}, if they were made before.
     """
-    may_change = visitor.user is not None
+    if rows is None:
+        rows = list(listing_rows(visitor, what))
     return page(
         "Files",
         element("div", element("h1", "Files"), _search(what), class_="title"),
         _way(what) if what.prefix else None,
         element("p", what.note, class_="notice good", role="status") if what.note else None,
-        _table(visitor, what, may_change) if what.files or what.folders else _nothing(what),
+        _table(what, rows) if rows else _nothing(what),
         _pages(what),
         element("div", id="app", data_link_lifetime=int(link_lifetime)),
         visitor=visitor,
@@ -146,7 +150,15 @@ def _nothing(what: ListingPage) -> Markup:
     return element("div", icon("box"), element("p", text), element("p", link), class_="empty")
 
 
-def _table(visitor: Visitor, what: ListingPage, may_change: bool) -> Markup:
+def listing_rows(visitor: Visitor, what: ListingPage) -> Iterator[Markup]:
+    """The rows of the list, one by one: each takes a while."""
+    for name in what.folders:
+        yield _folder(what, name)
+    for file in what.files:
+        yield _row(visitor, what, file, visitor.user is not None)
+
+
+def _table(what: ListingPage, rows: Sequence[Markup]) -> Markup:
     headings = [
         element(
             "th",
@@ -163,11 +175,7 @@ def _table(visitor: Visitor, what: ListingPage, may_change: bool) -> Markup:
         element(
             "thead", element("tr", headings, element("th", element("span", "Actions", class_="unseen"), scope="col"))
         ),
-        element(
-            "tbody",
-            [_folder(what, name) for name in what.folders],
-            [_row(visitor, what, file, may_change) for file in what.files],
-        ),
+        element("tbody", list(rows)),
         class_="list",
     )
 
