@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from storehouse.errors import BadRequest, MalformedBody, NoSuchKey
+from storehouse.errors import BadRequest, DamagedEntry, MalformedBody, NoSuchKey
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.targets import check_length, field_of
@@ -77,6 +77,8 @@ class FileUpload:
             await self._intake.store.head(self._intake.bucket, key)
         except NoSuchKey:
             return False
+        except DamagedEntry:
+            pass  # it is there, and is replaced
         return True
 
 

@@ -22,7 +22,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.freenames import candidates, claim
 from storehouse.core.jobs import settled
 from storehouse.core.streams import BytesSource, ISource
-from storehouse.errors import AlreadyExists, NoSuchKey, PreconditionFailed, SizeMismatch, TooLarge
+from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchKey, PreconditionFailed, SizeMismatch, TooLarge
 from storehouse.frontends.upload.digests import Digests
 from storehouse.frontends.upload.gate import Visitor
 from storehouse.frontends.upload.mediatypes import guessed_type
@@ -160,6 +160,9 @@ class Intake:
             if condition is not None and condition.etag is not None:
                 raise PreconditionFailed(f"there is no {head.key}") from None
             return
+        except DamagedEntry:
+            # Something is there, and no etag is the one that it has.
+            etag = ""
         if condition is None:
             raise AlreadyExists(f"there is a {head.key} already")
         if condition.absent:
@@ -218,6 +221,8 @@ class Intake:
                 await self.store.head(self.bucket, candidate)
             except NoSuchKey:
                 return candidate
+            except DamagedEntry:
+                pass  # it is taken
             except BaseException:
                 self._claimed.discard(candidate)
                 raise

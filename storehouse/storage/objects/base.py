@@ -14,6 +14,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks, finished
 from storehouse.core.operations import Operations
 from storehouse.errors import (
+    DamagedEntry,
     DamagedObject,
     NoSuchKey,
     NoSuchObject,
@@ -104,11 +105,13 @@ class Base:
         return self.locks.held(f"{bucket}/{key}")
 
     async def current(self, bucket: str, key: str) -> Entry | None:
-        """What a key has."""
+        """What a key has; with the size -1 if it has something of which nothing can be read."""
         try:
             entry: Entry = await self.names.look_up(bucket, key)
         except NoSuchKey:
             return None
+        except DamagedEntry:
+            return Entry("", -1, "", 0)
         return entry
 
     async def with_bytes(self, bucket: str, key: str, use: Callable[[Entry, Part], Deferred[T]]) -> tuple[Entry, T]:

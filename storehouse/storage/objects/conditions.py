@@ -20,6 +20,8 @@ def check_condition(condition: Condition, entry: Entry | None, bucket: str, key:
         return
     if entry is None:
         raise PreconditionFailed(f"there is no object {bucket}/{key}, and one was to be replaced")
+    if entry.size < 0 and condition.etag != "*":
+        raise PreconditionFailed(f"what is known of the object {bucket}/{key} cannot be read, its etag neither")
     if condition.etag not in ("*", entry.etag):
         raise PreconditionFailed(f"the object {bucket}/{key} has the etag {entry.etag}, not {condition.etag[:100]}")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from storehouse.core.freenames import NAME_RULES
-from storehouse.errors import AlreadyExists, BadRequest, NoSuchBucket, NoSuchKey, NoSuchUpload, TooLarge
+from storehouse.errors import AlreadyExists, BadRequest, DamagedEntry, NoSuchBucket, NoSuchKey, NoSuchUpload, TooLarge
 from storehouse.storage.objects.interfaces import Metadata
 from storehouse.storage.resumable.base import Base
 from storehouse.storage.resumable.completing import Completing
@@ -96,6 +96,8 @@ class Beginning:
                 await self._base.store.head(self._base.bucket, state.name)
             except (NoSuchKey, NoSuchBucket):
                 return
+            except DamagedEntry:
+                pass  # it is taken
             raise AlreadyExists(f"there is a {state.name} already")
 
     async def concatenate(self, state: State) -> ResumableUpload:

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from storehouse.core.freenames import candidates, claim
 from storehouse.core.jobs import finished
 from storehouse.core.streams import BytesSource
-from storehouse.errors import BadRequest, NoSuchBucket, NoSuchKey, NotFound, StorehouseError, TooLarge
+from storehouse.errors import BadRequest, DamagedEntry, NoSuchBucket, NoSuchKey, NotFound, StorehouseError, TooLarge
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import Condition, ObjectInfo
 from storehouse.storage.resumable.base import Base
@@ -175,6 +175,8 @@ class Completing:
             except (NoSuchKey, NoSuchBucket):
                 # It would have taken this name, or one before it.
                 return None
+            except DamagedEntry:
+                continue  # by another one, as far as anybody can tell
             if list(info.metadata.get("upload", ())) == [state.id]:
                 return info
         return None

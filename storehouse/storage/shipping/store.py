@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import deferred
-from storehouse.errors import AlreadyExists, NoSuchBucket, NoSuchKey, RemoteDamaged
+from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchBucket, NoSuchKey, RemoteDamaged
 from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
 from storehouse.storage.shipping.interfaces import IDestination, IRemoteReader, Listing, LocalFile, Stored
 from storehouse.storage.shipping.names import check_name
@@ -58,7 +58,8 @@ class StoreDestination:
         check_name(name)
         try:
             return _stored(await self._store.head(self._bucket, name))
-        except NoSuchBucket:
+        except (NoSuchBucket, DamagedEntry):
+            # What is damaged there is replaced.
             raise NoSuchKey(f"there is no {name} at {self!r}") from None
 
     @deferred
