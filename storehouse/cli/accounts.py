@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ import click
 
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.config import load_settings
-from storehouse.core.durations import parse_duration
+from storehouse.core import times
 from storehouse.core.masterkey import take_master_key
 from storehouse.errors import InvalidSetting, StartFailed, StorehouseError
 from storehouse.local.accounts import LocalUsers
@@ -58,9 +59,9 @@ def users_options(may_make: bool = False) -> Callable[[Callable[..., Any]], Call
 
 
 def parse_lifetime(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    """@raise click.BadParameter: unless it is a span of time, such as C{15m}."""
+    """@raise click.BadParameter: unless it is a span of time, such as C{15m}, or a moment to come."""
     try:
-        return parse_duration(value)
+        return times.parse_lifetime(value, time.time())
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from None
 

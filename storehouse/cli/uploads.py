@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,13 +11,12 @@ import click
 
 from storehouse.cli.local import local_options
 from storehouse.cli.output import Output, human_size
+from storehouse.core.durations import parse_duration
 from storehouse.local import LocalObjects, Upload
 
 __all__ = ["command"]
 
 _HEAD = ("UPLOAD", "BEGUN", "TOUCHED", "PARTS", "SIZE")
-
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def parse_age(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -30,10 +27,12 @@ def parse_age(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     """
     if value is None:
         return None
-    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([smhdw]?)", value.strip(), re.ASCII)
-    if match is None or not math.isfinite(float(match[1])):
-        raise click.BadParameter(f"{value!r} is not an age: seconds, or a number with a unit, such as 90m, 12h or 7d.")
-    return float(match[1]) * _SECONDS[match[2]]
+    try:
+        return parse_duration(value, at_least=0)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is not an age: seconds, or a number with a unit, such as 90m, 12h or 7d."
+        ) from None
 
 
 @click.command("uploads", short_help="List or remove uploads that were not completed.")

@@ -12,11 +12,12 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _match = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([smhdw]?)", re.ASCII).fullmatch
 
 
-def parse_duration(value: float | str) -> float:
+def parse_duration(value: float | str, at_least: float = math.ulp(0.0)) -> float:
     """
     Seconds, or a number with a unit: C{90s}, C{15m}, C{2h}, C{7d}, C{1w}.
 
-    @return: seconds, more than 0.
+    @param at_least: the fewest seconds; anything more than 0 unless said otherwise.
+    @return: seconds.
     @raise ValueError: if it is neither; the text is for the user.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -26,8 +27,9 @@ def parse_duration(value: float | str) -> float:
         seconds = float(found[1]) * _SECONDS[found[2]] if found else math.nan
     else:
         seconds = float(value) if abs(value) < 1e15 else math.nan
-    if not seconds > 0:
+    if not seconds >= at_least:
+        more = ", more than 0" if at_least else ""
         raise ValueError(
-            f"{value!r} is not a span of time: seconds, or a number with a unit, such as 15m, 2h or 7d, more than 0"
+            f"{value!r} is not a span of time: seconds, or a number with a unit, such as 15m, 2h or 7d{more}"
         )
     return seconds

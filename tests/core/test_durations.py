@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.durations import parse_duration
 from storehouse.core.linkpaths import link_path
+from storehouse.core.times import parse_lifetime, parse_time
 
 
 class DurationTests(SynchronousTestCase):
@@ -66,3 +67,68 @@ class LinkPathTests(SynchronousTestCase):
             self.assertEqual(link_path(method, name, is_prefix), path)
         self.assertRaises(KeyError, link_path, "POST", "a")
         self.assertRaises(UnicodeEncodeError, link_path, "GET", "\ud800")
+
+
+class TimeTests(SynchronousTestCase):
+    """L{parse_time} and L{parse_lifetime}."""
+
+    def test_numbers(self) -> None:
+        """By their size: in seconds, milli-, micro- or nanoseconds."""
+        for text, nanoseconds in (
+            ("0", 0),
+            ("1700000000", 1_700_000_000 * 10**9),
+            ("1700000000.5", 1_700_000_000_500_000_000),
+            ("1700000000123", 1_700_000_000_123 * 10**6),
+            ("1700000000123456", 1_700_000_000_123_456 * 10**3),
+            ("1700000000123456789", 1_700_000_000_123_456_789),
+            ("18446744073709551615", 2**64 - 1),
+            ("99999999999", None),
+            ("18446744073709551616", None),
+            ("1700000000123.5", None),
+        ):
+            if nanoseconds is None:
+                self.assertRaises(ValueError, parse_time, text, 0.0)
+            else:
+                self.assertEqual(parse_time(text, 0.0), nanoseconds, text)
+
+    def test_moments(self) -> None:
+        for text, seconds in (
+            ("2026-01-31", 1769817600),
+            ("2026-01-31T12:00", 1769860800),
+            ("2026-01-31 12:00:00", 1769860800),
+            ("2026-01-31t14:00:00+02:00", 1769860800),
+            ("2026-01-31T14:00:00 02:00", 1769860800),
+            ("2016-12-31T23:59:60Z", 1483228800),
+            ("1969-01-01", 0),
+            ("-15m", 1_000_000 - 900),
+            ("15m", 1_000_000 - 900),
+            ("-1.5h", 1_000_000 - 5400),
+            ("-9000w", 0),
+        ):
+            self.assertEqual(parse_time(text, 1_000_000), seconds * 10**9, text)
+
+    def test_refused(self) -> None:
+        for text in (
+            "",
+            "now",
+            "-1",
+            "--15m",
+            "1e9",
+            "2026-02-30",
+            "2026-01-31T25:00",
+            "3000-01-01",
+            "٣",
+            "15 m m",
+            "-5",
+        ):
+            self.assertRaises(ValueError, parse_time, text, 0.0)
+
+    def test_lifetime(self) -> None:
+        for value, seconds in (("15m", 900), (60, 60), ("1970-01-01T01:00:00Z", 3500), ("1970-01-02", 86300)):
+            self.assertEqual(parse_lifetime(value, 100.0), seconds)
+        for wrong in ("1970-01-01", "-15m", "0", "soon", True):
+            self.assertRaises(ValueError, parse_lifetime, wrong, 100.0)
+
+    def test_nothing(self) -> None:
+        self.assertEqual(parse_duration("0", at_least=0), 0)
+        self.assertRaises(ValueError, parse_duration, "-1", at_least=0)

@@ -17,7 +17,6 @@ C{application/x-storehouse-records}, one behind the other, lengths as 4 bytes, l
 from __future__ import annotations
 
 import json
-import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
 
+from storehouse.core import times
 from storehouse.core.jsontext import SHORT, take_json
 from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, DamagedArchive, MalformedBody, TooLarge
@@ -67,14 +67,6 @@ _u32 = Struct("<I")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = 1_000_000_000
-
-#: The latest time there is: a 64-bit number.
-_LAST = (1 << 64) - 1
-
-_time = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([-+ ])(\d\d):(\d\d))", re.ASCII
-)
-_number = re.compile(r"\d{1,20}", re.ASCII)
 
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -266,30 +258,14 @@ def written_time(time: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
 
 
-def parse_time(what: str, text: str) -> int:
+def parse_time(what: str, text: str, now: float) -> int:
     """
-    Nanoseconds since 1970 UTC, of a time as RFC 3339 has it, or of that number.
+    Nanoseconds since 1970 UTC, of a time as L{storehouse.core.times} has it.
 
-    @raise BadRequest: if it is neither.
+    @param now: seconds since 1970.
+    @raise BadRequest: if it is none.
     """
-    if _number.fullmatch(text) and int(text) <= _LAST:
-        return int(text)
-    found = _time.fullmatch(text)
-    if found is None:
-        raise BadRequest(
-            f"{what} is neither a time such as 2026-01-31T12:00:00Z nor nanoseconds since 1970: {text[:100]!r}"
-        )
-    *parts, fraction, sign, hours, minutes = found.groups()
     try:
-        moment = datetime(*map(int, parts), tzinfo=UTC)  # type: ignore[arg-type,misc]
-        if sign:
-            if int(hours) > 23 or int(minutes) > 59:
-                raise ValueError(f"there is no offset of {hours}:{minutes}")
-            away = timedelta(hours=int(hours), minutes=int(minutes))
-            # In a query a plus sign is a space.
-            moment = moment + away if sign == "-" else moment - away
-    except (ValueError, OverflowError) as error:
-        raise BadRequest(f"{what} is no time: {error}") from None
-    since = moment - _EPOCH
-    time = (since.days * 86400 + since.seconds) * _SECOND + int((fraction or "0").ljust(9, "0"))
-    return max(0, time)
+        return times.parse_time(text, now)
+    except ValueError as error:
+        raise BadRequest(f"{what}: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -169,7 +170,7 @@ class Streams(Leaf):
     async def _read(self, request: StreamingRequest, name: str) -> None:
         check_fields(request, _RANGE)
         bounds = [
-            parse_time(field.decode(), request.fields[field].decode("utf-8", "replace"))
+            parse_time(field.decode(), request.fields[field].decode("utf-8", "replace"), time.time())
             if field in request.fields
             else None
             for field in (b"from", b"to")

@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.durations import parse_duration
 from storehouse.core.jsontext import take_json
 from storehouse.core.linkpaths import link_path
+from storehouse.core.times import parse_lifetime
 from storehouse.core.values import parse_size
 from storehouse.errors import BadRequest, Forbidden, InvalidName, MalformedBody
 from storehouse.frontends.http.fields import check_fields
@@ -122,7 +122,7 @@ def _wish_in(fields: Mapping[str, Any]) -> _Wish:
         raise BadRequest("a link needs a name")
     expires, max_bytes = fields.get("expires"), fields.get("max_bytes")
     try:
-        seconds = None if expires in (None, "") else parse_duration(expires)
+        seconds = None if expires in (None, "") else parse_lifetime(expires, time.time())
         limit = None if max_bytes in (None, "") else parse_size(max_bytes)
     except ValueError as error:
         raise BadRequest(str(error)) from None

@@ -1,0 +1,107 @@
+"""
+Moments as people and programs write them, for all doors and commands alike: RFC 3339, dates, numbers since 1970, so long ago.
+Spans of time are in L{storehouse.core.durations}.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from datetime import UTC, datetime
+
+from storehouse.core.durations import parse_duration
+
+__all__ = ["FORMS", "parse_lifetime", "parse_time"]
+
+#: What can be written, for messages.
+FORMS = "2026-01-31T12:00:00Z (UTC if it has no zone), 2026-01-31, a number of seconds since 1970, or so long ago: -15m, -2h, -7d"
+
+_NS = 10**9
+
+#: The latest time there is: a 64-bit number of nanoseconds.
+_LAST = (1 << 64) - 1
+
+_moment = re.compile(
+    # In a query a plus sign is a space.
+    r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(?:\s*(Z|[-+]\d\d:\d\d)|( \d\d:\d\d))?)?",
+    re.ASCII | re.IGNORECASE,
+).fullmatch
+_number = re.compile(r"(\d{1,20})(?:\.(\d{1,9}))?", re.ASCII).fullmatch
+
+#: Numbers below each are of that unit, of so many nanoseconds. Those of later units begin in 1973.
+_UNITS = ((10**11, _NS), (10**14, 10**6), (10**17, 10**3), (_LAST + 1, 1))
+
+
+def parse_time(text: str, now: float) -> int:
+    """
+    Nanoseconds since 1970 UTC.
+
+    A time is one of RFC 3339, where seconds, the zone (UTC then), or all behind the date may be missing; a number since 1970
+    in seconds (which may have a fraction), or by its size in milli-, micro- or nanoseconds; or a span of time with a unit, so
+    long ago, with a minus sign or without: C{-15m}, C{2h}.
+
+    @param now: seconds since 1970.
+    @raise ValueError: if it is none of these; the text is for the user.
+    """
+    text = text.strip()
+    number = _number(text)
+    if number is not None:
+        return _since(text, int(number[1]), number[2])
+    moment = _moment(text)
+    if moment is not None:
+        return _checked(text, _of_calendar(text, moment))
+    try:
+        if text[-1:].isdigit():
+            raise ValueError
+        return max(0, round((now - parse_duration(text.removeprefix("-"))) * _NS))
+    except ValueError:
+        raise ValueError(f"{text[:100]!r} is not a time: {FORMS}") from None
+
+
+def _since(text: str, whole: int, fraction: str | None) -> int:
+    for below, unit in _UNITS:
+        if whole < below:
+            if fraction is not None and unit != _NS:
+                raise ValueError(f"{text!r} is not a time: a number with a fraction is of seconds since 1970")
+            return _checked(text, whole * unit + int((fraction or "").ljust(9, "0") or "0"))
+    return _checked(text, whole)
+
+
+def _checked(text: str, time: int) -> int:
+    if time > _LAST:
+        raise ValueError(f"{text[:100]!r} is later than any time there can be, which is in 2554")
+    return max(0, time)
+
+
+def _of_calendar(text: str, moment: re.Match[str]) -> int:
+    year, month, day, hour, minute, second = (int(part or 0) for part in moment.groups()[:6])
+    zone = moment[8] or (moment[9] and "+" + moment[9][1:])
+    try:
+        # The calendar's own bounds; 60 is the second that is added to some minutes.
+        seconds = timegm(datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC).timetuple())
+        if second > 60:
+            raise ValueError(f"there is no second {second}")
+        seconds += max(0, second - 59)
+        if zone and zone not in "Zz":
+            hours, minutes = int(zone[1:3]), int(zone[4:])
+            if hours > 23 or minutes > 59:
+                raise ValueError(f"there is no zone {zone}")
+            seconds -= (hours * 3600 + minutes * 60) * (-1 if zone[0] == "-" else 1)
+    except (ValueError, OverflowError) as problem:
+        raise ValueError(f"{text!r} is not a time: {problem}") from None
+    return seconds * _NS + int((moment[7] or "0").ljust(9, "0"))
+
+
+def parse_lifetime(value: float | str, now: float) -> float:
+    """
+    How long from now something is to last: a span of time, or the moment at which it ends (RFC 3339, or a date).
+
+    @return: seconds, more than 0.
+    @raise ValueError: if it is neither, or the moment is over; the text is for the user.
+    """
+    if isinstance(value, str) and (moment := _moment(value.strip())) is not None:
+        seconds = _checked(value, _of_calendar(value, moment)) / _NS - now
+        if seconds <= 0:
+            raise ValueError(f"{value!r} is over")
+        return seconds
+    return parse_duration(value)
