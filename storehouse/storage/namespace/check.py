@@ -23,7 +23,7 @@ from storehouse.storage.namespace.tree import DEFAULT, Place, Tree
 __all__ = ["TOP", "check_bucket_rows", "check_key", "check_top"]
 
 #: What is in the directory of a namespace.
-TOP = frozenset({"format.json", "buckets", "journal", "index", "tmp", *STAMPS})
+TOP = frozenset({"format.json", "buckets", "journal", "index", "tmp", "recovered", *STAMPS})
 
 _STRETCH = 200
 

@@ -266,7 +266,7 @@ def decode_bucket(data: bytes, name: str, made: int = 0) -> Bucket:
     try:
         if sealed:
             return Bucket(name, parse_time(fields["createdAt"]), _metadata(fields["metadata"]))
-        when = made if created is None else parse_time(created)
+        when = parse_time(created) if created else made
         return Bucket(name, when, checked_metadata(_metadata(fields.get("metadata"))))
     except (KeyError, TypeError, InvalidName) as error:
         raise ValueError(f"a field is missing or of the wrong kind: {error}") from None

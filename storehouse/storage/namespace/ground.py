@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -53,7 +54,13 @@ class TreeGround(TreeReader):
             self._log.error("{path} stays: {error}", path=path, error=error)
 
     def _set_aside(self, path: str, was: str, why: str) -> None:
-        kept = set_aside(self._files, self._recovered, path, was, why, self.durable)
+        try:
+            kept = set_aside(self._files, self._recovered, path, was, why, self.durable)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # Where the namespace has a file system of its own.
+            kept = set_aside(self._files, os.path.join(self.directory, "recovered"), path, was, why, self.durable)
         self._log.warn("{path} is now {kept}: {why}", path=was, kept=kept, why=why)
         self._sync(os.path.dirname(path))
 

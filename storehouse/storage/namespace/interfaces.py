@@ -233,7 +233,9 @@ class INamespace(Interface):
 class IChecked(Interface):
     """What a namespace with a derived index can do about damage. Nothing is ever guessed about keys."""
 
-    damaged = Attribute("C{int}: how many keys are there of which what is known cannot be read, as the index has it.")
+    damaged = Attribute(
+        "C{int}: how many keys and buckets are there of which what is known cannot be read, as the index has it."
+    )
 
     unknown = Attribute("C{int}: how many names were neither keys nor buckets when the index was made.")
 

@@ -100,7 +100,8 @@ class LocalNamespace:
     @property
     def damaged(self) -> int:
         """See L{IChecked.damaged}."""
-        return self.upkeep.damaged
+        # A bucket of which nothing can be read is taken for one that was made at no time.
+        return self.upkeep.damaged + sum(not bucket.created for _, bucket in self._keys.buckets.values())
 
     @property
     def unknown(self) -> int:
@@ -136,7 +137,7 @@ class LocalNamespace:
         except (OSError, sqlite3.Error) as error:
             raise StartFailed(f"the namespace in {self._settings.directory} cannot be opened: {error}") from error
         self._keys.refusal = None
-        self.upkeep.tell_damage()
+        self.upkeep.tell_damage(self.damaged)
         self._timer = LoopingCall(self._checkpoint)
         self._timer.clock = self._reactor
         self._timer.start(self._settings.checkpoint_interval, now=False)
@@ -274,7 +275,7 @@ class LocalNamespace:
         if name not in self._keys.buckets:
             raise NoSuchBucket(f"there is no bucket {name}")
         number, known = self._keys.buckets[name]
-        bucket = attrs.evolve(known, metadata=metadata)
+        bucket = attrs.evolve(known, created=known.created or time.time_ns(), metadata=metadata)
         self.tree.change_bucket(bucket)
         self.upkeep.change_bucket(number, encode_bucket(bucket))
         return number, bucket

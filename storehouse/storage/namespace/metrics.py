@@ -60,7 +60,9 @@ class NamespaceMetrics:
             value=upkeep.broken is not None,
         )
         yield GaugeMetricFamily(
-            "storehouse_namespace_damaged_keys", "Keys of which what is known cannot be read.", value=upkeep.damaged
+            "storehouse_namespace_damaged_keys",
+            "Keys and buckets of which what is known cannot be read.",
+            value=self._namespace.damaged,
         )
         yield GaugeMetricFamily(
             "storehouse_namespace_unknown_names",

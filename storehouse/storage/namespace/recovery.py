@@ -81,7 +81,7 @@ def prepare(tree: Tree, files: Files) -> None:
         )
         raise kind(f"{tree.directory} holds {found!r}, not a namespace of version 1")
     if found is None and os.path.isdir(tree.directory):
-        others = set(os.listdir(tree.directory)) - {"buckets", "tmp", "journal", "index", *STAMPS}
+        others = set(os.listdir(tree.directory)) - {"buckets", "tmp", "journal", "index", "recovered", *STAMPS}
         if others:
             raise StartFailed(f"{tree.directory} is no namespace: {min(others)} is in it")
     for directory in (tree.directory, tree.buckets, tree.tmp, os.path.join(tree.directory, "index")):

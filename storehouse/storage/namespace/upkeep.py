@@ -246,13 +246,13 @@ class Upkeep:
             self.repair(number, data, place)
         return problems
 
-    def tell_damage(self) -> None:
+    def tell_damage(self, damaged: int) -> None:
         """Say in the log what a start should not be silent about."""
-        if self.damaged or self.unknown:
+        if damaged or self.unknown:
             self._log.error(
-                "in {directory} {damaged} keys cannot be read, and {unknown} names are no keys: 'storehouse fsck' tells which",
+                "in {directory} {damaged} keys or buckets cannot be read, and {unknown} names are neither: 'storehouse fsck' tells which",
                 directory=self._tree.directory,
-                damaged=self.damaged,
+                damaged=damaged,
                 unknown=self.unknown,
             )
 

@@ -44,7 +44,7 @@ def unserved(names: Any) -> str:
     """What a namespace knows that it cannot serve; empty if there is nothing."""
     if not IChecked.providedBy(names) or not (names.damaged or names.unknown):
         return ""
-    return f"{names.damaged} keys cannot be read, and {names.unknown} names are no keys: 'storehouse fsck' tells which"
+    return f"{names.damaged} keys or buckets cannot be read, and {names.unknown} names are neither: 'storehouse fsck' tells which"
 
 
 @attrs.frozen

@@ -258,6 +258,17 @@ class TreeTests(ForeignCase):
         self.assertEqual(problem.kind, "damaged")
         self.assertIn(path, problem.text)
 
+    def test_damaged_bucket_file(self) -> None:
+        """A bucket of which nothing can be read goes on; that is told, until it is described anew."""
+
+        def change(objects: str) -> None:
+            os.truncate(f"{objects}/../bucket.json", 20)
+
+        self.copied(change)
+        self.assertEqual((self.driven.keys(), self.driven.namespace.damaged), (["a", "b"], 1))
+        now(self.driven.namespace.set_bucket_metadata("bucket", {"public": ["read"]}))
+        self.assertEqual((self.driven.namespace.damaged, self.driven.check()), (0, []))
+
     def test_foreign_bucket_file(self) -> None:
         def change(objects: str) -> None:
             self.file(f"{objects}/../bucket.json", b'{"name": "bucket", "metadata": {"owner": "me"}}')

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -234,6 +234,23 @@ class ReplacingTests(SynchronousTestCase):
             self.assertEqual(json.load(file)["path"], was)
         with open(os.path.join(top, note[:-5], "default.json"), "rb") as file:
             self.assertEqual(file.read(), b"what is this?")
+
+    def test_own_file_system(self) -> None:
+        """Where C{ROOT/recovered} is on another file system than the namespace, things are set aside within it."""
+
+        class Mounted(Failing):
+            def move(self, source: str, target: str, first: Collection[str] = ()) -> None:
+                if not target.startswith(os.path.join(top, "namespace")):
+                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source)
+                super().move(source, target, first)
+
+        top = ""
+        driven = self.open(lambda: self.other_file(b"what is this?"), True, Mounted())
+        top = os.path.dirname(driven.directory)
+        driven.publish("a", entry(3))
+        self.assertEqual(driven.look_up("a"), entry(3))
+        self.assertNotEqual(os.listdir(driven.path("recovered")), [])
+        self.assertEqual([each.kind for each in driven.check() if each.kind == "unknown"], [])
 
     def test_in_the_way(self) -> None:
         """A file where a key belongs, or a piece of one, is set aside by a put; it is no key before."""

@@ -79,6 +79,6 @@ class DamagedKeyTests(StoreTestsMixin, LocalStoreTestCase):
         page = await self.store.list_objects("bucket")
         self.assertEqual(([info.key for info in page.objects], page.damaged), (["b"], ["a"]))
         self.assertEqual(await self.store.list_keys("bucket"), ["a", "b"])
-        self.assertIn("1 keys cannot be read", self.store.unserved)
+        self.assertIn("1 keys or buckets cannot be read", self.store.unserved)
         await self.store.delete("bucket", "a")
         self.assertEqual(self.store.unserved, "")
