@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -113,6 +115,17 @@ class ReadmeTests(SynchronousTestCase):
             self.assertRegex(name, r"^test_[A-Z][a-z]{2}_[A-Z][a-z]{2}_[_0-9]+\.events$")
         lines = [f"{{'index': '{index}'}} payload_{index}" for index in range(10)]
         self.assertEqual(self.run_program(_READS).splitlines(), lines + lines)
+
+    def test_library_page(self) -> None:
+        """Each program of docs/library.rst runs as it is printed."""
+        self.directory = self.mktemp()
+        os.mkdir(self.directory)
+        page = Path(_CHECKOUT, "docs", "library.rst").read_text()
+        programs = [block for block in re.findall(r"::\n\n((?:    .*\n|\n)+)", page) if "import" in block]
+        self.assertEqual(len(programs), 4)
+        for program in programs:
+            self.run_program(textwrap.dedent(program))
+        self.assertEqual(len(files_in(os.path.join(self.directory, "closed"))), 1)
 
 
 class NamesTests(SynchronousTestCase):
