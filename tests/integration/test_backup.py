@@ -1,6 +1,5 @@
 """
-Backups of a root on which a service is busy: whatever was acknowledged before one began is in it. C{STOREHOUSE_SOAK=1} makes
-many.
+Backups of a root on which a service is busy: whatever was acknowledged before one began is in it. A soak makes many.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from storehouse.config import load_settings
 from storehouse.local import ALWAYS, LocalStore
 from storehouse.storage.archive.reader import ArchiveReader
 from tests.integration.process import Storehouse, free_port, wait_for
-
-_SOAK = bool(os.environ.get("STOREHOUSE_SOAK"))
+from tests.soak import count, long_loop, rounds
 
 _CONFIG = """
 [archive]
@@ -175,6 +173,7 @@ class BackupUnderLoadTests(SynchronousTestCase):
         self.assertEqual(result.exit_code, 0, f"{words} {result.output} {result.stderr} {result.exception!r}")
         return result.stdout
 
+    @long_loop
     def test_all_is_there(self) -> None:
         over = Event()
         socket = os.path.join(self.root, "objects.sock")
@@ -186,8 +185,9 @@ class BackupUnderLoadTests(SynchronousTestCase):
             worker.start()
         try:
             wait_for(lambda: all(len(getattr(worker, "history")) > 20 for worker in workers), "some load")  # noqa: B009
-            for number in range(50 if _SOAK else 3):
+            for number, _ in enumerate(rounds(3)):
                 self.back_up(number, objects, records, stream)
+                count("backups")
         finally:
             over.set()
             for worker in workers:

@@ -10,6 +10,7 @@ from typing import Any
 from storehouse.core.files import Files
 from storehouse.errors import RootInUse, StartFailed, StorageFailed
 from storehouse.local import backup as backup_module
+from storehouse.local.backup import size_of
 from storehouse.local.backup import target as target_module
 from storehouse.local.backup.target import Target
 from tests.local.backup.rig import BackupCase
@@ -175,6 +176,13 @@ class FileTests(BackupCase):
                 path = os.path.join(place, name)
                 if not os.path.islink(path):
                     self.assertEqual(os.stat(path).st_mode & 0o077, 0, path)
+
+    def test_leaves_nothing_in_the_root(self) -> None:
+        """To look at a root makes nothing in it."""
+        before = self.files(self.root).keys()
+        size_of(self.settings())
+        self.back_up()
+        self.assertEqual(self.files(self.root).keys(), before)
 
     def test_what_is_no_file(self) -> None:
         """Sockets and pipes are nothing to keep; what is not ours is, as it is."""
