@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -508,6 +509,29 @@ class ResumableTestsMixin(_Mixin):
             await self.refused(UploadGone, deferred)
         self.assertEqual(await self.store.list_uploads("uploads"), [])
         self.assertEqual(await self.keys(), [])
+
+    async def test_remove_on_a_full_disk(self) -> None:
+        """What is given up makes the room that it takes to say so."""
+        upload = await self.create(10)
+        await self.append(upload, b"abc")
+        states = self.uploads._base.states
+        write = states.write
+        parts = self.uploads._base.abort
+        aborted: list[bool] = []
+
+        async def abort(*args: Any) -> None:
+            aborted.append(True)
+            await parts(*args)
+
+        def full(state: Any) -> None:
+            if not aborted:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(state)
+
+        self.patch(self.uploads._base, "abort", abort)
+        self.patch(states, "write", full)
+        await self.uploads.remove(upload.id)
+        await self.refused(UploadGone, self.uploads.get(upload.id))
 
     async def test_remove_complete(self) -> None:
         """The object that an upload became stays."""

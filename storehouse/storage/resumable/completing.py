@@ -11,7 +11,16 @@ from twisted.logger import Logger
 from storehouse.core.freenames import candidates, claim
 from storehouse.core.jobs import finished
 from storehouse.core.streams import BytesSource
-from storehouse.errors import BadRequest, DamagedEntry, NoSuchBucket, NoSuchKey, NotFound, StorehouseError, TooLarge
+from storehouse.errors import (
+    BadRequest,
+    DamagedEntry,
+    NoSpace,
+    NoSuchBucket,
+    NoSuchKey,
+    NotFound,
+    StorehouseError,
+    TooLarge,
+)
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import Condition, ObjectInfo
 from storehouse.storage.resumable.base import Base
@@ -96,7 +105,16 @@ class Completing:
         """An upload is no more: its bytes go, but for an object that it became."""
         state = known.state
         has_parts = state.stage == "open" or state.is_partial
-        await finished(Deferred.fromCoroutine(self._base.write(known, stage="gone")))
+        try:
+            await finished(Deferred.fromCoroutine(self._base.write(known, stage="gone")))
+        except NoSpace:
+            if not has_parts:
+                raise
+            # Its bytes make room to say so. Ended in between, it is open without an upload: the next start finds it gone.
+            await self._base.abort(state.name, state.id)
+            known.parts = []
+            await finished(Deferred.fromCoroutine(self._base.write(known, stage="gone")))
+            return
         known.parts = []
         if has_parts:
             await self._base.abort(state.name, state.id)
