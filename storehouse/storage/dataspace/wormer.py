@@ -61,8 +61,11 @@ class WormerDataSpace(WormerUploads):
     @param on_failure: called once, in the reactor's thread, if the store has to stop because a sync failed; the process
         should then end.
     @ivar holding: who reads what; keeps what is removed, if asked.
+    @cvar tags_by_content: whether the same bytes, stored alike, have the same tag whenever they are stored.
     @ivar cleaned: fires when what an earlier process left half done is gone.
     """
+
+    tags_by_content = True
 
     _log = Logger()
 

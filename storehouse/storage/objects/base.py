@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Coroutine
@@ -28,20 +29,18 @@ from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
 from storehouse.storage.objects.metrics import StoreMetrics
 from storehouse.storage.objects.removing import Removing
 
-__all__ = ["Base", "expected_of", "new_id"]
+__all__ = ["Base", "new_id"]
 
 T = TypeVar("T")
 
 # How often a key is looked up anew that gets another object while it is read.
 _TRIES = 8
 
+# A tag of a data space, as against an MD5.
+_tag = re.compile("[0-9a-f]{48}(-[0-9]+)?")
+
 # Objects of which it is told that they were renamed on disk.
 _MOST_RENAMED = 100
-
-
-def expected_of(entry: Entry) -> Part:
-    """The size and the tag that the bytes of an entry must have in the data space."""
-    return Part(0, entry.tag, entry.size)
 
 
 def new_id() -> str:
@@ -76,6 +75,7 @@ class Base:
         self.locks = KeyedLocks()
         self.removing = Removing(space, names, self.metrics, self._has_bytes)
         self._renamed: set[str] = set()
+        self._tags_by_content: bool = getattr(space, "tags_by_content", False)
         self._events = events
         self._clock = clock
 
@@ -114,6 +114,14 @@ class Base:
             return Entry("", -1, "", 0)
         return entry
 
+    def expected_of(self, entry: Entry) -> Part:
+        """The size and the tag that the bytes of an entry must have in the data space."""
+        tag = entry.tag
+        # Entries from before they had a tag: where a tag is of the content alone, it is their etag if that is no MD5.
+        if not tag and self._tags_by_content and _tag.fullmatch(entry.etag):
+            tag = entry.etag
+        return Part(0, tag, entry.size)
+
     async def with_bytes(self, bucket: str, key: str, use: Callable[[Entry, Part], Deferred[T]]) -> tuple[Entry, T]:
         """
         Do something with the bytes of a key's object, which may be replaced at the same time.
@@ -127,7 +135,7 @@ class Base:
         for _ in range(_TRIES):
             entry: Entry = await self.names.look_up(bucket, key)
             try:
-                return entry, await use(entry, expected_of(entry))
+                return entry, await use(entry, self.expected_of(entry))
             except NoSuchObject:
                 if entry.id == seen:
                     break

@@ -21,7 +21,7 @@ from storehouse.errors import (
     Unavailable,
 )
 from storehouse.storage.namespace.interfaces import Entry, IChecked
-from storehouse.storage.objects.base import Base, expected_of
+from storehouse.storage.objects.base import Base
 from storehouse.storage.objects.interfaces import Problem
 
 __all__ = ["check", "unserved"]
@@ -151,7 +151,7 @@ class _Check:
     async def _version(self, bucket: str, key: str, entry: Entry) -> None:
         id = entry.id
         try:
-            metadata = await self._base.space.examine(id, expected_of(entry))
+            metadata = await self._base.space.examine(id, self._base.expected_of(entry))
         except NoSuchObject:
             if await self._is_still(bucket, key, id):
                 self._found("missing", bucket, key, id, f"{bucket}/{key} has lost its bytes, {id}")
