@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from twisted.logger import Logger
 
-from storehouse.core.files import Files
+from storehouse.core.files import Files, open_stored
 
 __all__ = [
     "CertificateSource",
@@ -318,7 +318,7 @@ class SelfSigned:
 
     def _copy(self, data: bytes) -> None:
         try:
-            with open(self.where, "rb") as file:
+            with open_stored(self.where) as file:
                 if file.read(_MOST) == data:
                     return
         except FileNotFoundError:

@@ -14,6 +14,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Collection, Sequence
+from io import FileIO
 from pathlib import Path
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "check_regular",
     "forget_cached",
     "open_regular",
+    "open_stored",
     "read_exactly",
     "read_regular",
 ]
@@ -85,8 +87,19 @@ class Files:
     """Plain system calls. Every method may raise L{OSError}."""
 
     def open(self, path: str, flags: int) -> int:
-        """Open without inheritance; files are made with mode 0600."""
-        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+        """
+        Open without inheritance; files are made with mode 0600. Never waits for what is in the place of a file and is
+        none, such as a FIFO, and follows no link: raises C{EINVAL}.
+        """
+        fd = _open(path, flags | NO_WAIT, None)
+        # With O_EXCL it was made just now.
+        if not flags & os.O_EXCL:
+            try:
+                check_regular(os.fstat(fd).st_mode, path)
+            except BaseException:
+                os.close(fd)
+                raise
+        return fd
 
     def close(self, fd: int) -> None:
         """Close."""
@@ -314,26 +327,36 @@ def check_regular(mode: int, path: str) -> None:
         raise OSError(errno.EINVAL, "it is not a regular file", path)
 
 
-def open_regular(path: str, flags: int = os.O_RDONLY, directory: int | None = None) -> int:
-    """
-    Open a file that is there. Never waits for what is not a plain file, and follows no link in its place.
-
-    @param directory: an open directory that C{path} is relative to.
-    @raise OSError: also for what is no plain file.
-    """
+def _open(path: str, flags: int, directory: int | None) -> int:
     try:
-        fd = os.open(path, flags | NO_WAIT | os.O_CLOEXEC, dir_fd=directory)
+        return os.open(path, flags | os.O_CLOEXEC, 0o600, dir_fd=directory)
     except OSError as error:
-        # A link; or a socket, or a FIFO that nobody reads.
+        # A link; a socket, or a FIFO at whose other end is nobody; a directory that was to be written.
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise OSError(errno.EINVAL, "it is not a regular file", path) from None
         raise
+
+
+def open_regular(path: str, follow: bool = False, directory: int | None = None) -> int:
+    """
+    Open a file for reading. Never waits for what is in its place and is none, such as a FIFO.
+
+    @param follow: whether the path may be a link to a file.
+    @param directory: an open directory that C{path} is relative to.
+    @raise OSError: also, with C{EINVAL}, for what is no plain file.
+    """
+    fd = _open(path, os.O_RDONLY | (os.O_NONBLOCK if follow else NO_WAIT), directory)
     try:
         check_regular(os.fstat(fd).st_mode, path)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def open_stored(path: str, follow: bool = False) -> FileIO:
+    """L{open_regular} as an unbuffered file object, which closes it."""
+    return FileIO(open_regular(path, follow), "rb")
 
 
 def read_regular(path: str, most: int) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from storehouse.core.files import Files
+from storehouse.core.files import Files, open_stored
 from storehouse.core.keyring import Derivation, Keyring, Protector, decode_keyring, encode_keyring
 from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
 
@@ -170,7 +170,7 @@ class Vault:
         @raise StartFailed: if it cannot be read.
         """
         try:
-            with open(self.path, "rb") as file:
+            with open_stored(self.path, follow=True) as file:
                 return file.read(_MOST)
         except FileNotFoundError:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from storehouse.core.files import Files, read_exactly
+from storehouse.core.files import Files, open_stored, read_exactly, read_regular
 
 
 class Recording(Files):
@@ -232,3 +233,58 @@ class FilesTests(SynchronousTestCase):
                 self.assertEqual(read_exactly(self.fd, 6, 2), b"234567")
                 self.assertEqual(read_exactly(self.fd, 6, 7), b"789")
                 self.assertEqual(read_exactly(self.fd, 6, 10), b"")
+
+
+class NoFileTests(SynchronousTestCase):
+    """What is in the place of a file and is none is never waited for, and never opened."""
+
+    def places(self) -> dict[str, str]:
+        os.mkdir("there")
+        os.mkdir("there/directory")
+        os.mkfifo("there/fifo")
+        os.symlink("/dev/zero", "there/device")
+        os.symlink("nothing", "there/broken")
+        listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listening.close)
+        listening.bind("there/socket")
+        with open("there/file", "wb") as file:
+            file.write(b"bytes")
+        os.symlink("file", "there/link")
+        return {name: f"there/{name}" for name in os.listdir("there")}
+
+    def setUp(self) -> None:
+        top = self.mktemp()
+        os.makedirs(top)
+        before = os.getcwd()
+        os.chdir(top)
+        self.addCleanup(os.chdir, before)
+
+    def test_open(self) -> None:
+        files = Files()
+        for name, path in self.places().items():
+            for flags in (os.O_RDONLY, os.O_RDWR, os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC):
+                if name == "file":
+                    continue
+                error = self.assertRaises(OSError, files.open, path, flags)
+                self.assertEqual((error.errno, error.filename), (errno.EINVAL, path), (name, flags))
+            if name != "file":
+                self.assertRaises(FileExistsError, files.open, path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        fd = files.open("there/file", os.O_RDWR)
+        self.assertEqual(os.read(fd, 9), b"bytes")
+        files.close(fd)
+
+    def test_read(self) -> None:
+        for name, path in self.places().items():
+            if name == "file":
+                self.assertEqual(read_regular(path, 5), b"bytes")
+                self.assertRaises(OSError, read_regular, path, 4)
+                continue
+            for follow in (False, True):
+                if follow and name in ("link", "broken"):
+                    continue
+                error = self.assertRaises(OSError, open_stored, path, follow)
+                self.assertEqual((error.errno, error.filename), (errno.EINVAL, path), (name, follow))
+        with open_stored("there/link", follow=True) as file:
+            self.assertEqual(file.readall(), b"bytes")
+        self.assertRaises(FileNotFoundError, open_stored, "there/broken", True)
+        self.assertRaises(FileNotFoundError, open_stored, "there/nothing")

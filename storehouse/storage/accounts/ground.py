@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from storehouse.core.files import NO_SPACE, Files
+from storehouse.core.files import NO_SPACE, Files, open_stored
 from storehouse.core.platform import optional_module
 from storehouse.errors import NoSpace, StartFailed, StorageFailed, Unavailable
 
@@ -90,8 +90,8 @@ class Ground:
     def read(self, name: str) -> bytes | None:
         """A file; C{None} if there is none."""
         try:
-            with open(self.path(name), "rb") as file:
-                return file.read()
+            with open_stored(self.path(name)) as file:
+                return file.readall()
         except FileNotFoundError:
             return None
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 
+from storehouse.core.files import open_stored
 from storehouse.errors import DamagedArchive, InvalidSetting, StorehouseError
 from storehouse.storage.archive.identity import Identity
 from storehouse.storage.archive.interfaces import ArchiveInfo
@@ -180,7 +181,7 @@ def _marked(path: str) -> Iterator[str]:
     """Where the marker says that callbacks have brought it."""
     marker = marker_of(path)
     try:
-        with open(marker, "rb") as file:
+        with open_stored(marker) as file:
             said = json.loads(file.read(1 << 16).partition(b"\n")[0])
         if isinstance(said.get("beside"), str):
             yield os.path.join(os.path.dirname(marker), said["beside"])

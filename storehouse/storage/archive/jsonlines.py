@@ -12,7 +12,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from storehouse.core.compression import SUFFIXES, check_method, make_compressor
-from storehouse.core.files import NO_SPACE, Files
+from storehouse.core.files import NO_SPACE, Files, open_stored
 from storehouse.errors import DamagedArchive, InvalidRecord, InvalidSetting, NoSpace
 from storehouse.storage.archive.clocks import now_ns_of, utc
 from storehouse.storage.archive.interfaces import Payload
@@ -195,7 +195,7 @@ class WritingJSONRollManager:
         try:
             compressor = make_compressor(self.method, self.level)
             at = 0
-            with open(path, "rb") as source:
+            with open_stored(path, follow=True) as source:
                 while piece := source.read(_PIECE):
                     digest.update(piece)
                     data = compressor.compress(piece)

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from storehouse.core.files import NO_SPACE, Files
+from storehouse.core.files import NO_SPACE, Files, open_stored
 from storehouse.core.sealed import seal, unseal
 from storehouse.errors import NoSpace, StorehouseError
 from storehouse.storage.archive.identity import Identity, NotedPath
@@ -198,8 +198,8 @@ def latest_of(directory: str, template: str, pattern: re.Pattern[str]) -> tuple[
 def _last(path: str) -> tuple[int, int]:
     """What L{note_last} said; nothing if a crash cut it."""
     try:
-        with open(path, "rb") as file:
-            said, sealed = unseal(file.read())
+        with open_stored(path) as file:
+            said, sealed = unseal(file.readall())
         return (int(said["created"]), int(said["sequence"])) if sealed else (0, 0)
     except (OSError, ValueError, KeyError, TypeError):
         return 0, 0
@@ -303,7 +303,7 @@ def recover_leftover(leftover: Leftover, files: Files) -> Recovered | None:
     @raise NoSpace: if there is no room for that; it is as it was.
     """
     try:
-        with open(leftover.path, "rb") as held:
+        with open_stored(leftover.path) as held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -8,7 +8,7 @@ from typing import Any
 from zope.interface import implementer
 
 from storehouse.core.compression import Expander, is_compressed, method_of
-from storehouse.core.files import read_exactly
+from storehouse.core.files import open_regular, read_exactly
 from storehouse.errors import DamagedArchive, InvalidSetting
 from storehouse.storage.archive.interfaces import IByteSource
 
@@ -28,7 +28,7 @@ class FileSource:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = os.fspath(path)
-        self._fd = os.open(self.name, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = open_regular(self.name, follow=True)
         self.size: int | None = os.fstat(self._fd).st_size
 
     def pread(self, offset: int, size: int) -> bytes:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from storehouse.core.digests import crc32c
 from storehouse.core.disk import IDisk
-from storehouse.core.files import NO_SPACE, Files
+from storehouse.core.files import NO_SPACE, Files, open_stored
 from storehouse.errors import NoSpace, StorageFailed, StorehouseError, Unavailable
 
 __all__ = ["KEPT", "LEAVING", "NEW", "Found", "Intent", "Journal", "read_journal"]
@@ -74,8 +74,8 @@ def read_journal(path: str) -> Found:
 
     @raise OSError: if it is not there, or cannot be read.
     """
-    with open(path, "rb") as file:
-        *lines, rest = file.read().split(b"\n")
+    with open_stored(path) as file:
+        *lines, rest = file.readall().split(b"\n")
     intents: list[Intent] = []
     clean = False
     damage = None
@@ -179,8 +179,8 @@ class Journal:
         found = read_journal(self.path)
         if found.damage is not None or (found.stamp, found.generation) != (self.stamp, self.generation - 1):
             raise OSError(errno.ENOSPC, f"no room for a new journal, and {self.path} is of another index")
-        with open(self.path, "rb") as file:
-            end = file.read().rindex(b"\n") + 1
+        with open_stored(self.path) as file:
+            end = file.readall().rindex(b"\n") + 1
         self._fd = self._files.open(self.path, os.O_RDWR)
         self._files.truncate(self._fd, end)
         self.generation, self._end, self.count = found.generation, end, len(found.intents)

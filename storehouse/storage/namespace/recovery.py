@@ -11,7 +11,7 @@ from functools import partial
 import attrs
 from twisted.logger import Logger
 
-from storehouse.core.files import Files
+from storehouse.core.files import Files, read_regular
 from storehouse.core.filesystem import check_names, check_together
 from storehouse.core.opening import has_flipped_bit
 from storehouse.core.pairing import STAMPS
@@ -65,8 +65,7 @@ def prepare(tree: Tree, files: Files) -> None:
     """
     path = os.path.join(tree.directory, "format.json")
     try:
-        with open(path, "rb") as file:
-            raw = file.read()
+        raw = read_regular(path, 1 << 20)
         found = json.loads(raw)
     except FileNotFoundError:
         found = None

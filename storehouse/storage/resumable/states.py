@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Iterator
 
-from storehouse.core.files import Files
+from storehouse.core.files import Files, open_stored
 from storehouse.errors import DamagedObject, NoSuchUpload, StartFailed, StoreUnusable
 from storehouse.storage.resumable.formats import State, decode_state, encode_state
 
@@ -84,7 +84,7 @@ class States:
     def _check_format(self) -> None:
         path = f"{self._root}/format.json"
         try:
-            with open(path, "rb") as file:
+            with open_stored(path) as file:
                 found = file.read(len(_FORMAT) + 1)
         except FileNotFoundError:
             self._write(path, _FORMAT, f"{path}.new")
@@ -133,7 +133,7 @@ class States:
         @raise DamagedObject: if it is not what was written.
         """
         try:
-            with open(self.path(id), "rb") as file:
+            with open_stored(self.path(id)) as file:
                 data = file.read(_LONGEST)
         except FileNotFoundError:
             raise NoSuchUpload(f"there is no upload {id}") from None

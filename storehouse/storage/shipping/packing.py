@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError
 
 from storehouse.core.compression import Compressor, is_compressed, make_compressor
 from storehouse.core.disk import IDisk
-from storehouse.core.files import Files, read_exactly
+from storehouse.core.files import Files, open_regular, read_exactly
 from storehouse.core.jobs import whole
 
 __all__ = ["CONTENT_TYPES", "Packed", "is_packed", "pack"]
@@ -44,7 +44,7 @@ def is_packed(path: str) -> bool:
 
     @raise OSError: if it cannot be read.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = open_regular(path, follow=True)
     try:
         return is_compressed(read_exactly(fd, 6, 0))
     finally:
@@ -70,7 +70,7 @@ class _Packing:
 
     def __init__(self, files: Files, source: str, target: str, compression: str, level: int | None) -> None:
         self._files = files
-        self._source = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        self._source = open_regular(source, follow=True)
         self._target = -1
         try:
             if target:

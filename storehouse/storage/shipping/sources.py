@@ -11,6 +11,7 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
+from storehouse.core.files import open_regular, open_stored
 from storehouse.core.streams import ISource
 
 __all__ = ["FileSource", "digest_of", "digests"]
@@ -26,7 +27,7 @@ def digests(path: str, offset: int, length: int, *hashes: Any) -> int:
     @return: bytes that there were.
     """
     count = 0
-    with open(path, "rb", buffering=0) as file:
+    with open_stored(path, follow=True) as file:
         file.seek(offset)
         buffer = memoryview(bytearray(min(1 << 20, max(length, 1))))
         while count < length:
@@ -129,7 +130,7 @@ class FileSource:
     def _next(self) -> bytes:
         """In a disk thread."""
         if self._fd < 0:
-            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = open_regular(self._path, follow=True)
         wanted = min(_PIECE, self._end - self._offset)
         data = os.pread(self._fd, wanted, self._offset)
         if wanted and not data:

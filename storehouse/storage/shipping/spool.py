@@ -25,7 +25,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.files import Files
+from storehouse.core.files import Files, open_stored
 from storehouse.core.rootpaths import below_root, candidates, noted_path, path_of
 from storehouse.errors import NotFound, RootInUse
 from storehouse.storage.shipping.names import shown
@@ -174,8 +174,8 @@ class Spool:
 
     def _load(self, path: str) -> Note | None:
         try:
-            with open(path, "rb") as file:
-                note = read_note(file.read())
+            with open_stored(path) as file:
+                note = read_note(file.readall())
             if f"{note.id}.json" != os.path.basename(path):
                 raise ValueError("it is the note of another file")
         except ValueError as error:

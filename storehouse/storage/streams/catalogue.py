@@ -23,7 +23,7 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from storehouse.core.files import Files
+from storehouse.core.files import Files, open_stored
 from storehouse.core.rootpaths import noted_path, path_of
 from storehouse.core.sealed import seal, unseal
 from storehouse.storage.streams.interfaces import Archive, State
@@ -79,8 +79,8 @@ class Catalogue:
         self._unsaved.clear()
         self._last = self._end = 0
         try:
-            with open(self._path, "rb") as file:
-                whole = file.read()
+            with open_stored(self._path) as file:
+                whole = file.readall()
             self.is_new = False
         except FileNotFoundError:
             whole = b""

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
-from storehouse.core.files import read_exactly
+from storehouse.core.files import open_regular, read_exactly
 from storehouse.core.jobs import whole
 from storehouse.core.streams import collect, deferred
 from storehouse.errors import DamagedArchive, NoSuchKey, StorehouseError, Unavailable, UnknownArchiveFormat
@@ -70,7 +70,7 @@ class _Local(_Sliced):
         """Waits for the disk. @param size: as if it had so many bytes only."""
         self._disk = disk
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = open_regular(path, follow=True)
         try:
             self.slices = make(path, os.fstat(self._fd).st_size if size is None else size)
             self.feed()  # the header
