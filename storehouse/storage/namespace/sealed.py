@@ -52,7 +52,6 @@ class SealedNamespace:
     @param inner: the namespace below, which must let entries have L{SEALED_METADATA} bytes of metadata. It is started
         and stopped with this one.
     @param vault: the keys; started before.
-    @ivar unreadable: entries that were not authentic when the index was made; their keys are not known.
     """
 
     _log = Logger()
@@ -68,7 +67,6 @@ class SealedNamespace:
         self._load_failure: Failure | None = None
         self._changed: set[tuple[str, str]] | None = None
         self._stopping = False
-        self.unreadable = 0
 
     # -- start and stop ------------------------------------------------------------------------
 
@@ -80,8 +78,8 @@ class SealedNamespace:
 
     @property
     def damaged(self) -> int:
-        """See L{IChecked.damaged}: with those that are not authentic."""
-        return max(self.unreadable, getattr(self._inner, "damaged", 0))
+        """See L{IChecked.damaged}. Keys that cannot be decrypted are listed, and removed, by their names on disk."""
+        return max(self._index.count_lost(), getattr(self._inner, "damaged", 0))
 
     @property
     def unknown(self) -> int:
@@ -114,7 +112,6 @@ class SealedNamespace:
     def _load(self) -> None:
         self._changed = set()
         self._load_failure = None
-        self.unreadable = 0
         self._loading = Deferred.fromCoroutine(self._read_all())
         self._loading.addErrback(self._not_loaded)
 
@@ -155,7 +152,7 @@ class SealedNamespace:
         return page.next_after
 
     def _unreadable(self, bucket: str, stored_key: str, reason: str) -> None:
-        self.unreadable += 1
+        self._index.lose(bucket, stored_key)
         self._log.error("damaged: {bucket}/{key}: {reason}", bucket=bucket, key=stored_key, reason=reason)
 
     @deferred
@@ -237,7 +234,7 @@ class SealedNamespace:
         self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
     ) -> list[Entry]:
         """See L{INamespace.unpublish}."""
-        stored_key = self._stored_key(bucket, key)
+        stored_key = key if self._index.is_lost(bucket, key) else self._stored_key(bucket, key)
         asked = self._condition(bucket, key, stored_key, condition)
         async with self._locks.held(f"{bucket}/{stored_key}"):
             try:
@@ -247,7 +244,7 @@ class SealedNamespace:
             except NoSuchKey:
                 raise no_such_key(bucket, key, id) from None
             if id is None:
-                self._index.remove(bucket, key)
+                self._index.remove(bucket, key, stored_key)
             else:
                 await self._look_again(bucket, key, stored_key)
         return freed
@@ -268,7 +265,7 @@ class SealedNamespace:
             stored = await finished(self._inner.look_up(bucket, stored_key))
             self._index.put(bucket, [(key, stored_key, self._open(bucket, key, stored_key, stored))])
         except NoSuchKey:
-            self._index.remove(bucket, key)
+            self._index.remove(bucket, key, stored_key)
         except StorehouseError as error:
             if not isinstance(error, (NoSuchBucket, Unavailable, InvalidName)):
                 self._log.error("{error}", error=str(error))
@@ -315,6 +312,7 @@ class SealedNamespace:
             [(key, entry) for key, entry in items[:limit] if isinstance(entry, Entry)],
             [key for key, entry in items[:limit] if entry is False],
             next_after,
+            self._index.lost(bucket, prefix, after, next_after) if limit else (),
         )
 
     @deferred

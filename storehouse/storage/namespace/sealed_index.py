@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from storehouse.storage.namespace.entries import encode_entry
@@ -30,25 +30,30 @@ class SealedIndex:
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.executescript(_SCHEMA)
         self._numbers: dict[str, int] = {}
+        # What keys of which nothing can be decrypted are called on disk.
+        self._lost: dict[str, set[str]] = {}
 
     def number(self, bucket: str) -> int:
         """What a bucket is called here."""
         return self._numbers.setdefault(bucket, len(self._numbers))
 
-    def put(self, bucket: str, keys: Iterable[tuple[str, str, Entry]]) -> None:
+    def put(self, bucket: str, keys: Collection[tuple[str, str, Entry]]) -> None:
         """Give keys, each with what it is called on disk, these entries."""
         number = self.number(bucket)
+        self._lost.get(bucket, set()).difference_update([stored for _, stored, _ in keys])
         rows = [(number, key.encode(), encode_entry(entry, key), stored) for key, stored, entry in keys]
         self._connection.execute("BEGIN")
         self._connection.executemany(_PUT, rows)
         self._connection.execute("COMMIT")
 
-    def remove(self, bucket: str, key: str) -> None:
+    def remove(self, bucket: str, key: str, stored: str) -> None:
         """A key is not there any more."""
+        self._lost.get(bucket, set()).discard(stored)
         self._connection.execute("DELETE FROM keys WHERE bucket = ? AND key = ?", (self.number(bucket), key.encode()))
 
     def clear(self, bucket: str) -> None:
         """A bucket has no keys."""
+        self._lost.pop(bucket, None)
         self._connection.execute("DELETE FROM keys WHERE bucket = ?", (self.number(bucket),))
 
     def key_of(self, bucket: str, stored: str) -> str | None:
@@ -57,6 +62,23 @@ class SealedIndex:
             "SELECT key FROM keys WHERE bucket = ? AND stored = ?", (self.number(bucket), stored)
         ).fetchone()
         return None if found is None else found[0].decode()
+
+    def lose(self, bucket: str, stored: str) -> None:
+        """A key cannot be read; nobody knows which one it is."""
+        self._lost.setdefault(bucket, set()).add(stored)
+
+    def is_lost(self, bucket: str, stored: str) -> bool:
+        """Whether that was said of it."""
+        return stored in self._lost.get(bucket, ())
+
+    def lost(self, bucket: str, prefix: str, after: str, until: str | None) -> list[str]:
+        """Those whose names on disk are in a stretch, in order."""
+        names = sorted(self._lost.get(bucket, ()))
+        return [name for name in names if name.startswith(prefix) and after < name and (until is None or name <= until)]
+
+    def count_lost(self) -> int:
+        """How many there are."""
+        return sum(map(len, self._lost.values()))
 
     def select(self, query: str, values: Mapping[str, Any]) -> list[Any]:
         """What a query gives: for L{list_items<storehouse.storage.namespace.listing.list_items>}."""

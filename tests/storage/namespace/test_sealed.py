@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,36 @@ class SealedLocalNamespaceTests(test_local.LocalNamespaceTests):
             pass
         await self.refused(Unavailable, self.namespace.list_keys("bucket"))
 
+    async def test_damaged(self) -> None:
+        """
+        A key that cannot be read is listed by its name on disk, by which it can be removed as well; by its own name it is
+        replaced.
+        """
+        for number, key in enumerate(("a", "b", "c")):
+            await self.namespace.publish("bucket", key, entry(number))
+        stored = {key: self.namespace._stored_key("bucket", key) for key in "ab"}
+        await self.namespace.stop()
+        for key in "ab":
+            path = os.path.join(self.directory, "buckets", "bucket", "objects", stored[key], "default.json")
+            os.unlink(path)
+            os.symlink("deadbeef.json", path)
+        shutil.rmtree(os.path.join(self.directory, "index"))
+        self.namespace = await self.make_namespace()
+        page = await self.namespace.list_keys("bucket")
+        self.assertEqual(([key for key, _ in page.entries], page.damaged), (["c"], sorted(stored.values())))
+        self.assertEqual(self.namespace.damaged, 2)
+        await self.refused(DamagedEntry, self.namespace.look_up("bucket", "a"))
+        await self.namespace.publish("bucket", "a", entry(7))
+        self.assertEqual((await self.namespace.list_keys("bucket")).damaged, [stored["b"]])
+        await self.namespace.unpublish("bucket", stored["b"])
+        page = await self.namespace.list_keys("bucket")
+        self.assertEqual(([key for key, _ in page.entries], page.damaged), (["a", "c"], []))
+        self.assertEqual(self.namespace.damaged, 0)
+        for key in "ac":
+            await self.namespace.unpublish("bucket", key)
+        await self.namespace.delete_bucket("bucket")
+        self.flushLoggedErrors()
+
     async def test_reindex(self) -> None:
         for number in range(5):
             await self.namespace.publish("bucket", f"k{number}", entry(number))
@@ -168,7 +199,7 @@ class ExchangedTests(TestCase):
         again = SealedNamespace(self.inner, self.namespace._vault, InlineDisk())
         again.start()
         self.assertEqual(await again.list_names("bucket"), ["b"])
-        self.assertEqual(again.unreadable, 1)
+        self.assertEqual(again.damaged, 1)
         self.flushLoggedErrors()
         # It can be replaced, and then is.
         await again.publish("bucket", "a", entry(4))
