@@ -152,7 +152,10 @@ class ByteBudget:
             return False
         left = size or max(0, hold.size - hold.held)
         # What waits on the way has the other eighth, and there is a bound on what was favoured before.
-        return self.used + min(left, self.total // 4) <= (self.total if size else self.total * 7 // 8)
+        room = self.total if size else self.total * 7 // 8
+        if not self._has_share(hold, size):
+            room -= self.total // 4  # which is for others
+        return self.used + min(left, self.total // 4) <= room
 
     def _favour(self, hold: Hold, size: int) -> bool:
         """Make it the favoured one, if there is none."""
@@ -194,6 +197,8 @@ class ByteBudget:
                 del self._used_by[hold.holder]
         if size > 0:
             self.peak = max(self.peak, self.used)
+            if self.used > self.total and self._stalled:
+                self._look_soon()
         elif size < 0:
             if hold is self._favoured:
                 self._favoured = None
@@ -224,9 +229,13 @@ class ByteBudget:
         insort(queue, _Waiting(hold, size, over, self._now(), turn), key=_order)
         self._reclaim()
         self._hand_out()
-        if self.waiting and self._look is None and self._clock is not None:
-            self._look = self._clock.callLater(_LOOK, self._look_after)
+        if self.waiting:
+            self._look_soon()
         return turn
+
+    def _look_soon(self) -> None:
+        if self._look is None and self._clock is not None:
+            self._look = self._clock.callLater(_LOOK, self._look_after)
 
     def _refusal(self) -> Overloaded:
         self.refused += 1
@@ -257,13 +266,20 @@ class ByteBudget:
     def _next(self) -> _Waiting | None:
         """Take out who may go on: the small ones first, and nobody waits behind those whose own share is used up."""
         for queue in self._queues:
+            others = None
             for waiting in queue:
-                hold = waiting.hold
-                if self._fits(hold, waiting.size) or self._favour(hold, waiting.size):
+                hold, size = waiting.hold, waiting.size
+                has_share = self._has_share(hold, size)
+                if self._fits(hold, size) or (has_share and self._favour(hold, size)):
                     queue.remove(waiting)
                     return waiting
-                if self._has_share(hold, waiting.size):
+                if has_share:
                     break
+                others = others or waiting
+            else:
+                if others is not None and self._favour(others.hold, others.size):
+                    queue.remove(others)
+                    return others
         return None
 
     def _look_after(self) -> None:
@@ -285,26 +301,34 @@ class ByteBudget:
                 gone = waiting.hold.is_gone()
                 waiting.turn.errback(Unavailable("the client has left") if gone else self._refusal())
         self._hand_out()
-        if self.waiting and self._look is None:
-            self._look = self._clock.callLater(_LOOK, self._look_after)
+        if self.waiting or (self.used > self.total and self._stalled):
+            self._look_soon()
 
     def _reclaim(self) -> None:
         """Let go of answers that are not read, the largest first, until nobody waits for what they hold."""
         if not self._stalled:
             return
-        until = self._now() - _GRACE
+        now = self._now()
+        longest = max((now - each.since for queue in self._queues for each in queue), default=0.0)
+        until = now - (_GRACE if longest < _GRACE else _LOOK)
         late = [hold for hold, (since, _) in self._stalled.items() if since <= until]
         late.sort(key=lambda hold: hold.held, reverse=True)
+        # What is written without asking, in pieces, can come to more than there is.
+        while late and self.used > self.total:
+            self._give_up(late.pop(0))
         for waiting in [each for queue in self._queues for each in queue]:
             for hold in late:
                 if self._fits(waiting.hold, waiting.size) or self._may_be_favoured(waiting.hold, waiting.size):
                     break
                 has_share = self._has_share(waiting.hold, waiting.size)
-                stalled = self._stalled.get(hold) if has_share or hold.holder == waiting.hold.holder else None
-                if stalled is not None:
-                    del self._stalled[hold]
-                    self.given_up += 1
-                    stalled[1]()
+                if has_share or hold.holder == waiting.hold.holder:
+                    self._give_up(hold)
+
+    def _give_up(self, hold: Hold) -> None:
+        stalled = self._stalled.pop(hold, None)
+        if stalled is not None:
+            self.given_up += 1
+            stalled[1]()
 
     # -- metrics ---------------------------------------------------------------------------------
 

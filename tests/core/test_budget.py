@@ -268,3 +268,18 @@ class BodyTests(SynchronousTestCase):
         self.successResultOf(room)
         self.assertEqual(let_go, ["large", "middle"])
         self.assertEqual(self.budget.given_up, 2)
+
+    def test_more_than_there_is(self) -> None:
+        """Answers that come to more than the bound are given up, although nobody waits."""
+        holds = [self.budget.hold(0) for _ in range(10)]
+        for hold in holds:
+            hold.stalls(hold.close)
+            hold.count(7 * MIB)
+        self.clock.pump([1.0] * 4)
+        self.assertEqual(self.budget.used, 70 * MIB)
+        self.clock.pump([1.0] * 3)
+        self.assertEqual((self.budget.used, self.budget.given_up), (63 * MIB, 1))
+        for hold in holds:
+            hold.close()
+        self.clock.pump([1.0] * 2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -65,7 +65,7 @@ class BodyMemoryTests(SynchronousTestCase):
         self.assertEqual(late.received, b"")
         self.door.pass_time(7)
         self.assertEqual(split_answers(late.received)[0].status, 200)
-        self.door.pass_time(90)
+        self.door.pass_time(150)
         self.assertLessEqual({split_answers(each.received)[0].status for each in stopped}, {408, 503})
         self.assertEqual(self.budget.used, 0)
 
@@ -84,8 +84,8 @@ class BodyMemoryTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """When too much waits, or for too long, the answer is 503, and says when to try again; nothing is stored."""
-        hold = self.budget.hold(16 * MIB, "another address")
-        hold.take(9 * MIB)
+        hold = self.budget.hold(16 * MIB)
+        hold.take(9 * MIB)  # the favoured one
         many = [self.announce(4 * MIB, 2 * MIB) for _ in range(18)]
         self.assertEqual([bool(each.received) for each in many], [False] * 16 + [True] * 2)
         for waiting in many[16:]:
@@ -100,7 +100,7 @@ class BodyMemoryTests(SynchronousTestCase):
         self.assertEqual(sum(prefix.stat().records for prefix in log.open_prefixes()), 1)
 
     def test_client_that_leaves_while_it_waits(self) -> None:
-        self.budget.hold(16 * MIB, "another address").take(9 * MIB)
+        self.budget.hold(16 * MIB).take(9 * MIB)
         waiting = self.announce(4 * MIB, 2 * MIB)
         self.assertEqual(self.budget.waiting, 1)
         waiting.channel.has_left = lambda: True
