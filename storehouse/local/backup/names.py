@@ -50,6 +50,8 @@ class NamesBackup:
         self._is_live = is_live
         self._has_bytes = has_bytes
         self._snapshot: sqlite3.Connection | None = None
+        self._is_behind = False
+        self._made_anew: list[tuple[str, str]] = []
 
     def run(self, before_moment: Callable[[], None]) -> None:
         """
@@ -153,6 +155,7 @@ class NamesBackup:
             for _, key in _walk(self._ours, name):
                 if key is not None and not _has_row(snapshot, number, key):
                     self._settle_unknown(name, key)
+        self._settle_made_anew()
 
     def _agree_on(self, bucket: str, key: bytes, text: bytes, older: bytes) -> None:
         try:
@@ -196,20 +199,51 @@ class NamesBackup:
         """
         try:
             copied = self._ours.current(ours)
-            return self._has_bytes(id) if copied is None else copied != self._tree.current(live)
+            if copied is None:
+                return self._has_bytes(id)
+            is_same = copied == self._tree.current(live)
+            self._is_behind = self._is_behind or is_same
+            return not is_same
         except (StorehouseError, OSError):
             return True
 
     def _settle_unknown(self, bucket: str, key: str) -> None:
         """
-        A key that the index did not have at the moment. If it is gone it went before. If it is there it is damaged, which is why the
-        index has no row of it, or there was no room for one, or it was made anew: what there is of it now is kept.
+        A key that the index did not have at the moment. If it is gone it went before. If it has not changed since it was copied it
+        was there, and the index is behind: there was no room for a row, or it is damaged, which is why it has none.
         """
-        place = self._tree.place(bucket, key, key.encode())
+        ours = self._ours.place(bucket, key, key.encode())
+        live = self._tree.place(bucket, key, key.encode())
+        if not os.path.lexists(live.path):
+            self._target.forget(os.path.relpath(ours.path, self._target.directory))
+            return
+        try:
+            current = self._tree.current(live)
+            if current is not None and current != self._ours.current(ours):
+                self._made_anew.append((bucket, key))
+                return
+            self._is_behind = self._is_behind or current is not None
+        except (StorehouseError, OSError):
+            pass
+        self._take_live(bucket, key)
+
+    def _settle_made_anew(self) -> None:
+        """
+        Keys that the index did not have at the moment, and that have something else by now: they were removed and are there again,
+        unless it is known to be behind.
+        """
+        for bucket, key in self._made_anew:
+            if self._is_behind:
+                self._take_live(bucket, key)
+            else:
+                place = self._ours.place(bucket, key, key.encode())
+                self._target.forget(os.path.relpath(place.path, self._target.directory))
+
+    def _take_live(self, bucket: str, key: str) -> None:
+        """What there is of a key now is the most that can be had."""
         name = os.path.relpath(self._ours.place(bucket, key, key.encode()).path, self._target.directory)
         self._target.forget(name)
-        if os.path.lexists(place.path):
-            self._copy_tree(place.path, name)
+        self._copy_tree(self._tree.place(bucket, key, key.encode()).path, name)
 
 
 def _walk(tree: Tree, bucket: str) -> Iterator[tuple[str, str | None]]:

@@ -87,6 +87,21 @@ class MomentTests(BackupCase):
         found = self.during(NamesBackup, "_choose_moment", self.change, before=True)
         self.assertEqual(found, {"a": b"another a", "moved": b"of c", "new": b"new"})
 
+    def test_removed_and_made_anew(self) -> None:
+        """What was removed before the moment, and is there again behind it, is not in the backup."""
+        original = NamesBackup._choose_moment
+        with self.store() as store:
+
+            def choose(backup: NamesBackup, before: Any) -> None:
+                store.delete("box", "b")
+                original(backup, before)
+                self.put(store, "b", b"another b")
+
+            self.patch(NamesBackup, "_choose_moment", choose)
+            self.back_up(_Service(store))
+        path, _ = self.restored()
+        self.assertEqual(self.objects(path), {"a": b"of a", "c": b"of c"})
+
     def test_behind_the_moment(self) -> None:
         """It is as if it came later, although names and bytes are gone."""
         found = self.during(NamesBackup, "_choose_moment", self.change)
@@ -185,7 +200,7 @@ class MomentTests(BackupCase):
 
             # As far as the bytes: then the backup is made.
             self.patch(base, "publish", die)
-            self.patch(base, "refused", die)
+            self.patch(base.removing, "refused", die)
             self.assertRaises(KeyboardInterrupt, lambda: result(objects.complete_upload("box", "up", id, parts)))
             self.back_up(_Service(store))
         path, _ = self.restored()
