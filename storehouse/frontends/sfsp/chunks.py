@@ -10,7 +10,7 @@ from storehouse.core.jobs import KeyedLocks, Slots
 from storehouse.core.sfsp import encode_ids
 from storehouse.core.streams import ISource
 from storehouse.core.turns import breath
-from storehouse.errors import AlreadyExists, NoSuchBucket, NoSuchKey, NotFound, Unavailable
+from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchBucket, NoSuchKey, NotFound, Unavailable
 from storehouse.frontends.sfsp.idlist import SHORT, IdList
 from storehouse.frontends.sfsp.names import BUCKET, FileName, id_of
 
@@ -129,4 +129,7 @@ class Chunks:
             return keys, keys[-1] if len(keys) == _PAGE else None
         # The metadata must be looked at.
         page = await self._store.list_objects(BUCKET, name.prefix, "", after, _PAGE)
+        for key in page.damaged:
+            # Whether it is one of this file cannot be told, and a list must not be short without a word.
+            raise DamagedEntry(BUCKET, key, None, key, "what is known of it cannot be read")
         return [info.key for info in page.objects if name.is_of(info.metadata)], page.next_after
