@@ -20,6 +20,7 @@ A round is run again by C{STOREHOUSE_SEED}, the number that its failure names.
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import random
 import subprocess
@@ -30,7 +31,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["SOAK", "count", "long_loop", "rounds", "seconds_left"]
+__all__ = ["SHARE", "SOAK", "count", "long_loop", "rounds", "seconds_left"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,7 +79,6 @@ def rounds(few: int) -> Iterator[int]:
         print(f"\nround {_counts['rounds']}: STOREHOUSE_SEED={seed}", file=sys.stderr, flush=True)
         yield seed
         count("rounds")
-    _tell()
 
 
 def count(what: str, number: int = 1) -> None:
@@ -86,8 +86,10 @@ def count(what: str, number: int = 1) -> None:
     _counts[what] += number
 
 
+@atexit.register
 def _tell() -> None:
-    print("\n" + _MARK + ", ".join(f"{number} {what}" for what, number in _counts.items()), flush=True)
+    if SOAK and _counts:
+        print("\n" + _MARK + ", ".join(f"{number} {what}" for what, number in _counts.items()), flush=True)
 
 
 def find(names: list[str]) -> list[str]:

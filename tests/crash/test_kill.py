@@ -14,6 +14,7 @@ from tests.crash import rounds
 from tests.crash.clients import Answer, Fleet
 from tests.crash.reading import check_answers, read_log
 from tests.integration.process import Storehouse
+from tests.soak import long_loop
 
 _BUCKETS = 8
 
@@ -70,15 +71,19 @@ class ProcessTests(SynchronousTestCase):
 class KillTests(ProcessTests):
     """The page cache survives a kill, so C{os} and C{disk} promise the same."""
 
+    @long_loop
     def test_disk(self) -> None:
         self.kill_under_load(3, "disk")
 
+    @long_loop
     def test_os(self) -> None:
         self.kill_under_load(2, "os")
 
+    @long_loop
     def test_mixed(self) -> None:
         self.kill_under_load(1, "disk", "os")
 
+    @long_loop
     def test_while_starting(self) -> None:
         """First starts and recoveries, killed after any time."""
         for number, seed in enumerate(rounds(1)):
@@ -125,6 +130,7 @@ def _wait_for_lock(house: Storehouse, more: float) -> None:
 class TerminateTests(ProcessTests):
     """SIGTERM stops it without a loss."""
 
+    @long_loop
     def test_under_load(self) -> None:
         for number, seed in enumerate(rounds(1)):
             house = self.storehouse()

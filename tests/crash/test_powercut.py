@@ -18,12 +18,13 @@ from storehouse.core.framing import pack_length
 from storehouse.errors import NoSpace
 from storehouse.storage.appendlog.formats import FRAME_ALIGNMENT, encode_entry, encode_frame
 from storehouse.storage.appendlog.interfaces import Durability
-from tests.crash import SOAK, rounds
+from tests.crash import rounds
 from tests.crash.disk import Linked, Tree, World, read_tree, write_tree
 from tests.crash.explorer import POLICIES, Broken, Explorer
 from tests.crash.powercut import AppendLogExplorer
 from tests.crash.recording import Recorder, RecordingFiles
 from tests.crash.session import Ledger, Session
+from tests.soak import count, long_loop
 
 DISK, OS = Durability.DISK, Durability.OS
 
@@ -50,12 +51,7 @@ class PowerCutTests(SynchronousTestCase):
         explorer = AppendLogExplorer(os.path.join(place, "states"), seed, **options)
 
         def end() -> None:
-            if SOAK:
-                print(
-                    f" {self._testMethodName}: {sum(explorer.states.values())} states {dict(explorer.states)}",
-                    end="",
-                    flush=True,
-                )
+            count("states", sum(explorer.states.values()))
             # What broke is kept, to be looked at.
             if not explorer.broken:
                 shutil.rmtree(place)
@@ -75,8 +71,6 @@ class PowerCutTests(SynchronousTestCase):
         Run C{work} from an empty directory to its stop, and cut the history everywhere, more thoroughly if there is
         time.
         """
-        if SOAK:
-            everywhere, nested, step = everywhere + 1, nested + 0.1, max(1, step // 2)
         for seed in rounds(1):
             explorer = self.explorer(seed, **options)
             top, recorder = explorer.fresh()
@@ -87,10 +81,12 @@ class PowerCutTests(SynchronousTestCase):
             session.stop()
             explorer.cut_everywhere(recorder, everywhere, nested, step=step)
 
+    @long_loop
     def test_first_start(self) -> None:
         """On an empty directory."""
         self.explore(lambda session, payload: None, everywhere=3, nested=0.4, step=1)
 
+    @long_loop
     def test_disk(self) -> None:
         def work(session: Session, payload: Payloads) -> None:
             for number in range(12):
@@ -102,6 +98,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work)
 
+    @long_loop
     def test_os(self) -> None:
         def work(session: Session, payload: Payloads) -> None:
             for number in range(12):
@@ -112,6 +109,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work)
 
+    @long_loop
     def test_os_during_a_checkpoint(self) -> None:
         """Records that come between the syncs of a checkpoint."""
 
@@ -126,6 +124,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work, nested=0.1, step=1)
 
+    @long_loop
     def test_mixed(self) -> None:
         def work(session: Session, payload: Payloads) -> None:
             random = Random(session.buckets)
@@ -138,6 +137,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work)
 
+    @long_loop
     def test_batches(self) -> None:
         """Several records at once."""
 
@@ -151,6 +151,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work)
 
+    @long_loop
     def test_prefixes(self) -> None:
         """Made, closed, opened again, pushed out by others."""
 
@@ -165,6 +166,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work, step=3)
 
+    @long_loop
     def test_delete(self) -> None:
         """Nothing of a deleted prefix comes back, also under a new prefix of the same name."""
 
@@ -180,6 +182,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work)
 
+    @long_loop
     def test_long_runs(self) -> None:
         """Runs that are too long for a frame."""
 
@@ -194,6 +197,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work)
 
+    @long_loop
     def test_wrap(self) -> None:
         """All segments are used, again and again."""
 
@@ -207,6 +211,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work, nested=0.1, step=6)
 
+    @long_loop
     def test_wrap_of_a_mebibyte(self) -> None:
         """The same with segments of the smallest size that users can set, and groups of many records."""
 
@@ -218,6 +223,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work, nested=0.1, step=16, wal_size=1 << 20)
 
+    @long_loop
     def test_payloads_that_are_frames(self) -> None:
         """
         Payloads that hold frames of the write-ahead log, at the very boundaries where recovery looks for frames:
@@ -240,6 +246,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work, nested=0.0, step=6)
 
+    @long_loop
     def test_fences(self) -> None:
         """Fences alone fill segments, to the last page."""
 
@@ -252,6 +259,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work, nested=0.1, step=6)
 
+    @long_loop
     def test_full_disk(self) -> None:
         """Appends that fail for want of room leave no trace, with a cut behind them."""
 
@@ -276,6 +284,7 @@ class PowerCutTests(SynchronousTestCase):
 
         self.explore(work)
 
+    @long_loop
     def test_kill_before_cut(self) -> None:
         """
         A process is killed, another starts on what is in the page cache, and then the power goes: what the second
@@ -302,7 +311,7 @@ class PowerCutTests(SynchronousTestCase):
             top, recorder = explorer.fresh()
             explorer.run(explorer.session(recorder, top), partial(first, payload=Payloads(seed)))
             length = len(recorder.events)
-            for kill_at in range(0, length, 1 if SOAK else 4):
+            for kill_at in range(seed % 4, length, 4):
                 top, recorder = explorer.fresh()
                 explorer.run(explorer.session(recorder, top), partial(first, payload=Payloads(seed)), kill_at)
                 killed = len(recorder.events)
@@ -313,6 +322,7 @@ class PowerCutTests(SynchronousTestCase):
                 session.stop()
                 explorer.cut_at_random(recorder, 4, 0.1, first=killed)
 
+    @long_loop
     def test_foreign_directory(self) -> None:
         """Bucket files without indexes, as another program left them."""
         for seed in rounds(1):
@@ -335,7 +345,7 @@ class PowerCutTests(SynchronousTestCase):
                 session.append("default", number % 2, [payload()], DISK)
                 session.settle()
             session.stop()
-            explorer.cut_everywhere(recorder, 1 + SOAK, 0.2, ledger=ledger)
+            explorer.cut_everywhere(recorder, 1, 0.2, ledger=ledger)
 
     def test_a_disk_that_lies(self) -> None:
         """These tests see what they are there to see: on a disk that forgets syncs, promises are broken."""
@@ -398,6 +408,7 @@ class ModelTests(SynchronousTestCase):
         self.assertEqual(sorted(links(model).values()), sorted(links(real).values()))
         return model
 
+    @long_loop
     def test_any_calls(self) -> None:
         """Names and bytes, with calls that fail among them, and directories synced here and there."""
         for seed in rounds(20):

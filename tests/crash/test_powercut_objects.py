@@ -23,11 +23,12 @@ from storehouse.errors import (
     StorehouseError,
 )
 from storehouse.storage.dataspace import staging
-from tests.crash import SOAK, rounds
+from tests.crash import rounds
 from tests.crash.explorer import Broken
 from tests.crash.objects import Contents, HandSource, ObjectSession, history, verify
 from tests.crash.powercut_objects import ObjectExplorer, RelaxedExplorer
 from tests.crash.recording import Killed
+from tests.soak import count, long_loop
 
 Work = Callable[[ObjectSession, Contents], None]
 
@@ -138,12 +139,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
         explorer = kind(os.path.join(place, "states"), seed, hash)
 
         def end() -> None:
-            if SOAK:
-                print(
-                    f" {self._testMethodName}: {sum(explorer.states.values())} states {dict(explorer.states)}",
-                    end="",
-                    flush=True,
-                )
+            count("states", sum(explorer.states.values()))
             # What broke is kept, to be looked at.
             if not explorer.broken:
                 shutil.rmtree(place)
@@ -164,8 +160,6 @@ class ObjectPowerCutTests(SynchronousTestCase):
         Run C{work} from an empty directory to its stop, and cut the history everywhere, more thoroughly if there is
         time.
         """
-        if SOAK:
-            everywhere, nested, step = everywhere + 1, nested + 0.1, max(1, step // 2)
         for seed in rounds(1):
             explorer = self.explorer(seed, kind, hash)
             top, recorder = explorer.fresh()
@@ -175,20 +169,25 @@ class ObjectPowerCutTests(SynchronousTestCase):
             session.stop()
             explorer.cut_everywhere(recorder, everywhere, nested, step=step)
 
+    @long_loop
     def test_first_start(self) -> None:
         """On an empty directory."""
         self.explore(lambda session, contents: None, everywhere=3, nested=0.4, step=1)
 
+    @long_loop
     def test_objects(self) -> None:
         self.explore(objects, everywhere=1, step=2, nested=0.1)
 
+    @long_loop
     def test_uploads(self) -> None:
         self.explore(uploads, everywhere=1, step=3, nested=0.15, hash="HighwayHash256")
 
+    @long_loop
     def test_together(self) -> None:
         """Several at a time; the one who comes last, or too late, leaves nothing."""
         self.explore(together, everywhere=1, step=2, nested=0.1, hash="BLAKE3")
 
+    @long_loop
     def test_long_parts(self) -> None:
         """Parts with more checksums than are held: their lines are written before their header."""
         self.patch(staging, "_HELD_LINES", 40)
@@ -203,14 +202,16 @@ class ObjectPowerCutTests(SynchronousTestCase):
 
         self.explore(work, nested=0.05, step=3)
 
+    @long_loop
     def test_random(self) -> None:
         """Whatever comes."""
 
         def work(session: ObjectSession, contents: Contents) -> None:
-            at_random(session, contents, Random(contents()), 60 if SOAK else 25)
+            at_random(session, contents, Random(contents()), 25)
 
         self.explore(work, nested=0.1, step=2)
 
+    @long_loop
     def test_full_disk(self) -> None:
         """What fails for want of room leaves no trace, with a cut behind it."""
 
@@ -243,10 +244,11 @@ class ObjectPowerCutTests(SynchronousTestCase):
 
         self.explore(work, everywhere=1, nested=0.05, step=8)
 
+    @long_loop
     def test_killed(self) -> None:
         """A kill loses nothing that was acknowledged, whether it would be on disk or not."""
         for kind in (ObjectExplorer, RelaxedExplorer):
-            self.kill_everywhere(kind, 1 if SOAK else 9)
+            self.kill_everywhere(kind, 9)
 
     def kill_everywhere(self, kind: type[ObjectExplorer], step: int) -> None:
         for seed in rounds(1):
@@ -268,6 +270,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
                 session.stop()
                 shutil.rmtree(top)
 
+    @long_loop
     def test_kill_before_cut(self) -> None:
         """
         A process is killed, another starts on what is in the page cache and builds on that, and then the power goes:
@@ -296,7 +299,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
             top, recorder = explorer.fresh()
             explorer.run(explorer.session(recorder, top), partial(history, contents=Contents(seed)))
             length = len(recorder.events)
-            step = 1 if SOAK else 6
+            step = 6
             for kill_at in range(seed % step, length, step):
                 top, recorder = explorer.fresh()
                 explorer.run(explorer.session(recorder, top), partial(history, contents=Contents(seed)), kill_at)
@@ -310,6 +313,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
                 explorer.cut_at_random(recorder, 2, 0.1, first=killed)
                 shutil.rmtree(top)
 
+    @long_loop
     def test_relaxed(self) -> None:
         """What was not brought to disk may be lost or damaged, and is never served so."""
 
@@ -325,6 +329,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
             session.part("ccf1", number, contents(600))
         return "ccf1", 3
 
+    @long_loop
     def test_durable_again(self) -> None:
         """A store that was relaxed is on disk once it was opened as a durable one, also after a kill."""
         for seed in rounds(1):
@@ -340,9 +345,10 @@ class ObjectPowerCutTests(SynchronousTestCase):
                 first = len(recorder.events)
                 session.put("ee01", Contents(seed + 1)(700))
                 session.stop()
-                explorer.cut_everywhere(recorder, 2, 0.1, step=1 if SOAK else 4, first=first)
+                explorer.cut_everywhere(recorder, 2, 0.1, step=4, first=first)
                 shutil.rmtree(top)
 
+    @long_loop
     def test_failing_calls(self) -> None:
         """
         A call that fails, whichever it is, makes the operation fail and nothing else, whether the process goes on, ends
@@ -352,7 +358,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
             explorer = self.explorer(seed)
             top, recorder = explorer.fresh()
             explorer.run(explorer.session(recorder, top), partial(history, contents=Contents(seed)))
-            step = 1 if SOAK else 6
+            step = 6
             for number, (text, _) in enumerate(recorder.events):
                 error = (errno.EIO, errno.ENOSPC)[number // step % 2]
                 if number % step == seed % step:

@@ -12,11 +12,12 @@ from functools import partial
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import NoSpace, NoSuchKey, StartFailed, StorehouseError
-from tests.crash import SOAK, rounds
+from tests.crash import rounds
 from tests.crash.explorer import Broken
 from tests.crash.objects import Contents
 from tests.crash.recording import Killed
 from tests.crash.store import StoreExplorer, StoreSession, store_history, use_store, verify_store
+from tests.soak import long_loop
 
 Work = Callable[[StoreSession, Contents], None]
 
@@ -73,8 +74,6 @@ class StoreCrashTests(SynchronousTestCase):
 
     def explore(self, work: Work, step: int, nested: float = 0.1) -> None:
         """Cut a run of C{work} everywhere, more thoroughly if there is time."""
-        if SOAK:
-            nested, step = nested + 0.1, max(1, step // 4)
         for seed in rounds(1):
             explorer = self.explorer(seed)
             top, recorder = explorer.fresh()
@@ -82,17 +81,21 @@ class StoreCrashTests(SynchronousTestCase):
             session.start()
             work(session, Contents(seed))
             session.stop()
-            explorer.cut_everywhere(recorder, 3 if SOAK else 1, nested, step=step)
+            explorer.cut_everywhere(recorder, 1, nested, step=step)
 
+    @long_loop
     def test_objects(self) -> None:
         self.explore(objects, 11)
 
+    @long_loop
     def test_uploads(self) -> None:
         self.explore(uploads, 11)
 
+    @long_loop
     def test_everything(self) -> None:
         self.explore(store_history, 16)
 
+    @long_loop
     def test_full_disk(self) -> None:
         """What fails for want of room leaves no trace, with a cut behind it."""
 
@@ -118,9 +121,10 @@ class StoreCrashTests(SynchronousTestCase):
 
         self.explore(work, 48, 0.05)
 
+    @long_loop
     def test_killed(self) -> None:
         """A kill loses nothing that was acknowledged; another start finds the same."""
-        step = 1 if SOAK else 13
+        step = 13
         for seed in rounds(1):
             explorer = self.explorer(seed)
             work = partial(store_history, contents=Contents(seed))
@@ -149,9 +153,10 @@ class StoreCrashTests(SynchronousTestCase):
                 shutil.rmtree(top)
             self.assertGreater(completed, 0)
 
+    @long_loop
     def test_failing_calls(self) -> None:
         """A call that fails, whichever it is, makes no key lose its bytes, and nothing that was acknowledged go."""
-        step = 1 if SOAK else 17
+        step = 17
         for seed in rounds(1):
             explorer = self.explorer(seed)
             top, recorder = explorer.fresh()

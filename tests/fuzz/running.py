@@ -11,6 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from tests.integration.process import CHECKOUT
+from tests.soak import SHARE, count, long_loop, rounds
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as TestCase
@@ -19,7 +20,7 @@ else:
 
 __all__ = ["FuzzTestsMixin"]
 
-SECONDS = 600 if os.environ.get("STOREHOUSE_SOAK") else 3
+SECONDS = int(SHARE) or 3
 
 
 class FuzzTestsMixin(TestCase):
@@ -50,10 +51,16 @@ class FuzzTestsMixin(TestCase):
             for cut in range(self.cuts):
                 self.try_bytes(bytes([cut]) + seed[1:])
 
+    @long_loop
     def test_random(self) -> None:
         """Seeds with bytes changed, repeated and lost: less than the fuzzer does, but everywhere."""
-        random = Random(20)
-        for _ in range(20_000 if SECONDS > 10 else 2500):
+        for seed in rounds(1):
+            self.change_seeds(Random(20 + seed))
+            count("texts", 2500)
+
+    def change_seeds(self, random: Random) -> None:
+        """Try some thousand."""
+        for _ in range(2500):
             data = bytearray(b"".join(random.choices(self.seeds, k=random.randrange(1, self.most + 1))))
             for _ in range(random.randrange(6)):
                 at = random.randrange(len(data))
@@ -70,15 +77,18 @@ class FuzzTestsMixin(TestCase):
                     break
             self.try_bytes(bytes(data))
 
+    @long_loop
     def test_fuzzer(self) -> None:
         """With atheris, where there are wheels of it: there it must be installed when the tests are CI's."""
         if importlib.util.find_spec("atheris") is None:
             if os.environ.get("CI"):
                 self.fail("atheris is not installed")
             # What stands in for it where it cannot be had.
-            random = Random(30)
-            for _ in range(10_000):
-                self.try_bytes(random.randbytes(random.randrange(100)))
+            for seed in rounds(1):
+                random = Random(30 + seed)
+                for _ in range(10_000):
+                    self.try_bytes(random.randbytes(random.randrange(100)))
+                count("texts", 10_000)
             return
         corpus = os.path.abspath(self.mktemp())
         os.makedirs(corpus)
@@ -94,3 +104,4 @@ class FuzzTestsMixin(TestCase):
         self.assertEqual(done.returncode, 0, said[-3000:])
         runs = [int(line.split()[1]) for line in said.splitlines() if line.startswith("stat::number_of_executed_units")]
         self.assertGreater(runs[0], 1000, said[-3000:])
+        count("runs", runs[0])

@@ -16,8 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.core.sfsp import MAX_ID
 from storehouse.frontends.sfsp.factory import SFSPLimits
 from tests.frontends.sfsp.doors import OK, Door, ShuffledDisk, listing, receive, send
-
-SOAK = bool(os.environ.get("STOREHOUSE_SOAK"))
+from tests.soak import count, long_loop, rounds
 
 # Few, so that requests concern one another.
 _names = st.sampled_from([b"a", b"a", b"b", b"x" * 1500])
@@ -64,13 +63,9 @@ def encode(request: Any) -> tuple[type, bytes]:
 class ModelTests(SynchronousTestCase):
     """The door against the model."""
 
-    examples = 1000 if SOAK else 40
-
     @given(_conversations, _sizes, st.integers(0, 2**32), st.booleans(), st.sampled_from([1, 1500, 1 << 20]))
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    def test_one_after_the_other(
-        self, conversations: list[Any], sizes: list[int], seed: int, in_memory: bool, memory: int
-    ) -> None:
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    def converse(self, conversations: list[Any], sizes: list[int], seed: int, in_memory: bool, memory: int) -> None:
         """Whatever the pieces, the order of jobs, the pace of the reader, and the memory there is."""
         directory = os.path.abspath(self.mktemp())
         disk = ShuffledDisk(seed)
@@ -105,3 +100,10 @@ class ModelTests(SynchronousTestCase):
         finally:
             door.close()
             shutil.rmtree(directory)
+
+    @long_loop
+    def test_one_after_the_other(self) -> None:
+        """See above."""
+        for _ in rounds(1):
+            self.converse()
+            count("conversations", 40)

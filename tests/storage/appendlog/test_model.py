@@ -8,6 +8,7 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import NoSuchPrefix, NoSuchRecord
+from tests.soak import long_loop, rounds
 from tests.storage.appendlog.rig import DISK, OS, Driven, id_in_bucket, offsets_of
 
 BUCKETS = 3
@@ -121,10 +122,10 @@ class ModelTests(SynchronousTestCase):
         finally:
             driven.kill()
 
+    @long_loop
     def test_random(self) -> None:
         """Appends, reads, scans, closes, deletions, restarts and kills, a few thousand of them."""
-        rounds = 300 if os.environ.get("STOREHOUSE_SOAK") else 12
-        for seed in range(rounds):
+        for seed in rounds(12):
             try:
                 self.run_one(seed, 250)
             except BaseException as error:

@@ -17,6 +17,7 @@ from storehouse.storage.archive.reader import ArchiveReader
 from storehouse.storage.archive.reading import ReadingRollManager, find_archives
 from storehouse.storage.archive.writing import WritingRollManager
 from tests.crash import rounds
+from tests.soak import long_loop
 from tests.storage.archive.rig import KINDS, files_in
 from tests.storage.archive.writer_process import payload_of
 
@@ -27,6 +28,7 @@ _SYNCS = ("record", "roll", "os", "no buffer")
 class KillTests(SynchronousTestCase):
     """Each round kills a process that goes on where the one before was killed."""
 
+    @long_loop
     def test_killed(self) -> None:
         directory = self.mktemp()
         runs: list[tuple[int, int, str]] = []

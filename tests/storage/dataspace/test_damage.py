@@ -23,6 +23,7 @@ from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.scrub import Finding, scrub
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from tests.crash import rounds
+from tests.soak import long_loop
 
 BLOCK = 512
 
@@ -282,6 +283,7 @@ class DamageTests(SynchronousTestCase):
         content[at] ^= 1 << random.randrange(8)
         return place, at, bytes(content)
 
+    @long_loop
     def test_bits(self) -> None:
         """A bit is flipped, somewhere."""
         for seed in rounds(1):

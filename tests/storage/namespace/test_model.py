@@ -15,9 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.errors import AlreadyExists, BucketNotEmpty, NoSuchBucket, NoSuchKey, PreconditionFailed
 from storehouse.storage.namespace.interfaces import Entry
 from tests.conformance.namespace import ODD_KEYS
+from tests.soak import SOAK, count, long_loop, rounds
 from tests.storage.namespace.rig import Driven, now
-
-SOAK = bool(os.environ.get("STOREHOUSE_SOAK"))
 
 BUCKETS = ["one", "two"]
 
@@ -224,17 +223,20 @@ class Machine(RuleBasedStateMachine):
 class ModelTests(SynchronousTestCase):
     """A namespace and a model of it go the same way."""
 
+    @long_loop
     def test_model(self) -> None:
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                max_examples=1000 if SOAK else 15,
-                stateful_step_count=30,
-                # To make a failure smaller takes minutes: only when there is time.
-                phases=list(Phase) if SOAK else [Phase.explicit, Phase.generate],
-                deadline=None,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        for _ in rounds(1):
+            run_state_machine_as_test(
+                Machine,
+                settings=settings(
+                    max_examples=15,
+                    stateful_step_count=30,
+                    # To make a failure smaller takes minutes: only when there is time.
+                    phases=list(Phase) if SOAK else [Phase.explicit, Phase.generate],
+                    deadline=None,
+                    database=None,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+            count("histories", 15)
         self.assertEqual(self.flushLoggedErrors(), [])

@@ -20,9 +20,8 @@ from storehouse.storage.namespace.interfaces import Entry
 from tests.conformance.namespace import entry
 from tests.crash.disk import World, write_tree
 from tests.crash.recording import Recorder, RecordingFiles
+from tests.soak import long_loop, rounds
 from tests.storage.namespace.rig import Driven, now
-
-SOAK = bool(os.environ.get("STOREHOUSE_SOAK"))
 
 KEYS = ["a", "a/b", "x" * 450, ".."]
 POLICIES = ["lost", "kept", "names", "writes", "blocks", "last"]
@@ -167,9 +166,10 @@ class PowerCutTests(SynchronousTestCase):
                     event(world)
                 world.index += 1
             done = moment
-            for policy in POLICIES if SOAK else random.sample(POLICIES, 2):
+            for policy in random.sample(POLICIES, 2):
                 self.check_state(history, world, moment, policy, random, number)
 
+    @long_loop
     def test_power_cuts(self) -> None:
-        for seed in range(100 if SOAK else 3):
-            self.run_history(seed, 24, 1000 if SOAK else 40)
+        for seed in rounds(3):
+            self.run_history(seed, 24, 40)

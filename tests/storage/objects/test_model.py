@@ -32,10 +32,9 @@ from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
 from storehouse.storage.objects.store import LocalObjectStore
 from tests.conformance.objectstore import ABSENT, ANY
+from tests.soak import SOAK, count, long_loop, rounds
 from tests.storage.namespace.rig import Quick, now
 from tests.storage.namespace.test_model import keys, texts
-
-SOAK = bool(os.environ.get("STOREHOUSE_SOAK"))
 
 BUCKETS = ["one", "two"]
 
@@ -335,16 +334,19 @@ class Machine(RuleBasedStateMachine):
 class ModelTests(SynchronousTestCase):
     """See the module."""
 
+    @long_loop
     def test_model(self) -> None:
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                max_examples=2000 if SOAK else 40,
-                stateful_step_count=60 if SOAK else 30,
-                deadline=None,
-                derandomize=not SOAK,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-                phases=[Phase.generate, Phase.shrink] if SOAK else [Phase.generate],
-            ),
-        )
+        for _ in rounds(1):
+            run_state_machine_as_test(
+                Machine,
+                settings=settings(
+                    max_examples=40,
+                    stateful_step_count=60 if SOAK else 30,
+                    deadline=None,
+                    derandomize=not SOAK,
+                    database=None,
+                    suppress_health_check=list(HealthCheck),
+                    phases=[Phase.generate, Phase.shrink] if SOAK else [Phase.generate],
+                ),
+            )
+            count("histories", 40)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from random import Random
 from typing import Any
 
@@ -15,11 +14,10 @@ from storehouse.errors import NoSuchKey, PreconditionFailed
 from storehouse.events import ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.objects.interfaces import Condition
 from tests.conformance.objectstore import ABSENT, StoreTestsMixin
+from tests.soak import long_loop, rounds
 from tests.storage.objects.rig import LocalStoreTestCase, MemoryStoreTestCase
 
-SOAK = bool(os.environ.get("STOREHOUSE_SOAK"))
-
-ROUNDS = 100 if SOAK else 6
+ROUNDS = 6
 RIVALS = 64
 
 
@@ -51,25 +49,28 @@ class RaceTestsMixin(StoreTestsMixin):
         self.assertEqual(len({id(error) for error in losers}), len(losers))
         return info
 
+    @long_loop
     async def test_put_if_absent(self) -> None:
-        for turn in range(ROUNDS):
+        for turn, _ in enumerate(rounds(ROUNDS)):
             bodies = [self.body(turn, rival) for rival in range(RIVALS)]
             found = await outcomes([self.put_it(f"key{turn}", body, ABSENT) for body in bodies])
             await self.check_winner(f"key{turn}", found, bodies)
 
+    @long_loop
     async def test_put_if_match(self) -> None:
         info = await self.put("key", b"first", md5=True)
-        for turn in range(ROUNDS):
+        for turn, _ in enumerate(rounds(ROUNDS)):
             bodies = [self.body(turn, rival) for rival in range(RIVALS)]
             condition = Condition(etag=info.etag)
             found = await outcomes([self.put_it("key", body, condition) for body in bodies])
             info = await self.check_winner("key", found, bodies)
             self.assertIn(info.etag, {hashlib.md5(body).hexdigest() for body in bodies})
 
+    @long_loop
     async def test_with_completes_and_copies(self) -> None:
         """Whoever wins, by whatever way."""
         random = Random(1)
-        for turn in range(ROUNDS):
+        for turn, _ in enumerate(rounds(ROUNDS)):
             key = f"key{turn % 2}"
             there = turn >= 2
             condition = ABSENT
@@ -98,9 +99,10 @@ class RaceTestsMixin(StoreTestsMixin):
             for number in lost:
                 await self.store.abort_upload(*ready[number][1][:3])
 
+    @long_loop
     async def test_delete_if_match(self) -> None:
         """One of those who delete, or of those who replace."""
-        for turn in range(ROUNDS):
+        for turn, _ in enumerate(rounds(ROUNDS)):
             info = await self.put("key", b"%d" % turn, md5=True)
             condition = Condition(etag=info.etag)
             rivals: list[Deferred[Any]] = []

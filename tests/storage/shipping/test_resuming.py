@@ -13,9 +13,9 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from storehouse.core.files import Files
 from storehouse.storage.shipping.notes import read_note
-from tests.crash import SOAK
 from tests.crash.small_disk import PLAIN, kind_of_disk, wrapped
 from tests.integration.process import CHECKOUT
+from tests.soak import count, long_loop, rounds
 from tests.storage.shipping.rig import Killed, KilledFiles, ShipperTestCase
 
 DATA = b"some records\n" * 50
@@ -209,15 +209,17 @@ class ProcessTests(SynchronousTestCase):
             (command or []) + program, env=environment, capture_output=True, text=True, check=False, timeout=100
         )
 
+    @long_loop
     def test_killed(self) -> None:
         """At random moments, one after the other."""
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         directory = tempfile.mkdtemp("-kill", "storehouse-", memory)
         self.addCleanup(shutil.rmtree, directory)
-        top = os.path.join(directory, "top")
-        done = self.run_lives("kill", top, "200" if SOAK else "25")
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertGreater(int(done.stdout.split()[-1]), 10)
+        for number, _ in enumerate(rounds(1)):
+            done = self.run_lives("kill", os.path.join(directory, str(number)), "25")
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertGreater(int(done.stdout.split()[-1]), 10)
+            count("kills", 25)
 
     def test_small_disk(self) -> None:
         """A disk that is full, and then is not any more."""
