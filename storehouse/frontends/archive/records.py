@@ -188,13 +188,20 @@ def count_lines(body: bytes) -> int:
     return body.count(b"\n") + (not body.endswith(b"\n"))
 
 
-def count_binary(body: bytes, most: int) -> int:
-    """How many records L{parse_binary} can give of it at most. @param most: beyond that they are not counted."""
+async def count_binary(body: bytes, most: int) -> int:
+    """
+    How many records L{parse_binary} can give of it at most; others are served meanwhile.
+
+    @param most: beyond that they are not counted.
+    """
     at = count = 0
+    unpack, size, end = _u32.unpack_from, _u32.size, len(body) - _u32.size
     while at < len(body) and count < most:
         count += 1
         for _ in range(2):
-            at += _u32.size + (_u32.unpack_from(body, at)[0] if at + _u32.size <= len(body) else 0)
+            at += size + (unpack(body, at)[0] if at <= end else 0)
+        if count % 1000 == 0:
+            await breath()
     return count
 
 

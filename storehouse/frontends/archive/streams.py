@@ -115,7 +115,7 @@ class Streams(Leaf):
             else:
                 # Small records take many times the bytes of the body.
                 most = limits.max_records
-                count = count_lines(body) if parse is parse_lines else count_binary(body, most + 1)
+                count = count_lines(body) if parse is parse_lines else await count_binary(body, most + 1)
                 if count > most:
                     raise TooLarge(f"the batch has more than {most} records or lines (--max-multi)")
                 await hold.grow(len(body) + count * _RECORD)

@@ -17,6 +17,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.jobs import finished, whole
 from storehouse.core.streams import deferred
+from storehouse.core.turns import breath
 from storehouse.errors import InvalidRecord, NoSpace, StartFailed, StorageFailed, StorehouseError, Unavailable
 from storehouse.storage.streams.catalogue import Catalogue
 from storehouse.storage.streams.interfaces import Appended, Archive, IStream, Library, NewRecord, State
@@ -33,6 +34,9 @@ _MOST_RECORDS = 512
 
 #: Bytes that one job writes, unless a single append has more.
 _MOST_BYTES = 4 << 20
+
+#: Records whose sizes are counted before others may be served.
+_AT_ONCE = 1000
 
 #: What a record costs in memory, beside its bytes.
 _OVERHEAD = 300
@@ -188,7 +192,10 @@ class Stream:
     async def append(self, records: Iterable[NewRecord]) -> Appended:
         """See L{IStream.append}."""
         taken = list(records)
-        size = sum(map(_size_of, taken))
+        size = 0
+        for first in range(0, len(taken), _AT_ONCE):
+            size += sum(map(_size_of, taken[first : first + _AT_ONCE]))
+            await breath()
         self._check()
         async with self._budget.reserved(size + _OVERHEAD * len(taken)):
             self._check()
