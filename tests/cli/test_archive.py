@@ -112,6 +112,17 @@ class NameTests(ArchiveCase):
         self.archive("store:x", "found")
         self.assertEqual(self.said("cat", "./store:x"), "found\n")
 
+    def test_some(self) -> None:
+        """Those that are there are done, and the others named."""
+        first, second = self.archive("a.events", "first"), self.archive("b.events", "second")
+        none = str(self.directory / "none")
+        result = self.run_command("cat", first, none, second, status=1)
+        self.assertEqual(result.stdout, "first\nsecond\n")
+        self.assertEqual(result.stderr, f"Error: cannot read {none}: No such file or directory\n")
+        for verb in ("ls", "verify"):
+            self.assertIn(none, self.run_command(verb, first, none, f"{none}*", second, status=1).stderr)
+        self.assertEqual(self.run_command("cat", none, f"{none}*", status=1).stderr.count("Error: "), 2)
+
     def test_none(self) -> None:
         where = str(self.directory)
         self.assertEqual(self.refused("cat", f"{where}/*.events"), f"no file is called like {where}/*.events")

@@ -189,20 +189,30 @@ class _Stores:
 
 
 def find_archives(
-    arguments: Iterable[str], opener: Opener, context: ExitStack, every_name: bool = False
+    arguments: Iterable[str],
+    opener: Opener,
+    context: ExitStack,
+    every_name: bool = False,
+    missing: Callable[[CommandError], object] | None = None,
 ) -> list[Archive]:
     """
     The archives that arguments stand for, each once, in the order in which they were written.
 
     @param context: closes the store, if one was opened.
     @param every_name: also further names of an archive, such as that under which it is compressed.
-    @raise CommandError: if there is none for one of them.
+    @param missing: told of each argument that stands for none.
+    @raise CommandError: if there is none for one of them, and nobody is told.
     """
     stores = _Stores(opener, context)
     found: dict[str, Archive] = {}
     for argument in arguments:
-        for archive in stores.find(argument) if argument.startswith(STORE) else find_files(argument):
-            found.setdefault(os.path.abspath(archive.path) if archive.path else archive.name, archive)
+        try:
+            for archive in stores.find(argument) if argument.startswith(STORE) else find_files(argument):
+                found.setdefault(os.path.abspath(archive.path) if archive.path else archive.name, archive)
+        except CommandError as error:
+            if missing is None:
+                raise
+            missing(error)
     archives = list(found.values())
     if len(archives) > 1:
         archives = list(map(_looked_at, archives))
@@ -272,8 +282,18 @@ def _with_archives(function: Callable[..., Any], several: bool, every_name: bool
     @functools.wraps(function)
     def wrapper(*args: Any, opener: Opener, arguments: Sequence[str] | str, max_record: int, **kwargs: Any) -> Any:
         words = [arguments] if isinstance(arguments, str) else arguments
+        missing: list[CommandError] = []
         with ExitStack() as context:
-            archives = find_archives(words, opener, context, every_name)
-            return function(*args, archives=[attrs.evolve(each, max_record=max_record) for each in archives], **kwargs)
+            archives = find_archives(words, opener, context, every_name, missing.append if len(words) > 1 else None)
+            for error in missing[:-1] if not archives else missing:
+                error.show()
+            if not archives:
+                raise missing[-1]
+            result = function(
+                *args, archives=[attrs.evolve(each, max_record=max_record) for each in archives], **kwargs
+            )
+        if missing:
+            raise click.exceptions.Exit(1)
+        return result
 
     return wrapper
