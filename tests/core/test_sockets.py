@@ -8,10 +8,10 @@ import socket
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from storehouse.core import sockets
-from storehouse.core.sockets import MAX_PATH, SocketPath, connect, listen
+from storehouse.core.sockets import MAX_PATH, SocketPath, connect, has_left, listen
 
 
 class _Greeter(Protocol):
@@ -78,3 +78,44 @@ class SocketTests(TestCase):
         path = self.path(300)
         self.patch(sockets.os.path, "isdir", lambda path: False)
         self.assertIn(f"at most {MAX_PATH} bytes", str(self.assertRaises(OSError, SocketPath, path)))
+
+
+class LeftTests(SynchronousTestCase):
+    """L{has_left}: what a reactor does not see while it does not read."""
+
+    def setUp(self) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.peer = socket.create_connection(self.listening.getsockname())
+        self.ours, _ = self.listening.accept()
+        for each in (self.listening, self.peer, self.ours):
+            self.addCleanup(each.close)
+
+    def test_there(self) -> None:
+        self.peer.sendall(b"some")
+        self.assertFalse(has_left(self.ours, 10))
+
+    def test_half_closed(self) -> None:
+        """One that has sent everything waits for the answer; one that has not never will."""
+        self.peer.sendall(b"0123456789")
+        self.peer.shutdown(socket.SHUT_WR)
+        self.ours.recv(2)
+        self.assertEqual([has_left(self.ours, missing) for missing in (0, 8, 9)], [False, False, True])
+
+    def test_reset(self) -> None:
+        self.ours.sendall(b"what the peer does not read")
+        self.peer.close()
+        self.ours.setblocking(False)
+        for _ in range(1000):
+            if has_left(self.ours, 0):
+                break
+            try:
+                self.ours.send(b"x")
+            except OSError:
+                pass
+        self.assertTrue(has_left(self.ours, 0))
+
+    def test_no_socket(self) -> None:
+        """What has none, or one that is closed, is told in another way."""
+        self.assertFalse(has_left(object(), 10))
+        self.ours.close()
+        self.assertFalse(has_left(self.ours, 10))

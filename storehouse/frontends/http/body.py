@@ -18,9 +18,6 @@ from storehouse.frontends.http.errors import LengthMismatch
 
 __all__ = ["BodyTooLarge", "RequestBody"]
 
-#: What is read whole, and may have at most so many bytes, is small by nature: a form, a command, a few fields.
-_SMALL = 64 * 1024
-
 
 class BodyTooLarge(TooLarge):
     """The body of a request exceeds what is taken here."""
@@ -176,17 +173,19 @@ class RequestBody:
             self._source.resume_body()
         return done
 
-    async def read(self, limit: int, hold: Hold | None = None) -> bytes:
+    async def read(self, limit: int, hold: Hold | None = None, is_small: bool | None = None) -> bytes:
         """
         Give the whole body.
 
         @param hold: what its bytes are counted by as they come; they wait while there is no room for more.
+        @param is_small: whether it is one that is small by nature, such as a form, and so must come soon; C{None} if that goes
+            by whether it is counted.
         @raise BodyTooLarge: if it exceeds C{limit} bytes; at once if it says so itself.
         @raise Overloaded: if there is no room for it.
         """
         if self.length is not None and self.length > limit:
             raise BodyTooLarge(f"the body has {self.length} bytes; at most {limit} are allowed")
-        self.is_small = limit <= _SMALL
+        self.is_small = hold is None if is_small is None else is_small
         collector = _Collector(limit, hold)
         try:
             await self.deliver(collector)

@@ -111,7 +111,8 @@ async def json_object(request: StreamingRequest, known: Mapping[str, type], limi
 
     @raise MalformedBody: if it is none.
     """
-    body = await request.body.read(limit)
+    with request.hold(limit if request.body.length is None else request.body.length) as hold:
+        body = await request.body.read(limit, hold, is_small=True)
     try:
         value = take_json(body) if len(body) <= SHORT else await _take_long(body)
     except ValueError as error:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import InlineDisk
 from storehouse.errors import StorageFailed
 from storehouse.frontends.http.site import DoorSite, Limits
@@ -166,6 +167,47 @@ class BucketTests(DoorCase):
         self.assertEqual([info["key"] for info in page["objects"]], ["a/1", "a/2"])
         for query in ("limit=x", "limit=10001", "max=1", "prefix=%ff"):
             self.ask(f"GET /buckets/box/objects?{query}", status=400)
+
+
+class ReaderTests(DoorCase):
+    """Clients that do not read: what they hold is bounded, and those who read are served."""
+
+    def test_many(self) -> None:
+        self.ask("PUT /objects/box/a", bytes(3_000_000))
+        for number in range(30):
+            self.ask(f"PUT /objects/box/{number}", b"", "Storehouse-Metadata: " + json.dumps({"m": "x" * 1000}))
+        budget = self.site.budget = ByteBudget(4 << 20, self.clock, 60.0)
+        self.site.startFactory()
+        self.addCleanup(self.site.connections.stop)
+        for line in ("GET /objects/box/a", "GET /buckets/box/objects"):
+            readers = [Connection(self.site, window=1000) for _ in range(40)]
+            for connection in readers:
+                connection.send(request(line))
+            self.assertLess(budget.used, 4 << 20)
+            good = Connection(self.site)
+            good.send(request(line, None, "Connection: close"))
+            for _ in range(30):
+                self.clock.advance(1)
+                for connection in (*readers, good):
+                    connection.settle()
+            self.assertEqual([answer.status for answer in split_answers(good.received)], [200])
+            self.assertLess(budget.peak, 5 << 20)
+            for connection in readers:
+                connection.close()
+            self.assertEqual((budget.used, budget.waiting), (0, 0))
+
+    def test_slow_command(self) -> None:
+        """A body of JSON has to come soon, and is counted."""
+        connection = Connection(self.site)
+        self.site.startFactory()
+        self.addCleanup(self.site.connections.stop)
+        connection.send(b"POST /copy HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n" + bytes(1000))
+        self.assertEqual(self.site.budget.used, 1000)
+        for _ in range(22):
+            self.clock.advance(1)
+            connection.send(bytes(5000))
+        self.assertEqual(split_answers(connection.received)[0].status, 408)
+        self.assertEqual(self.site.budget.used, 0)
 
 
 class ObjectTests(DoorCase):
