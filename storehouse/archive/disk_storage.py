@@ -49,11 +49,12 @@ def pack_notification(
     return encode_record(metadata, notification)
 
 
-def unpack_notification(file_handle: Any) -> tuple[dict[str, str], Payload]:
+def unpack_notification(file_handle: Any, *, max_record: int = MAX_RECORD) -> tuple[dict[str, str], Payload]:
     """
     Read a record of version 1, and no byte more.
 
     @param file_handle: has C{read}.
+    @param max_record: a record that claims more bytes is damage.
     @raise EndOfArchive: if there is none, or not a whole one.
     @raise DamagedArchive: if it is damaged.
     @raise UnknownArchiveFormat: if it is of another version.
@@ -70,9 +71,9 @@ def unpack_notification(file_handle: Any) -> tuple[dict[str, str], Payload]:
         size = record_size(head_fields(start))
     except ValueError as problem:
         raise DamagedArchive(name, 0, str(problem)) from None
-    if size > MAX_RECORD:
-        raise DamagedArchive(name, 0, f"a record of {size} bytes")
-    return ArchiveReader(start + _read(file_handle, size - HEAD_SIZE), name=name).read()
+    if size > max_record:
+        raise DamagedArchive(name, 0, f"a record says that it has {size} bytes; {max_record} are allowed (max_record)")
+    return ArchiveReader(start + _read(file_handle, size - HEAD_SIZE), name=name, max_record=max_record).read()
 
 
 def _read(file_handle: Any, size: int) -> bytes:

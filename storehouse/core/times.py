@@ -38,7 +38,7 @@ def parse_time(text: str, now: float) -> int:
 
     A time is one of RFC 3339, where seconds, the zone (UTC then), or all behind the date may be missing; a number since 1970
     in seconds (which may have a fraction), or by its size in milli-, micro- or nanoseconds; or a span of time with a unit, so
-    long ago, with a minus sign or without: C{-15m}, C{2h}.
+    long ago, with a minus sign: C{-15m}, C{-2h}.
 
     @param now: seconds since 1970.
     @raise ValueError: if it is none of these; the text is for the user.
@@ -51,9 +51,10 @@ def parse_time(text: str, now: float) -> int:
     if moment is not None:
         return _checked(text, _of_calendar(text, moment))
     try:
-        if text[-1:].isdigit():
+        # Without the sign it could be meant for so long from now.
+        if not text.startswith("-") or text[-1:].isdigit():
             raise ValueError
-        return max(0, round((now - parse_duration(text.removeprefix("-"))) * _NS))
+        return max(0, round((now - parse_duration(text[1:])) * _NS))
     except ValueError:
         raise ValueError(f"{text[:100]!r} is not a time: {FORMS}") from None
 

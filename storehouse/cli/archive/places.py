@@ -289,6 +289,8 @@ def _with_archives(function: Callable[..., Any], several: bool, every_name: bool
                 error.show()
             if not archives:
                 raise missing[-1]
+            if not all(archive.path for archive in archives):
+                opener.check_output(kwargs.get("path"))
             result = function(
                 *args, archives=[attrs.evolve(each, max_record=max_record) for each in archives], **kwargs
             )

@@ -23,7 +23,7 @@ from storehouse.storage.archive.identity import Identity
 from storehouse.storage.archive.interfaces import ArchiveInfo
 from storehouse.storage.archive.names import is_ours_beside, marker_of, name_key, numbered_pattern
 from storehouse.storage.archive.reader import ArchiveReader
-from storehouse.storage.archive.sources import open_source, same_content
+from storehouse.storage.archive.sources import begins_as, open_source
 
 __all__ = ["Seen", "each_once", "find_now", "find_seen"]
 
@@ -122,13 +122,17 @@ def each_once(found: Iterable[Seen]) -> list[Seen]:
         if key not in best or seen.rank > best[key].rank:
             best[key] = seen
     kept = list(best.values())
-    # Without a header: what has the other's name with something behind it, and the same inside.
-    plain = {seen.path: seen for seen in kept if seen.key is None}
-    return [
-        seen
-        for seen in kept
-        if seen.key is not None or not any(_is_copy(seen, plain[path]) for path in _stems(seen, plain))
-    ]
+    # Without a header: what has the other's name with something behind it, and the same inside. One that is made of the other
+    # just then has the beginning of it.
+    plain = {seen.path: seen for seen in kept if seen.key is None and seen.info is not None}
+    dropped: set[str] = set()
+    for seen in plain.values():
+        for path in _stems(seen, plain):
+            if begins_as(path, seen.path):
+                dropped.add(seen.path)
+            elif begins_as(seen.path, path):
+                dropped.add(path)
+    return [seen for seen in kept if seen.path not in dropped]
 
 
 def _stems(seen: Seen, others: dict[str, Seen]) -> Iterator[str]:
@@ -138,12 +142,6 @@ def _stems(seen: Seen, others: dict[str, Seen]) -> Iterator[str]:
         path = os.path.join(directory, name)
         if name and path in others:
             yield path
-
-
-def _is_copy(seen: Seen, other: Seen) -> bool:
-    if seen.info is None or other.info is None:
-        return False
-    return same_content(seen.path, other.path)
 
 
 def find_now(seen: Seen, directories: Sequence[str]) -> str | None:

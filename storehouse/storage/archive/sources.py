@@ -13,7 +13,7 @@ from storehouse.errors import DamagedArchive, InvalidSetting
 from storehouse.storage.archive.interfaces import IByteSource
 
 __all__ = ["BytesSource", "ExpandedSource", "FileObjectSource", "FileSource", "is_compressed_file", "open_source"]
-__all__ += ["readable_behind", "same_content"]
+__all__ += ["begins_as", "readable_behind", "same_content"]
 
 #: What is damaged begins and ends at multiples of it: blocks of stores are such.
 _STEP = 1 << 12
@@ -226,6 +226,31 @@ def same_content(path: str, other: str) -> bool:
                 return False
             at += len(piece)
         return not second.pread(at, 1)
+    except (OSError, DamagedArchive):
+        return False
+    finally:
+        first.close()
+        second.close()
+
+
+def begins_as(path: str, other: str) -> bool:
+    """Whether a file begins with all that another gives; both are expanded if they are compressed, and the other may end early."""
+    try:
+        first, second = open_source(path), open_source(other)
+    except (OSError, DamagedArchive):
+        return False
+    try:
+        at = 0
+        while True:
+            try:
+                piece = second.pread(at, _PIECE)
+            except DamagedArchive:
+                return True
+            if not piece:
+                return True
+            if first.pread(at, len(piece)) != piece:
+                return False
+            at += len(piece)
     except (OSError, DamagedArchive):
         return False
     finally:

@@ -117,6 +117,16 @@ class FollowingTests(SynchronousTestCase):
                 os.link(f"{path}.gz", f"{path}.gz.done")
             self.assertEqual(self.payloads(ReadingRollManager("q_*", self.directory)), self.everything, kind)
             self.assertEqual(find_archives("q_*", self.directory), [self.path(f"q_{number}.ev") for number in range(3)])
+        for cut in (0, 60, -9):
+            # One is being made of the other.
+            self.setUp()
+            whole = self.archives(version=1)[0]
+            packed = gzip.compress(Path(whole).read_bytes())
+            Path(f"{whole}.gz").write_bytes(packed[:cut])
+            self.assertEqual(self.payloads(ReadingRollManager("q_*", self.directory)), self.everything, cut)
+            Path(f"{whole}.gz").write_bytes(packed)
+            Path(whole).write_bytes(Path(whole).read_bytes()[:cut])
+            self.assertEqual(self.payloads(ReadingRollManager("q_*", self.directory)), self.everything, cut)
         self.setUp()
         # The same inside, but not by name; and the other way round.
         write(self.path("a"), [({}, "x")], version=1)

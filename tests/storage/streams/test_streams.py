@@ -28,6 +28,7 @@ from storehouse.errors import (
 from storehouse.events import ArchiveClosed, ArchiveOpened
 from storehouse.storage.archive.callbacks import ChangeExtension, CompressFile, DeleteFile, MoveFile
 from storehouse.storage.archive.checkers import RecordCountRollChecker, TimeRollChecker
+from storehouse.storage.archive.reader import ArchiveReader
 from storehouse.storage.streams.catalogue import Catalogue
 from storehouse.storage.streams.interfaces import IRecordSource, IStream, IStreams, State
 from tests.core.test_jobs import HandDisk
@@ -259,6 +260,24 @@ class ReadingTests(StreamCase):
             found, damages = self.told(stream.read())
             self.assertEqual((found, len(damages)), (list("abcdeklm"), 1))
             self.assertIn("gone", str(damages[0]))
+            room.stop()
+
+    def test_compressed_once(self) -> None:
+        """Also if a callback gives it another name than compressed files have, and it is only where it was shipped to."""
+        for callbacks in (
+            (CompressFile(), ChangeExtension()),
+            (CompressFile(method="zstd"), ChangeExtension(new_extension="gz")),
+        ):
+            room = self.room(callbacks=callbacks, ship="there", keep_local=False)
+            room.compression = "gzip"
+            stream = room.start()
+            self.append(stream, *"abcdefg")
+            room.reactor.advance(1)
+            self.assertEqual(stream.archives()[0].path, "")
+            self.assertEqual(all_of(stream.read()), list("abcdefg"))
+            for data, _ in room.destination.held.values():
+                with ArchiveReader(data) as reader:
+                    self.assertEqual(reader._source._expander.methods, [callbacks[0].method])
             room.stop()
 
     def test_destination_away(self) -> None:
