@@ -11,7 +11,7 @@ import attrs
 from twisted.logger import Logger
 
 from storehouse.core.streams import ISource
-from storehouse.errors import DamagedObject, NoSuchUpload, StorageFailed, StorehouseError
+from storehouse.errors import NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.storage.dataspace.checks import (
     check_free,
     check_id,
@@ -382,6 +382,8 @@ class Uploading:
                     removed = await self._ground.run(
                         remove_unlisted, self._ground.staging(), self._path(upload_id), state
                     )
-                except (NoSuchUpload, DamagedObject):
-                    continue
+                except StorehouseError as error:
+                    if isinstance(error, StorageFailed):
+                        raise
+                    continue  # damaged, or ended meanwhile
                 self._ground.metrics.leftovers += bool(removed)

@@ -103,7 +103,7 @@ def load_upload(path: str, upload_id: str) -> UploadState:
 
 def _has(directory: int, name: str) -> bool:
     try:
-        os.stat(name, dir_fd=directory)
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return False
     return True
@@ -254,8 +254,8 @@ def touched_at(path: str, upload_id: str) -> float:
     """
     for place in (f"{path}/parts.json", path):
         try:
-            return os.stat(place).st_mtime
-        except FileNotFoundError:
+            return os.stat(place, follow_symlinks=False).st_mtime
+        except (FileNotFoundError, NotADirectoryError):
             pass
     raise NoSuchUpload(f"there is no upload {upload_id}")
 
@@ -269,7 +269,7 @@ def describe_upload(path: str, upload_id: str) -> Upload:
     touched = touched_at(path, upload_id)
     try:
         state = load_upload(path, upload_id)
-    except DamagedObject:
+    except (DamagedObject, OSError):
         return Upload(upload_id, 0, touched, 0, 0)
     size = sum(part.size for part in state.parts.values())
     return Upload(upload_id, state.created / 1e9, touched, len(state.parts), size, state.metadata)

@@ -134,7 +134,7 @@ class Entry:
 
     def _has(self, name: str) -> bool:
         try:
-            os.stat(name, dir_fd=self._fd)
+            os.stat(name, dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return True

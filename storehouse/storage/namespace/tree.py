@@ -152,15 +152,15 @@ class Tree(TreeGround):
 
     def _make_way(self, place: Place, id: str) -> bool:
         """Set aside what is in the way of a key, and make the directory that was lost. @return: whether anything was done."""
-        done = False
+        ways = [*reversed(self._parents(place)), place.path]
+        wrong = [path for path in ways if os.path.lexists(path) and not os.path.isdir(path)]
+        for path in wrong[:1]:
+            self._set_aside(path, path, f"it was in the way of the key {place.key!r}")
+        done = bool(wrong)
         if not os.path.lexists(place.objects):
             self._files.mkdir(place.objects)
             self._sync(os.path.dirname(place.objects))
             done = True
-        for path in [*reversed(self._parents(place)), place.path]:
-            if os.path.lexists(path) and not os.path.isdir(path):
-                self._set_aside(path, path, f"it was in the way of the key {place.key!r}")
-                return True
         for name in (DEFAULT, f"{id}.json"):
             path = f"{place.path}/{name}"
             if os.path.isdir(path) and not os.path.islink(path):
