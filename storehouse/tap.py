@@ -43,7 +43,8 @@ Examples:
   twistd -n storehouse --config storehouse.toml
       Settings from a file; the options above are its names: append-sync = "os". The command line wins.
 
-An endpoint says where a door listens: tcp:8001:interface=127.0.0.1, tcp6:8001:interface=\\:\\:1, unix:/path/to/socket,
+An endpoint says where a door listens: tcp:8001:interface=127.0.0.1, tcp6:8001:interface=\\:\\:1, unix:/path/to/socket
+(for the user of the process alone; unix:/path/to/socket:mode=660 for its group, too),
 ssl:8443:privateKey=key.pem:certKey=cert.pem:interface=127.0.0.1, or any other of Twisted's.
 """
 
