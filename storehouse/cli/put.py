@@ -13,6 +13,7 @@ from storehouse.cli.output import Output
 from storehouse.cli.progress import Progress
 from storehouse.cli.sources import open_command, open_source
 from storehouse.cli.store import NAME, Name, Opener, condition_options, description_options, naming, store_options
+from storehouse.core.mediatypes import guessed_type
 from storehouse.local import Condition
 
 __all__ = ["command"]
@@ -42,14 +43,15 @@ def command(
 ) -> None:
     """
     Store SOURCE, a file or - for standard input, as the object BUCKET/KEY; replaces the one that is there, in one
-    step, once all of SOURCE is safe. A file that changes while it is read is an error.
+    step, once all of SOURCE is safe. A file that changes while it is read is an error. Without --content-type the
+    media type is what the end of KEY says, such as .jpg; --content-type "" stores none.
 
     The end of a pipe looks the same when the program before it has failed. With --from-command the program is run here
     (BUCKET/KEY and, behind --, the program and its arguments), and nothing is stored if it fails.
 
     \b
     Examples:
-      storehouse put a.jpg photos/2026/a.jpg --content-type image/jpeg
+      storehouse put a.jpg photos/2026/a.jpg
       storehouse put --from-command backups/home.tar --metadata host=nova -- tar c /home
       curl -s https://example.org/a.iso | storehouse put - images/a.iso --size 734003200
       storehouse put state.json app/state --if-match 9a0364b9e99bb480dd25e1f0284c8555
@@ -59,9 +61,8 @@ def command(
     with opener() as store, reading as opened, Progress("put", opened.size, progress) as shown:
         body = opened.as_body(shown.advance)
         with naming(name):
-            info = store.put(
-                name.bucket, name.key, body.pieces, body.size, content_type or "", metadata, condition, md5
-            )
+            kind = guessed_type(name.key) if content_type is None else content_type
+            info = store.put(name.bucket, name.key, body.pieces, body.size, kind, metadata, condition, md5)
     if as_json:
         with Output() as output:
             output.write(f"{json.dumps({'bucket': name.bucket, **attrs.asdict(info)})}\n".encode())

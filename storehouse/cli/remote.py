@@ -143,9 +143,8 @@ class SocketStore:
         md5: bool,
     ) -> ObjectInfo:
         """Store an object; its pieces are taken as they are wanted."""
-        fields = {}
-        if content_type:
-            fields["Content-Type"] = content_type
+        # Also if it is empty: a body without the field gets the type that its key says.
+        fields = {"Content-Type": content_type}
         if metadata:
             fields["Storehouse-Metadata"] = json.dumps(metadata)
             if len(fields["Storehouse-Metadata"]) > _MAX_METADATA:

@@ -187,6 +187,20 @@ class VerbTests:
                      ("put", "-", "box/a", "--if-match", "a,b")):  # fmt: skip
             self.run_command(*args, status=2)
 
+    def test_media_type(self: Any) -> None:
+        """It is what the key says, unless one is given."""
+        self.said("mb", "box")
+        path = self.file(b"x")
+        for given, kind in (
+            ((path, "box/a/P.JPG"), "image/jpeg"),
+            (("-", "box/a.tar"), "application/x-tar"),
+            (("-", "box/a.html"), ""),
+            (("-", "box/a.jpg", "--content-type", ""), ""),
+            (("-", "box/a.jpg", "--content-type", "a/b"), "a/b"),
+            (("--from-command", "box/a.csv", "--", "true"), "text/csv"),
+        ):
+            self.assertEqual(json.loads(self.said("put", "--json", *given, stdin=b""))["content_type"], kind, given)
+
     def test_several(self: Any) -> None:
         """One that fails is named, and all others are done."""
         self.said("mb", "box")

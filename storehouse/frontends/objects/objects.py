@@ -61,7 +61,7 @@ class Objects(_OfStore):
             key,
             request.body,
             request.body.length,
-            content_type_of(request),
+            content_type_of(request, key),
             metadata_of(request),
             condition_of(request),
             flag_of(request, b"md5"),

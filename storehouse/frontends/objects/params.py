@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from storehouse.core.jsontext import SHORT, read_members, take_json
+from storehouse.core.mediatypes import guessed_type
 from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, MalformedBody
 from storehouse.frontends.http.request import StreamingRequest
@@ -83,9 +84,11 @@ def condition_of(request: StreamingRequest) -> Condition:
     return Condition(none_match is not None, None if match is None else _tag("If-Match", match))
 
 
-def content_type_of(request: StreamingRequest) -> str:
-    """C{Content-Type}; empty without one."""
-    value = field_of(request, b"Content-Type") or b""
+def content_type_of(request: StreamingRequest, key: str) -> str:
+    """C{Content-Type}; without the field, what the end of the key says."""
+    value = field_of(request, b"Content-Type")
+    if value is None:
+        return guessed_type(key)
     if not _printable(value):
         raise BadRequest("the Content-Type has characters that are not printable ASCII")
     return value.decode("ascii")

@@ -21,11 +21,11 @@ from zope.interface import implementer
 from storehouse.core.disk import IDisk
 from storehouse.core.freenames import candidates, claim
 from storehouse.core.jobs import settled
+from storehouse.core.mediatypes import guessed_type
 from storehouse.core.streams import BytesSource, ISource
 from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchKey, PreconditionFailed, SizeMismatch, TooLarge
 from storehouse.frontends.upload.digests import Digests
 from storehouse.frontends.upload.gate import Visitor
-from storehouse.frontends.upload.mediatypes import guessed_type
 from storehouse.frontends.upload.memory import UploadMemory, UploadSession
 from storehouse.frontends.upload.names import content_type_in
 from storehouse.frontends.upload.pushed import Pieces, PushedSource, Valve

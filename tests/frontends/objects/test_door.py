@@ -259,6 +259,16 @@ class ObjectTests(DoorCase):
         self.ask("PUT /objects/box/b?md5=2", b"x", status=400)
         self.ask("GET /objects/box/b", status=404)
 
+    def test_content_type_of_the_name(self) -> None:
+        """What comes without a media type has that of its name; what says that it has none has none."""
+        for key, fields, kind in (
+            ("a/P.JPG", (), "image/jpeg"),
+            ("p.html", (), ""),
+            ("p.jpg", ("Content-Type:",), ""),
+            ("p.jpg", ("Content-Type: a/b",), "a/b"),
+        ):
+            self.assertEqual(self.told(f"PUT /objects/box/{key}", b"x", *fields)["content_type"], kind)
+
     def test_content_type_cannot_break_out(self) -> None:
         """What came by another way is not put into a head as it is."""
         body = json.dumps(

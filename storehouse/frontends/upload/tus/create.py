@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import attrs
 
+from storehouse.core.mediatypes import guessed_type
 from storehouse.errors import BadRequest, ChecksumMismatch, LinkOutOfScope, NoSuchUpload, SizeMismatch, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.targets import check_length, field_of, text_of
 from storehouse.frontends.upload.gate import Visitor
-from storehouse.frontends.upload.mediatypes import guessed_type, said_type
+from storehouse.frontends.upload.mediatypes import said_type
 from storehouse.frontends.upload.names import content_type_in, key_for
 from storehouse.frontends.upload.resuming import (
     Resuming,
