@@ -31,6 +31,19 @@ class AppendTests(CommandCase):
         self.assertEqual([seen.body for seen in self.log.seen], [b"first", b"in", b"second"])
         self.assertEqual(len({seen.client for seen in self.log.seen}), 1)
 
+    def test_from_command(self) -> None:
+        """What a program says is a record if it ends well; and if it has as many bytes as it must."""
+        self.run_command("append", "--from-command", "x", "--", "printf", "some text")
+        self.run_command("append", "x", "--size", "4", stdin=b"more")
+        self.assertEqual([seen.body for seen in self.log.seen], [b"some text", b"more"])
+        before = {name: bytes(data) for name, data in self.log.files.items()}
+        self.run_command("append", "--from-command", "x", "--", "sh", "-c", "echo text; exit 3", status=1)
+        self.run_command("append", "x", "--size", "5", stdin=b"more", status=1)
+        self.run_command("append", "--from-command", "x", "--", str(self.path("none", b"")), status=1)
+        self.assertEqual({name: bytes(data) for name, data in self.log.files.items()}, before)
+        self.run_command("append", "--from-command", "x", status=2)
+        self.run_command("append", "--lines", "--size", "4", "x", stdin=b"more", status=2)
+
     def test_names_travel(self) -> None:
         """Any identifier and prefix arrive as they were given."""
         for name in ("a b&c=d#e?/+%41", "sn\N{SNOWMAN}w"):

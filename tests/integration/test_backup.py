@@ -251,7 +251,6 @@ class BackupUnderLoadTests(SynchronousTestCase):
         made = os.path.join(self.top, "last")
         self.command("backup", made, "--root", self.root, "--config", self.config)
         shutil.rmtree(self.server.directory)
-        self.command("mb", "unused", "--root", os.path.join(self.top, "other"))
         os.makedirs(self.server.directory)
         self.command("restore", made, "--root", self.root)
         self.server.start()
