@@ -23,7 +23,7 @@ def command() -> None:
     The keys that what is stored is encrypted with are in ROOT/keyring.json, which a master key opens.
 
     \b
-    Example:
+    Examples:
       storehouse keys init --master-key-file master.key
     """
 

@@ -37,10 +37,18 @@ LOCAL = {
     "du",
     "fsck",
     "reindex",
+    "backup",
 }
 
 #: Groups of verbs of their own, and what they say of where things are.
-GROUPS = {"sfsp": "--server", "archive": "store:BUCKET/KEY", "user": "door of uploads", "sign": "--root"}
+GROUPS = {
+    "sfsp": "--server",
+    "archive": "store:BUCKET/KEY",
+    "user": "door of uploads",
+    "sign": "--root",
+    "restore": "--root",
+    "keys": "keyring",
+}
 
 
 class CommonTests(CommandCase):
