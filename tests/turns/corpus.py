@@ -136,11 +136,7 @@ def _read_all(connection: socket.socket) -> bytes:
 
 
 def _pipeline(house: House, door: str, requests: bytes, answers: int) -> None:
-    import threading
-
-    with house.connection(door) as connection:
-        sending = threading.Thread(target=house._send, args=(connection, (requests,)))
-        sending.start()
+    with house.connection(door) as connection, house.sending(connection, requests):
         found = 0
         tail = b""
         while found < answers:
@@ -149,7 +145,6 @@ def _pipeline(house: House, door: str, requests: bytes, answers: int) -> None:
                 raise AssertionError(f"{door}: closed after {found} of {answers} answers")
             found += (tail + data).count(b"HTTP/1.1 ") - tail.count(b"HTTP/1.1 ")
             tail = (tail + data)[-8:]
-        sending.join()
 
 
 @add("pipelined: nothing there")
@@ -440,18 +435,13 @@ def _(house: House) -> None:
 
 
 def _sfsp(house: House, data: bytes, least: int) -> None:
-    import threading
-
-    with house.connection("sfsp") as connection:
-        sending = threading.Thread(target=house._send, args=(connection, (data,)))
-        sending.start()
+    with house.connection("sfsp") as connection, house.sending(connection, data):
         count = 0
         while count < least:
             piece = connection.recv(1 << 18)
             if not piece:
                 raise AssertionError(f"closed after {count} bytes")
             count += len(piece)
-        sending.join()
 
 
 def _many_chunks(house: House) -> None:
@@ -705,11 +695,11 @@ def _(house: House) -> None:
     paths = []
     for _ in range(200):
         location = _tus(house, 1, "Upload-Concat: partial")
-        path = location.partition("//")[2].partition("/")[2]
-        paths.append("/" + path)
+        path = "/" + location.partition("//")[2].partition("/")[2] if "//" in location else location
+        paths.append(path)
         house.request(
             "https",
-            f"PATCH /{path}",
+            f"PATCH {path}",
             "Tus-Resumable: 1.0.0",
             "Upload-Offset: 0",
             "Content-Type: application/offset+octet-stream",

@@ -123,16 +123,24 @@ class House:
 
     def ask(self, door: str, *pieces: bytes) -> tuple[int, bytes]:
         """Send a request, in pieces of writing. @return: the status and the body of the answer."""
-        with self.connection(door) as connection:
-            writing = threading.Thread(target=self._send, args=(connection, pieces))
-            writing.start()
-            try:
-                answer = http.client.HTTPResponse(connection)
-                answer.begin()
-                body = answer.read()
-            finally:
-                writing.join()
-            return answer.status, body
+        with self.connection(door) as connection, self.sending(connection, *pieces):
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            return answer.status, answer.read()
+
+    @contextmanager
+    def sending(self, connection: socket.socket, *pieces: bytes) -> Iterator[None]:
+        """Send while answers are read; over TLS before, since one connection of it is not for two threads."""
+        if isinstance(connection, ssl.SSLSocket):
+            self._send(connection, pieces)
+            yield
+            return
+        writing = threading.Thread(target=self._send, args=(connection, pieces))
+        writing.start()
+        try:
+            yield
+        finally:
+            writing.join()
 
     def _send(self, connection: socket.socket, pieces: tuple[bytes, ...]) -> None:
         try:

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from storehouse.core.digests import crc32c
 from storehouse.core.disk import IDisk
 from storehouse.core.framing import LENGTH_SIZE, unpack_length
+from storehouse.core.turns import breath
 from storehouse.errors import DamagedRecord, Unavailable
 from storehouse.storage.appendlog.bucket import BucketFile
 from storehouse.storage.appendlog.formats import ENTRY_SIZE, HEADER_SIZE, Entry, decode_entry
@@ -17,8 +18,11 @@ from storehouse.storage.appendlog.record import Record, open_record
 
 __all__ = ["Scan"]
 
-_BATCH_ENTRIES = 512
+_BATCH_ENTRIES = 256
 _BATCH_BYTES = 256 * 1024
+
+# Bytes of entries that are taken apart before others may be served.
+_SLICE = 32 * ENTRY_SIZE
 
 
 class Scan:
@@ -137,6 +141,8 @@ class Scan:
         base = self._expected
         assert self._position is not None
         for at in range(0, len(entries), ENTRY_SIZE):
+            if at % _SLICE == 0:
+                await breath()
             entry = decode_entry(entries, at)
             if entry is None or entry.offset != self._expected:
                 entry = await self._rebuild(self._position, entries[at : at + ENTRY_SIZE])

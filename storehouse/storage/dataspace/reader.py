@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
+from storehouse.core.turns import breath, is_spent
 from storehouse.errors import Unavailable
 from storehouse.storage.dataspace.interfaces import IReader
 from storehouse.storage.dataspace.opened import OpenObject
@@ -103,6 +104,7 @@ class ObjectReader:
         self._read_size = READ_SIZE
         self._is_paused = True
         self._writing = False
+        self._is_breathing = False
         self._closed = False
         self._take(first)
         memory.paused(self)
@@ -203,7 +205,7 @@ class ObjectReader:
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._writing or self._is_paused:
+        if self._writing or self._is_paused or self._is_breathing:
             return
         self._writing = True
         try:
@@ -212,6 +214,11 @@ class ObjectReader:
                 if not self._pieces:
                     break
                 self._write()
+                if self._pieces and is_spent():
+                    # A consumer may take all there is at once, and what it does with it takes time: it may encrypt it.
+                    self._is_breathing = True
+                    Deferred.fromCoroutine(self._breathe())
+                    break
         except Exception:
             self._end(Failure())
         finally:
@@ -222,6 +229,12 @@ class ObjectReader:
             self._end(None)
         elif self._failure is not None and not self._pieces:
             self._end(self._failure)
+
+    async def _breathe(self) -> None:
+        await breath()
+        self._is_breathing = False
+        if not self._closed:
+            self._go_on()
 
     def _write(self) -> None:
         first = self._pieces[0]
