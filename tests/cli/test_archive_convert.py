@@ -120,6 +120,20 @@ class ConvertTests(ArchiveCase):
         self.assertIn("No such file or directory", self.refused("convert", source, f"{source}.none/b"))
         self.assertEqual(sorted(os.listdir(self.directory)), ["a", "ab"])
 
+    def test_changes(self) -> None:
+        """An archive that is written to meanwhile is not converted."""
+        source = self.archive("a", "x")
+        original = convert._compare
+
+        def compare(*args: Any) -> None:
+            original(*args)
+            with open(source, "ab") as file:
+                file.write(b"more")
+
+        self.patch(convert, "_compare", compare)
+        self.assertIn("changed while it was read", self.refused("convert", source, f"{source}.new"))
+        self.assertEqual(os.listdir(self.directory), ["a"])
+
     def test_there_already(self) -> None:
         source = self.archive("a", "x", "y")
         other = self.archive("b", "z")

@@ -455,3 +455,21 @@ class UpkeepTests(DoorCase):
         self.ask("GET /check", status=405)
         self.ask("POST /check?repair=yes", b"", status=400)
         self.ask("POST /reindex?x=1", b"", status=400)
+
+    def test_hold(self) -> None:
+        """What is removed is kept as long as that is asked for."""
+        id = self.told("PUT /objects/box/a", b"x")["id"]
+        held = self.told("POST /hold", b"")
+        self.assertEqual(held["seconds"], 60)
+        self.ask("DELETE /objects/box/a")
+        kept = os.path.join(self.directory, "objects", "tmp", f"kept.{id}")
+        self.clock.advance(40)
+        self.assertEqual(self.told(f"POST /hold/{held['hold']}", b""), held)
+        self.clock.advance(40)
+        self.assertTrue(os.path.isdir(kept))
+        self.ask(f"DELETE /hold/{held['hold']}")
+        self.assertFalse(os.path.exists(kept))
+        for line in (f"POST /hold/{held['hold']}", "POST /hold/x/y", "DELETE /hold/none"):
+            self.ask(line, b"" if line.startswith("POST") else None, status=404)
+        self.ask("DELETE /hold", status=405)
+        self.ask("POST /hold?x=1", b"", status=400)
