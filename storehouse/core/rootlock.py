@@ -18,6 +18,9 @@ __all__ = ["RootLock", "check_owner", "make_room"]
 #: Bytes of C{ROOT/reserve}: what it takes to open the stores of a root, and to remove something from them.
 _RESERVE = 256 * 1024
 
+#: Bytes that are left when all that there is is kept.
+_MARGIN = 16 * 1024
+
 
 def make_room(root: str) -> None:
     """
@@ -122,7 +125,8 @@ class RootLock:
             fd, self._fd = self._fd, None
             try:
                 os.ftruncate(fd, 0)
-                self._reserve()
+                # Nothing is opened any more: what there is can be kept, however little.
+                self._reserve(_RESERVE // 4)
             except OSError:
                 pass  # a number that means nothing any more, and room that there is not
             finally:
@@ -136,7 +140,8 @@ class RootLock:
         try:
             os.ftruncate(fd, 0)
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-            self._reserve()
+            # So much that enough is left for what is opened now.
+            self._reserve(2 * _RESERVE)
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
@@ -144,24 +149,28 @@ class RootLock:
             with suppress(FileNotFoundError):
                 self._files.unlink(self._reserved)
 
-    def _reserve(self) -> None:
+    def _reserve(self, least: int) -> None:
         """
         Keep a little room for the day when the disk is full.
 
-        @raise OSError: if there is none.
+        @param least: bytes that must be left for that.
+        @raise OSError: if that day has come.
         """
         state = os.statvfs(self.root)
         left = state.f_bavail * state.f_frsize
         if os.path.exists(self._reserved):
             if left < _RESERVE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._reserved)
+            if os.stat(self._reserved).st_size >= _RESERVE or left < least:
+                return
+            self._files.unlink(self._reserved)
+        if left < least:
             return
-        if left < _RESERVE:
-            return
+        size = min(_RESERVE, left - _MARGIN)
         fd = self._files.open(self._reserved, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             # What cannot be compressed: it is to take its room on every file system.
-            self._files.write_at(fd, (os.urandom(_RESERVE),), 0)
+            self._files.write_at(fd, (os.urandom(size),), 0)
         except OSError:
             self._files.unlink(self._reserved)
             raise

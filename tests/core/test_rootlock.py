@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import types
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -140,6 +142,33 @@ class RootLockTests(SynchronousTestCase):
         self.patch(rootlock, "_RESERVE", 1 << 62)
         lock.acquire()
         self.assertFalse(os.path.exists(reserve))
+        lock.release()
+
+    def test_little_room(self) -> None:
+        """What is left is kept when nothing is open any more, and not taken from what is to be opened."""
+        reserve = os.path.join(self.root, "reserve")
+        os.mkdir(self.root)
+        left = 300 * 1024
+        real = os.statvfs(self.root)
+
+        def statvfs(path: str) -> Any:
+            """So many bytes are left."""
+            return types.SimpleNamespace(f_bavail=left // 1024, f_frsize=1024)
+
+        self.patch(os, "statvfs", statvfs)
+        lock = RootLock(self.root)
+        lock.acquire()
+        self.assertFalse(os.path.exists(reserve))
+        left = 100 * 1024
+        lock.release()
+        self.assertEqual(os.stat(reserve).st_size, 84 * 1024)
+        # It is given to the next one, and is whole again when there is room.
+        lock.acquire()
+        self.assertFalse(os.path.exists(reserve))
+        lock.release()
+        self.patch(os, "statvfs", lambda path: real)
+        lock.acquire()
+        self.assertEqual(os.stat(reserve).st_size, 256 * 1024)
         lock.release()
 
     def test_make_room(self) -> None:
