@@ -146,6 +146,15 @@ class OpenPart:
                 _compared.clear()
             _compared.add(known)
 
+    def check_lines(self) -> None:
+        """
+        Compare all checksum lines with the tag of the part, where that is one of ours. The blocks are not read.
+
+        @raise DamagedObject: if a line is another one: the block that it is of cannot be given out.
+        """
+        if is_our_tag(self.part.etag) and part_tag(self.header, self.all_lines()) != self.part.etag:
+            raise self._damaged(f"its etag is not that of {checksum_name(self.part.number)}")
+
     def _line_of(self, block: int) -> bytes:
         start, size = self.header.span(block)
         return self.header.line(self.access.read(self._fd, size, start))

@@ -284,7 +284,11 @@ def examine_upload(path: str, upload_id: str) -> None:
     """
     state = load_upload(path, upload_id)
     for part in state.parts.values():
-        OpenUploadPart(path, upload_id, part).close()
+        opened = OpenUploadPart(path, upload_id, part)
+        try:
+            opened.part(part).check_lines()
+        finally:
+            opened.close()
 
 
 def remove_unlisted(staging: Staging, path: str, state: UploadState) -> int:

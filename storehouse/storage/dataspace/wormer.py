@@ -379,7 +379,7 @@ class WormerDataSpace(WormerUploads):
         opened = OpenObject(path, id, expected=expected)
         try:
             for part in opened.info.parts:
-                opened.part(part)
+                opened.part(part).check_lines()
         finally:
             opened.close()
         return opened.info

@@ -199,16 +199,15 @@ def decode_row(data: bytes) -> tuple[str, Entry]:
         raise ValueError(f"a field is missing or of the wrong kind: {error}") from None
 
 
-def decode_entry(data: bytes, key: str, id: str) -> Entry:
+def decode_entry(data: bytes, id: str) -> Entry:
     """
-    An C{<ID>.json}, our own or another program's.
+    An C{<ID>.json}, our own or another program's. The key in it is not compared: it is another one after the key was
+    renamed, or copied, on disk.
 
-    @raise ValueError: if it is damaged, or not of this key and ID.
+    @raise ValueError: if it is damaged, or not of this ID.
     """
     if is_sealed(data):
-        named, entry = decode_row(data)
-        if named != key:
-            raise ValueError(f"it belongs to the key {named!r}")
+        _, entry = decode_row(data)
         if entry.id != id:
             raise ValueError(f"it belongs to the ID {entry.id!r}")
         if type(entry.size) is not int or not 0 <= entry.size < 1 << 63:
@@ -240,7 +239,7 @@ def is_entry(data: bytes, id: str) -> bool:
     try:
         if is_sealed(data):
             return decode_row(data)[1].id == id
-        decode_entry(data, "", id)
+        decode_entry(data, id)
     except ValueError:
         return False
     return True

@@ -120,7 +120,7 @@ class TreeReader:
         """
         name = f"{id}.json"
         try:
-            return decode_entry(read_small(f"{place.path}/{name}"), place.key, id)
+            return decode_entry(read_small(f"{place.path}/{name}"), id)
         except _ABSENT:
             return None
         except OSError as error:

@@ -8,22 +8,24 @@ things between, in the reactor's process, or run them through, at start.
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TypeVar
+from urllib.parse import quote
 
 from twisted.logger import Logger
 
 from storehouse.errors import DamagedEntry
 from storehouse.storage.namespace.building import IndexBuilder
-from storehouse.storage.namespace.entries import encode_bucket, encode_entry
+from storehouse.storage.namespace.entries import decode_row, encode_bucket, encode_entry
 from storehouse.storage.namespace.index import Row, older_of
 from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.namespace.names import is_bucket
 from storehouse.storage.namespace.tree import Place, Tree
 
-__all__ = ["bucket_of", "in_slices", "index_bucket", "mark_of", "rebuild", "row_of"]
+__all__ = ["KnownRows", "bucket_of", "in_slices", "index_bucket", "mark_of", "rebuild", "row_of"]
 
 T = TypeVar("T")
 
@@ -96,6 +98,36 @@ def mark_of(tree: Tree, place: Place, error: DamagedEntry) -> Row:
     return 0, b"", older_of(id for id in ids if id != default)
 
 
+class KnownRows:
+    """
+    The rows of an index that is to be made anew, for keys whose default version cannot be had from the tree any more.
+
+    @param directory: of the index. It must be closed, and fit the tree.
+    """
+
+    def __init__(self, directory: str) -> None:
+        # Immutable: nothing beside the file is made, or removed when it is closed.
+        path = quote(os.path.abspath(os.path.join(directory, "keys.db")))
+        self._connection = sqlite3.connect(
+            f"file:{path}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
+
+    def row(self, bucket: str, data: bytes) -> Row | None:
+        """The row of a key; C{None} if there is none, or it is damaged."""
+        query = (
+            "SELECT size, text, older FROM keys WHERE key = ? AND bucket = (SELECT number FROM buckets WHERE name = ?)"
+        )
+        try:
+            found = self._connection.execute(query, (data, bucket)).fetchone()
+            return None if found is None or decode_row(found[1])[0].encode() != data else found
+        except (sqlite3.Error, ValueError, TypeError):
+            return None
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.close()
+
+
 def bucket_of(tree: Tree, name: str, known: Bucket | None = None) -> Bucket:
     """A bucket of the tree; as it was known, or without metadata, if its file is damaged."""
     try:
@@ -111,11 +143,13 @@ def index_bucket(
     rows: Callable[[list[tuple[bytes, Row]]], object],
     before: int = 0,
     strange: Callable[[str], object] = lambda path: None,
+    known: KnownRows | None = None,
 ) -> Iterator[int]:
     """
     Hand the rows of all keys of a bucket on, in their order and in stretches.
 
     @param strange: called with each path below C{objects} that is no key's.
+    @param known: what was known of keys whose default version cannot be had.
     """
     keys: list[bytes] = []
     for path, key in tree.walk(name):
@@ -131,7 +165,7 @@ def index_bucket(
         try:
             row = row_of(tree, place)
         except DamagedEntry as error:
-            row = mark_of(tree, place, error)
+            row = (known and known.row(name, data)) or mark_of(tree, place, error)
         if row is not None:
             stretch.append((data, row))
             count += 1
@@ -142,10 +176,10 @@ def index_bucket(
     rows(stretch)
 
 
-def rebuild(tree: Tree, directory: str, stamp: str, generation: int) -> Iterator[int]:
+def rebuild(tree: Tree, directory: str, stamp: str, generation: int, known: KnownRows | None = None) -> Iterator[int]:
     """
-    Make the index in C{directory} anew; the one that is there must be closed.  Damaged keys are marked as such; what is
-    no key, nor a bucket, is counted.
+    Make the index in C{directory} anew; the one that is there must be closed.  Damaged keys stay as they were C{known},
+    or are marked as such; what is no key, nor a bucket, is counted.  C{known} is closed.
     """
     builder = IndexBuilder(directory, stamp, generation)
     strange: list[str] = []
@@ -156,7 +190,7 @@ def rebuild(tree: Tree, directory: str, stamp: str, generation: int) -> Iterator
             continue
         number = builder.bucket(name, encode_bucket(bucket_of(tree, name)))
         before = count
-        for count in index_bucket(tree, name, partial(builder.rows, number), before, strange.append):
+        for count in index_bucket(tree, name, partial(builder.rows, number), before, strange.append, known):
             yield count
         if strange:
             first = os.path.join(tree.buckets, name, "objects", strange[0])
@@ -168,5 +202,7 @@ def rebuild(tree: Tree, directory: str, stamp: str, generation: int) -> Iterator
             )
             unknown += len(strange)
             strange.clear()
+    if known is not None:
+        known.close()
     builder.finish(unknown)
     yield count

@@ -21,7 +21,7 @@ from storehouse.storage.namespace.index import Index, Row, ids_of, is_full
 from storehouse.storage.namespace.interfaces import Bucket, Entry, Problem
 from storehouse.storage.namespace.journal import Journal
 from storehouse.storage.namespace.listing import Item, list_items, list_names
-from storehouse.storage.namespace.rebuild import bucket_of, in_slices, mark_of, rebuild, row_of
+from storehouse.storage.namespace.rebuild import KnownRows, bucket_of, in_slices, mark_of, rebuild, row_of
 from storehouse.storage.namespace.recovery import DAMAGED
 from storehouse.storage.namespace.tree import Place, Tree
 
@@ -322,9 +322,11 @@ class Upkeep:
 
         # Until the journal of the new stamp is there, a start makes the index anew.
         self.index.close()
+        # Nobody who reads a key by its row loses it to a repair.
+        known = None if self.broken is not None or self._owed else KnownRows(directory)
         self.broken = self.broken or "it is being made anew"
         self._owed.clear()
-        await in_slices(self._disk.run, rebuild(self._tree, directory, stamp, self._journal.generation), step)
+        await in_slices(self._disk.run, rebuild(self._tree, directory, stamp, self._journal.generation, known), step)
         if os.path.exists(os.path.join(directory, DAMAGED)):
             os.unlink(os.path.join(directory, DAMAGED))
         self.index = Index(directory)

@@ -186,6 +186,21 @@ class MissingTests(DamageCase):
         self.problem("dangling", path)
         self.never_wrong()
 
+    def test_rows_are_kept(self) -> None:
+        """What is read by its row of the index is read when that was made anew, too; a damaged row is not kept."""
+        path = self.driven.object("a", "default.json")
+        os.unlink(path)
+        os.symlink("deadbeef.json", path)
+        before, listed = self.driven.look_up("a"), self.driven.list()
+        now(self.driven.namespace.reindex())
+        self.assertEqual((self.driven.look_up("a"), self.driven.list()), (before, listed))
+        self.problem("dangling", path)
+        self.driven.namespace.upkeep.index.apply([(1, b"a", (1, b"{}", b""))])
+        now(self.driven.namespace.reindex())
+        self.assertEqual(self.driven.list().damaged, ["a"])
+        self.assertRaises(DamagedEntry, self.driven.look_up, "a")
+        self.flushLoggedErrors()
+
     def test_key(self) -> None:
         """All of a key."""
         shutil.rmtree(self.driven.object("b"))

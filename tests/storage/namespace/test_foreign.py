@@ -66,7 +66,7 @@ class EntryTests(SynchronousTestCase):
             (b"\xef\xbb\xbf" + text(), {}),
         ):
             expected = Entry(**{**{name: getattr(ENTRY, name) for name in Entry.__slots__[:6]}, **changed})
-            self.assertEqual(decode_entry(data, "key", "00ff"), expected, data)
+            self.assertEqual(decode_entry(data, "00ff"), expected, data)
 
     def test_refused(self) -> None:
         """Nothing but a C{ValueError}, and quickly."""
@@ -101,7 +101,7 @@ class EntryTests(SynchronousTestCase):
             text(checksum="00000000"),
             text(key="key"),
         ):
-            self.assertRaises(ValueError, decode_entry, data, "key", "00ff")
+            self.assertRaises(ValueError, decode_entry, data, "00ff")
 
     def test_bucket(self) -> None:
         for data, expected in (

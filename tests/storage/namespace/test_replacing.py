@@ -109,16 +109,10 @@ class ReplacingTests(SynchronousTestCase):
         with open(os.path.join(self.at(name), "precious"), "w") as file:
             file.write("x")
 
-    def exchanged(self) -> None:
-        assert self.driven is not None
-        shutil.copy(self.driven.object("b", file_of(2)), self.at(file_of(2)))
-        self.relink(file_of(2))
-
     def damages(self) -> dict[str, Callable[[], None]]:
         return {
             "dangling": lambda: self.relink("deadbeef.json"),
             "leads to another key's": lambda: self.relink(file_of(2)),
-            "leads to a copy of another key's": self.exchanged,
             "leads out": lambda: self.relink("../b/" + file_of(2)),
             "a loop": lambda: self.relink("default.json"),
             "no link": lambda: os.unlink(self.at("default.json")),

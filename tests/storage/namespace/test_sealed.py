@@ -189,7 +189,7 @@ class ExchangedTests(TestCase):
     async def test_flipped(self) -> None:
         mine = await self.inner.look_up("bucket", self.stored("a"))
         (text,) = mine.metadata["sealed"]
-        for place in range(0, len(text) - 1, 7):
+        for place in range(0, len(text) - 4, 7):  # the last bits of base64 may mean nothing
             changed = text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :]
             await self.refuses("a", attrs.evolve(mine, metadata={"sealed": [changed]}))
 

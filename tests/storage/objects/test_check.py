@@ -193,6 +193,19 @@ class LocalCheckTests(CheckTestsMixin, LocalStoreTestCase):
         for text in texts:
             self.assertTrue(any(text in each.text for each in problems), (text, problems))
 
+    async def test_exchanged_checksums(self) -> None:
+        """Bytes that are right, with the checksum file of other bytes, cannot be read."""
+        infos = [await self.put(key, key.encode()) for key in ("a", "b")]
+        uploads = [(await self.upload(data, key="open"))[0] for data in (b"1", b"2")]
+        paths = [f"{self.directory}/data/data/{info.id[:2]}/{info.id}" for info in infos]
+        for one, other in (paths, [f"{self.directory}/data/uploads/{id[:2]}/{id}" for id in uploads]):
+            os.rename(f"{one}/part.1.checksum", f"{one}/kept")
+            os.rename(f"{other}/part.1.checksum", f"{one}/part.1.checksum")
+            os.rename(f"{one}/kept", f"{other}/part.1.checksum")
+        found = [(each.kind, each.key, each.id) for each in await self.check()]
+        told = [("damaged", info.key, info.id) for info in infos] + [("damaged", None, id) for id in uploads]
+        self.assertEqual(sorted(found, key=repr), sorted(told, key=repr))
+
     async def test_flipped_bits_in_the_tree(self) -> None:
         """Each bit of an entry."""
         info = await self.three()
@@ -324,11 +337,26 @@ class LocalCheckTests(CheckTestsMixin, LocalStoreTestCase):
         await self.untouched()
         self.flushLoggedErrors()
 
+    async def without_index(self) -> None:
+        """Another start, after the index was lost."""
+        await self.stop()
+        for name in os.listdir(f"{self.directory}/names/index"):
+            os.unlink(f"{self.directory}/names/index/{name}")
+        self.make_space()
+        self.make_names()
+        self.store = self.join()
+        await self.store.recovered
+
     async def test_damaged_keys_are_refused(self) -> None:
-        """Not guessed, and their bytes are kept, after another start too."""
+        """Not guessed, and their bytes are kept, after another start too. By the index they are served."""
         info = await self.three()
         flip(self.key_file("b", f"{info.id}.json"), 20)
-        await self.store.reindex()
+        # Another thing that is wrong has the repair make the index anew.
+        os.rename(self.key_file("c", ""), self.key_file("d", ""))
+        await self.check(True)
+        self.assertEqual((await self.get("b"), await self.get("d")), (b"12345", b"fine"))
+        os.rename(self.key_file("d", ""), self.key_file("c", ""))
+        await self.without_index()
         for _ in range(2):
             await self.refused(DamagedEntry, self.store.get("bucket", "b"))
             await self.untouched()
@@ -339,13 +367,7 @@ class LocalCheckTests(CheckTestsMixin, LocalStoreTestCase):
         """One that is gone is there again after a start."""
         await self.three()
         before = await self.everything()
-        await self.stop()
-        for name in os.listdir(f"{self.directory}/names/index"):
-            os.unlink(f"{self.directory}/names/index/{name}")
-        self.make_space()
-        self.make_names()
-        self.store = self.join()
-        await self.store.recovered
+        await self.without_index()
         self.assertEqual(await self.everything(), before)
         self.assertEqual(await self.check(), [])
         with open(self.data_file(before[0].id, "data.json"), "rb") as file:

@@ -219,6 +219,34 @@ class RemovingTests(RemovingTestsMixin, LocalStoreTestCase):
         self.assertEqual(await self.get("a", bucket="pictures"), b"new")
         self.assertEqual(await self.get("d", bucket="pictures"), b"d")
 
+    async def test_renamed_keys(self) -> None:
+        """
+        They are served and told of, also in another bucket, or as a copy; they can be replaced and removed, and what is
+        still there under its own name stays.
+        """
+        await self.three()
+        await self.store.create_bucket("other")
+        objects, other = f"{self.bucket()}/objects", f"{self.bucket('other')}/objects"
+        await self.restarted(
+            lambda: os.rename(f"{objects}/a", f"{objects}/z"),
+            lambda: os.rename(f"{objects}/b%2Fc", f"{other}/y"),
+            lambda: shutil.copytree(f"{objects}/d", f"{other}/e", symlinks=True),
+            self.remove_index,
+        )
+        for bucket, key, data in (("bucket", "z", b"a"), ("other", "y", b"b/c"), ("other", "e", b"d")):
+            self.assertEqual(await self.get(key, bucket=bucket), data)
+        for repair in (False, True):
+            told = {(each.kind, each.bucket, each.key) for each in await self.check(repair)}
+            self.assertEqual(told, {("renamed", "bucket", "z"), ("renamed", "other", "y"), ("renamed", "other", "e")})
+        await self.put("z", b"new")
+        await self.store.delete("other", "y")
+        await self.store.delete("other", "e")
+        await self.store.tidied
+        await self.quiet()
+        self.assertEqual((await self.get("z"), await self.get("d")), (b"new", b"d"))
+        self.assertEqual(await self.stored_ids(), sorted(info.id for info in await self.everything("bucket")))
+        self.assertEqual(await self.check(), [])
+
     async def test_copied_bucket(self) -> None:
         """What is removed in the copy stays in the first."""
         await self.three()
@@ -233,6 +261,8 @@ class RemovingTests(RemovingTestsMixin, LocalStoreTestCase):
         """Another program's C{data.json}, which says only the key, or nothing, or of another bucket."""
         for key in ("b/c", "", "nowhere/b/c", "No_Bucket/x", "bucket/other"):
             info = await self.put("b/c", b"bytes")
+            await self.store.tidied
+            await self.quiet()
             before = await self.stored_ids()
             path = f"{self.data(info.id)}/data.json"
             with open(path, encoding="utf-8") as file:
