@@ -57,7 +57,8 @@ class Develop(develop):
 
 
 setup(
-    name="storehouse",
+    # "storehouse" on PyPI is another project; the package and the command are called so all the same.
+    name="storehouse-server",
     version=version(),
     description="One Twisted process that takes in bytes, keeps them safely and gives them back fast",
     long_description=read("README.rst"),

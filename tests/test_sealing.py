@@ -99,7 +99,9 @@ class ServiceTests(TestCase):
             for site in service.sites.values():
                 await site.drain(0)
             await deferLater(reactor, 0.01)  # the ports close
-            after = {str(path) for path in Path(self.root).rglob("*")} - {os.path.join(self.root, "lock")}
+            after = {str(path) for path in Path(self.root).rglob("*")} - {
+                os.path.join(self.root, name) for name in ("lock", "reserve")
+            }
             self.assertEqual({path for path in after if not path.endswith(".sock")}, set(before))
         with self.assertRaises(InvalidSetting):
             self.make(None, seal_names="on")

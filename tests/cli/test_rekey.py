@@ -281,6 +281,7 @@ class CommandTests(SynchronousTestCase):
         self.run_command("put", "--root", self.root, self.file, "bucket/file", masterkey=key)
         new = os.path.abspath(self.mktemp())
         Path(new).write_text("new\n")
+        os.chmod(new, 0o644)
         open_to_all = self.run_command(
             "rekey", "--root", self.root, "--new-master-key-file", new, status=2, masterkey=key
         )
