@@ -104,11 +104,13 @@ def command(
         )
     if known.encrypted:
         click.echo("keyring.json is in it as it is; the master key is not: keep a copy of that elsewhere", err=True)
+    wrong = []
     if known.lost:
-        raise CommandError(
-            f"the backup is whole, but {known.lost} versions of keys of the root have no bytes, such as {made.lost[0]}: see"
-            " 'storehouse fsck'"
-        )
+        wrong.append(f"{known.lost} versions of keys of the root have no bytes, such as {made.lost[0]}")
+    if made.unread_keys:
+        wrong.append(f"{made.unread_keys} keys of the root are damaged, such as {made.unread[0]}")
+    if wrong:
+        raise CommandError(f"the backup is whole, but {', and '.join(wrong)}: see 'storehouse fsck'")
 
 
 def _make(settings: Any, dest: str, progress: bool) -> Made:

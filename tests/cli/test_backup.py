@@ -75,6 +75,10 @@ class BackupVerbTests(SynchronousTestCase):
         self.assertIn(
             "the backup is whole, but 1 versions of keys of the root have no bytes, such as box/a", told.stderr
         )
+        # A key that is served by the index alone would be lost without a word.
+        os.unlink(f"{self.root}/namespace/buckets/box/objects/a/default.json")
+        told = self.run_command("backup", self.made, "--root", self.root, status=1)
+        self.assertIn("1 keys of the root are damaged, such as box/a: see 'storehouse fsck'", told.stderr)
         # Of a backup that lacks something itself there is no root.
         os.unlink(f"{self.made}/objects/format.json")
         self.assertIn(

@@ -56,12 +56,16 @@ class Made:
     """
     A backup that was made.
 
+    @ivar lost: names of keys without bytes, some of them.
+    @ivar unread_keys: keys of which there is no entry that can be read, in the root neither; C{unread} are some of them.
     @ivar warnings: what it may lack.
     @ivar copied: files that were copied; all others share their bytes with the root or with the older backup.
     """
 
     description: Description
     lost: list[str]
+    unread_keys: int
+    unread: list[str]
     warnings: list[str]
     copied: int
     linked: int
@@ -131,7 +135,15 @@ def make_backup(
             target.abandon()
     finally:
         lock.release()
-    return Made(description, counts.lost, counts.warnings, target.copied, target.linked)
+    return Made(
+        description,
+        counts.lost,
+        counts.unread_keys,
+        counts.unread,
+        counts.warnings,
+        target.copied,
+        target.linked,
+    )
 
 
 def _copy(

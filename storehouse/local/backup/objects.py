@@ -43,6 +43,8 @@ class Counts:
     What was found.
 
     @ivar lost: names of keys without bytes, some of them.
+    @ivar unread_keys: keys whose files cannot be read.
+    @ivar unread: their names, some of them.
     """
 
     keys: int = 0
@@ -50,6 +52,8 @@ class Counts:
     uploads: int = 0
     lost_keys: int = 0
     lost: list[str] = attrs.Factory(list)
+    unread_keys: int = 0
+    unread: list[str] = attrs.Factory(list)
     warnings: list[str] = attrs.Factory(list)
 
 
@@ -148,6 +152,9 @@ class ObjectsBackup:
         for name, is_whole, ids in keys_in(self._target.place(NAMESPACE)):
             self._target.alive()
             self.counts.keys += is_whole
+            self.counts.unread_keys += not is_whole
+            if not is_whole and len(self.counts.unread) < 10:
+                self.counts.unread.append(name)
             for id in ids:
                 if not self._copy_object(id):
                     self.counts.lost_keys += 1
