@@ -28,9 +28,10 @@ _UTF8_PIECE = 1 << 20
 # Bytes of a long text that are looked at before others may be served.
 _PIECE = 16 * 1024
 
-_SPACE = rb"[ \t\r\n]*+"
+# Space, and digits, are short where things are plain.
+_SPACE = rb"[ \t\r\n]{0,100}+"
 _STRING = rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})){0,64}+"'
-_NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[Ee][-+]?[0-9]++)?+"
+_NUMBER = rb"-?(?:0|[1-9][0-9]{0,100}+)(?:\.[0-9]{1,100}+)?+(?:[Ee][-+]?[0-9]{1,100}+)?+"
 _SCALAR = rb"(?:" + _STRING + rb"|" + _NUMBER + rb"|true|false|null)"
 _MEMBER = _STRING + _SPACE + rb":" + _SPACE + _SCALAR + _SPACE
 _ARRAY = rb"\[" + _SPACE + rb"(?:" + _SCALAR + _SPACE + rb"(?:," + _SPACE + _SCALAR + _SPACE + rb"){0,64}+)?+\]"
@@ -41,9 +42,13 @@ _PLAIN = rb"(?:" + _SCALAR + rb"|" + _ARRAY + rb"|" + _OBJECT + rb")"
 _items = re.compile(rb"(?:" + _SPACE + _PLAIN + _SPACE + rb",){0,50}+").match
 _members = re.compile(rb"(?:" + _SPACE + _STRING + _SPACE + rb":" + _SPACE + _PLAIN + _SPACE + rb",){0,50}+").match
 
-_space = re.compile(_SPACE).match
 _may_be_half = re.compile(rb"\\u[Dd][89A-Fa-f]").search
-_literal = re.compile(_NUMBER + rb"|true|false|null").match
+
+# Nobody means more of them than a million; each takes a nanosecond or two.
+_space = re.compile(rb"[ \t\r\n]{0,1000000}+").match
+_literal = re.compile(
+    rb"-?(?:0|[1-9][0-9]{0,1000000}+)(?:\.[0-9]{1,1000000}+)?+(?:[Ee][-+]?[0-9]{1,1000000}+)?+|true|false|null"
+).match
 _some_string = re.compile(rb'(?:[^"\\\x00-\x1f]{1,4096}+|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})){0,4096}+').match
 
 # What may come next in a text.

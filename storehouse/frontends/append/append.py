@@ -42,6 +42,7 @@ AT_ONCE = 1000
 _LINES = 100
 _LONG_LINE = 1000
 
+_BLANK = (b"", b" ", b"\t", b"\r")
 _empty_lines = re.compile(rb"(?:[ \t\r]{0,1000}+\n){0,10000}+").match
 
 # Bytes of memory that a record takes beside its own, on its way through.
@@ -131,7 +132,7 @@ async def split_lines(body: bytes, max_record: int, most: int) -> list[bytes]:
         number += 1
         if number % _LINES == 0 or len(line) > _LONG_LINE:
             await breath()
-        if not line.strip(b" \t\r"):
+        if line[:1] in _BLANK and not line.strip(b" \t\r"):
             continue
         if len(line) > max_record:
             raise MalformedBody(f"line {number} has {len(line)} bytes; at most {max_record} are allowed")
