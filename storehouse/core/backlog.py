@@ -124,6 +124,14 @@ class Backlog:
 
     # -- for the connection --------------------------------------------------------------------
 
+    def belongs_to(self, holder: Hashable) -> None:
+        """What the connection has is in this share from now on: a proxy makes requests for many over one."""
+        held, hold = self.hold.held, self.hold
+        if holder != hold.holder and not self.is_closed:
+            hold.count(-held)
+            hold.holder = holder
+            hold.count(held)
+
     def keep(self, size: int) -> None:
         """So many bytes of a request are kept until it is whole."""
         self._kept = size

@@ -185,6 +185,7 @@ class DoorSite(server.Site):
             raise ShareUsedUp(
                 f"{request.address} has as many requests in flight as one address may have (--connections-per-address)"
             )
+        request.channel.backlog.belongs_to(holders[0])
         self._forwarded.enter(holders)
         request.counted_for = holders
 

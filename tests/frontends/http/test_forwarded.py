@@ -156,6 +156,22 @@ class DoorTests(SynchronousTestCase):
         connection.send(request("GET /who"))
         self.assertEqual(split_answers(connection.received)[0].status, 200)
 
+    def test_memory(self) -> None:
+        """What a connection of a proxy has in memory is in the share of the one whose request it answers."""
+        site = self.make(TRUSTED)
+        connection = Connection(site, window=10)
+        channel = connection.channel
+        for address in ("192.0.2.1", "192.0.2.2"):
+            connection.send(request("GET /who", None, f"X-Forwarded-For: {address}"))
+            channel.transport.waiting += bytes(1000)
+            channel.backlog.backed_up()
+            self.assertEqual(dict(site.budget._used_by), {address: site.budget.used})
+            del channel.transport.waiting[-1000:]
+            channel.transport.take(1000)
+            channel.backlog.drained()
+        connection.close()
+        self.assertEqual((site.budget.used, dict(site.budget._used_by)), (0, {}))
+
     def test_requests(self) -> None:
         """Requests in flight that a proxy makes for one address; they end with their connections, too."""
         site = self.make(TRUSTED)
