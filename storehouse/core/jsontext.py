@@ -24,6 +24,7 @@ SHORT = 64 * 1024
 _DEEPEST = 500
 
 _UTF8_PIECE = 1 << 20
+_STRING_PIECE = 1 << 18
 
 # Bytes of a long text that are looked at before others may be served.
 _PIECE = 16 * 1024
@@ -318,7 +319,7 @@ class _Checker:
         """The rest of a string, with the quote that ends it."""
         data = self._data
         while True:
-            end = _some_string(data, self.at).end()  # type: ignore[union-attr]
+            end = _some_string(data, self.at, self.at + _STRING_PIECE).end()  # type: ignore[union-attr]
             if end == self.at:
                 break
             self.at = end

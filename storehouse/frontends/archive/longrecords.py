@@ -14,7 +14,7 @@ from storehouse.storage.archive.interfaces import Payload, Record
 __all__ = ["check_metadata_size", "encode_long_line", "is_long", "read_long_line", "slices"]
 
 # Characters of base64 that are decoded, and bytes or characters of a payload that are encoded, at once.
-_BASE64 = 1 << 20
+_BASE64 = 1 << 18
 _PIECE = 3 << 16
 
 # Records, and bytes or characters of them, that are put together at once.

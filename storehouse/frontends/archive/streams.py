@@ -58,6 +58,9 @@ _COPIES = 6
 #: Records that are taken apart in one go, before others may get a turn.
 _TURN = 64
 
+#: Pairs of metadata, likewise.
+_PAIRS = 1000
+
 _quality = re.compile(rb";\s*q=0(\.0*)?\s*\Z", re.IGNORECASE)
 
 
@@ -132,7 +135,7 @@ class Streams(Leaf):
             record = each if isinstance(each, tuple) else await each
             gathered.append(record)
             pairs += len(record[0])
-            if len(gathered) % _TURN == 0:
+            if len(gathered) % _TURN == 0 or pairs > _PAIRS:
                 await hold.grow(pairs * _PAIR)
                 pairs = 0
                 await breath()

@@ -36,7 +36,7 @@ _MOST_RECORDS = 512
 _MOST_BYTES = 4 << 20
 
 #: Records whose sizes are counted before others may be served.
-_AT_ONCE = 1000
+_AT_ONCE = 50
 
 #: What a record costs in memory, beside its bytes.
 _OVERHEAD = 300
