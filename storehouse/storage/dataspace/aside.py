@@ -1,4 +1,4 @@
-"""Objects that a repair takes out of a Wormer store, in a disk thread: moved, with a note, and never removed."""
+"""What is taken out of a Wormer store, in a disk thread: moved, with a note, and never removed."""
 
 from __future__ import annotations
 
@@ -7,34 +7,29 @@ import os
 
 from storehouse.core import recovered
 from storehouse.core.files import Files
-from storehouse.errors import NoSuchObject
-from storehouse.storage.dataspace.layout import Layout
 
 __all__ = ["set_aside"]
 
 
-def set_aside(files: Files, layout: Layout, directory: str, id: str, why: str) -> str:
+def set_aside(files: Files, places: tuple[str, ...], path: str, why: str) -> str:
     """
-    Move an object out of the store. It is on disk where it is then, with its note, when this returns.
+    Move a file or directory out of the store. It is on disk where it is then, with its note, when this returns.
 
-    @param directory: C{ROOT/recovered}. One in the store is taken instead, if that is on another file system.
+    @param places: directories for it; the first that is on its file system is taken.
     @return: where it is now.
-    @raise NoSuchObject: if it is not there.
-    @raise OSError: with the object where it was.
+    @raise OSError: with it where it was.
     """
-    source = layout.object(id)
-    for place in (directory, os.path.join(layout.root, "recovered")):
+    device = os.lstat(path).st_dev
+    for place in places:
         files.make_directory(place)
-        if not os.path.lexists(source):
-            raise NoSuchObject(f"there is no object {id}")
-        if os.lstat(source).st_dev != os.stat(place).st_dev:
+        if os.stat(place).st_dev != device:
             continue
         try:
-            target = recovered.set_aside(files, place, source, source, why)
+            target = recovered.set_aside(files, place, path, path, why)
         except OSError as error:
             if error.errno == errno.EXDEV:
                 continue
             raise
-        files.sync_directory(os.path.dirname(source))
+        files.sync_directory(os.path.dirname(path))
         return target
-    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source)
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)

@@ -18,6 +18,7 @@ from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.jobs import KeyedLocks, whole
 from storehouse.core.operations import Operations
 from storehouse.errors import AlreadyExists, DamagedObject, NoSpace, StorageFailed, StorehouseError, Unavailable
+from storehouse.storage.dataspace.aside import set_aside
 from storehouse.storage.dataspace.checks import Bounds
 from storehouse.storage.dataspace.hashes import HASHES, find_hash
 from storehouse.storage.dataspace.incoming import Incoming, Piece, WriteMemory
@@ -237,8 +238,19 @@ class Ground:
             raise AlreadyExists(f"{os.path.basename(path)} is stored already")
 
     def make_index(self, path: str) -> None:
-        """In a disk thread: make the INDEX directory that a path goes into."""
-        self.layout.make_index(self.files, path, self.settings.durable)
+        """In a disk thread: make the INDEX directory that a path goes into. What is in its place is set aside."""
+        try:
+            self.layout.make_index(self.files, path, self.settings.durable)
+        except FileExistsError:
+            self.set_aside(os.path.dirname(path), "it was in the place of a directory of objects")
+            self.layout.make_index(self.files, path, self.settings.durable)
+
+    def set_aside(self, path: str, why: str) -> str:
+        """In a disk thread: take something out of its place, and keep it. @return: where it is now."""
+        own = os.path.join(self.layout.root, "recovered")
+        kept = set_aside(self.files, (self.settings.recovered or own, own), path, why)
+        self._log.warn("{path} is now {kept}: {why}", path=path, kept=kept, why=why)
+        return kept
 
     # -- removing ------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -130,7 +131,7 @@ def commit_part(staging: Staging, path: str, state: UploadState, part: Part) -> 
     names = _files_of([part.number])
     for name in os.listdir(path):
         if name != "parts.json" and name not in names:
-            staging.link(f"{path}/{name}", name)
+            _link(staging, path, name, name)
     staging.flush()
     try:
         staging.files.exchange(staging.path, path)
@@ -203,10 +204,23 @@ def link_parts(staging: Staging, path: str, parts: Sequence[Part], number: int) 
     """
     for place, part in enumerate(parts):
         for source, name in zip(_files_of([part.number]), _files_of([number + place]), strict=True):
-            try:
-                staging.link(f"{path}/{source}", name)
-            except FileNotFoundError:
-                raise DamagedObject(os.path.basename(path), f"{source} is missing", part.number) from None
+            _link(staging, path, source, name, part.number)
+
+
+def _link(staging: Staging, path: str, source: str, name: str, number: int | None = None) -> None:
+    """
+    Another name for a file of an upload.
+
+    @raise DamagedObject: if it is not there, or is none.
+    """
+    try:
+        staging.link(f"{path}/{source}", name)
+    except FileNotFoundError:
+        raise DamagedObject(os.path.basename(path), f"{source} is missing", number) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise DamagedObject(os.path.basename(path), f"{source} is not a regular file", number) from None
 
 
 def _files_of(numbers: Iterable[int]) -> list[str]:
@@ -229,10 +243,7 @@ def complete(staging: Staging, path: str, parts: list[Part], metadata: Metadata,
     """
     for part in parts:
         for name in (part_name(part.number), checksum_name(part.number)):
-            try:
-                staging.link(f"{path}/{name}", name)
-            except FileNotFoundError:
-                raise DamagedObject(os.path.basename(path), f"{name} is missing", part.number) from None
+            _link(staging, path, name, name, part.number)
     info = ObjectInfo(
         joined_etag(part.etag for part in parts),
         sum(part.size for part in parts),

@@ -24,7 +24,6 @@ from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.streams import ISource, deferred
 from storehouse.errors import NoSuchObject, StorehouseError
-from storehouse.storage.dataspace.aside import set_aside
 from storehouse.storage.dataspace.checks import check_id, check_index, check_metadata, check_range
 from storehouse.storage.dataspace.copying import copy_object
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, joined_etag
@@ -389,7 +388,10 @@ class WormerDataSpace(WormerUploads):
         return self._ground.operation("set_aside", self._set_aside(check_id(id), why))
 
     async def _set_aside(self, id: str, why: str) -> str:
-        ground = self._ground
-        directory = ground.settings.recovered or os.path.join(ground.layout.root, "recovered")
-        async with ground.objects.held(id):
-            return await ground.run(set_aside, ground.files, ground.layout, directory, id, why)
+        async with self._ground.objects.held(id):
+            return await self._ground.run(self._take_out, self._ground.layout.object(id), id, why)
+
+    def _take_out(self, path: str, id: str, why: str) -> str:
+        if not os.path.lexists(path):
+            raise NoSuchObject(f"there is no object {id}")
+        return self._ground.set_aside(path, why)

@@ -228,6 +228,17 @@ class ReadingBackTestsMixin(StoreTestsMixin):
         await self.refused(DamagedObject, self.store.get("bucket", "key"))
         await self.store.delete("bucket", "key")
 
+    async def test_file_in_the_place_of_an_index(self) -> None:
+        """It is set aside when something is stored there."""
+        for number in range(256):
+            path = f"{self.directory}/data/data/{number:02x}"
+            if not os.path.lexists(path):
+                Path(path).touch()
+        await self.reopen()
+        await self.put("key", b"x")
+        self.assertEqual(await self.get("key"), b"x")
+        self.assertTrue(os.listdir(f"{self.directory}/data/recovered"))
+
     async def test_exchanged_uploads(self) -> None:
         """Neither has a part of the other."""
         made = [await self.upload(content(9, seed), key="key") for seed in (1, 2)]
