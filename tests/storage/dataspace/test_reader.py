@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,6 +19,7 @@ from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.reader import READ_SIZE, ObjectReader, ReadMemory
 from tests.conformance.dataspace import Sink, content
 from tests.core.test_jobs import HandDisk
+from tests.turns.breathing import every_breath
 
 MIB = 1 << 20
 
@@ -52,6 +54,12 @@ class Opened:
 
     def close(self) -> None:
         self.closed += 1
+
+
+def _closed_within(reader: ObjectReader, sink: Sink) -> Deferred[int]:
+    done = reader.deliver(sink)
+    reader.close()
+    return done
 
 
 class ReaderCase(SynchronousTestCase):
@@ -129,6 +137,26 @@ class DeliveryTests(ReaderCase):
         self.assertEqual((sink.data, sink.wrong, sink.producer), (content(1000)[10:910], [], None))
         self.assertEqual(self.given, 900)
         self.check_over(opened)
+
+    def test_gives_way(self) -> None:
+        """A consumer that takes all there is at once is not given it in one turn of the reactor; pauses and the end stay."""
+        data = content(3 * MIB)
+        clock = Clock()
+        with every_breath(clock):
+            sink = Sink()
+            reader = self.reader(Opened(data), disk=InlineDisk())
+            done = reader.deliver(sink)
+            self.assertEqual(len(sink.pieces), 1)
+            reader.pauseProducing()
+            clock.advance(0)
+            self.assertEqual(len(sink.pieces), 1)
+            reader.resumeProducing()
+            clock.advance(0)
+            self.assertEqual(self.successResultOf(done), len(data))
+            self.assertEqual((sink.data, sink.wrong), (data, []))
+            closed = self.reader(Opened(data), disk=InlineDisk())
+            self.failureResultOf(_closed_within(closed, Sink()), Unavailable)
+            clock.advance(0)
 
     def test_nothing(self) -> None:
         opened = Opened(b"")
