@@ -91,6 +91,16 @@ class TreeGround(TreeReader):
             return
         self._discard(path, was, {"bucket.json"})
 
+    def clear_way(self) -> None:
+        """
+        Set aside what is in the place of the index or the journal and cannot be one: both are made anew. Links stay: they
+        may lead to what is not mounted.
+        """
+        for name, fits in (("journal", os.path.isfile), ("index", os.path.isdir), ("index/keys.db", os.path.isfile)):
+            path = os.path.join(self.directory, name)
+            if os.path.lexists(path) and not os.path.islink(path) and not fits(path):
+                self._set_aside(path, path, "it was in the place of a file that is made anew")
+
     def clear_tmp(self) -> None:
         """Remove what a crash left half-way. What is not of our making stays."""
         for entry in list(os.scandir(self.tmp)):

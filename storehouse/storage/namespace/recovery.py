@@ -83,6 +83,7 @@ def prepare(tree: Tree, files: Files) -> None:
         others = set(os.listdir(tree.directory)) - {"buckets", "tmp", "journal", "index", "recovered", *STAMPS}
         if others:
             raise StartFailed(f"{tree.directory} is no namespace: {min(others)} is in it")
+    tree.clear_way()
     for directory in (tree.directory, tree.buckets, tree.tmp, os.path.join(tree.directory, "index")):
         files.make_directory(directory)
     check_together(tree.tmp, tree.buckets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -225,6 +226,32 @@ class MissingTests(DamageCase):
             self.driven.start()
             self.assertEqual(self.driven.check(), [])
             self.assertEqual(dict(self.driven.list().entries), self.truth)
+
+    def test_in_the_way(self) -> None:
+        """What is in the place of the index or the journal, and is none, is set aside, and keeps nothing shut."""
+        for name, make in (
+            ("index/keys.db", os.mkdir),
+            ("index", os.mkfifo),
+            ("journal", os.mkdir),
+            ("journal", os.mkfifo),
+        ):
+            self.driven.stop()
+            path = self.driven.path(name)
+            if os.path.isdir(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+            make(path)
+            kind = stat.S_IFMT(os.lstat(path).st_mode)
+            self.driven.start()
+            self.assertEqual(self.driven.check(), [], name)
+            self.assertEqual(dict(self.driven.list().entries), self.truth)
+            recovered = os.path.join(os.path.dirname(self.driven.path()), "recovered")
+            kept = [os.path.join(base, each) for base, dirs, files in os.walk(recovered) for each in (*dirs, *files)]
+            self.assertIn(
+                (os.path.basename(path), kind),
+                [(os.path.basename(each), stat.S_IFMT(os.lstat(each).st_mode)) for each in kept],
+            )
 
     def test_row(self) -> None:
         """A row that the index lacks, or has too many."""
