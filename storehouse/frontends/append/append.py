@@ -15,7 +15,7 @@ from storehouse.frontends.append.params import check_fields, durability_of, iden
 from storehouse.frontends.http.reply import JSON, Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.targets import check_length
+from storehouse.frontends.http.targets import check_body
 from storehouse.storage.appendlog.interfaces import Durability, IAppendLog
 
 __all__ = [
@@ -154,7 +154,7 @@ class _Appending(Leaf):
 
     async def _append(self, request: StreamingRequest, limit: int, several: bool) -> Reply:
         check_fields(request, _FIELDS)
-        check_length(request)
+        check_body(request)
         prefix, id = prefix_of(request), identifier_of(request)
         durability = durability_of(request, self._log.default_durability)
         length = request.body.length

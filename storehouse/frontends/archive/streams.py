@@ -35,7 +35,7 @@ from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.targets import check_length
+from storehouse.frontends.http.targets import check_body
 from storehouse.storage.archive.interfaces import Record
 from storehouse.storage.streams.interfaces import Archive, IStreams, NewRecord
 
@@ -95,7 +95,7 @@ class Streams(Leaf):
     async def handle_POST(self, request: StreamingRequest) -> Reply:
         """Write a record, or a batch of them, all or none."""
         check_fields(request, _NO_FIELDS)
-        check_length(request)
+        check_body(request)
         names = _names(request)
         if len(names) != 1:
             raise request.no_such_resource() if names[1:] else BadRequest("the path names no stream")

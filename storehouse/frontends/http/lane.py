@@ -47,6 +47,7 @@ _NOT_HERE = frozenset(
         b"range",
         b"authorization",
         b"content-encoding",
+        b"content-range",
         # What browsers say of the page that makes a request.
         b"origin",
         b"sec-fetch-site",

@@ -9,7 +9,9 @@ from storehouse.errors import BadRequest, InvalidName
 from storehouse.frontends.http.errors import LengthRequired
 from storehouse.frontends.http.request import StreamingRequest
 
-__all__ = ["accepts_html", "check_length", "decoded", "field_of", "is_browser", "text_of"]
+__all__ = ["accepts_html", "check_body", "check_whole", "decoded", "field_of", "is_browser", "text_of"]
+
+_PLAIN = (b"", b"identity")
 
 _malformed = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 
@@ -49,16 +51,35 @@ def field_of(request: StreamingRequest, name: bytes) -> bytes | None:
     return values[0].strip() if values else None
 
 
-def check_length(request: StreamingRequest) -> None:
+def check_body(request: StreamingRequest) -> None:
     """
-    For what stores the body of a request, even an empty one: it must be there. A client that lost it, or was given none, is
-    not to replace with nothing what is stored.
+    For what stores the body of a request, even an empty one: it must be there, and be L{all there is<check_whole>}. A client
+    that lost it, or was given none, is not to replace with nothing what is stored.
 
     @raise LengthRequired: if the request has neither Content-Length nor Transfer-Encoding.
+    @raise BadRequest: as L{check_whole} does.
     """
     headers = request.requestHeaders
     if not (headers.hasHeader(b"Content-Length") or headers.hasHeader(b"Transfer-Encoding")):
         raise LengthRequired("the request has no body: send Content-Length, 0 if what is to be stored is empty")
+    check_whole(request)
+
+
+def check_whole(request: StreamingRequest) -> None:
+    """
+    For what stores a body as it is: a client that goes on with what broke off (C{curl -C}) is not to replace all of it with
+    the rest, and of what is compressed for the way nobody would know later that it is.
+
+    @raise BadRequest: if the request says that its body is a piece, or encoded.
+    """
+    headers = request.requestHeaders
+    name = ""
+    if headers.hasHeader(b"Content-Range"):
+        name = "Content-Range"
+    elif any(value.strip().lower() not in _PLAIN for value in headers.getRawHeaders(b"Content-Encoding", [])):
+        name = "Content-Encoding"
+    if name:
+        raise BadRequest(f"the body is stored as it is, and all at once: {name} is not possible")
 
 
 def accepts_html(request: StreamingRequest) -> bool:

@@ -15,7 +15,7 @@ from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.sending import open_selected, send_source, unsatisfied_reply, validators_of
 from storehouse.frontends.http.sink import AnswerSink
-from storehouse.frontends.http.targets import check_length
+from storehouse.frontends.http.targets import check_body
 from storehouse.frontends.objects.params import (
     condition_in,
     condition_of,
@@ -54,7 +54,7 @@ class Objects(_OfStore):
     async def handle_PUT(self, request: StreamingRequest) -> Reply:
         """Store it. Nothing is stored if the body does not come whole."""
         check_fields(request, frozenset({b"md5"}))
-        check_length(request)
+        check_body(request)
         bucket, key = key_of(request)
         info = await self._store.put(
             bucket,

@@ -17,7 +17,7 @@ from storehouse.errors import AlreadyExists, InvalidName, LinkOutOfScope, Malfor
 from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import check_length, field_of
+from storehouse.frontends.http.targets import check_body, field_of
 from storehouse.frontends.upload.answers import form_reply
 from storehouse.frontends.upload.gate import TOKEN_FIELD, Gate, Visitor
 from storehouse.frontends.upload.mediatypes import said_type
@@ -65,7 +65,7 @@ class FormUpload:
         Store the files of a form, one after the other. The answer says which are stored, also when one of them, or what
         came then, could not be.
         """
-        check_length(request)
+        check_body(request)
         visitor = await self._gate.admit(request, "put", token_later=True)
         if visitor.grant is not None:
             raise LinkOutOfScope("a link is for one file, which is sent by PUT: curl -T FILE LINK")

@@ -86,7 +86,7 @@ def boundary_of(content_type: bytes) -> bytes:
         raise MalformedBody(f"the Content-Type is not {MEDIA_TYPE}")
     found = [value for name, value in _parameters("Content-Type", semicolon + parameters) if name == "boundary"]
     if len(found) != 1:
-        raise MalformedBody(f"the Content-Type has {len(found) or 'no'} boundary{'s' if found else ''}")
+        raise MalformedBody("the Content-Type has " + (f"{len(found)} boundaries" if found else "no boundary"))
     boundary = re.sub(r"\\(.)", r"\1", found[0][1:-1]) if found[0][:1] == '"' else found[0]
     if not _boundary(boundary):
         raise MalformedBody(

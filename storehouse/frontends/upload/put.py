@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from storehouse.errors import BadRequest, DamagedEntry, MalformedBody, NoSuchKey
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import check_length, field_of
+from storehouse.frontends.http.targets import check_body, field_of
 from storehouse.frontends.upload.answers import file_reply
 from storehouse.frontends.upload.digests import digests_in
 from storehouse.frontends.upload.gate import Gate, check_query
@@ -85,11 +85,10 @@ class FileUpload:
 def _check(request: StreamingRequest) -> None:
     """@raise BadRequest: unless the body is the file, or its beginning, as it is."""
     check_query(request)
-    check_length(request)
-    # The last one is how early drafts of resumable uploads say that this is not all.
-    for name in (b"Content-Range", b"Content-Encoding", b"Upload-Incomplete"):
-        if request.requestHeaders.hasHeader(name):
-            raise BadRequest(f"the body is the file as it is, and all of it: {name.decode()} is not possible")
+    check_body(request)
+    if request.requestHeaders.hasHeader(b"Upload-Incomplete"):
+        # How early drafts of resumable uploads say that this is not all.
+        raise BadRequest("the body is all of the file: Upload-Incomplete is not possible")
 
 
 def _digests_of(request: StreamingRequest) -> dict[str, bytes]:

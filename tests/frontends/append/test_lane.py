@@ -172,6 +172,7 @@ PLAIN: dict[str, bytes] = {
     "range": request("GET /get?id=a&offset=0", None, "Range: bytes=0-1"),
     "authorization": append("a", b"x", "Authorization: Basic x"),
     "content-encoding": append("a", b"x", "Content-Encoding: gzip"),
+    "content-range": append("a", b"x", "Content-Range: bytes 0-0/9"),
     "te": append("a", b"x", "TE: trailers"),
     "trailer": append("a", b"x", "Trailer: x"),
     "zeros": request("POST /append?id=a", None, "Content-Length: 0000000004") + b"abcd",

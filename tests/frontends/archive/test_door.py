@@ -60,6 +60,8 @@ class DoorTests(SynchronousTestCase):
     def test_no_length(self) -> None:
         """A request that has lost its body is no empty record."""
         self.refused("POST /archive/a", None, status=411, error="LengthRequired")
+        for field in ("Content-Range: bytes 4-7/8", "Content-Encoding: gzip"):
+            self.refused("POST /archive/a", b"x", field, status=400, error="BadRequest")
         self.ask("POST /archive/a", b"")
         self.assertEqual(len(self.lines()), 1)
 

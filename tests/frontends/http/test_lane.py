@@ -41,6 +41,7 @@ class ParseHeadTests(SynchronousTestCase):
             b"Range: bytes=0-1",
             b"Authorization: Basic x",
             b"Content-Encoding: gzip",
+            b"Content-Range: bytes 0-3/9",
             b"Connection: close",
             b"Connection: keep-alive, close",
             b"Connection: ",

@@ -93,7 +93,10 @@ class DoorCase(SynchronousTestCase):
         """A request that has lost its body leaves what is stored alone."""
         self.ask("PUT /objects/box/a", b"precious")
         self.refused("PUT /objects/box/a", None, status=411, error="LengthRequired")
+        for field in ("Content-Range: bytes 4-7/8", "Content-Encoding: gzip"):
+            self.refused("PUT /objects/box/a", b"ious", field, status=400, error="BadRequest")
         self.assertEqual(self.ask("GET /objects/box/a").body, b"precious")
+        self.ask("PUT /objects/box/b", b"x", "Content-Encoding: identity")
 
     def refused(self, line: str, body: bytes | None, *fields: str, status: int, error: str) -> str:
         """What a refusal says."""

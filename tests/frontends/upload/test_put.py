@@ -50,7 +50,11 @@ class PutTests(ReceivingCase):
                 connection.send(method.encode() + b" /upload/a HTTP/1.0\r\nHost: x\r\n" + field + b"\r\nlost")
                 (answer,) = split_answers(connection.received)
                 self.assertEqual((answer.status, json.loads(answer.body)["error"]), (400, "AmbiguousFraming"))
-        self.told("POST /upload", None, "Content-Type: multipart/form-data; boundary=x", status=411)
+        form = "Content-Type: multipart/form-data; boundary=x"
+        self.told("POST /upload", None, form, status=411)
+        body = b'--x\r\nContent-Disposition: form-data; name=f; filename="a"\r\n\r\nlost\r\n--x--\r\n'
+        for field in ("Content-Range: bytes 4-7/8", "Content-Encoding: gzip"):
+            self.told("POST /upload", body, form, field, status=400)
         self.assertEqual((self.keys(), self.stored("a"), self.resumed), (["a"], b"precious", []))
         self.ask("PUT /upload/a", b"")
         self.assertEqual(self.stored("a"), b"")

@@ -97,6 +97,13 @@ class TusTests(TusCase):
         self.tus("POST /tus/", TYPE, "Upload-Length: 0", meta(filename="a"), status=411)
         self.assertEqual(self.keys_stored(), [])
 
+    def test_body_as_it_is(self) -> None:
+        """What says that it is compressed, or counts its bytes in another way than tus, is not added."""
+        url = self.create("Upload-Length: 3", meta(filename="a"))
+        for field in ("Content-Encoding: gzip", "Content-Range: bytes 0-2/3"):
+            self.tus(f"PATCH {url}", TYPE, "Upload-Offset: 0", field, body=b"abc", status=400)
+        self.assertEqual(self.offset(url), 0)
+
     def test_options(self) -> None:
         """What is possible is told to anybody, whatever version is asked for."""
         self.as_user = ""

@@ -6,7 +6,7 @@ from storehouse.errors import BadRequest, OffsetMismatch, SizeMismatch, TooLarge
 from storehouse.frontends.http.errors import UnsupportedType
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import check_length, field_of
+from storehouse.frontends.http.targets import check_body, field_of
 from storehouse.frontends.upload.ietf.answers import Answers
 from storehouse.frontends.upload.ietf.checking import checking_of
 from storehouse.frontends.upload.ietf.fields import Said
@@ -29,7 +29,7 @@ async def append(resuming: Resuming, answers: Answers) -> Reply | None:
     @raise SizeMismatch: if a length is said that is not the one that was said before.
     """
     request, said = answers.request, answers.said
-    check_length(request)
+    check_body(request)
     if not 0 < said.version < _TYPED and (field_of(request, b"Content-Type") or b"").lower() != _TYPE:
         raise UnsupportedType("the Content-Type must be application/partial-upload")
     if said.offset is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from storehouse.errors import BadRequest
 from storehouse.frontends.http.errors import UnsupportedType
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import field_of
+from storehouse.frontends.http.targets import check_whole, field_of
 from storehouse.frontends.upload.resuming import Resuming
 from storehouse.frontends.upload.tus.answers import expires_of, no_content, offset_of, stored_at
 from storehouse.frontends.upload.tus.checking import checking_of
@@ -28,6 +28,7 @@ async def append(resuming: Resuming, request: StreamingRequest) -> None:
 
     @raise OffsetMismatch: if it does not begin where the upload ends.
     """
+    check_whole(request)
     check_type(request)
     given = field_of(request, b"Upload-Offset")
     if given is None:

@@ -11,7 +11,7 @@ from storehouse.core.mediatypes import guessed_type
 from storehouse.errors import BadRequest, ChecksumMismatch, LinkOutOfScope, NoSuchUpload, SizeMismatch, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import check_length, field_of, text_of
+from storehouse.frontends.http.targets import check_body, field_of, text_of
 from storehouse.frontends.upload.gate import Visitor
 from storehouse.frontends.upload.mediatypes import said_type
 from storehouse.frontends.upload.names import content_type_in, key_for
@@ -101,7 +101,7 @@ async def create(resuming: Resuming, request: StreamingRequest) -> Reply:
     @raise TooLarge: if it would be.
     """
     if request.requestHeaders.hasHeader(b"Content-Type"):
-        check_length(request)
+        check_body(request)
     has_body = request.body.length != 0
     wish = _wish_of(request)
     if has_body:
