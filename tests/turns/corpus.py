@@ -266,7 +266,7 @@ def _json_texts(size: int) -> dict[str, bytes]:
 
 @add("append: long lines of JSON")
 def _(house: House) -> None:
-    for name, text in _json_texts(16 * MIB - 10).items():
+    for name, text in random.sample(sorted(_json_texts(16 * MIB - 10).items()), 3):
         status = 400 if name in ("brackets", "broken late", "digits", "space") else 200
         house.request("append", "POST /appendMulti?id=a", NDJSON, body=text, status=status)
 
@@ -365,7 +365,7 @@ def _(house: House) -> None:
 
 @add("archive: long lines of JSON")
 def _(house: House) -> None:
-    for text in _json_texts(16 * MIB - 100).values():
+    for text in random.sample(sorted(_json_texts(16 * MIB - 100).values()), 2):
         for line in (
             b'{"payload":"","time":%b}' % text,
             b'{"payload":%b}' % text,
