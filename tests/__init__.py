@@ -7,6 +7,7 @@ ends, and here it is decided what becomes of them.
 
 import os
 import re
+import sys
 import warnings
 
 import storehouse
@@ -27,3 +28,11 @@ for _package in (storehouse.__file__, __file__):
     for _module in (re.escape(os.path.basename(_folder)) + r"(\.|$)", re.escape(_folder + os.sep)):
         for _kind in _kinds:
             warnings.filterwarnings("error", category=_kind, module=_module)
+
+# Hypothesis' own limits of time fail on a busy machine, and say nothing about the code. Not in the processes that tests start:
+# they have no use for it, and it takes long to import.
+if "twisted.trial" in sys.modules:
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("storehouse", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("storehouse")
