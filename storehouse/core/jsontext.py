@@ -26,6 +26,9 @@ _DEEPEST = 500
 _UTF8_PIECE = 1 << 20
 _STRING_PIECE = 1 << 18
 
+#: Members that a long object may have which is taken apart: those that anybody means are a few.
+_MOST_MEMBERS = 4096
+
 # Bytes of a long text that are looked at before others may be served.
 _PIECE = 16 * 1024
 
@@ -128,7 +131,7 @@ async def read_members(data: bytes) -> dict[str, bytes]:
     """
     An object that may be long: the texts of its values, by their names; others are served meanwhile.
 
-    @raise ValueError: if it is no JSON, no object, or has a name twice.
+    @raise ValueError: if it is no JSON, no object, or has a name twice, or very many.
     """
     await _check_utf8(data)
     return await _Checker(data).members()
@@ -145,11 +148,13 @@ async def read_text(data: bytes) -> str:
     if not data.startswith(b'"'):
         raise ValueError("it is no text")
     pieces: list[str] = []
+    may_be_half = False
     at, last = 1, len(data) - 1
     while at < last:
         end = _some_string(data, at, min(last, at + SHORT)).end()  # type: ignore[union-attr]
         while end < last and data[end] & 0xC0 == 0x80:
             end -= 1  # a character is not cut
+        may_be_half = may_be_half or _may_be_half(data, at, end) is not None
         piece: str = _decode(f'"{data[at:end].decode("utf-8")}"')
         if pieces and "\ud800" <= pieces[-1][-1:] <= "\udbff" and "\udc00" <= piece[:1] <= "\udfff":
             # The two halves of one character.
@@ -158,7 +163,7 @@ async def read_text(data: bytes) -> str:
         pieces.append(piece)
         at = end
         await breath()
-    if _may_be_half(data):
+    if may_be_half:
         for piece in pieces:
             try:
                 piece.encode("utf-8")
@@ -230,6 +235,8 @@ class _Checker:
                 name = parse_json(self._data[begin : self.at])
                 if name in found:
                     raise ValueError(f"it has the member {name[:100]!r} more than once")
+                if len(found) == _MOST_MEMBERS:
+                    raise ValueError(f"it has more than {_MOST_MEMBERS} members")
                 self._take(b":", "a colon was expected")
                 self._skip_space()
                 begin = self.at

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from random import Random
+from time import thread_time
+from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import jsontext
 from storehouse.core.jsontext import SHORT, check_json, parse_json, read_members, read_text, take_json
+from storehouse.core.turns import LONGEST
 from tests.soak import count, long_loop, rounds
 
 GOOD = [
@@ -120,8 +124,24 @@ class JSONTests(SynchronousTestCase):
             b'{"a":1,"a":2}',
             b"{1:2}",
             b'{"a":NaN}',
+            b"{" + b",".join(b'"%d":0' % number for number in range(4097)) + b"}",
         ):
             self.failureResultOf(Deferred.fromCoroutine(read_members(data)), ValueError)
+
+    def test_pieces(self) -> None:
+        """However long a text is, and whatever is in it, others are served after each piece of it."""
+        marks: list[float] = []
+
+        async def breath() -> None:
+            marks.append(thread_time())
+
+        for unit, read in ((b"x", read_members), (b"x", check_json), (b"\\u0041", read_text)):
+            text = b'"' + unit * ((16 << 20) // len(unit)) + b'"'
+            marks.clear()
+            marks.append(thread_time())
+            with patch.object(jsontext, "breath", breath):
+                self.successResultOf(Deferred.fromCoroutine(read(b'{"a":%b}' % text if read is read_members else text)))
+            self.assertLess(max(after - before for before, after in pairwise(marks)), LONGEST / 2)
 
     def test_texts(self) -> None:
         """Long ones, whatever is where they are cut."""
