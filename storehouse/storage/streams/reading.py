@@ -15,7 +15,15 @@ from storehouse.core.disk import IDisk
 from storehouse.core.files import open_regular, read_exactly
 from storehouse.core.jobs import whole
 from storehouse.core.streams import collect, deferred
-from storehouse.errors import DamagedArchive, NoSuchKey, StorehouseError, Unavailable, UnknownArchiveFormat
+from storehouse.errors import (
+    Damaged,
+    DamagedArchive,
+    InvalidRange,
+    NoSuchKey,
+    StorehouseError,
+    Unavailable,
+    UnknownArchiveFormat,
+)
 from storehouse.storage.archive.interfaces import Record
 from storehouse.storage.streams.catalogue import Catalogue
 from storehouse.storage.streams.interfaces import Archive, IRecordSource, Library, State
@@ -112,10 +120,15 @@ class _Remote(_Sliced):
         if wanted.length:
             try:
                 reader = await self._destination.get(self._name, wanted.offset, wanted.length)
+                data = await collect(reader, wanted.length)
             except NoSuchKey as error:
                 raise DamagedArchive(self._name, wanted.offset, f"it is not where it was shipped to: {error}") from None
-            data = await collect(reader, wanted.length)
-        return await whole(self._disk, self.slices.feed, data)
+            except (Damaged, InvalidRange) as error:  # as our own store has it, or whoever has put something else there
+                raise DamagedArchive(self._name, wanted.offset, f"it is damaged where it is: {error}") from None
+        try:
+            return await whole(self._disk, self.slices.feed, data)
+        except UnknownArchiveFormat as error:
+            raise DamagedArchive(self._name, 0, str(error)) from None
 
     def close(self) -> None:
         """Nothing is held."""

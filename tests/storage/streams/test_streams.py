@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 from storehouse.core.files import Files
 from storehouse.errors import (
     DamagedArchive,
+    DamagedObject,
     InvalidRecord,
     InvalidSetting,
     NoSpace,
@@ -260,6 +261,32 @@ class ReadingTests(StreamCase):
             found, damages = self.told(stream.read())
             self.assertEqual((found, len(damages)), (list("abcdeklm"), 1))
             self.assertIn("gone", str(damages[0]))
+            room.stop()
+
+    def test_damaged_destination(self) -> None:
+        """What a destination cannot give as it was sent is damaged as a file is: told, and all else is given."""
+        for compression in ("none", "gzip"):
+            room = self.room(ship="there", keep_local=False)
+            room.compression = compression
+            stream = room.start()
+            self.append(stream, *"abcdefghijklm")
+            name = stream.archives()[1].remote
+            data, rest = room.destination.held[name]
+
+            def damaged(verb: str, asked: str, name: str = name) -> None:
+                if (verb, asked) == ("get", name):
+                    raise DamagedObject("0badc0de", "its checksum is wrong", 1, 0)
+
+            room.destination.before = damaged
+            found, damages = self.told(stream.read())
+            self.assertEqual(([each for each in found if each not in "fghij"], len(damages)), (list("abcdeklm"), 1))
+            self.assertIn("0badc0de", str(damages[0]))
+            room.destination.before = lambda verb, name: None
+            for other in (b"", b"x", data[: len(data) // 2], bytes(len(data)), b"x" * 2 * len(data)):
+                room.destination.held[name] = (other, rest)
+                found, damages = self.told(stream.read())
+                self.assertEqual([each for each in found if each not in "fghij"], list("abcdeklm"))
+                self.assertEqual({damage.file for damage in damages}, {name})
             room.stop()
 
     def test_compressed_once(self) -> None:
