@@ -132,6 +132,14 @@ class SettingsTests(SynchronousTestCase):
             ("log-format", "xml"),
             ("allowed-host", "a b"),
             ("allowed-host", "http://a"),
+            ("https-url", "files.example.com"),
+            ("https-url", "ftp://a"),
+            ("https-url", "//a"),
+            ("https-url", "https://"),
+            ("https-url", "https://a:99999"),
+            ("https-url", "https://a b"),
+            ("https-url", "https://a/?b"),
+            ("https-url", "https://a@b"),
             ("allowed-host", "*"),
             ("allowed-host", "a,*.b.*"),
             ("objects-hash", "MD5"),
@@ -171,6 +179,10 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(
             (got.objects_scrub_rate, got.objects_upload_expiry, got.objects_scrub_pause), (1 << 20, 60.0, 1.5)
         )
+
+    def test_url(self) -> None:
+        for value in ("https://files.example.com", "https://[::1]:6445/", "http://a/files"):
+            self.assertEqual(load_settings({"https-url": value}).https_url, value)
 
     def test_hosts(self) -> None:
         for value in ("Files.example.com., *.b.example,", ["files.example.com", "*.b.example"]):

@@ -14,6 +14,7 @@ from storehouse.core.values import (
     parse_flag,
     parse_path_or_off,
     parse_text,
+    parse_url,
     seconds,
     sized,
 )
@@ -47,7 +48,7 @@ class UploadSettings:
     )
     https_url: str = option(
         "",
-        parse_text,
+        parse_url,
         "The URL by which others reach https, for links; needed behind a proxy",
         shown="that of the endpoint",
     )

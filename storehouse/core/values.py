@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 __all__ = [
     "GIB",
@@ -23,6 +24,7 @@ __all__ = [
     "parse_path_or_off",
     "parse_size",
     "parse_text",
+    "parse_url",
     "parse_whole",
     "seconds",
     "sized",
@@ -167,6 +169,19 @@ def parse_text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("a text that is not empty is needed")
     return value
+
+
+def parse_url(value: Any) -> str:
+    """@raise ValueError: unless it is a URL of https or http that others can be appended to: neither query nor user."""
+    text = parse_text(value)
+    try:
+        parts = urlsplit(text)
+        is_one = parts.scheme in ("https", "http") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_one = False
+    if not is_one or not text.isascii() or not text.isprintable() or any(mark in text for mark in " ?#@\\"):
+        raise ValueError("a URL such as https://files.example.com is needed")
+    return text
 
 
 def parse_hosts(value: Any) -> frozenset[str]:
