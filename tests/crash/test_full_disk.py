@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.framing import pack_length
 from tests.crash.small_disk import PLAIN, kind_of_disk, wrapped
-from tests.integration.process import Storehouse
+from tests.integration.process import Storehouse, wait_for
 
 
 class FullDiskTests(SynchronousTestCase):
@@ -48,6 +48,12 @@ class FullDiskTests(SynchronousTestCase):
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         return self.house.ask(self.house.append_port, method, path, body)
+
+    def is_served(self) -> bool:
+        try:
+            return self.ask("GET", "/stat")[0] == 200
+        except OSError:
+            return False
 
     def append(self, prefix: str, id: str, payload: bytes) -> bool:
         """@return: whether there was room."""
@@ -112,7 +118,10 @@ class FullDiskTests(SynchronousTestCase):
             self.assertFalse(self.append("fresh", "id0", b"x"))
             self.assertNotIn("fresh", self.stat())
         self.check_all()
-        self.assertEqual(self.house.ask(self.house.admin_port, "GET", "/readyz")[0], 200)
+        # A bound on files is none of the disk.
+        status, body = self.house.ask(self.house.admin_port, "GET", "/readyz")
+        self.assertEqual(status, 200 if kind == PLAIN else 503)
+        self.assertEqual(b"no room on the disk" in body, kind != PLAIN)
 
         self.assertEqual(self.ask("DELETE", "/prefix?storagePrefix=fill")[0], 200)
         self.stored = [record for record in self.stored if record[0] != "fill"]
@@ -124,7 +133,7 @@ class FullDiskTests(SynchronousTestCase):
         self.check_all()
 
         self.kill_server()
-        self.house.wait_until_ready()
+        wait_for(self.is_served, "the second server")
         self.check_all()
         for words in ("torn", "damaged", "Traceback"):
             # A scrub of the objects tells how many are.
@@ -156,13 +165,26 @@ class FullDiskTests(SynchronousTestCase):
         self.on_full_disk("os")
 
     def test_no_room_to_start(self) -> None:
-        """A first start without room for the write-ahead log says so; with room it goes on."""
+        """A first start without room for the write-ahead log says so, and that door stays shut."""
         kind = self.best_disk()
         directory = os.path.abspath(self.mktemp())
         disk = os.path.join(directory, "disk")
         house = Storehouse(directory, "--root", os.path.join(disk, "root"), "--append-wal-size", "8MiB")
         house.command = wrapped(kind, disk, str(1 << 20), house.command)
-        done = house.run()
-        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
-        self.assertIn("cannot be opened", done.stderr)
-        self.assertNotIn("Traceback", done.stdout + done.stderr)
+        self.addCleanup(house.kill)
+        told: list[bytes] = []
+
+        def has_told() -> bool:
+            try:
+                told[:] = [house.ask(house.admin_port, "GET", "/readyz")[1]]
+            except OSError:
+                return False
+            return b"append_log" in told[0]
+
+        house.begin()
+        wait_for(has_told, "what is not ready")
+        self.assertIn(b"cannot be opened", told[0])
+        self.assertRaises(OSError, house.ask, house.append_port, "GET", "/stat")
+        house.stop()
+        self.assertIn("cannot be opened", house.output)
+        self.assertNotIn("Traceback", house.output)

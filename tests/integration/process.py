@@ -87,6 +87,11 @@ class Storehouse:
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
+        self.begin()
+        self.wait_until_ready()
+
+    def begin(self) -> None:
+        """Start it."""
         with open(os.path.join(self.directory, "output"), "w", encoding="utf-8") as output:
             self.process = subprocess.Popen(
                 self.command,
@@ -96,7 +101,6 @@ class Storehouse:
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-        self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
         """Wait until the admin door says so."""
