@@ -8,6 +8,7 @@ one, and a check would call everything in it, or in the namespace, lost (docs/fo
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from twisted.logger import Logger
 
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.sealed import seal, unseal
-from storehouse.errors import StartFailed, StorehouseError
+from storehouse.errors import StartFailed, StorehouseError, StoreUnusable
 
 __all__ = ["STAMPS", "Pair"]
 
@@ -80,7 +81,9 @@ class Pair:
             if error.errno in NO_SPACE:
                 self._log.warn("no room for the stamps of namespace and data space; a start that has room makes them")
                 return
-            raise StartFailed(f"{error.filename or self._names} cannot be used: {error.strerror or error}") from error
+            # What is in the place of a stamp, and is no file, keeps only what needs the two shut.
+            kind = StoreUnusable if error.errno == errno.EISDIR else StartFailed
+            raise kind(f"{error.filename or self._names} cannot be used: {error.strerror or error}") from error
 
     def stop(self) -> Deferred[None]:
         """Nothing is open."""

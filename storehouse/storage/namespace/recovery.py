@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -72,7 +73,9 @@ def prepare(tree: Tree, files: Files) -> None:
     except ValueError as error:
         raise StoreUnusable(f"{path} is damaged: {error}") from error
     except OSError as error:
-        raise StartFailed(f"{path} cannot be read: {error}") from error
+        # What is no file is damage; what may not be read is not.
+        kind = StoreUnusable if error.errno in (errno.EINVAL, errno.EISDIR, errno.EIO) else StartFailed
+        raise kind(f"{path} cannot be read: {error.strerror or error}") from error
     if found not in (None, _FORMAT):
         # Another store keeps everything shut; a damaged one only what needs it.
         kind = (
