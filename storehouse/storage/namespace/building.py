@@ -6,7 +6,8 @@ import os
 import sqlite3
 from collections.abc import Sequence
 
-from storehouse.storage.namespace.index import MARKED, VERSION, Row, make_private
+from storehouse.storage.namespace.entries import decode_row
+from storehouse.storage.namespace.index import MARKED, VERSION, Row, ids_of, make_private
 
 __all__ = ["IndexBuilder"]
 
@@ -26,7 +27,11 @@ CREATE TABLE keys(
     text BLOB NOT NULL,
     older BLOB NOT NULL
 );
+CREATE TABLE ids(id BLOB NOT NULL);
 """
+
+# IDs of two keys, as in a bucket that was copied on disk: found by sorting, which SQLite does in bounded memory.
+_SHARED = "SELECT 1 FROM ids GROUP BY id HAVING count(*) > 1 LIMIT 1"
 
 # After the rows, which is faster. The keys stand in a tree of their own, so that it stays flat: listings walk it.
 _FINISH = (
@@ -76,6 +81,7 @@ class IndexBuilder:
             "INSERT INTO keys(bucket, key, size, text, older) VALUES (?, ?, ?, ?, ?)",
             [(number, key, *row) for key, row in rows],
         )
+        self._connection.executemany("INSERT INTO ids VALUES (?)", [(id,) for _, row in rows for id in _ids(row)])
         self._connection.execute(
             "UPDATE buckets SET keys = keys + ?, bytes = bytes + ? WHERE number = ?",
             (len(rows), sum(row[0] for _, row in rows), number),
@@ -88,6 +94,10 @@ class IndexBuilder:
         @param unknown: how many names are neither keys nor buckets.
         """
         self._connection.execute("INSERT INTO meta VALUES ('unknown', ?)", (str(unknown),))
+        if self._connection.execute(_SHARED).fetchone() is not None:
+            self._connection.execute("INSERT INTO meta VALUES ('shared', '1')")
+        # What it took is free for what follows.
+        self._connection.execute("DROP TABLE ids")
         self._connection.execute("COMMIT")
         self._connection.executescript(_FINISH)
         self._connection.close()
@@ -103,6 +113,14 @@ class IndexBuilder:
         for end in (".new", ".new-journal"):
             if os.path.exists(self._path + end):
                 os.unlink(self._path + end)
+
+
+def _ids(row: Row) -> set[bytes]:
+    """The IDs that a row names, as few bytes as two of them are not alike by chance."""
+    ids = set(ids_of(row[2]))
+    if row[1]:
+        ids.add(decode_row(row[1])[1].id)
+    return {id.encode()[:32] for id in ids}
 
 
 def _sync(path: str, flags: int) -> None:

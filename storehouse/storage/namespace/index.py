@@ -106,6 +106,7 @@ class Index:
     All methods may raise C{sqlite3.Error}.
 
     @ivar unknown: names that were neither keys nor buckets when it was made.
+    @ivar shared: whether two keys may name the same ID: so it was when it was made, or it got rows of keys that it did not know.
     """
 
     def __init__(self, directory: str) -> None:
@@ -119,6 +120,7 @@ class Index:
         self.stamp = ""
         self.generation = 0
         self.unknown = 0
+        self.shared = False
 
     # -- open and close ------------------------------------------------------------------------
 
@@ -139,6 +141,7 @@ class Index:
             self.stamp = meta[b"stamp"].decode()
             self.generation = int(meta[b"generation"])
             self.unknown = int(meta.get(b"unknown", b"0"))
+            self.shared = meta.get(b"shared", b"0") == b"1"
             self.totals()
             # That it can be written, too.
             self._writer.execute("BEGIN IMMEDIATE")
@@ -304,6 +307,14 @@ class Index:
         with self._lock:
             self._writer.execute("DELETE FROM keys WHERE bucket = ?", (number,))
             self._writer.execute("DELETE FROM buckets WHERE number = ?", (number,))
+
+    def share(self) -> None:
+        """Remember, until it is made anew, that two keys may name the same ID."""
+        if self.shared:
+            return
+        self.shared = True
+        with self._lock:
+            self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('shared', '1')")
 
     def sync(self, generation: int) -> None:
         """Bring all commits to disk, and that a journal of this generation follows."""

@@ -134,6 +134,11 @@ class INamespace(Interface):
 
     unpublished = Attribute("C{list[str]}: those of L{unsettled} that were intended, and never any key's.")
 
+    shared = Attribute(
+        "C{bool}: whether two keys may name the same ID, as where a key or a bucket was copied on disk: then L{needed} is "
+        "to be asked before the bytes of any key are removed."
+    )
+
     def create_bucket(name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
         """Make a bucket. Fails with C{AlreadyExists}."""
 

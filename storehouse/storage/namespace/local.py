@@ -24,6 +24,7 @@ from storehouse.errors import (
     StorehouseError,
     Unavailable,
 )
+from storehouse.storage.namespace.checking import check
 from storehouse.storage.namespace.entries import checked_metadata, encode_bucket
 from storehouse.storage.namespace.interfaces import (
     Bucket,
@@ -107,6 +108,11 @@ class LocalNamespace:
     def unknown(self) -> int:
         """See L{IChecked.unknown}."""
         return self.upkeep.unknown
+
+    @property
+    def shared(self) -> bool:
+        """See L{INamespace.shared}."""
+        return self.upkeep.index.shared
 
     # -- start and stop ----------------------------------------------------------------------
 
@@ -357,7 +363,8 @@ class LocalNamespace:
                 self._keys.finish("check", began, bucket, key)
 
         told = progress or (lambda count: None)
-        await self.upkeep.check(self._run, self._keys.buckets, problems.append, look_closer, told)
+        parts = (self.upkeep, self.tree, self.journal.path)
+        await check(*parts, self._run, self._keys.buckets, problems.append, look_closer, told)
         return problems
 
     @lasting

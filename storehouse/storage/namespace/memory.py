@@ -29,6 +29,7 @@ class MemoryNamespace:
         self._max_metadata = max_metadata
         self.unsettled: list[str] = []
         self.unpublished: list[str] = []
+        self.shared = False
         self._buckets: dict[str, tuple[Bucket, dict[str, _Versions]]] = {}
         self._stopped = False
 

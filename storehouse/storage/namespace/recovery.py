@@ -180,6 +180,8 @@ def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tu
         if total is None:
             bucket = bucket_of(tree, name)
             number = index.add_bucket(name, encode_bucket(bucket))
+            # Perhaps it is a copy of another one.
+            index.share()
             for _ in index_bucket(tree, name, partial(_apply, index, number)):
                 pass
             repairs += 1
@@ -194,6 +196,8 @@ def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tu
             index.change_bucket(total.number, encode_bucket(bucket))
             repairs += 1
         buckets[name] = (total.number, bucket)
+        if found is not None and found.clean and _is_changed(tree, name):
+            repairs += _adopt(tree, index, total.number, name)
     for total in indexed.values():
         index.drop_bucket(total.number)
         repairs += 1
@@ -207,6 +211,33 @@ def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tu
     if repairs:
         _log.warn("{repairs} entries of the index were behind and are repaired", repairs=repairs)
     return buckets, repairs
+
+
+def _is_changed(tree: Tree, bucket: str) -> bool:
+    """Whether something came to a bucket, or went, after the journal was ended: it is written last."""
+    try:
+        changed = os.stat(os.path.join(tree.buckets, bucket, "objects")).st_mtime_ns
+        return changed > os.stat(os.path.join(tree.directory, "journal")).st_mtime_ns
+    except OSError:
+        return False
+
+
+def _adopt(tree: Tree, index: Index, number: int, bucket: str) -> int:
+    """Give keys that somebody put there rows. @return: how many."""
+    count = 0
+    for _, key in tree.walk(bucket):
+        if key is None or index.row(number, key.encode()) is not None:
+            continue
+        place = tree.place(bucket, key, key.encode())
+        try:
+            row = row_of(tree, place)
+        except DamagedEntry as error:
+            row = mark_of(tree, place, error)
+        if row is not None:
+            index.share()  # perhaps it is a copy of another one
+            index.apply([(number, key.encode(), row)])
+            count += 1
+    return count
 
 
 def _apply(index: Index, number: int, rows: list[tuple[bytes, Row]]) -> None:

@@ -87,16 +87,20 @@ class SealedNamespace:
         return getattr(self._inner, "unknown", 0)
 
     @property
+    def shared(self) -> bool:
+        """See L{INamespace.shared}."""
+        shared: bool = self._inner.shared
+        return shared
+
+    @property
     def unsettled(self) -> list[str]:
         """See L{INamespace.unsettled}."""
-        unsettled: list[str] = self._inner.unsettled
-        return unsettled
+        return list(self._inner.unsettled)
 
     @property
     def unpublished(self) -> list[str]:
         """See L{INamespace.unpublished}."""
-        unpublished: list[str] = self._inner.unpublished
-        return unpublished
+        return list(self._inner.unpublished)
 
     def collect(self) -> Iterable[Metric]:
         """For Prometheus: those of the namespace below."""

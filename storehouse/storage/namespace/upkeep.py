@@ -6,7 +6,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -14,8 +14,8 @@ from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks
-from storehouse.errors import Damaged, DamagedEntry, NoSpace, NoSuchBucket, Unavailable
-from storehouse.storage.namespace.check import check_bucket_rows, check_key, check_top
+from storehouse.errors import DamagedEntry, NoSpace, Unavailable
+from storehouse.storage.namespace.check import check_key
 from storehouse.storage.namespace.entries import decode_row
 from storehouse.storage.namespace.index import Index, Row, ids_of, is_full
 from storehouse.storage.namespace.interfaces import Bucket, Entry, Problem
@@ -175,9 +175,20 @@ class Upkeep:
             # Perhaps it is the row of another key, which is not listed then.
             self.break_off(f"it has a damaged row, and no key {place.key!r} is in {place.bucket}")
             return
+        if there is None and row is not None:
+            self.share()  # perhaps it is a copy of another key
         self.apply(number, data, row)
         self.repairs += 1
         self._log.warn("the row of {key} in the index was wrong: repaired", key=f"{place.bucket}/{place.key}")
+
+    def share(self) -> None:
+        """Remember that two keys may name the same ID."""
+        try:
+            if self.broken is None:
+                self.index.share()
+        except sqlite3.Error as error:
+            if not is_full(error):
+                self.break_off(error)
 
     def add_bucket(self, name: str, text: bytes) -> int:
         """@return: its number; one that no bucket has if the index is broken."""
@@ -241,6 +252,8 @@ class Upkeep:
     def check_key(self, number: int, data: bytes, place: Place, repair: bool = False) -> list[Problem]:
         """What is wrong with one key. To be called while nobody changes it."""
         problems = check_key(self._tree, self.index, number, data, place)
+        if any(each.kind == "missing" for each in problems):
+            self.share()
         if repair and any(each.kind == "dangling" and each.repairable for each in problems):
             self._tree.mend(place)
             self.repair(number, data, place)
@@ -339,60 +352,3 @@ class Upkeep:
             for total in await self._disk.run(self.index.totals)
         }
         return counts[0], buckets
-
-    async def check(
-        self,
-        run: Callable[..., Awaitable[Any]],
-        buckets: Mapping[str, tuple[int, Bucket]],
-        found: Callable[[Problem], object],
-        look_closer: Callable[[str, str], Coroutine[Any, Any, None]],
-        progress: Callable[[int], object],
-    ) -> None:
-        """
-        Walk through everything.
-
-        @param run: runs a function in a disk thread while no bucket comes or goes.
-        @param buckets: those that there are, each with its number, at any time.
-        @param look_closer: called with each key that may have a problem.
-        @raise Unavailable: if the index is made anew meanwhile.
-        """
-        count = [0]
-        suspects: list[tuple[str, str]] = []
-        index = self.index
-
-        def take(item: Problem | tuple[str, str] | None) -> None:
-            if isinstance(item, Problem):
-                found(item)
-            elif item is not None:
-                suspects.append(item)
-            else:
-                count[0] += 1
-                if count[0] % 1000 == 0:
-                    progress(count[0])
-
-        async def with_index(f: Callable[[], Any]) -> Any:
-            def same() -> Any:
-                if self.index is not index:
-                    raise Unavailable("the index was made anew meanwhile: check again")
-                return f()
-
-            return await run(same)
-
-        if self.broken is not None:
-            found(Problem("index", "", None, None, f"{index.path} is damaged: {self.broken}", True))
-        for text in await with_index(index.faults):
-            found(Problem("index", "", None, None, f"{index.path} is damaged: {text}; a rebuild helps", True))
-        await in_slices(with_index, check_top(self._tree, self._journal.path, buckets), take)
-        for name in sorted(buckets):
-            if name not in buckets:
-                continue
-            await in_slices(with_index, check_bucket_rows(self._tree, index, buckets[name][0], name), take)
-            for bucket, key in suspects:
-                try:
-                    await look_closer(bucket, key)
-                except NoSuchBucket:
-                    break
-                except Damaged as error:
-                    found(Problem("damaged", bucket, key, None, str(error), False))
-            suspects.clear()
-        progress(count[0])

@@ -115,11 +115,11 @@ class Removing:
             return
         except StorehouseError:
             said = None
-        if said and said[0] in (f"{bucket}/{key}", key):
+        if said and said[0] in (f"{bucket}/{key}", key) and not self._names.shared:
             await self._remove(id)
             return
         # They are those of another key by their own account, as in a bucket that was copied or renamed on disk, or they
-        # cannot say: whether they have another name is asked first.
+        # cannot say, or there are copies of keys: whether they have another name is asked first.
         self._doubtful[id] = True
         if self._tidying is None or self._tidying.called:
             self.tidy()

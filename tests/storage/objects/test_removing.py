@@ -257,6 +257,58 @@ class RemovingTests(RemovingTestsMixin, LocalStoreTestCase):
         await self.store.tidied
         self.assertEqual((await self.get("a"), await self.get("b/c"), await self.get("d")), (b"a", b"b/c", b"d"))
 
+    async def test_first_of_copies_goes(self) -> None:
+        """What is removed or replaced in the first stays in the copy, of a bucket or a key, with and without the index."""
+        await self.store.create_bucket("other")
+        objects, other = f"{self.bucket()}/objects", f"{self.bucket('other')}/objects"
+        copies = {
+            "copy": lambda: shutil.copytree(self.bucket(), self.bucket("copy"), symlinks=True),
+            "key": lambda: shutil.copytree(f"{objects}/a", f"{objects}/z", symlinks=True),
+            "key in another bucket": lambda: shutil.copytree(f"{objects}/a", f"{other}/a", symlinks=True),
+        }
+        places = {"copy": ("copy", "a"), "key": ("bucket", "z"), "key in another bucket": ("other", "a")}
+        for what, copy in copies.items():
+            for changes in ([copy], [copy, self.remove_index]):
+                for replaced in (False, True):
+                    await self.put("a", b"a")
+                    await self.store.tidied
+                    await self.restarted(*changes)
+                    self.assertTrue(self.names.shared, what)
+                    if replaced:
+                        await self.put("a", b"new")
+                    else:
+                        await self.store.delete("bucket", "a")
+                    await self.store.tidied
+                    await self.quiet()
+                    bucket, key = places[what]
+                    self.assertEqual(await self.get(key, bucket=bucket), b"a", what)
+                    # Once nothing names the bytes they go.
+                    await self.store.delete(bucket, key)
+                    if replaced:
+                        await self.store.delete("bucket", "a")
+                    await self.store.tidied
+                    await self.quiet()
+                    self.assertEqual(await self.stored_ids(), [], what)
+                    if bucket == "copy":
+                        await self.store.delete_bucket("copy")
+                    # A new index finds that there are no copies any more.
+                    await self.store.reindex()
+                    self.assertFalse(self.names.shared)
+
+    async def test_copies_that_are_found_later(self) -> None:
+        """A copy that is made beside a running store is known once somebody has asked for it, or a check has seen it."""
+        objects = f"{self.bucket()}/objects"
+        for look in (lambda: self.get("z"), self.check):
+            await self.put("a", b"a")
+            self.assertFalse(self.names.shared)
+            shutil.copytree(f"{objects}/a", f"{objects}/z", symlinks=True)
+            await look()
+            await self.store.delete("bucket", "a")
+            await self.store.tidied
+            self.assertEqual(await self.get("z"), b"a")
+            await self.store.delete("bucket", "z")
+            await self.store.reindex()
+
     async def test_foreign_descriptions(self) -> None:
         """Another program's C{data.json}, which says only the key, or nothing, or of another bucket."""
         for key in ("b/c", "", "nowhere/b/c", "No_Bucket/x", "bucket/other"):
