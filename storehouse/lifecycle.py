@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from storehouse.config import Settings
 from storehouse.core.addresses import Address, find_address
 from storehouse.core.exits import Exits
-from storehouse.core.fasttcp import make_eager
+from storehouse.core.fasttcp import accept_few, make_eager
 from storehouse.core.logs import JSONLinesObserver, line_writer
 from storehouse.core.opening import Opening
 from storehouse.core.platform import missing_features, raise_file_limit
@@ -336,6 +336,7 @@ class StorehouseService(Service):
         self._undo.append(self.ports.clear)
         self._undo.append(port.stopListening)
         make_eager(port)
+        accept_few(port)
 
     def url(self, name: str) -> str:
         """The base of the URLs of a door that listens, as this machine reaches it; or the name of its socket file."""

@@ -14,7 +14,10 @@ from typing import Any
 
 from twisted.internet import tcp
 
-__all__ = ["LARGE_READS", "EagerServer", "make_eager", "unsent"]
+__all__ = ["LARGE_READS", "EagerServer", "accept_few", "make_eager", "unsent"]
+
+# Connections that a port accepts in one turn.
+_ACCEPTS = 8
 
 #: Bytes to ask the kernel for at a time while a large body comes in; small requests are faster with the
 #: default of 64 KiB.
@@ -64,6 +67,24 @@ def make_eager(port: Any) -> bool:
         port.transport = EagerServer
         return True
     return False
+
+
+def accept_few(port: Any) -> None:
+    """
+    Let a listening port accept a few connections in a turn of the reactor, of the many that may wait: each costs up to a
+    millisecond, with TLS, and Twisted takes a hundred and more. The kernel keeps the rest for the next turn.
+
+    @param port: what an endpoint's C{listen} fired with; one of another kind stays as it is.
+    """
+    if not isinstance(port, tcp.Port):
+        return
+    accept = port.doRead
+
+    def accept_some() -> None:
+        port.numberAccepts = min(port.numberAccepts, _ACCEPTS)
+        accept()
+
+    port.doRead = accept_some  # type: ignore[method-assign]
 
 
 def unsent(transport: Any) -> int:

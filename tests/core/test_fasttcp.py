@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from storehouse.core.fasttcp import EagerServer, make_eager
+from storehouse.core.fasttcp import EagerServer, accept_few, make_eager
 
 _server = """
 import sys
@@ -53,6 +53,36 @@ class _Refusing:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
+
+
+class AcceptTests(TestCase):
+    """L{accept_few}."""
+
+    def test_many_at_once(self) -> None:
+        """Of many connections that wait a turn takes a few, and the next ones take the rest."""
+        from twisted.internet import reactor
+
+        factory = Factory.forProtocol(Protocol)
+        made: list[Any] = []
+        build = factory.buildProtocol
+        factory.buildProtocol = lambda address: made.append(address) or build(address)  # type: ignore[method-assign,func-returns-value]
+        port: Any = reactor.listenTCP(0, factory, backlog=64, interface="127.0.0.1")  # type: ignore[attr-defined]
+        self.addCleanup(port.stopListening)
+        accept_few(port)
+        clients = [socket.create_connection(("127.0.0.1", port.getHost().port)) for _ in range(30)]
+        counts = []
+        for _ in range(5):
+            port.doRead()
+            counts.append(len(made))
+        self.assertEqual(counts, [8, 16, 24, 30, 30])
+        for client in clients:
+            client.close()
+        for reader in list(reactor.getReaders()):  # type: ignore[attr-defined]
+            if isinstance(reader, tcp.Server):
+                reader.abortConnection()
+
+    def test_other_kinds(self) -> None:
+        accept_few(object())
 
 
 class EagerServerTests(TestCase):
