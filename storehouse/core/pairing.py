@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.sealed import seal, unseal
-from storehouse.errors import StartFailed, StorehouseError, StoreUnusable
+from storehouse.errors import StartFailed, StorehouseError
 
 __all__ = ["STAMPS", "Pair"]
 
@@ -81,9 +81,11 @@ class Pair:
             if error.errno in NO_SPACE:
                 self._log.warn("no room for the stamps of namespace and data space; a start that has room makes them")
                 return
-            # What is in the place of a stamp, and is no file, keeps only what needs the two shut.
-            kind = StoreUnusable if error.errno == errno.EISDIR else StartFailed
-            raise kind(f"{error.filename or self._names} cannot be used: {error.strerror or error}") from error
+            if error.errno == errno.EISDIR:
+                # They belong together, which was found out without it.
+                self._log.warn("a directory is in the place of {stamp}, which cannot be written", stamp=error.filename)
+                return
+            raise StartFailed(f"{error.filename or self._names} cannot be used: {error.strerror or error}") from error
 
     def stop(self) -> Deferred[None]:
         """Nothing is open."""
