@@ -136,6 +136,10 @@ def check_format(root: str) -> None:
         found = read_regular(path, 1 << 20)
     except FileNotFoundError:
         return
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise StoreUnusable(f"{path} cannot be read: {error.strerror}") from None  # it is no file
     if found != FORMAT:
         shown = found[:100].decode("utf-8", "replace").strip()
         wanted = FORMAT.decode().strip()

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.files import Files
-from storehouse.errors import StartFailed
+from storehouse.errors import StartFailed, StoreUnusable
 from storehouse.storage.dataspace.layout import FORMAT, Layout, check_format, names_in
 
 
@@ -136,6 +136,12 @@ class PrepareTests(SynchronousTestCase):
         for name in ("", "/data", "/uploads", "/data/ab", "/data/00", "/uploads/ff"):
             self.assertIn(("sync_directory", self.root + name), files.calls)
         self.assertTrue(os.path.isdir(os.path.join(self.root, "data/ab/ab01")))
+
+    def test_format_no_file(self) -> None:
+        """A directory in its place is damage, which keeps shut only what needs the store."""
+        root = os.path.abspath(self.mktemp())
+        os.makedirs(os.path.join(root, "format.json"))
+        self.assertRaises(StoreUnusable, check_format, root)
 
     def test_half_written_format(self) -> None:
         """What a killed start left of its format.json does not matter."""
