@@ -28,6 +28,7 @@ TOP = frozenset({"format.json", "buckets", "journal", "index", "tmp", "recovered
 _STRETCH = 200
 
 _NOTHING = "; a repair changes nothing here"
+_LOST = "; a repair writes it anew if its bytes are there and no other key has them, and else the index forgets it"
 _ROW = "; a rebuild of the index makes it good"
 
 
@@ -54,7 +55,7 @@ def check_top(tree: Tree, journal: str, numbers: Mapping[str, tuple[int, Bucket]
         path = os.path.join(tree.buckets, name)
         if name not in names:
             yield Problem(
-                "extra", name, None, None, f"the index has a bucket {name}, but {path} is not there{_ROW}", True
+                "extra", name, None, None, f"the index has a bucket {name}, but {path} is not there{_LOST}", True
             )
             continue
         inside = set(os.listdir(path))
@@ -150,7 +151,7 @@ def check_key(tree: Tree, index: Index, number: int, data: bytes, place: Place) 
         if default is not None:
             problems.append(Problem("missing", bucket, key, None, f"the index lacks {what}{_ROW}", True))
     elif not there:
-        text = f"the index has {what}, but {place.path} is not there{_ROW}"
+        text = f"the index has {what}, but {place.path} is not there{_LOST}"
         problems.append(Problem("extra", bucket, key, None, text, True))
     # Of a default that is damaged the index may still have what was right once.
     elif default is not None and (row[:2] != default[1] or default[0] in ids_of(row[2]) or not older <= ids_of(row[2])):

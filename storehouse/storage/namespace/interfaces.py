@@ -78,7 +78,7 @@ class Problem:
 
     @ivar kind: C{damaged} (a file that fails its checksum, or is not of its place), C{dangling} (a default that is
         missing or leads nowhere), C{lost} (an older version whose file is missing), C{unknown} (a name that is none of ours), C{missing}, C{extra}, C{different} (rows of
-        the index, as against the tree), C{index} (the index as a whole).
+        the index, as against the tree), C{index} (the index as a whole), C{restored} (by L{IChecked.restore}).
     @ivar bucket: its bucket, or empty.
     @ivar key: its key, if it is known.
     @ivar id: the ID of the version, if it is one.
@@ -250,6 +250,15 @@ class IChecked(Interface):
 
         @param progress: called with the number of keys so far, every now and then.
         @param repair: give keys that have lost their C{default.json}, and have but one version, that one as default.
+        """
+
+    def restore(has_bytes: Callable[[str], Deferred[bool]]) -> Deferred[list[Problem]]:
+        """
+        Write keys anew, of which nothing is there any more but what the index knows: before L{reindex}, which forgets
+        them. Those whose IDs another key names were renamed on disk, and are let go of.
+
+        @param has_bytes: whether an ID has its bytes; keys without them are not written.
+        @return: fires with a C{restored} for each.
         """
 
     def reindex(progress: Callable[[int], object] | None = None) -> Deferred[int]:

@@ -43,6 +43,7 @@ from storehouse.storage.namespace.metrics import NamespaceMetrics
 from storehouse.storage.namespace.names import check_bucket, check_id
 from storehouse.storage.namespace.needed import find_needed
 from storehouse.storage.namespace.recovery import prepare, recover
+from storehouse.storage.namespace.restoring import restore
 from storehouse.storage.namespace.settings import NamespaceSettings
 from storehouse.storage.namespace.tree import Tree
 from storehouse.storage.namespace.upkeep import Upkeep
@@ -366,6 +367,11 @@ class LocalNamespace:
         parts = (self.upkeep, self.tree, self.journal.path)
         await check(*parts, self._run, self._keys.buckets, problems.append, look_closer, told)
         return problems
+
+    @lasting
+    async def restore(self, has_bytes: Callable[[str], Any]) -> list[Problem]:
+        """See L{IChecked.restore}."""
+        return await restore(self._keys, self.tree, self.upkeep, self._disk, self._run, self.needed, has_bytes)
 
     @lasting
     async def reindex(self, progress: Callable[[int], object] | None = None) -> int:

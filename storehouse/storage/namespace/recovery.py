@@ -214,10 +214,10 @@ def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tu
 
 
 def _is_changed(tree: Tree, bucket: str) -> bool:
-    """Whether something came to a bucket, or went, after the journal was ended: it is written last."""
+    """Whether something came to a bucket, or went, after the journal was ended, which is written last. Times are coarse."""
     try:
         changed = os.stat(os.path.join(tree.buckets, bucket, "objects")).st_mtime_ns
-        return changed > os.stat(os.path.join(tree.directory, "journal")).st_mtime_ns
+        return changed >= os.stat(os.path.join(tree.directory, "journal")).st_mtime_ns
     except OSError:
         return False
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-import attrs
 from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -369,13 +368,13 @@ class SealedNamespace:
         """See L{IChecked.check}. Keys that nothing says any more are told as they are on disk, in the text."""
         if not IChecked.providedBy(self._inner):
             return []
-        found = await finished(self._inner.check(progress, repair))
-        return [
-            problem
-            if problem.key is None
-            else attrs.evolve(problem, key=self._index.key_of(problem.bucket, problem.key))
-            for problem in found
-        ]
+        return self._index.told(await finished(self._inner.check(progress, repair)))
+
+    @deferred
+    async def restore(self, has_bytes: Callable[[str], Any]) -> list[Problem]:
+        """See L{IChecked.restore}."""
+        restores = IChecked.providedBy(self._inner)
+        return self._index.told(await finished(self._inner.restore(has_bytes))) if restores else []
 
     @deferred
     async def reindex(self, progress: Callable[[int], object] | None = None) -> int:

@@ -6,8 +6,10 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import attrs
+
 from storehouse.storage.namespace.entries import encode_entry
-from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.namespace.interfaces import Entry, Problem
 
 __all__ = ["SealedIndex"]
 
@@ -62,6 +64,13 @@ class SealedIndex:
             "SELECT key FROM keys WHERE bucket = ? AND stored = ?", (self.number(bucket), stored)
         ).fetchone()
         return None if found is None else found[0].decode()
+
+    def told(self, problems: list[Problem]) -> list[Problem]:
+        """Problems of keys as they are on disk, of the keys themselves; of C{None} if nothing says which they are."""
+        return [
+            each if each.key is None else attrs.evolve(each, key=self.key_of(each.bucket, each.key))
+            for each in problems
+        ]
 
     def lose(self, bucket: str, stored: str) -> None:
         """A key cannot be read; nobody knows which one it is."""

@@ -23,7 +23,7 @@ from storehouse.errors import (
 )
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import IReader, Part
-from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.namespace.interfaces import Entry, Problem
 from storehouse.storage.objects.conditions import check_condition, info_of
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
 from storehouse.storage.objects.metrics import StoreMetrics
@@ -153,6 +153,20 @@ class Base:
             return examined
 
         return Deferred.fromCoroutine(self.with_bytes(bucket, key, examine))
+
+    def restored(self) -> Deferred[list[Problem]]:
+        """Have keys written anew that only the index knows, if their bytes are there: before it is made anew."""
+        restored: Deferred[list[Problem]] = self.names.restore(lambda id: Deferred.fromCoroutine(self._is_there(id)))
+        return restored
+
+    async def _is_there(self, id: str) -> bool:
+        try:
+            await finished(self.space.get_metadata(id))
+        except NoSuchObject:
+            return False
+        except DamagedObject:
+            pass  # what it can still give is readable as before
+        return True
 
     def served(self, bucket: str, key: str, reader: IReader) -> None:
         """

@@ -120,6 +120,8 @@ class _Check:
             if problem.kind not in _OF_INDEX:
                 self._doubt = self._doubt or problem.text
         if self._repair and rebuild:
+            for problem in await finished(self._base.restored()):
+                self._found(problem.kind, problem.bucket, problem.key, problem.id, problem.text, "restored")
             await finished(names.reindex(None))
 
     async def _keys(self, bucket: str) -> None:

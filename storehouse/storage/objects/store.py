@@ -384,6 +384,7 @@ class LocalObjectStore:
     async def _reindex(self, progress: Callable[[int], object] | None) -> Indexed:
         names = self._base.names
         if IChecked.providedBy(names):
+            await finished(self._base.restored())
             count: int = await finished(names.reindex(progress))
             return Indexed(count, names.damaged, names.unknown)
         # It has no index: what it has are its keys.

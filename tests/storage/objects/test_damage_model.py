@@ -5,7 +5,7 @@ What must be true, whatever was done to the files below C{buckets} and C{data}:
 
 - What is served for an ID is what was stored under that ID, to the byte.
 - What was readable before a repair, a new index or another start is readable after it, and is the same; but for keys
-  of which the index alone still knows: they are given up.
+  of which the index alone still knows: a start gives them up, a repair and a new index those that were renamed.
 - A repair removes no bytes: what was in the data space is there, or set aside.
 - Nothing keeps a store from starting; a key can be stored anew and be removed, whatever is there.
 """
@@ -179,6 +179,24 @@ class Model:
         ids = tree.ids(place)
         return default == id or (id in ids and default not in ids)
 
+    def is_kept(self, bucket: str, key: str, id: str, what: str) -> bool:
+        """Whether what the index says of a key outlasts a repair, or a start."""
+        if self.in_tree(bucket, key, id):
+            return True
+        if what not in ("repair", "reindex") or id in now(self.names.needed([id])).ids:
+            return False
+        # Nothing is written where a link leads.
+        place = self.names.tree.place(bucket, key, key.encode())
+        path = place.path
+        while path != self.names.tree.buckets:
+            if os.path.islink(path) and os.path.isdir(path):
+                return False
+            path = os.path.dirname(path)
+        try:
+            return self.names.tree.current(place) is None
+        except Damaged:
+            return False
+
     def ids(self) -> set[str]:
         """What there is in the data space, and set aside."""
         return {
@@ -310,7 +328,7 @@ class DamageModelTests(SynchronousTestCase):
         before, ids = model.readable(), model.ids()
         for _ in range(random.randrange(1, 4)):
             what = random.choice(("repair", "repair", "reindex", "restart", "kill"))
-            before = {name: found for name, found in before.items() if model.in_tree(*name, found[0])}
+            before = {name: found for name, found in before.items() if model.is_kept(*name, found[0], what)}
             if what == "repair":
                 now(model.store.check(None, True))
             elif what == "reindex":

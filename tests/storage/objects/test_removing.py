@@ -114,6 +114,37 @@ class RemovingTestsMixin(StoreTestsMixin):
         shutil.rmtree(f"{self.directory}/names")
         os.rename(f"{self.directory}/before", f"{self.directory}/names")
 
+    async def test_lost_files(self) -> None:
+        """What only the index still knows is written anew by a repair, and by a new index, if it has its bytes."""
+        await self.three()
+        no_bytes = await self.put("x", b"x")
+        bucket = self.bucket()
+        losses: list[Callable[[], object]] = [
+            lambda: [shutil.rmtree(path) for path in self.key_directories()],
+            lambda: shutil.rmtree(f"{bucket}/objects"),
+            lambda: shutil.rmtree(bucket),
+        ]
+        shutil.rmtree(self.data(no_bytes.id))
+        for repair in (True, False):
+            for lose in losses:
+                lose()
+                before = {key: await self.get(key) for key in ("a", "b/c", "d")}
+                if repair:
+                    found = await self.check(True)
+                    told = sorted((each.key, each.id) for each in found if each.kind == "restored")
+                    infos = await self.everything()
+                    self.assertEqual(told, sorted((info.key, info.id) for info in infos))
+                else:
+                    await self.store.reindex()
+                self.assertEqual({key: await self.get(key) for key in ("a", "b/c", "d")}, before)
+                self.assertEqual([each for each in await self.check() if each.kind not in ("missing", "renamed")], [])
+                await self.restarted(self.remove_index)
+                self.assertEqual({key: await self.get(key) for key in ("a", "b/c", "d")}, before)
+                self.assertEqual(await self.stored_ids(), self.before)
+
+    def key_directories(self) -> list[str]:
+        return [top for top, _, names in os.walk(self.bucket()) if any(name.endswith("default.json") for name in names)]
+
     async def orphan(self) -> tuple[ObjectInfo, str]:
         """A key that was removed while its bytes were not there; where they would be."""
         info = await self.put("gone", b"bytes of nobody")
