@@ -5,6 +5,8 @@ Opening what a service is made of, one after the other: what cannot be opened ke
 from __future__ import annotations
 
 import errno
+import json
+import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +16,7 @@ from twisted.logger import Logger
 from storehouse.core.files import NO_SPACE
 from storehouse.errors import Damaged, InvalidSetting, NoSpace, StorageFailed, StorehouseError, StoreUnusable
 
-__all__ = ["VITAL", "Opening", "has_flipped_bit", "is_local"]
+__all__ = ["VITAL", "Opening", "check_directories", "has_flipped_bit", "is_json", "is_local", "shown"]
 
 #: The stores without which nothing is opened: without the right key, and the right objects, nothing is touched.
 VITAL = frozenset({"keyring", "pair"})
@@ -47,6 +49,32 @@ def has_flipped_bit(found: bytes, wanted: bytes) -> bool:
     if len(found) != len(wanted):
         return False
     return sum((one ^ other).bit_count() for one, other in zip(found, wanted, strict=True)) == 1
+
+
+def is_json(found: bytes) -> bool:
+    """Whether a text is JSON, of whatever: one that is not was damaged, and is not that of another store."""
+    try:
+        json.loads(found)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def shown(found: bytes) -> str:
+    """What a small file holds, in words, for an error."""
+    return f"holds {found[:100]!r}" if found else "is empty"
+
+
+def check_directories(*paths: str) -> None:
+    """
+    See that nothing else is in the place of directories; they need not be there. Links are not looked at: they may lead to
+    what is not mounted.
+
+    @raise StoreUnusable: naming the first that is none.
+    """
+    for path in paths:
+        if os.path.lexists(path) and not os.path.islink(path) and not os.path.isdir(path):
+            raise StoreUnusable(f"{path} is not a directory: move away what is there, and start again")
 
 
 class Opening:

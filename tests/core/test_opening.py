@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.opening import has_flipped_bit, is_local
+from storehouse.core.opening import check_directories, has_flipped_bit, is_json, is_local, shown
 from storehouse.errors import (
     BucketCountMismatch,
     DamagedEntry,
@@ -18,6 +19,37 @@ from storehouse.errors import (
     StoreUnusable,
     WrongMasterKey,
 )
+
+
+class FoundTests(SynchronousTestCase):
+    """What is found in the place of what a store makes."""
+
+    def test_shown(self) -> None:
+        self.assertEqual(shown(b""), "is empty")
+        self.assertEqual(shown(b'{"a'), "holds b'{\"a'")
+        self.assertLess(len(shown(bytes(1000))), 500)
+
+    def test_is_json(self) -> None:
+        for text, is_one in (
+            (b"{}", True),
+            (b"null", True),
+            (b"", False),
+            (b"{", False),
+            (b"\xff", False),
+            (b"[" * 9999, False),
+        ):
+            self.assertEqual(is_json(text), is_one, text[:9])
+
+    def test_directories(self) -> None:
+        top = self.mktemp()
+        os.mkdir(top)
+        check_directories(top, f"{top}/nothing")
+        os.symlink("nothing", f"{top}/link")
+        check_directories(f"{top}/link")
+        with open(f"{top}/file", "wb"):
+            pass
+        error = self.assertRaises(StoreUnusable, check_directories, top, f"{top}/file")
+        self.assertIn(f"{top}/file", str(error))
 
 
 class LocalTests(SynchronousTestCase):

@@ -9,7 +9,7 @@ import secrets
 
 from storehouse.core.files import Files, read_regular
 from storehouse.core.filesystem import check_together
-from storehouse.core.opening import has_flipped_bit
+from storehouse.core.opening import check_directories, has_flipped_bit, is_json, shown
 from storehouse.errors import StartFailed, StoreUnusable
 
 __all__ = ["FORMAT", "Layout", "check_format", "names_in"]
@@ -87,6 +87,7 @@ class Layout:
                 finally:
                     files.close(fd)
                 files.rename(path + ".new", path)
+            check_directories(self.data, self.uploads, self.tmp)
             self._settle_relaxed(files, durable)
             for directory in (self.data, self.uploads, self.tmp):
                 files.mkdir(directory)
@@ -141,11 +142,11 @@ def check_format(root: str) -> None:
             raise
         raise StoreUnusable(f"{path} cannot be read: {error.strerror}") from None  # it is no file
     if found != FORMAT:
-        shown = found[:100].decode("utf-8", "replace").strip()
-        wanted = FORMAT.decode().strip()
         # Another store keeps everything shut; a damaged one only what needs it.
+        if not is_json(found) or found.strip() == FORMAT.strip():
+            raise StoreUnusable(f"{path} is damaged: it {shown(found)}, and should hold {FORMAT!r}")
         kind = StoreUnusable if has_flipped_bit(found, FORMAT) else StartFailed
-        raise kind(f"the objects in {root} are of another format: {path} holds {shown}, this program reads {wanted}")
+        raise kind(f"the objects in {root} are of another format: {path} {shown(found)}, this program reads {FORMAT!r}")
 
 
 def _check_writable(directory: str) -> None:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from storehouse.core.files import Files, read_regular
 from storehouse.core.filesystem import check_names, check_together
-from storehouse.core.opening import has_flipped_bit
+from storehouse.core.opening import check_directories, has_flipped_bit, is_json, shown
 from storehouse.core.pairing import STAMPS
 from storehouse.errors import DamagedEntry, StartFailed, StorageFailed, StoreUnusable
 from storehouse.storage.namespace.entries import decode_bucket, decode_row, encode_bucket
@@ -67,11 +67,11 @@ def prepare(tree: Tree, files: Files) -> None:
     path = os.path.join(tree.directory, "format.json")
     try:
         raw = read_regular(path, 1 << 20)
+        if not is_json(raw):
+            raise StoreUnusable(f"{path} is damaged: it {shown(raw)}")
         found = json.loads(raw)
     except FileNotFoundError:
         found = None
-    except ValueError as error:
-        raise StoreUnusable(f"{path} is damaged: {error}") from error
     except OSError as error:
         # What is no file is damage; what may not be read is not.
         kind = StoreUnusable if error.errno in (errno.EINVAL, errno.EISDIR, errno.EIO) else StartFailed
@@ -86,6 +86,7 @@ def prepare(tree: Tree, files: Files) -> None:
         others = set(os.listdir(tree.directory)) - {"buckets", "tmp", "journal", "index", "recovered", *STAMPS}
         if others:
             raise StartFailed(f"{tree.directory} is no namespace: {min(others)} is in it")
+    check_directories(tree.buckets, tree.tmp)
     tree.clear_way()
     for directory in (tree.directory, tree.buckets, tree.tmp, os.path.join(tree.directory, "index")):
         files.make_directory(directory)

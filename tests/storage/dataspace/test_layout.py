@@ -143,6 +143,27 @@ class PrepareTests(SynchronousTestCase):
         os.makedirs(os.path.join(root, "format.json"))
         self.assertRaises(StoreUnusable, check_format, root)
 
+    def test_damaged_format(self) -> None:
+        """What is no JSON was damaged, and is shown as it is: only what needs the store stays shut."""
+        os.mkdir(self.root)
+        shown = {b"": "is empty", FORMAT[:20]: repr(FORMAT[:20]), FORMAT[:-1]: "damaged", bytes(9): repr(bytes(9))}
+        for data, text in shown.items():
+            self.write("format.json", data)
+            error = self.assertRaises(StoreUnusable, self.prepare)
+            self.assertIn(text, error.detail)
+            self.assertEqual(os.listdir(self.root), ["format.json"])
+
+    def test_file_for_a_directory(self) -> None:
+        """Likewise; it stays what it is."""
+        for name in ("data", "uploads", "tmp"):
+            self.prepare()
+            os.rmdir(os.path.join(self.root, name))
+            self.write(name, b"x")
+            error = self.assertRaises(StoreUnusable, self.prepare)
+            self.assertIn(os.path.join(self.root, name), error.detail)
+            self.assertEqual(self.read(name), b"x")
+            os.unlink(os.path.join(self.root, name))
+
     def test_half_written_format(self) -> None:
         """What a killed start left of its format.json does not matter."""
         os.mkdir(self.root)
@@ -167,7 +188,7 @@ class PrepareTests(SynchronousTestCase):
             text = self.refused()
             self.assertIn("format.json", text)
             self.assertIn('{"format":"wormer","version":1}', text)
-            self.assertIn(data[:40].decode("utf-8", "replace").strip(), text)
+            self.assertIn(repr(data[:40])[:-1] if data else "is empty", text)
             self.assertLess(len(text), 1000)
             self.assertEqual(os.listdir(self.root), ["format.json"])
 
