@@ -143,7 +143,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.values()["staged_deletes",], 0)
 
     def test_leftovers(self) -> None:
-        for name in ("put.1", "deleted.2"):
+        for name in (f"put.{1:024x}", f"deleted.{2:024x}"):
             os.mkdir(f"{self.root}/tmp/{name}")
         self.successResultOf(self.space.stop())
         self.space = self.open()

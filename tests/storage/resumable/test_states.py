@@ -104,10 +104,20 @@ class FailingTests(MemoryUploadsTestCase):
         for number, error in ((errno.ENOSPC, NoSpace), (errno.EDQUOT, NoSpace), (errno.EIO, Unavailable)):
             self.files.number = number
             await self.assertFailure(self.uploads.create("ann", "file", 3), error)
-            await self.assertFailure(self.uploads.remove(upload.id), error)
+        await self.assertFailure(self.uploads.remove(upload.id), Unavailable)
         self.assertEqual(len(await self.store.list_uploads("uploads")), 1)
         self.files.number = 0
         self.assertEqual((await self.uploads.append(upload.id, 0, BytesSource(b"abc"), 3)).key, "file")
+
+    async def test_no_room_to_remove(self) -> None:
+        """What is given up goes, since that makes room; the next start knows that it is gone."""
+        upload = await self.uploads.create("ann", "file", 3)
+        self.files.number = errno.ENOSPC
+        await self.assertFailure(self.uploads.remove(upload.id), NoSpace)
+        self.assertEqual(await self.store.list_uploads("uploads"), [])
+        self.files.number = 0
+        self.uploads = await self.make_uploads()
+        await self.assertFailure(self.uploads.append(upload.id, 0, BytesSource(b"abc"), 3), UploadGone)
 
     async def test_completed_anyway(self) -> None:
         """That a state cannot be written does not undo the object; the next start finds it by its metadata."""
