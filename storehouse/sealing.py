@@ -5,27 +5,36 @@ keyring say. For the service, and for commands on the files of a root.
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from storehouse.config import Settings
 from storehouse.core.disk import IDisk
+from storehouse.core.files import read_regular
 from storehouse.core.highwayhash import IS_FAST
+from storehouse.core.keyring import Keyring
 from storehouse.core.pairing import STAMPS, Pair
 from storehouse.core.vault import Vault
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.storage.accounts.rootsecret import is_wrapped
 from storehouse.storage.dataspace.checks import Bounds
+from storehouse.storage.dataspace.formats import decode_object
 from storehouse.storage.dataspace.layout import Layout, names_in
 from storehouse.storage.dataspace.sealed import SealedDataSpace
-from storehouse.storage.dataspace.sealed_format import BOUNDS
+from storehouse.storage.dataspace.sealed_format import BOUNDS, is_sealed
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.namespace.reading import TreeReader
 from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
 
 __all__ = ["hash_of", "make_names", "make_pair", "make_space", "make_vault", "make_wormer"]
+
+#: Objects that are looked at to see whether a keyring is theirs, and the most bytes of what tells of one.
+_SOME = 100
+_MOST = 1 << 20
 
 _Failed = Callable[[StorehouseError], None]
 
@@ -40,6 +49,7 @@ def make_vault(settings: Settings, master: bytes | None, follow: bool = False) -
     if settings.seal_names and master is None:
         raise InvalidSetting("seal-names needs a master key")
     objects = os.path.abspath(settings.objects_directory)
+    layout = Layout(objects)
     return Vault(
         os.path.join(os.path.abspath(settings.root), "keyring.json"),
         os.path.join(objects, "sealed"),
@@ -49,7 +59,24 @@ def make_vault(settings: Settings, master: bytes | None, follow: bool = False) -
         follow,
         # Not even a mark is made in objects of another store.
         before=make_pair(settings).verify,
+        contradicts=lambda keyring: _is_of_another(layout, keyring),
     )
+
+
+def _is_of_another(layout: Layout, keyring: Keyring) -> bool:
+    """Whether there are encrypted objects, and none of some is encrypted by keys of this keyring."""
+    paths = (layout.object(id) for index in names_in(layout.data) for id in names_in(f"{layout.data}/{index}"))
+    others = False
+    for path in islice(paths, _SOME):
+        try:
+            metadata = decode_object(read_regular(f"{path}/data.json", _MOST)).metadata
+            header = base64.b64decode(metadata["sealed"][0]) if is_sealed(metadata) else b""
+        except (OSError, ValueError):
+            continue
+        if header and keyring.has_key_of(header):
+            return False
+        others = others or bool(header)
+    return others
 
 
 def _stored(settings: Settings) -> str:

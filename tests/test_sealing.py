@@ -18,7 +18,7 @@ from storehouse.core.exits import Exits
 from storehouse.core.highwayhash import IS_FAST
 from storehouse.core.masterkey import VARIABLE
 from storehouse.core.streams import BytesSource, collect
-from storehouse.errors import InvalidSetting, WrongMasterKey
+from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
 from storehouse.sealing import hash_of, make_vault
 from storehouse.service import StorehouseService, make_service
 from storehouse.storage.dataspace.sealed import SealedDataSpace
@@ -79,6 +79,31 @@ class ServiceTests(TestCase):
             if path.is_file():
                 self.assertNotIn(b"secret", path.read_bytes() + os.fsencode(path.relative_to(self.root)))
         await self.with_service(self.make(b"key", seal_names="on"), get)
+
+    async def test_keyring_of_another_root(self) -> None:
+        """Also where the marker does not say which keyring there was: it is seen by the objects."""
+
+        async def put(store: Any) -> None:
+            await store.create_bucket("bucket")
+            await store.put("bucket", "key", BytesSource(b"bytes"), None)
+
+        await self.with_service(self.make(b"key"), put)
+        marker, path = Path(self.root, "objects", "sealed"), Path(self.root, "keyring.json")
+        whole, own = marker.read_bytes(), path.read_bytes()
+        other = make_vault(load_settings({"root": f"{self.root}-2"}), b"key")
+        os.makedirs(f"{self.root}-2")
+        other.start()
+        settings = load_settings({"root": self.root})
+        for data in (whole, b""):
+            marker.write_bytes(data)
+            path.write_bytes(Path(other.path).read_bytes())
+            with self.assertRaises(StartFailed) as caught:
+                make_vault(settings, b"key").start()
+            self.assertIn("belongs to another store", caught.exception.detail)
+            self.assertEqual(marker.read_bytes(), data)
+            path.write_bytes(own)
+            make_vault(settings, b"key").start()
+            self.assertEqual(marker.read_bytes(), whole)
 
     async def test_refused(self) -> None:
         """Before anything is touched."""

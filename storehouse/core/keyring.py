@@ -14,7 +14,9 @@ from typing import Any
 import attrs
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from storehouse.core.sealed import seal, unseal
 from storehouse.errors import StartFailed, WrongMasterKey
@@ -121,6 +123,11 @@ class Keyring:
         return cls({id: os.urandom(KEY_SIZE)}, id, os.urandom(KEY_SIZE), seal_names, plain)
 
     @property
+    def identity(self) -> str:
+        """What it is known by, 32 hex digits: the same through every rekey, and of no use to find a key."""
+        return HKDFExpand(SHA256(), 16, b"storehouse keyring identity 1").derive(self.names_key).hex()
+
+    @property
     def unfinished(self) -> bool:
         """Whether keys are being wrapped anew."""
         return len(self.keys) > 1
@@ -163,6 +170,10 @@ class Keyring:
             return self._cipher(id).decrypt(rest[:NONCE_SIZE], rest[NONCE_SIZE:], about)
         except InvalidTag:
             raise ValueError("its wrapped key is not authentic") from None
+
+    def has_key_of(self, header: bytes) -> bool:
+        """Whether a wrapped key says that it was wrapped by one of these."""
+        return header[1 : 1 + _ID_SIZE].hex() in self.keys
 
     def is_current(self, header: bytes) -> bool:
         """Whether a wrapped key was wrapped by the current one."""

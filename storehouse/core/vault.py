@@ -8,11 +8,12 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from storehouse.core.files import Files, open_stored
+from storehouse.core.files import Files, open_stored, read_regular
 from storehouse.core.keyring import Derivation, Keyring, Protector, decode_keyring, encode_keyring
+from storehouse.core.sealed import seal, unseal
 from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
 
-__all__ = ["Vault"]
+__all__ = ["Vault", "decode_marker", "encode_marker"]
 
 # Bytes of the longest file that is read.
 _MOST = 64 << 10
@@ -20,18 +21,40 @@ _MOST = 64 << 10
 _HOW = "set masterkey in the environment, or the setting master-key-file"
 
 
+def encode_marker(identity: str) -> bytes:
+    """The marker beside the objects of a keyring of this L{Keyring.identity}."""
+    return seal({"format": "sealed", "version": 1, "keyring": identity}) + b"\n"
+
+
+def decode_marker(data: bytes) -> str | None:
+    """
+    The identity that L{encode_marker} was given; C{None} if it is empty, as it was before it had any.
+
+    @raise ValueError: if it is damaged.
+    """
+    if not data:
+        return None
+    fields, checked = unseal(data.removesuffix(b"\n"))
+    if not checked or fields.get("format") != "sealed" or not isinstance(fields.get("keyring"), str):
+        raise ValueError("it does not say which keyring there was")
+    identity: str = fields["keyring"]
+    return identity
+
+
 class Vault:
     """
     The keys of a root. To be started before what uses them, by who holds the lock on the root.
 
     @param path: of the keyring file.
-    @param marker: the path of an empty file beside the objects, which says that there was a keyring: one that is lost is
-        not replaced by another.
+    @param marker: the path of a file beside the objects, which says which keyring there was: one that is lost is not
+        replaced by another, nor is that of another root used.
     @param master: the master key; C{None} if there is none.
     @param seal_names: what the setting says.
     @param stored: names what is stored already, in words for an error; empty if nothing is. Asked before a keyring is made.
     @param follow: for commands: go by what the keyring says of names, whatever the setting, and make no keyring.
     @param derivation: of the master key, for a new file.
+    @param contradicts: whether what is stored is encrypted by keys that a keyring does not have, as far as it was looked
+        at. Asked when the marker does not say which keyring it was.
     @ivar failed: C{None}: what can fail here fails at start.
     """
 
@@ -48,7 +71,9 @@ class Vault:
         files: Files | None = None,
         derivation: Derivation | None = None,
         before: Callable[[], object] = lambda: None,
+        contradicts: Callable[[Keyring], bool] = lambda keyring: False,
     ) -> None:
+        self._contradicts = contradicts
         self._before = before
         self.path = path
         self.failed = None
@@ -95,9 +120,10 @@ class Vault:
                 )
             return
         if data is not None:
-            self._keyring, _ = self.open(data, self._master)
-            self._check_names(self._keyring)
-            self._mark()
+            keyring, _ = self.open(data, self._master)
+            self._check_names(keyring)
+            self._mark(keyring)
+            self._keyring = keyring
             return
         if self._follow:
             raise StartFailed(
@@ -122,7 +148,7 @@ class Vault:
             raise InvalidSetting(f"a keyring needs a master key: {_HOW}")
         keyring = Keyring.make(self._seal_names, plain)
         self.write(keyring, Protector.make(self._master, self._derivation))
-        self._mark()
+        self._mark(keyring)
         self._keyring = keyring
         # At a level that is seen: if this was not expected, something was removed.
         self._log.warn(
@@ -138,16 +164,41 @@ class Vault:
                 "put it back from a copy"
             )
 
-    def _mark(self) -> None:
-        if os.path.lexists(self._marker):
+    def _mark(self, keyring: Keyring) -> None:
+        """See that the marker names this keyring; one that names none, as those from before, gets its name."""
+        was_there = os.path.lexists(self._marker)
+        named = self._marked() if was_there else None
+        if named == keyring.identity:
             return
+        if named is not None or self._contradicts(keyring):
+            raise StartFailed(
+                f"the keyring {self.path} belongs to another store: the objects in {os.path.dirname(self._marker)} were "
+                "encrypted with another one, by the same master key; put that one back from a copy"
+            )
+        if was_there and (os.path.islink(self._marker) or not os.path.isfile(self._marker)):
+            return  # not of our making
         try:
             directory = os.path.dirname(self._marker)
             self._files.make_directory(directory)
-            self._files.close(self._files.open(self._marker, os.O_WRONLY | os.O_CREAT))
+            # In its place: whatever is left of it by a crash is a marker.
+            fd = self._files.open(self._marker, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                self._files.write_at(fd, (encode_marker(keyring.identity),), 0)
+                self._files.sync_data(fd)
+            finally:
+                self._files.close(fd)
             self._files.sync_directory(directory)
         except OSError as error:
-            raise StartFailed(f"{self._marker} cannot be made: {error.strerror or error}") from None
+            if not was_there:
+                raise StartFailed(f"{self._marker} cannot be made: {error.strerror or error}") from None
+            self._log.warn("{path} cannot be written: {error}", path=self._marker, error=error.strerror or str(error))
+
+    def _marked(self) -> str | None:
+        """Which keyring the marker names; C{None} if it names none, or is damaged."""
+        try:
+            return decode_marker(read_regular(self._marker, _MOST))
+        except (OSError, ValueError):
+            return None
 
     def stop(self) -> Deferred[None]:
         """Forget the keys."""

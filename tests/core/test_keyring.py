@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import Any
 
 import attrs
@@ -15,7 +16,7 @@ from storehouse.core.files import Files
 from storehouse.core.keyring import HEADER_SIZE, Derivation, Keyring, Protector, decode_keyring, encode_keyring
 from storehouse.core.masterkey import read_key_file, take_master_key
 from storehouse.core.sealed import seal
-from storehouse.core.vault import Vault
+from storehouse.core.vault import Vault, decode_marker, encode_marker
 from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
 from tests.storage.dataspace.sealing import LIGHT, MASTER, vault_in
 
@@ -201,6 +202,50 @@ class VaultTests(SynchronousTestCase):
                 self.vault(master).start()
             self.assertIn("missing", caught.exception.detail)
         self.assertEqual(self.state(), before)
+
+    def test_marker(self) -> None:
+        """What is beside the objects, to the byte."""
+        data = b'{"format":"sealed","version":1,"keyring":"da49bd4f4a90211b7e2c6bdae4eb03b6","checksum":"85799881"}\n'
+        keyring = Keyring({"00" * 8: bytes(32)}, "00" * 8, bytes(range(32)))
+        self.assertEqual(encode_marker(keyring.identity), data)
+        self.assertEqual(decode_marker(data), keyring.identity)
+        self.assertEqual(keyring.begun().finished(False).identity, keyring.identity)
+        self.assertIsNone(decode_marker(b""))
+        for damaged in (data[:-9], data.replace(b"sealed", b"sealee"), b"{}", b"[", bytes(9)):
+            self.assertRaises(ValueError, decode_marker, damaged)
+
+    def test_of_another_root(self) -> None:
+        """A keyring of another root is refused, also if the master key is the same; nothing is changed."""
+        path = self.started().path
+        os.rename(path, f"{path}.kept")
+        os.rename(f"{self.root}/objects", f"{self.root}/kept")
+        self.started()
+        shutil.rmtree(f"{self.root}/objects")
+        os.rename(f"{self.root}/kept", f"{self.root}/objects")
+        before = self.state()
+        for follow in (False, True):
+            with self.assertRaises(StartFailed) as caught:
+                self.vault(follow=follow).start()
+            self.assertIn("belongs to another store", caught.exception.detail)
+        self.assertEqual(self.state(), before)
+        os.rename(f"{path}.kept", path)
+        self.started()
+
+    def test_markers_from_before(self) -> None:
+        """One that is empty, or damaged, gets the name of the keyring, unless what is stored contradicts."""
+        vault = self.started()
+        marker = f"{self.root}/objects/sealed"
+        whole = self.state()
+        for data in (b"", b'{"format"'):
+            with open(marker, "wb") as file:
+                file.write(data)
+            with self.assertRaises(StartFailed) as caught:
+                self.vault(contradicts=lambda keyring: keyring == vault.keyring).start()
+            self.assertIn("belongs to another store", caught.exception.detail)
+            with open(marker, "rb") as file:
+                self.assertEqual(file.read(), data)
+            self.started()
+            self.assertEqual(self.state(), whole)
 
     def test_damaged(self) -> None:
         path = self.started().path
