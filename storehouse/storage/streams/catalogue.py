@@ -7,7 +7,7 @@ Each line is all that is known of one archive, or that it is gone, and counts in
     {"number":1,"gone":true,"checksum":"..."}
 
 A path below the root is relative to it; those of earlier versions are absolute. A line is on disk before what depends on it is
-done. A last line that a crash cut is dropped. A line that is damaged is put right if one flipped bit is all that is wrong with
+done. A last line that a crash cut is dropped; other bytes behind the last newline are damage. A line that is damaged is put right if one flipped bit is all that is wrong with
 it; otherwise what it said is lost, and the stream finds the archive again if it is there. The file as it was is kept aside
 then. At a start the file is written anew; without room for that it is continued as it is.
 """
@@ -33,6 +33,9 @@ __all__ = ["Catalogue"]
 #: Bytes of the longest line of which a single flipped bit can be told for sure.
 _SURE = 655
 
+#: What each line begins with.
+_BEGIN = b'{"number":'
+
 
 class Catalogue:
     """
@@ -41,6 +44,8 @@ class Catalogue:
     @ivar is_new: there was no file.
     @ivar problems: what was wrong with the file, for people.
     @ivar lost: lines that were damaged beyond repair.
+    @ivar set_aside: damaged files that were kept under another name, now or at an earlier start, and are there still: what
+        they said of shipped archives may be missing, until an operator has looked and taken them away.
     @param failed: called with the error, in the caller's thread, when a sync failed.
     @param root: paths below it are noted relative to it; empty for none.
     """
@@ -53,6 +58,7 @@ class Catalogue:
         self.is_new = True
         self.problems: list[str] = []
         self.lost = 0
+        self.set_aside: tuple[str, ...] = ()
         self._path = path
         self._files = files
         self._failed = failed
@@ -81,7 +87,8 @@ class Catalogue:
         try:
             with open_stored(self._path) as file:
                 whole = file.readall()
-            self.is_new = False
+            # Without an archive the file is empty.
+            self.is_new = not whole
         except FileNotFoundError:
             whole = b""
             self.is_new = True
@@ -97,9 +104,28 @@ class Catalogue:
             self._log.warn("{path} cannot be written anew: {problem}", path=self._path, problem=str(problem))
             if not self.is_new:
                 self._fd = self._files.open(self._path, os.O_RDWR)
+        self.look_aside()
+
+    def look_aside(self) -> None:
+        """Find out which damaged files are kept."""
+        mark = f"{os.path.basename(self._path)}.damaged-"
+        directory = os.path.dirname(self._path)
+        try:
+            names = sorted(os.listdir(directory))
+        except OSError:
+            return  # as known before
+        kept = [name for name in names if name.startswith(mark) and name[len(mark) :].isdecimal()]
+        if self.set_aside and not kept:
+            self.lost = 0
+        self.set_aside = tuple(os.path.join(directory, name) for name in kept)
+
+    @property
+    def lacking(self) -> Sequence[str]:
+        """The damaged files, of which archives may be missing here."""
+        return self.set_aside or ((self._path,) if self.lost else ())
 
     def _read(self, lines: list[bytes]) -> None:
-        """@param lines: all, and what is behind the last newline: what a crash cut, mostly."""
+        """@param lines: all, and what is behind the last newline: what a crash cut, if it begins as a line does."""
         at = 0
         while at < len(lines) - 1:
             number, line = at + 1, lines[at]
@@ -126,7 +152,9 @@ class Catalogue:
             self._learn(lines[-1][:-1])
             self.problems.append(f"line {len(lines)} had one flipped bit, which was put right")
         except (ValueError, TypeError, KeyError):
-            pass
+            if lines[-1] and not _is_cut(lines[-1]):
+                self.lost += 1
+                self.problems.append(f"{len(lines[-1])} bytes behind the last whole line are damaged")
 
     def _learn(self, line: bytes) -> None:
         fields, sealed = unseal(line)
@@ -141,9 +169,9 @@ class Catalogue:
         self._last = max(self._last, number)
 
     def _keep_aside(self) -> None:
-        """Give the file a second name, under which it stays as it is."""
+        """Give the file a second name, under which it stays as it is; another one if all it said is known nevertheless."""
         for number in itertools.count(1):
-            kept = f"{self._path}.damaged-{number}"
+            kept = f"{self._path}.{'damaged' if self.lost else 'mended'}-{number}"
             try:
                 self._files.link(self._path, kept)
             except FileExistsError:
@@ -293,6 +321,11 @@ class Catalogue:
         fields = attrs.asdict(archive)
         fields["path"] = noted_path(self._root, archive.path)
         return seal(fields) + b"\n"
+
+
+def _is_cut(line: bytes) -> bool:
+    """Whether it is the beginning of a line. A file that was overwritten, with zeros or other bytes, has none."""
+    return (line.startswith(_BEGIN) or _BEGIN.startswith(line)) and b"\0" not in line
 
 
 def _gone(number: int) -> bytes:

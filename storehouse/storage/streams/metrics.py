@@ -41,15 +41,20 @@ _COUNTERS = (
 )
 
 
-def collect(streams: Mapping[str, tuple[StreamCounters, Iterable[Archive], bool]]) -> Iterable[Metric]:
-    """The metric families. @param streams: of each its counters, its archives, and whether all of it is served."""
+def collect(streams: Mapping[str, tuple[StreamCounters, Iterable[Archive], bool, int]]) -> Iterable[Metric]:
+    """
+    The metric families.
+
+    @param streams: of each its counters, its archives, whether all of it is served, and how many damaged catalogues of it are
+        set aside.
+    """
     for field, text in _COUNTERS:
         counter = CounterMetricFamily(f"storehouse_streams_{field}", text, labels=["stream"])
-        for name, (counters, _, _) in streams.items():
+        for name, (counters, _, _, _) in streams.items():
             counter.add_metric([name], getattr(counters, field))
         yield counter
     states = GaugeMetricFamily("storehouse_streams_archives", "Archives by state.", labels=["stream", "state"])
-    for name, (_, archives, _) in streams.items():
+    for name, (_, archives, _, _) in streams.items():
         counts = dict.fromkeys((State.OPEN, State.CLOSED, State.FINISHED, State.SHIPPED), 0)
         for archive in archives:
             counts[archive.state] += 1
@@ -59,6 +64,14 @@ def collect(streams: Mapping[str, tuple[StreamCounters, Iterable[Archive], bool]
     whole = GaugeMetricFamily(
         "storehouse_streams_served", "1 if all of a stream is served, 0 if not.", labels=["stream"]
     )
-    for name, (_, _, is_served) in streams.items():
+    for name, (_, _, is_served, _) in streams.items():
         whole.add_metric([name], is_served)
     yield whole
+    aside = GaugeMetricFamily(
+        "storehouse_streams_damaged_catalogues",
+        "Damaged catalogues that were set aside and are there still.",
+        labels=["stream"],
+    )
+    for name, (_, _, _, count) in streams.items():
+        aside.add_metric([name], count)
+    yield aside

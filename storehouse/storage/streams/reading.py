@@ -220,7 +220,11 @@ class RecordSource:
         self._archive: Archive | None = None  # the one that is read,
         self._behind = -1  # the offset of the last record that was given of it,
         self._given = 0  # and how many were
-        self._told: deque[DamagedArchive] = deque()
+        # What is missing may have been anywhere; so it is told before all else.
+        self._told: deque[DamagedArchive] = deque(
+            DamagedArchive(path, 0, "a damaged catalogue: archives that were shipped may be missing from the stream")
+            for path in catalogue.lacking
+        )
         self._held: list[Record] = []
         self._busy = False
         self._closed = False

@@ -307,6 +307,8 @@ class Stream:
         """In a disk thread, now and then: what is due, and what was not possible before."""
         manager.poll()
         self.catalogue.catch_up()
+        if self.catalogue.set_aside:
+            self.catalogue.look_aside()
 
     def _sync_file(self, path: str) -> None:
         """Bring a file and its name to disk."""

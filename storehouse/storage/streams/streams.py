@@ -171,9 +171,10 @@ class LocalStreams:
         """What is not served, and why; empty if all is."""
         said = [each.unusable.detail for each in self._streams.values() if each.unusable is not None]
         said += [
-            f"{each.settings.catalogue} was damaged: archives of {each.name} that were shipped may be missing; see the log"
+            f"{each.settings.catalogue} was damaged: archives of {each.name} that were shipped may be missing; see the log,"
+            f" and move {', '.join(each.catalogue.lacking)} away once that is dealt with"
             for each in self._streams.values()
-            if each.catalogue.lost
+            if each.catalogue.lacking
         ]
         return "; ".join(said)
 
@@ -199,7 +200,12 @@ class LocalStreams:
         """For Prometheus."""
         return collect(
             {
-                name: (stream.counters, stream.archives(), stream.unusable is None and not stream.catalogue.lost)
+                name: (
+                    stream.counters,
+                    stream.archives(),
+                    stream.unusable is None and not stream.catalogue.lacking,
+                    len(stream.catalogue.set_aside),
+                )
                 for name, stream in self._streams.items()
             }
         )

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
+from storehouse.errors import DamagedArchive
 from storehouse.events import ArchiveClosed, ArchiveOpened, Events
 from storehouse.storage.archive.checkers import RecordCountRollChecker
 from storehouse.storage.archive.reader import ArchiveReader
@@ -60,6 +61,22 @@ def all_of(source: Any) -> list[Any]:
         found += [record.payload for record in batch]
     source.close()
     return found
+
+
+def told(source: Any) -> tuple[list[Any], list[DamagedArchive]]:
+    """All payloads, and what was told instead of others."""
+    found: list[Any] = []
+    damages: list[DamagedArchive] = []
+    while True:
+        try:
+            batch = outcome(source.next_batch())
+        except DamagedArchive as damage:
+            damages.append(damage)
+            continue
+        if not batch:
+            source.close()
+            return found, damages
+        found += [record.payload for record in batch]
 
 
 class Room:
