@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+import sqlite3
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from storehouse.errors import Damaged, NoSuchBucket, Unavailable
 from storehouse.storage.namespace.check import check_bucket_rows, check_top
-from storehouse.storage.namespace.interfaces import Bucket, Problem
+from storehouse.storage.namespace.interfaces import Bucket, Needed, Problem
+from storehouse.storage.namespace.needed import find_needed
 from storehouse.storage.namespace.rebuild import in_slices
 from storehouse.storage.namespace.tree import Tree
 from storehouse.storage.namespace.upkeep import Upkeep
 
-__all__ = ["check"]
+__all__ = ["check", "needed"]
+
+
+async def needed(
+    upkeep: Upkeep,
+    tree: Tree,
+    ids: Collection[str],
+    run: Callable[..., Awaitable[Any]],
+    look_closer: Callable[[str, str], Coroutine[Any, Any, object]],
+    progress: Callable[[int], object],
+) -> Needed:
+    """
+    See L{INamespace.needed<storehouse.storage.namespace.interfaces.INamespace.needed>}. The first time after a crash it is
+    seen, too, whether there are keys that the index does not have.
+
+    @param look_closer: called with each such key: it may be on its way.
+    """
+    index = upkeep.index
+    if not index.unsure or upkeep.broken is not None:
+        return await find_needed(tree, ids, run, progress)
+    missing: list[tuple[str, str]] = []
+
+    def meet(bucket: str, key: str) -> None:
+        try:
+            if upkeep.index is index and not index.has(bucket, key.encode()):
+                missing.append((bucket, key))
+        except sqlite3.Error as error:
+            upkeep.break_off(error)
+
+    found = await find_needed(tree, ids, run, progress, meet)
+    for bucket, key in missing:
+        try:
+            await look_closer(bucket, key)
+        except (Damaged, NoSuchBucket):
+            pass
+    index.unsure = False
+    return found
 
 
 async def check(

@@ -107,6 +107,7 @@ class Index:
 
     @ivar unknown: names that were neither keys nor buckets when it was made.
     @ivar shared: whether two keys may name the same ID: so it was when it was made, or it got rows of keys that it did not know.
+    @ivar unsure: whether there may be keys that it does not have, for another reason than a crash, and nobody has looked yet.
     """
 
     def __init__(self, directory: str) -> None:
@@ -121,6 +122,7 @@ class Index:
         self.generation = 0
         self.unknown = 0
         self.shared = False
+        self.unsure = False
 
     # -- open and close ------------------------------------------------------------------------
 
@@ -207,6 +209,12 @@ class Index:
         with self._reader() as connection:
             ((count,),) = connection.execute("SELECT count(*) FROM keys WHERE length(text) = 0").fetchall()
         return int(count)
+
+    def has(self, bucket: str, key: bytes) -> bool:
+        """Whether a key has a row."""
+        query = "SELECT 1 FROM keys WHERE key = ? AND bucket = (SELECT number FROM buckets WHERE name = ?)"
+        with self._reader() as connection:
+            return connection.execute(query, (key, bucket)).fetchone() is not None
 
     def select(self, query: str, values: dict[str, object]) -> list[tuple[bytes, ...]]:
         """The rows of a query over C{keys}."""

@@ -24,7 +24,7 @@ from storehouse.errors import (
     StorehouseError,
     Unavailable,
 )
-from storehouse.storage.namespace.checking import check
+from storehouse.storage.namespace.checking import check, needed
 from storehouse.storage.namespace.entries import checked_metadata, encode_bucket
 from storehouse.storage.namespace.interfaces import (
     Bucket,
@@ -41,7 +41,6 @@ from storehouse.storage.namespace.journal import NEW, Journal
 from storehouse.storage.namespace.keys import KeyOperations, lasting
 from storehouse.storage.namespace.metrics import NamespaceMetrics
 from storehouse.storage.namespace.names import check_bucket, check_id
-from storehouse.storage.namespace.needed import find_needed
 from storehouse.storage.namespace.recovery import prepare, recover
 from storehouse.storage.namespace.restoring import restore
 from storehouse.storage.namespace.settings import NamespaceSettings
@@ -113,7 +112,7 @@ class LocalNamespace:
     @property
     def shared(self) -> bool:
         """See L{INamespace.shared}."""
-        return self.upkeep.index.shared
+        return self.upkeep.index.shared or self.upkeep.index.unsure
 
     # -- start and stop ----------------------------------------------------------------------
 
@@ -390,7 +389,8 @@ class LocalNamespace:
     @lasting
     async def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Needed:
         """See L{INamespace.needed}."""
-        return await find_needed(self.tree, ids, self._run, progress or (lambda count: None))
+        told = progress or (lambda count: None)
+        return await needed(self.upkeep, self.tree, ids, self._run, self._keys.look_closer, told)
 
     def _run(self, f: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
         return self._keys.inside(lambda: self._disk.run(f))

@@ -34,13 +34,15 @@ async def find_needed(
     ids: Collection[str],
     run: Callable[..., Awaitable[Any]],
     progress: Callable[[int], object],
+    meet: Callable[[str, str], object] = lambda bucket, key: None,
 ) -> Needed:
     """
     See L{INamespace.needed<storehouse.storage.namespace.interfaces.INamespace.needed>}.
 
     @param run: runs a function in a disk thread.
+    @param meet: called there with each key.
     """
-    search = _Search(tree, frozenset(ids))
+    search = _Search(tree, frozenset(ids), meet)
 
     async def guarded(step: Callable[[], Any]) -> Any:
         try:
@@ -54,7 +56,8 @@ async def find_needed(
 
 
 class _Search:
-    def __init__(self, tree: TreeReader, wanted: frozenset[str]) -> None:
+    def __init__(self, tree: TreeReader, wanted: frozenset[str], meet: Callable[[str, str], object]) -> None:
+        self._meet = meet
         self._tree = tree
         self._wanted = wanted
         self._count = 0
@@ -110,6 +113,7 @@ class _Search:
                 self._unknown(at)
             else:
                 self._key(at)
+                self._meet(name, key)
             self._count += 1
             yield self._count
 

@@ -170,6 +170,8 @@ def _check_usable(index: Index, directory: str, found: Found | None) -> None:
 def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tuple[int, Bucket]], int]:
     """Compare the buckets, and all keys that the journal names."""
     after_crash = found is not None and not found.clean
+    # Only after a clean stop it can be seen whether a bucket was changed since.
+    index.unsure = after_crash
     indexed = {total.name: total for total in index.totals()}
     buckets: dict[str, tuple[int, Bucket]] = {}
     repairs = 0

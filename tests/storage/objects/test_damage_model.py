@@ -352,9 +352,14 @@ class DamageModelTests(SynchronousTestCase):
             if bucket not in there:
                 continue
             key = model.random.choice(KEYS)
+            others = {name: found for name, found in model.readable().items() if name != (bucket, key)}
             body = model.body()
             info = now(model.store.put(bucket, key, BytesSource(body), len(body)))
             model.stored[info.id] = body
             self.assertEqual(model.read(bucket, key), (info.id, body))
             now(model.store.delete(bucket, key))
             self.assertIsNone(model.read(bucket, key))
+            now(model.store.tidied)
+            after = model.readable()
+            lost = {name: found[0] for name, found in others.items() if after.get(name) != found}
+            self.assertEqual(lost, {}, f"{bucket}/{key}")

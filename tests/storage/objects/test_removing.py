@@ -326,6 +326,30 @@ class RemovingTests(RemovingTestsMixin, LocalStoreTestCase):
                     await self.store.reindex()
                     self.assertFalse(self.names.shared)
 
+    async def test_copies_after_a_crash(self) -> None:
+        """A copy that was made after a crash, beside an index that stays, is found by the first removal."""
+        objects = f"{self.bucket()}/objects"
+        await self.put("a", b"a")
+        await self.put("b", b"b")
+        copy = lambda: shutil.copytree(f"{objects}/a", f"{objects}/z", symlinks=True)  # noqa: E731
+        await self.restarted(copy, killed=True)
+        await self.store.delete("bucket", "b")
+        await self.store.tidied
+        self.assertEqual(await self.store.list_keys("bucket"), ["a", "z"])
+        await self.store.delete("bucket", "a")
+        await self.store.tidied
+        await self.quiet()
+        self.assertEqual(await self.get("z"), b"a")
+        await self.store.delete("bucket", "z")
+        await self.restarted(killed=True)
+        await self.store.reindex()
+        await self.put("c", b"c")
+        await self.restarted(killed=True)
+        await self.store.delete("bucket", "c")
+        await self.store.tidied
+        self.assertFalse(self.names.shared)
+        self.assertEqual(await self.stored_ids(), [])
+
     async def test_copies_that_are_found_later(self) -> None:
         """A copy that is made beside a running store is known once somebody has asked for it, or a check has seen it."""
         objects = f"{self.bucket()}/objects"
