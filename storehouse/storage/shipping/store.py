@@ -37,8 +37,11 @@ class StoreDestination:
     """
     See L{IDestination}.
 
+    @ivar is_own: what is there was put there by this root.
     @param store: a started L{IObjectStore}. It is not stopped here.
     """
+
+    is_own = True
 
     def __init__(self, settings: StoreSettings, store: IObjectStore, disk: IDisk) -> None:
         self._bucket = settings.bucket

@@ -27,11 +27,12 @@ from storehouse.core.files import Files, open_stored
 from storehouse.core.rootpaths import noted_path, path_of
 from storehouse.core.sealed import seal, unseal
 from storehouse.storage.streams.interfaces import Archive, State
+from storehouse.storage.streams.mending import mended_line
 
 __all__ = ["Catalogue"]
 
-#: Bytes of the longest line of which a single flipped bit can be told for sure.
-_SURE = 655
+#: Between the numbers of archives after some were lost, for those that are found again.
+_GAP = 1 << 20
 
 #: What each line begins with.
 _BEGIN = b'{"number":'
@@ -135,7 +136,7 @@ class Catalogue:
                 continue
             except (ValueError, TypeError, KeyError) as problem:
                 reason = str(problem)
-            mended, more = _mended(line, lines[at] if at < len(lines) - 1 else b"")
+            mended, more = mended_line(line, lines[at] if at < len(lines) - 1 else b"")
             try:
                 for each in mended:
                     self._learn(each)
@@ -312,10 +313,46 @@ class Catalogue:
         """Number all anew, by the times at which they were made: some were found again whose place was lost."""
         with self._lock:
             archives = sorted(self.all(), key=lambda archive: archive.created)
+            # Others may be found later, by L{put_between}.
+            step = _GAP if self.lost else 1
             self._archives = {
-                number: attrs.evolve(archive, number=number) for number, archive in enumerate(archives, start=1)
+                number * step: attrs.evolve(archive, number=number * step)
+                for number, archive in enumerate(archives, start=1)
             }
-            self._last = max(self._last, len(archives))
+            self._last = max(self._last, step * len(archives), step if self.lost else 0)
+
+    def put_between(self, found: Sequence[Archive]) -> int:
+        """
+        Give archives that were found again their places, by the times at which they were made. Nothing else changes its number.
+
+        @param found: with any numbers; those whose salt is known are left out.
+        @return: how many are new.
+        @raise OSError: if they cannot be written now; they are known nevertheless, and written later.
+        """
+        with self._lock:
+            salts = {archive.salt for archive in self._archives.values()}
+            new = []
+            for archive in sorted(found, key=lambda archive: archive.created):
+                if archive.salt not in salts:
+                    salts.add(archive.salt)
+                    new.append(archive)
+            before = sorted((each.created, each.number) for each in self._archives.values())
+            lowest = min(self._archives, default=self._last + 1)
+            at, number = 0, lowest - len(new) - 1
+            for archive in new:
+                while at < len(before) and before[at][0] < archive.created:
+                    number = max(number, before[at][1])
+                    at += 1
+                number += 1
+                if number in self._archives:
+                    # No gap is left there: before all, since what is written now must stay the last.
+                    number = min(self._archives) - 1
+                placed = self._archives[number] = attrs.evolve(archive, number=number)
+                self._last = max(self._last, number)
+                self._unsaved.append(self._line(placed))
+            if self._unsaved:
+                self._save()
+            return len(new)
 
     def _line(self, archive: Archive) -> bytes:
         fields = attrs.asdict(archive)
@@ -330,36 +367,3 @@ def _is_cut(line: bytes) -> bool:
 
 def _gone(number: int) -> bytes:
     return seal({"number": number, "gone": True}) + b"\n"
-
-
-def _mended(line: bytes, following: bytes) -> tuple[Sequence[bytes], int]:
-    """
-    What a line was before one bit was flipped: in it, or in a newline, or so that there is one.
-
-    For lines of up to 655 bytes CRC32C tells all of up to five flipped bits, so two lines that differ in one bit are never
-    both right.
-
-    @return: the lines, none if that is not what is wrong with it; and how many of those behind it are among them.
-    """
-    newlines = tuple(0x0A ^ 1 << bit for bit in range(8))
-    for at, byte in enumerate(line):
-        if byte in newlines and line[at - 1 : at] == b"}" and _is_right(line[:at]) and _is_right(line[at + 1 :]):
-            return (line[:at], line[at + 1 :]), 0
-    for byte in newlines:
-        joined = b"%b%c%b" % (line, byte, following)
-        if following and _is_right(joined):
-            return (joined,), 1
-    data = bytearray(line)
-    for at, bit in itertools.product(range(len(data) if len(data) <= _SURE else 0), range(8)):
-        data[at] ^= 1 << bit
-        if _is_right(bytes(data)):
-            return (bytes(data),), 0
-        data[at] ^= 1 << bit
-    return (), 0
-
-
-def _is_right(line: bytes) -> bool:
-    try:
-        return unseal(line)[1]
-    except (ValueError, RecursionError):
-        return False

@@ -39,7 +39,8 @@ class Archive:
     """
     One archive of a stream.
 
-    @ivar number: its place in the stream, from 1: archives are written, and read, in this order.
+    @ivar number: its place in the stream: archives are written, and read, in this order. From 1, and less for those that were
+        found again at their destination.
     @ivar path: the local file; empty if there is none any more.
     @ivar state: one of L{State}.
     @ivar salt: the random number in its header, by which it is told from others of its name; 0 if it is not known.

@@ -95,7 +95,7 @@ class Opening:
                     found = True
             except (StorehouseError, OSError) as problem:
                 self._log.warn("{path} does not become part of the stream: {problem}", path=path, problem=str(problem))
-        if found:
+        if found or self._catalogue.lost:
             self._catalogue.put_in_order()
             self._noted(self._catalogue.rewrite)
 

@@ -29,7 +29,7 @@ from storehouse.storage.streams.catalogue import Catalogue
 from storehouse.storage.streams.interfaces import Archive, IRecordSource, Library, State
 from storehouse.storage.streams.metrics import StreamCounters
 
-__all__ = ["RecordSource"]
+__all__ = ["RecordSource", "header_of"]
 
 #: Bytes, and records, of a damaged archive that are read in one go.
 _PIECE, _TOGETHER = 1 << 20, 256
@@ -132,6 +132,21 @@ class _Remote(_Sliced):
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+async def header_of(disk: IDisk, destination: Any, archive: Archive, library: Library) -> Any:
+    """
+    The header of an archive at a destination, of which no more is fetched than that and the next slice.
+
+    @raise DamagedArchive: if it is none.
+    @raise StorehouseError: if the destination cannot be asked.
+    """
+    remote = _Remote(disk, destination, archive, library.make_slices)
+    while remote.slices.info is None and not remote.ended:
+        await remote.step()
+    if remote.slices.info is None:
+        raise DamagedArchive(archive.remote, 0, "it has no header")
+    return remote.slices.info
 
 
 class _Salvaged:

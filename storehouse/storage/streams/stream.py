@@ -63,6 +63,7 @@ class Stream:
     @ivar counters: what it counts.
     @ivar failed: why nothing is written any more.
     @ivar unusable: why it could not be started; C{None} if it could.
+    @ivar incomplete: whether archives that were shipped may be missing, and nobody has looked for them at the destination yet.
     @param budget: bounds the bytes that wait in all streams together.
     @param destinations: where archives were shipped to, by name.
     @param on_failure: called with the error, in the reactor's thread, when a sync failed.
@@ -90,6 +91,7 @@ class Stream:
         self.counters = StreamCounters()
         self.failed: Exception | None = None
         self.unusable: StorehouseError | None = None
+        self.incomplete = False
         self.destinations = destinations
         self._library = library
         self._disk = disk
@@ -147,6 +149,9 @@ class Stream:
                 files=self._files,
             )
             opening.settle(self._manager)
+            # A destination that is a store of our own has only what is of this root.
+            is_own = getattr(self.destinations.get(settings.ship), "is_own", False)
+            self.incomplete = is_own and bool(self.catalogue.is_new or self.catalogue.lacking)
         except OSError as error:
             self.catalogue.close()
             raise StartFailed(f"the stream {self.name} in {settings.directory} cannot be opened: {error}") from error

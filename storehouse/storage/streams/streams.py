@@ -20,6 +20,7 @@ from storehouse.errors import InvalidSetting, NoSuchStream, StorehouseError
 from storehouse.events import ArchiveClosed, ArchiveOpened, ArchiveShipped, Events
 from storehouse.storage.streams.interfaces import Archive, IStreams, Library
 from storehouse.storage.streams.metrics import collect
+from storehouse.storage.streams.rebuilding import find_shipped
 from storehouse.storage.streams.settings import StreamSettings
 from storehouse.storage.streams.shipping import Handover
 from storehouse.storage.streams.stream import Stream
@@ -87,6 +88,7 @@ class LocalStreams:
             for each in settings
         }
         self._disk = disk
+        self._library = library
         self._polling: LoopingCall | None = None
         self._trying: Deferred[None] | None = None
         self._next_try = 0.0
@@ -119,7 +121,8 @@ class LocalStreams:
             for stream in started:
                 stream.close()
             raise
-        self._next_try = self._reactor.seconds() + _AGAIN
+        incomplete = any(stream.incomplete for stream in started)
+        self._next_try = self._reactor.seconds() + (0.0 if incomplete else _AGAIN)
         self._polling = LoopingCall(self._poll)
         self._polling.clock = self._reactor
         self._polling.start(_INTERVAL, now=False)
@@ -146,7 +149,7 @@ class LocalStreams:
             if stream.unusable is None:
                 stream.poll()
                 self._handover.look(stream)
-        unusable = [stream for stream in self._streams.values() if stream.unusable is not None]
+        unusable = [stream for stream in self._streams.values() if stream.unusable is not None or stream.incomplete]
         if unusable and self._trying is None and self._reactor.seconds() >= self._next_try:
             self._next_try = self._reactor.seconds() + _AGAIN
             trying = self._trying = Deferred.fromCoroutine(self._try_again(unusable))
@@ -155,6 +158,9 @@ class LocalStreams:
 
     async def _try_again(self, streams: Sequence[Stream]) -> None:
         for stream in streams:
+            if stream.unusable is None:
+                await self._complete(stream)
+                continue
             try:
                 await whole(self._disk, stream.start)
             except StorehouseError as error:
@@ -162,6 +168,23 @@ class LocalStreams:
             else:
                 stream.unusable = None
                 self._log.info("the stream {name} can be used again", name=stream.name)
+
+    async def _complete(self, stream: Stream) -> None:
+        """Find archives again that a damaged catalogue knew."""
+        try:
+            destination = stream.destinations[stream.settings.ship]
+            count = await find_shipped(stream, destination, self._library, self._disk)
+        except (StorehouseError, OSError) as error:
+            self._log.warn("what was shipped of {name} cannot be found: {error}", name=stream.name, error=str(error))
+            return
+        stream.incomplete = False
+        if count:
+            self._log.warn(
+                "{count} archives of {name} that the catalogue did not know were found at {destination!r}",
+                count=count,
+                name=stream.name,
+                destination=destination,
+            )
 
     def _tried(self, result: Any) -> None:
         self._trying = None

@@ -523,6 +523,50 @@ class RestartTests(StreamCase):
             self.assertEqual((told(stream.read())[1], room.streams.degraded), ([], ""))
             room.stop()
 
+    def test_found_at_destination(self) -> None:
+        """A store of our own is asked what it has, whatever happened to the catalogue; the order is that of the writing."""
+
+        def lose_a_line(path: Path) -> None:
+            lines = path.read_bytes().splitlines(keepends=True)
+            path.write_bytes(b"".join([lines[0], bytes(len(lines[1]) - 1), b"\n", *lines[2:]]))
+
+        for compression in ("none", "gzip"):
+            for destroy in (
+                lambda path: path.write_bytes(bytes(path.stat().st_size)),
+                lambda path: path.write_bytes(b""),
+                lambda path: path.unlink(),
+                lose_a_line,
+            ):
+                room = self.room(ship="there", keep_local=False)
+                room.destination.is_own = True
+                room.compression = compression
+                stream = room.start()
+                for payload in "abcdefghijklm":
+                    self.append(stream, payload)
+                    room.reactor.advance(1)
+                room.stop()
+                room.start()
+                room.stop()
+                room.destination.held["a/notes-of-another.events"] = (b"", "")
+                room.destination.held["a/other-0123456789abcdef.events"] = (b"no archive", "")
+                destroy(Path(room.directory, "catalogue", "a"))
+
+                def away(verb: str, name: str) -> None:
+                    raise RemoteUnavailable("nobody is there")
+
+                room.destination.before = away
+                stream = room.start()
+                self.append(stream, "n")
+                room.reactor.advance(1)
+                room.destination.before = lambda verb, name: None
+                room.reactor.pump([1] * 32)
+                for _ in range(2):
+                    self.assertEqual(told(stream.read())[0], list("abcdefghijklmn"))
+                    room.stop()
+                    stream = room.start()
+                    room.reactor.advance(2)
+                room.stop()
+
     def test_flipped_bit(self) -> None:
         """Any one bit of the catalogue: what was shipped, and is only known there, is read as before."""
         room = self.room(ship="there", keep_local=False)
