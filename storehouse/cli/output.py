@@ -154,12 +154,13 @@ class Output:
     def _open_file(self, path: str) -> BinaryIO:
         target = os.path.realpath(path)
         try:
-            found: os.stat_result | None = os.stat(target)
+            # Not of where it leads to: a descriptor (/dev/stdout) is a link to what has no name.
+            found: os.stat_result | None = os.stat(path)
         except FileNotFoundError:
             found = None
         if path.endswith("/"):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if found is not None and not S_ISREG(found.st_mode):
+        if found is not None and (not S_ISREG(found.st_mode) or not os.path.exists(target)):
             return open(path, "wb")  # close() does
         if found is not None and not os.access(target, os.W_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))

@@ -214,7 +214,7 @@ class CallbackChain:
 
     def _pass_over(self, job: Job) -> None:
         if job.filename is None or not job.remaining:
-            if job.remaining:
+            if any(not getattr(self.callbacks[at], "is_note", False) for at in job.remaining):
                 self._log.warn("a file is gone before all its callbacks succeeded: {left}", left=self._names(job))
             self._end(job)
             return

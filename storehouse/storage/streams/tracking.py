@@ -133,6 +133,8 @@ class _Last:
 
     #: It removes nothing, but is not to be called before the others have succeeded.
     removes_file = True
+    #: Nothing is missed of a file that another callback has removed as configured.
+    is_note = True
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
@@ -158,6 +160,7 @@ class Followed:
         self._tracker = tracker
         self.wrapped = wrapped
         self.removes_file = bool(getattr(wrapped, "removes_file", False))
+        self.is_note = bool(getattr(wrapped, "is_note", False))
 
     def __repr__(self) -> str:
         return f"<Followed {type(self.wrapped).__name__}>"

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -566,6 +566,28 @@ class RestartTests(StreamCase):
                     stream = room.start()
                     room.reactor.advance(2)
                 room.stop()
+
+    def test_deleted_as_configured(self) -> None:
+        """A callback that removes each archive is no reason to warn; one that removes it before others is."""
+
+        class Other:
+            """A callback that removes the file before others were called."""
+
+            def on_open(self, filename: str) -> None:
+                """Nothing."""
+
+            def on_close(self, filename: str) -> None:
+                """Remove it."""
+                os.unlink(filename)
+
+        for callbacks, expected in (((DeleteFile(),), False), ((Other(), DeleteFile()), True)):
+            room = self.room(callbacks=callbacks)
+            stream = room.start()
+            with capturedLogs() as events:
+                self.append(stream, *"abcdefghijk")
+            said = [event["left"] for event in events if "left" in event]
+            self.assertEqual(bool(said), expected, said)
+            room.stop()
 
     def test_flipped_bit(self) -> None:
         """Any one bit of the catalogue: what was shipped, and is only known there, is read as before."""
