@@ -141,8 +141,8 @@ class UserTests(UsersCase):
     def test_master_key(self) -> None:
         """What needs the secret of an encrypted root needs the master key; what does not works without."""
         self.add("ann")
-        vault = Vault(str(self.root / "keyring.json"), "", b"open sesame", False, str, derivation=QUICK)
-        vault._mark = lambda: None  # type: ignore[method-assign]
+        marker = str(self.root / "objects" / "sealed")
+        vault = Vault(str(self.root / "keyring.json"), marker, b"open sesame", False, str, derivation=QUICK)
         vault.start()
         accounts = LocalAccounts(str(self.root / "accounts"), InlineDisk(), wrap=KeyringWrap(lambda: vault.keyring))
         accounts.start()
