@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from json import JSONDecoder
 from typing import Any
 
-from storehouse.core.turns import breath
+import attrs
 
-__all__ = ["SHORT", "check_json", "parse_json", "read_members", "read_text", "take_json"]
+from storehouse.core.turns import breath
+from storehouse.errors import TooLarge
+
+__all__ = ["SHORT", "Member", "WrongMember", "check_json", "parse_json", "read_members", "read_text", "take_json"]
 
 #: Texts up to this many bytes are parsed at once: some ten milliseconds at worst.
 SHORT = 64 * 1024
@@ -127,14 +131,39 @@ async def check_json(data: bytes) -> None:
         await _Checker(data).check()
 
 
-async def read_members(data: bytes) -> dict[str, bytes]:
+@attrs.frozen
+class Member:
+    """
+    What a member of an object may be.
+
+    @ivar begins: the bytes of which its value begins with one.
+    @ivar what: what that is, for messages.
+    @ivar most: bytes of its value; C{None} for no bound.
+    """
+
+    begins: bytes
+    what: str
+    most: int | None = None
+
+
+class WrongMember(ValueError):
+    """A member of an object has another value than it may have, or is not known: C{what} is empty then."""
+
+    def __init__(self, name: str, what: str = "") -> None:
+        super().__init__(f"its {name} is no {what}" if what else f"it has an unknown member {name[:100]!r}")
+        self.name, self.what = name, what
+
+
+async def read_members(data: bytes, known: Mapping[str, Member] | None = None) -> dict[str, bytes]:
     """
     An object that may be long: the texts of its values, by their names; others are served meanwhile.
 
-    @raise ValueError: if it is no JSON, no object, or has a name twice, or very many.
+    @param known: the members that there may be. No time goes into what is none of them, or is no value that they may have.
+    @raise ValueError: if it is no JSON, no object, or has a name twice, or very many, or one that is not known.
+    @raise TooLarge: if a value has more bytes than it may have.
     """
     await _check_utf8(data)
-    return await _Checker(data).members()
+    return await _Checker(data).members(known)
 
 
 async def read_text(data: bytes) -> str:
@@ -205,11 +234,14 @@ class _Checker:
         await self.value()
         self._end()
 
-    async def value(self) -> None:
-        """Look at one value, and what space is behind it."""
+    async def value(self, most: int | None = None) -> None:
+        """Look at one value, and what space is behind it. @param most: bytes that it may have."""
         state = _VALUE
         steps = looked = 0
+        end = len(self._data) if most is None else self.at + most
         while state != _END:
+            if self.at > end:
+                raise TooLarge(f"it has more than {most} bytes; at most {most} are allowed")
             state = self._step(state)
             if state in (_IN_KEY, _IN_VALUE):
                 await self._string()
@@ -219,7 +251,7 @@ class _Checker:
                 looked = self.at
                 await breath()
 
-    async def members(self) -> dict[str, bytes]:
+    async def members(self, known: Mapping[str, Member] | None = None) -> dict[str, bytes]:
         """Look at all of it, an object. @return: the texts of its values, by their names."""
         found: dict[str, bytes] = {}
         self._take(b"{", "an object was expected")
@@ -240,7 +272,10 @@ class _Checker:
                 self._take(b":", "a colon was expected")
                 self._skip_space()
                 begin = self.at
-                await self.value()
+                if known is None:
+                    await self.value()
+                else:
+                    await self._known_value(name, known)
                 found[name] = self._data[begin : self.at]
                 if self._next() == b"}":
                     self.at += 1
@@ -250,6 +285,17 @@ class _Checker:
         self._skip_space()
         self._end()
         return found
+
+    async def _known_value(self, name: str, known: Mapping[str, Member]) -> None:
+        member = known.get(name)
+        if member is None:
+            raise WrongMember(name)
+        if self.at < len(self._data) and self._data[self.at] not in member.begins:
+            raise WrongMember(name, member.what)
+        try:
+            await self.value(member.most)
+        except TooLarge as error:
+            raise TooLarge(f"{name}: {error.detail}") from None
 
     def _next(self) -> bytes:
         self._skip_space()

@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import jsontext
-from storehouse.core.jsontext import SHORT, check_json, parse_json, read_members, read_text, take_json
+from storehouse.core.jsontext import SHORT, Member, check_json, parse_json, read_members, read_text, take_json
 from storehouse.core.turns import LONGEST
+from storehouse.errors import TooLarge
 from tests.soak import count, long_loop, rounds
 
 GOOD = [
@@ -162,6 +163,21 @@ class JSONTests(SynchronousTestCase):
             self.failureResultOf(Deferred.fromCoroutine(read_text(data)), ValueError)
 
     @long_loop
+    def test_known_members(self) -> None:
+        """What a body may not have is refused as soon as that can be told: nothing behind it is looked at."""
+        known = {"text": Member(b'"', "text"), "small": Member(b"{", "object", 1000)}
+        bad = b"[[1],{}" * 1000 + b"!"
+        for data, kind in (
+            (b'{"other":' + bad, ValueError),
+            (b'{"text":' + bad, ValueError),
+            (b'{"small":"x"}', ValueError),
+            (b'{"small":{"a":[' + b"[1]," * 100_000 + b"!", TooLarge),
+        ):
+            error = self.failureResultOf(Deferred.fromCoroutine(read_members(data, known)), kind)
+            self.assertNotIn("byte ", str(error.value), data[:20])
+        found = self.successResultOf(Deferred.fromCoroutine(read_members(b'{"text": "x", "small": {"a": 1}}', known)))
+        self.assertEqual(found, {"text": b'"x"', "small": b'{"a": 1}'})
+
     def test_the_same(self) -> None:
         """Both ways agree on texts that are nearly JSON."""
         for seed in rounds(1):

@@ -6,7 +6,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterator, Sequence
 
-from storehouse.core.jsontext import SHORT, read_members, read_text, take_json
+from storehouse.core.jsontext import SHORT, Member, WrongMember, read_members, read_text, take_json
 from storehouse.core.turns import breath
 from storehouse.errors import MalformedBody, TooLarge
 from storehouse.storage.archive.interfaces import Payload, Record
@@ -32,18 +32,34 @@ def check_metadata_size(where: str, size: int) -> None:
         raise TooLarge(f"the metadata of {where} have {size} bytes; at most {SHORT} are allowed")
 
 
+#: The time is that of the writing, whatever it says.
+_MEMBERS = {
+    "metadata": Member(b"{", "object of text to text", SHORT),
+    "payload": Member(b'"', "text"),
+    "payload_base64": Member(b'"', "text"),
+    "time": Member(b'{["-0123456789tfn', "value", SHORT),
+}
+
+
 async def read_long_line(where: str, line: bytes) -> dict[str, object]:
     """
-    The members of a line, those that are used: C{metadata}, C{payload} and C{payload_base64}, of which the last is bytes. Others
-    are there, too.
+    The members of a line: C{metadata}, C{payload} and C{payload_base64}, of which the last is bytes; and C{time} as its text.
 
     @raise MalformedBody: if it is none.
     @raise TooLarge: if it has too much metadata.
     """
     try:
-        texts = await read_members(line)
+        texts = await read_members(line, _MEMBERS)
+    except WrongMember as error:
+        raise MalformedBody(
+            f"the {error.name} of {where} is no {error.what}"
+            if error.what
+            else f"{where} has an unknown member {error.name[:100]!r}"
+        ) from None
     except ValueError as error:
-        raise MalformedBody(f"{where} is no JSON object: {error}") from None
+        raise MalformedBody(f"{where} is no JSON object of a record: {error}") from None
+    except TooLarge as error:
+        raise TooLarge(f"{where}: {error.detail}") from None
     given: dict[str, object] = dict(texts)
     if "metadata" in texts:
         check_metadata_size(where, len(texts["metadata"]))

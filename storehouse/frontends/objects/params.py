@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from storehouse.core.jsontext import SHORT, read_members, take_json
+from storehouse.core.jsontext import SHORT, Member, read_members, take_json
 from storehouse.core.mediatypes import guessed_type
 from storehouse.core.turns import breath
-from storehouse.errors import BadRequest, MalformedBody
+from storehouse.errors import BadRequest, MalformedBody, TooLarge
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.targets import decoded, field_of
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata
@@ -32,6 +32,17 @@ METADATA = b"Storehouse-Metadata"
 
 # Bytes of a member of a long body.
 _LONGEST = 128 << 10
+
+#: With what values of a type begin as JSON; C{null} is as if the member were not there.
+_BEGINS = {
+    dict: b"{n",
+    list: b"[n",
+    str: b'"n',
+    bool: b"tfn",
+    int: b"-0123456789tfn",
+    float: b"-0123456789n",
+    object: b'{["-0123456789tfn',
+}
 
 _printable = re.compile(rb"[\x20-\x7e]*\Z").match
 
@@ -117,7 +128,7 @@ async def json_object(request: StreamingRequest, known: Mapping[str, type], limi
     with request.hold(limit if request.body.length is None else request.body.length) as hold:
         body = await request.body.read(limit, hold, is_small=True)
     try:
-        value = take_json(body) if len(body) <= SHORT else await _take_long(body)
+        value = take_json(body) if len(body) <= SHORT else await _take_long(body, known)
     except ValueError as error:
         raise MalformedBody(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -130,10 +141,15 @@ async def json_object(request: StreamingRequest, known: Mapping[str, type], limi
     return {name: member for name, member in value.items() if member is not None}
 
 
-async def _take_long(body: bytes) -> Any:
+async def _take_long(body: bytes, known: Mapping[str, type]) -> Any:
     """The members of a long object, while others are served."""
     found = {}
-    for name, text in (await read_members(body)).items():
+    members = {name: Member(_BEGINS[kind], "value of its type", _LONGEST) for name, kind in known.items()}
+    try:
+        texts = await read_members(body, members)
+    except TooLarge as error:
+        raise ValueError(error.detail) from None
+    for name, text in texts.items():
         if len(text) > _LONGEST:
             raise ValueError(f"{name[:100]!r} has {len(text)} bytes; at most {_LONGEST} are allowed")
         found[name] = take_json(text)
