@@ -21,7 +21,7 @@ __all__ = ["command"]
 @store_options
 def command(opener: Opener, names: Sequence[Name], recursive: bool, yes: bool, progress: bool) -> None:
     """
-    Remove objects. Whoever reads one reads it to its end. One that cannot be removed is named, the others are removed, and
+    Remove objects. Readers that have begun read to the end. One that cannot be removed is named, the others are removed, and
     the exit status is 1.
 
     \b

@@ -82,7 +82,7 @@ class Source:
         @param sent: told the size of each piece as it is taken.
         """
         if self.size == 0:
-            # Whoever is told that nothing comes has all of it at once.
+            # A reader that learns that nothing comes has all of it at once.
             return Body.of(b"".join(self._all(self.read_some(), sent)))
         if self.size is not None:
             return Body(self._all(self.read_some(), sent), self.size)

@@ -125,7 +125,7 @@ class ByteBudget:
             await hold.reserve(size)
             yield hold
 
-    # -- who may ---------------------------------------------------------------------------------
+    # -- admission ---------------------------------------------------------------------------------
 
     def _is_small(self, hold: Hold, size: int) -> bool:
         return size <= self.small if size else hold.is_small
@@ -264,7 +264,7 @@ class ByteBudget:
             self._handing = False
 
     def _next(self) -> _Waiting | None:
-        """Take out who may go on: the small ones first, and nobody waits behind those whose own share is used up."""
+        """Take out those whose turn it is: the small ones first, and nobody waits behind those whose own share is used up."""
         for queue in self._queues:
             others = None
             for waiting in queue:

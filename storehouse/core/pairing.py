@@ -112,7 +112,7 @@ class Pair:
         try:
             names, objects = _read(self._names), _read(self._objects)
         except OSError:
-            return  # who may not look at them cannot use them either
+            return  # without the right to look at them they cannot be used either
         if names is not None and objects is not None and names != objects:
             raise self._strangers("they have the stamps of different stores")
 

@@ -38,7 +38,7 @@ class TrustedProxies:
     """
     Whom to believe.
 
-    @param text: addresses and networks with commas between them; C{unix} for whoever connects to a socket file.
+    @param text: addresses and networks with commas between them; C{unix} for all that connect to a socket file.
     @raise ValueError: if it is not that; the text says why.
     """
 

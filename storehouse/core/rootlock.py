@@ -44,7 +44,7 @@ def check_owner(root: str) -> None:
     try:
         owner = os.stat(root).st_uid
     except OSError:
-        return  # there is none, or whoever opens it says what is wrong
+        return  # there is none, or the store that opens it says what is wrong
     if owner != 0:
         name = _name_of(owner)
         raise StartFailed(

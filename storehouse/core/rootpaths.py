@@ -33,7 +33,7 @@ def path_of(root: str, noted: str) -> str:
 def candidates(root: str, path: str) -> Iterator[str]:
     """
     Where below the root a file may be whose absolute path was noted when the root was elsewhere: by as much of that path as
-    possible, then by less. Whoever asks checks whether it is the file.
+    possible, then by less. The caller checks whether it is the file.
     """
     parts = [part for part in path.split("/") if part]
     for start in range(len(parts)):

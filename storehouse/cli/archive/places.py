@@ -232,7 +232,7 @@ def _looked_at(archive: Archive) -> Archive:
             rank = (reader.sealed or not is_plain, is_plain, archive.size)
         return attrs.evolve(archive, seen=Seen(archive.name, info, rank, (-1, hash(archive.name))))
     except (OSError, DamagedArchive, UnknownArchiveFormat, CommandError):
-        return archive  # whoever reads it is told
+        return archive  # its readers get an error
 
 
 def archives_argument(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """
 What of a request may be logged.
 
-A URL may hold a secret: the signature of a link, the token of a sign-in link. Whoever copies one may garble it, so
+A URL may hold a secret: the signature of a link, the token of a sign-in link. Copied, one may be garbled, so
 that the secret is where nobody looks for it. So this does not take secrets out, but lets through only what cannot be
 one; the rest is shown as C{...}.
 """

@@ -149,7 +149,7 @@ class StrictChannel(PacedChannel):
         """Our side is closed: we did that."""
 
     def requestDone(self, request: Any) -> None:
-        """A request is answered: go on with what came behind it."""
+        """A request is answered: take what came behind it."""
         self._has_answered = True
         PacedChannel.requestDone(self, request)
         if self.input_ended:

@@ -32,7 +32,7 @@ POST   /copy                          store an object under another key
 POST   /check                         compare keys, index and bytes; repair=1
 POST   /reindex                       make the index of keys anew
 POST   /hold                          keep the bytes of what is removed, for a backup
-POST   /hold/NAME                     go on with that: it ends after 60 seconds
+POST   /hold/NAME                     renew that: it ends after 60 seconds
 DELETE /hold/NAME                     end it
 
 If-Match: "ETAG" or *, and If-None-Match: * are conditions of PUT and DELETE; GET takes all that HTTP has.

@@ -30,7 +30,7 @@ class IHolds(Protocol):
 
 
 class Hold(Leaf):
-    """Begin to keep what is removed; go on with it; end it."""
+    """Begin, renew or end keeping what is removed."""
 
     takes_rest = True
 

@@ -291,7 +291,7 @@ def bytes_of_keys(namespace: str) -> int:
     if not os.path.exists(path):
         return 0
     try:
-        # As if nobody changed it: to look at it otherwise SQLite makes files beside it, of whoever looks.
+        # As if nobody changed it: to look at it otherwise SQLite makes files beside it, owned by the user who looks.
         with closing(sqlite3.connect(f"file:{quote(path)}?immutable=1", uri=True, timeout=5)) as source:
             return int(source.execute("SELECT coalesce(sum(bytes), 0) FROM buckets").fetchone()[0])
     except sqlite3.Error:

@@ -39,7 +39,7 @@ _DISK = Durability.DISK
 #: Groups with more answers than this are answered in slices.
 _AT_ONCE = 64
 
-#: What is told of an append: C{(done, offsets, error, durability)}.
+#: The outcome of an append: C{(done, offsets, error, durability)}.
 _Outcome = tuple[Done, "tuple[int, ...] | None", "Exception | None", Durability]
 
 

@@ -459,7 +459,7 @@ class TusTests(TusCase):
         self.tus("POST /tus/", f"Upload-Concat: final;{theirs}", body=b"", status=404)
         self.tus("POST /tus/", f"Upload-Concat: final;{mine}", body=b"", status=400)
 
-    # -- who may -------------------------------------------------------------------------------
+    # -- admission -------------------------------------------------------------------------------
 
     def test_whose(self) -> None:
         """An upload is gone on with by who began it, and by administrators."""

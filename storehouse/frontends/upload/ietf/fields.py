@@ -100,7 +100,7 @@ def said_in(request: StreamingRequest) -> Said:
 
 def asks_for_resumption(request: StreamingRequest) -> bool:
     """
-    Whether a request to store a file is one that can be gone on with.
+    Whether a request to store a file is one that can be resumed.
 
     @raise BadRequest: if that cannot be understood.
     """
