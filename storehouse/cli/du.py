@@ -38,7 +38,8 @@ def command(opener: Opener, place: Name | None, as_json: bool) -> None:
       storehouse du photos/2026/ --json
     """
     with opener() as store, Output() as output:
-        rows = list(_rows(store, place))
+        damaged: list[str] = []
+        rows = list(_rows(store, place, damaged))
         if as_json:
             text = "".join(
                 f"{json.dumps({'bucket': name.bucket, 'prefix': name.key, 'objects': objects, 'bytes': size})}\n"
@@ -50,23 +51,28 @@ def command(opener: Opener, place: Name | None, as_json: bool) -> None:
                 for name, objects, size in rows
             )
         output.write(text.encode())
+        output.flush()
+        if damaged:
+            raise CommandError(unreadable(len(damaged)))
 
 
-def _rows(store: Store, place: Name | None) -> Iterator[tuple[Name, int, int]]:
+def _rows(store: Store, place: Name | None, damaged: list[str]) -> Iterator[tuple[Name, int, int]]:
+    """@param damaged: gets the keys whose sizes cannot be read."""
     if place is None:
         for bucket in store.list_buckets():
-            yield Name(bucket.name, ""), *store.usage(bucket.name)
+            yield _row(store, Name(bucket.name, ""), damaged)
         return
     with naming(place if place.key else place.bucket):
-        if not place.key:
-            yield place, *store.usage(place.bucket)
-            return
-        sizes, damaged = [0, 0], 0
-        for item in keys_below(store, place):
-            if not isinstance(item, str):
-                sizes[0] += 1
-                sizes[1] += max(0, item.size)
-                damaged += item.size == DAMAGED
-        yield place, sizes[0], sizes[1]
-        if damaged:
-            raise CommandError(unreadable(damaged))
+        yield _row(store, place, damaged)
+
+
+def _row(store: Store, place: Name, damaged: list[str]) -> tuple[Name, int, int]:
+    # What a bucket says of itself does not count what is damaged.
+    count = size = 0
+    for item in keys_below(store, place):
+        if not isinstance(item, str):
+            count += 1
+            size += max(0, item.size)
+            if item.size == DAMAGED:
+                damaged.append(item.key)
+    return place, count, size

@@ -9,16 +9,20 @@ __all__ = ["parse_duration"]
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
+#: 100 years: whoever writes more means something else, such as a moment, or milliseconds.
+_LONGEST = 36525 * 86400
+
 _match = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([smhdw]?)", re.ASCII).fullmatch
 
 
-def parse_duration(value: float | str, at_least: float = math.ulp(0.0)) -> float:
+def parse_duration(value: float | str, at_least: float = math.ulp(0.0), at_most: float = _LONGEST) -> float:
     """
     Seconds, or a number with a unit: C{90s}, C{15m}, C{2h}, C{7d}, C{1w}.
 
     @param at_least: the fewest seconds; anything more than 0 unless said otherwise.
+    @param at_most: the most seconds; 100 years unless said otherwise.
     @return: seconds.
-    @raise ValueError: if it is neither; the text is for the user.
+    @raise ValueError: if it is neither, or longer; the text is for the user.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{value!r} is not a span of time")
@@ -32,4 +36,6 @@ def parse_duration(value: float | str, at_least: float = math.ulp(0.0)) -> float
         raise ValueError(
             f"{value!r} is not a span of time: seconds, or a number with a unit, such as 15m, 2h or 7d{more}"
         )
+    if seconds > at_most:
+        raise ValueError(f"{value!r} is too long: it may be {at_most / 86400:.0f} days at most")
     return seconds

@@ -45,7 +45,10 @@ class TrustedProxies:
     def __init__(self, text: str = "") -> None:
         self._unix = False
         networks: list[IPv4Network | IPv6Network] = []
-        for word in filter(None, (word.strip() for word in text.split(","))):
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        if text.strip() and not words:
+            raise ValueError(f"{text!r} names no proxy")
+        for word in words:
             if word.lower() == _UNIX:
                 self._unix = True
                 continue

@@ -5,6 +5,7 @@ Spans of time are in L{storehouse.core.durations}.
 
 from __future__ import annotations
 
+import math
 import re
 from calendar import timegm
 from datetime import UTC, datetime
@@ -54,7 +55,7 @@ def parse_time(text: str, now: float) -> int:
         # Without the sign it could be meant for so long from now.
         if not text.startswith("-") or text[-1:].isdigit():
             raise ValueError
-        return max(0, round((now - parse_duration(text[1:])) * _NS))
+        return max(0, round((now - parse_duration(text[1:], at_most=math.inf)) * _NS))
     except ValueError:
         raise ValueError(f"{text[:100]!r} is not a time: {FORMS}") from None
 

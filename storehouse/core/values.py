@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from storehouse.core.durations import parse_duration
+
 __all__ = [
     "GIB",
     "KIB",
@@ -112,22 +114,8 @@ def counted(low: int = 1, high: int | None = None) -> Callable[[Any], int]:
 
 
 def seconds(allow_zero: bool = False) -> Callable[[Any], float]:
-    """A time."""
-
-    def parse(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError("a number of seconds is needed")
-        try:
-            number = float(value)
-        except ValueError:
-            raise ValueError("a number of seconds is needed") from None
-        if not math.isfinite(number) or number < 0 or (number == 0 and not allow_zero):
-            raise ValueError(
-                "a number of seconds of at least 0 is needed" if allow_zero else "a number of seconds above 0 is needed"
-            )
-        return number
-
-    return parse
+    """A span of time, as L{parse_duration} reads it: seconds, or a number with a unit, such as C{15m} or C{7d}."""
+    return lambda value: parse_duration(value, 0 if allow_zero else math.ulp(0.0))
 
 
 def one_of(*words: str) -> Callable[[Any], str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.core import values
 from storehouse.core.durations import parse_duration
 from storehouse.core.linkpaths import link_path
 from storehouse.core.times import parse_lifetime, parse_time
@@ -49,6 +50,14 @@ class DurationTests(SynchronousTestCase):
         )
         for value in wrong:
             self.assertRaises(ValueError, parse_duration, value)
+
+    def test_settings(self) -> None:
+        """Settings take the same notation; what is longer than 100 years was meant otherwise."""
+        for text, expected in (("15m", 900.0), ("7d", 604800.0), ("60", 60.0), (0.5, 0.5)):
+            self.assertEqual(values.seconds()(text), expected)
+        self.assertEqual(values.seconds(allow_zero=True)("0"), 0)
+        for value in ("0", "x", "-1", True, "9999999999999", "999999999999", "40000d", 1e12):
+            self.assertRaises(ValueError, values.seconds(), value)
 
 
 class LinkPathTests(SynchronousTestCase):

@@ -38,6 +38,8 @@ class PeerTests(SynchronousTestCase):
         for text in ("", "192.0.2.1"):
             self.assertFalse(TrustedProxies(text).trusts_peer(UNIXAddress(None)))
         self.assertFalse(TrustedProxies())
+        for text in (",", " , ,"):
+            self.assertRaises(ValueError, TrustedProxies, text)
 
     def test_no_network(self) -> None:
         """What is wrong is named: a network with bits of a host, too."""

@@ -9,6 +9,7 @@ release that setup.py pins.  Without a lane, everything goes twisted.web's way.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -30,6 +31,9 @@ _MOST_OWED = 256
 
 #: Answers of the lane are sent together up to about this many bytes.
 _GATHERED = 64 * 1024
+
+#: A line that ends with LF alone, which is refused.
+_bare_line = re.compile(rb"(?<!\r)\n").search
 
 
 class _NoPlans:
@@ -199,7 +203,7 @@ class DoorChannel(StrictChannel):
                 break
             head_end = data.find(b"\r\n\r\n", at)
             if head_end < 0:
-                if size - at > MAX_HEAD or not data.startswith(lane.prefixes, at):
+                if size - at > MAX_HEAD or not data.startswith(lane.prefixes, at) or _bare_line(data, at):
                     break
                 self._keep(data[at:], 0)
                 at = size

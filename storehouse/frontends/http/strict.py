@@ -1,10 +1,9 @@
 """
-twisted.web's HTTP/1.1 connection, made strict, with bodies that stream and answers that a peer can still read
-when it is refused.
+twisted.web's HTTP/1.1 connection, made strict: bodies stream, and a peer that is refused can read the answer.
 
-Like L{storehouse.core.fasttcp} this touches private names of Twisted (C{HTTPChannel._command}, C{_path},
-C{_version}, C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize},
-C{_receivedHeaderCount}, C{_transferDecoder} and its C{_trailerHeaders}), tested with the release that setup.py pins.
+Like L{storehouse.core.fasttcp} this touches private names of Twisted (C{HTTPChannel._command}, C{_path}, C{_version}, C{_buffer},
+C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize}, C{_receivedHeaderCount},
+C{_transferDecoder} and its C{_trailerHeaders}), tested with the release that setup.py pins.
 """
 
 from __future__ import annotations
@@ -109,6 +108,12 @@ class StrictChannel(PacedChannel):
         self.lingering.received(len(data))
         if not self._failed:
             self.feed(data)
+            self._refuse_bare_lines()
+
+    def _refuse_bare_lines(self) -> None:
+        """A line of a head that ends with LF alone would be waited for in vain. What is kept lacks CR LF."""
+        if self.line_mode and not self._failed and not self.lags and b"\n" in self._buffer:
+            self._refuse(AmbiguousFraming("a line of the head ends with LF alone instead of CR LF"))
 
     def takes_no_more(self) -> bool:
         """Whether what comes is thrown away."""
@@ -121,6 +126,7 @@ class StrictChannel(PacedChannel):
     def caught_up(self) -> None:
         """All that came was looked at, later than it came."""
         PacedChannel.caught_up(self)
+        self._refuse_bare_lines()
         if self.input_ended:
             self.readConnectionLost()
 

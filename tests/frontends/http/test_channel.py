@@ -317,6 +317,17 @@ class RefusalTests(ChannelCase):
             self.pass_time(31)
             self.assertTrue(connection.is_closed, data[:200])
 
+    def test_bare_line_ends(self) -> None:
+        """They are refused at once, also where the fast lane keeps what is not whole."""
+        for head in (
+            b"GET /echo HTTP/1.1\nHost: x\n\n",
+            b"GET /echo HTTP/1.1\r\nHost: x\n\n",
+            b"POST /append HTTP/1.1\nHost: x\nContent-Length: 1\n\n",
+            b"\n",
+        ):
+            (answer,) = split_answers(self.ask(head).received)
+            self.assertEqual((answer.status, json.loads(answer.body)["error"]), (400, "AmbiguousFraming"), head)
+
     def test_framing(self) -> None:
         post = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
         for lines in (
