@@ -255,11 +255,22 @@ class Watcher:
         """So many bytes of the files are done by now."""
 
 
-def spool_beside(directory: str, identity: str) -> str:
+def spool_beside(directory: str, settings: DestinationSettings, root: str) -> str:
     """
     The shipping directory for the files of a directory: it holds what is on its way to one destination, and nothing for
-    another.
+    another. It has the same name after files and root were moved together; one that was named by where the root is goes on.
+
+    @param root: of the object store.
     """
+    identity = identity_of(settings, root)
+    before = _spool(directory, identity)
+    if not isinstance(settings, StoreSettings) or os.path.isdir(before):
+        return before
+    way = os.path.relpath(os.path.realpath(root), os.path.realpath(directory))
+    return _spool(directory, f"store {way} {settings.bucket}")
+
+
+def _spool(directory: str, identity: str) -> str:
     return os.path.join(directory, f".storehouse-ship-{hashlib.sha256(identity.encode()).hexdigest()[:12]}")
 
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import Result
+from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.archive.archive import ArchiveWriter
+from storehouse.local.shipping import identity_of, spool_beside
+from storehouse.storage.shipping.settings import StoreSettings
 from tests.cli.archives import ArchiveCase, lines
 from tests.integration.process import free_port, wait_for
 
@@ -320,3 +323,21 @@ class ShipTests(ArchiveCase):
         self.assertIn("TEST_SHIP_SECRET", self.ship(path, status=2).stderr)
         os.environ["TEST_SHIP_SECRET"] = "very secret"
         self.assertEqual(self.left(), ["a"])
+
+
+class SpoolTests(SynchronousTestCase):
+    """The name of the shipping directory."""
+
+    def test_moved(self) -> None:
+        """It is the same after files and root were moved together, and one with the name of before goes on."""
+        top, other = os.path.abspath(self.mktemp()), os.path.abspath(self.mktemp())
+        settings = StoreSettings(bucket="b")
+        names = [
+            os.path.relpath(spool_beside(f"{each}/files", settings, f"{each}/root"), each) for each in (top, other)
+        ]
+        self.assertEqual(names[0], names[1])
+        self.assertNotEqual(spool_beside(top, settings, f"{top}/a"), spool_beside(top, settings, f"{top}/b"))
+        digest = hashlib.sha256(identity_of(settings, f"{top}/root").encode()).hexdigest()[:12]
+        old = f"{top}/files/.storehouse-ship-{digest}"
+        os.makedirs(old)
+        self.assertEqual(spool_beside(f"{top}/files", settings, f"{top}/root"), old)

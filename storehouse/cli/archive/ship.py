@@ -37,7 +37,6 @@ from storehouse.local.shipping import (
     ShippingFailed,
     StoreSettings,
     Watcher,
-    identity_of,
     make_destination,
     ship_files,
     spool_beside,
@@ -126,12 +125,11 @@ def command(
         )
     except StorehouseError as error:
         raise click.UsageError(one_line(error.detail)) from None
-    identity = identity_of(destination, loaded.root)
     # What is on its way to one destination must not go to another.
-    spools = {each: list[str]() for each in _left(arguments, spool, identity)}
+    spools = {each: list[str]() for each in _left(arguments, spool, destination, loaded.root)}
     paths, sizes = _closed(arguments, bool(spools))
     for path in paths:
-        spools.setdefault(spool_beside(spool or os.path.dirname(path), identity), []).append(path)
+        spools.setdefault(spool_beside(spool or os.path.dirname(path), destination, loaded.root), []).append(path)
     with Output() as output, Progress("ship", sizes, progress) as shown:
         watching = _Watching(output, shown, as_json)
 
@@ -166,10 +164,10 @@ def command(
     click.echo(summary, err=True)
 
 
-def _left(arguments: Sequence[str], spool: str | None, identity: str) -> list[str]:
+def _left(arguments: Sequence[str], spool: str | None, destination: Any, root: str) -> list[str]:
     """Shipping directories that an earlier command left: its files may be gone already."""
     places = {spool or os.path.dirname(os.path.realpath(argument)) for argument in arguments}
-    return sorted(filter(os.path.isdir, (spool_beside(place, identity) for place in places)))
+    return sorted(filter(os.path.isdir, (spool_beside(place, destination, root) for place in places)))
 
 
 def _closed(arguments: Sequence[str], may_be_none: bool) -> tuple[list[str], int]:
