@@ -12,15 +12,23 @@ import click
 
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.options import progress_option
-from storehouse.cli.output import Output
+from storehouse.cli.output import Output, counted
 from storehouse.cli.progress import Progress
 from storehouse.cli.remote import SocketStore
 from storehouse.cli.store import PATIENCE, is_served
 from storehouse.config import load_settings
 from storehouse.errors import InvalidSetting, RootInUse, StartFailed, StorehouseError
-from storehouse.local.backup import Made, make_backup, size_of
+from storehouse.local.backup import Description, Made, make_backup, size_of
 
-__all__ = ["command"]
+__all__ = ["command", "contents"]
+
+
+def contents(known: Description) -> str:
+    """What a backup holds, in words."""
+    return (
+        f"{counted(known.keys, 'key', 'keys')}, {counted(known.objects, 'object', 'objects')} and"
+        f" {counted(known.uploads, 'open upload', 'open uploads')}"
+    )
 
 
 class _Service:
@@ -98,8 +106,8 @@ def command(
             )
     else:
         click.echo(
-            f"{known.keys} keys, {known.objects} objects and {known.uploads} open uploads are in {dest};"
-            f" {made.copied} files were copied, {made.linked} share their bytes",
+            f"{contents(known)} are in {dest}; {counted(made.copied, 'file was', 'files were')} copied,"
+            f" {made.linked} {'shares its' if made.linked == 1 else 'share their'} bytes",
             err=True,
         )
     if known.encrypted:

@@ -18,7 +18,7 @@ from typing import BinaryIO, NoReturn
 from storehouse.cli.errors import CommandError, reason_of
 from storehouse.core.files import Files
 
-__all__ = ["Output", "TidyEnd", "human_size", "same_file", "silence_stdout"]
+__all__ = ["Output", "TidyEnd", "counted", "human_size", "same_file", "silence_stdout"]
 
 #: What ends a process that is asked to, and not only by Ctrl-C.
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -236,3 +236,8 @@ class Output:
                 return error
             silence_stdout()
         return CommandError(f"cannot write {self._path or 'standard output'}: {reason_of(error)}")
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """C{"1 record"}, C{"2 records"}."""
+    return f"{number} {one if number == 1 else many}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from storehouse.cli.backup import contents
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.options import progress_option
 from storehouse.cli.progress import Progress
@@ -40,7 +41,7 @@ def command(source: str, root: str, progress: bool) -> None:
     except OSError as error:
         raise CommandError(f"{error.filename or root}: {error.strerror or error}; no root was made") from None
     known = restored.description
-    click.echo(f"{known.keys} keys, {known.objects} objects and {known.uploads} open uploads are in {root}", err=True)
+    click.echo(f"{contents(known)} are in {root}", err=True)
     if known.encrypted:
         click.echo("it is encrypted: it needs the master key that the root had when the backup was made", err=True)
     for finding in restored.findings:

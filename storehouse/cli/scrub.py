@@ -10,7 +10,7 @@ import click
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.local import local_options
 from storehouse.cli.options import progress_option
-from storehouse.cli.output import Output, human_size
+from storehouse.cli.output import Output, counted, human_size
 from storehouse.cli.progress import Progress
 from storehouse.local import Finding, LocalObjects
 from storehouse.local import Progress as Done
@@ -57,17 +57,13 @@ def command(objects: LocalObjects, as_json: bool, quiet: bool, progress: bool) -
             read = done.size
 
         done = objects.scrub(on_finding, on_progress, total)
-    summary = f"{_counted(done.objects, 'object', 'objects')}, {human_size(done.size)} verified"
+    summary = f"{counted(done.objects, 'object', 'objects')}, {human_size(done.size)} verified"
     if found and quiet:
         click.get_current_context().exit(1)
     if found:
-        raise CommandError(f"{_counted(found, 'damage', 'damages')} found; {summary}")
+        raise CommandError(f"{counted(found, 'damage', 'damages')} found; {summary}")
     if not quiet:
         click.echo(f"{summary}: nothing is damaged", err=True)
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 def _line(finding: Finding) -> str:

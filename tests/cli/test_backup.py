@@ -35,9 +35,9 @@ class BackupVerbTests(SynchronousTestCase):
         self.fill()
         told = self.run_command("backup", self.made, "--root", self.root)
         self.assertEqual(told.stdout, "")
-        self.assertIn(f"1 keys, 1 objects and 0 open uploads are in {self.made}", told.stderr)
+        self.assertIn(f"1 key, 1 object and 0 open uploads are in {self.made}", told.stderr)
         told = self.run_command("restore", self.made, "--root", self.again)
-        self.assertIn(f"1 keys, 1 objects and 0 open uploads are in {self.again}", told.stderr)
+        self.assertIn(f"1 key, 1 object and 0 open uploads are in {self.again}", told.stderr)
         self.assertEqual(self.run_command("cat", "box/a", "--root", self.again).stdout, "some text")
         self.run_command("fsck", "--root", self.again)
 

@@ -12,11 +12,11 @@ from storehouse.archive.archive import ArchiveReader, ArchiveWriter
 from storehouse.archive.interfaces import Record
 from storehouse.cli.archive.cat import skip_option
 from storehouse.cli.archive.places import STORE, Archive, archive_argument
-from storehouse.cli.archive.records import Records, as_bytes, counted
+from storehouse.cli.archive.records import Records, as_bytes
 from storehouse.cli.archive.target import Target
 from storehouse.cli.errors import CommandError
 from storehouse.cli.options import progress_option
-from storehouse.cli.output import human_size, same_file
+from storehouse.cli.output import counted, human_size, same_file
 from storehouse.cli.progress import Progress
 from storehouse.errors import NoSpace, StorehouseError
 from storehouse.local.archives import SUFFIXES

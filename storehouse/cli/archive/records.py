@@ -14,18 +14,14 @@ from storehouse.archive.interfaces import Payload, Record
 from storehouse.cli.archive.places import Archive
 from storehouse.cli.archive.times import Span, exact_time
 from storehouse.cli.errors import CommandError, one_line
+from storehouse.cli.output import counted
 from storehouse.cli.progress import Progress
 from storehouse.errors import DamagedArchive, UnknownArchiveFormat
 
-__all__ = ["Records", "as_bytes", "as_object", "as_text", "counted"]
+__all__ = ["Records", "as_bytes", "as_object", "as_text"]
 
 #: All times.
 _EVER = Span()
-
-
-def counted(number: int, one: str, many: str) -> str:
-    """C{"1 record"}, C{"2 records"}."""
-    return f"{number} {one if number == 1 else many}"
 
 
 def as_bytes(payload: Payload) -> bytes:

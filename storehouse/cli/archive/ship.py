@@ -12,10 +12,9 @@ import click
 
 from storehouse import errors
 from storehouse.cli.archive.places import STORE, find_files
-from storehouse.cli.archive.records import counted
 from storehouse.cli.errors import CommandError, Refused, one_line, reason_of
 from storehouse.cli.options import progress_option
-from storehouse.cli.output import Output, human_size
+from storehouse.cli.output import Output, counted, human_size
 from storehouse.cli.progress import Progress
 from storehouse.cli.reactor import run
 from storehouse.cli.store import Opener, printable

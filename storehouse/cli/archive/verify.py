@@ -9,10 +9,9 @@ import attrs
 import click
 
 from storehouse.cli.archive.places import Archive, files_argument
-from storehouse.cli.archive.records import counted
 from storehouse.cli.errors import CommandError
 from storehouse.cli.options import progress_option
-from storehouse.cli.output import Output, human_size
+from storehouse.cli.output import Output, counted, human_size
 from storehouse.cli.progress import Progress
 from storehouse.cli.store import printable
 from storehouse.errors import DamagedArchive, UnknownArchiveFormat
