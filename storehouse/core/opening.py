@@ -120,7 +120,8 @@ class Opening:
         known = {id(chore): (stores, door) for chore, stores, door in self.chores}
         for chore in list(chores):
             stores, door = known.get(id(chore), ((), ""))
-            if any(name in self.shut for name in (*stores, *filter(None, (door,)))):
+            # A chore of a door has nothing to do for one that stays shut.
+            if any(name in self.shut for name in (*stores, door, *self.needs.get(door, ()))):
                 chores.remove(chore)
                 continue
             try:

@@ -8,7 +8,7 @@ import sqlite3
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.opening import check_directories, has_flipped_bit, is_json, is_local, shown
+from storehouse.core.opening import Opening, check_directories, has_flipped_bit, is_json, is_local, shown
 from storehouse.errors import (
     BucketCountMismatch,
     DamagedEntry,
@@ -102,3 +102,35 @@ class LocalTests(SynchronousTestCase):
                 self.assertTrue(has_flipped_bit(bytes(found), wanted))
         for found in (wanted, wanted.replace(b"1", b"2"), wanted + b"\n", b""):
             self.assertFalse(has_flipped_bit(bytes(found), wanted), found)
+
+
+class ChoresTests(SynchronousTestCase):
+    """L{Opening.start_chores}."""
+
+    def test_of_a_door_that_is_shut(self) -> None:
+        """A chore begins unless something that it, or its door, needs stays shut."""
+        opening = Opening()
+        started: list[str] = []
+
+        class Chore:
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def start(self) -> None:
+                started.append(self.name)
+
+            def stop(self) -> None:
+                """Nothing to do."""
+
+        all_of = {name: Chore(name) for name in ("free", "of the door", "of the store", "of another door")}
+        opening.needs.update({"https": ("resumable",), "append": ("append_log",)})
+        opening.chores += [
+            (all_of["of the door"], ("accounts",), "https"),
+            (all_of["of the store"], ("resumable",), ""),
+            (all_of["of another door"], (), "append"),
+        ]
+        opening.shut["resumable"] = "it is damaged"
+        chores = list(all_of.values())
+        opening.start_chores(chores, [])
+        self.assertEqual(started, ["free", "of another door"])
+        self.assertEqual([chore.name for chore in chores], started)
