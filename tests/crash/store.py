@@ -381,15 +381,17 @@ def _verify_uploads(
         if known is None and not any(begun.kind == "begin" and begun.name == upload.key for begun in pending):
             raise Broken(f"the upload {upload} should not be there")
         allowed = dict(known[1]) if known else {}
-        ways = {
-            begun.part: begun.value[0]
+        # A part that was not acknowledged may be there all the same, and so may one that was sent before under its number.
+        ways = [
+            (begun.part, begun.value[0])
             for begun in pending
             if begun.kind == "part" and begun.upload == upload.upload_id and begun.value is not None
-        }
+        ]
         parts: dict[int, bytes] = {}
         for part in session.wait(session.store.list_parts(BUCKET, upload.key, upload.upload_id)):
-            for data in (allowed.get(part.number), ways.get(part.number)):
-                if data is not None and hashlib.md5(data).hexdigest() == part.etag:
+            of_part = [data for number, data in (*allowed.items(), *ways) if number == part.number]
+            for data in of_part:
+                if hashlib.md5(data).hexdigest() == part.etag:
                     parts[part.number] = data
             if part.number not in parts:
                 raise Broken(f"part {part} of {upload.key} was never stored")

@@ -30,6 +30,7 @@ from storehouse.frontends.http.requestline import RequestLine, host_name, parse_
 __all__ = ["StrictChannel"]
 
 _WITH_BODIES = frozenset({b"PATCH", b"POST", b"PUT"})
+_BARE_LINE = "a line of the head ends with LF alone instead of CR LF"
 
 
 @implementer(IHandshakeListener, IHalfCloseableProtocol)
@@ -113,7 +114,7 @@ class StrictChannel(PacedChannel):
     def _refuse_bare_lines(self) -> None:
         """A line of a head that ends with LF alone would be waited for in vain. What is kept lacks CR LF."""
         if self.line_mode and not self._failed and not self.lags and b"\n" in self._buffer:
-            self._refuse(AmbiguousFraming("a line of the head ends with LF alone instead of CR LF"))
+            self._refuse(AmbiguousFraming(_BARE_LINE))
 
     def takes_no_more(self) -> bool:
         """Whether what comes is thrown away."""
@@ -173,13 +174,13 @@ class StrictChannel(PacedChannel):
     # -- strictness --------------------------------------------------------------------------
 
     def lineReceived(self, line: bytes) -> None:
-        """
-        Refuse what twisted.web would still read: folded header lines, over-long numbers; and bound the head.
-        """
+        """Refuse what twisted.web would still read, such as folded lines and over-long numbers; and bound the head."""
         if self._failed:
             return
         if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
             self._refuse(self._too_large(f"more than {self.totalHeadersSize} bytes"))
+        elif b"\n" in line:
+            self._refuse(AmbiguousFraming(_BARE_LINE))
         elif line and not self._receivedHeaderSize and self.persistent:
             self._request_line(line)
         elif line[:1] in (b" ", b"\t") and self._receivedHeaderSize:
@@ -204,9 +205,8 @@ class StrictChannel(PacedChannel):
     def _too_large(self, what: str) -> StorehouseError:
         if self._receivedHeaderSize:
             return HeadTooLarge(f"the head of the request has {what}")
-        return TargetTooLong(
-            f"the request line is {what}" if what.startswith("a line") else f"the request line has {what}"
-        )
+        verb = "is" if what.startswith("a line") else "has"
+        return TargetTooLong(f"the request line {verb} {what}")
 
     def headerReceived(self, line: bytes) -> bool:
         """A field of the head."""

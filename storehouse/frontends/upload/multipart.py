@@ -203,7 +203,9 @@ class MultipartReader:
         if self._is_wanted:
             self._value += data
         self._all_values += len(data)
-        if self._count > self._limits.field:
+        # Of the two bounds the one that was passed first is told, wherever the body was cut.
+        beyond = self._count - self._limits.field
+        if beyond > 0 and beyond >= self._all_values - self._limits.fields:
             raise TooLarge(f"the field {self._field[:200]!r} has more than {self._limits.field} bytes, and is no file")
         self._check_values()
 
@@ -249,7 +251,8 @@ class MultipartReader:
         line = bytes(self._line)
         self._line.clear()
         self._unread += len(line)
-        self._check_padding()
+        # Before it is looked at, as if it had come byte by byte.
+        self._check_unread()
         is_broken, self._is_broken = self._is_broken, not line.endswith(b"\r\n")
         dashes = self._delimiter[2:]
         if self._place == "boundary":
@@ -260,8 +263,6 @@ class MultipartReader:
             yield from self._boundary(line[len(dashes) :])
         elif dashes in line:
             raise self._malformed("unexpected bytes before the first boundary")
-        if self._place != "part":
-            self._check_unread()
         return end
 
     def _boundary(self, rest: bytes) -> Iterator[Event]:

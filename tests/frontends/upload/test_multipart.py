@@ -487,6 +487,20 @@ class LimitTests(SynchronousTestCase):
         self.refused(body, "1000 bytes together", fields=1000)
         read([body], limits=FormLimits(fields=1100))
 
+    def test_which_was_first(self) -> None:
+        """Of several bounds the one that is told is the one that was passed first, however the body is cut."""
+        long_line = b"--" + B + b"\r\nX-Long: " + b"x" * 300 + b"\n\r\n"
+        both = whole(part(b"x" * 40, '; name="0123456789"'), part(b"x" * 90, f'; name="{"y" * 40}"'))
+        for body in (long_line, both):
+            said = set()
+            for size in (len(body), 50, 7, 1):
+                reader = MultipartReader(B, FormLimits(head=200, field=60, fields=100))
+                with self.assertRaises(TooLarge) as caught:
+                    for at in range(0, len(body), size):
+                        list(reader.feed(body[at : at + size]))
+                said.add(caught.exception.detail)
+            self.assertEqual(len(said), 1, said)
+
     def test_unwanted_fields_are_not_held(self) -> None:
         body = whole(part(b"x" * 60_000, '; name="f"'), part(b"yes", '; name="csrf"'))
         reader = MultipartReader(B, wanted={"csrf"})
