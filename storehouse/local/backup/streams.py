@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -32,6 +33,11 @@ _CATALOGUES = ".catalogue"
 
 #: How often a stream is looked at again.
 _ROUNDS = 1000
+
+#: Seconds after which an archive that is not where its catalogue and its marker say is taken for lost, and those between looks.
+#: A callback gives a file another name before either tells of it.
+_PATIENCE = 5.0
+_PAUSE = 0.02
 
 
 def back_up_streams(target: Target, root: str, directories: Mapping[str, str]) -> None:
@@ -78,6 +84,8 @@ class _Stream:
         self._listing = f"{ARCHIVES}/{_CATALOGUES}/{stream}"
         self._directory = directory
         self._copied: dict[str, _Copied] = {}
+        # When an archive was first seen to be nowhere, by its number.
+        self._nowhere: dict[int, float] = {}
 
     def run(self) -> None:
         first = max(self._archives()[0], default=0)
@@ -88,6 +96,9 @@ class _Stream:
             # Those that were begun since are of no concern.
             if all(number > first for number in missing):
                 break
+            if self._nowhere:
+                self._target.alive()
+                time.sleep(_PAUSE)
         else:
             raise StorageFailed(f"the stream in {self._directory} changes too fast to be copied")
         for number in missing:
@@ -185,14 +196,19 @@ class _Stream:
                     line = file.readline(1 << 16)
                 path = os.path.join(os.path.dirname(path), json.loads(line)["file"])
                 copied = self._copied.get(path)
-        if copied is None:
+        if copied is None and not any(os.path.lexists(each) for each in (path, fields["path"])):
             # One that was lost before is lost here, too.
-            return not any(os.path.lexists(each) for each in (path, fields["path"])) and self._is_lost(fields)
-        return True
+            return self._is_lost(fields)
+        self._nowhere.pop(fields["number"], None)
+        return copied is not None
 
     def _is_lost(self, fields: dict[str, Any]) -> bool:
         known, _ = self._archives()
-        return known.get(fields["number"]) == fields
+        if known.get(fields["number"]) != fields:
+            self._nowhere.pop(fields["number"], None)
+            return False
+        now = time.monotonic()
+        return now - self._nowhere.setdefault(fields["number"], now) >= _PATIENCE
 
     def _line(self, fields: dict[str, Any]) -> bytes:
         fields = {name: value for name, value in fields.items() if name != "checksum"}

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from storehouse.core.sealed import seal, unseal
+from storehouse.local.backup import streams
 from storehouse.local.backup.streams import _Stream, back_up_shipping, back_up_streams
 from storehouse.local.backup.target import Target
 from storehouse.storage.archive.reader import ArchiveReader
@@ -23,6 +24,9 @@ class StreamTests(BackupCase):
         os.makedirs(f"{self.root}/archives/.catalogue")
         os.makedirs(self.directory)
         self.lines: list[dict[str, Any]] = []
+        self.writers: list[ArchiveWriter] = []
+        # What is lost is looked for for a while.
+        self.patch(streams, "_PATIENCE", 0.05)
         self.closed = self.archive("1.events", b"one", b"two")
         self.open = self.archive("2.events", b"three", is_open=True)
         self.note(1, "archives/n/1.events", "finished")
@@ -32,6 +36,7 @@ class StreamTests(BackupCase):
         path = f"{self.directory}/{name}"
         writer = ArchiveWriter(path, buffer_size=0)
         self.addCleanup(writer.close)
+        self.writers.append(writer)
         for record in records:
             writer.write({}, record)
         if is_open:
@@ -130,6 +135,28 @@ class StreamTests(BackupCase):
         self.patch(_Stream, "_archives", archives)
         self.copied()
         self.assertEqual(set(self.catalogue()), {1, 2})
+
+    def test_renamed_and_not_told_yet(self) -> None:
+        """A callback has given a file another name, and neither marker nor catalogue knows: it is looked for again."""
+        archives = _Stream._archives
+        looks: list[float] = []
+
+        def look(stream: _Stream) -> Any:
+            looks.append(0)
+            if len(looks) == 2:  # what was open has been copied
+                self.writers[1].close()
+                self.note(2, "archives/n/2.events", "closed")
+                os.rename(self.open, f"{self.open}.done")
+            return archives(stream)
+
+        def sleep(seconds: float) -> None:
+            self.note(2, "archives/n/2.events.done", "closed")
+
+        self.patch(_Stream, "_archives", look)
+        self.patch(streams.time, "sleep", sleep)
+        top = self.copied()
+        self.assertEqual(self.records(f"{top}/n/2.events.done"), [b"three"])
+        self.assertEqual(self.catalogue()[2], ("archives/n/2.events.done", "closed"))
 
     def test_lost(self) -> None:
         """An archive that was lost before is no reason to have no backup."""
