@@ -158,6 +158,11 @@ class _Check:
             if await self._is_still(bucket, key, id):
                 self._found("missing", bucket, key, id, f"{bucket}/{key} has lost its bytes, {id}")
         except DamagedObject as error:
+            try:
+                if not await self._is_still(bucket, key, id):
+                    return  # it was replaced or removed meanwhile, and its files are going
+            except DamagedEntry:
+                pass  # told of already; so are its bytes
             self._damaged.add(id)
             kind = "missing" if error.missing else "damaged"
             self._found(kind, bucket, key, id, f"{bucket}/{key}: {error.detail}")
