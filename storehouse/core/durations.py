@@ -9,7 +9,7 @@ __all__ = ["parse_duration"]
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
-#: 100 years: whoever writes more means something else, such as a moment, or milliseconds.
+#: 100 years: more than that means something else, such as a moment, or milliseconds.
 _LONGEST = 36525 * 86400
 
 _match = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([smhdw]?)", re.ASCII).fullmatch

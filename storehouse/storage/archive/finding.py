@@ -110,7 +110,7 @@ def _seen(paths: Iterable[str]) -> Iterator[Seen]:
         except FileNotFoundError:
             continue
         except OSError:
-            # Whoever reads it is told.
+            # Its readers get an error.
             yield Seen(path, None, (False, False, 0), (-1, hash(path)))
 
 

@@ -11,7 +11,7 @@ from storehouse.errors import NotFound
 
 __all__ = ["LEASE", "Holds", "Keeper"]
 
-#: Seconds after which a hold ends that nobody has renewed: whoever began it is gone.
+#: Seconds after which a hold ends that nobody has renewed: the client that began it is gone.
 LEASE = 60.0
 
 

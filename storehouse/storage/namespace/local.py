@@ -236,7 +236,7 @@ class LocalNamespace:
         damaged: list[str] = []
         for key, found in items:
             if found is None:
-                # The index cannot say, so whoever changes the key must have finished.
+                # The index cannot say, so the change of the key must have finished.
                 try:
                     found = await self._keys.look_closer(bucket, key)
                 except DamagedEntry:
