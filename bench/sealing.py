@@ -26,10 +26,10 @@ from twisted.internet.defer import Deferred
 from bench.harness import CHECKOUT, BenchError, Spread, add_rounds, format_table, progress, workspace
 from bench.space_work import Nowhere, id_of, in_flight
 from storehouse.core.disk import DiskThreads
-from storehouse.core.keyring import Derivation
+from storehouse.core.keys.keyring import Derivation
+from storehouse.core.keys.vault import Vault
 from storehouse.core.platform import keep_freed_memory
 from storehouse.core.streams import BytesSource
-from storehouse.core.vault import Vault
 from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.dataspace.sealed import SealedDataSpace
 from storehouse.storage.dataspace.sealed_format import BOUNDS, FRAME, nonce_of

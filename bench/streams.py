@@ -35,8 +35,8 @@ from bench.harness import (
     running,
     workspace,
 )
-from storehouse.storage.archive.checkers import SizeRollChecker
-from storehouse.storage.archive.writing import WritingRollManager
+from storehouse.archive.roll_checker import SizeRollChecker
+from storehouse.archive.writing import WritingRollManager
 
 __all__ = ["CASES", "Case", "main"]
 

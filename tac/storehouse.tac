@@ -7,6 +7,6 @@
 import os
 import shlex
 
-from storehouse.tap import make_application
+from storehouse.app.tap import make_application
 
 application = make_application(shlex.split(os.environ.get("STOREHOUSE_OPTIONS", "")))

@@ -1,9 +1,9 @@
 """Single archives."""
 
+from storehouse.archive.reader import ArchiveReader
+from storehouse.archive.recovery import Recovered, recover_archive
+from storehouse.archive.writer import ArchiveWriter
 from storehouse.errors import DamagedArchive, EndOfArchive, UnknownArchiveFormat
-from storehouse.storage.archive.reader import ArchiveReader
-from storehouse.storage.archive.recovery import Recovered, recover_archive
-from storehouse.storage.archive.writer import ArchiveWriter
 
 __all__ = [
     "ArchiveReader",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from storehouse.errors import DamagedArchive, EndOfArchive, UnknownArchiveFormat
-from storehouse.storage.archive.formats1 import (
+from storehouse.archive.formats1 import (
     HEAD_SIZE,
     MAGIC,
     PREAMBLE,
@@ -14,9 +13,10 @@ from storehouse.storage.archive.formats1 import (
     head_fields,
     record_size,
 )
-from storehouse.storage.archive.interfaces import Payload
-from storehouse.storage.archive.reader import ArchiveReader
-from storehouse.storage.archive.scan import MAX_RECORD
+from storehouse.archive.interfaces import Payload
+from storehouse.archive.reader import ArchiveReader
+from storehouse.archive.scan import MAX_RECORD
+from storehouse.errors import DamagedArchive, EndOfArchive, UnknownArchiveFormat
 
 __all__ = [
     "BOR_MAGIC_NUMBER",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from storehouse.storage.archive.callbacks import ArchiveCallback, ChangeExtension, CompressFile, DeleteFile, MoveFile
-from storehouse.storage.archive.chain import CallbackChain
-from storehouse.storage.archive.plugins import CALLBACKS, load_class, make
+from storehouse.archive.callbacks import ArchiveCallback, ChangeExtension, CompressFile, DeleteFile, MoveFile
+from storehouse.archive.chain import CallbackChain
+from storehouse.archive.plugins import CALLBACKS, load_class, make
 
 __all__ = [
     "ArchiveCallback",
@@ -29,7 +29,7 @@ DeleteFileCallback = DeleteFile
 
 
 def make_callback(what: Any, **arguments: Any) -> Any:
-    """A callback by name: see L{storehouse.storage.archive.plugins}."""
+    """A callback by name: see L{storehouse.archive.plugins}."""
     return make(CALLBACKS, what, arguments)
 
 

@@ -1,19 +1,18 @@
-"""What checkers, callbacks, readers and sources of bytes provide."""
+"""
+What the parts of the archive library are to each other.
 
-from storehouse.storage.archive.interfaces import (
-    ArchiveInfo,
-    IArchive,
-    IArchiveCallback,
-    IArchiveReader,
-    IByteSource,
-    IQuietRollChecker,
-    IRollChecker,
-    Metadata,
-    Payload,
-    Record,
-    Sync,
-    Verified,
-)
+Source: the seed on shoebox; docs/formats/archive.md is the format on disk. Whoever provides one of these is built from
+keyword arguments only, so that it can be named in a configuration (L{storehouse.archive.plugins}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+import attrs
+from zope.interface import Attribute, Interface
 
 __all__ = [
     "ArchiveInfo",
@@ -29,3 +28,184 @@ __all__ = [
     "Sync",
     "Verified",
 ]
+
+#: What a record carries: it comes back as the kind that it was (version 1 cannot tell: there, UTF-8 is text).
+Payload = str | bytes
+
+
+class Sync(Enum):
+    """When the bytes of an archive are brought to disk."""
+
+    #: Before each write returns: the record survives a power cut.
+    RECORD = "record"
+    #: When the archive is flushed, rolled or closed. Until then a record is at best in the page cache.
+    ROLL = "roll"
+    #: When the operating system gets to it.
+    OS = "os"
+
+
+class Record(NamedTuple):
+    """
+    A record of an archive.
+
+    @ivar number: its place in the archive, from 0; of what follows damage in an archive that is not sealed, it is
+        counted as if the damage had been no record.
+    @ivar offset: where its frame begins in the archive; for a compressed block, where that begins.
+    @ivar time: when it was written, nanoseconds since 1970 UTC; 0 when unknown.
+    """
+
+    number: int
+    offset: int
+    time: int
+    metadata: dict[str, str]
+    payload: Payload
+
+
+@attrs.frozen
+class ArchiveInfo:
+    """
+    What the header of an archive says.
+
+    @ivar version: 1 or 2.
+    @ivar compression: of its blocks, C{"zstd"} or C{None}.
+    @ivar created: when it was made, nanoseconds since 1970 UTC; 0 for version 1.
+    @ivar sequence: the number that its writer gave it; 0 for version 1.
+    @ivar salt: its own random number; 0 for version 1.
+    """
+
+    version: int
+    compression: str | None = None
+    created: int = 0
+    sequence: int = 0
+    salt: int = 0
+
+
+@attrs.frozen
+class Verified:
+    """
+    What a verification found.
+
+    @ivar records: the whole records.
+    @ivar sealed: whether the archive has its footer.
+    @ivar damages: L{DamagedArchive<storehouse.errors.DamagedArchive>} errors, in order.
+    @ivar torn: bytes behind the last whole record of an archive that is not sealed.
+    """
+
+    records: int
+    sealed: bool
+    damages: tuple[Exception, ...]
+    torn: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing as far as can be told."""
+        return not self.damages and not self.torn
+
+
+class IArchive(Interface):
+    """An archive that is being written, as a checker sees it."""
+
+    filename = Attribute("C{str}: its path.")
+    size = Attribute("C{int}: the bytes written to it so far, those still in memory included.")
+    count = Attribute("C{int}: the records written to it so far.")
+
+
+class IRollChecker(Interface):
+    """
+    Decides when to go on to the next archive.
+
+    It is called by one thread at a time, with the archive that is being written. One checker serves one manager.
+    """
+
+    def start(archive: Any) -> None:
+        """An archive was opened. @param archive: an L{IArchive}."""
+
+    def check(archive: Any) -> bool:
+        """Whether to roll now. Called after each record, and now and then while none is written."""
+
+
+class IQuietRollChecker(IRollChecker):
+    """One that need not be asked after each record."""
+
+    def quiet_size(archive: Any) -> float:
+        """
+        The C{size} of the archive below which C{check} would say no; 0 to be asked each time.
+
+        Called when the archive was opened, and whenever C{check} has said no. It holds until then, whatever the time.
+        """
+
+
+class IArchiveCallback(Interface):
+    """
+    Is told when archives are opened and closed.
+
+    Both methods may return a Deferred. What they raise is logged; C{on_close} is then tried again, later and a bounded
+    number of times, so it may be called again for a file that it has dealt with in part.
+
+    A callback that takes the file away for good sets C{removes_file} to true: it is called only after all before it have
+    succeeded.
+    """
+
+    def on_open(filename: str) -> Any:
+        """An archive was opened."""
+
+    def on_close(filename: str) -> Any:
+        """
+        An archive was closed; nobody writes to it any more.
+
+        @return: where the file is now, for those that come after; C{None} if it is where it was or is gone.
+        """
+
+
+class IByteSource(Interface):
+    """Bytes that can be read at any place: a file, memory, an object in a store."""
+
+    name = Attribute("C{str}: for messages.")
+    size = Attribute("C{int} or C{None}: how many bytes there are; C{None} if that is not known beforehand.")
+
+    def pread(offset: int, size: int) -> bytes:
+        """Up to C{size} bytes at C{offset}; fewer only at the end. May wait for the disk or the network."""
+
+    def close() -> None:
+        """Free what it holds."""
+
+
+class IArchiveReader(Interface):
+    """
+    Reads one archive, of either version. Methods may wait for the disk. Not to be shared by threads.
+
+    What is wrong is raised as L{DamagedArchive<storehouse.errors.DamagedArchive>}, unless the reader was made to skip
+    damage.
+    """
+
+    name = Attribute("C{str}: the path or name of the archive.")
+    info = Attribute("L{ArchiveInfo}: its header.")
+    sealed = Attribute("C{bool}: it has its footer (for one that is compressed as a whole: once that was read).")
+    count = Attribute("C{int} or C{None}: its records, if a footer says so.")
+    torn = Attribute("C{int}: bytes behind the last whole record, once the end was reached.")
+    damages = Attribute("C{list}: what was skipped so far.")
+
+    def read() -> tuple[dict[str, str], Payload]:
+        """The next record. @raise EndOfArchive: if there is none."""
+
+    def __iter__() -> Iterator[tuple[dict[str, str], Payload]]:
+        """All further records, as L{read} gives them."""
+
+    def records() -> Iterator[Record]:
+        """All records from the first on, whatever was read so far."""
+
+    def record(number: int) -> Record:
+        """The record of that number. @raise NoSuchRecord: if there is none."""
+
+    def between(start: int | None, end: int | None) -> Iterator[Record]:
+        """The records whose time is C{start} or later and before C{end}, nanoseconds since 1970 UTC."""
+
+    def verify() -> Verified:
+        """Read everything and tell what is wrong, without raising it."""
+
+    def close() -> None:
+        """Close the file."""
+
+
+#: The kinds of mapping that writers take.
+Metadata = Mapping[str, str]

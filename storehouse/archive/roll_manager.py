@@ -1,10 +1,10 @@
 """Writing to one archive after the other, and reading them back."""
 
+from storehouse.archive.jsonlines import WritingJSONRollManager
+from storehouse.archive.reading import ReadingRollManager, find_archives
+from storehouse.archive.timer import RollTimer
+from storehouse.archive.writing import WritingRollManager
 from storehouse.errors import NoMoreFiles
-from storehouse.storage.archive.jsonlines import WritingJSONRollManager
-from storehouse.storage.archive.reading import ReadingRollManager, find_archives
-from storehouse.storage.archive.timer import RollTimer
-from storehouse.storage.archive.writing import WritingRollManager
 
 __all__ = [
     "NoMoreFiles",

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import click
 
+from storehouse.app.local.accounts import LocalUsers
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.config import load_settings
 from storehouse.core import times
-from storehouse.core.masterkey import take_master_key
+from storehouse.core.keys.masterkey import take_master_key
 from storehouse.errors import InvalidSetting, StartFailed, StorehouseError
-from storehouse.local.accounts import LocalUsers
 
 __all__ = ["parse_lifetime", "url_option", "users_options"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import click
 
+from storehouse.app.local.backup import Description, Made, make_backup, size_of
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.options import progress_option
 from storehouse.cli.output import Output, counted
@@ -18,7 +19,6 @@ from storehouse.cli.remote import SocketStore
 from storehouse.cli.store import PATIENCE, is_served
 from storehouse.config import load_settings
 from storehouse.errors import InvalidSetting, RootInUse, StartFailed, StorehouseError
-from storehouse.local.backup import Description, Made, make_backup, size_of
 
 __all__ = ["command", "contents"]
 

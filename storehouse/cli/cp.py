@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from storehouse.app.local import Condition
 from storehouse.cli.store import NAME, Name, Opener, condition_options, description_options, naming, store_options
-from storehouse.local import Condition
 
 __all__ = ["command"]
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import attrs
 import click
 
+from storehouse.app.local import Problem
 from storehouse.cli.errors import CommandError
 from storehouse.cli.options import progress_option
 from storehouse.cli.output import Output
 from storehouse.cli.progress import Progress
 from storehouse.cli.store import Opener, printable, store_options
-from storehouse.local import Problem
 
 __all__ = ["advancing", "command"]
 

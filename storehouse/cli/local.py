@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from storehouse.app.local import LocalObjects
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.config import load_settings
 from storehouse.errors import StartFailed, StorehouseError
-from storehouse.local import LocalObjects
 
 __all__ = ["local_options"]
 

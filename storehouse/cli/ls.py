@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import click
 
+from storehouse.app.local import Listing, ObjectInfo
 from storehouse.cli.errors import CommandError, strange, unreadable
 from storehouse.cli.output import Output
 from storehouse.cli.store import (
@@ -22,7 +23,6 @@ from storehouse.cli.store import (
     printable,
     store_options,
 )
-from storehouse.local import Listing, ObjectInfo
 
 __all__ = ["command", "time_of"]
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 import attrs
 import click
 
+from storehouse.app.local import Condition
 from storehouse.cli.options import command_option, progress_option, size_option
 from storehouse.cli.output import Output
 from storehouse.cli.progress import Progress
 from storehouse.cli.sources import open_command, open_source
 from storehouse.cli.store import NAME, Name, Opener, condition_options, description_options, naming, store_options
 from storehouse.core.mediatypes import guessed_type
-from storehouse.local import Condition
 
 __all__ = ["command"]
 

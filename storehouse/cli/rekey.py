@@ -6,13 +6,13 @@ import os
 
 import click
 
+from storehouse.app.local.rekeying import rekey
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.options import progress_option
 from storehouse.cli.progress import Progress
 from storehouse.config import load_settings
-from storehouse.core.masterkey import take_master_key
+from storehouse.core.keys.masterkey import take_master_key
 from storehouse.errors import StartFailed, StorehouseError
-from storehouse.local.rekeying import rekey
 
 __all__ = ["command"]
 

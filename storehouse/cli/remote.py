@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from storehouse.app.local import Bucket, Condition, Indexed, Listing, Metadata, ObjectInfo, Problem
 from storehouse.cli.client import Answer, Body, Client, Server
 from storehouse.cli.errors import CommandError
-from storehouse.local import Bucket, Condition, Indexed, Listing, Metadata, ObjectInfo, Problem
 
 __all__ = ["SocketReading", "SocketStore"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
+from storehouse.app.local.backup import restore, size_of_backup
 from storehouse.cli.backup import contents
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.options import progress_option
 from storehouse.cli.progress import Progress
 from storehouse.errors import StartFailed, StorehouseError
-from storehouse.local.backup import restore, size_of_backup
 
 __all__ = ["command"]
 

@@ -7,13 +7,13 @@ import json
 import attrs
 import click
 
+from storehouse.app.local import Finding, LocalObjects
+from storehouse.app.local import Progress as Done
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.local import local_options
 from storehouse.cli.options import progress_option
 from storehouse.cli.output import Output, counted, human_size
 from storehouse.cli.progress import Progress
-from storehouse.local import Finding, LocalObjects
-from storehouse.local import Progress as Done
 
 __all__ = ["command"]
 

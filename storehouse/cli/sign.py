@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from storehouse.app.local.accounts import LocalUsers
 from storehouse.cli.accounts import parse_lifetime, url_option, users_options
 from storehouse.cli.output import Output
 from storehouse.core.values import parse_size
-from storehouse.local.accounts import LocalUsers
 
 __all__ = ["command"]
 

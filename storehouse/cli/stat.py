@@ -9,13 +9,13 @@ from typing import Any
 import attrs
 import click
 
+from storehouse.app.local import ObjectInfo
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.log import LogClient
 from storehouse.cli.ls import time_of
 from storehouse.cli.options import log_options
 from storehouse.cli.output import Output, human_size
 from storehouse.cli.store import NAME, Name, Opener, naming, printable, store_options
-from storehouse.local import ObjectInfo
 
 __all__ = ["command", "table"]
 

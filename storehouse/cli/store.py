@@ -13,12 +13,7 @@ from typing import Any, Protocol
 import attrs
 import click
 
-from storehouse.cli.errors import CommandError, Refused, one_line, reason_of
-from storehouse.cli.remote import SocketStore
-from storehouse.config import Settings, load_settings
-from storehouse.core.sockets import connect
-from storehouse.errors import RootInUse, StartFailed, StorehouseError, Unavailable
-from storehouse.local import (
+from storehouse.app.local import (
     Bucket,
     Condition,
     Indexed,
@@ -30,6 +25,11 @@ from storehouse.local import (
     check_pair,
     join,
 )
+from storehouse.cli.errors import CommandError, Refused, one_line, reason_of
+from storehouse.cli.remote import SocketStore
+from storehouse.config import Settings, load_settings
+from storehouse.core.sockets import connect
+from storehouse.errors import RootInUse, StartFailed, StorehouseError, Unavailable
 
 __all__ = [
     "BUCKET",

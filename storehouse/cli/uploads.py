@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import attrs
 import click
 
+from storehouse.app.local import LocalObjects, Upload
 from storehouse.cli.local import local_options
 from storehouse.cli.output import Output, human_size
 from storehouse.core.durations import parse_duration
-from storehouse.local import LocalObjects, Upload
 
 __all__ = ["command"]
 

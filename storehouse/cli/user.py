@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import attrs
 import click
 
+from storehouse.app.local.accounts import LocalUsers, NewKey, User
 from storehouse.cli.accounts import parse_lifetime, url_option, users_options
 from storehouse.cli.output import Output
-from storehouse.local.accounts import LocalUsers, NewKey, User
 
 __all__ = ["command"]
 

@@ -4,7 +4,7 @@ which holds them.
 
 A setting has one name everywhere: C{append-sync} is C{--append-sync} on the command line, C{append-sync =
 "os"} in the configuration file and L{Settings.append_sync} in code.  The command line wins over the file, the
-file over the default.  What there may be any number of has tables in the file: L{storehouse.tables}.
+file over the default.  What there may be any number of has tables in the file: L{storehouse.config.tables}.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import attrs
 
 from storehouse.config.option import Option
 from storehouse.config.settings import Settings
+from storehouse.config.tables import Tables, read_tables
 from storehouse.core.values import OFF
 from storehouse.errors import InvalidSetting
-from storehouse.tables import Tables, read_tables
 
 __all__ = ["OFF", "Option", "Settings", "load_settings", "options", "read_file"]
 

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from storehouse.config.option import option
+from storehouse.config.tables import Tables
 from storehouse.config.uploads import UploadSettings
 from storehouse.core.peers import TrustedProxies
 from storehouse.core.values import (
@@ -27,7 +28,6 @@ from storehouse.core.values import (
     seconds,
     sized,
 )
-from storehouse.tables import Tables
 
 __all__ = ["Settings"]
 

@@ -12,7 +12,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 
-from storehouse.core.tls import OPENSSL_ERRORS, openssl_reason
+from storehouse.core.tls.contexts import OPENSSL_ERRORS, openssl_reason
 
 __all__ = ["Address", "find_address", "is_loopback"]
 

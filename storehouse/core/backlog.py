@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from storehouse.core.budget import ByteBudget
 from storehouse.core.connections import Pace
-from storehouse.core.fasttcp import unsent
+from storehouse.core.fast.tcp import unsent
 
 __all__ = ["Backlog"]
 

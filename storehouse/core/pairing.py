@@ -1,7 +1,7 @@
 """
 That a namespace and a data space belong together: each has the stamp of their store, C{stamp} in its directory.
 
-It is a line of JSON with a checksum (L{storehouse.core.sealed}): C{{"format":"stamp","version":1,"store":ID,...}}, ID 32 hex
+It is a line of JSON with a checksum (L{storehouse.core.checksummed}): C{{"format":"stamp","version":1,"store":ID,...}}, ID 32 hex
 digits that are made at random. Without it a data space that was forgotten, exchanged or lost would be taken for an empty
 one, and a check would call everything in it, or in the namespace, lost (docs/formats/namespace.md).
 """
@@ -17,8 +17,8 @@ from itertools import islice
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from storehouse.core.checksummed import seal, unseal
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.sealed import seal, unseal
 from storehouse.errors import StartFailed, StorehouseError
 
 __all__ = ["STAMPS", "Pair"]

@@ -7,10 +7,10 @@ import shutil
 
 from twisted.internet.task import Clock
 
+from storehouse.app.service import make_service
 from storehouse.config import load_settings
 from storehouse.core.opening import VITAL
 from storehouse.errors import StartFailed
-from storehouse.service import make_service
 from tests.cli.test_objects_verbs import VerbCase
 
 #: Commands that open a store.

@@ -11,12 +11,12 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from storehouse.app.service import make_service
 from storehouse.cli import main
 from storehouse.config import load_settings
-from storehouse.core import keyring
-from storehouse.core.keyring import decode_keyring
+from storehouse.core.keys import keyring
+from storehouse.core.keys.keyring import decode_keyring
 from storehouse.errors import StartFailed
-from storehouse.service import make_service
 from tests.storage.dataspace.sealing import LIGHT
 
 _OFF = {"append": "off", "sfsp": "off", "https": "off", "admin": "tcp:0:interface=127.0.0.1"}

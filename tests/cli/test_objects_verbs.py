@@ -18,6 +18,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.app.local import ALWAYS
 from storehouse.cli import main
 from storehouse.cli import rm as rm_module
 from storehouse.cli import store as store_module
@@ -26,7 +27,6 @@ from storehouse.cli.store import Opener, Store, keys_below
 from storehouse.config import load_settings
 from storehouse.core.rootlock import RootLock
 from storehouse.errors import StorehouseError
-from storehouse.local import ALWAYS
 from tests.frontends.objects.test_door import KEYS
 from tests.integration.process import CHECKOUT, PATIENCE, Storehouse
 

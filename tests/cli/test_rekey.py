@@ -11,17 +11,17 @@ from typing import Any
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.app.local.rekeying import rekey
+from storehouse.app.local.waiting import result, run
+from storehouse.app.sealing import make_space, make_vault, make_wormer
 from storehouse.cli import main
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
+from storehouse.core.keys.vault import Vault
 from storehouse.core.rootlock import RootLock
 from storehouse.core.streams import BytesSource, collect
-from storehouse.core.vault import Vault
 from storehouse.errors import StorehouseError, WrongMasterKey
-from storehouse.local.rekeying import rekey
-from storehouse.local.waiting import result, run
-from storehouse.sealing import make_space, make_vault, make_wormer
 from tests.conformance.dataspace import content
 from tests.storage.dataspace.sealing import LIGHT, MASTER, vault_in
 

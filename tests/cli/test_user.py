@@ -14,9 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.cli import main
 from storehouse.core.disk import InlineDisk
-from storehouse.core.keyring import Derivation
+from storehouse.core.keys.keyring import Derivation
+from storehouse.core.keys.vault import Vault
 from storehouse.core.rootlock import RootLock
-from storehouse.core.vault import Vault
 from storehouse.errors import LinkUsed, NotSignedIn, SignInRefused
 from storehouse.frontends.http.request import parse_query
 from storehouse.storage.accounts.interfaces import Grant

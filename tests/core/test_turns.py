@@ -16,7 +16,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from storehouse.core import turns
-from storehouse.core.fastreactor import FastEPollReactor
+from storehouse.core.fast.reactor import FastEPollReactor
 from storehouse.core.turns import SLICE, Turns, breath, is_spent
 
 

@@ -13,18 +13,18 @@ import subprocess
 import sys
 from typing import Any
 
+from storehouse.app.lifecycle import StorehouseService
 from storehouse.config import load_settings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.rootlock import RootLock
-from storehouse.core.servertls import ServerTLS, choose_source
-from storehouse.core.tls import peer_common_name
+from storehouse.core.tls.contexts import peer_common_name
+from storehouse.core.tls.server import ServerTLS, choose_source
 from storehouse.errors import StartFailed, TooLarge
 from storehouse.frontends.http.reply import OCTETS, Reply, json_reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root
 from storehouse.frontends.http.security import security_fields
 from storehouse.frontends.http.site import DoorSite, Limits
-from storehouse.lifecycle import StorehouseService
 from tests.integration.process import CHECKOUT
 
 __all__ = ["HTTPSDoor"]

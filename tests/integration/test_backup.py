@@ -19,12 +19,12 @@ from typing import Any
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.app.local import ALWAYS, LocalStore
+from storehouse.archive.reader import ArchiveReader
 from storehouse.cli import main
 from storehouse.cli.errors import CommandError
 from storehouse.cli.remote import SocketStore
 from storehouse.config import load_settings
-from storehouse.local import ALWAYS, LocalStore
-from storehouse.storage.archive.reader import ArchiveReader
 from tests.integration.process import Storehouse, free_port, wait_for
 from tests.soak import count, long_loop, rounds
 

@@ -18,8 +18,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.platform import raise_file_limit
-from storehouse.core.tls import CIPHERS
-from tests.core.certificates import Authority
+from storehouse.core.tls.contexts import CIPHERS
+from tests.core.tls.certificates import Authority
 from tests.integration.hello import SSL3, TLS10, TLS11, TLS12, accepted_suites, hello, offer
 from tests.integration.https_door import PIECE, HTTPSDoor
 from tests.integration.process import wait_for

@@ -12,7 +12,7 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.sfsp import encode_list
-from tests.core.certificates import Authority
+from tests.core.tls.certificates import Authority
 from tests.integration.process import CHECKOUT, PATIENCE, Storehouse, free_port
 
 _MIB = 1 << 20

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import sfsp
 from storehouse.core.sfsp import Code
-from tests.core.certificates import Authority
+from tests.core.tls.certificates import Authority
 from tests.integration.process import PATIENCE, Storehouse, free_port, wait_for
 
 OK = sfsp.encode_status(Code.OK)

@@ -17,7 +17,7 @@ from twisted.application.service import IService
 from twisted.internet import reactor
 from storehouse.errors import StorageFailed
 from storehouse.events import StoreFailed
-from storehouse.tap import make_application
+from storehouse.app.tap import make_application
 
 application = make_application(["--append", "tcp:0:interface=127.0.0.1", "--sfsp", "off", "--https", "off", "--admin", "off", "--append-wal-size", "1MiB"])
 (service,) = IService(application)

@@ -23,7 +23,7 @@ from storehouse.core.disk import DiskThreads
 from storehouse.core.streams import collect
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite, Limits
-from storehouse.frontends.upload.form import FormUpload
+from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.memory import UploadMemory
 from storehouse.frontends.upload.put import FileUpload
 from storehouse.frontends.upload.receive import Intake

@@ -16,9 +16,9 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
+from storehouse.app.service import make_service
 from storehouse.config import load_settings
 from storehouse.core.turns import Turns
-from storehouse.service import make_service
 
 __all__ = ["House", "head"]
 

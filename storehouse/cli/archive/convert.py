@@ -8,6 +8,7 @@ from itertools import zip_longest
 import attrs
 import click
 
+from storehouse.app.local.archives import SUFFIXES
 from storehouse.archive.archive import ArchiveReader, ArchiveWriter
 from storehouse.archive.interfaces import Record
 from storehouse.cli.archive.cat import skip_option
@@ -19,7 +20,6 @@ from storehouse.cli.options import progress_option
 from storehouse.cli.output import counted, human_size, same_file
 from storehouse.cli.progress import Progress
 from storehouse.errors import NoSpace, StorehouseError
-from storehouse.local.archives import SUFFIXES
 
 __all__ = ["command"]
 

@@ -8,11 +8,11 @@ from fnmatch import fnmatchcase
 
 from zope.interface import implementer
 
+from storehouse.app.local import ObjectInfo
 from storehouse.archive.interfaces import IByteSource
 from storehouse.cli.errors import Refused
 from storehouse.cli.store import Name, Store, keys_below, naming
 from storehouse.errors import DamagedArchive, DamagedObject
-from storehouse.local import ObjectInfo
 
 __all__ = ["ObjectSource", "find_objects", "has_magic"]
 

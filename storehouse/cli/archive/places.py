@@ -14,14 +14,7 @@ import attrs
 import click
 from zope.interface import implementer
 
-from storehouse.archive.archive import ArchiveReader
-from storehouse.archive.interfaces import IByteSource
-from storehouse.cli.archive.objects import ObjectSource, find_objects, has_magic
-from storehouse.cli.errors import CommandError, reason_of
-from storehouse.cli.store import NAME, Opener, Store, store_options
-from storehouse.core.values import parse_size
-from storehouse.errors import DamagedArchive, UnknownArchiveFormat
-from storehouse.local.archives import (
+from storehouse.app.local.archives import (
     LARGEST_RECORD,
     MAX_RECORD,
     FileSource,
@@ -31,6 +24,13 @@ from storehouse.local.archives import (
     is_ours_beside,
     order_of,
 )
+from storehouse.archive.archive import ArchiveReader
+from storehouse.archive.interfaces import IByteSource
+from storehouse.cli.archive.objects import ObjectSource, find_objects, has_magic
+from storehouse.cli.errors import CommandError, reason_of
+from storehouse.cli.store import NAME, Opener, Store, store_options
+from storehouse.core.values import parse_size
+from storehouse.errors import DamagedArchive, UnknownArchiveFormat
 
 __all__ = ["STORE", "Archive", "CountedSource", "archive_argument", "archives_argument", "files_argument"]
 __all__ += ["find_archives", "find_files"]

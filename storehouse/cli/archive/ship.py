@@ -11,6 +11,18 @@ import attrs
 import click
 
 from storehouse import errors
+from storehouse.app.local.archives import why_open
+from storehouse.app.local.destinations import find_destination
+from storehouse.app.local.shipping import (
+    ArchiveShipped,
+    ShipperSettings,
+    ShippingFailed,
+    StoreSettings,
+    Watcher,
+    make_destination,
+    ship_files,
+    spool_beside,
+)
 from storehouse.cli.archive.places import STORE, find_files
 from storehouse.cli.errors import CommandError, Refused, one_line, reason_of
 from storehouse.cli.options import progress_option
@@ -27,18 +39,6 @@ from storehouse.errors import (
     RemoteRefused,
     RemoteUnavailable,
     StorehouseError,
-)
-from storehouse.local.archives import why_open
-from storehouse.local.destinations import find_destination
-from storehouse.local.shipping import (
-    ArchiveShipped,
-    ShipperSettings,
-    ShippingFailed,
-    StoreSettings,
-    Watcher,
-    make_destination,
-    ship_files,
-    spool_beside,
 )
 
 __all__ = ["command"]

@@ -6,12 +6,12 @@ import os
 import secrets
 from types import TracebackType
 
+from storehouse.app.local.archives import compress_file
 from storehouse.archive.archive import ArchiveWriter
 from storehouse.cli.errors import CommandError, reason_of
 from storehouse.cli.output import TidyEnd
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.errors import NoSpace
-from storehouse.local.archives import compress_file
 
 __all__ = ["Target"]
 

@@ -6,10 +6,10 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterator, Sequence
 
+from storehouse.archive.interfaces import Payload, Record
 from storehouse.core.jsontext import SHORT, Member, WrongMember, read_members, read_text, take_json
 from storehouse.core.turns import breath
 from storehouse.errors import MalformedBody, TooLarge
-from storehouse.storage.archive.interfaces import Payload, Record
 
 __all__ = ["check_metadata_size", "encode_long_line", "is_long", "read_long_line", "slices"]
 

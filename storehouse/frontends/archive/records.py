@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
 
+from storehouse.archive.interfaces import Payload, Record
 from storehouse.core import times
 from storehouse.core.jsontext import SHORT, take_json
 from storehouse.core.turns import breath
@@ -35,7 +36,6 @@ from storehouse.frontends.archive.longrecords import (
     read_long_line,
     slices,
 )
-from storehouse.storage.archive.interfaces import Payload, Record
 from storehouse.storage.streams.interfaces import NewRecord
 
 __all__ = [

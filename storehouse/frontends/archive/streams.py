@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 from twisted.logger import Logger
 
+from storehouse.archive.interfaces import Record
 from storehouse.core.backlog import Ahead
 from storehouse.core.budget import Hold
 from storehouse.core.turns import breath
@@ -36,7 +37,6 @@ from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.targets import check_body
-from storehouse.storage.archive.interfaces import Record
 from storehouse.storage.streams.interfaces import Archive, IStreams, NewRecord
 
 __all__ = ["ArchiveLimits", "Streams"]

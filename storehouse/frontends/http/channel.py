@@ -2,7 +2,7 @@
 A connection to a door: strict, with a fast lane at request boundaries, and with what the site's clock asks
 for.
 
-Like L{storehouse.core.fasttcp} this touches private names of Twisted (C{HTTPChannel._buffer}, C{_dataBuffer},
+Like L{storehouse.core.fast.tcp} this touches private names of Twisted (C{HTTPChannel._buffer}, C{_dataBuffer},
 C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize}), tested with the
 release that setup.py pins.  Without a lane, everything goes twisted.web's way.
 """

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 
 import attrs
 
-from storehouse.core.tls import own_names
+from storehouse.core.tls.contexts import own_names
 from storehouse.errors import ForgedRequest
 from storehouse.frontends.http.errors import Misdirected
 from storehouse.frontends.http.request import StreamingRequest

@@ -16,7 +16,7 @@ from twisted.web.http import datetimeToString
 
 from storehouse.core.budget import ByteBudget
 from storehouse.core.connections import Connections
-from storehouse.core.fasttcp import unsent
+from storehouse.core.fast.tcp import unsent
 from storehouse.core.peers import NOBODY, TrustedProxies, network_of
 from storehouse.core.shares import Shares
 from storehouse.errors import ShareUsedUp

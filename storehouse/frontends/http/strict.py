@@ -1,7 +1,7 @@
 """
 twisted.web's HTTP/1.1 connection, made strict: bodies stream, and a peer that is refused can read the answer.
 
-Like L{storehouse.core.fasttcp} this touches private names of Twisted (C{HTTPChannel._command}, C{_path}, C{_version}, C{_buffer},
+Like L{storehouse.core.fast.tcp} this touches private names of Twisted (C{HTTPChannel._command}, C{_path}, C{_version}, C{_buffer},
 C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize}, C{_receivedHeaderCount},
 C{_transferDecoder} and its C{_trailerHeaders}), tested with the release that setup.py pins.
 """
@@ -17,7 +17,7 @@ from twisted.web import http
 from zope.interface import implementer
 
 from storehouse.core.addresses import is_loopback
-from storehouse.core.fasttcp import LARGE_READS
+from storehouse.core.fast.tcp import LARGE_READS
 from storehouse.errors import StorehouseError
 from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import AmbiguousFraming, HeadTooLarge, Misdirected, TargetTooLong

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from storehouse.core.backlog import Backlog
 from storehouse.core.budget import ByteBudget
 from storehouse.core.connections import Connections
-from storehouse.core.fasttcp import unsent
+from storehouse.core.fast.tcp import unsent
 from storehouse.core.peers import NOBODY, TrustedProxies, network_of
 from storehouse.core.sfsp import MAX_CHUNK, MAX_NAME, List, Receive, Send
 from storehouse.core.sockets import has_left

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from storehouse.core.backlog import Backlog
 from storehouse.core.connections import IdleWatch, Pace
-from storehouse.core.fasttcp import LARGE_READS
+from storehouse.core.fast.tcp import LARGE_READS
 from storehouse.core.sfsp import (
     Code,
     List,

@@ -19,9 +19,8 @@ from storehouse.frontends.http.targets import accepts_html, is_browser
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.assets import StaticFiles, load_assets
 from storehouse.frontends.upload.download import Downloads
-from storehouse.frontends.upload.form import FormUpload
+from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.gate import Gate
-from storehouse.frontends.upload.ietf.door import IETFUploads
 from storehouse.frontends.upload.links import Links
 from storehouse.frontends.upload.listing import Listings
 from storehouse.frontends.upload.memory import UploadMemory
@@ -31,10 +30,11 @@ from storehouse.frontends.upload.overview import DiskLeft, Overview
 from storehouse.frontends.upload.place import Home, Upload, sent_on
 from storehouse.frontends.upload.put import FileUpload
 from storehouse.frontends.upload.receive import Intake
+from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
+from storehouse.frontends.upload.resumable.tus.door import TusUploads
 from storehouse.frontends.upload.sessions import SignIn, SignOut
 from storehouse.frontends.upload.stats import EventStream, Stats
 from storehouse.frontends.upload.throughput import Activity
-from storehouse.frontends.upload.tus.door import TusUploads
 from storehouse.frontends.upload.users import Users
 from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.objects.interfaces import IObjectStore

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from storehouse.core.peers import network_of
-from storehouse.core.tls import peer_common_name
+from storehouse.core.tls.contexts import peer_common_name
 from storehouse.errors import (
     BadRequest,
     Forbidden,

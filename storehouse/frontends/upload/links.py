@@ -19,9 +19,9 @@ from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.targets import accepts_html
 from storehouse.frontends.upload import pages
+from storehouse.frontends.upload.forms.small import MOST_BYTES, media_type, read_form
 from storehouse.frontends.upload.gate import Gate
 from storehouse.frontends.upload.sessions import check_form_token
-from storehouse.frontends.upload.smallform import MOST_BYTES, media_type, read_form
 from storehouse.storage.accounts.interfaces import IAccounts
 
 __all__ = ["Links"]

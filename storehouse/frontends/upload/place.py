@@ -8,10 +8,10 @@ from storehouse.frontends.http.reply import Reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.upload import pages
-from storehouse.frontends.upload.form import FormUpload
+from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.gate import Gate
-from storehouse.frontends.upload.ietf.door import IETFUploads
 from storehouse.frontends.upload.put import FileUpload
+from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
 
 __all__ = ["Home", "Upload", "sent_on"]
 

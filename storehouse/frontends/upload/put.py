@@ -11,10 +11,10 @@ from storehouse.frontends.http.targets import check_body, field_of
 from storehouse.frontends.upload.answers import file_reply
 from storehouse.frontends.upload.digests import digests_in
 from storehouse.frontends.upload.gate import Gate, check_query
-from storehouse.frontends.upload.ietf.fields import asks_for_resumption
 from storehouse.frontends.upload.mediatypes import said_type
 from storehouse.frontends.upload.names import key_in_path
 from storehouse.frontends.upload.receive import FileHead, Intake
+from storehouse.frontends.upload.resumable.ietf.fields import asks_for_resumption
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
 
 __all__ = ["FileUpload"]

@@ -17,8 +17,8 @@ from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.targets import accepts_html
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.attempts import Attempts
+from storehouse.frontends.upload.forms.small import local_path, read_form, see_other
 from storehouse.frontends.upload.gate import TOKEN_FIELD, Gate, Visitor
-from storehouse.frontends.upload.smallform import local_path, read_form, see_other
 from storehouse.storage.accounts.interfaces import IAccounts, Session
 
 __all__ = ["SignIn", "SignOut", "check_form_token"]

@@ -1,7 +1,7 @@
 """
 All users and sign-in tokens of a root, as a value, and the file that it is kept in.
 
-The file is one sealed JSON object (L{storehouse.core.sealed})::
+The file is one sealed JSON object (L{storehouse.core.checksummed})::
 
     {"format":"storehouse accounts","version":1,"sequence":7,
      "users":[{"name":"ann","key_id":"SH...","secret":"BASE64","is_admin":true,"is_disabled":false,"created":1790000000.0,
@@ -22,7 +22,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.sealed import seal, unseal
+from storehouse.core.checksummed import seal, unseal
 from storehouse.errors import AlreadyExists, Damaged, NoSuchUser
 from storehouse.storage.accounts.interfaces import User
 

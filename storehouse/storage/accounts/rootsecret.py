@@ -1,7 +1,7 @@
 """
 C{secret.key}: the secret from which a root's keys are derived.
 
-One sealed JSON object (L{storehouse.core.sealed})::
+One sealed JSON object (L{storehouse.core.checksummed})::
 
     {"format":"storehouse secret","version":1,"is_wrapped":false,"secret":"BASE64","checksum":"..."}
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from base64 import b64decode, b64encode
 
-from storehouse.core.sealed import seal, unseal
+from storehouse.core.checksummed import seal, unseal
 from storehouse.errors import StoreUnusable, WrongMasterKey
 from storehouse.storage.accounts.ground import Ground
 from storehouse.storage.accounts.keys import SECRET_SIZE, Keys, Wrap

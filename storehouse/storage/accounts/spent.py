@@ -1,7 +1,7 @@
 """
 What was used up or ended before its time, until that comes: links that work once, and sessions that were signed out of.
 
-A file of sealed JSON objects (L{storehouse.core.sealed}), one a line, that is appended to::
+A file of sealed JSON objects (L{storehouse.core.checksummed}), one a line, that is appended to::
 
     {"id":"link 685444a9a8ffd2f825fc64989cc5b28b","until":1790000060,"by":"ann","checksum":"..."}
 
@@ -18,8 +18,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 
+from storehouse.core.checksummed import seal, unseal
 from storehouse.core.files import read_exactly
-from storehouse.core.sealed import seal, unseal
 from storehouse.errors import ShareUsedUp, StoreUnusable
 from storehouse.storage.accounts.ground import Ground
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from storehouse.core.keyring import Keyring
+from storehouse.core.keys.keyring import Keyring
 from storehouse.errors import WrongMasterKey
 
 __all__ = ["KeyringWrap"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.sealed import is_sealed, seal
+from storehouse.core.checksummed import is_sealed, seal
 from storehouse.storage.dataspace.hashes import Hash, find_hash
 from storehouse.storage.dataspace.interfaces import Metadata, Part
 

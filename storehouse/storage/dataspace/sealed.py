@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
+from storehouse.core.keys.vault import Vault
 from storehouse.core.streams import ISource, deferred
-from storehouse.core.vault import Vault
 from storehouse.errors import InvalidRange, StorehouseError
 from storehouse.storage.dataspace.checks import check_id, check_metadata, check_range
 from storehouse.storage.dataspace.interfaces import IDataSpace, IInventory, IReader, IUploads, Metadata, Part

@@ -9,7 +9,7 @@ import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from storehouse.core.keyring import TAG_SIZE
+from storehouse.core.keys.keyring import TAG_SIZE
 from storehouse.errors import DamagedObject
 from storehouse.storage.dataspace.sealed_format import FRAME, SEALED_FRAME, Description, nonce_of
 

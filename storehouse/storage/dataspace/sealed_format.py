@@ -30,7 +30,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from storehouse.core.keyring import KEY_SIZE, NONCE_SIZE, TAG_SIZE, Keyring
+from storehouse.core.keys.keyring import KEY_SIZE, NONCE_SIZE, TAG_SIZE, Keyring
 from storehouse.storage.dataspace.checks import Bounds
 
 __all__ = [

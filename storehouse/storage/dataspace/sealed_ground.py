@@ -11,8 +11,8 @@ import attrs
 
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks
-from storehouse.core.keyring import KEY_SIZE, Keyring
-from storehouse.core.vault import Vault
+from storehouse.core.keys.keyring import KEY_SIZE, Keyring
+from storehouse.core.keys.vault import Vault
 from storehouse.errors import DamagedObject
 from storehouse.storage.dataspace.checks import check_expected
 from storehouse.storage.dataspace.incoming import WriteMemory

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.keyring import Keyring
+from storehouse.core.keys.keyring import Keyring
 from storehouse.errors import Damaged, NoSuchObject, NoSuchUpload
 from storehouse.storage.dataspace.sealed_format import is_sealed, rewrapped_object, rewrapped_upload
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.sealed import is_sealed, seal, unseal
+from storehouse.core.checksummed import is_sealed, seal, unseal
 from storehouse.errors import InvalidName
 from storehouse.storage.namespace.interfaces import Bucket, Entry, Metadata
 from storehouse.storage.namespace.names import check_id, check_text

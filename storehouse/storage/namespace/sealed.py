@@ -17,8 +17,8 @@ from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks, finished, over
+from storehouse.core.keys.vault import Vault
 from storehouse.core.streams import deferred
-from storehouse.core.vault import Vault
 from storehouse.errors import DamagedEntry, InvalidName, NoSuchBucket, NoSuchKey, StorehouseError, Unavailable
 from storehouse.storage.namespace.entries import checked
 from storehouse.storage.namespace.interfaces import (

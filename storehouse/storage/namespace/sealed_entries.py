@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from storehouse.core.keyring import KEY_SIZE, NONCE_SIZE
+from storehouse.core.keys.keyring import KEY_SIZE, NONCE_SIZE
 from storehouse.errors import NoSuchKey
 from storehouse.storage.namespace.interfaces import Entry
 

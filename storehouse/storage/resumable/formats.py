@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 import attrs
 
+from storehouse.core.checksummed import seal, unseal
 from storehouse.core.freenames import NAME_RULES
-from storehouse.core.sealed import seal, unseal
 
 __all__ = ["Stage", "State", "decode_state", "encode_state"]
 

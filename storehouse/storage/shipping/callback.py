@@ -6,8 +6,8 @@ from typing import Any
 
 from zope.interface import implementer
 
+from storehouse.archive.interfaces import IArchiveCallback
 from storehouse.core.streams import deferred
-from storehouse.storage.archive.interfaces import IArchiveCallback
 from storehouse.storage.shipping.interfaces import IShipper
 
 __all__ = ["UploadFile"]

@@ -1,5 +1,5 @@
 """
-The note of a file on its way: a sealed JSON object (L{storehouse.core.sealed}) in a file of its own.
+The note of a file on its way: a sealed JSON object (L{storehouse.core.checksummed}) in a file of its own.
 
 It is replaced as a whole whenever the file has reached its next stage, so that whoever starts next knows where to go on.
 """
@@ -12,7 +12,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import attrs
 
-from storehouse.core.sealed import seal, unseal
+from storehouse.core.checksummed import seal, unseal
 from storehouse.storage.shipping.interfaces import Shipment
 
 __all__ = ["COMPRESSED", "DEAD", "DONE", "UPLOADED", "VERIFIED", "WAITING", "Note", "read_note", "write_note"]

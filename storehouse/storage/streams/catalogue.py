@@ -1,5 +1,5 @@
 """
-What archives a stream has, in which order, and where: a file of sealed JSON objects (L{storehouse.core.sealed}), one a line.
+What archives a stream has, in which order, and where: a file of sealed JSON objects (L{storehouse.core.checksummed}), one a line.
 
 Each line is all that is known of one archive, or that it is gone, and counts instead of those before about the same::
 
@@ -23,9 +23,9 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
+from storehouse.core.checksummed import seal, unseal
 from storehouse.core.files import Files, open_stored
 from storehouse.core.rootpaths import noted_path, path_of
-from storehouse.core.sealed import seal, unseal
 from storehouse.storage.streams.interfaces import Archive, State
 from storehouse.storage.streams.mending import mended_line
 

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from storehouse.storage.archive.interfaces import Payload, Record
+from storehouse.archive.interfaces import Payload, Record
 
 __all__ = ["Appended", "Archive", "IRecordSource", "IStream", "IStreams", "Library", "NewRecord", "State"]
 
@@ -88,7 +88,7 @@ class Library:
 
     @ivar make_manager: the class of managers that write; see C{WritingRollManager}.
     @ivar find_archives: C{(pattern, directory)} to the paths of archives in the order of writing.
-    @ivar open_reader: of a path, an L{IArchiveReader<storehouse.storage.archive.interfaces.IArchiveReader>}; with
+    @ivar open_reader: of a path, an L{IArchiveReader<storehouse.archive.interfaces.IArchiveReader>}; with
         C{skip_damaged} one that passes over damage; see C{ArchiveReader}.
     @ivar make_slices: what reads in slices; see C{ArchiveSlices}.
     """

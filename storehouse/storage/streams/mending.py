@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from storehouse.core.sealed import unseal
+from storehouse.core.checksummed import unseal
 
 __all__ = ["mended_line"]
 

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
+from storehouse.archive.interfaces import Record
 from storehouse.core.disk import IDisk
 from storehouse.core.files import open_regular, read_exactly
 from storehouse.core.jobs import whole
@@ -24,7 +25,6 @@ from storehouse.errors import (
     Unavailable,
     UnknownArchiveFormat,
 )
-from storehouse.storage.archive.interfaces import Record
 from storehouse.storage.streams.catalogue import Catalogue
 from storehouse.storage.streams.interfaces import Archive, IRecordSource, Library, State
 from storehouse.storage.streams.metrics import StreamCounters

@@ -24,8 +24,8 @@ class StreamSettings:
     @ivar catalogue: the file that says what it has; absolute.
     @ivar root: paths below it are noted relative to it; absolute, empty for none.
     @ivar template: names of archives, as C{strftime} takes it.
-    @ivar checker: an L{IRollChecker<storehouse.storage.archive.interfaces.IRollChecker>}.
-    @ivar callbacks: L{IArchiveCallback<storehouse.storage.archive.interfaces.IArchiveCallback>}s for closed archives.
+    @ivar checker: an L{IRollChecker<storehouse.archive.interfaces.IRollChecker>}.
+    @ivar callbacks: L{IArchiveCallback<storehouse.archive.interfaces.IArchiveCallback>}s for closed archives.
     @ivar compression: of blocks of archives, C{zstd} or C{None}.
     @ivar level: of that compression.
     @ivar sync: C{record} or C{os}.

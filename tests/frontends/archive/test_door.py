@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.archive.interfaces import Record
 from storehouse.core.budget import ByteBudget, Hold
 from storehouse.errors import BadRequest, MalformedBody, TooLarge
 from storehouse.frontends.archive.door import ArchiveDoor, ArchiveLimits
@@ -22,7 +23,6 @@ from storehouse.frontends.archive.records import (
     written_time,
 )
 from storehouse.frontends.http.site import DoorSite, Limits
-from storehouse.storage.archive.interfaces import Record
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 from tests.storage.streams.rig import Room, outcome
 

@@ -10,10 +10,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.archive.interfaces import Record
 from storehouse.errors import MalformedBody, TooLarge
 from storehouse.frontends.archive import records
 from storehouse.frontends.archive.records import encode_binary, encode_lines, encode_slowly, parse_binary, parse_lines
-from storehouse.storage.archive.interfaces import Record
 
 MIB = 1 << 20
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.fasttcp import LARGE_READS
+from storehouse.core.fast.tcp import LARGE_READS
 from storehouse.errors import RequestTimeout
 from storehouse.frontends.http import lingering
 from storehouse.frontends.http.errors import ClientGone

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.trial.unittest import TestCase
 
-from storehouse.core.fasttcp import make_eager
+from storehouse.core.fast.tcp import make_eager
 from storehouse.frontends.http import channel, paced
 from storehouse.frontends.http.reply import OCTETS
 from storehouse.frontends.http.resource import Leaf

@@ -14,14 +14,14 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.core import sfsp
 from storehouse.core.disk import InlineDisk
-from storehouse.core.fasttcp import make_eager
+from storehouse.core.fast.tcp import make_eager
 from storehouse.core.sfsp import AnswerDecoder, Code, Send, Status
-from storehouse.core.tls import server_endpoint
+from storehouse.core.tls.contexts import server_endpoint
 from storehouse.errors import NoSpace
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
-from tests.core.certificates import Authority
 from tests.core.test_jobs import HandDisk
+from tests.core.tls.certificates import Authority
 from tests.frontends.sfsp.doors import OK, DoorCase, HandStore, listing, missing, receive, send
 from tests.frontends.sfsp.test_flow import HandCase
 

@@ -16,7 +16,7 @@ from storehouse.errors import NoSpace, NoSuchKey
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.resource import Leaf, Root
 from storehouse.frontends.http.site import DoorSite, Limits
-from storehouse.frontends.upload.form import FormUpload
+from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.memory import UploadMemory
 from storehouse.frontends.upload.put import FileUpload
 from storehouse.frontends.upload.receive import Intake

@@ -20,10 +20,10 @@ from storehouse.frontends.upload.gate import Visitor
 from storehouse.frontends.upload.memory import UploadMemory
 from storehouse.storage.objects.interfaces import ObjectInfo
 from tests.frontends.http.wire import Connection, request, split_answers
+from tests.frontends.upload.forms.test_form import KIND
+from tests.frontends.upload.forms.test_multipart import file, part, whole
 from tests.frontends.upload.gates import ANN
 from tests.frontends.upload.receiving import ReceivingCase
-from tests.frontends.upload.test_form import KIND
-from tests.frontends.upload.test_multipart import file, part, whole
 
 MIB = 1 << 20
 

@@ -16,10 +16,10 @@ from storehouse.core.disk import InlineDisk
 from storehouse.errors import NotSignedIn
 from storehouse.frontends.http.request import parse_query
 from storehouse.frontends.upload.attempts import Attempts
+from storehouse.frontends.upload.forms.small import local_path
 from storehouse.frontends.upload.gate import COOKIE, Gate
 from storehouse.frontends.upload.links import Links
 from storehouse.frontends.upload.sessions import SignIn, SignOut
-from storehouse.frontends.upload.smallform import local_path
 from storehouse.frontends.upload.users import Users
 from storehouse.storage.accounts.interfaces import Grant, NewKey
 from storehouse.storage.accounts.memory import MemoryAccounts

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
-from storehouse.core.sealed import seal, unseal
+from storehouse.core.checksummed import seal, unseal
 from storehouse.errors import BadRequest, Damaged, LinkTampered, NotSignedIn
 from storehouse.frontends.http.request import parse_query
 from storehouse.storage.accounts.interfaces import Grant, User

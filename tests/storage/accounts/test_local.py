@@ -13,9 +13,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.core.checksummed import seal, unseal
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
-from storehouse.core.sealed import seal, unseal
 from storehouse.errors import (
     Damaged,
     NoSpace,

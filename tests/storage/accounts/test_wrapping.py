@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.keyring import Keyring
+from storehouse.core.keys.keyring import Keyring
 from storehouse.errors import WrongMasterKey
 from storehouse.storage.accounts.wrapping import KeyringWrap
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from storehouse.core.keyring import Derivation
-from storehouse.core.vault import Vault
+from storehouse.core.keys.keyring import Derivation
+from storehouse.core.keys.vault import Vault
 
 __all__ = ["LIGHT", "MASTER", "vault_in"]
 

@@ -9,7 +9,7 @@ from unittest import mock
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.keyring import Keyring
+from storehouse.core.keys.keyring import Keyring
 from storehouse.storage.dataspace.sealed_codecs import Sealing
 from storehouse.storage.dataspace.sealed_format import (
     FRAME,

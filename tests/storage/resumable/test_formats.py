@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.sealed import seal
+from storehouse.core.checksummed import seal
 from storehouse.storage.resumable.formats import State, decode_state, encode_state
 
 STATE = State(

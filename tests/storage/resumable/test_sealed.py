@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.keyring import Keyring
+from storehouse.core.keys.keyring import Keyring
 from storehouse.storage.resumable.sealed import SealedBox
 
 ID, OTHER = "ab" * 16, "cd" * 16

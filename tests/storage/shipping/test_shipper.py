@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from twisted.logger import globalLogPublisher
 from zope.interface.verify import verifyObject
 
+from storehouse.archive.interfaces import IArchiveCallback
 from storehouse.core.compression import make_compressor
 from storehouse.errors import (
     InvalidName,
@@ -20,7 +21,6 @@ from storehouse.errors import (
     RemoteUnavailable,
     Unavailable,
 )
-from storehouse.storage.archive.interfaces import IArchiveCallback
 from storehouse.storage.shipping.callback import UploadFile
 from storehouse.storage.shipping.interfaces import IShipper
 from tests.storage.shipping.rig import FullFiles, ShipperTestCase

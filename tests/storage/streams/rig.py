@@ -9,15 +9,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from storehouse.archive.reader import ArchiveReader
+from storehouse.archive.reading import find_archives
+from storehouse.archive.roll_checker import RecordCountRollChecker
+from storehouse.archive.slices import ArchiveSlices
+from storehouse.archive.writing import WritingRollManager
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.errors import DamagedArchive
 from storehouse.events import ArchiveClosed, ArchiveOpened, Events
-from storehouse.storage.archive.checkers import RecordCountRollChecker
-from storehouse.storage.archive.reader import ArchiveReader
-from storehouse.storage.archive.reading import find_archives
-from storehouse.storage.archive.slices import ArchiveSlices
-from storehouse.storage.archive.writing import WritingRollManager
 from storehouse.storage.shipping.settings import ShipperSettings
 from storehouse.storage.shipping.shipper import Shipper
 from storehouse.storage.streams.interfaces import Library

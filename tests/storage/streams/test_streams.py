@@ -14,6 +14,9 @@ from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from storehouse.archive.callbacks import ChangeExtension, CompressFile, DeleteFile, MoveFile
+from storehouse.archive.reader import ArchiveReader
+from storehouse.archive.roll_checker import RecordCountRollChecker, TimeRollChecker
 from storehouse.core.files import Files
 from storehouse.errors import (
     DamagedObject,
@@ -26,9 +29,6 @@ from storehouse.errors import (
     Unavailable,
 )
 from storehouse.events import ArchiveClosed, ArchiveOpened
-from storehouse.storage.archive.callbacks import ChangeExtension, CompressFile, DeleteFile, MoveFile
-from storehouse.storage.archive.checkers import RecordCountRollChecker, TimeRollChecker
-from storehouse.storage.archive.reader import ArchiveReader
 from storehouse.storage.streams.catalogue import Catalogue
 from storehouse.storage.streams.interfaces import IRecordSource, IStream, IStreams, State
 from tests.core.test_jobs import HandDisk

@@ -1,0 +1,398 @@
+"""
+What one storehouse process opens, in order, and closes in the reverse order. It knows neither rooms nor doors: it is
+given them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+from twisted.python.failure import Failure
+
+from storehouse.config import Settings
+from storehouse.core.addresses import Address, find_address
+from storehouse.core.exits import Exits
+from storehouse.core.fast.tcp import accept_few, make_eager
+from storehouse.core.logs import JSONLinesObserver, line_writer
+from storehouse.core.opening import Opening
+from storehouse.core.platform import missing_features, raise_file_limit
+from storehouse.core.room import disk_troubles
+from storehouse.core.sockets import listen
+from storehouse.core.tls.contexts import secured_endpoint, server_endpoint
+from storehouse.errors import InvalidSetting, StartFailed, StorehouseError
+from storehouse.events import StoreFailed
+
+__all__ = ["Chore", "Store", "StorehouseService"]
+
+_log = Logger()
+
+#: What each door is, for the log.
+_titles = {
+    "append": "append log",
+    "archive": "archive door",
+    "sfsp": "SFSP door",
+    "objects": "objects door",
+    "https": "upload door",
+    "admin": "admin door",
+}
+
+#: What to try on each door.
+_tries = {
+    "append": ["curl {curl}-d 'some text' '{base}/append?id=some_identifier'"],
+    "archive": ["curl {curl}'{base}/archive'"],
+    "sfsp": ["storehouse sfsp put FILE --server {base}"],
+    "objects": ["curl {curl}'{base}/buckets'"],
+    "https": ["{base}/upload in a browser", "curl {curl}-u KEY-ID:SECRET -T FILE '{base}/upload/'"],
+    "admin": ["curl {curl}'{base}/readyz'"],
+}
+
+#: Addresses that are, or include, the loopback one.
+_LOCAL = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})
+
+#: The schemes of URLs of doors that do not speak HTTP: without and with TLS.
+_schemes = {"sfsp": {"http": "sfsp", "https": "sfsps"}}
+
+
+class Store(Protocol):
+    """What the service opens and closes for the doors."""
+
+    @property
+    def failed(self) -> Exception | None:
+        """What it failed with for good."""
+
+    def start(self) -> None:
+        """Open, in the caller's time. Raises L{StorehouseError}s."""
+
+    def stop(self) -> Deferred[None]:
+        """Finish and close."""
+
+
+class TLS(Protocol):
+    """What adds TLS to a door: an C{IOpenSSLServerConnectionCreator}, too."""
+
+    @property
+    def certificate_file(self) -> str:
+        """A file that clients can be told to trust in; empty if they need none."""
+
+    def check(self) -> None:
+        """Look at what is given, before anything is opened. Raises L{StorehouseError}s."""
+
+
+class Chore(Protocol):
+    """What the service has done in the background."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> Deferred[None]:
+        """End; fires when nothing is being done any more."""
+
+
+class StorehouseService(Service):
+    """
+    Starts and stops what it is given.  L{storehouse.app.service.make_service} makes one that works.
+
+    Everything is opened before the reactor runs, so nobody is answered before all is open, although the doors
+    listen before the stores recover: a port that is taken is found out at once, and a client that comes early
+    waits.  Only ports below 1024 are taken while the process still has the privileges of its starter; all
+    files are made afterwards, so that they belong to the user that C{twistd --uid} names.
+
+    A store that cannot be opened for a reason of this disk (L{is_local<storehouse.core.opening.is_local>}) stays shut until the next start, and so do the
+    stores and doors that need it; the others are opened.
+
+    @ivar state: C{starting}, C{ready}, C{stopping} or C{stopped}.
+    @ivar stores: what the doors serve, by name, each after those that it is made of; closed after the doors, last first.
+    @ivar chores: what works on the stores while they are open.
+    @ivar opening: which stores a door, a store or a chore needs, and what is not open.
+    @ivar sites: the protocol factory of each door, by the name of its option, or of its socket file.
+    @ivar tls: what adds TLS to those doors that speak nothing else, by name.
+    @ivar sockets: paths of the socket files of doors that only the user of the process can open, by name.
+    @ivar directories: where the stores write.
+    @ivar ports: what listens now, by the name of its door.
+    """
+
+    name = "storehouse"
+
+    def __init__(self, settings: Settings, reactor: Any, lock: Any, disk: Any, exits: Exits | None = None) -> None:
+        self.settings = settings
+        self.state = "starting"
+        self.stores: dict[str, Store] = {}
+        self.chores: list[Chore] = []
+        self.opening = Opening()
+        self.sites: dict[str, Any] = {}
+        self.tls: dict[str, TLS] = {}
+        self.sockets: dict[str, str] = {}
+        self.ports: dict[str, Any] = {}
+        self.directories: list[str] = []
+        self._reactor = reactor
+        self._lock = lock
+        self._disk = disk
+        self._exits = exits
+        self._addresses: dict[str, Address] = {}
+        self._undo: list[Callable[[], object]] = []
+
+    def setServiceParent(self, parent: Any) -> None:
+        """With JSON logging, also tell the application to log that way."""
+        Service.setServiceParent(self, parent)
+        if self.settings.log_format == "json" and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, JSONLinesObserver(line_writer(self.settings.log_file)))
+
+    def parts(self) -> dict[str, str]:
+        """Why each part is not ready, by its name; an empty text for one that is."""
+        parts = {"service": "" if self.state == "ready" else self.state}
+        for name, store in self.stores.items():
+            parts[name] = getattr(store, "degraded", "") if store.failed is None else f"failed: {store.failed}"
+        parts.update({name: f"not open: {reason}" for name, reason in self.opening.shut.items()})
+        return parts | disk_troubles(self.directories)
+
+    def degraded(self) -> dict[str, str]:
+        """What single things cannot be served of parts that are ready, by name."""
+        found = {name: getattr(store, "unserved", "") for name, store in self.stores.items()}
+        return {name: what for name, what in found.items() if what}
+
+    def privilegedStartService(self) -> None:
+        """
+        Check the doors, and take those ports that need privileges.
+
+        @raise StartFailed: when the process cannot start; nothing stays open.
+        """
+        with self._all_or_nothing():
+            self._check()
+            for name, address in self._addresses.items():
+                if 0 < address.port < 1024:
+                    self._listen(name)
+
+    def startService(self) -> None:
+        """
+        Open everything else: the root, the doors, the stores (which recover if need be).  Returns when the
+        process is ready.
+
+        @raise StartFailed: when the process cannot start; nothing stays open.
+        """
+        with self._all_or_nothing():
+            if not self._addresses:
+                self._check()
+            for feature in missing_features():
+                _log.warn("this system has no {feature}: storehouse goes a plainer way, and slower", feature=feature)
+            self._lock.acquire()
+            self._undo.append(self._lock.release)
+            limit = raise_file_limit()
+            if limit is not None:
+                _log.info("may open {now} files and connections (was {before})", before=limit[0], now=limit[1])
+            for name in self.sites:
+                if name in self.sockets:
+                    self._listen_on_socket(name)
+                elif name not in self.ports:
+                    self._listen(name)
+            self._disk.start()
+            self._undo.append(self._disk.stop)
+            self.opening.open_stores(self.stores, self._undo)
+            self.opening.start_chores(self.chores, self._undo)
+            self._shut_doors()
+        Service.startService(self)
+        self._undo.clear()
+        self.state = "ready"
+        for name in self.ports:
+            self._announce(name)
+        _log.info("ready")
+
+    def _shut_doors(self) -> None:
+        """
+        Those of stores that are not open.
+
+        @raise StorehouseError: if no door is left that anything can be stored or read by.
+        """
+        for name in list(self.sites):
+            if self.opening.is_shut(name, f"{name} door") or self.opening.is_shut(name, name):
+                port = self.ports.pop(name, None)
+                if port is not None:
+                    maybeDeferred(port.stopListening)
+                _log.critical("the {title} stays shut", title=_titles[name])
+        for name in self.opening.shut:
+            self.stores.pop(name, None)
+        if self.opening.errors and not self.ports.keys() - {"admin", *self.sockets}:
+            raise self.opening.errors[0]
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop listening, let requests in flight finish for up to C{shutdown-timeout}, then bring all to disk
+        and close.
+
+        @return: fires when everything is closed.
+        """
+        Service.stopService(self)
+        if self.state != "ready":
+            return Deferred.fromCoroutine(_nothing())
+        self.state = "stopping"
+        return Deferred.fromCoroutine(self._stop())
+
+    def store_failed(self, event: StoreFailed) -> None:
+        """
+        A store cannot go on: what it holds is safe only if nothing more is acknowledged, so the process ends,
+        with status 1.
+        """
+        _log.critical("stopping, because the {store} failed: {reason}", store=event.store, reason=str(event.error))
+        if self._exits is not None:
+            self._exits.gave_up()
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:  # it stops already
+            pass
+
+    async def _stop(self) -> None:
+        _log.info("stopping: requests in flight have {seconds} s to finish", seconds=self.settings.shutdown_timeout)
+        ports, self.ports = self.ports, {}
+        await self._closed([maybeDeferred(port.stopListening) for port in ports.values()])
+        await self._closed([maybeDeferred(site.drain, self.settings.shutdown_timeout) for site in self.sites.values()])
+        await self._closed([maybeDeferred(chore.stop) for chore in self.chores])
+        for store in reversed(self.stores.values()):
+            await self._closed([maybeDeferred(store.stop)])
+        self._disk.stop()
+        self._lock.release()
+        self.state = "stopped"
+        _log.info("stopped")
+
+    async def _closed(self, closing: list[Deferred[Any]]) -> None:
+        for succeeded, result in await DeferredList(closing, consumeErrors=True):
+            if not succeeded and isinstance(result, Failure):
+                _log.failure("while stopping", failure=result)
+
+    def _all_or_nothing(self) -> _AllOrNothing:
+        return _AllOrNothing(self._undo, self._exits)
+
+    def _check(self) -> None:
+        in_background = self._exits is not None and self._exits.in_background
+        if in_background and self.settings.log_format == "json" and not self.settings.log_file:
+            raise InvalidSetting(
+                "log-format json needs log-file when the process goes to the background: there is no standard output"
+            )
+        for name, endpoint in self.settings.doors.items():
+            try:
+                address = find_address(endpoint)
+            except ValueError as error:
+                raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
+            asks = name in self.settings.asking_doors
+            if not address.is_local and not self.settings.allow_anonymous and not asks:
+                raise InvalidSetting(
+                    f"{name} cannot be {endpoint!r}: the {_titles[name]} would listen on {address.host_text}, where others than this machine"
+                    " can reach it, and it asks nobody who they are; give an interface such as 127.0.0.1,"
+                    " or say --allow-anonymous if everyone who reaches it may use it"
+                )
+            self._addresses[name] = address
+        for tls in self.tls.values():
+            tls.check()
+        for name, path in self.sockets.items():
+            self._addresses[name] = Address("unix", path)
+
+    def _listen_on_socket(self, name: str) -> None:
+        """The root is ours: a socket file that is there belonged to a process that is gone."""
+        path = self.sockets[name]
+        try:
+            self._listening(name, listen(self._reactor, path, self.sites[name]))
+        except (CannotListenError, OSError) as error:
+            cause = getattr(error, "socketError", error)
+            raise StartFailed(
+                f"the {_titles[name]} cannot listen on {path}: {getattr(cause, 'strerror', None) or cause}"
+            ) from None
+
+    def _listen(self, name: str) -> None:
+        endpoint, trusted = self.settings.doors[name], self.settings.proxies
+        outcome: list[Any] = []
+        try:
+            if name in self.tls:
+                where = secured_endpoint(self._reactor, endpoint, self.tls[name], trusted)
+            else:
+                where = server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""), trusted)
+            maybeDeferred(where.listen, self.sites[name]).addBoth(outcome.append)
+        except (ValueError, OverflowError) as error:
+            raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
+        if not outcome:
+            raise StartFailed(
+                f"the {_titles[name]} cannot listen on {endpoint}: this kind of endpoint needs a running reactor"
+            )
+        port = outcome[0]
+        if isinstance(port, Failure):
+            if port.check(ValueError, OverflowError):
+                raise InvalidSetting(f"{name} cannot be {endpoint!r}: {port.value}")
+            port.trap(CannotListenError, OSError)
+            cause = getattr(port.value, "socketError", port.value)
+            raise StartFailed(
+                f"the {_titles[name]} cannot listen on {endpoint}: {getattr(cause, 'strerror', None) or cause}"
+            )
+        if not hasattr(port, "stopListening"):
+            raise InvalidSetting(f"{name} cannot be {endpoint!r}: this kind of endpoint does not listen")
+        self._listening(name, port)
+
+    def _listening(self, name: str, port: Any) -> None:
+        self.ports[name] = port
+        self._undo.append(self.ports.clear)
+        self._undo.append(port.stopListening)
+        make_eager(port)
+        accept_few(port)
+
+    def url(self, name: str) -> str:
+        """The base of the URLs of a door that listens, as this machine reaches it; or the name of its socket file."""
+        address = self._addresses[name]
+        host = self.ports[name].getHost()
+        if hasattr(host, "port"):
+            address = attrs.evolve(
+                address, scheme=address.scheme or "http", host=address.host or host.host, port=host.port
+            )
+        scheme = address.scheme
+        if name in self.tls and scheme in ("http", "https"):
+            # Certificates are for names.
+            scheme = "https"
+            address = attrs.evolve(address, host="localhost" if address.host in _LOCAL else address.host)
+        return attrs.evolve(address, scheme=_schemes.get(name, {}).get(scheme, scheme)).url
+
+    def _announce(self, name: str) -> None:
+        url = self.url(name)
+        curl, base = "", url
+        if url.startswith("unix:"):
+            curl = f"--unix-socket {shlex.quote(url.removeprefix('unix:'))} "
+            base = url if name in _schemes else f"http{'s' if name in self.tls else ''}://localhost"
+        if name in self.tls and self.tls[name].certificate_file:
+            curl += f"--cacert {shlex.quote(self.tls[name].certificate_file)} "
+        _log.info("{title} listens on {url}", title=_titles[name], url=url)
+        for command in _tries[name]:
+            _log.info("    try: {command}", command=command.format(curl=curl, base=base))
+
+
+class _AllOrNothing:
+    """
+    Undoes what was done, last first, when the block under it fails, and sees to it that the failure is a
+    L{StartFailed} that the user gets to read.
+    """
+
+    def __init__(self, undo: list[Callable[[], object]], exits: Exits | None) -> None:
+        self._undo = undo
+        self._exits = exits
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is None:
+            return
+        while self._undo:
+            maybeDeferred(self._undo.pop()).addErrback(
+                lambda failure: _log.failure("while undoing a start", failure=failure)
+            )
+        if isinstance(error, StorehouseError):
+            failed = error if isinstance(error, StartFailed) else StartFailed(error.detail)
+            if self._exits is not None:
+                self._exits.cannot_start(failed)
+            if failed is not error:
+                raise failed from error
+
+
+async def _nothing() -> None:
+    pass

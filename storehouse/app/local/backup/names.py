@@ -1,0 +1,298 @@
+"""
+Names of objects in a backup: those of one moment, a transaction of the index, while the service goes on.
+
+The files of keys are copied as they happen to be; then they are made to agree with a copy of the index. What the index knows
+nothing of, since it is damaged, stays as it is. Without a service nothing changes, and all of it is copied as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from urllib.parse import quote
+
+from storehouse.app.local.backup.target import Target
+from storehouse.core.files import Files
+from storehouse.errors import StorageFailed, StorehouseError
+from storehouse.storage.namespace.entries import decode_row
+from storehouse.storage.namespace.index import ids_of
+from storehouse.storage.namespace.journal import NEW, read_journal
+from storehouse.storage.namespace.names import id_of_file
+from storehouse.storage.namespace.reading import DEFAULT, Place
+from storehouse.storage.namespace.tree import Tree
+
+__all__ = ["NAMESPACE", "NamesBackup", "bytes_of_keys", "keys_in"]
+
+NAMESPACE = "namespace"
+
+#: How often a moment is chosen.
+_TRIES = 100
+
+
+class NamesBackup:
+    """
+    See the module.
+
+    @param has_bytes: whether there are bytes of an ID, or were when the backup began.
+    @ivar arriving: IDs that the journal says are on their way to a key.
+    @ivar warning: what may be missing; empty if nothing is.
+    """
+
+    def __init__(self, target: Target, directory: str, is_live: bool, has_bytes: Callable[[str], bool]) -> None:
+        self.arriving: set[str] = set()
+        self.warning = ""
+        self._target = target
+        self._directory = directory
+        self._tree = Tree(directory, Files(), False)
+        self._ours = Tree(target.place(NAMESPACE), Files(), False)
+        self._is_live = is_live
+        self._has_bytes = has_bytes
+        self._snapshot: sqlite3.Connection | None = None
+        self._is_behind = False
+        self._made_anew: list[tuple[str, str]] = []
+
+    def run(self, before_moment: Callable[[], None]) -> None:
+        """
+        Copy them.
+
+        @param before_moment: called before the moment, each time one is chosen.
+        """
+        try:
+            self._target.make(f"{NAMESPACE}/buckets")
+            self._copy_tree(self._tree.buckets, f"{NAMESPACE}/buckets")
+            self._choose_moment(before_moment)
+            with suppress(OSError):
+                for _, _, ids, how in read_journal(self._target.place(f"{NAMESPACE}/journal")).intents:
+                    if how == NEW:
+                        self.arriving.update(ids)
+            if self._snapshot is not None:
+                self._agree(self._snapshot)
+        finally:
+            self._drop_snapshot()
+
+    def _drop_snapshot(self) -> None:
+        if self._snapshot is not None:
+            self._snapshot.close()
+            self._snapshot = None
+        with suppress(FileNotFoundError):
+            os.unlink(self._target.place(".index"))
+
+    # -- as it happens to be -------------------------------------------------------------------
+
+    def _copy_tree(self, source: str, name: str) -> None:
+        """A directory with all below it, as far as it is there still."""
+        self._target.make(name)
+        with suppress(FileNotFoundError), os.scandir(source) as entries:
+            for entry in entries:
+                place = f"{name}/{entry.name}"
+                with suppress(FileNotFoundError, FileExistsError):
+                    if entry.is_dir(follow_symlinks=False):
+                        self._copy_tree(entry.path, place)
+                    elif entry.is_symlink():
+                        self._target.symlink(os.readlink(entry.path), place)
+                    elif entry.is_file(follow_symlinks=False):
+                        self._target.link(
+                            entry.path, place, is_listed=entry.name == "bucket.json" and name.count("/") == 2
+                        )
+
+    # -- the moment ----------------------------------------------------------------------------
+
+    def _choose_moment(self, before: Callable[[], None]) -> None:
+        journal = os.path.join(self._directory, "journal")
+        for _ in range(_TRIES):
+            before()
+            generation = _generation(journal)
+            self._take_snapshot()
+            with suppress(FileNotFoundError):
+                self._target.copy(journal, f"{NAMESPACE}/journal", is_settled=False)
+            # A journal that began anew in between may have forgotten what was open at that moment.
+            if generation == _generation(self._target.place(f"{NAMESPACE}/journal")):
+                return
+        raise StorageFailed(f"{journal} begins anew too often")
+
+    def _take_snapshot(self) -> None:
+        """Copy the index, if a service changes it."""
+        if not self._is_live:
+            return
+        self._drop_snapshot()
+        path = os.path.join(self._directory, "index", "keys.db")
+        try:
+            if os.path.exists(os.path.join(os.path.dirname(path), "damaged")):
+                raise sqlite3.DatabaseError("it is damaged")
+            snapshot = sqlite3.connect(self._target.place(".index"), isolation_level=None)
+            with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=60)) as source:
+                source.backup(snapshot)
+            snapshot.execute("PRAGMA journal_mode = OFF")
+            snapshot.text_factory = bytes
+            snapshot.execute("SELECT count(*) FROM buckets").fetchall()
+            self._snapshot = snapshot
+            self.warning = ""
+        except sqlite3.Error as error:
+            self.warning = f"the index of keys cannot be used ({error}): keys that got another name while the backup was made may be missing"
+
+    # -- agreement -----------------------------------------------------------------------------
+
+    def _agree(self, snapshot: sqlite3.Connection) -> None:
+        """Have the tree in the backup be that of the moment."""
+        numbers: dict[str, int] = {}
+        for number, name, text in snapshot.execute("SELECT number, name, text FROM buckets").fetchall():
+            numbers[name.decode()] = number
+            bucket = f"{NAMESPACE}/buckets/{name.decode()}"
+            self._target.make(f"{bucket}/objects")
+            if not os.path.lexists(self._target.place(f"{bucket}/bucket.json")):
+                self._target.write(f"{bucket}/bucket.json", text)
+        for name, number in numbers.items():
+            for key, text, older in snapshot.execute("SELECT key, text, older FROM keys WHERE bucket = ?", (number,)):
+                self._target.alive()
+                self._agree_on(name, key, text, older)
+        for name in self._ours.bucket_names():
+            number = numbers.get(name, -1)
+            if number < 0 and not os.path.lexists(os.path.join(self._tree.buckets, name)):
+                self._target.forget(f"{NAMESPACE}/buckets/{name}")
+                continue
+            for _, key in _walk(self._ours, name):
+                if key is not None and not _has_row(snapshot, number, key):
+                    self._settle_unknown(name, key)
+        self._settle_made_anew()
+
+    def _agree_on(self, bucket: str, key: bytes, text: bytes, older: bytes) -> None:
+        try:
+            _, entry = decode_row(text)
+        except ValueError:
+            return  # the row is damaged: what was copied stays
+        place = self._ours.place(bucket, key.decode(), key)
+        name = os.path.relpath(place.path, self._target.directory)
+        live = self._tree.place(bucket, key.decode(), key).path
+        wanted = {entry.id, *ids_of(older)}
+        try:
+            there = set(os.listdir(place.path))
+        except FileNotFoundError:
+            there = set()
+        default = f"{entry.id}.json"
+        with suppress(OSError):
+            if {f"{id}.json" for id in wanted} | {DEFAULT} == there and os.readlink(
+                f"{place.path}/{DEFAULT}"
+            ) == default:
+                return
+        if not self._may_be(place, self._tree.place(bucket, key.decode(), key), entry.id):
+            return
+        for each in there:
+            id = id_of_file(each)
+            if id is not None and id not in wanted:
+                self._target.forget(f"{name}/{each}")
+        for id in wanted:
+            if f"{id}.json" not in there:
+                try:
+                    self._target.link(f"{live}/{id}.json", f"{name}/{id}.json")
+                except FileNotFoundError:
+                    if id == entry.id:
+                        self._target.write(f"{name}/{id}.json", text, is_listed=False)
+        if not os.path.isfile(f"{place.path}/{DEFAULT}") or os.path.islink(f"{place.path}/{DEFAULT}"):
+            self._target.symlink(default, f"{name}/{DEFAULT}")
+
+    def _may_be(self, ours: Place, live: Place, id: str) -> bool:
+        """
+        Whether a row of the index that differs from what was copied can be right. On a full disk the index may be behind: a key
+        that has not changed since it was copied had the same then, and one whose bytes are gone was not there.
+        """
+        try:
+            copied = self._ours.current(ours)
+            if copied is None:
+                return self._has_bytes(id)
+            is_same = copied == self._tree.current(live)
+            self._is_behind = self._is_behind or is_same
+            return not is_same
+        except (StorehouseError, OSError):
+            return True
+
+    def _settle_unknown(self, bucket: str, key: str) -> None:
+        """
+        A key that the index did not have at the moment. If it is gone it went before. If it has not changed since it was copied it
+        was there, and the index is behind: there was no room for a row, or it is damaged, which is why it has none.
+        """
+        ours = self._ours.place(bucket, key, key.encode())
+        live = self._tree.place(bucket, key, key.encode())
+        if not os.path.lexists(live.path):
+            self._target.forget(os.path.relpath(ours.path, self._target.directory))
+            return
+        try:
+            current = self._tree.current(live)
+            if current is not None and current != self._ours.current(ours):
+                self._made_anew.append((bucket, key))
+                return
+            self._is_behind = self._is_behind or current is not None
+        except (StorehouseError, OSError):
+            pass
+        self._take_live(bucket, key)
+
+    def _settle_made_anew(self) -> None:
+        """
+        Keys that the index did not have at the moment, and that have something else by now: they were removed and are there again,
+        unless it is known to be behind.
+        """
+        for bucket, key in self._made_anew:
+            if self._is_behind:
+                self._take_live(bucket, key)
+            else:
+                place = self._ours.place(bucket, key, key.encode())
+                self._target.forget(os.path.relpath(place.path, self._target.directory))
+
+    def _take_live(self, bucket: str, key: str) -> None:
+        """What there is of a key now is the most that can be had."""
+        name = os.path.relpath(self._ours.place(bucket, key, key.encode()).path, self._target.directory)
+        self._target.forget(name)
+        self._copy_tree(self._tree.place(bucket, key, key.encode()).path, name)
+
+
+def _walk(tree: Tree, bucket: str) -> Iterator[tuple[str, str | None]]:
+    with suppress(FileNotFoundError):
+        yield from tree.walk(bucket)
+
+
+def _has_row(snapshot: sqlite3.Connection, number: int, key: str) -> bool:
+    query = "SELECT 1 FROM keys WHERE bucket = ? AND key = ?"
+    return snapshot.execute(query, (number, key.encode())).fetchone() is not None
+
+
+def _generation(path: str) -> tuple[str, int] | None:
+    try:
+        found = read_journal(path)
+    except FileNotFoundError:
+        return None
+    return found.stamp, found.generation
+
+
+def keys_in(directory: str) -> Iterator[tuple[str, bool, list[str]]]:
+    """Each key of a namespace: its name for people, whether what it has can be read, and the IDs that it names."""
+    tree = Tree(directory, Files(), False)
+    if not os.path.isdir(tree.buckets):
+        return
+    for bucket in tree.bucket_names():
+        for _, key in _walk(tree, bucket):
+            if key is None:
+                continue  # a name that is none of ours
+            place = tree.place(bucket, key, key.encode())
+            try:
+                is_whole = tree.current(place) is not None
+            except (StorehouseError, OSError):
+                is_whole = False
+            with suppress(OSError):
+                names = os.listdir(place.path)
+                with suppress(OSError):
+                    names.append(os.readlink(f"{place.path}/{DEFAULT}"))
+                yield f"{bucket}/{key}", is_whole, sorted({id for id in map(id_of_file, names) if id is not None})
+
+
+def bytes_of_keys(namespace: str) -> int:
+    """What the index says that all objects have, for a progress bar: 0 if it cannot be asked."""
+    path = os.path.join(namespace, "index", "keys.db")
+    if not os.path.exists(path):
+        return 0
+    try:
+        # As if nobody changed it: to look at it otherwise SQLite makes files beside it, owned by the user who looks.
+        with closing(sqlite3.connect(f"file:{quote(path)}?immutable=1", uri=True, timeout=5)) as source:
+            return int(source.execute("SELECT coalesce(sum(bytes), 0) FROM buckets").fetchone()[0])
+    except sqlite3.Error:
+        return 0

@@ -1,0 +1,111 @@
+"""The first keyring of a root on which no service runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from storehouse.app.local.waiting import result, run
+from storehouse.app.sealing import make_pair, make_vault, make_wormer
+from storehouse.config import Settings
+from storehouse.core.disk import InlineDisk
+from storehouse.core.rootlock import RootLock
+from storehouse.errors import Damaged, InvalidSetting, NoSuchObject, NoSuchUpload, StartFailed
+from storehouse.storage.dataspace.sealed_format import is_sealed
+from storehouse.storage.dataspace.sealed_rekey import count
+
+__all__ = ["Made", "init_keys"]
+
+
+@attrs.frozen
+class Made:
+    """
+    What L{init_keys} has made.
+
+    @ivar path: of the keyring.
+    @ivar plain: objects and open uploads from before, which are not encrypted.
+    """
+
+    path: str
+    plain: int
+
+
+def init_keys(
+    settings: Settings,
+    master: bytes | None,
+    on_total: Callable[[int], object] = lambda total: None,
+    on_progress: Callable[[int], object] = lambda more: None,
+) -> Made:
+    """
+    Make the keyring of a root that has none, whatever is stored there in plain. It is on disk when this returns. What
+    is stored stays plain until it is written anew.
+
+    @param on_total: called with the number of objects, all of which are looked at.
+    @param on_progress: called with the number of objects that were looked at since the last call.
+    @raise InvalidSetting: if there is no master key, or C{seal-names} is set and there are objects or buckets.
+    @raise StartFailed: if there is a keyring, or something is encrypted by one that is missing.
+    @raise RootInUse: if a service runs on the root.
+    """
+    vault = make_vault(settings, master, follow=True)
+    lock = RootLock(settings.root)
+    lock.acquire()
+    try:
+        make_pair(settings).verify()
+        if vault.read() is not None:
+            raise StartFailed(f"there is a keyring already, {vault.path}: 'storehouse rekey' changes its master key")
+        vault.check_not_lost()
+        plain = 0
+        if os.path.isdir(settings.objects_directory):
+            space = make_wormer(settings, InlineDisk(), sealed=False)
+            space.start()
+            try:
+                on_total(run(count(space)))
+                plain = run(_count_plain(space, on_progress))
+            finally:
+                result(space.stop())
+        if settings.seal_names and (plain or _has_buckets(settings)):
+            raise InvalidSetting(
+                "seal-names cannot be set: there are objects or buckets already, and their names are not encrypted"
+            )
+        vault.make(plain=plain > 0)
+        result(vault.stop())
+        return Made(vault.path, plain)
+    finally:
+        lock.release()
+
+
+def _has_buckets(settings: Settings) -> bool:
+    buckets = os.path.join(settings.namespace_directory, "buckets")
+    return os.path.isdir(buckets) and bool(os.listdir(buckets))
+
+
+async def _count_plain(space: Any, progress: Callable[[int], object]) -> int:
+    """How many objects and uploads are plain: all, or a keyring is missing."""
+    plain = 0
+    for number in range(256):
+        for id in await space.list_ids(f"{number:02x}"):
+            try:
+                _refuse_sealed(f"the object {id}", await space.get_metadata(id))
+                plain += 1
+            except NoSuchObject:
+                pass
+            except Damaged:
+                plain += 1  # what cannot be read is not taken for encrypted; fsck tells of it
+            progress(1)
+    for upload in await space.list_uploads():
+        try:
+            _refuse_sealed(f"the upload {upload.id}", (await space.get_upload(upload.id)).metadata)
+            plain += 1
+        except (NoSuchUpload, Damaged):
+            pass
+    return plain
+
+
+def _refuse_sealed(what: str, metadata: dict[str, list[str]]) -> None:
+    if is_sealed(metadata):
+        raise StartFailed(
+            f"{what} is encrypted, by a keyring that is missing: put keyring.json back from a copy; another one could not open it"
+        )

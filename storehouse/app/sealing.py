@@ -1,0 +1,168 @@
+"""
+What is stored, encrypted or plain: the concrete classes of data space and namespace, put together as the settings and the
+keyring say. For the service, and for commands on the files of a root.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from storehouse.config import Settings
+from storehouse.core.disk import IDisk
+from storehouse.core.files import read_regular
+from storehouse.core.highwayhash import IS_FAST
+from storehouse.core.keys.keyring import Keyring
+from storehouse.core.keys.vault import Vault
+from storehouse.core.pairing import STAMPS, Pair
+from storehouse.errors import InvalidSetting, StorehouseError
+from storehouse.storage.accounts.rootsecret import is_wrapped
+from storehouse.storage.dataspace.checks import Bounds
+from storehouse.storage.dataspace.formats import decode_object
+from storehouse.storage.dataspace.layout import Layout, names_in
+from storehouse.storage.dataspace.sealed import SealedDataSpace
+from storehouse.storage.dataspace.sealed_format import BOUNDS, is_sealed
+from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
+from storehouse.storage.namespace.reading import TreeReader
+from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
+
+__all__ = ["hash_of", "make_names", "make_pair", "make_space", "make_vault", "make_wormer"]
+
+#: Objects that are looked at to see whether a keyring is theirs, and the most bytes of what tells of one.
+_SOME = 100
+_MOST = 1 << 20
+
+_Failed = Callable[[StorehouseError], None]
+
+
+def make_vault(settings: Settings, master: bytes | None, follow: bool = False) -> Vault:
+    """
+    The keys of a root. To be started first, also if there is no master key: it then sees to it that nothing is encrypted.
+
+    @param follow: for commands: go by what the keyring says of names, whatever the setting, and make no keyring.
+    @raise InvalidSetting: if names are to be encrypted, and there is no master key.
+    """
+    if settings.seal_names and master is None:
+        raise InvalidSetting("seal-names needs a master key")
+    objects = os.path.abspath(settings.objects_directory)
+    layout = Layout(objects)
+    return Vault(
+        os.path.join(os.path.abspath(settings.root), "keyring.json"),
+        os.path.join(objects, "sealed"),
+        master,
+        settings.seal_names,
+        lambda: _stored(settings),
+        follow,
+        # Not even a mark is made in objects of another store.
+        before=make_pair(settings).verify,
+        contradicts=lambda keyring: _is_of_another(layout, keyring),
+    )
+
+
+def _is_of_another(layout: Layout, keyring: Keyring) -> bool:
+    """Whether there are encrypted objects, and none of some is encrypted by keys of this keyring."""
+    paths = (layout.object(id) for index in names_in(layout.data) for id in names_in(f"{layout.data}/{index}"))
+    others = False
+    for path in islice(paths, _SOME):
+        try:
+            metadata = decode_object(read_regular(f"{path}/data.json", _MOST)).metadata
+            header = base64.b64decode(metadata["sealed"][0]) if is_sealed(metadata) else b""
+        except (OSError, ValueError):
+            continue
+        if header and keyring.has_key_of(header):
+            return False
+        others = others or bool(header)
+    return others
+
+
+def _stored(settings: Settings) -> str:
+    """What a root has that could be encrypted, or belong to what is, in words; empty if it has nothing."""
+    objects = os.path.abspath(settings.objects_directory)
+    if os.path.lexists(os.path.join(objects, "format.json")) or names_in(Layout(objects).data):
+        return f"there is a store of objects in {objects} already"
+    names = os.path.abspath(settings.namespace_directory)
+    if os.path.isdir(names) and set(os.listdir(names)) - STAMPS:
+        return f"there are buckets in {names} already"
+    accounts = os.path.join(os.path.abspath(settings.root), "accounts")
+    if is_wrapped(accounts):
+        return f"the secret of the accounts in {accounts} is encrypted"
+    return ""
+
+
+def make_pair(settings: Settings) -> Pair:
+    """What sees to it that namespace and data space belong together. To be started after the keys, and before both."""
+    layout = Layout(os.path.abspath(settings.objects_directory))
+    reader = TreeReader(os.path.abspath(settings.namespace_directory))
+
+    def has_objects() -> bool:
+        return any(names_in(f"{layout.data}/{index}") for index in names_in(layout.data))
+
+    return Pair(
+        reader.directory,
+        layout.root,
+        reader.some_ids,
+        lambda id: os.path.isdir(layout.object(id)),
+        has_objects,
+        lambda: bool(reader.bucket_names()),
+        settings.objects_sync == "disk",
+    )
+
+
+def hash_of(settings: Settings, sealed: bool) -> str:
+    """
+    The name of the hash of blocks. What is encrypted is authenticated frame by frame when it is read: there a block's hash
+    has only to find damage, by those who have no key, and costs the more the stronger it is. Without the native module
+    HighwayHash256 is too slow for new objects.
+    """
+    if settings.objects_hash == "auto":
+        return "CRC32C" if sealed else "HighwayHash256" if IS_FAST else "BLAKE3"
+    return settings.objects_hash
+
+
+def make_wormer(
+    settings: Settings, disk: IDisk, sealed: bool, on_failure: _Failed = lambda error: None
+) -> WormerDataSpace:
+    """The store on disk. Nothing is opened."""
+    return WormerDataSpace(
+        WormerSettings(
+            directory=os.path.abspath(settings.objects_directory),
+            hash=hash_of(settings, sealed),
+            block_size=settings.objects_block_size,
+            durable=settings.objects_sync == "disk",
+            memory=settings.objects_memory,
+            bounds=BOUNDS if sealed else Bounds(),
+            recovered=os.path.join(os.path.abspath(settings.root), "recovered"),
+        ),
+        disk,
+        on_failure=on_failure,
+    )
+
+
+def make_space(settings: Settings, wormer: WormerDataSpace, vault: Vault, disk: IDisk) -> SealedDataSpace:
+    """What encrypts, on top of the store on disk."""
+    return SealedDataSpace(wormer, vault, disk, settings.objects_memory)
+
+
+def make_names(
+    settings: Settings,
+    reactor: Any,
+    disk: IDisk,
+    vault: Vault,
+    sealed: bool,
+    on_failure: _Failed = lambda error: None,
+) -> LocalNamespace | SealedNamespace:
+    """
+    The namespace.
+
+    @param sealed: whether its names are encrypted.
+    """
+    directory = os.path.abspath(settings.namespace_directory)
+    durable = settings.objects_sync == "disk"
+    if not sealed:
+        return LocalNamespace(NamespaceSettings(directory, durable=durable), reactor, disk, on_failure=on_failure)
+    kept = NamespaceSettings(directory, durable=durable, max_metadata=SEALED_METADATA)
+    return SealedNamespace(LocalNamespace(kept, reactor, disk, on_failure=on_failure), vault, disk)

@@ -1,0 +1,240 @@
+"""
+The service: one storehouse process, put together.
+
+Beside L{storehouse.app.local}, this, L{storehouse.app.archiving} and L{storehouse.app.sealing} alone name the concrete classes behind the interfaces;
+L{storehouse.app.lifecycle} opens and closes what it makes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import attrs
+from prometheus_client import CollectorRegistry, Info
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+from twisted.logger import Logger
+
+from storehouse.app.archiving import make_closer, make_shipping, make_streams
+from storehouse.app.lifecycle import StorehouseService
+from storehouse.app.sealing import make_names, make_pair, make_space, make_vault, make_wormer
+from storehouse.app.uploading import add_uploads, make_resumable
+from storehouse.config import Settings
+from storehouse.core.budget import ByteBudget
+from storehouse.core.disk import DiskThreads
+from storehouse.core.exits import Exits
+from storehouse.core.native import MISSING
+from storehouse.core.platform import file_limit
+from storehouse.core.rootlock import RootLock
+from storehouse.core.turns import Turns
+from storehouse.events import Events, StoreFailed
+from storehouse.frontends.admin.door import AdminDoor
+from storehouse.frontends.admin.health import Readings
+from storehouse.frontends.admin.version import versions
+from storehouse.frontends.append.door import AppendDoor, AppendLimits
+from storehouse.frontends.archive.door import ArchiveDoor, ArchiveLimits
+from storehouse.frontends.http.guard import Guard
+from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.objects.door import ObjectsDoor
+from storehouse.frontends.sfsp.chunks import Chunks
+from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
+from storehouse.storage.appendlog.interfaces import Durability
+from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
+from storehouse.storage.dataspace.chores import Expiry, Scrubber
+from storehouse.storage.dataspace.holds import Holds
+from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.storage.resumable.chores import ResumableExpiry
+
+__all__ = ["StorehouseService", "make_service"]
+
+_log = Logger()
+
+
+def _most_open(settings: Settings) -> int:
+    """
+    How many prefixes may be open, of two files a bucket each: what connections and other files leave of the
+    limit.
+    """
+    limit = file_limit()
+    left = limit - min(settings.max_connections, limit // 4) - 256
+    return max(2, min(1024, left // (2 * settings.buckets)))
+
+
+def make_service(
+    settings: Settings, reactor: Any, exits: Exits | None = None, master_key: bytes | None = None
+) -> StorehouseService:
+    """
+    Put a storehouse together.  Nothing is opened before it is started.
+
+    @param reactor: the reactor that will run it.
+    @param exits: is told when the process cannot start or gives up.
+    @param master_key: by which everything is encrypted; C{None} to encrypt nothing.
+    @return: a service to be started before the reactor runs.
+    """
+    # Paths are told from the directory in which the command was given; twistd may change to another one
+    # before the start.
+    settings = attrs.evolve(
+        settings,
+        root=os.path.abspath(settings.root),
+        append_dir=os.path.abspath(settings.append_directory),
+        objects_dir=os.path.abspath(settings.objects_directory),
+    )
+    if MISSING and settings.objects_hash == "auto":
+        _log.warn(
+            "new objects are checked by BLAKE3: there is no native module for HighwayHash256 ({reason})", reason=MISSING
+        )
+    disk = DiskThreads(reactor)
+    service = StorehouseService(settings, reactor, RootLock(settings.root), disk, exits)
+    apart = [os.path.abspath(table.directory) for table in settings.tables.streams if table.directory]
+    service.directories = [settings.root, settings.append_directory, settings.objects_directory, *apart]
+    events = Events()
+    events.subscribe(StoreFailed, service.store_failed)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    turns = Turns(reactor)
+    registry.register(turns)  # type: ignore[arg-type]
+    Info("storehouse", "Versions of storehouse and of what it runs on.", registry=registry).info(versions())
+    bounds = Limits(
+        max_connections=settings.max_connections,
+        idle_timeout=settings.idle_timeout,
+        head_timeout=settings.head_timeout,
+        min_body_rate=settings.min_body_rate,
+        connections_per_address=settings.connections_per_address,
+    )
+
+    budget = ByteBudget(settings.memory, reactor, settings.idle_timeout)
+    registry.register(budget)  # type: ignore[arg-type]
+    guard = Guard(settings.allowed_host)
+
+    def add_site(name: str, resource: Any, lane: Any = None) -> None:
+        site = DoorSite(
+            resource,
+            reactor,
+            bounds,
+            lane=lane,
+            access_log=settings.access_log,
+            name=name,
+            # The answers of the admin door are small, and are to be had when there is no memory for others.
+            budget=None if name == "admin" else budget,
+            guard=guard,
+            trusted=settings.proxies,
+        )
+        registry.register(site)  # type: ignore[arg-type]
+        service.sites[name] = site
+
+    sealed = master_key is not None
+    # The first to be started: without the right key, and the right objects, nothing is touched.
+    vault = service.stores["keyring"] = make_vault(settings, master_key)
+    service.stores["pair"] = make_pair(settings)
+    wormer = make_wormer(settings, disk, sealed, lambda error: events.publish(StoreFailed("data space", error)))
+    space = make_space(settings, wormer, vault, disk) if sealed else wormer
+    names = make_names(
+        settings,
+        reactor,
+        disk,
+        vault,
+        settings.seal_names,
+        lambda error: events.publish(StoreFailed("namespace", error)),
+    )
+    objects = LocalObjectStore(space, names, disk, events)
+    resumable = make_resumable(settings, reactor, disk, objects, vault if sealed else None)
+    shipping = make_shipping(settings, reactor, disk, events, objects)
+    if "append" in settings.doors:
+        log = LocalAppendLog(
+            LogSettings(
+                directory=settings.append_directory,
+                buckets=settings.buckets,
+                durability=Durability(settings.append_sync),
+                max_record=settings.max_record,
+                wal_size=settings.append_wal_size,
+                sync_interval=settings.append_sync_interval,
+                max_open=_most_open(settings),
+                log_files=settings.log_level == "debug",
+            ),
+            reactor,
+            disk,
+            on_failure=lambda error: events.publish(StoreFailed("append log", error)),
+        )
+        service.stores["append_log"] = log
+        registry.register(log)  # type: ignore[arg-type]
+        door = AppendDoor(
+            log,
+            limits=AppendLimits(
+                max_record=settings.max_record,
+                max_batch=settings.max_batch,
+                max_multi=settings.max_multi,
+                max_multi_bytes=settings.max_multi_bytes,
+            ),
+            # The lane writes no access log: a line costs more than an append.
+            fast_lane=settings.fast_lane and not settings.access_log,
+            close=make_closer(settings, log, shipping, disk, events),
+        )
+        add_site("append", door.resource, door.lane)
+    service.stores.update(data_space=space, namespace=names, objects=objects)
+    for collector in (space, names, objects):
+        registry.register(collector)  # type: ignore[arg-type]
+    service.sockets["objects"] = settings.objects_socket
+    add_site("objects", ObjectsDoor(objects, Holds(wormer.holding, reactor)).resource)
+    if shipping is not None:
+        service.stores["shipping"] = shipping
+        registry.register(shipping)  # type: ignore[arg-type]
+    streams = make_streams(settings, reactor, disk, events, shipping)
+    if streams is not None:
+        service.stores["streams"] = streams
+        registry.register(streams)  # type: ignore[arg-type]
+        if "archive" in settings.doors:
+            bodies = ArchiveLimits(settings.archive_max_record, settings.archive_max_batch, settings.max_multi)
+            add_site("archive", ArchiveDoor(streams, bodies).resource)
+    if "sfsp" in settings.doors:
+        limits = SFSPLimits(
+            max_name=settings.sfsp_max_name,
+            max_chunk=settings.sfsp_max_chunk,
+            memory=settings.sfsp_memory,
+            max_connections=settings.max_connections,
+            idle_timeout=settings.idle_timeout,
+            min_body_rate=settings.min_body_rate,
+            connections_per_address=settings.connections_per_address,
+        )
+        factory = SFSPFactory(
+            Chunks(objects, disk, settings.root),
+            reactor,
+            limits,
+            settings.access_log,
+            budget=budget,
+            trusted=settings.proxies,
+        )
+        registry.register(factory)  # type: ignore[arg-type]
+        service.sites["sfsp"] = factory
+    service.stores["resumable"] = resumable
+    registry.register(resumable)  # type: ignore[arg-type]
+    if "https" in settings.doors:
+        sealed_by = vault if sealed else None
+        add_uploads(service, settings, reactor, disk, objects, resumable, registry, bounds, sealed_by, budget)
+    pace = settings.objects_scrub_rate, settings.objects_scrub_pause
+    scrubber = Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace)
+    expiry = Expiry(space, reactor, settings.objects_upload_expiry, resumable.keeps)
+    resumable_expiry = ResumableExpiry(resumable, reactor, settings.upload_expiry)
+    service.chores += [scrubber, expiry, resumable_expiry, turns]
+    # Each needs all that those need that it needs.
+    service.opening.needs.update(
+        append=("append_log",),
+        archive=("streams",),
+        objects=("data_space", "namespace"),
+        sfsp=("objects",),
+        resumable=("objects",),
+        uploads=("objects",),
+        https=("accounts", "uploads", "resumable", "objects"),
+    )
+    if any(destination.kind == "store" for destination in settings.tables.destinations):
+        service.opening.needs["shipping"] = ("objects",)
+    service.opening.chores += [
+        (scrubber, ("data_space",), ""),
+        (expiry, ("data_space", "resumable"), ""),
+        (resumable_expiry, ("resumable",), ""),
+    ]
+    registry.register(Readings(service.parts))  # type: ignore[arg-type]
+    if "admin" in settings.doors:
+        add_site("admin", AdminDoor(registry, service.parts, service.degraded).resource)
+    return service

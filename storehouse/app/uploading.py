@@ -1,0 +1,190 @@
+"""
+The upload door put together: its certificate, accounts, resumable uploads and resources.
+
+A part of L{storehouse.app.service}: it names concrete classes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from storehouse.app.lifecycle import StorehouseService
+from storehouse.config import Settings
+from storehouse.core.budget import ByteBudget
+from storehouse.core.disk import IDisk
+from storehouse.core.jobs import settled
+from storehouse.core.keys.vault import Vault
+from storehouse.core.streams import deferred
+from storehouse.core.tls.server import ServerTLS, choose_source
+from storehouse.errors import AlreadyExists
+from storehouse.frontends.http.guard import Guard
+from storehouse.frontends.http.security import security_fields
+from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.upload.door import UploadDoor, UploadLimits
+from storehouse.storage.accounts.base import AccountSettings
+from storehouse.storage.accounts.first import tell_first_sign_in
+from storehouse.storage.accounts.local import LocalAccounts
+from storehouse.storage.accounts.wrapping import KeyringWrap
+from storehouse.storage.objects.interfaces import IObjectStore
+from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
+from storehouse.storage.resumable.sealed import SealedBox
+
+__all__ = ["BUCKET", "add_uploads", "make_resumable"]
+
+#: Where files go.
+BUCKET = "uploads"
+
+
+class _Bucket:
+    """Sees to it that the bucket is there."""
+
+    failed = None
+
+    def __init__(self, store: IObjectStore) -> None:
+        self._store = store
+        self._making: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Begin to make it."""
+        self._making = Deferred.fromCoroutine(self._make())
+
+    async def _make(self) -> None:
+        try:
+            await self._store.create_bucket(BUCKET)
+        except AlreadyExists:
+            pass
+
+    @deferred
+    async def stop(self) -> None:
+        """Wait for that."""
+        if self._making is not None:
+            await settled(self._making)
+
+
+class _Welcome:
+    """Writes down where the door is, and lets in who starts a storehouse for the first time."""
+
+    _log = Logger()
+
+    def __init__(self, accounts: LocalAccounts, service: StorehouseService, settings: Settings) -> None:
+        self._accounts = accounts
+        self._service = service
+        self._settings = settings
+        self._telling: Deferred[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """The base of the door's URLs."""
+        return self._settings.https_url.rstrip("/") or self._service.url("https")
+
+    def start(self) -> None:
+        """Begin."""
+        self._telling = Deferred.fromCoroutine(self._tell())
+        self._telling.addErrback(lambda failure: self._log.failure("while seeing who may sign in", failure=failure))
+
+    async def _tell(self) -> None:
+        await self._accounts.write_url(self.url)
+        await tell_first_sign_in(self._accounts, self.url)
+
+    @deferred
+    async def stop(self) -> None:
+        """Wait for that."""
+        if self._telling is not None:
+            await settled(self._telling)
+
+
+def make_resumable(
+    settings: Settings, reactor: Any, disk: IDisk, objects: IObjectStore, vault: Vault | None
+) -> LocalResumableUploads:
+    """
+    Resumable uploads.
+
+    @param vault: the keys by which their states are encrypted; C{None} to leave them plain.
+    """
+    kept = ResumableSettings(
+        os.path.join(settings.root, "resumable"),
+        BUCKET,
+        settings.upload_names,
+        settings.upload_max_size,
+        settings.upload_expiry,
+        durable=settings.objects_sync == "disk",
+    )
+    box = None if vault is None else SealedBox(lambda: vault.keyring)
+    return LocalResumableUploads(objects, disk, reactor, kept, box=box)
+
+
+def add_uploads(
+    service: StorehouseService,
+    settings: Settings,
+    reactor: Any,
+    disk: IDisk,
+    objects: IObjectStore,
+    resumable: LocalResumableUploads,
+    registry: CollectorRegistry,
+    bounds: Limits,
+    vault: Vault | None,
+    budget: ByteBudget,
+) -> None:
+    """
+    Add the door, and what it needs, to a service.
+
+    @param vault: the keys by which the secret of the accounts is encrypted; C{None} to leave it plain.
+    @param budget: the memory for what is not an upload.
+    """
+    wrap = None if vault is None else KeyringWrap(lambda: vault.keyring)
+    lifetimes = AccountSettings(session_lifetime=settings.session_lifetime, link_lifetime=settings.link_lifetime)
+    accounts = LocalAccounts(os.path.join(settings.root, "accounts"), disk, lifetimes, wrap)
+    welcome = _Welcome(accounts, service, settings)
+    service.stores.update(accounts=accounts, uploads=_Bucket(objects))
+    service.chores.append(welcome)
+    service.opening.chores.append((welcome, ("accounts",), "https"))
+    source = choose_source(
+        settings.https, settings.tls_directory, settings.https_cert, settings.https_key, settings.https_url
+    )
+    tls = service.tls["https"] = ServerTLS(source, reactor, disk, settings.client_ca)
+    service.chores.append(tls)
+    service.opening.chores.append((tls, (), "https"))
+    door = UploadDoor(
+        objects,
+        accounts,
+        resumable,
+        UploadLimits(
+            memory=settings.upload_memory,
+            sessions=settings.upload_sessions,
+            max_size=settings.upload_max_size,
+            max_files=settings.upload_max_files,
+            expiry=settings.upload_expiry,
+            names=settings.upload_names,
+            link_lifetime=settings.link_lifetime,
+        ),
+        base_url=lambda: welcome.url,
+        directory=settings.objects_directory,
+        connections=lambda: len(service.sites["https"].connections),
+        registry=registry,
+        disk=disk,
+        clock=reactor,
+    )
+    site = DoorSite(
+        door.resource,
+        reactor,
+        bounds,
+        access_log=settings.access_log,
+        name="https",
+        fields=lambda: security_fields(tls.wants_https_only),
+        budget=budget,
+        trusted=settings.proxies,
+        # Who makes a request, and from which page, its own gate asks.
+        guard=Guard(settings.allowed_host | {urlsplit(settings.https_url).hostname or ""}, checks_origins=False),
+    )
+    site.asks = True
+    site.explain = door.explain
+    site.end_answers = door.stop
+    service.sites["https"] = site
+    for collector in (site, tls, *door.collectors):
+        registry.register(collector)  # type: ignore[arg-type]

@@ -1,0 +1,153 @@
+"""
+Checkers and callbacks by name, as a configuration has them.
+
+A name is a short one of ours (C{size}, C{gzip}), the name of an entry point in the groups C{storehouse.archive.checkers} and
+C{storehouse.archive.callbacks}, or a dotted path to a class: C{package.module:Class} or C{package.module.Class}.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import attrs
+from zope.interface import Interface
+
+from storehouse.archive.interfaces import IArchiveCallback, IRollChecker
+from storehouse.errors import InvalidSetting
+
+__all__ = ["CALLBACKS", "CHECKERS", "Kind", "load_class", "make"]
+
+_ROOM = "storehouse.archive"
+
+
+@attrs.frozen
+class Kind:
+    """
+    What can be named.
+
+    @ivar noun: for messages.
+    @ivar interface: what all of the kind provide.
+    @ivar methods: its methods: of what is made already, whatever has them will do.
+    @ivar group: of entry points.
+    @ivar builtin: our own short names and their dotted paths.
+    """
+
+    noun: str
+    interface: type[Interface]
+    methods: tuple[str, ...]
+    group: str
+    builtin: Mapping[str, str]
+
+
+CHECKERS = Kind(
+    "roll checker",
+    IRollChecker,
+    ("start", "check"),
+    "storehouse.archive.checkers",
+    {
+        "never": f"{_ROOM}.checkers:NeverRollChecker",
+        "size": f"{_ROOM}.checkers:SizeRollChecker",
+        "time": f"{_ROOM}.checkers:TimeRollChecker",
+        "records": f"{_ROOM}.checkers:RecordCountRollChecker",
+        "any": f"{_ROOM}.checkers:AnyRollChecker",
+    },
+)
+
+CALLBACKS = Kind(
+    "archive callback",
+    IArchiveCallback,
+    ("on_open", "on_close"),
+    "storehouse.archive.callbacks",
+    {
+        "extension": f"{_ROOM}.callbacks:ChangeExtension",
+        "move": f"{_ROOM}.callbacks:MoveFile",
+        "delete": f"{_ROOM}.callbacks:DeleteFile",
+        "compress": f"{_ROOM}.callbacks:CompressFile",
+        "chain": f"{_ROOM}.chain:CallbackChain",
+    },
+)
+
+
+def load_class(kind: Kind, name: str) -> Any:
+    """
+    The class, or other callable, of that name.
+
+    @raise InvalidSetting: if there is none.
+    """
+    path = kind.builtin.get(name)
+    if path is None:
+        found = tuple(entry_points(group=kind.group, name=name))
+        if found:
+            try:
+                return found[0].load()
+            except Exception as problem:
+                raise InvalidSetting(f"the {kind.noun} {name!r} cannot be loaded: {problem}") from problem
+        path = name
+    module, colon, attribute = path.partition(":")
+    if not colon:
+        module, _, attribute = path.rpartition(".")
+    if not module or not attribute:
+        raise InvalidSetting(
+            f"there is no {kind.noun} {name!r}: name one of {', '.join(kind.builtin)}, an entry point of the group "
+            f"{kind.group}, or a dotted path to a class"
+        )
+    try:
+        found_class: Any = import_module(module)
+        for part in attribute.split("."):
+            found_class = getattr(found_class, part)
+    except Exception as problem:
+        raise InvalidSetting(f"the {kind.noun} {name!r} cannot be loaded: {problem}") from problem
+    if not callable(found_class):
+        raise InvalidSetting(f"the {kind.noun} {name!r} is no class")
+    return found_class
+
+
+def make(kind: Kind, what: Any, arguments: Mapping[str, Any] | None = None) -> Any:
+    """
+    A checker or a callback.
+
+    @param what: a name; a mapping with the name as C{class} and arguments beside it; or one that is made already.
+    @param arguments: keyword arguments for a name.
+    @raise InvalidSetting: if the name or an argument is not known, or it is not of the kind. A name is that of a class
+        which implements the interface of the kind.
+    """
+    if isinstance(what, Mapping):
+        arguments = {**what, **(arguments or {})}
+        name = arguments.pop("class", None)
+        if not isinstance(name, str):
+            raise InvalidSetting(f"a {kind.noun} is named by its member 'class', which {dict(what)!r} lacks")
+        what = name
+    if isinstance(what, str):
+        what = _build(kind, what, dict(arguments or {}))
+    elif isinstance(what, type):
+        raise InvalidSetting(f"a {kind.noun} was expected, not the class {what.__name__} itself")
+    elif arguments:
+        raise InvalidSetting(f"the {kind.noun} {what!r} is made already and takes no arguments")
+    if not kind.interface.providedBy(what) and not all(callable(getattr(what, name, None)) for name in kind.methods):
+        raise InvalidSetting(f"{what!r} is no {kind.noun}: it lacks {' or '.join(kind.methods)}")
+    return what
+
+
+def _build(kind: Kind, name: str, arguments: dict[str, Any]) -> Any:
+    maker = load_class(kind, name)
+    # Whatever else the name leads to is not called: it may do anything.
+    if not isinstance(maker, type) or not kind.interface.implementedBy(maker):
+        raise InvalidSetting(
+            f"{name!r} is no {kind.noun}: that is a class which implements {kind.interface.__name__}, as zope.interface says"
+        )
+    try:
+        inspect.signature(maker).bind(**arguments)
+    except TypeError as problem:
+        raise InvalidSetting(f"the {kind.noun} {name!r} does not take these arguments: {problem}") from None
+    except ValueError:
+        pass  # it does not tell what it takes
+    try:
+        return maker(**arguments)
+    except InvalidSetting:
+        raise
+    except Exception as problem:
+        raise InvalidSetting(f"the {kind.noun} {name!r} cannot be made: {problem}") from problem

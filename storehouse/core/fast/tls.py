@@ -1,0 +1,198 @@
+"""
+TLS in large pieces.
+
+Twisted's TLS hands out at most one record, 16 KiB, at a time, and sends each with a system call of its own: for large
+bodies that is a quarter of their price, and more where each piece goes to another thread. Here all that one read of
+the socket brought is handed out as one, and what one write makes is sent as one.
+
+Like L{storehouse.core.fast.tcp} this touches private names: of Twisted (C{TLSMemoryBIOProtocol._tlsConnection},
+C{_handshakeDone}, C{_lostTLSConnection}, C{_aborted}, C{_appSendBuffer}, C{_bufferedWrite}, C{_shutdownTLS},
+C{_tlsShutdownFinished}, C{_flushSendBIO}, C{_write}) and of pyOpenSSL (C{Connection._ssl}, C{_into_ssl}, C{_from_ssl},
+C{_raise_ssl_error}, and its bindings). Where one is missing, Twisted's own TLS is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL
+from OpenSSL.SSL import Connection, Error, WantReadError, ZeroReturnError
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+
+from storehouse.core.fast.tcp import LARGE_READS
+
+__all__ = ["LargePiecesTLS", "is_possible", "secured_factory"]
+
+#: Bytes of a record's content at most (RFC 8446, 5.1), and of what surrounds it.
+_RECORD = 16 * 1024
+_AROUND = 512
+
+#: Bytes that are given to OpenSSL before what they contain is taken out. Its own buffer for them never becomes much
+#: larger, nor ever smaller again: each connection keeps one.
+_STEP = 64 * 1024
+
+_lib: Any = getattr(SSL, "_lib", None)
+_ffi: Any = getattr(SSL, "_ffi", None)
+
+# One for all connections: nothing is left there when a call returns. There is always room for a whole record.
+_SIZE = LARGE_READS + 2 * (_RECORD + _AROUND)
+_buffer: Any = _ffi.new("char[]", _SIZE) if _ffi is not None else None
+
+
+def is_possible() -> bool:
+    """Whether all names are there."""
+    needed = (
+        (_lib, ("SSL_read", "SSL_write", "SSL_get_error", "SSL_ERROR_WANT_READ", "BIO_read", "BIO_write")),
+        (_ffi, ("new", "buffer", "from_buffer")),
+        (Connection, ("_raise_ssl_error",)),
+        (
+            TLSMemoryBIOProtocol,
+            (
+                "_handshakeDone",
+                "_lostTLSConnection",
+                "_aborted",
+                "_bufferedWrite",
+                "_shutdownTLS",
+                "_tlsShutdownFinished",
+                "_flushSendBIO",
+                "_write",
+            ),
+        ),
+    )
+    return all(owner is not None and hasattr(owner, name) for owner, names in needed for name in names)
+
+
+class LargePiecesTLS(TLSMemoryBIOProtocol):
+    """Twisted's TLS, that reads and writes in large pieces once the handshake is done."""
+
+    @property
+    def bufferSize(self) -> int:
+        """Bytes that the socket below is asked for at a time."""
+        size: int = self.transport.bufferSize  # type: ignore[union-attr]
+        return size
+
+    @bufferSize.setter
+    def bufferSize(self, size: int) -> None:
+        self.transport.bufferSize = size  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:
+        """Decrypt what has come, and hand it out as one."""
+        if not self._handshakeDone or self._appSendBuffer or self._lostTLSConnection:
+            super().dataReceived(data)
+            return
+        connection = self._tlsConnection
+        ssl, into = connection._ssl, connection._into_ssl
+        read, buffer = _lib.SSL_read, _buffer
+        filled, at, size = 0, 0, len(data)
+        with _ffi.from_buffer(data) as source:
+            while at < size:
+                step = min(_STEP, size - at)
+                _lib.BIO_write(into, source + at, step)
+                at += step
+                while (count := read(ssl, buffer + filled, _SIZE - filled)) > 0:
+                    filled += count
+                    if _SIZE - filled < _RECORD + _AROUND:
+                        self._hand_out(filled)
+                        filled = 0
+                        if self._lostTLSConnection or self._aborted:
+                            return
+                if _lib.SSL_get_error(ssl, count) != _lib.SSL_ERROR_WANT_READ:
+                    self._ended(connection, ssl, count, filled)
+                    return
+        if filled:
+            self._hand_out(filled)
+        if not self._lostTLSConnection:
+            # What came may ask for an answer of TLS itself.
+            self._flush()
+
+    def _hand_out(self, filled: int) -> None:
+        data = _ffi.buffer(_buffer, filled)[:]
+        if not self._aborted:
+            ProtocolWrapper.dataReceived(self, data)
+
+    def _ended(self, connection: Connection, ssl: Any, count: int, filled: int) -> None:
+        # The reason first: it is that of the last call only.
+        failure: Failure | None = None
+        try:
+            connection._raise_ssl_error(ssl, count)
+        except ZeroReturnError:
+            pass
+        except Error:
+            failure = Failure()
+        if filled:
+            self._hand_out(filled)
+        if self._lostTLSConnection:
+            return
+        if failure is None:
+            self._shutdownTLS()
+        self._tlsShutdownFinished(failure)
+
+    def _shutdownTLS(self) -> None:
+        """
+        Say that this is the end, and close. Twisted would wait until the peer says so too, for as long as that takes;
+        nobody has to (RFC 8446, 6.1).
+        """
+        super()._shutdownTLS()
+        if self._handshakeDone:
+            self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def _flush(self) -> None:
+        # At most what one read made OpenSSL say: a few records without content.
+        count = _lib.BIO_read(self._tlsConnection._from_ssl, _buffer, _SIZE)
+        if count > 0:
+            self._send(count)
+
+    def _write(self, data: bytes) -> None:
+        """Encrypt, and send what that makes as one."""
+        if not self._handshakeDone or self._lostTLSConnection:
+            super()._write(data)
+            return
+        connection = self._tlsConnection
+        ssl, out = connection._ssl, connection._from_ssl
+        write, take, buffer = _lib.SSL_write, _lib.BIO_read, _buffer
+        filled, at, size = 0, 0, len(data)
+        with _ffi.from_buffer(data) as source:
+            while at < size:
+                count = write(ssl, source + at, min(_RECORD, size - at))
+                if count <= 0:
+                    break
+                at += count
+                # The records of alerts and of new keys may be there as well.
+                while (got := take(out, buffer + filled, _SIZE - filled)) > 0:
+                    filled += got
+                    if _SIZE - filled < _RECORD + _AROUND:
+                        self._send(filled)
+                        filled = 0
+        failure = None
+        if at < size:
+            try:
+                connection._raise_ssl_error(ssl, count)
+            except WantReadError:
+                pass
+            except Error:
+                failure = Failure()
+        if filled:
+            self._send(filled)
+        if failure is not None:
+            self._tlsShutdownFinished(failure)
+        elif at < size:
+            self._bufferedWrite(data[at:])
+
+    def _send(self, filled: int) -> None:
+        self.transport.write(_ffi.buffer(_buffer, filled)[:])  # type: ignore[union-attr]
+
+
+class _LargePiecesFactory(TLSMemoryBIOFactory):
+    protocol = LargePiecesTLS
+
+
+def secured_factory(tls: Any, factory: Any, reactor: Any) -> TLSMemoryBIOFactory:
+    """
+    A factory of connections with TLS added to those of another.
+
+    @param tls: an C{IOpenSSLServerConnectionCreator}.
+    """
+    kind = _LargePiecesFactory if is_possible() else TLSMemoryBIOFactory
+    return kind(tls, False, factory, reactor)

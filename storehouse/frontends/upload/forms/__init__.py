@@ -1,0 +1,1 @@
+"""Forms with files: multipart/form-data."""

@@ -1,0 +1,1 @@
+"""Tests of storehouse.frontends.upload.resumable."""
