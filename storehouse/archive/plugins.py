@@ -49,11 +49,11 @@ CHECKERS = Kind(
     ("start", "check"),
     "storehouse.archive.checkers",
     {
-        "never": f"{_ROOM}.checkers:NeverRollChecker",
-        "size": f"{_ROOM}.checkers:SizeRollChecker",
-        "time": f"{_ROOM}.checkers:TimeRollChecker",
-        "records": f"{_ROOM}.checkers:RecordCountRollChecker",
-        "any": f"{_ROOM}.checkers:AnyRollChecker",
+        "never": f"{_ROOM}.roll_checker:NeverRollChecker",
+        "size": f"{_ROOM}.roll_checker:SizeRollChecker",
+        "time": f"{_ROOM}.roll_checker:TimeRollChecker",
+        "records": f"{_ROOM}.roll_checker:RecordCountRollChecker",
+        "any": f"{_ROOM}.roll_checker:AnyRollChecker",
     },
 )
 
