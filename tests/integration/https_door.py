@@ -7,6 +7,8 @@ when it listens.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import resource
 import subprocess
@@ -30,6 +32,9 @@ from tests.integration.process import CHECKOUT
 __all__ = ["HTTPSDoor"]
 
 PIECE = bytes(range(256)) * 4096
+
+#: glibc's C{malloc_trim}; other C libraries have none.
+_trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class Counter:
@@ -86,7 +91,7 @@ class Who(Leaf):
 
 
 class State(Leaf):
-    """What the process is at."""
+    """Connections, and the bytes of memory that the process needs."""
 
     def __init__(self, service: StorehouseService) -> None:
         Leaf.__init__(self)
@@ -94,6 +99,10 @@ class State(Leaf):
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         site = self._service.sites["https"]
+        # What is free is given back first: how much of it the allocator keeps for later is its own affair.
+        gc.collect()
+        if _trim is not None:
+            _trim(0)
         with open("/proc/self/statm", encoding="ascii") as file:
             resident = int(file.read().split()[1]) * resource.getpagesize()
         return json_reply(
@@ -108,7 +117,7 @@ class State(Leaf):
 
 def main(arguments: list[str]) -> None:
     """Serve until the standard input ends."""
-    from storehouse.core import fastreactor
+    from storehouse.core.fast import reactor as fastreactor
 
     fastreactor.install()
     from twisted.internet import reactor as given

@@ -375,7 +375,7 @@ class SlowTests(HTTPSCase):
             connection.sendall(b"PUT /up/x HTTP/1.1\r\nHost: x\r\nContent-Length: 524288\r\n\r\n" + bytes(524288))
             self.assertIn(b'"size":524288', connection.recv(4096))
         each = (self.state(door)["resident"] - after["resident"]) / 200
-        self.assertLess(each, 128 * 1024)
+        self.assertLess(each, 64 * 1024)
         begun = time.monotonic()
         self.curl(door, "/down/32", "-o", os.devnull)
         sent = json.loads(self.curl(door, "/up/x", "-T", self.large()))

@@ -29,9 +29,10 @@ __all__ = ["LargePiecesTLS", "is_possible", "secured_factory"]
 _RECORD = 16 * 1024
 _AROUND = 512
 
-#: Bytes that are given to OpenSSL before what they contain is taken out. Its own buffer for them never becomes much
-#: larger, nor ever smaller again: each connection keeps one.
-_STEP = 64 * 1024
+#: Bytes that are given to OpenSSL before what they contain is taken out. Each connection keeps OpenSSL's buffer for them
+#: until it ends: two steps at most, and a third of that, since it grows by thirds. Steps of 64 KiB would decrypt 5 % faster
+#: and keep three times as much for each connection that once sent a large body.
+_STEP = 16 * 1024
 
 _lib: Any = getattr(SSL, "_lib", None)
 _ffi: Any = getattr(SSL, "_ffi", None)
