@@ -8,6 +8,7 @@ L{storehouse.app.lifecycle} opens and closes what it makes.
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
@@ -43,6 +44,7 @@ from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
 from storehouse.storage.dataspace.chores import Expiry, Scrubber
 from storehouse.storage.dataspace.holds import Holds
+from storehouse.storage.dataspace.scrub import Finding
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.chores import ResumableExpiry
 
@@ -213,7 +215,11 @@ def make_service(
         sealed_by = vault if sealed else None
         add_uploads(service, settings, reactor, disk, objects, resumable, registry, bounds, sealed_by, budget)
     pace = settings.objects_scrub_rate, settings.objects_scrub_pause
-    scrubber = Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace)
+
+    def compare(on_finding: Callable[[Finding], object], pace: Callable[[int], Awaitable[bool]]) -> Awaitable[None]:
+        return objects.compare(lambda each: on_finding(Finding(each.id or "", None, None, each.text, "key")), pace)
+
+    scrubber = Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace, compare=compare)
     expiry = Expiry(space, reactor, settings.objects_upload_expiry, resumable.keeps)
     resumable_expiry = ResumableExpiry(resumable, reactor, settings.upload_expiry)
     service.chores += [scrubber, expiry, resumable_expiry, turns]

@@ -26,7 +26,7 @@ __all__ = ["command"]
 def command(objects: LocalObjects, as_json: bool, quiet: bool, progress: bool) -> None:
     """
     Verify every object and upload below a root: every block against its checksum, every description, and that nothing
-    is missing or there too much.
+    is missing or there too much. Then compare every key with its object: size and tag.
 
     It reads the files themselves, changes nothing, and may run beside the service. A line is printed for each damage:
     the ID, the part, the block and what is wrong. Exit status 1 if there is any.

@@ -41,6 +41,8 @@ from storehouse.errors import (
     StoreUnusable,
 )
 from storehouse.events import StoreFailed
+from storehouse.storage.dataspace.chores import Scrubber
+from storehouse.storage.dataspace.scrub import Finding
 
 
 class Recorder:
@@ -573,6 +575,27 @@ class ObjectsTests(TestCase):
                 b"storehouse_objects_http_connections 0.0",
             ):
                 self.assertIn(b"\n" + line, shown)
+        finally:
+            await service.stopService()
+
+    async def test_scrub_compares_keys(self) -> None:
+        """The scrub of the service finds a key whose object is another one."""
+        service = self.make()
+        service.privilegedStartService()
+        service.startService()
+        try:
+            store, names, space = (service.stores[name] for name in ("objects", "namespace", "data_space"))
+            await store.create_bucket("bucket")
+            info = await store.put("bucket", "key", BytesSource(b"12345"), 5)
+            await space.delete(info.id)
+            await space.put(info.id, BytesSource(b"1234567"), 7, {})
+            (scrubber,) = (chore for chore in service.chores if isinstance(chore, Scrubber))
+            found: list[Finding] = []
+            assert scrubber._compare is not None
+            await scrubber._compare(found.append, lambda cost: succeed(True))
+            self.assertEqual([(each.id, each.kind) for each in found], [(info.id, "key")])
+            self.assertRegex(found[0].reason, r"^bucket/key: .* 5 bytes, and has 7$")
+            self.assertEqual((await names.look_up("bucket", "key")).id, info.id)
         finally:
             await service.stopService()
 

@@ -12,6 +12,7 @@ from unittest import mock
 
 import storehouse
 from storehouse.cli import progress
+from storehouse.core.streams import BytesSource
 from tests.cli.root import RootCase
 
 
@@ -59,6 +60,33 @@ class ScrubTests(RootCase):
             ],
         )
         self.assertTrue((path / "part.1").exists())
+
+    def test_keys(self) -> None:
+        """What a key says of its object is compared with the object."""
+        self.run_command("mb", "bucket")
+        for name in ("a", "b", "c"):
+            path = self.root / name
+            path.write_text(name * 5, encoding="utf-8")
+            self.run_command("put", str(path), f"bucket/{name}")
+        self.assertEqual(self.run_command("scrub", "--quiet").stdout, "")
+        ids = {}
+        for name in ("a", "b"):
+            (version,) = (self.root / "namespace/buckets/bucket/objects" / name).glob("[0-9a-f]*[0-9a-f].json")
+            ids[name] = version.stem
+        other = BytesSource(b"other")
+        self.filled(
+            lambda space: (
+                space.delete(ids["a"]),
+                space.put(ids["a"], other, 5, {}),
+                space.delete(ids["b"]),
+            )
+        )
+        before = sorted(self.root.rglob("*"))
+        lines = sorted(self.run_command("scrub", status=1).stdout.splitlines(), key=lambda line: line.split()[1])
+        self.assertEqual(len(lines), 2)
+        self.assertRegex(lines[0], f"^{ids['a']}  bucket/a: it should have the tag")
+        self.assertEqual(lines[1], f"{ids['b']}  bucket/b: its object is not there")
+        self.assertEqual(sorted(self.root.rglob("*")), before)
 
     def test_names_cannot_play_with_the_terminal(self) -> None:
         index = self.put("abcd").parent

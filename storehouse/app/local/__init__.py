@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IConsumer
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from storehouse.app.local.comparing import compare_keys
 from storehouse.app.local.waiting import result, run
 from storehouse.app.sealing import make_names, make_pair, make_space, make_vault, make_wormer
 from storehouse.config import Settings
@@ -74,6 +75,7 @@ class LocalObjects:
     def __init__(self, settings: Settings) -> None:
         self._root = os.path.abspath(settings.root)
         self.directory = os.path.abspath(settings.objects_directory)
+        self._namespace = os.path.abspath(settings.namespace_directory)
         if not os.path.isdir(self.directory):
             raise StartFailed(f"there are no objects: {self.directory} is not a directory")
         if not any(os.path.lexists(os.path.join(self.directory, name)) for name in ("format.json", "data")):
@@ -91,11 +93,15 @@ class LocalObjects:
         self, on_finding: Callable[[Finding], object], on_progress: Callable[[Progress], object], total: int | None
     ) -> Progress:
         """
-        Verify everything, also beside a running service.
+        Verify everything, also beside a running service. Keys are compared with their objects, but for encrypted ones:
+        of those the keyring alone can tell size and tag.
 
         @param total: what L{count} said.
         """
-        return run(scrub(self.directory, InlineDisk(), on_finding, on_progress, total))
+        done = run(scrub(self.directory, InlineDisk(), on_finding, on_progress, total))
+        for finding in compare_keys(self._namespace, self.directory):
+            on_finding(finding)
+        return done
 
     def uploads(self) -> list[Upload]:
         """

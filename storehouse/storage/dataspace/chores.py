@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,11 +12,15 @@ from twisted.logger import Logger
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import settled
 from storehouse.core.repeated import Repeated
+from storehouse.errors import Unavailable
 from storehouse.storage.dataspace.interfaces import IUploads
 from storehouse.storage.dataspace.metrics import SpaceMetrics
 from storehouse.storage.dataspace.scrub import Finding, Progress, scrub
 
-__all__ = ["Expiry", "Scrubber"]
+__all__ = ["Compare", "Expiry", "Scrubber"]
+
+#: Compares what other rooms say of objects with the objects. It reports findings, and awaits the pace as L{scrub} does.
+Compare = Callable[[Callable[[Finding], object], Callable[[int], Awaitable[bool]]], Awaitable[None]]
 
 #: Seconds between two looks for abandoned uploads.
 EXPIRY_INTERVAL = 3600.0
@@ -37,6 +41,7 @@ class Scrubber:
     @param rate: bytes to verify in a second; 0 for no scrubs.  A small object counts as
         L{SMALL<storehouse.storage.dataspace.scrub.SMALL>} bytes.
     @param pause: seconds between two rounds.
+    @param compare: what else a round does, once all objects were verified.
     @param first: gives the INDEX that a round begins with: another one each time, so that a process that is started
         again and again does not verify the same part of the store only.
     """
@@ -52,6 +57,7 @@ class Scrubber:
         rate: float,
         pause: float,
         first: Callable[[], str] = _any_index,
+        compare: Compare | None = None,
     ) -> None:
         self._directory = directory
         self._disk = disk
@@ -60,6 +66,7 @@ class Scrubber:
         self._rate = rate
         self._pause = max(pause, _SHORTEST_PAUSE)
         self._first = first
+        self._compare = compare
         self._stopping = False
         self._due = 0.0
         self._sleeping: tuple[Any, Deferred[None]] | None = None
@@ -113,6 +120,12 @@ class Scrubber:
             before = progress
 
         await scrub(self._directory, self._disk, on_finding, on_progress, pace=self._pace, first=self._first())
+        if self._compare is not None and not self._stopping:
+            try:
+                await self._compare(on_finding, self._pace)
+            except Unavailable as error:
+                # The objects can be open while the keys are shut.
+                self._log.warn("keys were not compared with their objects: {error}", error=error)
         if not self._stopping:
             metrics.scrub_rounds += 1
             metrics.scrub_damage = damage

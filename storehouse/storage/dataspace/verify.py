@@ -48,10 +48,12 @@ class Finding:
     """
     Something damaged.
 
-    @ivar id: the ID of the object or upload; for what belongs to none, its path below the store's directory.
+    @ivar id: the ID of the object or upload, or that a key names; for what belongs to none, its path below the store's
+        directory.
     @ivar part: the number of the part; C{None} for what describes the whole.
     @ivar block: the number of the block in the part, from 0; C{None} if it is no block.
-    @ivar kind: C{object}, C{upload}, or C{store} for what belongs to none.
+    @ivar kind: C{object}, C{upload}, C{key} for a key whose object is not what the key says, or C{store} for what
+        belongs to none.
     """
 
     id: str

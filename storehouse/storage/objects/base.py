@@ -29,7 +29,7 @@ from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
 from storehouse.storage.objects.metrics import StoreMetrics
 from storehouse.storage.objects.removing import Removing
 
-__all__ = ["Base", "new_id"]
+__all__ = ["Base", "expected_of", "new_id"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,17 @@ _MOST_RENAMED = 100
 def new_id() -> str:
     """An ID that nothing has."""
     return secrets.token_hex(16)
+
+
+def expected_of(entry: Entry, tags_by_content: bool) -> Part:
+    """
+    The size and the tag that the bytes of an entry must have in the data space.
+
+    @param tags_by_content: whether the data space gives the same bytes the same tag whenever they are stored.
+    """
+    # Entries from before they had a tag: where a tag is of the content alone, it is their etag if that is no MD5.
+    by_etag = not entry.tag and tags_by_content and _tag.fullmatch(entry.etag)
+    return Part(0, entry.etag if by_etag else entry.tag, entry.size)
 
 
 class Base:
@@ -116,11 +127,7 @@ class Base:
 
     def expected_of(self, entry: Entry) -> Part:
         """The size and the tag that the bytes of an entry must have in the data space."""
-        tag = entry.tag
-        # Entries from before they had a tag: where a tag is of the content alone, it is their etag if that is no MD5.
-        if not tag and self._tags_by_content and _tag.fullmatch(entry.etag):
-            tag = entry.etag
-        return Part(0, tag, entry.size)
+        return expected_of(entry, self._tags_by_content)
 
     async def with_bytes(self, bucket: str, key: str, use: Callable[[Entry, Part], Deferred[T]]) -> tuple[Entry, T]:
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
@@ -24,9 +24,14 @@ from storehouse.storage.namespace.interfaces import Entry, IChecked
 from storehouse.storage.objects.base import Base
 from storehouse.storage.objects.interfaces import Problem
 
-__all__ = ["check", "unserved"]
+__all__ = ["check", "compare", "unserved"]
 
 _PAGE = 1000
+
+# Keys that are compared before others have their turn, and what each costs, as against bytes that a scrub reads: a few small
+# files are looked at.
+_COMPARED = 100
+_COST = 4 << 10
 
 # Bytes without a key that are looked for together in all of the namespace.
 _MOST_NAMELESS = 10_000
@@ -38,6 +43,44 @@ _OF_INDEX = {"missing", "different", "index"}
 async def check(base: Base, progress: Callable[[int], object], repair: bool) -> list[Problem]:
     """See C{IMaintained.check}."""
     return await _Check(base, progress, repair).run()
+
+
+async def compare(base: Base, on_problem: Callable[[Problem], object], pace: Callable[[int], Awaitable[bool]]) -> None:
+    """See C{IMaintained.compare}."""
+    for bucket in await base.names.list_buckets():
+        after: str | None = ""
+        while after is not None:
+            try:
+                page = await base.names.list_keys(bucket.name, "", "", after, _COMPARED)
+            except NoSuchBucket:
+                break
+            for key, entry in page.entries:
+                if problem := await _difference(base, bucket.name, key, entry):
+                    on_problem(problem)
+            after = page.next_after
+            if not await pace(len(page.entries) * _COST):
+                return
+
+
+async def _difference(base: Base, bucket: str, key: str, entry: Entry) -> Problem | None:
+    """What differs between a key and its bytes; C{None} too if the bytes are damaged by themselves, which a scrub reports."""
+    try:
+        await base.space.examine(entry.id, base.expected_of(entry))
+        return None
+    except NoSuchObject:
+        kind, text = "missing", f"{bucket}/{key} has lost its bytes, {entry.id}"
+    except DamagedObject as error:
+        kind, text = "damaged", f"{bucket}/{key}: {error.detail}"
+        try:
+            await base.space.examine(entry.id)
+        except (DamagedObject, NoSuchObject):
+            return None
+    try:
+        # It may have been replaced or removed meanwhile.
+        now: Entry = await base.names.look_up(bucket, key)
+    except (NoSuchKey, NoSuchBucket, DamagedEntry):
+        return None
+    return Problem(kind, bucket, key, entry.id, text, "") if now == entry else None
 
 
 def unserved(names: Any) -> str:

@@ -6,7 +6,7 @@ Source: the fourth seed; the conditions, tags and listings are those that the S3
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -348,6 +348,15 @@ class IMaintained(Interface):
             version as the default, and take out bytes that nothing in the namespace names, unless anything in it is
             not in order. They are moved, with a note of where they were, and not removed. Keys are never guessed, nor
             removed.
+        """
+
+    def compare(on_problem: Callable[[Problem], object], pace: Callable[[int], Awaitable[bool]]) -> Deferred[None]:
+        """
+        Compare what each key says of its object (ID, size, tag) with what the data space has: the part of a scrub that
+        needs both. Problems are C{missing} or C{damaged}; objects that are damaged by themselves are not among them.
+
+        @param pace: awaited now and then with the cost of what was done, in bytes; the comparison ends early when it
+            says no.
         """
 
     def reindex(progress: Callable[[int], object] | None = None) -> Deferred[Indexed]:

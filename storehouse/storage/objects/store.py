@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -19,7 +19,7 @@ from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IReader, Part
 from storehouse.storage.namespace.interfaces import Bucket, Entry, IChecked
 from storehouse.storage.objects.base import Base
-from storehouse.storage.objects.check import check, unserved
+from storehouse.storage.objects.check import check, compare, unserved
 from storehouse.storage.objects.conditions import check_condition, info_of
 from storehouse.storage.objects.interfaces import (
     ALWAYS,
@@ -376,6 +376,12 @@ class LocalObjectStore:
     def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> Deferred[list[Problem]]:
         """See L{IMaintained.check}."""
         return self._base.operation("check", check(self._base, progress or (lambda count: None), repair))
+
+    def compare(
+        self, on_problem: Callable[[Problem], object], pace: Callable[[int], Awaitable[bool]]
+    ) -> Deferred[None]:
+        """See L{IMaintained.compare}."""
+        return self._base.operation("compare", compare(self._base, on_problem, pace))
 
     def reindex(self, progress: Callable[[int], object] | None = None) -> Deferred[Indexed]:
         """See L{IMaintained.reindex}."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,7 +19,7 @@ from storehouse.core.operations import Operations
 from storehouse.core.streams import BytesSource
 from storehouse.errors import Unavailable
 from storehouse.storage.dataspace import verify
-from storehouse.storage.dataspace.chores import EXPIRY_INTERVAL, Expiry, Scrubber
+from storehouse.storage.dataspace.chores import EXPIRY_INTERVAL, Compare, Expiry, Scrubber
 from storehouse.storage.dataspace.formats import decode_object
 from storehouse.storage.dataspace.metrics import SpaceMetrics
 from storehouse.storage.dataspace.scrub import SMALL, Finding, Progress, count, scrub
@@ -355,9 +355,10 @@ class ScrubberTests(StoreCase):
         self.clock = Clock()
         self.metrics = SpaceMetrics(Operations("the store", "storehouse_objects_operation_seconds", "Operations."))
 
-    def scrubber(self, rate: float, pause: float = 100.0, disk: Any = None) -> Scrubber:
+    def scrubber(self, rate: float, pause: float = 100.0, disk: Any = None, compare: Compare | None = None) -> Scrubber:
+        disk = disk or InlineDisk()
         scrubber = Scrubber(
-            str(self.directory), disk or InlineDisk(), self.clock, self.metrics, rate, pause, first=lambda: "00"
+            str(self.directory), disk, self.clock, self.metrics, rate, pause, first=lambda: "00", compare=compare
         )
         scrubber.start()
         return scrubber
@@ -428,6 +429,40 @@ class ScrubberTests(StoreCase):
         self.assertEqual((self.metrics.damaged, self.metrics.scrub_damage, self.metrics.scrub_rounds), (1, 0, 2))
         self.stop(scrubber)
         self.assertEqual(list(before), [file.name for file in path.iterdir()])
+
+    def test_keys_are_compared(self) -> None:
+        """At the end of each round, at the same pace; what differs is reported and counted."""
+        paces: list[bool] = []
+
+        async def compare(on_finding: Callable[[Finding], object], pace: Callable[[int], Awaitable[bool]]) -> None:
+            self.assertEqual(self.metrics.scrubbed_objects, 1)
+            on_finding(Finding("ab", None, None, "bucket/key: it should have 5 bytes, and has 7", "key"))
+            paces.append(await pace(1000))
+
+        self.put("ab")
+        with mock.patch.object(Scrubber, "_log") as log:
+            scrubber = self.scrubber(1000.0, compare=compare)
+            self.clock.advance(SMALL / 1000)
+            self.assertEqual((paces, self.metrics.scrub_rounds), ([], 0))
+            self.clock.advance(1)
+        self.assertEqual((paces, self.metrics.scrub_rounds), ([True], 1))
+        self.assertEqual((self.metrics.damaged, self.metrics.scrub_damage), (1, 1))
+        self.assertIn("bucket/key", log.error.call_args.kwargs["reason"])
+        self.stop(scrubber)
+
+    def test_keys_that_are_shut(self) -> None:
+        """Objects are verified where keys cannot be had."""
+
+        async def compare(on_finding: Any, pace: Any) -> None:
+            raise Unavailable("the object store is shut")
+
+        self.put("ab")
+        with mock.patch.object(Scrubber, "_log") as log:
+            scrubber = self.scrubber(1e9, compare=compare)
+            self.clock.advance(1)
+        self.assertEqual((self.metrics.scrub_rounds, self.metrics.scrubbed_objects), (1, 1))
+        self.assertEqual(str(log.warn.call_args.kwargs["error"]), "the object store is shut")
+        self.stop(scrubber)
 
     def test_stop_waits_for_the_thread(self) -> None:
         self.put("ab")

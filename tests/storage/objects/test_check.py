@@ -94,6 +94,65 @@ class CheckTestsMixin(StoreTestsMixin):
         self.assertRegex(problem.text, r"\b5\b.*\b7\b")
         self.assertEqual(await self.stored_ids(), [info.id])
 
+    async def compared(self, more: bool = True) -> list[tuple[str, str, str | None, str | None]]:
+        found: list[Problem] = []
+        self.paced: list[int] = []
+
+        async def pace(cost: int) -> bool:
+            self.paced.append(cost)
+            return more
+
+        await self.store.compare(found.append, pace)
+        return [(each.kind, each.bucket, each.key, each.id) for each in found]
+
+    async def test_compared_by_a_scrub(self) -> None:
+        """Objects of another size or tag than their keys say, and those that are not there, are found; nothing is changed."""
+        await self.put("fine", b"12345")
+        longer = await self.put("longer", b"12345")
+        other = await self.put("other", b"12345")
+        lost = await self.put("lost", b"12345")
+        self.assertEqual(await self.compared(), [])
+        await self.space.delete(longer.id)
+        await self.bytes_of(longer.id, b"1234567", {"key": ["bucket/longer"]})
+        await self.space.delete(other.id)
+        await self.bytes_of(other.id, b"54321", {"key": ["bucket/other"]})
+        await self.space.delete(lost.id)
+        expected = [
+            ("damaged", "bucket", "longer", longer.id),
+            ("missing", "bucket", "lost", lost.id),
+            ("damaged", "bucket", "other", other.id),
+        ]
+        for _ in range(2):
+            self.assertEqual(await self.compared(), expected)
+        self.assertEqual(await self.store.head("bucket", "other"), other)
+        self.assertEqual(await self.get("fine"), b"12345")
+
+    async def test_compared_as_fast_as_asked(self) -> None:
+        """The pace is told of the work, and can end it."""
+        await self.store.create_bucket("another")
+        await self.put("key", b"x")
+        await self.compared()
+        self.assertEqual(len(self.paced), 2)
+        self.assertGreater(sum(self.paced), 0)
+        await self.compared(more=False)
+        self.assertEqual(self.paced, [0])
+
+    async def test_replaced_while_compared(self) -> None:
+        """What is replaced meanwhile is no damage."""
+        info = await self.put("key", b"12345")
+        examine = self.space.examine
+
+        def late(id: str, expected: Any = None) -> Any:
+            async def work() -> Any:
+                if id == info.id:
+                    await self.put("key", b"new")
+                return await examine(id, expected)
+
+            return Deferred.fromCoroutine(work())
+
+        self.patch(self.space, "examine", late)
+        self.assertEqual(await self.compared(), [])
+
     async def test_older_versions(self) -> None:
         """They have their bytes, and these are no orphans; and they may lose them."""
         first = await self.put("key", b"x")
