@@ -2,156 +2,413 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from storehouse.core.streams import PIECE, BytesSource, Collector, ISource, collect, deferred
-from storehouse.errors import InvalidName, TooLarge
+from storehouse.core.disk import InlineDisk
+from storehouse.core.streams import (
+    PIECE,
+    Beside,
+    BytesStream,
+    GeneratorStream,
+    IByteStream,
+    Piece,
+    PushedStream,
+    StreamClosed,
+    beside,
+    counted,
+    cut,
+    deferred,
+    exact,
+    hashed,
+    joined,
+    limited,
+    pour,
+    read_all,
+    stage,
+)
+from storehouse.errors import InvalidName, SizeMismatch, TooLarge
+from tests.conformance.streams import ByteStreamTests, StageTests, Upstream, begun
+
+
+class HeldDisk:
+    """Does what it is given when it is told to."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[Deferred[Any], Callable[[], Any]]] = []
+
+    def run(self, f: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+        self.jobs.append((result, lambda: f(*args)))
+        return result
+
+    def work(self) -> None:
+        """Do the first."""
+        result, job = self.jobs.pop(0)
+        try:
+            value = job()
+        except Exception:
+            result.errback()
+        else:
+            result.callback(value)
+
+
+# -- what all keep to ------------------------------------------------------------------------------
+
+
+class BytesStreamConformance(ByteStreamTests, SynchronousTestCase):
+    def make_stream(self) -> IByteStream:
+        return BytesStream([self.DATA[:4], b"", memoryview(self.DATA)[4:]])
+
+
+class PushedStreamConformance(StageTests, SynchronousTestCase):
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        return upstream
+
+
+class GeneratorStreamConformance(StageTests, SynchronousTestCase):
+    """A generator that yields empty pieces, too, and waits for several things."""
+
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        async def pieces() -> AsyncGenerator[Piece, None]:
+            yield b""
+            while piece := await upstream.read():
+                await succeed(None)
+                yield piece
+                yield b""
+
+        return GeneratorStream(pieces(), upstream)
+
+
+class CountedConformance(StageTests, SynchronousTestCase):
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        return counted(upstream, lambda size: None)
+
+
+class HashedConformance(StageTests, SynchronousTestCase):
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        return hashed(upstream, hashlib.sha256(), hashlib.md5())
+
+
+class LimitedConformance(StageTests, SynchronousTestCase):
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        return limited(upstream, len(self.DATA), ZeroDivisionError)
+
+
+class ExactConformance(StageTests, SynchronousTestCase):
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        return exact(upstream, len(self.DATA))
+
+
+class CutConformance(StageTests, SynchronousTestCase):
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        return cut(upstream, 0)
+
+
+class JoinedConformance(StageTests, SynchronousTestCase):
+    OPENS_LATE = True
+
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        return joined([lambda: succeed(BytesStream()), lambda: succeed(upstream)])
+
+
+class BesideConformance(StageTests, SynchronousTestCase):
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        return beside(upstream, InlineDisk(), lambda pieces: None, 1)
+
+
+class ManyStagesConformance(StageTests, SynchronousTestCase):
+    """One over the other."""
+
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        stream = exact(counted(upstream, lambda size: None), len(self.DATA))
+        return limited(beside(stream, InlineDisk(), lambda pieces: None), 1 << 20, ZeroDivisionError)
+
+
+# -- each by itself --------------------------------------------------------------------------------
+
+
+class Tests(SynchronousTestCase):
+    def pieces_of(self, stream: IByteStream) -> list[bytes]:
+        """All of one that does not wait."""
+
+        async def pieces() -> list[bytes]:
+            found = []
+            while piece := await stream.read():
+                found.append(bytes(piece))
+            return found
+
+        return self.successResultOf(begun(pieces()))
+
+    def failure_of(self, stream: IByteStream, error: type[BaseException]) -> list[bytes]:
+        """Read it until it fails, as it should. @return: what came before."""
+        found = []
+
+        async def read() -> None:
+            while piece := await stream.read():
+                found.append(bytes(piece))
+
+        self.failureResultOf(begun(read()), error)
+        return found
+
+
+class BytesStreamTests(Tests):
+    def test_sizes(self) -> None:
+        """Pieces of bytes have at most 256 KiB; no bytes are no piece."""
+        for size, count in ((0, 0), (1, 1), (PIECE - 1, 1), (PIECE, 1), (PIECE + 1, 2), (2 * PIECE, 2)):
+            data = bytes(n % 251 for n in range(size))
+            pieces = self.pieces_of(BytesStream(data))
+            self.assertEqual(b"".join(pieces), data)
+            self.assertEqual(len(pieces), count)
+            self.assertTrue(all(len(piece) <= PIECE for piece in pieces))
+
+    def test_taken_as_read(self) -> None:
+        """Pieces are taken from where they come from one by one; what that raises is the failure."""
+        taken = []
+
+        def pieces() -> Iterator[bytes]:
+            for n in range(2):
+                taken.append(n)
+                yield b"%d" % n
+            raise ZeroDivisionError
+
+        stream = BytesStream(pieces())
+        self.assertEqual((self.successResultOf(begun(stream.read())), taken), (b"0", [0]))
+        self.assertEqual(self.failure_of(stream, ZeroDivisionError), [b"1"])
+        self.assertEqual(self.failure_of(stream, ZeroDivisionError), [])
+
+
+class StageDecoratorTests(Tests):
+    def test_finally(self) -> None:
+        """What is left to do when it is closed is done before what it reads from is closed; it may wait."""
+        done: list[str] = []
+        turn: Deferred[None] = Deferred()
+
+        class Source(BytesStream):
+            def close(self) -> Deferred[None]:
+                done.append("closed")
+                return super().close()
+
+        @stage
+        async def waits(stream: IByteStream) -> AsyncGenerator[Piece, None]:
+            try:
+                while piece := await stream.read():
+                    yield piece
+            finally:
+                await turn
+                done.append("finally")
+
+        stream = waits(Source([b"a", b"b"]))
+        self.successResultOf(begun(stream.read()))
+        closed = stream.close()
+        self.assertNoResult(closed)
+        self.assertNoResult(stream.close())
+        turn.callback(None)
+        self.successResultOf(closed)
+        self.assertEqual(done, ["finally", "closed"])
+
+    def test_cancelled_while_thread_works(self) -> None:
+        """A read that is cancelled may wait for a thread to be done; so does closing meanwhile."""
+        turn: Deferred[None] = Deferred()
+
+        @stage
+        async def waits(stream: IByteStream) -> AsyncGenerator[Piece, None]:
+            try:
+                yield await stream.read()
+            finally:
+                await turn
+
+        upstream = Upstream()
+        stream = waits(upstream)
+        read = begun(stream.read())
+        read.cancel()
+        self.assertNoResult(read)
+        closed = stream.close()  # cancels what it waits for now
+        self.failureResultOf(read, StreamClosed)
+        self.successResultOf(closed)
+        self.assertTrue(upstream.is_closed)
+
+    def test_failing_close(self) -> None:
+        """What goes wrong when it is closed is logged, and the rest is closed."""
+
+        @stage
+        async def fails(stream: IByteStream) -> AsyncGenerator[Piece, None]:
+            try:
+                yield await stream.read()
+            finally:
+                raise ZeroDivisionError
+
+        upstream = Upstream()
+        upstream.write(b"a")
+        stream = fails(upstream)
+        self.successResultOf(begun(stream.read()))
+        self.successResultOf(stream.close())
+        self.assertTrue(upstream.is_closed)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class PushedStreamTests(Tests):
+    def setUp(self) -> None:
+        self.calls: list[str] = []
+
+    def make(self, bound: int = 0) -> PushedStream:
+        pause, resume, closed = (lambda name=name: self.calls.append(name) for name in ("pause", "resume", "closed"))
+        return PushedStream(pause, resume, bound, closed)
+
+    def test_unbuffered(self) -> None:
+        """With no bound the peer waits while anything does; a reader that waits gets what comes at once."""
+        stream = self.make()
+        stream.write(b"a")
+        self.assertEqual((self.calls, stream.waiting), (["pause"], 1))
+        stream.write(b"b")  # was on its way
+        self.assertEqual(self.calls, ["pause"])
+        self.successResultOf(begun(stream.read()))
+        self.assertEqual(self.calls, ["pause"])
+        self.successResultOf(begun(stream.read()))
+        self.assertEqual((self.calls, stream.waiting), (["pause", "resume"], 0))
+        read = begun(stream.read())
+        stream.write(b"c")
+        self.assertEqual((self.successResultOf(read), self.calls), (b"c", ["pause", "resume"]))
+
+    def test_bound(self) -> None:
+        """Up to the bound may wait, of which many small pieces take more than their bytes."""
+        for piece in (b"x" * 1000, b"x"):
+            self.calls.clear()
+            stream = self.make(10_000)
+            count = 0
+            while not self.calls:
+                stream.write(piece)
+                count += 1
+            self.assertTrue(count == 10 if len(piece) == 1000 else 100 < count < 200, count)
+            self.successResultOf(begun(stream.read()))
+            self.assertEqual(self.calls, ["pause", "resume"])
+
+    def test_end_after_pieces(self) -> None:
+        stream = self.make()
+        stream.write(b"a")
+        stream.end()
+        self.assertEqual(self.pieces_of(stream), [b"a"])
+        stream.close()
+        self.assertEqual(self.calls, ["pause", "resume"])
+
+    def test_closed_early(self) -> None:
+        """The pusher is told once, and not kept waiting; what comes is dropped."""
+        stream = self.make()
+        stream.write(b"a")
+        self.successResultOf(stream.close())
+        self.successResultOf(stream.close())
+        self.assertEqual(self.calls, ["pause", "closed", "resume"])
+        stream.write(b"b")
+        stream.end()
+        self.assertEqual((stream.waiting, self.calls), (0, ["pause", "closed", "resume"]))
+
+    def test_lost_after_the_end(self) -> None:
+        """What is lost after all has come is not missed."""
+        stream = self.make()
+        stream.write(b"a")
+        stream.end()
+        stream.fail(ZeroDivisionError())
+        self.assertEqual(self.pieces_of(stream), [b"a"])
 
 
 @implementer(IConsumer)
-class Sink:
-    """Pauses its producer after every piece, and raises what it is told to."""
+class Taker:
+    """
+    A consumer.
 
-    def __init__(self, error: Exception | None = None) -> None:
+    @ivar paused: whether it pauses its producer after each piece.
+    """
+
+    def __init__(self, paused: bool = False, error: Exception | None = None) -> None:
         self.pieces: list[bytes] = []
         self.producer: Any = None
-        self.registered: list[bool] = []
+        self.paused = paused
         self.error = error
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
+        verifyObject(IPushProducer, producer)
+        assert streaming
         self.producer = producer
-        self.registered.append(streaming)
 
     def unregisterProducer(self) -> None:
         self.producer = None
 
     def write(self, data: bytes) -> None:
+        assert isinstance(data, bytes)
         if self.error is not None:
             raise self.error
         self.pieces.append(data)
-        self.producer.pauseProducing()
+        if self.paused:
+            self.producer.pauseProducing()
 
 
-@implementer(IConsumer)
-class Taker(Sink):
-    """Takes everything without a pause."""
-
-    def write(self, data: bytes) -> None:
-        self.pieces.append(data)
-
-
-class Pulled:
-    """A source that hands over a piece whenever it is asked."""
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._consumer: Any = None
-        self._done: Deferred[int] = Deferred()
-
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        self._consumer = consumer
-        consumer.registerProducer(self, False)
-        return self._done
-
-    def resumeProducing(self) -> None:
-        piece = next(self._pieces, None)
-        if piece is not None:
-            self._consumer.write(piece)
-        elif not self._done.called:
-            self._consumer.unregisterProducer()
-            self._done.callback(0)
-
-
-class BytesSourceTests(SynchronousTestCase):
-    """Bytes from memory."""
-
-    def test_interface(self) -> None:
-        for interface in (ISource, IPushProducer):
-            verifyObject(interface, BytesSource(b""))
-
-    def test_sizes(self) -> None:
-        """All bytes come, at most 256 KiB at once; no bytes are no piece."""
-        for size, pieces in ((0, 0), (1, 1), (PIECE - 1, 1), (PIECE, 1), (PIECE + 1, 2), (2 * PIECE, 2)):
-            taker = Taker()
-            data = bytes(n % 251 for n in range(size))
-            self.assertEqual(self.successResultOf(BytesSource(data).deliver(taker)), size)
-            self.assertEqual(b"".join(taker.pieces), data)
-            self.assertEqual((len(taker.pieces), taker.registered, taker.producer), (pieces, [True], None))
-            self.assertTrue(all(len(piece) <= PIECE for piece in taker.pieces))
+class PourTests(Tests):
+    def test_all(self) -> None:
+        taker, upstream = Taker(), Upstream()
+        poured = begun(pour(upstream, taker))
+        upstream.write(b"a")
+        upstream.write(memoryview(b"bc"))
+        upstream.end()
+        self.assertEqual((self.successResultOf(poured), taker.pieces), (3, [b"a", b"bc"]))
+        self.assertEqual((taker.producer, upstream.is_closed), (None, True))
 
     def test_pauses(self) -> None:
-        """A paused source hands over nothing, and takes nothing from where its pieces come from."""
-        taken = []
+        """Nothing is read, nor written, while the consumer does not want it."""
+        taker, upstream = Taker(paused=True), Upstream()
+        poured = begun(pour(upstream, taker))
+        for piece in (b"a", b"b"):
+            upstream.write(piece)
+        self.assertEqual((taker.pieces, upstream.waiting), ([b"a"], 1))
+        taker.producer.resumeProducing()
+        self.assertEqual(taker.pieces, [b"a", b"b"])
+        upstream.end()
+        self.assertNoResult(poured)
+        taker.producer.resumeProducing()
+        self.successResultOf(poured)
 
-        def pieces() -> Iterator[bytes]:
-            for n in range(3):
-                taken.append(n)
-                yield b"%d" % n
+    def test_paused_while_waiting(self) -> None:
+        """What comes while it is paused is written when it is wanted."""
+        taker, upstream = Taker(), Upstream()
+        poured = begun(pour(upstream, taker))
+        taker.producer.pauseProducing()
+        upstream.write(b"a")
+        self.assertEqual(taker.pieces, [])
+        upstream.end()
+        taker.producer.resumeProducing()
+        self.assertEqual((self.successResultOf(poured), taker.pieces), (1, [b"a"]))
 
-        sink = Sink()
-        delivered = BytesSource(pieces()).deliver(sink)
-        for n in range(1, 4):
-            self.assertEqual((len(sink.pieces), len(taken)), (n, n))
-            self.assertNoResult(delivered)
-            sink.producer.resumeProducing()
-        self.assertEqual(self.successResultOf(delivered), 3)
-        self.assertEqual((sink.pieces, sink.producer), ([b"0", b"1", b"2"], None))
-
-    def test_paused_at_once(self) -> None:
-        """A consumer may pause its producer before the first piece."""
-
-        class Full(Taker):
-            def registerProducer(self, producer: Any, streaming: bool) -> None:
-                super().registerProducer(producer, streaming)
-                producer.pauseProducing()
-
-        full = Full()
-        delivered = BytesSource(b"x").deliver(full)
-        self.assertEqual(full.pieces, [])
-        full.producer.resumeProducing()
-        self.assertEqual((self.successResultOf(delivered), full.pieces), (1, [b"x"]))
-
-    def test_resumed_within_write(self) -> None:
-        """However many pieces are resumed by the very write that paused: in order, and not one inside another."""
+    def test_many(self) -> None:
+        """However many pieces there are, and however it pauses and resumes: without a recursion."""
 
         class Hasty(Taker):
             def write(self, data: bytes) -> None:
+                super().write(data)
                 self.producer.pauseProducing()
                 self.producer.resumeProducing()
-                self.pieces.append(data)
 
-        hasty = Hasty()
-        pieces = [b"%d" % n for n in range(5000)]
-        self.successResultOf(BytesSource(pieces).deliver(hasty))
-        self.assertEqual(hasty.pieces, pieces)
+        taker = Hasty()
+        pieces = [b"%d" % n for n in range(3000)]
+        self.successResultOf(begun(pour(BytesStream(pieces), taker)))
+        self.assertEqual(taker.pieces, pieces)
 
     def test_stopped(self) -> None:
-        """One that is stopped fails, and hands over nothing more, whatever else is asked of it."""
-        sink = Sink()
-        delivered = BytesSource([b"a", b"b", b"c"]).deliver(sink)
-        producer = sink.producer
-        producer.stopProducing()
-        self.failureResultOf(delivered)
-        producer.resumeProducing()
-        producer.stopProducing()
-        self.assertEqual((sink.pieces, sink.producer), ([b"a"], None))
-
-    def test_stopped_within_write(self) -> None:
-        class Full(Taker):
-            def write(self, data: bytes) -> None:
-                self.pieces.append(data)
-                self.producer.stopProducing()
-
-        full = Full()
-        self.failureResultOf(BytesSource([b"a", b"b"]).deliver(full))
-        self.assertEqual((full.pieces, full.producer), ([b"a"], None))
+        """A consumer that is gone: in a read, while it is paused, and with pieces at hand."""
+        for paused, pieces in ((False, [b"a"]), (True, [b"a"]), (True, [b"a", b"b"])):
+            taker, upstream = Taker(paused), Upstream()
+            poured = begun(pour(upstream, taker))
+            for piece in pieces:
+                upstream.write(piece)
+            taker.producer.stopProducing()
+            self.failureResultOf(poured, StreamClosed)
+            self.assertEqual((taker.pieces, taker.producer), ([b"a"], None))
+            self.assertEqual(self.failure_of(upstream, StreamClosed), [])
 
     def test_stopped_at_once(self) -> None:
         """As transports do that are not connected."""
@@ -161,99 +418,206 @@ class BytesSourceTests(SynchronousTestCase):
                 super().registerProducer(producer, streaming)
                 producer.stopProducing()
 
-        closed = Closed()
-        self.failureResultOf(BytesSource(b"a").deliver(closed))
-        self.assertEqual((closed.pieces, closed.producer), ([], None))
+        taker = Closed()
+        self.failureResultOf(begun(pour(BytesStream(b"a"), taker)), StreamClosed)
+        self.assertEqual(taker.pieces, [])
 
-    def test_consumer_raises(self) -> None:
-        """What the consumer raises comes out, and it is left without a producer."""
-        sink = Sink(ZeroDivisionError("full"))
-        failure = self.failureResultOf(BytesSource([b"a", b"b"]).deliver(sink))
-        self.assertIs(failure.value, sink.error)
-        self.assertIsNone(sink.producer)
-
-    def test_pieces_raise(self) -> None:
-        """So does what the pieces raise, after those before it."""
-
-        def pieces() -> Iterator[bytes]:
-            yield b"a"
-            raise ZeroDivisionError("no more")
-
-        taker = Taker()
-        self.failureResultOf(BytesSource(pieces()).deliver(taker), ZeroDivisionError)
-        self.assertEqual((taker.pieces, taker.producer), ([b"a"], None))
-
-    def test_cancelled(self) -> None:
-        """Nothing more is written to a consumer once the delivery was cancelled, and it has no producer."""
-        sink = Sink()
-        delivered = BytesSource([b"a", b"b"]).deliver(sink)
-        producer = sink.producer
-        delivered.cancel()
-        self.failureResultOf(delivered, CancelledError)
-        producer.resumeProducing()
-        self.assertEqual((sink.pieces, sink.producer), ([b"a"], None))
-
-    def test_registering_raises(self) -> None:
-        """A consumer that has a producer already makes the delivery fail; nothing is raised."""
+    def test_errors(self) -> None:
+        """Of the stream, of the consumer, and of registering: all is closed."""
 
         class Busy(Taker):
             def registerProducer(self, producer: Any, streaming: bool) -> None:
-                raise RuntimeError("there is a producer")
+                raise ZeroDivisionError
 
-        self.failureResultOf(BytesSource(b"x").deliver(Busy()), RuntimeError)
+        for taker in (Taker(error=ZeroDivisionError()), Busy(), Taker()):
+            upstream = Upstream()
+            poured = begun(pour(upstream, taker))
+            if type(taker) is Taker and taker.error is None:
+                upstream.fail(ZeroDivisionError())
+            else:
+                upstream.write(b"a")
+            self.failureResultOf(poured, ZeroDivisionError)
+            self.assertIsNone(taker.producer)
+            self.assertTrue(upstream.is_closed)
 
-    def test_unregistering_raises(self) -> None:
-        """A delivery ends even if the consumer does not like its end."""
-
-        class Odd(Taker):
-            def unregisterProducer(self) -> None:
-                raise RuntimeError("no such producer")
-
-        self.failureResultOf(BytesSource(b"x").deliver(Odd()), RuntimeError)
-
-    def test_once(self) -> None:
-        """Bytes can be had once; a second delivery does not look like a good one."""
-        source = BytesSource(b"abc")
-        self.assertEqual(self.successResultOf(source.deliver(Taker())), 3)
-        self.failureResultOf(source.deliver(Taker()))
+    def test_cancelled(self) -> None:
+        taker, upstream = Taker(), Upstream()
+        poured = begun(pour(upstream, taker))
+        poured.cancel()
+        self.failureResultOf(poured, CancelledError)
+        self.assertEqual((taker.producer, upstream.is_closed), (None, True))
 
 
-class CollectorTests(SynchronousTestCase):
-    """All bytes at once."""
+class ReadAllTests(Tests):
+    def test_all(self) -> None:
+        for pieces in ([], [b"ab"], [b"a", memoryview(b"bc")], [memoryview(b"abc")]):
+            upstream = Upstream()
+            read = begun(read_all(upstream, 3))
+            for piece in pieces:
+                upstream.write(piece)
+            upstream.end()
+            result = self.successResultOf(read)
+            self.assertIs(type(result), bytes)
+            self.assertEqual((result, upstream.is_closed), (b"".join(pieces), True))
 
-    def test_interface(self) -> None:
-        verifyObject(IConsumer, Collector(1))
+    def test_too_large(self) -> None:
+        upstream = Upstream()
+        read = begun(read_all(upstream, 3))
+        upstream.write(b"abc")
+        self.assertNoResult(read)
+        upstream.write(b"d")
+        self.failureResultOf(read, TooLarge)
+        self.assertTrue(upstream.is_closed)
 
-    def collected(self, source: Any, *limit: int) -> Deferred[bytes]:
-        return Deferred.fromCoroutine(collect(source, *limit))
 
-    def test_collect(self) -> None:
-        for pieces in ([], [b""], [b"a"], [b"a", b"", b"bc"], [b"x"] * 10_000):
-            self.assertEqual(self.successResultOf(self.collected(BytesSource(pieces))), b"".join(pieces))
+class StagesTests(Tests):
+    def test_counted(self) -> None:
+        counts: list[int] = []
+        self.pieces_of(counted(BytesStream([b"a", b"bcd"]), counts.append))
+        self.assertEqual(counts, [1, 3])
 
-    def test_limit(self) -> None:
-        """As many bytes as the limit, and one more."""
-        self.assertEqual(self.successResultOf(self.collected(BytesSource([b"ab", b"c"]), 3)), b"abc")
-        failure = self.failureResultOf(self.collected(BytesSource([b"ab", b"c", b"d"]), 3), TooLarge)
-        self.assertIn("3 bytes", failure.value.detail)
+    def test_hashed(self) -> None:
+        sha, md5 = hashlib.sha256(), hashlib.md5()
+        self.pieces_of(hashed(BytesStream([b"a", memoryview(b"bcd")]), sha, md5))
+        self.assertEqual(sha.digest(), hashlib.sha256(b"abcd").digest())
+        self.assertEqual(md5.digest(), hashlib.md5(b"abcd").digest())
 
-    def test_failure(self) -> None:
-        """Why a source fails comes out."""
+    def test_limited(self) -> None:
+        self.assertEqual(self.pieces_of(limited(BytesStream([b"ab", b"c"]), 3, ZeroDivisionError)), [b"ab", b"c"])
+        stream = limited(BytesStream([b"ab", b"cd"]), 3, ZeroDivisionError)
+        self.assertEqual(self.failure_of(stream, ZeroDivisionError), [b"ab"])
 
-        def pieces() -> Iterator[bytes]:
-            yield b"a"
-            raise ZeroDivisionError("no more")
+    def test_exact(self) -> None:
+        self.assertEqual(self.pieces_of(exact(BytesStream([b"ab", b"c"]), 3)), [b"ab", b"c"])
+        self.assertEqual(self.pieces_of(exact(BytesStream(), 0)), [])
+        self.assertEqual(self.failure_of(exact(BytesStream([b"ab", b"c"]), 4), SizeMismatch), [b"ab", b"c"])
+        self.assertEqual(self.failure_of(exact(BytesStream([b"ab", b"cd"]), 3), SizeMismatch), [b"ab"])
 
-        self.failureResultOf(self.collected(BytesSource(pieces())), ZeroDivisionError)
+    def test_cut(self) -> None:
+        """Any range; and no more is read than that."""
+        data = [b"ab", b"cde", b"f"]
+        whole = b"".join(data)
+        for offset in range(8):
+            for length in (None, *range(8)):
+                expected = whole[offset:] if length is None else whole[offset : offset + length]
+                pieces = self.pieces_of(cut(BytesStream(data), offset, length))
+                self.assertEqual((b"".join(pieces), b"" in pieces), (expected, False))
+        upstream = Upstream()
+        upstream.write(b"abc")
+        self.assertEqual(self.pieces_of(cut(upstream, 1, 2)), [b"bc"])
 
-    def test_pulled(self) -> None:
-        """A source that waits to be asked is asked."""
-        pieces = [b"a", b"b", b"c"]
-        self.assertEqual(self.successResultOf(self.collected(Pulled(pieces))), b"abc")
+    def test_joined(self) -> None:
+        """Each is opened when it is its turn, and closed when it is over."""
+        first, second = Upstream(), Upstream()
+        opened: list[Upstream] = []
 
-    def test_pulled_often(self) -> None:
-        """However many pieces it has."""
-        self.assertEqual(self.successResultOf(self.collected(Pulled([b"x"] * 2000))), b"x" * 2000)
+        def opening(stream: Upstream) -> Callable[[], Deferred[IByteStream]]:
+            def opens() -> Deferred[IByteStream]:
+                opened.append(stream)
+                return succeed(stream)
+
+            return opens
+
+        stream = joined([opening(first), opening(second)])
+        read = begun(stream.read())
+        self.assertEqual(opened, [first])
+        first.write(b"a")
+        self.assertEqual(self.successResultOf(read), b"a")
+        first.end()
+        read = begun(stream.read())
+        self.assertEqual((opened, first.is_closed), ([first, second], True))
+        second.write(b"b")
+        second.end()
+        self.assertEqual(self.successResultOf(read), b"b")
+        self.assertEqual((self.pieces_of(stream), second.is_closed), ([], True))
+
+
+class BesideTests(Tests):
+    def setUp(self) -> None:
+        self.disk = HeldDisk()
+        self.seen: list[bytes] = []
+
+    def see(self, pieces: list[Piece]) -> None:
+        """Work."""
+        self.seen.append(b"".join(pieces))
+
+    def test_runs_beside(self) -> None:
+        """Pieces pass while the thread works; the reader waits once it is a whole batch behind."""
+        stream = beside(BytesStream([b"ab", b"cd", b"ef", b"gh", b"i"]), self.disk, self.see, 4)
+        for piece in (b"ab", b"cd", b"ef"):
+            self.assertEqual(self.successResultOf(begun(stream.read())), piece)
+        self.assertEqual(len(self.disk.jobs), 1)
+        read = begun(stream.read())
+        self.assertNoResult(read)
+        self.disk.work()
+        self.assertEqual((self.successResultOf(read), self.seen, len(self.disk.jobs)), (b"gh", [b"abcd"], 1))
+
+    def test_done_before_the_end(self) -> None:
+        big = b"x" * (64 << 10)
+        stream = beside(BytesStream([big, b"y"]), self.disk, self.see)
+        for _ in range(2):
+            self.successResultOf(begun(stream.read()))
+        end = begun(stream.read())
+        self.assertNoResult(end)
+        self.disk.work()
+        self.assertEqual((self.successResultOf(end), self.seen), (b"", [big + b"y"]))
+
+    def test_small(self) -> None:
+        """For a few bytes no thread is asked."""
+        self.assertEqual(self.pieces_of(beside(BytesStream([b"a", b"b"]), self.disk, self.see)), [b"a", b"b"])
+        self.assertEqual((self.seen, self.disk.jobs), ([b"ab"], []))
+
+    def test_work_fails(self) -> None:
+        def fails(pieces: list[Piece]) -> None:
+            raise ZeroDivisionError
+
+        stream = beside(BytesStream([b"ab", b"cd"]), InlineDisk(), fails, 2)
+        self.assertEqual(self.failure_of(stream, ZeroDivisionError), [b"ab"])
+
+    def test_closed_while_thread_works(self) -> None:
+        """Closing waits for the thread, whatever it comes to: it uses what would be let go of."""
+        upstream = Upstream()
+        stream = beside(upstream, self.disk, self.see, 1)
+        for _ in range(2):
+            upstream.write(b"a")
+        self.successResultOf(begun(stream.read()))
+        read = begun(stream.read())
+        closed = stream.close()
+        self.assertNoResult(closed)
+        self.assertFalse(upstream.is_closed)
+        self.disk.work()
+        self.failureResultOf(read, StreamClosed)
+        self.successResultOf(closed)
+        self.assertEqual((upstream.is_closed, self.seen), (True, [b"a"]))
+
+    def test_cancelled_while_thread_works(self) -> None:
+        """So does a read that is cancelled; the thread is not disturbed, and its failure is nobody's."""
+
+        def fails(pieces: list[Piece]) -> None:
+            raise ZeroDivisionError
+
+        stream = beside(BytesStream([b"a", b"b"]), self.disk, fails, 1)
+        self.successResultOf(begun(stream.read()))
+        read = begun(stream.read())
+        read.cancel()
+        self.assertNoResult(read)
+        self.disk.work()
+        self.failureResultOf(read, CancelledError)
+        self.successResultOf(stream.close())
+
+    def test_results(self) -> None:
+        """L{Beside} gives the result of what was started last, once."""
+        going: Beside[int] = Beside()
+        self.assertIsNone(self.successResultOf(begun(going.result())))
+        self.successResultOf(begun(going.start(self.disk.run, lambda: 1)))
+        second = begun(going.start(self.disk.run, lambda: 2))
+        self.assertNoResult(second)
+        self.disk.work()
+        self.successResultOf(second)
+        self.disk.work()
+        self.assertEqual(self.successResultOf(begun(going.result())), 2)
+        self.assertIsNone(self.successResultOf(begun(going.result())))
+        self.successResultOf(begun(going.close()))
 
 
 class DeferredTests(SynchronousTestCase):
