@@ -30,9 +30,7 @@ from storehouse.core.platform import file_limit
 from storehouse.core.rootlock import RootLock
 from storehouse.core.turns import Turns
 from storehouse.events import Events, StoreFailed
-from storehouse.frontends.admin.door import AdminDoor
-from storehouse.frontends.admin.health import Readings
-from storehouse.frontends.admin.version import versions
+from storehouse.frontends.admin.door import AdminDoor, ReadinessMetric, versions
 from storehouse.frontends.append.door import AppendDoor, AppendLimits
 from storehouse.frontends.archive.door import ArchiveDoor, ArchiveLimits
 from storehouse.frontends.http.guard import Guard
@@ -240,7 +238,7 @@ def make_service(
         (expiry, ("data_space", "resumable"), ""),
         (resumable_expiry, ("resumable",), ""),
     ]
-    registry.register(Readings(service.parts))  # type: ignore[arg-type]
+    registry.register(ReadinessMetric(service.parts))  # type: ignore[arg-type]
     if "admin" in settings.doors:
         add_site("admin", AdminDoor(registry, service.parts, service.degraded).resource)
     return service

@@ -1,29 +1,39 @@
-"""The admin door put together."""
+"""The admin door: what an operator, a load balancer and Prometheus ask a running storehouse."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import platform
+from collections.abc import Callable, Iterable, Mapping
 
+import twisted
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
 from twisted.web.resource import IResource
 
-from storehouse.frontends.admin.health import Health, Readiness
-from storehouse.frontends.admin.index import Index
-from storehouse.frontends.admin.metrics import Metrics
-from storehouse.frontends.admin.version import Version
-from storehouse.frontends.http.resource import Root
+from storehouse import __version__
+from storehouse.core.native import MISSING
+from storehouse.frontends.http.fields import check_fields
+from storehouse.frontends.http.metrics import metrics_reply
+from storehouse.frontends.http.reply import Reply, json_reply, text_reply
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Leaf, Root
 
-__all__ = ["AdminDoor"]
+__all__ = ["AdminDoor", "ReadinessMetric", "versions"]
+
+_INDEX = f"""\
+storehouse {__version__}, admin door
+
+/healthz   200 while the process is alive
+/readyz    200 while it is ready to serve, 503 with the reason otherwise
+/metrics   metrics in the text format of Prometheus
+/version   versions of storehouse and of what it runs on
+"""
 
 
 class AdminDoor:
     """
-    What the admin door serves.
-
-    @param registry: the metrics to show.
-    @param parts: gives, for each part of the process by its name, why it is not ready; an empty text when it
-        is.
-    @param degraded: gives the parts that are ready and cannot serve some of what they have: what that is.
+    @param parts: gives, for each part of the process by its name, why it is not ready; an empty text if it is.
+    @param degraded: gives, for each part that is ready but cannot serve all it has, what it does not serve.
     @ivar resource: the root resource.
     """
 
@@ -37,10 +47,64 @@ class AdminDoor:
     ) -> None:
         self.resource = Root(
             {
-                b"": Index(),
-                b"healthz": Health(),
-                b"readyz": Readiness(parts, degraded),
-                b"metrics": Metrics(registry),
-                b"version": Version(),
+                b"": _Answer(lambda: text_reply(_INDEX)),
+                # As long as the process answers at all: restart it when this fails.
+                b"healthz": _Answer(lambda: text_reply("ok\n")),
+                b"readyz": _Answer(lambda: _readiness(parts(), degraded())),
+                b"metrics": _Answer(lambda: metrics_reply(registry)),
+                b"version": _Answer(lambda: json_reply(versions())),
             }
         )
+
+
+class _Answer(Leaf):
+    """Answers every GET by calling a function; takes no query."""
+
+    def __init__(self, answer: Callable[[], Reply]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    async def handle_GET(self, request: StreamingRequest) -> Reply:
+        check_fields(request, frozenset())
+        return self._answer()
+
+
+def _readiness(parts: Mapping[str, str], degraded: Mapping[str, str]) -> Reply:
+    """
+    C{200} when every part is ready to serve, C{503} otherwise: a load balancer sends no requests while this fails.
+
+    The body is C{{"ready": bool, "parts": {NAME: "ready" or why not}, "degraded": {NAME: what is not served}}}, without
+    C{degraded} if no part is.
+    """
+    ready = not any(parts.values())
+    body: dict[str, object] = {"ready": ready, "parts": {name: why or "ready" for name, why in parts.items()}}
+    if degraded:
+        body["degraded"] = dict(degraded)
+    return json_reply(body, status=200 if ready else 503)
+
+
+def versions() -> dict[str, str]:
+    """The versions of storehouse, Python and Twisted, and whether the native module is there, or why it is missing."""
+    return {
+        "storehouse": __version__,
+        "python": platform.python_version(),
+        "twisted": twisted.__version__,
+        "native": f"missing: {MISSING}" if MISSING else "yes",
+    }
+
+
+class ReadinessMetric:
+    """
+    The answer of C{/readyz} as the metric C{storehouse_ready}: a collector for a C{prometheus_client} registry.
+
+    @param parts: as for L{AdminDoor}.
+    """
+
+    def __init__(self, parts: Callable[[], Mapping[str, str]]) -> None:
+        self._parts = parts
+
+    def collect(self) -> Iterable[Metric]:
+        ready = GaugeMetricFamily("storehouse_ready", "1 if a part is ready to serve, 0 if not.", labels=["part"])
+        for name, why in self._parts().items():
+            ready.add_metric([name], not why)
+        yield ready
