@@ -6,14 +6,16 @@ The dependency rule of docs/architecture.rst, checked from the imports::
                       core <- clients <- cli
 
 A room imports at most another room's interfaces, and the archive library; a door imports interfaces of rooms, never a store
-and never another door; only app.tap uses the reactor of the process.
+and never another door; only app.tap uses the reactor of the process. No two modules import each other, directly or through
+others.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -35,19 +37,54 @@ def modules() -> Iterator[tuple[str, Path]]:
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
-def imports(source: str) -> Iterator[str]:
+@cache
+def imports(source: str) -> list[str]:
     """What a module imports, at its top and within functions; C{from a import b} is C{a.b}."""
+    found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = "." * node.level + (node.module or "")
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            found += [f"{base}.{alias.name}" for alias in node.names]
+    return found
 
 
 def inside(name: str, *packages: str) -> bool:
     """Whether a dotted name is one of these or lies in it."""
     return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def circles(graph: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """
+    Groups of modules that can be reached from one another: the strongly connected components of more than one module.
+
+    @param graph: what each module imports.
+    """
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        # Tarjan's algorithm: a module that reaches none above it on the path closes its component.
+        order[module] = lowest[module] = len(order)
+        path.append(module)
+        for other in graph[module]:
+            if other not in order:
+                visit(other)
+            if other in path:
+                lowest[module] = min(lowest[module], lowest[other])
+        if lowest[module] == order[module]:
+            component = path[path.index(module) :]
+            del path[path.index(module) :]
+            if len(component) > 1:
+                found.append(sorted(component))
+
+    for module in graph:
+        if module not in order:
+            visit(module)
+    return found
 
 
 def may_import(importer: str, name: str) -> bool:
@@ -133,6 +170,18 @@ class ArchitectureTests(SynchronousTestCase):
         ]
         self.assertEqual(wrong, [])
 
+    def test_no_circles(self) -> None:
+        """Nor for annotations, nor within functions: of modules in a circle none can be read, or tested, by itself."""
+        sources = {name: path.read_text(encoding="utf-8") for name, path in modules()}
+        graph: dict[str, set[str]] = {name: set() for name in sources}
+        for importer, source in sources.items():
+            for name in imports(source):
+                while name and name not in sources:
+                    name = name.rpartition(".")[0]
+                if name and name != importer:
+                    graph[importer].add(name)
+        self.assertEqual(circles(graph), [])
+
     def test_imports_are_absolute(self) -> None:
         wrong = [
             f"{importer} imports {name}"
@@ -178,6 +227,10 @@ class ArchitectureTests(SynchronousTestCase):
 
 class RuleTests(SynchronousTestCase):
     """The rule says no where it should."""
+
+    def test_circles(self) -> None:
+        graph = {"a": "b", "b": "cd", "c": "a", "d": "e", "e": "d", "f": "ad", "g": ""}
+        self.assertEqual(circles(graph), [["d", "e"], ["a", "b", "c"]])
 
     def test_refused(self) -> None:
         for importer, name in [

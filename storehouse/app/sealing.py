@@ -19,7 +19,7 @@ from storehouse.core.keys.keyring import Keyring
 from storehouse.core.keys.vault import Vault
 from storehouse.core.pairing import STAMPS, Pair
 from storehouse.errors import InvalidSetting, StorehouseError
-from storehouse.storage.accounts.rootsecret import is_wrapped
+from storehouse.storage.accounts.keys import needs_master_key
 from storehouse.storage.dataspace.checks import Bounds
 from storehouse.storage.dataspace.formats import decode_object
 from storehouse.storage.dataspace.layout import Layout, names_in
@@ -88,7 +88,7 @@ def _stored(settings: Settings) -> str:
     if os.path.isdir(names) and set(os.listdir(names)) - STAMPS:
         return f"there are buckets in {names} already"
     accounts = os.path.join(os.path.abspath(settings.root), "accounts")
-    if is_wrapped(accounts):
+    if needs_master_key(accounts):
         return f"the secret of the accounts in {accounts} is encrypted"
     return ""
 

@@ -27,10 +27,9 @@ from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.security import security_fields
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.frontends.upload.door import UploadDoor, UploadLimits
-from storehouse.storage.accounts.base import AccountSettings
-from storehouse.storage.accounts.first import tell_first_sign_in
-from storehouse.storage.accounts.local import LocalAccounts
-from storehouse.storage.accounts.wrapping import KeyringWrap
+from storehouse.storage.accounts.accounts import AccountSettings
+from storehouse.storage.accounts.keys import KeyringWrap
+from storehouse.storage.accounts.local import LocalAccounts, show_sign_in_link
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from storehouse.storage.resumable.sealed import SealedBox
@@ -90,7 +89,7 @@ class _Welcome:
 
     async def _tell(self) -> None:
         await self._accounts.write_url(self.url)
-        await tell_first_sign_in(self._accounts, self.url)
+        await show_sign_in_link(self._accounts, self.url)
 
     @deferred
     async def stop(self) -> None:

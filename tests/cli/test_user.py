@@ -20,8 +20,8 @@ from storehouse.core.rootlock import RootLock
 from storehouse.errors import LinkUsed, NotSignedIn, SignInRefused
 from storehouse.frontends.http.request import parse_query
 from storehouse.storage.accounts.interfaces import Grant
+from storehouse.storage.accounts.keys import KeyringWrap
 from storehouse.storage.accounts.local import LocalAccounts
-from storehouse.storage.accounts.wrapping import KeyringWrap
 
 QUICK = Derivation(64, 1, 1)
 
@@ -250,12 +250,12 @@ class SignTests(UsersCase):
 
     def test_refused(self) -> None:
         for arguments, said in (
-            (("--put", "../a"), "dots alone"),
+            (("--put", "../a"), ". and .."),
             (("--put", "a//b"), "empty segment"),
             (("--put", "a\\b"), "backslashes"),
             (("--put", "a\nb"), "control characters"),
             (("--put", "a\udc80"), "Unicode"),
-            (("--put", "a", "--expires", "8d"), "within 604800 seconds"),
+            (("--put", "a", "--expires", "8d"), "within the next 604800 seconds"),
             (("--put", "a", "--as", "nobody"), "no user 'nobody'"),
         ):
             self.assertIn(said, self.run_command("sign", *arguments, status=1).stderr)

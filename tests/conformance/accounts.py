@@ -22,7 +22,7 @@ from storehouse.errors import (
     SignInRefused,
 )
 from storehouse.frontends.http.request import parse_query
-from storehouse.storage.accounts.base import AccountSettings
+from storehouse.storage.accounts.accounts import AccountSettings
 from storehouse.storage.accounts.interfaces import IAccounts, NewKey
 
 if TYPE_CHECKING:

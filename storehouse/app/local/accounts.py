@@ -13,10 +13,10 @@ from storehouse.core.keys.vault import Vault
 from storehouse.core.linkpaths import link_path
 from storehouse.core.rootlock import check_owner
 from storehouse.errors import Forbidden, InvalidName, StartFailed
-from storehouse.storage.accounts.base import AccountSettings
+from storehouse.storage.accounts.accounts import AccountSettings
 from storehouse.storage.accounts.interfaces import NewKey, User
+from storehouse.storage.accounts.keys import KeyringWrap
 from storehouse.storage.accounts.local import LocalAccounts
-from storehouse.storage.accounts.wrapping import KeyringWrap
 
 __all__ = ["LocalUsers", "NewKey", "User"]
 

@@ -1,5 +1,5 @@
 """
-Who may use a door: users with access keys, sessions of people who signed in, and links that carry a permission.
+Authentication and authorization: users with access keys, sessions of people who signed in, and signed links.
 
 Source: the second seed's list of things to do ("signed URLs, or signed cookies that give permission to do things such as
 perform PUT/GET operations within a short timeframe"); docs/accounts.rst.
@@ -22,14 +22,12 @@ LINK_FIELDS = (b"method", b"path", b"prefix", b"expires", b"max-bytes", b"once",
 @attrs.frozen
 class User:
     """
-    Somebody who may use the doors that ask.
-
     @ivar name: 1 to 64 of a-z, 0-9, dots, hyphens and underscores.
-    @ivar key_id: the ID of the user's access key, which is no secret.
-    @ivar is_admin: whether this user may manage others.
-    @ivar is_disabled: whether nothing is allowed to this user any more.
+    @ivar key_id: the ID of the user's access key, which is not secret.
+    @ivar is_admin: whether this user can manage others.
+    @ivar is_disabled: whether this user's keys, sessions and links are refused.
     @ivar created: seconds since 1970 UTC.
-    @ivar key_created: when the access key was made.
+    @ivar key_created: when the access key was made, likewise.
     """
 
     name: str
@@ -43,9 +41,7 @@ class User:
 @attrs.frozen
 class NewKey:
     """
-    An access key that was just made; its secret is shown once.
-
-    @ivar secret: not part of what is printed of this object.
+    An access key that was just made. Its secret is shown once, and is not part of this object's C{repr}.
     """
 
     user: User
@@ -55,11 +51,9 @@ class NewKey:
 @attrs.frozen
 class Session:
     """
-    What a cookie stands for.
-
     @ivar expires: seconds since 1970 UTC.
-    @ivar cookie: the value of the cookie: signed, and opaque to others.
-    @ivar token: what a request that changes something has to repeat, so that no other site can have made it.
+    @ivar cookie: the value of the cookie: signed, opaque to clients.
+    @ivar token: must be repeated by requests that change something, which proves that no other site has made them.
     """
 
     user: User
@@ -74,13 +68,13 @@ class Grant:
     What a signed link allows.
 
     @ivar method: C{PUT}, to store, or C{GET}, to read.
-    @ivar path: the path of the URL that it is for, as it is written there: percent-encoded, from the root of the door.
-    @ivar is_prefix: whether it is for all paths that begin with C{path}, which ends with a slash then.
+    @ivar path: the path of the URL, as it is written there: percent-encoded, from the root of the door.
+    @ivar is_prefix: whether it is for all paths that begin with C{path}, which then ends with a slash.
     @ivar expires: seconds since 1970 UTC.
-    @ivar max_bytes: the most that may be stored by one use; C{None} for as much as anybody may.
-    @ivar once: whether it works once only.
-    @ivar nonce: tells it from others for the same; 128 bits of hex.
-    @ivar user: the name of who signed it; when that user is disabled, the link is, too.
+    @ivar max_bytes: the most that one use can store; C{None} for the limits of the door.
+    @ivar once: whether it works only once.
+    @ivar nonce: 128 random bits in hex.
+    @ivar user: the name of the user who signed it. When that user is disabled, the link is refused.
     """
 
     method: str
@@ -97,58 +91,61 @@ class IAccounts(Interface):
     """
     All users of a root.
 
-    What returns a Deferred reads or writes files: what it tells of is durable when it fires. All else is in memory, and
-    constant in time where it compares secrets. Users that another process on the root adds, disables or rotates are
-    known within a second.
+    Methods that return a Deferred read or write files: a change is durable when it fires. All others work in memory, and
+    compare secrets in constant time. Changes that another process makes on the same root are seen by the next call.
     """
 
     realm = Attribute(
         """
-        8 hex digits that tell these accounts from those of other roots, and stay: two services on one host, which browsers
-        tell apart by nothing else, name their cookies by it.
+        8 hex digits that identify the accounts of this root and never change. They are part of the cookie's name, since
+        browsers do not keep cookies of two services on one host apart by their ports.
         """
     )
 
     def add_user(name: str, is_admin: bool = False) -> Deferred[NewKey]:
-        """Add a user. Fails with C{AlreadyExists}, C{InvalidName}."""
+        """Fails with C{AlreadyExists}, C{InvalidName}."""
 
     def list_users() -> Deferred[list[User]]:
-        """All, by name."""
+        """All users, by name."""
 
     def disable_user(name: str) -> Deferred[User]:
-        """Allow a user nothing any more: no key, session or link. Fails with C{NoSuchUser}."""
+        """Refuse the user's key and links from now on, and end all sessions and sign-in links. Fails with C{NoSuchUser}."""
 
     def enable_user(name: str) -> Deferred[User]:
-        """Undo that. Fails with C{NoSuchUser}."""
+        """Undo L{disable_user}, except for sessions and sign-in links. Fails with C{NoSuchUser}."""
 
     def rotate_key(name: str) -> Deferred[NewKey]:
-        """Give a user another access key; the old one, all sessions and sign-in links end. Fails with C{NoSuchUser}."""
+        """Make a new access key; the old one, all sessions and sign-in links end. Fails with C{NoSuchUser}."""
 
     def user_of_key(key_id: str, secret: str) -> User:
-        """Who has this access key. @raise SignInRefused: if nobody has, without a word on which half is wrong."""
+        """@raise SignInRefused: if the ID is unknown, the secret wrong, or the user disabled; the text does not say which."""
 
     def user_of_certificate(common_name: str) -> User:
-        """Who a verified client certificate is for. @raise SignInRefused: if there is no such user."""
+        """
+        The user that a verified client certificate names.
+
+        @raise SignInRefused: if there is no such user, or the user is disabled.
+        """
 
     def make_sign_in_token(name: str, lifetime: float) -> Deferred[str]:
         """
-        A token that signs a user in once: what the link of the first start has. The one that the user had before ends.
-        Fails with C{NoSuchUser}, C{Forbidden} if the user is disabled, C{BadRequest}.
+        A token that signs a user in once, as the link of the first start has it. The user's earlier tokens end. Fails with
+        C{NoSuchUser}, C{Forbidden} if the user is disabled, C{BadRequest}.
 
-        @param lifetime: seconds for which it is good.
+        @param lifetime: seconds.
         """
 
     def sign_in_by_token(token: str) -> Deferred[Session]:
-        """Use one up. Fails with C{SignInRefused}: unknown, expired, or used."""
+        """Fails with C{SignInRefused} if the token is unknown, expired or used."""
 
     def begin_session(user: User) -> Session:
-        """Sign a user in. @raise SignInRefused: if the user is disabled."""
+        """@raise SignInRefused: if the user is disabled."""
 
     def session_of(cookie: str) -> Session:
-        """What a cookie stands for. @raise NotSignedIn: if it is not ours, was changed, is expired or was ended."""
+        """@raise NotSignedIn: if the cookie is not of these accounts, was changed, has expired or was ended."""
 
     def end_session(session: Session) -> Deferred[None]:
-        """Sign out: the cookie is worth nothing any more, also after a restart."""
+        """Sign out: the cookie is refused from now on, also after a restart."""
 
     def sign_link(
         user: User,
@@ -163,29 +160,29 @@ class IAccounts(Interface):
         The query of a link, without the question mark; the URL is the door's base, C{path}, C{?} and this.
 
         @param expires: seconds since 1970 UTC; at most C{link-lifetime} from now.
-        @raise BadRequest: if that is not possible: another method, a path that could be read in two ways, a prefix without
-            a slash at its end, a time that is over or too far away, a bound that is none.
+        @raise BadRequest: for another method, a path that can be read in two ways, a prefix without a slash at its end, an
+            expiry in the past or too far away, or a bad C{max_bytes}.
         @raise Forbidden: if the user is disabled.
         """
 
-    def grant_of(method: str, path: str, fields: Mapping[bytes, bytes], goes_on: bool = False) -> Grant:
+    def grant_of(method: str, path: str, query: Mapping[bytes, bytes], is_resumed: bool = False) -> Grant:
         """
-        What a link allows that a request was made with.
+        What the link of a request allows.
 
         @param method: C{PUT} or C{GET}: what the request does (a HEAD reads; a POST of a file or a tus creation stores).
-        @param path: the path of the request, as it came.
-        @param fields: the fields of its query.
-        @param goes_on: whether what the link was used for goes on: then one that works once is as good as before. Whoever
-            says so makes sure that it was this link.
-        @raise LinkTampered: if the signature is not right; looked at first.
-        @raise LinkExpired: if its time is over.
-        @raise LinkUsed: if it was used up.
+        @param path: the path of the request, as received.
+        @param query: the fields of its query.
+        @param is_resumed: whether the request resumes an upload that this very link began, as the caller has checked: then
+            a link that works once is not refused as used.
+        @raise LinkTampered: if the signature is wrong; checked first.
+        @raise LinkExpired: if it has expired.
+        @raise LinkUsed: if it works once and was used.
         @raise Forbidden: if the user who signed it is disabled.
         @raise LinkOutOfScope: if it is for another method or path.
         """
 
     def use_link(grant: Grant) -> Deferred[None]:
         """
-        Use up a link that works once; nothing for others. To be called before the first byte is stored or sent, by whoever
-        is going to. Fails with C{LinkUsed} for all but the first.
+        Record the use of a link that works once; does nothing for others. To be called before the first byte is stored or
+        sent. Fails with C{LinkUsed} for all but the first call.
         """

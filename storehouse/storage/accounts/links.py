@@ -1,21 +1,21 @@
 """
-The query of a signed link.
+The query of a signed link, and the canonical path that it is for.
 
 What is signed are these lines, each with a newline behind it::
 
     storehouse link 1
     METHOD        PUT or GET
-    PATH          canonical (L{canonical_path<storehouse.storage.accounts.names.canonical_path>})
+    PATH          canonical (L{canonical_path})
     SCOPE         exact or prefix
     EXPIRES       seconds since 1970 UTC
     MAX-BYTES     a number, or -
     USES          once or many
     NONCE         32 hex digits
-    USER          the name of who signed it
+    USER          the name of the user who signed it
 
-No line can hold a newline, so that no two links have the same text. The signature is its HMAC-SHA256, in hex. The fields of
-the query are C{method}, C{path}, C{prefix=1}, C{expires}, C{max-bytes}, C{once=1}, C{nonce}, C{user} and C{signature}; those
-that say nothing are left out (docs/accounts.rst).
+No line can contain a newline, so that no two links have the same text. The signature is its HMAC-SHA256, in hex. The
+fields of the query are C{method}, C{path}, C{prefix=1}, C{expires}, C{max-bytes}, C{once=1}, C{nonce}, C{user} and
+C{signature}; C{prefix}, C{max-bytes} and C{once} are left out where they do not apply (docs/accounts.rst).
 """
 
 from __future__ import annotations
@@ -23,27 +23,64 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from storehouse.errors import BadRequest, LinkOutOfScope, LinkTampered
 from storehouse.storage.accounts.interfaces import LINK_FIELDS, Grant
-from storehouse.storage.accounts.names import MAX_PATH, canonical_path
 
-__all__ = ["METHODS", "check_scope", "read_query", "write_query"]
+__all__ = ["METHODS", "canonical_path", "check_scope", "read_query", "write_query"]
 
-#: What a link can be for.
+#: The methods that a link can be for.
 METHODS = ("PUT", "GET")
 
-_hex = "[0-9a-f]"
+#: Characters of the longest path of a link, percent-encoded.
+MAX_PATH = 4096
+
 _number = re.compile(r"(0|[1-9][0-9]{0,18})\Z", re.ASCII).match
-_nonce = re.compile(f"{_hex}{{32}}\\Z", re.ASCII).match
+_nonce = re.compile(r"[0-9a-f]{32}\Z", re.ASCII).match
+_malformed = re.compile(r"%(?![0-9A-Fa-f]{2})").search
+_visible = re.compile(r"[!-~]*\Z", re.ASCII).match
+_control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
+
+
+def canonical_path(path: str) -> str:
+    """
+    The one spelling of a URL's path that is signed and compared: each segment decoded, and encoded again as in RFC 3986,
+    section 2.3.
+
+    A path that another program on the way could read differently is refused, not corrected: C{.} and C{..} in any
+    spelling, encoded slashes, backslashes, empty segments except the last, control characters, and what is not UTF-8.
+
+    @raise BadRequest: for those.
+    """
+    if len(path) > MAX_PATH:
+        raise BadRequest(f"the path of a link has at most {MAX_PATH} characters")
+    if not path.startswith("/") or not _visible(path) or _malformed(path) or "?" in path or "#" in path:
+        raise BadRequest(f"{path[:200]!r} is not the path of a URL: it must begin with a slash and be percent-encoded")
+    segments = path[1:].split("/")
+    if "" in segments[:-1]:
+        raise BadRequest(f"a link cannot be for the path {path[:200]!r}: it has an empty segment")
+    return "".join("/" + _canonical_segment(segment) for segment in segments)
+
+
+def _canonical_segment(segment: str) -> str:
+    try:
+        text = unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        raise BadRequest("a link cannot be for a path that is not UTF-8") from None
+    if text in (".", "..") or "/" in text or "\\" in text or _control(text):
+        raise BadRequest(
+            f"a link cannot be for a path with the segment {segment[:100]!r}: . and .., slashes, backslashes and control"
+            " characters are not allowed"
+        )
+    return quote(text, safe="")
 
 
 def write_query(key: bytes, grant: Grant) -> str:
     """
-    The query that carries a grant, signed.
+    The signed query of a link.
 
-    @param grant: its path is canonical.
+    @param grant: its path must be canonical.
     """
     fields = [f"method={grant.method}", f"path={grant.path}"]
     if grant.is_prefix:
@@ -57,38 +94,37 @@ def write_query(key: bytes, grant: Grant) -> str:
     return "&".join(fields)
 
 
-def read_query(key: bytes, fields: Mapping[bytes, bytes]) -> Grant:
+def read_query(key: bytes, query: Mapping[bytes, bytes]) -> Grant:
     """
-    The grant that the fields of a query carry; other fields are no part of the link.
+    The grant of a link. Fields of the query that are not the link's are ignored.
 
-    @raise LinkTampered: unless it was signed with this key, and says what was signed.
+    @raise LinkTampered: unless it was signed with this key, as it is.
     """
-    signature = fields.get(b"signature", b"")
-    grant = _grant_in(fields)
-    # Without a grant something else is signed, so that it takes no less long.
-    expected = _sign(key, grant or _NOTHING)
+    signature = query.get(b"signature", b"")
+    grant = _parse_grant(query)
+    # A malformed link is compared as well, so that it takes as long to refuse as a wrong signature.
+    expected = _sign(key, grant or _NO_GRANT)
     if not hmac.compare_digest(signature, expected.encode("ascii")) or grant is None:
-        raise LinkTampered("the link is not as it was signed: something in it was changed, or is missing")
+        raise LinkTampered("the link is not as it was signed: part of it was changed or is missing")
     return grant
 
 
 def check_scope(grant: Grant, method: str, path: str) -> None:
     """
-    @param path: of the request, as it came.
+    @param path: of the request, as received.
     @raise LinkOutOfScope: unless the grant is for this method and path.
     """
     if method != grant.method:
-        doing = "to store" if grant.method == "PUT" else "to read"
-        raise LinkOutOfScope(f"the link is {doing}, and for nothing else")
+        raise LinkOutOfScope(f"the link allows only {'to store' if grant.method == 'PUT' else 'to read'}")
     try:
         path = canonical_path(path)
     except BadRequest as error:
         raise LinkOutOfScope(error.detail) from None
     if grant.is_prefix:
         if not path.startswith(grant.path) or path == grant.path:
-            raise LinkOutOfScope(f"the link is for what is below {grant.path}")
+            raise LinkOutOfScope(f"the link is only for what is below {grant.path}")
     elif path != grant.path:
-        raise LinkOutOfScope(f"the link is for {grant.path}, and for nothing else")
+        raise LinkOutOfScope(f"the link is only for {grant.path}")
 
 
 def _sign(key: bytes, grant: Grant) -> str:
@@ -106,21 +142,20 @@ def _sign(key: bytes, grant: Grant) -> str:
     return hmac.digest(key, "".join(f"{line}\n" for line in lines).encode("ascii"), "sha256").hex()
 
 
-#: In place of a grant that is none.
-_NOTHING = Grant("GET", "/", False, 0, None, False, "0" * 32, "")
+_NO_GRANT = Grant("GET", "/", False, 0, None, False, "0" * 32, "")
 
 
-def _grant_in(fields: Mapping[bytes, bytes]) -> Grant | None:
-    """What the fields say; C{None} if they are not written as L{write_query} does."""
-    if sum(len(fields.get(name, b"")) for name in LINK_FIELDS) > 4 * MAX_PATH:
+def _parse_grant(query: Mapping[bytes, bytes]) -> Grant | None:
+    """The grant that a query describes; C{None} if it is not written as by L{write_query}."""
+    if sum(len(query.get(name, b"")) for name in LINK_FIELDS) > 4 * MAX_PATH:
         return None
     try:
-        said = {name: fields[name].decode() for name in LINK_FIELDS if name in fields}
-        path = canonical_path(quote(said[b"path"], safe="/"))
-        method, expires, nonce, user = said[b"method"], said[b"expires"], said[b"nonce"], said[b"user"]
+        fields = {name: query[name].decode() for name in LINK_FIELDS if name in query}
+        path = canonical_path(quote(fields[b"path"], safe="/"))
+        method, expires, nonce, user = fields[b"method"], fields[b"expires"], fields[b"nonce"], fields[b"user"]
     except (UnicodeDecodeError, KeyError, BadRequest):
         return None
-    max_bytes = said.get(b"max-bytes")
+    max_bytes = fields.get(b"max-bytes")
     if (
         method not in METHODS
         or not _number(expires)
@@ -128,8 +163,8 @@ def _grant_in(fields: Mapping[bytes, bytes]) -> Grant | None:
         or not _nonce(nonce)
         or not user.isascii()
         or "\n" in user
-        or {said.get(b"prefix", "1"), said.get(b"once", "1")} != {"1"}
+        or {fields.get(b"prefix", "1"), fields.get(b"once", "1")} != {"1"}
     ):
         return None
     limit = None if max_bytes is None else int(max_bytes)
-    return Grant(method, path, b"prefix" in said, int(expires), limit, b"once" in said, nonce, user)
+    return Grant(method, path, b"prefix" in fields, int(expires), limit, b"once" in fields, nonce, user)

@@ -1,4 +1,4 @@
-"""Accounts in memory: for tests of what needs some, and gone with the process."""
+"""Accounts in memory, for tests: gone with the process."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import os
 import time
 from collections.abc import Callable
 
-from storehouse.storage.accounts.base import Accounts, AccountSettings
+from storehouse.storage.accounts.accounts import Accounts, AccountSettings
 from storehouse.storage.accounts.keys import SECRET_SIZE, Keys
-from storehouse.storage.accounts.ledger import Ledger
+from storehouse.storage.accounts.users import Users
 
 __all__ = ["MemoryAccounts"]
 
 
 class MemoryAccounts(Accounts):
     """
-    L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>} without a file.
+    L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>} without files.
 
-    @param secret: what all keys are derived from; random without it.
+    @param secret: the secret that all keys are derived from; random by default.
     """
 
     def __init__(
@@ -28,18 +28,18 @@ class MemoryAccounts(Accounts):
     ) -> None:
         Accounts.__init__(self, settings, clock)
         self._derived = Keys(os.urandom(SECRET_SIZE) if secret is None else secret)
-        self._known = Ledger()
+        self._current = Users()
         self._spent: dict[tuple[str, str], float] = {}
 
-    def _ledger(self) -> Ledger:
-        return self._known
+    def _users(self) -> Users:
+        return self._current
 
     def _keys(self) -> Keys:
         return self._derived
 
-    async def _change(self, step: Callable[[Ledger], Ledger]) -> Ledger:
-        self._known = step(self._known)
-        return self._known
+    async def _change(self, step: Callable[[Users], Users]) -> Users:
+        self._current = step(self._current)
+        return self._current
 
     def _is_spent(self, kind: str, id: str) -> bool:
         return (kind, id) in self._spent

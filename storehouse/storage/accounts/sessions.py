@@ -33,17 +33,16 @@ _MAC_SIZE = 32
 
 _head = Struct(f">BQI{_ID_SIZE}s")
 
-#: The most characters that a cookie of ours has.
+#: Characters of the longest cookie: that of a name of 64 characters.
 _MAX_COOKIE = -(-(_head.size + 64 + _MAC_SIZE) * 4 // 3)
 
 
 @attrs.frozen
 class Ticket:
     """
-    What a cookie says.
+    The content of a cookie.
 
-    @ivar user: the name of the user.
-    @ivar generation: of the user's key: with another one, sessions end.
+    @ivar generation: of the user's account: when the account's is another, the session has ended.
     @ivar expires: seconds since 1970 UTC.
     @ivar id: 128 random bits.
     """
@@ -55,14 +54,13 @@ class Ticket:
 
 
 def write_cookie(key: bytes, ticket: Ticket) -> str:
-    """The cookie, signed."""
     head = _head.pack(_VERSION, ticket.expires, ticket.generation, ticket.id) + ticket.user.encode("ascii")
     return urlsafe_b64encode(head + _mac(key, head)).rstrip(b"=").decode("ascii")
 
 
 def read_cookie(key: bytes, cookie: str) -> Ticket:
-    """@raise NotSignedIn: unless it was signed with this key, and is written as L{write_cookie} does, to the last bit."""
-    refused = NotSignedIn("the session is not one of this service: sign in again")
+    """@raise NotSignedIn: unless it is, to the last bit, what L{write_cookie} wrote with this key."""
+    refused = NotSignedIn("the session is not of this service: sign in again")
     if len(cookie) > _MAX_COOKIE:
         raise refused
     try:
@@ -70,7 +68,8 @@ def read_cookie(key: bytes, cookie: str) -> Ticket:
     except (UnicodeEncodeError, binascii.Error):
         raise refused from None
     head, mac = data[:-_MAC_SIZE], data[-_MAC_SIZE:]
-    # Base64 has several spellings of the same bytes: only one was given out.
+    # The last character of base64 can have unused bits, so that several texts decode to the same bytes: only the one that
+    # was given out is taken.
     is_canonical = urlsafe_b64encode(data).rstrip(b"=") == cookie.encode("ascii")
     if not hmac.compare_digest(mac, _mac(key, head)) or not is_canonical or len(head) <= _head.size:
         raise refused
@@ -81,7 +80,7 @@ def read_cookie(key: bytes, cookie: str) -> Ticket:
 
 
 def request_token(key: bytes, session_id: bytes) -> str:
-    """What requests of a session that change something have to repeat: HMAC-SHA256 of its ID, in hex."""
+    """The token that a session's requests repeat when they change something: HMAC-SHA256 of the session's ID, in hex."""
     return _mac(key, session_id).hex()
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -14,7 +14,7 @@ from zope.interface import implementer
 from storehouse.core.digests import crc32c
 from storehouse.core.files import read_exactly
 from storehouse.core.framing import LENGTH_SIZE, unpack_length
-from storehouse.errors import DamagedRecord, NoSuchRecord, TooLarge, Unavailable
+from storehouse.errors import DamagedRecord, NoSuchRecord, StorehouseError, TooLarge, Unavailable
 from storehouse.storage.appendlog.formats import (
     CONTINUES,
     ENTRY_SIZE,
@@ -26,10 +26,7 @@ from storehouse.storage.appendlog.formats import (
 from storehouse.storage.appendlog.index import careful_find, quick_find
 from storehouse.storage.appendlog.interfaces import Durability, IBucket
 
-if TYPE_CHECKING:
-    from storehouse.storage.appendlog.commit import GroupCommit
-
-__all__ = ["BucketFile", "Done", "ReadCounters"]
+__all__ = ["AppendQueue", "BucketFile", "Done", "ReadCounters"]
 
 #: Called once an append is decided: C{(offsets, None, level)} or C{(None, error, level)}.
 Done = Callable[[tuple[int, ...] | None, Exception | None, Durability], None]
@@ -73,6 +70,17 @@ class _Cold(Exception):
     """The page cache does not have it."""
 
 
+class AppendQueue(Protocol):
+    """Where buckets queue their appends: the group commit, which knows of buckets, so they do not import it."""
+
+    def append(
+        self, bucket: BucketFile, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done
+    ) -> None: ...
+
+    def refuse(self, error: StorehouseError, durability: Durability, done: Done) -> None:
+        """Answer with an error, after all appends that were queued before."""
+
+
 @implementer(IBucket)
 class BucketFile:
     """
@@ -95,7 +103,7 @@ class BucketFile:
     """
 
     __slots__ = (
-        "_commit",
+        "_queue",
         "closed",
         "count",
         "counters",
@@ -126,7 +134,7 @@ class BucketFile:
         end: int,
         count: int,
         max_record: int,
-        commit: GroupCommit | None,
+        queue: AppendQueue | None,
         json_tail: bytes,
         counters: ReadCounters | None = None,
     ) -> None:
@@ -139,7 +147,7 @@ class BucketFile:
         self.end = end
         self.count = count
         self.max_record = max_record
-        self._commit = commit
+        self._queue = queue
         self.closed = False
         self.touched = False
         self.json_tail = json_tail
@@ -155,12 +163,12 @@ class BucketFile:
     def append(self, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done) -> None:
         """See L{IBucket.append}."""
         self.touched = True
-        if self._commit is None:
+        if self._queue is None:
             raise RuntimeError("the bucket was opened for reading only")
         if self.closed:
-            self._commit.refuse(Unavailable(f"the storage prefix {self.prefix!r} is closed"), durability, done)
+            self._queue.refuse(Unavailable(f"the storage prefix {self.prefix!r} is closed"), durability, done)
         else:
-            self._commit.append(self, payloads, id_hash, durability, done)
+            self._queue.append(self, payloads, id_hash, durability, done)
 
     # -- reading -----------------------------------------------------------------------------
 

@@ -254,7 +254,7 @@ def _open_bucket(
         end=recovered.end,
         count=recovered.count,
         max_record=max_record,
-        commit=commit,
+        queue=commit,
         json_tail=b',"file":%b}' % json.dumps(raw).encode("ascii"),
         counters=counters,
     )

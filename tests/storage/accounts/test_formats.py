@@ -16,10 +16,9 @@ from storehouse.errors import BadRequest, Damaged, LinkTampered, NotSignedIn
 from storehouse.frontends.http.request import parse_query
 from storehouse.storage.accounts.interfaces import Grant, User
 from storehouse.storage.accounts.keys import Keys
-from storehouse.storage.accounts.ledger import Account, Ledger, Token, hash_token
-from storehouse.storage.accounts.links import read_query, write_query
-from storehouse.storage.accounts.names import canonical_path
+from storehouse.storage.accounts.links import canonical_path, read_query, write_query
 from storehouse.storage.accounts.sessions import Ticket, read_cookie, request_token, write_cookie
+from storehouse.storage.accounts.users import Account, Token, Users, hash_token
 
 KEYS = Keys(bytes(range(32)))
 
@@ -45,12 +44,12 @@ READ_QUERY = (
 )
 TICKET = Ticket("ann", 3, 1790043200, bytes(range(16)))
 COOKIE = "AQAAAABqseRAAAAAAwABAgMEBQYHCAkKCwwNDg9hbm4iGgnhGRD6VxrEQIYtqDGXM-oE97zRQom9JtzwrPaFMg"
-LEDGER = Ledger(
+USERS = Users(
     {"ann": Account(User("ann", "SHABCDEFGHIJKLMNOPQR", True, False, 1790000000.0, 1790000001.5), b"\0\1\2", 3, False)},
     (Token(hash_token("token"), "ann", 1790003600.0),),
     7,
 )
-LEDGER_BYTES = (
+USERS_BYTES = (
     b'{"format":"storehouse accounts","version":1,"sequence":7,"users":[{"name":"ann","key_id":"SHABCDEFGHIJKLMNOPQR",'
     b'"is_admin":true,"is_disabled":false,"created":1790000000.0,"key_created":1790000001.5,"secret":"AAEC",'
     b'"generation":3,"is_claimed":false}],"tokens":[{"hash":'
@@ -241,22 +240,22 @@ class CookieTests(SynchronousTestCase):
         self.assertEqual(read_cookie(KEYS.sessions, write_cookie(KEYS.sessions, ticket)), ticket)
 
 
-class LedgerTests(SynchronousTestCase):
-    """L{Ledger}."""
+class UsersTests(SynchronousTestCase):
+    """L{Users}."""
 
     def test_golden(self) -> None:
-        self.assertEqual(LEDGER.encode(), LEDGER_BYTES)
-        self.assertEqual(Ledger.decode(LEDGER_BYTES), LEDGER)
+        self.assertEqual(USERS.encode(), USERS_BYTES)
+        self.assertEqual(Users.decode(USERS_BYTES), USERS)
 
     def test_damaged(self) -> None:
-        for at in range(len(LEDGER_BYTES) - 1):
-            changed = LEDGER_BYTES[:at] + bytes((LEDGER_BYTES[at] ^ 1,)) + LEDGER_BYTES[at + 1 :]
-            self.assertRaises(Damaged, Ledger.decode, changed)
-            self.assertRaises(Damaged, Ledger.decode, LEDGER_BYTES[:at])
+        for at in range(len(USERS_BYTES) - 1):
+            changed = USERS_BYTES[:at] + bytes((USERS_BYTES[at] ^ 1,)) + USERS_BYTES[at + 1 :]
+            self.assertRaises(Damaged, Users.decode, changed)
+            self.assertRaises(Damaged, Users.decode, USERS_BYTES[:at])
 
     def test_strange(self) -> None:
         """With a checksum that is right."""
-        fields, _ = unseal(LEDGER_BYTES.strip())
+        fields, _ = unseal(USERS_BYTES.strip())
         for change in (
             {"format": "other"},
             {"version": 2},
@@ -267,4 +266,4 @@ class LedgerTests(SynchronousTestCase):
             {"tokens": [{"hash": "x"}]},
             {"sequence": "x"},
         ):
-            self.assertRaises(Damaged, Ledger.decode, seal({**fields, **change}))
+            self.assertRaises(Damaged, Users.decode, seal({**fields, **change}))

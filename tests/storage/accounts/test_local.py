@@ -210,7 +210,7 @@ class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
     def test_cannot_be_made(self) -> None:
         self.directory = self.root / "file"
         self.directory.write_bytes(b"")
-        self.assertIn("cannot be made", self.refused())
+        self.assertIn("cannot be created", self.refused())
 
     # -- the first start -----------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.files import Files
 from storehouse.errors import ShareUsedUp, StartFailed, Unavailable
-from storehouse.storage.accounts.ground import Ground
-from storehouse.storage.accounts.spent import Spent
+from storehouse.storage.accounts.directory import AccountsDirectory
+from storehouse.storage.accounts.spent import SpentLog
 
 NOW = 1_790_000_000.0
 
@@ -35,22 +35,24 @@ class FastFiles(Files):
 
 
 class SpentTests(SynchronousTestCase):
-    """L{Spent}."""
+    """L{SpentLog}."""
 
     def setUp(self) -> None:
-        self.ground = Ground(os.path.abspath(self.mktemp()), FastFiles())
-        self.ground.make()
-        self.path = Path(self.ground.path("spent.log"))
+        self.directory = AccountsDirectory(os.path.abspath(self.mktemp()), FastFiles())
+        self.directory.create()
+        self.path = Path(self.directory.file("spent.log"))
         self.spent = self.opened()
 
-    def opened(self, limit: int = 200_000) -> Spent:
-        spent = Spent(self.ground, "spent.log", limit)
-        with self.ground.locked():
+    def opened(self, limit: int = 200_000) -> SpentLog:
+        spent = SpentLog(self.directory, "spent.log", limit)
+        with self.directory.locked():
             spent.load()
         return spent
 
-    def add(self, id: str, until: float = NOW + 60, now: float = NOW, spent: Spent | None = None, by: str = "") -> bool:
-        with self.ground.locked():
+    def add(
+        self, id: str, until: float = NOW + 60, now: float = NOW, spent: SpentLog | None = None, by: str = ""
+    ) -> bool:
+        with self.directory.locked():
             return (spent or self.spent).add(id, until, now, by)
 
     def test_golden(self) -> None:
@@ -62,12 +64,12 @@ class SpentTests(SynchronousTestCase):
         self.assertEqual(self.path.read_bytes(), GOLDEN_BY)
 
     def test_once(self) -> None:
-        self.assertFalse(self.spent.knows("a"))
+        self.assertNotIn("a", self.spent)
         self.assertTrue(self.add("a"))
         self.assertFalse(self.add("a"))
-        self.assertTrue(self.spent.knows("a"))
+        self.assertIn("a", self.spent)
         again = self.opened()
-        self.assertTrue(again.knows("a"))
+        self.assertIn("a", again)
         self.assertFalse(self.add("a", spent=again))
 
     def test_every_cut(self) -> None:
@@ -79,11 +81,11 @@ class SpentTests(SynchronousTestCase):
         for end in range(len(data) + 1):
             self.path.write_bytes(data[:end])
             spent = self.opened()
-            self.assertEqual((spent.knows("a"), spent.knows("b")), (end >= first, end == len(data)))
+            self.assertEqual(("a" in spent, "b" in spent), (end >= first, end == len(data)))
             self.assertEqual(self.add("b", spent=spent), end < len(data))
             self.assertTrue(self.add("c", spent=spent))
             again = self.opened()
-            self.assertTrue(again.knows("b") and again.knows("c"))
+            self.assertTrue("b" in again and "c" in again)
 
     def test_power_cut(self) -> None:
         """Blocks that were never written are zeros."""
@@ -92,10 +94,10 @@ class SpentTests(SynchronousTestCase):
         for junk in (bytes(50), bytes(50) + b"\n", b"{}\n{}\n", b"\n\n", bytes(4096), b"x\n" * 200):
             self.path.write_bytes(whole + junk)
             spent = self.opened()
-            self.assertTrue(spent.knows("a"))
+            self.assertIn("a", spent)
             self.assertTrue(self.add("b", spent=spent))
             self.assertEqual(self.path.read_bytes().count(b"\n"), 2)
-            self.assertTrue(self.opened().knows("b"))
+            self.assertIn("b", self.opened())
 
     def test_damage(self) -> None:
         """Before a line that is whole, it is no cut: something could come back to life."""
@@ -127,11 +129,11 @@ class SpentTests(SynchronousTestCase):
         self.assertEqual(self.path.read_bytes().count(b"\n"), 1000)
         self.add("newer", later + 60, later)
         for spent in (self.spent, self.opened()):
-            self.assertTrue(spent.knows("long") and spent.knows("new") and spent.knows("newer"))
-            self.assertFalse(spent.knows("7"))
+            self.assertTrue("long" in spent and "new" in spent and "newer" in spent)
+            self.assertNotIn("7", spent)
         self.assertEqual(self.path.read_bytes().count(b"\n"), 3)
         self.assertFalse(self.add("long", NOW + 10**6, later, other))
-        self.assertEqual(sorted(os.listdir(self.ground.directory)), ["lock", "spent.log"])
+        self.assertEqual(sorted(os.listdir(self.directory.path)), ["lock", "spent.log"])
 
     def test_rare_compaction(self) -> None:
         """What is not over is not written anew with each line."""
@@ -148,7 +150,7 @@ class SpentTests(SynchronousTestCase):
         self.add("link a", NOW + 60, spent=spent)
         self.add("link b", NOW + 60, spent=spent)
         self.assertRaises(Unavailable, self.add, "link c", NOW + 200, NOW + 120, spent)
-        self.assertTrue(spent.knows("link a"))
+        self.assertIn("link a", spent)
 
     def test_limit(self) -> None:
         """No more than that; those whose time is over make room."""
@@ -156,11 +158,11 @@ class SpentTests(SynchronousTestCase):
         for number in range(3):
             self.add(f"link {number}", NOW + number, spent=spent)
         self.assertIn(
-            "3 of the kind link", str(self.assertRaises(Unavailable, self.add, "link x", NOW + 99, NOW, spent))
+            "3 links of one user", str(self.assertRaises(Unavailable, self.add, "link x", NOW + 99, NOW, spent))
         )
-        self.assertFalse(spent.knows("link x"))
+        self.assertNotIn("link x", spent)
         self.assertTrue(self.add("link x", NOW + 9999, NOW + 3601.5, spent))
-        self.assertEqual([spent.knows(f"link {id}") for id in ("0", "1", "2", "x")], [False, False, True, True])
+        self.assertEqual([f"link {id}" in spent for id in ("0", "1", "2", "x")], [False, False, True, True])
 
     def test_users(self) -> None:
         """What one user uses up, others have still, also after a restart and when the file was written anew."""
@@ -170,13 +172,13 @@ class SpentTests(SynchronousTestCase):
         for each in (spent, self.opened(limit=3)):
             before = self.path.read_bytes()
             error = self.assertRaises(ShareUsedUp, self.add, "link x", NOW + 99, NOW, each, "ann")
-            self.assertIn("3 of the kind link of ann", str(error))
+            self.assertIn("3 links of ann", str(error))
             self.assertEqual(self.path.read_bytes(), before)
         self.assertTrue(self.add("link y", NOW + 9999, spent=spent, by="bob"))
         self.assertTrue(self.add("session y", NOW + 99, spent=spent, by="ann"))
         self.assertTrue(self.add("link x", NOW + 9999, NOW + 3701, spent, "ann"))
         for each in (spent, self.opened(limit=1)):
-            self.assertEqual([each.knows(f"link {id}") for id in "0xy"], [False, True, True])
+            self.assertEqual([f"link {id}" in each for id in "0xy"], [False, True, True])
             self.assertRaises(ShareUsedUp, self.add, "link z", NOW + 9999, NOW, self.opened(limit=1), "bob")
 
     def test_kinds(self) -> None:

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.accounts.wrapping}."""
+"""Tests of L{storehouse.storage.accounts.keys}."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.keys.keyring import Keyring
 from storehouse.errors import WrongMasterKey
-from storehouse.storage.accounts.wrapping import KeyringWrap
+from storehouse.storage.accounts.keys import KeyringWrap
 
 GOLDEN = bytes.fromhex(
     "000102030405060708090a0b861889afe92ddd38111d60b05d562734156c96cac81473fa52d957307b23e40cacaee9bc8d924e2e9426d4ad508740fe"

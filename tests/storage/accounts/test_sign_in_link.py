@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.accounts.first}."""
+"""Tests of L{storehouse.storage.accounts.local.show_sign_in_link}."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
-from storehouse.storage.accounts.first import tell_first_sign_in
-from storehouse.storage.accounts.local import LocalAccounts
+from storehouse.storage.accounts.local import LocalAccounts, show_sign_in_link
 
 
 class Terminal(io.StringIO):
@@ -25,7 +24,7 @@ class Terminal(io.StringIO):
 
 
 class FirstSignInTests(SynchronousTestCase):
-    """L{tell_first_sign_in}."""
+    """L{show_sign_in_link}."""
 
     def setUp(self) -> None:
         self.events: list[Any] = []
@@ -34,7 +33,7 @@ class FirstSignInTests(SynchronousTestCase):
         self.accounts.start()
 
     def tell(self, stream: Any) -> None:
-        work = tell_first_sign_in(self.accounts, "https://localhost:6445", stream, self.log)
+        work = show_sign_in_link(self.accounts, "https://localhost:6445", stream, self.log)
         self.successResultOf(Deferred.fromCoroutine(work))
 
     def test_terminal(self) -> None:
@@ -73,5 +72,5 @@ class FirstSignInTests(SynchronousTestCase):
             self.assertEqual(len(self.events), 1)
             self.assertIn("user sign-in", self.events[0]["log_format"])
             self.assertEqual(self.events[0]["name"], "admin")
-        with open(os.path.join(self.accounts._ground.directory, "users.json")) as file:
+        with open(os.path.join(self.accounts._directory.path, "users.json")) as file:
             self.assertIn('"tokens":[]', file.read())
