@@ -2,6 +2,7 @@
 # make test    install into .venv what tests need, then ruff, mypy and the tests
 # make coverage    the tests, and what they do not reach; takes twice as long
 # make soak    the long loops among the tests, for ten minutes (SECONDS=3600 for an hour; TESTS="tests.crash ..." for some)
+# make lock    write requirements.lock anew: the newest releases that setup.py admits, with their hashes
 # make web     build the scripts of the upload page anew from web/; needs Node and npm
 # make clean   remove what these made
 
@@ -15,7 +16,7 @@ JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 PLUGIN_CACHE := $(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 NEEDS  := setup.py pyproject.toml $(wildcard native/*)
 
-.PHONY: run test coverage soak web clean
+.PHONY: run test coverage soak lock web clean
 
 run: $(VENV)/.installed
 	$(BIN)/twistd -n storehouse $(ARGS)
@@ -34,6 +35,11 @@ coverage: $(VENV)/.installed-test
 
 soak: $(VENV)/.installed-test
 	$(BIN)/python -b -m tests.soak --seconds $(SECONDS) --jobs $(JOBS) $(TESTS)
+
+lock: $(VENV)/.made
+	$(PIP) uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
+		--custom-compile-command 'make lock' --output-file requirements.lock setup.py
 
 web:
 	cd web && npm ci --ignore-scripts && npm run check && npm test && npm run build

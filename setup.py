@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
-from setuptools.command.develop import develop
-from setuptools.command.install import install
 
 HERE = Path(__file__).resolve().parent
 
@@ -22,38 +20,6 @@ def version() -> str:
     if found is None:
         raise RuntimeError("storehouse/__init__.py has no __version__")
     return found[1]
-
-
-def refresh_plugin_cache() -> None:
-    """
-    Let Twisted write down its plugins while we may write there.
-
-    Not possible everywhere, and never needed: twistd looks for itself then.
-    """
-    try:
-        from twisted.plugin import IPlugin, getPlugins
-
-        list(getPlugins(IPlugin))
-    except Exception as error:
-        print(f"the cache of Twisted's plugins was not refreshed: {error}")
-
-
-class Install(install):
-    """Install, then refresh the plugin cache."""
-
-    def run(self) -> None:
-        """Do so."""
-        super().run()
-        refresh_plugin_cache()
-
-
-class Develop(develop):
-    """Install in place, then refresh the plugin cache."""
-
-    def run(self) -> None:
-        """Do so."""
-        super().run()
-        refresh_plugin_cache()
 
 
 setup(
@@ -114,12 +80,13 @@ setup(
             "requests-toolbelt >=1.0",
             "ruff >=0.17.5, <0.18",
             "selenium >=4.51",
+            # With what a wheel is built in tests/integration/test_distribution.py, as pyproject.toml asks.
+            "setuptools >=77",
             "swift >=2.38",
             "tuspy >=1.1",
         ],
     },
     entry_points={"console_scripts": ["storehouse = storehouse.cli:main"]},
-    cmdclass={"install": Install, "develop": Develop},
     ext_modules=[
         Extension(
             "storehouse._native",
