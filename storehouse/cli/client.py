@@ -182,6 +182,7 @@ class Client:
         self.server = server
         self._timeout = timeout
         self._connection: HTTPConnection | None = None
+        self._response: HTTPResponse | None = None
         self._used = 0.0
 
     def __enter__(self) -> Client:
@@ -194,6 +195,10 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
+        # A response that ends with its connection holds the socket, of which its connection then knows nothing more.
+        if self._response is not None:
+            self._response.close()
+            self._response = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -221,13 +226,14 @@ class Client:
             with self.translated("the connection failed before the answer came"):
                 self._put_head(connection, method, self._target(path, query), body, headers or {})
                 whole = _send_body(connection, body) if body is not None else True
-                response = connection.getresponse()
+                response = self._response = connection.getresponse()
             if response.status not in (200, 206):
                 raise self._refusal(response)
             if patient and sock is not None:
                 sock.settimeout(None)
         except BaseException:
             connection.close()
+            self.close()
             raise
         self._connection = connection
         # A connection on which something is left unsaid is too old for the next request.
@@ -241,10 +247,10 @@ class Client:
 
     def _connected(self) -> HTTPConnection:
         connection = self._connection
-        if connection is not None and connection.sock is not None:
-            if monotonic() - self._used <= _MAX_IDLE and not _has_input(connection):
-                return connection
-            self.close()
+        fresh = monotonic() - self._used <= _MAX_IDLE
+        if fresh and connection is not None and connection.sock is not None and not _has_input(connection):
+            return connection
+        self.close()
         if self.server.socket:
             connection = _SocketConnection(self.server.socket, self._timeout)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import pty
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -117,6 +119,26 @@ class CommonTests(CommandCase):
         self.log.overrides["/stat"] = wait
         result = self.run_command("stat", "--timeout", "0.1", status=1)
         self.assertIn("silent for 0.1 s", result.stderr)
+
+    def test_sockets_are_closed(self) -> None:
+        """Those of responses that are not read to their end, too: a response that ends with its connection has it."""
+
+        def refuse(request: Request) -> None:
+            request.send_response(500, "Oh")
+            request.send_header("Connection", "close")
+            request.send_header("Content-Length", "100000")
+            request.end_headers()
+            request.wfile.write(b"x" * 70_000)
+            request.close_connection = True
+
+        self.log.overrides["/stat"] = self.log.overrides["/get"] = refuse
+        gc.collect()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self.run_command("stat", status=1)
+            self.run_command("get", "x", "0", status=1)
+            gc.collect()
+        self.assertEqual([str(each.message) for each in caught], [])
 
     def test_hangs_up(self) -> None:
         """A server that hangs up without an answer."""

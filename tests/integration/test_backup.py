@@ -56,13 +56,19 @@ class _Worker(Thread):
         """Until it is over."""
         try:
             self.prepare()
-            while not self.over.is_set():
-                self.step()
+            try:
+                while not self.over.is_set():
+                    self.step()
+            finally:
+                self.finish()
         except BaseException as error:
             self.error = error
 
     def prepare(self) -> None:
         """Before the first step."""
+
+    def finish(self) -> None:
+        """After the last step."""
 
     def step(self) -> None:
         """One thing."""
@@ -88,6 +94,9 @@ class _Objects(_Worker):
     def prepare(self) -> None:
         self.store = SocketStore(self._socket)
         self.store.create_bucket(self.bucket)
+
+    def finish(self) -> None:
+        self.store.__exit__(None, None, None)
 
     def _do(self, call: Callable[[], object], **changes: bytes | None) -> None:
         began = time.time()
