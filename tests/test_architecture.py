@@ -150,7 +150,7 @@ def _app_may_import(importer: str, name: str) -> bool:
         return inside(name, *rooms)
     if module == "uploading":
         doors = ("storehouse.frontends.http", "storehouse.frontends.upload")
-        return inside(name, *rooms, *doors, "storehouse.app.lifecycle")
+        return inside(name, *rooms, *doors, "storehouse.app.lifecycle", "storehouse.app.sealing")
     if module == "local":
         return inside(name, *rooms, "storehouse.app.sealing", "storehouse.app.local")
     if module == "service":

@@ -32,11 +32,9 @@ from storehouse.core.streams import deferred
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.events import ArchiveShipped, Events, StoreFailed
 from storehouse.storage.namespace.names import check_bucket
-from storehouse.storage.shipping.s3 import S3Destination
 from storehouse.storage.shipping.settings import Connecting, S3Settings, ShipperSettings, StoreSettings, SwiftSettings
 from storehouse.storage.shipping.shipper import Shipper
 from storehouse.storage.shipping.store import StoreDestination
-from storehouse.storage.shipping.swift import SwiftDestination
 from storehouse.storage.streams.interfaces import Library
 from storehouse.storage.streams.prefixes import ShippedPrefixes
 from storehouse.storage.streams.settings import StreamSettings
@@ -146,8 +144,13 @@ def _destination(table: tables.Destination, reactor: Any, disk: IDisk, objects: 
         check_bucket(settings.bucket)
         return StoreDestination(settings, objects, disk)
     connecting = Connecting(**table.connecting)
+    # Imported here: an HTTP client is a fifth of what a start costs, and few ship to other servers.
     if table.kind == "s3":
+        from storehouse.storage.shipping.s3 import S3Destination
+
         return S3Destination(S3Settings(**table.values, connecting=connecting), reactor, disk)
+    from storehouse.storage.shipping.swift import SwiftDestination
+
     return SwiftDestination(SwiftSettings(**table.values, connecting=connecting), reactor, disk)
 
 

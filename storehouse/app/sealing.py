@@ -29,8 +29,14 @@ from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.namespace.reading import TreeReader
 from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
+from storehouse.storage.objects.interfaces import IObjectStore
+from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
+from storehouse.storage.resumable.sealed import SealedBox
 
-__all__ = ["hash_of", "make_names", "make_pair", "make_space", "make_vault", "make_wormer"]
+__all__ = ["BUCKET", "hash_of", "make_names", "make_pair", "make_resumable", "make_space", "make_vault", "make_wormer"]
+
+#: Where uploaded files go.
+BUCKET = "uploads"
 
 #: Objects that are looked at to see whether a keyring is theirs, and the most bytes of what tells of one.
 _SOME = 100
@@ -166,3 +172,23 @@ def make_names(
         return LocalNamespace(NamespaceSettings(directory, durable=durable), reactor, disk, on_failure=on_failure)
     kept = NamespaceSettings(directory, durable=durable, max_metadata=SEALED_METADATA)
     return SealedNamespace(LocalNamespace(kept, reactor, disk, on_failure=on_failure), vault, disk)
+
+
+def make_resumable(
+    settings: Settings, reactor: Any, disk: IDisk, objects: IObjectStore, vault: Vault | None
+) -> LocalResumableUploads:
+    """
+    Resumable uploads.
+
+    @param vault: the keys by which their states are encrypted; C{None} to leave them plain.
+    """
+    kept = ResumableSettings(
+        os.path.join(settings.root, "resumable"),
+        BUCKET,
+        settings.upload_names,
+        settings.upload_max_size,
+        settings.upload_expiry,
+        durable=settings.objects_sync == "disk",
+    )
+    box = None if vault is None else SealedBox(lambda: vault.keyring)
+    return LocalResumableUploads(objects, disk, reactor, kept, box=box)

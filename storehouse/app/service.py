@@ -19,8 +19,7 @@ from twisted.logger import Logger
 
 from storehouse.app.archiving import make_closer, make_shipping, make_streams
 from storehouse.app.lifecycle import StorehouseService
-from storehouse.app.sealing import make_names, make_pair, make_space, make_vault, make_wormer
-from storehouse.app.uploading import add_uploads, make_resumable
+from storehouse.app.sealing import make_names, make_pair, make_resumable, make_space, make_vault, make_wormer
 from storehouse.config import Settings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import DiskThreads
@@ -210,6 +209,9 @@ def make_service(
     service.stores["resumable"] = resumable
     registry.register(resumable)  # type: ignore[arg-type]
     if "https" in settings.doors:
+        # Imported here: it is a fifth of what a start costs.
+        from storehouse.app.uploading import add_uploads
+
         sealed_by = vault if sealed else None
         add_uploads(service, settings, reactor, disk, objects, resumable, registry, bounds, sealed_by, budget)
     pace = settings.objects_scrub_rate, settings.objects_scrub_pause

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.app.lifecycle import StorehouseService
+from storehouse.app.sealing import BUCKET
 from storehouse.config import Settings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import IDisk
@@ -31,13 +32,9 @@ from storehouse.storage.accounts.accounts import AccountSettings
 from storehouse.storage.accounts.keys import KeyringWrap
 from storehouse.storage.accounts.local import LocalAccounts, show_sign_in_link
 from storehouse.storage.objects.interfaces import IObjectStore
-from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
-from storehouse.storage.resumable.sealed import SealedBox
+from storehouse.storage.resumable.local import LocalResumableUploads
 
-__all__ = ["BUCKET", "add_uploads", "make_resumable"]
-
-#: Where files go.
-BUCKET = "uploads"
+__all__ = ["add_uploads"]
 
 
 class _Bucket:
@@ -96,26 +93,6 @@ class _Welcome:
         """Wait for that."""
         if self._telling is not None:
             await settled(self._telling)
-
-
-def make_resumable(
-    settings: Settings, reactor: Any, disk: IDisk, objects: IObjectStore, vault: Vault | None
-) -> LocalResumableUploads:
-    """
-    Resumable uploads.
-
-    @param vault: the keys by which their states are encrypted; C{None} to leave them plain.
-    """
-    kept = ResumableSettings(
-        os.path.join(settings.root, "resumable"),
-        BUCKET,
-        settings.upload_names,
-        settings.upload_max_size,
-        settings.upload_expiry,
-        durable=settings.objects_sync == "disk",
-    )
-    box = None if vault is None else SealedBox(lambda: vault.keyring)
-    return LocalResumableUploads(objects, disk, reactor, kept, box=box)
 
 
 def add_uploads(

@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
-from twisted.internet.testing import MemoryReactor
 
+from storehouse.core.sockets import AskedReactor
 from storehouse.core.tls.contexts import OPENSSL_ERRORS, openssl_reason
 
 __all__ = ["Address", "find_address", "is_loopback"]
@@ -103,9 +103,9 @@ def find_address(endpoint: str) -> Address:
 
     @raise ValueError: if it is not the description of an endpoint; the text says why.
     """
-    memory: Any = MemoryReactor()
+    memory = AskedReactor()
     try:
-        server = serverFromString(memory, endpoint)
+        server = serverFromString(memory, endpoint)  # type: ignore[arg-type]
     except KeyError as error:
         raise ValueError(f"{error} is missing") from None
     except IsADirectoryError as error:
@@ -120,11 +120,11 @@ def find_address(endpoint: str) -> Address:
         server.listen(Factory()).addErrback(lambda failure: None)
     except Exception:
         return Address("")
-    if memory.unixServers:
-        if not memory.unixServers[0][0]:
+    if memory.unix:
+        if not memory.unix[0][0]:
             raise ValueError("it has no path")
-        return Address("unix", str(memory.unixServers[0][0]))
-    for scheme, servers, interface in (("http", memory.tcpServers, 3), ("https", memory.sslServers, 4)):
+        return Address("unix", str(memory.unix[0][0]))
+    for scheme, servers, interface in (("http", memory.tcp, 3), ("https", memory.ssl, 4)):
         if servers:
             if not 0 <= int(servers[0][0]) <= 65535:
                 raise ValueError(f"{servers[0][0]} is no port: ports are 0 to 65535")

@@ -1,4 +1,4 @@
-"""Socket files whose paths may be longer than the 107 bytes that the system takes."""
+"""Where endpoints listen, and socket files whose paths may be longer than the 107 bytes that the system takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 
-__all__ = ["BACKLOG", "MAX_PATH", "SocketPath", "SocketPort", "connect", "has_left", "listen"]
+__all__ = ["BACKLOG", "MAX_PATH", "AskedReactor", "SocketPath", "SocketPort", "connect", "has_left", "listen"]
 
 #: Connections that may wait to be accepted; the system takes fewer if it is told to (C{net.core.somaxconn}).
 BACKLOG = 1024
@@ -50,6 +50,35 @@ def has_left(transport: Any, missing: int) -> bool:
     except (OSError, ValueError):
         return False  # it is closed here already, and others are told so
     return waiting[0] < missing
+
+
+class AskedReactor:
+    """
+    Remembers where an endpoint listens, and does not listen there. Twisted's C{MemoryReactor} would bring its tests' machinery.
+
+    @ivar tcp: ports, factories, backlogs and interfaces.
+    @ivar ssl: ports, factories, context factories, backlogs and interfaces.
+    @ivar unix: paths and factories.
+    """
+
+    def __init__(self) -> None:
+        self.tcp: list[tuple[Any, Any, int, str]] = []
+        self.ssl: list[tuple[Any, Any, Any, int, str]] = []
+        self.unix: list[tuple[Any, Any]] = []
+
+    def listenTCP(self, port: Any, factory: Any, backlog: int = 50, interface: str = "") -> None:
+        """See C{IReactorTCP}."""
+        self.tcp.append((port, factory, backlog, interface))
+
+    def listenSSL(self, port: Any, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = "") -> None:
+        """See C{IReactorSSL}."""
+        self.ssl.append((port, factory, contextFactory, backlog, interface))
+
+    def listenUNIX(
+        self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
+    ) -> None:
+        """See C{IReactorUNIX}."""
+        self.unix.append((address, factory))
 
 
 class SocketPath:

@@ -21,13 +21,12 @@ from twisted.internet.error import VerifyError
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, trustRootFromCertificates
-from twisted.internet.testing import MemoryReactor
 from zope.interface import implementer
 
 from storehouse.core.fast.tls import secured_factory
 from storehouse.core.peers import NOBODY, TrustedProxies
 from storehouse.core.proxied import proxied_endpoint
-from storehouse.core.sockets import BACKLOG
+from storehouse.core.sockets import BACKLOG, AskedReactor
 from storehouse.core.tls.certificates import Pair
 
 __all__ = [
@@ -207,10 +206,10 @@ class _Secured:
 
 def _understand(description: str) -> tuple[int, Any, int, str]:
     """The port, L{CertificateOptions}, backlog and interface that an C{ssl:} endpoint describes."""
-    memory: Any = MemoryReactor()
+    memory = AskedReactor()
     try:
         serverFromString(memory, description).listen(Factory())
-        port, _, options, backlog, interface = memory.sslServers[0]
+        port, _, options, backlog, interface = memory.ssl[0]
         # What OpenSSL does not take would not be found out before the first connection.
         options.getContext()
     except OPENSSL_ERRORS as error:

@@ -1,0 +1,67 @@
+"""What a server imports before it listens: nothing that its settings do not ask for, since each start pays for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+_PROGRAM = """
+import sys
+from storehouse.core.fast.reactor import install
+install()
+from storehouse.app.tap import Options, makeService
+options = Options()
+options.parseOptions(sys.argv[1:])
+makeService(options)
+print(*sorted(sys.modules))
+"""
+
+#: Of programs that ship archives to other servers.
+_CLIENTS = {"treq", "twisted.web.client", "storehouse.storage.shipping.http", "storehouse.storage.shipping.swift"}
+
+#: Of the upload door.
+_UPLOADS = {"storehouse.frontends.upload.door", "storehouse.core.tls.server", "storehouse.storage.accounts.local"}
+
+#: Of tests, commands and clients.
+_NEVER = {"twisted.trial", "twisted.internet.testing", "unittest", "click", "storehouse.cli", "storehouse.clients"}
+
+
+class ImportsTests(SynchronousTestCase):
+    """In a process of its own."""
+
+    def imported(self, *options: str) -> set[str]:
+        root = os.path.abspath(self.mktemp())
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, "--root", root, *options],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return set(done.stdout.split())
+
+    def test_without_https(self) -> None:
+        found = self.imported("--https", "off")
+        self.assertIn("storehouse.frontends.append.door", found)
+        self.assertEqual(found & (_CLIENTS | _UPLOADS | _NEVER), set())
+
+    def test_with_https(self) -> None:
+        """And with an archive's destination that is another server."""
+        found = self.imported()
+        self.assertEqual(found & (_CLIENTS | _NEVER), set())
+        self.assertLessEqual(_UPLOADS, found)
+
+    def test_shipping(self) -> None:
+        path = self.mktemp()
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(
+                '[destinations.far]\nkind = "swift"\nauth_url = "http://127.0.0.1:9/"\nuser = "u"\npassword_env = "SECRET"\n'
+                'container = "c"\n'
+            )
+        self.patch(os, "environ", {**os.environ, "SECRET": "s"})
+        found = self.imported("--https", "off", "--config", os.path.abspath(path))
+        self.assertLessEqual(_CLIENTS, found)
