@@ -34,8 +34,9 @@ _WINDOW = 60.0
 #: Of the histogram, in seconds. What is shorter than the first, nearly all, is only counted.
 _BOUNDS = (0.01, 0.025, LONGEST, 0.1, 0.25, 1.0, 5.0)
 
-#: Events of connections that are looked for at a time: the rest is found at once by the next turn.
-_EVENTS = 64
+#: Events of connections that are looked for at a time, at most. Fewer would cut a burst of small requests into several turns,
+#: and so into several groups of appends with a sync each; how long a turn lasts is bound by L{SLICE} and not by this.
+_EVENTS = 1024
 
 
 class _Ready:
@@ -259,7 +260,7 @@ class _Poller:
         self.close = poller.close
         self.fileno = poller.fileno
         self._poll = poller.poll
-        self._served = 0
+        self._late: dict[int, int] = {}
 
     def poll(self, timeout: float = -1, maxevents: int = -1) -> Iterable[tuple[int, int]]:
         """As C{select.epoll} has it."""
@@ -272,18 +273,18 @@ class _Poller:
 
     def _some(self, events: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """
-        Those that this turn has time for. The kernel tells of the rest again, in the same order: the next turn begins
-        with them.
+        Those that this turn has time for. The kernel tells of the rest again: the next turn begins with them, in the order in
+        which they have waited, so that none waits for ever.
         """
-        at = self._served
-        if at:
-            self._served = 0
-            at %= len(events)
-            events = events[at:] + events[:at]
+        if self._late:
+            late, self._late = self._late, {}
+            last = len(late)
+            events.sort(key=lambda event: late.get(event[0], last))
+        until = _pace.until
         for number, event in enumerate(events, 1):
             yield event
-            if is_spent() and number < len(events):
-                self._served = number
+            if monotonic() >= until and number < len(events):
+                self._late = {fd: rank for rank, (fd, _) in enumerate(events[number:])}
                 return
 
 

@@ -25,6 +25,9 @@ _LONG = 1 << 20
 #: Answers are sent in pieces of about this many bytes.
 _PIECE = 256 * 1024
 
+# What a short record takes in memory beside its bytes: two objects, and their places in a list.
+_OVERHEAD = 100
+
 #: Offsets looked up in one go, before other connections may get a turn.
 _SLICE = 64
 
@@ -131,8 +134,9 @@ class GetMulti(Leaf):
                 add(payload)
             # Held by the answer alone from here on.
             del payload
-            if answer.gathered >= _PIECE or number % _SLICE == _SLICE - 1:
+            if answer.gathered >= _PIECE:
                 await answer.flush()
+            if number % _SLICE == _SLICE - 1:
                 await breath()
 
     async def _give(self, record: Any, offset: int, answer: _Answer) -> None:
@@ -156,7 +160,7 @@ class _Answer:
     Gathers an answer; a short one is sent whole, with its length.
 
     @ivar pieces: what is gathered; whoever adds to it calls L{count} before.
-    @ivar gathered: bytes of it, about.
+    @ivar gathered: bytes of memory that it takes, about.
     """
 
     def __init__(self, request: StreamingRequest, limit: int) -> None:
@@ -173,7 +177,7 @@ class _Answer:
 
         @raise TooLarge: if the answer would get too long.
         """
-        self.gathered += LENGTH_SIZE + length
+        self.gathered += _OVERHEAD + length
         self._left -= LENGTH_SIZE + length
         if self._left < 0:
             raise TooLarge(f"the answer would have more than {self._limit} bytes (--max-multi-bytes)")

@@ -235,7 +235,8 @@ class DoorChannel(StrictChannel):
                     self._send_answers()
             served += 1
             at = end
-            if is_spent():
+            # Nearly all have sent one request: they pay for no look at the clock.
+            if at < size and is_spent():
                 break
         if at:
             self.watch.reset()

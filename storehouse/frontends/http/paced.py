@@ -16,16 +16,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web import http
+from twisted.web.http import HTTPChannel, _ChunkedTransferDecoder
 
 from storehouse.core.turns import breath, is_spent
 
 __all__ = ["ChunkedDecoder", "PacedChannel"]
 
 # Looked up once: the module of twisted.web stands behind a proxy, since it has names that are deprecated.
-_data_received = http.HTTPChannel.dataReceived
-_raw_received = http.HTTPChannel.rawDataReceived
-_Chunked: Any = http._ChunkedTransferDecoder
+_data_received = HTTPChannel.dataReceived
+_raw_received = HTTPChannel.rawDataReceived
+_Chunked: Any = _ChunkedTransferDecoder
 
 # Bytes of a head that are looked at, and steps of chunks that are taken, before others may be served.
 _HEAD = 4096
@@ -68,7 +68,7 @@ class ChunkedDecoder(_Chunked):  # type: ignore[misc]
         self._end(rest)
 
 
-class PacedChannel(http.HTTPChannel):
+class PacedChannel(HTTPChannel):
     """One connection."""
 
     transport: Any
@@ -176,7 +176,7 @@ class PacedChannel(http.HTTPChannel):
         rest = b"".join(self._dataBuffer)
         self._dataBuffer = []
         self._late = rest + self._late
-        http.HTTPChannel.requestDone(self, request)
+        HTTPChannel.requestDone(self, request)
         if not (self._is_feeding or self._is_waiting) and self._late:
             data, self._late = self._late, b""
             self.feed(data)
@@ -185,10 +185,10 @@ class PacedChannel(http.HTTPChannel):
         """Nobody is there any more."""
         self._is_lost = True
         self._late = b""
-        http.HTTPChannel.connectionLost(self, reason)
+        HTTPChannel.connectionLost(self, reason)
 
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
-        chosen: bool = http.HTTPChannel._maybeChooseTransferDecoder(self, header, data)
+        chosen: bool = HTTPChannel._maybeChooseTransferDecoder(self, header, data)
         if type(self._transferDecoder) is _Chunked:
             self._transferDecoder = ChunkedDecoder(self.requests[-1].handleContentChunk, self._finishRequestBody)
         return chosen

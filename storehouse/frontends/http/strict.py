@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
-from twisted.web import http
+from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from storehouse.core.addresses import is_loopback
@@ -188,7 +188,7 @@ class StrictChannel(PacedChannel):
         elif line[:15].lower() == b"content-length:" and len(line) > 64:
             self._refuse(AmbiguousFraming("the Content-Length is not a sensible number"))
         else:
-            http.HTTPChannel.lineReceived(self, line)
+            HTTPChannel.lineReceived(self, line)
 
     def _request_line(self, line: bytes) -> None:
         try:
@@ -196,7 +196,7 @@ class StrictChannel(PacedChannel):
         except StorehouseError as error:
             self._refuse(error)
         else:
-            http.HTTPChannel.lineReceived(self, b" ".join((parsed.method, parsed.target, parsed.version)))
+            HTTPChannel.lineReceived(self, b" ".join((parsed.method, parsed.target, parsed.version)))
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line without end."""
@@ -213,7 +213,7 @@ class StrictChannel(PacedChannel):
         if self._receivedHeaderCount >= self.maxHeaders:
             self._refuse(HeadTooLarge(f"the head of the request has more than {self.maxHeaders} fields"))
             return False
-        received: bool = http.HTTPChannel.headerReceived(self, line)
+        received: bool = HTTPChannel.headerReceived(self, line)
         return received
 
     def allHeadersReceived(self) -> None:
@@ -231,7 +231,7 @@ class StrictChannel(PacedChannel):
         if trailers:
             self.requests[-1].body.trailers = _trailers_in(trailers)
         self._read_by(self._usual_reads)
-        http.HTTPChannel.allContentReceived(self)
+        HTTPChannel.allContentReceived(self)
 
     def _read_by(self, size: int) -> None:
         """
@@ -333,7 +333,7 @@ class StrictChannel(PacedChannel):
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty again."""
-        http.HTTPChannel.resumeProducing(self)
+        HTTPChannel.resumeProducing(self)
         if self._body_paused:
             self._networkProducer.pauseProducing()
 

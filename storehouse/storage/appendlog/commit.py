@@ -36,11 +36,8 @@ _INLINE = 256 * 1024
 
 _DISK = Durability.DISK
 
-#: Groups with more answers than this are answered in slices.
+# Answers from one look at the clock to the next: some 10 us each.
 _AT_ONCE = 64
-
-#: The outcome of an append: C{(done, offsets, error, durability)}.
-_Outcome = tuple[Done, "tuple[int, ...] | None", "Exception | None", Durability]
 
 
 class GroupCommit:
@@ -72,7 +69,7 @@ class GroupCommit:
         self.refusal: StorehouseError | None = None
         self._queue: list[Queued] = []
         self._queued = 0
-        self._answers: deque[_Outcome] = deque()
+        self._answered: deque[Group] = deque()
         self._is_answering = False
         self._jobs: SimpleQueue[Group | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="storehouse-commit", daemon=True)
@@ -188,40 +185,31 @@ class GroupCommit:
             self._launch_next()
         else:
             self.idle = True
-        if self._is_answering or len(group.answers) > _AT_ONCE:
-            self._answers += self._outcomes(group)
-            if not self._is_answering:
-                self._answer()
-        else:
-            # Nearly all groups are small: they pay for no looking at the clock.
-            for done, offsets, error, durability in self._outcomes(group):
-                try:
-                    done(offsets, error, durability)
-                except Exception:
-                    self._log.failure("an append could not be answered")
+        group.refusal = refusal
+        self._answered.append(group)
+        if not self._is_answering:
+            self._answer()
         for notice in followed:
             notice()
         self._observe(len(group.answers), time.monotonic() - group.began, group.synced)
 
-    def _outcomes(self, group: Group) -> list[_Outcome]:
-        refusal = self.refusal
-        return [
-            (done, offsets, None, durability)
-            if run is None or (refusal is None and run.error is None)
-            else (done, None, refusal or run.error, durability)
-            for done, run, offsets, durability in group.answers
-        ]
-
     def _answer(self) -> None:
         """Answer in order, as many in a turn as there is time for."""
         self._is_answering = True
-        while self._answers:
-            done, offsets, error, durability = self._answers.popleft()
-            try:
-                done(offsets, error, durability)
-            except Exception:
-                self._log.failure("an append could not be answered")
-            if is_spent() and self._answers:
+        while self._answered:
+            group = self._answered[0]
+            answers, refusal = group.answers, group.refusal
+            first = group.answered
+            group.answered = last = min(first + _AT_ONCE, len(answers))
+            for done, run, offsets, durability in answers if last - first == len(answers) else answers[first:last]:
+                error = None if run is None else refusal or run.error
+                try:
+                    done(None if error is not None else offsets, error, durability)
+                except Exception:
+                    self._log.failure("an append could not be answered")
+            if last == len(answers):
+                self._answered.popleft()
+            if self._answered and is_spent():
                 self._reactor.callLater(0, self._answer)
                 return
         self._is_answering = False

@@ -137,6 +137,8 @@ class Group:
     @ivar runs: what is added, once it is sealed.
     @ivar answers: C{(done, run, offsets, durability)} for each append, in order; the run is C{None} if there is only
         an answer.
+    @ivar answered: how many of these are out, once it is written.
+    @ivar refusal: why none of it counts; C{None} if each run has its own outcome.
     @ivar size: bytes of the records.
     @ivar synced: whether one asked for the disk.
     @ivar written: whether it is in the page cache.
@@ -145,12 +147,26 @@ class Group:
     @ivar time: when, as entries have it.
     """
 
-    __slots__ = ("_runs", "answers", "began", "fatal", "runs", "size", "synced", "time", "written")
+    __slots__ = (
+        "_runs",
+        "answered",
+        "answers",
+        "began",
+        "fatal",
+        "refusal",
+        "runs",
+        "size",
+        "synced",
+        "time",
+        "written",
+    )
 
     def __init__(self) -> None:
         self._runs: dict[BucketFile, Run] = {}
         self.runs: list[Run] = []
         self.answers: list[tuple[Done, Run | None, tuple[int, ...], Durability]] = []
+        self.answered = 0
+        self.refusal: StorehouseError | None = None
         self.size = 0
         self.synced = False
         self.written = False
