@@ -1,5 +1,7 @@
 # make run     install into .venv and start storehouse on its defaults (ARGS="--root DIR ..." for others)
 # make test    install into .venv what tests need, then ruff, mypy and the tests
+# make integration    the tests with real servers, clients and browsers, on the wheel, installed without a compiler
+#              as requirements.lock says; "make test" runs them on the checkout
 # make coverage    the tests, and what they do not reach; takes twice as long
 # make soak    the long loops among the tests, for ten minutes (SECONDS=3600 for an hour; TESTS="tests.crash ..." for some)
 # make lock    write requirements.lock anew: the newest releases that setup.py admits, with their hashes
@@ -13,10 +15,11 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 TESTS  ?= tests
 SECONDS ?= 600
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
+WHEEL  := .wheel
 PLUGIN_CACHE := $(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 NEEDS  := setup.py pyproject.toml $(wildcard native/*)
 
-.PHONY: run test coverage soak lock web clean
+.PHONY: run test integration coverage soak lock web clean
 
 run: $(VENV)/.installed
 	$(BIN)/twistd -n storehouse $(ARGS)
@@ -26,6 +29,10 @@ test: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/python .ci/trial.py .test-summary \
 		$(BIN)/python -b -W error::BytesWarning -m twisted.trial --jobs $(JOBS) $(TESTS)
+
+integration: $(WHEEL)/.installed
+	cd $(WHEEL) && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python ../.ci/trial.py ../.test-summary \
+		venv/bin/python -b -W error::BytesWarning -m twisted.trial --jobs $(JOBS) tests.integration
 
 coverage: $(VENV)/.installed-test
 	$(BIN)/coverage erase
@@ -59,7 +66,18 @@ $(VENV)/.installed-test: $(VENV)/.made $(NEEDS)
 	$(PLUGIN_CACHE)
 	touch $(VENV)/.installed $@
 
+# The wheel in an environment of its own, where tools of tests are found in $(VENV), and all but the package beside it.
+$(WHEEL)/.installed: $(VENV)/.installed-test requirements.lock $(shell find storehouse twisted native -type f -not -name '*.py[co]' -not -name '*.so')
+	rm -rf $(WHEEL) build
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --wheel-dir $(WHEEL) .
+	$(BIN)/python -m venv $(WHEEL)/venv
+	PATH= $(WHEEL)/venv/bin/python -m pip --disable-pip-version-check install --quiet --only-binary :all: --require-hashes --requirement requirements.lock
+	PATH= $(WHEEL)/venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-index $(WHEEL)/*.whl
+	$(BIN)/python -c 'import site; print(*site.getsitepackages(), sep="\n")' > "$$(echo $(WHEEL)/venv/lib/python*/site-packages)/tests.pth"
+	cd $(WHEEL) && ln -s ../README.rst ../bench ../docs ../tac ../tests ../web .
+	touch $@
+
 clean:
-	rm -rf web/node_modules $(VENV) build dist *.egg-info storehouse/*.so _trial_temp* .coverage .coverage.* .test-summary .mypy_cache .ruff_cache .hypothesis
+	rm -rf web/node_modules $(VENV) $(WHEEL) build dist *.egg-info storehouse/*.so _trial_temp* .coverage .coverage.* .test-summary .mypy_cache .ruff_cache .hypothesis
 	find storehouse tests bench twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache

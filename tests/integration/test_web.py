@@ -6,10 +6,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.process import CHECKOUT
+import storehouse
 from tests.integration.web import WEB, run_npm, with_packages
 
-BUILT = Path(CHECKOUT) / "storehouse" / "frontends" / "upload" / "static"
+BUILT = Path(storehouse.__file__).parent / "frontends" / "upload" / "static"
 
 
 class WebTests(SynchronousTestCase):
