@@ -36,7 +36,7 @@ from bench.harness import (
     workspace,
 )
 from storehouse.archive.roll_checker import SizeRollChecker
-from storehouse.archive.writing import WritingRollManager
+from storehouse.archive.roll_manager import WritingRollManager
 
 __all__ = ["CASES", "Case", "main"]
 

@@ -17,15 +17,15 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from storehouse.archive.callbacks import check_compressed_once
+from storehouse.archive.archive import ArchiveReader
+from storehouse.archive.finding import find_archives
+from storehouse.archive.handlers import check_compressed_once
 from storehouse.archive.names import check_template
 from storehouse.archive.plugins import CALLBACKS, CHECKERS, make
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.reading import find_archives
 from storehouse.archive.roll_checker import AnyRollChecker
+from storehouse.archive.roll_manager import WritingRollManager
 from storehouse.archive.scan import MAX_RECORD
 from storehouse.archive.slices import ArchiveSlices
-from storehouse.archive.writing import WritingRollManager
 from storehouse.config import OFF, Settings, tables
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import deferred

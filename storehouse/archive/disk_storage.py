@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from storehouse.archive.formats1 import (
+from storehouse.archive.archive import ArchiveReader
+from storehouse.archive.interfaces import Payload
+from storehouse.archive.scan import MAX_RECORD
+from storehouse.archive.version1 import (
     HEAD_SIZE,
     MAGIC,
     PREAMBLE,
@@ -13,9 +16,6 @@ from storehouse.archive.formats1 import (
     head_fields,
     record_size,
 )
-from storehouse.archive.interfaces import Payload
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.scan import MAX_RECORD
 from storehouse.errors import DamagedArchive, EndOfArchive, UnknownArchiveFormat
 
 __all__ = [

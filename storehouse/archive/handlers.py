@@ -1,13 +1,36 @@
-"""What is done with closed archives, under our names and under those of the first program."""
+"""
+What is done with an archive that was closed: another name, another place, compression, removal; and the chain that calls
+these callbacks.
+
+Each callback works so that a crash at any point leaves the file under its old name or its new one, whole. After a crash it
+can be called again with the path that the marker has noted: it continues with what it made of that file, if that is
+provably the same file, and never with a file that another program put there (L{storehouse.archive.finding}).
+"""
 
 from __future__ import annotations
 
 import inspect
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from storehouse.archive.callbacks import ArchiveCallback, ChangeExtension, CompressFile, DeleteFile, MoveFile
-from storehouse.archive.chain import CallbackChain
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from storehouse.archive.clocks import monotonic_of
+from storehouse.archive.finding import find_again
+from storehouse.archive.interfaces import IArchiveCallback
+from storehouse.archive.names import numbered, numbered_pattern
 from storehouse.archive.plugins import CALLBACKS, load_class, make
+from storehouse.archive.sources import FileSource, is_compressed_file, same_content
+from storehouse.core.compression import SUFFIXES, check_method, make_compressor
+from storehouse.core.files import Files
+from storehouse.errors import InvalidSetting
 
 __all__ = [
     "ArchiveCallback",
@@ -18,10 +41,517 @@ __all__ = [
     "CompressFile",
     "DeleteFile",
     "DeleteFileCallback",
+    "Job",
     "MoveFile",
     "MoveFileCallback",
+    "check_compressed_once",
     "make_callback",
+    "move_file",
 ]
+
+_log = Logger()
+
+_PIECE = 1 << 20
+
+
+def _files_of(files: Files | None) -> Files:
+    if files is not None and not isinstance(files, Files):
+        raise InvalidSetting(f"files is no setting of a configuration, and cannot be {files!r}")
+    return Files() if files is None else files
+
+
+@implementer(IArchiveCallback)
+class ArchiveCallback:
+    """Does nothing. A base for others."""
+
+    #: Whether L{on_close} takes the file away for good.
+    removes_file = False
+
+    def __init__(self) -> None:
+        pass
+
+    def on_open(self, filename: str) -> Any:
+        """An archive was opened."""
+
+    def on_close(self, filename: str) -> Any:
+        """An archive was closed."""
+        return filename
+
+
+class ChangeExtension(ArchiveCallback):
+    """C{filename.dat} becomes C{filename.dat.done}."""
+
+    def __init__(self, *, new_extension: str = ".done", files: Files | None = None) -> None:
+        super().__init__()
+        self.new_extension = "." + new_extension.removeprefix(".")
+        if "/" in new_extension or new_extension in ("", "."):
+            raise InvalidSetting(f"{new_extension!r} is no extension")
+        self._files = _files_of(files)
+
+    def on_close(self, filename: str) -> str:
+        """Rename it. @return: the new name."""
+        return move_file(filename, filename + self.new_extension, self._files)
+
+
+class MoveFile(ArchiveCallback):
+    """Moves the file into another directory, which is made if need be; also to another file system."""
+
+    def __init__(self, *, destination_folder: str = ".", files: Files | None = None) -> None:
+        super().__init__()
+        self.destination_folder = os.fspath(destination_folder)
+        if not self.destination_folder:
+            raise InvalidSetting("destination_folder is empty; it is the directory to move archives to")
+        self._files = _files_of(files)
+
+    def on_close(self, filename: str) -> str:
+        """Move it. @return: where it is then."""
+        self._files.make_directory(self.destination_folder)
+        return move_file(filename, os.path.join(self.destination_folder, os.path.basename(filename)), self._files)
+
+
+class DeleteFile(ArchiveCallback):
+    """Deletes the file, once all callbacks before this one have succeeded."""
+
+    removes_file = True
+
+    def __init__(self, *, files: Files | None = None) -> None:
+        super().__init__()
+        self._files = _files_of(files)
+
+    def on_close(self, filename: str) -> None:
+        """Delete it."""
+        try:
+            self._files.unlink(filename)
+        except FileNotFoundError:
+            return
+        self._files.sync_directory(os.path.dirname(filename) or ".")
+
+
+class CompressFile(ArchiveCallback):
+    """
+    C{filename.dat} becomes C{filename.dat.gz} or C{filename.dat.zst}. Readers take both as they are.
+
+    What is compressed already, as its first bytes tell, is left as it is, with its name.
+    """
+
+    #: Whether L{on_close} compresses the file: one callback of a row may.
+    compresses_file = True
+
+    def __init__(self, *, method: str = "gzip", level: int | None = None, files: Files | None = None) -> None:
+        super().__init__()
+        self.method = check_method(method)
+        self.level = level
+        self._files = _files_of(files)
+        if isinstance(level, bool):
+            raise InvalidSetting(f"level is a number, not {level!r}")
+        try:
+            make_compressor(method, level)
+        except (ValueError, TypeError, OverflowError) as problem:
+            raise InvalidSetting(f"{method} does not take the level {level!r}: {problem}") from None
+
+    def on_close(self, filename: str) -> str:
+        """Compress it, bring that to disk, and only then remove the file. @return: the new name."""
+        files = self._files
+        suffix = SUFFIXES[self.method]
+        if not os.path.exists(filename):
+            return find_again(filename, _there(filename, suffix))  # an earlier call came so far
+        if is_compressed_file(filename):
+            return filename
+        directory, name = os.path.split(filename)
+        # All of one name is made anew after a crash, so that nothing is left over.
+        temporary = os.path.join(directory, f".{name}{suffix}.tmp")
+        self._compress(filename, temporary)
+        for target in _alternatives(filename, suffix):
+            try:
+                files.name(temporary, target)
+                break
+            except FileExistsError:
+                if same_content(target, filename):
+                    break  # a crash kept the earlier call from removing the original
+        files.sync_directory(directory or ".")
+        if os.path.lexists(temporary):
+            files.unlink(temporary)
+        _unlink(filename, files)
+        return target
+
+    def _compress(self, source: str, target: str) -> None:
+        files = self._files
+        before = os.stat(source)
+        out = files.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            compressor = make_compressor(self.method, self.level)
+            at = 0
+            for piece in _pieces(source):
+                data = compressor.compress(piece)
+                if data:
+                    files.write_at(out, (data,), at)
+                    at += len(data)
+            files.write_at(out, (compressor.flush(),), at)
+            # Readers that go by it find the archive as old as it is.
+            os.utime(out, ns=(before.st_atime_ns, before.st_mtime_ns))
+            files.sync_data(out)
+        except BaseException:
+            files.unlink(target)
+            raise
+        finally:
+            files.close(out)
+
+
+def check_compressed_once(callbacks: Iterable[Any]) -> None:
+    """
+    @raise InvalidSetting: if two callbacks of a row, or of rows within it, compress: the second would do it over, or
+        nothing.
+    """
+    if sum(_compressions(callbacks)) > 1:
+        raise InvalidSetting("two callbacks compress archives; one of them would do nothing: leave it out")
+
+
+def _compressions(callbacks: Iterable[Any]) -> Iterator[int]:
+    for callback in callbacks:
+        yield bool(getattr(callback, "compresses_file", False))
+        yield from _compressions(getattr(callback, "callbacks", ()))
+
+
+def _pieces(path: str) -> Iterator[bytes]:
+    source = FileSource(path)
+    try:
+        at = 0
+        while piece := source.pread(at, _PIECE):
+            yield piece
+            at += len(piece)
+    finally:
+        source.close()
+
+
+def _alternatives(path: str, suffix: str = "") -> Iterator[str]:
+    directory, name = os.path.split(path)
+    for number in itertools.count():
+        yield os.path.join(directory, numbered(name, number)) + suffix
+
+
+def _there(path: str, suffix: str = "") -> list[str]:
+    """Those of L{_alternatives} that are there, whether or not those before them are."""
+    directory, name = os.path.split(path)
+    pattern = numbered_pattern(name)
+    try:
+        names = sorted(os.listdir(directory or "."))
+    except FileNotFoundError:
+        return []
+    found = (each for each in names if each.endswith(suffix) and pattern.fullmatch(each.removesuffix(suffix)))
+    return [os.path.join(directory, each) for each in found]
+
+
+def _unlink(path: str, files: Files) -> None:
+    """
+    Remove a name of what is on disk under another one.
+
+    That this cannot be brought to disk is no failure: the file is where it was to go, and who tries again finds no source.
+    """
+    files.unlink(path)
+    try:
+        files.sync_directory(os.path.dirname(path) or ".")
+    except OSError as problem:
+        _log.warn("{path} was removed, but may be back after a power cut: {problem}", path=path, problem=str(problem))
+
+
+def move_file(source: str, target: str, files: Files) -> str:
+    """
+    Move a file, across file systems if need be, and bring that to disk. Nothing is overwritten: if the target's name is
+    taken, another is found.
+
+    @return: where it is. If the source is gone, an earlier call may have moved it: see L{find_again}.
+    @raise OSError: if it cannot be moved. It is where it was then.
+    """
+    if not os.path.exists(source):
+        return find_again(source, _there(target))
+    for candidate in _alternatives(target):
+        try:
+            _link_or_copy(source, candidate, files)
+            break
+        except FileExistsError:
+            if os.path.samefile(source, candidate):
+                break  # a crash kept an earlier call from removing the first name
+    files.sync_directory(os.path.dirname(candidate) or ".")
+    if os.path.abspath(source) != os.path.abspath(candidate):
+        _unlink(source, files)
+    return candidate
+
+
+def _link_or_copy(source: str, target: str, files: Files) -> None:
+    """Give a file a second name, or, where that is not possible, make a copy of it. The name must be free."""
+    try:
+        files.link(source, target)
+        return
+    except FileExistsError:
+        raise
+    except FileNotFoundError:
+        raise
+    except OSError:
+        pass  # another file system, or one without links
+    directory, name = os.path.split(target)
+    temporary = os.path.join(directory, f".{name}.tmp")
+    size = os.stat(source)
+    descriptor = files.open(source, os.O_RDONLY)
+    try:
+        out = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            files.copy_range(descriptor, out, size.st_size, 0, 0)
+            os.utime(out, ns=(size.st_atime_ns, size.st_mtime_ns))
+            files.sync_data(out)
+        finally:
+            files.close(out)
+        if os.path.exists(target):
+            raise FileExistsError(target)
+        files.rename(temporary, target)
+    except BaseException:
+        if os.path.exists(temporary):
+            files.unlink(temporary)
+        raise
+    finally:
+        files.close(descriptor)
+
+
+@attrs.define
+class Job:
+    """
+    A closed archive on its way through the callbacks.
+
+    @ivar filename: where it is now; C{None} once it is gone.
+    @ivar remaining: positions of the callbacks that have not succeeded.
+    @ivar attempts: passes that ended with a failure.
+    @ivar given_up: it has failed for the last time.
+    @ivar buried: it has been moved to the dead letters.
+    @ivar done: it is over, one way or the other.
+    """
+
+    filename: str | None
+    remaining: list[int]
+    noted: Callable[[Job], object]
+    attempts: int = 0
+    given_up: bool = False
+    buried: bool = False
+    done: bool = False
+    due: float = 0.0
+    todo: list[int] = attrs.Factory(list)
+    failed: bool = False
+    running: bool = False
+    finished: Deferred[str | None] | None = None
+
+
+@implementer(IArchiveCallback)
+class CallbackChain:
+    """
+    Calls callbacks in order, each with the file name that the one before gave.
+
+    One that fails, at once or through its Deferred, is logged. The others are called nevertheless, but for those that take
+    the file away for good (C{removes_file}): these wait until all before them have succeeded. What failed is called
+    again when L{poll} is called after C{delay} seconds, then twice that, and so on up to C{most_delay}; after C{attempts}
+    passes the file is moved into C{dead_letter} if that is given, otherwise it is left where it is, and that is logged.
+
+    Methods may be called by any thread; Deferreds fire in their own.
+    """
+
+    _log = Logger()
+
+    #: Its own removing callbacks wait by themselves.
+    removes_file = False
+
+    def __init__(
+        self,
+        *,
+        callbacks: Iterable[Any] = (),
+        attempts: int = 8,
+        delay: float = 1.0,
+        most_delay: float = 300.0,
+        dead_letter: str | None = None,
+        clock: Any = None,
+        files: Files | None = None,
+    ) -> None:
+        """
+        @param callbacks: callbacks, or what L{make<storehouse.archive.plugins.make>} makes them from.
+        @raise InvalidSetting: if one cannot be made, or two compress.
+        """
+        if attempts < 1 or delay < 0 or most_delay < 0:
+            raise InvalidSetting("attempts is 1 or more, and no delay is negative")
+        self.callbacks = tuple(make(CALLBACKS, callback) for callback in callbacks)
+        check_compressed_once(self.callbacks)
+        self._attempts = attempts
+        self._delay = delay
+        self._most_delay = most_delay
+        self._dead_letter = dead_letter
+        self._seconds = monotonic_of(clock)
+        self._files = Files() if files is None else files
+        self._lock = threading.Lock()
+        self._jobs: list[Job] = []
+
+    @property
+    def pending(self) -> tuple[Job, ...]:
+        """What is not done: waiting for a Deferred, or for its next attempt."""
+        with self._lock:
+            return tuple(self._jobs)
+
+    # -- as a callback -------------------------------------------------------------------------------------------------
+
+    def on_open(self, filename: str) -> None:
+        """Tell all. What fails is logged."""
+        for callback in self.callbacks:
+            try:
+                result = callback.on_open(filename)
+            except Exception:
+                self._log.failure("{callback} failed at the opening of {path}", callback=_name(callback), path=filename)
+                continue
+            if isinstance(result, Deferred):
+                result.addErrback(self._opening_failed, callback, filename)
+
+    def _opening_failed(self, failure: Failure, callback: Any, filename: str) -> None:
+        self._log.failure(
+            "{callback} failed at the opening of {path}", failure, callback=_name(callback), path=filename
+        )
+
+    def on_close(self, filename: str) -> Any:
+        """
+        Call all.
+
+        @return: where the file is then, or C{None}; a Deferred of that if it takes longer. It never fails.
+        """
+        finished: Deferred[str | None] = Deferred()
+        job = self._submit(Job(filename, list(range(len(self.callbacks))), lambda job: None, finished=finished))
+        return job.filename if job.done else finished
+
+    def submit(
+        self, filename: str, remaining: Iterable[int] | None = None, noted: Callable[[Job], object] = lambda job: None
+    ) -> Job:
+        """
+        Begin to call callbacks for a file; when this returns, those that are no Deferreds have been called once.
+
+        @param remaining: positions of the callbacks to be called; all if C{None}.
+        @param noted: called whenever the job's file name, its remaining callbacks or its end change.
+        """
+        every = range(len(self.callbacks))
+        positions = list(every) if remaining is None else [at for at in remaining if at in every]
+        return self._submit(Job(filename, positions, noted))
+
+    def _submit(self, job: Job) -> Job:
+        job.todo, job.running = job.remaining.copy(), True
+        with self._lock:
+            self._jobs.append(job)
+        self._run(job)
+        return job
+
+    def poll(self) -> None:
+        """Try again what is due, and let those of the callbacks that are chains do so too."""
+        now = self._seconds()
+        with self._lock:
+            due = [job for job in self._jobs if not job.running and job.due <= now]
+            for job in due:
+                job.running, job.failed, job.todo = True, False, job.remaining.copy()
+        for job in due:
+            self._run(job)
+        for callback in self.callbacks:
+            poll = getattr(callback, "poll", None)
+            if poll is not None:
+                try:
+                    poll()
+                except Exception:
+                    self._log.failure("{callback} failed", callback=_name(callback))
+
+    def abandon(self) -> None:
+        """Forget what waits for its next attempt."""
+        with self._lock:
+            self._jobs = [job for job in self._jobs if job.running]
+
+    # -- a pass --------------------------------------------------------------------------------------------------------
+
+    def _run(self, job: Job) -> None:
+        """Call what is to be called in this pass, up to the first Deferred that has not fired."""
+        while job.todo and job.filename is not None:
+            at = job.todo.pop(0)
+            callback = self.callbacks[at]
+            if job.failed and getattr(callback, "removes_file", False):
+                continue
+            try:
+                result = callback.on_close(job.filename)
+            except Exception:
+                self._failed(Failure(), job, at)
+                continue
+            if isinstance(result, Deferred):
+                result.addCallbacks(self._succeeded, self._failed, callbackArgs=(job, at), errbackArgs=(job, at))
+                result.addCallback(lambda _: self._run(job))
+                result.addErrback(lambda failure: self._log.failure("a chain of callbacks failed", failure))
+                return
+            self._succeeded(result, job, at)
+        self._pass_over(job)
+
+    def _succeeded(self, result: Any, job: Job, at: int) -> None:
+        job.remaining.remove(at)
+        if isinstance(result, (str, os.PathLike)):
+            job.filename = os.fspath(result)
+        elif job.filename is not None and not os.path.lexists(job.filename):
+            job.filename = None
+        self._note(job)
+
+    def _failed(self, failure: Failure, job: Job, at: int) -> None:
+        job.failed = True
+        self._log.failure(
+            "{callback} failed at the closing of {path}, for the {attempt}. time",
+            failure,
+            callback=_name(self.callbacks[at]),
+            path=job.filename,
+            attempt=job.attempts + 1,
+        )
+
+    def _pass_over(self, job: Job) -> None:
+        if job.filename is None or not job.remaining:
+            if any(not getattr(self.callbacks[at], "is_note", False) for at in job.remaining):
+                self._log.warn("a file is gone before all its callbacks succeeded: {left}", left=self._names(job))
+            self._end(job)
+            return
+        job.attempts += 1
+        if job.attempts < self._attempts:
+            job.due = self._seconds() + min(self._most_delay, self._delay * 2 ** (job.attempts - 1))
+            job.running = False
+            return
+        job.given_up = True
+        if self._dead_letter is not None:
+            try:
+                self._files.make_directory(self._dead_letter)
+                target = os.path.join(self._dead_letter, os.path.basename(job.filename))
+                job.filename = move_file(job.filename, target, self._files)
+                job.buried = True
+            except OSError:
+                self._log.failure("{path} cannot be moved to the dead letters", path=job.filename)
+        self._log.error(
+            "{path}: given up after {attempts} attempts, without {left}",
+            path=job.filename,
+            attempts=job.attempts,
+            left=self._names(job),
+        )
+        self._end(job)
+
+    def _end(self, job: Job) -> None:
+        job.done = True
+        with self._lock:
+            self._jobs.remove(job)
+        self._note(job)
+        if job.finished is not None:
+            job.finished.callback(job.filename)
+
+    def _note(self, job: Job) -> None:
+        try:
+            job.noted(job)
+        except Exception:
+            self._log.failure("what is left to do with {path} cannot be noted", path=job.filename)
+
+    def _names(self, job: Job) -> str:
+        return ", ".join(_name(self.callbacks[at]) for at in job.remaining)
+
+
+def _name(callback: Any) -> str:
+    # One that wraps another is of no interest.
+    while (wrapped := getattr(callback, "wrapped", None)) is not None:
+        callback = wrapped
+    return type(callback).__name__
+
 
 ChangeExtensionCallback = ChangeExtension
 MoveFileCallback = MoveFile

@@ -16,11 +16,10 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from storehouse.archive.identity import Identity, NotedPath
+from storehouse.archive.archive import ArchiveReader, Recovered, recover_archive
+from storehouse.archive.finding import Identity, NotedPath
 from storehouse.archive.interfaces import ArchiveInfo
 from storehouse.archive.names import is_ours_beside, last_of, marker_of, name_key
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.recovery import Recovered, recover_archive
 from storehouse.core.checksummed import seal, unseal
 from storehouse.core.files import NO_SPACE, Files, open_stored
 from storehouse.errors import NoSpace, StorehouseError

@@ -63,11 +63,11 @@ CALLBACKS = Kind(
     ("on_open", "on_close"),
     "storehouse.archive.callbacks",
     {
-        "extension": f"{_ROOM}.callbacks:ChangeExtension",
-        "move": f"{_ROOM}.callbacks:MoveFile",
-        "delete": f"{_ROOM}.callbacks:DeleteFile",
-        "compress": f"{_ROOM}.callbacks:CompressFile",
-        "chain": f"{_ROOM}.chain:CallbackChain",
+        "extension": f"{_ROOM}.handlers:ChangeExtension",
+        "move": f"{_ROOM}.handlers:MoveFile",
+        "delete": f"{_ROOM}.handlers:DeleteFile",
+        "compress": f"{_ROOM}.handlers:CompressFile",
+        "chain": f"{_ROOM}.handlers:CallbackChain",
     },
 )
 

@@ -12,17 +12,21 @@ from collections.abc import Generator, Iterator
 
 import attrs
 
-from storehouse.archive.formats1 import MAGIC, PREAMBLE
-from storehouse.archive.formats2 import (
+from storehouse.archive.interfaces import ArchiveInfo, Record
+from storehouse.archive.scan import MAX_RECORD, Window
+from storehouse.archive.version1 import MAGIC, PREAMBLE
+from storehouse.archive.version2 import (
     BLOCK,
     BLOCK_SIZE,
     HEADER_SIZE,
     INDEX,
+    MOST_TOGETHER,
     RECORD,
     RECORD_SIZE,
     TRAILER_SIZE,
     Footer,
     Group,
+    Scan2,
     Seeds,
     block_fields,
     decode_header,
@@ -31,11 +35,6 @@ from storehouse.archive.formats2 import (
     record_fields,
     seeds_of,
 )
-from storehouse.archive.interfaces import ArchiveInfo, Record
-from storehouse.archive.parts import MOST_TOGETHER
-from storehouse.archive.scan import MAX_RECORD
-from storehouse.archive.scan2 import Scan2
-from storehouse.archive.window import Window
 from storehouse.core.compression import Expander, method_of
 from storehouse.errors import DamagedArchive, UnknownArchiveFormat
 

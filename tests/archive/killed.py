@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from storehouse.archive.callbacks import ChangeExtension, CompressFile, MoveFile
-from storehouse.archive.writing import WritingRollManager
+from storehouse.archive.handlers import ChangeExtension, CompressFile, MoveFile
+from storehouse.archive.roll_manager import WritingRollManager
 from storehouse.core.files import Files
 
 __all__ = ["BELOW", "CASES", "NAME", "NoLinks", "callback_of"]

@@ -11,8 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.writer import ArchiveWriter
+from storehouse.archive.archive import ArchiveReader, ArchiveWriter
 
 __all__ = [
     "KINDS",

@@ -10,9 +10,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.archive import formats1, formats2
-from storehouse.archive.formats1 import START, encode_record
-from storehouse.archive.formats2 import (
+from storehouse.archive import version1, version2
+from storehouse.archive.archive import ArchiveReader, ArchiveWriter, recover_archive
+from storehouse.archive.interfaces import ArchiveInfo
+from storehouse.archive.scan import MAX_RECORD
+from storehouse.archive.version1 import START, encode_record
+from storehouse.archive.version2 import (
     BLOCK,
     RECORD,
     encode_block,
@@ -20,11 +23,6 @@ from storehouse.archive.formats2 import (
     make_record_encoder,
     seeds_of,
 )
-from storehouse.archive.interfaces import ArchiveInfo
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.recovery import recover_archive
-from storehouse.archive.scan import MAX_RECORD
-from storehouse.archive.writer import ArchiveWriter
 from storehouse.core.compression import ZSTD, compress_block
 from storehouse.errors import DamagedArchive
 from tests.archive.rig import SALT
@@ -149,13 +147,13 @@ class BoundTests(SynchronousTestCase):
 
     def test_shapes_are_bounded(self) -> None:
         """Keys of clients are not kept beyond some bytes."""
-        for shapes in (formats1.shapes, formats2.shapes):
+        for shapes in (version1.shapes, version2.shapes):
             shapes.clear()
         for number in range(50):
             metadata = {f"{number}{'x' * 100_000}": "y"}
             encode_record(metadata, b"")
             make_record_encoder(SEEDS)(metadata, b"", 5)
-        self.assertEqual((len(formats1.shapes), len(formats2.shapes)), (0, 0))
+        self.assertEqual((len(version1.shapes), len(version2.shapes)), (0, 0))
 
     def test_recovery_takes_all(self) -> None:
         """What was written is not cut off, however large it is."""
@@ -173,4 +171,4 @@ class BoundTests(SynchronousTestCase):
 def frame(keys: bytes, values: bytes) -> bytes:
     """A record of version 2 with strings as they are given."""
     rest = struct.pack("<QIIIB", 5, len(keys), len(values), 0, 2) + keys + values
-    return struct.pack("<4sI", RECORD + SEEDS.mark, formats2.crc32c(rest, SEEDS.checksum)) + rest
+    return struct.pack("<4sI", RECORD + SEEDS.mark, version2.crc32c(rest, SEEDS.checksum)) + rest

@@ -12,11 +12,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.archive.callbacks import ArchiveCallback, ChangeExtension, CompressFile, DeleteFile, MoveFile
-from storehouse.archive.chain import CallbackChain
-from storehouse.archive.identity import Identity, NotedPath
-from storehouse.archive.reading import ReadingRollManager
-from storehouse.archive.writing import WritingRollManager
+from storehouse.archive.finding import Identity, NotedPath
+from storehouse.archive.handlers import (
+    ArchiveCallback,
+    CallbackChain,
+    ChangeExtension,
+    CompressFile,
+    DeleteFile,
+    MoveFile,
+)
+from storehouse.archive.roll_manager import ReadingRollManager, WritingRollManager
 from storehouse.core.compression import GZIP, ZSTD
 from storehouse.core.files import Files
 from storehouse.errors import InvalidSetting

@@ -13,9 +13,10 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.archive import finding
-from storehouse.archive.callbacks import ChangeExtension, CompressFile, MoveFile
-from storehouse.archive.reading import ReadingRollManager, find_archives
-from storehouse.archive.writer import ArchiveWriter
+from storehouse.archive.archive import ArchiveWriter
+from storehouse.archive.finding import find_archives
+from storehouse.archive.handlers import ChangeExtension, CompressFile, MoveFile
+from storehouse.archive.roll_manager import ReadingRollManager
 from storehouse.errors import NotFound
 from tests.archive.rig import KINDS, write
 

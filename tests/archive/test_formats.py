@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.writer import ArchiveWriter
+from storehouse.archive.archive import ArchiveReader, ArchiveWriter
 from storehouse.errors import InvalidRecord, InvalidSetting, UnknownArchiveFormat
 from tests.archive.rig import KINDS, SALT, UNHURRIED, metadata, payloads, read, write
 

@@ -18,8 +18,8 @@ _CHECKOUT = str(Path(storehouse.__file__).resolve().parent.parent)
 _PROGRAM = """
 import json, os, sys
 from storehouse.errors import NoSpace
-from storehouse.archive.writing import WritingRollManager
-from storehouse.archive.reading import ReadingRollManager
+from storehouse.archive.roll_manager import WritingRollManager
+from storehouse.archive.roll_manager import ReadingRollManager
 
 directory = sys.argv[1]
 how = json.loads(sys.argv[2])

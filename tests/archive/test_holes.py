@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from storehouse.archive.archive import ArchiveReader, ArchiveWriter
 from storehouse.archive.interfaces import IByteSource
-from storehouse.archive.reader import ArchiveReader
 from storehouse.archive.sources import readable_behind
-from storehouse.archive.writer import ArchiveWriter
 from storehouse.errors import DamagedArchive
 from tests.archive.rig import KINDS, write
 

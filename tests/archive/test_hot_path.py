@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from storehouse.archive import formats1, formats2
+from storehouse.archive import version1, version2
+from storehouse.archive.archive import ArchiveReader, ArchiveWriter
+from storehouse.archive.finding import find_archives
 from storehouse.archive.interfaces import IQuietRollChecker
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.reading import ReadingRollManager, find_archives
 from storehouse.archive.roll_checker import (
     AnyRollChecker,
     NeverRollChecker,
@@ -26,8 +26,7 @@ from storehouse.archive.roll_checker import (
     TimeRollChecker,
     quiet_size,
 )
-from storehouse.archive.writer import ArchiveWriter
-from storehouse.archive.writing import WritingRollManager
+from storehouse.archive.roll_manager import ReadingRollManager, WritingRollManager
 from storehouse.errors import DamagedArchive, InvalidRecord, StorageFailed
 from tests.archive.rig import KINDS, SALT, UNHURRIED, metadata, payloads, read
 from tests.archive.test_writer import FakeFiles
@@ -117,22 +116,22 @@ class SameTests(SynchronousTestCase):
 
     def general(self, version: int, record: tuple[Mapping[str, str], Any]) -> bytes:
         if version == 1:
-            return b"".join(formats1.encode_record(*record))
-        return b"".join(formats2.make_record_encoder(formats2.seeds_of(SALT))(*record, 0))
+            return b"".join(version1.encode_record(*record))
+        return b"".join(version2.make_record_encoder(version2.seeds_of(SALT))(*record, 0))
 
     @UNHURRIED
     @given(st.lists(st.tuples(metadata, payloads), max_size=6), st.sampled_from([1, 2]))
     def test_bytes(self, records: list[tuple[dict[str, str], Any]], version: int) -> None:
         """Shapes that are new and those that were seen, on both paths."""
-        formats1.shapes.clear()
-        formats2.shapes.clear()
+        version1.shapes.clear()
+        version2.shapes.clear()
         path = self.mktemp()
         with ArchiveWriter(path, version=version, salt=SALT, clock=_Zero()) as writer:
             for record in records * 3:
                 writer.write(*record)
             writer.flush()
             data = Path(path).read_bytes()
-        start = formats2.HEADER_SIZE if version == 2 else 0
+        start = version2.HEADER_SIZE if version == 2 else 0
         self.assertEqual(data[start:], b"".join(self.general(version, record) for record in records * 3))
         with ArchiveReader(path) as reader:
             pairs = list(reader)
@@ -178,7 +177,7 @@ class SameTests(SynchronousTestCase):
             data = bytearray(Path(path).read_bytes())
             at = len(data) // 2
             # Version 1 notices it only in its fields.
-            at = data.index(formats1.START, at) if kind == "version 1" else at
+            at = data.index(version1.START, at) if kind == "version 1" else at
             data[at] ^= 1
             Path(path).write_bytes(data)
             reading = ReadingRollManager("a_*", directory)

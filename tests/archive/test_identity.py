@@ -19,11 +19,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
-from storehouse.archive.callbacks import CompressFile
-from storehouse.archive.chain import CallbackChain
-from storehouse.archive.identity import Identity
+from storehouse.archive.finding import Identity
+from storehouse.archive.handlers import CallbackChain, CompressFile
 from storehouse.archive.names import marker_of, numbered
-from storehouse.archive.writing import WritingRollManager
+from storehouse.archive.roll_manager import WritingRollManager
 from tests.archive.killed import BELOW, CASES, NAME, callback_of
 from tests.archive.rig import files_in, read, write
 from tests.archive.test_callbacks import Scripted

@@ -13,9 +13,9 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.reading import ReadingRollManager, find_archives
-from storehouse.archive.writing import WritingRollManager
+from storehouse.archive.archive import ArchiveReader
+from storehouse.archive.finding import find_archives
+from storehouse.archive.roll_manager import ReadingRollManager, WritingRollManager
 from tests.archive.rig import KINDS, files_in
 from tests.archive.writer_process import payload_of
 from tests.crash import rounds

@@ -11,11 +11,9 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.archive.callbacks import ArchiveCallback, CompressFile
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.reading import ReadingRollManager
-from storehouse.archive.writer import ArchiveWriter
-from storehouse.archive.writing import WritingRollManager
+from storehouse.archive.archive import ArchiveReader, ArchiveWriter
+from storehouse.archive.handlers import ArchiveCallback, CompressFile
+from storehouse.archive.roll_manager import ReadingRollManager, WritingRollManager
 from tests.archive.rig import KINDS, files_in, write
 from tests.archive.test_callbacks import Scripted
 

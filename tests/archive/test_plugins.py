@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.archive.callbacks import ArchiveCallback, DeleteFile
+from storehouse.archive.handlers import ArchiveCallback, DeleteFile
 from storehouse.archive.plugins import CALLBACKS, CHECKERS, make
 from storehouse.errors import InvalidSetting
 from tests.archive.test_callbacks import Scripted

@@ -13,12 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from storehouse.archive.callbacks import CompressFile
+from storehouse.archive.archive import ArchiveReader, ArchiveWriter
+from storehouse.archive.handlers import CompressFile
 from storehouse.archive.interfaces import IArchive, IArchiveReader, IByteSource
-from storehouse.archive.reader import ArchiveReader
 from storehouse.archive.slices import ArchiveSlices
 from storehouse.archive.sources import BytesSource, ExpandedSource, FileObjectSource, FileSource
-from storehouse.archive.writer import ArchiveWriter
 from storehouse.core.compression import GZIP, MOST_NESTED, ZSTD, compress_block, expand_block, make_compressor
 from storehouse.errors import DamagedArchive, InvalidSetting, NoSuchRecord
 from tests.archive.rig import KINDS, read, write

@@ -14,12 +14,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from storehouse.archive.callbacks import ArchiveCallback
+from storehouse.archive.archive import ArchiveReader
+from storehouse.archive.finding import find_archives
+from storehouse.archive.handlers import ArchiveCallback
 from storehouse.archive.interfaces import IArchiveCallback, IRollChecker
 from storehouse.archive.leftovers import Marker, latest_of, note_last
 from storehouse.archive.names import make_name, name_key, numbered, template_pattern
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.reading import ReadingRollManager, find_archives
 from storehouse.archive.roll_checker import (
     AnyRollChecker,
     NeverRollChecker,
@@ -27,8 +27,7 @@ from storehouse.archive.roll_checker import (
     SizeRollChecker,
     TimeRollChecker,
 )
-from storehouse.archive.timer import RollTimer
-from storehouse.archive.writing import WritingRollManager
+from storehouse.archive.roll_manager import ReadingRollManager, RollTimer, WritingRollManager
 from storehouse.core.files import Files
 from storehouse.errors import DamagedArchive, InvalidSetting, NoMoreFiles, NoSpace, NotFound, UnknownArchiveFormat
 from tests.archive.rig import KINDS, files_in, read, write

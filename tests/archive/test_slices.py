@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.archive.archive import ArchiveReader, ArchiveWriter
 from storehouse.archive.interfaces import Record
-from storehouse.archive.reader import ArchiveReader
 from storehouse.archive.slices import PIECE, ArchiveSlices
-from storehouse.archive.writer import ArchiveWriter
 from storehouse.core.compression import ZSTD, make_compressor
 from storehouse.errors import DamagedArchive, UnknownArchiveFormat
 from tests.archive.rig import SALT, UNHURRIED, metadata, payloads

@@ -6,7 +6,7 @@ import gzip
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.archive.reader import ArchiveReader
+from storehouse.archive.archive import ArchiveReader
 from storehouse.core.compression import ZSTD, make_compressor
 from storehouse.errors import DamagedArchive
 from tests.archive.rig import KINDS, write

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.recovery import recover_archive
-from storehouse.archive.writer import ArchiveWriter
+from storehouse.archive.archive import ArchiveReader, ArchiveWriter, recover_archive
 from storehouse.core.files import Files
 from storehouse.errors import AlreadyExists, NoSpace, StorageFailed, Unavailable
 from tests.archive.rig import KINDS, read

@@ -10,7 +10,7 @@ import os
 import random
 import sys
 
-from storehouse.archive.writing import WritingRollManager
+from storehouse.archive.roll_manager import WritingRollManager
 from tests.archive.rig import KINDS
 
 __all__ = ["payload_of"]

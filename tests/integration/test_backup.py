@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.app.local import ALWAYS, LocalStore
-from storehouse.archive.reader import ArchiveReader
+from storehouse.archive.archive import ArchiveReader
 from storehouse.cli import main
 from storehouse.cli.errors import CommandError
 from storehouse.cli.remote import SocketStore

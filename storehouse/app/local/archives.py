@@ -6,10 +6,10 @@ import fcntl
 import os
 from typing import Any
 
+from storehouse.archive.archive import ArchiveReader
 from storehouse.archive.finding import Seen, each_once, find_now
 from storehouse.archive.interfaces import ArchiveInfo
 from storehouse.archive.names import is_ours_beside, marker_of, name_key
-from storehouse.archive.reader import ArchiveReader
 from storehouse.archive.scan import LARGEST_RECORD, MAX_RECORD
 from storehouse.archive.sources import FileSource
 from storehouse.core.compression import SUFFIXES, make_compressor

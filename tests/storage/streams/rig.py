@@ -9,11 +9,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.reading import find_archives
+from storehouse.archive.archive import ArchiveReader
+from storehouse.archive.finding import find_archives
 from storehouse.archive.roll_checker import RecordCountRollChecker
+from storehouse.archive.roll_manager import WritingRollManager
 from storehouse.archive.slices import ArchiveSlices
-from storehouse.archive.writing import WritingRollManager
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.errors import DamagedArchive

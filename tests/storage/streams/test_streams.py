@@ -14,8 +14,8 @@ from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from storehouse.archive.callbacks import ChangeExtension, CompressFile, DeleteFile, MoveFile
-from storehouse.archive.reader import ArchiveReader
+from storehouse.archive.archive import ArchiveReader
+from storehouse.archive.handlers import ChangeExtension, CompressFile, DeleteFile, MoveFile
 from storehouse.archive.roll_checker import RecordCountRollChecker, TimeRollChecker
 from storehouse.core.files import Files
 from storehouse.errors import (

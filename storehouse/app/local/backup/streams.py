@@ -20,7 +20,7 @@ import attrs
 
 from storehouse.app.local.backup.described import files_below
 from storehouse.app.local.backup.target import Target
-from storehouse.archive.reader import ArchiveReader
+from storehouse.archive.archive import ArchiveReader
 from storehouse.core.checksummed import seal, unseal
 from storehouse.core.rootpaths import path_of
 from storehouse.errors import StorageFailed, StorehouseError

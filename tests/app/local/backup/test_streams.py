@@ -9,8 +9,7 @@ from typing import Any
 from storehouse.app.local.backup import streams
 from storehouse.app.local.backup.streams import _Stream, back_up_shipping, back_up_streams
 from storehouse.app.local.backup.target import Target
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.writer import ArchiveWriter
+from storehouse.archive.archive import ArchiveReader, ArchiveWriter
 from storehouse.core.checksummed import seal, unseal
 from tests.app.local.backup.rig import BackupCase
 

@@ -6,9 +6,8 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.archive.parts import MOST_TOGETHER, parts_of
-from storehouse.archive.reader import ArchiveReader
-from storehouse.archive.writer import ArchiveWriter
+from storehouse.archive.archive import ArchiveReader, ArchiveWriter
+from storehouse.archive.version2 import MOST_TOGETHER, blocks_of
 from tests.archive.rig import KINDS, read
 
 
@@ -36,8 +35,8 @@ class PartsTests(SynchronousTestCase):
                 for number in (0, 60, 99, 100, 101, 300, 301):
                     self.assertEqual(reader.record(number).payload, (records + records[:1])[number][1])
 
-    def test_parts(self) -> None:
+    def test_blocks(self) -> None:
         pieces = [b"a", b"bc"] * 5
-        self.assertEqual(list(parts_of(pieces, 15, 15)), [(pieces, 15)])
-        self.assertEqual([size for _, size in parts_of(pieces, 15, 6)], [6, 6, 3])
-        self.assertEqual([piece for part, _ in parts_of(pieces, 15, 4) for piece in part], pieces)
+        self.assertEqual(list(blocks_of(pieces, 15, 15)), [(pieces, 15)])
+        self.assertEqual([size for _, size in blocks_of(pieces, 15, 6)], [6, 6, 3])
+        self.assertEqual([piece for block, _ in blocks_of(pieces, 15, 4) for piece in block], pieces)
