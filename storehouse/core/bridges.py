@@ -16,7 +16,7 @@ from storehouse.core.streams import IByteStream, Piece, PushedStream, StreamClos
 __all__ = ["source_of", "stream_of"]
 
 
-def source_of(stream: IByteStream) -> Any:
+def source_of(stream: Any) -> Any:
     """A stream as an C{ISource}."""
     return stream if ISource.providedBy(stream) else _StreamSource(stream)
 

@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from storehouse.core.streams import ISource
+from storehouse.core.streams import IByteStream, ISource, Piece
 from storehouse.storage.dataspace.interfaces import IReader, Part
 from storehouse.storage.namespace.interfaces import Bucket
 
@@ -158,7 +158,10 @@ class IObjectReader(ISource):
     def deliver(consumer: object) -> Deferred[int]:
         """See L{ISource.deliver}. Fails with C{DamagedObject} before the first byte of a block that is damaged."""
 
-    def close() -> None:
+    def read() -> Awaitable[Piece]:
+        """See L{IByteStream.read}: in place of L{deliver}."""
+
+    def close() -> Deferred[None]:
         """Give it up. Harmless at any time."""
 
 
@@ -194,7 +197,7 @@ class IObjectStore(Interface):
     def put(
         bucket: str,
         key: str,
-        source: ISource,
+        source: ISource | IByteStream,
         size: int | None,
         content_type: str = "",
         metadata: Metadata | None = None,
@@ -256,7 +259,7 @@ class IObjectStore(Interface):
         key: str,
         upload_id: str,
         number: int,
-        source: ISource,
+        source: ISource | IByteStream,
         size: int | None,
         md5: bool = False,
         note: Callable[[], str] | None = None,

@@ -11,9 +11,10 @@ from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from storehouse.core.bridges import source_of
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import finished, settled
-from storehouse.core.streams import ISource, deferred
+from storehouse.core.streams import IByteStream, ISource, deferred
 from storehouse.errors import StorehouseError
 from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IReader, Part
@@ -144,7 +145,7 @@ class LocalObjectStore:
         self,
         bucket: str,
         key: str,
-        source: ISource,
+        source: ISource | IByteStream,
         size: int | None,
         content_type: str = "",
         metadata: Metadata | None = None,
@@ -159,7 +160,7 @@ class LocalObjectStore:
         self,
         bucket: str,
         key: str,
-        source: ISource,
+        source: ISource | IByteStream,
         size: int | None,
         content_type: str,
         metadata: Metadata,
@@ -173,7 +174,7 @@ class LocalObjectStore:
         id = base.arrives()
         # That these bytes may be left without a key is written down while they come, and on disk before they are.
         intended = base.names.intend(bucket, key, [id])
-        tagged = TaggedSource(source, intended, base.disk, md5)
+        tagged = TaggedSource(source_of(source), intended, base.disk, md5)
         try:
             part = await base.space.put(id, tagged, size, {"key": [f"{bucket}/{key}"]})
         except BaseException:
@@ -300,7 +301,7 @@ class LocalObjectStore:
         key: str,
         upload_id: str,
         number: int,
-        source: ISource,
+        source: ISource | IByteStream,
         size: int | None,
         md5: bool = False,
         note: Callable[[], str] | None = None,

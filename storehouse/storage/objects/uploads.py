@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, succeed
 
+from storehouse.core.bridges import source_of
 from storehouse.core.jobs import finished
 from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFailed
 from storehouse.storage.dataspace.interfaces import Part, Upload
@@ -102,7 +103,7 @@ class Uploads:
     ) -> str:
         """See C{IObjectStore.upload_part}."""
         await self._upload(bucket, key, upload_id)
-        tagged = TaggedSource(source, succeed(None), self._base.disk, md5)
+        tagged = TaggedSource(source_of(source), succeed(None), self._base.disk, md5)
 
         def noted() -> str:
             return _noted(tagged.hexdigest(), note() if note is not None else "")
