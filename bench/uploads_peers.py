@@ -62,19 +62,19 @@ class Way:
 
     @ivar durable: uploads wait for the disk.
     @ivar encrypted: there is a master key.
-    @ivar options: more of them, by name.
+    @ivar settings: more of them, by name.
     """
 
     durable: bool = True
     encrypted: bool = False
-    options: Mapping[str, str] = {}
+    settings: Mapping[str, str] = {}
 
 
 #: Our ways, by their names in tables.
 OURS: dict[str, Way] = {
     "ours, durable": Way(),
     "ours, relaxed": Way(durable=False),
-    "ours, relaxed, BLAKE3": Way(durable=False, options={"--objects-hash": "BLAKE3"}),
+    "ours, relaxed, BLAKE3": Way(durable=False, settings={"objects-hash": "BLAKE3"}),
     "ours, encrypted, durable": Way(encrypted=True),
     "ours, encrypted, relaxed": Way(durable=False, encrypted=True),
 }
@@ -303,8 +303,11 @@ def storehouse(name: str, directory: Path) -> Iterator[Side]:
         "--https": f"tcp:{port}:interface={HOST}",
         "--https-cert": str(directory / "cert.pem"),
         "--https-key": str(directory / "key.pem"),
-        **way.options,
     }
+    if way.settings:
+        file = root.with_suffix(".toml")
+        file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in way.settings.items()))
+        options["--config"] = str(file)
     twistd = Path(sys.executable).parent / "twistd"
     command = [sys.executable, str(twistd), "-n", "--pidfile=", "--reactor=storehouse", "storehouse"]
     for pair in options.items():

@@ -175,13 +175,13 @@ def make_closer(
     settings: Settings, log: Any, shipping: Shipping | None, disk: IDisk, events: Events
 ) -> Callable[[str], Deferred[None]]:
     """What closes a storage prefix, and ships it if that is set."""
-    if settings.append_ship == OFF or shipping is None:
+    if settings.append.ship == OFF or shipping is None:
         close: Callable[[str], Deferred[None]] = log.close_prefix
         return close
-    names = frozenset(name.strip() for name in settings.append_ship_prefixes.split(","))
-    shipper = shipping.shippers[settings.append_ship]
+    names = frozenset(name.strip() for name in settings.append.ship_prefixes.split(","))
+    shipper = shipping.shippers[settings.append.ship]
     which = None if "*" in names else names
-    delete = settings.append_ship_delete
+    delete = settings.append.ship_delete
     prefixes = ShippedPrefixes(log, shipper, settings.append_directory, which, disk, events, delete)
     return prefixes.close_prefix
 
@@ -198,7 +198,7 @@ def make_streams(
         return None
     streams = []
     # What was written here is read, however large it may be.
-    most = max(MAX_RECORD, 2 * settings.archive_max_record)
+    most = max(MAX_RECORD, 2 * settings.archive.max_record)
     library = attrs.evolve(
         LIBRARY,
         open_reader=partial(ArchiveReader, max_record=most),
@@ -220,7 +220,7 @@ def make_streams(
         events,
         shipping.shippers if shipping is not None else {},
         shipping.destinations if shipping is not None else {},
-        settings.archive_memory,
+        settings.shares.records,
         on_failure=lambda error: events.publish(StoreFailed("streams", error)),
     )
 

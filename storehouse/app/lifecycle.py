@@ -142,8 +142,8 @@ class StorehouseService(Service):
     def setServiceParent(self, parent: Any) -> None:
         """With JSON logging, also tell the application to log that way."""
         Service.setServiceParent(self, parent)
-        if self.settings.log_format == "json" and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, JSONLinesObserver(line_writer(self.settings.log_file)))
+        if self.settings.log.format == "json" and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, JSONLinesObserver(line_writer(self.settings.log.file)))
 
     def parts(self) -> dict[str, str]:
         """Why each part is not ready, by its name; an empty text for one that is."""
@@ -270,7 +270,7 @@ class StorehouseService(Service):
 
     def _check(self) -> None:
         in_background = self._exits is not None and self._exits.in_background
-        if in_background and self.settings.log_format == "json" and not self.settings.log_file:
+        if in_background and self.settings.log.format == "json" and not self.settings.log.file:
             raise InvalidSetting(
                 "log-format json needs log-file when the process goes to the background: there is no standard output"
             )

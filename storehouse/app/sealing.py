@@ -114,7 +114,7 @@ def make_pair(settings: Settings) -> Pair:
         lambda id: os.path.isdir(layout.object(id)),
         has_objects,
         lambda: bool(reader.bucket_names()),
-        settings.objects_sync == "disk",
+        settings.objects.sync == "disk",
     )
 
 
@@ -124,9 +124,9 @@ def hash_of(settings: Settings, sealed: bool) -> str:
     has only to find damage, by those who have no key, and costs the more the stronger it is. Without the native module
     HighwayHash256 is too slow for new objects.
     """
-    if settings.objects_hash == "auto":
+    if settings.objects.hash == "auto":
         return "CRC32C" if sealed else "HighwayHash256" if IS_FAST else "BLAKE3"
-    return settings.objects_hash
+    return settings.objects.hash
 
 
 def make_wormer(
@@ -137,9 +137,9 @@ def make_wormer(
         WormerSettings(
             directory=os.path.abspath(settings.objects_directory),
             hash=hash_of(settings, sealed),
-            block_size=settings.objects_block_size,
-            durable=settings.objects_sync == "disk",
-            memory=settings.objects_memory,
+            block_size=settings.objects.block_size,
+            durable=settings.objects.sync == "disk",
+            memory=_memory(settings, sealed),
             bounds=BOUNDS if sealed else Bounds(),
             recovered=os.path.join(os.path.abspath(settings.root), "recovered"),
         ),
@@ -150,7 +150,15 @@ def make_wormer(
 
 def make_space(settings: Settings, wormer: WormerDataSpace, vault: Vault, disk: IDisk) -> SealedDataSpace:
     """What encrypts, on top of the store on disk."""
-    return SealedDataSpace(wormer, vault, disk, settings.objects_memory)
+    return SealedDataSpace(wormer, vault, disk, _memory(settings, True))
+
+
+def _memory(settings: Settings, sealed: bool) -> int:
+    """
+    Bytes for one direction, of what is divided by them: objects come and go, and those that are encrypted are held once
+    more, by what encrypts.
+    """
+    return settings.shares.objects // (4 if sealed else 2)
 
 
 def make_names(
@@ -167,7 +175,7 @@ def make_names(
     @param sealed: whether its names are encrypted.
     """
     directory = os.path.abspath(settings.namespace_directory)
-    durable = settings.objects_sync == "disk"
+    durable = settings.objects.sync == "disk"
     if not sealed:
         return LocalNamespace(NamespaceSettings(directory, durable=durable), reactor, disk, on_failure=on_failure)
     kept = NamespaceSettings(directory, durable=durable, max_metadata=SEALED_METADATA)
@@ -185,10 +193,10 @@ def make_resumable(
     kept = ResumableSettings(
         os.path.join(settings.root, "resumable"),
         BUCKET,
-        settings.upload_names,
-        settings.upload_max_size,
-        settings.upload_expiry,
-        durable=settings.objects_sync == "disk",
+        settings.https.names,
+        settings.https.max_size,
+        settings.https.upload_expiry,
+        durable=settings.objects.sync == "disk",
     )
     box = None if vault is None else SealedBox(lambda: vault.keyring)
     return LocalResumableUploads(objects, disk, reactor, kept, box=box)

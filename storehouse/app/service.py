@@ -56,8 +56,8 @@ def _most_open(settings: Settings) -> int:
     limit.
     """
     limit = file_limit()
-    left = limit - min(settings.max_connections, limit // 4) - 256
-    return max(2, min(1024, left // (2 * settings.buckets)))
+    left = limit - min(settings.connections.max_connections, limit // 4) - 256
+    return max(2, min(1024, left // (2 * settings.append.buckets)))
 
 
 def make_service(
@@ -76,10 +76,10 @@ def make_service(
     settings = attrs.evolve(
         settings,
         root=os.path.abspath(settings.root),
-        append_dir=os.path.abspath(settings.append_directory),
-        objects_dir=os.path.abspath(settings.objects_directory),
+        append=attrs.evolve(settings.append, dir=os.path.abspath(settings.append_directory)),
+        objects=attrs.evolve(settings.objects, dir=os.path.abspath(settings.objects_directory)),
     )
-    if MISSING and settings.objects_hash == "auto":
+    if MISSING and settings.objects.hash == "auto":
         _log.warn(
             "new objects are checked by BLAKE3: there is no native module for HighwayHash256 ({reason})", reason=MISSING
         )
@@ -96,14 +96,14 @@ def make_service(
     registry.register(turns)  # type: ignore[arg-type]
     Info("storehouse", "Versions of storehouse and of what it runs on.", registry=registry).info(versions())
     bounds = Limits(
-        max_connections=settings.max_connections,
-        idle_timeout=settings.idle_timeout,
-        head_timeout=settings.head_timeout,
-        min_body_rate=settings.min_body_rate,
-        connections_per_address=settings.connections_per_address,
+        max_connections=settings.connections.max_connections,
+        idle_timeout=settings.connections.idle_timeout,
+        head_timeout=settings.connections.head_timeout,
+        min_body_rate=settings.connections.min_body_rate,
+        connections_per_address=settings.connections.connections_per_address,
     )
 
-    budget = ByteBudget(settings.memory, reactor, settings.idle_timeout)
+    budget = ByteBudget(settings.shares.requests, reactor, settings.connections.idle_timeout)
     registry.register(budget)  # type: ignore[arg-type]
     guard = Guard(settings.allowed_host)
 
@@ -144,13 +144,13 @@ def make_service(
         log = LocalAppendLog(
             LogSettings(
                 directory=settings.append_directory,
-                buckets=settings.buckets,
-                durability=Durability(settings.append_sync),
-                max_record=settings.max_record,
-                wal_size=settings.append_wal_size,
-                sync_interval=settings.append_sync_interval,
+                buckets=settings.append.buckets,
+                durability=Durability(settings.append.sync),
+                max_record=settings.append.max_record,
+                wal_size=settings.append.wal_size,
+                sync_interval=settings.append.sync_interval,
                 max_open=_most_open(settings),
-                log_files=settings.log_level == "debug",
+                log_files=settings.log.level == "debug",
             ),
             reactor,
             disk,
@@ -161,10 +161,10 @@ def make_service(
         door = AppendDoor(
             log,
             limits=AppendLimits(
-                max_record=settings.max_record,
-                max_batch=settings.max_batch,
+                max_record=settings.append.max_record,
+                max_batch=settings.append.max_batch,
                 max_multi=settings.max_multi,
-                max_multi_bytes=settings.max_multi_bytes,
+                max_multi_bytes=settings.append.max_multi_bytes,
             ),
             # The lane writes no access log: a line costs more than an append.
             fast_lane=settings.fast_lane and not settings.access_log,
@@ -184,17 +184,17 @@ def make_service(
         service.stores["streams"] = streams
         registry.register(streams)  # type: ignore[arg-type]
         if "archive" in settings.doors:
-            bodies = ArchiveLimits(settings.archive_max_record, settings.archive_max_batch, settings.max_multi)
+            bodies = ArchiveLimits(settings.archive.max_record, settings.archive.max_batch, settings.max_multi)
             add_site("archive", ArchiveDoor(streams, bodies).resource)
     if "sfsp" in settings.doors:
         limits = SFSPLimits(
-            max_name=settings.sfsp_max_name,
-            max_chunk=settings.sfsp_max_chunk,
-            memory=settings.sfsp_memory,
-            max_connections=settings.max_connections,
-            idle_timeout=settings.idle_timeout,
-            min_body_rate=settings.min_body_rate,
-            connections_per_address=settings.connections_per_address,
+            max_name=settings.sfsp.max_name,
+            max_chunk=settings.sfsp.max_chunk,
+            memory=settings.shares.chunks,
+            max_connections=settings.connections.max_connections,
+            idle_timeout=settings.connections.idle_timeout,
+            min_body_rate=settings.connections.min_body_rate,
+            connections_per_address=settings.connections.connections_per_address,
         )
         factory = SFSPFactory(
             Chunks(objects, disk, settings.root),
@@ -214,14 +214,14 @@ def make_service(
 
         sealed_by = vault if sealed else None
         add_uploads(service, settings, reactor, disk, objects, resumable, registry, bounds, sealed_by, budget)
-    pace = settings.objects_scrub_rate, settings.objects_scrub_pause
+    pace = settings.objects.scrub_rate, settings.objects.scrub_pause
 
     def compare(on_finding: Callable[[Finding], object], pace: Callable[[int], Awaitable[bool]]) -> Awaitable[None]:
         return objects.compare(lambda each: on_finding(Finding(each.id or "", None, None, each.text, "key")), pace)
 
     scrubber = Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace, compare=compare)
-    expiry = Expiry(space, reactor, settings.objects_upload_expiry, resumable.keeps)
-    resumable_expiry = ResumableExpiry(resumable, reactor, settings.upload_expiry)
+    expiry = Expiry(space, reactor, settings.objects.upload_expiry, resumable.keeps)
+    resumable_expiry = ResumableExpiry(resumable, reactor, settings.https.upload_expiry)
     service.chores += [scrubber, expiry, resumable_expiry, turns]
     # Each needs all that those need that it needs.
     service.opening.needs.update(

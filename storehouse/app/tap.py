@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from twisted.application.service import Application, IService
 from twisted.python import usage
 
 from storehouse import __version__
-from storehouse.config import load_settings, options
+from storehouse.config import load_settings, options, unknown_option
 from storehouse.core.exits import Exits
 from storehouse.core.keys.masterkey import take_master_key
 from storehouse.core.platform import keep_freed_memory
@@ -24,6 +25,12 @@ from storehouse.core.rootlock import make_room
 from storehouse.errors import StorehouseError
 
 __all__ = ["Options", "makeService", "make_application"]
+
+#: What the command line takes.
+_taken = [each for each in options() if each.on_command_line]
+
+#: What getopt says of a name that it does not know.
+_unknown = re.compile(r"option --(\S+) not recognized")
 
 _examples = """\
 
@@ -50,23 +57,36 @@ ssl:8443:privateKey=key.pem:certKey=cert.pem:interface=127.0.0.1, or any other o
 
 
 class Options(usage.Options):
-    """The options of C{twistd storehouse}: the settings of L{storehouse.config}, and C{--config}."""
+    """The options of C{twistd storehouse}: those settings that the command line takes, and C{--config}."""
 
     synopsis = "[options]"
 
     longdesc = (
         "storehouse takes in bytes, keeps them safely and gives them back fast. The append log (--append) takes records over HTTP "
-        "and answers each with its offset; ask for the offset to get the record back. The admin door (--admin) serves health, "
-        "readiness, metrics and version. Without any option both listen on this machine only. "
-        "Sizes are bytes or have a unit: 64KiB, 16MiB, 1GiB. Times are seconds."
+        "and answers each with its offset; ask for the offset to get the record back. Files come and go over HTTPS (--https), chunks by "
+        "SFSP (--sfsp). The admin door (--admin) serves health, readiness, metrics and version. Without any option all listen on this "
+        "machine only. Sizes are bytes or have a unit: 64KiB, 16MiB, 1GiB. More settings can be given in the file that --config names; "
+        "docs/settings.rst has them all, and 'storehouse config show' prints them."
     )
 
     optParameters = [
-        ["config", "c", None, "A TOML file with settings, named as the options here"],
-        *([option.name, None, None, option.help] for option in options() if not option.is_flag),
+        ["config", "c", None, "A TOML file with settings, these among them, by their names"],
+        *([each.name, None, None, f"{each.help} [default: {each.shown}]"] for each in _taken if not each.is_flag),
     ]
 
-    optFlags = [[option.name, None, option.help] for option in options() if option.is_flag]
+    optFlags = [[each.name, None, each.help] for each in _taken if each.is_flag]
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Take the arguments.
+
+        @raise usage.UsageError: for one that is not known, with the name that it has now, or the nearest ones.
+        """
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            unknown = _unknown.fullmatch(str(error))
+            raise (error if unknown is None else usage.UsageError(unknown_option(unknown[1]))) from None
 
     def opt_version(self) -> None:
         """Print the version of storehouse and exit."""
@@ -81,9 +101,9 @@ class Options(usage.Options):
     def given(self) -> dict[str, Any]:
         """The settings that were given, by name."""
         return {
-            option.name: bool(self[option.name]) if option.is_flag else self[option.name]
-            for option in options()
-            if self[option.name] not in (None, 0)
+            each.name: bool(self[each.name]) if each.is_flag else self[each.name]
+            for each in _taken
+            if self[each.name] not in (None, 0)
         }
 
 

@@ -77,7 +77,7 @@ class _Welcome:
     @property
     def url(self) -> str:
         """The base of the door's URLs."""
-        return self._settings.https_url.rstrip("/") or self._service.url("https")
+        return self._settings.https.url.rstrip("/") or self._service.url("https")
 
     def start(self) -> None:
         """Begin."""
@@ -114,16 +114,18 @@ def add_uploads(
     @param budget: the memory for what is not an upload.
     """
     wrap = None if vault is None else KeyringWrap(lambda: vault.keyring)
-    lifetimes = AccountSettings(session_lifetime=settings.session_lifetime, link_lifetime=settings.link_lifetime)
+    lifetimes = AccountSettings(
+        session_lifetime=settings.https.session_lifetime, link_lifetime=settings.https.link_lifetime
+    )
     accounts = LocalAccounts(os.path.join(settings.root, "accounts"), disk, lifetimes, wrap)
     welcome = _Welcome(accounts, service, settings)
     service.stores.update(accounts=accounts, uploads=_Bucket(objects))
     service.chores.append(welcome)
     service.opening.chores.append((welcome, ("accounts",), "https"))
     source = choose_source(
-        settings.https, settings.tls_directory, settings.https_cert, settings.https_key, settings.https_url
+        settings.https.endpoint, settings.tls_directory, settings.https.cert, settings.https.key, settings.https.url
     )
-    tls = service.tls["https"] = ServerTLS(source, reactor, disk, settings.client_ca)
+    tls = service.tls["https"] = ServerTLS(source, reactor, disk, settings.https.client_ca)
     service.chores.append(tls)
     service.opening.chores.append((tls, (), "https"))
     door = UploadDoor(
@@ -131,13 +133,13 @@ def add_uploads(
         accounts,
         resumable,
         UploadLimits(
-            memory=settings.upload_memory,
-            sessions=settings.upload_sessions,
-            max_size=settings.upload_max_size,
-            max_files=settings.upload_max_files,
-            expiry=settings.upload_expiry,
-            names=settings.upload_names,
-            link_lifetime=settings.link_lifetime,
+            memory=settings.shares.uploads,
+            sessions=settings.https.max_uploads,
+            max_size=settings.https.max_size,
+            max_files=settings.https.max_files,
+            expiry=settings.https.upload_expiry,
+            names=settings.https.names,
+            link_lifetime=settings.https.link_lifetime,
         ),
         base_url=lambda: welcome.url,
         directory=settings.objects_directory,
@@ -156,7 +158,7 @@ def add_uploads(
         budget=budget,
         trusted=settings.proxies,
         # Who makes a request, and from which page, its own gate asks.
-        guard=Guard(settings.allowed_host | {urlsplit(settings.https_url).hostname or ""}, checks_origins=False),
+        guard=Guard(settings.allowed_host | {urlsplit(settings.https.url).hostname or ""}, checks_origins=False),
     )
     site.asks = True
     site.explain = door.explain

@@ -36,7 +36,7 @@ def parse_bytes(ctx: click.Context, param: click.Parameter, value: str | None) -
     default="15m",
     show_default=True,
     callback=parse_lifetime,
-    help="How long it works: 15m, 2h, 7d, or seconds; or when it ends: 2026-12-01T12:00Z. The service's setting link-lifetime is the most.",
+    help="How long it works: 15m, 2h, 7d, or seconds; or when it ends: 2026-12-01T12:00Z. The service's setting https-link-lifetime is the most.",
 )
 @click.option(
     "--max-bytes", metavar="SIZE", callback=parse_bytes, help="With --put: the most that may be stored: 500MB, 1GiB."

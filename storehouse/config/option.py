@@ -1,39 +1,101 @@
-"""One setting: what is known of it, and how it is declared."""
+"""How a setting is declared, and what is known of one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 
-__all__ = ["Option", "option"]
+__all__ = ["Option", "option", "options_of", "parts_of", "prefix"]
 
 
 @attrs.frozen
 class Option:
     """
-    What is known about one setting, for those who show or read settings.
+    What is known of one setting.
 
-    @ivar name: as it is written on the command line and in the file, such as C{append-sync}.
-    @ivar help: one sentence for a user, with the default.
+    @ivar name: as it is written in the file and on the command line, such as C{append-sync}.
+    @ivar path: where its value is in L{Settings<storehouse.config.settings.Settings>}: C{("append", "sync")}.
+    @ivar kind: what its values are: C{SIZE}, C{DURATION}, C{on|off} ...
+    @ivar help: what it means, a sentence for users.
+    @ivar shown: the default, for users: as it could be written, or in words.
     @ivar is_flag: whether the command line takes it without a value.
+    @ivar on_command_line: whether it can be given there; all can be in the file.
+    @ivar old_names: names that it had, or whose settings became part of it.
     @ivar parse: from what was written to the value; raises C{ValueError} with the reason.
     """
 
     name: str
+    path: tuple[str, ...]
+    kind: str
     help: str
+    shown: str
     is_flag: bool
+    on_command_line: bool
+    old_names: tuple[str, ...]
     parse: Callable[[Any], Any]
 
-    @property
-    def field(self) -> str:
-        """Its name in L{Settings}."""
-        return self.name.replace("-", "_")
+
+def option(
+    default: Any,
+    parse: Callable[[Any], Any],
+    kind: str,
+    help: str,
+    shown: str | None = None,
+    cli: bool = False,
+    name: str | None = None,
+    old_names: tuple[str, ...] = (),
+) -> Any:
+    """
+    Declare a setting, as a field of a frozen class. Its name is that of the field, behind the L{prefix} of its class.
+
+    @param cli: whether it can be given on the command line, too.
+    @param name: its name behind the prefix, where that is not the field's; empty for the prefix alone.
+    """
+    metadata = {
+        "parse": parse,
+        "kind": kind,
+        "help": help,
+        "shown": str(default) if shown is None else shown,
+        "cli": cli,
+        "name": name,
+        "old_names": old_names,
+    }
+    return attrs.field(default=default, metadata=metadata)
 
 
-def option(default: Any, parse: Callable[[Any], Any], help: str, shown: str | None = None, flag: bool = False) -> Any:
-    """Declare a setting, as a field of a class of settings."""
-    shown = str(default) if shown is None else shown
-    text = help if flag else f"{help} [default: {shown}]"
-    return attrs.field(default=default, metadata={"parse": parse, "help": text, "flag": flag})
+def prefix(word: str) -> dict[str, str]:
+    """
+    The metadata of a field whose factory is a class of settings: they are a part of those of the class with the field.
+
+    @param word: what all their names begin with, before C{-}; empty for nothing.
+    """
+    return {"prefix": word}
+
+
+def parts_of(settings: type[Any]) -> dict[str, type[Any]]:
+    """The classes that are parts of a class, by the names of their fields."""
+    return {field.name: field.default.factory for field in attrs.fields(settings) if "prefix" in field.metadata}
+
+
+def options_of(settings: type[Any], first: str = "", path: tuple[str, ...] = ()) -> Iterator[Option]:
+    """What a class declares, and its groups do, in that order."""
+    parts = parts_of(settings)
+    for field in attrs.fields(settings):
+        about = field.metadata
+        if field.name in parts:
+            yield from options_of(parts[field.name], about["prefix"], (*path, field.name))
+        elif "parse" in about:
+            last = field.name.replace("_", "-") if about["name"] is None else about["name"]
+            yield Option(
+                name="-".join(filter(None, (first, last))),
+                path=(*path, field.name),
+                kind=about["kind"],
+                help=about["help"],
+                shown=about["shown"],
+                is_flag=field.default is False,
+                on_command_line=about["cli"],
+                old_names=about["old_names"],
+                parse=about["parse"],
+            )

@@ -1,4 +1,9 @@
-"""L{Settings}: all settings of one storehouse."""
+"""
+All settings of one storehouse: each is declared here, once. The command line, the configuration file and
+docs/settings.rst are made from these classes.
+
+Those of a door are one class, and their names begin with the door's name. Sizes are in bytes, times in seconds.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,8 @@ from typing import Any
 
 import attrs
 
-from storehouse.config.option import option
+from storehouse.config.option import option, prefix
 from storehouse.config.tables import Tables
-from storehouse.config.uploads import UploadSettings
 from storehouse.core.peers import TrustedProxies
 from storehouse.core.values import (
     GIB,
@@ -25,11 +29,22 @@ from storehouse.core.values import (
     parse_path,
     parse_path_or_off,
     parse_text,
+    parse_url,
     seconds,
     sized,
 )
 
-__all__ = ["Settings"]
+__all__ = [
+    "AppendSettings",
+    "ArchiveSettings",
+    "ConnectionSettings",
+    "HTTPSSettings",
+    "LoggingSettings",
+    "MemoryShares",
+    "ObjectsSettings",
+    "SFSPSettings",
+    "Settings",
+]
 
 
 def _parse_proxies(value: Any) -> str:
@@ -43,211 +58,468 @@ def _parse_proxies(value: Any) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Settings(UploadSettings):
-    """
-    All settings of one storehouse, checked.
+class AppendSettings:
+    """The append log and its door."""
 
-    Sizes are in bytes, times in seconds; L{options} says what each one means.
-    """
-
-    root: str = option(
-        "storehouse-data",
-        parse_path,
-        "The directory in which everything is kept; made if it is missing",
-        shown="./storehouse-data",
-    )
-    append: str = option(
+    endpoint: str = option(
         "tcp:8001:interface=127.0.0.1",
         parse_text,
+        "ENDPOINT",
         "Where the append log listens, a Twisted endpoint; off opens no such door",
+        cli=True,
+        name="",
     )
-    admin: str = option(
-        "tcp:8002:interface=127.0.0.1",
-        parse_text,
-        "Where health, readiness, metrics and version are served, a Twisted endpoint; off opens no such door",
-    )
-    sfsp: str = option(
-        "tcp:7370:interface=127.0.0.1",
-        parse_text,
-        "Where chunks are taken and given by SFSP, a Twisted endpoint; off opens no such door",
-    )
-    sfsp_client_ca: str = option(
-        "",
-        parse_path_or_off,
-        "A PEM file of certificates: only clients with a certificate that one of them has signed are let in; sfsp must be an ssl: endpoint then; off asks nobody",
-        shown="off",
-    )
-    archive: str = option(
-        "tcp:8003:interface=127.0.0.1",
-        parse_text,
-        "Where streams of archives are served over HTTP, a Twisted endpoint; only if the configuration file has streams; off opens no such door. In the file: endpoint in [archive]",
-    )
-    archive_max_record: int = option(16 * MIB, sized(1, GIB), "Bytes that one record may have", shown="16MiB")
-    archive_max_batch: int = option(
-        16 * MIB, sized(1, GIB), "Bytes that the body of a batch of records may have", shown="16MiB"
-    )
-    archive_memory: int = option(
-        64 * MIB, sized(MIB), "Bytes of records of all streams that wait to be written", shown="64MiB"
-    )
-    sfsp_max_name: int = option(4096, sized(1, 16 * KIB), "Bytes that a file's name may have")
-    sfsp_max_chunk: int = option(4 * GIB, sized(1, 1 << 50), "Bytes that one chunk may have", shown="4GiB")
-    sfsp_memory: int = option(
-        64 * MIB, sized(MIB), "Bytes of chunks that have come whole and are being stored, together", shown="64MiB"
-    )
-    allow_anonymous: bool = option(
-        False,
-        parse_flag,
-        "Let doors listen on addresses that other machines can reach, although they ask nobody who they are: whoever reaches them can read, add and remove records",
-        flag=True,
-    )
-    allowed_host: frozenset[str] = option(
-        frozenset(),
-        parse_hosts,
-        "Names, with commas between, by which requests over loopback may call this server, beside localhost, IP addresses and the names of its certificate: those that a proxy on this machine passes on; *.NAME is all names below one; off adds none",
-        shown="off",
-    )
-    append_dir: str = option("", parse_path, "The directory of the append log", shown="ROOT/append")
-    append_sync: str = option(
-        "disk",
-        one_of("disk", "os"),
-        "When an append is answered: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo. A request can ask for either",
-    )
-    append_sync_interval: float = option(
-        10.0,
-        seconds(),
-        "Seconds after which records appended with os are brought to disk in the background",
-        shown="10",
-    )
-    append_wal_size: int = option(256 * MIB, sized(MIB), "Bytes that the write-ahead log takes on disk", shown="256MiB")
-    append_ship: str = option(
-        OFF,
-        parse_text,
-        "The destination, one of the configuration file, to which the bucket files of a storage prefix are shipped when it is closed by request; off ships none",
-    )
-    append_ship_prefixes: str = option(
-        "*", parse_text, "The storage prefixes that append-ship is about, with commas between; * for all"
-    )
-    append_ship_delete: bool = option(
-        False,
-        parse_flag,
-        "Remove a storage prefix once all its bucket files were shipped and verified, unless it was opened again since",
-        flag=True,
+    dir: str = option(
+        "", parse_path, "DIR", "The directory of the append log, if not in the root", shown="ROOT/append", cli=True
     )
     buckets: int = option(
-        128, counted(1, 65535), "Bucket files of each storage prefix; a prefix keeps the number that it was made with"
+        128,
+        counted(1, 65535),
+        "NUMBER",
+        "Bucket files of each new storage prefix; a prefix keeps the number that it was created with",
+        cli=True,
+        old_names=("buckets",),
     )
-    max_record: int = option(64 * MIB, sized(1, GIB), "Bytes that one record may have", shown="64MiB")
-    max_batch: int = option(16 * MIB, sized(1, GIB), "Bytes that the body of one /appendMulti may have", shown="16MiB")
-    max_multi: int = option(
-        65536,
-        counted(),
-        "Records that one /appendMulti, or one batch to the archive door, may bring, and that one /getMulti may ask for",
-    )
-    max_multi_bytes: int = option(256 * MIB, sized(), "Bytes that the answer to one /getMulti may have", shown="256MiB")
-    objects_dir: str = option("", parse_path, "The directory of the objects", shown="ROOT/objects")
-    objects_hash: str = option(
-        "auto",
-        name_of("auto", "HighwayHash256", "BLAKE3", "CRC32C"),
-        "How blocks of new objects are checked: HighwayHash256, BLAKE3 or CRC32C; auto is HighwayHash256 (BLAKE3 where storehouse was installed without its native module), or CRC32C for what is encrypted, which has a check of its own. Objects that are there are read by the hash that they have",
-    )
-    objects_block_size: int = option(
-        MIB,
-        sized(1, 64 * MIB),
-        "Bytes of the blocks that new objects are checked in: what a read verifies at least",
-        shown="1MiB",
-    )
-    objects_sync: str = option(
+    sync: str = option(
         "disk",
         one_of("disk", "os"),
-        "When an object is acknowledged: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo",
+        "disk|os",
+        "When an append is answered: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo. A request can ask for either",
+        cli=True,
     )
-    objects_memory: int = option(
+    sync_interval: float = option(
+        10.0,
+        seconds(),
+        "DURATION",
+        "How often records that were appended with os are synced to disk in the background",
+        shown="10s",
+    )
+    wal_size: int = option(
+        256 * MIB, sized(MIB), "SIZE", "Bytes that the write-ahead log takes on disk", shown="256MiB"
+    )
+    max_record: int = option(
         64 * MIB,
-        sized(MIB),
-        "Bytes of objects that all who write hold together, and that all readers that wait for their clients do",
+        sized(1, GIB),
+        "SIZE",
+        "Bytes that one record may have",
         shown="64MiB",
+        old_names=("max-record",),
     )
-    objects_scrub_rate: int = option(
-        8 * MIB,
-        or_off(sized(0)),
-        "Bytes of stored objects that are verified in the background in a second; off verifies none",
-        shown="8MiB",
+    max_batch: int = option(
+        16 * MIB,
+        sized(1, GIB),
+        "SIZE",
+        "Bytes that the body of one /appendMulti may have",
+        shown="16MiB",
+        old_names=("max-batch",),
     )
-    objects_scrub_pause: float = option(
-        86400.0, seconds(), "Seconds from the end of one verification of all objects to the next", shown="86400"
-    )
-    objects_upload_expiry: float = option(
-        604800.0,
-        or_off(seconds(allow_zero=True)),
-        "Seconds after which an upload in parts that nobody goes on with is removed; off keeps them",
-        shown="604800",
-    )
-    memory: int = option(
+    max_multi_bytes: int = option(
         256 * MIB,
         sized(),
-        "Bytes of requests, and of answers that are not read yet, that are in memory at once, but for uploads",
+        "SIZE",
+        "Bytes that the response to one /getMulti may have",
         shown="256MiB",
+        old_names=("max-multi-bytes",),
     )
-    max_connections: int = option(4096, counted(), "Connections that each door serves at once")
+    ship: str = option(
+        OFF,
+        parse_text,
+        "DESTINATION",
+        "The destination, a table of the file, to which the bucket files of a storage prefix are shipped when a request closes it; off ships none",
+    )
+    ship_prefixes: str = option(
+        "*", parse_text, "NAMES", "The storage prefixes that are shipped, with commas between; * for all"
+    )
+    ship_delete: bool = option(
+        False,
+        parse_flag,
+        "on|off",
+        "Remove a storage prefix once all its bucket files were shipped and verified, unless it was opened again since",
+        shown=OFF,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ArchiveSettings:
+    """The door of streams of archives; the streams are tables of the file."""
+
+    endpoint: str = option(
+        "tcp:8003:interface=127.0.0.1",
+        parse_text,
+        "ENDPOINT",
+        "Where streams of archives are served over HTTP, a Twisted endpoint; only if the configuration file has streams. off opens no such door. In the file: endpoint in [archive]",
+        cli=True,
+        name="",
+    )
+    max_record: int = option(16 * MIB, sized(1, GIB), "SIZE", "Bytes that one record may have", shown="16MiB")
+    max_batch: int = option(
+        16 * MIB, sized(1, GIB), "SIZE", "Bytes that the body of a batch of records may have", shown="16MiB"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class SFSPSettings:
+    """The door of SFSP."""
+
+    endpoint: str = option(
+        "tcp:7370:interface=127.0.0.1",
+        parse_text,
+        "ENDPOINT",
+        "Where chunks are stored and read by SFSP, a Twisted endpoint; off opens no such door",
+        cli=True,
+        name="",
+    )
+    client_ca: str = option(
+        "",
+        parse_path_or_off,
+        "FILE",
+        "A PEM file of certificate authorities: only clients with a certificate signed by one of them may connect; sfsp must be an ssl: endpoint then. off asks nobody",
+        shown=OFF,
+        cli=True,
+    )
+    max_name: int = option(4096, sized(1, 16 * KIB), "SIZE", "Bytes that a file's name may have")
+    max_chunk: int = option(4 * GIB, sized(1, 1 << 50), "SIZE", "Bytes that one chunk may have", shown="4GiB")
+
+
+@attrs.frozen(kw_only=True)
+class HTTPSSettings:
+    """The door of uploads and downloads, and its users."""
+
+    endpoint: str = option(
+        "tcp:6445:interface=127.0.0.1",
+        parse_text,
+        "ENDPOINT",
+        "Where files are uploaded and downloaded over HTTPS, a Twisted endpoint: one such as tcp:6445, to which TLS is added, or an ssl: endpoint with its own certificate; off opens no such door",
+        cli=True,
+        name="",
+    )
+    cert: str = option(
+        "",
+        parse_path_or_off,
+        "FILE",
+        "A PEM file with the certificate and its chain; or a directory with fullchain.pem and privkey.pem, as ACME clients keep it. Read again when it changes",
+        shown="one for this machine is made",
+        cli=True,
+    )
+    key: str = option(
+        "",
+        parse_path_or_off,
+        "FILE",
+        "A PEM file with the key of https-cert",
+        shown="in the file of https-cert",
+        cli=True,
+    )
+    url: str = option(
+        "",
+        parse_url,
+        "URL",
+        "The URL by which others reach this door, for links; needed behind a proxy",
+        shown="that of the endpoint",
+        cli=True,
+    )
+    client_ca: str = option(
+        "",
+        parse_path_or_off,
+        "FILE",
+        "A PEM file of certificate authorities: a client with a certificate signed by one of them is signed in as the user of its common name. off asks nobody",
+        shown=OFF,
+        cli=True,
+        old_names=("client-ca",),
+    )
+    max_size: int = option(
+        0,
+        or_off(sized(1, 1 << 60)),
+        "SIZE",
+        "Bytes that one upload may have; off sets no limit but the disk",
+        shown=OFF,
+        old_names=("upload-max-size",),
+    )
+    max_uploads: int = option(
+        1024,
+        counted(),
+        "NUMBER",
+        "Uploads that are received at once; one more is answered 503, to be tried again later",
+        old_names=("upload-sessions",),
+    )
+    max_files: int = option(
+        1000, counted(), "NUMBER", "Files and fields that one form may have", old_names=("upload-max-files",)
+    )
+    names: str = option(
+        "rename",
+        one_of("rename", "replace", "refuse"),
+        "rename|replace|refuse",
+        "What an upload does whose name is taken: rename, a number is added to its name; replace, it replaces the other; refuse, it is answered 409. PUT always replaces",
+        old_names=("upload-names",),
+    )
+    upload_expiry: float = option(
+        86400.0,
+        or_off(seconds(allow_zero=True)),
+        "DURATION",
+        "How long a resumable upload that is not continued is kept; off keeps it",
+        shown="1d",
+        old_names=("upload-expiry",),
+    )
+    session_lifetime: float = option(
+        43200.0,
+        seconds(),
+        "DURATION",
+        "How long people stay signed in",
+        shown="12h",
+        old_names=("session-lifetime",),
+    )
+    link_lifetime: float = option(
+        604800.0,
+        seconds(),
+        "DURATION",
+        "How long a signed link may be valid, at most",
+        shown="7d",
+        old_names=("link-lifetime",),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ObjectsSettings:
+    """The objects, under all doors."""
+
+    dir: str = option(
+        "", parse_path, "DIR", "The directory of the objects, if not in the root", shown="ROOT/objects", cli=True
+    )
+    sync: str = option(
+        "disk",
+        one_of("disk", "os"),
+        "disk|os",
+        "When an object is acknowledged: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo",
+        cli=True,
+    )
+    hash: str = option(
+        "auto",
+        name_of("auto", "HighwayHash256", "BLAKE3", "CRC32C"),
+        "NAME",
+        "The checksum of blocks of new objects: HighwayHash256, BLAKE3 or CRC32C; auto is HighwayHash256 (BLAKE3 where storehouse was installed without its native module), or CRC32C for encrypted objects, which are authenticated anyway. Objects that exist are read by the checksum that they have",
+    )
+    block_size: int = option(
+        MIB,
+        sized(1, 64 * MIB),
+        "SIZE",
+        "Bytes of the blocks that new objects are checked in: the least that a read verifies",
+        shown="1MiB",
+    )
+    scrub_rate: int = option(
+        8 * MIB,
+        or_off(sized(0)),
+        "SIZE",
+        "Bytes of stored objects that are verified in the background in a second; off verifies none",
+        shown="8MiB",
+        cli=True,
+    )
+    scrub_pause: float = option(
+        86400.0,
+        seconds(),
+        "DURATION",
+        "How long to wait from the end of one verification of all objects to the next",
+        shown="1d",
+    )
+    upload_expiry: float = option(
+        604800.0,
+        or_off(seconds(allow_zero=True)),
+        "DURATION",
+        "How long an upload in parts that is not continued is kept; off keeps it",
+        shown="7d",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ConnectionSettings:
+    """What the connections of every door may take."""
+
+    max_connections: int = option(4096, counted(), "NUMBER", "Connections that each door serves at once")
     connections_per_address: int = option(
         0,
         or_off(counted()),
-        "Connections that one address has at once at each door, and requests in flight that proxies make for it; an address of IPv6 is its first 64 bits; off sets no bound but that the last eighth of max-connections is for addresses that have few",
-        shown=OFF,
-    )
-    trusted_proxies: str = option(
-        "",
-        _parse_proxies,
-        "Addresses and networks, with commas between them, of proxies that are believed for whom they make connections (the PROXY protocol) and requests (X-Forwarded-For, Forwarded); unix for those that connect to a socket file; off believes nobody",
+        "NUMBER",
+        "Connections that one address has at once at each door, and requests in flight that proxies make for it; an IPv6 address is its first 64 bits. off sets no limit, but the last eighth of max-connections is for addresses that have few",
         shown=OFF,
     )
     idle_timeout: float = option(
-        60.0, seconds(), "Seconds after which a connection without a request is closed", shown="60"
+        60.0, seconds(), "DURATION", "How long a connection may be idle before it is closed", shown="60s"
     )
     head_timeout: float = option(
         20.0,
         seconds(),
-        "Seconds that the head of a request, or a body that is small by nature, may take to arrive",
-        shown="20",
+        "DURATION",
+        "How long the head of a request, or a body that is small by nature, may take to arrive",
+        shown="20s",
     )
     min_body_rate: int = option(
         KIB,
         or_off(sized(1)),
-        "Bytes a second, over 30 seconds, that a client must send of a body while it is its turn; off takes any that comes within idle-timeout",
+        "SIZE",
+        "Bytes a second, over 30 seconds, that a client must send of a body while the server waits for it; off takes any that comes within idle-timeout",
         shown="1KiB",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class LoggingSettings:
+    """The log."""
+
+    format: str = option(
+        "text",
+        one_of("text", "json"),
+        "text|json",
+        "text, lines for people, written where twistd's --logfile says; json, one JSON object a line",
+        cli=True,
+    )
+    level: str = option(
+        "info",
+        one_of("info", "debug"),
+        "info|debug",
+        "info; or debug, which adds a line for each bucket file that is opened",
+        cli=True,
+    )
+    file: str = option(
+        "", parse_path, "FILE", "The file to which JSON lines are added", shown="standard output", cli=True
+    )
+
+
+@attrs.frozen
+class MemoryShares:
+    """
+    How C{memory} is divided. In bytes.
+
+    @ivar requests: of requests, and of responses that are not read yet: a half.
+    @ivar objects: of objects on their way to the disk and from it: a quarter.
+    @ivar uploads: of uploads before they are written: an eighth.
+    @ivar chunks: of chunks that were received whole and are being stored: a sixteenth.
+    @ivar records: of records of all streams that wait to be written: a sixteenth.
+    """
+
+    requests: int
+    objects: int
+    uploads: int
+    chunks: int
+    records: int
+
+    @classmethod
+    def of(cls, memory: int) -> MemoryShares:
+        """Divide so many bytes."""
+        return cls(memory // 2, memory // 4, memory // 8, memory // 16, memory // 16)
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """All settings, checked: what is no door's, and a class for each door."""
+
+    root: str = option(
+        "storehouse-data",
+        parse_path,
+        "DIR",
+        "The directory in which everything is kept; created if it is missing",
+        shown="./storehouse-data",
+        cli=True,
+    )
+    admin: str = option(
+        "tcp:8002:interface=127.0.0.1",
+        parse_text,
+        "ENDPOINT",
+        "Where health, readiness, metrics and version are served, a Twisted endpoint; off opens no such door",
+        cli=True,
+    )
+    append: AppendSettings = attrs.field(factory=AppendSettings, metadata=prefix("append"))
+    archive: ArchiveSettings = attrs.field(factory=ArchiveSettings, metadata=prefix("archive"))
+    sfsp: SFSPSettings = attrs.field(factory=SFSPSettings, metadata=prefix("sfsp"))
+    https: HTTPSSettings = attrs.field(factory=HTTPSSettings, metadata=prefix("https"))
+    objects: ObjectsSettings = attrs.field(factory=ObjectsSettings, metadata=prefix("objects"))
+    memory: int = option(
+        512 * MIB,
+        sized(16 * MIB),
+        "SIZE",
+        "Bytes that all doors together hold in memory: a half is for requests and responses, a quarter for objects on their way to and from the disk, an eighth for uploads, a sixteenth each for SFSP chunks and for records of archives",
+        shown="512MiB",
+        cli=True,
+        old_names=("upload-memory", "objects-memory", "sfsp-memory", "archive-memory"),
+    )
+    master_key_file: str = option(
+        "",
+        parse_path_or_off,
+        "FILE",
+        "A file with the master key, by which all objects are encrypted; the environment variable masterkey does the same. off encrypts nothing",
+        shown=OFF,
+        cli=True,
+    )
+    seal_names: bool = option(
+        False,
+        parse_flag,
+        "on|off",
+        "With a master key, encrypt the names of objects and their metadata, too. To be decided before the first object is stored",
+        shown=OFF,
+        cli=True,
+    )
+    allow_anonymous: bool = option(
+        False,
+        parse_flag,
+        "on|off",
+        "Let doors without authentication listen on addresses that other machines can reach: everyone who reaches them can read, add and remove records",
+        shown=OFF,
+        cli=True,
+    )
+    allowed_host: frozenset[str] = option(
+        frozenset(),
+        parse_hosts,
+        "NAMES",
+        "Names, with commas between, by which requests over loopback may call this server, beside localhost, IP addresses and the names of its certificate: those that a proxy on this machine passes on. *.NAME is all names below one; off adds none",
+        shown=OFF,
+        cli=True,
+    )
+    trusted_proxies: str = option(
+        "",
+        _parse_proxies,
+        "ADDRESSES",
+        "Addresses and networks, with commas between, of proxies that are believed about the clients whose connections (the PROXY protocol) and requests (X-Forwarded-For, Forwarded) they pass on; unix for those that connect to a socket file. off believes none",
+        shown=OFF,
+        cli=True,
+    )
+    connections: ConnectionSettings = attrs.field(factory=ConnectionSettings, metadata=prefix(""))
+    max_multi: int = option(
+        65536,
+        counted(),
+        "NUMBER",
+        "Records that one /appendMulti, or one batch to the archive door, may bring, and that one /getMulti may ask for",
     )
     shutdown_timeout: float = option(
         30.0,
         seconds(allow_zero=True),
-        "Seconds that requests in flight are given to finish when the process stops",
-        shown="30",
-    )
-    log_format: str = option(
-        "text",
-        one_of("text", "json"),
-        "text, lines for people, written where twistd's --logfile says; json, one JSON object a line",
-    )
-    log_level: str = option(
-        "info",
-        one_of("info", "debug"),
-        "info; or debug, which adds a line for each bucket file that is opened",
-    )
-    log_file: str = option("", parse_path, "The file to which JSON lines are added", shown="standard output")
-    access_log: bool = option(
-        False, parse_flag, "Log a line for each request, which costs more than a small append", flag=True
+        "DURATION",
+        "How long requests in flight may take to finish when the process stops",
+        shown="30s",
     )
     fast_lane: bool = option(
         True,
         parse_flag,
+        "on|off",
         "Short requests take a shorter way through the server; off leads all of them the plain way",
         shown="on",
     )
-    #: What the tables of the configuration file say.
+    log: LoggingSettings = attrs.field(factory=LoggingSettings, metadata=prefix("log"))
+    access_log: bool = option(
+        False,
+        parse_flag,
+        "on|off",
+        "Log a line for each request, which costs more than a small append",
+        shown=OFF,
+        cli=True,
+    )
+    #: The tables of the configuration file.
     tables: Tables = attrs.field(factory=Tables)
 
     @property
+    def shares(self) -> MemoryShares:
+        """How the memory is divided."""
+        return MemoryShares.of(self.memory)
+
+    @property
     def proxies(self) -> TrustedProxies:
-        """The proxies that are believed for whom they make connections and requests."""
+        """The proxies that are believed about their clients."""
         return TrustedProxies(self.trusted_proxies)
 
     @property
@@ -263,12 +535,12 @@ class Settings(UploadSettings):
     @property
     def append_directory(self) -> str:
         """The directory of the append log: C{append-dir}, or C{append} in the root."""
-        return self.append_dir or os.path.join(self.root, "append")
+        return self.append.dir or os.path.join(self.root, "append")
 
     @property
     def objects_directory(self) -> str:
         """The directory of the objects: C{objects-dir}, or C{objects} in the root."""
-        return self.objects_dir or os.path.join(self.root, "objects")
+        return self.objects.dir or os.path.join(self.root, "objects")
 
     @property
     def namespace_directory(self) -> str:
@@ -282,8 +554,8 @@ class Settings(UploadSettings):
 
     @property
     def client_cas(self) -> dict[str, str]:
-        """Who signs for the clients of each door that asks them for certificates, by the name of its option."""
-        return {name: path for name, path in (("sfsp", self.sfsp_client_ca),) if path}
+        """The certificate authorities of each door that lets only their clients connect, by the name of its option."""
+        return {"sfsp": self.sfsp.client_ca} if self.sfsp.client_ca else {}
 
     @property
     def tls_directory(self) -> str:
@@ -292,7 +564,7 @@ class Settings(UploadSettings):
 
     @property
     def asking_doors(self) -> frozenset[str]:
-        """The doors that ask who one is, by the names of their options: these may be reached by others."""
+        """The doors with authentication, by the names of their options: others may reach these."""
         return frozenset({"https", *self.client_cas})
 
     @property
@@ -301,10 +573,10 @@ class Settings(UploadSettings):
         return {
             name: endpoint
             for name, endpoint in (
-                ("append", self.append),
-                ("archive", self.archive if self.tables.streams else OFF),
-                ("sfsp", self.sfsp),
-                ("https", self.https),
+                ("append", self.append.endpoint),
+                ("archive", self.archive.endpoint if self.tables.streams else OFF),
+                ("sfsp", self.sfsp.endpoint),
+                ("https", self.https.endpoint),
                 ("admin", self.admin),
             )
             if endpoint != OFF

@@ -82,11 +82,11 @@ class Connections:
         refusal: Overloaded | None = None
         if len(self._open) >= self._shares.most:
             refusal = TooManyConnections(
-                f"{len(self._open)} connections are open, as many as are allowed (--max-connections)"
+                f"{len(self._open)} connections are open, as many as are allowed (max-connections)"
             )
         elif address and self._shares.refused((network_of(address),)) is not None:
             refusal = ShareUsedUp(
-                f"{address} has as many connections as one address may have (--connections-per-address): close some"
+                f"{address} has as many connections as one address may have (connections-per-address): close some"
             )
         if refusal is None:
             self.accepted += 1

@@ -16,7 +16,7 @@ __all__ = ["MOST_CANDIDATES", "NAME_RULES", "candidates", "claim"]
 
 T = TypeVar("T")
 
-#: What an upload does whose name is taken: the values of the setting C{upload-names}.
+#: What an upload does whose name is taken: the values of the setting C{https-names}.
 NAME_RULES = ("rename", "replace", "refuse")
 
 #: Names that are tried for one file.

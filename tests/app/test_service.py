@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.request import urlopen
 
+import attrs
 from twisted.application.service import Application, IService
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
@@ -26,7 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from storehouse.app.service import StorehouseService, make_service
-from storehouse.config import Settings, load_settings
+from storehouse.config import load_settings
 from storehouse.core.exits import Exits
 from storehouse.core.files import Files
 from storehouse.core.streams import BytesSource
@@ -163,7 +164,8 @@ class ServiceTests(SynchronousTestCase):
         self.lock = FakeLock()
         self.events = self.lock.events
         disk = FakePart("disk", self.events)
-        settings = Settings(**{"https": "off", **given})
+        named = {name.replace("_", "-"): value for name, value in given.items()}
+        settings = load_settings({"https": "off", **named})
         service = StorehouseService(settings, self.reactor, self.lock, disk, self.exits)
         self.tls = FakeTLS()
         if "https" in settings.doors:
@@ -377,7 +379,11 @@ class ServiceTests(SynchronousTestCase):
         service = self.service(https="tcp:9")
         self.start(service)
         self.assertIn("https", service.ports)
-        text = self.failure(self.service(sfsp="tcp:9", sfsp_client_ca=self.mktemp()), InvalidSetting)
+        service = self.service(sfsp="tcp:9")
+        # Settings that were read are refused before.
+        sfsp = attrs.evolve(service.settings.sfsp, client_ca=self.mktemp())
+        service.settings = attrs.evolve(service.settings, sfsp=sfsp)
+        text = self.failure(service, InvalidSetting)
         self.assertIn("sfsp cannot be 'tcp:9'", text)
 
     def test_tls(self) -> None:

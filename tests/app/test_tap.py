@@ -36,13 +36,15 @@ class TapTests(SynchronousTestCase):
         self.assertEqual(self.parse().given, {})
 
     def test_given(self) -> None:
-        got = self.parse("--root", "/x", "--append-sync=os", "--buckets", "10", "--access-log").given
-        self.assertEqual(got, {"root": "/x", "append-sync": "os", "buckets": "10", "access-log": True})
+        got = self.parse("--root", "/x", "--append-sync=os", "--append-buckets", "10", "--access-log").given
+        self.assertEqual(got, {"root": "/x", "append-sync": "os", "append-buckets": "10", "access-log": True})
 
     def test_help(self) -> None:
         text = self.parse().getUsage(100)
         for option in options():
-            self.assertIn(f"--{option.name}", text)
+            (self.assertIn if option.on_command_line else self.assertNotIn)(
+                f"--{option.name}=", text.replace(f"--{option.name} ", f"--{option.name}=")
+            )
         for word in ("Examples:", "curl", "[default: tcp:8001:interface=127.0.0.1]", "--config"):
             self.assertIn(word, text)
         self.assertIn("twistd", str(self.parse()))
@@ -58,7 +60,14 @@ class TapTests(SynchronousTestCase):
         self.assertEqual("".join(printed), f"storehouse {storehouse.__version__}\n")
 
     def test_unknown_option(self) -> None:
-        self.assertRaises(usage.UsageError, self.parse, "--nonsense")
+        for words, said in (
+            (["--nonsense"], "--nonsense is not an option"),
+            (["--buckets", "10"], "--buckets is now --append-buckets"),
+            (["--idle-timeout=3"], "set idle-timeout in the configuration file"),
+            (["--append-snyc=os"], "did you mean --append-sync?"),
+            (["--root"], "requires argument"),
+        ):
+            self.assertIn(said, str(self.assertRaises(usage.UsageError, self.parse, *words)))
 
     def test_make_service(self) -> None:
         root = self.mktemp()
@@ -70,15 +79,17 @@ class TapTests(SynchronousTestCase):
         self.assertEqual(os.umask(0o077), 0o077)
 
     def test_bad_setting(self) -> None:
-        error = self.assertRaises(SystemExit, tap.makeService, self.parse("--buckets", "0"))
-        self.assertEqual(error.code, "storehouse: buckets cannot be '0': it must be at least 1 and at most 65535")
+        error = self.assertRaises(SystemExit, tap.makeService, self.parse("--append-buckets", "0"))
+        self.assertEqual(
+            error.code, "storehouse: append-buckets cannot be '0': it must be at least 1 and at most 65535"
+        )
 
     def test_config(self) -> None:
         path = self.mktemp()
         with open(path, "w", encoding="utf-8") as file:
-            file.write('buckets = 10\nadmin = "off"\n')
-        service: Any = tap.makeService(self.parse("--config", path, "--buckets", "11"))
-        self.assertEqual((service.settings.buckets, service.settings.admin), (11, "off"))
+            file.write('append-buckets = 10\nadmin = "off"\n')
+        service: Any = tap.makeService(self.parse("--config", path, "--append-buckets", "11"))
+        self.assertEqual((service.settings.append.buckets, service.settings.admin), (11, "off"))
         error = self.assertRaises(SystemExit, tap.makeService, self.parse("--config", self.mktemp()))
         self.assertIn("cannot be read", str(error.code))
 
@@ -87,7 +98,7 @@ class TapTests(SynchronousTestCase):
         self.assertEqual([service.name for service in IService(application)], ["storehouse"])
         for arguments in (
             ["--nonsense"],
-            ["--buckets", "x"],
+            ["--append-buckets", "x"],
             ["--log-format", "json", "--log-file", os.path.join(self.mktemp(), "x")],
         ):
             error = self.assertRaises(SystemExit, tap.make_application, arguments)

@@ -15,7 +15,7 @@ from storehouse.app.local.rekeying import rekey
 from storehouse.app.local.waiting import result, run
 from storehouse.app.sealing import make_space, make_vault, make_wormer
 from storehouse.cli import main
-from storehouse.config import Settings
+from storehouse.config import Settings, load_settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.core.keys.vault import Vault
@@ -64,7 +64,7 @@ class RekeyCase(SynchronousTestCase):
         vault_in(self.root).make(self.plain)
 
     def settings(self, root: str = "") -> Settings:
-        return Settings(root=root or self.root, objects_sync="disk")
+        return load_settings({"root": root or self.root})
 
     def opened(self, root: str, master: bytes | None) -> tuple[Vault, Any]:
         settings = self.settings(root)

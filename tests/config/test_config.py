@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from operator import attrgetter
 from typing import Any
 
+import attrs
 from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.config import Settings, load_settings, options, read_file
+from storehouse.config import Settings, find_problems, load, load_settings, options, unknown_option
 from storehouse.core.values import parse_flag, parse_size
 from storehouse.errors import InvalidSetting
 from storehouse.storage.dataspace.hashes import HASHES
@@ -78,34 +80,112 @@ class SettingsTests(SynchronousTestCase):
     def test_defaults_can_be_written(self) -> None:
         """The default that the help shows means the default."""
         defaults = Settings()
-        no_words = ("append-dir", "objects-dir", "log-file", "https-cert", "https-key", "https-url")
+        in_words = ("append-dir", "objects-dir", "log-file", "https-cert", "https-key", "https-url")
         for option in options():
-            _, found, shown = option.help.rpartition("[default: ")
-            if found and option.name not in no_words:
-                value = getattr(load_settings({option.name: shown.rstrip("]")}), option.field)
-                expected = getattr(defaults, option.field)
+            if option.name not in in_words:
+                value = attrgetter(".".join(option.path))(load_settings({option.name: option.shown}))
+                expected = attrgetter(".".join(option.path))(defaults)
                 self.assertEqual(os.path.normpath(value) if option.name == "root" else value, expected, option.name)
 
     def test_command_line_wins(self) -> None:
         path = self.file(
-            'append-sync = "os"\nbuckets = 10\nmax-record = "1MiB"\nallow-anonymous = true\nidle-timeout = 2.5\nfast-lane = false\n'
+            'append-sync = "os"\nappend-buckets = 10\nappend-max-record = "1MiB"\nallow-anonymous = true\nidle-timeout = 2.5\nfast-lane = false\n'
         )
-        got = load_settings({"buckets": "20"}, path)
-        self.assertEqual((got.append_sync, got.buckets, got.max_record, got.idle_timeout), ("os", 20, 1 << 20, 2.5))
+        got = load_settings({"append-buckets": "20"}, path)
+        append = got.append
+        self.assertEqual((append.sync, append.buckets, append.max_record), ("os", 20, 1 << 20))
+        self.assertEqual(got.connections.idle_timeout, 2.5)
         self.assertTrue(got.allow_anonymous)
         self.assertFalse(got.fast_lane)
 
     def test_unknown_name(self) -> None:
-        path = self.file("bukets = 10\n")
-        text = self.refused({}, path)
-        self.assertIn(path, text)
-        self.assertIn("'bukets'", text)
-        self.assertIn("'nonsense'", self.refused({"nonsense": 1}))
+        path = self.file("\nappend_buckts = 10\n")
+        self.assertEqual(
+            self.refused({}, path),
+            f"'append_buckts' in {path}:2 is not the name of a setting: did you mean append-buckets?",
+        )
+        self.assertEqual(self.refused({"nonsense": 1}), "'nonsense' is not the name of a setting")
+        self.assertIn("did you mean destinations", self.refused({}, self.file("[destination.a]\nkind = 'store'\n")))
+
+    def test_old_name(self) -> None:
+        """Each is refused with the name that it has now."""
+        path = self.file("max-record = 10\n")
+        self.assertEqual(self.refused({}, path), f"max-record in {path}:1 is now append-max-record")
+        self.assertEqual(self.refused({"sfsp-memory": 1}), "sfsp-memory is now a share of memory")
+        for option in options():
+            for old in option.old_names:
+                self.assertIn(option.name, self.refused({old: "1"}))
+                self.assertIn(option.name, unknown_option(old))
+
+    def test_not_an_option(self) -> None:
+        """What the command line does not take."""
+        for name, said in (
+            ("buckets", "--buckets is now --append-buckets"),
+            ("max-batch", "--max-batch is now append-max-batch, and is set in the configuration file"),
+            ("upload-memory", "--upload-memory is now a share of --memory"),
+            ("idle-timeout", "--idle-timeout is not an option: set idle-timeout in the configuration file"),
+            ("append-snyc", "--append-snyc is not an option: did you mean --append-sync?"),
+        ):
+            self.assertIn(said, unknown_option(name))
+        self.assertEqual(unknown_option("xyz"), "--xyz is not an option")
+
+    def test_table_of_a_door(self) -> None:
+        """Settings are no tables: the message shows how they are written."""
+        path = self.file("[append]\nbuckets = 10\n")
+        self.assertEqual(
+            self.refused({}, path),
+            f"append in {path}:1 cannot be {{'buckets': 10}}: it is no table; its settings have whole names, such as append-dir",
+        )
+
+    def test_all_problems(self) -> None:
+        path = self.file("memory = 1\nbuckets = 2\nhttps-kei = 'x'\n")
+        problems = find_problems({"append-sync": "never"}, path)
+        for start in (
+            "append-sync cannot be 'never'",
+            f"memory in {path}:1 cannot",
+            f"buckets in {path}:2 is now",
+            "'https-kei'",
+        ):
+            self.assertEqual(len([each for each in problems if each.startswith(start)]), 1, start)
+        self.assertEqual(len(problems), 4)
+        self.assertEqual(
+            find_problems({}, self.file("memory = '16MiB'\nhttps-key = 'x'\n"))[-1:],
+            ["https-key needs https-cert, the certificate that it is the key of"],
+        )
+        self.assertEqual(find_problems({}, None), [])
+
+    def test_origins(self) -> None:
+        path = self.file(
+            'root = "/x"\n\nappend-sync = "os"\n[archive]\n# where\nendpoint = "tcp:1"\n[archive.streams.a]\n'
+        )
+        origins = load({"root": "/y"}, path).origins
+        self.assertEqual(
+            {name: str(origin) for name, origin in origins.items()},
+            {"root": "command line", "append-sync": f"{path}:3", "archive": f"{path}:6 [archive]"},
+        )
+
+    def test_memory(self) -> None:
+        """Its shares are all of it."""
+        for memory in ("512MiB", "16MiB"):
+            given = {"memory": memory, "append-max-record": 1, "append-max-batch": 1}
+            settings = load_settings({**given, "archive-max-record": 1, "archive-max-batch": 1})
+            self.assertEqual(sum(attrs.astuple(settings.shares)), settings.memory)
+
+    def test_declared(self) -> None:
+        """Names follow the doors, none is there twice, and the command line takes what people set."""
+        names = [option.name for option in options()]
+        self.assertEqual(len(names), len(set(names)))
+        old = [name for option in options() for name in option.old_names]
+        self.assertEqual(set(old) & set(names), set())
+        for option in options():
+            if len(option.path) == 2 and option.path[0] not in ("connections", "log"):
+                self.assertEqual(option.name.partition("-")[0], option.path[0])
+        self.assertLess(sum(option.on_command_line for option in options()), 30)
 
     def test_value_in_file(self) -> None:
-        path = self.file("buckets = 0\n")
+        path = self.file("append-buckets = 0\n")
         self.assertEqual(
-            self.refused({}, path), f"buckets in {path} cannot be 0: it must be at least 1 and at most 65535"
+            self.refused({}, path), f"append-buckets in {path}:1 cannot be 0: it must be at least 1 and at most 65535"
         )
 
     def test_not_toml(self) -> None:
@@ -114,15 +194,15 @@ class SettingsTests(SynchronousTestCase):
         path = self.mktemp()
         with open(path, "wb") as file:
             file.write(b'root = "\xff"')
-        self.assertRaises(InvalidSetting, read_file, path)
+        self.refused({}, path)
 
     def test_bounds(self) -> None:
         for name, value in [
-            ("buckets", "65536"),
-            ("buckets", "many"),
+            ("append-buckets", "65536"),
+            ("append-buckets", "many"),
             ("append-wal-size", "1023KiB"),
-            ("max-record", "0"),
-            ("max-record", "2GiB"),
+            ("append-max-record", "0"),
+            ("append-max-record", "2GiB"),
             ("append-sync", "never"),
             ("append-sync-interval", "0"),
             ("idle-timeout", "nan"),
@@ -146,7 +226,7 @@ class SettingsTests(SynchronousTestCase):
             ("objects-block-size", "0"),
             ("objects-block-size", "65MiB"),
             ("objects-sync", "never"),
-            ("objects-memory", "1KiB"),
+            ("memory", "1KiB"),
             ("objects-scrub-rate", "-1"),
             ("objects-scrub-pause", "0"),
             ("objects-upload-expiry", "never"),
@@ -155,7 +235,7 @@ class SettingsTests(SynchronousTestCase):
             self.assertTrue(text.startswith(f"{name} cannot be {value!r}: "), text)
 
     def test_together(self) -> None:
-        self.assertIn("max-record", self.refused({"memory": "1MiB"}))
+        self.assertIn("append-max-record", self.refused({"memory": "64MiB"}))
         self.assertIn("log-format", self.refused({"log-file": "x"}))
         self.assertIn("needs an ssl: endpoint", self.refused({"sfsp-client-ca": "ca.pem"}))
         self.assertIn("no door", self.refused({"append": "off", "sfsp": "off", "https": "off", "admin": "off"}))
@@ -169,20 +249,20 @@ class SettingsTests(SynchronousTestCase):
 
     def test_objects(self) -> None:
         got = load_settings({"objects-hash": "blake3", "objects-block-size": "10485760", "objects-dir": "/x"})
-        self.assertEqual((got.objects_hash, got.objects_block_size, got.objects_directory), ("BLAKE3", 10485760, "/x"))
+        self.assertEqual((got.objects.hash, got.objects.block_size, got.objects_directory), ("BLAKE3", 10485760, "/x"))
         for name in HASHES:
-            self.assertEqual(load_settings({"objects-hash": name.upper()}).objects_hash, name)
+            self.assertEqual(load_settings({"objects-hash": name.upper()}).objects.hash, name)
         for value in ("off", "0", 0, "OFF", False):
             got = load_settings({"objects-scrub-rate": value, "objects-upload-expiry": value})
-            self.assertEqual((got.objects_scrub_rate, got.objects_upload_expiry), (0, 0))
+            self.assertEqual((got.objects.scrub_rate, got.objects.upload_expiry), (0, 0))
         got = load_settings({"objects-scrub-rate": "1MiB", "objects-upload-expiry": 60, "objects-scrub-pause": "1.5"})
         self.assertEqual(
-            (got.objects_scrub_rate, got.objects_upload_expiry, got.objects_scrub_pause), (1 << 20, 60.0, 1.5)
+            (got.objects.scrub_rate, got.objects.upload_expiry, got.objects.scrub_pause), (1 << 20, 60.0, 1.5)
         )
 
     def test_url(self) -> None:
         for value in ("https://files.example.com", "https://[::1]:6445/", "http://a/files"):
-            self.assertEqual(load_settings({"https-url": value}).https_url, value)
+            self.assertEqual(load_settings({"https-url": value}).https.url, value)
 
     def test_hosts(self) -> None:
         for value in ("Files.example.com., *.b.example,", ["files.example.com", "*.b.example"]):

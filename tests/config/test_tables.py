@@ -82,7 +82,7 @@ class StreamTests(TablesCase):
             shipping = {compression = "none", attempts = 3}
             """
         )
-        self.assertEqual((settings.archive, settings.archive_max_record), ("tcp:9000", 1 << 20))
+        self.assertEqual((settings.archive.endpoint, settings.archive.max_record), ("tcp:9000", 1 << 20))
         (stream,) = settings.tables.streams
         self.assertEqual(
             stream,
@@ -108,8 +108,10 @@ class StreamTests(TablesCase):
             ),
         )
         # The command line wins.
-        self.assertEqual(self.load('[archive]\nendpoint = "x"\n[archive.streams.a]', archive="tcp:1").archive, "tcp:1")
-        self.assertEqual(self.load('archive = "tcp:1"').archive, "tcp:1")
+        self.assertEqual(
+            self.load('[archive]\nendpoint = "x"\n[archive.streams.a]', archive="tcp:1").archive.endpoint, "tcp:1"
+        )
+        self.assertEqual(self.load('archive = "tcp:1"').archive.endpoint, "tcp:1")
 
     def test_refused(self) -> None:
         table = "[archive.streams.a]\n"

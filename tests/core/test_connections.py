@@ -56,7 +56,7 @@ class ConnectionsTests(SynchronousTestCase):
         one, two = self.join(), self.join()
         refusal = self.connections.admit()
         self.assertIsInstance(refusal, TooManyConnections)
-        for word in ("2 connections", "--max-connections"):
+        for word in ("2 connections", "max-connections"):
             self.assertIn(word, str(refusal))
         self.connections.left(one)
         self.connections.left(one)
@@ -75,7 +75,7 @@ class ConnectionsTests(SynchronousTestCase):
         for address in ("192.0.2.1", "2001:db8::3"):
             refusal = connections.admit(address)
             self.assertIsInstance(refusal, ShareUsedUp)
-            self.assertIn("--connections-per-address", str(refusal))
+            self.assertIn("connections-per-address", str(refusal))
         for address in ("192.0.2.2", "2001:db8:0:1::1", ""):
             self.assertIsNone(connections.admit(address))
         connections.left(joined[0])

@@ -29,7 +29,7 @@ class FullDiskTests(SynchronousTestCase):
         self.directory = os.path.abspath(self.mktemp())
         self.disk = os.path.join(self.directory, "disk")
         self.root = os.path.join(self.disk, "root")
-        self.house = Storehouse(self.directory, "--root", self.root, "--buckets", "4", "--append-sync", level)
+        self.house = Storehouse(self.directory, "--root", self.root, "--append-buckets", "4", "--append-sync", level)
         # The shell keeps the mount until the second of the two has ended.
         self.house.command = wrapped(
             kind, self.disk, size, ["/bin/sh", "-c", '"$@"; exec "$@"', "sh", *self.house.command]
@@ -169,7 +169,7 @@ class FullDiskTests(SynchronousTestCase):
         kind = self.best_disk()
         directory = os.path.abspath(self.mktemp())
         disk = os.path.join(directory, "disk")
-        house = Storehouse(directory, "--root", os.path.join(disk, "root"), "--append-wal-size", "8MiB")
+        house = Storehouse(directory, "--root", os.path.join(disk, "root"), settings={"append-wal-size": "8MiB"})
         house.command = wrapped(kind, disk, str(1 << 20), house.command)
         self.addCleanup(house.kill)
         told: list[bytes] = []

@@ -28,7 +28,7 @@ class ProcessTests(SynchronousTestCase):
         self.sent: set[bytes] = set()
 
     def storehouse(self, *options: str) -> Storehouse:
-        house = Storehouse(self.directory, "--buckets", str(_BUCKETS), *options)
+        house = Storehouse(self.directory, "--append-buckets", str(_BUCKETS), *options)
         self.addCleanup(house.kill)
         return house
 

@@ -129,16 +129,17 @@ def main(arguments: list[str]) -> None:
     log.startLogging(sys.stderr, setStdout=False)
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     settings = load_settings({"append": "off", "sfsp": "off", "admin": "off", **options})
+    connections = settings.connections
     disk = DiskThreads(reactor)
     service = StorehouseService(settings, reactor, RootLock(settings.root), disk)
-    source = choose_source(settings.https, settings.tls_directory, settings.https_cert, settings.https_key)
-    tls = service.tls["https"] = ServerTLS(source, reactor, disk, settings.client_ca)
+    source = choose_source(settings.https.endpoint, settings.tls_directory, settings.https.cert, settings.https.key)
+    tls = service.tls["https"] = ServerTLS(source, reactor, disk, settings.https.client_ca)
     service.chores.append(tls)
     children = {b"up": Upload(), b"refuse": Refuse(), b"down": Download(), b"who": Who(), b"state": State(service)}
     service.sites["https"] = DoorSite(
         Root(children),
         reactor,
-        Limits(settings.max_connections, settings.idle_timeout, settings.head_timeout),
+        Limits(connections.max_connections, connections.idle_timeout, connections.head_timeout),
         fields=lambda: security_fields(tls.wants_https_only),
         name="https",
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import HTTPConnection
 
 __all__ = ["CHECKOUT", "Storehouse", "free_port", "wait_for"]
@@ -39,12 +40,21 @@ class Storehouse:
     """
     C{twistd storehouse} in a directory.
 
+    @param settings: more of them, which only a configuration file takes; the one that C{--config} names, if it is there, is
+        put behind them.
     @param https: whether the upload door is opened; without it a start takes less, and there is no bucket but those of the
         test.
     @ivar directory: its working directory, where its root, log and pid file are.
     """
 
-    def __init__(self, directory: str, *options: str, twistd: tuple[str, ...] = ("-n",), https: bool = False) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *options: str,
+        twistd: tuple[str, ...] = ("-n",),
+        https: bool = False,
+        settings: Mapping[str, str | int | bool] | None = None,
+    ) -> None:
         os.makedirs(directory, exist_ok=True)
         self.directory = os.path.abspath(directory)
         self.append_port, self.sfsp_port, self.admin_port = free_port(), free_port(), free_port()
@@ -61,12 +71,27 @@ class Storehouse:
             for word in (f"--{door}", "off" if door == "https" and not https else f"tcp:{port}:interface=127.0.0.1")
         ]
         # Small, so that the tests do not fill the disk.
-        small = () if "--append-wal-size" in options else ("--append-wal-size", "1MiB")
+        file = self._write_settings(options, {"append-wal-size": "1MiB", **(settings or {})})
         twistd_run = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", *twistd]
-        self.command = [*twistd_run, "storehouse", *doors, *small, *options]
+        self.command = [*twistd_run, "storehouse", *doors, *options, *file]
         path = os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")]))
         self.environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         self.process: subprocess.Popen[str] | None = None
+
+    def _write_settings(self, options: tuple[str, ...], settings: Mapping[str, str | int | bool]) -> tuple[str, ...]:
+        """Write the configuration file. @return: the options that name it."""
+        tables = ""
+        if "--config" in options:
+            named = os.path.join(self.directory, options[options.index("--config") + 1])
+            if not os.path.exists(named):
+                return ()
+            with open(named, encoding="utf-8") as file:
+                tables = file.read()
+        path = os.path.join(self.directory, "settings.toml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+            file.write(tables)
+        return "--config", path
 
     @property
     def pid_file(self) -> str:

@@ -170,7 +170,7 @@ class BackupUnderLoadTests(SynchronousTestCase):
             file.write(_CONFIG.format(port=self.archive_port))
         self.config = config
         self.server = Storehouse(
-            os.path.join(self.top, "served"), "--config", config, "--sfsp", "off", "--buckets", "4"
+            os.path.join(self.top, "served"), "--config", config, "--sfsp", "off", "--append-buckets", "4"
         )
         self.addCleanup(self.server.kill)
         self.server.start()

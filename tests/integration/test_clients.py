@@ -32,9 +32,9 @@ MIB = 1 << 20
 class _House:
     """Starts a process for a test case."""
 
-    def begin(self: Any, *options: str) -> Storehouse:
+    def begin(self: Any, *options: str, **given: Any) -> Storehouse:
         """Start it."""
-        house = Storehouse(self.mktemp(), *options)
+        house = Storehouse(self.mktemp(), *options, **given)
         self.addCleanup(house.kill)
         house.start()
         return house
@@ -60,7 +60,7 @@ class CurlTests(_House, SynchronousTestCase):
     def setUp(self) -> None:
         if shutil.which("curl") is None:
             raise SkipTest("curl is what this tests with")
-        self.house = self.begin("--append-sync", "os", "--max-record", "3000000")
+        self.house = self.begin("--append-sync", "os", settings={"append-max-record": 3000000})
         self.url = f"http://127.0.0.1:{self.house.append_port}"
 
     def curl(self, *args: str, stdin: bytes = b"") -> str:
@@ -271,7 +271,7 @@ class SocketTests(_House, SynchronousTestCase):
 
     def test_damage(self) -> None:
         """A bit that flips is found, and named."""
-        house = self.begin("--buckets", "1")
+        house = self.begin("--append-buckets", "1")
         for data in (b"some text", b"more", b"last"):
             house.ask(house.append_port, "POST", "/append?id=a", data)
         (path,) = glob.glob(os.path.join(house.directory, "storehouse-data", "append", "default", "*.raw"))
@@ -371,10 +371,10 @@ class MemoryTests(_House, SynchronousTestCase):
 
     def test_many_uploads(self) -> None:
         """
-        20 uploads of 60 MiB at once, with --memory 64MiB, take less than 280 MiB more than an idle process. Some are told to
+        20 uploads of 60 MiB at once, with 64 MiB for requests, take less than 280 MiB more than an idle process. Some are told to
         come back later; the others are stored, and nothing else is.
         """
-        house = self.begin("--append-sync", "os", "--memory", "64MiB")
+        house = self.begin("--append-sync", "os", "--memory", "128MiB")
         idle = memory(house)
         piece = bytes(MIB)
         statuses: list[bytes] = []

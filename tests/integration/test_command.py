@@ -16,7 +16,7 @@ class CommandTests(SynchronousTestCase):
     """What a user does from a shell."""
 
     def setUp(self) -> None:
-        self.server = Storehouse(self.mktemp(), "--max-record", "1MiB")
+        self.server = Storehouse(self.mktemp(), settings={"append-max-record": "1MiB"})
         self.addCleanup(self.server.kill)
         self.server.start()
 

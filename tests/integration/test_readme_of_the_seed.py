@@ -45,7 +45,7 @@ class SeedsReadmeTests(SynchronousTestCase):
     def setUp(self) -> None:
         if shutil.which("curl") is None or shutil.which("bash") is None:
             raise SkipTest("curl and bash are what this tests with")
-        self.house = Storehouse(self.mktemp(), "--buckets", "10", "--log-level", "debug")
+        self.house = Storehouse(self.mktemp(), "--append-buckets", "10", "--log-level", "debug")
         self.addCleanup(self.house.kill)
         self.house.start()
         self.log = os.path.join(self.house.directory, "storehouse-data", "append")

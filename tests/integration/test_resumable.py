@@ -14,7 +14,7 @@ import sys
 import time
 from base64 import b64encode
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import urllib3
 from tusclient.client import TusClient
@@ -32,10 +32,10 @@ NODE = os.path.join(CHECKOUT, "tests", "integration", "node")
 class _Case(SynchronousTestCase):
     """One service with one user, whose certificate nobody has signed."""
 
-    options: tuple[str, ...] = ()
+    settings: ClassVar[dict[str, str]] = {}
 
     def setUp(self) -> None:
-        self.house = Storehouse(os.path.abspath(self.mktemp()), *self.options, https=True)
+        self.house = Storehouse(os.path.abspath(self.mktemp()), settings=self.settings, https=True)
         self.addCleanup(self.house.kill)
         self.house.start()
         self.url = f"https://localhost:{self.house.https_port}"
@@ -193,7 +193,7 @@ class ClientTests(_Case):
 class BrokenTests(_Case):
     """By connections that break, and a service that is killed."""
 
-    options = ("--shutdown-timeout", "1")
+    settings: ClassVar[dict[str, str]] = {"shutdown-timeout": "1"}
 
     def create(self, name: str, length: int) -> str:
         metadata = f"Upload-Metadata: filename {b64encode(name.encode()).decode()}"

@@ -29,7 +29,7 @@ class SharesTests(TestCase):
                 f'[archive]\nendpoint = "tcp:{self.archive_port}:interface=127.0.0.1"\n[archive.streams.notes]\n'
             )
         self.house = Storehouse(
-            directory, "--config", "config.toml", "--memory", "64MiB", "--trusted-proxies", "127.0.0.3", https=True
+            directory, "--config", "config.toml", "--memory", "128MiB", "--trusted-proxies", "127.0.0.3", https=True
         )
         self.house.start()
         self.addCleanup(self.house.stop)

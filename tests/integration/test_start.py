@@ -19,7 +19,7 @@ from storehouse.errors import StorageFailed
 from storehouse.events import StoreFailed
 from storehouse.app.tap import make_application
 
-application = make_application(["--append", "tcp:0:interface=127.0.0.1", "--sfsp", "off", "--https", "off", "--admin", "off", "--append-wal-size", "1MiB"])
+application = make_application(["--append", "tcp:0:interface=127.0.0.1", "--sfsp", "off", "--https", "off", "--admin", "off", "--config", "settings.toml"])
 (service,) = IService(application)
 reactor.callLater(0.1, service.store_failed, StoreFailed("append log", StorageFailed("no disk")))
 """
@@ -94,7 +94,7 @@ class StartTests(SynchronousTestCase):
         self.assert_refused(self.storehouse("--append", "tcp:0"), "append", "all interfaces", "--allow-anonymous")
 
     def test_settings(self) -> None:
-        self.assert_refused(self.storehouse("--buckets", "none"), "buckets", "'none'")
+        self.assert_refused(self.storehouse("--append-buckets", "none"), "append-buckets", "'none'")
         self.assert_refused(self.storehouse("--config", "missing.toml"), "missing.toml")
 
     def test_root_is_a_file(self) -> None:

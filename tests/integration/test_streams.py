@@ -57,7 +57,7 @@ class ProcessTests(SynchronousTestCase):
         os.makedirs(self.directory)
         with open(os.path.join(self.directory, "c.toml"), "w", encoding="utf-8") as file:
             file.write(_CONFIG.format(port=self.port))
-        self.server = Storehouse(self.directory, "--config", "c.toml", "--append-ship", "own")
+        self.server = Storehouse(self.directory, "--config", "c.toml", settings={"append-ship": "own"})
         self.addCleanup(lambda: self.server.kill())
         self.server.start()
 
@@ -141,7 +141,10 @@ class ProcessTests(SynchronousTestCase):
         """If that is asked, the prefix is gone once its files have arrived; one of its name begins anew."""
         server = self.server
         server.stop()
-        server.command.append("--append-ship-delete")
+        with open(os.path.join(self.directory, "settings.toml"), "r+", encoding="utf-8") as file:
+            text = file.read()
+            file.seek(0)
+            file.write("append-ship-delete = true\n" + text)
         server.start()
         get = "/get?id=some_identifier&offset=0&storagePrefix=p"
         place = os.path.join(self.directory, "storehouse-data", "append", "p")

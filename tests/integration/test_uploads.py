@@ -26,7 +26,7 @@ class ServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         (self.curl,) = needed("curl")
         self.house = Storehouse(
-            os.path.abspath(self.mktemp()), "--upload-memory", "16MiB", "--upload-max-size", "100MiB", https=True
+            os.path.abspath(self.mktemp()), "--memory", "128MiB", https=True, settings={"https-max-size": "100MiB"}
         )
         self.addCleanup(self.house.kill)
         self.house.start()

@@ -45,7 +45,7 @@ class LocalUsers:
         check_owner(root)
         self._directory = os.path.join(root, "accounts")
         self._keyring = os.path.join(root, "keyring.json")
-        self._settings = AccountSettings(settings.session_lifetime, settings.link_lifetime)
+        self._settings = AccountSettings(settings.https.session_lifetime, settings.https.link_lifetime)
         self._master = master
         self._clock = clock
         if not may_make and not os.path.isdir(self._directory):

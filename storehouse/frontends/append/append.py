@@ -88,7 +88,7 @@ def _multi_reply(encoded: Sequence[bytes], tail: bytes, durability: Durability) 
 
 
 def _too_many(most: int) -> TooLarge:
-    return TooLarge(f"the batch has more than {most} records (--max-multi)")
+    return TooLarge(f"the batch has more than {most} records (max-multi)")
 
 
 async def split_batch(body: bytes, max_record: int, most: int) -> Batch:

@@ -180,7 +180,7 @@ class _Answer:
         self.gathered += _OVERHEAD + length
         self._left -= LENGTH_SIZE + length
         if self._left < 0:
-            raise TooLarge(f"the answer would have more than {self._limit} bytes (--max-multi-bytes)")
+            raise TooLarge(f"the answer would have more than {self._limit} bytes (append-max-multi-bytes)")
 
     async def flush(self) -> None:
         """Send what was gathered."""

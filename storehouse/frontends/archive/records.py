@@ -95,7 +95,7 @@ def _check_metadata(where: str, metadata: Any) -> dict[str, str]:
 
 def _check_size(where: str, size: int, most: int) -> None:
     if size > most:
-        raise TooLarge(f"{where} has {size} bytes; at most {most} are allowed (--archive-max-record)")
+        raise TooLarge(f"{where} has {size} bytes; at most {most} are allowed (archive-max-record)")
 
 
 def _parse_line(where: str, line: bytes) -> NewRecord:

@@ -120,7 +120,7 @@ class Streams(Leaf):
                 most = limits.max_records
                 count = count_lines(body) if parse is parse_lines else await count_binary(body, most + 1)
                 if count > most:
-                    raise TooLarge(f"the batch has more than {most} records or lines (--max-multi)")
+                    raise TooLarge(f"the batch has more than {most} records or lines (max-multi)")
                 await hold.grow(len(body) + count * _RECORD)
                 records = await self._gathered(parse(body, limits.max_record), hold)
                 if not records:

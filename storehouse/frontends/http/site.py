@@ -183,7 +183,7 @@ class DoorSite(server.Site):
         holders = (network_of(request.address),)
         if self._forwarded.refused(holders) is not None:
             raise ShareUsedUp(
-                f"{request.address} has as many requests in flight as one address may have (--connections-per-address)"
+                f"{request.address} has as many requests in flight as one address may have (connections-per-address)"
             )
         request.channel.backlog.belongs_to(holders[0])
         self._forwarded.enter(holders)
@@ -289,8 +289,8 @@ class DoorSite(server.Site):
             late = is_small and channel.pace.spent >= limits.head_timeout
             if slow or late:
                 self.connections.timed_out += 1
-                least = f"at least {limits.min_body_rate:g} bytes a second are to come (--min-body-rate)"
-                soon = f"the body was not complete after {limits.head_timeout:g} seconds (--head-timeout)"
+                least = f"at least {limits.min_body_rate:g} bytes a second are to come (min-body-rate)"
+                soon = f"the body was not complete after {limits.head_timeout:g} seconds (head-timeout)"
                 channel.refuse_slow(f"the body comes too slowly: {least}" if slow else soon)
                 return True
         if channel.backlog.is_slow(now, limits.min_body_rate, max(limits.idle_timeout, limits.slow_after)):

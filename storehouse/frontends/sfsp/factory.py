@@ -154,7 +154,7 @@ class SFSPFactory(Factory):
             connection.pace.rest()
         elif connection.pace.is_slow(now, *awaited, limits.min_body_rate, limits.slow_after):
             self.connections.timed_out += 1
-            connection.time_out(f"at least {limits.min_body_rate:g} bytes a second are to come (--min-body-rate)")
+            connection.time_out(f"at least {limits.min_body_rate:g} bytes a second are to come (min-body-rate)")
             return
         slow = connection.backlog.is_slow(now, limits.min_body_rate, max(limits.idle_timeout, limits.slow_after))
         if slow:
@@ -167,7 +167,7 @@ class SFSPFactory(Factory):
             self.connections.timed_out += 1
             connection.watch.reset()
             connection.time_out(
-                f"nothing came for {limits.idle_timeout:g} seconds, as long as is waited for (--idle-timeout)"
+                f"nothing came for {limits.idle_timeout:g} seconds, as long as is waited for (idle-timeout)"
             )
 
     def drain(self, timeout: float) -> Deferred[None]:

@@ -44,7 +44,7 @@ class FileUpload:
         return await self._receive(request, _condition_of(request))
 
     async def post(self, request: StreamingRequest) -> Reply | None:
-        """Store a file under the name, or what the setting C{upload-names} makes of it."""
+        """Store a file under the name, or what the setting C{https-names} makes of it."""
         _check(request)
         if self._resumption is not None and asks_for_resumption(request):
             return await self._resumption(request)

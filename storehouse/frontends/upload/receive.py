@@ -52,7 +52,7 @@ class FileHead:
     @ivar via: the way: C{form} or C{put}.
     @ivar size: bytes that it has; C{None} if that is not known.
     @ivar content_type: its media type; empty to guess it from the name.
-    @ivar condition: what must be true of the key; C{None} to do what the setting C{upload-names} says.
+    @ivar condition: what must be true of the key; C{None} to do what the setting C{https-names} says.
     @ivar digests: what must be true of the bytes; see L{Digests}.
     """
 

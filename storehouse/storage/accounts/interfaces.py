@@ -159,7 +159,7 @@ class IAccounts(Interface):
         """
         The query of a link, without the question mark; the URL is the door's base, C{path}, C{?} and this.
 
-        @param expires: seconds since 1970 UTC; at most C{link-lifetime} from now.
+        @param expires: seconds since 1970 UTC; at most C{https-link-lifetime} from now.
         @raise BadRequest: for another method, a path that can be read in two ways, a prefix without a slash at its end, an
             expiry in the past or too far away, or a bad C{max_bytes}.
         @raise Forbidden: if the user is disabled.

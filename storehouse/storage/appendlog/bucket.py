@@ -276,7 +276,7 @@ class BucketFile:
         """@raise TooLarge: if the record is longer than this log gives out."""
         if entry.length > self.max_record:
             raise TooLarge(
-                f"the record at offset {entry.offset} of {self.path} has {entry.length} bytes; this log gives out at most {self.max_record} (--max-record)"
+                f"the record at offset {entry.offset} of {self.path} has {entry.length} bytes; this log gives out at most {self.max_record} (append-max-record)"
             )
 
     def payload(self, entry: Entry) -> bytes:

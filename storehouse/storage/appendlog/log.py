@@ -324,7 +324,7 @@ class LocalAppendLog:
                 raise EmptyRecord("an empty record cannot be appended")
             if len(payload) > self.max_record:
                 raise TooLarge(
-                    f"the record has {len(payload)} bytes; at most {self.max_record} are allowed (--max-record)"
+                    f"the record has {len(payload)} bytes; at most {self.max_record} are allowed (append-max-record)"
                 )
         if not payloads:
             raise EmptyRecord("there is no record to append")

@@ -68,7 +68,7 @@ class BatchTests(SynchronousTestCase):
         for body, fields in ((records(*[b"x"] * 3001), ()), (b"0\n" * 3001, (_NDJSON,))):
             status, answer = self.post(door, body, *fields)
             self.assertEqual((status, answer["error"]), (413, "TooLarge"))
-            self.assertIn("3000 records (--max-multi)", str(answer["detail"]))
+            self.assertIn("3000 records (max-multi)", str(answer["detail"]))
         self.assertEqual(self.raw(door), b"")
         for body, fields in ((records(*[b"x"] * 3000), ()), (b"0\n" * 3000 + b"\n" * 9, (_NDJSON,))):
             self.assertEqual(self.post(door, body, *fields)[0], 200)

@@ -721,7 +721,7 @@ class TimeTests(ChannelCase):
         self.assertIsInstance(self.sink.results[0], RequestTimeout)
         (answer,) = split_answers(connection.received)
         self.assertEqual((answer.status, answer.fields["connection"]), (408, "close"))
-        self.assertIn(b"--min-body-rate", answer.body)
+        self.assertIn(b"min-body-rate", answer.body)
 
     def test_body_that_trickles(self) -> None:
         """A body that comes at less than the least rate is refused, however it is framed."""
@@ -759,7 +759,7 @@ class TimeTests(ChannelCase):
             connection.send(b"yyyy")
         (answer,) = split_answers(connection.received)
         self.assertEqual(answer.status, 408)
-        self.assertIn(b"--head-timeout", answer.body)
+        self.assertIn(b"head-timeout", answer.body)
 
     def test_long_work(self) -> None:
         """A connection that waits for us is not cut."""

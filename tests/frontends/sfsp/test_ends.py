@@ -243,7 +243,7 @@ class IdleTests(HandCase):
         heard = peer.heard()
         self.assertEqual([answer[0] for answer in heard], kinds)
         if kinds:
-            for word in ("10 seconds", "--idle-timeout"):
+            for word in ("10 seconds", "idle-timeout"):
                 self.assertIn(word, heard[-1][1])
             self.assertEqual(self.factory.connections.timed_out, 1)
 
@@ -279,11 +279,11 @@ class IdleTests(HandCase):
         peer.settle()
         ((code, text),) = peer.heard()
         self.assertEqual(code, "invalid")
-        self.assertIn("--idle-timeout", text)
+        self.assertIn("idle-timeout", text)
 
     def test_byte_by_byte(self) -> None:
         """As long as bytes come, it is not idle; but at less than the least rate it is refused."""
-        for size, word in ((2000, ""), (1, "--min-body-rate")):
+        for size, word in ((2000, ""), (1, "min-body-rate")):
             self.make(idle_timeout=10)
             peer = self.connect()
             kind, data = send(b"a", 1, bytes(20_000 if size > 1 else 20))
@@ -388,7 +388,7 @@ class RefusedTests(HandCase):
         refused = self.connect()
         ((kind, text),) = refused.heard()
         self.assertEqual(kind, "invalid")
-        for word in ("2 connections", "--max-connections"):
+        for word in ("2 connections", "max-connections"):
             self.assertIn(word, text)
         self.assertTrue(refused.is_closed)
         refused.ask(receive(b"a", 1))
@@ -591,7 +591,7 @@ class SocketTests(TestCase):
                 connection.sendall(receive(b"a", 1)[1] * 1000)
                 return self.refusal(connection)
 
-        self.assertIn(b"--max-connections", (await deferToThread(client)).message)
+        self.assertIn(b"max-connections", (await deferToThread(client)).message)
 
     async def test_half_closed(self) -> None:
         """C{shutdown} and then the answers."""
