@@ -261,7 +261,7 @@ class CertificateTests(HTTPSCase):
         """They may show one, which must be good then."""
         directory = os.path.abspath(self.mktemp())
         authority, other = Authority(directory), Authority(directory, "other")
-        door = self.door(client_ca=authority.path)
+        door = self.door(https_client_ca=authority.path)
         self.assertEqual(self.curl(door, "/who"), "nobody")
         good = authority.sign("alice")
         for version in ("1.2", "1.3"):
