@@ -103,6 +103,20 @@ class JSONTests(SynchronousTestCase):
             data = b"[" * depth + filler + b"1" + b"]" * depth
             self.assertTrue(self.successResultOf(Deferred.fromCoroutine(check_json(data))) is None)
 
+    def test_many_plain(self) -> None:
+        for item in (b"[1],", b'{"a":1},'):
+            self.assertTrue(self.long(b"[" + item * 100_000 + b"0]"))
+
+    def test_many_nested(self) -> None:
+        """A long text has a bounded number of the arrays and objects that are slow to check."""
+        self.patch(jsontext, "_MOST_NESTED", 201)
+        for item in (b"[[1]],", b'{"a":{}},', b"[" + b"1," * 70 + b"1],"):
+            few, many = [b" " * SHORT + b"[" + item * count + b"0]" for count in (100, 202)]
+            self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(check_json(few))))
+            for read in (check_json(many), read_members(b'{"a":' + many + b"}")):
+                error = self.failureResultOf(Deferred.fromCoroutine(read), TooLarge)
+                self.assertIn("more than 201 arrays and objects", str(error.value))
+
     def test_members(self) -> None:
         """The values of an object by their names, as texts of JSON."""
         for data, found in (

@@ -112,8 +112,8 @@ async def split_lines(body: bytes, max_record: int, most: int) -> list[bytes]:
     """
     Take NDJSON apart: each line a record; empty lines do not count. Others are served meanwhile.
 
-    @raise MalformedBody: if a line is no JSON, or too long; the text names it.
-    @raise TooLarge: if there are more than C{most} records.
+    @raise MalformedBody: if a line is not JSON, or too long; the text names it.
+    @raise TooLarge: if there are more than C{most} records, or a line has very many arrays and objects.
     """
     records: list[bytes] = []
     start = number = 0
@@ -141,7 +141,9 @@ async def split_lines(body: bytes, max_record: int, most: int) -> list[bytes]:
         try:
             await check_json(line)
         except ValueError as error:
-            raise MalformedBody(f"line {number} is no JSON: {error}") from None
+            raise MalformedBody(f"line {number} is not JSON: {error}") from None
+        except TooLarge as error:
+            raise TooLarge(f"line {number} is too large: {error.detail}") from None
         records.append(line)
     return records
 

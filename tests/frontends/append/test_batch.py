@@ -7,6 +7,7 @@ from struct import pack
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.core import jsontext
 from storehouse.frontends.append.door import AppendLimits
 from tests.frontends.append.doors import Door
 from tests.frontends.append.test_lane import append, records
@@ -79,11 +80,20 @@ class BatchTests(SynchronousTestCase):
         for body, fields, named in (
             (records(*[b"x"] * 2000) + b"\0\0\0\0", (), "record 2000, at byte 10000, is empty"),
             (records(*[b"x"] * 2000) + b"\2\0\0\0x", (), "record 2000 claims 2 bytes, but 1 follow"),
-            (b"0\r\n\n \n" * 1000 + b"{\n0", (_NDJSON,), "line 3001 is no JSON"),
+            (b"0\r\n\n \n" * 1000 + b"{\n0", (_NDJSON,), "line 3001 is not JSON"),
         ):
             status, answer = self.post(door, body, *fields)
             self.assertEqual((status, answer["error"]), (400, "MalformedBody"))
             self.assertIn(named, str(answer["detail"]))
+        self.assertEqual(self.raw(door), b"")
+
+    def test_too_many_arrays(self) -> None:
+        """A line that would take long to check is refused, by its number."""
+        self.patch(jsontext, "_MOST_NESTED", 1000)
+        door = self.door()
+        status, answer = self.post(door, b"1\n[" + b"[[1]]," * 11_000 + b"1]", _NDJSON)
+        self.assertEqual((status, answer["error"]), (413, "TooLarge"))
+        self.assertIn("line 2 is too large: it has more than 1000 arrays", str(answer["detail"]))
         self.assertEqual(self.raw(door), b"")
 
     def test_strict_json(self) -> None:
@@ -102,7 +112,7 @@ class BatchTests(SynchronousTestCase):
         ):
             status, answer = self.post(door, b"1\n" + line, _NDJSON)
             self.assertEqual((status, answer["error"]), (400, "MalformedBody"), line[:20])
-            self.assertIn("line 2 is no JSON", str(answer["detail"]))
+            self.assertIn("line 2 is not JSON", str(answer["detail"]))
         for line in (b"1" * 5000, b'"' + b"x" * 70000 + b'"', b" [1 , 2]\t"):
             self.assertEqual(self.post(door, line, _NDJSON)[0], 200)
             self.assertTrue(self.raw(door).endswith(pack("<I", len(line)) + line))
