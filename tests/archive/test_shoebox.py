@@ -117,10 +117,10 @@ class ReadmeTests(SynchronousTestCase):
         self.assertEqual(self.run_program(_READS).splitlines(), lines + lines)
 
     def test_library_page(self) -> None:
-        """Each program of docs/library.rst runs as it is printed."""
+        """Each program of docs/library.rst that writes or reads archives runs as it is printed."""
         self.directory = self.mktemp()
         os.mkdir(self.directory)
-        page = Path(_CHECKOUT, "docs", "library.rst").read_text()
+        page = Path(_CHECKOUT, "docs", "library.rst").read_text().partition("\nSFSP\n====\n")[0]
         programs = [block for block in re.findall(r"::\n\n((?:    .*\n|\n)+)", page) if "import" in block]
         self.assertEqual(len(programs), 4)
         for program in programs:

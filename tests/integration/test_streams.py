@@ -234,13 +234,13 @@ _typed = re.compile(r"^    \$ (.*/archive/.*)\n((?:    (?!\$).*\n)*)", re.MULTIL
 _when = re.compile(r'"time":"[^"]*Z"')
 
 
-class ReadmeTests(SynchronousTestCase):
-    """What the README shows of the archive door is what one sees."""
+class PageTests(SynchronousTestCase):
+    """What docs/archive.rst shows is what one sees."""
 
-    def test_readme(self) -> None:
+    def test_page(self) -> None:
         if shutil.which("curl") is None:
             raise SkipTest("there is no curl")
-        with open(os.path.join(CHECKOUT, "README.rst"), encoding="utf-8") as file:
+        with open(os.path.join(CHECKOUT, "docs", "archive.rst"), encoding="utf-8") as file:
             text = file.read()
         shown = _block.split(text, maxsplit=1)[1]
         config = "".join(
