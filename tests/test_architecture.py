@@ -123,6 +123,7 @@ def may_import(importer: str, name: str) -> bool:
             "storehouse.config",
             "storehouse.archive",
             "storehouse.app.local",
+            "storehouse.app.checking",
         )
         return inside(name, *ground, *below, "storehouse.cli")
     return False

@@ -13,6 +13,7 @@ import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
@@ -303,14 +304,30 @@ class StorehouseService(Service):
                 f"the {_titles[name]} cannot listen on {path}: {getattr(cause, 'strerror', None) or cause}"
             ) from None
 
-    def _listen(self, name: str) -> None:
+    def check(self) -> None:
+        """
+        Look at all settings and files that can be looked at without opening anything.
+
+        @raise InvalidSetting: naming the first of those that a start would refuse.
+        """
+        self._check()
+        for name, endpoint in self.settings.doors.items():
+            try:
+                self._endpoint(name)
+            except (ValueError, OverflowError) as error:
+                raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
+
+    def _endpoint(self, name: str) -> IStreamServerEndpoint:
         endpoint, trusted = self.settings.doors[name], self.settings.proxies
+        if name in self.tls:
+            return secured_endpoint(self._reactor, endpoint, self.tls[name], trusted)
+        return server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""), trusted)
+
+    def _listen(self, name: str) -> None:
+        endpoint = self.settings.doors[name]
         outcome: list[Any] = []
         try:
-            if name in self.tls:
-                where = secured_endpoint(self._reactor, endpoint, self.tls[name], trusted)
-            else:
-                where = server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""), trusted)
+            where = self._endpoint(name)
             maybeDeferred(where.listen, self.sites[name]).addBoth(outcome.append)
         except (ValueError, OverflowError) as error:
             raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None

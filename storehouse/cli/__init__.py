@@ -42,6 +42,7 @@ VERBS = {
     "sfsp": "storehouse.cli.sfsp",
     "user": "storehouse.cli.user",
     "sign": "storehouse.cli.sign",
+    "config": "storehouse.cli.config",
 }
 
 

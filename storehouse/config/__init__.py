@@ -6,9 +6,9 @@ the command line, if it can be given there, and C{settings.append.sync} in code.
 in the file: L{storehouse.config.tables}.
 """
 
-from storehouse.config.loading import find_problems, load, load_settings, options, unknown_option
+from storehouse.config.loading import Loaded, find_problems, load, load_settings, options, unknown_option
 from storehouse.config.option import Option
 from storehouse.config.settings import Settings
 from storehouse.core.values import OFF
 
-__all__ = ["OFF", "Option", "Settings", "find_problems", "load", "load_settings", "options", "unknown_option"]
+__all__ = ["OFF", "Loaded", "Option", "Settings", "find_problems", "load", "load_settings", "options", "unknown_option"]

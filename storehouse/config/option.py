@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 import attrs
 
 __all__ = ["Option", "option", "options_of", "parts_of", "prefix"]
+
+#: The units of values, by their kinds, the largest first.
+_UNITS = {
+    "SIZE": ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")),
+    "DURATION": ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")),
+}
 
 
 @attrs.frozen
@@ -35,6 +42,21 @@ class Option:
     on_command_line: bool
     old_names: tuple[str, ...]
     parse: Callable[[Any], Any]
+
+    def value_in(self, settings: Any) -> Any:
+        """Its value in L{Settings<storehouse.config.settings.Settings>}."""
+        return attrgetter(".".join(self.path))(settings)
+
+    def text(self, value: Any) -> str:
+        """A value, as it could be written; one that is not set as users are shown it."""
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        if isinstance(value, frozenset):
+            return ",".join(sorted(value)) or self.shown
+        if self.kind in _UNITS and value:
+            whole = [(size, unit) for size, unit in _UNITS[self.kind] if value % size == 0]
+            return f"{value // whole[0][0]:.0f}{whole[0][1]}" if whole else str(value)
+        return str(value) if value else self.shown if self.shown == "off" or value == "" else str(value)
 
 
 def option(

@@ -50,6 +50,7 @@ GROUPS = {
     "sign": "--root",
     "restore": "--root",
     "keys": "keyring",
+    "config": "twistd storehouse",
 }
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "openssl_reason",
     "own_names",
     "peer_common_name",
+    "read_certificates",
     "secured_endpoint",
     "server_endpoint",
 ]
@@ -79,7 +80,12 @@ def openssl_reason(error: Exception) -> str:
     return ", ".join(filter(None, reasons)) or str(error) or "OpenSSL does not say why"
 
 
-def _read_certificates(path: str) -> list[Certificate]:
+def read_certificates(path: str) -> list[Certificate]:
+    """
+    The certificates in a PEM file.
+
+    @raise ValueError: if it cannot be read, or has none that can be used; the text names the file.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(1 << 20)
@@ -127,7 +133,7 @@ def make_context(pair: Pair, client_ca: str = "") -> SSL.Context:
     if client_ca:
         store = context.get_cert_store()
         assert store is not None
-        for each in _read_certificates(client_ca):
+        for each in read_certificates(client_ca):
             authority = each.original
             store.add_cert(authority)
             context.add_client_ca(authority)
@@ -246,7 +252,7 @@ def server_endpoint(reactor: Any, description: str, client_ca: str = "", trusted
         if client_ca:
             raise ValueError("certificates can be asked of clients at an ssl: endpoint only")
         return proxied_endpoint(serverFromString(reactor, completed(description)), trusted, reactor)
-    roots = trustRootFromCertificates(_read_certificates(client_ca)) if client_ca else None
+    roots = trustRootFromCertificates(read_certificates(client_ca)) if client_ca else None
     port, options, backlog, interface = _understand(completed(description))
     if roots is not None:
         options = CertificateOptions(

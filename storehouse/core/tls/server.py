@@ -26,7 +26,7 @@ from storehouse.core.tls.certificates import (
     SelfSigned,
     host_names,
 )
-from storehouse.core.tls.contexts import endpoint_pair, make_context
+from storehouse.core.tls.contexts import endpoint_pair, make_context, read_certificates
 from storehouse.errors import InvalidSetting
 
 __all__ = ["OfEndpoint", "ServerTLS", "choose_source"]
@@ -156,6 +156,11 @@ class ServerTLS:
         """
         if self._source.is_given and self._context is None:
             self._begin()
+        elif self._client_ca:
+            try:
+                read_certificates(self._client_ca)
+            except ValueError as error:
+                raise InvalidSetting(f"https-client-ca cannot be {self._client_ca!r}: {error}") from None
 
     def start(self) -> None:
         """
