@@ -8,12 +8,12 @@ uses it; L{storehouse.config} reads the file, and has the settings that have a n
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
+from storehouse.core.keys.masterkey import is_private
 from storehouse.core.names import MAX_PREFIX, check_prefix
 from storehouse.core.values import one_of, parse_flag, parse_path, parse_text, parse_whole, seconds, sized
 from storehouse.errors import InvalidName, InvalidSetting
@@ -275,7 +275,7 @@ def _secret(where: str, table: dict[str, Any], key: str) -> str | None:
 def _read_secret(what: str, path: Any) -> str:
     try:
         with open(parse_path(path), encoding="utf-8") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+            if not is_private(file.fileno(), file.name):
                 raise InvalidSetting(f"{what}: others can read it; chmod 600 it first")
             secret = file.read(65536).strip()
     except (OSError, UnicodeDecodeError) as error:

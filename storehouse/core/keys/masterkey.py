@@ -1,4 +1,4 @@
-"""Where the master key comes from: the environment, or a file that only its owner can read."""
+"""Where the master key comes from: the environment, or a file that only its owner can read, as every file with a secret."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 
 from storehouse.errors import InvalidSetting
 
-__all__ = ["VARIABLE", "read_key_file", "take_master_key"]
+__all__ = ["VARIABLE", "is_private", "read_key_file", "take_master_key"]
 
 #: The environment variable.
 VARIABLE = "masterkey"
@@ -39,6 +39,20 @@ def take_master_key(
     return os.fsencode(text)
 
 
+def is_private(fd: int, path: str) -> bool:
+    """
+    Whether other users than the owner of a file are kept from reading and changing it.
+
+    @param path: where it was opened.
+    """
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    # systemd lets the user of a service read its credentials by an ACL, which shows as a bit of the group; their directory
+    # is closed to everybody else.
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    allowed = stat.S_IRGRP if credentials and os.path.dirname(os.path.abspath(path)) == credentials else 0
+    return not mode & 0o077 & ~allowed
+
+
 def read_key_file(path: str) -> bytes:
     """
     The key that is in a file: all of its bytes but for a newline at the end.
@@ -47,11 +61,11 @@ def read_key_file(path: str) -> bytes:
     """
     try:
         with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            private = is_private(file.fileno(), path)
             data = file.read(_MOST + 1)
     except OSError as error:
         raise InvalidSetting(f"the key file {path} cannot be read: {error.strerror or error}") from None
-    if stat.S_IMODE(mode) & 0o077:
+    if not private:
         raise InvalidSetting(f"the key file {path} can be read by others: chmod 600 {path}")
     if len(data) > _MOST:
         raise InvalidSetting(f"the key file {path} has more than {_MOST} bytes")

@@ -356,6 +356,18 @@ class MasterKeyTests(SynchronousTestCase):
         ):
             self.assertEqual(take_master_key({}, self.file(data)), key)
 
+    def test_credential(self) -> None:
+        """systemd's credentials show a bit of the group, and are private all the same."""
+        for mode, fine in ((0o400, True), (0o440, True), (0o444, False), (0o460, False)):
+            path = self.file(b"key", mode)
+            self.patch(os, "environ", {"CREDENTIALS_DIRECTORY": os.path.dirname(path)})
+            if fine:
+                self.assertEqual(read_key_file(path), b"key")
+            else:
+                self.assertRaises(InvalidSetting, read_key_file, path)
+        self.patch(os, "environ", {"CREDENTIALS_DIRECTORY": "/run/credentials/storehouse.service"})
+        self.assertRaises(InvalidSetting, read_key_file, self.file(b"key", 0o440))
+
     def test_refused(self) -> None:
         key = self.file(b"key\n")
         for environ, path, word in (
