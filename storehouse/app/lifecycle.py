@@ -5,9 +5,10 @@ given them.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import attrs
 from twisted.application.service import Service
@@ -17,6 +18,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
+from twisted.python.log import callWithContext
 
 from storehouse.config import Settings
 from storehouse.core.addresses import Address, find_address
@@ -35,6 +37,9 @@ __all__ = ["Chore", "Store", "StorehouseService"]
 
 _log = Logger()
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 #: What each door is, for the log.
 _titles = {
     "append": "append log",
@@ -47,12 +52,12 @@ _titles = {
 
 #: What to try on each door.
 _tries = {
-    "append": ["curl {curl}-d 'some text' '{base}/append?id=some_identifier'"],
-    "archive": ["curl {curl}'{base}/archive'"],
-    "sfsp": ["storehouse sfsp put FILE --server {base}"],
-    "objects": ["curl {curl}'{base}/buckets'"],
-    "https": ["{base}/upload in a browser", "curl {curl}-u KEY-ID:SECRET -T FILE '{base}/upload/'"],
-    "admin": ["curl {curl}'{base}/readyz'"],
+    "append": "curl {curl}-d 'some text' '{base}/append?id=some_identifier'",
+    "archive": "curl {curl}'{base}/archive'",
+    "sfsp": "storehouse sfsp put FILE --server {base}",
+    "objects": "storehouse mb photos --root {root}",
+    "https": "{base}/upload in a browser, or curl {curl}-u KEY-ID:SECRET -T FILE '{base}/upload/'",
+    "admin": "curl {curl}'{base}/readyz'",
 }
 
 #: Addresses that are, or include, the loopback one.
@@ -183,11 +188,11 @@ class StorehouseService(Service):
                 self._check()
             for feature in missing_features():
                 _log.warn("this system has no {feature}: storehouse goes a plainer way, and slower", feature=feature)
+            # The lock makes this file, and nothing removes it.
+            is_first = not os.path.lexists(os.path.join(self.settings.root, "lock"))
             self._lock.acquire()
             self._undo.append(self._lock.release)
-            limit = raise_file_limit()
-            if limit is not None:
-                _log.info("may open {now} files and connections (was {before})", before=limit[0], now=limit[1])
+            raise_file_limit()
             for name in self.sites:
                 if name in self.sockets:
                     self._listen_on_socket(name)
@@ -201,9 +206,7 @@ class StorehouseService(Service):
         Service.startService(self)
         self._undo.clear()
         self.state = "ready"
-        for name in self.ports:
-            self._announce(name)
-        _log.info("ready")
+        self._announce(is_first)
 
     def _shut_doors(self) -> None:
         """
@@ -297,7 +300,7 @@ class StorehouseService(Service):
         """The root is ours: a socket file that is there belonged to a process that is gone."""
         path = self.sockets[name]
         try:
-            self._listening(name, listen(self._reactor, path, self.sites[name]))
+            self._listening(name, _unsaid(listen, self._reactor, path, self.sites[name]))
         except (CannotListenError, OSError) as error:
             cause = getattr(error, "socketError", error)
             raise StartFailed(
@@ -328,7 +331,7 @@ class StorehouseService(Service):
         outcome: list[Any] = []
         try:
             where = self._endpoint(name)
-            maybeDeferred(where.listen, self.sites[name]).addBoth(outcome.append)
+            _unsaid(maybeDeferred, where.listen, self.sites[name]).addBoth(outcome.append)
         except (ValueError, OverflowError) as error:
             raise InvalidSetting(f"{name} cannot be {endpoint!r}: {error}") from None
         if not outcome:
@@ -370,7 +373,37 @@ class StorehouseService(Service):
             address = attrs.evolve(address, host="localhost" if address.host in _LOCAL else address.host)
         return attrs.evolve(address, scheme=_schemes.get(name, {}).get(scheme, scheme)).url
 
-    def _announce(self, name: str) -> None:
+    def _announce(self, is_first: bool) -> None:
+        """Say where the doors are; at the first start also what is kept where, and what to try. 15 lines are the most."""
+        if is_first:
+            parts = {
+                "records": self.settings.append_directory if "append" in self.ports else "",
+                "archives": self.settings.archives_directory if "archive" in self.ports else "",
+                "objects": self.settings.objects_directory,
+                "their names": self.settings.namespace_directory,
+                "users": os.path.join(self.settings.root, "accounts") if "https" in self.ports else "",
+            }
+            where = ", ".join(f"{what} in {self._within_root(path)}" for what, path in parts.items() if path)
+            _log.info("all is kept in {root}: {where}", root=os.path.abspath(self.settings.root), where=where)
+            for name in self.ports:
+                _log.info(
+                    "{title} listens on {url}, try: {command}",
+                    title=_titles[name],
+                    url=self.url(name),
+                    command=self._try(name),
+                )
+        else:
+            doors = ", ".join(f"{_titles[name]} on {self.url(name)}" for name in self.ports)
+            _log.info("listening: {doors}", doors=doors)
+        _log.info("ready")
+
+    def _within_root(self, path: str) -> str:
+        """A path, as seen from the root if it is in there."""
+        root = os.path.join(os.path.abspath(self.settings.root), "")
+        return os.path.abspath(path).removeprefix(root) + "/"
+
+    def _try(self, name: str) -> str:
+        """What to try on a door."""
         url = self.url(name)
         curl, base = "", url
         if url.startswith("unix:"):
@@ -378,9 +411,16 @@ class StorehouseService(Service):
             base = url if name in _schemes else f"http{'s' if name in self.tls else ''}://localhost"
         if name in self.tls and self.tls[name].certificate_file:
             curl += f"--cacert {shlex.quote(self.tls[name].certificate_file)} "
-        _log.info("{title} listens on {url}", title=_titles[name], url=url)
-        for command in _tries[name]:
-            _log.info("    try: {command}", command=command.format(curl=curl, base=base))
+        return _tries[name].format(curl=curl, base=base, root=shlex.quote(os.path.abspath(self.settings.root)))
+
+
+def _unsaid(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """
+    Call something while Twisted's older log says nothing: that a factory starts on a port is told by L{_announce}, in words
+    for users. An event with a format that gives no text is not written.
+    """
+    result: T = callWithContext({"log_format": ""}, function, *args, **kwargs)
+    return result
 
 
 class _AllOrNothing:

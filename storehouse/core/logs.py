@@ -102,7 +102,12 @@ class JSONLinesObserver:
         self._write = write
 
     def __call__(self, event: LogEvent) -> None:
-        """Write one event.  A reader who is gone or a full disk costs the line, never the program."""
+        """
+        Write one event, unless it says nothing, as in a text log. A reader who is gone or a full disk costs the line, never
+        the program.
+        """
+        if event.get("log_format") == "" and "log_failure" not in event:
+            return
         try:
             self._write(json_line(event))
         except (OSError, ValueError):

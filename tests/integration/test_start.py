@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
+import subprocess
 from urllib.parse import quote
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.process import Storehouse, wait_for
+from tests.integration.process import Storehouse, free_port, wait_for
 
 _failing_tac = """
 from twisted.application.service import IService
@@ -64,6 +66,64 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(again.ask(again.append_port, "GET", "/get?id=some_identifier&offset=0"), (200, b"some text"))
         self.assertEqual(again.stop(signal.SIGINT), -signal.SIGINT)
         self.assertNotIn("Traceback", again.output)
+
+    def test_first_lines(self) -> None:
+        """A first start, with all that there is, prints 15 lines at most; a later one less."""
+        directory = os.path.abspath(self.mktemp())
+        os.makedirs(directory)
+        archive = f"tcp:{free_port()}:interface=127.0.0.1"
+        with open(os.path.join(directory, "streams.toml"), "w", encoding="utf-8") as file:
+            file.write(f'[archive]\nendpoint = "{archive}"\n[archive.streams.notes]\n')
+        house = Storehouse(directory, "--config", "streams.toml", https=True)
+        house.environment["masterkey"] = "a key of this test"
+        self.addCleanup(house.kill)
+        first, later = self.at_terminal(house), self.at_terminal(house)
+        self.assertLessEqual(len(first), 15, "\n".join(first))
+        self.assertLess(len(later), 11, "\n".join(later))
+        text = "\n".join(first)
+        for said in (
+            f"all is kept in {directory}/storehouse-data: ",
+            *(
+                f"{door} listens on "
+                for door in ("append log", "archive door", "SFSP door", "upload door", "admin door")
+            ),
+            "try: curl -d 'some text'",
+            "try: storehouse mb photos --root ",
+            f"sign in once at https://localhost:{house.https_port}/sign-in/",
+        ):
+            self.assertIn(said, text)
+
+    def at_terminal(self, house: Storehouse) -> list[str]:
+        """Start it at a terminal, and stop it. @return: the lines that it printed until then."""
+        master, slave = pty.openpty()
+        try:
+            house.process = subprocess.Popen(
+                house.command,
+                cwd=house.directory,
+                env=house.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=slave,
+                stderr=slave,
+                text=True,
+            )
+            os.set_blocking(master, False)
+            shown = bytearray()
+
+            def has_shown() -> bool:
+                try:
+                    shown.extend(os.read(master, 65536))
+                except BlockingIOError:
+                    pass
+                return b"within an hour" in shown and b"ready\r\n" in shown
+
+            wait_for(has_shown, "the link")
+            house.wait_until_ready()
+            house.stop()
+            has_shown()
+        finally:
+            os.close(slave)
+            os.close(master)
+        return shown.decode().partition("Received SIG")[0].splitlines()[:-1]
 
     def test_fast_reactor(self) -> None:
         house = self.storehouse(twistd=("-n", "--reactor=storehouse"))

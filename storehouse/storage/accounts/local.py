@@ -225,7 +225,7 @@ async def show_sign_in_link(
         log.info("no administrator has signed in yet: 'storehouse user sign-in {name}' gives a link", name=name)
         return
     token = await accounts.make_sign_in_token(name, SIGN_IN_LIFETIME)
-    stream.write(f"\nsign in once at {base_url}/sign-in/{token}\n(as {name}, within an hour)\n\n")
+    stream.write(f"sign in once at {base_url}/sign-in/{token}\n(as {name}, within an hour)\n")
     stream.flush()
 
 

@@ -129,12 +129,13 @@ class Scrubber:
         if not self._stopping:
             metrics.scrub_rounds += 1
             metrics.scrub_damage = damage
-            self._log.info(
-                "scrubbed {objects} objects of {size} bytes together: {damage} damaged",
-                objects=before.objects,
-                size=before.size,
-                damage=damage,
-            )
+            if before.objects or damage:
+                self._log.info(
+                    "scrubbed {objects} objects of {size} bytes together: {damage} damaged",
+                    objects=before.objects,
+                    size=before.size,
+                    damage=damage,
+                )
 
     def _report(self, finding: Finding) -> None:
         self._metrics.damaged += 1
