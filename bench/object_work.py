@@ -26,8 +26,8 @@ from storehouse.core.platform import keep_freed_memory
 from storehouse.core.streams import BytesSource
 from storehouse.errors import NoSuchBucket
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
-from storehouse.storage.namespace.building import IndexBuilder
 from storehouse.storage.namespace.entries import encode_entry
+from storehouse.storage.namespace.index import IndexBuilder
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.journal import Journal
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings

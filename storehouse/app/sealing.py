@@ -27,8 +27,8 @@ from storehouse.storage.dataspace.sealed import SealedDataSpace
 from storehouse.storage.dataspace.sealed_format import BOUNDS, is_sealed
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
-from storehouse.storage.namespace.reading import TreeReader
 from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
+from storehouse.storage.namespace.tree import Tree
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from storehouse.storage.resumable.sealed import SealedBox
@@ -102,7 +102,7 @@ def _stored(settings: Settings) -> str:
 def make_pair(settings: Settings) -> Pair:
     """What sees to it that namespace and data space belong together. To be started after the keys, and before both."""
     layout = Layout(os.path.abspath(settings.objects_directory))
-    reader = TreeReader(os.path.abspath(settings.namespace_directory))
+    reader = Tree(os.path.abspath(settings.namespace_directory))
 
     def has_objects() -> bool:
         return any(names_in(f"{layout.data}/{index}") for index in names_in(layout.data))

@@ -569,9 +569,9 @@ class ArchiveReader:
 
     def scan(self, begin: int | None = None, end: int | None = None, skip: bool | None = None) -> Scan:
         """A pass through the frames from C{begin} to C{end}, or all, for those who need to know all that it finds."""
-        how = {"skip": self._skip if skip is None else skip, "max_record": self._max_record}
+        skip = self._skip if skip is None else skip
         if self.info.version == 1 or self._empty:
-            return Scan1(Window(self._source), begin or 0, bounded=False, **how)  # type: ignore[arg-type]
+            return Scan1(Window(self._source), begin or 0, bounded=False, skip=skip, max_record=self._max_record)
         if end is None and self._footer is not None and self._source.size is not None:
             end = self._footer[0].index
         return Scan2(
@@ -580,7 +580,8 @@ class ArchiveReader:
             self._seeds,
             self.info.compression is not None,
             bounded=end is not None,
-            **how,
+            skip=skip,
+            max_record=self._max_record,
         )
 
     def _note(self, scan: Scan) -> None:

@@ -1,38 +1,44 @@
-"""The time, from the system or from a clock that a test turns."""
+"""The time, from the system or from a clock that is given."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Protocol
 
-__all__ = ["monotonic_of", "now_ns_of", "utc"]
+__all__ = ["Clock", "monotonic_of", "now_ns_of", "utc"]
 
 
-def now_ns_of(clock: Any) -> Callable[[], int]:
+class Clock(Protocol):
+    """What tells the time: a reactor, or a L{twisted.internet.task.Clock} in tests."""
+
+    def seconds(self) -> float:
+        """Seconds since 1970 UTC."""
+
+
+def now_ns_of(clock: Clock | None) -> Callable[[], int]:
     """
-    What tells the nanoseconds since 1970.
+    What tells the nanoseconds since 1970 UTC.
 
-    @param clock: has C{seconds()}, as a reactor or a L{twisted.internet.task.Clock} has; C{None} for the system's.
+    @param clock: C{None} for the system's.
     """
     if clock is None:
         return time.time_ns
 
     def now() -> int:
-        # Apart from each other: the product of all would be off by hundreds of nanoseconds.
+        # Seconds and their fraction apart: one product of both would be off by hundreds of nanoseconds.
         whole, part = divmod(clock.seconds(), 1)
         return int(whole) * 1_000_000_000 + int(part * 1_000_000_000)
 
     return now
 
 
-def monotonic_of(clock: Any) -> Callable[[], float]:
-    """What tells seconds, never going back."""
+def monotonic_of(clock: Clock | None) -> Callable[[], float]:
+    """What tells seconds that never go back, from any start."""
     if clock is None:
         return time.monotonic
-    seconds: Callable[[], float] = clock.seconds
-    return seconds
+    return clock.seconds
 
 
 def utc(now_ns: int) -> datetime:

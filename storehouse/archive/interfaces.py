@@ -1,17 +1,18 @@
 """
-What the parts of the archive library are to each other.
+The interfaces of the archive library: archives, roll checkers, callbacks, byte sources.
 
-Source: the seed on shoebox; docs/formats/archive.md is the format on disk. Whoever provides one of these is built from
-keyword arguments only, so that it can be named in a configuration (L{storehouse.archive.plugins}).
+Source: the seed on shoebox; docs/formats/archive.md is the format on disk. Checkers and callbacks are made from keyword
+arguments only, so that a configuration can name them (L{storehouse.archive.plugins}).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import attrs
+from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 __all__ = [
@@ -22,11 +23,12 @@ __all__ = [
     "IByteSource",
     "IQuietRollChecker",
     "IRollChecker",
-    "Metadata",
     "Payload",
+    "ReadsRecords",
     "Record",
     "Sync",
     "Verified",
+    "WritesRecords",
 ]
 
 #: What a record carries: it comes back as the kind that it was (version 1 cannot tell: there, UTF-8 is text).
@@ -102,6 +104,26 @@ class Verified:
         return not self.damages and not self.torn
 
 
+class WritesRecords(Protocol):
+    """What a manager needs of an archive class of a program's own for writing."""
+
+    def write(self, metadata: Mapping[str, str], payload: Payload) -> object:
+        """Add a record."""
+
+    def close(self) -> object:
+        """Close the file."""
+
+
+class ReadsRecords(Protocol):
+    """What a manager needs of an archive class of a program's own for reading."""
+
+    def read(self) -> tuple[dict[str, str], Payload]:
+        """The next record. @raise EOFError: if there is none."""
+
+    def close(self) -> object:
+        """Close the file."""
+
+
 class IArchive(Interface):
     """An archive that is being written, as a checker sees it."""
 
@@ -117,17 +139,17 @@ class IRollChecker(Interface):
     It is called by one thread at a time, with the archive that is being written. One checker serves one manager.
     """
 
-    def start(archive: Any) -> None:
-        """An archive was opened. @param archive: an L{IArchive}."""
+    def start(archive: IArchive) -> None:
+        """An archive was opened."""
 
-    def check(archive: Any) -> bool:
+    def check(archive: IArchive) -> bool:
         """Whether to roll now. Called after each record, and now and then while none is written."""
 
 
 class IQuietRollChecker(IRollChecker):
     """One that need not be asked after each record."""
 
-    def quiet_size(archive: Any) -> float:
+    def quiet_size(archive: IArchive) -> float:
         """
         The C{size} of the archive below which C{check} would say no; 0 to be asked each time.
 
@@ -137,23 +159,23 @@ class IQuietRollChecker(IRollChecker):
 
 class IArchiveCallback(Interface):
     """
-    Is told when archives are opened and closed.
+    Is called when archives are opened and closed.
 
     Both methods may return a Deferred. What they raise is logged; C{on_close} is then tried again, later and a bounded
     number of times, so it may be called again for a file that it has dealt with in part.
 
-    A callback that takes the file away for good sets C{removes_file} to true: it is called only after all before it have
+    A callback that removes the file for good sets C{removes_file} to true: it is called only after all before it have
     succeeded.
     """
 
-    def on_open(filename: str) -> Any:
+    def on_open(filename: str) -> object:
         """An archive was opened."""
 
-    def on_close(filename: str) -> Any:
+    def on_close(filename: str) -> Deferred[str | None] | Deferred[str] | str | None:
         """
-        An archive was closed; nobody writes to it any more.
+        An archive was closed; nothing writes to it any more.
 
-        @return: where the file is now, for those that come after; C{None} if it is where it was or is gone.
+        @return: where the file is now, for the callbacks after this one; C{None} if it is where it was, or is gone.
         """
 
 
@@ -205,7 +227,3 @@ class IArchiveReader(Interface):
 
     def close() -> None:
         """Close the file."""
-
-
-#: The kinds of mapping that writers take.
-Metadata = Mapping[str, str]

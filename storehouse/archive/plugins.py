@@ -1,17 +1,17 @@
 """
-Checkers and callbacks by name, as a configuration has them.
+Checkers and callbacks by name, as configurations give them.
 
-A name is a short one of ours (C{size}, C{gzip}), the name of an entry point in the groups C{storehouse.archive.checkers} and
+A name is one of ours (C{size}, C{compress}), the name of an entry point in the group C{storehouse.archive.checkers} or
 C{storehouse.archive.callbacks}, or a dotted path to a class: C{package.module:Class} or C{package.module.Class}.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import attrs
 from zope.interface import Interface
@@ -19,21 +19,27 @@ from zope.interface import Interface
 from storehouse.archive.interfaces import IArchiveCallback, IRollChecker
 from storehouse.errors import InvalidSetting
 
-__all__ = ["CALLBACKS", "CHECKERS", "Kind", "load_class", "make"]
+__all__ = ["CALLBACKS", "CHECKERS", "Callback", "Checker", "Kind", "load_class", "make"]
+
+T = TypeVar("T")
+
+#: What a checker, or a callback, can be given as: itself, its name, or a mapping with its name as C{class} and arguments.
+Checker = IRollChecker | str | Mapping[str, object]
+Callback = IArchiveCallback | str | Mapping[str, object]
 
 _ROOM = "storehouse.archive"
 
 
 @attrs.frozen
-class Kind:
+class Kind(Generic[T]):
     """
-    What can be named.
+    What can be named: checkers, or callbacks.
 
     @ivar noun: for messages.
     @ivar interface: what all of the kind provide.
-    @ivar methods: its methods: of what is made already, whatever has them will do.
+    @ivar methods: its methods: an object that is made already needs these alone.
     @ivar group: of entry points.
-    @ivar builtin: our own short names and their dotted paths.
+    @ivar builtin: our own names and their dotted paths.
     """
 
     noun: str
@@ -43,7 +49,7 @@ class Kind:
     builtin: Mapping[str, str]
 
 
-CHECKERS = Kind(
+CHECKERS: Kind[IRollChecker] = Kind(
     "roll checker",
     IRollChecker,
     ("start", "check"),
@@ -57,7 +63,7 @@ CHECKERS = Kind(
     },
 )
 
-CALLBACKS = Kind(
+CALLBACKS: Kind[IArchiveCallback] = Kind(
     "archive callback",
     IArchiveCallback,
     ("on_open", "on_close"),
@@ -72,7 +78,7 @@ CALLBACKS = Kind(
 )
 
 
-def load_class(kind: Kind, name: str) -> Any:
+def load_class(kind: Kind[T], name: str) -> Callable[..., object]:
     """
     The class, or other callable, of that name.
 
@@ -83,7 +89,8 @@ def load_class(kind: Kind, name: str) -> Any:
         found = tuple(entry_points(group=kind.group, name=name))
         if found:
             try:
-                return found[0].load()
+                loaded: Callable[..., object] = found[0].load()
+                return loaded
             except Exception as problem:
                 raise InvalidSetting(f"the {kind.noun} {name!r} cannot be loaded: {problem}") from problem
         path = name
@@ -103,18 +110,20 @@ def load_class(kind: Kind, name: str) -> Any:
         raise InvalidSetting(f"the {kind.noun} {name!r} cannot be loaded: {problem}") from problem
     if not callable(found_class):
         raise InvalidSetting(f"the {kind.noun} {name!r} is no class")
-    return found_class
+    made: Callable[..., object] = found_class
+    return made
 
 
-def make(kind: Kind, what: Any, arguments: Mapping[str, Any] | None = None) -> Any:
+def make(kind: Kind[T], what: T | str | Mapping[str, object], arguments: Mapping[str, object] | None = None) -> T:
     """
     A checker or a callback.
 
     @param what: a name; a mapping with the name as C{class} and arguments beside it; or one that is made already.
     @param arguments: keyword arguments for a name.
-    @raise InvalidSetting: if the name or an argument is not known, or it is not of the kind. A name is that of a class
-        which implements the interface of the kind.
+    @raise InvalidSetting: if the name or an argument is not known, or it is not of the kind. A name must be that of a class
+        that implements the interface of the kind.
     """
+    made: Any
     if isinstance(what, Mapping):
         arguments = {**what, **(arguments or {})}
         name = arguments.pop("class", None)
@@ -122,29 +131,31 @@ def make(kind: Kind, what: Any, arguments: Mapping[str, Any] | None = None) -> A
             raise InvalidSetting(f"a {kind.noun} is named by its member 'class', which {dict(what)!r} lacks")
         what = name
     if isinstance(what, str):
-        what = _build(kind, what, dict(arguments or {}))
+        made = _build(kind, what, dict(arguments or {}))
     elif isinstance(what, type):
         raise InvalidSetting(f"a {kind.noun} was expected, not the class {what.__name__} itself")
     elif arguments:
         raise InvalidSetting(f"the {kind.noun} {what!r} is made already and takes no arguments")
-    if not kind.interface.providedBy(what) and not all(callable(getattr(what, name, None)) for name in kind.methods):
-        raise InvalidSetting(f"{what!r} is no {kind.noun}: it lacks {' or '.join(kind.methods)}")
-    return what
+    else:
+        made = what
+    if not kind.interface.providedBy(made) and not all(callable(getattr(made, name, None)) for name in kind.methods):
+        raise InvalidSetting(f"{made!r} is no {kind.noun}: it lacks {' or '.join(kind.methods)}")
+    return made  # type: ignore[no-any-return]
 
 
-def _build(kind: Kind, name: str, arguments: dict[str, Any]) -> Any:
+def _build(kind: Kind[T], name: str, arguments: dict[str, object]) -> object:
     maker = load_class(kind, name)
-    # Whatever else the name leads to is not called: it may do anything.
+    # Anything else that the name leads to is not called: it may do anything.
     if not isinstance(maker, type) or not kind.interface.implementedBy(maker):
         raise InvalidSetting(
-            f"{name!r} is no {kind.noun}: that is a class which implements {kind.interface.__name__}, as zope.interface says"
+            f"{name!r} is no {kind.noun}: that is a class that implements {kind.interface.__name__} (zope.interface)"
         )
     try:
         inspect.signature(maker).bind(**arguments)
     except TypeError as problem:
         raise InvalidSetting(f"the {kind.noun} {name!r} does not take these arguments: {problem}") from None
     except ValueError:
-        pass  # it does not tell what it takes
+        pass  # it has no signature to compare with
     try:
         return maker(**arguments)
     except InvalidSetting:

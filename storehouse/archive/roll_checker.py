@@ -1,16 +1,15 @@
-"""When to go on to the next archive."""
+"""Roll checkers: they decide when a manager closes its archive and opens the next."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
-from typing import Any
 
 from zope.interface import implementer
 
-from storehouse.archive.clocks import monotonic_of
-from storehouse.archive.interfaces import IQuietRollChecker
-from storehouse.archive.plugins import CHECKERS, make
+from storehouse.archive.clocks import Clock, monotonic_of
+from storehouse.archive.interfaces import IArchive, IQuietRollChecker, IRollChecker
+from storehouse.archive.plugins import CHECKERS, Checker, make
 from storehouse.errors import InvalidSetting
 
 __all__ = [
@@ -24,29 +23,29 @@ __all__ = [
 ]
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: object) -> float:
     """A number greater than zero, also when it comes as text from a configuration file."""
     try:
-        number = 0.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
+        number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else 0.0
+    except (ValueError, OverflowError):
         number = 0.0
     if not 0 < number < inf:
         raise InvalidSetting(f"{name} is a number greater than 0, not {value!r}")
     return number
 
 
-def quiet_size(checker: Any, archive: Any) -> float:
+def quiet_size(checker: IRollChecker, archive: IArchive) -> float:
     """
     The size below which a checker need not be asked about an archive; 0 if it has to be asked each time.
 
-    A C{quiet_size} speaks only for the C{check} of its own class or one further up: who overrides C{check} alone is asked.
+    A C{quiet_size} speaks only for the C{check} of its own class or of a base class: a class that overrides C{check} alone is
+    asked each time.
     """
     if "check" in getattr(checker, "__dict__", ()):
         return 0
     for kind in type(checker).__mro__:
         if "quiet_size" in vars(kind):
-            size: float = checker.quiet_size(archive)
-            return size
+            return float(checker.quiet_size(archive))  # type: ignore[attr-defined]
         if "check" in vars(kind):
             break
     return 0
@@ -54,20 +53,20 @@ def quiet_size(checker: Any, archive: Any) -> float:
 
 @implementer(IQuietRollChecker)
 class RollChecker:
-    """Never says yes. A base for others."""
+    """Never rolls. A base class for others."""
 
     def __init__(self) -> None:
         pass
 
-    def start(self, archive: Any) -> None:
+    def start(self, archive: IArchive) -> None:
         """An archive was opened."""
 
-    def check(self, archive: Any) -> bool:
-        """Whether to roll now."""
+    def check(self, archive: IArchive) -> bool:
+        """Whether to roll now: never."""
         return False
 
-    def quiet_size(self, archive: Any) -> float:
-        """It need never be asked."""
+    def quiet_size(self, archive: IArchive) -> float:
+        """No size: it need not be asked."""
         return inf
 
 
@@ -76,28 +75,28 @@ class NeverRollChecker(RollChecker):
 
 
 class SizeRollChecker(RollChecker):
-    """Rolls once an archive has so many MiB or more."""
+    """Rolls once an archive has C{roll_size_mb} MiB or more."""
 
     def __init__(self, *, roll_size_mb: float = 1) -> None:
         super().__init__()
         self.roll_size_mb = _number("roll_size_mb", roll_size_mb)
         self._most = self.roll_size_mb * (1 << 20)
 
-    def check(self, archive: Any) -> bool:
-        """Whether it is large enough."""
+    def check(self, archive: IArchive) -> bool:
+        """Whether the archive has reached the size."""
         try:
-            size: int = archive.size
+            size = archive.size
         except AttributeError:  # an archive class as the first program has it
-            size = archive.get_file_handle().tell()
-        return size >= self._most
+            size = archive.get_file_handle().tell()  # type: ignore[attr-defined]
+        return bool(size >= self._most)
 
-    def quiet_size(self, archive: Any) -> float:
-        """Whatever is smaller is too small."""
+    def quiet_size(self, archive: IArchive) -> float:
+        """The size at which it rolls."""
         return self._most
 
 
 class RecordCountRollChecker(RollChecker):
-    """Rolls once an archive has so many records."""
+    """Rolls once an archive has C{roll_records} records."""
 
     def __init__(self, *, roll_records: int) -> None:
         super().__init__()
@@ -106,53 +105,52 @@ class RecordCountRollChecker(RollChecker):
             raise InvalidSetting(f"roll_records is a whole number, 1 or more, not {roll_records!r}")
         self.roll_records = int(number)
 
-    def check(self, archive: Any) -> bool:
-        """Whether it has enough."""
+    def check(self, archive: IArchive) -> bool:
+        """Whether the archive has that many."""
         return bool(archive.count >= self.roll_records)
 
 
 class TimeRollChecker(RollChecker):
     """
-    Rolls so many minutes after an archive was opened.
-
-    While nothing is written that takes somebody who calls the manager's C{poll} now and then.
+    Rolls C{roll_minutes} minutes after an archive was opened. While nothing is written, that takes a program that calls the
+    manager's C{poll} every second or so.
     """
 
-    def __init__(self, *, roll_minutes: float = 60, clock: Any = None) -> None:
-        """@param clock: has C{seconds()}; the system's monotonic one if C{None}."""
+    def __init__(self, *, roll_minutes: float = 60, clock: Clock | None = None) -> None:
+        """@param clock: the system's monotonic one if C{None}."""
         super().__init__()
         self.roll_minutes = _number("roll_minutes", roll_minutes)
         self._seconds = monotonic_of(clock)
         self._end = inf
 
-    def start(self, archive: Any) -> None:
-        """The time begins now."""
+    def start(self, archive: IArchive) -> None:
+        """Begin to count the minutes."""
         self._end = self._seconds() + 60 * self.roll_minutes
 
-    def check(self, archive: Any) -> bool:
-        """Whether it is over."""
+    def check(self, archive: IArchive) -> bool:
+        """Whether the minutes are over."""
         return self._seconds() >= self._end
 
 
 class AnyRollChecker(RollChecker):
     """Rolls when any of several checkers would."""
 
-    def __init__(self, *, checkers: Iterable[Any]) -> None:
+    def __init__(self, *, checkers: Iterable[Checker]) -> None:
         """@param checkers: checkers, or what L{make<storehouse.archive.plugins.make>} makes them from."""
         super().__init__()
         self.checkers = [make(CHECKERS, checker) for checker in checkers]
         if not self.checkers:
             raise InvalidSetting("an AnyRollChecker needs one checker or more")
 
-    def start(self, archive: Any) -> None:
-        """Tell all."""
+    def start(self, archive: IArchive) -> None:
+        """Start all of them."""
         for checker in self.checkers:
             checker.start(archive)
 
-    def check(self, archive: Any) -> bool:
-        """Ask one after the other."""
+    def check(self, archive: IArchive) -> bool:
+        """Whether any of them would roll."""
         return any(checker.check(archive) for checker in self.checkers)
 
-    def quiet_size(self, archive: Any) -> float:
-        """As long as none needs to be asked."""
+    def quiet_size(self, archive: IArchive) -> float:
+        """The smallest size of all."""
         return min(quiet_size(checker, archive) for checker in self.checkers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from storehouse.archive.interfaces import IByteSource, Payload
 from storehouse.archive.sources import readable_behind
@@ -17,17 +16,16 @@ CHUNK = 1 << 18
 
 class Window:
     """
-    Bytes of a source from C{start} on.
+    Bytes of a source from C{start} on, in memory. It moves forward as the source is read.
 
     @ivar data: what is in memory.
     @ivar start: its offset in the source.
     @ivar limit: the offset behind which nothing is read; C{None} for the source's end, if that is not known.
     """
 
-    def __init__(self, source: Any, limit: int | None = None) -> None:
-        assert IByteSource.providedBy(source) or hasattr(source, "pread")
+    def __init__(self, source: IByteSource, limit: int | None = None) -> None:
         self.source = source
-        self.limit = source.size if limit is None else limit
+        self.limit: int | None = source.size if limit is None else limit
         self.data = b""
         self.start = 0
         self._ended = False
@@ -44,8 +42,8 @@ class Window:
             return inside
         if self.limit is None:
             return self._append(offset, size)
-        # Read anew from there, rather than put two pieces together: so the read is the only copy. No more memory is
-        # taken than there are bytes.
+        # Read again from there, rather than join two pieces: so the read is the only copy. No more memory is taken than
+        # there are bytes.
         room = max(0, min(max(size, CHUNK), self.limit - offset))
         whole = True
         try:
@@ -53,14 +51,14 @@ class Window:
         except DamagedArchive as problem:
             if problem.offset - offset < size:
                 raise
-            # Damage behind what is needed is none of our business yet.
+            # Damage behind what is needed does not matter yet.
             self.data, whole = self.source.pread(offset, problem.offset - offset), False
         self.start = offset
         self._ended = whole and len(self.data) < max(size, CHUNK)
         return 0
 
     def _append(self, offset: int, size: int) -> int:
-        """L{cover} of what has no known end, and is best read from front to back."""
+        """L{cover} for a source whose size is not known, which is best read from front to back."""
         inside = offset - self.start
         if not 0 <= inside <= len(self.data):
             self.data, self.start, inside = b"", offset, 0
@@ -70,7 +68,7 @@ class Window:
         have = len(pieces[0])
         wanted = max(size, CHUNK)
         try:
-            # Memory is taken for what comes, piece by piece, not for what a length field says.
+            # Memory is taken for what is read, piece by piece, not for what a length field says.
             while have < wanted:
                 piece = self.source.pread(end, min(wanted - have, 16 * CHUNK))
                 if not piece:
@@ -82,7 +80,7 @@ class Window:
         except DamagedArchive:
             if have < size:
                 raise
-            # Damage behind what is needed is none of our business yet.
+            # Damage behind what is needed does not matter yet.
         finally:
             self.data = b"".join(pieces)
         return 0
@@ -98,38 +96,39 @@ Found = tuple[dict[str, str], Payload, int, int]
 #: A record as a reader gives it.
 Pair = tuple[dict[str, str], Payload]
 
-#: The most bytes that a record may have for a reader that is told nothing else: lengths are read from files of anybody. A
-#: block may have as many, and what a writer puts together.
+#: The most bytes that a record may have unless a reader is given another limit: the lengths in a file may be anybody's. A
+#: block may have as many, and C{MOST_TOGETHER} more.
 MAX_RECORD = 64 << 20
 
 #: The most bytes that a record can have.
 LARGEST_RECORD = (1 << 31) - 1
 
-#: Claims of bytes up to this are looked at whatever came before; of larger ones, as many bytes as the archive has, some times.
+#: A frame that claims up to _SMALL_CLAIM bytes is always looked at. All larger ones that turn out to be none may cost _TIMES
+#: the bytes of the archive, and _MORE.
 _SMALL_CLAIM, _TIMES, _MORE = 1 << 12, 4, 16 << 20
 
 
-#: Damages of one archive that are told each by itself.
+#: Damages of one archive that are listed.
 _MOST_DAMAGES = 10_000
 
 
 class Scan:
     """
-    One pass through frames.
+    One pass through the frames of an archive.
 
-    @ivar damages: what was skipped.
+    @ivar damages: what was skipped, in order.
     @ivar torn: bytes behind the last whole record, once the end was reached.
     @ivar end: the offset behind the last whole record, once the end was reached.
     @ivar jumped: set when damage was skipped before the record that comes next.
     """
 
-    #: What the frames that hold records begin with.
+    #: The bytes that each frame with records begins with.
     start: bytes
 
     def __init__(self, window: Window, begin: int, *, bounded: bool, skip: bool, max_record: int) -> None:
         """
-        @param bounded: whether whole frames must fill the window up to its limit: then what is none is damage.
-        @param skip: whether to go on behind damage.
+        @param bounded: whether whole frames must fill the window up to its limit: then anything else is damage.
+        @param skip: whether to continue behind damage.
         """
         self.window = window
         self.begin = begin
@@ -145,10 +144,10 @@ class Scan:
 
     def claim(self, offset: int, size: int) -> str:
         """
-        Whether a frame at C{offset} that says it has C{size} bytes is to be looked at as a whole. So that many that lie cost no
-        more than the archive is long, L{hold_good} follows for each that does not.
+        Whether a frame at C{offset} that claims C{size} bytes is to be looked at as a whole. If it then is one, L{hold_good} must
+        be called: so false claims together cost no more than some passes through the archive.
 
-        @return: why not; empty if it is.
+        @return: why not; empty if so.
         """
         if size > self.max_record:
             return (
@@ -161,24 +160,24 @@ class Scan:
         if size > _SMALL_CLAIM:
             seen = max(window.start + len(window.data), window.limit or 0)
             if self._spent + size > _TIMES * seen + _MORE:
-                return f"it says that it has {size} bytes, as too many before it did that have not"
+                return f"it says that it has {size} bytes, and too many before it said so falsely"
             self._spent += size
         return ""
 
     def hold_good(self, size: int) -> None:
-        """What was claimed was so."""
+        """A frame had the bytes that it claimed."""
         if size > _SMALL_CLAIM:
             self._spent -= size
 
     def __iter__(self) -> Iterator[Found]:
-        """The records."""
+        """The records, from C{begin} on. @raise DamagedArchive: unless damage is skipped."""
         raise NotImplementedError
 
     def batches(self) -> Iterator[list[Pair]]:
         """
         The records, several at a time, as metadata and payload.
 
-        What was found out about damage and the end is never ahead of the records that were given.
+        C{damages}, C{end} and C{torn} are never ahead of the records that were given.
         """
         window = self.window
         offset = self.begin
@@ -190,7 +189,7 @@ class Scan:
                     # Most likely the next record is not whole in memory.
                     window.cover(offset, CHUNK)
                     continue
-            # What stopped it, whatever that is.
+            # One step of the general path: it knows what stopped the quick one.
             self.begin = offset
             found = next(iter(self), None)
             if found is None:
@@ -200,14 +199,14 @@ class Scan:
 
     def run(self, offset: int) -> tuple[list[Pair], int]:
         """
-        The whole records at C{offset} that are in memory and are of a kind that was seen before: they take few steps.
+        The quick path: the whole records at C{offset} that are in memory and have keys that were seen before.
 
         @return: them, and the offset behind them.
         """
         raise NotImplementedError
 
     def walk(self) -> Iterator[Found]:
-        """The records; what a source cannot give counts as damage, too, that may be skipped."""
+        """The records. Bytes that the source cannot give are damage, too, and may be skipped."""
         while True:
             try:
                 yield from self
@@ -220,16 +219,16 @@ class Scan:
 
     def goes_on_behind(self, problem: DamagedArchive) -> bool:
         """
-        What an iteration raised, of this or of L{batches}, was skipped, if it may be.
+        Skip damage that an iteration, or L{batches}, raised, if damage is skipped.
 
-        @return: whether there is something behind it: then another iteration gives that.
+        @return: whether a whole frame follows: then another iteration begins there.
         """
         if not self.skip:
             return False
         following = None
         while following is None:
             self._keep(problem)
-            # Never back, whatever the source says.
+            # Never backward, whatever offset the source names.
             self._hole = max(self._hole, problem.offset)
             end = self.window.limit
             at = None if end is None else readable_behind(self.window.source, self._hole, end)
@@ -253,7 +252,7 @@ class Scan:
         raise NotImplementedError
 
     def is_torn(self, offset: int) -> bool:
-        """Whether what is at C{offset} is surely the beginning of a frame that was cut off by the end."""
+        """Whether the bytes at C{offset} are certainly the beginning of a frame that the end cuts off."""
         return False
 
     def lost(self, offset: int, reason: str, is_large: bool = False) -> int | None:
@@ -261,8 +260,8 @@ class Scan:
         There is no whole frame at C{offset}.
 
         @param is_large: there may be one, but it is not read.
-        @return: where to go on; C{None} at the end.
-        @raise DamagedArchive: if that is damage, and not to be skipped.
+        @return: where the next whole frame begins; C{None} if there is none.
+        @raise DamagedArchive: if that is damage, and damage is not skipped.
         """
         following = None if self.is_torn(offset) and not self.bounded else self._search(offset + 1)
         if following is None and not self.bounded and not is_large:
@@ -276,7 +275,7 @@ class Scan:
         return following
 
     def senseless(self, offset: int, reason: str) -> None:
-        """A whole frame at C{offset} has an inside that makes no sense."""
+        """The checksum of a frame at C{offset} is right, but what it holds makes no sense."""
         damage = DamagedArchive(self.window.source.name, offset, reason)
         if not self.skip:
             raise damage
@@ -284,7 +283,7 @@ class Scan:
         self.jumped = True
 
     def _keep(self, damage: DamagedArchive) -> None:
-        """Have a damage told. A file that is made of them must not fill the memory with them."""
+        """Add to L{damages}, up to a limit: a file full of damage must not fill the memory with them."""
         if len(self.damages) < _MOST_DAMAGES:
             self.damages.append(damage)
         elif len(self.damages) == _MOST_DAMAGES:

@@ -1,8 +1,9 @@
 """
-Reading an archive of version 2 in slices, without input or output: whoever has the bytes, here or far away, gives them.
+Reading an archive of version 2 in slices, without input or output: the caller reads the bytes that are wanted, from a file or
+another server, and feeds them.
 
-That an archive is read by somebody slower than its disk, or lies on another server, costs neither a thread nor memory
-then, and each slice is little work.
+So a reader that is slower than the disk, or an archive on another server, costs neither a thread nor memory, and each slice
+is little work.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import sys
 from collections.abc import Generator, Iterator
 
 import attrs
+from zope.interface import implementer
 
-from storehouse.archive.interfaces import ArchiveInfo, Record
+from storehouse.archive.interfaces import ArchiveInfo, IByteSource, Record
 from storehouse.archive.scan import MAX_RECORD, Window
 from storehouse.archive.version1 import MAGIC, PREAMBLE
 from storehouse.archive.version2 import (
@@ -50,44 +52,49 @@ _TAIL = 1 << 16
 @attrs.frozen
 class Wanted:
     """
-    What is to be given next.
+    The bytes to be fed next.
 
-    @ivar offset: where the bytes begin, in the archive as it is stored.
-    @ivar length: how many; 0 if there is more to be done first with those that were given.
+    @ivar offset: where they begin, in the archive as it is stored.
+    @ivar length: how many; 0 if those fed before give more first.
     """
 
     offset: int
     length: int
 
 
+@implementer(IByteSource)
 class _Stretch:
     """Some bytes of an archive, at their offset."""
 
     def __init__(self, name: str, start: int, data: bytes) -> None:
         self.name = name
-        self.size = start + len(data)
+        self.size: int | None = start + len(data)
         self._start = start
         self._data = data
 
     def pread(self, offset: int, size: int) -> bytes:
+        """See L{IByteSource.pread}."""
         inside = offset - self._start
         return self._data[inside : inside + size]
 
+    def close(self) -> None:
+        """Nothing to free."""
 
-class _Hungry(Exception):
-    """There are no more bytes to be expanded just now."""
+
+class _NeedsBytes(Exception):
+    """More bytes are needed before anything else can be expanded."""
 
 
 class ArchiveSlices:
     """
-    One pass through an archive, or that part of it in which records of a time lie.
+    One pass through an archive, or through the part of it that holds the records of a span of time.
 
-    Of a sealed archive the index tells where to look. Of one that is compressed as a whole, or is written still, everything
-    is looked at, in order.
+    A sealed archive is read by its index. One that is compressed as a whole, or is still being written, is read in order,
+    from its first byte.
 
-    @ivar wanted: the bytes to be given to L{feed}; C{None} at the end.
+    @ivar wanted: the bytes for L{feed}; C{None} at the end.
     @ivar info: its header, once known.
-    @ivar damages: what was passed over.
+    @ivar damages: what was skipped.
     """
 
     def __init__(
@@ -105,14 +112,13 @@ class ArchiveSlices:
     ) -> None:
         """
         @param name: for errors.
-        @param size: bytes that there are.
+        @param size: its bytes.
         @param start: records of that time or later, nanoseconds since 1970 UTC; C{None} for no bound.
         @param end: records before that time.
-        @param most: as if it had so many records only.
-        @param growing: whether it is written still, and is to be read up to C{size}, where a record ends.
-        @param salt: what its header must say; another one is not the archive that is meant.
-        @param skip_damaged: pass over damaged records, where whole ones can be told behind them, and keep that in
-            C{damages}.
+        @param most: read no more than so many records.
+        @param growing: whether it is still being written, and is to be read up to C{size}, where a record ends.
+        @param salt: the salt that its header must have: with another one it is another archive.
+        @param skip_damaged: skip damaged records, where whole ones can be found behind them, and keep that in C{damages}.
         @param max_record: a record that claims more bytes is damage.
         """
         self.name = name
@@ -134,11 +140,11 @@ class ArchiveSlices:
 
     def feed(self, data: bytes) -> list[Record]:
         """
-        Go on with the bytes that were wanted; a bounded amount of work.
+        Take the bytes that were wanted; a bounded amount of work. They are not kept.
 
         @return: the next records, perhaps none although there are more.
         @raise DamagedArchive: if they are not what was written.
-        @raise UnknownArchiveFormat: if it is no archive of version 2, or another one than is meant.
+        @raise UnknownArchiveFormat: if it is no archive of version 2, or has another salt.
         """
         wanted = self.wanted
         if wanted is None:
@@ -202,15 +208,18 @@ class ArchiveSlices:
         groups = decode_index(index, self._seeds)
         if groups is None:
             raise self._damaged(footer.index, "its index is damaged")
+        del tail, index
         for first, end in self._matching(groups, footer):
             if end - first.offset > self._max_record + 2 * MOST_TOGETHER + PIECE:
                 raise self._damaged(first.offset, f"a group says that it has {end - first.offset} bytes")
             data = yield Wanted(first.offset, end - first.offset)
             self._number = first.first
             self._take(first.offset, data)
+            # A reader may wait for hours before it asks for the next ones.
+            del data
 
     def _matching(self, groups: tuple[Group, ...], footer: Footer) -> Iterator[tuple[Group, int]]:
-        """Stretches of groups that may hold what is asked for: the first one, and where the last one ends."""
+        """Runs of groups that may hold the records asked for: the first group of each, and where its last one ends."""
         first: Group | None = None
         for at, group in enumerate(groups):
             end = groups[at + 1].offset if at + 1 < len(groups) else footer.index
@@ -229,7 +238,7 @@ class ArchiveSlices:
     # -- from front to back --------------------------------------------------------------------------------------------
 
     def _in_order(self, method: str | None) -> Generator[Wanted, bytes, None]:
-        """Frame after frame. What is not a whole one waits for more bytes."""
+        """Frame after frame. The beginning of one that is not whole waits for more bytes."""
         pieces = self._pieces(method)
         data, base, ended = bytearray(), 0 if method else HEADER_SIZE, False
         request = next(pieces)
@@ -239,6 +248,8 @@ class ArchiveSlices:
                 continue
             ended = not request
             data += request
+            # As in L{_by_index}, nothing is kept between two steps but the beginning of the next frame.
+            request = b""
             if self.info is None:
                 if len(data) < HEADER_SIZE and not ended:
                     request = pieces.send(b"")
@@ -255,7 +266,7 @@ class ArchiveSlices:
             if self._number >= self._most:
                 return
             if not ended:
-                # So that each step is a bounded one, although nothing new has to be read.
+                # The step ends here, so that each is bounded, although nothing new has to be read.
                 yield Wanted(0, 0)
                 request = pieces.send(b"")
             elif self._growing and not data:
@@ -264,14 +275,14 @@ class ArchiveSlices:
                 raise self._damaged(base, "it ends without its footer")
 
     def _pieces(self, method: str | None) -> Generator[Wanted | bytes, bytes, None]:
-        """The archive as it is written, piece by piece, and what has to be read for that; no bytes at the end."""
+        """The archive, expanded, piece by piece, and the bytes that are wanted for that; no bytes at the end."""
         at = 0 if method else HEADER_SIZE
         given = b""
 
         def take(size: int) -> bytes:
             nonlocal given
             if not given and at < self._size:
-                raise _Hungry
+                raise _NeedsBytes
             piece, given = given[:size], given[size:]
             return piece
 
@@ -284,14 +295,17 @@ class ArchiveSlices:
             else:
                 try:
                     piece = expander.read()
-                except _Hungry:
+                except _NeedsBytes:
                     given = yield Wanted(at, min(PIECE, self._size - at))
                     at += len(given)
                     continue
                 except ValueError as problem:
                     raise self._damaged(done, f"it cannot be expanded: {problem}") from None
             done += len(piece)
-            yield piece
+            # Given away: a local variable would keep it until the next one.
+            last = [piece]
+            del piece
+            yield last.pop()
 
     def _whole_frames(self, data: bytearray, base: int) -> tuple[int, bool]:
         """How many bytes of whole records or blocks there are, and whether the index follows."""
@@ -321,7 +335,7 @@ class ArchiveSlices:
             at += size
 
     def _is_footer(self, data: bytes, base: int) -> bool:
-        """Whether the rest is the footer, and nothing but."""
+        """Whether these bytes are the footer and nothing else."""
         footer = decode_trailer(data[-TRAILER_SIZE:], self._seeds)
         groups = decode_index(data[:-TRAILER_SIZE], self._seeds)
         if footer is None or groups is None or footer.index != base:
@@ -331,7 +345,7 @@ class ArchiveSlices:
     # -- records -------------------------------------------------------------------------------------------------------
 
     def _take(self, base: int, data: bytes) -> None:
-        """Whole frames, and nothing but."""
+        """Take the records of bytes that are whole frames and nothing else."""
         if not data:
             return
         assert self.info is not None

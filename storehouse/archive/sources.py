@@ -1,9 +1,9 @@
-"""Where the bytes of an archive come from: files, memory, file objects, and what is compressed as a whole."""
+"""Byte sources of archives: files, memory, file objects, and any of these compressed as a whole."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import BinaryIO, cast
 
 from zope.interface import implementer
 
@@ -13,9 +13,12 @@ from storehouse.core.files import open_regular, read_exactly
 from storehouse.errors import DamagedArchive, InvalidSetting
 
 __all__ = ["BytesSource", "ExpandedSource", "FileObjectSource", "FileSource", "is_compressed_file", "open_source"]
-__all__ += ["begins_as", "readable_behind", "same_content"]
+__all__ += ["Source", "begins_as", "readable_behind", "same_content"]
 
-#: What is damaged begins and ends at multiples of it: blocks of stores are such.
+#: What an archive can be read from. Instead of an L{IByteSource} an object that has its methods will do.
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | IByteSource
+
+#: Damage begins and ends at multiples of this many bytes, as blocks of stores do.
 _STEP = 1 << 12
 
 #: Bytes that are compared at once.
@@ -24,7 +27,7 @@ _PIECE = 1 << 20
 
 @implementer(IByteSource)
 class FileSource:
-    """A file."""
+    """A regular file, opened by its path; links are followed."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = os.fspath(path)
@@ -32,7 +35,7 @@ class FileSource:
         self.size: int | None = os.fstat(self._fd).st_size
 
     def pread(self, offset: int, size: int) -> bytes:
-        """Some bytes."""
+        """See L{IByteSource.pread}."""
         return read_exactly(self._fd, size, offset)
 
     def close(self) -> None:
@@ -44,7 +47,7 @@ class FileSource:
 
 @implementer(IByteSource)
 class BytesSource:
-    """Bytes in memory."""
+    """Bytes in memory, which are not copied."""
 
     def __init__(self, data: bytes | bytearray | memoryview, name: str = "(in memory)") -> None:
         self.name = name
@@ -52,24 +55,24 @@ class BytesSource:
         self.size: int | None = len(self._data)
 
     def pread(self, offset: int, size: int) -> bytes:
-        """Some bytes."""
+        """See L{IByteSource.pread}."""
         return bytes(self._data[offset : offset + size])
 
     def close(self) -> None:
-        """Nothing is to be done."""
+        """Nothing to free."""
 
 
 @implementer(IByteSource)
 class FileObjectSource:
-    """What has C{read} and C{seek}. It is not closed."""
+    """A binary file object that can seek. It is not closed."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self.name = str(getattr(file, "name", "(a file object)"))
         self._file = file
         self.size: int | None = file.seek(0, os.SEEK_END)
 
     def pread(self, offset: int, size: int) -> bytes:
-        """Some bytes."""
+        """See L{IByteSource.pread}."""
         self._file.seek(offset)
         pieces = []
         while size > 0:
@@ -81,23 +84,23 @@ class FileObjectSource:
         return b"".join(pieces)
 
     def close(self) -> None:
-        """Nothing is to be done."""
+        """Nothing to free."""
 
 
 @implementer(IByteSource)
 class ExpandedSource:
     """
-    What another source holds, expanded, also if it was compressed several times over.
+    A compressed source, expanded, also if it was compressed several times over.
 
-    Reading on is as fast as expanding is; reading back begins again from the front.
+    Reading forward costs what expanding costs; reading backward begins again from the front.
 
     @ivar method: the outermost compression.
     """
 
     size: int | None = None
 
-    def __init__(self, source: Any, method: str) -> None:
-        self.name = source.name
+    def __init__(self, source: IByteSource, method: str) -> None:
+        self.name: str = source.name
         self.method = method
         self._source = source
         self._begin()
@@ -115,7 +118,7 @@ class ExpandedSource:
         return piece
 
     def pread(self, offset: int, size: int) -> bytes:
-        """Some bytes."""
+        """See L{IByteSource.pread}."""
         if offset < self._at:
             self._begin()
         pieces = []
@@ -137,20 +140,20 @@ class ExpandedSource:
                     self._problem = problem
             if self._problem is not None:
                 if got:
-                    break  # The next call says so; what is there comes first.
+                    break  # what there is comes first; the next call raises
                 raise DamagedArchive(self.name, self._at, f"it cannot be expanded: {self._problem}")
             if not self._data:
                 break
         return b"".join(pieces)
 
     def close(self) -> None:
-        """Close what is expanded."""
+        """Close the compressed source."""
         self._source.close()
 
 
 def is_compressed_file(path: str) -> bool:
     """
-    Whether a file is compressed as a whole, as its first bytes tell: names may say anything.
+    Whether a file is compressed as a whole, by its first bytes: its name proves nothing.
 
     @raise OSError: if it cannot be read.
     """
@@ -161,12 +164,12 @@ def is_compressed_file(path: str) -> bool:
         source.close()
 
 
-def readable_behind(source: Any, offset: int, end: int) -> int | None:
+def readable_behind(source: IByteSource, offset: int, end: int) -> int | None:
     """
-    Where a source gives something again.
+    Where a source can be read again, behind a hole.
 
-    @param offset: where it gives nothing.
-    @return: C{None} if it does so nowhere before C{end}, as far as can be told without trying everywhere.
+    @param offset: where it cannot be read.
+    @return: C{None} if that is nowhere before C{end}, as far as can be found without trying each block.
     """
     bad = offset - offset % _STEP
     step = _STEP
@@ -181,24 +184,23 @@ def readable_behind(source: Any, offset: int, end: int) -> int | None:
     return good
 
 
-def _gives(source: Any, offset: int) -> bool:
+def _gives(source: IByteSource, offset: int) -> bool:
     try:
         return bool(source.pread(offset, 1))
     except DamagedArchive:
         return False
 
 
-def open_source(what: Any, name: str | None = None) -> Any:
+def open_source(what: Source, name: str | None = None) -> IByteSource:
     """
-    An L{IByteSource} for a path, bytes, a binary file object or an L{IByteSource}; one that expands if it is
-    compressed.
+    The L{IByteSource} of a path, bytes, or a binary file object; one that expands if it is compressed.
 
-    @param name: for messages, if its own does not do.
+    @param name: for messages, instead of its own.
     @raise OSError: if a file cannot be opened.
     """
-    source: Any
+    source: IByteSource
     if IByteSource.providedBy(what) or hasattr(what, "pread"):
-        source = what
+        source = cast(IByteSource, what)
     elif isinstance(what, (str, os.PathLike)):
         source = FileSource(what)
     elif isinstance(what, (bytes, bytearray, memoryview)):
@@ -214,7 +216,7 @@ def open_source(what: Any, name: str | None = None) -> Any:
 
 
 def same_content(path: str, other: str) -> bool:
-    """Whether two files hold the same, expanded if they are compressed."""
+    """Whether two files hold the same bytes, each expanded if it is compressed."""
     try:
         first, second = open_source(path), open_source(other)
     except (OSError, DamagedArchive):
@@ -234,7 +236,10 @@ def same_content(path: str, other: str) -> bool:
 
 
 def begins_as(path: str, other: str) -> bool:
-    """Whether a file begins with all that another gives; both are expanded if they are compressed, and the other may end early."""
+    """
+    Whether a file begins with all bytes of another, each expanded if it is compressed. Of one that cannot be expanded to its
+    end, the bytes up to there count.
+    """
     try:
         first, second = open_source(path), open_source(other)
     except (OSError, DamagedArchive):

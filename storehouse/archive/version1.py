@@ -65,13 +65,13 @@ _i32 = Struct("<i")
 length_at = _i32.unpack_from
 _MOST = 2**31 - 1
 
-#: How many shapes are kept. A source with more gains nothing from keeping them.
+#: How many shapes are kept. A source of records with more gains nothing from keeping them.
 _MOST_SHAPES = 4096
 
-#: Bytes, or characters of keys, of the largest shape that is kept: others would fill the memory.
+#: Bytes, or characters of keys, of the largest shape that is kept: larger ones would fill the memory.
 _KEPT = 1 << 12
 
-#: Pairs of metadata that are taken: each takes many times its bytes in memory.
+#: The most pairs of metadata of a record: in memory each takes many times its bytes.
 MOST_PAIRS = 1 << 18
 
 #: What packs a record up to its payload, for strings of known lengths: C{pack(before, size + 4, between, strings, size)};
@@ -106,7 +106,7 @@ def _packer(lengths: Sequence[int]) -> Packer:
 
 def _packer_for(shape: Shape, metadata: Mapping[str, str], lengths: tuple[int, ...]) -> Packer:
     """@param metadata: of ASCII."""
-    # All that is kept is counted together: otherwise it could be the square of that.
+    # Packers of all shapes are counted together: otherwise as many shapes could have as many packers each.
     if next(_packers_made) % _MOST_SHAPES == 0:
         shapes.clear()
     made = shape[1][lengths] = _packer([len(string) for pair in metadata.items() for string in pair])
@@ -119,7 +119,7 @@ def encode_record(metadata: Mapping[str, str], payload: Payload) -> tuple[bytes,
 
     @return: all that comes before the payload, and the payload.
     @raise InvalidRecord: for what is neither text nor, as payload, bytes.
-    @raise TooLarge: for what the format's fields cannot hold.
+    @raise TooLarge: if the length fields of the format cannot hold it.
     """
     try:
         if isinstance(payload, str):
@@ -203,8 +203,8 @@ def make_adder1(writer: Adding, pending: list[bytes]) -> Add:
 
 # -- reading -----------------------------------------------------------------------------------------------------------
 
-#: What a record begins with up to the size of its payload; the bytes of its strings; what cuts the keys out of them; where
-#: keys and values are; and, by the keys, what makes metadata of the strings, if they are ASCII.
+#: The bytes of a record before the size of its payload; the bytes of its strings; what cuts the keys out of them; where keys
+#: and values are; and, by the keys, what makes metadata of the strings, if they are ASCII.
 Table = tuple[bytes, int, Callable[[bytes], tuple[bytes, ...]], list[slice], dict[tuple[bytes, ...], Cut]]
 _tables: dict[bytes, Table] = {}
 #: The table of a shape that was seen, by its zero, count and lengths; C{None} for others.
@@ -290,12 +290,12 @@ _SHAPE = HEAD_SIZE - 8
 
 
 class Scan1(Scan):
-    """The records of an archive of version 1. There is no checksum: a record whose fields agree counts as whole."""
+    """A pass through an archive of version 1. It has no checksums: a record whose fields agree counts as whole."""
 
     start = START
 
     def __iter__(self) -> Iterator[Found]:
-        """The records."""
+        """See L{Scan}."""
         window = self.window
         offset: int | None = self.begin
         data, base = window.data, window.start
@@ -345,7 +345,7 @@ class Scan1(Scan):
                 data, base = window.data, window.start
 
     def run(self, offset: int) -> tuple[list[Pair], int]:
-        """The same as above, with fewer steps."""
+        """See L{Scan.run}: what iteration does, in fewer steps."""
         window = self.window
         data = window.data
         at = offset - window.start
@@ -383,7 +383,7 @@ class Scan1(Scan):
         return pairs, offset
 
     def _is_large(self, offset: int, fields: tuple[int, ...]) -> bool:
-        """Whether a record may be whole that is larger than what is read."""
+        """Whether there may be a whole record that is larger than those that are read."""
         try:
             size = record_size(fields)
         except ValueError:
@@ -394,7 +394,8 @@ class Scan1(Scan):
         """
         Have a record in memory.
 
-        @raise ValueError: if that is not to be, or it is not there.
+        @return: where in the window it begins.
+        @raise ValueError: if it is too large, or ends behind the end.
         """
         window = self.window
         problem = self.claim(offset, size)
@@ -406,7 +407,7 @@ class Scan1(Scan):
         return inside
 
     def size_at(self, offset: int) -> int | None:
-        """The bytes of the whole record at C{offset}."""
+        """See L{Scan.size_at}."""
         window = self.window
         inside = window.cover(offset, HEAD_SIZE)
         if len(window.data) - inside < HEAD_SIZE:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from struct import Struct
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 
@@ -103,9 +103,9 @@ _CODES = {name: code for code, name in _COMPRESSIONS.items()}
 @attrs.frozen
 class Seeds:
     """
-    What an archive's salt says.
+    What an archive's salt gives: frames of another archive, and archives within payloads, are not taken for its own.
 
-    @ivar checksum: where checksums start.
+    @ivar checksum: the value that CRC32Cs start from.
     @ivar mark: the three bytes behind the first one of each frame.
     """
 
@@ -149,19 +149,19 @@ class Footer:
 
 
 def seeds_of(salt: int) -> Seeds:
-    """What follows from the salt."""
+    """The seeds of a salt."""
     return Seeds(salt & 0xFFFFFFFF, salt.to_bytes(8, "little")[4:7])
 
 
 def encode_header(info: ArchiveInfo) -> bytes:
-    """The 36 bytes at the beginning."""
+    """The header, 36 bytes."""
     fields = _header.pack(MAGIC, 2, _CODES[info.compression], 0, info.created, info.sequence, info.salt)
     return fields + _pack_u32(crc32c(fields))
 
 
 def decode_header(data: bytes) -> ArchiveInfo:
     """
-    What the header says.
+    The fields of a header.
 
     @param data: at least its 36 bytes, of which the first six are known to be right.
     @raise ValueError: if it is damaged.
@@ -176,10 +176,10 @@ def decode_header(data: bytes) -> ArchiveInfo:
 
 # -- records -----------------------------------------------------------------------------------------------------------
 
-#: How many keys, and lengths, of records that were seen are kept. Then they are forgotten.
+#: How many sets of keys, and lengths of values, are kept; then all are forgotten.
 _MOST_KEYS = 4096
 
-#: Bytes of the longest keys that are kept: others would fill the memory.
+#: Bytes of the longest keys that are kept: longer ones would fill the memory.
 _KEPT = 1 << 12
 
 #: What packs the rest of a frame up to the payload, C{(time, keys, values, payload, flags, strings, strings)}, and what
@@ -200,7 +200,7 @@ def _escape(text: str) -> str:
 
 
 def _unescape(text: str) -> str:
-    # "\\\\0" is a backslash and a digit, so pairs are looked at from the front.
+    # "\\\\0" is an escaped backslash and a digit, so escapes are read from the front.
     return "\\".join(piece.replace("\\0", "\0") for piece in text.split("\\\\"))
 
 
@@ -219,7 +219,7 @@ def _packers(keys: int, values: int) -> _Packers:
 
 
 def _packers_for(shape: Shape, keys: int, values: int) -> _Packers:
-    # All that is kept is counted together: otherwise it could be the square of that.
+    # Packers of all shapes are counted together: otherwise as many shapes could have as many packers each.
     if next(_packers_made) % _MOST_KEYS == 0:
         shapes.clear()
     made = shape[2][values] = _packers(keys, values)
@@ -231,8 +231,8 @@ _no_metadata: Shape = b"", 0, {}, 0
 
 def make_record_encoder(seeds: Seeds) -> Callable[[Mapping[str, str], Payload, int], tuple[bytes, bytes]]:
     """
-    What makes record frames of one archive: C{(metadata, payload, time)} to all that comes before the payload, and
-    the payload. It raises C{InvalidRecord} for what is neither text nor, as payload, bytes, and C{TooLarge}.
+    What makes the record frames of one archive: from C{(metadata, payload, time)} to all bytes before the payload, and the
+    payload. It raises C{InvalidRecord} unless metadata is text to text and the payload text or bytes, and C{TooLarge}.
     """
     start, seed = RECORD + seeds.mark, seeds.checksum
 
@@ -328,7 +328,7 @@ def decode_metadata(keys: bytes, values: bytes, flags: int) -> dict[str, str]:
     """
     The metadata of a record.
 
-    @raise ValueError: if it makes no sense; its checksum held, so somebody wrote it so.
+    @raise ValueError: if it makes no sense. Its checksum was right, so it was written so.
     """
     if not flags & HAS_METADATA:
         return {}
@@ -405,7 +405,7 @@ def encode_footer(seeds: Seeds, groups: Sequence[Group], offset: int, records: i
 
 
 def decode_trailer(data: bytes, seeds: Seeds) -> Footer | None:
-    """What the trailer says; C{None} if these 40 bytes are none, or a damaged one."""
+    """The fields of a trailer; C{None} if these 40 bytes are none, or a damaged one."""
     if len(data) != TRAILER_SIZE or crc32c(data[:36], seeds.checksum) != _u32.unpack_from(data, 36)[0]:
         return None
     index, records, lowest, highest, seal = _trailer.unpack_from(data)
@@ -424,13 +424,13 @@ def decode_index(data: bytes, seeds: Seeds) -> tuple[Group, ...] | None:
     return tuple(Group(*fields) for fields in _entry.iter_unpack(memoryview(data)[INDEX_SIZE:]))
 
 
-#: Records up to this are read whatever came before.
+#: Records of up to so many bytes are read without L{Scan.claim}.
 _SMALL = 1 << 12
 
-#: Records up to this take few steps.
+#: Records of up to so many bytes take the quick path.
 _QUICK = 1 << 14
 
-#: Bytes of a block that are taken apart at once.
+#: Bytes of a block whose records are made at once.
 _WHOLE = 4 << 20
 
 _PLAIN = HAS_METADATA | ESCAPED
@@ -439,13 +439,24 @@ _T = TypeVar("_T")
 
 class Scan2(Scan):
     """
-    The records of an archive of version 2.
+    A pass through an archive of version 2.
 
-    @ivar footer: what was found at the end, if this pass met it, and its groups.
+    @ivar footer: the footer and its groups, if this pass met it.
     """
 
-    def __init__(self, window: Window, begin: int, seeds: Seeds, compressed: bool, **how: Any) -> None:
-        super().__init__(window, begin, **how)
+    def __init__(
+        self,
+        window: Window,
+        begin: int,
+        seeds: Seeds,
+        compressed: bool,
+        *,
+        bounded: bool,
+        skip: bool,
+        max_record: int,
+    ) -> None:
+        """@param compressed: whether its records are in blocks."""
+        super().__init__(window, begin, bounded=bounded, skip=skip, max_record=max_record)
         self.start = (BLOCK if compressed else RECORD) + seeds.mark
         self.footer: tuple[Footer, tuple[Group, ...]] | None = None
         self._seeds = seeds
@@ -455,7 +466,7 @@ class Scan2(Scan):
         self._most_raw = self.max_record + MOST_TOGETHER
 
     def __iter__(self) -> Iterator[Found]:
-        """The records."""
+        """See L{Scan}."""
         return chain.from_iterable(self._blocks(self._inside)) if self._compressed else self._plain()
 
     def _plain(self) -> Iterator[Found]:
@@ -526,7 +537,7 @@ class Scan2(Scan):
             self.end = offset
 
     def run(self, offset: int) -> tuple[list[Pair], int]:
-        """As L{_plain} does it, with fewer steps."""
+        """See L{Scan.run}: what L{_plain} does, in fewer steps."""
         window = self.window
         if self._compressed:
             return [], offset
@@ -563,7 +574,7 @@ class Scan2(Scan):
         return pairs, at
 
     def batches(self) -> Iterator[list[Pair]]:
-        """The records, several at a time; those of a block together."""
+        """See L{Scan.batches}; records of a block come together."""
         if not self._compressed:
             return super().batches()
         return self._blocks(self._pairs_inside)
@@ -575,7 +586,7 @@ class Scan2(Scan):
         return [found[:2] for found in self._inside(raw, offset, records)]
 
     def _blocks(self, unpack: Callable[[bytes, int, int], Iterable[_T]]) -> Iterator[list[_T]]:
-        """Of each block, what it holds."""
+        """What each block holds, as C{unpack} gives it."""
         window = self.window
         offset: int | None = self.begin
         while offset is not None:
@@ -603,8 +614,8 @@ class Scan2(Scan):
                 if raw_size <= _WHOLE:
                     found = list(unpack(raw, where, records))
                 else:
-                    # All at once would take many times its bytes: it is looked through, and then given in parts.
-                    yield from self._parts(raw, where, records, unpack)
+                    # All of it at once would take many times its bytes: it is checked first, then given in batches.
+                    yield from self._batches_of(raw, where, records, unpack)
                     found = []
             except ValueError as problem:
                 self.senseless(where, f"a block makes no sense: {problem}")
@@ -612,7 +623,7 @@ class Scan2(Scan):
             yield found
 
     def _why_no_block(self, offset: int) -> tuple[str, bool]:
-        """Why there is no whole block where one begins, and whether there may be one that is larger than what is read."""
+        """Why there is no whole block where one begins, and whether there may be one larger than those that are read."""
         *_, raw_size, size = block_fields(self.window.data, self.window.cover(offset, BLOCK_SIZE))
         if raw_size <= self._most_raw:
             return "a block is not whole", False
@@ -621,10 +632,10 @@ class Scan2(Scan):
             "(max_record, --max-record)"
         ), offset + BLOCK_SIZE + size <= (self.window.limit or 0)
 
-    def _parts(
+    def _batches_of(
         self, raw: bytes, offset: int, records: int, unpack: Callable[[bytes, int, int], Iterable[_T]]
     ) -> Iterator[list[_T]]:
-        """The records of a large block, some at a time. @raise ValueError: before the first, if they are not whole."""
+        """The records of a large block, in batches. @raise ValueError: before the first, if one is not whole."""
         view = memoryview(raw)
         ends = [0]
         at = count = 0
@@ -636,13 +647,13 @@ class Scan2(Scan):
         if count != records:
             raise ValueError(f"it holds {count} records, not {records}")
         for begin, end in zip(ends, [*ends[1:], len(raw)], strict=True):
-            part = raw[begin:end]
-            found = list(unpack(part, offset, sum(1 for _ in self._ends(memoryview(part)))))
+            batch = raw[begin:end]
+            found = list(unpack(batch, offset, sum(1 for _ in self._ends(memoryview(batch)))))
             if found:
                 yield found
 
     def _ends(self, raw: memoryview) -> Iterator[int]:
-        """Where each record of a block ends. @raise ValueError: at what is no whole one."""
+        """Where each record of a block ends. @raise ValueError: if one is not whole."""
         begins, seed, at = RECORD + self._seeds.mark, self._seeds.checksum, 0
         while at < len(raw):
             if len(raw) - at < RECORD_SIZE:
@@ -717,7 +728,7 @@ class Scan2(Scan):
         return True
 
     def size_at(self, offset: int) -> int | None:
-        """The bytes of the whole frame at C{offset} that holds a record or more."""
+        """See L{Scan.size_at}."""
         window = self.window
         head: int = BLOCK_SIZE if self._compressed else RECORD_SIZE
         size: int

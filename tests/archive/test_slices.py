@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import tracemalloc
 from typing import Any
 
 from hypothesis import given
@@ -117,6 +118,27 @@ class SlicesTests(SynchronousTestCase):
         """Where its records end."""
         with ArchiveReader(data) as reader:
             return [record.offset for record in reader.records()]
+
+    def test_nothing_is_kept(self) -> None:
+        """Readers that wait between two slices have no block of the archive in memory."""
+        records: list[Any] = [({"n": str(number)}, os.urandom(600_000)) for number in range(4)]
+        for compression in (None, "zstd"):
+            data = self.make(records, compression=compression)
+            growing = self.make(records, sealed=False, compression=compression)
+            for variant, how in ((data, {}), (growing, {"growing": True})):
+                readers = [ArchiveSlices("x", len(variant), **how) for _ in range(20)]
+                tracemalloc.start()
+                try:
+                    for slices in readers:
+                        found: list[Record] = []
+                        while not found and (wanted := slices.wanted) is not None:
+                            found = slices.feed(variant[wanted.offset : wanted.offset + wanted.length])
+                    del found
+                    size, _ = tracemalloc.get_traced_memory()
+                finally:
+                    tracemalloc.stop()
+                # Of the growing one the beginning of the next record, which came with the end of the first.
+                self.assertLess(size / len(readers), 150_000 if how else 10_000)
 
     def test_another(self) -> None:
         data = self.make([({}, "x")])

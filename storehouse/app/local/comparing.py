@@ -12,7 +12,7 @@ from storehouse.storage.dataspace.scrub import Finding
 from storehouse.storage.dataspace.sealed_format import is_sealed
 from storehouse.storage.dataspace.wormer import WormerDataSpace
 from storehouse.storage.namespace.interfaces import Entry
-from storehouse.storage.namespace.reading import Place, TreeReader
+from storehouse.storage.namespace.tree import KeyPath, Tree
 from storehouse.storage.objects.base import expected_of
 
 __all__ = ["compare_keys"]
@@ -25,7 +25,7 @@ def compare_keys(namespace: str, objects: str) -> Iterator[Finding]:
 
     @param namespace: its directory, and that of the objects.
     """
-    reader = TreeReader(namespace)
+    reader = Tree(namespace)
     layout = Layout(objects)
     for bucket in reader.bucket_names():
         for _, key in reader.walk(bucket):
@@ -39,7 +39,7 @@ def compare_keys(namespace: str, objects: str) -> Iterator[Finding]:
                 yield Finding(entry.id, None, None, f"{bucket}/{key}: {reason}", "key")
 
 
-def _current(reader: TreeReader, place: Place) -> Entry | None:
+def _current(reader: Tree, place: KeyPath) -> Entry | None:
     try:
         return reader.current(place)
     except DamagedEntry:

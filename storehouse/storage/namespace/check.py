@@ -1,29 +1,28 @@
 """
 What is wrong with a namespace: its files each for itself, and the index as against them.
 
-Generators, for L{in_slices<storehouse.storage.namespace.rebuild.in_slices>}: they yield L{Problem}s, keys to look at
-again while nobody changes them, and C{None} for each key.
+The walks are generators, for L{in_slices<storehouse.storage.namespace.concurrency.in_slices>}: they yield L{Problem}s, keys
+to look at again while nobody changes them, and C{None} for each key.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import Any
 
-from storehouse.core.pairing import STAMPS
-from storehouse.errors import DamagedEntry
+from storehouse.errors import Damaged, DamagedEntry, NoSuchBucket, Unavailable
+from storehouse.storage.namespace.concurrency import in_slices
 from storehouse.storage.namespace.entries import encode_entry
 from storehouse.storage.namespace.index import Index, Row, ids_of, older_of
 from storehouse.storage.namespace.interfaces import Bucket, Problem
 from storehouse.storage.namespace.journal import read_journal
 from storehouse.storage.namespace.names import id_of_file
-from storehouse.storage.namespace.tree import DEFAULT, Place, Tree
+from storehouse.storage.namespace.tree import DEFAULT, TOP, KeyPath, Tree
+from storehouse.storage.namespace.upkeep import Upkeep
 
-__all__ = ["TOP", "check_bucket_rows", "check_key", "check_top"]
-
-#: What is in the directory of a namespace.
-TOP = frozenset({"format.json", "buckets", "journal", "index", "tmp", "recovered", *STAMPS})
+__all__ = ["check", "problems_of"]
 
 _STRETCH = 200
 
@@ -114,7 +113,7 @@ def check_bucket_rows(tree: Tree, index: Index, number: int, bucket: str) -> Ite
         yield None
 
 
-def _is_fine(tree: Tree, place: Place, row: Row) -> bool:
+def _is_fine(tree: Tree, place: KeyPath, row: Row) -> bool:
     try:
         names = os.listdir(place.path)
         ids = [id_of_file(name) for name in names if name != DEFAULT]
@@ -130,8 +129,24 @@ def _is_fine(tree: Tree, place: Place, row: Row) -> bool:
         return False
 
 
-def check_key(tree: Tree, index: Index, number: int, data: bytes, place: Place) -> list[Problem]:
-    """One key, its versions and its row. To be called while nobody changes it."""
+def problems_of(
+    upkeep: Upkeep, tree: Tree, number: int, data: bytes, place: KeyPath, repair: bool = False
+) -> list[Problem]:
+    """
+    What is wrong with one key, its versions and its row. To be called while nobody changes it.
+
+    @param repair: give a key that has lost its C{default.json}, and has but one version, that one as default.
+    """
+    problems = _problems(tree, upkeep.index, number, data, place)
+    if any(each.kind == "missing" for each in problems):
+        upkeep.share()  # perhaps it is a copy of another key
+    if repair and any(each.kind == "dangling" and each.repairable for each in problems):
+        tree.mend(place)
+        upkeep.repair(number, data, place)
+    return problems
+
+
+def _problems(tree: Tree, index: Index, number: int, data: bytes, place: KeyPath) -> list[Problem]:
     bucket, key = place.bucket, place.key
     row = unreadable = None
     try:
@@ -161,7 +176,7 @@ def check_key(tree: Tree, index: Index, number: int, data: bytes, place: Place) 
 
 
 def _check_files(
-    tree: Tree, place: Place, names: list[str], row: Row | None
+    tree: Tree, place: KeyPath, names: list[str], row: Row | None
 ) -> tuple[list[Problem], tuple[str, tuple[int, bytes]] | None, frozenset[str]]:
     """@return: also the default version, as its ID and the row it has to have, and the IDs of the others."""
     bucket, key = place.bucket, place.key
@@ -203,3 +218,66 @@ def _check_files(
     if not names and os.path.isdir(place.path):
         problems.append(Problem("unknown", bucket, None, None, f"{place.path} is empty{_NOTHING}", False))
     return problems, expected, frozenset(ids - {default})
+
+
+async def check(
+    upkeep: Upkeep,
+    tree: Tree,
+    journal: str,
+    run: Callable[..., Awaitable[Any]],
+    buckets: Mapping[str, tuple[int, Bucket]],
+    found: Callable[[Problem], object],
+    look_closer: Callable[[str, str], Coroutine[Any, Any, None]],
+    progress: Callable[[int], object],
+) -> None:
+    """
+    Walk through everything.
+
+    @param journal: its path.
+    @param run: runs a function in a disk thread while no bucket comes or goes.
+    @param buckets: those that there are, each with its number, at any time.
+    @param look_closer: called with each key that may have a problem.
+    @raise Unavailable: if the index is made anew meanwhile.
+    """
+    count = [0]
+    suspects: list[tuple[str, str]] = []
+    index = upkeep.index
+
+    def take(item: Problem | tuple[str, str] | None) -> None:
+        if isinstance(item, Problem):
+            found(item)
+        elif item is not None:
+            suspects.append(item)
+        else:
+            count[0] += 1
+            if count[0] % 1000 == 0:
+                progress(count[0])
+
+    async def with_index(f: Callable[[], Any]) -> Any:
+        def same() -> Any:
+            if upkeep.index is not index:
+                raise Unavailable("the index was made anew meanwhile: check again")
+            return f()
+
+        return await run(same)
+
+    if upkeep.broken is not None:
+        found(Problem("index", "", None, None, f"{index.path} is damaged: {upkeep.broken}", True))
+    for text in await with_index(index.faults):
+        found(Problem("index", "", None, None, f"{index.path} is damaged: {text}; a rebuild helps", True))
+    await in_slices(with_index, check_top(tree, journal, buckets), take)
+    if await with_index(lambda: set(tree.bucket_names()).difference(buckets)):
+        await with_index(upkeep.share)  # perhaps one is a copy of another
+    for name in sorted(buckets):
+        if name not in buckets:
+            continue
+        await in_slices(with_index, check_bucket_rows(tree, index, buckets[name][0], name), take)
+        for bucket, key in suspects:
+            try:
+                await look_closer(bucket, key)
+            except NoSuchBucket:
+                break
+            except Damaged as error:
+                found(Problem("damaged", bucket, key, None, str(error), False))
+        suspects.clear()
+    progress(count[0])

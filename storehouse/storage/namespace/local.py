@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import attrs
 from prometheus_client.core import Metric
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
+from storehouse.core.jobs import KeyedLocks
 from storehouse.errors import (
     DamagedEntry,
     InvalidName,
     NoSuchBucket,
+    NoSuchKey,
     StartFailed,
     StorageFailed,
     StorehouseError,
     Unavailable,
 )
-from storehouse.storage.namespace.checking import check, needed
-from storehouse.storage.namespace.entries import checked_metadata, encode_bucket
+from storehouse.storage.namespace.check import check, problems_of
+from storehouse.storage.namespace.concurrency import Gate, Lane, gather, lasting
+from storehouse.storage.namespace.entries import MAX_METADATA, checked, checked_metadata, encode_bucket, encode_entry
+from storehouse.storage.namespace.index import older_of
 from storehouse.storage.namespace.interfaces import (
     Bucket,
     Condition,
@@ -37,17 +43,63 @@ from storehouse.storage.namespace.interfaces import (
     Page,
     Problem,
 )
-from storehouse.storage.namespace.journal import NEW, Journal
-from storehouse.storage.namespace.keys import KeyOperations, lasting
+from storehouse.storage.namespace.journal import KEPT, LEAVING, NEW, Journal
 from storehouse.storage.namespace.metrics import NamespaceMetrics
-from storehouse.storage.namespace.names import check_bucket, check_id
+from storehouse.storage.namespace.names import check_bucket, check_id, check_key
+from storehouse.storage.namespace.needed import needed
 from storehouse.storage.namespace.recovery import prepare, recover
-from storehouse.storage.namespace.restoring import restore
-from storehouse.storage.namespace.settings import NamespaceSettings
-from storehouse.storage.namespace.tree import Tree
+from storehouse.storage.namespace.restore import restore
+from storehouse.storage.namespace.tree import LOST, Again, KeyPath, Stale, Tree, Unintended
 from storehouse.storage.namespace.upkeep import Upkeep
 
 __all__ = ["LocalNamespace", "NamespaceSettings"]
+
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class NamespaceSettings:
+    """
+    How a namespace is kept.
+
+    @ivar directory: an absolute path; made if it is not there.
+    @ivar durable: whether what is answered survives a power cut; it survives the process in any case.
+    @ivar checkpoint_records: intents in the journal after which the index is synced and the journal begun anew.
+    @ivar checkpoint_interval: seconds after which that is done if there are any.
+    @ivar max_metadata: bytes of an entry's metadata.
+    """
+
+    directory: str
+    durable: bool = True
+    checkpoint_records: int = 4096
+    checkpoint_interval: float = 30.0
+    max_metadata: int = MAX_METADATA
+
+
+@attrs.frozen
+class _Found:
+    """
+    A key as an operation found it.
+
+    @ivar entry: the default version, as readers get it; with the size L{LOST} if the key is there and it cannot be had.
+    @ivar expected: the ID that C{default.json} names.
+    @ivar older: the IDs of its other versions.
+    """
+
+    entry: Entry | None
+    expected: str | None
+    older: frozenset[str]
+
+    @property
+    def trusted(self) -> Entry | None:
+        """The entry, if it is what a version of this key says, or said."""
+        return None if self.entry is None or self.entry.size == LOST else self.entry
+
+    @property
+    def known(self) -> bool:
+        """Whether the bytes of the default version are known to be this key's."""
+        return self.trusted is not None and self.trusted.id == self.expected
 
 
 @implementer(INamespace, IChecked)
@@ -55,8 +107,11 @@ class LocalNamespace:
     """
     See L{INamespace}.
 
+    Of each key one operation runs at a time, which changes the tree first, then the index.
+
     @param on_failure: called once, in the reactor's thread, if a sync failed: nothing is changed any more, and the
         process should end.
+    @ivar failed: why nothing is changed any more; C{None} while all is well.
     """
 
     _log = Logger()
@@ -76,33 +131,26 @@ class LocalNamespace:
         self.unsettled: list[str] = []
         self.unpublished: list[str] = []
         self.tree = Tree(settings.directory, self._files, settings.durable)
-        self.journal = Journal(
-            settings.directory, self._files, disk, settings.durable, lambda error: self._keys.fail(error)
-        )
+        self.journal = Journal(settings.directory, self._files, disk, settings.durable, lambda error: self._fail(error))
         self.upkeep = Upkeep(self.tree, self.journal, disk)
         self.metrics = NamespaceMetrics(self)
-        self._keys = KeyOperations(
-            self.tree,
-            disk,
-            self.journal,
-            self.upkeep,
-            self.metrics,
-            settings.checkpoint_records,
-            on_failure,
-            settings.max_metadata,
-        )
+        self.failed: StorehouseError | None = None
+        self._refusal: StorehouseError | None = Unavailable("the namespace has not been started")
+        self._on_failure = on_failure
+        # What changes more than one key closes it.
+        self._gate = Gate()
+        self._locks = KeyedLocks()
+        # Where keys are changed: several threads are faster only if they wait for the disk.
+        self._changes: IDisk = disk if settings.durable else Lane(disk)
+        # By name, each with its number in the index.
+        self._buckets: dict[str, tuple[int, Bucket]] = {}
         self._timer: LoopingCall | None = None
-
-    @property
-    def failed(self) -> StorehouseError | None:
-        """Why nothing is changed any more; C{None} while all is well."""
-        return self._keys.failed
 
     @property
     def damaged(self) -> int:
         """See L{IChecked.damaged}."""
         # A bucket of which nothing can be read is taken for one that was made at no time.
-        return self.upkeep.damaged + sum(not bucket.created for _, bucket in self._keys.buckets.values())
+        return self.upkeep.damaged + sum(not bucket.created for _, bucket in self._buckets.values())
 
     @property
     def unknown(self) -> int:
@@ -127,7 +175,7 @@ class LocalNamespace:
             found = recover(self.tree)
             self.upkeep.index = found.index
             self.upkeep.repairs += found.repairs
-            self._keys.buckets = found.buckets
+            self._buckets = found.buckets
             self.journal.open = {id: (bucket, key, how) for bucket, key, ids, how in found.open for id in ids}
             self.unsettled = list(self.journal.open)
             self.unpublished = [id for id, (_, _, how) in self.journal.open.items() if how == NEW]
@@ -142,7 +190,7 @@ class LocalNamespace:
                 self.journal.resume()
         except (OSError, sqlite3.Error) as error:
             raise StartFailed(f"the namespace in {self._settings.directory} cannot be opened: {error}") from error
-        self._keys.refusal = None
+        self._refusal = None
         self.upkeep.tell_damage(self.damaged)
         self._timer = LoopingCall(self._checkpoint)
         self._timer.clock = self._reactor
@@ -154,20 +202,20 @@ class LocalNamespace:
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
-            self._keys.refusal = Unavailable("the server is stopping")
-            await self._keys.gate.close()
+            self._refusal = Unavailable("the server is stopping")
+            await self._gate.close()
             try:
                 await self._close()
             finally:
-                self._keys.gate.open()
+                self._gate.open()
         else:  # not started, or already at it
-            await self._keys.gate.close()
-            self._keys.gate.open()
+            await self._gate.close()
+            self._gate.open()
 
     async def _close(self) -> None:
         await self.upkeep.idle()
         try:
-            if self._keys.failed is None:
+            if self.failed is None:
                 await self.upkeep.checkpoint()
                 await self._disk.run(self.journal.end)
         except (StorehouseError, OSError) as error:
@@ -176,17 +224,74 @@ class LocalNamespace:
         self.upkeep.index.close()
 
     def _checkpoint(self) -> None:
-        if self.journal.count and self._keys.refusal is None:
+        if self.journal.count and self._refusal is None:
             self.upkeep.begin_checkpoint()
+
+    def _fail(self, error: StorehouseError) -> None:
+        """Change nothing any more: it is open what is on disk."""
+        if self.failed is None:
+            self._log.critical("the namespace stops: {error}", error=error)
+            self.failed = self._refusal = StorageFailed(f"the namespace has stopped: {error}")
+            self._on_failure(self.failed)
+
+    # -- what operations have in common ------------------------------------------------------
+
+    def _locate(self, bucket: str, key: str) -> tuple[int, bytes, KeyPath]:
+        """The number of a bucket, the UTF-8 of a key, and where it is."""
+        if self._refusal is not None:
+            raise self._refusal
+        found = self._buckets.get(bucket)
+        if found is None:
+            raise NoSuchBucket(f"there is no bucket {check_bucket(bucket)}")
+        data = check_key(key)
+        return found[0], data, self.tree.place(bucket, key, data)
+
+    async def _begin(self, bucket: str, key: str) -> tuple[int, bytes, KeyPath]:
+        """L{_locate}, and have the key for oneself until L{_finish}."""
+        self._locate(bucket, key)
+        await self._gate.enter()
+        try:
+            # The bucket may have gone while we waited.
+            located = self._locate(bucket, key)
+            await self._locks.enter(f"{bucket}/{key}")
+        except BaseException:
+            self._gate.leave()
+            raise
+        return located
+
+    def _finish(self, operation: str, began: float, bucket: str, key: str) -> None:
+        """Let the next one have the key."""
+        self._locks.leave(f"{bucket}/{key}")
+        self.metrics.observe(operation, time.monotonic() - began)
+        if self.journal.count >= self._settings.checkpoint_records:
+            self.upkeep.begin_checkpoint()
+        self._gate.leave()
+
+    async def _inside(self, work: Callable[[], Deferred[T]]) -> T:
+        """Do something while no bucket comes or goes, and the index stays."""
+        await self._gate.enter()
+        try:
+            if self._refusal is not None:
+                raise self._refusal
+            return await work()
+        finally:
+            self._gate.leave()
+
+    def _raise(self, error: OSError | StorageFailed) -> NoReturn:
+        """Say what an error of the system means."""
+        if isinstance(error, StorageFailed):
+            self._fail(error)
+            raise error
+        raise Unavailable(f"{error.filename or self.tree.directory}: {error.strerror}") from error
 
     # -- keys --------------------------------------------------------------------------------
 
     @lasting
     async def intend(self, bucket: str, key: str, ids: Iterable[str]) -> None:
         """See L{INamespace.intend}."""
-        self._keys.locate(bucket, key)
+        self._locate(bucket, key)
         checked = [check_id(id) for id in ids]
-        await self._keys.inside(lambda: self.journal.intend(bucket, key, checked, NEW))
+        await self._inside(lambda: self.journal.intend(bucket, key, checked, NEW))
 
     def settle(self, ids: Iterable[str]) -> None:
         """See L{INamespace.settle}."""
@@ -195,29 +300,225 @@ class LocalNamespace:
         if self.unsettled:
             self.unsettled = [id for id in self.unsettled if id not in gone]
 
+    def _find(self, number: int, data: bytes, place: KeyPath) -> _Found:
+        """From the index; if it has nothing, or nothing good, the tree will say so."""
+        found = self.upkeep.get(number, data, place.key)
+        return _Found(None, None, frozenset()) if found is None else _Found(found[0], found[0].id, found[1])
+
+    async def _look_again(self, number: int, data: bytes, place: KeyPath) -> _Found:
+        """From the tree, since the index was wrong. To be called by who holds the key."""
+        return await self._disk.run(self._found, number, data, place)  # type: ignore[no-any-return]
+
+    def _found(self, number: int, data: bytes, place: KeyPath) -> _Found:
+        tree = self.tree
+        try:
+            entry = self.upkeep.repair(number, data, place)
+            default = None if entry is None else entry.id
+        except DamagedEntry as error:
+            # It may be replaced and removed all the same.
+            self._log.error("damaged: {error}", error=error)
+            try:
+                default = tree.default_of(place)
+            except DamagedEntry:
+                default = None
+            entry = self.upkeep.get_row(number, data, place.key) or Entry(default or "", LOST, "", 0)
+        return _Found(entry, default, frozenset(tree.ids(place)) - {default})
+
+    async def _compare(self, number: int, data: bytes, place: KeyPath) -> None:
+        """Something failed half-way: the index must not say that it did not."""
+        try:
+            await self._disk.run(self.upkeep.repair, number, data, place)
+        except (OSError, StorehouseError) as error:
+            self._log.error("{error}", error=error)
+
     @lasting
     async def publish(
         self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
     ) -> list[Entry]:
         """See L{INamespace.publish}."""
-        return await self._keys.publish(bucket, key, entry, condition, keep)
+        began = time.monotonic()
+        entry = checked(entry, self._settings.max_metadata)
+        text = encode_entry(entry, key) if check_key(key) else b""
+        number, data, place = await self._begin(bucket, key)
+        try:
+            found = self._find(number, data, place)
+            again = asked = looked = False
+            while True:
+                if condition is not None and not asked:
+                    try:
+                        condition(found.entry)
+                    except StorehouseError:
+                        if looked or found.entry is not None:
+                            raise
+                        # That there is none is for the tree to say.
+                        found, looked = await self._look_again(number, data, place), True
+                        condition(found.entry)
+                # What is a version already must not go after a crash because it did not become the default.
+                again = again or entry.id in found.older
+                # Of bytes that may be another key's nothing is written down: a crash would have them looked at.
+                known = found.expected if found.known else None
+                old = None if keep or known == entry.id else known
+                intended = [self.journal.intend(bucket, key, [entry.id], KEPT if again else NEW)]
+                if old is not None:
+                    intended.append(self.journal.intend(bucket, key, [old], entry.id))
+                elif known is not None and known != entry.id:
+                    intended.append(self.journal.intend(bucket, key, [known], KEPT))
+                await gather(intended)
+                try:
+                    await self._changes.run(self._publish, number, data, place, entry, text, found, keep, again, looked)
+                except (Stale, Again, StorehouseError) as error:
+                    if old is not None and not isinstance(error, StorageFailed):
+                        self.journal.settle([old])
+                    if isinstance(error, Again):
+                        again = asked = True
+                    elif isinstance(error, Stale):
+                        asked = False
+                        found, looked = await self._look_again(number, data, place), True
+                    else:
+                        raise
+                else:
+                    break
+            self.journal.settle([entry.id])
+            return [] if old is None or found.trusted is None else [found.trusted]
+        except (OSError, StorageFailed) as error:
+            await self._compare(number, data, place)
+            self._raise(error)
+        finally:
+            self._finish("publish", began, bucket, key)
+
+    def _publish(
+        self,
+        number: int,
+        data: bytes,
+        place: KeyPath,
+        entry: Entry,
+        text: bytes,
+        found: _Found,
+        keep: bool,
+        again: bool,
+        looked: bool,
+    ) -> None:
+        if found.entry is None and not looked and os.path.lexists(place.path):
+            raise Stale
+        self.tree.publish(place, entry.id, text, found.expected, keep, again, found.known)
+        older = found.older | {found.expected} if keep and found.known and found.expected is not None else found.older
+        self.upkeep.apply(number, data, (entry.size, text, older_of(older - {entry.id})))
 
     @lasting
     async def unpublish(
         self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
     ) -> list[Entry]:
         """See L{INamespace.unpublish}."""
-        return await self._keys.unpublish(bucket, key, id, condition)
+        began = time.monotonic()
+        if id is not None:
+            check_id(id)
+        number, data, place = await self._begin(bucket, key)
+        try:
+            found = self._find(number, data, place)
+            if found.entry is None or id not in (None, found.entry.id):
+                found = await self._look_again(number, data, place)
+            if condition is not None:
+                condition(found.entry)
+            if id is not None and id not in (found.expected, *found.older):
+                raise NoSuchKey(f"the key {key!r} of the bucket {bucket} has no version {id}")
+            # What is not among them is written down once the tree has said that it is this key's.
+            leaving = [found.trusted.id] if found.trusted is not None and id in (None, found.trusted.id) else []
+            while True:
+                # A single version goes after a crash, unless it still is the default; a whole key is not taken apart.
+                await self.journal.intend(bucket, key, leaving, LEAVING if id is None else NEW)
+                try:
+                    removed: list[Entry] = await self._changes.run(
+                        self._unpublish, number, data, place, id, leaving, found
+                    )
+                    return removed
+                except Unintended as more:
+                    leaving = more.ids
+                except (NoSuchKey, DamagedEntry):
+                    self.journal.settle(leaving)
+                    raise
+        except (OSError, StorageFailed) as error:
+            await self._compare(number, data, place)
+            self._raise(error)
+        finally:
+            self._finish("unpublish", began, bucket, key)
+
+    def _unpublish(
+        self, number: int, data: bytes, place: KeyPath, id: str | None, known: list[str], found: _Found
+    ) -> list[Entry]:
+        removed, left = self.tree.unpublish(place, id, known, found.trusted)
+        if left is not None:
+            older = {*found.older, *filter(None, (found.expected,))} - {id or "", left.id}
+            self.upkeep.apply(number, data, (left.size, encode_entry(left, place.key), older_of(older)))
+        elif id is None or not os.path.lexists(place.path):
+            self.upkeep.apply(number, data, None)
+        else:
+            self._found(number, data, place)
+        return removed
 
     @lasting
     async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
         """See L{INamespace.look_up}."""
-        return await self._keys.look_up(bucket, key, id)
+        began = time.monotonic()
+        number, data, place = self._locate(bucket, key)
+        known = self.upkeep.get(number, data, key)
+        entry = None if known is None else known[0]
+        try:
+            if id is not None and (entry is None or entry.id != check_id(id)):
+                entry = await self._disk.run(self.tree.read, place, id)
+                if entry is None:
+                    raise NoSuchKey(f"the bucket {bucket} has no key {key!r} with a version {id}")
+            # That there is none is for the tree to say.
+            elif entry is None and await self._disk.run(self._is_there, place):
+                entry = await self._look_closer(bucket, key)
+            if entry is None:
+                raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+        except OSError as error:
+            self._raise(error)
+        self.metrics.observe("look_up", time.monotonic() - began)
+        return entry
+
+    def _is_there(self, place: KeyPath) -> bool:
+        try:
+            return self.tree.current(place) is not None
+        except DamagedEntry:
+            # Or it was changed between two looks: only who holds the key can tell.
+            return True
+
+    async def _look_closer(self, bucket: str, key: str) -> Entry | None:
+        """
+        The default version of a key, from the tree, while nobody changes it; the index is repaired.
+
+        @raise DamagedEntry: if it cannot be had.
+        @raise NoSuchBucket: if the bucket is gone.
+        """
+        began = time.monotonic()
+        # Not that of before: the bucket may be another one of the same name.
+        number, data, place = await self._begin(bucket, key)
+        try:
+            entry: Entry | None = await self._disk.run(self.upkeep.repair, number, data, place)
+            return entry
+        except DamagedEntry:
+            known = self.upkeep.get_row(number, data, key)
+            if known is None:
+                raise
+            return known
+        finally:
+            self._finish("repair", began, bucket, key)
 
     @lasting
     async def versions(self, bucket: str, key: str) -> list[Entry]:
         """See L{INamespace.versions}."""
-        return await self._keys.versions(bucket, key)
+        began = time.monotonic()
+        _, _, place = await self._begin(bucket, key)
+        try:
+            found: list[Entry] = await self._disk.run(self.tree.versions, place)
+        except OSError as error:
+            self._raise(error)
+        finally:
+            self._finish("versions", began, bucket, key)
+        if not found:
+            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+        return found
 
     @lasting
     async def list_keys(
@@ -225,12 +526,12 @@ class LocalNamespace:
     ) -> Page:
         """See L{INamespace.list_keys}."""
         began = time.monotonic()
-        self._keys.locate(bucket, "-")
+        self._locate(bucket, "-")
         if limit < 0:
             raise InvalidName(f"a page cannot have {limit} keys")
-        items, next_after = await self._keys.inside(
+        items, next_after = await self._inside(
             # The number only now: while this waited the bucket may have become another one.
-            lambda: self._disk.run(self.upkeep.page, self._keys.locate(bucket, "-")[0], prefix, delimiter, after, limit)
+            lambda: self._disk.run(self.upkeep.page, self._locate(bucket, "-")[0], prefix, delimiter, after, limit)
         )
         entries: list[tuple[str, Entry]] = []
         damaged: list[str] = []
@@ -238,7 +539,7 @@ class LocalNamespace:
             if found is None:
                 # The index cannot say, so the change of the key must have finished.
                 try:
-                    found = await self._keys.look_closer(bucket, key)
+                    found = await self._look_closer(bucket, key)
                 except DamagedEntry:
                     damaged.append(key)
             if isinstance(found, Entry):
@@ -250,9 +551,9 @@ class LocalNamespace:
     @lasting
     async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
         """See L{INamespace.list_names}."""
-        self._keys.locate(bucket, "-")
-        return await self._keys.inside(
-            lambda: self._disk.run(self.upkeep.names, self._keys.locate(bucket, "-")[0], prefix, after, max(0, limit))
+        self._locate(bucket, "-")
+        return await self._inside(
+            lambda: self._disk.run(self.upkeep.names, self._locate(bucket, "-")[0], prefix, after, max(0, limit))
         )
 
     # -- buckets -----------------------------------------------------------------------------
@@ -278,9 +579,9 @@ class LocalNamespace:
 
     def _set_bucket_metadata(self, change: tuple[str, Metadata]) -> tuple[int, Bucket] | None:
         name, metadata = change
-        if name not in self._keys.buckets:
+        if name not in self._buckets:
             raise NoSuchBucket(f"there is no bucket {name}")
-        number, known = self._keys.buckets[name]
+        number, known = self._buckets[name]
         bucket = attrs.evolve(known, created=known.created or time.time_ns(), metadata=metadata)
         self.tree.change_bucket(bucket)
         self.upkeep.change_bucket(number, encode_bucket(bucket))
@@ -294,45 +595,45 @@ class LocalNamespace:
 
     def _delete_bucket(self, name: str) -> tuple[int, Bucket] | None:
         # While this waited another one may have removed it.
-        self._keys.locate(name, "-")
+        self._locate(name, "-")
         self.tree.delete_bucket(name)
-        self.upkeep.drop_bucket(self._keys.buckets[name][0])
+        self.upkeep.drop_bucket(self._buckets[name][0])
         return None
 
     async def _change_bucket(
         self, name: str, change: Callable[[Any], tuple[int, Bucket] | None], value: Any
     ) -> tuple[int, Bucket] | None:
-        if self._keys.refusal is not None:
-            raise self._keys.refusal
-        await self._keys.gate.close()
+        if self._refusal is not None:
+            raise self._refusal
+        await self._gate.close()
         try:
-            if self._keys.refusal is not None:
-                raise self._keys.refusal
+            if self._refusal is not None:
+                raise self._refusal
             await self.journal.intend(name, "", [f"bucket {name}"])
             try:
                 changed: tuple[int, Bucket] | None = await self._disk.run(change, value)
                 if changed is None:
-                    self._keys.buckets.pop(name, None)
+                    self._buckets.pop(name, None)
                 else:
-                    self._keys.buckets[name] = changed
+                    self._buckets[name] = changed
                 return changed
             finally:
                 self.journal.settle([f"bucket {name}"])
         except (OSError, StorageFailed) as error:
-            self._keys.raised(error)
+            self._raise(error)
         finally:
-            self._keys.gate.open()
+            self._gate.open()
 
     @lasting
     async def get_bucket(self, name: str) -> Bucket:
         """See L{INamespace.get_bucket}."""
-        self._keys.locate(check_bucket(name), "-")
-        return self._keys.buckets[name][1]
+        self._locate(check_bucket(name), "-")
+        return self._buckets[name][1]
 
     @lasting
     async def usage(self, bucket: str) -> tuple[int, int]:
         """See L{INamespace.usage}."""
-        self._keys.locate(check_bucket(bucket), "-")
+        self._locate(check_bucket(bucket), "-")
         for totals in await self._disk.run(self.upkeep.index.totals):
             if totals.name == bucket:
                 return totals.keys, totals.size
@@ -341,59 +642,69 @@ class LocalNamespace:
     @lasting
     async def list_buckets(self) -> list[Bucket]:
         """See L{INamespace.list_buckets}."""
-        if self._keys.refusal is not None:
-            raise self._keys.refusal
-        return [self._keys.buckets[name][1] for name in sorted(self._keys.buckets)]
+        if self._refusal is not None:
+            raise self._refusal
+        return [self._buckets[name][1] for name in sorted(self._buckets)]
 
     # -- upkeep ------------------------------------------------------------------------------
 
     @lasting
     async def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> list[Problem]:
         """See L{IChecked.check}."""
-        if self._keys.refusal is not None:
-            raise self._keys.refusal
+        if self._refusal is not None:
+            raise self._refusal
         problems: list[Problem] = []
 
         async def look_closer(bucket: str, key: str) -> None:
             began = time.monotonic()
-            number, data, place = await self._keys.begin(bucket, key)
+            number, data, place = await self._begin(bucket, key)
             try:
-                problems.extend(await self._disk.run(self.upkeep.check_key, number, data, place, repair))
+                problems.extend(await self._disk.run(problems_of, self.upkeep, self.tree, number, data, place, repair))
             finally:
-                self._keys.finish("check", began, bucket, key)
+                self._finish("check", began, bucket, key)
 
         told = progress or (lambda count: None)
         parts = (self.upkeep, self.tree, self.journal.path)
-        await check(*parts, self._run, self._keys.buckets, problems.append, look_closer, told)
+        await check(*parts, self._run, self._buckets, problems.append, look_closer, told)
         return problems
 
     @lasting
     async def restore(self, has_bytes: Callable[[str], Any]) -> list[Problem]:
         """See L{IChecked.restore}."""
-        return await restore(self._keys, self.tree, self.upkeep, self._disk, self._run, self.needed, has_bytes)
+        return await restore(
+            self.tree,
+            self.upkeep,
+            self._buckets,
+            self._begin,
+            self._finish,
+            self._disk,
+            self._run,
+            self.needed,
+            has_bytes,
+        )
 
     @lasting
     async def reindex(self, progress: Callable[[int], object] | None = None) -> int:
         """See L{IChecked.reindex}."""
-        if self._keys.refusal is not None:
-            raise self._keys.refusal
-        await self._keys.gate.close()
+        if self._refusal is not None:
+            raise self._refusal
+        await self._gate.close()
         try:
-            count, self._keys.buckets = await self.upkeep.reindex(progress or (lambda count: None))
+            count, self._buckets = await self.upkeep.reindex(progress or (lambda count: None))
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"the index cannot be made: {error}") from error
         finally:
-            self._keys.gate.open()
+            self._gate.open()
         return count
 
     @lasting
     async def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Needed:
         """See L{INamespace.needed}."""
         told = progress or (lambda count: None)
-        return await needed(self.upkeep, self.tree, ids, self._run, self._keys.look_closer, told)
+        return await needed(self.upkeep, self.tree, ids, self._run, self._look_closer, told)
 
     def _run(self, f: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
-        return self._keys.inside(lambda: self._disk.run(f))
+        return self._inside(lambda: self._disk.run(f))
 
     def collect(self) -> Iterable[Metric]:
         """The metric families."""

@@ -10,18 +10,19 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterator
+import sqlite3
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from typing import Any
 
 from storehouse.core.files import read_regular
-from storehouse.errors import InvalidName
-from storehouse.storage.namespace.check import TOP
+from storehouse.errors import Damaged, InvalidName, NoSuchBucket
+from storehouse.storage.namespace.concurrency import in_slices
 from storehouse.storage.namespace.interfaces import Needed
 from storehouse.storage.namespace.names import check_bucket, encode_key, id_of_file
-from storehouse.storage.namespace.reading import DEFAULT, TreeReader
-from storehouse.storage.namespace.rebuild import in_slices
+from storehouse.storage.namespace.tree import DEFAULT, TOP, Tree
+from storehouse.storage.namespace.upkeep import Upkeep
 
-__all__ = ["find_needed"]
+__all__ = ["find_needed", "needed"]
 
 # Bytes of a default.json that is no link: a text, or another program's copy of the version.
 _MOST = 1 << 20
@@ -29,8 +30,44 @@ _MOST = 1 << 20
 _digits = re.compile("[0-9a-fA-F]{2,128}")
 
 
+async def needed(
+    upkeep: Upkeep,
+    tree: Tree,
+    ids: Collection[str],
+    run: Callable[..., Awaitable[Any]],
+    look_closer: Callable[[str, str], Coroutine[Any, Any, object]],
+    progress: Callable[[int], object],
+) -> Needed:
+    """
+    See L{INamespace.needed<storehouse.storage.namespace.interfaces.INamespace.needed>}. The first time after a crash it is
+    seen, too, whether there are keys that the index does not have.
+
+    @param look_closer: called with each such key: it may be on its way.
+    """
+    index = upkeep.index
+    if not index.unsure or upkeep.broken is not None:
+        return await find_needed(tree, ids, run, progress)
+    missing: list[tuple[str, str]] = []
+
+    def meet(bucket: str, key: str) -> None:
+        try:
+            if upkeep.index is index and not index.has(bucket, key.encode()):
+                missing.append((bucket, key))
+        except sqlite3.Error as error:
+            upkeep.break_off(error)
+
+    found = await find_needed(tree, ids, run, progress, meet)
+    for bucket, key in missing:
+        try:
+            await look_closer(bucket, key)
+        except (Damaged, NoSuchBucket):
+            pass
+    index.unsure = False
+    return found
+
+
 async def find_needed(
-    tree: TreeReader,
+    tree: Tree,
     ids: Collection[str],
     run: Callable[..., Awaitable[Any]],
     progress: Callable[[int], object],
@@ -56,7 +93,7 @@ async def find_needed(
 
 
 class _Search:
-    def __init__(self, tree: TreeReader, wanted: frozenset[str], meet: Callable[[str, str], object]) -> None:
+    def __init__(self, tree: Tree, wanted: frozenset[str], meet: Callable[[str, str], object]) -> None:
         self._meet = meet
         self._tree = tree
         self._wanted = wanted

@@ -1,4 +1,10 @@
-"""What a start does before anything else: from what was left on disk to a tree, an index and a journal that agree."""
+"""
+From the files of a namespace to a tree, an index and a journal that agree: what a start does before anything else, and the
+index made anew.
+
+Walks through all keys are generators: they yield the number of keys so far, so that they can be run in slices beside other
+work (L{in_slices<storehouse.storage.namespace.concurrency.in_slices>}), or through, at start.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,9 @@ import json
 import os
 import secrets
 import sqlite3
+from collections.abc import Callable, Iterator
 from functools import partial
+from urllib.parse import quote
 
 import attrs
 from twisted.logger import Logger
@@ -17,15 +25,25 @@ from storehouse.core.filesystem import check_names, check_together
 from storehouse.core.opening import check_directories, has_flipped_bit, is_json, shown
 from storehouse.core.pairing import STAMPS
 from storehouse.errors import DamagedEntry, StartFailed, StorageFailed, StoreUnusable
-from storehouse.storage.namespace.entries import decode_bucket, decode_row, encode_bucket
-from storehouse.storage.namespace.index import Index, IndexUnusable, Row, ids_of, is_full, older_of
+from storehouse.storage.namespace.entries import decode_bucket, decode_row, encode_bucket, encode_entry
+from storehouse.storage.namespace.index import Index, IndexBuilder, IndexUnusable, Row, ids_of, is_full, older_of
 from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.namespace.journal import LEAVING, NEW, Found, Intent, read_journal
 from storehouse.storage.namespace.names import is_bucket
-from storehouse.storage.namespace.rebuild import bucket_of, index_bucket, mark_of, rebuild, row_of
-from storehouse.storage.namespace.tree import Place, Tree
+from storehouse.storage.namespace.tree import KeyPath, Tree
 
-__all__ = ["DAMAGED", "Recovered", "prepare", "recover"]
+__all__ = [
+    "DAMAGED",
+    "KnownRows",
+    "Recovered",
+    "bucket_of",
+    "index_bucket",
+    "mark_of",
+    "prepare",
+    "rebuild",
+    "recover",
+    "row_of",
+]
 
 _log = Logger()
 
@@ -247,7 +265,7 @@ def _apply(index: Index, number: int, rows: list[tuple[bytes, Row]]) -> None:
     index.apply([(number, key, row) for key, row in rows])
 
 
-def _repair_row(tree: Tree, index: Index, number: int, place: Place, named: set[str]) -> bool:
+def _repair_row(tree: Tree, index: Index, number: int, place: KeyPath, named: set[str]) -> bool:
     data = place.key.encode()
     there = index.row(number, data)
     try:
@@ -266,7 +284,7 @@ def _repair_row(tree: Tree, index: Index, number: int, place: Place, named: set[
     return True
 
 
-def _is_of_default(tree: Tree, place: Place, row: Row) -> bool:
+def _is_of_default(tree: Tree, place: KeyPath, row: Row) -> bool:
     """Whether a row says what the file said that is damaged now, and not what a crash kept from being replaced."""
     try:
         key, entry = decode_row(row[1])
@@ -297,3 +315,143 @@ def _unsettled(tree: Tree, intents: list[Intent]) -> list[Intent]:
             (bucket, key, [id], NEW if how == NEW else LEAVING) for id, how in leftovers.items() if id not in named
         ]
     return remaining
+
+
+_log = Logger()
+
+_STRETCH = 500
+
+
+def row_of(tree: Tree, place: KeyPath) -> Row | None:
+    """
+    The row that the index must have of a key, read from the tree; C{None} for none.
+
+    @raise DamagedEntry: if the default version cannot be had: see L{mark_of}.
+    """
+    entry = tree.current(place)
+    if entry is None:
+        return None
+    return entry.size, encode_entry(entry, place.key), older_of(id for id in tree.ids(place) if id != entry.id)
+
+
+def mark_of(tree: Tree, place: KeyPath, error: DamagedEntry) -> Row:
+    """The row of a key whose default version cannot be had, and nobody knows any more what it was."""
+    _log.error("damaged: {error}", error=error)
+    ids: list[str] = []
+    default = None
+    try:
+        ids = tree.ids(place)
+        default = tree.default_of(place)
+    except DamagedEntry:
+        pass  # as just told
+    return 0, b"", older_of(id for id in ids if id != default)
+
+
+class KnownRows:
+    """
+    The rows of an index that is to be made anew, for keys whose default version cannot be had from the tree any more.
+
+    @param directory: of the index. It must be closed, and fit the tree.
+    """
+
+    def __init__(self, directory: str) -> None:
+        # Immutable: nothing beside the file is made, or removed when it is closed.
+        path = quote(os.path.abspath(os.path.join(directory, "keys.db")))
+        self._connection = sqlite3.connect(
+            f"file:{path}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
+
+    def row(self, bucket: str, data: bytes) -> Row | None:
+        """The row of a key; C{None} if there is none, or it is damaged."""
+        query = (
+            "SELECT size, text, older FROM keys WHERE key = ? AND bucket = (SELECT number FROM buckets WHERE name = ?)"
+        )
+        try:
+            found = self._connection.execute(query, (data, bucket)).fetchone()
+            return None if found is None or decode_row(found[1])[0].encode() != data else found
+        except (sqlite3.Error, ValueError, TypeError):
+            return None
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.close()
+
+
+def bucket_of(tree: Tree, name: str, known: Bucket | None = None) -> Bucket:
+    """A bucket of the tree; as it was known, or without metadata, if its file is damaged."""
+    try:
+        return tree.read_bucket(name)
+    except DamagedEntry as error:
+        _log.error("{error}", error=error)
+        return known or Bucket(name, 0)
+
+
+def index_bucket(
+    tree: Tree,
+    name: str,
+    rows: Callable[[list[tuple[bytes, Row]]], object],
+    before: int = 0,
+    strange: Callable[[str], object] = lambda path: None,
+    known: KnownRows | None = None,
+) -> Iterator[int]:
+    """
+    Hand the rows of all keys of a bucket on, in their order and in stretches.
+
+    @param strange: called with each path below C{objects} that is no key's.
+    @param known: what was known of keys whose default version cannot be had.
+    """
+    keys: list[bytes] = []
+    for path, key in tree.walk(name):
+        if key is None:
+            strange(path)
+        else:
+            keys.append(key.encode())
+    keys.sort()
+    count = before
+    stretch: list[tuple[bytes, Row]] = []
+    for data in keys:
+        place = tree.place(name, data.decode(), data)
+        try:
+            row = row_of(tree, place)
+        except DamagedEntry as error:
+            row = (known and known.row(name, data)) or mark_of(tree, place, error)
+        if row is not None:
+            stretch.append((data, row))
+            count += 1
+        if len(stretch) == _STRETCH:
+            rows(stretch)
+            stretch = []
+        yield count
+    rows(stretch)
+
+
+def rebuild(tree: Tree, directory: str, stamp: str, generation: int, known: KnownRows | None = None) -> Iterator[int]:
+    """
+    Make the index in C{directory} anew; the one that is there must be closed.  Damaged keys stay as they were C{known},
+    or are marked as such; what is no key, nor a bucket, is counted.  C{known} is closed.
+    """
+    builder = IndexBuilder(directory, stamp, generation)
+    strange: list[str] = []
+    count = unknown = 0
+    for name in tree.bucket_names():
+        if not is_bucket(name):
+            unknown += 1
+            continue
+        number = builder.bucket(name, encode_bucket(bucket_of(tree, name)))
+        before = count
+        for count in index_bucket(tree, name, partial(builder.rows, number), before, strange.append, known):
+            yield count
+        if strange:
+            first = os.path.join(tree.buckets, name, "objects", strange[0])
+            _log.error(
+                "{count} names in the bucket {bucket} are no keys, as {first}",
+                count=len(strange),
+                bucket=name,
+                first=first,
+            )
+            unknown += len(strange)
+            strange.clear()
+    if known is not None:
+        known.close()
+    builder.finish(unknown)
+    yield count

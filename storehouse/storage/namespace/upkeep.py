@@ -15,15 +15,14 @@ from twisted.logger import Logger
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks
 from storehouse.errors import DamagedEntry, NoSpace, Unavailable
-from storehouse.storage.namespace.check import check_key
+from storehouse.storage.namespace.concurrency import in_slices
 from storehouse.storage.namespace.entries import decode_row
 from storehouse.storage.namespace.index import Index, Row, ids_of, is_full
-from storehouse.storage.namespace.interfaces import Bucket, Entry, Problem
+from storehouse.storage.namespace.interfaces import Bucket, Entry
 from storehouse.storage.namespace.journal import Journal
 from storehouse.storage.namespace.listing import Item, list_items, list_names
-from storehouse.storage.namespace.rebuild import KnownRows, bucket_of, in_slices, mark_of, rebuild, row_of
-from storehouse.storage.namespace.recovery import DAMAGED
-from storehouse.storage.namespace.tree import Place, Tree
+from storehouse.storage.namespace.recovery import DAMAGED, KnownRows, bucket_of, mark_of, rebuild, row_of
+from storehouse.storage.namespace.tree import KeyPath, Tree
 
 __all__ = ["Upkeep"]
 
@@ -131,7 +130,7 @@ class Upkeep:
                 self.break_off(error)
             self._owed.clear()
 
-    def repair(self, number: int, data: bytes, place: Place) -> Entry | None:
+    def repair(self, number: int, data: bytes, place: KeyPath) -> Entry | None:
         """
         Read a key from the tree, and make its row good. To be called while nobody changes the key.
 
@@ -158,7 +157,7 @@ class Upkeep:
             return None
         return entry if named == key else None
 
-    def _put_right(self, number: int, data: bytes, place: Place, row: Row | None) -> None:
+    def _put_right(self, number: int, data: bytes, place: KeyPath, row: Row | None) -> None:
         if self.broken is not None:
             return
         try:
@@ -248,16 +247,6 @@ class Upkeep:
         """@raise Unavailable: if the index is broken."""
         if self.broken is not None:
             raise Unavailable(f"the index of keys is damaged, and is made anew by a restart: {self.broken}")
-
-    def check_key(self, number: int, data: bytes, place: Place, repair: bool = False) -> list[Problem]:
-        """What is wrong with one key. To be called while nobody changes it."""
-        problems = check_key(self._tree, self.index, number, data, place)
-        if any(each.kind == "missing" for each in problems):
-            self.share()
-        if repair and any(each.kind == "dangling" and each.repairable for each in problems):
-            self._tree.mend(place)
-            self.repair(number, data, place)
-        return problems
 
     def tell_damage(self, damaged: int) -> None:
         """Say in the log what a start should not be silent about."""

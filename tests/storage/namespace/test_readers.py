@@ -183,18 +183,18 @@ class ManyAtOnceTests(SynchronousTestCase):
         return Counter(each.type if isinstance(each, Failure) else None for each in found)
 
     def test_delete_bucket(self) -> None:
-        gate = self.driven.namespace._keys.gate
+        gate = self.driven.namespace._gate
         found = self.outcomes(gate.enter(), gate.leave, lambda: self.driven.namespace.delete_bucket("bucket"))
         self.assertEqual(found, {None: 1, NoSuchBucket: 63})
 
     def test_create_bucket(self) -> None:
-        gate = self.driven.namespace._keys.gate
+        gate = self.driven.namespace._gate
         found = self.outcomes(gate.enter(), gate.leave, lambda: self.driven.namespace.create_bucket("other"))
         self.assertEqual(found, {None: 1, AlreadyExists: 63})
 
     def test_unpublish(self) -> None:
         self.driven.publish("a", entry(1))
-        locks = self.driven.namespace._keys._locks
+        locks = self.driven.namespace._locks
         found = self.outcomes(
             locks.enter("bucket/a"),
             lambda: locks.leave("bucket/a"),
@@ -205,13 +205,13 @@ class ManyAtOnceTests(SynchronousTestCase):
     def test_bucket_that_is_another(self) -> None:
         """A listing that waited gets the keys of the bucket that there is then."""
         namespace = self.driven.namespace
-        now(Deferred.fromCoroutine(namespace._keys.gate.close()))
+        now(Deferred.fromCoroutine(namespace._gate.close()))
         pages: list[Any] = []
         removed = namespace.delete_bucket("bucket")
         created = namespace.create_bucket("bucket")
         published = namespace.publish("bucket", "a", entry(1))
         namespace.list_keys("bucket").addBoth(pages.append)
-        namespace._keys.gate.open()
+        namespace._gate.open()
         for each in (removed, created, published):
             now(each)
         self.assertEqual(list(pages[0].entries), [("a", entry(1))])

@@ -20,8 +20,7 @@ from storehouse.storage.namespace.entries import decode_row
 from storehouse.storage.namespace.index import ids_of
 from storehouse.storage.namespace.journal import NEW, read_journal
 from storehouse.storage.namespace.names import id_of_file
-from storehouse.storage.namespace.reading import DEFAULT, Place
-from storehouse.storage.namespace.tree import Tree
+from storehouse.storage.namespace.tree import DEFAULT, KeyPath, Tree
 
 __all__ = ["NAMESPACE", "NamesBackup", "bytes_of_keys", "keys_in"]
 
@@ -192,7 +191,7 @@ class NamesBackup:
         if not os.path.isfile(f"{place.path}/{DEFAULT}") or os.path.islink(f"{place.path}/{DEFAULT}"):
             self._target.symlink(default, f"{name}/{DEFAULT}")
 
-    def _may_be(self, ours: Place, live: Place, id: str) -> bool:
+    def _may_be(self, ours: KeyPath, live: KeyPath, id: str) -> bool:
         """
         Whether a row of the index that differs from what was copied can be right. On a full disk the index may be behind: a key
         that has not changed since it was copied had the same then, and one whose bytes are gone was not there.

@@ -14,11 +14,10 @@ from twisted.logger import Logger
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import finished
 from storehouse.errors import DamagedEntry, NoSuchBucket, StorehouseError
+from storehouse.storage.namespace.concurrency import in_slices
 from storehouse.storage.namespace.entries import decode_row
 from storehouse.storage.namespace.interfaces import Bucket, Needed, Problem
-from storehouse.storage.namespace.keys import KeyOperations
-from storehouse.storage.namespace.rebuild import in_slices
-from storehouse.storage.namespace.tree import Place, Tree
+from storehouse.storage.namespace.tree import KeyPath, Tree
 from storehouse.storage.namespace.upkeep import Upkeep
 
 __all__ = ["restore"]
@@ -32,9 +31,11 @@ _Lost = tuple[str, str, str]
 
 
 async def restore(
-    keys: KeyOperations,
     tree: Tree,
     upkeep: Upkeep,
+    buckets: Mapping[str, tuple[int, Bucket]],
+    begin: Callable[[str, str], Awaitable[tuple[int, bytes, KeyPath]]],
+    finish: Callable[[str, float, str, str], object],
     disk: IDisk,
     run: Callable[[Callable[[], Any]], Awaitable[Any]],
     needed: Callable[[Collection[str]], Deferred[Needed]],
@@ -43,10 +44,13 @@ async def restore(
     """
     See L{IChecked.restore<storehouse.storage.namespace.interfaces.IChecked.restore>}.
 
+    @param buckets: those that there are, each with its number, at any time.
+    @param begin: waits until nobody else changes a key, and gives its bucket's number, its UTF-8 and where it is.
+    @param finish: lets others have the key again.
     @param run: runs a function in a disk thread while no bucket comes or goes.
     """
     lost: list[_Lost] = []
-    await in_slices(run, _lost(tree, upkeep, keys.buckets), lambda found: lost.append(found) if found else None)
+    await in_slices(run, _lost(tree, upkeep, buckets), lambda found: lost.append(found) if found else None)
     if not lost:
         return []
     # What another key names was renamed on disk.
@@ -57,16 +61,16 @@ async def restore(
             continue
         began = time.monotonic()
         try:
-            number, data, place = await keys.begin(bucket, key)
+            number, data, place = await begin(bucket, key)
         except NoSuchBucket:
             continue  # it was removed since
         try:
-            there = await disk.run(_write, tree, upkeep, keys.buckets[bucket][1], number, data, place, id)
+            there = await disk.run(_write, tree, upkeep, buckets[bucket][1], number, data, place, id)
         except (OSError, sqlite3.Error, StorehouseError) as error:
             _log.error("{key} cannot be written anew: {error}", key=f"{bucket}/{key}", error=str(error))
             continue
         finally:
-            keys.finish("restore", began, bucket, key)
+            finish("restore", began, bucket, key)
         if there:
             text = f"{place.path} was not there, and its bytes {id} were: written anew from the index"
             _log.warn("{text}", text=text)
@@ -102,7 +106,7 @@ def _lost_of(tree: Tree, bucket: str, data: bytes, text: bytes) -> _Lost | None:
     return (bucket, key, entry.id) if named == key else None
 
 
-def _is_gone(tree: Tree, place: Place) -> bool:
+def _is_gone(tree: Tree, place: KeyPath) -> bool:
     try:
         if tree.current(place) is not None:
             return False
@@ -117,7 +121,7 @@ def _is_gone(tree: Tree, place: Place) -> bool:
     return True
 
 
-def _write(tree: Tree, upkeep: Upkeep, known: Bucket, number: int, data: bytes, place: Place, id: str) -> bool:
+def _write(tree: Tree, upkeep: Upkeep, known: Bucket, number: int, data: bytes, place: KeyPath, id: str) -> bool:
     """To be called while nobody changes the key. @return: whether it was still as it was found."""
     row = None if upkeep.broken is not None else upkeep.index.row(number, data)
     if row is None or _lost_of(tree, place.bucket, data, row[1]) != (place.bucket, place.key, id):
