@@ -1,51 +1,31 @@
-"""The object store and the users of a root on which a service runs, through its socket file. Source: docs/objects.rst."""
+"""The buckets of a root on which a service runs, through its socket file. Source: docs/objects.rst."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from storehouse import errors
-from storehouse.cli.client import Answer, Body, Client, Done, Server
-from storehouse.cli.errors import CommandError, Refused
-from storehouse.errors import BadRequest, RemoteUnavailable, StorehouseError
-from storehouse.storage.namespace.interfaces import Bucket
-from storehouse.storage.objects.values import (
-    ALWAYS,
-    Condition,
-    Indexed,
-    Listing,
-    Metadata,
-    ObjectInfo,
-    Problem,
-)
+from storehouse.app.local import Bucket, Condition, Indexed, Listing, Metadata, ObjectInfo, Problem
+from storehouse.cli.client import Answer, Body, Client, Server
+from storehouse.cli.errors import CommandError
 
-__all__ = ["SocketStore", "Stream"]
+__all__ = ["SocketReading", "SocketStore"]
 
 T = TypeVar("T")
 
 #: Seconds in which a service says that it is there. For what it does later it has any time.
 _PATIENCE = 60.0
 
-#: Bytes of a header field that has the metadata, which a service takes.
+#: Bytes of a head, which has the metadata, that a service takes.
 _MAX_METADATA = 12 * 1024
 
 
-class Stream(Protocol):
-    """L{IByteStream<storehouse.core.streams.IByteStream>}, for those who must not import Twisted."""
-
-    def read(self) -> Awaitable[bytes | memoryview]: ...
-
-    def close(self) -> Awaitable[object]: ...
-
-
-class _Reading:
+class SocketReading:
     """
-    A range of an object that is on its way, as a stream.
+    A range of an object that is on its way.
 
     @ivar length: bytes of the range.
     @param explain: asks why the object cannot be had from a byte of the range on.
@@ -54,41 +34,45 @@ class _Reading:
     def __init__(self, client: Client, answer: Answer, explain: Callable[[int], None]) -> None:
         self.length = answer.size or 0
         self._client = client
-        self._pieces = answer.pieces()
+        self._answer = answer
         self._explain = explain
-        self._count = 0
 
-    async def read(self) -> bytes:
-        """The next piece. @raise StorehouseError: if it ends too early, with the reason."""
-        with _translated():
+    def deliver(self, write: Callable[[bytes], object]) -> None:
+        """
+        Give all of it.
+
+        @raise CommandError: if it ends too early, with the reason.
+        """
+        count = 0
+        pieces = self._answer.pieces()
+        while True:
             try:
-                piece = next(self._pieces, b"")
+                piece = next(pieces, None)
             except CommandError:
                 # Its answer had begun: the service could only break it off. Asked again, it says why.
                 self._client.close()
-                self._explain(self._count)
+                self._explain(count)
                 raise
-        self._count += len(piece)
-        return piece
+            if piece is None:
+                return
+            write(piece)
+            count += len(piece)
 
-    def close(self) -> Awaitable[None]:
-        """Give up what is left."""
+    def close(self) -> None:
+        """Give it up."""
         self._client.close()
-        return Done()
 
 
 class SocketStore:
     """
-    The methods of L{IObjectStore<storehouse.storage.objects.interfaces.IObjectStore>} and C{IMaintained} that commands need,
-    as coroutines that wait for the service where they are called. They raise L{StorehouseError}s: those of the service, and
-    L{RemoteUnavailable} if it does not answer. A context manager: leaving it closes the connection.
+    See L{storehouse.cli.store.Store}.
 
     @param path: of the socket file.
-    @raise RemoteUnavailable: if nobody listens there, or what listens does not answer.
+    @raise CommandError: if nobody listens there, or what listens does not answer.
     """
 
     def __init__(self, path: str) -> None:
-        with _translated(), Client(Server.on_socket(path), _PATIENCE) as client:
+        with Client(Server.on_socket(path), _PATIENCE) as client:
             for _ in client.request("GET", "/").pieces():
                 pass
         self._client = Client(Server.on_socket(path), None)
@@ -101,29 +85,32 @@ class SocketStore:
     ) -> None:
         self._client.close()
 
-    async def create_bucket(self, name: str) -> Bucket:
+    def create_bucket(self, name: str) -> Bucket:
         """Make a bucket."""
-        return self._value(Bucket, self.ask("PUT", _path("buckets", name)))
+        return self._value(Bucket, self._ask("PUT", _path("buckets", name)))
 
-    async def get_bucket(self, name: str) -> Bucket:
+    def get_bucket(self, name: str) -> Bucket:
         """What is known of a bucket."""
-        return self._value(Bucket, self.ask("GET", _path("buckets", name)))
+        return self._value(Bucket, self._ask("GET", _path("buckets", name)))
 
-    async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
+    def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
         """Give a bucket other metadata."""
-        return self._value(Bucket, self.ask("PUT", f"{_path('buckets', name)}/metadata", {"metadata": metadata}))
+        return self._value(Bucket, self._ask("PUT", f"{_path('buckets', name)}/metadata", {"metadata": metadata}))
 
-    async def delete_bucket(self, name: str) -> None:
+    def delete_bucket(self, name: str) -> None:
         """Remove a bucket."""
-        self.ask("DELETE", _path("buckets", name))
+        self._ask("DELETE", _path("buckets", name))
 
-    async def list_buckets(self) -> list[Bucket]:
+    def list_buckets(self) -> list[Bucket]:
         """All."""
-        return [self._value(Bucket, value) for value in self._member(self.ask("GET", "/buckets"), "buckets", list)]
+        return [self._value(Bucket, value) for value in self._member(self._ask("GET", "/buckets"), "buckets", list)]
 
-    async def list_objects(
-        self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
-    ) -> Listing:
+    def usage(self, bucket: str) -> tuple[int, int]:
+        """How many objects a bucket has, and their bytes."""
+        answer = self._ask("GET", f"{_path('buckets', bucket)}/usage")
+        return self._member(answer, "objects", int), self._member(answer, "bytes", int)
+
+    def list_objects(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int = 1000) -> Listing:
         """A page of a bucket."""
         query: list[tuple[str, str | int]] = [
             ("prefix", prefix),
@@ -131,8 +118,7 @@ class SocketStore:
             ("after", after),
             ("limit", limit),
         ]
-        with _translated():
-            answer = self._client.request("GET", f"{_path('buckets', bucket)}/objects", query).json("listing")
+        answer = self._client.request("GET", f"{_path('buckets', bucket)}/objects", query).json("listing")
         return Listing(
             [self._value(ObjectInfo, value) for value in self._member(answer, "objects", list)],
             self._member(answer, "prefixes", list),
@@ -141,59 +127,47 @@ class SocketStore:
             answer.get("unknown", 0),
         )
 
-    async def head(self, bucket: str, key: str) -> ObjectInfo:
+    def head(self, bucket: str, key: str) -> ObjectInfo:
         """What is known of an object."""
-        return self._value(ObjectInfo, self.ask("GET", _path("info", bucket, key)))
+        return self._value(ObjectInfo, self._ask("GET", _path("info", bucket, key)))
 
-    async def put(
+    def put(
         self,
         bucket: str,
         key: str,
-        stream: Stream,
+        pieces: Iterable[bytes],
         size: int | None,
-        content_type: str = "",
-        metadata: Metadata | None = None,
-        condition: Condition = ALWAYS,
-        md5: bool = False,
+        content_type: str,
+        metadata: Metadata,
+        condition: Condition,
+        md5: bool,
     ) -> ObjectInfo:
-        """Store an object, read from the stream as the service takes it. The stream is closed."""
+        """Store an object; its pieces are taken as they are wanted."""
         # Also if it is empty: a body without the field gets the type that its key says.
         fields = {"Content-Type": content_type}
         if metadata:
             fields["Storehouse-Metadata"] = json.dumps(metadata)
             if len(fields["Storehouse-Metadata"]) > _MAX_METADATA:
-                raise BadRequest(f"the metadata is more than the {_MAX_METADATA} bytes that a running service takes")
+                raise CommandError(f"the metadata is more than the {_MAX_METADATA} bytes that a running service takes")
         if condition.absent:
             fields["If-None-Match"] = "*"
         if condition.etag is not None:
             fields["If-Match"] = condition.etag if condition.etag == "*" else f'"{condition.etag}"'
-        query: list[tuple[str, str | int]] = [("md5", "1")] if md5 else []
-        try:
-            with _translated():
-                begun = self._client.begin("PUT", _path("objects", bucket, key), query, size, fields)
-            with begun as request:
-                while piece := await stream.read():
-                    with _translated():
-                        if not request.send(piece):
-                            break
-                with _translated():
-                    answer = request.answer()
-            with _translated():
-                return self._value(ObjectInfo, answer.json("answer"))
-        finally:
-            await stream.close()
+        answer = self._client.request(
+            "PUT", _path("objects", bucket, key), [("md5", "1")] if md5 else [], Body(pieces, size), fields
+        )
+        return self._value(ObjectInfo, answer.json("answer"))
 
-    async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> _Reading:
+    def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> SocketReading:
         """Open a range of an object: what there is of it."""
-        with _translated():
-            answer = self._get(bucket, key, offset, length)
+        answer = self._get(bucket, key, offset, length)
         etag = answer.field("ETag")
 
         def explain(count: int) -> None:
             self._get(bucket, key, offset + count, 1, {"If-Match": etag})
             self._client.close()
 
-        return _Reading(self._client, answer, explain)
+        return SocketReading(self._client, answer, explain)
 
     def _get(
         self, bucket: str, key: str, offset: int, length: int | None, fields: Mapping[str, str] | None = None
@@ -203,19 +177,19 @@ class SocketStore:
             headers["Range"] = f"bytes={offset}-{'' if length is None else offset + length - 1}"
         return self._client.request("GET", _path("objects", bucket, key), headers=headers)
 
-    async def delete(self, bucket: str, key: str) -> ObjectInfo:
+    def delete(self, bucket: str, key: str) -> ObjectInfo:
         """Remove an object."""
-        return self._value(ObjectInfo, self.ask("DELETE", _path("objects", bucket, key)))
+        return self._value(ObjectInfo, self._ask("DELETE", _path("objects", bucket, key)))
 
-    async def copy(
+    def copy(
         self,
         bucket: str,
         key: str,
         source_bucket: str,
         source_key: str,
-        content_type: str | None = None,
-        metadata: Metadata | None = None,
-        condition: Condition = ALWAYS,
+        content_type: str | None,
+        metadata: Metadata | None,
+        condition: Condition,
     ) -> ObjectInfo:
         """Store an object under another key."""
         wanted = {
@@ -227,9 +201,9 @@ class SocketStore:
             "metadata": metadata,
             "condition": {"absent": condition.absent, "etag": condition.etag},
         }
-        return self._value(ObjectInfo, self.ask("POST", "/copy", wanted))
+        return self._value(ObjectInfo, self._ask("POST", "/copy", wanted))
 
-    async def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> list[Problem]:
+    def check(self, progress: Callable[[int], object], repair: bool) -> list[Problem]:
         """Compare keys, index and bytes."""
         problems: list[Problem] = []
         self._follow(
@@ -238,7 +212,7 @@ class SocketStore:
         )  # fmt: skip
         return problems
 
-    async def reindex(self, progress: Callable[[int], object] | None = None) -> Indexed:
+    def reindex(self, progress: Callable[[int], object]) -> Indexed:
         """Make the index of keys anew."""
         told: dict[str, Any] = {}
         keys = self._follow("/reindex", [], progress, told.update)
@@ -246,46 +220,42 @@ class SocketStore:
 
     def hold(self) -> str:
         """Have what is removed kept, until L{release}, or until it is not renewed for a minute. @return: what names that."""
-        return self._member(self.ask("POST", "/hold"), "hold", str)
+        return self._member(self._ask("POST", "/hold"), "hold", str)
 
     def renew(self, name: str) -> None:
-        """@raise StorehouseError: if it has ended."""
-        self.ask("POST", _path("hold", name))
+        """@raise CommandError: if it has ended."""
+        self._ask("POST", _path("hold", name))
 
     def release(self, name: str) -> None:
         """End it."""
-        self.ask("DELETE", _path("hold", name))
+        self._ask("DELETE", _path("hold", name))
 
     def _follow(
         self,
         path: str,
         query: list[tuple[str, str | int]],
-        progress: Callable[[int], object] | None,
+        progress: Callable[[int], object],
         found: Callable[[Any], object],
     ) -> int:
         done: int | None = None
-        with _translated():
-            for line in self._client.request("POST", path, query).lines("progress"):
-                if "detail" in line:
-                    raise Refused(f"{line['detail']} ({line.get('error')})", str(line.get("error")), line["detail"])
-                if "progress" in line:
-                    if progress is not None:
-                        progress(self._member(line, "progress", int))
-                elif "problem" in line:
-                    found(line["problem"])
-                elif "damaged" in line:
-                    found(line)
-                else:
-                    done = self._member(line, "done", int)
+        for line in self._client.request("POST", path, query).lines("progress"):
+            if "detail" in line:
+                raise CommandError(f"{line['detail']} ({line.get('error')})")
+            if "progress" in line:
+                progress(self._member(line, "progress", int))
+            elif "problem" in line:
+                found(line["problem"])
+            elif "damaged" in line:
+                found(line)
+            else:
+                done = self._member(line, "done", int)
         if done is None:
-            raise RemoteUnavailable(f"{self._client.server.url} did not say how it ended")
+            raise CommandError(f"{self._client.server.url} did not say how it ended")
         return done
 
-    def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """One small request, of JSON if it has a body, and its answer."""
+    def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         given = None if body is None else Body.of(json.dumps(body).encode())
-        with _translated():
-            return self._client.request(method, path, body=given).json("answer")
+        return self._client.request(method, path, body=given).json("answer")
 
     def _value(self, kind: Callable[..., T], value: Any) -> T:
         try:
@@ -299,24 +269,8 @@ class SocketStore:
             raise self._nonsense()
         return value
 
-    def _nonsense(self) -> RemoteUnavailable:
-        return RemoteUnavailable(f"the answer from {self._client.server.url} makes no sense; is that a storehouse?")
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """What the service says becomes the error that it was there."""
-    try:
-        yield
-    except Refused as error:
-        kind = getattr(errors, error.kind, None)
-        if not (isinstance(kind, type) and issubclass(kind, StorehouseError)):
-            raise StorehouseError(error.message) from None
-        # Without its __init__, which makes the text from what the service knew.
-        translated: StorehouseError = kind.__new__(kind, error.detail)
-        raise translated from None
-    except CommandError as error:
-        raise RemoteUnavailable(error.message) from None
+    def _nonsense(self) -> CommandError:
+        return CommandError(f"the answer from {self._client.server.url} makes no sense; is that a storehouse?")
 
 
 def _path(first: str, *names: str) -> str:

@@ -1,33 +1,41 @@
-"""What the verbs of buckets and objects have in common: where the objects are, how they are named, how errors are told."""
+"""What the verbs of buckets and objects have in common: where the objects are, how they are named, how errors are."""
 
 from __future__ import annotations
 
 import functools
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from inspect import iscoroutine
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Protocol
 
 import attrs
 import click
 
-from storehouse.app.local.waiting import run
-from storehouse.cli.errors import CommandError, one_line, reason_of
-from storehouse.cli.options import settings_options
-from storehouse.cli.remote import SocketStore, Stream
-from storehouse.config import Settings
+from storehouse.app.local import (
+    Bucket,
+    Condition,
+    Indexed,
+    Listing,
+    LocalStore,
+    Metadata,
+    ObjectInfo,
+    Problem,
+    check_pair,
+    join,
+)
+from storehouse.cli.errors import CommandError, Refused, one_line, reason_of
+from storehouse.cli.remote import SocketStore
+from storehouse.config import Settings, load_settings
 from storehouse.core.sockets import connect
-from storehouse.errors import RootInUse, StorehouseError, Unavailable
-from storehouse.storage.namespace.interfaces import Bucket
-from storehouse.storage.objects.values import Condition, Indexed, Listing, Metadata, ObjectInfo, Problem
+from storehouse.errors import RootInUse, StartFailed, StorehouseError, Unavailable
 
 __all__ = [
     "BUCKET",
     "DAMAGED",
     "NAME",
+    "PATIENCE",
     "PLACE",
     "Name",
     "Opener",
@@ -36,10 +44,11 @@ __all__ = [
     "Unaffected",
     "condition_options",
     "description_options",
+    "is_served",
     "keys_below",
+    "kind_of",
     "naming",
     "printable",
-    "service_of",
     "store_options",
 ]
 
@@ -47,57 +56,69 @@ __all__ = [
 DAMAGED = -1
 
 #: Seconds to wait for another command that works on the root.
-_PATIENCE = 5.0
+PATIENCE = 5.0
 
 #: Keys that are listed at once.
 _PAGE = 1000
 
 
-class Reading(Stream, Protocol):
-    """A range of an object, open."""
+class Reading(Protocol):
+    """A range of an object, open; to be delivered or closed."""
 
     @property
     def length(self) -> int:
         """Bytes of the range."""
 
+    def deliver(self, write: Callable[[bytes], object]) -> None:
+        """Give all of it; what comes before damage, and then fail."""
+
+    def close(self) -> None:
+        """Give it up."""
+
 
 class Store(Protocol):
     """
-    What commands need of an object store, with the words of L{IObjectStore<storehouse.storage.objects.interfaces.IObjectStore>}
-    and C{IMaintained}: the store of the root in this process is one, and so is the service that runs on it.
+    An object store, as a command sees it: it waits, gives results, and raises L{CommandError}s or
+    L{StorehouseError}s. A context manager: leaving it closes it.
     """
 
-    def create_bucket(self, name: str) -> Awaitable[Bucket]: ...
+    def __enter__(self) -> Store: ...
 
-    def get_bucket(self, name: str) -> Awaitable[Bucket]: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
 
-    def set_bucket_metadata(self, name: str, metadata: Metadata) -> Awaitable[Bucket]: ...
+    def create_bucket(self, name: str) -> Bucket: ...
 
-    def delete_bucket(self, name: str) -> Awaitable[None]: ...
+    def get_bucket(self, name: str) -> Bucket: ...
 
-    def list_buckets(self) -> Awaitable[list[Bucket]]: ...
+    def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket: ...
 
-    def list_objects(
-        self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
-    ) -> Awaitable[Listing]: ...
+    def delete_bucket(self, name: str) -> None: ...
 
-    def head(self, bucket: str, key: str) -> Awaitable[ObjectInfo]: ...
+    def list_buckets(self) -> list[Bucket]: ...
+
+    def usage(self, bucket: str) -> tuple[int, int]: ...
+
+    def list_objects(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int = 1000) -> Listing: ...
+
+    def head(self, bucket: str, key: str) -> ObjectInfo: ...
 
     def put(
         self,
         bucket: str,
         key: str,
-        stream: Stream,
+        pieces: Iterable[bytes],
         size: int | None,
-        content_type: str = "",
-        metadata: Metadata | None = None,
-        condition: Condition = ...,
-        md5: bool = False,
-    ) -> Awaitable[ObjectInfo]: ...
+        content_type: str,
+        metadata: Metadata,
+        condition: Condition,
+        md5: bool,
+    ) -> ObjectInfo: ...
 
-    def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Awaitable[Reading]: ...
+    def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Reading: ...
 
-    def delete(self, bucket: str, key: str) -> Awaitable[ObjectInfo]: ...
+    def delete(self, bucket: str, key: str) -> ObjectInfo: ...
 
     def copy(
         self,
@@ -105,16 +126,14 @@ class Store(Protocol):
         key: str,
         source_bucket: str,
         source_key: str,
-        content_type: str | None = None,
-        metadata: Metadata | None = None,
-        condition: Condition = ...,
-    ) -> Awaitable[ObjectInfo]: ...
+        content_type: str | None,
+        metadata: Metadata | None,
+        condition: Condition,
+    ) -> ObjectInfo: ...
 
-    def check(
-        self, progress: Callable[[int], object] | None = None, repair: bool = False
-    ) -> Awaitable[list[Problem]]: ...
+    def check(self, progress: Callable[[int], object], repair: bool) -> list[Problem]: ...
 
-    def reindex(self, progress: Callable[[int], object] | None = None) -> Awaitable[Indexed]: ...
+    def reindex(self, progress: Callable[[int], object]) -> Indexed: ...
 
 
 # -- where it is -----------------------------------------------------------------------------------
@@ -126,48 +145,34 @@ class Opener:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    @asynccontextmanager
-    async def __call__(self, create: bool = False) -> AsyncIterator[Store]:
+    def __call__(self, create: bool = False) -> Store:
         """
-        Open it: through the socket of the service that runs on the root, or else its files. It is closed when it is left.
+        Open it: through the socket of the service that runs on the root, or else its files.
 
         @param create: make the root if there is none.
         @raise click.UsageError: if there is no store.
         @raise CommandError: if it cannot be opened.
         """
-        if self._settings.objects.dir:
-            # Objects that are named apart may be those of another store.
-            from storehouse.app.local.store import check_pair
-
-            check_pair(self._settings)
-        until = time.monotonic() + _PATIENCE
+        check_pair(self._settings)
+        path = os.path.abspath(self._settings.objects_socket)
+        until = time.monotonic() + PATIENCE
         while True:
-            with service_of(self._settings) as service:
-                if service is not None:
-                    yield service
-                    return
+            if is_served(path):
+                return SocketStore(path)
             directory = os.path.abspath(self._settings.namespace_directory)
             if not create and not os.path.isdir(directory):
                 raise click.UsageError(one_line(f"there are no buckets: {directory} is not a directory"))
-            # Imported here: a command that asks a service needs nothing of it, and would take three times as long to start.
-            from storehouse.app.local.store import open_store
-
-            async with AsyncExitStack() as opened:
-                try:
-                    store = await opened.enter_async_context(open_store(self._settings, create))
-                except RootInUse as error:
-                    if time.monotonic() > until:
-                        path = os.path.abspath(self._settings.objects_socket)
-                        raise CommandError(f"{error.detail}; it does not listen on {path}") from None
-                else:
-                    yield store
-                    return
+            try:
+                return LocalStore(self._settings, create)
+            except RootInUse as error:
+                if time.monotonic() > until:
+                    raise CommandError(f"{error.detail}; it does not listen on {path}") from None
+            except StorehouseError as error:
+                raise CommandError(error.detail) from None
             time.sleep(0.05)
 
     def join(self) -> None:
         """Make namespace and data space one store, whatever is in them."""
-        from storehouse.app.local.store import join
-
         join(self._settings)
 
     def check_output(self, path: str | None) -> None:
@@ -178,33 +183,38 @@ class Opener:
                 raise CommandError(f"{path} is in {directory}, which the store keeps its files in: write elsewhere")
 
 
-@contextmanager
-def service_of(settings: Settings) -> Iterator[SocketStore | None]:
+def is_served(path: str) -> bool:
     """
-    The service that runs on a root; C{None} if none does. The connection is closed when it is left.
+    Whether a service listens on a socket file.
 
     @raise CommandError: if that cannot be told.
     """
-    path = os.path.abspath(settings.objects_socket)
     try:
-        connect(path, _PATIENCE).close()
+        connect(path, PATIENCE).close()
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
-        yield None
-        return
+        return False
     except OSError as error:
         raise CommandError(f"cannot reach the service by its socket file {path}: {reason_of(error)}") from None
-    with SocketStore(path) as store:
-        yield store
+    return True
 
 
 def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --root, --objects-dir and --config; the function, which may be a coroutine, gets an L{Opener} as C{opener}."""
+    """Add --root, --objects-dir and --config; the function gets an L{Opener} as C{opener}."""
 
-    @settings_options("root", "objects-dir")
+    @click.option("--root", metavar="DIR", help="The service's root directory.  [default: ./storehouse-data]")
+    @click.option("--objects-dir", metavar="DIR", help="The directory of the objects.  [default: ROOT/objects]")
+    @click.option("--config", metavar="FILE", help="The service's configuration file, to find them by.")
     @functools.wraps(function)
-    def wrapper(*args: Any, settings: Settings, **kwargs: Any) -> Any:
-        result = function(*args, opener=Opener(settings), **kwargs)
-        return run(result) if iscoroutine(result) else result
+    def wrapper(*args: Any, root: str | None, objects_dir: str | None, config: str | None, **kwargs: Any) -> Any:
+        given = {"root": root, "objects-dir": objects_dir}
+        try:
+            settings = load_settings({name: value for name, value in given.items() if value is not None}, config)
+        except StartFailed as error:
+            raise click.UsageError(one_line(error.detail)) from None
+        try:
+            return function(*args, opener=Opener(settings), **kwargs)
+        except StorehouseError as error:
+            raise CommandError(error.detail) from None
 
     return wrapper
 
@@ -288,20 +298,20 @@ class Unaffected:
             raise click.exceptions.Exit(1)
 
     @contextmanager
-    def by(self, name: object, *harmless: type[StorehouseError]) -> Iterator[None]:
+    def by(self, name: object, *harmless: str) -> Iterator[None]:
         """
         What fails in here is told, with the name. What says of the store as a whole that it does not work is raised.
 
-        @param harmless: errors that are none here.
+        @param harmless: names of errors that are none here.
         """
         try:
             with naming(name):
                 yield
         except CommandError as error:
             cause = error.__context__
-            if isinstance(cause, harmless):
+            if kind_of(cause) in harmless:
                 return
-            if not isinstance(cause, StorehouseError) or isinstance(cause, Unavailable):
+            if not isinstance(cause, (Refused, StorehouseError)) or isinstance(cause, Unavailable):
                 raise
             self._failed = True
             self.hide()
@@ -309,9 +319,14 @@ class Unaffected:
                 error.show()
 
 
-async def keys_below(
+def kind_of(error: BaseException | None) -> str:
+    """The name of an error, of the files or of the service: C{"NoSuchKey"} for one."""
+    return error.kind if isinstance(error, Refused) else type(error).__name__
+
+
+def keys_below(
     store: Store, place: Name, delimiter: str = "", seen: Callable[[Listing], object] = lambda page: None
-) -> AsyncIterator[ObjectInfo | str]:
+) -> Iterator[ObjectInfo | str]:
     """
     The objects of a place, and the common prefixes, in order and a page at a time. Of one whose size is L{DAMAGED}
     nothing but the key can be read.
@@ -320,13 +335,12 @@ async def keys_below(
     """
     after: str | None = ""
     while after is not None:
-        page = await store.list_objects(place.bucket, place.key, delimiter, after, _PAGE)
+        page = store.list_objects(place.bucket, place.key, delimiter, after, _PAGE)
         damaged = [ObjectInfo(key, "", DAMAGED, "", 0, "", {}) for key in page.damaged]
         items: list[ObjectInfo | str] = [*page.objects, *damaged, *page.prefixes]
         seen(page)
         items.sort(key=lambda item: (item if isinstance(item, str) else item.key).encode())
-        for item in items:
-            yield item
+        yield from items
         after = page.next_after
 
 

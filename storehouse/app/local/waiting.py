@@ -1,41 +1,31 @@
-"""Coroutines that do all their work at once, driven without a reactor."""
+"""Deferreds and coroutines of stores whose disk works at once, without a reactor."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from typing import TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
-__all__ = ["each", "run"]
+from twisted.internet.defer import Deferred
+
+__all__ = ["result", "run"]
 
 T = TypeVar("T")
 
 
-def run(work: Awaitable[T]) -> T:
-    """
-    What something awaitable gives: a coroutine, or a Deferred.
+def result(done: Deferred[T]) -> T:
+    """What a Deferred has fired with: nothing here waits."""
 
-    A command does one thing at a time. Its disk works in its own thread, and so does the socket by which it asks a service:
-    each step is over when it returns, and a reactor would have nothing to do but to take time to import.
+    async def work() -> T:
+        return await done
 
-    @raise RuntimeError: if it waits for something else.
-    """
+    return run(work())
 
-    async def wait() -> T:
-        return await work
 
-    waiting = wait()
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine whose disk works at once."""
     try:
-        waiting.send(None)
+        work.send(None)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
-    waiting.close()
+    work.close()
     raise RuntimeError("without a reactor nothing may wait")
-
-
-def each(items: AsyncIterator[T]) -> Iterator[T]:
-    """The items of an iterator that does all its work at once."""
-    while True:
-        try:
-            yield run(items.__anext__())
-        except StopAsyncIteration:
-            return
