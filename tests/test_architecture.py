@@ -108,12 +108,14 @@ def may_import(importer: str, name: str) -> bool:
         return inside(name, *ground, "storehouse.core", "storehouse.clients")
     if layer == "storage":
         room = ".".join(parts[:3])
-        return inside(name, *ground, "storehouse.core", "storehouse.archive", room) or _is_interface(name)
+        below = ("storehouse.core", "storehouse.config", "storehouse.archive")
+        return inside(name, *ground, *below, room) or _is_interface(name)
     if layer == "frontends":
         door = ".".join(parts[:3])
         if parts[2:3] == ["http"]:
-            return inside(name, *ground, "storehouse.core", door)
-        return inside(name, *ground, "storehouse.core", "storehouse.frontends.http", door) or _is_interface(name)
+            return inside(name, *ground, "storehouse.core", "storehouse.config", door)
+        below = ("storehouse.core", "storehouse.config", "storehouse.frontends.http")
+        return inside(name, *ground, *below, door) or _is_interface(name)
     if layer == "app":
         return _app_may_import(importer, name)
     if layer == "cli":

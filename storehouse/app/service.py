@@ -30,15 +30,14 @@ from storehouse.core.rootlock import RootLock
 from storehouse.core.turns import Turns
 from storehouse.events import Events, StoreFailed
 from storehouse.frontends.admin.door import AdminDoor, ReadinessMetric, versions
-from storehouse.frontends.append.door import AppendDoor, AppendLimits
-from storehouse.frontends.archive.door import ArchiveDoor, ArchiveLimits
+from storehouse.frontends.append.door import AppendDoor
+from storehouse.frontends.archive.door import ArchiveDoor
 from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
-from storehouse.storage.appendlog.interfaces import Durability
-from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
+from storehouse.storage.appendlog.log import LocalAppendLog
 from storehouse.storage.dataspace.chores import Expiry, Scrubber
 from storehouse.storage.dataspace.holds import Holds
 from storehouse.storage.dataspace.scrub import Finding
@@ -76,8 +75,8 @@ def make_service(
     settings = attrs.evolve(
         settings,
         root=os.path.abspath(settings.root),
-        append=attrs.evolve(settings.append, dir=os.path.abspath(settings.append_directory)),
-        objects=attrs.evolve(settings.objects, dir=os.path.abspath(settings.objects_directory)),
+        append=attrs.evolve(settings.append, directory=os.path.abspath(settings.append_directory)),
+        objects=attrs.evolve(settings.objects, directory=os.path.abspath(settings.objects_directory)),
     )
     if MISSING and settings.objects.hash == "auto":
         _log.warn(
@@ -142,30 +141,18 @@ def make_service(
     shipping = make_shipping(settings, reactor, disk, events, objects)
     if "append" in settings.doors:
         log = LocalAppendLog(
-            LogSettings(
-                directory=settings.append_directory,
-                buckets=settings.append.buckets,
-                durability=Durability(settings.append.sync),
-                max_record=settings.append.max_record,
-                wal_size=settings.append.wal_size,
-                sync_interval=settings.append.sync_interval,
-                max_open=_most_open(settings),
-                log_files=settings.log.level == "debug",
-            ),
+            settings.append,
             reactor,
             disk,
             on_failure=lambda error: events.publish(StoreFailed("append log", error)),
+            max_open=_most_open(settings),
+            log_files=settings.log.level == "debug",
         )
         service.stores["append_log"] = log
         registry.register(log)  # type: ignore[arg-type]
         door = AppendDoor(
             log,
-            limits=AppendLimits(
-                max_record=settings.append.max_record,
-                max_batch=settings.append.max_batch,
-                max_multi=settings.max_multi,
-                max_multi_bytes=settings.append.max_multi_bytes,
-            ),
+            limits=settings.append,
             # The lane writes no access log: a line costs more than an append.
             fast_lane=settings.fast_lane and not settings.access_log,
             close=make_closer(settings, log, shipping, disk, events),
@@ -184,8 +171,7 @@ def make_service(
         service.stores["streams"] = streams
         registry.register(streams)  # type: ignore[arg-type]
         if "archive" in settings.doors:
-            bodies = ArchiveLimits(settings.archive.max_record, settings.archive.max_batch, settings.max_multi)
-            add_site("archive", ArchiveDoor(streams, bodies).resource)
+            add_site("archive", ArchiveDoor(streams, settings.archive).resource)
     if "sfsp" in settings.doors:
         limits = SFSPLimits(
             max_name=settings.sfsp.max_name,

@@ -69,8 +69,14 @@ class AppendSettings:
         cli=True,
         name="",
     )
-    dir: str = option(
-        "", parse_path, "DIR", "The directory of the append log, if not in the root", shown="ROOT/append", cli=True
+    directory: str = option(
+        "",
+        parse_path,
+        "DIR",
+        "The directory of the append log, if not in the root",
+        shown="ROOT/append",
+        cli=True,
+        name="dir",
     )
     buckets: int = option(
         128,
@@ -112,6 +118,13 @@ class AppendSettings:
         "Bytes that the body of one /appendMulti may have",
         shown="16MiB",
         old_names=("max-batch",),
+    )
+    max_multi: int = option(
+        65536,
+        counted(),
+        "NUMBER",
+        "Records that one /appendMulti may bring, and that one /getMulti may ask for",
+        old_names=("max-multi",),
     )
     max_multi_bytes: int = option(
         256 * MIB,
@@ -155,6 +168,7 @@ class ArchiveSettings:
     max_batch: int = option(
         16 * MIB, sized(1, GIB), "SIZE", "Bytes that the body of a batch of records may have", shown="16MiB"
     )
+    max_records: int = option(65536, counted(), "NUMBER", "Records, or lines, that one batch may have")
 
 
 @attrs.frozen(kw_only=True)
@@ -281,8 +295,14 @@ class HTTPSSettings:
 class ObjectsSettings:
     """The objects, under all doors."""
 
-    dir: str = option(
-        "", parse_path, "DIR", "The directory of the objects, if not in the root", shown="ROOT/objects", cli=True
+    directory: str = option(
+        "",
+        parse_path,
+        "DIR",
+        "The directory of the objects, if not in the root",
+        shown="ROOT/objects",
+        cli=True,
+        name="dir",
     )
     sync: str = option(
         "disk",
@@ -480,12 +500,6 @@ class Settings:
         cli=True,
     )
     connections: ConnectionSettings = attrs.field(factory=ConnectionSettings, metadata=prefix(""))
-    max_multi: int = option(
-        65536,
-        counted(),
-        "NUMBER",
-        "Records that one /appendMulti, or one batch to the archive door, may bring, and that one /getMulti may ask for",
-    )
     shutdown_timeout: float = option(
         30.0,
         seconds(allow_zero=True),
@@ -535,12 +549,12 @@ class Settings:
     @property
     def append_directory(self) -> str:
         """The directory of the append log: C{append-dir}, or C{append} in the root."""
-        return self.append.dir or os.path.join(self.root, "append")
+        return self.append.directory or os.path.join(self.root, "append")
 
     @property
     def objects_directory(self) -> str:
         """The directory of the objects: C{objects-dir}, or C{objects} in the root."""
-        return self.objects.dir or os.path.join(self.root, "objects")
+        return self.objects.directory or os.path.join(self.root, "objects")
 
     @property
     def namespace_directory(self) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from storehouse.config.settings import AppendSettings
 from storehouse.core.disk import InlineDisk
-from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
+from storehouse.storage.appendlog.log import LocalAppendLog
 from tests.crash.clients import Answer, is_whole
 from tests.crash.session import HandReactor
 
@@ -15,7 +16,7 @@ __all__ = ["check_answers", "read_log"]
 def read_log(directory: str, buckets: int, wal_size: int = 1 << 20) -> dict[str, dict[int, bytes]]:
     """Open a log, recover it, give all payloads of the default prefix by file and offset, and stop it."""
     reactor = HandReactor()
-    log = LocalAppendLog(LogSettings(directory, buckets=buckets, wal_size=wal_size), reactor, InlineDisk())
+    log = LocalAppendLog(AppendSettings(directory=directory, buckets=buckets, wal_size=wal_size), reactor, InlineDisk())
     log.start()
     found: dict[str, dict[int, bytes]] = {}
 

@@ -12,10 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from storehouse.config.settings import AppendSettings
 from storehouse.core.digests import fnv1a32
 from storehouse.core.disk import InlineDisk
 from storehouse.storage.appendlog.interfaces import Durability
-from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
+from storehouse.storage.appendlog.log import LocalAppendLog
 from tests.crash.recording import Killed, Recorder, RecordingFiles
 
 __all__ = [
@@ -193,8 +194,8 @@ class Session:
         self.files = RecordingFiles(top, recorder, pause) if files is None else files
         self.reactor = HandReactor()
         self.buckets = buckets
-        settings = LogSettings(f"{top}/data/log", buckets=buckets, wal_size=wal_size, max_open=4)
-        self.log = LocalAppendLog(settings, self.reactor, InlineDisk(), files=self.files)
+        settings = AppendSettings(directory=f"{top}/data/log", buckets=buckets, wal_size=wal_size)
+        self.log = LocalAppendLog(settings, self.reactor, InlineDisk(), files=self.files, max_open=4)
         self.failures: list[Exception] = []
         self._waiting = 0
 

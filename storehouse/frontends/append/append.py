@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import attrs
-
+from storehouse.config.settings import AppendSettings
 from storehouse.core.framing import Batch, split_some
 from storehouse.core.jsontext import check_json
 from storehouse.core.turns import breath
@@ -22,7 +21,6 @@ __all__ = [
     "AT_ONCE",
     "FREE",
     "Append",
-    "AppendLimits",
     "AppendMulti",
     "append_reply",
     "multi_reply",
@@ -51,23 +49,6 @@ _RECORD = 256
 _DURABILITY = {level: ((b"Durability", level.value.encode("ascii")),) for level in Durability}
 
 
-@attrs.frozen
-class AppendLimits:
-    """
-    What one request may ask of the door.
-
-    @ivar max_record: bytes of a record.
-    @ivar max_batch: bytes of the body of C{/appendMulti}.
-    @ivar max_multi: records that one C{/appendMulti} brings, or one C{/getMulti} asks for.
-    @ivar max_multi_bytes: bytes of its answer.
-    """
-
-    max_record: int = 64 << 20
-    max_batch: int = 16 << 20
-    max_multi: int = 65536
-    max_multi_bytes: int = 256 << 20
-
-
 def append_reply(offset: int, tail: bytes, durability: Durability) -> Reply:
     """The answer to an append."""
     return Reply(200, b'{"offset":%d%b' % (offset, tail), JSON, _DURABILITY[durability])
@@ -88,7 +69,7 @@ def _multi_reply(encoded: Sequence[bytes], tail: bytes, durability: Durability) 
 
 
 def _too_many(most: int) -> TooLarge:
-    return TooLarge(f"the batch has more than {most} records (max-multi)")
+    return TooLarge(f"the batch has more than {most} records (append-max-multi)")
 
 
 async def split_batch(body: bytes, max_record: int, most: int) -> Batch:
@@ -149,7 +130,7 @@ async def split_lines(body: bytes, max_record: int, most: int) -> list[bytes]:
 
 
 class _Appending(Leaf):
-    def __init__(self, log: IAppendLog, limits: AppendLimits) -> None:
+    def __init__(self, log: IAppendLog, limits: AppendSettings) -> None:
         Leaf.__init__(self)
         self._log = log
         self._limits = limits

@@ -7,7 +7,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from storehouse.frontends.append.append import Append, AppendLimits, AppendMulti
+from storehouse.config.settings import AppendSettings
+from storehouse.frontends.append.append import Append, AppendMulti
 from storehouse.frontends.append.get import Get, GetMulti
 from storehouse.frontends.append.lane import AppendLane
 from storehouse.frontends.append.prefix import Close, Prefix, Stat
@@ -18,7 +19,7 @@ from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root
 from storehouse.storage.appendlog.interfaces import IAppendLog
 
-__all__ = ["AppendDoor", "AppendLimits"]
+__all__ = ["AppendDoor"]
 
 _INDEX = """storehouse: the append log
 
@@ -55,7 +56,7 @@ class AppendDoor:
     def __init__(
         self,
         log: IAppendLog,
-        limits: AppendLimits,
+        limits: AppendSettings,
         fast_lane: bool = True,
         close: Callable[[str], Deferred[None]] | None = None,
     ) -> None:

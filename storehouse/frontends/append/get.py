@@ -5,10 +5,10 @@ from __future__ import annotations
 from struct import Struct
 from typing import Any
 
+from storehouse.config.settings import AppendSettings
 from storehouse.core.framing import LENGTH_SIZE, pack_length
 from storehouse.core.turns import breath
 from storehouse.errors import MalformedBody, StorehouseError, TooLarge
-from storehouse.frontends.append.append import AppendLimits
 from storehouse.frontends.append.params import check_fields, identifier_of, number_of, prefix_of
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.request import StreamingRequest
@@ -84,7 +84,7 @@ class Get(Leaf):
 class GetMulti(Leaf):
     """Several records, in the order asked."""
 
-    def __init__(self, log: IAppendLog, limits: AppendLimits) -> None:
+    def __init__(self, log: IAppendLog, limits: AppendSettings) -> None:
         Leaf.__init__(self)
         self._log = log
         self._limits = limits

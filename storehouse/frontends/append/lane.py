@@ -11,10 +11,11 @@ from typing import Any
 
 from zope.interface import implementer
 
+from storehouse.config.settings import AppendSettings
 from storehouse.core.framing import split_records
 from storehouse.core.names import DEFAULT_PREFIX
 from storehouse.errors import EmptyRecord, StorehouseError
-from storehouse.frontends.append.append import AT_ONCE, FREE, AppendLimits, append_reply, multi_reply
+from storehouse.frontends.append.append import AT_ONCE, FREE, append_reply, multi_reply
 from storehouse.frontends.http.errors import error_reply
 from storehouse.frontends.http.lane import DECLINED, OWED, Head, ILane, IRoute
 from storehouse.frontends.http.reply import OCTETS, Reply, encode_reply
@@ -78,7 +79,7 @@ class AppendLane:
     prefixes = (b"POST /append", b"GET /get?")
     fields = frozenset({b"durability", b"content-type"})
 
-    def __init__(self, log: Any, limits: AppendLimits, max_body: int = FREE) -> None:
+    def __init__(self, log: Any, limits: AppendSettings, max_body: int = FREE) -> None:
         self._log = log
         self._limits = limits
         self.max_body = min(max_body, limits.max_batch, limits.max_record)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from storehouse.frontends.archive.streams import ArchiveLimits, Streams
+from storehouse.config.settings import ArchiveSettings
+from storehouse.frontends.archive.streams import Streams
 from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root
 from storehouse.storage.streams.interfaces import IStreams
 
-__all__ = ["ArchiveDoor", "ArchiveLimits"]
+__all__ = ["ArchiveDoor"]
 
 _INDEX = """storehouse: archives
 
@@ -38,5 +39,5 @@ class ArchiveDoor:
     @ivar resource: the top of its resource tree.
     """
 
-    def __init__(self, streams: IStreams, limits: ArchiveLimits) -> None:
+    def __init__(self, streams: IStreams, limits: ArchiveSettings) -> None:
         self.resource = Root({b"": _Index(), b"archive": Streams(streams, limits)})

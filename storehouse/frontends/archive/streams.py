@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import attrs
 from twisted.logger import Logger
 
 from storehouse.archive.interfaces import Record
+from storehouse.config.settings import ArchiveSettings
 from storehouse.core.backlog import Ahead
 from storehouse.core.budget import Hold
 from storehouse.core.turns import breath
@@ -39,7 +39,7 @@ from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.targets import check_body
 from storehouse.storage.streams.interfaces import Archive, IStreams, NewRecord
 
-__all__ = ["ArchiveLimits", "Streams"]
+__all__ = ["Streams"]
 
 _NO_FIELDS: frozenset[bytes] = frozenset()
 _RANGE = frozenset({b"from", b"to"})
@@ -64,28 +64,13 @@ _PAIRS = 1000
 _quality = re.compile(rb";\s*q=0(\.0*)?\s*\Z", re.IGNORECASE)
 
 
-@attrs.frozen
-class ArchiveLimits:
-    """
-    What one request may ask of the door.
-
-    @ivar max_record: bytes of a record.
-    @ivar max_batch: bytes of the body of a batch.
-    @ivar max_records: records, or lines, of a batch.
-    """
-
-    max_record: int = 16 << 20
-    max_batch: int = 16 << 20
-    max_records: int = 65536
-
-
 class Streams(Leaf):
     """All streams, one of them, its archives."""
 
     _log = Logger()
     takes_rest = True
 
-    def __init__(self, streams: IStreams, limits: ArchiveLimits) -> None:
+    def __init__(self, streams: IStreams, limits: ArchiveSettings) -> None:
         Leaf.__init__(self)
         self._streams = streams
         self._limits = limits
@@ -120,7 +105,7 @@ class Streams(Leaf):
                 most = limits.max_records
                 count = count_lines(body) if parse is parse_lines else await count_binary(body, most + 1)
                 if count > most:
-                    raise TooLarge(f"the batch has more than {most} records or lines (max-multi)")
+                    raise TooLarge(f"the batch has more than {most} records or lines (archive-max-records)")
                 await hold.grow(len(body) + count * _RECORD)
                 records = await self._gathered(parse(body, limits.max_record), hold)
                 if not records:

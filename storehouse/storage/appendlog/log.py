@@ -14,6 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from storehouse.config.settings import AppendSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.names import DEFAULT_PREFIX, check_identifier, check_prefix
@@ -39,35 +40,10 @@ from storehouse.storage.appendlog.replay import replay
 from storehouse.storage.appendlog.scan import Scan
 from storehouse.storage.appendlog.wal import WriteAheadLog
 
-__all__ = ["LocalAppendLog", "LogSettings"]
+__all__ = ["LocalAppendLog"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@attrs.frozen
-class LogSettings:
-    """
-    How a log is kept.
-
-    @ivar directory: an absolute path; made if it is not there.
-    @ivar buckets: bucket files a prefix.
-    @ivar durability: of appends that name none.
-    @ivar max_record: bytes of the longest record taken or given out.
-    @ivar wal_size: bytes of the write-ahead log.
-    @ivar sync_interval: seconds between background syncs of what was appended as C{os}.
-    @ivar max_open: prefixes kept open at a time.
-    @ivar log_files: log a line for each bucket file that is opened, as the first program does.
-    """
-
-    directory: str
-    buckets: int = 128
-    durability: Durability = Durability.DISK
-    max_record: int = 64 << 20
-    wal_size: int = 256 << 20
-    sync_interval: float = 10.0
-    max_open: int = 16
-    log_files: bool = False
 
 
 def _deferred(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
@@ -92,6 +68,9 @@ class LocalAppendLog:
     """
     See L{IAppendLog}.
 
+    @param settings: C{directory} is an absolute path; created if it is missing.
+    @param max_open: prefixes kept open at a time.
+    @param log_files: log a line for each bucket file that is opened, as the first program does.
     @param on_failure: called once, in the reactor's thread, if the log has to stop because a sync failed; the process
         should then end.
     """
@@ -100,18 +79,21 @@ class LocalAppendLog:
 
     def __init__(
         self,
-        settings: LogSettings,
+        settings: AppendSettings,
         reactor: Any,
         disk: IDisk,
         on_failure: Callable[[StorehouseError], None] = lambda error: None,
         files: Files | None = None,
+        max_open: int = 16,
+        log_files: bool = False,
     ) -> None:
         self._settings = settings
+        self._log_files = log_files
         self._reactor = reactor
         self._disk = disk
         self._on_failure = on_failure
         self._files = files or Files()
-        self.default_durability = settings.durability
+        self.default_durability = Durability(settings.sync)
         self.max_record = settings.max_record
         self.failed: StorehouseError | None = None
         self._after_crash = False
@@ -127,7 +109,7 @@ class LocalAppendLog:
         self.wal.wait_for = self.checkpointer.wait_for
         self._prefixes = Prefixes(
             settings.directory,
-            settings.max_open,
+            max_open,
             lambda name, create: self._open(name, create, in_child=True),
             self._settle,
             disk,
@@ -197,7 +179,7 @@ class LocalAppendLog:
             name=name,
             **attrs.asdict(stat),
         )
-        if settings.log_files:
+        if self._log_files:
             for bucket in prefix.buckets:
                 self._log.debug("opening: {path} with offset: {offset}", path=bucket.path, offset=bucket.end)
         return prefix

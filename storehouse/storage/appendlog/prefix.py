@@ -161,7 +161,7 @@ def open_prefix(
     elif found != buckets:
         raise BucketCountMismatch(
             f"the storage prefix {name!r} in {directory} was made with {found} buckets, not {buckets}: with another number its identifiers would be"
-            f" looked for in other files. Start with --buckets {found}, or use another prefix"
+            f" looked for in other files. Start with --append-buckets {found}, or use another prefix"
         )
     if index_in_child and _wants_indexing(directory, buckets):
         _index_in_child(directory)

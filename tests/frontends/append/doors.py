@@ -9,13 +9,14 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
+from storehouse.config.settings import AppendSettings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
-from storehouse.frontends.append.door import AppendDoor, AppendLimits
+from storehouse.frontends.append.door import AppendDoor
 from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.storage.appendlog.interfaces import Durability
-from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
+from storehouse.storage.appendlog.log import LocalAppendLog
 from tests.frontends.http.wire import Connection
 
 __all__ = ["Door", "QuickFiles", "Reactor"]
@@ -56,18 +57,18 @@ class Door:
         directory: str,
         fast_lane: bool,
         durability: Durability = Durability.OS,
-        limits: AppendLimits | None = None,
+        limits: AppendSettings | None = None,
         buckets: int = 4,
         guard: Guard | None = None,
     ) -> None:
         self.directory = os.path.abspath(directory)
         self.reactor = Reactor()
-        limits = limits or AppendLimits(max_record=100_000, max_batch=50_000)
+        limits = limits or AppendSettings(max_record=100_000, max_batch=50_000)
         self.log = LocalAppendLog(
-            LogSettings(
-                self.directory,
+            AppendSettings(
+                directory=self.directory,
                 buckets=buckets,
-                durability=durability,
+                sync=durability.value,
                 max_record=limits.max_record,
                 wal_size=1 << 20,
                 sync_interval=1e9,

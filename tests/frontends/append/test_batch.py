@@ -7,8 +7,8 @@ from struct import pack
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import AppendSettings
 from storehouse.core import jsontext
-from storehouse.frontends.append.door import AppendLimits
 from tests.frontends.append.doors import Door
 from tests.frontends.append.test_lane import append, records
 from tests.frontends.http.wire import split_answers
@@ -21,7 +21,7 @@ class BatchTests(SynchronousTestCase):
     """All or none of many."""
 
     def door(self, max_multi: int = 5000) -> Door:
-        door = Door(self.mktemp(), True, limits=AppendLimits(max_batch=4 << 20, max_multi=max_multi), buckets=1)
+        door = Door(self.mktemp(), True, limits=AppendSettings(max_batch=4 << 20, max_multi=max_multi), buckets=1)
         self.addCleanup(door.close)
         return door
 
@@ -69,7 +69,7 @@ class BatchTests(SynchronousTestCase):
         for body, fields in ((records(*[b"x"] * 3001), ()), (b"0\n" * 3001, (_NDJSON,))):
             status, answer = self.post(door, body, *fields)
             self.assertEqual((status, answer["error"]), (413, "TooLarge"))
-            self.assertIn("3000 records (max-multi)", str(answer["detail"]))
+            self.assertIn("3000 records (append-max-multi)", str(answer["detail"]))
         self.assertEqual(self.raw(door), b"")
         for body, fields in ((records(*[b"x"] * 3000), ()), (b"0\n" * 3000 + b"\n" * 9, (_NDJSON,))):
             self.assertEqual(self.post(door, body, *fields)[0], 200)

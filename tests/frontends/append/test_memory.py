@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import AppendSettings
 from storehouse.core.budget import ByteBudget
-from storehouse.frontends.append.door import AppendLimits
 from tests.frontends.append.doors import Door
 from tests.frontends.http.wire import Connection, request, split_answers
 
@@ -18,7 +18,7 @@ class BodyMemoryTests(SynchronousTestCase):
     """A door with 16 MiB for bodies, of which a record may have 4."""
 
     def setUp(self) -> None:
-        limits = AppendLimits(max_record=4 * MIB, max_batch=4 * MIB)
+        limits = AppendSettings(max_record=4 * MIB, max_batch=4 * MIB)
         self.door = Door(self.mktemp(), fast_lane=True, limits=limits)
         self.addCleanup(self.door.close)
         self.budget = self.door.site.budget = ByteBudget(16 * MIB, self.door.reactor, 60.0)

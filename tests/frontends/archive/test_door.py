@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.archive.interfaces import Record
+from storehouse.config.settings import ArchiveSettings
 from storehouse.core.budget import ByteBudget, Hold
 from storehouse.errors import BadRequest, MalformedBody, TooLarge
-from storehouse.frontends.archive.door import ArchiveDoor, ArchiveLimits
+from storehouse.frontends.archive.door import ArchiveDoor
 from storehouse.frontends.archive.records import (
     encode_binary,
     encode_lines,
@@ -44,7 +45,7 @@ class DoorTests(SynchronousTestCase):
         self.room = Room(self.mktemp())
         self.stream = self.room.start()
         self.addCleanup(self.room.stop)
-        limits = ArchiveLimits(max_record=1000, max_batch=20_000)
+        limits = ArchiveSettings(max_record=1000, max_batch=20_000)
         door = ArchiveDoor(self.room.streams, limits)
         self.site = DoorSite(door.resource, self.room.reactor, Limits(), name="archive")
 
@@ -191,7 +192,7 @@ class DoorTests(SynchronousTestCase):
 
     def test_many_records(self) -> None:
         """They are bounded by their number, too, and counted as what they cost; empty lines count, since each is looked at."""
-        limits = ArchiveLimits(max_batch=2_000_000, max_records=100)
+        limits = ArchiveSettings(max_batch=2_000_000, max_records=100)
         door = ArchiveDoor(self.room.streams, limits)
         self.site = DoorSite(door.resource, self.room.reactor, Limits(), name="archive")
         held: list[int] = []
@@ -294,7 +295,7 @@ class DoorTests(SynchronousTestCase):
     def test_many_that_do_not_read(self) -> None:
         """What all of them hold is bounded, and those who read are served."""
         self.site = DoorSite(
-            ArchiveDoor(self.room.streams, ArchiveLimits()).resource,
+            ArchiveDoor(self.room.streams, ArchiveSettings()).resource,
             self.room.reactor,
             Limits(),
             name="archive",

@@ -17,11 +17,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from storehouse.config.settings import AppendSettings
 from storehouse.core.digests import fnv1a32
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.storage.appendlog.interfaces import Durability
-from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
+from storehouse.storage.appendlog.log import LocalAppendLog
 
 __all__ = [
     "DISK",
@@ -189,8 +190,11 @@ class Driven:
         self.reactor = TurningReactor()
         self.failures: list[Exception] = []
         self.directory = directory
-        self.settings = LogSettings(directory, **{"buckets": 2, "wal_size": 1, **settings})
-        self.log = LocalAppendLog(self.settings, self.reactor, InlineDisk(), self.failures.append, files or Quick())
+        bounds = {name: settings.pop(name) for name in ("max_open", "log_files") if name in settings}
+        self.settings = AppendSettings(directory=directory, **{"buckets": 2, "wal_size": 1, **settings})
+        self.log = LocalAppendLog(
+            self.settings, self.reactor, InlineDisk(), self.failures.append, files or Quick(), **bounds
+        )
         self.running = False
 
     def start(self) -> Driven:

@@ -10,11 +10,12 @@ from twisted.internet.defer import gatherResults
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from storehouse.config.settings import AppendSettings
 from storehouse.core.digests import fnv1a32
 from storehouse.core.disk import DiskThreads
 from storehouse.errors import NoSuchPrefix, Unavailable
 from storehouse.storage.appendlog.interfaces import Durability
-from storehouse.storage.appendlog.log import LocalAppendLog, LogSettings
+from storehouse.storage.appendlog.log import LocalAppendLog
 from tests.conformance.appendlog import BUCKETS, MAX_RECORD, AppendLogTestsMixin
 from tests.storage.appendlog.rig import Driven, Quick, SeedStore, contents
 
@@ -33,10 +34,14 @@ class LocalLogTestCase(TestCase):
             self.disk = DiskThreads(reactor, 4)
             self.disk.start()
             self.addCleanup(self.disk.stop)
-        settings = LogSettings(
-            self.directory, buckets, self.durability, MAX_RECORD, wal_size=1 << 20, max_open=max_open
+        settings = AppendSettings(
+            directory=self.directory,
+            buckets=buckets,
+            sync=self.durability.value,
+            max_record=MAX_RECORD,
+            wal_size=1 << 20,
         )
-        log = LocalAppendLog(settings, reactor, self.disk, self.fail, Quick())
+        log = LocalAppendLog(settings, reactor, self.disk, self.fail, Quick(), max_open)
         log.start()
         self.addCleanup(log.stop)
         return log

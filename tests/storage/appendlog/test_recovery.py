@@ -126,7 +126,7 @@ class SeedDirectoryTests(RecoveryTestCase):
         SeedStore(self.directory, 10).open()
         with self.assertRaises(BucketCountMismatch) as caught:
             self.start()
-        self.assertIn("--buckets 10", str(caught.exception))
+        self.assertIn("--append-buckets 10", str(caught.exception))
 
     def test_missing_bucket(self) -> None:
         """A missing bucket file is named."""
@@ -212,7 +212,7 @@ class TornTailTests(RecoveryTestCase):
 
     def test_every_byte(self) -> None:
         """Wherever the last record is torn, it is cut off and kept, and what was before stays."""
-        driven = self.start(durability=OS)
+        driven = self.start(sync=OS.value)
         driven.append(ZERO, b"first")
         driven.append(ZERO, b"last one")
         left = driven.copy(self.fresh())
@@ -232,7 +232,7 @@ class TornTailTests(RecoveryTestCase):
 
     def test_index_only(self) -> None:
         """Entries without records are cut off."""
-        driven = self.start(durability=OS)
+        driven = self.start(sync=OS.value)
         driven.append(ZERO, b"first")
         driven.append(ZERO, b"lost", b"lost too")
         left = driven.copy(self.fresh())
@@ -243,7 +243,7 @@ class TornTailTests(RecoveryTestCase):
 
     def test_records_only(self) -> None:
         """After a crash, whole records without entries are not believed."""
-        driven = self.start(durability=OS)
+        driven = self.start(sync=OS.value)
         driven.append(ZERO, b"first")
         driven.append(ZERO, b"last")
         self.directory = driven.copy(self.fresh())
@@ -253,7 +253,7 @@ class TornTailTests(RecoveryTestCase):
 
     def test_garbled(self) -> None:
         """A last record that is long enough and wrong is torn as well."""
-        driven = self.start(durability=OS)
+        driven = self.start(sync=OS.value)
         driven.append(ZERO, b"first")
         driven.append(ZERO, b"last")
         self.directory = driven.copy(self.fresh())
@@ -262,7 +262,7 @@ class TornTailTests(RecoveryTestCase):
 
     def test_other_prefixes(self) -> None:
         """All prefixes are looked at while it is known that there was a crash."""
-        driven = self.start(durability=OS)
+        driven = self.start(sync=OS.value)
         driven.append(ZERO, b"first", prefix="other")
         driven.append(ZERO, b"last", prefix="other")
         self.directory = driven.copy(self.fresh())
@@ -273,7 +273,7 @@ class TornTailTests(RecoveryTestCase):
 
     def test_batch(self) -> None:
         """Of several records that were appended together, none is left when a part of them is torn."""
-        driven = self.start(durability=OS)
+        driven = self.start(sync=OS.value)
         driven.append(ZERO, b"before")
         driven.append(ZERO, b"one", b"two", b"three")
         whole = driven.copy(self.fresh())
@@ -293,7 +293,7 @@ class TornTailTests(RecoveryTestCase):
         What a killed process left in the page cache is synced at the start, so that nothing follows it on disk before
         it.
         """
-        driven = self.start(durability=OS)
+        driven = self.start(sync=OS.value)
         driven.append(ZERO, b"first")
         driven.kill()
         files = Watched()
@@ -304,7 +304,7 @@ class TornTailTests(RecoveryTestCase):
 
     def test_second_start(self) -> None:
         """A recovery leaves nothing for the next one to do."""
-        driven = self.start(durability=OS)
+        driven = self.start(sync=OS.value)
         driven.append(ZERO, b"first", b"last")
         driven.kill()
         os.truncate(self.path("append.0.raw"), 12)
