@@ -1,29 +1,31 @@
-"""C{storehouse backup}: a copy of a root, while a service runs on it or without one."""
+"""C{storehouse backup} and C{restore}: a copy of a root, while a service runs on it or without one, and a root made of it."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from typing import Any
 
 import attrs
 import click
 
-from storehouse.app.local.backup import Description, Made, make_backup, size_of
-from storehouse.cli.errors import CommandError, one_line
-from storehouse.cli.options import progress_option
+from storehouse.app.local.backup import Description, Made, make_backup, size_of, size_of_backup
+from storehouse.app.local.backup import restore as make_root
+from storehouse.cli.errors import CommandError, one_line, usage
+from storehouse.cli.options import progress_option, settings_options
 from storehouse.cli.output import Output, counted
 from storehouse.cli.progress import Progress
 from storehouse.cli.remote import SocketStore
-from storehouse.cli.store import PATIENCE, is_served
-from storehouse.config import load_settings
-from storehouse.errors import InvalidSetting, RootInUse, StartFailed, StorehouseError
+from storehouse.cli.store import service_of
+from storehouse.config import Settings
+from storehouse.errors import RootInUse, StorehouseError
 
-__all__ = ["command", "contents"]
+__all__ = ["backup", "restore"]
+
+#: Seconds to wait for another command that works on the root.
+_PATIENCE = 5.0
 
 
-def contents(known: Description) -> str:
+def _contents(known: Description) -> str:
     """What a backup holds, in words."""
     return (
         f"{counted(known.keys, 'key', 'keys')}, {counted(known.objects, 'object', 'objects')} and"
@@ -50,27 +52,16 @@ class _Service:
         """End. It ends by itself if the service cannot be told."""
         try:
             self._store.release(self._name)
-        except CommandError:
+        except StorehouseError:
             pass
 
 
 @click.command("backup", short_help="Make a backup of a root.")
 @click.argument("dest", metavar="DEST", type=click.Path())
-@click.option("--root", metavar="DIR", help="The service's root directory.  [default: ./storehouse-data]")
-@click.option("--objects-dir", metavar="DIR", help="The directory of the objects.  [default: ROOT/objects]")
-@click.option("--append-dir", metavar="DIR", help="The directory of the append log.  [default: ROOT/append]")
-@click.option("--config", metavar="FILE", help="The service's configuration file, to find them by.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is known of the backup, as an object of JSON.")
 @progress_option
-def command(
-    dest: str,
-    root: str | None,
-    objects_dir: str | None,
-    append_dir: str | None,
-    config: str | None,
-    as_json: bool,
-    progress: bool,
-) -> None:
+@settings_options("root", "objects-dir", "append-dir")
+def backup(settings: Settings, dest: str, as_json: bool, progress: bool) -> None:
     """
     Make a backup of a root in the directory DEST, while the service runs or without it. All that was acknowledged before
     is in it.
@@ -85,15 +76,8 @@ def command(
       storehouse backup /backup/storehouse --config /etc/storehouse.toml
       storehouse restore /backup/storehouse --root /srv/storehouse-again
     """
-    given = {"root": root, "objects-dir": objects_dir, "append-dir": append_dir}
-    try:
-        settings = load_settings({name: value for name, value in given.items() if value is not None}, config)
-    except InvalidSetting as error:
-        raise click.UsageError(one_line(error.detail)) from None
     try:
         made = _make(settings, dest, progress)
-    except StorehouseError as error:
-        raise CommandError(error.detail) from None
     except OSError as error:
         raise CommandError(f"{error.filename or dest}: {error.strerror or error}; there is no backup") from None
     for warning in made.warnings:
@@ -106,7 +90,7 @@ def command(
             )
     else:
         click.echo(
-            f"{contents(known)} are in {dest}; {counted(made.copied, 'file was', 'files were')} copied,"
+            f"{_contents(known)} are in {dest}; {counted(made.copied, 'file was', 'files were')} copied,"
             f" {made.linked} {'shares its' if made.linked == 1 else 'share their'} bytes",
             err=True,
         )
@@ -121,19 +105,47 @@ def command(
         raise CommandError(f"the backup is whole, but {', and '.join(wrong)}: see 'storehouse fsck'")
 
 
-def _make(settings: Any, dest: str, progress: bool) -> Made:
-    path = os.path.abspath(settings.objects_socket)
-    until = time.monotonic() + PATIENCE
+def _make(settings: Settings, dest: str, progress: bool) -> Made:
+    until = time.monotonic() + _PATIENCE
     while True:
         try:
-            with Progress("backup", size_of(settings), progress) as shown:
-                if is_served(path):
-                    with SocketStore(path) as store:
-                        return make_backup(settings, dest, _Service(store), shown.advance)
-                return make_backup(settings, dest, None, shown.advance)
+            with usage(), Progress("backup", size_of(settings), progress) as shown, service_of(settings) as store:
+                return make_backup(settings, dest, None if store is None else _Service(store), shown.advance)
         except RootInUse:
             if time.monotonic() > until:
                 raise
-        except StartFailed as error:
-            raise click.UsageError(one_line(error.detail)) from None
         time.sleep(0.05)
+
+
+@click.command("restore", short_help="Make a root of a backup.")
+@click.argument("source", metavar="SOURCE", type=click.Path(exists=True, file_okay=False))
+@click.option("--root", metavar="DIR", required=True, help="The root to make: empty, or not there.")
+@progress_option
+def restore(source: str, root: str, progress: bool) -> None:
+    """
+    Make a root of the backup SOURCE. Everything is copied and verified, so that the backup stays as it is whatever is done to
+    the root, and the root has its name when it is whole.
+
+    Objects that are damaged in the backup are named, and are in the root as they are; anything else that is damaged or
+    missing ends it.
+
+    \b
+    Examples:
+      storehouse restore /backup/storehouse --root /srv/storehouse
+      storehouse fsck --root /srv/storehouse && twistd -n storehouse --root /srv/storehouse
+    """
+    try:
+        with usage(), Progress("restore", size_of_backup(source), progress) as shown:
+            restored = make_root(source, root, shown.advance)
+    except StorehouseError as error:
+        raise CommandError(f"{error.detail}; no root was made") from None
+    except OSError as error:
+        raise CommandError(f"{error.filename or root}: {error.strerror or error}; no root was made") from None
+    known = restored.description
+    click.echo(f"{_contents(known)} are in {root}", err=True)
+    if known.encrypted:
+        click.echo("it is encrypted: it needs the master key that the root had when the backup was made", err=True)
+    for finding in restored.findings:
+        click.echo(one_line(finding), err=True)
+    if restored.findings:
+        raise CommandError(f"{len(restored.findings)} damages are in the backup, and in the root now")

@@ -1,8 +1,8 @@
 """
 An HTTP client for one server: bodies stream both ways in bounded memory, failures are L{CommandError}s.
 
-It is synchronous on purpose. A command does one thing at a time, between blocking files and pipes; the standard
-library does that without a reactor.
+It waits for the network where it is called. A command does one thing at a time, between files and pipes that wait as well;
+the standard library does that without a reactor, which takes longer to import than most commands take to run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 import select
 import ssl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead, RemoteDisconnected
 from time import monotonic
@@ -24,7 +24,10 @@ import attrs
 from storehouse.cli.errors import CommandError, Refused, reason_of
 from storehouse.core.sockets import connect
 
-__all__ = ["Answer", "Body", "Client", "Server"]
+__all__ = ["Answer", "Body", "Client", "Done", "PiecesStream", "Request", "Server"]
+
+#: What has gone wrong when a request fails.
+_NO_ANSWER = "the connection failed before the answer came"
 
 #: The most bytes taken from the socket at once.
 _READ_SIZE = 256 * 1024
@@ -68,6 +71,32 @@ class Server:
         return f"{self.scheme}://{host}:{self.port}{self.path}"
 
 
+class PiecesStream:
+    """
+    Pieces that are taken as they are read. A stream as L{IByteStream<storehouse.core.streams.IByteStream>} has it; one of
+    the core would bring Twisted, which a command that asks a service does not need.
+    """
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = filter(None, pieces)
+
+    async def read(self) -> bytes:
+        """The next piece; no bytes at the end."""
+        return next(self._pieces, b"")
+
+    def close(self) -> Awaitable[None]:
+        """Give up what is left."""
+        self._pieces = filter(None, ())
+        return Done()
+
+
+class Done:
+    """What nobody has to wait for."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from ()
+
+
 @attrs.frozen
 class Body:
     """
@@ -79,6 +108,10 @@ class Body:
 
     pieces: Iterable[bytes]
     size: int | None
+
+    def stream(self) -> PiecesStream:
+        """Its bytes as a stream, which is read instead."""
+        return PiecesStream(self.pieces)
 
     @classmethod
     def of(cls, data: bytes) -> Body:
@@ -170,6 +203,60 @@ class Answer:
         return piece
 
 
+class Request:
+    """
+    A request whose head was sent.
+
+    @param size: of its body, as L{Client.begin} has it.
+    """
+
+    def __init__(self, client: Client, connection: HTTPConnection, size: int | None) -> None:
+        self._client = client
+        self._connection = connection
+        self._size = size
+        self._is_whole = True
+
+    def __enter__(self) -> Request:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._connection.close()
+            self._client.close()
+
+    def send(self, piece: bytes | memoryview) -> bool:
+        """Send a piece of the body. @return: whether more is wanted: a server answers before the end to refuse it."""
+        with self._client.translated(_NO_ANSWER):
+            if _has_input(self._connection):
+                self._is_whole = False
+            elif piece:
+                self._send(piece if self._size is not None else b"%x\r\n%b\r\n" % (len(piece), bytes(piece)))
+        return self._is_whole
+
+    def answer(self, patient: bool = False) -> Answer:
+        """All was sent, or no more is wanted: wait for the answer. @param patient: see L{Client.request}."""
+        sock = self._connection.sock
+        with self._client.translated(_NO_ANSWER):
+            if self._size is None and self._is_whole:
+                self._send(b"0\r\n\r\n")
+            response = self._connection.getresponse()
+        answer = self._client.received(self._connection, response, self._is_whole)
+        if patient and sock is not None:
+            sock.settimeout(None)
+        return answer
+
+    def _send(self, data: bytes | memoryview) -> None:
+        try:
+            self._connection.send(data)
+        except (BrokenPipeError, ConnectionResetError):
+            # The server has hung up; what it said before is the better reason, if there is something.
+            if not _has_input(self._connection):
+                raise
+            self._is_whole = False
+
+
 class Client:
     """
     Requests to one server, one after the other, over one connection where that is possible. A context manager:
@@ -218,26 +305,46 @@ class Client:
         @param patient: the answer may be silent for any time after its head.
         @raise CommandError: if the server cannot be reached, or says anything but 200 or 206.
         """
+        if body is None:
+            with self.begin(method, path, query, 0 if method in ("POST", "PUT") else -1, headers) as request:
+                return request.answer(patient)
+        with self.begin(method, path, query, body.size, headers) as request:
+            for piece in body.pieces:
+                if not request.send(piece):
+                    break
+            return request.answer(patient)
+
+    def begin(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str | int]] = (),
+        size: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Request:
+        """
+        Send the head of a request. What it gives is a context manager: what fails within closes the connection.
+
+        @param size: of the body to be sent; C{None} if it is not known, and negative for no body.
+        @raise CommandError: if the server cannot be reached.
+        """
         connection = self._connected()
         # A request that fails on its way leaves the connection in no state to be used again.
         self._connection = None
-        sock = connection.sock
-        try:
-            with self.translated("the connection failed before the answer came"):
-                self._put_head(connection, method, self._target(path, query), body, headers or {})
-                whole = _send_body(connection, body) if body is not None else True
-                response = self._response = connection.getresponse()
-            if response.status not in (200, 206):
-                raise self._refusal(response)
-            if patient and sock is not None:
-                sock.settimeout(None)
-        except BaseException:
-            connection.close()
-            self.close()
-            raise
+        request = Request(self, connection, size)
+        with request:
+            with self.translated(_NO_ANSWER):
+                self._put_head(connection, method, self._target(path, query), size, headers or {})
+        return request
+
+    def received(self, connection: HTTPConnection, response: HTTPResponse, is_whole: bool) -> Answer:
+        """The head of an answer has come. @param is_whole: whether all of the request was sent."""
+        self._response = response
+        if response.status not in (200, 206):
+            raise self._refusal(response)
         self._connection = connection
         # A connection on which something is left unsaid is too old for the next request.
-        self._used = monotonic() if whole else -math.inf
+        self._used = monotonic() if is_whole else -math.inf
         return Answer(self, response)
 
     def _target(self, path: str, query: Sequence[tuple[str, str | int]]) -> str:
@@ -261,15 +368,15 @@ class Client:
         return connection
 
     def _put_head(
-        self, connection: HTTPConnection, method: str, target: str, body: Body | None, headers: Mapping[str, str]
+        self, connection: HTTPConnection, method: str, target: str, size: int | None, headers: Mapping[str, str]
     ) -> None:
         connection.putrequest(method, target, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name, value)
-        if body is not None and body.size is None:
+        if size is None:
             connection.putheader("Transfer-Encoding", "chunked")
-        elif body is not None or method in ("POST", "PUT"):
-            connection.putheader("Content-Length", str(body.size if body is not None else 0))
+        elif size >= 0:
+            connection.putheader("Content-Length", str(size))
         connection.endheaders()
 
     def _refusal(self, response: HTTPResponse) -> Refused:
@@ -280,7 +387,7 @@ class Client:
             said = None
         if isinstance(said, dict) and isinstance(said.get("detail"), str):
             kind = said.get("error", response.reason)
-            return Refused(f"{said['detail']} ({response.status} {kind})", str(kind))
+            return Refused(f"{said['detail']} ({response.status} {kind})", str(kind), said["detail"])
         return Refused(f"{self.server.url} answered {response.status} {response.reason}")
 
     @contextmanager
@@ -307,29 +414,6 @@ class Client:
             raise CommandError(f"{url}: {context}: {reason_of(error)}") from None
         except (HTTPException, ValueError) as error:
             raise CommandError(f"{url} does not speak HTTP: {reason_of(error)}") from None
-
-
-def _send_body(connection: HTTPConnection, body: Body) -> bool:
-    """
-    Send a body, but stop when the server answers before its end: it does so to refuse.
-
-    @return: whether it was sent whole.
-    """
-    try:
-        for piece in body.pieces:
-            if _has_input(connection):
-                return False
-            if not piece:
-                continue
-            connection.send(piece if body.size is not None else b"%x\r\n%b\r\n" % (len(piece), piece))
-        if body.size is None:
-            connection.send(b"0\r\n\r\n")
-    except (BrokenPipeError, ConnectionResetError):
-        # The server has hung up; what it said before is the better reason, if there is something.
-        if not _has_input(connection):
-            raise
-        return False
-    return True
 
 
 def _has_input(connection: HTTPConnection) -> bool:

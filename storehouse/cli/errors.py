@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
-__all__ = ["CommandError", "Refused", "one_line", "reason_of", "strange", "unreadable"]
+from storehouse.errors import RootInUse, StartFailed
+
+__all__ = ["CommandError", "Refused", "one_line", "reason_of", "strange", "unreadable", "usage"]
 
 _unprintable = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
@@ -35,11 +39,24 @@ class Refused(CommandError):
     A service has answered that it cannot, or will not.
 
     @ivar kind: the name of its error, C{"NoSuchKey"} for one; empty if it gave none.
+    @ivar detail: what it said, without the status.
     """
 
-    def __init__(self, message: str, kind: str = "") -> None:
+    def __init__(self, message: str, kind: str = "", detail: str = "") -> None:
         super().__init__(message)
         self.kind = kind
+        self.detail = one_line(detail)
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """What cannot be opened in here, because it is not there or not set right, is wrong usage: exit status 2."""
+    try:
+        yield
+    except RootInUse:
+        raise
+    except StartFailed as error:
+        raise click.UsageError(one_line(error.detail)) from None
 
 
 def unreadable(count: int) -> str:

@@ -1,4 +1,4 @@
-"""C{storehouse fsck}: do keys, index and bytes agree?"""
+"""C{storehouse fsck} and C{reindex}: whether keys, index and bytes agree."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable
 import attrs
 import click
 
-from storehouse.app.local import Problem
-from storehouse.cli.errors import CommandError
+from storehouse.cli.errors import CommandError, strange, unreadable
 from storehouse.cli.options import progress_option
 from storehouse.cli.output import Output
 from storehouse.cli.progress import Progress
 from storehouse.cli.store import Opener, printable, store_options
+from storehouse.storage.objects.values import Problem
 
-__all__ = ["advancing", "command"]
+__all__ = ["fsck", "reindex"]
 
 
 @click.command("fsck", short_help="Check keys, their index and their bytes against each other.")
@@ -31,7 +31,7 @@ __all__ = ["advancing", "command"]
 @click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each problem.")
 @progress_option
 @store_options
-def command(opener: Opener, repair: bool, join: bool, as_json: bool, progress: bool) -> None:
+async def fsck(opener: Opener, repair: bool, join: bool, as_json: bool, progress: bool) -> None:
     """
     Check that every key has its bytes, all bytes have a key, and the index has all keys. Nothing is changed without
     --repair; for each problem is said what --repair does about it. Keys are never guessed, and nothing is removed:
@@ -49,8 +49,9 @@ def command(opener: Opener, repair: bool, join: bool, as_json: bool, progress: b
     """
     if join:
         opener.join()
-    with opener() as store, Progress("fsck", None, progress, unit="keys and objects") as shown:
-        problems = store.check(advancing(shown), repair)
+    async with opener() as store:
+        with Progress("fsck", None, progress, unit="keys and objects") as shown:
+            problems = await store.check(_advancing(shown), repair)
     with Output() as output:
         for problem in problems:
             text = json.dumps(attrs.asdict(problem)) if as_json else _line(problem, repair)
@@ -67,7 +68,7 @@ def command(opener: Opener, repair: bool, join: bool, as_json: bool, progress: b
     click.echo(f"{found} and repaired", err=True)
 
 
-def advancing(shown: Progress) -> Callable[[int], None]:
+def _advancing(shown: Progress) -> Callable[[int], None]:
     """Advances a progress line from how many were done before to how many are done now."""
     before = 0
 
@@ -85,3 +86,26 @@ def _line(problem: Problem, repair: bool) -> str:
     if problem.repair:
         words.append(problem.repair if repair else f"--repair: {problem.repair}")
     return printable("  ".join(words))
+
+
+@click.command("reindex", short_help="Make the index of keys anew.")
+@progress_option
+@store_options
+async def reindex(opener: Opener, progress: bool) -> None:
+    """
+    Make the index of keys anew from the keys themselves. While a service runs on the root, its other work on keys
+    waits.
+
+    \b
+    Examples:
+      storehouse reindex
+      storehouse reindex --root /srv/storehouse
+    """
+    async with opener() as store:
+        with Progress("reindex", None, progress, unit="keys") as shown:
+            made = await store.reindex(_advancing(shown))
+    click.echo(f"{made.keys} {'key' if made.keys == 1 else 'keys'} indexed", err=True)
+    if made.damaged:
+        raise CommandError(unreadable(made.damaged))
+    if made.unknown:
+        raise CommandError(strange(made.unknown))

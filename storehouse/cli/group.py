@@ -23,7 +23,7 @@ class VerbGroup(click.Group):
     """
     Commands that are imported when they are used.
 
-    @param verbs: name of a verb to the module whose C{command} it is.
+    @param verbs: name of a verb to its module, a colon and its name there; without them, C{command}.
     """
 
     def __init__(self, *args: Any, verbs: Mapping[str, str], **kwargs: Any) -> None:
@@ -36,10 +36,10 @@ class VerbGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a verb."""
-        module = self._verbs.get(cmd_name)
-        if module is None:
+        if cmd_name not in self._verbs:
             return None
-        command: click.Command = import_module(module).command
+        module, _, name = self._verbs[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name or "command")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

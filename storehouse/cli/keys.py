@@ -1,24 +1,27 @@
-"""C{storehouse keys}: the keyring of an encrypted root."""
+"""C{storehouse keys} and C{rekey}: the keyring of an encrypted root, and its master key."""
 
 from __future__ import annotations
 
 import os
 
+import attrs
 import click
 
 from storehouse.app.local.keys import init_keys
-from storehouse.cli.errors import CommandError, one_line
-from storehouse.cli.options import progress_option
+from storehouse.app.local.rekeying import rekey as rekey_root
+from storehouse.cli.errors import CommandError, one_line, usage
+from storehouse.cli.options import progress_option, settings_options
+from storehouse.cli.output import counted
 from storehouse.cli.progress import Progress
-from storehouse.config import load_settings
+from storehouse.config import Settings
 from storehouse.core.keys.masterkey import take_master_key
-from storehouse.errors import StartFailed, StorehouseError
+from storehouse.errors import StartFailed
 
-__all__ = ["command"]
+__all__ = ["keys", "rekey"]
 
 
 @click.group("keys", short_help="Make the keyring of an encrypted root.")
-def command() -> None:
+def keys() -> None:
     """
     The keys that what is stored is encrypted with are in ROOT/keyring.json, which a master key opens.
 
@@ -28,23 +31,11 @@ def command() -> None:
     """
 
 
-@command.command("init", short_help="Make the keyring of a root that has none.")
-@click.option("--root", metavar="DIR", help="The service's root directory.  [default: ./storehouse-data]")
-@click.option("--objects-dir", metavar="DIR", help="The directory of the objects.  [default: ROOT/objects]")
-@click.option("--config", metavar="FILE", help="The service's configuration file, to find them by.")
-@click.option(
-    "--master-key-file", metavar="FILE", help="A file with the master key.  [default: masterkey of the environment]"
-)
+@keys.command("init", short_help="Make the keyring of a root that has none.")
 @click.option("--seal-names", is_flag=True, help="Encrypt names, too. Only before anything is stored.")
 @progress_option
-def init(
-    root: str | None,
-    objects_dir: str | None,
-    config: str | None,
-    master_key_file: str | None,
-    seal_names: bool,
-    progress: bool,
-) -> None:
+@settings_options("root", "objects-dir", "master-key-file")
+def init(settings: Settings, seal_names: bool, progress: bool) -> None:
     """
     Make the keyring of a root that has none. No service may run on the root.
 
@@ -58,21 +49,14 @@ def init(
       (umask 077; head -c 32 /dev/urandom | base64 > master.key)
       storehouse keys init --root /srv/storehouse --master-key-file master.key
     """
-    given = {"root": root, "objects-dir": objects_dir, "master-key-file": master_key_file}
     if seal_names:
-        given["seal-names"] = "on"
-    try:
-        settings = load_settings({name: value for name, value in given.items() if value is not None}, config)
+        settings = attrs.evolve(settings, seal_names=True)
+    with usage():
         master = take_master_key(dict(os.environ), settings.master_key_file)
         if master is None:
             raise StartFailed("there is no master key: set masterkey in the environment, or use --master-key-file")
-    except StartFailed as error:
-        raise click.UsageError(one_line(error.detail)) from None
     with Progress("keys init", None, progress, unit="objects") as shown:
-        try:
-            made = init_keys(settings, master, lambda total: shown.show(0, total), shown.advance)
-        except StorehouseError as error:
-            raise CommandError(error.detail) from None
+        made = init_keys(settings, master, lambda total: shown.show(0, total), shown.advance)
     click.echo(
         one_line(
             f"made {made.path}: keep a copy of it, and of the master key elsewhere; without both nothing can be read"
@@ -85,3 +69,44 @@ def init(
             "'storehouse cp B/K B/K' encrypts one",
             err=True,
         )
+
+
+@click.command("rekey", short_help="Change the master key of an encrypted root.")
+@click.option(
+    "--new-master-key-file",
+    metavar="FILE",
+    help="A file with the new master key.  [default: newmasterkey of the environment]",
+)
+@progress_option
+@settings_options("root", "objects-dir", "master-key-file")
+def rekey(settings: Settings, new_master_key_file: str | None, progress: bool) -> None:
+    """
+    Change the master key of a root, and the key that wraps the keys of its objects and open uploads. Their bytes are
+    not touched, so it takes as long as to write a small file for each. No service may run on the root.
+
+    It may be ended at any time, by kill -9 or a power cut too, and is begun again in the same way; or with the new master
+    key as masterkey alone. From its first moment on the new master key is the one that opens the root.
+
+    Keys are never given on the command line, where others see them.
+
+    \b
+    Examples:
+      (umask 077; head -c 32 /dev/urandom | base64 > new.key)
+      storehouse rekey --root /srv/storehouse --master-key-file old.key --new-master-key-file new.key
+    """
+    environ = dict(os.environ)
+    with usage():
+        master = take_master_key(environ, settings.master_key_file)
+        new = take_master_key(environ, new_master_key_file or "", "newmasterkey", "--new-master-key-file")
+        if not os.path.isdir(settings.root):
+            raise StartFailed(f"there is no root: {settings.root} is not a directory")
+    with Progress("rekey", None, progress, unit="objects") as shown:
+        done = rekey_root(settings, master, new, lambda total: shown.show(0, total), shown.advance)
+    for id, reason in done.damaged:
+        click.echo(one_line(f"{id}  {reason}"), err=True)
+    summary = f"{counted(done.objects, 'object', 'objects')} and {counted(done.uploads, 'upload', 'uploads')} rekeyed"
+    if done.damaged:
+        raise CommandError(f"{summary}; {len(done.damaged)} could not be read: the old key is kept for them")
+    if done.plain:
+        summary += f"; {done.plain} from before are not encrypted"
+    click.echo(f"{summary}; the new master key is in force", err=True)

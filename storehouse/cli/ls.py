@@ -1,4 +1,4 @@
-"""C{storehouse ls}: buckets and objects."""
+"""C{storehouse ls} and C{du}: what buckets hold."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import attrs
 import click
 
-from storehouse.app.local import Listing, ObjectInfo
 from storehouse.cli.errors import CommandError, strange, unreadable
-from storehouse.cli.output import Output
+from storehouse.cli.output import Output, human_size
 from storehouse.cli.store import (
     DAMAGED,
     PLACE,
@@ -23,20 +22,24 @@ from storehouse.cli.store import (
     printable,
     store_options,
 )
+from storehouse.storage.objects.values import Listing, ObjectInfo
 
-__all__ = ["command", "time_of"]
+__all__ = ["du", "ls", "time_of"]
 
 #: Lines written at once.
 _FLUSHED = 1000
 
 
+_place = click.argument("place", metavar="[BUCKET[/PREFIX]]", required=False, type=PLACE)
+
+
 @click.command("ls", short_help="List buckets, or the objects of one.")
-@click.argument("place", metavar="[BUCKET[/PREFIX]]", required=False, type=PLACE)
+@_place
 @click.option("-l", "--long", "is_long", is_flag=True, help="Show size in bytes and time (UTC) before each key.")
 @click.option("-r", "--recursive", is_flag=True, help="Every key, not only up to the next slash.")
 @click.option("--json", "as_json", is_flag=True, help="Print an object of JSON, with all that is known, for each.")
 @store_options
-def command(opener: Opener, place: Name | None, is_long: bool, recursive: bool, as_json: bool) -> None:
+async def ls(opener: Opener, place: Name | None, is_long: bool, recursive: bool, as_json: bool) -> None:
     """
     List the buckets, or the objects of BUCKET whose keys begin with PREFIX, in the order of their keys.
 
@@ -49,12 +52,13 @@ def command(opener: Opener, place: Name | None, is_long: bool, recursive: bool, 
       storehouse ls -l photos/2026/
       storehouse ls --json --recursive photos | jq -r .key
     """
-    with opener() as store, Output() as output:
-        if place is None:
-            _list_buckets(store, output, is_long, as_json)
-        else:
-            with naming(place if place.key else place.bucket):
-                _list_objects(store, output, place, is_long, recursive, as_json)
+    async with opener() as store:
+        with Output() as output:
+            if place is None:
+                await _list_buckets(store, output, is_long, as_json)
+            else:
+                with naming(place if place.key else place.bucket):
+                    await _list_objects(store, output, place, is_long, recursive, as_json)
 
 
 def time_of(nanoseconds: int) -> str:
@@ -62,8 +66,8 @@ def time_of(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
 
 
-def _list_buckets(store: Store, output: Output, is_long: bool, as_json: bool) -> None:
-    for bucket in store.list_buckets():
+async def _list_buckets(store: Store, output: Output, is_long: bool, as_json: bool) -> None:
+    for bucket in await store.list_buckets():
         if as_json:
             line = json.dumps(attrs.asdict(bucket))
         else:
@@ -72,7 +76,9 @@ def _list_buckets(store: Store, output: Output, is_long: bool, as_json: bool) ->
         output.write(f"{line}\n".encode())
 
 
-def _list_objects(store: Store, output: Output, place: Name, is_long: bool, recursive: bool, as_json: bool) -> None:
+async def _list_objects(
+    store: Store, output: Output, place: Name, is_long: bool, recursive: bool, as_json: bool
+) -> None:
     damaged = unknown = 0
 
     def seen(page: Listing) -> None:
@@ -80,8 +86,10 @@ def _list_objects(store: Store, output: Output, place: Name, is_long: bool, recu
         damaged += len(page.damaged)
         unknown = page.unknown
 
-    for number, item in enumerate(keys_below(store, place, "" if recursive else "/", seen), 1):
+    number = 0
+    async for item in keys_below(store, place, "" if recursive else "/", seen):
         output.write(_line(place.bucket, item, is_long, as_json).encode())
+        number += 1
         if not number % _FLUSHED:
             output.flush()
     if damaged or unknown:
@@ -100,3 +108,38 @@ def _line(bucket: str, item: ObjectInfo | str, is_long: bool, as_json: bool) -> 
     if as_json:
         return f"{json.dumps({'bucket': bucket, **known})}\n"
     return f"{size:>15}  {time:20}  {printable(key)}\n" if is_long else f"{printable(key)}\n"
+
+
+@click.command("du", short_help="Show how much buckets hold.")
+@_place
+@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each, with sizes in bytes.")
+@store_options
+async def du(opener: Opener, place: Name | None, as_json: bool) -> None:
+    """
+    Show the objects and bytes of every bucket, of one, or of the keys that begin with PREFIX.
+
+    \b
+    Examples:
+      storehouse du
+      storehouse du photos/2026/ --json
+    """
+    damaged = 0
+    async with opener() as store:
+        with Output() as output:
+            buckets = await store.list_buckets() if place is None else ()
+            for name in [Name(bucket.name, "") for bucket in buckets] if place is None else [place]:
+                objects = size = 0
+                with naming(name if name.key else name.bucket):
+                    # What a bucket says of itself does not count what is damaged.
+                    async for item in keys_below(store, name):
+                        assert not isinstance(item, str)  # without a delimiter there are no common prefixes
+                        objects += 1
+                        if item.size == DAMAGED:
+                            damaged += 1
+                        else:
+                            size += item.size
+                known = {"bucket": name.bucket, "prefix": name.key, "objects": objects, "bytes": size}
+                words = f"{human_size(size):>12}  {objects:>12}  {printable(str(name) if name.key else name.bucket)}"
+                output.write(f"{json.dumps(known) if as_json else words}\n".encode())
+    if damaged:
+        raise CommandError(unreadable(damaged))

@@ -1,4 +1,4 @@
-"""What the verbs of the append log have in common on the command line."""
+"""Options that several verbs have."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from urllib.parse import urlsplit
 import click
 
 from storehouse.cli.client import Server
+from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.log import LogClient
+from storehouse.config import load_settings
 from storehouse.core.values import parse_size
+from storehouse.errors import InvalidSetting, StorehouseError
 
 __all__ = [
     "DEFAULT_SERVER",
@@ -22,6 +25,7 @@ __all__ = [
     "parse_bytes",
     "parse_server",
     "progress_option",
+    "settings_options",
     "size_option",
 ]
 
@@ -85,6 +89,45 @@ def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, log=log, **kwargs)
 
     return wrapper
+
+
+_SETTINGS = {
+    "root": ("DIR", "The service's root directory.  [default: ./storehouse-data]"),
+    "objects-dir": ("DIR", "The directory of the objects.  [default: ROOT/objects]"),
+    "append-dir": ("DIR", "The directory of the append log.  [default: ROOT/append]"),
+    "master-key-file": (
+        "FILE",
+        "A file with the master key, if the root is encrypted and no service runs.  [default: masterkey of the environment]",
+    ),
+    "config": ("FILE", "The service's configuration file, to find them by."),
+}
+
+
+def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """
+    Add options that are settings of the service, and --config; the function gets C{settings}, which are those of the
+    configuration file but for what was given. What it raises of the store's errors is told in a line.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*args: Any, config: str | None, **kwargs: Any) -> Any:
+            given = {name: kwargs.pop(name.replace("-", "_")) for name in names}
+            try:
+                settings = load_settings({name: value for name, value in given.items() if value is not None}, config)
+            except InvalidSetting as error:
+                raise click.UsageError(one_line(error.detail)) from None
+            try:
+                return function(*args, settings=settings, **kwargs)
+            except StorehouseError as error:
+                raise CommandError(error.detail) from None
+
+        for name in ("config", *reversed(names)):
+            metavar, text = _SETTINGS[name]
+            wrapper = click.option(f"--{name}", metavar=metavar, help=text)(wrapper)
+        return wrapper
+
+    return decorate
 
 
 def parse_bytes(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:

@@ -173,7 +173,7 @@ class Output:
             os.fchmod(fd, S_IMODE(found.st_mode))
         return os.fdopen(fd, "wb")
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """
         Write all the bytes; may wait for whoever reads them.
 

@@ -1,31 +1,51 @@
-"""The buckets of a root on which a service runs, through its socket file. Source: docs/objects.rst."""
+"""The object store and the users of a root on which a service runs, through its socket file. Source: docs/objects.rst."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
-from storehouse.app.local import Bucket, Condition, Indexed, Listing, Metadata, ObjectInfo, Problem
-from storehouse.cli.client import Answer, Body, Client, Server
-from storehouse.cli.errors import CommandError
+from storehouse import errors
+from storehouse.cli.client import Answer, Body, Client, Done, Server
+from storehouse.cli.errors import CommandError, Refused
+from storehouse.errors import BadRequest, RemoteUnavailable, StorehouseError
+from storehouse.storage.namespace.interfaces import Bucket
+from storehouse.storage.objects.values import (
+    ALWAYS,
+    Condition,
+    Indexed,
+    Listing,
+    Metadata,
+    ObjectInfo,
+    Problem,
+)
 
-__all__ = ["SocketReading", "SocketStore"]
+__all__ = ["SocketStore", "Stream"]
 
 T = TypeVar("T")
 
 #: Seconds in which a service says that it is there. For what it does later it has any time.
 _PATIENCE = 60.0
 
-#: Bytes of a head, which has the metadata, that a service takes.
+#: Bytes of a header field that has the metadata, which a service takes.
 _MAX_METADATA = 12 * 1024
 
 
-class SocketReading:
+class Stream(Protocol):
+    """L{IByteStream<storehouse.core.streams.IByteStream>}, for those who must not import Twisted."""
+
+    def read(self) -> Awaitable[bytes | memoryview]: ...
+
+    def close(self) -> Awaitable[object]: ...
+
+
+class _Reading:
     """
-    A range of an object that is on its way.
+    A range of an object that is on its way, as a stream.
 
     @ivar length: bytes of the range.
     @param explain: asks why the object cannot be had from a byte of the range on.
@@ -34,45 +54,41 @@ class SocketReading:
     def __init__(self, client: Client, answer: Answer, explain: Callable[[int], None]) -> None:
         self.length = answer.size or 0
         self._client = client
-        self._answer = answer
+        self._pieces = answer.pieces()
         self._explain = explain
+        self._count = 0
 
-    def deliver(self, write: Callable[[bytes], object]) -> None:
-        """
-        Give all of it.
-
-        @raise CommandError: if it ends too early, with the reason.
-        """
-        count = 0
-        pieces = self._answer.pieces()
-        while True:
+    async def read(self) -> bytes:
+        """The next piece. @raise StorehouseError: if it ends too early, with the reason."""
+        with _translated():
             try:
-                piece = next(pieces, None)
+                piece = next(self._pieces, b"")
             except CommandError:
                 # Its answer had begun: the service could only break it off. Asked again, it says why.
                 self._client.close()
-                self._explain(count)
+                self._explain(self._count)
                 raise
-            if piece is None:
-                return
-            write(piece)
-            count += len(piece)
+        self._count += len(piece)
+        return piece
 
-    def close(self) -> None:
-        """Give it up."""
+    def close(self) -> Awaitable[None]:
+        """Give up what is left."""
         self._client.close()
+        return Done()
 
 
 class SocketStore:
     """
-    See L{storehouse.cli.store.Store}.
+    The methods of L{IObjectStore<storehouse.storage.objects.interfaces.IObjectStore>} and C{IMaintained} that commands need,
+    as coroutines that wait for the service where they are called. They raise L{StorehouseError}s: those of the service, and
+    L{RemoteUnavailable} if it does not answer. A context manager: leaving it closes the connection.
 
     @param path: of the socket file.
-    @raise CommandError: if nobody listens there, or what listens does not answer.
+    @raise RemoteUnavailable: if nobody listens there, or what listens does not answer.
     """
 
     def __init__(self, path: str) -> None:
-        with Client(Server.on_socket(path), _PATIENCE) as client:
+        with _translated(), Client(Server.on_socket(path), _PATIENCE) as client:
             for _ in client.request("GET", "/").pieces():
                 pass
         self._client = Client(Server.on_socket(path), None)
@@ -85,32 +101,29 @@ class SocketStore:
     ) -> None:
         self._client.close()
 
-    def create_bucket(self, name: str) -> Bucket:
+    async def create_bucket(self, name: str) -> Bucket:
         """Make a bucket."""
-        return self._value(Bucket, self._ask("PUT", _path("buckets", name)))
+        return self._value(Bucket, self.ask("PUT", _path("buckets", name)))
 
-    def get_bucket(self, name: str) -> Bucket:
+    async def get_bucket(self, name: str) -> Bucket:
         """What is known of a bucket."""
-        return self._value(Bucket, self._ask("GET", _path("buckets", name)))
+        return self._value(Bucket, self.ask("GET", _path("buckets", name)))
 
-    def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
+    async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
         """Give a bucket other metadata."""
-        return self._value(Bucket, self._ask("PUT", f"{_path('buckets', name)}/metadata", {"metadata": metadata}))
+        return self._value(Bucket, self.ask("PUT", f"{_path('buckets', name)}/metadata", {"metadata": metadata}))
 
-    def delete_bucket(self, name: str) -> None:
+    async def delete_bucket(self, name: str) -> None:
         """Remove a bucket."""
-        self._ask("DELETE", _path("buckets", name))
+        self.ask("DELETE", _path("buckets", name))
 
-    def list_buckets(self) -> list[Bucket]:
+    async def list_buckets(self) -> list[Bucket]:
         """All."""
-        return [self._value(Bucket, value) for value in self._member(self._ask("GET", "/buckets"), "buckets", list)]
+        return [self._value(Bucket, value) for value in self._member(self.ask("GET", "/buckets"), "buckets", list)]
 
-    def usage(self, bucket: str) -> tuple[int, int]:
-        """How many objects a bucket has, and their bytes."""
-        answer = self._ask("GET", f"{_path('buckets', bucket)}/usage")
-        return self._member(answer, "objects", int), self._member(answer, "bytes", int)
-
-    def list_objects(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int = 1000) -> Listing:
+    async def list_objects(
+        self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
+    ) -> Listing:
         """A page of a bucket."""
         query: list[tuple[str, str | int]] = [
             ("prefix", prefix),
@@ -118,7 +131,8 @@ class SocketStore:
             ("after", after),
             ("limit", limit),
         ]
-        answer = self._client.request("GET", f"{_path('buckets', bucket)}/objects", query).json("listing")
+        with _translated():
+            answer = self._client.request("GET", f"{_path('buckets', bucket)}/objects", query).json("listing")
         return Listing(
             [self._value(ObjectInfo, value) for value in self._member(answer, "objects", list)],
             self._member(answer, "prefixes", list),
@@ -127,47 +141,59 @@ class SocketStore:
             answer.get("unknown", 0),
         )
 
-    def head(self, bucket: str, key: str) -> ObjectInfo:
+    async def head(self, bucket: str, key: str) -> ObjectInfo:
         """What is known of an object."""
-        return self._value(ObjectInfo, self._ask("GET", _path("info", bucket, key)))
+        return self._value(ObjectInfo, self.ask("GET", _path("info", bucket, key)))
 
-    def put(
+    async def put(
         self,
         bucket: str,
         key: str,
-        pieces: Iterable[bytes],
+        stream: Stream,
         size: int | None,
-        content_type: str,
-        metadata: Metadata,
-        condition: Condition,
-        md5: bool,
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        condition: Condition = ALWAYS,
+        md5: bool = False,
     ) -> ObjectInfo:
-        """Store an object; its pieces are taken as they are wanted."""
+        """Store an object, read from the stream as the service takes it. The stream is closed."""
         # Also if it is empty: a body without the field gets the type that its key says.
         fields = {"Content-Type": content_type}
         if metadata:
             fields["Storehouse-Metadata"] = json.dumps(metadata)
             if len(fields["Storehouse-Metadata"]) > _MAX_METADATA:
-                raise CommandError(f"the metadata is more than the {_MAX_METADATA} bytes that a running service takes")
+                raise BadRequest(f"the metadata is more than the {_MAX_METADATA} bytes that a running service takes")
         if condition.absent:
             fields["If-None-Match"] = "*"
         if condition.etag is not None:
             fields["If-Match"] = condition.etag if condition.etag == "*" else f'"{condition.etag}"'
-        answer = self._client.request(
-            "PUT", _path("objects", bucket, key), [("md5", "1")] if md5 else [], Body(pieces, size), fields
-        )
-        return self._value(ObjectInfo, answer.json("answer"))
+        query: list[tuple[str, str | int]] = [("md5", "1")] if md5 else []
+        try:
+            with _translated():
+                begun = self._client.begin("PUT", _path("objects", bucket, key), query, size, fields)
+            with begun as request:
+                while piece := await stream.read():
+                    with _translated():
+                        if not request.send(piece):
+                            break
+                with _translated():
+                    answer = request.answer()
+            with _translated():
+                return self._value(ObjectInfo, answer.json("answer"))
+        finally:
+            await stream.close()
 
-    def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> SocketReading:
+    async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> _Reading:
         """Open a range of an object: what there is of it."""
-        answer = self._get(bucket, key, offset, length)
+        with _translated():
+            answer = self._get(bucket, key, offset, length)
         etag = answer.field("ETag")
 
         def explain(count: int) -> None:
             self._get(bucket, key, offset + count, 1, {"If-Match": etag})
             self._client.close()
 
-        return SocketReading(self._client, answer, explain)
+        return _Reading(self._client, answer, explain)
 
     def _get(
         self, bucket: str, key: str, offset: int, length: int | None, fields: Mapping[str, str] | None = None
@@ -177,19 +203,19 @@ class SocketStore:
             headers["Range"] = f"bytes={offset}-{'' if length is None else offset + length - 1}"
         return self._client.request("GET", _path("objects", bucket, key), headers=headers)
 
-    def delete(self, bucket: str, key: str) -> ObjectInfo:
+    async def delete(self, bucket: str, key: str) -> ObjectInfo:
         """Remove an object."""
-        return self._value(ObjectInfo, self._ask("DELETE", _path("objects", bucket, key)))
+        return self._value(ObjectInfo, self.ask("DELETE", _path("objects", bucket, key)))
 
-    def copy(
+    async def copy(
         self,
         bucket: str,
         key: str,
         source_bucket: str,
         source_key: str,
-        content_type: str | None,
-        metadata: Metadata | None,
-        condition: Condition,
+        content_type: str | None = None,
+        metadata: Metadata | None = None,
+        condition: Condition = ALWAYS,
     ) -> ObjectInfo:
         """Store an object under another key."""
         wanted = {
@@ -201,9 +227,9 @@ class SocketStore:
             "metadata": metadata,
             "condition": {"absent": condition.absent, "etag": condition.etag},
         }
-        return self._value(ObjectInfo, self._ask("POST", "/copy", wanted))
+        return self._value(ObjectInfo, self.ask("POST", "/copy", wanted))
 
-    def check(self, progress: Callable[[int], object], repair: bool) -> list[Problem]:
+    async def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> list[Problem]:
         """Compare keys, index and bytes."""
         problems: list[Problem] = []
         self._follow(
@@ -212,7 +238,7 @@ class SocketStore:
         )  # fmt: skip
         return problems
 
-    def reindex(self, progress: Callable[[int], object]) -> Indexed:
+    async def reindex(self, progress: Callable[[int], object] | None = None) -> Indexed:
         """Make the index of keys anew."""
         told: dict[str, Any] = {}
         keys = self._follow("/reindex", [], progress, told.update)
@@ -220,42 +246,46 @@ class SocketStore:
 
     def hold(self) -> str:
         """Have what is removed kept, until L{release}, or until it is not renewed for a minute. @return: what names that."""
-        return self._member(self._ask("POST", "/hold"), "hold", str)
+        return self._member(self.ask("POST", "/hold"), "hold", str)
 
     def renew(self, name: str) -> None:
-        """@raise CommandError: if it has ended."""
-        self._ask("POST", _path("hold", name))
+        """@raise StorehouseError: if it has ended."""
+        self.ask("POST", _path("hold", name))
 
     def release(self, name: str) -> None:
         """End it."""
-        self._ask("DELETE", _path("hold", name))
+        self.ask("DELETE", _path("hold", name))
 
     def _follow(
         self,
         path: str,
         query: list[tuple[str, str | int]],
-        progress: Callable[[int], object],
+        progress: Callable[[int], object] | None,
         found: Callable[[Any], object],
     ) -> int:
         done: int | None = None
-        for line in self._client.request("POST", path, query).lines("progress"):
-            if "detail" in line:
-                raise CommandError(f"{line['detail']} ({line.get('error')})")
-            if "progress" in line:
-                progress(self._member(line, "progress", int))
-            elif "problem" in line:
-                found(line["problem"])
-            elif "damaged" in line:
-                found(line)
-            else:
-                done = self._member(line, "done", int)
+        with _translated():
+            for line in self._client.request("POST", path, query).lines("progress"):
+                if "detail" in line:
+                    raise Refused(f"{line['detail']} ({line.get('error')})", str(line.get("error")), line["detail"])
+                if "progress" in line:
+                    if progress is not None:
+                        progress(self._member(line, "progress", int))
+                elif "problem" in line:
+                    found(line["problem"])
+                elif "damaged" in line:
+                    found(line)
+                else:
+                    done = self._member(line, "done", int)
         if done is None:
-            raise CommandError(f"{self._client.server.url} did not say how it ended")
+            raise RemoteUnavailable(f"{self._client.server.url} did not say how it ended")
         return done
 
-    def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """One small request, of JSON if it has a body, and its answer."""
         given = None if body is None else Body.of(json.dumps(body).encode())
-        return self._client.request(method, path, body=given).json("answer")
+        with _translated():
+            return self._client.request(method, path, body=given).json("answer")
 
     def _value(self, kind: Callable[..., T], value: Any) -> T:
         try:
@@ -269,8 +299,24 @@ class SocketStore:
             raise self._nonsense()
         return value
 
-    def _nonsense(self) -> CommandError:
-        return CommandError(f"the answer from {self._client.server.url} makes no sense; is that a storehouse?")
+    def _nonsense(self) -> RemoteUnavailable:
+        return RemoteUnavailable(f"the answer from {self._client.server.url} makes no sense; is that a storehouse?")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What the service says becomes the error that it was there."""
+    try:
+        yield
+    except Refused as error:
+        kind = getattr(errors, error.kind, None)
+        if not (isinstance(kind, type) and issubclass(kind, StorehouseError)):
+            raise StorehouseError(error.message) from None
+        # Without its __init__, which makes the text from what the service knew.
+        translated: StorehouseError = kind.__new__(kind, error.detail)
+        raise translated from None
+    except CommandError as error:
+        raise RemoteUnavailable(error.message) from None
 
 
 def _path(first: str, *names: str) -> str:

@@ -7,13 +7,13 @@ import json
 import attrs
 import click
 
-from storehouse.app.local import Finding, LocalObjects
-from storehouse.app.local import Progress as Done
-from storehouse.cli.errors import CommandError, one_line
-from storehouse.cli.local import local_options
-from storehouse.cli.options import progress_option
+from storehouse.app.local.objects import Finding, LocalObjects
+from storehouse.app.local.objects import Progress as Done
+from storehouse.cli.errors import CommandError, one_line, usage
+from storehouse.cli.options import progress_option, settings_options
 from storehouse.cli.output import Output, counted, human_size
 from storehouse.cli.progress import Progress
+from storehouse.config import Settings
 
 __all__ = ["command"]
 
@@ -22,8 +22,8 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each damage.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the damage: no progress, no summary.")
 @progress_option
-@local_options
-def command(objects: LocalObjects, as_json: bool, quiet: bool, progress: bool) -> None:
+@settings_options("root", "objects-dir")
+def command(settings: Settings, as_json: bool, quiet: bool, progress: bool) -> None:
     """
     Verify every object and upload below a root: every block against its checksum, every description, and that nothing
     is missing or there too much. Then compare every key with its object: size and tag.
@@ -36,6 +36,8 @@ def command(objects: LocalObjects, as_json: bool, quiet: bool, progress: bool) -
       storehouse scrub --root /srv/storehouse
       storehouse scrub --root /srv/storehouse --quiet --json > damage.jsonl
     """
+    with usage():
+        objects = LocalObjects(settings)
     wanted = progress and not quiet
     found = 0
     read = 0

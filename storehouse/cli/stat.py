@@ -9,13 +9,13 @@ from typing import Any
 import attrs
 import click
 
-from storehouse.app.local import ObjectInfo
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.log import LogClient
 from storehouse.cli.ls import time_of
 from storehouse.cli.options import log_options
 from storehouse.cli.output import Output, human_size
 from storehouse.cli.store import NAME, Name, Opener, naming, printable, store_options
+from storehouse.storage.objects.values import ObjectInfo
 
 __all__ = ["command", "table"]
 
@@ -27,7 +27,7 @@ _HEAD = ("PREFIX", "RECORDS", "SIZE", "FILES", "BUCKETS", "STATE")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON, with sizes in bytes.")
 @log_options
 @store_options
-def command(opener: Opener, log: LogClient, name: Name | None, as_json: bool) -> None:
+async def command(opener: Opener, log: LogClient, name: Name | None, as_json: bool) -> None:
     """
     Show what is known of the object BUCKET/KEY (of the root that --root names). Without an argument, show the records
     and bytes of each storage prefix of the append log (of the --server), or of the one that --prefix names.
@@ -41,13 +41,14 @@ def command(opener: Opener, log: LogClient, name: Name | None, as_json: bool) ->
       storehouse stat photos/a.jpg
     """
     with Output() as output:
-        text = _of_log(log, as_json) if name is None else _of_object(opener, name, as_json)
+        text = _of_log(log, as_json) if name is None else await _of_object(opener, name, as_json)
         output.write(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
-def _of_object(opener: Opener, name: Name, as_json: bool) -> str:
-    with opener() as store, naming(name):
-        info = store.head(name.bucket, name.key)
+async def _of_object(opener: Opener, name: Name, as_json: bool) -> str:
+    async with opener() as store:
+        with naming(name):
+            info = await store.head(name.bucket, name.key)
     if as_json:
         return json.dumps({"bucket": name.bucket, **attrs.asdict(info)})
     return "\n".join(f"{word + ':':10}{printable(value)}" for word, value in _facts(name, info))

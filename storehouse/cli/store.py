@@ -1,41 +1,33 @@
-"""What the verbs of buckets and objects have in common: where the objects are, how they are named, how errors are."""
+"""What the verbs of buckets and objects have in common: where the objects are, how they are named, how errors are told."""
 
 from __future__ import annotations
 
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from inspect import iscoroutine
 from types import TracebackType
 from typing import Any, Protocol
 
 import attrs
 import click
 
-from storehouse.app.local import (
-    Bucket,
-    Condition,
-    Indexed,
-    Listing,
-    LocalStore,
-    Metadata,
-    ObjectInfo,
-    Problem,
-    check_pair,
-    join,
-)
-from storehouse.cli.errors import CommandError, Refused, one_line, reason_of
-from storehouse.cli.remote import SocketStore
-from storehouse.config import Settings, load_settings
+from storehouse.app.local.waiting import run
+from storehouse.cli.errors import CommandError, one_line, reason_of
+from storehouse.cli.options import settings_options
+from storehouse.cli.remote import SocketStore, Stream
+from storehouse.config import Settings
 from storehouse.core.sockets import connect
-from storehouse.errors import RootInUse, StartFailed, StorehouseError, Unavailable
+from storehouse.errors import RootInUse, StorehouseError, Unavailable
+from storehouse.storage.namespace.interfaces import Bucket
+from storehouse.storage.objects.values import Condition, Indexed, Listing, Metadata, ObjectInfo, Problem
 
 __all__ = [
     "BUCKET",
     "DAMAGED",
     "NAME",
-    "PATIENCE",
     "PLACE",
     "Name",
     "Opener",
@@ -44,11 +36,10 @@ __all__ = [
     "Unaffected",
     "condition_options",
     "description_options",
-    "is_served",
     "keys_below",
-    "kind_of",
     "naming",
     "printable",
+    "service_of",
     "store_options",
 ]
 
@@ -56,69 +47,57 @@ __all__ = [
 DAMAGED = -1
 
 #: Seconds to wait for another command that works on the root.
-PATIENCE = 5.0
+_PATIENCE = 5.0
 
 #: Keys that are listed at once.
 _PAGE = 1000
 
 
-class Reading(Protocol):
-    """A range of an object, open; to be delivered or closed."""
+class Reading(Stream, Protocol):
+    """A range of an object, open."""
 
     @property
     def length(self) -> int:
         """Bytes of the range."""
 
-    def deliver(self, write: Callable[[bytes], object]) -> None:
-        """Give all of it; what comes before damage, and then fail."""
-
-    def close(self) -> None:
-        """Give it up."""
-
 
 class Store(Protocol):
     """
-    An object store, as a command sees it: it waits, gives results, and raises L{CommandError}s or
-    L{StorehouseError}s. A context manager: leaving it closes it.
+    What commands need of an object store, with the words of L{IObjectStore<storehouse.storage.objects.interfaces.IObjectStore>}
+    and C{IMaintained}: the store of the root in this process is one, and so is the service that runs on it.
     """
 
-    def __enter__(self) -> Store: ...
+    def create_bucket(self, name: str) -> Awaitable[Bucket]: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def get_bucket(self, name: str) -> Awaitable[Bucket]: ...
 
-    def create_bucket(self, name: str) -> Bucket: ...
+    def set_bucket_metadata(self, name: str, metadata: Metadata) -> Awaitable[Bucket]: ...
 
-    def get_bucket(self, name: str) -> Bucket: ...
+    def delete_bucket(self, name: str) -> Awaitable[None]: ...
 
-    def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket: ...
+    def list_buckets(self) -> Awaitable[list[Bucket]]: ...
 
-    def delete_bucket(self, name: str) -> None: ...
+    def list_objects(
+        self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
+    ) -> Awaitable[Listing]: ...
 
-    def list_buckets(self) -> list[Bucket]: ...
-
-    def usage(self, bucket: str) -> tuple[int, int]: ...
-
-    def list_objects(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int = 1000) -> Listing: ...
-
-    def head(self, bucket: str, key: str) -> ObjectInfo: ...
+    def head(self, bucket: str, key: str) -> Awaitable[ObjectInfo]: ...
 
     def put(
         self,
         bucket: str,
         key: str,
-        pieces: Iterable[bytes],
+        stream: Stream,
         size: int | None,
-        content_type: str,
-        metadata: Metadata,
-        condition: Condition,
-        md5: bool,
-    ) -> ObjectInfo: ...
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        condition: Condition = ...,
+        md5: bool = False,
+    ) -> Awaitable[ObjectInfo]: ...
 
-    def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Reading: ...
+    def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Awaitable[Reading]: ...
 
-    def delete(self, bucket: str, key: str) -> ObjectInfo: ...
+    def delete(self, bucket: str, key: str) -> Awaitable[ObjectInfo]: ...
 
     def copy(
         self,
@@ -126,14 +105,16 @@ class Store(Protocol):
         key: str,
         source_bucket: str,
         source_key: str,
-        content_type: str | None,
-        metadata: Metadata | None,
-        condition: Condition,
-    ) -> ObjectInfo: ...
+        content_type: str | None = None,
+        metadata: Metadata | None = None,
+        condition: Condition = ...,
+    ) -> Awaitable[ObjectInfo]: ...
 
-    def check(self, progress: Callable[[int], object], repair: bool) -> list[Problem]: ...
+    def check(
+        self, progress: Callable[[int], object] | None = None, repair: bool = False
+    ) -> Awaitable[list[Problem]]: ...
 
-    def reindex(self, progress: Callable[[int], object]) -> Indexed: ...
+    def reindex(self, progress: Callable[[int], object] | None = None) -> Awaitable[Indexed]: ...
 
 
 # -- where it is -----------------------------------------------------------------------------------
@@ -145,34 +126,48 @@ class Opener:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def __call__(self, create: bool = False) -> Store:
+    @asynccontextmanager
+    async def __call__(self, create: bool = False) -> AsyncIterator[Store]:
         """
-        Open it: through the socket of the service that runs on the root, or else its files.
+        Open it: through the socket of the service that runs on the root, or else its files. It is closed when it is left.
 
         @param create: make the root if there is none.
         @raise click.UsageError: if there is no store.
         @raise CommandError: if it cannot be opened.
         """
-        check_pair(self._settings)
-        path = os.path.abspath(self._settings.objects_socket)
-        until = time.monotonic() + PATIENCE
+        if self._settings.objects.directory:
+            # Objects that are named apart may be those of another store.
+            from storehouse.app.local.store import check_pair
+
+            check_pair(self._settings)
+        until = time.monotonic() + _PATIENCE
         while True:
-            if is_served(path):
-                return SocketStore(path)
+            with service_of(self._settings) as service:
+                if service is not None:
+                    yield service
+                    return
             directory = os.path.abspath(self._settings.namespace_directory)
             if not create and not os.path.isdir(directory):
                 raise click.UsageError(one_line(f"there are no buckets: {directory} is not a directory"))
-            try:
-                return LocalStore(self._settings, create)
-            except RootInUse as error:
-                if time.monotonic() > until:
-                    raise CommandError(f"{error.detail}; it does not listen on {path}") from None
-            except StorehouseError as error:
-                raise CommandError(error.detail) from None
+            # Imported here: a command that asks a service needs nothing of it, and would take three times as long to start.
+            from storehouse.app.local.store import open_store
+
+            async with AsyncExitStack() as opened:
+                try:
+                    store = await opened.enter_async_context(open_store(self._settings, create))
+                except RootInUse as error:
+                    if time.monotonic() > until:
+                        path = os.path.abspath(self._settings.objects_socket)
+                        raise CommandError(f"{error.detail}; it does not listen on {path}") from None
+                else:
+                    yield store
+                    return
             time.sleep(0.05)
 
     def join(self) -> None:
         """Make namespace and data space one store, whatever is in them."""
+        from storehouse.app.local.store import join
+
         join(self._settings)
 
     def check_output(self, path: str | None) -> None:
@@ -183,38 +178,33 @@ class Opener:
                 raise CommandError(f"{path} is in {directory}, which the store keeps its files in: write elsewhere")
 
 
-def is_served(path: str) -> bool:
+@contextmanager
+def service_of(settings: Settings) -> Iterator[SocketStore | None]:
     """
-    Whether a service listens on a socket file.
+    The service that runs on a root; C{None} if none does. The connection is closed when it is left.
 
     @raise CommandError: if that cannot be told.
     """
+    path = os.path.abspath(settings.objects_socket)
     try:
-        connect(path, PATIENCE).close()
+        connect(path, _PATIENCE).close()
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
-        return False
+        yield None
+        return
     except OSError as error:
         raise CommandError(f"cannot reach the service by its socket file {path}: {reason_of(error)}") from None
-    return True
+    with SocketStore(path) as store:
+        yield store
 
 
 def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --root, --objects-dir and --config; the function gets an L{Opener} as C{opener}."""
+    """Add --root, --objects-dir and --config; the function, which may be a coroutine, gets an L{Opener} as C{opener}."""
 
-    @click.option("--root", metavar="DIR", help="The service's root directory.  [default: ./storehouse-data]")
-    @click.option("--objects-dir", metavar="DIR", help="The directory of the objects.  [default: ROOT/objects]")
-    @click.option("--config", metavar="FILE", help="The service's configuration file, to find them by.")
+    @settings_options("root", "objects-dir")
     @functools.wraps(function)
-    def wrapper(*args: Any, root: str | None, objects_dir: str | None, config: str | None, **kwargs: Any) -> Any:
-        given = {"root": root, "objects-dir": objects_dir}
-        try:
-            settings = load_settings({name: value for name, value in given.items() if value is not None}, config)
-        except StartFailed as error:
-            raise click.UsageError(one_line(error.detail)) from None
-        try:
-            return function(*args, opener=Opener(settings), **kwargs)
-        except StorehouseError as error:
-            raise CommandError(error.detail) from None
+    def wrapper(*args: Any, settings: Settings, **kwargs: Any) -> Any:
+        result = function(*args, opener=Opener(settings), **kwargs)
+        return run(result) if iscoroutine(result) else result
 
     return wrapper
 
@@ -298,20 +288,20 @@ class Unaffected:
             raise click.exceptions.Exit(1)
 
     @contextmanager
-    def by(self, name: object, *harmless: str) -> Iterator[None]:
+    def by(self, name: object, *harmless: type[StorehouseError]) -> Iterator[None]:
         """
         What fails in here is told, with the name. What says of the store as a whole that it does not work is raised.
 
-        @param harmless: names of errors that are none here.
+        @param harmless: errors that are none here.
         """
         try:
             with naming(name):
                 yield
         except CommandError as error:
             cause = error.__context__
-            if kind_of(cause) in harmless:
+            if isinstance(cause, harmless):
                 return
-            if not isinstance(cause, (Refused, StorehouseError)) or isinstance(cause, Unavailable):
+            if not isinstance(cause, StorehouseError) or isinstance(cause, Unavailable):
                 raise
             self._failed = True
             self.hide()
@@ -319,14 +309,9 @@ class Unaffected:
                 error.show()
 
 
-def kind_of(error: BaseException | None) -> str:
-    """The name of an error, of the files or of the service: C{"NoSuchKey"} for one."""
-    return error.kind if isinstance(error, Refused) else type(error).__name__
-
-
-def keys_below(
+async def keys_below(
     store: Store, place: Name, delimiter: str = "", seen: Callable[[Listing], object] = lambda page: None
-) -> Iterator[ObjectInfo | str]:
+) -> AsyncIterator[ObjectInfo | str]:
     """
     The objects of a place, and the common prefixes, in order and a page at a time. Of one whose size is L{DAMAGED}
     nothing but the key can be read.
@@ -335,12 +320,13 @@ def keys_below(
     """
     after: str | None = ""
     while after is not None:
-        page = store.list_objects(place.bucket, place.key, delimiter, after, _PAGE)
+        page = await store.list_objects(place.bucket, place.key, delimiter, after, _PAGE)
         damaged = [ObjectInfo(key, "", DAMAGED, "", 0, "", {}) for key in page.damaged]
         items: list[ObjectInfo | str] = [*page.objects, *damaged, *page.prefixes]
         seen(page)
         items.sort(key=lambda item: (item if isinstance(item, str) else item.key).encode())
-        yield from items
+        for item in items:
+            yield item
         after = page.next_after
 
 

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 import attrs
 import click
 
-from storehouse.app.local import LocalObjects, Upload
-from storehouse.cli.local import local_options
+from storehouse.app.local.objects import LocalObjects, Upload
+from storehouse.cli.errors import usage
+from storehouse.cli.options import settings_options
 from storehouse.cli.output import Output, human_size
+from storehouse.config import Settings
 from storehouse.core.durations import parse_duration
 
 __all__ = ["command"]
@@ -45,8 +47,8 @@ def parse_age(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     callback=parse_age,
     help="Remove those that were not touched for AGE (7d, 12h, 90m, or seconds), and list them. No service may run on the root.",
 )
-@local_options
-def command(objects: LocalObjects, as_json: bool, expire: float | None) -> None:
+@settings_options("root", "objects-dir")
+def command(settings: Settings, as_json: bool, expire: float | None) -> None:
     """
     List the uploads below a root that were begun and neither completed nor aborted: when they were begun and last got a
     part, their parts and bytes.
@@ -58,6 +60,8 @@ def command(objects: LocalObjects, as_json: bool, expire: float | None) -> None:
       storehouse uploads --root /srv/storehouse
       storehouse uploads --root /srv/storehouse --expire 30d
     """
+    with usage():
+        objects = LocalObjects(settings)
     uploads = objects.uploads() if expire is None else objects.expire_uploads(expire)
     text = "".join(f"{json.dumps(attrs.asdict(upload))}\n" for upload in uploads) if as_json else _table(uploads)
     with Output() as output:

@@ -10,9 +10,10 @@ import socket
 import stat
 import termios
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
 
 __all__ = ["BACKLOG", "MAX_PATH", "AskedReactor", "SocketPath", "SocketPort", "connect", "has_left", "listen"]
 
@@ -169,6 +170,8 @@ class SocketPort:
 
     def stopListening(self) -> Deferred[Any]:
         """Listen no more, and remove the file."""
+        # Imported here, since commands only connect and need nothing of Twisted for that.
+        from twisted.internet.defer import maybeDeferred
 
         def stopped(result: Any) -> Any:
             self._way.close()

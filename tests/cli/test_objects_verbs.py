@@ -11,22 +11,22 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.app.local import ALWAYS
 from storehouse.cli import main
-from storehouse.cli import rm as rm_module
+from storehouse.cli import objects as objects_module
 from storehouse.cli import store as store_module
 from storehouse.cli.errors import CommandError
 from storehouse.cli.store import Opener, Store, keys_below
 from storehouse.config import load_settings
 from storehouse.core.rootlock import RootLock
 from storehouse.errors import StorehouseError
+from tests.app.local.opened import Opened
 from tests.frontends.objects.test_door import KEYS
 from tests.integration.process import CHECKOUT, PATIENCE, Storehouse
 
@@ -72,9 +72,9 @@ class VerbCase(SynchronousTestCase):
             file.write(data)
         return path
 
-    def store(self) -> Store:
+    def store(self) -> Opened:
         """The store, opened as verbs do."""
-        return Opener(load_settings({"root": self.root}))()
+        return Opened(Opener(load_settings({"root": self.root}))())
 
     def damage(self, name: str, at: int) -> None:
         """Flip a byte of an object."""
@@ -224,15 +224,15 @@ class VerbTests:
         for key in "abcd":
             self.said("put", "-", f"box/{key}", stdin=b"x")
 
-        def racing(store: Store, place: Any) -> Iterator[Any]:
-            for item in keys_below(store, place):
+        async def racing(store: Store, place: Any) -> AsyncIterator[Any]:
+            async for item in keys_below(store, place):
                 if item.key in "ad":
-                    store.delete("box", item.key)
+                    await store.delete("box", item.key)
                 if item.key == "d":
-                    store.delete_bucket("box")
+                    await store.delete_bucket("box")
                 yield item
 
-        self.patch(rm_module, "keys_below", racing)
+        self.patch(objects_module, "keys_below", racing)
         self.assertEqual(self.said("rm", "-r", "--yes", "box/"), "")
         self.assertEqual(self.said("ls"), "")
 
@@ -273,16 +273,14 @@ class VerbTests:
         with self.store() as store:
             store.create_bucket("box")
             for key in KEYS:
-                info = store.put("box", key, [key.encode()], None, "", {}, ALWAYS, False)
+                info = store.put("box", key, [key.encode()])
                 self.assertEqual(info.key, key)
             for key in KEYS:
-                pieces: list[bytes] = []
-                store.get("box", key).deliver(pieces.append)
-                self.assertEqual(b"".join(pieces), key.encode())
+                self.assertEqual(store.read("box", key), key.encode())
                 self.assertEqual(store.head("box", key).key, key)
-            page = store.list_objects("box", "", "", "")
+            page = store.list_objects("box")
             self.assertEqual([info.key for info in page.objects], sorted(KEYS, key=str.encode))
-            store.copy("box", "..", "box", "//", None, None, ALWAYS)
+            store.copy("box", "..", "box", "//")
         for key in KEYS:
             if "\0" not in key:
                 expected = "//" if key == ".." else key
@@ -319,7 +317,7 @@ class VerbTests:
         with self.store() as store:
             store.create_bucket("box")
             for number in range(35):
-                store.put("box", f"{number % 3}/{number:04}", [], 0, "", {}, ALWAYS, False)
+                store.put("box", f"{number % 3}/{number:04}", [], 0)
         self.assertEqual(len(self.said("ls", "--recursive", "box").splitlines()), 35)
         self.assertEqual(self.said("ls", "box"), "0/\n1/\n2/\n")
         self.said("rm", "--recursive", "--yes", "box/")
@@ -362,7 +360,7 @@ class VerbTests:
             raise CommandError("the source broke")
 
         with self.store() as store:
-            error = self.assertRaises(CommandError, store.put, "box", "a", pieces(), None, "", {}, ALWAYS, False)
+            error = self.assertRaises(CommandError, store.put, "box", "a", pieces())
             self.assertIn("the source broke", str(error))
             self.assertRaises((CommandError, StorehouseError), store.head, "box", "a")
         self.assertEqual(self.said("ls", "box"), "")
@@ -404,7 +402,7 @@ class LocalVerbTests(VerbTests, VerbCase):
 
     def test_root_in_use(self) -> None:
         """By something that does not listen on the socket, and by what does not answer there."""
-        self.patch(store_module, "PATIENCE", 0.1)
+        self.patch(store_module, "_PATIENCE", 0.1)
         lock = RootLock(self.root)
         lock.acquire()
         self.addCleanup(lock.release)

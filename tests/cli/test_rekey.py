@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.app.local.rekeying import rekey
-from storehouse.app.local.waiting import result, run
+from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_space, make_vault, make_wormer
 from storehouse.cli import main
 from storehouse.config import Settings, load_settings
@@ -79,29 +79,29 @@ class RekeyCase(SynchronousTestCase):
         _, space = self.opened(self.root, master)
         for number, id in enumerate(ids):
             self.expected[id] = content(100 + number)
-            result(space.put(id, BytesSource(self.expected[id]), None, {"key": [f"bucket/{id}"]}))
-        result(space.stop())
+            run(space.put(id, BytesSource(self.expected[id]), None, {"key": [f"bucket/{id}"]}))
+        run(space.stop())
 
     def fill_all(self) -> None:
         self.fill(MASTER, ["a1", "b2"])
         _, space = self.opened(self.root, MASTER)
-        result(space.init_upload("cd", {"key": ["bucket/cd"]}))
+        run(space.init_upload("cd", {"key": ["bucket/cd"]}))
         for number in (1, 2):
-            result(space.upload_part("cd", number, BytesSource(content(50, number)), 50))
-        result(space.stop())
+            run(space.upload_part("cd", number, BytesSource(content(50, number)), 50))
+        run(space.stop())
 
     def check(self, root: str, master: bytes) -> None:
         """All is there, under this master key; an upload goes on."""
         _, space = self.opened(root, master)
         for id, data in self.expected.items():
-            reader = result(space.get(id))
+            reader = run(space.get(id))
             self.assertEqual(reader.metadata, {"key": [f"bucket/{id}"]})
             self.assertEqual(run(collect(reader)), data)
-        result(space.upload_part("cd", 3, BytesSource(b"more"), 4))
-        self.assertEqual(result(space.get_upload("cd")).metadata, {"key": ["bucket/cd"]})
-        result(space.complete_upload("ef", "cd", result(space.list_parts("cd"))))
-        self.assertEqual(run(collect(result(space.get("ef")))), content(50, 1) + content(50, 2) + b"more")
-        result(space.stop())
+        run(space.upload_part("cd", 3, BytesSource(b"more"), 4))
+        self.assertEqual(run(space.get_upload("cd")).metadata, {"key": ["bucket/cd"]})
+        run(space.complete_upload("ef", "cd", run(space.list_parts("cd"))))
+        self.assertEqual(run(collect(run(space.get("ef")))), content(50, 1) + content(50, 2) + b"more")
+        run(space.stop())
 
     def rekey(self, root: str = "", master: bytes | None = MASTER, new: bytes | None = NEW) -> Any:
         self.totals: list[int] = []
@@ -125,7 +125,7 @@ class RekeyTests(RekeyCase):
         with self.assertRaises(WrongMasterKey):
             self.opened(self.root, MASTER)
         after, space = self.opened(self.root, NEW)
-        result(space.stop())
+        run(space.stop())
         self.assertFalse(set(after.keyring.keys) & set(before.keyring.keys))
         self.assertEqual(after.keyring.names_key, before.keyring.names_key)
         self.check(self.root, NEW)
@@ -168,14 +168,14 @@ class RekeyTests(RekeyCase):
             except WrongMasterKey:
                 _, space = self.opened(root, NEW)
                 master = NEW
-            result(space.stop())
+            run(space.stop())
             if fatal % 2 or master == MASTER:
                 self.rekey(root)
             else:
                 self.rekey(root, NEW, None)
             self.check(root, NEW)
             vault, space = self.opened(root, NEW)
-            result(space.stop())
+            run(space.stop())
             self.assertFalse(vault.keyring.unfinished)
             shutil.rmtree(root)
         self.assertGreater(fatal, 30)
@@ -190,7 +190,7 @@ class RekeyTests(RekeyCase):
         self.assertEqual([id for id, _ in done.damaged], ["a1"])
         path.write_bytes(whole)
         vault, space = self.opened(self.root, NEW)
-        result(space.stop())
+        run(space.stop())
         self.assertTrue(vault.keyring.unfinished)
         self.assertEqual(self.rekey(master=NEW, new=None).objects, 1)
         self.check(self.root, NEW)
@@ -232,12 +232,12 @@ class FromBeforeTests(RekeyCase):
         vault, space = self.opened(self.root, NEW)
         self.assertTrue(vault.keyring.plain)
         for id in ("aa", "ab"):
-            self.assertEqual(run(collect(result(space.get(id)))), self.expected.pop(id))
-            result(space.delete(id))
-        result(space.stop())
+            self.assertEqual(run(collect(run(space.get(id)))), self.expected.pop(id))
+            run(space.delete(id))
+        run(space.stop())
         self.assertEqual(self.rekey(master=NEW, new=b"a third").plain, 0)
         vault, space = self.opened(self.root, b"a third")
-        result(space.stop())
+        run(space.stop())
         self.assertFalse(vault.keyring.plain)
         self.check(self.root, b"a third")
 

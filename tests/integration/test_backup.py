@@ -11,7 +11,7 @@ import random
 import shutil
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable
 from http.client import HTTPConnection
 from threading import Event, Thread
 from typing import Any
@@ -19,12 +19,15 @@ from typing import Any
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.app.local import ALWAYS, LocalStore
+from storehouse.app.local.store import open_store
+from storehouse.app.local.waiting import run
 from storehouse.archive.archive import ArchiveReader
 from storehouse.cli import main
-from storehouse.cli.errors import CommandError
 from storehouse.cli.remote import SocketStore
 from storehouse.config import load_settings
+from storehouse.core.streams import BytesStream
+from storehouse.errors import NotFound
+from tests.app.local.opened import Opened
 from tests.integration.process import Storehouse, free_port, wait_for
 from tests.soak import count, long_loop, rounds
 
@@ -93,14 +96,14 @@ class _Objects(_Worker):
 
     def prepare(self) -> None:
         self.store = SocketStore(self._socket)
-        self.store.create_bucket(self.bucket)
+        run(self.store.create_bucket(self.bucket))
 
     def finish(self) -> None:
         self.store.__exit__(None, None, None)
 
-    def _do(self, call: Callable[[], object], **changes: bytes | None) -> None:
+    def _do(self, work: Awaitable[object], **changes: bytes | None) -> None:
         began = time.time()
-        call()
+        run(work)
         for key, data in changes.items():
             if data is None:
                 del self._now[key]
@@ -113,12 +116,12 @@ class _Objects(_Worker):
         what = self.random.random()
         if what < 0.5 or key not in self._now:
             data = self.data()
-            self._do(lambda: self.store.put(self.bucket, key, [data], len(data), "", {}, ALWAYS, False), **{key: data})
+            self._do(self.store.put(self.bucket, key, BytesStream(data), len(data)), **{key: data})
             return
         if what < 0.8:
             data = self._now[key]
-            self._do(lambda: self.store.copy(self.bucket, other, self.bucket, key, None, None, ALWAYS), **{other: data})
-        self._do(lambda: self.store.delete(self.bucket, key), **{key: None})
+            self._do(self.store.copy(self.bucket, other, self.bucket, key), **{other: data})
+        self._do(self.store.delete(self.bucket, key), **{key: None})
 
     def states(self, began: float, ended: float) -> list[dict[str, bytes]]:
         """What there may be in a backup that was made meanwhile."""
@@ -223,8 +226,8 @@ class BackupUnderLoadTests(SynchronousTestCase):
             with open(path, "rb") as file:
                 file.seek(answer["offset"])
                 self.assertEqual(file.read(4 + len(data)), struct.pack("<I", len(data)) + data)
-        with LocalStore(load_settings({"root": restored})) as store:
-            self.assertEqual(store.check(lambda count: None, False), [])
+        with Opened(open_store(load_settings({"root": restored}))) as store:
+            self.assertEqual(store.check(), [])
             for worker in objects:
                 self.assertIn(self._objects(store, worker.bucket), worker.states(began, ended))
             shipped = (
@@ -234,12 +237,10 @@ class BackupUnderLoadTests(SynchronousTestCase):
         self.assertEqual([data for data, _ in stream.before(began) if data not in there], [])
 
     @staticmethod
-    def _objects(store: LocalStore, bucket: str) -> dict[str, bytes]:
+    def _objects(store: Opened, bucket: str) -> dict[str, bytes]:
         found = {}
         for info in store.list_objects(bucket, "", "", "", 10000).objects:
-            pieces: list[bytes] = []
-            store.get(bucket, info.key).deliver(lambda data, pieces=pieces: pieces.append(bytes(data)))
-            found[info.key] = b"".join(pieces)
+            found[info.key] = store.read(bucket, info.key)
         return found
 
     def _payloads(self, root: str, shipped: dict[str, bytes]) -> set[bytes]:
@@ -282,7 +283,7 @@ class BackupUnderLoadTests(SynchronousTestCase):
             before = file.read()
 
         def fail(store: SocketStore) -> str:
-            raise CommandError("there is no such resource")
+            raise NotFound("there is no such resource")
 
         self.patch(SocketStore, "hold", fail)
         result = CliRunner().invoke(main, ["backup", made, "--root", self.root])

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
-from storehouse.app.local.waiting import result
+from storehouse.app.local.waiting import run
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.keys.vault import Vault
@@ -55,28 +55,28 @@ class LocalUsers:
 
     def add(self, name: str, is_admin: bool) -> NewKey:
         """Add a user."""
-        return result(self._open().add_user(name, is_admin))
+        return run(self._open().add_user(name, is_admin))
 
     def list(self) -> list[User]:
         """All, by name."""
-        return result(self._open(users_only=True).list_users())
+        return run(self._open(users_only=True).list_users())
 
     def disable(self, name: str) -> User:
         """Allow a user nothing any more."""
-        return result(self._open(users_only=True).disable_user(name))
+        return run(self._open(users_only=True).disable_user(name))
 
     def enable(self, name: str) -> User:
         """Undo that."""
-        return result(self._open(users_only=True).enable_user(name))
+        return run(self._open(users_only=True).enable_user(name))
 
     def rotate(self, name: str) -> NewKey:
         """Another access key for a user."""
-        return result(self._open().rotate_key(name))
+        return run(self._open().rotate_key(name))
 
     def sign_in_url(self, name: str, lifetime: float, url: str | None) -> str:
         """A URL that signs a user in once. @param url: of the door; C{None} for what a service has said."""
         accounts = self._open(users_only=True)
-        token = result(accounts.make_sign_in_token(name, lifetime))
+        token = run(accounts.make_sign_in_token(name, lifetime))
         return f"{_base(accounts, url)}/sign-in/{token}"
 
     def sign(
@@ -98,7 +98,7 @@ class LocalUsers:
         @param url: as for L{sign_in_url}.
         """
         accounts = self._open()
-        users = result(accounts.list_users())
+        users = run(accounts.list_users())
         signers = [
             each for each in users if (each.is_admin and not each.is_disabled if user is None else each.name == user)
         ]
@@ -135,4 +135,4 @@ class LocalUsers:
 
 
 def _base(accounts: LocalAccounts, url: str | None) -> str:
-    return (url or result(accounts.read_url()) or DEFAULT_URL).rstrip("/")
+    return (url or run(accounts.read_url()) or DEFAULT_URL).rstrip("/")

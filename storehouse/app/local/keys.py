@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.app.local.waiting import result, run
+from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_pair, make_vault, make_wormer
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
@@ -65,13 +65,13 @@ def init_keys(
                 on_total(run(count(space)))
                 plain = run(_count_plain(space, on_progress))
             finally:
-                result(space.stop())
+                run(space.stop())
         if settings.seal_names and (plain or _has_buckets(settings)):
             raise InvalidSetting(
                 "seal-names cannot be set: there are objects or buckets already, and their names are not encrypted"
             )
         vault.make(plain=plain > 0)
-        result(vault.stop())
+        run(vault.stop())
         return Made(vault.path, plain)
     finally:
         lock.release()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from storehouse.app.local.waiting import result, run
+from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_pair, make_vault, make_wormer
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
@@ -52,7 +52,7 @@ def rekey(
             on_total(run(count(space)))
             done = run(rewrap(space, keyring, on_progress))
         finally:
-            result(space.stop())
+            run(space.stop())
         if not done.damaged:
             vault.write(keyring.finished(plain=keyring.plain and done.plain > 0), protector)
         return done

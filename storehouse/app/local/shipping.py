@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from zope.interface import implementer
 
 from storehouse.app.local.destinations import DestinationSettings
+from storehouse.core.bridges import source_of, stream_of
 from storehouse.core.disk import DiskThreads
-from storehouse.core.fetched import FetchedSource
 from storehouse.core.files import Files
-from storehouse.core.streams import deferred
-from storehouse.errors import AlreadyExists, NoSuchBucket, NoSuchKey, RemoteDamaged
+from storehouse.core.streams import counted
 from storehouse.events import ArchiveShipped, Events, ShippingFailed
-from storehouse.storage.objects.interfaces import ALWAYS, ObjectInfo
-from storehouse.storage.shipping.interfaces import IDestination, IRemoteReader, Listing, LocalFile, Shipment, Stored
-from storehouse.storage.shipping.names import check_name
+from storehouse.storage.shipping.interfaces import Shipment
 from storehouse.storage.shipping.notes import COMPRESSED, DEAD, UPLOADED, VERIFIED, WAITING
 from storehouse.storage.shipping.s3 import S3Destination
 from storehouse.storage.shipping.settings import S3Settings, ShipperSettings, StoreSettings, SwiftSettings
 from storehouse.storage.shipping.shipper import Shipper
 from storehouse.storage.shipping.spool import Spool
+from storehouse.storage.shipping.store import StoreDestination
 from storehouse.storage.shipping.swift import SwiftDestination
 
 __all__ = [
@@ -44,9 +41,6 @@ __all__ = [
 #: Seconds between two looks at how far it has come.
 _INTERVAL = 0.1
 
-#: Bytes that are read at once.
-_PIECE = 1 << 20
-
 #: How much of the way is behind a file, in thirds.
 _DONE = {WAITING: 0, COMPRESSED: 1, UPLOADED: 2, VERIFIED: 3, DEAD: 3}
 
@@ -64,179 +58,54 @@ def identity_of(settings: DestinationSettings, root: str) -> str:
     return f"store {os.path.abspath(root)} {settings.bucket}"
 
 
-def make_destination(
-    settings: DestinationSettings,
-    reactor: Any,
-    disk: DiskThreads,
-    open_store: Callable[[], Any],
-    translated: Callable[[Exception], Exception],
-) -> Any:
+def make_destination(settings: DestinationSettings, reactor: Any, disk: DiskThreads, store: Any) -> Any:
     """
-    @param open_store: opens the object store: something with the methods of L{storehouse.app.local.LocalStore}.
-    @param translated: from what that raises to a L{storehouse.errors.StorehouseError}.
+    @param store: the object store of the root, if it is the destination: an C{IObjectStore}, or what commands need of one.
     """
     if isinstance(settings, S3Settings):
         return S3Destination(settings, reactor, disk)
     if isinstance(settings, SwiftSettings):
         return SwiftDestination(settings, reactor, disk)
-    return _StoreInThread(settings.bucket, DiskThreads(reactor, 1), open_store, translated)
+    return _CountingDestination(settings, _Streaming(store), disk)
 
 
-@implementer(IDestination)
-class _StoreInThread:
+class _Streaming:
     """
-    The object store of a root as a destination. Its methods wait, so it lives in a thread of its own.
+    A store whose bytes are streams, for a destination that gives and takes sources.
 
-    @ivar fractions: how much of what is being stored was taken, by name.
+    @ivar fractions: how much of what is being stored was taken, by key.
     """
 
-    def __init__(
-        self,
-        bucket: str,
-        thread: DiskThreads,
-        open_store: Callable[[], Any],
-        translated: Callable[[Exception], Exception],
-    ) -> None:
+    def __init__(self, store: Any) -> None:
         self.fractions: dict[str, float] = {}
-        self._bucket = bucket
-        self._thread = thread
-        self._open = open_store
-        self._translated = translated
-        self._store: Any = None
-        self._closing = False
-
-    def __repr__(self) -> str:
-        return f"the bucket {self._bucket}"
-
-    async def open(self) -> None:
-        """Open the store. @raise Exception: what C{open_store} does, as it is."""
-        self._store = await self._thread.run(self._open)
-
-    @deferred
-    async def close(self) -> None:
-        """See L{IDestination.close}. The store is closed for good."""
-        self._closing = True
-        store, self._store = self._store, None
-        if store is not None:
-            await self._thread.run(store.__exit__, None, None, None)
-        self._thread.stop()
-
-    def _do(self, f: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        def call() -> Any:
-            try:
-                return f(*args)
-            except Exception as error:
-                raise self._translated(error) from None
-
-        return self._thread.run(call)
-
-    @deferred
-    async def stat(self, name: str) -> Stored:
-        """See L{IDestination.stat}."""
-        check_name(name)
-        try:
-            return _stored(await self._do(self._store.head, self._bucket, name))
-        except NoSuchBucket:
-            raise NoSuchKey(f"there is no {name} in {self!r}") from None
-
-    @deferred
-    async def get(self, name: str, offset: int = 0, length: int | None = None) -> IRemoteReader:
-        """See L{IDestination.get}."""
-        size = (await self.stat(name)).size
-        end = size if length is None else min(size, offset + length)
-        reader: Any = _Reader(self, name, offset, end)
-        return reader  # type: ignore[no-any-return]
-
-    def read(self, name: str, offset: int, length: int) -> Deferred[bytes]:
-        """A piece."""
-
-        def read() -> bytes:
-            pieces: list[bytes] = []
-            reading = self._store.get(self._bucket, name, offset, length)
-            try:
-                reading.deliver(pieces.append)
-            finally:
-                reading.close()
-            return b"".join(pieces)
-
-        return self._do(read)
-
-    @deferred
-    async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Listing:
-        """See L{IDestination.list}."""
-        try:
-            page = await self._do(self._store.list_objects, self._bucket, prefix, "", after, limit)
-        except NoSuchBucket:
-            return Listing([], None)
-        return Listing([_stored(info) for info in page.objects], page.next_after)
-
-    @deferred
-    async def put(self, name: str, file: LocalFile) -> Stored:
-        """See L{IDestination.put}."""
-        check_name(name)
-        try:
-            info = await self._do(self._put, name, file)
-        except NoSuchBucket:
-            try:
-                await self._do(self._store.create_bucket, self._bucket)
-            except AlreadyExists:
-                pass  # another was faster
-            info = await self._do(self._put, name, file)
-        if info.etag != file.md5:
-            raise RemoteDamaged(f"{self!r} has stored something else under {name}: its tag is {info.etag}")
-        return _stored(info)
-
-    def _put(self, name: str, file: LocalFile) -> ObjectInfo:
-        info: ObjectInfo = self._store.put(
-            self._bucket,
-            name,
-            self._pieces(name, file),
-            file.size,
-            file.content_type,
-            {"sha256": [file.sha256]},
-            ALWAYS,
-            True,
-        )
-        return info
-
-    def _pieces(self, name: str, file: LocalFile) -> Iterator[bytes]:
-        done = 0
-        with open(file.path, "rb", buffering=0) as opened:
-            while data := opened.read(_PIECE):
-                if self._closing:
-                    raise OSError(f"given up at byte {done} of {file.path}")
-                yield data
-                done += len(data)
-                self.fractions[name] = done / file.size
-
-
-def _stored(info: ObjectInfo) -> Stored:
-    return Stored(info.key, info.size, info.etag, next(iter(info.metadata.get("sha256", ())), ""))
-
-
-@implementer(IRemoteReader)
-class _Reader:
-    """See L{IRemoteReader}."""
-
-    def __init__(self, store: _StoreInThread, name: str, offset: int, end: int) -> None:
-        self.length = max(0, end - offset)
         self._store = store
-        self._name = name
-        self._offset = offset
-        self._end = end
+        self.head = store.head
+        self.list_objects = store.list_objects
+        self.create_bucket = store.create_bucket
 
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        """See L{IRemoteReader.deliver}."""
-        return FetchedSource(self._next).deliver(consumer)
+    async def put(self, bucket: str, key: str, source: Any, size: int, *args: Any, **kwargs: Any) -> Any:
+        done = 0
 
-    async def _next(self) -> bytes:
-        size = min(_PIECE, self._end - self._offset)
-        data = await self._store.read(self._name, self._offset, size) if size > 0 else b""
-        self._offset += len(data)
-        return data
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            self.fractions[key] = done / size
 
-    def close(self) -> None:
-        """It holds nothing."""
+        return await self._store.put(bucket, key, counted(stream_of(source), count), size, *args, **kwargs)
+
+    async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Any:
+        reading = await self._store.get(bucket, key, offset, length)
+        source = source_of(reading)
+        source.length = reading.length
+        return source
+
+
+class _CountingDestination(StoreDestination):
+    """@ivar fractions: how much of what is being stored was taken, by name."""
+
+    def __init__(self, settings: StoreSettings, store: _Streaming, disk: DiskThreads) -> None:
+        super().__init__(settings, store, disk)  # type: ignore[arg-type]
+        self.fractions = store.fractions
 
 
 # -- shipping --------------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ from fnmatch import fnmatchcase
 
 from zope.interface import implementer
 
-from storehouse.app.local import ObjectInfo
+from storehouse.app.local.waiting import each, run
 from storehouse.archive.interfaces import IByteSource
-from storehouse.cli.errors import Refused
 from storehouse.cli.store import Name, Store, keys_below, naming
 from storehouse.errors import DamagedArchive, DamagedObject
+from storehouse.storage.objects.values import ObjectInfo
 
 __all__ = ["ObjectSource", "find_objects", "has_magic"]
 
@@ -30,7 +30,7 @@ def has_magic(text: str) -> bool:
 @implementer(IByteSource)
 class ObjectSource:
     """
-    An object. It is read ahead, more and more, while it is read from front to back.
+    An object. It is read ahead, more and more, while it is read from front to back: archives are read where they are asked for.
 
     @param size: its bytes.
     """
@@ -64,25 +64,25 @@ class ObjectSource:
         return self._data[inside : inside + size]
 
     def _fetch(self, offset: int, needed: int, wanted: int) -> bytes:
-        pieces: list[bytes] = []
+        pieces: list[bytes | memoryview] = []
         try:
-            reading = self._store.get(self._place.bucket, self._place.key, offset, wanted)
-            try:
-                reading.deliver(pieces.append)
-            finally:
-                reading.close()
+            run(self._read(offset, wanted, pieces))
             return b"".join(pieces)
         except DamagedObject as error:
             reason = error.detail
-        except Refused as error:
-            if error.kind != DamagedObject.__name__:
-                raise
-            reason = error.message
         data = b"".join(pieces)
         # Damage behind what is needed is none of our business yet.
         if len(data) >= needed:
             return data
         raise DamagedArchive(self.name, offset + len(data), f"the object cannot be read: {reason}")
+
+    async def _read(self, offset: int, size: int, pieces: list[bytes | memoryview]) -> None:
+        reading = await self._store.get(self._place.bucket, self._place.key, offset, size)
+        try:
+            while piece := await reading.read():
+                pieces.append(piece)
+        finally:
+            await reading.close()
 
     def close(self) -> None:
         """Forget what was read."""
@@ -96,11 +96,11 @@ def find_objects(store: Store, place: Name) -> Iterator[ObjectInfo]:
     """
     with naming(place):
         if not has_magic(place.key):
-            yield store.head(place.bucket, place.key)
+            yield run(store.head(place.bucket, place.key))
             return
         start = _magic.split(place.key, maxsplit=1)[0]
         pattern = place.key.split("/")
-        for found in keys_below(store, Name(place.bucket, start)):
+        for found in each(keys_below(store, Name(place.bucket, start))):
             if not isinstance(found, str) and (found.key == place.key or _matches(pattern, found.key.split("/"))):
                 yield found
 

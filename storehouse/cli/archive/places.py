@@ -24,6 +24,7 @@ from storehouse.app.local.archives import (
     is_ours_beside,
     order_of,
 )
+from storehouse.app.local.waiting import run
 from storehouse.archive.archive import ArchiveReader
 from storehouse.archive.interfaces import IByteSource
 from storehouse.cli.archive.objects import ObjectSource, find_objects, has_magic
@@ -176,7 +177,9 @@ class _Stores:
         """The objects that an argument stands for."""
         place = NAME.convert(argument.removeprefix(STORE), None, None)
         if self._store is None:
-            self._store = self._context.enter_context(self._opener())
+            opened = self._opener()
+            self._store = run(opened.__aenter__())
+            self._context.push(lambda *error: run(opened.__aexit__(*error)))
         store, found = self._store, False
         for info in find_objects(store, place):
             found = True

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import attrs
 import click
 
-from storehouse import errors
 from storehouse.app.local.archives import why_open
 from storehouse.app.local.destinations import find_destination
 from storehouse.app.local.shipping import (
@@ -24,7 +24,7 @@ from storehouse.app.local.shipping import (
     spool_beside,
 )
 from storehouse.cli.archive.places import STORE, find_files
-from storehouse.cli.errors import CommandError, Refused, one_line, reason_of
+from storehouse.cli.errors import CommandError, one_line, reason_of
 from storehouse.cli.options import progress_option
 from storehouse.cli.output import Output, counted, human_size
 from storehouse.cli.progress import Progress
@@ -32,14 +32,7 @@ from storehouse.cli.reactor import run
 from storehouse.cli.store import Opener, printable
 from storehouse.config import load_settings
 from storehouse.core.disk import DiskThreads
-from storehouse.errors import (
-    BadRequest,
-    DamagedObject,
-    RemoteDamaged,
-    RemoteRefused,
-    RemoteUnavailable,
-    StorehouseError,
-)
+from storehouse.errors import StorehouseError
 
 __all__ = ["command"]
 
@@ -134,11 +127,12 @@ def command(
 
         async def work(reactor: Any) -> tuple[list[Any], int]:
             disk = DiskThreads(reactor)
-            there = make_destination(destination, reactor, disk, Opener(loaded), _translated)
-            try:
-                if isinstance(destination, StoreSettings):
-                    # What is wrong with the root is no failure of a file.
-                    await there.open()
+            async with AsyncExitStack() as opened:
+                # What is wrong with the root is no failure of a file.
+                is_store = isinstance(destination, StoreSettings)
+                store = await opened.enter_async_context(Opener(loaded)()) if is_store else None
+                there = make_destination(destination, reactor, disk, store)
+                opened.push_async_callback(there.close)
                 failed, uploaded = [], 0
                 for directory, inside in spools.items():
                     mine = attrs.evolve(settings, directory=directory, root=os.path.dirname(os.path.abspath(directory)))
@@ -146,8 +140,6 @@ def command(
                     failed += dead
                     uploaded += size
                     watching.next()
-            finally:
-                await there.close()
             disk.stop()
             return failed, uploaded
 
@@ -236,19 +228,3 @@ class _Watching(Watcher):
     def next(self) -> None:
         """What comes from now on is of other files."""
         self._before = self._came
-
-
-def _translated(error: Exception) -> Exception:
-    """What the store of the root raises, as a shipper understands it."""
-    if isinstance(error, DamagedObject):
-        return RemoteDamaged(error.detail)
-    if not isinstance(error, CommandError):
-        return error
-    kind = getattr(errors, error.kind, None) if isinstance(error, Refused) else None
-    if kind is DamagedObject:
-        return RemoteDamaged(error.message)
-    if kind in (errors.NoSuchKey, errors.NoSuchBucket, errors.AlreadyExists, errors.NoSpace):
-        return kind(error.message)  # type: ignore[no-any-return, misc]
-    if isinstance(kind, type) and issubclass(kind, BadRequest):
-        return RemoteRefused(error.message)
-    return RemoteUnavailable(error.message)

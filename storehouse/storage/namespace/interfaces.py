@@ -7,10 +7,13 @@ Source: the fourth seed ("S3 Namespace format"); docs/formats/namespace.md is th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
-from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:  # commands that import a value from here need no reactor
+    from twisted.internet.defer import Deferred
 
 __all__ = ["Bucket", "Condition", "Entry", "IChecked", "INamespace", "Metadata", "Needed", "Page", "Problem"]
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.app.local import ALWAYS, LocalStore
 from storehouse.app.local.backup import Made, Restored, make_backup, restore
+from storehouse.app.local.store import open_store
 from storehouse.config import Settings, load_settings
+from tests.app.local.opened import Opened
 
 __all__ = ["BackupCase"]
 
@@ -34,14 +35,14 @@ class BackupCase(SynchronousTestCase):
         """Of a root."""
         return load_settings({"root": root or self.root, "objects-sync": "os"})
 
-    def store(self, root: str = "", create: bool = False) -> LocalStore:
+    def store(self, root: str = "", create: bool = False) -> Opened:
         """The objects of a root."""
-        return LocalStore(self.settings(root), create)
+        return Opened(open_store(self.settings(root), create))
 
     @staticmethod
-    def put(store: LocalStore, key: str, data: bytes) -> str:
+    def put(store: Opened, key: str, data: bytes) -> str:
         """Store an object. @return: its ID."""
-        return store.put("box", key, [data], len(data), "", {}, ALWAYS, False).id
+        return store.put("box", key, [data], len(data)).id
 
     def fill(self, **objects: bytes) -> None:
         """Store objects."""
@@ -62,11 +63,9 @@ class BackupCase(SynchronousTestCase):
         """All objects of a root, in which nothing is wrong."""
         found = {}
         with self.store(root) as store:
-            self.assertEqual(store.check(lambda count: None, False), [])
-            for info in store.list_objects("box", "", "", "").objects:
-                pieces: list[bytes] = []
-                store.get("box", info.key).deliver(pieces.append)
-                found[info.key] = b"".join(map(bytes, pieces))
+            self.assertEqual(store.check(), [])
+            for info in store.list_objects("box").objects:
+                found[info.key] = store.read("box", info.key)
         return found
 
     def files(self, directory: str) -> dict[str, int]:

@@ -8,19 +8,19 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from storehouse.app.local import ALWAYS, LocalStore
 from storehouse.app.local.backup.names import NamesBackup
 from storehouse.app.local.backup.objects import ObjectsBackup
-from storehouse.app.local.waiting import result
+from storehouse.app.local.waiting import run
 from storehouse.core.streams import BytesSource
 from tests.app.local.backup.rig import BackupCase
+from tests.app.local.opened import Opened
 
 
 class _Service:
     """What a service does for a backup, by a store of this process."""
 
-    def __init__(self, store: LocalStore) -> None:
-        self._space: Any = store._store._base.space
+    def __init__(self, store: Opened) -> None:
+        self._space: Any = store.store._base.space
         self.held = 0
 
     def hold(self) -> None:
@@ -43,7 +43,7 @@ class MomentTests(BackupCase):
         self.fill(a=b"of a", b=b"of b", c=b"of c")
 
     def during(
-        self, kind: Any, method: str, change: Callable[[LocalStore], object], before: bool = False
+        self, kind: Any, method: str, change: Callable[[Opened], object], before: bool = False
     ) -> dict[str, bytes]:
         """
         Have something changed behind a step of a backup, or before it.
@@ -73,11 +73,11 @@ class MomentTests(BackupCase):
         self.assertEqual(restored.findings, [])
         return self.objects(path)
 
-    def change(self, store: LocalStore) -> None:
+    def change(self, store: Opened) -> None:
         """One of everything."""
         self.put(store, "a", b"another a")
         store.delete("box", "b")
-        store.copy("box", "moved", "box", "c", None, None, ALWAYS)
+        store.copy("box", "moved", "box", "c")
         store.delete("box", "c")
         self.put(store, "new", b"new")
         store.create_bucket("other")
@@ -108,7 +108,7 @@ class MomentTests(BackupCase):
         self.assertEqual(found, {"a": b"of a", "b": b"of b", "c": b"of c"})
 
     def test_bucket_goes(self) -> None:
-        def change(store: LocalStore) -> None:
+        def change(store: Opened) -> None:
             for key in "abc":
                 store.delete("box", key)
             store.delete_bucket("box")
@@ -119,10 +119,10 @@ class MomentTests(BackupCase):
     def test_journal_begins_anew(self) -> None:
         """Another moment is chosen."""
 
-        def change(store: LocalStore) -> None:
+        def change(store: Opened) -> None:
             self.put(store, "new", b"new")
-            names: Any = store._store._base.names
-            result(names.upkeep.checkpoint())
+            names: Any = store.store._base.names
+            run(names.upkeep.checkpoint())
 
         found = self.during(NamesBackup, "_take_snapshot", change, before=True)
         self.assertEqual(found["new"], b"new")
@@ -143,7 +143,7 @@ class MomentTests(BackupCase):
         """On a full disk the index may lack rows, or have old ones: what was copied of the tree is right."""
         with self.store() as store:
             service = _Service(store)
-            names: Any = store._store._base.names
+            names: Any = store.store._base.names
             self.patch(names.upkeep.index, "apply", lambda changes: None)
             self.put(store, "a", b"another a")
             self.put(store, "new", b"new")
@@ -153,12 +153,12 @@ class MomentTests(BackupCase):
         path, _ = self.restored()
         self.assertEqual(self.objects(path), {"a": b"another a", "c": b"of c", "new": b"new"})
 
-    def upload(self, store: LocalStore, key: str) -> str:
+    def upload(self, store: Opened, key: str) -> str:
         """Begin an upload, of two parts."""
-        objects: Any = store._store
-        id: str = result(objects.begin_upload("box", key))
+        objects: Any = store.store
+        id: str = run(objects.begin_upload("box", key))
         for number in (1, 2):
-            result(objects.upload_part("box", key, id, number, BytesSource(b"part %d " % number), None))
+            run(objects.upload_part("box", key, id, number, BytesSource(b"part %d " % number), None))
         return id
 
     def test_uploads(self) -> None:
@@ -168,19 +168,19 @@ class MomentTests(BackupCase):
         self.assertEqual(self.back_up().description.uploads, 1)
         path, _ = self.restored()
         with self.store(path) as store:
-            objects: Any = store._store
-            parts = result(objects.list_parts("box", "up", id))
-            result(objects.complete_upload("box", "up", id, parts))
+            objects: Any = store.store
+            parts = run(objects.list_parts("box", "up", id))
+            run(objects.complete_upload("box", "up", id, parts))
         self.assertEqual(self.objects(path)["up"], b"part 1 part 2 ")
 
     def test_completed_meanwhile(self) -> None:
         """An upload that becomes an object is an object, and no upload any more."""
         ids: list[str] = []
 
-        def complete(store: LocalStore) -> None:
-            objects: Any = store._store
-            parts = result(objects.list_parts("box", "up", ids[0]))
-            result(objects.complete_upload("box", "up", ids[0], parts))
+        def complete(store: Opened) -> None:
+            objects: Any = store.store
+            parts = run(objects.list_parts("box", "up", ids[0]))
+            run(objects.complete_upload("box", "up", ids[0], parts))
 
         with self.store() as store:
             ids.append(self.upload(store, "up"))
@@ -191,9 +191,9 @@ class MomentTests(BackupCase):
         """An upload whose parts are an object's, which has no key yet, is completed by a start on the backup."""
         with self.store() as store:
             id = self.upload(store, "up")
-            objects: Any = store._store
+            objects: Any = store.store
             base = objects._base
-            parts = result(objects.list_parts("box", "up", id))
+            parts = run(objects.list_parts("box", "up", id))
 
             def die(*args: Any) -> Any:
                 raise KeyboardInterrupt
@@ -201,7 +201,7 @@ class MomentTests(BackupCase):
             # As far as the bytes: then the backup is made.
             self.patch(base, "publish", die)
             self.patch(base.removing, "refused", die)
-            self.assertRaises(KeyboardInterrupt, lambda: result(objects.complete_upload("box", "up", id, parts)))
+            self.assertRaises(KeyboardInterrupt, lambda: run(objects.complete_upload("box", "up", id, parts)))
             self.back_up(_Service(store))
         path, _ = self.restored()
         self.assertEqual(self.objects(path)["up"], b"part 1 part 2 ")

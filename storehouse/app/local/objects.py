@@ -1,0 +1,103 @@
+"""The objects of a root as files: what can be looked at beside a running service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from storehouse.app.local.comparing import compare_keys
+from storehouse.app.local.waiting import run
+from storehouse.app.sealing import make_pair
+from storehouse.config import Settings
+from storehouse.core.disk import InlineDisk
+from storehouse.core.rootlock import RootLock
+from storehouse.errors import NoSuchUpload, StartFailed
+from storehouse.storage.dataspace.interfaces import Upload
+from storehouse.storage.dataspace.layout import Layout, check_format, names_in
+from storehouse.storage.dataspace.scrub import Finding, Progress, count, scrub
+from storehouse.storage.dataspace.uploads import describe_upload
+from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+
+__all__ = ["Finding", "LocalObjects", "Progress", "Upload"]
+
+
+class LocalObjects:
+    """
+    The objects of a root, on this machine.
+
+    @ivar directory: their directory.
+    @raise StartFailed: if there is none.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._root = os.path.abspath(settings.root)
+        self.directory = os.path.abspath(settings.objects_directory)
+        self._namespace = os.path.abspath(settings.namespace_directory)
+        if not os.path.isdir(self.directory):
+            raise StartFailed(f"there are no objects: {self.directory} is not a directory")
+        if not any(os.path.lexists(os.path.join(self.directory, name)) for name in ("format.json", "data")):
+            raise StartFailed(f"there are no objects: {self.directory} has neither format.json nor data/")
+        if not os.access(self.directory, os.R_OK | os.X_OK):
+            raise StartFailed(f"the objects directory {self.directory} cannot be read: permission denied")
+        self._pair = make_pair(settings)
+        self._pair.check()
+
+    def count(self, on_count: Callable[[int], object]) -> int:
+        """Bytes of all parts. C{on_count} is told of bytes as they are found."""
+        return run(count(self.directory, InlineDisk(), on_count))
+
+    def scrub(
+        self, on_finding: Callable[[Finding], object], on_progress: Callable[[Progress], object], total: int | None
+    ) -> Progress:
+        """
+        Verify everything, also beside a running service. Keys are compared with their objects, but for encrypted ones:
+        of those the keyring alone can tell size and tag.
+
+        @param total: what L{count} said.
+        """
+        done = run(scrub(self.directory, InlineDisk(), on_finding, on_progress, total))
+        for finding in compare_keys(self._namespace, self.directory):
+            on_finding(finding)
+        return done
+
+    def uploads(self) -> list[Upload]:
+        """
+        The uploads that are open, also beside a running service.
+
+        @raise StartFailed: if the store is of another format, or cannot be read.
+        """
+        layout = Layout(self.directory)
+        uploads = []
+        try:
+            check_format(self.directory)
+            for index in names_in(layout.uploads):
+                for upload_id in names_in(f"{layout.uploads}/{index}"):
+                    try:
+                        uploads.append(describe_upload(layout.upload(upload_id), upload_id))
+                    except NoSuchUpload:
+                        pass  # it ended meanwhile
+        except OSError as error:
+            raise StartFailed(f"{error.filename or self.directory} cannot be read: {error.strerror}") from None
+        return uploads
+
+    def expire_uploads(self, age: float) -> list[Upload]:
+        """
+        Remove uploads that were not touched for C{age} seconds.
+
+        @return: what they were.
+        @raise RootInUse: if a service runs on the root.
+        """
+        lock = RootLock(self._root)
+        lock.acquire()
+        try:
+            self._pair.verify()
+            space = WormerDataSpace(WormerSettings(self.directory), InlineDisk())
+            space.start()
+            try:
+                there = self.uploads()
+                expired: list[str] = run(space.expire_uploads(age))
+            finally:
+                run(space.stop())
+        finally:
+            lock.release()
+        return [upload for upload in there if upload.id in expired]

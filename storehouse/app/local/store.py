@@ -1,0 +1,143 @@
+"""The object store of a root on which no service runs, opened by this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from storehouse.app.sealing import make_names, make_pair, make_space, make_vault, make_wormer
+from storehouse.config import Settings
+from storehouse.core.bridges import source_of, stream_of
+from storehouse.core.disk import IDisk, InlineDisk
+from storehouse.core.keys.masterkey import take_master_key
+from storehouse.core.rootlock import RootLock
+from storehouse.core.streams import deferred
+from storehouse.errors import StartFailed
+from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.storage.objects.values import ALWAYS, Condition, Metadata, ObjectInfo
+
+__all__ = ["LocalStore", "check_pair", "join", "open_store"]
+
+
+class _Interrupted(Exception):
+    """Ctrl-C while a piece was read, as an error that goes the way of errors, so that all is cleaned up."""
+
+
+class _Uninterrupted:
+    def __init__(self, stream: Any) -> None:
+        self._read = stream.read
+        self.close = stream.close
+
+    async def read(self) -> Any:
+        try:
+            return await self._read()
+        except KeyboardInterrupt:
+            raise _Interrupted from None
+
+
+class Reading:
+    """A range of an object: a stream that knows its length."""
+
+    def __init__(self, reader: Any) -> None:
+        stream = stream_of(reader)
+        self.length: int = reader.length
+        self.read = stream.read
+        self.close = stream.close
+
+
+class LocalStore(LocalObjectStore):
+    """The store, whose bytes go and come as streams."""
+
+    @deferred
+    async def put(
+        self,
+        bucket: str,
+        key: str,
+        stream: Any,
+        size: int | None,
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        condition: Condition = ALWAYS,
+        md5: bool = False,
+    ) -> ObjectInfo:
+        """See L{IObjectStore.put<storehouse.storage.objects.interfaces.IObjectStore.put>}."""
+        source = stream if hasattr(stream, "deliver") else source_of(_Uninterrupted(stream))  # type: ignore[arg-type]
+        try:
+            return await super().put(bucket, key, source, size, content_type, metadata, condition, md5)
+        except _Interrupted:
+            raise KeyboardInterrupt from None
+
+    @deferred
+    async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Any:
+        """See L{IObjectStore.get<storehouse.storage.objects.interfaces.IObjectStore.get>}."""
+        return Reading(await super().get(bucket, key, offset, length))
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, create: bool = False, disk: IDisk | None = None) -> AsyncIterator[LocalStore]:
+    """
+    Open it. When it is left, everything is on disk and closed.
+
+    @param create: make the root if there is none.
+    @param disk: where files are read and written; C{None} for the thread that calls, so that nothing waits
+        (L{run<storehouse.app.local.waiting.run>}).
+    @raise StartFailed: if it cannot be opened, or holds no buckets.
+    @raise WrongMasterKey: if it is encrypted, and the environment or the settings have not its master key.
+    @raise RootInUse: if another process works on the root.
+    """
+    root = os.path.abspath(settings.root)
+    directory = os.path.join(root, os.path.relpath(settings.namespace_directory, settings.root))
+    if not create and not os.path.isdir(directory):
+        raise StartFailed(f"there are no buckets: {directory} is not a directory")
+    disk = InlineDisk() if disk is None else disk
+    # A copy: who runs a command in a program of his own keeps his environment.
+    vault = make_vault(settings, take_master_key(dict(os.environ), settings.master_key_file), follow=True)
+    lock = RootLock(root)
+    async with AsyncExitStack() as opened:
+
+        def start(part: Any) -> None:
+            part.start()
+            opened.push_async_callback(part.stop)
+
+        lock.acquire()
+        opened.callback(lock.release)
+        start(vault)
+        start(make_pair(settings))
+        wormer = make_wormer(settings, disk, vault.is_open)
+        space = make_space(settings, wormer, vault, disk) if vault.is_open else wormer
+        # The clock stands still: what a service does now and then is done at the end.
+        names = make_names(settings, Clock(), disk, vault, vault.is_open and vault.keyring.seal_names)
+        store = LocalStore(space, names, disk)
+        start(space)
+        start(names)
+        # A command does what it is to do; a service, or a check, sees to what a crash left.
+        store.start(tidy=False)
+        opened.push_async_callback(store.stop)
+        yield store
+
+
+def check_pair(settings: Settings) -> None:
+    """@raise StartFailed: if namespace and data space have stamps of different stores."""
+    make_pair(settings).check()
+
+
+def join(settings: Settings) -> None:
+    """
+    Make namespace and data space one store, whatever is in them.
+
+    @raise StartFailed: if one of them is not there, or cannot be written.
+    @raise RootInUse: if a service runs on the root.
+    """
+    for directory in (settings.namespace_directory, settings.objects_directory):
+        if not os.path.isdir(directory):
+            raise StartFailed(f"there is nothing to be joined: {os.path.abspath(directory)} is not a directory")
+    lock = RootLock(os.path.abspath(settings.root))
+    lock.acquire()
+    try:
+        make_pair(settings).join()
+    finally:
+        lock.release()

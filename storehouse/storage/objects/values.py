@@ -1,0 +1,123 @@
+"""What object stores take and give: plain values, so that a command that asks a service need not import a store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+__all__ = ["ALWAYS", "Condition", "Indexed", "Listing", "Metadata", "ObjectInfo", "OpenUpload", "Problem"]
+
+#: Name to values, of the user's own. Names and values are any text.
+Metadata = Mapping[str, Sequence[str]]
+
+
+@attrs.frozen
+class ObjectInfo:
+    """
+    What is known of an object.
+
+    @ivar key: its name in its bucket.
+    @ivar id: the ID of its bytes: another one whenever they were stored anew.
+    @ivar size: in bytes.
+    @ivar etag: a tag for the content, without quotes.
+    @ivar created: nanoseconds since 1970 UTC.
+    @ivar content_type: a media type; may be empty.
+    """
+
+    key: str
+    id: str
+    size: int
+    etag: str
+    created: int
+    content_type: str
+    metadata: Metadata
+
+
+@attrs.frozen
+class Condition:
+    """
+    What must be true of a key for a change to be made.
+
+    @ivar absent: there is no object.
+    @ivar etag: there is one with this tag, or with any if it is C{*}.
+    """
+
+    absent: bool = False
+    etag: str | None = None
+
+
+#: No condition.
+ALWAYS = Condition()
+
+
+@attrs.frozen
+class Listing:
+    """
+    A page of a bucket.
+
+    @ivar objects: in the order of their keys' UTF-8 bytes.
+    @ivar prefixes: what keys have in common up to the delimiter, in order: each stands for all of them.
+    @ivar next_after: what the next page is C{after}; C{None} if there is none.
+    @ivar damaged: keys of the page whose objects are there, and of which what is known cannot be read.
+    @ivar unknown: names in the namespace that were neither keys nor buckets when its index was made.
+    """
+
+    objects: Sequence[ObjectInfo]
+    prefixes: Sequence[str]
+    next_after: str | None
+    damaged: Sequence[str] = ()
+    unknown: int = 0
+
+
+@attrs.frozen
+class Indexed:
+    """
+    What an index was made of.
+
+    @ivar keys: all that there are.
+    @ivar damaged: how many of them cannot be read.
+    @ivar unknown: names that are neither keys nor buckets.
+    """
+
+    keys: int
+    damaged: int = 0
+    unknown: int = 0
+
+
+@attrs.frozen
+class OpenUpload:
+    """
+    An upload in parts that is neither completed nor aborted.
+
+    @ivar created: seconds since 1970 UTC.
+    """
+
+    upload_id: str
+    bucket: str
+    key: str
+    created: float
+    content_type: str
+    metadata: Metadata
+
+
+@attrs.frozen
+class Problem:
+    """
+    Something that a check found.
+
+    @ivar kind: C{damaged}, C{missing} (a key without its bytes), C{orphan} (bytes without a key), C{renamed} (bytes that
+        say that they are of another key; they are served), C{unknown}, C{index}, or another word of the namespace's.
+    @ivar bucket: its bucket; empty if it has none.
+    @ivar key: its key, if it is known.
+    @ivar id: the ID of the bytes, if it is about some.
+    @ivar text: what is wrong.
+    @ivar repair: what a repair does about it; empty for nothing.
+    """
+
+    kind: str
+    bucket: str
+    key: str | None
+    id: str | None
+    text: str
+    repair: str
