@@ -286,7 +286,10 @@ class PushedStream:
     @param bound: bytes that may wait before it is paused. 0 pauses it whenever something waits.
     @param closed: called once if the stream is closed before its end: nothing more is wanted, what comes is dropped.
     @ivar waiting: bytes that wait.
+    @ivar account: called with how many bytes more wait, or fewer if that is negative.
     """
+
+    account: Callable[[int], object] | None = None
 
     def __init__(
         self,
@@ -318,7 +321,7 @@ class PushedStream:
             reader.callback(data)
             return
         self._queue.append(data)
-        self.waiting += len(data)
+        self._count(len(data))
         if not self._is_paused and self.waiting + len(self._queue) * _PIECE_COST > self._bound:
             self._is_paused = True
             self._pause()
@@ -350,7 +353,7 @@ class PushedStream:
             raise RuntimeError("a stream has one reader at a time")
         if self._queue:
             piece = self._queue.popleft()
-            self.waiting -= len(piece)
+            self._count(-len(piece))
             if self._is_paused and self.waiting + len(self._queue) * _PIECE_COST <= self._bound:
                 self._go_on()
             return piece
@@ -376,7 +379,7 @@ class PushedStream:
         is_early = not self._has_ended and self._failure is None
         self._error = StreamClosed("the stream was closed")
         self._queue.clear()
-        self.waiting = 0
+        self._count(-self.waiting)
         reader, self._reader = self._reader, None
         if is_early and self._on_closed is not None:
             self._on_closed()
@@ -384,6 +387,11 @@ class PushedStream:
         if reader is not None:
             reader.errback(self._error)
         return succeed(None)
+
+    def _count(self, size: int) -> None:
+        self.waiting += size
+        if self.account is not None:
+            self.account(size)
 
     def _go_on(self) -> None:
         if self._is_paused:

@@ -143,7 +143,7 @@ class _Appending(Leaf):
         length = request.body.length
         # A chunked body might become as long as is allowed.
         with request.hold(limit if length is None else length) as hold:
-            body = await request.body.read(limit, hold)
+            body = await request.body.read_all(limit, hold)
             if not several:
                 appended = await self._log.append(prefix, id, [body], durability)
                 return append_reply(appended.offsets[0], appended.bucket.json_tail, durability)

@@ -101,7 +101,7 @@ class GetMulti(Leaf):
         most = self._limits.max_multi * _offset.size
         length = request.body.length
         with request.hold(most if length is None else length) as hold:
-            body = await request.body.read(most, hold)
+            body = await request.body.read_all(most, hold)
             return await self._answer(request, prefix, id, body)
 
     async def _answer(self, request: StreamingRequest, prefix: str, id: bytes, body: bytes) -> Reply | None:

@@ -94,7 +94,7 @@ class Streams(Leaf):
             raise TooLarge(f"the body has {length} bytes; at most {limit} are allowed")
         # A chunked body might become as long as is allowed.
         with request.hold(limit if length is None else length) as hold:
-            body = await request.body.read(limit, hold)
+            body = await request.body.read_all(limit, hold)
             metadata = _metadata(request)
             if parse is None:
                 done = await stream.append([(metadata, payload_of(body, kind))])

@@ -1,20 +1,16 @@
-"""The body of a request as it comes in."""
+"""The body of a request as it comes in: the edge where what a connection pushes becomes a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Coroutine
 from io import BytesIO
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.defer import CancelledError, Deferred
 
 from storehouse.core.budget import Hold
-from storehouse.core.streams import ISource
+from storehouse.core.streams import Piece, PushedStream
 from storehouse.errors import TooLarge
-from storehouse.frontends.http.errors import LengthMismatch
 
 __all__ = ["BodyTooLarge", "RequestBody"]
 
@@ -23,9 +19,7 @@ class BodyTooLarge(TooLarge):
     """The body of a request exceeds what is taken here."""
 
 
-class _Source(Protocol):
-    """Where a body comes from: the connection."""
-
+class _Connection(Protocol):
     def pause_body(self) -> None: ...
 
     def resume_body(self) -> None: ...
@@ -33,237 +27,169 @@ class _Source(Protocol):
     def body_wanted(self) -> None: ...
 
 
-class _Collector:
+class RequestBody(PushedStream):
     """
-    A consumer that holds the body.
+    The bytes of one request's body, an L{IByteStream<storehouse.core.streams.IByteStream>}.
 
-    Never twice, as gathering pieces and joining them would: a C{BytesIO} grows in place, and gives its value
-    without a copy.
-
-    @ivar refusal: why there is no room for more of it.
-    """
-
-    def __init__(self, limit: int, hold: Hold | None) -> None:
-        self.refusal: BaseException | None = None
-        self._first = b""
-        self._rest: BytesIO | None = None
-        self._left = limit
-        self._limit = limit
-        self._hold = hold
-        self._producer: Any = None
-        self._waits = False
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self._producer = producer
-
-    def unregisterProducer(self) -> None:
-        self._producer = None
-
-    def write(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            raise BodyTooLarge(f"the body has more than {self._limit} bytes")
-        if self._hold is not None:
-            self._account(self._hold, len(data))
-        if self._rest is not None:
-            self._rest.write(data)
-        elif self._first:
-            self._rest = BytesIO()
-            self._rest.write(self._first)
-            self._rest.write(data)
-            self._first = b""
-        else:
-            self._first = data
-
-    def _account(self, hold: Hold, size: int) -> None:
-        if self._waits:  # it was in the same piece of the connection
-            hold.count(size)
-            return
-        room = hold.take(size)
-        if room is not None:
-            self._waits = True
-            self._producer.pauseProducing()
-            room.addCallbacks(self._go_on, self._give_up)
-
-    def _go_on(self, result: None) -> None:
-        self._waits = False
-        if self._producer is not None:
-            self._producer.resumeProducing()
-
-    def _give_up(self, failure: Failure) -> None:
-        if self._producer is not None:
-            self.refusal = failure.value
-            self._first, self._rest = b"", None
-            self._producer.stopProducing()
-
-    @property
-    def value(self) -> bytes:
-        """What was written."""
-        return self._first if self._rest is None else self._rest.getvalue()
-
-
-@implementer(ISource, IPushProducer)
-class RequestBody:
-    """
-    The bytes of one request's body, handed over as they come.
-
-    Until somebody wants them they wait: at most what the kernel gave at once is held here, the rest with the
-    peer.
+    Until somebody reads them they wait: at most what the kernel gave at once is held here, the rest with the peer. A client
+    that waits for C{100 Continue} gets it with the first read. Closed early, the rest is thrown away as it comes.
 
     @ivar length: bytes announced; C{None} for a chunked body.
     @ivar complete: whether all of it has been received.
     @ivar came: bytes that were received.
+    @ivar untouched: whether nobody has read of it.
     @ivar is_small: whether it is one that is small by nature, and so must come soon.
     @ivar trailers: once it has, the fields that followed it, if it was chunked; names in lower case. At most 64 KiB.
     """
 
-    def __init__(self, source: _Source, length: int | None) -> None:
-        self._source = source
+    def __init__(self, connection: _Connection, length: int | None) -> None:
+        PushedStream.__init__(self, self._update_pause, self._update_pause)
         self.length = length
         self.complete = length == 0
         self.came = 0
+        self.untouched = True
         self.is_small = False
         self.trailers: dict[bytes, bytes] = {}
-        self._error: BaseException | None = None
-        self._early: list[bytes] = []
-        self._sink: Any = None
-        self._write: Callable[[bytes], None] | None = None
-        self._done: Deferred[int] | None = None
-        self._count = 0
-        self._paused = False
-        self._discarding = False
-
-    @property
-    def untouched(self) -> bool:
-        """Whether nobody has asked for it."""
-        return self._done is None
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that have come, and that wait for somebody to ask for them."""
-        return sum(map(len, self._early))
+        self._connection = connection
+        self._has_peer_wait = False
+        self._is_suspended = False
+        self._is_closed = False
+        self._arrival: Deferred[None] | None = None  # fires when it has come, or will not
+        self._room: Deferred[None] | None = None  # what read_all() waits for besides bytes
+        if self.complete:
+            self.end()
 
     # -- for handlers ------------------------------------------------------------------------
 
-    def deliver(self, consumer: Any) -> Deferred[int]:
+    def read(self) -> Coroutine[Any, Any, Piece]:
         """
-        Stream the body into an C{IConsumer}, which may pause its producer: the peer then waits.
+        See L{IByteStream.read<storehouse.core.streams.IByteStream.read>}.
 
-        @return: fires with the number of bytes once the consumer has been given all of them; fails with what
-            the consumer's C{write} raised, or with L{StorehouseError} if the body did not arrive whole.  The
-            consumer's producer is unregistered in any case.
+        @raise StorehouseError: if the body does not arrive whole.
         """
-        if self._done is not None:
-            raise RuntimeError("a body can be delivered once only")
-        done = self._done = Deferred()
-        self._sink = consumer
-        self._write = consumer.write
-        # That it waited for somebody is over; from here on, only the consumer has it wait.
-        waited, self._paused = self._paused, False
-        consumer.registerProducer(self, True)
-        self._source.body_wanted()
-        early, self._early = self._early, []
-        for data in early:
-            self._hand_over(data)
-        if self._error is not None:
-            self._end(self._error)
-        elif self.complete:
-            self._end(None)
-        elif waited and not self._paused:
-            self._source.resume_body()
-        return done
+        if self.untouched:
+            self.untouched = False
+            self._connection.body_wanted()
+        return PushedStream.read(self)
 
-    async def read(self, limit: int, hold: Hold | None = None, is_small: bool | None = None) -> bytes:
+    async def read_all(self, limit: int, hold: Hold | None = None, is_small: bool | None = None) -> bytes:
         """
-        Give the whole body.
+        Read the whole body, and close it.
 
         @param hold: what its bytes are counted by as they come; they wait while there is no room for more.
-        @param is_small: whether it is one that is small by nature, such as a form, and so must come soon; C{None} if that goes
-            by whether it is counted.
+        @param is_small: whether it is one that is small by nature, such as a form, and so must come soon; C{None} if that
+            goes by whether it is counted.
         @raise BodyTooLarge: if it exceeds C{limit} bytes; at once if it says so itself.
         @raise Overloaded: if there is no room for it.
         """
         if self.length is not None and self.length > limit:
             raise BodyTooLarge(f"the body has {self.length} bytes; at most {limit} are allowed")
         self.is_small = hold is None if is_small is None else is_small
-        collector = _Collector(limit, hold)
+        # Never held twice, as by gathering pieces and joining them: a BytesIO grows in place, and gives its value
+        # without a copy.
+        whole: Piece = b""
+        rest: BytesIO | None = None
+        left = limit
         try:
-            await self.deliver(collector)
-        except Exception:
-            # What the body says then is only that we did not want more.
-            if collector.refusal is not None:
-                raise collector.refusal from None
+            while piece := await self.read():
+                left -= len(piece)
+                if left < 0:
+                    raise BodyTooLarge(f"the body has more than {limit} bytes")
+                if rest is not None:
+                    rest.write(piece)
+                elif whole:
+                    rest = BytesIO()
+                    rest.write(whole)
+                    rest.write(piece)
+                    whole = b""
+                else:
+                    whole = piece
+                if hold is not None and (room := hold.take(len(piece))) is not None:
+                    await self._wait_for(room)
+        except BaseException:
+            whole, rest = b"", None  # the error refers to this frame, and they are not counted any more
             raise
-        return collector.value
+        finally:
+            self.close()
+        return rest.getvalue() if rest is not None else bytes(whole)
 
-    def discard(self) -> None:
-        """Throw away what has not been received yet."""
-        self._early = []
-        self._discarding = True
-        self._source.resume_body()
+    async def _wait_for(self, room: Deferred[None]) -> None:
+        self._room = room
+        self.suspend()  # rather than to have one more piece come, that nobody has counted
+        try:
+            await room
+        except CancelledError:
+            if self._failure is not None:
+                raise self._failure from None
+            raise
+        finally:
+            self._room = None
+            self.proceed()
 
-    # -- IPushProducer, for the consumer -----------------------------------------------------
+    async def drain(self) -> None:
+        """Throw the body away, and wait until it has come; or it is known that it will not."""
+        self.untouched = False
+        self.is_small = True
+        self.close()
+        if not self.complete and self._failure is None:
+            self._arrival = Deferred()
+            await self._arrival
 
-    def pauseProducing(self) -> None:
-        """Have the peer wait."""
-        if not self._paused and not self.complete:
-            self._paused = True
-            self._source.pause_body()
+    def close(self) -> Deferred[None]:
+        """See L{IByteStream.close<storehouse.core.streams.IByteStream.close>}."""
+        self._is_closed = True
+        closing = PushedStream.close(self)
+        self._update_pause()
+        return closing
 
-    def resumeProducing(self) -> None:
-        """Go on."""
-        if self._paused:
-            self._paused = False
-            self._source.resume_body()
+    def suspend(self) -> None:
+        """Have the peer wait, whether somebody reads or not, until L{proceed}."""
+        self._is_suspended = True
+        self._update_pause()
 
-    def stopProducing(self) -> None:
-        """The consumer wants no more."""
-        self._end(LengthMismatch("the body was not wanted to its end"))
-        self.discard()
+    def proceed(self) -> None:
+        """The peer need not wait any more, unless nobody reads."""
+        self._is_suspended = False
+        self._update_pause()
+
+    def _update_pause(self) -> None:
+        may_come = not (self.complete or self._is_closed) and self._failure is None
+        waits = may_come and (self._is_paused or self._is_suspended)
+        if waits != self._has_peer_wait:
+            self._has_peer_wait = waits
+            if waits:
+                self._connection.pause_body()
+            else:
+                self._connection.resume_body()
 
     # -- for the connection ------------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
         """The next bytes have come."""
         self.came += len(data)
-        if self._discarding:
-            return
-        if self._write is not None:
-            self._hand_over(data)
-        elif self._done is None:
-            self._early.append(data)
-            self.pauseProducing()
+        self.write(data)
 
     def finished(self) -> None:
         """All of it has come."""
         self.complete = True
-        # Whoever had the peer wait needs not say so any more.
-        self.resumeProducing()
-        if self._done is not None:
-            self._end(None)
+        self._update_pause()
+        self.end()
+        self._has_arrived()
 
     def failed(self, error: BaseException) -> None:
         """It will not become whole."""
-        self._error = error
-        if self._done is not None:
-            self._end(error)
+        self.fail(error)
+        self._update_pause()
+        if self._room is not None:
+            self._room.cancel()
+        self._has_arrived()
 
-    def _hand_over(self, data: bytes) -> None:
-        if self._write is None:
-            return
-        self._count += len(data)
-        try:
-            self._write(data)
-        except Exception as error:
-            self._end(error)
-            self.discard()
+    def discard(self) -> None:
+        """The response is out, and nobody reads what is still to come."""
+        if self._failure is None:  # or else that is what a reader is to be told
+            self.close()
 
-    def _end(self, error: BaseException | None) -> None:
-        sink, self._sink, self._write = self._sink, None, None
-        if sink is None or self._done is None:
-            return
-        sink.unregisterProducer()
-        if error is None:
-            self._done.callback(self._count)
-        else:
-            self._done.errback(error)
+    def _has_arrived(self) -> None:
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None:
+            arrival.callback(None)

@@ -10,7 +10,6 @@ __all__ = [
     "AmbiguousFraming",
     "ClientGone",
     "HeadTooLarge",
-    "LengthMismatch",
     "LengthRequired",
     "MethodNotAllowed",
     "MethodUnknown",
@@ -27,10 +26,6 @@ __all__ = [
 
 class AmbiguousFraming(errors.BadRequest):
     """Where a request ends, or what it is, could be read in more than one way."""
-
-
-class LengthMismatch(errors.BadRequest):
-    """A body is shorter or longer than was announced."""
 
 
 class LengthRequired(errors.BadRequest):

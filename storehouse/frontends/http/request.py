@@ -348,7 +348,7 @@ class StreamingRequest(server.Request):
         body = self.body
         small = body.length is not None and body.length <= _DRAINED
         if small and not body.complete and self.requestHeaders.getRawHeaders(b"Expect") is None:
-            await body.read(_DRAINED)
+            await body.drain()
 
     def _take_turns(self) -> None:
         self.channel.registerProducer(self, True)

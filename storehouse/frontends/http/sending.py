@@ -8,17 +8,17 @@ from typing import Any, Protocol, TypeVar
 import attrs
 from twisted.logger import Logger
 
-from storehouse.core.streams import ISource
+from storehouse.core.streams import IByteStream
+from storehouse.core.turns import breath
 from storehouse.errors import InvalidRange, StorehouseError, Unavailable
 from storehouse.frontends.http.conditions import Validators, check_conditions, has_conditions, range_is_wanted
 from storehouse.frontends.http.errors import ClientGone, error_reply
 from storehouse.frontends.http.ranges import Span, parse_ranges
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.sink import AnswerSink
 from storehouse.frontends.http.targets import field_of
 
-__all__ = ["Selection", "open_selected", "send_source", "unsatisfied_reply", "validators_of"]
+__all__ = ["Selection", "open_selected", "send_stream", "unsatisfied_reply", "validators_of"]
 
 # How often an object is opened anew that is replaced between a look at it and its opening.
 _TRIES = 8
@@ -97,7 +97,7 @@ async def open_selected(
             continue  # what is there now is shorter
         if reader.info.id == info.id:
             return info, selection, reader
-        reader.close()
+        await reader.close()
     raise Unavailable("the object is replaced too often to be sent: try again")
 
 
@@ -118,26 +118,40 @@ def unsatisfied_reply(error: InvalidRange) -> Reply:
     return attrs.evolve(error_reply(error), headers=((b"Content-Range", b"bytes */%d" % error.size),))
 
 
-async def send_source(request: StreamingRequest, source: ISource, sink: AnswerSink, what: str) -> bool:
+async def send_stream(
+    request: StreamingRequest, stream: IByteStream, what: str, count: Callable[[int], object] = lambda size: None
+) -> bool:
     """
-    Send bytes as the body, or a part of the body, of an answer that has begun.
+    Send a stream as the body, or a part of the body, of a response that has begun: as fast as the client takes it and there
+    is memory. The stream is closed then.
 
-    If they turn out to be damaged, the connection ends before the damaged block: that more was announced tells the
-    client that this is not all.
+    If it turns out to be damaged, the connection ends before the damaged block: that more was announced tells the client
+    that this is not all.
 
     @param what: the name of it, for the log.
+    @param count: told of the bytes of each piece once it is written.
     @return: whether all were sent.
     @raise ClientGone: if the client is.
     """
+    sent = 0
     try:
-        await request.backlog.room()
-        await source.deliver(sink)
+        while True:
+            await request.backlog.room()
+            if not (piece := await stream.read()):
+                return True
+            size = len(piece)
+            request.push(piece if isinstance(piece, bytes) else bytes(piece))
+            del piece  # what the client does not take is held by the connection alone
+            sent += size
+            count(size)
+            if request.drained is not None:
+                await request.ready()
+            await breath()
     except StorehouseError as error:
         if request.gone:
-            raise ClientGone("the connection was closed before the answer was whole") from None
-        _log.error(
-            "sending {name} broke off after {count} bytes: {error}", name=what, count=sink.count, error=error.detail
-        )
+            raise ClientGone("the connection was closed before the response was whole") from None
+        _log.error("sending {name} broke off after {count} bytes: {error}", name=what, count=sent, error=error.detail)
         request.break_off()
         return False
-    return True
+    finally:
+        await stream.close()

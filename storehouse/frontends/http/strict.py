@@ -18,11 +18,11 @@ from zope.interface import implementer
 
 from storehouse.core.addresses import is_loopback
 from storehouse.core.fast.tcp import LARGE_READS
+from storehouse.core.lingering import Lingering
 from storehouse.errors import StorehouseError
 from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import AmbiguousFraming, HeadTooLarge, Misdirected, TargetTooLong
 from storehouse.frontends.http.lane import MAX_FIELDS
-from storehouse.frontends.http.lingering import Lingering
 from storehouse.frontends.http.paced import PacedChannel
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.requestline import RequestLine, host_name, parse_line

@@ -13,8 +13,7 @@ from storehouse.frontends.http.ranges import content_range
 from storehouse.frontends.http.reply import OCTETS, Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.sending import open_selected, send_source, unsatisfied_reply, validators_of
-from storehouse.frontends.http.sink import AnswerSink
+from storehouse.frontends.http.sending import open_selected, send_stream, unsatisfied_reply, validators_of
 from storehouse.frontends.http.targets import check_body
 from storehouse.frontends.objects.params import (
     condition_in,
@@ -99,9 +98,9 @@ class Objects(_OfStore):
             return None
         try:
             request.begin(selection.status, _type(info), fields, span.length)
-            await send_source(request, reader, AnswerSink(request), f"{bucket}/{key}")
+            await send_stream(request, reader, f"{bucket}/{key}")
         finally:
-            reader.close()
+            await reader.close()
         return None
 
 

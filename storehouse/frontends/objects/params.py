@@ -126,7 +126,7 @@ async def json_object(request: StreamingRequest, known: Mapping[str, type], limi
     @raise MalformedBody: if it is none.
     """
     with request.hold(limit if request.body.length is None else request.body.length) as hold:
-        body = await request.body.read(limit, hold, is_small=True)
+        body = await request.body.read_all(limit, hold, is_small=True)
     try:
         value = take_json(body) if len(body) <= SHORT else await _take_long(body, known)
     except ValueError as error:

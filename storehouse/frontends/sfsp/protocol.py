@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,6 +14,7 @@ from zope.interface import implementer
 from storehouse.core.backlog import Backlog
 from storehouse.core.connections import IdleWatch, Pace
 from storehouse.core.fast.tcp import LARGE_READS
+from storehouse.core.lingering import Lingering
 from storehouse.core.sfsp import (
     Code,
     List,
@@ -30,7 +31,6 @@ from storehouse.errors import InvalidRequest, RequestTimeout, StorehouseError, U
 from storehouse.frontends.sfsp.answers import Answer, Answers
 from storehouse.frontends.sfsp.body import ChunkBody
 from storehouse.frontends.sfsp.errors import error_status, request_status
-from storehouse.frontends.sfsp.lingering import Lingering
 from storehouse.frontends.sfsp.names import FileName
 from storehouse.frontends.sfsp.turns import Turns
 
@@ -103,7 +103,7 @@ class SFSPConnection(Protocol):
         """What has not come whole is not stored."""
         self._is_lost = True
         self.backlog.close()
-        self._lingering.end()
+        self._lingering.stop()
         self._factory.left(self)
         self._answers.give_up()
         self._drop_body()
@@ -182,6 +182,7 @@ class SFSPConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Take what came."""
         if self._is_refused or self._is_closing:
+            self._lingering.received(len(data))
             return
         self.active = True
         self._factory.bytes_in += len(data)
@@ -385,7 +386,15 @@ class SFSPConnection(Protocol):
         if self._is_ended:
             self.transport.loseConnection()
         else:
-            self._lingering.begin(self.transport)
+            # The peer is to read the answer, though it may be sending still.
+            self.transport.resumeProducing()
+            if ISSLTransport.providedBy(
+                self.transport
+            ):  # it has no half to close, and waits for the peer's end by itself
+                self.transport.loseConnection()
+            else:
+                self.transport.loseWriteConnection()
+            self._lingering.begin()
 
     def _close_if_done(self) -> None:
         if self._is_finishing and not (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from typing import Any
 
 from twisted.logger import Logger
 
@@ -19,11 +18,10 @@ from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.sending import (
     Selection,
     open_selected,
-    send_source,
+    send_stream,
     unsatisfied_reply,
     validators_of,
 )
-from storehouse.frontends.http.sink import AnswerSink
 from storehouse.frontends.http.targets import decoded, text_of
 from storehouse.frontends.upload.gate import Gate, Visitor
 from storehouse.frontends.upload.listing import Listings, described
@@ -42,18 +40,6 @@ _MOST_FORM = 64 * 1024
 
 _crc32c = re.compile(r"[0-9a-f]{8}").fullmatch
 _own_list = re.compile(rb"/download(?:\?[\x21-\x7e]*)?").fullmatch
-
-
-class _CountingSink(AnswerSink):
-    """Tells the statistics what it sends."""
-
-    def __init__(self, request: StreamingRequest, transfer: Download) -> None:
-        AnswerSink.__init__(self, request)
-        self._transfer = transfer
-
-    def write(self, data: bytes) -> None:
-        AnswerSink.write(self, data)
-        self._transfer.add(len(data))
 
 
 class Downloads(Leaf):
@@ -103,7 +89,7 @@ class Downloads(Leaf):
             await self._answer(request, visitor, bucket, info, selection, reader)
         finally:
             if reader is not None:
-                reader.close()
+                await reader.close()
         return None
 
     async def _answer(
@@ -138,18 +124,13 @@ class Downloads(Leaf):
         transfer = self._activity.begin_download(info.key, visitor.name)
         try:
             if frame is None:
-                is_whole = await self._send(request, transfer, reader, bucket, info)
+                is_whole = await send_stream(request, reader, f"{bucket}/{info.key}", transfer.add)
             else:
                 is_whole = await self._send_several(request, transfer, reader, bucket, info, selection, frame)
             if is_whole:
                 transfer.end()
         finally:
             transfer.fail()
-
-    async def _send(
-        self, request: StreamingRequest, transfer: Download, reader: Any, bucket: str, info: ObjectInfo
-    ) -> bool:
-        return await send_source(request, reader, _CountingSink(request, transfer), f"{bucket}/{info.key}")
 
     async def _send_several(
         self,
@@ -162,30 +143,22 @@ class Downloads(Leaf):
         frame: ByteRanges,
     ) -> bool:
         """One range after the other: each is opened when its turn comes."""
+        name = f"{bucket}/{info.key}"
+        reader = first
         for number, span in enumerate(selection.spans):
             await request.send(frame.heads[number])
-            if not number:
-                is_whole = await self._send(request, transfer, first, bucket, info)
-            else:
-                is_whole = await self._send_next(request, transfer, bucket, info, span.offset, span.length)
-            if not is_whole:
+            if number:
+                reader = await self._store.get(bucket, info.key, span.offset, span.length)
+            if reader.info.id != info.id:
+                # Bytes of two files must not be taken for one. Asked again, the client gets those of the new one.
+                self._log.info("{name} was replaced while ranges of it were sent", name=name)
+                await reader.close()
+                request.break_off()
+                return False
+            if not await send_stream(request, reader, name, transfer.add):
                 return False
         await request.send(frame.tail)
         return True
-
-    async def _send_next(
-        self, request: StreamingRequest, transfer: Download, bucket: str, info: ObjectInfo, offset: int, length: int
-    ) -> bool:
-        reader: Any = await self._store.get(bucket, info.key, offset, length)
-        try:
-            if reader.info.id != info.id:
-                # Bytes of two files must not be taken for one. Asked again, the client gets those of the new one.
-                self._log.info("{name} was replaced while ranges of it were sent", name=f"{bucket}/{info.key}")
-                request.break_off()
-                return False
-            return await self._send(request, transfer, reader, bucket, info)
-        finally:
-            reader.close()
 
     # -- removing ----------------------------------------------------------------------------
 
@@ -201,7 +174,7 @@ class Downloads(Leaf):
         key = self._key_to_change(request)
         visitor = await self._gate.admit(request, "delete", token_later=True)
         check_fields(request, frozenset())
-        form = parse_query(await request.body.read(_MOST_FORM))
+        form = parse_query(await request.body.read_all(_MOST_FORM))
         self._gate.check_token(visitor, form.get(b"csrf", b"").decode("latin-1"))
         if form.get(b"action") != b"delete":
             raise BadRequest("the only action is delete")

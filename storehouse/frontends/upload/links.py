@@ -98,7 +98,7 @@ class Links(Leaf):
 
 
 async def _json(request: StreamingRequest) -> dict[str, Any]:
-    data = await request.body.read(MOST_BYTES)
+    data = await request.body.read_all(MOST_BYTES)
     try:
         value = take_json(data)
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from storehouse.core.bridges import source_of
 from storehouse.errors import BadRequest, DamagedEntry, MalformedBody, NoSuchKey
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
@@ -69,7 +70,7 @@ class FileUpload:
             _digests_of(request),
         )
         is_new = condition is None or condition.absent or not await self._is_there(key)
-        info = await self._intake.store_file(visitor, request.body, head, request.body.waiting)
+        info = await self._intake.store_file(visitor, source_of(request.body), head, request.body.waiting)
         return file_reply(info, is_new)
 
     async def _is_there(self, key: str) -> bool:

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-class IObjectReader(ISource):
+class IObjectReader(ISource, IByteStream):
     """
     A range of an object, open: it stays readable, whatever becomes of its key, until L{deliver} has fired or L{close}
     was called, one of which must happen.

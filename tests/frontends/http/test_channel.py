@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.core import lingering
 from storehouse.core.fast.tcp import LARGE_READS
 from storehouse.errors import RequestTimeout
-from storehouse.frontends.http import lingering
+from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import ClientGone
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.resource import Leaf
@@ -32,7 +33,7 @@ class _Later(Leaf):
         turn: Deferred[None] = Deferred()
         self.waiting.append(turn)
         await turn
-        return Reply(200, await request.body.read(1 << 20), OCTETS)
+        return Reply(200, await request.body.read_all(1 << 20), OCTETS)
 
     handle_GET = handle_POST
 
@@ -62,29 +63,34 @@ class _Blob(Leaf):
 
 
 class _Sink(Leaf):
-    """Takes a body with a consumer that the test controls."""
+    """Reads a body, as long as the test lets it."""
 
     def __init__(self) -> None:
         Leaf.__init__(self)
         self.taken = 0
         self.paused_after = 1 << 40
-        self.producer: Any = None
+        self.turn: Deferred[None] | None = None
         self.results: list[Any] = []
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self.producer = producer
+    def go_on(self) -> None:
+        """Let it read on."""
+        self.paused_after = 1 << 40
+        turn, self.turn = self.turn, None
+        if turn is not None:
+            turn.callback(None)
 
-    def unregisterProducer(self) -> None: ...
-
-    def write(self, data: bytes) -> None:
-        self.taken += len(data)
-        if self.taken >= self.paused_after:
-            self.producer.pauseProducing()
+    async def _take(self, body: RequestBody) -> int:
+        while piece := await body.read():
+            self.taken += len(piece)
+            if self.taken >= self.paused_after:
+                self.turn = Deferred()
+                await self.turn
+        return self.taken
 
     async def handle_PUT(self, request: Any) -> Reply:
         """Take it."""
         try:
-            count = await request.body.deliver(self)
+            count = await self._take(request.body)
         except Exception as error:
             self.results.append(error)
             raise
@@ -601,7 +607,7 @@ class BackpressureTests(ChannelCase):
         self.pass_time(300)
         self.assertFalse(connection.is_closed, "it is we who are slow")
         self.sink.paused_after = 1 << 40
-        self.sink.producer.resumeProducing()
+        self.sink.go_on()
         connection.settle()
         self.assertEqual(self.sink.results, [10000000])
         self.assertEqual(split_answers(connection.received)[0].body, b"10000000")

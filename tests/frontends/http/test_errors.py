@@ -86,7 +86,6 @@ _EXPECTED = {
     "InvalidRecord": 400,
     "InvalidRequest": 400,
     "InvalidSetting": 500,
-    "LengthMismatch": 400,
     "LengthRequired": 411,
     "MalformedBody": 400,
     "MethodNotAllowed": 405,

@@ -106,7 +106,7 @@ class _Who(Leaf):
 
     async def handle_POST(self, request: Any) -> Reply:
         """Take as long as the body does."""
-        return Reply(200, await request.body.read(100), OCTETS)
+        return Reply(200, await request.body.read_all(100), OCTETS)
 
 
 class DoorTests(SynchronousTestCase):

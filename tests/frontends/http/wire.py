@@ -313,7 +313,7 @@ class Echo(Leaf):
 
     async def handle_POST(self, request: Any) -> Reply:
         """Give it back."""
-        return Reply(200, await request.body.read(int(request.fields.get(b"limit", b"1000"))), OCTETS)
+        return Reply(200, await request.body.read_all(int(request.fields.get(b"limit", b"1000"))), OCTETS)
 
     async def handle_GET(self, request: Any) -> Reply:
         """Say hello."""

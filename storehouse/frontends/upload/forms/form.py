@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from storehouse.core.jobs import settled
+from storehouse.core.streams import pour
 from storehouse.errors import AlreadyExists, InvalidName, LinkOutOfScope, MalformedBody, StorehouseError, TooManyUploads
 from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply
@@ -152,7 +153,7 @@ class _Form:
         self._session.spill = self._refuse
         try:
             try:
-                await body.deliver(self)
+                await pour(body, self)
                 await self._dealt_with()
                 if self._error is None:
                     self._events = self._reader.finish()

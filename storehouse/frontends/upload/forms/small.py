@@ -30,7 +30,7 @@ async def read_form(request: StreamingRequest) -> dict[str, str]:
     @raise MalformedBody: if it is another body, or not UTF-8.
     @raise BodyTooLarge: beyond L{MOST_BYTES}.
     """
-    data = await request.body.read(MOST_BYTES)
+    data = await request.body.read_all(MOST_BYTES)
     if not data:
         return {}
     if media_type(request) != "application/x-www-form-urlencoded":

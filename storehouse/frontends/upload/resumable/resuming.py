@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import quote
 
+from storehouse.core.bridges import source_of
 from storehouse.core.streams import BytesSource
 from storehouse.errors import NoSuchUpload, StorehouseError, TooLarge
 from storehouse.frontends.http.request import StreamingRequest
@@ -132,7 +133,7 @@ class Resuming:
         with self.intake.memory.join(holders=visitor.shares):
             activity = self.intake.activity.begin_upload(self._kind, upload.name, visitor.name)
             try:
-                passage = Passage(request.body, self.intake.disk, activity.add, algorithms)
+                passage = Passage(source_of(request.body), self.intake.disk, activity.add, algorithms)
                 checking = None if verify is None else partial(verify, passage)
                 ends = is_last and at_end is None
                 added: ResumableUpload = await self.uploads.append(

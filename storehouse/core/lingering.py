@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-__all__ = ["Lingering"]
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds for the rest of a body: a slow sender looks for an answer only when it has something to send, and if the
-#: connection is closed by then, the answer is lost.
-_LONG = 30.0
+__all__ = ["BRIEF", "LONG", "Lingering"]
+
+#: Seconds for the rest of a body: a slow sender looks for a response only when it has something to send, and if the
+#: connection is closed by then, the response is lost.
+LONG = 30.0
 
 #: Seconds for what was no request, and for the rest of a body while the door is to close.
-_BRIEF = 5.0
+BRIEF = 5.0
 
-#: Bytes that are thrown away meanwhile.
+# Bytes that are thrown away meanwhile.
 _MOST = 1 << 30
 
 
@@ -24,12 +25,18 @@ class Lingering:
     not get to read what was written.
 
     @param on_end: called when that is over.
+    @param long: seconds for the rest of a body.
+    @param brief: seconds for anything else.
     """
 
-    def __init__(self, reactor: Any, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, reactor: IReactorTime, on_end: Callable[[], object], long: float = LONG, brief: float = BRIEF
+    ) -> None:
         self._reactor = reactor
         self._on_end = on_end
-        self._call: Any = None
+        self._long = long
+        self._brief = brief
+        self._call: IDelayedCall | None = None
         self._count = 0
 
     @property
@@ -37,15 +44,15 @@ class Lingering:
         """Whether it has begun, and is not over."""
         return self._call is not None
 
-    def begin(self, in_body: bool) -> None:
-        """Begin, unless it has begun: for the rest of a body 30 seconds, else 5."""
+    def begin(self, in_body: bool = False) -> None:
+        """Begin, unless it has begun."""
         if self._call is None:
-            self._call = self._reactor.callLater(_LONG if in_body else _BRIEF, self._end)
+            self._call = self._reactor.callLater(self._long if in_body else self._brief, self._end)
 
     def hurry(self) -> None:
-        """The door is to close: 5 seconds more are enough."""
-        if self._call is not None and self._call.getTime() > self._reactor.seconds() + _BRIEF:
-            self._call.reset(_BRIEF)
+        """The door is to close: the shorter time is enough."""
+        if self._call is not None and self._call.getTime() > self._reactor.seconds() + self._brief:
+            self._call.reset(self._brief)
 
     def received(self, size: int) -> None:
         """That many bytes have come."""
