@@ -13,7 +13,7 @@ from storehouse.app.tap import Options
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 #: Targets of links, as reStructuredText and Markdown write them; none to other sites.
-_links = re.compile(r"`[^`<]+<(?!\w+:)([^>#]+)[^>]*>`_|\]\((?!\w+:)([^)#]+)[^)]*\)")
+_links = re.compile(r"`[^`<]+<(?!\w+:)([^>\s#]+)[^>\s]*>`_|\]\((?!\w+:)([^)\s#]+)[^)\s]*\)")
 
 
 def links(page: Path) -> set[Path]:
