@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import select
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from math import inf
 from time import monotonic, thread_time
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 
-__all__ = ["LONGEST", "SLICE", "Turns", "breath", "is_spent"]
+__all__ = ["LONGEST", "SLICE", "Reactor", "Turns", "breath", "is_spent"]
 
 #: Seconds after which work that can wait does, within a turn.
 SLICE = 0.01
@@ -37,6 +38,16 @@ _BOUNDS = (0.01, 0.025, LONGEST, 0.1, 0.25, 1.0, 5.0)
 #: Events of connections that are looked for at a time, at most. Fewer would cut a burst of small requests into several turns,
 #: and so into several groups of appends with a sync each; how long a turn lasts is bound by L{SLICE} and not by this.
 _EVENTS = 1024
+
+
+class Reactor(Protocol):
+    """What rooms need of the reactor: the time, and the way back from other threads. A L{Clock} with threads will do."""
+
+    def seconds(self) -> float: ...
+
+    def callLater(self, delay: float, function: Callable[..., object], /, *args: object) -> IDelayedCall: ...
+
+    def callFromThread(self, function: Callable[..., object], /, *args: object) -> object: ...
 
 
 class _Ready:

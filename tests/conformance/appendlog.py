@@ -115,12 +115,12 @@ class AppendLogTestsMixin(TestCase):
 
     async def test_bucket_interface(self) -> None:
         """The bucket of an open prefix is had without waiting; of one that is not open, not at all."""
-        bucket = self.log.bucket_if_open("default", b"a")
+        bucket = self.log.find_open("default", b"a")[0]
         verifyObject(IBucket, bucket)
         self.assertEqual(
             (bucket.prefix, bucket.number, bucket.count, bucket.end), ("default", fnv1a32(b"a") % BUCKETS, 0, 0)
         )
-        self.assertIsNone(self.log.bucket_if_open("other", b"a"))
+        self.assertIsNone(self.log.find_open("other", b"a"))
 
     # -- appending and getting ---------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class AppendLogTestsMixin(TestCase):
     async def test_bucket_reads(self) -> None:
         """What a bucket gives without waiting is right, or nothing."""
         offsets = [(await self.append(b"a", bytes([n]) * n))[0] for n in range(1, 60)]
-        bucket = self.log.bucket_if_open("default", b"a")
+        bucket = self.log.find_open("default", b"a")[0]
         for n, offset in enumerate(offsets, 1):
             for wanted in (offset, offset + 4):
                 self.assertIn(bucket.read(wanted), (None, bytes([n]) * n))
@@ -249,7 +249,7 @@ class AppendLogTestsMixin(TestCase):
     async def test_bucket_append(self) -> None:
         """The append path answers through its callback."""
         answers: list[Any] = []
-        bucket = self.log.bucket_if_open("default", b"a")
+        bucket = self.log.find_open("default", b"a")[0]
         for level in (OS, DISK):
             answered: Deferred[None] = Deferred()
             bucket.append(
@@ -441,7 +441,7 @@ class AppendLogTestsMixin(TestCase):
         """A closed prefix is opened again by the next that needs it, and goes on where it was."""
         await self.append(b"a", b"one", prefix="other")
         await self.log.close_prefix("other")
-        self.assertIsNone(self.log.bucket_if_open("other", b"a"))
+        self.assertIsNone(self.log.find_open("other", b"a"))
         self.assertEqual(await self.append(b"a", b"two", prefix="other"), [7])
         await self.log.close_prefix("other")
         self.assertEqual(await self.get(b"a", 0, "other"), b"one")
@@ -469,7 +469,7 @@ class AppendLogTestsMixin(TestCase):
     async def test_closed_bucket(self) -> None:
         """A bucket of a closed prefix refuses, and does not write to somebody else's file."""
         await self.append(b"a", b"one", prefix="other")
-        bucket = self.log.bucket_if_open("other", b"a")
+        bucket = self.log.find_open("other", b"a")[0]
         await self.log.close_prefix("other")
         answered: Deferred[Any] = Deferred()
         bucket.append([b"x"], 7, OS, lambda *answer: answered.callback(answer))
@@ -570,7 +570,7 @@ class AppendLogTestsMixin(TestCase):
 
     async def test_stop(self) -> None:
         """After a stop everything is refused; a second stop is fine."""
-        bucket = self.log.bucket_if_open("default", b"a")
+        bucket = self.log.find_open("default", b"a")[0]
         await self.log.stop()
         for deferred in (
             self.log.append("default", b"a", [b"x"]),

@@ -13,7 +13,7 @@ from storehouse.frontends.append.params import check_fields, identifier_of, numb
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.storage.appendlog.interfaces import IAppendLog
+from storehouse.storage.appendlog.interfaces import IAppendLog, IBucket
 
 __all__ = ["Get", "GetMulti", "send_payload"]
 
@@ -67,8 +67,8 @@ class Get(Leaf):
         check_fields(request, frozenset({b"id", b"storagePrefix", b"offset"}))
         prefix, id = prefix_of(request), identifier_of(request)
         offset = number_of(request, b"offset")
-        bucket = self._log.bucket_if_open(prefix, id)
-        payload = bucket.read(offset) if bucket is not None else None
+        found = self._log.find_open(prefix, id)
+        payload = found[0].read(offset) if found is not None else None
         if payload is not None:
             return Reply(200, payload, OCTETS)
         async with request.ahead(_LONG):
@@ -121,10 +121,10 @@ class GetMulti(Leaf):
     async def _look_up(self, prefix: str, id: bytes, body: bytes, answer: _Answer) -> None:
         await answer.request.backlog.room()
         add = answer.pieces.append
-        bucket = self._log.bucket_if_open(prefix, id)
+        bucket = self._open_bucket(prefix, id)
         for number, (offset,) in enumerate(_offset.iter_unpack(body)):
             if bucket is None or bucket.closed:
-                bucket = self._log.bucket_if_open(prefix, id)
+                bucket = self._open_bucket(prefix, id)
             payload = bucket.read(offset) if bucket is not None else None
             if payload is None:
                 await self._give(await self._log.get(prefix, id, offset), offset, answer)
@@ -138,6 +138,10 @@ class GetMulti(Leaf):
                 await answer.flush()
             if number % _SLICE == _SLICE - 1:
                 await breath()
+
+    def _open_bucket(self, prefix: str, id: bytes) -> IBucket | None:
+        found = self._log.find_open(prefix, id)
+        return None if found is None else found[0]
 
     async def _give(self, record: Any, offset: int, answer: _Answer) -> None:
         """Answer a record that could not be given at once: it is long, or was not in memory."""

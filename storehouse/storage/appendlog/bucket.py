@@ -1,4 +1,4 @@
-"""One open bucket file with its index: where appends queue and reads are answered."""
+"""An open bucket file with its index."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ from storehouse.storage.appendlog.interfaces import Durability, IBucket
 
 __all__ = ["AppendQueue", "BucketFile", "Done", "ReadCounters"]
 
-#: Called once an append is decided: C{(offsets, None, level)} or C{(None, error, level)}.
+#: Called with the outcome of an append: C{(offsets, None, level)} or C{(None, error, level)}.
 Done = Callable[[tuple[int, ...] | None, Exception | None, Durability], None]
 
-#: Records up to this are read in the reactor's thread when the page cache has them.
+#: Records of up to this many bytes are read in the reactor's thread, if the page cache has them.
 _INLINE = 64 * 1024
 
+# One buffer for all: they are used in the reactor's thread alone, and what is read is copied out at once.
 _scratch = bytearray(_INLINE)
 _scratch_view = memoryview(_scratch)
 
@@ -41,7 +42,8 @@ _entry_buffer = bytearray(ENTRY_SIZE)
 _entry_head = memoryview(_entry_buffer)[: ENTRY_SIZE - 4]
 _one_entry = (_entry_buffer,)
 
-_NOWAIT = getattr(os, "RWF_NOWAIT", None)
+#: Has a read fail instead of waiting for the disk. Not all systems have it; file systems without it fail with C{EOPNOTSUPP}.
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
 
 _log = Logger()
@@ -49,12 +51,12 @@ _log = Logger()
 
 class ReadCounters:
     """
-    What is counted of reads, for all buckets of a log together.
+    Counters of all buckets of a log.
 
-    @ivar records: records given out.
+    @ivar records: records that were read.
     @ivar size: bytes of their payloads.
-    @ivar damaged: reads that met damage.
-    @ivar mended: entries and headers of indexes whose checksums failed, and that were made good.
+    @ivar damaged: reads that found damage.
+    @ivar mended: entries and headers of indexes whose checksums failed and that were corrected.
     """
 
     __slots__ = ("damaged", "mended", "records", "size")
@@ -66,12 +68,12 @@ class ReadCounters:
         self.mended = 0
 
 
-class _Cold(Exception):
-    """The page cache does not have it."""
+class _NotCached(Exception):
+    """The page cache does not have the bytes."""
 
 
 class AppendQueue(Protocol):
-    """Where buckets queue their appends: the group commit, which knows of buckets, so they do not import it."""
+    """Where buckets queue their appends: the group commit. It imports buckets, so that they cannot import it."""
 
     def append(
         self, bucket: BucketFile, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done
@@ -86,19 +88,13 @@ class BucketFile:
     """
     See L{IBucket}.
 
-    @ivar raw_fd: the bucket file.
-    @ivar index_fd: its index.
-    @ivar closed: whether appends are refused.
-    @ivar end: the offset behind the last committed record.
-    @ivar count: the number of committed records.
-    @ivar os_appends: how many groups have added records acknowledged as C{os}.
-    @ivar os_synced: how many of them a sync has covered; as long as the two differ, the end of the file is not known
-        to be on disk.
-    @ivar counters: counts reads.
+    @ivar raw_fd: the bucket file; -1 when it is closed.
+    @ivar index_fd: its index, likewise.
+    @ivar os_appends: how many groups have added records of durability C{os}.
+    @ivar os_synced: how many of these a sync has covered. While the two differ, the end of the file may not be on disk.
     @ivar touched: whether anything was appended since the flag was last cleared.
     @ivar readers: how many reads in threads use its files.
     @ivar on_idle: called when the last of them is done.
-    @ivar json_tail: how answers to appends end.
     @ivar followers: called after records were committed.
     """
 
@@ -161,7 +157,6 @@ class BucketFile:
     # -- appending ---------------------------------------------------------------------------
 
     def append(self, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done) -> None:
-        """See L{IBucket.append}."""
         self.touched = True
         if self._queue is None:
             raise RuntimeError("the bucket was opened for reading only")
@@ -173,11 +168,10 @@ class BucketFile:
     # -- reading -----------------------------------------------------------------------------
 
     def read(self, offset: int) -> bytes | None:
-        """See L{IBucket.read}."""
         if _NOWAIT is None or offset >= self.end:
             return None
         try:
-            # Where records have one size, the entry is where interpolation says.
+            # If all records have the same size, the entry is exactly where interpolation says: one small read finds it.
             guess = HEADER_SIZE + offset * self.count // self.end * ENTRY_SIZE
             if os.preadv(self.index_fd, _one_entry, guess, _NOWAIT) < ENTRY_SIZE:
                 return None
@@ -192,7 +186,7 @@ class BucketFile:
             wanted = LENGTH_SIZE + length
             if os.preadv(self.raw_fd, (_scratch_view[:wanted],), begin, _NOWAIT) < wanted:
                 return None
-        except _Cold:
+        except _NotCached:
             return None
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
@@ -207,7 +201,7 @@ class BucketFile:
         return payload
 
     def damaged(self, offset: int, reason: str) -> DamagedRecord:
-        """Note damage, for the log and the metrics. @return: the error to be raised."""
+        """Log and count damage. @return: the error to be raised."""
         self.counters.damaged += 1
         error = DamagedRecord(self.path, offset, reason)
         _log.error("{error}", error=error, file=self.path, offset=offset)
@@ -219,15 +213,15 @@ class BucketFile:
             got = os.preadv(self.index_fd, (_scratch_view[:size],), position, _NOWAIT)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
-                raise _Cold from None
+                raise _NotCached from None
             raise
         if got < size:
-            raise _Cold
+            raise _NotCached
         return bytes(_scratch_view[:size])
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Keep the files open while something reads them in a thread."""
+        """Keep the files open while a thread reads them."""
         self.readers += 1
         try:
             yield
@@ -237,7 +231,12 @@ class BucketFile:
                 self.on_idle()
 
     def locate(self, offset: int) -> Entry:
-        """The verified entry of the record at C{offset}, or whose payload begins there. May wait for the disk."""
+        """
+        The verified entry of the record at C{offset}, or whose payload begins there. May wait for the disk.
+
+        @raise NoSuchRecord: if there is none.
+        @raise DamagedRecord: if it cannot be read, or its entry is damaged beyond correction.
+        """
         end, count = self.end, self.count
         try:
             entry = quick_find(self.read_index, count, end, offset)
@@ -250,18 +249,18 @@ class BucketFile:
             raise NoSuchRecord(f"no record of {self.path} is at offset {offset}")
         entry, proven = found
         if not proven:
-            raise self.damaged(entry.offset, "its index entry is damaged, and so the record cannot be proven whole")
+            raise self.damaged(entry.offset, "its index entry is damaged, and so the record cannot be verified")
         return entry
 
     def mend(self, position: int, entry: Entry) -> None:
         """
-        Write a committed entry anew that was damaged and is known again. May wait for the disk.
+        Rewrite a committed entry that was damaged and has been restored. May wait for the disk.
 
-        Not synced: should a power cut undo it, the next read mends it again.
+        Not synced: if a power cut undoes it, the next read does it again.
         """
         self.counters.mended += 1
         _log.warn(
-            "the index entry of the record at offset {offset} of {file} was damaged, and is mended",
+            "the index entry of the record at offset {offset} of {file} was damaged, and has been corrected",
             offset=entry.offset,
             file=self.path,
         )
@@ -270,36 +269,36 @@ class BucketFile:
         try:
             os.pwrite(self.index_fd, data, HEADER_SIZE + position * ENTRY_SIZE)
         except OSError as error:
-            _log.error("the mended index entry cannot be written: {error}", error=error, file=self.path)
+            _log.error("the corrected index entry cannot be written: {error}", error=error, file=self.path)
 
     def check_length(self, entry: Entry) -> None:
-        """@raise TooLarge: if the record is longer than this log gives out."""
+        """@raise TooLarge: if the record is longer than L{max_record}."""
         if entry.length > self.max_record:
             raise TooLarge(
-                f"the record at offset {entry.offset} of {self.path} has {entry.length} bytes; this log gives out at most {self.max_record} (append-max-record)"
+                f"the record at offset {entry.offset} of {self.path} has {entry.length} bytes; at most {self.max_record} are read (append-max-record)"
             )
 
     def payload(self, entry: Entry) -> bytes:
-        """The verified payload of an entry. May wait for the disk."""
+        """The verified payload of an entry. May wait for the disk. @raise DamagedRecord: if it is not what was stored."""
         self.check_length(entry)
         data = self.read_record(entry, LENGTH_SIZE + entry.length, entry.offset)
         if len(data) < LENGTH_SIZE + entry.length:
-            raise self.damaged(entry.offset, "the file ends inside it")
+            raise self.damaged(entry.offset, "the file ends within it")
         payload = data[LENGTH_SIZE:]
         if unpack_length(data) != entry.length or crc32c(payload) != entry.checksum:
             raise self.damaged(entry.offset, "its checksum fails")
         return payload
 
     def read_index(self, size: int, position: int) -> bytes:
-        """Bytes of the committed index. May wait for the disk."""
+        """Bytes of the committed part of the index. May wait for the disk."""
         limit = HEADER_SIZE + self.count * ENTRY_SIZE
         return read_exactly(self.index_fd, min(size, max(0, limit - position)), position)
 
     def read_record(self, entry: Entry, size: int, position: int) -> bytes:
         """
-        Bytes of the bucket file for the sake of one record. May wait for the disk.
+        Bytes of the bucket file that are part of one record. May wait for the disk.
 
-        @raise DamagedRecord: if the disk does not give them.
+        @raise DamagedRecord: if the disk fails.
         """
         try:
             return self.read_raw(size, position)

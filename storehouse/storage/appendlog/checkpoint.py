@@ -1,6 +1,6 @@
 """
-Checkpoints: bucket and index files are brought to disk in the background, so that stretches of the write-ahead log
-can be used again and a recovery has little to look at.
+Checkpoints: bucket and index files are synced in the background, so that segments of the write-ahead log can be used again,
+and a recovery has little to check.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ __all__ = ["Checkpointer"]
 
 class Checkpointer:
     """
-    Syncs buckets, in a thread of its own.
+    Syncs buckets in a thread of its own.
 
-    @ivar on_failure: called, in that thread, with the error of a sync; final.
+    @param on_failure: called in that thread with the error of a sync, after which the log must stop.
+    @ivar syncs: how many buckets were synced.
     """
 
     def __init__(self, files: Files, on_failure: Callable[[BaseException], None]) -> None:
@@ -35,7 +36,6 @@ class Checkpointer:
         self.syncs = 0
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -49,23 +49,24 @@ class Checkpointer:
         self._jobs.put(job)
 
     def sync(self, bucket: BucketFile, count: int) -> None:
-        """L{sync_marked} one."""
+        """L{sync_marked} for one bucket."""
         self.sync_marked([(bucket, count)])
 
     def sync_all(self, buckets: Iterable[BucketFile]) -> None:
-        """L{sync_marked} several, with all the records that they have now."""
+        """L{sync_marked} with all records that the buckets have now."""
         self.sync_marked([(bucket, bucket.count) for bucket in buckets])
 
     def sync_marked(self, marks: Sequence[tuple[BucketFile, int]]) -> None:
         """
-        Bring buckets to disk, and mark the first C{count} records of each so.
+        Sync buckets, and write to each index how many records are on disk: C{synced_count}.
 
-        The marks are written between the syncs of records and of indexes: a mark never reaches the disk before
-        the records, and if it does before their entries, recovery indexes those records again.
+        This mark is written between the syncs of records and of indexes: it never reaches the disk before the records; if it
+        does before their entries, recovery indexes those records again.
 
-        Writing back is begun for all files before the first is waited for: the blocks that they need are then
-        allocated in one transaction of the file system, and not in one for each file, which would make every
-        append wait each time.
+        Writeback of all files is started before the first sync: the file system then allocates their blocks in one
+        transaction, and not in one for each file, each of which would make appends wait.
+
+        @raise StorageFailed: if an earlier sync has failed.
         """
         if self._error is not None:
             raise StorageFailed(f"an earlier sync failed: {self._error}")
@@ -75,9 +76,9 @@ class Checkpointer:
                 self._files.write_at(bucket.index_fd, (encode_index_header(count),), 0)
             self._sync_files([bucket.index_fd for bucket, _ in marks])
         except BaseException as error:
-            # The kernel may have dropped dirty pages with the error, so a later sync that succeeds proves
-            # nothing. Noted at once, whichever thread it is: another one may be waiting to use a segment
-            # again, or about to sync the same bucket.
+            # The kernel may have dropped the dirty pages with the error, so that a later sync succeeds and proves nothing.
+            # Set at once, in whichever thread this is: the other one may be about to use a segment again, or to sync the
+            # same bucket.
             self._error = error
             raise
         self.syncs += len(marks)
@@ -92,7 +93,7 @@ class Checkpointer:
     # -- segments: called by the write-ahead log in the commit thread ---------------------------
 
     def segment_full(self, segment: Segment) -> None:
-        """A segment was left: begin to sync what it names."""
+        """Begin to sync the buckets that a segment names; it has just been left."""
         done = self._done[segment] = threading.Event()
         buckets = set(segment.dirty)
 
@@ -106,7 +107,7 @@ class Checkpointer:
 
     def wait_for(self, segment: Segment) -> None:
         """
-        Return when the segment may be used again: back-pressure on appends if the disk is that slow.
+        Return when a segment can be used again: backpressure on appends if the disk is that slow.
 
         @raise StorageFailed: if a sync has failed.
         """

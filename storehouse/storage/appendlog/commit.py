@@ -1,9 +1,9 @@
 """
 Group commit: all appends that arrive while a group is being written go into the next one.
 
-The reactor's thread gathers, writes small groups to the page cache, since that costs less than handing them to a
-thread, and answers; the commit thread syncs, and writes large groups.  Offsets are given when a group is formed, and
-one group is written at a time, so a failed write gives its offsets back.
+The reactor's thread gathers appends, writes small groups to the page cache and answers; the commit thread syncs, and writes
+large groups. Offsets are assigned when a group is formed, and one group is written at a time, so that a failed write can
+give its offsets to the next group.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.turns import is_spent
+from storehouse.core.turns import Reactor, is_spent
 from storehouse.errors import NoSpace, StorageFailed, StorehouseError
 from storehouse.storage.appendlog.bucket import BucketFile, Done
 from storehouse.storage.appendlog.checkpoint import Checkpointer
@@ -31,28 +30,33 @@ from storehouse.storage.appendlog.wal import WriteAheadLog
 
 __all__ = ["GroupCommit"]
 
-#: Groups of C{os} appends up to this many bytes are written in the reactor's thread.
+#: Groups of up to this many bytes are written to the page cache in the reactor's thread. In another thread each of these
+#: short calls would wait for the interpreter's lock longer than it takes.
 _INLINE = 256 * 1024
 
 _DISK = Durability.DISK
 
-# Answers from one look at the clock to the next: some 10 us each.
+# Answers between two looks at the clock; each takes some 10 µs. Most groups are smaller, and never look.
 _AT_ONCE = 64
 
 
 class GroupCommit:
     """
-    The append path from queue to answer.
+    The append path from queue to answer: an L{AppendQueue<storehouse.storage.appendlog.bucket.AppendQueue>}.
 
-    @ivar idle: no group is being written and none is about to be: whoever queues calls L{wake}.
-    @ivar refusal: why nothing is taken any more, or C{None}.
+    @ivar idle: whether no group is being written, and none is scheduled.
+    @ivar refusal: why appends are refused from now on; C{None} while they are taken.
+    @ivar unsynced: buckets with appends of durability C{os} that no sync has covered yet.
+
+    @param on_failure: called once, in the reactor's thread, when a failed write or sync ends the log.
+    @param observe: called for each group with the number of its answers, the seconds it took, and whether it was synced.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         files: Files,
         wal: WriteAheadLog,
         checkpointer: Checkpointer,
@@ -73,11 +77,9 @@ class GroupCommit:
         self._is_answering = False
         self._jobs: SimpleQueue[Group | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="storehouse-commit", daemon=True)
-        #: Buckets with C{os} appends that no sync has covered.
         self.unsynced: set[BucketFile] = set()
 
     def start(self) -> None:
-        """Start the commit thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -91,24 +93,24 @@ class GroupCommit:
     def append(
         self, bucket: BucketFile, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done
     ) -> None:
-        """Queue records; see L{IBucket.append<storehouse.storage.appendlog.interfaces.IBucket.append>}."""
+        """See L{IBucket.append<storehouse.storage.appendlog.interfaces.IBucket.append>}."""
         if self.refusal is not None:
             self.refuse(self.refusal, durability, done)
             return
         self._queue.append((bucket, payloads, id_hash, durability, done))
         count = len(payloads)
-        # In microseconds or so, of making them ready.
+        # In units of AT_ONCE: about the microseconds that encoding takes, 1 for a record and 1 for each 8 KiB of a long one.
         self._queued += count if count != 1 else 1 + (len(payloads[0]) >> 13)
         if self.idle:
             self.idle = False
             self._reactor.callLater(0, self._launch)
 
     def refuse(self, error: StorehouseError, durability: Durability, done: Done) -> None:
-        """Answer an append with an error, after all that were queued before it."""
+        """Answer an append with an error, after all appends that were queued before it."""
         self._queue_answer(durability, lambda offsets, _, level: done(None, error, level))
 
     def barrier(self, done: Callable[[], None]) -> None:
-        """Call C{done} once everything queued so far is answered."""
+        """Call C{done} when everything queued so far has been answered."""
         self._queue_answer(Durability.OS, lambda offsets, error, level: done())
 
     def _queue_answer(self, durability: Durability, done: Done) -> None:
@@ -118,7 +120,7 @@ class GroupCommit:
             self._reactor.callLater(0, self._launch)
 
     def call_between_groups(self, job: Callable[[], None]) -> None:
-        """Call C{job} in the commit thread while no group is being written by it."""
+        """Call C{job} in the commit thread, after the groups handed to it so far."""
         self._jobs.put(job)
 
     def _launch(self) -> None:
@@ -126,7 +128,6 @@ class GroupCommit:
             self.idle = True
             return
         if self._queued > AT_ONCE:
-            # A coroutine, from here on: what is queued meanwhile is for the next group.
             Deferred.fromCoroutine(self._launch_large()).addErrback(lambda failure: self._failed_to_form(failure))
             return
         queue, self._queue = self._queue, []
@@ -141,24 +142,24 @@ class GroupCommit:
         group = Group()
         rest = await group.add_slowly(queue)
         if rest:
-            # For the next group, before what has been queued meanwhile.
+            # First in the next group, before what has been queued meanwhile.
             self._queue[:0] = rest
             self._queued += AT_ONCE + 1
         self._write_out(group)
 
     def _failed_to_form(self, failure: Failure) -> None:
-        """What was to be written is unknown: nothing more is taken."""
+        """The queue has been taken and its offsets are unknown: no further append can be right."""
         self._log.failure("a group of appends could not be formed", failure=failure)
         self.fail(failure.value or RuntimeError("unknown"))
 
     def _write_out(self, group: Group) -> None:
-        group.seal()
+        group.encode()
         if self.refusal is not None:
             self._finish(group)
             return
         if group.size <= _INLINE:
             self._write(group)
-            if not group.synced:
+            if not group.wants_sync:
                 self._finish(group)
                 return
         self._jobs.put(group)
@@ -174,11 +175,11 @@ class GroupCommit:
                 # Readers in threads take the end first, so the count must never be behind it.
                 bucket.count += run.count
                 bucket.end = run.end
-                if not run.synced:
+                if not run.wants_sync:
                     bucket.os_appends += 1
                     self.unsynced.add(bucket)
                 followed += bucket.followers
-        # The next group is handed over before this one is answered: the disk does not wait for sockets.
+        # The next group goes to the commit thread before this one is answered: the disk does not wait for sockets.
         if self._queue:
             if self.idle:
                 self.idle = False
@@ -191,10 +192,10 @@ class GroupCommit:
             self._answer()
         for notice in followed:
             notice()
-        self._observe(len(group.answers), time.monotonic() - group.began, group.synced)
+        self._observe(len(group.answers), time.monotonic() - group.began, group.wants_sync)
 
     def _answer(self) -> None:
-        """Answer in order, as many in a turn as there is time for."""
+        """Answer in order, as many as this turn of the reactor has time for."""
         self._is_answering = True
         while self._answered:
             group = self._answered[0]
@@ -215,15 +216,15 @@ class GroupCommit:
         self._is_answering = False
 
     def _launch_next(self) -> None:
-        # Straight on only if a thread will write: an inline group waits for the turn's other requests, and cannot
-        # recurse.
+        # At once only if the commit thread will write the group. One written here waits for the turn's other requests to
+        # join it; and since its _finish comes back to here, going on at once would recurse.
         if self.refusal is None and any(item[3] is _DISK for item in self._queue):
             self._launch()
         else:
             self._reactor.callLater(0, self._launch)
 
     def fail(self, error: BaseException) -> None:
-        """Refuse everything from now on: a sync or a write failed in a way that leaves it open what is on disk."""
+        """Refuse everything from now on: after a failed sync or write it is unknown what is on disk."""
         if self.refusal is not None:
             return
         self._log.critical("the append log stops: {error}", error=error)
@@ -249,17 +250,17 @@ class GroupCommit:
         return True
 
     def _sync(self, group: Group) -> None:
-        """Bring what was written to disk, where it was asked for."""
+        """Sync the runs that asked for durability C{disk}: by one frame in the write-ahead log, with exceptions."""
         if group.fatal is not None:
             return
         try:
             framed = []
             for run in group.runs:
-                if not run.synced or run.error is not None:
+                if not run.wants_sync or run.error is not None:
                     continue
                 bucket = run.bucket
-                # A record on disk must not have a hole before it; and a long run is cheaper to sync than to write
-                # twice.
+                # Two cases sync the bucket itself. Records before these that were only in the page cache: a record on disk must
+                # not have a hole before it. And a long run, which is cheaper to sync than to write twice.
                 if bucket.os_appends != bucket.os_synced or run.size + run.count * ENTRY_SIZE > self._wal.longest_run:
                     self._checkpointer.sync(bucket, run.position + run.count)
                     bucket.os_synced = bucket.os_appends
@@ -270,15 +271,10 @@ class GroupCommit:
         except BaseException as error:
             group.fatal = error
 
-    # -- in either -----------------------------------------------------------------------------
+    # -- in either thread ----------------------------------------------------------------------
 
     def _write(self, group: Group) -> None:
-        """
-        Write a group to the page cache.
-
-        Small groups in the reactor's thread: in another, each of these short calls would wait for the interpreter's
-        lock longer than it takes.
-        """
+        """Write a group to the page cache."""
         group.written = True
         try:
             for run in group.runs:
@@ -290,13 +286,15 @@ class GroupCommit:
         bucket = run.bucket
         files = self._files
         try:
+            # Entries first: so a record without an entry was written by another program (docs/formats/appendlog.md).
             files.write_at(bucket.index_fd, (run.encoded_entries,), HEADER_SIZE + run.position * ENTRY_SIZE)
             files.write_at(bucket.raw_fd, run.pieces, run.offset)
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
+            # A full disk: what was written is cut off, and the appends of this bucket fail with nothing changed.
             files.truncate(bucket.raw_fd, run.offset)
             files.truncate(bucket.index_fd, HEADER_SIZE + run.position * ENTRY_SIZE)
             run.error = NoSpace(
-                f"no room for {run.size} bytes in {bucket.path} ({error.strerror}); nothing was appended"
+                f"no space for {run.size} bytes in {bucket.path} ({error.strerror}); nothing was appended"
             )

@@ -1,7 +1,7 @@
 """
-The bytes of the append log: records, index entries, frames of the write-ahead log.
+The bytes of the append log: records, index entries, frames of the write-ahead log. Codecs only, no files.
 
-Pure codecs, no files. The tables are in docs/formats/appendlog.md::
+The tables are in docs/formats/appendlog.md::
 
     record          [u32 length][payload]
     index header    [8s magic][u64 synced_count][12 zero][u32 crc32c]                          32 bytes
@@ -31,7 +31,8 @@ __all__ = [
     "RUN_HEADER_SIZE",
     "Entry",
     "Frame",
-    "Run",
+    "FrameRun",
+    "correct_byte",
     "decode_entry",
     "decode_frame",
     "decode_index_header",
@@ -40,7 +41,6 @@ __all__ = [
     "encode_frame",
     "encode_index_header",
     "entry_fields",
-    "mended",
 ]
 
 ENTRY_SIZE = 32
@@ -54,11 +54,11 @@ _index_header = Struct("<8sQ12x")
 _entry = Struct("<QQIII")
 _pack_entry = _entry.pack
 _whole_entry = Struct("<QQIIII")
-#: C{(offset, time, length, checksum, id_hash, entry_checksum) = entry_fields(data, at)}, unchecked: for searching.
+#: C{(offset, time, length, checksum, id_hash, entry_checksum) = entry_fields(data, at)}. Does not verify the checksum.
 entry_fields = _whole_entry.unpack_from
 
 
-#: The bit of an entry's time that says that the next record belongs to the same append.
+#: The bit of an entry's time that is set if the next record belongs to the same append.
 CONTINUES = 1 << 63
 
 
@@ -72,7 +72,7 @@ class Entry:
     @ivar length: of the payload.
     @ivar checksum: CRC32C of the payload.
     @ivar id_hash: FNV-1a 32 of the identifier; 0 when unknown.
-    @ivar continues: whether the next record belongs to the same append: none of them counts without the last.
+    @ivar continues: whether the next record belongs to the same append, so that this one counts only together with it.
     """
 
     offset: int
@@ -98,9 +98,9 @@ def encode_entries(
     offsets: Sequence[int], time: int, payloads: Sequence[bytes], id_hash: int, is_last: bool = True
 ) -> list[bytes]:
     """
-    The index entries of records that were appended together, which stand at C{offsets}.
+    The index entries of records of one append.
 
-    @param is_last: whether the last of these is the last of all.
+    @param is_last: whether the append ends with the last of these.
     """
     stamp = time | CONTINUES
     entries = [
@@ -137,12 +137,11 @@ def decode_index_header(data: bytes) -> int | None:
     return int(synced_count) if magic == _INDEX_MAGIC else None
 
 
-def mended(data: bytes) -> bytes | None:
+def correct_byte(data: bytes) -> bytes | None:
     """
-    Undo damage to one byte of something short that ends with its own CRC32C: an index entry, the salt.
+    Correct one damaged byte in a short text that ends with its own CRC32C: an index entry, or the salt.
 
-    @return: the only bytes with a right checksum that differ from C{data} in one byte; C{None} if there are none or
-        several.
+    @return: the only bytes with a right checksum that differ from C{data} in one byte; C{None} if there are none or several.
     """
     syndrome = crc32c(data[:-4]) ^ unpack_length(data, len(data) - 4)
     place = _syndromes(len(data)).get(syndrome)
@@ -157,8 +156,8 @@ def mended(data: bytes) -> bytes | None:
 @cache
 def _syndromes(size: int) -> dict[int, tuple[int, int] | None]:
     """
-    What each damaged byte does to the difference between the checksum and what it should be: C{(position, xor)}, or
-    C{None} where two would do the same. A CRC is linear, so it does not depend on the other bytes.
+    For each difference between the stored and the computed checksum, the damaged byte that causes it: C{(position, xor)}, or
+    C{None} if several would. A CRC is linear, so this does not depend on the other bytes.
     """
     found: dict[int, tuple[int, int] | None] = {}
     plain = bytes(size - 4)
@@ -185,9 +184,9 @@ _frame_rest = Struct("<QQII")
 
 
 @attrs.frozen
-class Run:
+class FrameRun:
     """
-    What one group adds to one bucket.
+    What a frame adds to one bucket.
 
     @ivar offset: where its records begin in the bucket file.
     @ivar position: the number of entries before its own.
@@ -208,14 +207,14 @@ class Frame:
     """
     One group in the write-ahead log.
 
-    @ivar sequence: its number.
+    @ivar sequence: 1 more than that of the frame before.
     @ivar replay_from: the lowest sequence that a replay still needs.
-    @ivar size: the bytes it takes, without the space up to the next boundary.
+    @ivar size: its bytes, without the space up to the next boundary.
     """
 
     sequence: int
     replay_from: int
-    runs: tuple[Run, ...]
+    runs: tuple[FrameRun, ...]
     size: int
 
 
@@ -226,9 +225,7 @@ def encode_frame(
     salt: int = 0,
 ) -> bytes:
     """
-    The bytes of a frame.
-
-    @param salt: where its checksum starts; a secret of the log.
+    @param salt: the start value of its checksum; see L{read_salt<storehouse.storage.appendlog.wal.read_salt>}.
     @param runs: C{(prefix, bucket, offset, position, entries, records)}, the entries and the records encoded.
     """
     body: list[bytes] = []
@@ -246,9 +243,9 @@ def encode_frame(
 
 def decode_frame(data: bytes, at: int = 0, salt: int = 0) -> Frame | None:
     """
-    The frame at C{at}; C{None} if there is none, or a torn or damaged one.
+    The frame at C{at}; C{None} if there is none, or it is torn or damaged.
 
-    @raise Damaged: if its checksum holds but its inside makes no sense: a defect, or another version's.
+    @raise Damaged: if its checksum is right but its content makes no sense: written by a defect, or another version.
     """
     if len(data) - at < HEADER_SIZE:
         return None
@@ -268,7 +265,7 @@ def decode_frame(data: bytes, at: int = 0, salt: int = 0) -> Frame | None:
             records_at = entries_at + entries * ENTRY_SIZE
             position = records_at + size
             runs.append(
-                Run(
+                FrameRun(
                     prefix=data[prefix_at:entries_at].decode("utf-8"),
                     bucket=bucket,
                     offset=offset,

@@ -1,8 +1,8 @@
 """
-One group of appends: what it adds to each bucket, made ready.
+One group of appends, and what it adds to each bucket: encoded records and index entries.
 
-The entries of an index say where each record will be and when it came, so they can be made only once a group is formed;
-of many records they are made while others are served.
+An index entry has the record's offset and time, so entries can be encoded only when the group is formed. Encoding many of
+them gives way to other connections.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from storehouse.storage.appendlog.interfaces import Durability
 
 __all__ = ["AT_ONCE", "Group", "Queued", "Run"]
 
-#: What is made ready at once, in microseconds or so: a millisecond or two.
+#: Records that are encoded without giving way. Each takes a microsecond or so.
 AT_ONCE = 1000
 
-# Runs, or some records of one, up to this many bytes are joined into one piece.
+# Runs of up to this many bytes are joined into one piece: one write is faster than many, and a copy of 1 MiB costs little.
 _JOINED = 1 << 20
 
-# Records in one group, about, if there are so many: their pieces are joined at once.
+# A group takes no further appends when it has this many records: what encode() joins, it joins without giving way.
 _LARGE = 100_000
 
-# Payloads up to this many bytes are copied behind their lengths at once.
+# Payloads of up to this many bytes are copied to follow their lengths: for longer ones a piece of their own is cheaper.
 _COPIED = 64 * 1024
 
 _DISK = Durability.DISK
 
-#: C{(bucket, payloads, hash of the identifier, durability, done)}; without a bucket, only an answer.
+#: C{(bucket, payloads, hash of the identifier, durability, done)}. Without a bucket it is only an answer to be given in order.
+#: A tuple, not a class: one is made for each append.
 Queued = tuple[BucketFile | None, Sequence[bytes], int, Durability, Done]
 
 
@@ -43,11 +44,14 @@ class Run:
     """
     What one group adds to one bucket.
 
-    @ivar count: its records.
-    @ivar entries: their index entries, in pieces.
-    @ivar pieces: the records, likewise.
-    @ivar synced: whether one of its appends asked for the disk.
-    @ivar error: why it was not written; then nothing of it was.
+    @ivar offset: where its records begin in the bucket file; C{end} is where they end.
+    @ivar position: the number of index entries before its own.
+    @ivar count: the number of its records.
+    @ivar entries: their index entries, encoded, in pieces; L{encode} joins them to C{encoded_entries}.
+    @ivar pieces: the records with their lengths, in pieces.
+    @ivar size: bytes of these, once it is encoded.
+    @ivar wants_sync: whether an append asked for durability C{disk}.
+    @ivar error: why it was not written; nothing of it was, then.
     """
 
     __slots__ = (
@@ -61,7 +65,7 @@ class Run:
         "pieces",
         "position",
         "size",
-        "synced",
+        "wants_sync",
     )
 
     def __init__(self, bucket: BucketFile) -> None:
@@ -72,12 +76,12 @@ class Run:
         self.entries: list[bytes] = []
         self.pieces: list[bytes] = []
         self.size = 0
-        self.synced = False
+        self.wants_sync = False
         self.error: StorehouseError | None = None
         self.encoded_entries = b""
 
     def add_together(self, payloads: Sequence[bytes], time: int, id_hash: int) -> tuple[int, ...]:
-        """Add the records of one append. @return: their offsets."""
+        """Add the records of one append, at once. @return: their offsets."""
         offsets = self._add_some(payloads, time, id_hash, True)
         if isinstance(payloads, Batch):
             self.pieces.append(payloads.encoded)
@@ -86,7 +90,7 @@ class Run:
         return tuple(offsets)
 
     async def add_many(self, payloads: Sequence[bytes], time: int, id_hash: int) -> tuple[int, ...]:
-        """L{add_together}, while others are served."""
+        """L{add_together}, giving way to other connections."""
         offsets: list[int] = []
         for first in range(0, len(payloads), AT_ONCE):
             some = payloads[first : first + AT_ONCE]
@@ -114,10 +118,10 @@ class Run:
         else:
             self.pieces += pieces
 
-    def seal(self) -> None:
+    def encode(self) -> None:
         """
-        Join what was gathered, since it is written twice; a long run stays in pieces, so that memory does not hold it
-        twice.
+        Join the pieces, since they are written twice, to the bucket file and to the write-ahead log. Those of a long run stay
+        apart, so that its bytes are not in memory twice.
         """
         self.size = self.end - self.offset
         self.encoded_entries = self.entries[0] if len(self.entries) == 1 else b"".join(self.entries)
@@ -126,7 +130,7 @@ class Run:
 
     @property
     def encoded_records(self) -> bytes:
-        """The records as they go into a frame."""
+        """The records in one piece, for a frame of the write-ahead log."""
         return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
 
@@ -134,17 +138,16 @@ class Group:
     """
     Appends that are written together.
 
-    @ivar runs: what is added, once it is sealed.
-    @ivar answers: C{(done, run, offsets, durability)} for each append, in order; the run is C{None} if there is only
-        an answer.
-    @ivar answered: how many of these are out, once it is written.
-    @ivar refusal: why none of it counts; C{None} if each run has its own outcome.
-    @ivar size: bytes of the records.
-    @ivar synced: whether one asked for the disk.
+    @ivar runs: what it adds, one for each bucket, once it is encoded.
+    @ivar answers: C{(done, run, offsets, durability)} for each append, in order; C{run} is C{None} if it is only an answer.
+    @ivar answered: how many of these have been called.
+    @ivar refusal: why nothing of it counts; C{None} if each run has its own outcome.
+    @ivar size: bytes of the records, once it is encoded.
+    @ivar wants_sync: whether an append asked for durability C{disk}.
     @ivar written: whether it is in the page cache.
-    @ivar fatal: what went wrong for good.
-    @ivar began: when, by C{time.monotonic}.
-    @ivar time: when, as entries have it.
+    @ivar fatal: a failed write or sync, after which the log stops.
+    @ivar began: when it was formed, by C{time.monotonic}.
+    @ivar time: the same in nanoseconds since 1970 UTC, for the index entries.
     """
 
     __slots__ = (
@@ -156,8 +159,8 @@ class Group:
         "refusal",
         "runs",
         "size",
-        "synced",
         "time",
+        "wants_sync",
         "written",
     )
 
@@ -168,14 +171,14 @@ class Group:
         self.answered = 0
         self.refusal: StorehouseError | None = None
         self.size = 0
-        self.synced = False
+        self.wants_sync = False
         self.written = False
         self.fatal: BaseException | None = None
         self.began = time.monotonic()
         self.time = time.time_ns()
 
     def add(self, queue: Sequence[Queued]) -> None:
-        """Add appends, at once."""
+        """Add appends, without giving way. This is the hot path: single records are encoded here, not by calls."""
         now = self.time
         runs = self._runs
         answers = self.answers
@@ -202,13 +205,13 @@ class Group:
             else:
                 answers.append((done, run, run.add_together(payloads, now, id_hash), durability))
             if durability is _DISK:
-                run.synced = self.synced = True
+                run.wants_sync = self.wants_sync = True
 
     async def add_slowly(self, queue: list[Queued]) -> list[Queued]:
         """
-        Add appends while others are served.
+        Add appends, giving way to other connections.
 
-        @return: those that are too many for one group.
+        @return: those that are too many for one group, for the next.
         """
         taken = 0
         for number, item in enumerate(queue):
@@ -223,14 +226,14 @@ class Group:
                     run = self._runs[bucket] = Run(bucket)
                 self.answers.append((done, run, await run.add_many(payloads, self.time, id_hash), durability))
                 if durability is _DISK:
-                    run.synced = self.synced = True
+                    run.wants_sync = self.wants_sync = True
             taken += len(payloads)
             await breath()
         return []
 
-    def seal(self) -> None:
-        """Nothing more is added."""
+    def encode(self) -> None:
+        """To be called when all appends have been added."""
         self.runs = list(self._runs.values())
         for run in self.runs:
-            run.seal()
+            run.encode()
             self.size += run.size

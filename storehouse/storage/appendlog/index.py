@@ -1,11 +1,11 @@
 """
 Finding a record in an index file.
 
-Two ways: L{quick_find} interpolates and trusts what it passes over, checking only the entry it gives; L{careful_find}
-checks every entry it looks at, and mends those whose checksums fail, or rebuilds them from the bucket file.  The first
-serves almost every request; the second decides before a record is said not to be there.
+There are two ways. L{quick_find} interpolates, and verifies only the entry that it returns; it serves almost every request.
+L{careful_find} verifies every entry that it looks at, and corrects those whose checksums fail, or rebuilds them from the
+bucket file; it decides before a record is said not to exist.
 
-Both take C{read(size, position) -> bytes} functions, so that the caller says whether a read may wait for the disk.
+Both take C{read(size, position) -> bytes} functions, so that the caller decides whether a read may wait for the disk.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from storehouse.storage.appendlog.formats import (
     ENTRY_SIZE,
     HEADER_SIZE,
     Entry,
+    correct_byte,
     decode_entry,
     encode_entry,
     entry_fields,
-    mended,
 )
 
 __all__ = ["Read", "Rebuilt", "careful_find", "first_at_or_after", "quick_find", "rebuild_entry"]
@@ -33,22 +33,24 @@ __all__ = ["Read", "Rebuilt", "careful_find", "first_at_or_after", "quick_find",
 #: C{read(size, position)}: bytes of a file, fewer at its end.
 Read = Callable[[int, int], bytes]
 
+# Entries that one probe of quick_find reads: 1 KiB costs no more than one entry, and catches near misses of interpolation.
 _WINDOW = 32
 
 
 def quick_find(read_index: Read, count: int, end: int, offset: int) -> Entry | None:
     """
-    Give the entry of the record at C{offset}, or whose payload begins there.
+    The entry of the record at C{offset}, or whose payload begins there.
 
     @param count: the number of committed entries.
     @param end: the offset behind the last record.
-    @return: C{None} if there is none, or if an entry on the way is damaged: ask L{careful_find}.
+    @return: C{None} if there is none, or an entry on the way is damaged: L{careful_find} tells which.
     """
     low, high = 0, count
     low_offset, high_offset = 0, end
     probes = 0
     while low < high and low_offset <= offset < high_offset:
         probes += 1
+        # Interpolation first; where sizes are too uneven for it, bisection bounds the number of probes.
         if probes < 5:
             guess = low + (offset - low_offset) * (high - low) // (high_offset - low_offset)
         else:
@@ -66,7 +68,7 @@ def quick_find(read_index: Read, count: int, end: int, offset: int) -> Entry | N
             continue
         fields = entry_fields(data, at * ENTRY_SIZE)
         begin = fields[0]
-        # Behind an empty record its payload offset is the next one's offset, which wins.
+        # The payload offset of an empty record is the offset of the next record, which is meant.
         if begin == offset or (begin + LENGTH_SIZE == offset and fields[2]):
             return decode_entry(data, at * ENTRY_SIZE)
         if offset < begin + LENGTH_SIZE + fields[2] or at + 1 < wanted:
@@ -78,11 +80,11 @@ def quick_find(read_index: Read, count: int, end: int, offset: int) -> Entry | N
 @attrs.frozen
 class Rebuilt:
     """
-    An entry whose checksum failed, made anew.
+    What is known of a record whose entry is damaged.
 
     @ivar entry: where the record is; its time and identifier hash are 0 unless C{complete}.
-    @ivar proven: whether the record is proven whole.
-    @ivar complete: whether the entry is as it was before the damage, its time and identifier included.
+    @ivar proven: whether the record is known to be whole.
+    @ivar complete: whether the entry is as it was before the damage, with time and identifier.
     """
 
     entry: Entry
@@ -92,14 +94,14 @@ class Rebuilt:
 
 def rebuild_entry(damaged: bytes, offset: int, read_raw: Read, end: int) -> Rebuilt | None:
     """
-    Make anew an entry whose checksum fails, of the record that must begin at C{offset}.
+    Rebuild the damaged entry of the record that must begin at C{offset}.
 
-    An entry with one damaged byte is corrected by its own checksum. Of any other the record is proven by the payload
-    checksum that the damaged entry holds, or by the entry's own once the fields are those of the record.
+    One damaged byte is corrected by the entry's own checksum. Otherwise the record proves itself whole: by the payload
+    checksum in the damaged entry; or by the entry's own checksum, when the fields that the record gives make it right.
 
     @return: C{None} if no record can begin there.
     """
-    corrected = mended(damaged) if len(damaged) == ENTRY_SIZE else None
+    corrected = correct_byte(damaged) if len(damaged) == ENTRY_SIZE else None
     entry = None if corrected is None else decode_entry(corrected)
     if entry is not None and entry.offset == offset and entry.end <= end:
         return Rebuilt(entry, True, True)
@@ -126,8 +128,8 @@ def rebuild_entry(damaged: bytes, offset: int, read_raw: Read, end: int) -> Rebu
         return Rebuilt(
             Entry(offset, time & ~CONTINUES, length, checksum, id_hash, time >= CONTINUES), True, complete=True
         )
-    # Time and identifier may be what is damaged. Zeros prove nothing: lost pages of both files look like an empty
-    # record.
+    # The damage may be in the time or the identifier, so both are dropped. An empty record proves nothing: lost pages of both
+    # files are zeros, and look like one.
     return Rebuilt(Entry(offset, 0, length, checksum, 0), length > 0 and old_checksum == checksum)
 
 
@@ -147,10 +149,10 @@ def _last_valid_before(read_index: Read, low: int, position: int) -> tuple[int, 
 
 def first_at_or_after(read_index: Read, count: int, offset: int) -> tuple[int, int]:
     """
-    Where a scan from C{offset} begins, by whole entries only.
+    Where to begin a scan from C{offset}, by undamaged entries only.
 
-    @return: C{(position, expected)}: a position at or before the first record that begins at or after C{offset}, and
-        the offset of the record there.
+    @return: C{(position, expected)}: a position in the index at or before that of the first record that begins at or after
+        C{offset}, and the offset of the record there.
     """
     low, high = 0, count
     known = (0, 0)
@@ -178,11 +180,11 @@ def careful_find(
     mend: Callable[[int, Entry], object] = lambda position, entry: None,
 ) -> tuple[Entry, bool] | None:
     """
-    Give the entry of the record at C{offset}, or whose payload begins there, whatever the state of the index.
+    The entry of the record at C{offset}, or whose payload begins there, however damaged the index is.
 
-    @param mend: called with each damaged entry that was met and is known again whole, and its position.
-    @return: the entry, and whether its checksum is to be trusted; if not, the damage begins at its offset and may
-        cover C{offset}. C{None} if no record is there.
+    @param mend: called with the position and the content of each damaged entry that could be restored.
+    @return: the entry, and whether it can be trusted; if not, there is damage from its offset on, which may cover
+        C{offset}. C{None} if there is no record.
     """
     if offset >= end:
         return None
@@ -192,7 +194,7 @@ def careful_find(
         if entry is None or entry.offset != expected:
             rebuilt = rebuild_entry(data, expected, read_raw, end)
             if rebuilt is None or not rebuilt.proven:
-                # Where the records behind it begin is not known before the next whole entry.
+                # Where the records behind it begin is unknown until the next undamaged entry.
                 damage = Entry(expected, 0, 0, 0, 0) if rebuilt is None else rebuilt.entry
                 position, expected = _next_valid(read_index, position + 1, count, expected, end)
                 if offset < expected:
@@ -211,7 +213,7 @@ def careful_find(
 
 
 def _next_valid(read_index: Read, position: int, count: int, above: int, end: int) -> tuple[int, int]:
-    """The first whole entry from C{position} on of a record above an offset: C{(position, offset)}."""
+    """The first undamaged entry from C{position} on of a record behind C{above}: C{(position, offset)}."""
     while position < count:
         entry, _ = _entry_at(read_index, position)
         if entry is not None and entry.offset > above:

@@ -6,9 +6,8 @@ Source: the first seed ("push data, get file offset"); docs/formats/appendlog.md
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -20,59 +19,76 @@ __all__ = [
     "IAppendLog",
     "IBucket",
     "IRecord",
+    "IScan",
     "PrefixStat",
 ]
 
 
 class Durability(Enum):
-    """What has happened to a record when its append is answered."""
+    """What a record survives once its append has been answered."""
 
-    #: It is on disk: it survives a power cut.
+    #: A power cut: it is on disk.
     DISK = "disk"
-    #: It is in the page cache: it survives the process, not a power cut.
+    #: The end of the process, but not a power cut: it is in the page cache.
     OS = "os"
 
 
 @attrs.frozen
 class Appended:
     """
-    Where records went.
+    Where records were appended.
 
     @ivar offsets: the offset of each record, in the order given.
-    @ivar bucket: the L{IBucket} that holds them.
-    @ivar durability: the level that was reached, at least the one asked for.
+    @ivar durability: the level that was reached: the one asked for, or a higher one.
     """
 
     offsets: tuple[int, ...]
-    bucket: Any
+    bucket: IBucket
     durability: Durability
 
 
 class IRecord(Interface):
-    """A stored record, verified."""
+    """A stored record whose checksum has been verified."""
 
     offset = Attribute("C{int}: its offset in the bucket file.")
     time = Attribute("C{int}: when it was appended, nanoseconds since 1970 UTC; 0 when unknown.")
     length = Attribute("C{int}: bytes of its payload.")
-    payload = Attribute("C{bytes} or C{None}: the payload, if it is small enough to be held whole.")
+    payload = Attribute("C{bytes}, or C{None} if it is too long to be held whole: then L{read_piece} returns it.")
 
-    def read_piece(position: int) -> Coroutine[Any, Any, bytes]:
+    def read_piece(position: int) -> Awaitable[bytes]:
         """
-        The next piece of the payload, a bounded number of bytes, to be read in order from position 0 to L{length}.
+        The bytes of the payload from C{position} on, at most 1 MiB. To be read in order, from 0 to L{length}.
 
-        @raise DamagedRecord: if the file changed since it was verified.
+        @raise DamagedRecord: if the file has changed since the record was verified.
         """
+
+
+class IScan(Interface):
+    """The records of a bucket, in the order of the file. To be closed by its user."""
+
+    def next_batch() -> Deferred[list[IRecord]]:
+        """
+        The next records, at most 256 and about 256 KiB; an empty list at the end. A scan that follows waits there for new
+        records: its end is the closing of the prefix, or L{stop_following}, after the records that exist.
+
+        Fails with C{DamagedRecord} at a damaged record, C{Unavailable} if the prefix was closed before the end.
+        """
+
+    def stop_following() -> None:
+        """Return the records that exist, and do not wait for new ones."""
+
+    def close() -> None:
+        """End the scan and free what it holds."""
 
 
 @attrs.frozen
 class PrefixStat:
     """
-    The size of one prefix.
+    The size of a prefix.
 
-    @ivar records: the number of records.
     @ivar size: bytes of its bucket files.
-    @ivar files: the number of bucket files that hold at least one record.
-    @ivar buckets: the number of buckets.
+    @ivar files: the number of bucket files with at least one record.
+    @ivar buckets: the number of bucket files.
     @ivar is_open: whether its files are open.
     """
 
@@ -84,15 +100,19 @@ class PrefixStat:
 
 
 class IBucket(Interface):
-    """One bucket file of an open prefix, as readers and the append path see it."""
+    """A bucket file of an open prefix."""
 
-    path = Attribute("C{str}: the path of the bucket file, as answers name it.")
+    path = Attribute("C{str}: the path of the bucket file, as responses name it.")
     number = Attribute("C{int}: the number of the bucket.")
     prefix = Attribute("C{str}: the name of the prefix.")
     end = Attribute("C{int}: the offset behind the last committed record.")
     count = Attribute("C{int}: the number of committed records.")
-    closed = Attribute("C{bool}: its prefix has been closed; ask the log for the bucket again.")
-    json_tail = Attribute("C{bytes}: how answers to appends end: the path as a member of a JSON object, and its end.")
+    closed = Attribute(
+        "C{bool}: its prefix has been closed, and appends are refused; ask the log for the bucket again."
+    )
+    json_tail = Attribute(
+        "C{bytes}: the end of the JSON responses to appends: the path as a member, and the end of the object."
+    )
 
     def append(
         payloads: Sequence[bytes],
@@ -101,22 +121,22 @@ class IBucket(Interface):
         done: Callable[[tuple[int, ...] | None, Exception | None, Durability], None],
     ) -> None:
         """
-        Queue records to be written contiguously, all or none.  The append path: nothing is allocated beyond the
-        queue's own entries, and nothing raises.
+        Queue records to be written contiguously, all or none. The hot path: it takes a callback, since a Deferred for each
+        append would cost more than the append; and it raises nothing.
 
         @param payloads: one or more records of 1 or more bytes; the caller has checked lengths.
-        @param done: called in the reactor's thread with C{(offsets, None, level)} once the records are durable as
-            asked, or with C{(None, error, durability)}: L{NoSpace<storehouse.errors.NoSpace>} when there was no room
-            and nothing was changed, L{Unavailable<storehouse.errors.Unavailable>} when the log or the prefix is
-            closed or has failed. Appends to one log are answered in the order queued.
+        @param id_hash: FNV-1a 32 of the identifier.
+        @param done: called in the reactor's thread with C{(offsets, None, level)} when the records are as durable as asked
+            for, or with C{(None, error, durability)}: L{NoSpace<storehouse.errors.NoSpace>} if there is no space and nothing
+            was changed, L{Unavailable<storehouse.errors.Unavailable>} if the log or the prefix is closed or has failed.
+            Appends to one log are answered in the order in which they were queued.
         """
 
     def read(offset: int) -> bytes | None:
         """
-        Give the record at C{offset}, or whose payload begins there, if that takes no disk access and the record is
-        small; C{None} otherwise (then use L{IAppendLog.get}).
+        The payload of the record at C{offset}, or of the one whose payload begins there, if it is small and in the page
+        cache; C{None} otherwise: then L{IAppendLog.get} says what is there.
 
-        @raise NoSuchRecord: if no committed record is there.
         @raise DamagedRecord: if its checksum fails.
         """
 
@@ -125,67 +145,62 @@ class IAppendLog(Interface):
     """
     Append-only bucket files, a directory of them for each prefix.
 
-    All methods are called in the reactor's thread.  Deferreds fail with
-    L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects. Names are checked by every
-    method: L{InvalidName<storehouse.errors.InvalidName>}.
+    All methods are called in the reactor's thread. Deferreds fail with
+    L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects. Every method checks names, and fails
+    with L{InvalidName<storehouse.errors.InvalidName>}.
     """
 
-    default_durability = Attribute("L{Durability}: what is used when a caller names none.")
-    max_record = Attribute("C{int}: the most bytes one record may have.")
+    default_durability = Attribute("L{Durability}: that of appends that do not ask for one.")
+    max_record = Attribute("C{int}: bytes of the longest record that is appended or read.")
 
-    def bucket_if_open(prefix: str, id: bytes) -> IBucket | None:
-        """The bucket of an identifier if its prefix is open; C{None} otherwise. Does no input or output."""
+    def find_open(prefix: str, id: bytes) -> tuple[IBucket, int] | None:
+        """The bucket of an identifier, and the identifier's hash, if its prefix is open. Does no I/O: for the hot path."""
 
     def append(
         prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None
     ) -> Deferred[Appended]:
         """
-        Append records contiguously, all or none, opening or making the prefix if need be.
+        Append records contiguously, all or none. The prefix is opened or created if necessary.
 
-        @return: fires when the records are durable as asked.  Fails with C{EmptyRecord}, C{TooLarge}, C{NoSpace},
+        @return: fires when the records are as durable as asked for. Fails with C{EmptyRecord}, C{TooLarge}, C{NoSpace},
             C{Unavailable} or C{BucketCountMismatch}.
         """
 
     def get(prefix: str, id: bytes, offset: int) -> Deferred[IRecord]:
         """
-        Give the record at C{offset}, or whose payload begins there.
+        The record at C{offset}, or whose payload begins there.
 
-        @return: fires with an L{IRecord}; fails with C{TooLarge} for one longer than L{max_record}, C{NoSuchPrefix},
-            C{NoSuchRecord} or C{DamagedRecord}.
+        @return: fails with C{TooLarge} for a record longer than L{max_record}, C{NoSuchPrefix}, C{NoSuchRecord} or
+            C{DamagedRecord}.
         """
 
-    def scan(prefix: str, bucket: int | bytes, start: int = 0, follow: bool = False) -> Deferred[Any]:
+    def scan(prefix: str, bucket: int | bytes, start: int = 0, follow: bool = False) -> Deferred[IScan]:
         """
-        Open a scan of a bucket.
-
-        @param bucket: the number of a bucket, or an identifier: then only records of that identifier, and those whose
-            identifier is not known.
+        @param bucket: the number of a bucket; or an identifier, for records with it and those whose identifier is unknown.
         @param start: the scan begins at the first record at or after this offset.
-        @return: fires with a scan: C{next_batch() -> Deferred[list[IRecord]]} gives the next records, a bounded
-            number of bytes at a time, and an empty list at the end; with C{follow} it waits at the end for what
-            comes, and the end is the closing of the prefix, or C{stop_following()}, after what is there was given.
-            C{next_batch} fails with C{DamagedRecord} at a damaged record. C{close()} ends it and frees what it holds.
+        @param follow: whether the scan waits at the end for new records.
+        @return: fails with C{NoSuchPrefix}, or C{InvalidName} if there is no bucket of that number.
         """
 
     def stat(prefix: str | None = None) -> Deferred[dict[str, PrefixStat]]:
-        """The sizes of one prefix, or of all. Fails with C{NoSuchPrefix}."""
+        """The sizes of one prefix, or of all, by name. Fails with C{NoSuchPrefix}."""
 
     def close_prefix(prefix: str) -> Deferred[None]:
         """
-        Answer what is queued for the prefix, sync its files, make the write-ahead log forget it, close it.  A prefix
-        that is not open is fine.
+        Answer what is queued for the prefix, sync its files and close them. Afterwards the directory can be removed: no
+        replay of the write-ahead log brings files back. Does nothing for a prefix that is not open.
         """
 
     def delete_prefix(prefix: str) -> Deferred[None]:
-        """L{close_prefix}, then remove it. When it fires the prefix is gone for good. Fails with C{NoSuchPrefix}."""
+        """L{close_prefix}, then remove it; durable when it fires. Fails with C{NoSuchPrefix}."""
 
     def delete_closed_prefix(prefix: str, may_go: Callable[[], bool]) -> Deferred[bool]:
         """
-        Remove a prefix if it is closed. It cannot be opened meanwhile: who wants to waits, and finds it gone or as it was.
+        Remove a prefix if it is closed. Meanwhile it cannot be opened: requests for it wait.
 
-        @param may_go: called in another thread when the prefix can no longer change; whether to remove it.
-        @return: fires with whether it was removed: not if it is open, is not there, or C{may_go} says no.
+        @param may_go: whether to remove it; called in a disk thread, when the prefix can no longer change.
+        @return: fires with whether it was removed: not if it is open, does not exist, or C{may_go} returns C{False}.
         """
 
     def stop() -> Deferred[None]:
-        """Answer what is queued, sync everything, close. Afterwards all methods fail with C{Unavailable}."""
+        """Answer what is queued, sync everything and close it. Afterwards all methods fail with C{Unavailable}."""

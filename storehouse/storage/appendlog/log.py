@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import attrs
 from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -18,6 +18,8 @@ from storehouse.config.settings import AppendSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.names import DEFAULT_PREFIX, check_identifier, check_prefix
+from storehouse.core.streams import deferred
+from storehouse.core.turns import Reactor
 from storehouse.errors import (
     EmptyRecord,
     InvalidName,
@@ -31,35 +33,18 @@ from storehouse.errors import (
 from storehouse.storage.appendlog.bucket import BucketFile
 from storehouse.storage.appendlog.checkpoint import Checkpointer
 from storehouse.storage.appendlog.commit import GroupCommit
-from storehouse.storage.appendlog.interfaces import Appended, Durability, IAppendLog, IRecord, PrefixStat
+from storehouse.storage.appendlog.interfaces import Appended, Durability, IAppendLog, IRecord, IScan, PrefixStat
 from storehouse.storage.appendlog.metrics import LogMetrics
-from storehouse.storage.appendlog.prefix import OpenPrefix, count_buckets, open_prefix, stat_directory
-from storehouse.storage.appendlog.prefixes import Prefixes, checkpoint
-from storehouse.storage.appendlog.record import open_record
-from storehouse.storage.appendlog.replay import replay
-from storehouse.storage.appendlog.scan import Scan
+from storehouse.storage.appendlog.prefixes import OpenPrefix, Prefixes, count_buckets, open_prefix, stat_directory
+from storehouse.storage.appendlog.reading import Scan, open_record
+from storehouse.storage.appendlog.recovery import replay
 from storehouse.storage.appendlog.wal import WriteAheadLog
 
 __all__ = ["LocalAppendLog"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _deferred(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
-    """
-    A coroutine method as one that returns a Deferred, so that it starts at once and no error escapes synchronously.
-    """
-
-    @wraps(method)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        return Deferred.fromCoroutine(method(*args, **kwargs))
-
-    return wrapper
-
 
 def _checked(prefix: str) -> str:
-    # A lone surrogate becomes bytes that are not UTF-8, and is refused as such.
+    # A lone surrogate becomes bytes that are not UTF-8, which check_prefix refuses.
     return check_prefix(prefix.encode("utf-8", "surrogatepass"))
 
 
@@ -69,10 +54,11 @@ class LocalAppendLog:
     See L{IAppendLog}.
 
     @param settings: C{directory} is an absolute path; created if it is missing.
-    @param max_open: prefixes kept open at a time.
+    @param max_open: prefixes that are open at a time.
     @param log_files: log a line for each bucket file that is opened, as the first program does.
-    @param on_failure: called once, in the reactor's thread, if the log has to stop because a sync failed; the process
-        should then end.
+    @param on_failure: called once, in the reactor's thread, if the log stops because a write or sync has failed; the
+        process should then end, and its next start recovers.
+    @ivar failed: that error, from then on.
     """
 
     _log = Logger()
@@ -80,7 +66,7 @@ class LocalAppendLog:
     def __init__(
         self,
         settings: AppendSettings,
-        reactor: Any,
+        reactor: Reactor,
         disk: IDisk,
         on_failure: Callable[[StorehouseError], None] = lambda error: None,
         files: Files | None = None,
@@ -101,7 +87,9 @@ class LocalAppendLog:
         self._wal_directory = os.path.join(settings.directory, ".wal")
         self.wal = WriteAheadLog(self._wal_directory, settings.wal_size, self._files)
         self.checkpointer = Checkpointer(self._files, self._sync_failed)
-        self.metrics = LogMetrics(self)
+        self.metrics = LogMetrics(
+            self.wal, self.checkpointer, lambda: self._prefixes.open.values(), lambda: self.failed is not None
+        )
         self._commit = GroupCommit(
             reactor, self._files, self.wal, self.checkpointer, self._commit_failed, self.metrics.observe_group
         )
@@ -122,7 +110,7 @@ class LocalAppendLog:
 
     def start(self) -> None:
         """
-        Recover what is there and open the default prefix.  Blocks; to be called before the reactor runs.
+        Recover the log and open the default prefix. Blocks: to be called before the reactor runs.
 
         @raise StartFailed: if the directory cannot be used.
         @raise BucketCountMismatch: if the default prefix has another number of buckets.
@@ -130,14 +118,12 @@ class LocalAppendLog:
         directory = self._settings.directory
         try:
             self._files.make_directory(directory)
-            # A process that was killed may have made, renamed or removed prefixes without a sync.
+            # A process that was killed may have created, renamed or removed prefixes without a sync.
             self._files.sync_directory(directory)
             self._after_crash = os.path.isdir(self._wal_directory) and not os.path.exists(self._clean_mark)
             for name in os.listdir(directory):
                 if name.startswith((".deleted.", ".new.")):
-                    self._log.info(
-                        "removing {path}, left by a deletion that was interrupted", path=os.path.join(directory, name)
-                    )
+                    self._log.info("removing {path}, left by an interrupted change", path=os.path.join(directory, name))
                     self._files.remove_tree(os.path.join(directory, name))
             found, records = replay(directory, self._files)
             if records:
@@ -146,7 +132,7 @@ class LocalAppendLog:
             self._prefixes.open[DEFAULT_PREFIX] = self._open(DEFAULT_PREFIX, create=True)
             if self._after_crash:
                 self._recover_rest()
-            # Only now, so that a start that fails leaves the next one knowing that there was no crash.
+            # Only now: if this start fails, the next one still knows that there was no crash.
             if os.path.exists(self._clean_mark):
                 self._files.unlink(self._clean_mark)
                 self._files.sync_directory(self._wal_directory)
@@ -156,7 +142,7 @@ class LocalAppendLog:
         self.checkpointer.start()
         self._prefixes.refusal = None
         self._syncing = LoopingCall(self._sync_unsynced)
-        self._syncing.clock = self._reactor
+        self._syncing.clock = cast(IReactorTime, self._reactor)
         self._syncing.start(self._settings.sync_interval, now=False)
 
     def _open(self, name: str, create: bool, in_child: bool = False) -> OpenPrefix:
@@ -185,7 +171,10 @@ class LocalAppendLog:
         return prefix
 
     def _recover_rest(self) -> None:
-        """After a crash, look at the other prefixes as well, while it is known that there was one."""
+        """
+        After a crash, recover the other prefixes as well: when one is opened later it is no longer known that there was a
+        crash, and records without entries would be taken for another program's.
+        """
         for name in self._prefixes.names_on_disk():
             try:
                 if name not in self._prefixes.open:
@@ -194,9 +183,8 @@ class LocalAppendLog:
                 self._log.error("the storage prefix {name} was not recovered: {error}", name=name, error=error)
         self._after_crash = False
 
-    @_deferred
+    @deferred
     async def stop(self) -> None:
-        """See L{IAppendLog.stop}."""
         if self._prefixes.refusal is not None:
             return
         self._prefixes.refusal = Unavailable("the server is stopping")
@@ -209,7 +197,7 @@ class LocalAppendLog:
         try:
             await self._settle(buckets)
         except StorageFailed:
-            pass  # Said already, when the log failed.
+            pass  # It was logged when the log failed.
         await self._disk.run(self._commit.stop)
         await self._disk.run(self.checkpointer.stop)
         await self._prefixes.close_all()
@@ -222,18 +210,57 @@ class LocalAppendLog:
     def _clean_mark(self) -> str:
         return os.path.join(self._wal_directory, "clean")
 
-    async def _settle_now(self, closing: Sequence[BucketFile]) -> None:
+    @deferred
+    async def _settle(self, closing: Sequence[BucketFile]) -> None:
+        """Answer what is queued; sync all buckets that the write-ahead log names, and these, which will be closed."""
         for scan in list(self._scans):
             if scan.bucket in closing:
                 scan.cut_off()
-        reached: Deferred[None] = Deferred()
-        self._commit.barrier(lambda: reached.callback(None))
-        await reached
+        answered: Deferred[None] = Deferred()
+        self._commit.barrier(lambda: answered.callback(None))
+        await answered
         if self.failed is None:
-            await checkpoint(self._reactor, self._commit, self.checkpointer, self.wal, closing)
+            await self._checkpoint(closing)
 
-    def _settle(self, closing: Sequence[BucketFile]) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._settle_now(closing))
+    def _checkpoint(self, closing: Sequence[BucketFile]) -> Deferred[None]:
+        """
+        Sync all buckets that the write-ahead log names, and C{closing}; then write a frame from which on no replay touches
+        them.
+
+        Three steps, each in the thread that owns the data: the commit thread collects the buckets, the checkpoint thread
+        syncs them, and the commit thread writes the frame.
+        """
+        finished: Deferred[None] = Deferred()
+
+        def fail(error: BaseException) -> None:
+            self._reactor.callFromThread(self._commit.fail, error)
+            self._reactor.callFromThread(finished.errback, StorageFailed(f"a sync failed: {error}"))
+
+        def collect() -> None:
+            sequence = self.wal.sequence
+            buckets = self.wal.dirty_buckets() | set(closing)
+            self.wal.forget(closing)
+            self.checkpointer.call(lambda: sync(sequence, buckets))
+
+        def sync(sequence: int, buckets: Iterable[BucketFile]) -> None:
+            try:
+                self.checkpointer.sync_all(buckets)
+            except BaseException as error:
+                fail(error)
+            else:
+                self._commit.call_between_groups(lambda: fence(sequence))
+
+        def fence(sequence: int) -> None:
+            try:
+                self.wal.fence(max(sequence, self.wal.replay_from))
+            except BaseException as error:
+                fail(error)
+            else:
+                self._reactor.callFromThread(finished.callback, None)
+
+        self._commit.unsynced.difference_update(closing)
+        self._commit.call_between_groups(collect)
+        return finished
 
     def _sync_failed(self, error: BaseException) -> None:
         self._reactor.callFromThread(self._commit.fail, error)
@@ -244,40 +271,27 @@ class LocalAppendLog:
 
     # -- prefixes ----------------------------------------------------------------------------
 
-    def bucket_if_open(self, prefix: str, id: bytes) -> BucketFile | None:
-        """See L{IAppendLog.bucket_if_open}."""
-        found = self._prefixes.open.get(prefix)
-        return found.find(id)[0] if found is not None else None
-
     def find_open(self, prefix: str, id: bytes) -> tuple[BucketFile, int] | None:
-        """
-        The bucket of an identifier and the identifier's hash, if the prefix is open.
-
-        For the append path: does no input or output.
-        """
         found = self._prefixes.open.get(prefix)
         return found.find(id) if found is not None else None
 
     async def _prefix(self, name: str, create: bool) -> OpenPrefix:
         return await self._prefixes.get(_checked(name), create)
 
-    @_deferred
+    @deferred
     async def close_prefix(self, prefix: str) -> None:
-        """See L{IAppendLog.close_prefix}."""
         await self._prefixes.close(_checked(prefix))
 
-    @_deferred
+    @deferred
     async def delete_prefix(self, prefix: str) -> None:
-        """See L{IAppendLog.delete_prefix}."""
         await self._prefixes.delete(_checked(prefix))
 
-    @_deferred
+    @deferred
     async def delete_closed_prefix(self, prefix: str, may_go: Callable[[], bool]) -> bool:
-        """See L{IAppendLog.delete_closed_prefix}."""
         return await self._prefixes.delete_closed(_checked(prefix), may_go)
 
     def _sync_unsynced(self) -> None:
-        """Begin to bring to disk what was appended as C{os} since the last time."""
+        """Begin to sync what was appended with durability C{os} since the last time."""
         buckets = [(bucket, bucket.os_appends, bucket.count) for bucket in self._commit.unsynced]
         self._commit.unsynced.clear()
         if not buckets:
@@ -295,11 +309,10 @@ class LocalAppendLog:
 
     # -- records -----------------------------------------------------------------------------
 
-    @_deferred
+    @deferred
     async def append(
         self, prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None
     ) -> Appended:
-        """See L{IAppendLog.append}."""
         check_identifier(id)
         for payload in payloads:
             if not payload:
@@ -322,18 +335,16 @@ class LocalAppendLog:
         bucket.append(payloads, id_hash, durability or self.default_durability, done)
         return await appended
 
-    @_deferred
+    @deferred
     async def get(self, prefix: str, id: bytes, offset: int) -> IRecord:
-        """See L{IAppendLog.get}."""
         check_identifier(id)
         bucket, _ = (await self._prefix(prefix, create=False)).find(id)
         with bucket.reading():
             entry = await self._disk.run(bucket.locate, offset)
             return await open_record(bucket, entry, self._disk)
 
-    @_deferred
-    async def scan(self, prefix: str, bucket: int | bytes, start: int = 0, follow: bool = False) -> Scan:
-        """See L{IAppendLog.scan}."""
+    @deferred
+    async def scan(self, prefix: str, bucket: int | bytes, start: int = 0, follow: bool = False) -> IScan:
         if isinstance(bucket, bytes):
             check_identifier(bucket)
         opened = await self._prefix(prefix, create=False)
@@ -347,9 +358,8 @@ class LocalAppendLog:
         self._scans.add(scan)
         return scan
 
-    @_deferred
+    @deferred
     async def stat(self, prefix: str | None = None) -> dict[str, PrefixStat]:
-        """See L{IAppendLog.stat}."""
         if self._prefixes.refusal is not None:
             raise self._prefixes.refusal
         if prefix is not None:
@@ -373,10 +383,6 @@ class LocalAppendLog:
 
     # -- metrics -----------------------------------------------------------------------------
 
-    def open_prefixes(self) -> Iterable[OpenPrefix]:
-        """The prefixes that are open, for L{collect}."""
-        return self._prefixes.open.values()
-
     def collect(self) -> Iterable[Metric]:
-        """Metric families, for a C{prometheus_client} registry."""
+        """For a C{prometheus_client} registry."""
         return self.metrics.collect()

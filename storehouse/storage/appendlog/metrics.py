@@ -1,43 +1,56 @@
 """
-What an append log tells about itself.
+The metrics of an append log.
 
-Counters are plain integers, counted where the thing happens and turned into metric families when somebody asks: a
-metrics library call costs as much as an append.
+Counters are plain integers that become metric families when they are collected: a call of the metrics library for each
+append would cost as much as the append.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from storehouse.core.latency import Latency
 from storehouse.storage.appendlog.bucket import ReadCounters
+from storehouse.storage.appendlog.checkpoint import Checkpointer
+from storehouse.storage.appendlog.prefixes import OpenPrefix
+from storehouse.storage.appendlog.wal import WriteAheadLog
 
 __all__ = ["LogMetrics"]
 
 
 class LogMetrics:
     """
-    The counters of one log.
+    The metrics of one log.
 
-    @ivar reads: those of its buckets.
+    @param open_prefixes: the prefixes that are open now.
+    @param has_failed: whether the log has stopped because of a failed write or sync.
+    @ivar reads: counted by the log's buckets.
     """
 
-    def __init__(self, log: Any) -> None:
-        self._log = log
+    def __init__(
+        self,
+        wal: WriteAheadLog,
+        checkpointer: Checkpointer,
+        open_prefixes: Callable[[], Iterable[OpenPrefix]],
+        has_failed: Callable[[], bool],
+    ) -> None:
+        self._wal = wal
+        self._checkpointer = checkpointer
+        self._open_prefixes = open_prefixes
+        self._has_failed = has_failed
         self.appends = {True: 0, False: 0}
         self.groups = {True: Latency(), False: Latency()}
         self.reads = ReadCounters()
 
     def observe_group(self, appends: int, seconds: float, synced: bool) -> None:
-        """A group was answered."""
+        """Called for each group that was answered. @param seconds: since it was formed."""
         self.appends[synced] += appends
         self.groups[synced].observe(seconds)
 
     def collect(self) -> Iterable[Metric]:
-        """The metric families."""
+        """For a C{prometheus_client} registry."""
         appends = CounterMetricFamily("storehouse_append_requests", "Appends answered.", labels=["durability"])
         groups = HistogramMetricFamily(
             "storehouse_append_group_seconds", "From forming a group of appends to its answers.", labels=["durability"]
@@ -58,7 +71,7 @@ class LogMetrics:
             "Damaged entries and headers of indexes that were made good.",
             value=self.reads.mended,
         )
-        wal = self._log.wal
+        wal = self._wal
         yield CounterMetricFamily(
             "storehouse_append_wal_frames", "Synced writes of the write-ahead log.", value=wal.frames
         )
@@ -66,9 +79,9 @@ class LogMetrics:
             "storehouse_append_wal_bytes", "Bytes written to the write-ahead log.", value=wal.bytes_written
         )
         yield CounterMetricFamily(
-            "storehouse_append_bucket_syncs", "Bucket files synced by checkpoints.", value=self._log.checkpointer.syncs
+            "storehouse_append_bucket_syncs", "Bucket files synced by checkpoints.", value=self._checkpointer.syncs
         )
-        prefixes = list(self._log.open_prefixes())
+        prefixes = list(self._open_prefixes())
         yield GaugeMetricFamily("storehouse_append_open_prefixes", "Storage prefixes open.", value=len(prefixes))
         records = GaugeMetricFamily(
             "storehouse_append_records", "Records of an open storage prefix.", labels=["prefix"]
@@ -83,5 +96,5 @@ class LogMetrics:
         yield GaugeMetricFamily(
             "storehouse_append_failed",
             "1 once a sync has failed and nothing is taken any more.",
-            value=self._log.failed is not None,
+            value=self._has_failed(),
         )

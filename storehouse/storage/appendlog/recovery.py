@@ -1,8 +1,9 @@
 """
-Bringing a bucket file into a known state: torn tails, missing and damaged indexes.
+Recovery at a start: the write-ahead log is replayed into the bucket files, and each bucket file and its index are brought
+into agreement.
 
-docs/formats/appendlog.md says what is done and in which order.  Nothing is thrown away: what is cut off or replaced
-is kept beside the file it came from.
+docs/formats/appendlog.md says what is done and in which order. Nothing is thrown away: what is cut off or replaced is kept
+beside the file that it came from.
 """
 
 from __future__ import annotations
@@ -18,28 +19,172 @@ from twisted.logger import Logger
 from storehouse.core.digests import crc32c
 from storehouse.core.files import Files, read_exactly
 from storehouse.core.framing import LENGTH_SIZE, unpack_length
+from storehouse.errors import StartFailed
 from storehouse.storage.appendlog.formats import (
     ENTRY_SIZE,
+    FRAME_ALIGNMENT,
     HEADER_SIZE,
     Entry,
+    Frame,
+    correct_byte,
     decode_entry,
     decode_index_header,
     encode_entry,
     encode_index_header,
-    mended,
 )
+from storehouse.storage.appendlog.wal import WalEnd, read_frame, read_salt, read_segment, salt_path, segment_paths
 
-__all__ = ["Recovered", "bucket_paths", "keep_copy", "recover_bucket", "stamp"]
+__all__ = ["Recovered", "bucket_paths", "recover_bucket", "replay"]
 
 _log = Logger()
 
+# Bytes that are read at a time.
 _READ = 1 << 20
 
 
 def bucket_paths(directory: str, number: int) -> tuple[str, str]:
-    """The bucket file and its index."""
+    """The paths of a bucket file and its index."""
     stem = os.path.join(directory, f"append.{number}")
     return stem + ".raw", stem + ".idx"
+
+
+# -- the write-ahead log ---------------------------------------------------------------------
+
+
+@attrs.frozen
+class _FramePosition:
+    sequence: int
+    segment: int
+    path: str
+    at: int
+
+
+def replay(log_directory: str, files: Files) -> tuple[WalEnd, int]:
+    """
+    Apply the frames of the write-ahead log to the bucket files under C{log_directory}, and sync these.
+
+    @return: where the newest frame ends, and the number of records that were applied.
+    @raise StartFailed: if a bucket file cannot be written.
+    """
+    wal = os.path.join(log_directory, ".wal")
+    found: list[_FramePosition] = []
+    replay_from = 1
+    newest = WalEnd()
+    salt = read_salt(wal, files) or 0
+    for number, path in segment_paths(wal):
+        for at, frame in read_segment(path, files, salt):
+            found.append(_FramePosition(frame.sequence, number, path, at))
+            if frame.sequence > newest.sequence:
+                used = at + -(-frame.size // FRAME_ALIGNMENT) * FRAME_ALIGNMENT
+                newest, replay_from = WalEnd(frame.sequence, number, used), frame.replay_from
+    needed = sorted((each for each in found if each.sequence >= replay_from), key=lambda each: each.sequence)
+    _report_gaps(needed, replay_from, wal, files)
+    target = _ReplayTarget(log_directory, files)
+    segments = {path: files.open(path, os.O_RDONLY) for path in {each.path for each in needed}}
+    records = 0
+    try:
+        for each in needed:
+            # Read a second time: all frames together may be more than fits into memory.
+            fd = segments[each.path]
+            needed_frame = read_frame(fd, each.path, each.at, os.fstat(fd).st_size, salt)
+            if needed_frame is not None:
+                records += target.apply(needed_frame)
+        target.sync()
+    except OSError as error:
+        raise StartFailed(f"the write-ahead log in {wal} cannot be replayed: {error}") from error
+    finally:
+        target.close()
+        for fd in segments.values():
+            files.close(fd)
+    return newest, records
+
+
+def _report_gaps(frames: list[_FramePosition], replay_from: int, wal: str, files: Files) -> None:
+    """Log which sequences are missing, and copy the segments: someone may want to find out why."""
+    expected = replay_from
+    kept = ""
+    for frame in frames:
+        if frame.sequence != expected:
+            kept = kept or _keep_segments(wal, files)
+            _log.error(
+                "the write-ahead log is damaged: frames {first} to {last} are missing before byte {at} of {path}; copies of the segments are in {kept}",
+                first=expected,
+                last=frame.sequence - 1,
+                at=frame.at,
+                path=frame.path,
+                kept=kept,
+            )
+        expected = frame.sequence + 1
+
+
+def _keep_segments(wal: str, files: Files) -> str:
+    kept = f"{wal}.damaged.{_stamp()}"
+    files.mkdir(kept)
+    _keep_copy(salt_path(wal), salt_path(kept), 0, files)
+    for number, path in segment_paths(wal):
+        _keep_copy(path, os.path.join(kept, f"segment.{number}"), 0, files)
+    files.sync_directory(os.path.dirname(kept))
+    return kept
+
+
+class _ReplayTarget:
+    """The bucket and index files that frames are applied to."""
+
+    def __init__(self, log_directory: str, files: Files) -> None:
+        self._directory = log_directory
+        self._files = files
+        self._open: dict[tuple[str, int], tuple[int, int | None]] = {}
+        self._skipped: set[str] = set()
+
+    def apply(self, frame: Frame) -> int:
+        """Write the runs of a frame to their positions. @return: the number of records."""
+        records = 0
+        for run in frame.runs:
+            fds = self._files_of(run.prefix, run.bucket)
+            if fds is None:
+                continue
+            raw_fd, index_fd = fds
+            self._files.write_at(raw_fd, (run.records,), run.offset)
+            if index_fd is not None:
+                self._files.write_at(index_fd, (run.entries,), HEADER_SIZE + run.position * ENTRY_SIZE)
+            records += len(run.entries) // ENTRY_SIZE
+        return records
+
+    def _files_of(self, prefix: str, bucket: int) -> tuple[int, int | None] | None:
+        fds = self._open.get((prefix, bucket))
+        if fds is not None:
+            return fds
+        directory = os.path.join(self._directory, prefix)
+        raw, index = bucket_paths(directory, bucket)
+        if not os.path.exists(raw):
+            if prefix not in self._skipped:
+                self._skipped.add(prefix)
+                _log.warn("{raw} is gone; its records in the write-ahead log are not replayed", raw=raw)
+            return None
+        raw_fd = self._files.open(raw, os.O_RDWR)
+        # A missing index is made from the whole bucket file when the prefix is opened.
+        indexed = os.path.exists(index) and os.path.getsize(index) >= HEADER_SIZE
+        index_fd = self._files.open(index, os.O_RDWR) if indexed else None
+        self._open[prefix, bucket] = raw_fd, index_fd
+        return raw_fd, index_fd
+
+    def sync(self) -> None:
+        for fds in self._open.values():
+            for fd in fds:
+                if fd is not None:
+                    self._files.sync_data(fd)
+        for prefix in {prefix for prefix, _ in self._open}:
+            self._files.sync_directory(os.path.join(self._directory, prefix))
+
+    def close(self) -> None:
+        for fds in self._open.values():
+            for fd in fds:
+                if fd is not None:
+                    self._files.close(fd)
+        self._open.clear()
+
+
+# -- a bucket file and its index -------------------------------------------------------------
 
 
 @attrs.frozen
@@ -47,12 +192,12 @@ class Recovered:
     """
     The state of a bucket after its recovery.
 
-    @ivar count: its records.
-    @ivar end: the offset behind the last.
-    @ivar indexed: records that were found without entries and got them.
+    @ivar count: the number of its records.
+    @ivar end: the offset behind the last one.
+    @ivar indexed: records without entries that were given one.
     @ivar torn: bytes that were cut off.
-    @ivar mended: a damaged header, and damaged entries, that were made good.
-    @ivar changed: whether anything was written, or may not be on disk yet, so that it wants a sync and a new header.
+    @ivar mended: damaged entries, and a damaged header, that were corrected.
+    @ivar changed: whether anything was written or may not be on disk, so that a sync and a new header are needed.
     """
 
     count: int
@@ -73,13 +218,13 @@ def recover_bucket(
     progress: Callable[[int, int], None] = lambda done, size: None,
 ) -> Recovered:
     """
-    Bring a bucket file and its index into agreement.  Reads the header and the last entries only, if there was no
-    crash and no other program.
+    Bring a bucket file and its index into agreement. Without a crash, and unless another program has appended to the file,
+    this reads only the header and the last entry.
 
-    @param accept_unindexed: whether whole records behind the last entry are another program's, and to be indexed.
-        After a crash of our own they are not: the entries of ours are written first, so what lacks them is what a
-        power cut left, and cannot be proven whole.  A file without any index is always indexed.
-    @param progress: called with C{(bytes, size)} while records without entries are indexed.
+    @param accept_unindexed: whether whole records behind the last entry are those of another program, and are to be
+        indexed. Not after a crash: this program writes entries first, so that records without entries are what a power cut
+        has left, and cannot be proven whole. A file without an index is always indexed.
+    @param progress: called with C{(position, size)} while records without entries are indexed.
     """
     size = os.fstat(raw_fd).st_size
     index_size = os.fstat(index_fd).st_size
@@ -90,77 +235,77 @@ def recover_bucket(
     synced = decode_index_header(head)
     entries = max(0, (index_size - HEADER_SIZE) // ENTRY_SIZE)
     changed = False
-    made_good = 0
+    mended = 0
     if synced is None:
-        # Without the mark, every entry is taken for one of a synced record: nothing is cut that might have been
-        # acknowledged.
+        # Without synced_count, every entry is taken for that of a synced record: nothing that may have been acknowledged is cut
+        # off.
         accept_unindexed = True
         if any(head):
             synced = entries
-            made_good = 1
-            kept = keep_copy(index_path, f"{index_path}.bad.{stamp()}", 0, files)
+            mended = 1
+            kept = _keep_copy(index_path, f"{index_path}.bad.{_stamp()}", 0, files)
             _log.error(
-                "the header of {path} is damaged; it is made anew, the old index is kept as {kept}",
+                "the header of {path} is damaged, and is rewritten; a copy of the old index is {kept}",
                 path=index_path,
                 kept=kept,
             )
         else:
-            # No index yet, or an indexing that was interrupted: see below.
+            # There is no index yet, or an indexing was interrupted: see below.
             synced = entries = _leading_entries(index_fd, entries)
         files.write_at(index_fd, (bytes(HEADER_SIZE),), 0)
         changed = True
 
     def mend(at: int, data: bytes) -> Entry | None:
-        nonlocal made_good
-        entry = _mended_entry(raw_path, raw_fd, index_fd, at, data, files)
-        made_good += entry is not None
+        nonlocal mended
+        entry = _mend_entry(raw_path, raw_fd, index_fd, at, data, files)
+        mended += entry is not None
         return entry
 
     count, end = _last_whole(raw_fd, index_fd, entries, synced, size, mend)
-    changed = changed or bool(made_good)
+    changed = changed or bool(mended)
     if HEADER_SIZE + count * ENTRY_SIZE != max(index_size, HEADER_SIZE):
         files.truncate(index_fd, HEADER_SIZE + count * ENTRY_SIZE)
         changed = True
     indexed = torn = 0
     if end > size:
         _log.error(
-            "{path} is damaged: it has {size} bytes, but its index knows of records up to {end}",
+            "{path} is damaged: it has {size} bytes, but its index has records up to {end}",
             path=raw_path,
             size=size,
             end=end,
         )
     if end < size and accept_unindexed:
-        # As long as records are being indexed the header is zero: should that be interrupted, what lacks entries must
-        # not be taken for a torn tail.
+        # The header is zero while records are being indexed: if that is interrupted, the next start must not take the records
+        # that still lack entries for a torn tail.
         files.write_at(index_fd, (bytes(HEADER_SIZE),), 0)
         files.sync_data(index_fd)
         count, end, indexed = _index_rest(raw_fd, index_fd, count, end, size, files, progress)
     elif end < size and count < synced:
-        # The mark reached the disk before the entries. As many records as it names are whole; what follows them is
-        # not proven to be, and the mark stays to say so.
+        # synced_count reached the disk before the entries, which is fine: the records did before it. As many as it counts are
+        # whole, and are indexed; those behind them are not known to be.
         count, end, indexed = _index_rest(raw_fd, index_fd, count, end, size, files, progress, synced - count)
     if end < size:
         torn = size - end
-    # Entries behind the mark may be in the page cache only, after a process was killed. What follows them must not be
-    # on disk before them.
+    # After a process was killed, entries behind synced_count may be in the page cache only. They are synced now, so that none
+    # written later reaches the disk before them.
     changed = changed or bool(indexed or torn) or count != synced or end < size
     if indexed:
         _log.info("{path}: {indexed} records without index entries were indexed", path=raw_path, indexed=indexed)
     if torn:
-        kept = keep_copy(raw_path, f"{raw_path.removesuffix('.raw')}.torn.{stamp()}", end, files)
+        kept = _keep_copy(raw_path, f"{raw_path.removesuffix('.raw')}.torn.{_stamp()}", end, files)
         files.truncate(raw_fd, end)
         _log.warn(
-            "{path}: a torn tail of {torn} bytes behind the last whole record, at offset {end}, was cut off and is kept as {kept}",
+            "{path}: a torn tail of {torn} bytes behind the last whole record, at offset {end}, was cut off; it is kept as {kept}",
             path=raw_path,
             torn=torn,
             end=end,
             kept=kept,
         )
-    return Recovered(count, end, indexed, torn, made_good, changed)
+    return Recovered(count, end, indexed, torn, mended, changed)
 
 
 def _leading_entries(index_fd: int, entries: int) -> int:
-    """How many whole entries there are up to the first that is not."""
+    """The number of undamaged entries before the first damaged one."""
     for position in range(0, entries, 4096):
         data = read_exactly(index_fd, min(4096, entries - position) * ENTRY_SIZE, HEADER_SIZE + position * ENTRY_SIZE)
         for at in range(0, len(data), ENTRY_SIZE):
@@ -169,18 +314,18 @@ def _leading_entries(index_fd: int, entries: int) -> int:
     return entries
 
 
-def _mended_entry(raw_path: str, raw_fd: int, index_fd: int, at: int, damaged: bytes, files: Files) -> Entry | None:
+def _mend_entry(raw_path: str, raw_fd: int, index_fd: int, at: int, damaged: bytes, files: Files) -> Entry | None:
     """
-    The entry at byte C{at} of the index, whose checksum fails, written anew as it was. Only if its record is whole:
-    what a power cut left is not to be taken for an entry.
+    Correct the entry at byte C{at} of the index, whose checksum fails. Only if its record is whole: what a power cut has left
+    must not be taken for an entry.
     """
-    corrected = mended(damaged)
+    corrected = correct_byte(damaged)
     entry = None if corrected is None else decode_entry(corrected)
     if corrected is None or entry is None or not _is_whole(raw_fd, entry):
         return None
     files.write_at(index_fd, (corrected,), at)
     _log.warn(
-        "the index entry of the record at offset {offset} of {file} was damaged, and is mended",
+        "the index entry of the record at offset {offset} of {file} was damaged, and has been corrected",
         offset=entry.offset,
         file=raw_path,
     )
@@ -196,9 +341,9 @@ def _last_whole(
     mend: Callable[[int, bytes], Entry | None],
 ) -> tuple[int, int]:
     """
-    The number of entries to keep, and where the last one's record ends.
+    The number of entries to keep, and where the record of the last one ends.
 
-    @param mend: given the byte where a damaged entry is, and its bytes, makes it whole if it can.
+    @param mend: called with the position and the bytes of a damaged entry; returns it corrected, if it can.
     """
     position = entries
     while position > 0:
@@ -208,11 +353,11 @@ def _last_whole(
         if entry is not None and (
             position <= synced or (not entry.continues and entry.end <= size and _is_whole(raw_fd, entry))
         ):
-            # A synced record stays, even if the file ends before it does: its offset is never given again, and
-            # reading it finds the damage.
+            # A synced record is kept even if the file ends within it: its offset must not be assigned again, and reading it
+            # reports the damage.
             return position, entry.end
         if position <= synced and entry is None:
-            # A damaged entry of a synced record: it counts, and reading it finds the damage.
+            # A damaged entry of a synced record is kept as well: reading it reports the damage.
             end = _end_across_damage(raw_fd, index_fd, position, size)
             if end is not None:
                 return position, end
@@ -222,18 +367,17 @@ def _last_whole(
 
 def _end_across_damage(raw_fd: int, index_fd: int, position: int, size: int) -> int | None:
     """
-    Where record C{position - 1} ends if its entry is unreadable: by the framing of the records since the last
-    readable entry.
+    Where record C{position - 1} ends if its entry is damaged: by the lengths of the records since the last undamaged entry.
     """
-    known = position - 1
+    readable = position - 1
     end = 0
-    while known > 0:
-        entry = decode_entry(read_exactly(index_fd, ENTRY_SIZE, HEADER_SIZE + (known - 1) * ENTRY_SIZE))
+    while readable > 0:
+        entry = decode_entry(read_exactly(index_fd, ENTRY_SIZE, HEADER_SIZE + (readable - 1) * ENTRY_SIZE))
         if entry is not None:
             end = entry.end
             break
-        known -= 1
-    for _ in range(known, position):
+        readable -= 1
+    for _ in range(readable, position):
         head = read_exactly(raw_fd, LENGTH_SIZE, end)
         if len(head) < LENGTH_SIZE:
             return None
@@ -296,7 +440,7 @@ def _index_rest(
 def _walk(
     raw_fd: int, start: int, size: int, progress: Callable[[int, int], None], accept_zeros: bool
 ) -> Iterable[Entry]:
-    """The whole records from C{start} on, told by their framing alone."""
+    """The whole records from C{start} on, by their lengths alone. Their entries have no time and no identifier."""
     window = b""
     base = start
     at = start
@@ -325,7 +469,7 @@ def _walk(
 
 
 def _only_zeros(raw_fd: int, at: int, size: int) -> bool:
-    """Whether the file is nothing but zeros from C{at} on: space that a crash left, not empty records."""
+    """Whether the file has only zeros from C{at} on: space that a crash has left, and not empty records."""
     while at < size:
         data = read_exactly(raw_fd, _READ, at)
         if not data:
@@ -336,8 +480,11 @@ def _only_zeros(raw_fd: int, at: int, size: int) -> bool:
     return True
 
 
-def keep_copy(source: str, target: str, start: int, files: Files) -> str:
-    """Keep the bytes of a file from C{start} on in a file of their own, on disk. @return: its path."""
+# -- copies ----------------------------------------------------------------------------------
+
+
+def _keep_copy(source: str, target: str, start: int, files: Files) -> str:
+    """Copy the bytes of a file from C{start} on to another one, durably. @return: its path."""
     read_fd = files.open(source, os.O_RDONLY)
     write_fd = files.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
@@ -353,6 +500,6 @@ def keep_copy(source: str, target: str, start: int, files: Files) -> str:
     return target
 
 
-def stamp() -> str:
-    """Now, for the names of files that are kept aside."""
+def _stamp() -> str:
+    """The time, for names of copies."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.{time.time_ns() % 1_000_000_000:09d}"

@@ -1,18 +1,17 @@
 """
-The write-ahead log: one file region for all bucket files, so that a group of appends costs one sync however many
-buckets it touches.
+The write-ahead log: one log for all bucket files, so that a group of appends costs one sync however many buckets it
+touches. Syncing each bucket file would cost 20 times as much where all of them are in use.
 
-The table of a frame is in docs/formats/appendlog.md.  Segments are preallocated with zeros, since a sync that must
-also commit the allocation of blocks takes half as long again, and are used in turn; before one is used again, the
-bucket files that its frames name have been synced by the checkpointer.
+The table of a frame is in docs/formats/appendlog.md. Segments are preallocated with zeros, since a sync that also has to
+commit the allocation of blocks takes half as long again. They are used in turn; before one is used again, the bucket files
+that its frames name have been synced by the checkpointer.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 from twisted.logger import Logger
@@ -28,14 +27,14 @@ from storehouse.storage.appendlog.formats import (
     HEADER_SIZE,
     RUN_HEADER_SIZE,
     Frame,
+    correct_byte,
     decode_frame,
     encode_frame,
-    mended,
 )
+from storehouse.storage.appendlog.groups import Run
 
 __all__ = [
     "SEGMENTS",
-    "FramedRun",
     "Segment",
     "WalEnd",
     "WriteAheadLog",
@@ -55,24 +54,11 @@ _ZEROS = bytes(1 << 20)
 _segment_name = re.compile(r"segment\.(\d{1,6})\Z")
 
 
-class FramedRun(Protocol):
-    """What a group hands over for one bucket."""
-
-    bucket: BucketFile
-    offset: int
-    position: int
-    encoded_entries: bytes
-    size: int
-
-    @property
-    def encoded_records(self) -> bytes: ...
-
-
 class Segment:
     """
     One file of the log.
 
-    @ivar used: bytes behind the last frame; the next frame goes there.
+    @ivar used: where the next frame goes.
     @ivar last: the sequence of the last frame.
     @ivar dirty: buckets that its frames name and that have not been synced since.
     """
@@ -90,9 +76,9 @@ class WalEnd:
     """
     Where the newest frame of a log ends.
 
-    @ivar sequence: its number; 0 when there is none.
+    @ivar sequence: of that frame; 0 if there is none.
     @ivar segment: the number of its segment.
-    @ivar used: the boundary behind it.
+    @ivar used: the aligned position behind it.
     """
 
     sequence: int = 0
@@ -102,12 +88,14 @@ class WalEnd:
 
 class WriteAheadLog:
     """
-    The writing side. Its methods run in the commit thread, one at a time.
+    The writing side. Its methods are called in the commit thread.
 
     @ivar sequence: the number of the next frame.
     @ivar replay_from: the lowest sequence that a replay still needs.
     @ivar on_full: called with a segment that has just been left for the next one.
     @ivar wait_for: called with the segment about to be used again; returns when nothing in it is needed any more.
+    @ivar frames: how many were written.
+    @ivar bytes_written: their bytes.
     """
 
     def __init__(self, directory: str, size: int, files: Files) -> None:
@@ -119,26 +107,26 @@ class WriteAheadLog:
         self._salt = 0
         self.sequence = 1
         self.replay_from = 1
-        self.on_full = lambda segment: None
-        self.wait_for = lambda segment: None
+        self.on_full: Callable[[Segment], None] = lambda segment: None
+        self.wait_for: Callable[[Segment], None] = lambda segment: None
         self.frames = 0
         self.bytes_written = 0
 
     @property
     def longest_run(self) -> int:
-        """Runs with more bytes than this are not framed."""
+        """Bytes of the longest run that is framed. A longer one would be written twice to save one sync."""
         return self.segment_size // SEGMENTS
 
     def start(self, found: WalEnd) -> None:
         """
-        Go on behind a recovery: preallocate, and write a frame that asks for no replay of what was before.
+        Preallocate, and write a frame that asks for no replay of earlier ones. To be called after a replay.
 
         @param found: where the newest frame ends; everything up to it has been replayed and synced.
         """
         self._files.make_directory(self.directory)
         self._salt = read_salt(self.directory, self._files) or int.from_bytes(os.urandom(4), "little") or 1
-        self._keep_salt()
-        self._segments = [self._prepare(number) for number in range(SEGMENTS)]
+        self._write_salt()
+        self._segments = [self._preallocate(number) for number in range(SEGMENTS)]
         self._files.sync_directory(self.directory)
         if found.segment < SEGMENTS:
             self._current = found.segment
@@ -149,9 +137,9 @@ class WriteAheadLog:
             if number >= SEGMENTS:
                 self._files.unlink(path)
 
-    def _keep_salt(self) -> None:
-        # On disk before the first segment is there, so that segments without it are damage. One that is read may be
-        # in the page cache only: its maker may have been killed.
+    def _write_salt(self) -> None:
+        # On disk before the first segment exists, so that segments without a salt are damage. Written even if it was just
+        # read: the process that made it may have been killed before the sync.
         fields = pack_length(self._salt)
         fd = self._files.open(salt_path(self.directory), os.O_WRONLY | os.O_CREAT)
         try:
@@ -161,7 +149,7 @@ class WriteAheadLog:
             self._files.close(fd)
         self._files.sync_directory(self.directory)
 
-    def _prepare(self, number: int) -> Segment:
+    def _preallocate(self, number: int) -> Segment:
         path = os.path.join(self.directory, f"segment.{number}")
         fd = self._files.open(path, os.O_RDWR | os.O_CREAT)
         size = os.fstat(fd).st_size
@@ -173,7 +161,7 @@ class WriteAheadLog:
             if size != self.segment_size:
                 self._files.sync_data(fd)
         except OSError:
-            # Nothing starts here; others may want the room.
+            # The start fails: give the space back, others may need it.
             try:
                 self._files.truncate(fd, min(size, self.segment_size))
             finally:
@@ -181,61 +169,59 @@ class WriteAheadLog:
             raise
         return Segment(path, fd)
 
-    def write(self, runs: Iterable[FramedRun]) -> None:
+    def write(self, runs: Iterable[Run]) -> None:
         """
         Bring runs to disk, in one frame if they fit into one.
 
         @raise OSError: then nothing may be acknowledged any more.
         """
         room = self.segment_size - FRAME_ALIGNMENT - HEADER_SIZE
-        batch: list[FramedRun] = []
+        batch: list[Run] = []
         taken = 0
         for run in runs:
             size = RUN_HEADER_SIZE + len(run.bucket.prefix_bytes) + len(run.encoded_entries) + run.size
             if batch and taken + size > room:
-                self._frame(batch)
+                self._write_frame(batch)
                 batch, taken = [], 0
             batch.append(run)
             taken += size
         if batch:
-            self._frame(batch)
+            self._write_frame(batch)
 
     def fence(self, replay_from: int) -> None:
         """
-        Write a frame without runs, so that a replay begins at C{replay_from} or later.
-
-        All buckets that earlier frames name must have been synced.
+        Write a frame without runs, from which on a replay skips frames before C{replay_from}. All buckets that those name
+        must have been synced.
         """
         self.replay_from = replay_from
-        self._frame([])
+        self._write_frame([])
 
     def dirty_buckets(self) -> set[BucketFile]:
-        """All buckets that frames still name."""
+        """All buckets that frames name and that have not been synced since."""
         return set().union(*(segment.dirty for segment in self._segments))
 
     def forget(self, buckets: Iterable[BucketFile]) -> None:
-        """Buckets that were synced and will be closed."""
-        gone = set(buckets)
+        """Do not name these as dirty any more: they are about to be synced and closed."""
+        closing = set(buckets)
         for segment in self._segments:
-            segment.dirty -= gone
+            segment.dirty -= closing
 
     def close(self) -> None:
-        """Close the segments."""
         for segment in self._segments:
             self._files.close(segment.fd)
         self._segments = []
 
-    def _frame(self, runs: list[FramedRun]) -> None:
+    def _write_frame(self, runs: list[Run]) -> None:
         frame = self._encode(runs)
         segment = self._segments[self._current]
-        # The last page of a segment is kept for the frame that is written when it is left.
+        # The last page of a segment is kept for the frame that _next_segment writes when the segment is left.
         if segment.used + len(frame) > self.segment_size - FRAME_ALIGNMENT:
             segment = self._next_segment(segment)
             frame = self._encode(runs)
         self._put(segment, frame)
         segment.dirty.update(run.bucket for run in runs)
 
-    def _encode(self, runs: list[FramedRun]) -> bytes:
+    def _encode(self, runs: list[Run]) -> bytes:
         return encode_frame(
             self.sequence,
             self.replay_from,
@@ -267,7 +253,7 @@ class WriteAheadLog:
         segment = self._segments[self._current]
         self.wait_for(segment)
         if segment.last >= self.replay_from:
-            # Said on disk before the first old frame is overwritten, so that its absence is never taken for damage.
+            # On disk before the first old frame is overwritten: otherwise a replay would take its absence for damage.
             self.replay_from = segment.last + 1
             self._put(left, self._encode([]))
         segment.used = 0
@@ -276,16 +262,15 @@ class WriteAheadLog:
 
 
 def salt_path(directory: str) -> str:
-    """The file of the salt."""
     return os.path.join(directory, "salt")
 
 
 def read_salt(directory: str, files: Files) -> int | None:
     """
-    The number that the checksums of a log's frames start with; C{None} for a log that is not there yet.
+    The number that the checksums of a log's frames start with; C{None} if the log does not exist yet.
 
-    It is a secret: what follows a frame may be the inside of an older one, and without it a record could be made that
-    looks like a frame there.
+    It is secret: what follows the newest frame may be the inside of an older one, whose bytes a client has chosen; someone
+    who knew the salt could append a record that passes for a frame there.
 
     @raise StoreUnusable: if there are segments and no valid salt to read them with.
     """
@@ -300,20 +285,20 @@ def read_salt(directory: str, files: Files) -> int | None:
     if len(data) == 8:
         if crc32c(data[:4]) == unpack_length(data, 4):
             return unpack_length(data)
-        corrected = mended(data)
+        corrected = correct_byte(data)
         if corrected is not None:
-            _log.warn("{path} was damaged, and is mended", path=path)
+            _log.warn("{path} had a damaged byte, which was corrected", path=path)
             return unpack_length(corrected)
     if segment_paths(directory):
         raise StoreUnusable(
             f"{path} is missing or damaged; the write-ahead log cannot be read without it."
-            f" Restore it, or move {directory} away to do without what only the write-ahead log holds"
+            f" Restore it; or move {directory} away, and lose the records that only the write-ahead log holds"
         )
     return None
 
 
 def segment_paths(directory: str) -> list[tuple[int, str]]:
-    """The segments that are there, by their numbers."""
+    """C{(number, path)} of the segments that exist, in order."""
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
@@ -324,9 +309,10 @@ def segment_paths(directory: str) -> list[tuple[int, str]]:
 
 def read_segment(path: str, files: Files, salt: int) -> Iterator[tuple[int, Frame]]:
     """
-    The valid frames of a segment: C{(position, frame)}, in the order of their positions. May be of several rounds.
+    The valid frames of a segment, C{(position, frame)} in the order of their positions. Behind the newest one there may be
+    older ones, of the last time that the segment was used.
 
-    Looks at every boundary, since what follows a torn or damaged frame may be valid.
+    Looks at every boundary, since a valid frame may follow a torn or damaged one.
     """
     fd = files.open(path, os.O_RDONLY)
     try:
@@ -344,7 +330,7 @@ def read_segment(path: str, files: Files, salt: int) -> Iterator[tuple[int, Fram
 
 
 def read_frame(fd: int, path: str, at: int, size: int, salt: int) -> Frame | None:
-    """The frame at C{at} of a segment of C{size} bytes, or C{None}."""
+    """The frame at C{at} of a segment of C{size} bytes; C{None} if there is none, or it is torn or damaged."""
     head = read_exactly(fd, HEADER_SIZE, at)
     if len(head) < HEADER_SIZE or head[:4] != FRAME_MAGIC:
         return None

@@ -745,7 +745,7 @@ class LaneOnlyTests(SynchronousTestCase):
         connection.send(append("a", b"x") * 3, settle=False)
         connection.close()
         self.door.play(append("a", b"y"))
-        self.assertEqual(self.door.log.open_prefixes().__iter__().__next__().stat().records, 4)
+        self.assertEqual(self.door.log._prefixes.open.values().__iter__().__next__().stat().records, 4)
 
     def test_drain(self) -> None:
         """Owed answers come before the connection closes."""

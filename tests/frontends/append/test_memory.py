@@ -97,7 +97,7 @@ class BodyMemoryTests(SynchronousTestCase):
         hold.close()
         self.assertEqual(self.status(4 * MIB), 200)
         log: Any = self.door.log
-        self.assertEqual(sum(prefix.stat().records for prefix in log.open_prefixes()), 1)
+        self.assertEqual(sum(prefix.stat().records for prefix in log._prefixes.open.values()), 1)
 
     def test_client_that_leaves_while_it_waits(self) -> None:
         self.budget.hold(16 * MIB).take(9 * MIB)

@@ -196,7 +196,7 @@ class BrokenDiskTests(CommitTestCase):
         self.files.fail = lambda name, path: 0
         self.files.calls.clear()
         with self.assertRaises(StorageFailed):
-            self.driven.log.checkpointer.sync(self.driven.log.bucket_if_open("default", ONE), 1)
+            self.driven.log.checkpointer.sync(self.driven.log.find_open("default", ONE)[0], 1)
         self.assertEqual(self.files.calls, [])
         self.check_stopped()
 
@@ -298,7 +298,7 @@ class OrderTests(CommitTestCase):
         self.calls()
         for _ in range(2):
             self.driven.log._sync_unsynced()
-        bucket = self.driven.log.bucket_if_open("default", ZERO)
+        bucket = self.driven.log.find_open("default", ZERO)[0]
         self.driven.reactor.turn(lambda: bucket.os_synced == bucket.os_appends)
         self.assertEqual(self.calls(), [("sync", "append.0.raw"), ("write", "append.0.idx"), ("sync", "append.0.idx")])
         self.driven.append(ZERO, b"durable", durability=DISK)
@@ -336,7 +336,7 @@ class OrderTests(CommitTestCase):
     def test_refused_when_closed(self) -> None:
         """An append to a bucket that was closed is refused, in its turn."""
         answers: list[object] = []
-        bucket = self.driven.log.bucket_if_open("default", ZERO)
+        bucket = self.driven.log.find_open("default", ZERO)[0]
         self.driven.close("default")
         bucket.append([b"x"], 0, OS, lambda offsets, error, level: answers.append(error))
         self.driven.reactor.turn(lambda: bool(answers))

@@ -12,7 +12,7 @@ from storehouse.core.digests import crc32c, fnv1a32
 from storehouse.errors import Damaged
 from storehouse.storage.appendlog.formats import (
     Entry,
-    Run,
+    FrameRun,
     decode_entry,
     decode_frame,
     decode_index_header,
@@ -28,7 +28,7 @@ u16 = st.integers(0, 2**16 - 1)
 u32 = st.integers(0, 2**32 - 1)
 u64 = st.integers(0, 2**64 - 1)
 runs = st.builds(
-    Run,
+    FrameRun,
     prefix=st.text(max_size=8),
     bucket=u16,
     offset=u64,
@@ -153,7 +153,7 @@ class FrameTests(SynchronousTestCase):
         frame = decode_frame(FRAME)
         assert frame is not None
         self.assertEqual((frame.sequence, frame.replay_from, frame.size), (7, 5, len(FRAME)))
-        self.assertEqual(frame.runs, (Run("default", 3, 13, 1, ENTRY, b"\x02\x00\x00\x00hi"),))
+        self.assertEqual(frame.runs, (FrameRun("default", 3, 13, 1, ENTRY, b"\x02\x00\x00\x00hi"),))
 
     def test_golden_fence(self) -> None:
         """A frame without runs."""
@@ -161,7 +161,9 @@ class FrameTests(SynchronousTestCase):
 
     @bounded
     @given(u64, u64, st.lists(runs, max_size=4), st.binary(max_size=9), st.binary(max_size=9))
-    def test_round_trip(self, sequence: int, replay_from: int, given: list[Run], before: bytes, behind: bytes) -> None:
+    def test_round_trip(
+        self, sequence: int, replay_from: int, given: list[FrameRun], before: bytes, behind: bytes
+    ) -> None:
         data = encode_frame(
             sequence,
             replay_from,

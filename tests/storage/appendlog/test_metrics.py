@@ -45,7 +45,7 @@ class MetricsTests(SynchronousTestCase):
         self.driven.get(b"a", offset)
         self.assertEqual(self.value("storehouse_append_reads_total"), 1)
         self.assertEqual(self.value("storehouse_append_read_bytes_total"), 4)
-        bucket = self.driven.log.bucket_if_open("default", b"a")
+        bucket = self.driven.log.find_open("default", b"a")[0]
         assert bucket is not None
         index = bucket.path.removesuffix("raw") + "idx"
         flip(index, 32 + 9)

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.core.digests import crc32c
 from storehouse.core.files import Files
 from storehouse.errors import BucketCountMismatch, Damaged, DamagedRecord, NoSuchRecord, StartFailed, StorehouseError
-from storehouse.storage.appendlog import prefix as prefix_module
+from storehouse.storage.appendlog import prefixes as prefix_module
 from storehouse.storage.appendlog.formats import (
     ENTRY_SIZE,
     HEADER_SIZE,
@@ -86,7 +86,7 @@ class SeedDirectoryTests(RecoveryTestCase):
         ends = [os.path.getsize(self.path(f"append.{n}.raw")) for n in (0, 1)]
         driven = self.start()
         for id, offset, payload in written:
-            if offset < ends[driven.log.bucket_if_open("default", id).number]:
+            if offset < ends[driven.log.find_open("default", id)[0].number]:
                 self.assertEqual(driven.get(id, offset), payload)
         self.assertEqual(driven.stat()["default"].records, 200)
         self.assertEqual(driven.append(ZERO, b"ours"), (ends[0],))
@@ -541,7 +541,7 @@ class UnreadableTests(RecoveryTestCase):
         driven = self.start()
         offsets = driven.append(ZERO, b"small", bytes(100_000), bytes(2 << 20))
         record = driven.reactor.wait(driven.log.get("default", ZERO, offsets[2]))
-        bucket = driven.log.bucket_if_open("default", ZERO)
+        bucket = driven.log.find_open("default", ZERO)[0]
         pread, preadv = os.pread, os.preadv
         for broken in (bucket.raw_fd, bucket.index_fd):
 
