@@ -9,7 +9,7 @@ import base64
 import os
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from storehouse.config import Settings
 from storehouse.core.disk import IDisk
@@ -33,7 +33,20 @@ from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from storehouse.storage.resumable.sealed import SealedBox
 
-__all__ = ["BUCKET", "hash_of", "make_names", "make_pair", "make_resumable", "make_space", "make_vault", "make_wormer"]
+if TYPE_CHECKING:
+    from storehouse.storage.accounts.local import LocalAccounts
+
+__all__ = [
+    "BUCKET",
+    "hash_of",
+    "make_accounts",
+    "make_names",
+    "make_pair",
+    "make_resumable",
+    "make_space",
+    "make_vault",
+    "make_wormer",
+]
 
 #: Where uploaded files go.
 BUCKET = "uploads"
@@ -180,6 +193,22 @@ def make_names(
         return LocalNamespace(NamespaceSettings(directory, durable=durable), reactor, disk, on_failure=on_failure)
     kept = NamespaceSettings(directory, durable=durable, max_metadata=SEALED_METADATA)
     return SealedNamespace(LocalNamespace(kept, reactor, disk, on_failure=on_failure), vault, disk)
+
+
+def make_accounts(settings: Settings, disk: IDisk, keyring: Callable[[], Keyring] | None) -> LocalAccounts:
+    """
+    The users of a root.
+
+    @param keyring: gives the keys by which their secret is encrypted; C{None} to leave it plain.
+    """
+    # Imported here: a service without the door of uploads, and most commands, need none.
+    from storehouse.storage.accounts.accounts import AccountSettings
+    from storehouse.storage.accounts.keys import KeyringWrap
+    from storehouse.storage.accounts.local import LocalAccounts
+
+    lifetimes = AccountSettings(settings.https.session_lifetime, settings.https.link_lifetime)
+    wrap = None if keyring is None else KeyringWrap(keyring)
+    return LocalAccounts(os.path.join(os.path.abspath(settings.root), "accounts"), disk, lifetimes, wrap)
 
 
 def make_resumable(

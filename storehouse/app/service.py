@@ -19,15 +19,26 @@ from twisted.logger import Logger
 
 from storehouse.app.archiving import make_closer, make_shipping, make_streams
 from storehouse.app.lifecycle import StorehouseService
-from storehouse.app.sealing import make_names, make_pair, make_resumable, make_space, make_vault, make_wormer
+from storehouse.app.sealing import (
+    make_accounts,
+    make_names,
+    make_pair,
+    make_resumable,
+    make_space,
+    make_vault,
+    make_wormer,
+)
 from storehouse.config import Settings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
+from storehouse.core.jobs import whole
 from storehouse.core.native import MISSING
 from storehouse.core.platform import file_limit
 from storehouse.core.rootlock import RootLock
+from storehouse.core.streams import deferred
 from storehouse.core.turns import Turns
+from storehouse.errors import Unavailable
 from storehouse.events import Events, StoreFailed
 from storehouse.frontends.admin.door import AdminDoor, ReadinessMetric, versions
 from storehouse.frontends.append.door import AppendDoor
@@ -37,6 +48,7 @@ from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
+from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.appendlog.log import LocalAppendLog
 from storehouse.storage.dataspace.chores import Expiry, Scrubber
 from storehouse.storage.dataspace.holds import Holds
@@ -162,7 +174,22 @@ def make_service(
     for collector in (space, names, objects):
         registry.register(collector)  # type: ignore[arg-type]
     service.sockets["objects"] = settings.objects_socket
-    add_site("objects", ObjectsDoor(objects, Holds(wormer.holding, reactor)).resource)
+
+    @deferred
+    async def accounts() -> IAccounts:
+        """Those of the door of uploads; without such a door they are opened when a command asks for them first."""
+        if "accounts" in service.opening.shut:
+            raise Unavailable(f"the accounts cannot be opened: {service.opening.shut['accounts']}")
+        if "accounts" in service.stores:
+            return service.stores["accounts"]  # type: ignore[return-value]
+        if not opened:
+            made = make_accounts(settings, disk, (lambda: vault.keyring) if sealed else None)
+            await whole(disk, made.start)
+            opened.append(made)
+        return opened[0]
+
+    opened: list[IAccounts] = []
+    add_site("objects", ObjectsDoor(objects, Holds(wormer.holding, reactor), accounts).resource)
     if shipping is not None:
         service.stores["shipping"] = shipping
         registry.register(shipping)  # type: ignore[arg-type]

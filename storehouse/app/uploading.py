@@ -6,7 +6,6 @@ A part of L{storehouse.app.service}: it names concrete classes.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.app.lifecycle import StorehouseService
-from storehouse.app.sealing import BUCKET
+from storehouse.app.sealing import BUCKET, make_accounts
 from storehouse.config import Settings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import IDisk
@@ -28,8 +27,6 @@ from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.security import security_fields
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.frontends.upload.door import UploadDoor, UploadLimits
-from storehouse.storage.accounts.accounts import AccountSettings
-from storehouse.storage.accounts.keys import KeyringWrap
 from storehouse.storage.accounts.local import LocalAccounts, show_sign_in_link
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads
@@ -113,11 +110,7 @@ def add_uploads(
     @param vault: the keys by which the secret of the accounts is encrypted; C{None} to leave it plain.
     @param budget: the memory for what is not an upload.
     """
-    wrap = None if vault is None else KeyringWrap(lambda: vault.keyring)
-    lifetimes = AccountSettings(
-        session_lifetime=settings.https.session_lifetime, link_lifetime=settings.https.link_lifetime
-    )
-    accounts = LocalAccounts(os.path.join(settings.root, "accounts"), disk, lifetimes, wrap)
+    accounts = make_accounts(settings, disk, None if vault is None else lambda: vault.keyring)
     welcome = _Welcome(accounts, service, settings)
     service.stores.update(accounts=accounts, uploads=_Bucket(objects))
     service.chores.append(welcome)

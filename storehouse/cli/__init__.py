@@ -40,8 +40,8 @@ VERBS = {
     "uploads": "storehouse.cli.uploads",
     "archive": "storehouse.cli.archive",
     "sfsp": "storehouse.cli.sfsp",
-    "user": "storehouse.cli.user",
-    "sign": "storehouse.cli.sign",
+    "user": "storehouse.cli.users:user",
+    "sign": "storehouse.cli.users:sign",
     "config": "storehouse.cli.config",
 }
 

@@ -13,6 +13,7 @@ from storehouse import errors
 from storehouse.cli.client import Answer, Body, Client, Done, Server
 from storehouse.cli.errors import CommandError, Refused
 from storehouse.errors import BadRequest, RemoteUnavailable, StorehouseError
+from storehouse.storage.accounts.interfaces import NewKey, User
 from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.objects.values import (
     ALWAYS,
@@ -24,7 +25,7 @@ from storehouse.storage.objects.values import (
     Problem,
 )
 
-__all__ = ["SocketStore", "Stream"]
+__all__ = ["SocketAccounts", "SocketStore", "Stream"]
 
 T = TypeVar("T")
 
@@ -103,15 +104,15 @@ class SocketStore:
 
     async def create_bucket(self, name: str) -> Bucket:
         """Make a bucket."""
-        return self._value(Bucket, self.ask("PUT", _path("buckets", name)))
+        return self.value(Bucket, self.ask("PUT", _path("buckets", name)))
 
     async def get_bucket(self, name: str) -> Bucket:
         """What is known of a bucket."""
-        return self._value(Bucket, self.ask("GET", _path("buckets", name)))
+        return self.value(Bucket, self.ask("GET", _path("buckets", name)))
 
     async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
         """Give a bucket other metadata."""
-        return self._value(Bucket, self.ask("PUT", f"{_path('buckets', name)}/metadata", {"metadata": metadata}))
+        return self.value(Bucket, self.ask("PUT", f"{_path('buckets', name)}/metadata", {"metadata": metadata}))
 
     async def delete_bucket(self, name: str) -> None:
         """Remove a bucket."""
@@ -119,7 +120,7 @@ class SocketStore:
 
     async def list_buckets(self) -> list[Bucket]:
         """All."""
-        return [self._value(Bucket, value) for value in self._member(self.ask("GET", "/buckets"), "buckets", list)]
+        return [self.value(Bucket, value) for value in self.member(self.ask("GET", "/buckets"), "buckets", list)]
 
     async def list_objects(
         self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
@@ -134,8 +135,8 @@ class SocketStore:
         with _translated():
             answer = self._client.request("GET", f"{_path('buckets', bucket)}/objects", query).json("listing")
         return Listing(
-            [self._value(ObjectInfo, value) for value in self._member(answer, "objects", list)],
-            self._member(answer, "prefixes", list),
+            [self.value(ObjectInfo, value) for value in self.member(answer, "objects", list)],
+            self.member(answer, "prefixes", list),
             answer.get("next_after"),
             answer.get("damaged", []),
             answer.get("unknown", 0),
@@ -143,7 +144,7 @@ class SocketStore:
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """What is known of an object."""
-        return self._value(ObjectInfo, self.ask("GET", _path("info", bucket, key)))
+        return self.value(ObjectInfo, self.ask("GET", _path("info", bucket, key)))
 
     async def put(
         self,
@@ -179,7 +180,7 @@ class SocketStore:
                 with _translated():
                     answer = request.answer()
             with _translated():
-                return self._value(ObjectInfo, answer.json("answer"))
+                return self.value(ObjectInfo, answer.json("answer"))
         finally:
             await stream.close()
 
@@ -205,7 +206,7 @@ class SocketStore:
 
     async def delete(self, bucket: str, key: str) -> ObjectInfo:
         """Remove an object."""
-        return self._value(ObjectInfo, self.ask("DELETE", _path("objects", bucket, key)))
+        return self.value(ObjectInfo, self.ask("DELETE", _path("objects", bucket, key)))
 
     async def copy(
         self,
@@ -227,14 +228,14 @@ class SocketStore:
             "metadata": metadata,
             "condition": {"absent": condition.absent, "etag": condition.etag},
         }
-        return self._value(ObjectInfo, self.ask("POST", "/copy", wanted))
+        return self.value(ObjectInfo, self.ask("POST", "/copy", wanted))
 
     async def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> list[Problem]:
         """Compare keys, index and bytes."""
         problems: list[Problem] = []
         self._follow(
             "/check", [("repair", "1")] if repair else [], progress,
-            lambda value: problems.append(self._value(Problem, value)),
+            lambda value: problems.append(self.value(Problem, value)),
         )  # fmt: skip
         return problems
 
@@ -246,7 +247,7 @@ class SocketStore:
 
     def hold(self) -> str:
         """Have what is removed kept, until L{release}, or until it is not renewed for a minute. @return: what names that."""
-        return self._member(self.ask("POST", "/hold"), "hold", str)
+        return self.member(self.ask("POST", "/hold"), "hold", str)
 
     def renew(self, name: str) -> None:
         """@raise StorehouseError: if it has ended."""
@@ -270,13 +271,13 @@ class SocketStore:
                     raise Refused(f"{line['detail']} ({line.get('error')})", str(line.get("error")), line["detail"])
                 if "progress" in line:
                     if progress is not None:
-                        progress(self._member(line, "progress", int))
+                        progress(self.member(line, "progress", int))
                 elif "problem" in line:
                     found(line["problem"])
                 elif "damaged" in line:
                     found(line)
                 else:
-                    done = self._member(line, "done", int)
+                    done = self.member(line, "done", int)
         if done is None:
             raise RemoteUnavailable(f"{self._client.server.url} did not say how it ended")
         return done
@@ -287,13 +288,15 @@ class SocketStore:
         with _translated():
             return self._client.request(method, path, body=given).json("answer")
 
-    def _value(self, kind: Callable[..., T], value: Any) -> T:
+    def value(self, kind: Callable[..., T], value: Any) -> T:
+        """A value of the answer. @raise RemoteUnavailable: if it is none."""
         try:
             return kind(**value)
         except TypeError:
             raise self._nonsense() from None
 
-    def _member(self, answer: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    def member(self, answer: Mapping[str, Any], name: str, kind: type[T]) -> T:
+        """A member of the answer. @raise RemoteUnavailable: if it has none of that type."""
         value = answer.get(name)
         if not isinstance(value, kind):
             raise self._nonsense()
@@ -301,6 +304,71 @@ class SocketStore:
 
     def _nonsense(self) -> RemoteUnavailable:
         return RemoteUnavailable(f"the answer from {self._client.server.url} makes no sense; is that a storehouse?")
+
+
+class SocketAccounts:
+    """
+    The methods of L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>} that commands need, as L{SocketStore} has
+    those of objects.
+    """
+
+    def __init__(self, service: SocketStore) -> None:
+        self._service = service
+
+    async def add_user(self, name: str, is_admin: bool = False) -> NewKey:
+        """Add a user."""
+        return self._key("/users", {"name": name, "is_admin": is_admin})
+
+    async def list_users(self) -> list[User]:
+        """All, by name."""
+        return [self._service.value(User, value) for value in self._service.member(self._users(), "users", list)]
+
+    async def disable_user(self, name: str) -> User:
+        """Refuse the user's key and links from now on, and end all sessions."""
+        return self._service.value(User, self._ask(name, "disable"))
+
+    async def enable_user(self, name: str) -> User:
+        """Undo that."""
+        return self._service.value(User, self._ask(name, "enable"))
+
+    async def rotate_key(self, name: str) -> NewKey:
+        """Make a new access key; the old one ends."""
+        return self._key(f"{_path('users', name)}/rotate", None)
+
+    async def make_sign_in_token(self, name: str, lifetime: float) -> str:
+        """A token that signs a user in once. @param lifetime: seconds."""
+        return self._service.member(self._ask(name, "sign-in", lifetime=float(lifetime)), "token", str)
+
+    def sign_link(
+        self,
+        user: User,
+        method: str,
+        path: str,
+        expires: float,
+        max_bytes: int | None = None,
+        once: bool = False,
+        is_prefix: bool = False,
+    ) -> str:
+        """The query of a link. @param expires: seconds since 1970 UTC."""
+        how = {"max_bytes": max_bytes, "once": once, "is_prefix": is_prefix}
+        answer = self._ask(user.name, "links", method=method, path=path, expires=float(expires), **how)
+        return self._service.member(answer, "query", str)
+
+    async def read_url(self) -> str | None:
+        """The URL of the door of uploads, if it is known."""
+        url = self._users().get("url")
+        return url if isinstance(url, str) else None
+
+    def _users(self) -> dict[str, Any]:
+        return self._service.ask("GET", "/users")
+
+    def _ask(self, name: str, action: str, **given: Any) -> dict[str, Any]:
+        return self._service.ask("POST", f"{_path('users', name)}/{action}", given or None)
+
+    def _key(self, path: str, given: Any) -> NewKey:
+        answer = self._service.ask("POST", path, given)
+        user = self._service.value(User, self._service.member(answer, "user", dict))
+        return NewKey(user, self._service.member(answer, "secret", str))
 
 
 @contextmanager

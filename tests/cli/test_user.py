@@ -22,6 +22,7 @@ from storehouse.frontends.http.request import parse_query
 from storehouse.storage.accounts.interfaces import Grant
 from storehouse.storage.accounts.keys import KeyringWrap
 from storehouse.storage.accounts.local import LocalAccounts
+from tests.integration.process import Storehouse
 
 QUICK = Derivation(64, 1, 1)
 
@@ -179,6 +180,43 @@ class UserTests(UsersCase):
             result = CliRunner().invoke(main, [*arguments, "--help"])
             self.assertEqual(result.exit_code, 0)
             self.assertIn("Example", result.output)
+
+
+class ServiceTests(UsersCase):
+    """An encrypted root on which a service runs: it has the master key, and nobody else needs it."""
+
+    def setUp(self) -> None:
+        self.server = Storehouse(self.mktemp())
+        self.server.environment["masterkey"] = "open sesame"
+        self.addCleanup(self.server.kill)
+        self.server.start()
+        self.root = Path(self.server.directory, "storehouse-data")
+
+    def test_all(self) -> None:
+        """Also without a door of uploads, and without the key once more when the service has stopped."""
+        ann = self.add("ann", "--admin")
+        link = urlsplit(self.run_command("sign", "--put", "a", "--max-bytes", "9").stdout.rstrip("\n"))
+        new = self.key_in(self.run_command("user", "rotate", "ann"))
+        token = self.run_command("user", "sign-in", "ann").stdout.rstrip("\n").rpartition("/")[2]
+        self.add("bob")
+        self.run_command("user", "disable", "bob")
+        self.assertIn("'ann'", self.run_command("user", "add", "ann", status=1).stderr)
+        self.assertIn("no user 'eve'", self.run_command("sign", "--get", "a", "--as", "eve", status=1).stderr)
+        self.assertIn("disabled", self.run_command("sign", "--get", "a", "--as", "bob", status=1).stderr)
+        self.assertIn("Unicode", self.run_command("sign", "--get", "a\udc80", status=1).stderr)
+        listed = self.run_command("user", "list").stdout
+        self.server.stop()
+        self.assertEqual(self.run_command("user", "list").stdout, listed)
+        self.assertIn("masterkey", self.run_command("user", "rotate", "ann", status=1).stderr)
+        vault = Vault(str(self.root / "keyring.json"), "", b"open sesame", False, str)
+        keyring, _ = vault.open(vault.read() or b"", b"open sesame")
+        accounts = LocalAccounts(str(self.root / "accounts"), InlineDisk(), wrap=KeyringWrap(lambda: keyring))
+        accounts.start()
+        self.assertRaises(SignInRefused, accounts.user_of_key, *ann)
+        self.assertEqual(accounts.user_of_key(*new).name, "ann")
+        self.assertEqual(self.successResultOf(accounts.sign_in_by_token(token)).user.name, "ann")
+        grant = accounts.grant_of("PUT", link.path, parse_query(link.query.encode("ascii")))
+        self.assertEqual((grant.user, grant.max_bytes), ("ann", 9))
 
 
 class SignTests(UsersCase):

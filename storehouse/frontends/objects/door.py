@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from storehouse.frontends.http.fields import check_fields
@@ -12,6 +13,8 @@ from storehouse.frontends.objects.buckets import Buckets
 from storehouse.frontends.objects.hold import Hold, IHolds
 from storehouse.frontends.objects.objects import Copy, Info, Objects
 from storehouse.frontends.objects.upkeep import Check, Reindex
+from storehouse.frontends.objects.users import Users
+from storehouse.storage.accounts.interfaces import IAccounts
 
 __all__ = ["ObjectsDoor"]
 
@@ -34,6 +37,9 @@ POST   /reindex                       make the index of keys anew
 POST   /hold                          keep the bytes of what is removed, for a backup
 POST   /hold/NAME                     renew that: it ends after 60 seconds
 DELETE /hold/NAME                     end it
+GET    /users                         all users
+POST   /users                         add one
+POST   /users/NAME/disable            or enable, rotate, sign-in, links: what it does for or with one
 
 If-Match: "ETAG" or *, and If-None-Match: * are conditions of PUT and DELETE; GET takes all that HTTP has.
 """
@@ -50,14 +56,15 @@ class _Index(Leaf):
 
 class ObjectsDoor:
     """
-    An object store over HTTP. It asks nobody who they are: not for a network.
+    An object store, and the users of its root, over HTTP. It asks nobody who they are: not for a network.
 
     @param store: an C{IObjectStore} that is also C{IMaintained}.
     @param holds: keeps what is removed, while somebody wants that.
+    @param accounts: gives the users of the root.
     @ivar resource: the top of its resource tree.
     """
 
-    def __init__(self, store: Any, holds: IHolds) -> None:
+    def __init__(self, store: Any, holds: IHolds, accounts: Callable[[], Awaitable[IAccounts]]) -> None:
         self.resource = Root(
             {
                 b"": _Index(),
@@ -68,5 +75,6 @@ class ObjectsDoor:
                 b"check": Check(store),
                 b"reindex": Reindex(store),
                 b"hold": Hold(holds),
+                b"users": Users(accounts),
             }
         )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 import attrs
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from storehouse.core.streams import deferred
@@ -63,6 +64,14 @@ class Accounts:
         self._clock = clock
 
     # -- for subclasses ------------------------------------------------------------------------------------------------
+
+    def write_url(self, url: str) -> Deferred[None]:
+        """See L{IAccounts.write_url}."""
+        raise NotImplementedError
+
+    def read_url(self) -> Deferred[str | None]:
+        """See L{IAccounts.read_url}."""
+        raise NotImplementedError
 
     def _users(self) -> Users:
         """The users as they are now, from memory."""

@@ -8,10 +8,13 @@ perform PUT/GET operations within a short timeframe"); docs/accounts.rst.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import attrs
-from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:  # commands that import a value from here need no reactor
+    from twisted.internet.defer import Deferred
 
 __all__ = ["LINK_FIELDS", "Grant", "IAccounts", "NewKey", "Session", "User"]
 
@@ -116,6 +119,12 @@ class IAccounts(Interface):
 
     def rotate_key(name: str) -> Deferred[NewKey]:
         """Make a new access key; the old one, all sessions and sign-in links end. Fails with C{NoSuchUser}."""
+
+    def write_url(url: str) -> Deferred[None]:
+        """Store the URL by which clients reach the door of uploads, for those who make links."""
+
+    def read_url() -> Deferred[str | None]:
+        """The URL that L{write_url} has stored last; C{None} if there is none."""
 
     def user_of_key(key_id: str, secret: str) -> User:
         """@raise SignInRefused: if the ID is unknown, the secret wrong, or the user disabled; the text does not say which."""

@@ -189,7 +189,7 @@ class LocalAccounts(Accounts):
 
     @deferred
     async def write_url(self, url: str) -> None:
-        """Store the URL by which clients reach the door, for commands that make links."""
+        """See L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>}."""
 
         def write() -> None:
             with self._directory.locked():
@@ -200,7 +200,7 @@ class LocalAccounts(Accounts):
 
     @deferred
     async def read_url(self) -> str | None:
-        """The URL that L{write_url} has stored last; C{None} if there is none."""
+        """See L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>}."""
         data = await whole(self._disk, self._directory.read, _URL)
         return None if data is None else data[:_MAX_URL].decode("utf-8", "replace").strip() or None
 

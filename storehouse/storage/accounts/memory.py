@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred, succeed
+
 from storehouse.storage.accounts.accounts import Accounts, AccountSettings
 from storehouse.storage.accounts.keys import SECRET_SIZE, Keys
 from storehouse.storage.accounts.users import Users
@@ -30,6 +32,16 @@ class MemoryAccounts(Accounts):
         self._derived = Keys(os.urandom(SECRET_SIZE) if secret is None else secret)
         self._current = Users()
         self._spent: dict[tuple[str, str], float] = {}
+        self._url: str | None = None
+
+    def write_url(self, url: str) -> Deferred[None]:
+        """See L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>}."""
+        self._url = url
+        return succeed(None)
+
+    def read_url(self) -> Deferred[str | None]:
+        """See L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>}."""
+        return succeed(self._url)
 
     def _users(self) -> Users:
         return self._current

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 from urllib.parse import quote
 
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import InlineDisk
 from storehouse.errors import StorageFailed
+from storehouse.frontends.http.request import parse_query
 from storehouse.frontends.http.site import DoorSite, Limits
 from storehouse.frontends.objects.door import ObjectsDoor
+from storehouse.storage.accounts.memory import MemoryAccounts
 from storehouse.storage.dataspace.holds import Holds
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
@@ -66,13 +70,17 @@ class DoorCase(SynchronousTestCase):
         names = LocalNamespace(
             NamespaceSettings(os.path.join(self.directory, "namespace"), durable=False), self.clock, disk
         )
+        self.accounts = MemoryAccounts()
         self.store = LocalObjectStore(space, names, disk)
         for part in (space, names, self.store):
             part.start()
         for part in (space, names, self.store):
             self.addCleanup(lambda part=part: self.successResultOf(part.stop()))
         self.site = DoorSite(
-            ObjectsDoor(self.store, Holds(space.holding, self.clock)).resource, self.clock, Limits(), name="objects"
+            ObjectsDoor(self.store, Holds(space.holding, self.clock), lambda: succeed(self.accounts)).resource,
+            self.clock,
+            Limits(),
+            name="objects",
         )
         self.ask("PUT /buckets/box")
 
@@ -476,3 +484,46 @@ class UpkeepTests(DoorCase):
             self.ask(line, b"" if line.startswith("POST") else None, status=404)
         self.ask("DELETE /hold", status=405)
         self.ask("POST /hold?x=1", b"", status=400)
+
+
+class UserTests(DoorCase):
+    """C{/users}, for commands."""
+
+    def test_keys(self) -> None:
+        made = self.told("POST /users", b'{"name":"ann","is_admin":true}')
+        self.assertEqual((made["user"]["name"], made["user"]["is_admin"]), ("ann", True))
+        self.assertEqual(self.accounts.user_of_key(made["user"]["key_id"], made["secret"]).name, "ann")
+        new = self.told("POST /users/ann/rotate")
+        self.assertNotEqual(new["secret"], made["secret"])
+        self.assertEqual(self.told("GET /users"), {"users": [new["user"]], "url": None})
+        self.assertTrue(self.told("POST /users/ann/disable")["is_disabled"])
+        self.assertFalse(self.told("POST /users/ann/enable")["is_disabled"])
+
+    def test_links(self) -> None:
+        """Made by whom the path names; lists have the URL that they begin with."""
+        self.ask("POST /users", b'{"name":"ann"}')
+        self.successResultOf(self.accounts.write_url("https://box:7000"))
+        self.assertEqual(self.told("GET /users")["url"], "https://box:7000")
+        token = self.told("POST /users/ann/sign-in", b'{"lifetime":60.0}')["token"]
+        self.assertEqual(self.successResultOf(self.accounts.sign_in_by_token(token)).user.name, "ann")
+        wanted = {"method": "GET", "path": "/download/a", "expires": time.time() + 60, "once": True}
+        query = self.told("POST /users/ann/links", json.dumps(wanted).encode())["query"]
+        grant = self.accounts.grant_of("GET", "/download/a", parse_query(query.encode()))
+        self.assertEqual((grant.user, grant.once), ("ann", True))
+
+    def test_refused(self) -> None:
+        self.ask("POST /users", b'{"name":"ann"}')
+        for line, body, status, error in (
+            ("POST /users", b'{"name":"ann"}', 409, "AlreadyExists"),
+            ("POST /users", b'{"name":"A"}', 400, "InvalidName"),
+            ("POST /users", b"{}", 400, "BadRequest"),
+            ("POST /users", b'{"name":1}', 400, "MalformedBody"),
+            ("POST /users/bob/rotate", None, 404, "NoSuchUser"),
+            ("POST /users/bob/links", b'{"method":"GET","path":"/download/a","expires":1.0}', 404, "NoSuchUser"),
+            ("POST /users/ann/links", b'{"method":"GET","path":"/download/a","expires":1.0}', 400, "BadRequest"),
+            ("POST /users/ann/sign-in", b"{}", 400, "BadRequest"),
+            ("POST /users/ann", None, 404, "NoSuchResource"),
+            ("POST /users/ann/promote", None, 404, "NoSuchResource"),
+            ("GET /users/ann", None, 404, "NoSuchResource"),
+        ):
+            self.refused(line, body, status=status, error=error)

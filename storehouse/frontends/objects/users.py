@@ -1,0 +1,91 @@
+"""
+C{/users}, and what is below it: for commands of this machine, so that what needs the secret of the accounts is done by the
+service, which has the master key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+
+from storehouse.errors import BadRequest, NoSuchUser
+from storehouse.frontends.http.fields import check_fields
+from storehouse.frontends.http.reply import Reply, json_reply, long_json_reply
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.objects.params import json_object, names_in_path
+from storehouse.storage.accounts.interfaces import IAccounts, NewKey
+
+__all__ = ["Users"]
+
+_NO_FIELDS: frozenset[bytes] = frozenset()
+
+_NEW_USER = {"name": str, "is_admin": bool}
+_TOKEN = {"lifetime": float}
+_LINK = {"method": str, "path": str, "expires": float, "max_bytes": int, "once": bool, "is_prefix": bool}
+
+
+class Users(Leaf):
+    """
+    The users, their keys, their sign-in links and the links that they sign.
+
+    @param accounts: gives them. Fails with C{StorehouseError} if they cannot be had.
+    """
+
+    takes_rest = True
+
+    def __init__(self, accounts: Callable[[], Awaitable[IAccounts]]) -> None:
+        Leaf.__init__(self)
+        self._accounts = accounts
+
+    async def handle_GET(self, request: StreamingRequest) -> Reply:
+        """All, and the URL of the door of uploads, if one was ever open."""
+        check_fields(request, _NO_FIELDS)
+        if names_in_path(request):
+            raise request.no_such_resource()
+        accounts = await self._accounts()
+        users = await accounts.list_users()
+        return await long_json_reply(
+            {"users": (attrs.asdict(user) for user in users)}, {"url": await accounts.read_url()}
+        )
+
+    async def handle_POST(self, request: StreamingRequest) -> Reply:
+        """Add one; or what the last component of the path says, for one."""
+        check_fields(request, _NO_FIELDS)
+        names = names_in_path(request)
+        if len(names) not in (0, 2):
+            raise request.no_such_resource()
+        accounts = await self._accounts()
+        if not names:
+            given = _all_of(await json_object(request, _NEW_USER), "name")
+            return _key_reply(await accounts.add_user(given["name"], given.get("is_admin", False)))
+        name, action = names
+        if action == "disable":
+            return json_reply(attrs.asdict(await accounts.disable_user(name)))
+        if action == "enable":
+            return json_reply(attrs.asdict(await accounts.enable_user(name)))
+        if action == "rotate":
+            return _key_reply(await accounts.rotate_key(name))
+        if action == "sign-in":
+            given = _all_of(await json_object(request, _TOKEN), "lifetime")
+            return json_reply({"token": await accounts.make_sign_in_token(name, given["lifetime"])})
+        if action == "links":
+            given = _all_of(await json_object(request, _LINK), "method", "path", "expires")
+            signer = next((user for user in await accounts.list_users() if user.name == name), None)
+            if signer is None:
+                raise NoSuchUser(f"there is no user {name[:100]!r}")
+            return json_reply({"query": accounts.sign_link(signer, **given)})
+        raise request.no_such_resource()
+
+
+def _all_of(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    for name in names:
+        if name not in given:
+            raise BadRequest(f"the body has no {name}")
+    return given
+
+
+def _key_reply(key: NewKey) -> Reply:
+    return json_reply({"user": attrs.asdict(key.user), "secret": key.secret})
