@@ -92,7 +92,9 @@ def may_import(importer: str, name: str) -> bool:
     parts = importer.split(".")
     layer = parts[1] if len(parts) > 1 else ""
     ground = ("storehouse.errors", "storehouse.events", "storehouse.__version__")
-    if layer in ("", "errors"):
+    if layer == "":
+        return inside(name, "storehouse.archive", "storehouse.clients")
+    if layer == "errors":
         return name == "storehouse.__version__"
     if layer == "events":
         return inside(name, "storehouse.errors")

@@ -6,16 +6,16 @@ import fcntl
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import attrs
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from storehouse.archive.clocks import now_ns_of
+from storehouse.archive.clocks import Clock, now_ns_of
 from storehouse.archive.interfaces import ArchiveInfo, IArchive, IArchiveReader, Payload, Record, Sync, Verified
 from storehouse.archive.scan import LARGEST_RECORD, MAX_RECORD, Found, Pair, Scan, Window
-from storehouse.archive.sources import ExpandedSource, open_source
+from storehouse.archive.sources import ExpandedSource, Source, open_source
 from storehouse.archive.version1 import MAGIC, PREAMBLE, START, Add, Scan1, encode_record, make_adder1
 from storehouse.archive.version2 import (
     HEADER_SIZE,
@@ -65,18 +65,18 @@ __all__ = [
     "recover_archive",
 ]
 
-#: Bytes that are gathered before they are handed to the operating system.
+#: Bytes of records that are gathered before they are written to the file.
 BUFFER_SIZE = 1 << 18
 
 #: A group of the index has at least so many bytes, but for the last.
 GROUP_SIZE = 1 << 16
 
-#: Pieces that are smaller than this on the average are put together before they are written; larger ones are not copied.
+#: Pieces of fewer bytes than this, on average, are joined before they are written; larger ones are not copied.
 _SMALL_PIECE = 512
 
 
 def parse_sync(sync: Sync | str) -> Sync:
-    """@raise InvalidSetting: for a word that is none."""
+    """@raise InvalidSetting: if it is not one of C{record}, C{roll} and C{os}."""
     try:
         return Sync(sync)
     except ValueError:
@@ -91,9 +91,9 @@ def _new_salt() -> int:
 @implementer(IArchive)
 class ArchiveWriter:
     """
-    Writes a new archive. Methods may wait for the disk, and may be called by any thread, one at a time.
+    Writes a new archive. Methods may wait for the disk; any thread may call, one at a time.
 
-    What has been I{acknowledged} depends on C{sync}:
+    When records are safe depends on C{sync}:
 
       - C{"record"}: when L{write} returns, the record is on disk and survives a power cut. Each write costs a sync of the
         disk; L{write_many} costs one for all.
@@ -107,8 +107,8 @@ class ArchiveWriter:
     @ivar filename: its path.
     @ivar size: bytes written so far, those in the buffer included. (Compressed blocks count once they are written.)
     @ivar count: records written so far.
-    @ivar sealed: the footer is written: it was closed as it should be. Always false for version 1, which has none.
-    @ivar closed: it takes no more.
+    @ivar sealed: whether the footer is written, by L{close}. Always false for version 1, which has none.
+    @ivar closed: whether it is closed.
     """
 
     _log = Logger()
@@ -125,21 +125,21 @@ class ArchiveWriter:
         created: int | None = None,
         sequence: int = 1,
         salt: int | None = None,
-        clock: Any = None,
+        clock: Clock | None = None,
         files: Files | None = None,
     ) -> None:
         """
         Make the file, and write its header if it has one.
 
-        @param version: 2, or 1 for what the first program can read.
+        @param version: 2, or 1, which the first program can read.
         @param compression: C{"zstd"} to compress blocks of C{buffer_size} (version 2 only).
         @param created: for the header, nanoseconds since 1970 UTC; the clock's if C{None}.
         @param sequence: for the header.
         @param salt: for the header; random if C{None}.
-        @param clock: has C{seconds()}; the system's if C{None}.
+        @param clock: the system's if C{None}.
         @raise AlreadyExists: if there is a file of that name. It is left as it is.
-        @raise NoSpace: if there is no room; then there is no file.
-        @raise InvalidSetting: for a version or compression that is not known.
+        @raise NoSpace: if the disk is full; then there is no file.
+        @raise InvalidSetting: for an unknown version or compression.
         """
         if version not in (1, 2):
             raise InvalidSetting(f"archives have version 1 or 2, not {version!r}")
@@ -188,10 +188,10 @@ class ArchiveWriter:
             raise AlreadyExists(f"there is a file {self.filename} already") from None
         except OSError as problem:
             if problem.errno in NO_SPACE:
-                raise NoSpace(f"there is no room for the archive {self.filename}") from None
+                raise NoSpace(f"the disk is full: the archive {self.filename} cannot be made") from None
             raise
         try:
-            # Tells who recovers leftovers that this is none.
+            # Recovery leaves a file alone that is locked.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if header:
                 self._files.write_at(fd, (header,), 0)
@@ -201,7 +201,7 @@ class ArchiveWriter:
             self._files.close(fd)
             self._files.unlink(self.filename)
             if isinstance(problem, OSError) and problem.errno in NO_SPACE:
-                raise NoSpace(f"there is no room for the archive {self.filename}") from None
+                raise NoSpace(f"the disk is full: the archive {self.filename} cannot be made") from None
             raise
         return fd
 
@@ -213,11 +213,11 @@ class ArchiveWriter:
     # -- as the first program has it -----------------------------------------------------------------------------------
 
     def get_file_handle(self) -> ArchiveWriter:
-        """What can L{tell} how large the archive is."""
+        """Itself: it has L{tell}."""
         return self
 
     def tell(self) -> int:
-        """L{size}."""
+        """See L{size}."""
         return self.size
 
     # -- writing -------------------------------------------------------------------------------------------------------
@@ -227,14 +227,14 @@ class ArchiveWriter:
         Add a record. The class says what is true when this returns.
 
         @param metadata: text to text.
-        @param payload: text or bytes; it comes back as what it was.
-        @param time: nanoseconds since 1970 UTC, for version 2; now, but not before the last record's, if C{None}.
-        @raise InvalidRecord: if it is of another kind; nothing was changed.
-        @raise TooLarge: likewise.
-        @raise NoSpace: if the buffer is full and the disk as well. This record was not taken; those before it are in
-            the file, or still in the buffer, for a later try.
-        @raise StorageFailed: if a sync or a write failed in a way after which nothing can be promised.
-        @raise Unavailable: if it is closed.
+        @param payload: text or bytes; readers get the same kind.
+        @param time: nanoseconds since 1970 UTC, for version 2; if C{None}, now, or the last record's time if that is later.
+        @raise InvalidRecord: if metadata or payload are of another type; nothing was changed.
+        @raise TooLarge: if the format cannot hold it; nothing was changed.
+        @raise NoSpace: if the buffer is full and so is the disk. This record was not taken; those before it are in the
+            file, or still in the buffer, for a later try.
+        @raise StorageFailed: if a sync or a write failed, after which nothing can be promised.
+        @raise Unavailable: if the archive is closed.
         """
         if time is None:
             self.add(metadata, payload)
@@ -242,7 +242,7 @@ class ArchiveWriter:
             self.add_any(metadata, payload, time)
 
     def add_any(self, metadata: Mapping[str, str], payload: Payload, time: int | None = None) -> int:
-        """L{write}, whatever the record is. @return: the size then."""
+        """See L{write}: the general path. @return: the size then."""
         latest = self.latest
         if time is None:
             time = max(self._now(), latest)
@@ -260,7 +260,7 @@ class ArchiveWriter:
 
     def write_many(self, records: Iterable[tuple[Mapping[str, str], Payload]]) -> int:
         """
-        Add records, all or none. They are handed over together: with C{sync="record"}, by one sync.
+        Add records, all or none. With C{sync="record"} one sync brings all of them to disk.
 
         @return: how many.
         @raise StorehouseError: as L{write}; none of them was taken.
@@ -286,7 +286,7 @@ class ArchiveWriter:
         self._encode = self.add = self._refuse
 
     def push(self, records: int, added: int) -> None:
-        """Hand over what is pending; if there is no room, drop the last records again."""
+        """Write what is pending to the file; if the disk is full, drop the last C{records} again, which have C{added} bytes."""
         try:
             self._hand_over()
             if self._sync is Sync.RECORD:
@@ -297,7 +297,7 @@ class ArchiveWriter:
             raise
 
     def _hand_over(self) -> None:
-        """Write what is pending to the file."""
+        """Write what is pending to the file, in blocks, which are groups of the index."""
         if not self._pending:
             return
         out: list[bytes] = []
@@ -345,7 +345,7 @@ class ArchiveWriter:
             except OSError as second:
                 self._fail(second)
             if problem.errno in NO_SPACE and self._failed is None:
-                raise NoSpace(f"there is no room for more of the archive {self.filename}") from None
+                raise NoSpace(f"the disk is full: the archive {self.filename} takes no more records") from None
             self._fail(self._failed or problem)
             raise StorageFailed(f"the archive {self.filename} cannot be written: {problem}") from problem
 
@@ -358,14 +358,14 @@ class ArchiveWriter:
                 self._files.sync_directory(os.path.dirname(self.filename) or ".")
                 self._named = True
         except OSError as problem:
-            # The kernel may have dropped what it could not write: a second sync would prove nothing.
+            # The kernel may have dropped the pages that it could not write: a second sync would prove nothing.
             self._fail(problem)
             raise StorageFailed(f"the archive {self.filename} cannot be brought to disk: {problem}") from problem
         self._dirty = False
 
     def hand_over(self) -> None:
         """
-        Give what is in the buffer to the operating system, without a sync.
+        Write the buffer to the file, without a sync.
 
         @raise NoSpace: as L{flush}.
         """
@@ -374,9 +374,9 @@ class ArchiveWriter:
 
     def flush(self) -> None:
         """
-        Hand over what is in the buffer, and bring it to disk unless C{sync} is C{"os"}.
+        Write the buffer to the file, and bring it to disk unless C{sync} is C{"os"}.
 
-        @raise NoSpace: if there is no room; the records are still in the buffer.
+        @raise NoSpace: if the disk is full; the records are still in the buffer.
         @raise StorageFailed: as L{write}.
         """
         if self.closed or self._failed is not None:
@@ -386,12 +386,11 @@ class ArchiveWriter:
 
     def close(self) -> None:
         """
-        Write what is left and the footer, bring all to disk unless C{sync} is C{"os"}, and close the file.
+        Write the buffer and the footer, bring all to disk unless C{sync} is C{"os"}, and close the file. Idempotent.
 
-        If there is room for the records but not for the footer, it is closed without: see L{sealed}. Closing again is
-        fine.
+        If there is room for the records but not for the footer, the file is closed without it: see L{sealed}.
 
-        @raise NoSpace: if there is no room for the records; it stays open then.
+        @raise NoSpace: if the disk is too full for the records; the archive stays open.
         @raise StorageFailed: if it cannot be brought to disk; it is closed nevertheless.
         """
         if self.closed:
@@ -408,7 +407,10 @@ class ArchiveWriter:
                     self.size = self._written
                     self.sealed = True
                 except NoSpace:
-                    self._log.warn("{path}: no room for the footer; it is left unsealed", path=self.filename)
+                    self._log.warn(
+                        "{path}: the disk is full, and the archive has no footer until there is room",
+                        path=self.filename,
+                    )
             self._sync_file()
         except NoSpace:
             raise
@@ -418,7 +420,7 @@ class ArchiveWriter:
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the file as it is, dropping what is in the buffer: what a kill would leave."""
+        """Close the file as it is, without the records in the buffer: as if the process had been killed."""
         if not self.closed:
             self.closed = True
             self._encode = self.add = self._refuse
@@ -433,7 +435,7 @@ class ArchiveWriter:
         self.close()
 
 
-#: What is read of the end at first: trailer and, of most archives, the index.
+#: Bytes at the end that are read first: the trailer and, of most archives, the index.
 _TAIL = 1 << 16
 
 #: The lowest and the highest time there can be.
@@ -443,15 +445,15 @@ _EVER = (0, 1 << 64)
 @implementer(IArchiveReader)
 class ArchiveReader:
     """
-    Reads an archive.
+    Reads an archive. Methods may wait for the disk. Not to be shared by threads.
 
     @ivar torn: bytes behind the last whole record, once L{read} or an iteration reached the end.
-    @ivar damages: what L{read} and iterations skipped so far.
+    @ivar damages: the damage that L{read} and iterations skipped so far.
     """
 
     def __init__(
         self,
-        source: Any,
+        source: Source,
         *,
         version: int | None = None,
         skip_damaged: bool = False,
@@ -460,13 +462,13 @@ class ArchiveReader:
     ) -> None:
         """
         @param source: a path, bytes, a binary file object that can seek, or an
-            L{IByteSource<storehouse.archive.interfaces.IByteSource>}; what is compressed as a whole with gzip
-            or zstd is expanded on the way.
-        @param version: refuse any other.
-        @param skip_damaged: go on behind damage, and keep it in L{damages}, instead of raising it.
-        @param max_record: a record that claims more bytes is damage, and so is a block that holds more, and 1 MiB.
+            L{IByteSource<storehouse.archive.interfaces.IByteSource>}. One that is compressed as a whole, with gzip or zstd,
+            is expanded on the way.
+        @param version: the only version to read; any if C{None}.
+        @param skip_damaged: continue behind damage, and keep it in L{damages}, instead of raising it.
+        @param max_record: a record that claims more bytes is damage; so is a block that claims 1 MiB more.
         @param name: for messages, instead of the source's own.
-        @raise UnknownArchiveFormat: if it is no archive, or one of another version.
+        @raise UnknownArchiveFormat: if it is no archive, or of another version.
         @raise DamagedArchive: if its header is damaged.
         @raise OSError: if a file cannot be opened.
         """
@@ -490,7 +492,7 @@ class ArchiveReader:
                 try:
                     self._footer = self._find_footer(self._source.size)
                 except DamagedArchive:
-                    # The source cannot give it.
+                    # The source cannot be read there.
                     if not skip_damaged:
                         raise
         except BaseException:
@@ -499,7 +501,7 @@ class ArchiveReader:
 
     @property
     def version(self) -> int:
-        """The version of its format."""
+        """The version of its format, 1 or 2."""
         return self.info.version
 
     @property
@@ -514,12 +516,12 @@ class ArchiveReader:
 
     @property
     def count(self) -> int | None:
-        """Its records, if a footer says so."""
+        """The number of its records, if a footer says it."""
         return None if self._footer is None else self._footer[0].records
 
     @property
     def times(self) -> tuple[int, int] | None:
-        """The lowest and the highest time of its records, if a footer says so."""
+        """The lowest and the highest time of its records, nanoseconds since 1970 UTC, if a footer says it."""
         return None if self._footer is None else (self._footer[0].lowest, self._footer[0].highest)
 
     # -- opening -------------------------------------------------------------------------------------------------------
@@ -568,7 +570,7 @@ class ArchiveReader:
         return None if groups is None else (footer, groups)
 
     def scan(self, begin: int | None = None, end: int | None = None, skip: bool | None = None) -> Scan:
-        """A pass through the frames from C{begin} to C{end}, or all, for those who need to know all that it finds."""
+        """A pass through the frames from C{begin} to C{end}, or through all, with all that it finds."""
         skip = self._skip if skip is None else skip
         if self.info.version == 1 or self._empty:
             return Scan1(Window(self._source), begin or 0, bounded=False, skip=skip, max_record=self._max_record)
@@ -585,7 +587,7 @@ class ArchiveReader:
         )
 
     def _note(self, scan: Scan) -> None:
-        """Keep what a whole pass found out."""
+        """Keep what a whole pass found."""
         self.torn = scan.torn
         if isinstance(scan, Scan2) and scan.footer is not None:
             self._footer = scan.footer
@@ -639,7 +641,7 @@ class ArchiveReader:
     # -- by number and by time -----------------------------------------------------------------------------------------
 
     def records(self) -> Iterator[Record]:
-        """All records from the first on, with what is known of each."""
+        """All records from the first on, with number, offset and time."""
         scan = self.scan()
         self.damages = scan.damages
         yield from self._numbered(scan, 0)
@@ -650,7 +652,7 @@ class ArchiveReader:
         The record of that number, from 0.
 
         @raise NoSuchRecord: if there is none.
-        @raise DamagedArchive: if it cannot be told from damage.
+        @raise DamagedArchive: if damage may hide it.
         """
         scan, first = self.scan(), 0
         if number >= 0 and self._footer is not None and self._source.size is not None:
@@ -658,7 +660,7 @@ class ArchiveReader:
             if number >= footer.records:
                 raise NoSuchRecord(f"{self.name} has {footer.records} records; there is no record {number}")
             at = bisect_right(groups, number, key=lambda group: group.first) - 1
-            # Others of the group may be damaged: that is no reason not to give this one.
+            # Damage elsewhere in its group does not matter.
             scan, first = self.scan(groups[at].offset, self._end_of(at), skip=True), groups[at].first
         for record in self._numbered(scan, first):
             if record.number >= number:
@@ -675,7 +677,7 @@ class ArchiveReader:
 
         Records without a time (of version 1) have time 0.
 
-        @param start: nanoseconds since 1970 UTC; C{None} for no bound; likewise C{end}.
+        @param start: nanoseconds since 1970 UTC, as C{end}; C{None} for no bound.
         """
         low = _EVER[0] if start is None else start
         high = _EVER[1] if end is None else end
@@ -727,7 +729,7 @@ class ArchiveReader:
     # -- as a whole ----------------------------------------------------------------------------------------------------
 
     def verify(self) -> Verified:
-        """Read everything and tell what is wrong."""
+        """See L{IArchiveReader.verify}."""
         scan = self.scan(skip=True)
         records = 0
         damages: list[DamagedArchive] = scan.damages
@@ -741,7 +743,7 @@ class ArchiveReader:
         return Verified(records, self.sealed, tuple(damages), scan.torn)
 
     def close(self) -> None:
-        """Close what is read from."""
+        """Close the source."""
         self._source.close()
 
     def __enter__(self) -> ArchiveReader:
@@ -753,22 +755,20 @@ class ArchiveReader:
 
 _log = Logger()
 
-#: What is copied at once.
+#: Bytes that are copied at once.
 _PIECE = 1 << 20
 
 
 @attrs.frozen
 class Recovered:
     """
-    What was done to a leftover.
+    What was done to an archive whose writer was killed.
 
-    @ivar path: of the archive.
-    @ivar version: of its format.
     @ivar records: how many it has.
     @ivar torn: bytes that were cut off behind the last whole record.
-    @ivar kept: the file that keeps them; C{None} if there are none.
-    @ivar damages: places within it that cannot be read; they were left as they are.
-    @ivar removed: it had no whole record, and is gone.
+    @ivar kept: the path of the file that keeps them; C{None} if there are none.
+    @ivar damages: damage before its end, which was left as it is.
+    @ivar removed: whether it had no whole record, and was removed.
     """
 
     path: str
@@ -782,16 +782,16 @@ class Recovered:
 
 def recover_archive(path: str, files: Files | None = None) -> Recovered:
     """
-    Cut off the torn tail of an archive, keep it beside, and seal the archive. Does nothing to one that is sealed.
+    Cut off the torn tail of an archive, keep it in a file beside it, and seal the archive. A sealed one is left as it is.
 
-    The caller sees to it that nobody writes to it. When this returns, all is on disk.
+    The caller ensures that nothing writes to it. When this returns, all is on disk.
 
-    @raise UnknownArchiveFormat: if it is no archive. It is left as it is; so it is
-    @raise DamagedArchive: if its header is damaged, and
-    @raise OSError: for what the disk says. Doing it again is fine.
+    @raise UnknownArchiveFormat: if it is no archive; it is left as it is.
+    @raise DamagedArchive: if its header is damaged; it is left as it is.
+    @raise OSError: if a file cannot be read or written. Then call it again: that is harmless.
     """
     files = Files() if files is None else files
-    # What was written here may be as large as a record can be: nothing of it is to be cut off.
+    # Whatever the limit of readers, a record that was written must not be cut off.
     with ArchiveReader(path, skip_damaged=True, max_record=LARGEST_RECORD) as reader:
         info = reader.info
         if reader.sealed:

@@ -1,9 +1,9 @@
-"""The bytes of one record, as functions of the first program have them."""
+"""The bytes of one record of version 1, with the names of the first program."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 from storehouse.archive.archive import ArchiveReader
 from storehouse.archive.interfaces import Payload
@@ -31,6 +31,11 @@ __all__ = [
 BOR_MAGIC_NUMBER = MAGIC
 CURRENT_VERSION = 1
 
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
 EndOfFile = EndOfArchive
 InvalidVersion = UnknownArchiveFormat
 OutOfSync = DamagedArchive
@@ -40,20 +45,20 @@ def pack_notification(
     notification: Payload, metadata: Mapping[str, str], version: int = CURRENT_VERSION
 ) -> tuple[bytes, ...]:
     """
-    A record of version 1, in pieces that belong one behind the other. (Version 2 has no records by themselves.)
+    A record of version 1, in pieces to be written one after the other.
 
     @raise UnknownArchiveFormat: for another version.
     """
     if version != 1:
-        raise UnknownArchiveFormat(f"only version 1 has records that stand by themselves, not version {version!r}")
+        raise UnknownArchiveFormat(f"only records of version 1 can be made by themselves, not of version {version!r}")
     return encode_record(metadata, notification)
 
 
-def unpack_notification(file_handle: Any, *, max_record: int = MAX_RECORD) -> tuple[dict[str, str], Payload]:
+def unpack_notification(file_handle: _Readable, *, max_record: int = MAX_RECORD) -> tuple[dict[str, str], Payload]:
     """
     Read a record of version 1, and no byte more.
 
-    @param file_handle: has C{read}.
+    @param file_handle: has C{read(size)}.
     @param max_record: a record that claims more bytes is damage.
     @raise EndOfArchive: if there is none, or not a whole one.
     @raise DamagedArchive: if it is damaged.
@@ -76,8 +81,8 @@ def unpack_notification(file_handle: Any, *, max_record: int = MAX_RECORD) -> tu
     return ArchiveReader(start + _read(file_handle, size - HEAD_SIZE), name=name, max_record=max_record).read()
 
 
-def _read(file_handle: Any, size: int) -> bytes:
-    data: bytes = file_handle.read(size)
+def _read(file_handle: _Readable, size: int) -> bytes:
+    data = file_handle.read(size)
     if len(data) < size:
         raise EndOfArchive("the file ends within a record")
     return data

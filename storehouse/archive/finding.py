@@ -17,12 +17,11 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import attrs
 
 from storehouse.archive.archive import ArchiveReader
-from storehouse.archive.interfaces import ArchiveInfo
+from storehouse.archive.interfaces import ArchiveInfo, IByteSource
 from storehouse.archive.names import is_ours_beside, marker_of, name_key, numbered_pattern
 from storehouse.archive.sources import FileSource, begins_as, open_source
 from storehouse.core.files import open_stored
@@ -40,10 +39,11 @@ _PIECE = 1 << 20
 @attrs.frozen
 class Identity:
     """
-    What an archive was like when it was noted.
+    A file as it was when a marker noted it: enough to find it again under another name.
 
+    @ivar size: in bytes.
     @ivar mtime: nanoseconds since 1970 UTC.
-    @ivar head: SHA-256 of its first bytes, hex.
+    @ivar head: SHA-256 of its first 4096 bytes, in hex.
     """
 
     device: int
@@ -54,7 +54,7 @@ class Identity:
 
     @classmethod
     def of(cls, path: str) -> Identity | None:
-        """That of a file. @return: C{None} if it is not there, is no file, or cannot be read."""
+        """The identity of a file; C{None} if it is not there, is no regular file, or cannot be read."""
         try:
             found = os.stat(path)
             if not stat.S_ISREG(found.st_mode):
@@ -69,8 +69,10 @@ class Identity:
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, head)
 
     @classmethod
-    def said(cls, fields: Any) -> Identity | None:
-        """From JSON. @return: C{None} if there is none."""
+    def from_json(cls, fields: object) -> Identity | None:
+        """The identity that a marker has as JSON; C{None} if it has none."""
+        if not isinstance(fields, dict):
+            return None
         try:
             device, inode, size, mtime = (int(fields[key]) for key in ("device", "inode", "size", "mtime"))
             return cls(device, inode, size, mtime, str(fields["head"]))
@@ -78,12 +80,12 @@ class Identity:
             return None
 
     def has(self, path: str) -> bool:
-        """Whether the name at which it was noted is still its own: it may have been copied back, or grown since."""
+        """Whether the file at the noted path is still this one. It may have been copied there, or have grown since."""
         now = Identity.of(path)
         return now is not None and now.head == self.head and (now.size == self.size or self._is_same_file(now))
 
     def find(self, paths: Sequence[str]) -> str | None:
-        """Which of some files it is, also compressed or on another file system. @return: C{None} if that is not certain."""
+        """Which of some files it is, perhaps compressed or on another file system; C{None} unless that is certain."""
         there = [(path, now) for path in paths if (now := Identity.of(path)) is not None]
         for path, now in there:
             if self._is_same_file(now) and (now.size, now.head) == (self.size, self.head):
@@ -95,7 +97,7 @@ class Identity:
         return (other.device, other.inode) == (self.device, self.inode)
 
     def _is_held_by(self, path: str, now: Identity) -> bool:
-        """Whether a file has its content, as it is or expanded."""
+        """Whether a file has the same bytes, as it is or expanded."""
         if (now.size, now.head) == (self.size, self.head):
             return True
         try:
@@ -110,16 +112,16 @@ class Identity:
 
 class NotedPath(str):
     """
-    The path of an archive that an earlier process left, as its marker has it: a path like any other for callbacks, and
-    for those that look for what they made of it, what to look for.
+    The path of an archive that an earlier process left, as its marker has it. For callbacks it is a path; L{find_again}
+    also needs the identity of the file that was there.
 
-    @ivar identity: C{None} if the marker says none.
+    @ivar identity: C{None} if the marker has none.
     """
 
     identity: Identity | None
 
     def __new__(cls, path: str, identity: Identity | None) -> NotedPath:
-        """@param path: where it was when it was noted."""
+        """@param path: of the file when it was noted."""
         self = super().__new__(cls, path)
         self.identity = identity
         return self
@@ -127,11 +129,11 @@ class NotedPath(str):
 
 def find_again(filename: str, there: Sequence[str]) -> str:
     """
-    What a callback made of a file that is gone.
+    The path that a callback has given to a file that is gone.
 
-    @param filename: what the callback was given.
+    @param filename: what the callback was called with.
     @param there: the files that have names which it may have given it.
-    @raise FileNotFoundError: if none of them is provably it. So it is always if no marker told of it.
+    @raise FileNotFoundError: unless one of them is provably that file. Without a marker it never is.
     """
     if isinstance(filename, NotedPath):
         if filename.identity is not None:
@@ -140,22 +142,22 @@ def find_again(filename: str, there: Sequence[str]) -> str:
             found = there[0] if len(there) == 1 else None
         if found is not None:
             return found
-    beside = f", and whether it is one of {', '.join(there)} is not certain" if there else ""
+    beside = f"; it may be one of {', '.join(there)}, but that is not certain" if there else ""
     raise FileNotFoundError(errno.ENOENT, f"the archive is gone{beside}", filename)
 
 
-def _head_of(source: Any) -> str:
+def _head_of(source: IByteSource) -> str:
     return hashlib.sha256(source.pread(0, _HEAD)).hexdigest()
 
 
-def _has_size(source: Any, size: int) -> bool:
+def _has_size(source: IByteSource, size: int) -> bool:
     at = 0
     while at <= size and (piece := source.pread(at, _PIECE)):
         at += len(piece)
     return at == size
 
 
-#: How often a directory is listed again that changes meanwhile, and a file looked for that is moved on.
+#: How often a directory that changes is listed again, and a file that is moved looked for again.
 _TRIES = 20
 
 #: Bytes at the front that an identity is of.
@@ -167,10 +169,10 @@ class Seen:
     """
     An archive as it was when it was found.
 
-    @ivar info: its header; C{None} if it has none that can be read.
-    @ivar rank: which of two names of one archive is to be read: the higher one.
+    @ivar info: its header; C{None} if it cannot be read.
+    @ivar rank: of two files of one archive, the one with the higher rank is read.
     @ivar file: device and inode.
-    @ivar identity: of one without a salt; C{None} for others.
+    @ivar identity: of an archive without a salt; C{None} for others.
     """
 
     path: str
@@ -196,13 +198,13 @@ class Seen:
 
     @property
     def key(self) -> tuple[int, int, int] | None:
-        """What no other archive has; C{None} if that cannot be told."""
+        """Time, sequence and salt, which no other archive has; C{None} without a salt."""
         info = self.info
         return (info.created, info.sequence, info.salt) if info is not None and info.salt else None
 
     @property
-    def order(self) -> tuple[Any, ...]:
-        """Sorts by the order of writing (docs/formats/archive.md, Reading)."""
+    def order(self) -> tuple[int | str, ...]:
+        """A key that sorts archives in the order of writing (docs/formats/archive.md, Reading)."""
         name = os.path.basename(self.path)
         if self.info is None or self.info.version == 1 or not self.info.salt:
             return (0, name_key(name), name)
@@ -239,7 +241,7 @@ def find_seen(pattern: str, directory: str) -> list[Seen]:
             names = sorted(name for name in fnmatch.filter(os.listdir(directory), pattern) if not is_ours_beside(name))
         except OSError as problem:
             raise InvalidSetting(f"the directory {directory} cannot be read: {problem.strerror}") from None
-        # A listing that is made while a name becomes another one may have neither.
+        # A listing made while a file is renamed may have neither of its names.
         if names == before:
             break
         before = names
@@ -255,20 +257,20 @@ def _seen(paths: Iterable[str]) -> Iterator[Seen]:
         except FileNotFoundError:
             continue
         except OSError:
-            # Its readers get an error.
+            # Whoever reads it gets the error.
             yield Seen(path, None, (False, False, 0), (-1, hash(path)))
 
 
 def each_once(found: Iterable[Seen]) -> list[Seen]:
-    """Of several names of one archive only the one that is best read: a whole one, not compressed."""
-    best: dict[Any, Seen] = {}
+    """Of several files of one archive only the best to read: a whole one, not compressed."""
+    best: dict[tuple[int, ...], Seen] = {}
     for seen in found:
         key = seen.key or seen.file
         if key not in best or seen.rank > best[key].rank:
             best[key] = seen
     kept = list(best.values())
-    # Without a header: what has the other's name with something behind it, and the same inside. One that is made of the other
-    # just then has the beginning of it.
+    # Without a header, a file is a copy of another if its name is the other's with a suffix, and it has the same bytes, or
+    # the first of them if it is being written.
     plain = {seen.path: seen for seen in kept if seen.key is None and seen.info is not None}
     dropped: set[str] = set()
     for seen in plain.values():
@@ -291,13 +293,13 @@ def _stems(seen: Seen, others: dict[str, Seen]) -> Iterator[str]:
 
 def find_now(seen: Seen, directories: Sequence[str]) -> str | None:
     """
-    Where an archive is whose path leads nowhere any more.
+    The path of an archive that is not where it was.
 
-    @param directories: where to look for it; its own, and where its marker says, are looked at first.
-    @return: C{None} if none that is found is it, or it is not certain which.
+    @param directories: where to look for it, after its own and the one that its marker names.
+    @return: C{None} if it is not found, or not certain.
     """
     for _ in range(_TRIES):
-        # What a callback is at work on may be gone again when it is opened: then it is looked for once more.
+        # A callback may move a file again before it is opened: then it is looked for once more.
         paths = list(_places(seen, directories))
         found = _by_header(seen, paths) if seen.key is not None else _by_content(seen, paths)
         if found is None or os.path.exists(found):
@@ -314,14 +316,14 @@ def _places(seen: Seen, directories: Sequence[str]) -> Iterator[str]:
         except OSError:
             continue
         stem = os.path.splitext(os.path.basename(seen.path))[0]
-        # Most names begin as the one before did.
+        # Most callbacks keep the beginning of the name.
         for name in sorted(names, key=lambda name: not name.startswith(stem)):
             if not is_ours_beside(name):
                 yield os.path.join(directory, name)
 
 
 def _marked(path: str) -> Iterator[str]:
-    """Where the marker says that callbacks have brought it."""
+    """The path that the marker names: where callbacks have brought the file."""
     marker = marker_of(path)
     try:
         with open_stored(marker) as file:
@@ -356,7 +358,7 @@ def _by_content(seen: Seen, paths: Iterable[str]) -> str | None:
     found = identity.find(related)
     if found is not None:
         return found
-    # It was written on meanwhile: then it begins as it did.
+    # It may have grown meanwhile.
     grown = [path for path in related if _begins_as(path, identity)]
     return grown[0] if len(grown) == 1 else None
 

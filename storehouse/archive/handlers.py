@@ -14,7 +14,6 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -22,11 +21,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from storehouse.archive.clocks import monotonic_of
+from storehouse.archive.clocks import Clock, monotonic_of
 from storehouse.archive.finding import find_again
 from storehouse.archive.interfaces import IArchiveCallback
 from storehouse.archive.names import numbered, numbered_pattern
-from storehouse.archive.plugins import CALLBACKS, load_class, make
+from storehouse.archive.plugins import CALLBACKS, Callback, load_class, make
 from storehouse.archive.sources import FileSource, is_compressed_file, same_content
 from storehouse.core.compression import SUFFIXES, check_method, make_compressor
 from storehouse.core.files import Files
@@ -56,25 +55,25 @@ _PIECE = 1 << 20
 
 def _files_of(files: Files | None) -> Files:
     if files is not None and not isinstance(files, Files):
-        raise InvalidSetting(f"files is no setting of a configuration, and cannot be {files!r}")
+        raise InvalidSetting(f"files cannot be set in a configuration, and cannot be {files!r}")
     return Files() if files is None else files
 
 
 @implementer(IArchiveCallback)
 class ArchiveCallback:
-    """Does nothing. A base for others."""
+    """Does nothing. A base class for others."""
 
-    #: Whether L{on_close} takes the file away for good.
+    #: Whether L{on_close} removes the file for good.
     removes_file = False
 
     def __init__(self) -> None:
         pass
 
-    def on_open(self, filename: str) -> Any:
-        """An archive was opened."""
+    def on_open(self, filename: str) -> object:
+        """See L{IArchiveCallback.on_open}."""
 
-    def on_close(self, filename: str) -> Any:
-        """An archive was closed."""
+    def on_close(self, filename: str) -> Deferred[str | None] | Deferred[str] | str | None:
+        """See L{IArchiveCallback.on_close}."""
         return filename
 
 
@@ -85,16 +84,16 @@ class ChangeExtension(ArchiveCallback):
         super().__init__()
         self.new_extension = "." + new_extension.removeprefix(".")
         if "/" in new_extension or new_extension in ("", "."):
-            raise InvalidSetting(f"{new_extension!r} is no extension")
+            raise InvalidSetting(f"new_extension cannot be {new_extension!r}: an extension is a name without slashes")
         self._files = _files_of(files)
 
     def on_close(self, filename: str) -> str:
-        """Rename it. @return: the new name."""
+        """Rename the file, and bring that to disk. @return: its new path."""
         return move_file(filename, filename + self.new_extension, self._files)
 
 
 class MoveFile(ArchiveCallback):
-    """Moves the file into another directory, which is made if need be; also to another file system."""
+    """Moves the file into another directory, also on another file system. The directory is made if it is not there."""
 
     def __init__(self, *, destination_folder: str = ".", files: Files | None = None) -> None:
         super().__init__()
@@ -104,13 +103,13 @@ class MoveFile(ArchiveCallback):
         self._files = _files_of(files)
 
     def on_close(self, filename: str) -> str:
-        """Move it. @return: where it is then."""
+        """Move the file, and bring that to disk. @return: its new path."""
         self._files.make_directory(self.destination_folder)
         return move_file(filename, os.path.join(self.destination_folder, os.path.basename(filename)), self._files)
 
 
 class DeleteFile(ArchiveCallback):
-    """Deletes the file, once all callbacks before this one have succeeded."""
+    """Deletes the file, once all callbacks before it have succeeded."""
 
     removes_file = True
 
@@ -119,7 +118,7 @@ class DeleteFile(ArchiveCallback):
         self._files = _files_of(files)
 
     def on_close(self, filename: str) -> None:
-        """Delete it."""
+        """Delete the file, and bring that to disk."""
         try:
             self._files.unlink(filename)
         except FileNotFoundError:
@@ -129,12 +128,12 @@ class DeleteFile(ArchiveCallback):
 
 class CompressFile(ArchiveCallback):
     """
-    C{filename.dat} becomes C{filename.dat.gz} or C{filename.dat.zst}. Readers take both as they are.
+    C{filename.dat} becomes C{filename.dat.gz} or C{filename.dat.zst}. Readers read both as they are.
 
-    What is compressed already, as its first bytes tell, is left as it is, with its name.
+    A file that is compressed already, by its first bytes, is left as it is, with its name.
     """
 
-    #: Whether L{on_close} compresses the file: one callback of a row may.
+    #: Whether L{on_close} compresses the file: one callback of a chain may.
     compresses_file = True
 
     def __init__(self, *, method: str = "gzip", level: int | None = None, files: Files | None = None) -> None:
@@ -150,15 +149,15 @@ class CompressFile(ArchiveCallback):
             raise InvalidSetting(f"{method} does not take the level {level!r}: {problem}") from None
 
     def on_close(self, filename: str) -> str:
-        """Compress it, bring that to disk, and only then remove the file. @return: the new name."""
+        """Compress the file, bring that to disk, and only then remove it. @return: the path of the compressed one."""
         files = self._files
         suffix = SUFFIXES[self.method]
         if not os.path.exists(filename):
-            return find_again(filename, _there(filename, suffix))  # an earlier call came so far
+            return find_again(filename, _there(filename, suffix))  # an earlier call has removed it
         if is_compressed_file(filename):
             return filename
         directory, name = os.path.split(filename)
-        # All of one name is made anew after a crash, so that nothing is left over.
+        # Always the same name: a repeat after a crash writes over it, so nothing is left over.
         temporary = os.path.join(directory, f".{name}{suffix}.tmp")
         self._compress(filename, temporary)
         for target in _alternatives(filename, suffix):
@@ -187,7 +186,7 @@ class CompressFile(ArchiveCallback):
                     files.write_at(out, (data,), at)
                     at += len(data)
             files.write_at(out, (compressor.flush(),), at)
-            # Readers that go by it find the archive as old as it is.
+            # Archives are found again by their time.
             os.utime(out, ns=(before.st_atime_ns, before.st_mtime_ns))
             files.sync_data(out)
         except BaseException:
@@ -197,16 +196,15 @@ class CompressFile(ArchiveCallback):
             files.close(out)
 
 
-def check_compressed_once(callbacks: Iterable[Any]) -> None:
+def check_compressed_once(callbacks: Iterable[Callback]) -> None:
     """
-    @raise InvalidSetting: if two callbacks of a row, or of rows within it, compress: the second would do it over, or
-        nothing.
+    @raise InvalidSetting: if two callbacks of a chain, or of chains in it, compress: the second would have nothing to do.
     """
     if sum(_compressions(callbacks)) > 1:
-        raise InvalidSetting("two callbacks compress archives; one of them would do nothing: leave it out")
+        raise InvalidSetting("two callbacks compress archives, and one of them would do nothing: remove it")
 
 
-def _compressions(callbacks: Iterable[Any]) -> Iterator[int]:
+def _compressions(callbacks: Iterable[Callback]) -> Iterator[int]:
     for callback in callbacks:
         yield bool(getattr(callback, "compresses_file", False))
         yield from _compressions(getattr(callback, "callbacks", ()))
@@ -230,7 +228,7 @@ def _alternatives(path: str, suffix: str = "") -> Iterator[str]:
 
 
 def _there(path: str, suffix: str = "") -> list[str]:
-    """Those of L{_alternatives} that are there, whether or not those before them are."""
+    """Those of L{_alternatives} that exist."""
     directory, name = os.path.split(path)
     pattern = numbered_pattern(name)
     try:
@@ -243,24 +241,24 @@ def _there(path: str, suffix: str = "") -> list[str]:
 
 def _unlink(path: str, files: Files) -> None:
     """
-    Remove a name of what is on disk under another one.
+    Remove one name of a file that is on disk under another one.
 
-    That this cannot be brought to disk is no failure: the file is where it was to go, and who tries again finds no source.
+    If that cannot be synced, it is no failure: the file is where it should be, and a repeat would find no source.
     """
     files.unlink(path)
     try:
         files.sync_directory(os.path.dirname(path) or ".")
     except OSError as problem:
-        _log.warn("{path} was removed, but may be back after a power cut: {problem}", path=path, problem=str(problem))
+        _log.warn("{path} was removed, but may come back after a power cut: {problem}", path=path, problem=str(problem))
 
 
 def move_file(source: str, target: str, files: Files) -> str:
     """
-    Move a file, across file systems if need be, and bring that to disk. Nothing is overwritten: if the target's name is
-    taken, another is found.
+    Move a file, to another file system if need be, and bring that to disk. Nothing is overwritten: if the target's name is
+    taken, it gets a number.
 
-    @return: where it is. If the source is gone, an earlier call may have moved it: see L{find_again}.
-    @raise OSError: if it cannot be moved. It is where it was then.
+    @return: its new path. If the source is gone, an earlier call may have moved it: see L{find_again}.
+    @raise OSError: if it cannot be moved; then it is where it was.
     """
     if not os.path.exists(source):
         return find_again(source, _there(target))
@@ -278,16 +276,14 @@ def move_file(source: str, target: str, files: Files) -> str:
 
 
 def _link_or_copy(source: str, target: str, files: Files) -> None:
-    """Give a file a second name, or, where that is not possible, make a copy of it. The name must be free."""
+    """Give a file a second name, or, where that is not possible, copy it. @raise FileExistsError: if the name is taken."""
     try:
         files.link(source, target)
         return
-    except FileExistsError:
-        raise
-    except FileNotFoundError:
+    except (FileExistsError, FileNotFoundError):
         raise
     except OSError:
-        pass  # another file system, or one without links
+        pass  # another file system, or one without hard links
     directory, name = os.path.split(target)
     temporary = os.path.join(directory, f".{name}.tmp")
     size = os.stat(source)
@@ -316,12 +312,18 @@ class Job:
     """
     A closed archive on its way through the callbacks.
 
-    @ivar filename: where it is now; C{None} once it is gone.
+    @ivar filename: its path now; C{None} once it is gone.
     @ivar remaining: positions of the callbacks that have not succeeded.
-    @ivar attempts: passes that ended with a failure.
-    @ivar given_up: it has failed for the last time.
-    @ivar buried: it has been moved to the dead letters.
-    @ivar done: it is over, one way or the other.
+    @ivar noted: called when any of these change.
+    @ivar attempts: passes in which a callback failed.
+    @ivar given_up: whether no attempts are left.
+    @ivar buried: whether it was moved to the dead letters.
+    @ivar done: whether nothing more is done with it.
+    @ivar due: when the next pass may begin, in the chain's seconds.
+    @ivar todo: positions of the callbacks that are left in this pass.
+    @ivar failed: whether a callback failed in this pass.
+    @ivar running: whether a pass is under way.
+    @ivar finished: fires with the path at the end.
     """
 
     filename: str | None
@@ -341,38 +343,39 @@ class Job:
 @implementer(IArchiveCallback)
 class CallbackChain:
     """
-    Calls callbacks in order, each with the file name that the one before gave.
+    Calls callbacks in order, each with the path that the one before returned.
 
-    One that fails, at once or through its Deferred, is logged. The others are called nevertheless, but for those that take
-    the file away for good (C{removes_file}): these wait until all before them have succeeded. What failed is called
-    again when L{poll} is called after C{delay} seconds, then twice that, and so on up to C{most_delay}; after C{attempts}
-    passes the file is moved into C{dead_letter} if that is given, otherwise it is left where it is, and that is logged.
+    A callback that fails, at once or through its Deferred, is logged. The others are called nevertheless, except those that
+    remove the file for good (C{removes_file}): they wait until all before them have succeeded. Those that failed are called
+    again by L{poll}, after C{delay} seconds, then twice that, and so on up to C{most_delay}. After C{attempts} passes the file
+    is moved to C{dead_letter}, or stays where it is if that is C{None}, and that is logged.
 
-    Methods may be called by any thread; Deferreds fire in their own.
+    Any thread may call; Deferreds fire in their own.
     """
 
     _log = Logger()
 
-    #: Its own removing callbacks wait by themselves.
+    #: In a chain of chains: callbacks of this one that remove the file wait by themselves.
     removes_file = False
 
     def __init__(
         self,
         *,
-        callbacks: Iterable[Any] = (),
+        callbacks: Iterable[Callback] = (),
         attempts: int = 8,
         delay: float = 1.0,
         most_delay: float = 300.0,
         dead_letter: str | None = None,
-        clock: Any = None,
+        clock: Clock | None = None,
         files: Files | None = None,
     ) -> None:
         """
-        @param callbacks: callbacks, or what L{make<storehouse.archive.plugins.make>} makes them from.
+        @param callbacks: each as L{make<storehouse.archive.plugins.make>} takes it.
+        @param clock: the system's monotonic one if C{None}.
         @raise InvalidSetting: if one cannot be made, or two compress.
         """
         if attempts < 1 or delay < 0 or most_delay < 0:
-            raise InvalidSetting("attempts is 1 or more, and no delay is negative")
+            raise InvalidSetting("attempts must be 1 or more, and delays 0 or more")
         self.callbacks = tuple(make(CALLBACKS, callback) for callback in callbacks)
         check_compressed_once(self.callbacks)
         self._attempts = attempts
@@ -386,14 +389,14 @@ class CallbackChain:
 
     @property
     def pending(self) -> tuple[Job, ...]:
-        """What is not done: waiting for a Deferred, or for its next attempt."""
+        """Archives that wait for a Deferred, or for the next attempt."""
         with self._lock:
             return tuple(self._jobs)
 
     # -- as a callback -------------------------------------------------------------------------------------------------
 
     def on_open(self, filename: str) -> None:
-        """Tell all. What fails is logged."""
+        """Call all. Failures are logged."""
         for callback in self.callbacks:
             try:
                 result = callback.on_open(filename)
@@ -403,16 +406,16 @@ class CallbackChain:
             if isinstance(result, Deferred):
                 result.addErrback(self._opening_failed, callback, filename)
 
-    def _opening_failed(self, failure: Failure, callback: Any, filename: str) -> None:
+    def _opening_failed(self, failure: Failure, callback: IArchiveCallback, filename: str) -> None:
         self._log.failure(
             "{callback} failed at the opening of {path}", failure, callback=_name(callback), path=filename
         )
 
-    def on_close(self, filename: str) -> Any:
+    def on_close(self, filename: str) -> Deferred[str | None] | Deferred[str] | str | None:
         """
         Call all.
 
-        @return: where the file is then, or C{None}; a Deferred of that if it takes longer. It never fails.
+        @return: the path of the file then, C{None} if it is gone; a Deferred of that, which never fails, if it takes longer.
         """
         finished: Deferred[str | None] = Deferred()
         job = self._submit(Job(filename, list(range(len(self.callbacks))), lambda job: None, finished=finished))
@@ -422,10 +425,10 @@ class CallbackChain:
         self, filename: str, remaining: Iterable[int] | None = None, noted: Callable[[Job], object] = lambda job: None
     ) -> Job:
         """
-        Begin to call callbacks for a file; when this returns, those that are no Deferreds have been called once.
+        Begin to call callbacks for a file. When this returns, all up to the first that returned a Deferred were called once.
 
-        @param remaining: positions of the callbacks to be called; all if C{None}.
-        @param noted: called whenever the job's file name, its remaining callbacks or its end change.
+        @param remaining: positions of the callbacks to call; all if C{None}.
+        @param noted: called whenever the file name or the remaining callbacks of the job change, and at its end.
         """
         every = range(len(self.callbacks))
         positions = list(every) if remaining is None else [at for at in remaining if at in every]
@@ -439,7 +442,7 @@ class CallbackChain:
         return job
 
     def poll(self) -> None:
-        """Try again what is due, and let those of the callbacks that are chains do so too."""
+        """Call again what failed and is due; also in those callbacks that are chains."""
         now = self._seconds()
         with self._lock:
             due = [job for job in self._jobs if not job.running and job.due <= now]
@@ -456,14 +459,14 @@ class CallbackChain:
                     self._log.failure("{callback} failed", callback=_name(callback))
 
     def abandon(self) -> None:
-        """Forget what waits for its next attempt."""
+        """Forget the jobs that wait for their next attempt."""
         with self._lock:
             self._jobs = [job for job in self._jobs if job.running]
 
     # -- a pass --------------------------------------------------------------------------------------------------------
 
     def _run(self, job: Job) -> None:
-        """Call what is to be called in this pass, up to the first Deferred that has not fired."""
+        """Call the callbacks of this pass, up to the first that returns a Deferred."""
         while job.todo and job.filename is not None:
             at = job.todo.pop(0)
             callback = self.callbacks[at]
@@ -472,7 +475,7 @@ class CallbackChain:
             try:
                 result = callback.on_close(job.filename)
             except Exception:
-                self._failed(Failure(), job, at)
+                self._failed(Failure(), job, at)  # type: ignore[no-untyped-call]
                 continue
             if isinstance(result, Deferred):
                 result.addCallbacks(self._succeeded, self._failed, callbackArgs=(job, at), errbackArgs=(job, at))
@@ -482,7 +485,7 @@ class CallbackChain:
             self._succeeded(result, job, at)
         self._pass_over(job)
 
-    def _succeeded(self, result: Any, job: Job, at: int) -> None:
+    def _succeeded(self, result: object, job: Job, at: int) -> None:
         job.remaining.remove(at)
         if isinstance(result, (str, os.PathLike)):
             job.filename = os.fspath(result)
@@ -493,7 +496,7 @@ class CallbackChain:
     def _failed(self, failure: Failure, job: Job, at: int) -> None:
         job.failed = True
         self._log.failure(
-            "{callback} failed at the closing of {path}, for the {attempt}. time",
+            "{callback} failed at the closing of {path} (attempt {attempt})",
             failure,
             callback=_name(self.callbacks[at]),
             path=job.filename,
@@ -503,7 +506,7 @@ class CallbackChain:
     def _pass_over(self, job: Job) -> None:
         if job.filename is None or not job.remaining:
             if any(not getattr(self.callbacks[at], "is_note", False) for at in job.remaining):
-                self._log.warn("a file is gone before all its callbacks succeeded: {left}", left=self._names(job))
+                self._log.warn("a file is gone, and these callbacks have not succeeded: {left}", left=self._names(job))
             self._end(job)
             return
         job.attempts += 1
@@ -521,7 +524,7 @@ class CallbackChain:
             except OSError:
                 self._log.failure("{path} cannot be moved to the dead letters", path=job.filename)
         self._log.error(
-            "{path}: given up after {attempts} attempts, without {left}",
+            "{path}: given up after {attempts} attempts; these callbacks have not succeeded: {left}",
             path=job.filename,
             attempts=job.attempts,
             left=self._names(job),
@@ -540,14 +543,14 @@ class CallbackChain:
         try:
             job.noted(job)
         except Exception:
-            self._log.failure("what is left to do with {path} cannot be noted", path=job.filename)
+            self._log.failure("the callbacks that are left for {path} cannot be noted", path=job.filename)
 
     def _names(self, job: Job) -> str:
         return ", ".join(_name(self.callbacks[at]) for at in job.remaining)
 
 
-def _name(callback: Any) -> str:
-    # One that wraps another is of no interest.
+def _name(callback: object) -> str:
+    # The name of what a wrapper wraps.
     while (wrapped := getattr(callback, "wrapped", None)) is not None:
         callback = wrapped
     return type(callback).__name__
@@ -558,26 +561,25 @@ MoveFileCallback = MoveFile
 DeleteFileCallback = DeleteFile
 
 
-def make_callback(what: Any, **arguments: Any) -> Any:
+def make_callback(what: Callback, **arguments: object) -> IArchiveCallback:
     """A callback by name: see L{storehouse.archive.plugins}."""
     return make(CALLBACKS, what, arguments)
 
 
 class CallbackList(CallbackChain):
     """
-    A chain from a text, as the first program's configuration has it: names with commas between them.
-
-    Each callback gets those of the other arguments that it takes.
+    A chain from a text, as in the first program's configuration: names separated by commas. Each callback gets those of the
+    other arguments that it takes.
     """
 
-    def __init__(self, *, callback_list: str = "", **config: Any) -> None:
+    def __init__(self, *, callback_list: str = "", **config: object) -> None:
         names = [name.strip() for name in callback_list.split(",") if name.strip()]
         super().__init__(
             callbacks=[make(CALLBACKS, name, _taken(load_class(CALLBACKS, name), config)) for name in names]
         )
 
 
-def _taken(maker: Any, config: dict[str, Any]) -> dict[str, Any]:
+def _taken(maker: Callable[..., object], config: dict[str, object]) -> dict[str, object]:
     parameters = inspect.signature(maker).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return config

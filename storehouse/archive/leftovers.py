@@ -1,7 +1,6 @@
 """
-What an earlier process left in a directory: archives that were not closed, and callbacks that were not called.
-
-docs/formats/archive.md, Recovery.
+What an earlier process left in a directory: archives that were not closed, and callbacks that were not called
+(docs/formats/archive.md, Recovery).
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import attrs
 from twisted.logger import Logger
@@ -35,9 +33,9 @@ class _Note:
     """
     What a marker says.
 
-    @ivar filename: where the archive was, as far as the directory of the marker was not moved since.
+    @ivar filename: the path of the archive, in the directory where the marker is now.
     @ivar remaining: positions of the callbacks that have not succeeded, of C{count}.
-    @ivar identity: what tells it from others; C{None} if the marker does not say.
+    @ivar identity: of the archive; C{None} if the marker has none.
     """
 
     filename: str
@@ -48,22 +46,21 @@ class _Note:
 
 class Marker:
     """
-    The file that says that an archive is open, or which of its callbacks have not succeeded.
-
-    Whoever has one holds a lock on its file, and so the name of the archive.
+    The file that says that an archive is open, or which of its callbacks have not succeeded. It is locked, and so is the name
+    of the archive, until L{remove} or L{release}.
     """
 
     def __init__(self, path: str, fd: int, files: Files) -> None:
         """Use L{make} or L{claim}."""
         self.path = path
-        # Closed, and so unlocked, at the latest when nobody refers to it any more.
-        self._file: Any = os.fdopen(fd, "rb+", buffering=0)
+        # A file object: it is closed, and so unlocked, at the latest when nothing refers to it.
+        self._file = os.fdopen(fd, "rb+", buffering=0)
         self._files = files
         self._identity: Identity | None = None
 
     @classmethod
     def make(cls, archive: str, files: Files) -> Marker | None:
-        """A new one. @return: C{None} if there is one: the name is taken."""
+        """A new marker; C{None} if there is one, so that the name is taken."""
         path = marker_of(archive)
         try:
             fd = files.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -74,7 +71,7 @@ class Marker:
 
     @classmethod
     def claim(cls, archive: str, files: Files) -> Marker | None:
-        """The one that an earlier process left. @return: C{None} if there is none, or somebody has it."""
+        """The marker that an earlier process left; C{None} if there is none, or another process holds it."""
         path = marker_of(archive)
         try:
             fd = files.open(path, os.O_RDWR)
@@ -90,35 +87,35 @@ class Marker:
         return None
 
     def note(self, filename: str, remaining: Sequence[int], count: int) -> None:
-        """Say what is left to do, and with which file. If that is gone, it is still the one that was noted before."""
+        """Write which callbacks are left to call, and with which file. If that is gone, its identity stays as it was noted."""
         self._identity = Identity.of(filename) or self._identity
-        said: dict[str, Any] = {"file": filename, "remaining": list(remaining), "count": count}
+        said: dict[str, object] = {"file": filename, "remaining": list(remaining), "count": count}
         beside = os.path.relpath(filename, os.path.dirname(self.path) or ".")
         if not beside.startswith(".."):
             said["beside"] = beside
         if self._identity is not None:
             said["identity"] = attrs.asdict(self._identity)
-        # The newline ends it also if a crash keeps what was longer from being cut off.
+        # The newline ends it, in case a crash comes before a longer text is cut off.
         text = json.dumps(said).encode() + b"\n"
         self._files.write_at(self._file.fileno(), (text,), 0)
         self._files.truncate(self._file.fileno(), len(text))
 
     def read(self) -> _Note | None:
-        """What L{note} said; C{None} if it said nothing, or a crash cut it."""
+        """What L{note} wrote; C{None} if that is nothing, or a crash cut it off."""
         try:
             self._file.seek(0)
             said = json.loads(self._file.read().partition(b"\n")[0])
-            self._identity = Identity.said(said.get("identity"))
+            self._identity = Identity.from_json(said.get("identity"))
             remaining = tuple(int(at) for at in said["remaining"])
             filename = self._found(str(said["file"]), said.get("beside"))
             return _Note(filename, remaining, int(said["count"]), self._identity)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def _found(self, filename: str, beside: Any) -> str:
+    def _found(self, filename: str, beside: object) -> str:
         """
-        Where the file is now: in the directory of the marker if it was there, wherever that is now. It may have been moved,
-        or copied, and the other one is none of ours.
+        Where the file is now: beside the marker if it was there. The directory may have been moved or copied; then the file
+        in the old directory is not ours.
         """
         directory = os.path.dirname(self.path) or "."
         if isinstance(beside, str) and not os.path.isabs(beside) and ".." not in beside.split("/"):
@@ -129,7 +126,7 @@ class Marker:
         return here if is_here and not os.path.exists(filename) else filename
 
     def remove(self) -> None:
-        """Remove it, and let the name go."""
+        """Remove it, and release the name."""
         if not self._file.closed:
             try:
                 self._files.unlink(self.path)
@@ -138,7 +135,7 @@ class Marker:
             self._file.close()
 
     def release(self) -> None:
-        """Let somebody else claim it."""
+        """Let another process claim it."""
         self._file.close()
 
 
@@ -147,10 +144,10 @@ class Leftover:
     """
     An archive that an earlier process did not finish with.
 
-    @ivar path: where it is now, or a L{NotedPath}, where it was when callbacks were at work on it.
-    @ivar marker: its marker, which is ours now.
-    @ivar remaining: positions of the callbacks still to be called, C{None} for all.
-    @ivar is_open: it was not closed.
+    @ivar path: its path; a L{NotedPath} if callbacks were called for it.
+    @ivar marker: its marker, which this process holds.
+    @ivar remaining: positions of the callbacks that are left; C{None} for all.
+    @ivar is_open: whether it was not closed.
     """
 
     path: str
@@ -161,8 +158,7 @@ class Leftover:
 
 def _header(path: str) -> tuple[ArchiveInfo, bool] | None:
     """
-    The header of an archive, and whether a writer was at work on it and did not seal it; C{None} if it is no readable
-    one.
+    The header of an archive, and whether it was written and not sealed; C{None} if it cannot be read.
     """
     try:
         with ArchiveReader(path) as reader:
@@ -172,8 +168,8 @@ def _header(path: str) -> tuple[ArchiveInfo, bool] | None:
         return None
 
 
-def written_order(path: str) -> tuple[Any, ...]:
-    """A key that puts archives in the order of writing (docs/formats/archive.md, Reading)."""
+def written_order(path: str) -> tuple[int | str, ...]:
+    """A key that sorts archives in the order of writing (docs/formats/archive.md, Reading)."""
     found = _header(path)
     name = os.path.basename(path)
     if found is None or found[0].version == 1 or not found[0].salt:
@@ -182,7 +178,7 @@ def written_order(path: str) -> tuple[Any, ...]:
 
 
 def latest_of(directory: str, template: str, pattern: re.Pattern[str]) -> tuple[int, int]:
-    """The latest time and the highest sequence of the archives of a template, also of those that are elsewhere by now."""
+    """The latest time and the highest sequence of a template's archives, those that callbacks took elsewhere included."""
     created, sequence = _last(last_of(directory, template))
     for name in os.listdir(directory):
         stem = name.removesuffix(".gz").removesuffix(".zst")
@@ -195,7 +191,7 @@ def latest_of(directory: str, template: str, pattern: re.Pattern[str]) -> tuple[
 
 
 def _last(path: str) -> tuple[int, int]:
-    """What L{note_last} said; nothing if a crash cut it."""
+    """What L{note_last} wrote; zeros if that is nothing, or a crash cut it off."""
     try:
         with open_stored(path) as file:
             said, sealed = unseal(file.readall())
@@ -206,9 +202,9 @@ def _last(path: str) -> tuple[int, int]:
 
 def note_last(directory: str, template: str, created: int, sequence: int, files: Files) -> None:
     """
-    Say which archive of a template was the last. If that fails, the log says so.
+    Note which archive of a template was the last. If that fails, it is logged.
 
-    Not brought to disk: a power cut that undoes it comes shortly after the closing of an archive, which is there then.
+    It is not synced: a power cut that undoes it comes so soon after the closing of an archive that this is still there.
     """
     path = last_of(directory, template)
     before = _last(path)
@@ -228,10 +224,10 @@ def find_leftovers(
     directory: str, pattern: re.Pattern[str], callbacks: int, files: Files, others: Iterable[str] = ()
 ) -> list[Leftover]:
     """
-    The leftovers of a template that nobody is at work on, in the order of writing; they are ours now.
+    The leftovers of a template that no other process holds, in the order of writing. This process holds them from now on.
 
-    @param callbacks: how many callbacks there are; if a marker speaks of another number, all are to be called.
-    @param others: paths of archives that may be leftovers as well, wherever they are.
+    @param callbacks: the number of callbacks; if a marker has another one, all are called.
+    @param others: paths of archives elsewhere that may be leftovers, too.
     """
     found = []
     paths = []
@@ -241,7 +237,7 @@ def find_leftovers(
             paths.append((os.path.join(directory, name[1:-5]), True, False))
         elif pattern.fullmatch(name) and not is_ours_beside(name) and os.path.isfile(path):
             paths.append((path, False, True))
-    # One that was found already has a marker, which is locked.
+    # Those that were found already have a marker, which is locked.
     paths += [(path, True, os.path.isfile(path)) for path in others]
     for path, may_be_marked, may_be_unsealed in paths:
         try:
@@ -249,7 +245,7 @@ def find_leftovers(
             if leftover is None and may_be_unsealed:
                 leftover = _unsealed(path, files)
         except OSError as problem:
-            # Of one archive; on a full disk no marker can be made.
+            # As on a full disk, where no marker can be made. The others are looked at nevertheless.
             _log.warn("{path} is left as it is: {problem}", path=path, problem=str(problem))
             continue
         if leftover is not None:
@@ -271,9 +267,7 @@ def _claimed(path: str, callbacks: int, files: Files) -> Leftover | None:
     noted = NotedPath(said.filename, said.identity)
     is_there = os.path.lexists(noted)
     if is_there and said.identity is not None and not said.identity.has(noted):
-        _log.error(
-            "{path} is not the archive that {marker} tells of; it is left as it is", path=noted, marker=marker.path
-        )
+        _log.error("{path} is not the archive that {marker} names; it is left as it is", path=noted, marker=marker.path)
         marker.release()
         return None
     if not is_there and said.identity is not None and said.identity.has(path):
@@ -281,12 +275,12 @@ def _claimed(path: str, callbacks: int, files: Files) -> Leftover | None:
     if not is_there and not said.remaining:
         marker.remove()
         return None
-    # If it is gone, a callback had dealt with it when the crash came, before that was noted: it looks for what it made.
+    # If it is gone, a crash came after a callback moved it and before that was noted: the callback looks for it (find_again).
     return Leftover(noted, marker, said.remaining if said.count == callbacks else None, is_open=False)
 
 
 def _unsealed(path: str, files: Files) -> Leftover | None:
-    """An archive without a marker, if it has no footer either and is one that should have."""
+    """An archive without a marker that should have a footer and has none."""
     header = None if os.path.exists(marker_of(path)) else _header(path)
     if header is None or not header[1]:
         return None
@@ -298,8 +292,8 @@ def recover_leftover(leftover: Leftover, files: Files) -> Recovered | None:
     """
     Bring a leftover into its final state.
 
-    @return: C{None} if somebody is at work on it, or it cannot be recovered; the log says so.
-    @raise NoSpace: if there is no room for that; it is as it was.
+    @return: C{None} if another process writes to it, or it cannot be recovered, which is logged.
+    @raise NoSpace: if the disk is full; it is as it was.
     """
     try:
         with open_stored(leftover.path) as held:
@@ -310,7 +304,7 @@ def recover_leftover(leftover: Leftover, files: Files) -> Recovered | None:
             recovered = recover_archive(leftover.path, files)
     except (StorehouseError, OSError) as problem:
         if isinstance(problem, OSError) and problem.errno in NO_SPACE:
-            raise NoSpace(f"there is no room to seal {leftover.path}") from None
+            raise NoSpace(f"the disk is full: {leftover.path} cannot be sealed") from None
         _log.failure("the leftover {path} cannot be recovered; it is left as it is", path=leftover.path)
         return None
     _log.info(
@@ -328,7 +322,7 @@ def recover_leftovers(
     """
     Bring leftovers into their final state.
 
-    @return: those whose callbacks are to be called; what was done; and those for which there is no room yet.
+    @return: those whose callbacks are to be called; what was done; and those that the disk has no room for yet.
     """
     ready, done, waiting = [], [], []
     for leftover in leftovers:

@@ -1,4 +1,4 @@
-"""Names of archives: from a template to a safe name, which files a template made, and the order to read them in."""
+"""Names of archives: made from a template, matched with one, and sorted in the order of writing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
     "template_pattern",
 ]
 
-#: The most bytes of a name: what file systems allow, less what is added to it.
+#: The most bytes of a name: file systems allow 255, and numbers and suffixes are added.
 _MOST = 200
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f /:]")
@@ -34,11 +34,11 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def make_name(template: str, now: datetime) -> str:
     """
-    The name for an archive that is opened now. Spaces, colons, slashes and control characters become underscores, so it
+    The name of an archive that is opened now. Spaces, colons, slashes and control characters become underscores, so that it
     is one component of a path.
 
-    @param template: as C{strftime} takes it.
-    @raise InvalidSetting: if that is no name.
+    @param template: for C{strftime}.
+    @raise InvalidSetting: if it does not give a name.
     """
     try:
         name = _UNSAFE.sub("_", now.strftime(template))
@@ -46,24 +46,24 @@ def make_name(template: str, now: datetime) -> str:
     except (ValueError, UnicodeError) as problem:
         raise InvalidSetting(f"the file name template {template!r} is not usable: {problem}") from None
     if name in ("", ".", ".."):
-        raise InvalidSetting(f"the file name template {template!r} gives {name!r}, which is no name")
+        raise InvalidSetting(f"the file name template {template!r} gives {name!r}, which cannot be a file name")
     if length > _MOST:
         raise InvalidSetting(f"the file name template {template!r} gives a name of {length} bytes; {_MOST} are allowed")
     return name
 
 
 def check_template(template: str) -> str:
-    """@raise InvalidSetting: if no name can be made of it."""
+    """@raise InvalidSetting: unless it is text that gives a name."""
     if not isinstance(template, str):
         raise InvalidSetting(f"a file name template is text, not {template!r}")
     if "\0" in template:
-        raise InvalidSetting(f"the file name template {template!r} holds a zero byte")
+        raise InvalidSetting(f"the file name template {template!r} contains a zero byte")
     make_name(template, datetime(2001, 9, 19, 23, 59, 59, 999999))
     return template
 
 
 def numbered(name: str, number: int) -> str:
-    """Another name for the same moment, which sorts behind C{name} and lower numbers."""
+    """The name with a number before its extension: it sorts behind C{name} and lower numbers."""
     if not number:
         return name
     stem, extension = os.path.splitext(name)
@@ -71,20 +71,20 @@ def numbered(name: str, number: int) -> str:
 
 
 def numbered_pattern(name: str) -> re.Pattern[str]:
-    """What matches all that L{numbered} makes of a name."""
+    """Matches a name and all that L{numbered} makes of it."""
     stem, extension = os.path.splitext(name)
     return re.compile(rf"{re.escape(stem)}(_\d{{6,}})?{re.escape(extension)}", re.DOTALL)
 
 
 def template_pattern(template: str) -> re.Pattern[str]:
-    """What matches all names that a template makes."""
+    """Matches all names that a template makes, with numbers."""
     pieces = []
     at = 0
     for directive in _DIRECTIVE.finditer(template):
         pieces += [template[at : directive.start()], None if directive[0][-1] != "%" else "%"]
         at = directive.end()
     pieces.append(template[at:])
-    # The extension begins at the last dot, which may come out of a directive: the number may stand at any place then.
+    # The extension begins at the last dot, which a directive may give: then the number may stand anywhere.
     made = "".join(".*" if piece is None else re.escape(_UNSAFE.sub("_", piece)) for piece in pieces)
     stem, dot, extension = made.rpartition(r"\.")
     if not dot or not stem:
@@ -93,19 +93,19 @@ def template_pattern(template: str) -> re.Pattern[str]:
 
 
 def marker_of(path: str) -> str:
-    """The file that says that an archive is open, or that its callbacks are not done."""
+    """The path of an archive's marker: it says that it is open, or which callbacks are left."""
     directory, name = os.path.split(path)
     return os.path.join(directory, f".{name}.open")
 
 
 def last_of(directory: str, template: str) -> str:
-    """The file that says which archive of a template was the last, when none is there any more."""
+    """The path of the note of a template's last archive: callbacks may have taken all of them elsewhere."""
     name = os.fsdecode(os.fsencode(_UNSAFE.sub("_", template))[:_MOST])
     return os.path.join(directory, f".{name}.last")
 
 
 def is_ours_beside(name: str) -> bool:
-    """Whether a file is one that is kept beside archives, and no archive."""
+    """Whether a file is a marker, a note, a torn tail or a temporary file of ours, beside archives."""
     return _BESIDE.search(name) is not None
 
 
@@ -116,5 +116,5 @@ def _sortable(date: re.Match[str]) -> str:
 
 
 def name_key(name: str) -> str:
-    """What puts names in the order of writing, as far as they tell: a date as C{%c} has it counts as a date."""
+    """A key that sorts names in the order of writing, as far as names tell it: dates of C{%c} are sorted as dates."""
     return _DATE.sub(_sortable, os.path.basename(name))

@@ -1,4 +1,10 @@
-"""Writing records to one archive after the other, and reading them back."""
+"""
+Roll managers: they write records to one archive after the other, and read them back.
+
+Source: the seed on shoebox. L{WritingRollManager} and L{ReadingRollManager} keep records in archives;
+L{WritingJSONRollManager} writes payloads as lines of text files. Whatever rolls by time needs a call of C{poll} every second
+or so: by a L{RollTimer}, or a L{LoopingCall<twisted.internet.task.LoopingCall>} in a program with a reactor.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +18,10 @@ from typing import Any
 from twisted.logger import Logger
 
 from storehouse.archive.archive import BUFFER_SIZE, ArchiveReader, ArchiveWriter, Recovered, parse_sync
-from storehouse.archive.clocks import now_ns_of, utc
+from storehouse.archive.clocks import Clock, now_ns_of, utc
 from storehouse.archive.finding import find_matching, find_now
 from storehouse.archive.handlers import CallbackChain, Job
-from storehouse.archive.interfaces import Payload, Sync
+from storehouse.archive.interfaces import IArchive, Payload, ReadsRecords, Sync, WritesRecords
 from storehouse.archive.leftovers import (
     Leftover,
     Marker,
@@ -25,7 +31,7 @@ from storehouse.archive.leftovers import (
     recover_leftovers,
 )
 from storehouse.archive.names import check_template, is_ours_beside, make_name, numbered, template_pattern
-from storehouse.archive.plugins import CHECKERS, make
+from storehouse.archive.plugins import CHECKERS, Callback, Checker, make
 from storehouse.archive.roll_checker import NeverRollChecker, quiet_size
 from storehouse.archive.scan import MAX_RECORD
 from storehouse.archive.sources import is_compressed_file, open_source
@@ -48,17 +54,16 @@ __all__ = ["NoMoreFiles", "ReadingRollManager", "RollTimer", "WritingJSONRollMan
 
 class WritingRollManager:
     """
-    Writes records, and goes on to a new archive when its checker says so. An archive is made when its first record comes.
+    Writes records, and rolls over to a new archive when its checker says so. An archive is made by its first record.
 
-    When a record is safe is said by L{ArchiveWriter}, for each value of C{sync}; L{flush} and L{close} wait for what was
-    written before.
+    L{ArchiveWriter} says when a record is safe, for each value of C{sync}.
 
-    Any thread may call any method. Callbacks are called in the thread that rolls: by C{write}, C{roll}, C{poll} or
-    C{close}, after the next archive may be written to; only C{on_open} is called before.
+    Any thread may call any method. Callbacks are called in the thread that rolls, by C{write}, C{roll}, C{poll} or
+    C{close}, without the lock: other threads may write to the next archive meanwhile. Only C{on_open} is called with it.
 
-    @ivar recovered: what was done to archives that an earlier process left open.
-    @ivar written_to: the archive that the last L{write_many} wrote to, and its path, also if it was closed at once;
-        C{None} before the first.
+    @ivar recovered: archives that an earlier process left open, and what was done to each.
+    @ivar written_to: the archive that the last L{write_many} wrote to, even if that closed it, and its path; C{None} before
+        the first.
     """
 
     _log = Logger()
@@ -66,45 +71,44 @@ class WritingRollManager:
     def __init__(
         self,
         filename_template: str,
-        roll_checker: Any,
+        roll_checker: Checker | None,
         directory: str = ".",
         destination_directory: str = ".",
-        archive_class: Any = None,
-        archive_callback: Any = None,
-        roll_size_mb: Any = None,
+        archive_class: Callable[[str], WritesRecords] | None = None,
+        archive_callback: Callback | None = None,
+        roll_size_mb: object = None,
         *,
         version: int = 2,
         compression: str | None = None,
         level: int | None = None,
         sync: Sync | str = Sync.ROLL,
         buffer_size: int = BUFFER_SIZE,
-        callbacks: Iterable[Any] = (),
+        callbacks: Iterable[Callback] = (),
         attempts: int = 8,
         retry_delay: float = 1.0,
         dead_letter: str | None = None,
         recover: bool = True,
         leftovers: Iterable[str] = (),
         keep_order: bool = True,
-        clock: Any = None,
+        clock: Clock | None = None,
         files: Files | None = None,
     ) -> None:
         """
-        @param filename_template: as C{strftime} takes it, for the time in UTC; what is not safe in a name becomes an
-            underscore. A name that is taken gets a number.
-        @param roll_checker: an L{IRollChecker<storehouse.archive.interfaces.IRollChecker>}, or a name or
-            mapping for L{make<storehouse.archive.plugins.make>}; C{None} never rolls.
-        @param directory: where archives are made; it is made if need be.
-        @param destination_directory: not used; taken as the first program took it, and so is C{roll_size_mb}.
-        @param archive_class: makes an archive of a path, instead of L{ArchiveWriter}; has C{write} and C{close}.
-        @param archive_callback: an L{IArchiveCallback<storehouse.archive.interfaces.IArchiveCallback>}.
-        @param version: of archives, and so C{compression}, C{level}, C{sync} and C{buffer_size}: see L{ArchiveWriter}.
-        @param callbacks: more callbacks, called after C{archive_callback}: see L{CallbackChain} for what becomes of
-            those that fail, with C{attempts}, C{retry_delay} and C{dead_letter}.
-        @param recover: look for what an earlier process left of this template in this directory.
-        @param leftovers: paths of archives that it may have left elsewhere, or of another template.
-        @param keep_order: note which archive was the last, for the next manager: the others may be elsewhere then.
-        @param clock: has C{seconds()}; the system's if C{None}.
-        @raise InvalidSetting: if an argument is not usable.
+        @param filename_template: for C{strftime}, with the time in UTC; spaces, colons, slashes and control characters become
+            underscores. A name that is taken gets a number.
+        @param roll_checker: as L{make<storehouse.archive.plugins.make>} takes it; C{None} never rolls.
+        @param directory: of the archives; it is made if it is not there.
+        @param destination_directory: ignored, as is C{roll_size_mb}: arguments of the first program.
+        @param archive_class: makes an archive of a path, instead of L{ArchiveWriter}.
+        @param archive_callback: as L{make<storehouse.archive.plugins.make>} takes it.
+        @param version: see L{ArchiveWriter}, as for C{compression}, C{level}, C{sync} and C{buffer_size}.
+        @param callbacks: called after C{archive_callback}. For those that fail, L{CallbackChain} explains C{attempts},
+            C{retry_delay} (its C{delay}) and C{dead_letter}.
+        @param recover: whether to finish what an earlier process left of this template in this directory.
+        @param leftovers: paths of archives that it may have left elsewhere, or with another template.
+        @param keep_order: whether to note the last archive for the next manager: callbacks may have moved all of them.
+        @param clock: the system's if C{None}.
+        @raise InvalidSetting: if an argument cannot be used.
         """
         self.filename_template = check_template(filename_template)
         self.directory = os.fspath(directory)
@@ -115,6 +119,7 @@ class WritingRollManager:
         self._files = Files() if files is None else files
         self._clock = clock
         self._now = now_ns_of(clock)
+        # How an ArchiveWriter is made; empty for a class of the program's own.
         self._how: dict[str, Any] = {}
         if self.archive_class is ArchiveWriter:
             self._how = {"version": version, "compression": compression, "level": level, "sync": parse_sync(sync)}
@@ -130,7 +135,7 @@ class WritingRollManager:
         self._keep_order = keep_order and bool(self._how) and version == 2
         self._lock = threading.RLock()
         self._acquire, self._release = self._lock.acquire, self._lock.release
-        self._quiet = 0.0  # the size of what is open below which the checker need not be asked
+        self._quiet = 0.0  # the size of the open archive below which the checker need not be asked
         self._active: Any = None
         self._active_filename: str | None = None
         self._base = ""
@@ -140,7 +145,7 @@ class WritingRollManager:
         self._unsealed: list[Leftover] = []
         self._unnoted: list[Leftover] = []
         self.recovered: tuple[Recovered, ...] = ()
-        self.written_to: tuple[Any, str] | None = None
+        self.written_to: tuple[IArchive, str] | None = None
         if not os.path.isdir(self.directory):
             self._files.make_directory(self.directory)
         self._pattern = template_pattern(self.filename_template)
@@ -152,41 +157,41 @@ class WritingRollManager:
     # -- what is open --------------------------------------------------------------------------------------------------
 
     @property
-    def active_archive(self) -> Any:
-        """The archive that is written to; C{None} if there is none."""
-        return self._active
+    def active_archive(self) -> ArchiveWriter | WritesRecords | None:
+        """The archive that is open; C{None} if none is."""
+        return self._active  # type: ignore[no-any-return]
 
     @property
     def active_filename(self) -> str | None:
-        """Its path."""
+        """The path of the open archive; C{None} if none is open."""
         return self._active_filename
 
     @property
     def pending(self) -> tuple[Job, ...]:
-        """Closed archives whose callbacks are not done."""
+        """Closed archives whose callbacks have not all succeeded."""
         return (*self._chain.pending, *(Job(each.path, [], lambda job: None) for each in self._unnoted))
 
     @property
     def unsealed(self) -> tuple[str, ...]:
-        """Archives that nobody writes to any more, for whose end there is no room yet: L{poll} tries again."""
+        """Closed archives that have no footer yet because the disk was full: L{poll} tries again."""
         return tuple(each.path for each in self._unsealed)
 
-    def get_active_archive(self) -> Any:
-        """The archive that is written to; it is made if there is none."""
+    def get_active_archive(self) -> ArchiveWriter | WritesRecords:
+        """The archive that is open; it is made if there is none."""
         with self._lock:
-            return self._active or self._open()
+            return self._active or self._open()  # type: ignore[no-any-return]
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def write(self, metadata: Mapping[str, str], payload: Payload) -> None:
         """
-        Write a record; roll afterwards if the checker says so.
+        Write a record; then roll if the checker says so.
 
         @param metadata: text to text.
         @param payload: text or bytes.
-        @raise StorehouseError: as L{ArchiveWriter.write}; the record was not taken then.
+        @raise StorehouseError: as L{ArchiveWriter.write}; the record was not taken.
         """
-        # What a with statement does takes twice as long.
+        # A with statement would take twice as long.
         self._acquire()
         try:
             archive = self._active
@@ -206,7 +211,7 @@ class WritingRollManager:
 
     def write_many(self, records: Iterable[tuple[Mapping[str, str], Payload]]) -> int:
         """
-        Write records to one archive, all or none; roll afterwards if the checker says so.
+        Write records to one archive, all or none; then roll if the checker says so.
 
         @return: how many.
         @raise StorehouseError: as L{ArchiveWriter.write_many}.
@@ -222,16 +227,16 @@ class WritingRollManager:
         return count
 
     def flush(self) -> None:
-        """Bring what was written to where C{sync} says: see L{ArchiveWriter.flush}."""
+        """See L{ArchiveWriter.flush}."""
         with self._lock:
             if self._active is not None and hasattr(self._active, "flush"):
                 self._active.flush()
 
     def roll(self) -> None:
         """
-        Close the archive that is open, if there is one; the next record goes to a new one.
+        Close the open archive, if there is one; the next record makes a new one.
 
-        @raise NoSpace: if there is no room for what it has in its buffer; it stays open.
+        @raise NoSpace: if the disk is too full for its buffer; it stays open.
         """
         with self._lock:
             closed = self._finish()
@@ -239,8 +244,8 @@ class WritingRollManager:
 
     def close(self) -> None:
         """
-        L{roll}. Callbacks that failed are tried again as long as L{poll} is called, and otherwise by the next manager of
-        this template and directory.
+        See L{roll}. Callbacks that failed are called again by L{poll}, and otherwise by the next manager of this template and
+        directory.
         """
         self.roll()
 
@@ -259,10 +264,8 @@ class WritingRollManager:
 
     def poll(self) -> None:
         """
-        Do what is due: hand over what waits in the buffer, roll if the checker says so, call again callbacks that failed.
-
-        To be called every second or so: by L{RollTimer<storehouse.archive.roll_manager.RollTimer>}, or a
-        C{LoopingCall}.
+        Write the buffer to the file, roll if the checker says so, and call callbacks again that failed and are due. To be
+        called every second or so.
         """
         closed = None
         with self._lock:
@@ -283,15 +286,15 @@ class WritingRollManager:
             self._recover(unsealed)
         self._chain.poll()
 
-    # -- from one to the next ------------------------------------------------------------------------------------------
+    # -- rolling ------------------------------------------------------------------------------------------
 
     def _open(self) -> Any:
         now = self._now()
         base = make_name(self.filename_template, utc(now))
-        # A callback may have taken the one before away, so what is there does not tell which names were used.
+        # A callback may have moved the archive before: the directory does not show which names were used.
         self._number = self._number + 1 if base == self._base else 0
         self._base = base
-        # Strictly later than all before, whatever the clock says: this is the order that readers go by.
+        # Later than all before, whatever the clock says: readers sort archives by it.
         created = max(now, self._created + 1)
         while True:
             path = os.path.join(self.directory, numbered(base, self._number))
@@ -320,11 +323,11 @@ class WritingRollManager:
         return self._active
 
     def _quiet_size(self) -> float:
-        # Of the size of other classes nothing is known.
+        # Archives of a class of the program's own may have no size.
         return quiet_size(self.roll_checker, self._active) if self._how else 0
 
     def _is_full(self, archive: Any) -> bool:
-        """Ask the checker."""
+        """Whether the checker says that the archive is to be closed."""
         if self.roll_checker.check(archive):
             self._quiet = 0.0  # until it is closed
             return True
@@ -332,7 +335,7 @@ class WritingRollManager:
         return False
 
     def _try_to_finish(self) -> Leftover | None:
-        """L{_finish}; an archive for which there is no room stays open, and that is no fault of the record written."""
+        """L{_finish}. On a full disk the archive stays open, and the caller's record was written nevertheless."""
         try:
             return self._finish()
         except NoSpace as problem:
@@ -340,7 +343,7 @@ class WritingRollManager:
             return None
 
     def _finish(self) -> Leftover | None:
-        """Close the archive that is open. @return: what is to be handed on."""
+        """Close the open archive. @return: what to call callbacks for."""
         archive, path, marker = self._active, self._active_filename, self._marker
         if archive is None or path is None or marker is None:
             return None
@@ -349,7 +352,7 @@ class WritingRollManager:
         except NoSpace:
             raise
         except BaseException:
-            # What is in it is not known: it is left for the next start.
+            # What reached the disk is not known: the next start recovers it.
             self._active = self._active_filename = self._marker = None
             marker.release()
             raise
@@ -362,7 +365,7 @@ class WritingRollManager:
         return Leftover(path, marker, is_open=False)
 
     def _hand_on(self, closed: Leftover | None) -> None:
-        """Have callbacks called for a closed archive."""
+        """Call the callbacks for a closed archive."""
         if closed is None:
             return
         marker = closed.marker
@@ -376,7 +379,7 @@ class WritingRollManager:
                 marker.note(job.filename, job.remaining, count)
                 if not job.done:
                     return
-                marker.release()  # given up: the next start tries again
+                marker.release()  # given up: the next process tries again
             else:
                 marker.remove()
             with self._lock:
@@ -386,8 +389,11 @@ class WritingRollManager:
         try:
             marker.note(closed.path, range(count) if closed.remaining is None else closed.remaining, count)
         except (OSError, StorehouseError) as problem:
-            # Its records are stored. A callback may rename it, and then nobody would find what is left to do.
-            self._log.warn("{path}: its callbacks have to wait: {problem}", path=closed.path, problem=str(problem))
+            # Its records are stored. But without a note, a callback that renames it and then a crash would lose what is left
+            # to do: poll tries again.
+            self._log.warn(
+                "{path}: its callbacks cannot be called yet: {problem}", path=closed.path, problem=str(problem)
+            )
             with self._lock:
                 self._unnoted.append(closed)
             return
@@ -396,7 +402,7 @@ class WritingRollManager:
         self._chain.submit(closed.path, closed.remaining, noted)
 
     def _recover(self, leftovers: list[Leftover]) -> None:
-        """Finish what was left."""
+        """Finish leftovers of an earlier process."""
         if self.archive_class is ArchiveWriter:
             leftovers, recovered, waiting = recover_leftovers(leftovers, self._files)
             self.recovered += recovered
@@ -411,24 +417,24 @@ class WritingRollManager:
         self.close()
 
 
-#: How often an archive is looked for that is moved on just then.
+#: How often an archive is looked for again that is being moved.
 _TRIES = 20
 
-#: Takes the next record of those that are decoded; there is none.
-_NOTHING: Callable[[], Any] = [].pop
+#: Takes the next decoded record, where there is none.
+_NOTHING: Callable[[], tuple[dict[str, str], Payload]] = [].pop
 
 
 class ReadingRollManager:
     """
     Reads the records of all archives that match a pattern, in the order in which they were written.
 
-    Which archives there are is found out once, when it is made. One that callbacks of its writer rename or compress meanwhile is
-    found again; so is one that they move, if it is in C{destination_directory} then, or they have not done with it.
+    The archives are listed once, when the manager is made. One that callbacks of its writer rename or compress meanwhile is
+    found again; so is one that they move to C{destination_directory}, or have not finished with.
 
     @ivar files_to_read: paths of the archives that were not begun.
-    @ivar torn: C{(path, bytes)} of archives behind whose last record something else follows; a writer was killed, or is
-        at work.
-    @ivar damages: what was skipped.
+    @ivar torn: C{(path, bytes)} of archives with other bytes behind the last whole record: their writer was killed, or still
+        writes.
+    @ivar damages: the damage that was skipped.
     """
 
     _log = Logger()
@@ -438,25 +444,24 @@ class ReadingRollManager:
         filename_template: str,
         directory: str = ".",
         destination_directory: str = ".",
-        archive_class: Any = None,
-        archive_callback: Any = None,
-        roll_size_mb: Any = None,
+        archive_class: Callable[[str], ReadsRecords] | None = None,
+        archive_callback: Callback | None = None,
+        roll_size_mb: object = None,
         *,
         skip_damaged: bool = False,
         max_record: int = MAX_RECORD,
-        callbacks: Iterable[Any] = (),
+        callbacks: Iterable[Callback] = (),
     ) -> None:
         """
         @param filename_template: a pattern with C{*}, C{?} and C{[...]}.
-        @param destination_directory: where archives are looked for that are moved before they are read.
-        @param roll_size_mb: not used; taken as the first program took it.
-        @param archive_class: makes a reader of a path, instead of L{ArchiveReader}; has C{read}, which raises
-            C{EOFError} at the end, and C{close}.
-        @param archive_callback: an L{IArchiveCallback<storehouse.archive.interfaces.IArchiveCallback>}: told
-            when an archive is begun, and when it has been read to its end.
-        @param skip_damaged: go on behind damage, and log it.
+        @param destination_directory: where to look for archives that are moved before they are read.
+        @param roll_size_mb: ignored: an argument of the first program.
+        @param archive_class: makes a reader of a path, instead of L{ArchiveReader}.
+        @param archive_callback: as L{make<storehouse.archive.plugins.make>} takes it; called when an archive is opened, and
+            when it has been read to its end.
+        @param skip_damaged: continue behind damage, and log it.
         @param max_record: a record that claims more bytes is damage.
-        @param callbacks: more of them.
+        @param callbacks: called after C{archive_callback}.
         """
         self.filename_template = filename_template
         self.directory = os.fspath(directory)
@@ -465,7 +470,7 @@ class ReadingRollManager:
         self.archive_callback = archive_callback
         self._seen = {seen.path: seen for seen in find_matching(filename_template, self.directory)}
         self.files_to_read = list(self._seen)
-        self.active_archive: Any = None
+        self.active_archive: ArchiveReader | ReadsRecords | None = None
         self.active_filename: str | None = None
         self.torn: list[tuple[str, int]] = []
         self.damages: list[Exception] = []
@@ -481,21 +486,21 @@ class ReadingRollManager:
         The next record: metadata and payload.
 
         @raise NoMoreFiles: if all archives have been read.
-        @raise DamagedArchive: if there is damage in the way, each time until L{skip_file} is called.
-        @raise UnknownArchiveFormat: if a file is no archive, or C{DamagedArchive} if its header is damaged; the next call
-            goes on with the next file.
-        @raise NotFound: if an archive is gone before it was read, and is not found again; likewise.
+        @raise DamagedArchive: at damage, each time until L{skip_file} is called; or if a header is damaged: then the next
+            call continues with the next file.
+        @raise UnknownArchiveFormat: if a file is no archive; the next call continues with the next file.
+        @raise NotFound: if an archive was moved before it was read, and is not found; likewise.
         """
         try:
             return self._take()
         except IndexError:
-            pass  # there is more to it
+            pass  # none is decoded
         while True:
             archive = self.active_archive
             if archive is None:
                 archive = self.get_active_archive()
             try:
-                pair: tuple[dict[str, str], Payload] = archive.read()
+                pair = archive.read()
             except EOFError:
                 self._finish()
                 continue
@@ -512,8 +517,8 @@ class ReadingRollManager:
                 return
             yield pair
 
-    def get_active_archive(self) -> Any:
-        """The archive that is read; the next one is opened if there is none. @raise NoMoreFiles: if there is none."""
+    def get_active_archive(self) -> ArchiveReader | ReadsRecords:
+        """The archive that is open; the next one is opened if none is. @raise NoMoreFiles: if there is no next one."""
         while self.active_archive is None:
             if not self.files_to_read:
                 raise NoMoreFiles(f"all archives of {self.filename_template} have been read")
@@ -530,7 +535,7 @@ class ReadingRollManager:
             self._chain.on_open(path)
         return self.active_archive
 
-    def _open(self, path: str) -> tuple[Any, str]:
+    def _open(self, path: str) -> tuple[ArchiveReader | ReadsRecords, str]:
         seen = self._seen.pop(path, None)
         for _ in range(_TRIES):
             try:
@@ -543,21 +548,21 @@ class ReadingRollManager:
                     break
                 self._log.info("{path} is now {now}", path=path, now=now)
                 path = now
-        raise NotFound(f"{path} is gone before it was read, and nothing that was found is the archive that it was")
+        raise NotFound(f"{path} was moved or removed before it was read, and was not found anywhere else")
 
     def skip_file(self) -> None:
-        """Leave the archive that is read, and go on with the next. Callbacks are not told: it was not read to its end."""
+        """Close the open archive, and continue with the next. Callbacks are not called: it was not read to its end."""
         archive, self.active_archive, self.active_filename = self.active_archive, None, None
         self._take = _NOTHING
         if archive is not None:
             archive.close()
 
     def close(self) -> None:
-        """Leave the archive that is read, if there is one. Callbacks are not told: it was not read to its end."""
+        """Close the open archive, if there is one. Callbacks are not called: it was not read to its end."""
         self.skip_file()
 
     def _finish(self) -> None:
-        """The archive has been read to its end."""
+        """Close the open archive, which was read to its end, and call callbacks."""
         archive, path = self.active_archive, self.active_filename
         if archive is None or path is None:
             return
@@ -567,7 +572,7 @@ class ReadingRollManager:
         if isinstance(archive, ArchiveReader):
             if archive.torn:
                 self.torn.append((path, archive.torn))
-                self._log.warn("{path}: {torn} bytes behind its last whole record", path=path, torn=archive.torn)
+                self._log.warn("{path}: {torn} bytes follow its last whole record", path=path, torn=archive.torn)
             for damage in archive.damages:
                 self.damages.append(damage)
                 self._log.error("skipped: {damage}", damage=damage.detail)
@@ -586,16 +591,15 @@ _PIECE = 1 << 20
 
 class WritingJSONRollManager:
     """
-    Writes each payload as a line of a working file. Once that is large or old enough it is compressed into the destination
-    directory, and removed. Metadata is ignored.
+    Writes each payload as a line of a working file. Once that is large or old enough, it is compressed into the destination
+    directory and removed. Metadata is ignored.
 
-    In the template C{[[CRC]]} stands for the SHA-256 of the content, and C{[[TIMESTAMP]]} for the time when the name is
-    made, in seconds since 1970. A working file has C{[[CRC]]} as it stands.
+    In the template C{[[CRC]]} is replaced by the SHA-256 of the content, and C{[[TIMESTAMP]]} by the time in seconds since
+    1970. The name of a working file keeps C{[[CRC]]}.
 
-    When L{write} returns the line is in the page cache; the compressed file is brought to disk before the working file is
-    removed. Working files that an earlier process left are compressed when a manager is made, so two managers must not share
-    a directory and a template at the same time. A repeat after a crash does not make a second file of one content, if the
-    template has C{[[CRC]]}.
+    When L{write} returns, the line is in the page cache. The compressed file is brought to disk before the working file is
+    removed. A new manager compresses the working files that an earlier process left, so two managers must not share a
+    directory and a template at the same time. With C{[[CRC]]} in the template, a repeat after a crash makes no second file.
     """
 
     _log = Logger()
@@ -611,17 +615,18 @@ class WritingJSONRollManager:
         method: str = "gzip",
         level: int | None = None,
         all_leftovers: bool = False,
-        clock: Any = None,
+        clock: Clock | None = None,
         files: Files | None = None,
     ) -> None:
         """
-        @param directory: for working files; it is made if need be, and so is C{destination_directory}.
-        @param roll_size_mb: MiB of a working file, uncompressed, after which it is rolled.
-        @param roll_minutes: minutes after which it is rolled. L{poll} does so while nothing is written.
+        @param directory: of working files; it is made if it is not there, and so is C{destination_directory}.
+        @param roll_size_mb: the size, in MiB, at which a working file rolls.
+        @param roll_minutes: the age, in minutes, at which it rolls; while nothing is written, by L{poll}.
         @param method: C{"gzip"} or C{"zstd"}.
-        @param all_leftovers: compress all files of the directory at the start, as the first program does, instead of those
-            with a name of the template only.
-        @raise InvalidSetting: if an argument is not usable.
+        @param all_leftovers: whether to compress all files of the directory at the start, as the first program does, and not
+            only those with a name of the template.
+        @param clock: the system's if C{None}.
+        @raise InvalidSetting: if an argument cannot be used.
         """
         self.filename_template = check_template(filename_template)
         self.directory = os.fspath(directory)
@@ -632,9 +637,7 @@ class WritingJSONRollManager:
         except (TypeError, ValueError):
             raise InvalidSetting("roll_size_mb and roll_minutes are numbers") from None
         if all_leftovers and os.path.realpath(self.directory) == os.path.realpath(self.destination_directory):
-            raise InvalidSetting(
-                "all_leftovers needs a destination directory that is another than the working directory"
-            )
+            raise InvalidSetting("all_leftovers needs a destination directory other than the working directory")
         self.method = check_method(method)
         self.level = level
         self.size = 0
@@ -652,13 +655,11 @@ class WritingJSONRollManager:
 
     def write(self, metadata: Mapping[str, str], json_payload: Payload) -> None:
         """
-        Write a payload as a line; roll afterwards if it is time.
-
-        JSON with line breaks between its parts is written without them.
+        Write a payload as a line; then roll if the file is large or old enough. JSON is written without its line breaks.
 
         @param metadata: ignored.
-        @raise InvalidRecord: if the payload is neither text nor bytes, or has line breaks and is no JSON.
-        @raise NoSpace: if there is no room; the line was not written.
+        @raise InvalidRecord: if the payload is neither text nor bytes, or has line breaks and is not JSON.
+        @raise NoSpace: if the disk is full; the line was not written.
         """
         line = _line(json_payload)
         with self._lock:
@@ -669,14 +670,14 @@ class WritingJSONRollManager:
             except OSError as problem:
                 self._files.truncate(self._fd, self.size)
                 if problem.errno in NO_SPACE:
-                    raise NoSpace(f"there is no room for more of {self.filename}") from None
+                    raise NoSpace(f"the disk is full: {self.filename} takes no more lines") from None
                 raise
             self.size += len(line)
             if self._is_due():
                 self.roll()
 
     def poll(self) -> None:
-        """Roll if it is time."""
+        """Roll if the file is large or old enough."""
         with self._lock:
             if self._fd >= 0 and self._is_due():
                 self.roll()
@@ -685,7 +686,7 @@ class WritingJSONRollManager:
         """
         Compress the working file, if there is one, into the destination directory.
 
-        @raise NoSpace: if there is no room; the working file is left, for the next start.
+        @raise NoSpace: if the disk is full; the next manager compresses the working file.
         """
         with self._lock:
             path = self.filename
@@ -695,7 +696,7 @@ class WritingJSONRollManager:
                 self._archive(path)
 
     def close(self) -> None:
-        """Close the working file and leave it where it is, as the first program does: the next start archives it."""
+        """Close the working file and leave it where it is, as the first program does: the next manager compresses it."""
         with self._lock:
             if self._fd >= 0:
                 try:
@@ -731,7 +732,7 @@ class WritingJSONRollManager:
     # -- rolling -------------------------------------------------------------------------------------------------------
 
     def archive_leftovers(self) -> None:
-        """Compress the working files of earlier processes, and those that L{close} left."""
+        """Compress the working files that earlier processes, or L{close}, left."""
         every = self._all_leftovers
         pattern = template_pattern(self.filename_template.replace(_TIMESTAMP, "%s"))
         for name in sorted(os.listdir(self.directory)):
@@ -739,9 +740,9 @@ class WritingJSONRollManager:
             ours = every or (pattern.fullmatch(name) is not None and not is_ours_beside(name))
             if ours and os.path.isfile(path) and not (self._fd >= 0 and path == self.filename):
                 if is_compressed_file(path):
-                    self._log.warn("{path} is compressed already, so it is no working file; it is left", path=path)
+                    self._log.warn("{path} is compressed, so it is no working file, and stays as it is", path=path)
                     continue
-                self._log.info("{path} was left by an earlier process; it is archived now", path=path)
+                self._log.info("{path} was left by an earlier process, and is compressed now", path=path)
                 self._archive(path)
 
     def _archive(self, path: str) -> str:
@@ -765,7 +766,7 @@ class WritingJSONRollManager:
         except OSError as problem:
             files.unlink(temporary)
             if problem.errno in NO_SPACE:
-                raise NoSpace(f"there is no room to compress {path}; it is left as it is") from None
+                raise NoSpace(f"the disk is full: {path} cannot be compressed, and stays as it is") from None
             raise
         finally:
             files.close(out)
@@ -781,7 +782,7 @@ class WritingJSONRollManager:
         return target
 
     def _same(self, crc: str, suffix: str) -> str | None:
-        """A whole file of that content, from before a crash."""
+        """The compressed file of the same content, if it was made before a crash."""
         for name in os.listdir(self.destination_directory):
             if crc in name and name.endswith(suffix) and not name.startswith("."):
                 path = os.path.join(self.destination_directory, name)
@@ -810,12 +811,12 @@ def _line(payload: Payload) -> bytes:
     try:
         line = payload.encode() if isinstance(payload, str) else bytes(memoryview(payload))
     except (TypeError, UnicodeEncodeError, AttributeError) as problem:
-        raise InvalidRecord(f"a payload is text or bytes: {problem}") from None
+        raise InvalidRecord(f"a payload must be text or bytes: {problem}") from None
     if b"\n" in line:
         try:
             line = json.dumps(json.loads(line), ensure_ascii=False).encode()
         except ValueError:
-            raise InvalidRecord("a payload with line breaks that is no JSON cannot be one line") from None
+            raise InvalidRecord("a payload with line breaks must be JSON, to be written as one line") from None
     return line + b"\n"
 
 
@@ -836,28 +837,25 @@ def _digest_of(path: str) -> str | None:
 
 class RollTimer:
     """
-    A thread that polls managers, so that archives roll in time while nothing is written, and what failed is tried again.
-
-    In a program with a reactor let a L{LoopingCall<twisted.internet.task.LoopingCall>} call C{poll} instead, in a thread
-    if its callbacks take long. It is also a context manager.
+    A thread that polls managers, for programs without a reactor. Also a context manager.
     """
 
     _log = Logger()
 
-    def __init__(self, *managers: Any, interval: float = 1.0) -> None:
-        """@param interval: seconds between two rounds."""
+    def __init__(self, *managers: WritingRollManager | WritingJSONRollManager, interval: float = 1.0) -> None:
+        """@param interval: seconds between two polls."""
         self._managers = managers
         self._interval = interval
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="archive-roll-timer", daemon=True)
 
     def start(self) -> RollTimer:
-        """Begin."""
+        """Start the thread. @return: itself."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """End; a round that is under way is finished first."""
+        """Stop the thread, and wait for a poll that is under way."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()

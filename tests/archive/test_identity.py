@@ -253,7 +253,7 @@ class IdentityTests(SynchronousTestCase):
             self.assertIsNone(self.identity.find([path]))
         wrong: tuple[Any, ...] = (None, [], {}, {"device": 1, "inode": 2, "size": 3, "mtime": "x", "head": ""})
         for said in wrong:
-            self.assertIsNone(Identity.said(said))
+            self.assertIsNone(Identity.from_json(said))
 
     def test_same_file_first(self) -> None:
         """A copy that is like it in everything is not taken for it, wherever it stands; of two copies neither is."""

@@ -419,7 +419,7 @@ class ReadingTests(SynchronousTestCase):
         manager = ReadingRollManager("a*", self.directory)
         os.unlink(self.path("a4"))
         self.assertEqual(manager.read(), ({}, "old"))
-        self.assertIn("gone before it was read", str(self.assertRaises(NotFound, manager.read)))
+        self.assertIn("was moved or removed before it was read", str(self.assertRaises(NotFound, manager.read)))
         self.assertEqual(list(manager), [({}, "new")])
         manager = ReadingRollManager("a*", self.directory, skip_damaged=True)
         os.unlink(self.path("a3"))
