@@ -81,9 +81,10 @@ def _stock_site(target: Path | None) -> Any:
 
 def _streaming_site(target: Path | None) -> Any:
     # Imported here so that our modules add nothing to what twisted.web needs by itself.
+    from storehouse.config.settings import ConnectionSettings
     from storehouse.frontends.http.reply import json_reply
     from storehouse.frontends.http.resource import Leaf, Root
-    from storehouse.frontends.http.site import DoorSite, Limits
+    from storehouse.frontends.http.site import DoorSite
 
     class Sink(Leaf):
         async def handle_PUT(self, request: Any) -> Any:
@@ -97,7 +98,7 @@ def _streaming_site(target: Path | None) -> Any:
             finally:
                 sink.close()
 
-    limits = Limits(max_connections=100, idle_timeout=60, head_timeout=20)
+    limits = ConnectionSettings(max_connections=100, idle_timeout=60, head_timeout=20)
     return DoorSite(Root({b"upload": Sink()}), reactor, limits, name="bench")
 
 

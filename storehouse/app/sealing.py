@@ -202,13 +202,11 @@ def make_accounts(settings: Settings, disk: IDisk, keyring: Callable[[], Keyring
     @param keyring: gives the keys by which their secret is encrypted; C{None} to leave it plain.
     """
     # Imported here: a service without the door of uploads, and most commands, need none.
-    from storehouse.storage.accounts.accounts import AccountSettings
     from storehouse.storage.accounts.keys import KeyringWrap
     from storehouse.storage.accounts.local import LocalAccounts
 
-    lifetimes = AccountSettings(settings.https.session_lifetime, settings.https.link_lifetime)
     wrap = None if keyring is None else KeyringWrap(keyring)
-    return LocalAccounts(os.path.join(os.path.abspath(settings.root), "accounts"), disk, lifetimes, wrap)
+    return LocalAccounts(os.path.join(os.path.abspath(settings.root), "accounts"), disk, settings.https, wrap)
 
 
 def make_resumable(

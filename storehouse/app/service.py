@@ -44,10 +44,10 @@ from storehouse.frontends.admin.door import AdminDoor, ReadinessMetric, versions
 from storehouse.frontends.append.door import AppendDoor
 from storehouse.frontends.archive.door import ArchiveDoor
 from storehouse.frontends.http.guard import Guard
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.frontends.sfsp.chunks import Chunks
-from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
+from storehouse.frontends.sfsp.factory import SFSPFactory
 from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.appendlog.log import LocalAppendLog
 from storehouse.storage.dataspace.chores import Expiry, Scrubber
@@ -106,14 +106,6 @@ def make_service(
     turns = Turns(reactor)
     registry.register(turns)  # type: ignore[arg-type]
     Info("storehouse", "Versions of storehouse and of what it runs on.", registry=registry).info(versions())
-    bounds = Limits(
-        max_connections=settings.connections.max_connections,
-        idle_timeout=settings.connections.idle_timeout,
-        head_timeout=settings.connections.head_timeout,
-        min_body_rate=settings.connections.min_body_rate,
-        connections_per_address=settings.connections.connections_per_address,
-    )
-
     budget = ByteBudget(settings.shares.requests, reactor, settings.connections.idle_timeout)
     registry.register(budget)  # type: ignore[arg-type]
     guard = Guard(settings.allowed_host)
@@ -122,7 +114,7 @@ def make_service(
         site = DoorSite(
             resource,
             reactor,
-            bounds,
+            settings.connections,
             lane=lane,
             access_log=settings.access_log,
             name=name,
@@ -200,19 +192,12 @@ def make_service(
         if "archive" in settings.doors:
             add_site("archive", ArchiveDoor(streams, settings.archive).resource)
     if "sfsp" in settings.doors:
-        limits = SFSPLimits(
-            max_name=settings.sfsp.max_name,
-            max_chunk=settings.sfsp.max_chunk,
-            memory=settings.shares.chunks,
-            max_connections=settings.connections.max_connections,
-            idle_timeout=settings.connections.idle_timeout,
-            min_body_rate=settings.connections.min_body_rate,
-            connections_per_address=settings.connections.connections_per_address,
-        )
         factory = SFSPFactory(
             Chunks(objects, disk, settings.root),
             reactor,
-            limits,
+            settings.sfsp,
+            settings.connections,
+            settings.shares.chunks,
             settings.access_log,
             budget=budget,
             trusted=settings.proxies,
@@ -226,7 +211,7 @@ def make_service(
         from storehouse.app.uploading import add_uploads
 
         sealed_by = vault if sealed else None
-        add_uploads(service, settings, reactor, disk, objects, resumable, registry, bounds, sealed_by, budget)
+        add_uploads(service, settings, reactor, disk, objects, resumable, registry, sealed_by, budget)
     pace = settings.objects.scrub_rate, settings.objects.scrub_pause
 
     def compare(on_finding: Callable[[Finding], object], pace: Callable[[int], Awaitable[bool]]) -> Awaitable[None]:

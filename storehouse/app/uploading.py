@@ -25,8 +25,8 @@ from storehouse.core.tls.server import ServerTLS, choose_source
 from storehouse.errors import AlreadyExists
 from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.security import security_fields
-from storehouse.frontends.http.site import DoorSite, Limits
-from storehouse.frontends.upload.door import UploadDoor, UploadLimits
+from storehouse.frontends.http.site import DoorSite
+from storehouse.frontends.upload.door import UploadDoor
 from storehouse.storage.accounts.local import LocalAccounts, show_sign_in_link
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads
@@ -100,7 +100,6 @@ def add_uploads(
     objects: IObjectStore,
     resumable: LocalResumableUploads,
     registry: CollectorRegistry,
-    bounds: Limits,
     vault: Vault | None,
     budget: ByteBudget,
 ) -> None:
@@ -125,15 +124,8 @@ def add_uploads(
         objects,
         accounts,
         resumable,
-        UploadLimits(
-            memory=settings.shares.uploads,
-            sessions=settings.https.max_uploads,
-            max_size=settings.https.max_size,
-            max_files=settings.https.max_files,
-            expiry=settings.https.upload_expiry,
-            names=settings.https.names,
-            link_lifetime=settings.https.link_lifetime,
-        ),
+        settings.https,
+        settings.shares.uploads,
         base_url=lambda: welcome.url,
         directory=settings.objects_directory,
         connections=lambda: len(service.sites["https"].connections),
@@ -144,7 +136,7 @@ def add_uploads(
     site = DoorSite(
         door.resource,
         reactor,
-        bounds,
+        settings.connections,
         access_log=settings.access_log,
         name="https",
         fields=lambda: security_fields(tls.wants_https_only),

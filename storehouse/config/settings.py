@@ -367,16 +367,18 @@ class ConnectionSettings:
         20.0,
         seconds(),
         "DURATION",
-        "How long the head of a request, or a body that is small by nature, may take to arrive",
+        "How long the head of a request, the handshake of TLS, or a body that is small by nature, may take",
         shown="20s",
     )
     min_body_rate: int = option(
         KIB,
         or_off(sized(1)),
         "SIZE",
-        "Bytes a second, over 30 seconds, that a client must send of a body while the server waits for it; off takes any that comes within idle-timeout",
+        "Bytes a second, over 30 seconds, that a client must send of a body while the server waits for it, and read of a response; off takes any that comes within idle-timeout",
         shown="1KiB",
     )
+    #: Seconds that it may be silent in a body, which min-body-rate allows for.
+    slow_after: float = 30.0
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
+from storehouse.config.settings import HTTPSSettings
 from storehouse.errors import (
     AlreadyExists,
     BadRequest,
@@ -22,7 +23,6 @@ from storehouse.errors import (
     SignInRefused,
 )
 from storehouse.frontends.http.request import parse_query
-from storehouse.storage.accounts.accounts import AccountSettings
 from storehouse.storage.accounts.interfaces import IAccounts, NewKey
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ __all__ = ["NOW", "SETTINGS", "AccountsTestsMixin", "PersistentAccountsTestsMixi
 
 NOW = 1_790_000_000.0
 
-SETTINGS = AccountSettings(session_lifetime=1000.0, link_lifetime=5000.0)
+SETTINGS = HTTPSSettings(session_lifetime=1000.0, link_lifetime=5000.0)
 
 
 def fields_of(query: str) -> dict[bytes, bytes]:

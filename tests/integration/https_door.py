@@ -26,7 +26,7 @@ from storehouse.frontends.http.reply import OCTETS, Reply, json_reply, text_repl
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root
 from storehouse.frontends.http.security import security_fields
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from tests.integration.process import CHECKOUT
 
 __all__ = ["HTTPSDoor"]
@@ -116,7 +116,6 @@ def main(arguments: list[str]) -> None:
     log.startLogging(sys.stderr, setStdout=False)
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     settings = load_settings({"append": "off", "sfsp": "off", "admin": "off", **options})
-    connections = settings.connections
     disk = DiskThreads(reactor)
     service = StorehouseService(settings, reactor, RootLock(settings.root), disk)
     source = choose_source(settings.https.endpoint, settings.tls_directory, settings.https.cert, settings.https.key)
@@ -126,7 +125,7 @@ def main(arguments: list[str]) -> None:
     service.sites["https"] = DoorSite(
         Root(children),
         reactor,
-        Limits(connections.max_connections, connections.idle_timeout, connections.head_timeout),
+        settings.connections,
         fields=lambda: security_fields(tls.wants_https_only),
         name="https",
     )

@@ -11,11 +11,12 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.streams import BytesSource
 from storehouse.events import Events
 from storehouse.frontends.http.resource import Root
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.download import Downloads
 from storehouse.frontends.upload.listing import Listings
 from storehouse.frontends.upload.throughput import Activity
@@ -50,7 +51,7 @@ class CurlTests(TestCase):
         gate: Any = OpenGate()
         activity = Activity(reactor)
         downloads = Downloads(store, gate, activity, Listings(store, gate))
-        site = DoorSite(Root({b"download": downloads}), reactor, Limits(), name="uploads")
+        site = DoorSite(Root({b"download": downloads}), reactor, ConnectionSettings(), name="uploads")
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(site.drain, 1.0)
         self.addCleanup(port.stopListening)

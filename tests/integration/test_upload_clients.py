@@ -19,10 +19,11 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import TestCase
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.streams import collect
 from storehouse.frontends.http.resource import Root
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.memory import UploadMemory
 from storehouse.frontends.upload.put import FileUpload
@@ -65,7 +66,7 @@ class ClientTests(TestCase):
         gate: Any = OpenGate()
         intake = Intake(self.store, self.memory, gate, Activity(reactor), disk, max_size=100 * MIB)
         root = Root({b"upload": Upload(FormUpload(gate, intake), FileUpload(gate, intake))})
-        self.site = DoorSite(root, reactor, Limits(), name="upload")
+        self.site = DoorSite(root, reactor, ConnectionSettings(), name="upload")
         key, self.certificate = self_signed(os.path.join(self.directory, "tls"))
         with open(key, "rb") as private, open(self.certificate, "rb") as public:
             pair = PrivateCertificate.loadPEM(private.read() + public.read())

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.web import server
 from twisted.web.http import datetimeToString
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.connections import Connections
 from storehouse.core.fast.tcp import unsent
@@ -28,35 +29,10 @@ from storehouse.frontends.http.lane import ILane, PlanCache
 from storehouse.frontends.http.reply import Reply, encode_reply
 from storehouse.frontends.http.shown import shown, shown_name
 
-__all__ = ["DoorSite", "Limits"]
+__all__ = ["DoorSite"]
 
 #: Connections that are told at once that they are one too many; others are closed without a word.
 _MOST_REFUSALS = 64
-
-
-@attrs.frozen
-class Limits:
-    """
-    What a door's connections may take.
-
-    @ivar max_connections: open at a time; one more is answered 503 and closed.
-    @ivar idle_timeout: seconds without a byte, between requests, within a body, or of an answer that is not
-        read.
-    @ivar connections_per_address: open at a time of one address, and requests in flight of one that proxies name; 0 for no
-        bound but that others get in, too.
-    @ivar head_timeout: seconds from the first to the last byte of a request's head, or of a body that is small by nature, of
-        the handshake of TLS, and of closing.
-    @ivar min_body_rate: bytes a second that a peer has to send of a body while it is its turn, or to take of an answer that
-        does not fit into its window; 0 for any.
-    @ivar slow_after: seconds that it may be silent in a body.
-    """
-
-    max_connections: int = 4096
-    idle_timeout: float = 60.0
-    head_timeout: float = 20.0
-    min_body_rate: float = 1024.0
-    slow_after: float = 30.0
-    connections_per_address: int = 0
 
 
 class _Refusal(Protocol):
@@ -113,7 +89,7 @@ class DoorSite(server.Site):
         self,
         resource: Any,
         reactor: Any,
-        limits: Limits,
+        limits: ConnectionSettings,
         lane: ILane | None = None,
         access_log: bool = False,
         name: str = "http",

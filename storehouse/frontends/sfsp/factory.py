@@ -8,24 +8,24 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-import attrs
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from storehouse.config.settings import ConnectionSettings, SFSPSettings
 from storehouse.core.backlog import Backlog
 from storehouse.core.budget import ByteBudget
 from storehouse.core.connections import Connections
 from storehouse.core.fast.tcp import unsent
 from storehouse.core.peers import NOBODY, TrustedProxies, network_of
-from storehouse.core.sfsp import MAX_CHUNK, MAX_NAME, List, Receive, Send
+from storehouse.core.sfsp import List, Receive, Send
 from storehouse.core.sockets import has_left
 from storehouse.frontends.sfsp.answers import Answer
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.protocol import SFSPConnection
 
-__all__ = ["SFSPFactory", "SFSPLimits"]
+__all__ = ["SFSPFactory"]
 
 _NAMES = {Send: "send", Receive: "receive", List: "list", type(None): "invalid"}
 
@@ -33,36 +33,12 @@ _NAMES = {Send: "send", Receive: "receive", List: "list", type(None): "invalid"}
 _MOST_REFUSING = 64
 
 
-@attrs.frozen
-class SFSPLimits:
-    """
-    What clients may take.
-
-    @ivar max_name: bytes of a file's name.
-    @ivar max_chunk: bytes of a chunk.
-    @ivar memory: bytes of chunks that have come whole and are being stored, on all connections together.
-    @ivar max_connections: open at a time.
-    @ivar connections_per_address: open at a time of one address; 0 for no bound but that others get in, too.
-    @ivar idle_timeout: seconds without a byte from a peer whose turn it is.
-    @ivar min_body_rate: bytes a second that a peer has to send of a request or a chunk while it is its turn; 0 for any.
-    @ivar slow_after: seconds that it may be silent in one.
-    """
-
-    max_name: int = MAX_NAME
-    max_chunk: int = MAX_CHUNK
-    memory: int = 64 << 20
-    max_connections: int = 4096
-    idle_timeout: float = 60.0
-    min_body_rate: float = 1024.0
-    slow_after: float = 30.0
-    connections_per_address: int = 0
-
-
 class SFSPFactory(Factory):
     """
     The protocol factory of the SFSP door.
 
     @param chunks: where chunks are kept.
+    @param memory: bytes of chunks that were received whole and are being stored, on all connections together.
     @param access_log: write a log line for every request.
     @param trusted: proxies, whose connections are made for many.
     @param budget: the memory for answers that are not read; of several doors.
@@ -78,7 +54,9 @@ class SFSPFactory(Factory):
         self,
         chunks: Chunks,
         reactor: Any,
-        limits: SFSPLimits,
+        settings: SFSPSettings,
+        limits: ConnectionSettings,
+        memory: int = 64 << 20,
         access_log: bool = False,
         name: str = "sfsp",
         budget: ByteBudget | None = None,
@@ -86,6 +64,7 @@ class SFSPFactory(Factory):
     ) -> None:
         self.chunks = chunks
         self.reactor = reactor
+        self.settings = settings
         self.limits = limits
         self.name = name
         self.budget = budget or ByteBudget(256 << 20, reactor, limits.idle_timeout)
@@ -99,6 +78,7 @@ class SFSPFactory(Factory):
         self._access_log = access_log
         self._refusing: set[Any] = set()
         self._requests: Counter[tuple[str, str]] = Counter()
+        self._memory = memory
         self._in_flight = 0
         self._waiting: deque[SFSPConnection] = deque()
 
@@ -181,14 +161,14 @@ class SFSPFactory(Factory):
     def took(self, connection: SFSPConnection, size: int) -> None:
         """A chunk has come whole, and has so many bytes in memory: where there are too many, its connection waits."""
         self._in_flight += size
-        if self._in_flight > self.limits.memory:
+        if self._in_flight > self._memory:
             connection.hold("room")
             self._waiting.append(connection)
 
     def stored(self, size: int) -> None:
         """They are not in memory any more."""
         self._in_flight -= size
-        while self._waiting and self._in_flight <= self.limits.memory:
+        while self._waiting and self._in_flight <= self._memory:
             self._waiting.popleft().release("room")
 
     # -- what is told --------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class SFSPConnection(Protocol):
         self.active = False
         self._factory = factory
         self._refusal = refusal
-        self._decoder = RequestDecoder(factory.limits.max_name, factory.limits.max_chunk)
+        self._decoder = RequestDecoder(factory.settings.max_name, factory.settings.max_chunk)
         self._answers = Answers(self._write, self._answered, request_status, self._broken)
         self._body: ChunkBody | None = None
         self._sending: Answer | None = None

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import attrs
 from prometheus_client import CollectorRegistry
 
+from storehouse.config.settings import HTTPSSettings
 from storehouse.core.disk import IDisk
 from storehouse.errors import BadRequest, NotSignedIn
 from storehouse.frontends.http.errors import error_reply
@@ -40,36 +41,14 @@ from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.interfaces import IResumableUploads
 
-__all__ = ["UploadDoor", "UploadLimits"]
-
-
-@attrs.frozen
-class UploadLimits:
-    """
-    What the door takes.
-
-    @ivar memory: bytes of uploads that are held in memory, together.
-    @ivar sessions: uploads that are received at once.
-    @ivar max_size: bytes that a file may have; 0 for no bound.
-    @ivar max_files: files and fields that a form may have.
-    @ivar expiry: seconds after which a resumable upload is removed that nobody goes on with; 0 for never.
-    @ivar names: what is done about names that are taken: C{rename}, C{replace} or C{refuse}.
-    @ivar link_lifetime: seconds for which a signed link may work, at most.
-    """
-
-    memory: int = 64 << 20
-    sessions: int = 1024
-    max_size: int = 0
-    max_files: int = 1000
-    expiry: float = 86400.0
-    names: str = "rename"
-    link_lifetime: float = 604800.0
+__all__ = ["UploadDoor"]
 
 
 class UploadDoor:
     """
     Files in and out over HTTPS.
 
+    @param memory: bytes of uploads that are held in memory, together.
     @param base_url: gives the URL of the door, without a slash at its end.
     @param directory: where objects are stored, to tell how much room there is.
     @param connections: gives how many connections to the door are open.
@@ -84,7 +63,8 @@ class UploadDoor:
         store: IObjectStore,
         accounts: IAccounts,
         resumable: IResumableUploads,
-        limits: UploadLimits,
+        settings: HTTPSSettings,
+        memory: int,
         base_url: Callable[[], str],
         directory: str,
         connections: Callable[[], int],
@@ -94,30 +74,30 @@ class UploadDoor:
     ) -> None:
         gate = Gate(accounts, store, base_url=base_url)
         activity = Activity(clock)
-        memory = UploadMemory(limits.memory, limits.sessions)
-        intake = Intake(store, memory, gate, activity, disk, limits.max_size, limits.names)
-        overview = Overview(activity, memory, DiskLeft(directory, disk, clock), connections)
+        held = UploadMemory(memory, settings.max_uploads)
+        intake = Intake(store, held, gate, activity, disk, settings.max_size, settings.names)
+        overview = Overview(activity, held, DiskLeft(directory, disk, clock), connections)
         self._events = EventStream(overview, clock)
-        ietf = IETFUploads(gate, resumable, intake, limits.max_size, limits.expiry)
+        ietf = IETFUploads(gate, resumable, intake, settings.max_size, settings.upload_expiry)
         files = FileUpload(gate, intake, ietf.create)
-        form = FormUpload(gate, intake, limits.max_files)
+        form = FormUpload(gate, intake, settings.max_files)
         children: Mapping[bytes, Any] = {
             b"": Home(),
-            b"upload": Upload(gate, form, files, ietf, limits.max_size, limits.link_lifetime),
-            b"tus": TusUploads(gate, resumable, intake, limits.max_size),
+            b"upload": Upload(gate, form, files, ietf, settings.max_size, settings.link_lifetime),
+            b"tus": TusUploads(gate, resumable, intake, settings.max_size),
             b"resumable": ietf,
             b"uploads": OpenUploads(gate, resumable),
-            b"download": Downloads(store, gate, activity, Listings(store, gate, link_lifetime=limits.link_lifetime)),
+            b"download": Downloads(store, gate, activity, Listings(store, gate, link_lifetime=settings.link_lifetime)),
             b"sign-in": SignIn(gate, accounts),
             b"sign-out": SignOut(gate, accounts),
-            b"links": Links(gate, accounts, base_url, limits.link_lifetime),
+            b"links": Links(gate, accounts, base_url, settings.link_lifetime),
             b"users": Users(gate, accounts),
             b"stats": Stats(gate, overview, self._events),
             b"metrics": Metrics(gate, registry),
             b"static": StaticFiles(load_assets()),
         }
         self.resource = Root(children)
-        self.collectors = (memory, activity)
+        self.collectors = (held, activity)
 
     def explain(self, request: StreamingRequest, error: BaseException) -> Reply:
         """The answer to a request that failed: a page for people, who are led to sign in if they have not."""

@@ -13,6 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from storehouse.config.settings import HTTPSSettings
 from storehouse.core.streams import deferred
 from storehouse.errors import (
     BadRequest,
@@ -29,7 +30,7 @@ from storehouse.storage.accounts.keys import Keys, new_key_id, new_secret
 from storehouse.storage.accounts.sessions import Ticket, read_cookie, request_token, write_cookie
 from storehouse.storage.accounts.users import Account, Token, Users, check_user_name, hash_token
 
-__all__ = ["AccountSettings", "Accounts"]
+__all__ = ["Accounts"]
 
 #: The largest C{max-bytes} of a link.
 _MAX_BYTES = 1 << 60
@@ -40,17 +41,6 @@ _WRONG_TOKEN = "the sign-in link is unknown, used or expired: ask for a new one"
 _USED_LINK = "the link works once, and was used: ask for a new one"
 
 
-@attrs.frozen
-class AccountSettings:
-    """
-    @ivar session_lifetime: seconds that a session lasts.
-    @ivar link_lifetime: seconds that a link may last, at most.
-    """
-
-    session_lifetime: float = 43200.0
-    link_lifetime: float = 604800.0
-
-
 @implementer(IAccounts)
 class Accounts:
     """
@@ -59,8 +49,8 @@ class Accounts:
     @param clock: seconds since 1970 UTC.
     """
 
-    def __init__(self, settings: AccountSettings | None = None, clock: Callable[[], float] = time.time) -> None:
-        self.settings = settings or AccountSettings()
+    def __init__(self, settings: HTTPSSettings | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.settings = settings or HTTPSSettings()
         self._clock = clock
 
     # -- for subclasses ------------------------------------------------------------------------------------------------

@@ -21,12 +21,13 @@ from typing import TextIO
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from storehouse.config.settings import HTTPSSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.jobs import whole
 from storehouse.core.streams import deferred
 from storehouse.errors import Damaged, NoSpace, StartFailed, StorageFailed
-from storehouse.storage.accounts.accounts import Accounts, AccountSettings
+from storehouse.storage.accounts.accounts import Accounts
 from storehouse.storage.accounts.directory import AccountsDirectory
 from storehouse.storage.accounts.keys import Keys, KeyWrap, load_keys
 from storehouse.storage.accounts.spent import SpentLog
@@ -64,7 +65,7 @@ class LocalAccounts(Accounts):
         self,
         directory: str,
         disk: IDisk,
-        settings: AccountSettings | None = None,
+        settings: HTTPSSettings | None = None,
         wrap: KeyWrap | None = None,
         files: Files | None = None,
         clock: Callable[[], float] = time.time,

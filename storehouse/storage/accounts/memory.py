@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 
-from storehouse.storage.accounts.accounts import Accounts, AccountSettings
+from storehouse.config.settings import HTTPSSettings
+from storehouse.storage.accounts.accounts import Accounts
 from storehouse.storage.accounts.keys import SECRET_SIZE, Keys
 from storehouse.storage.accounts.users import Users
 
@@ -24,7 +25,7 @@ class MemoryAccounts(Accounts):
 
     def __init__(
         self,
-        settings: AccountSettings | None = None,
+        settings: HTTPSSettings | None = None,
         clock: Callable[[], float] = time.time,
         secret: bytes | None = None,
     ) -> None:

@@ -13,8 +13,9 @@ from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisc
 from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
+from storehouse.config.settings import ConnectionSettings
 from storehouse.frontends.admin.door import AdminDoor
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 
 
 class Transport(StringTransportWithDisconnection):
@@ -30,7 +31,7 @@ class AdminDoorTests(SynchronousTestCase):
         self.parts: dict[str, str] = {"service": ""}
         self.registry = CollectorRegistry()
         door = AdminDoor(self.registry, lambda: self.parts)
-        self.site = DoorSite(door.resource, MemoryReactorClock(), Limits(), name="admin")
+        self.site = DoorSite(door.resource, MemoryReactorClock(), ConnectionSettings(), name="admin")
 
     def ask(self, path: str, method: str = "GET") -> tuple[int, dict[str, str], str]:
         protocol: Any = self.site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 4000))

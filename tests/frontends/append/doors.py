@@ -9,12 +9,12 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from storehouse.config.settings import AppendSettings
+from storehouse.config.settings import AppendSettings, ConnectionSettings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.frontends.append.door import AppendDoor
 from storehouse.frontends.http.guard import Guard
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog
 from tests.frontends.http.wire import Connection
@@ -79,7 +79,9 @@ class Door:
         )
         self.log.start()
         door = AppendDoor(self.log, limits, fast_lane=fast_lane)
-        self.site = DoorSite(door.resource, self.reactor, Limits(), lane=door.lane, name="append", guard=guard)
+        self.site = DoorSite(
+            door.resource, self.reactor, ConnectionSettings(), lane=door.lane, name="append", guard=guard
+        )
         self.site.startFactory()
         self.connections: list[Connection] = []
 

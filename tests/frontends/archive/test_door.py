@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.archive.interfaces import Record
-from storehouse.config.settings import ArchiveSettings
+from storehouse.config.settings import ArchiveSettings, ConnectionSettings
 from storehouse.core.budget import ByteBudget, Hold
 from storehouse.errors import BadRequest, MalformedBody, TooLarge
 from storehouse.frontends.archive.door import ArchiveDoor
@@ -23,7 +23,7 @@ from storehouse.frontends.archive.records import (
     parse_time,
     written_time,
 )
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 from tests.storage.streams.rig import Room, outcome
 
@@ -47,7 +47,7 @@ class DoorTests(SynchronousTestCase):
         self.addCleanup(self.room.stop)
         limits = ArchiveSettings(max_record=1000, max_batch=20_000)
         door = ArchiveDoor(self.room.streams, limits)
-        self.site = DoorSite(door.resource, self.room.reactor, Limits(), name="archive")
+        self.site = DoorSite(door.resource, self.room.reactor, ConnectionSettings(), name="archive")
 
     def ask(self, line: str, body: bytes | None = None, *fields: str, status: int = 200) -> Answer:
         """A request over a connection of its own, and its answer."""
@@ -194,7 +194,7 @@ class DoorTests(SynchronousTestCase):
         """They are bounded by their number, too, and counted as what they cost; empty lines count, since each is looked at."""
         limits = ArchiveSettings(max_batch=2_000_000, max_records=100)
         door = ArchiveDoor(self.room.streams, limits)
-        self.site = DoorSite(door.resource, self.room.reactor, Limits(), name="archive")
+        self.site = DoorSite(door.resource, self.room.reactor, ConnectionSettings(), name="archive")
         held: list[int] = []
         grow = Hold.grow
         self.patch(Hold, "grow", lambda hold, size: held.append(size) or grow(hold, size))
@@ -297,7 +297,7 @@ class DoorTests(SynchronousTestCase):
         self.site = DoorSite(
             ArchiveDoor(self.room.streams, ArchiveSettings()).resource,
             self.room.reactor,
-            Limits(),
+            ConnectionSettings(),
             name="archive",
             budget=ByteBudget(32 << 20, self.room.reactor, 60.0),
         )

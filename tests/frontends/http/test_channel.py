@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core import lingering
 from storehouse.core.fast.tcp import LARGE_READS
 from storehouse.errors import RequestTimeout
@@ -17,7 +18,6 @@ from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import ClientGone
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.site import Limits
 from tests.frontends.http.wire import Connection, Transport, make_site, request, split_answers
 
 
@@ -101,7 +101,7 @@ class _Sink(Leaf):
 class ChannelCase(SynchronousTestCase):
     """A door with a clock."""
 
-    limits = Limits()
+    limits = ConnectionSettings()
 
     def setUp(self) -> None:
         """Build the door."""
@@ -683,7 +683,7 @@ class GoneTests(ChannelCase):
 class TimeTests(ChannelCase):
     """Patience has bounds."""
 
-    limits = Limits(max_connections=3, idle_timeout=60.0, head_timeout=20.0)
+    limits = ConnectionSettings(max_connections=3, idle_timeout=60.0, head_timeout=20.0)
 
     def assert_closed_after(self, connection: Connection, least: float, most: float) -> None:
         """Within these seconds, not before."""

@@ -11,11 +11,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core.peers import TrustedProxies
 from storehouse.frontends.http.forwarded import forwarded_address
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.resource import Leaf, Root
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from tests.frontends.http.wire import Connection, request, split_answers
 
 TRUSTED = TrustedProxies("127.0.0.1, 10.0.0.0/8, 2001:db8:aaaa::/48")
@@ -113,7 +114,7 @@ class DoorTests(SynchronousTestCase):
     """A door whose peers are all 127.0.0.1, and one address may have two connections or requests."""
 
     def make(self, trusted: TrustedProxies) -> DoorSite:
-        limits = Limits(connections_per_address=2)
+        limits = ConnectionSettings(connections_per_address=2)
         site = DoorSite(Root({b"who": _Who()}), Clock(), limits, trusted=trusted)
         site.startFactory()
         self.addCleanup(site.connections.stop)

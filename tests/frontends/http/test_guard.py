@@ -9,10 +9,11 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core.addresses import is_loopback
 from storehouse.frontends.http import guard
 from storehouse.frontends.http.guard import Guard
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from tests.frontends.append.doors import Door
 from tests.frontends.http.wire import Connection, Transport, make_site, request, split_answers
 
@@ -23,7 +24,7 @@ class GuardCase(SynchronousTestCase):
     guard = Guard(frozenset({"files.example.com", "*.wild.example"}))
 
     def setUp(self) -> None:
-        self.site = make_site(Clock(), Limits(), guard=self.guard)
+        self.site = make_site(Clock(), ConnectionSettings(), guard=self.guard)
         self.addCleanup(self.site.connections.stop)
 
     def status(self, data: bytes, site: DoorSite | None = None) -> int:
@@ -137,7 +138,7 @@ class OriginTests(GuardCase):
 
     def test_door_that_asks(self) -> None:
         """A door that looks at who makes a request looks at origins by itself."""
-        site = make_site(Clock(), Limits(), guard=Guard(checks_origins=False))
+        site = make_site(Clock(), ConnectionSettings(), guard=Guard(checks_origins=False))
         self.addCleanup(site.connections.stop)
         data = request("POST /echo", b"x", "Origin: http://evil.example", host="localhost")
         self.assertEqual(self.status(data, site), 200)

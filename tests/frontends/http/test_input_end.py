@@ -9,11 +9,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.trial.unittest import TestCase
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core.fast.tcp import make_eager
 from storehouse.frontends.http import channel, paced
 from storehouse.frontends.http.reply import OCTETS
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from tests.frontends.append.doors import Door
 from tests.frontends.http.test_channel import ChannelCase
 from tests.frontends.http.wire import make_site, request, split_answers
@@ -277,7 +278,7 @@ class SocketTests(TestCase):
                 if b"break" in request.fields:
                     request.break_off()
 
-        site: DoorSite = make_site(reactor, Limits(), much=Much())  # type: ignore[arg-type]
+        site: DoorSite = make_site(reactor, ConnectionSettings(), much=Much())  # type: ignore[arg-type]
         port = reactor.listenTCP(0, site, interface="127.0.0.1")  # type: ignore[attr-defined]
         make_eager(port)
         self.addCleanup(port.stopListening)

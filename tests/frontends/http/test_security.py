@@ -8,12 +8,13 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.errors import TooLarge
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root
 from storehouse.frontends.http.security import security_fields
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from tests.frontends.http.wire import Connection, request, split_answers
 
 
@@ -44,7 +45,7 @@ class SecurityTests(SynchronousTestCase):
         self.site = DoorSite(
             Root({b"plain": Plain(), b"own": Own()}),
             self.clock,
-            Limits(max_connections=2),
+            ConnectionSettings(max_connections=2),
             fields=lambda: security_fields(self.https_only),
         )
         self.site.startFactory()
@@ -98,7 +99,7 @@ class SecurityTests(SynchronousTestCase):
         self.assertEqual(answer.fields["strict-transport-security"], "max-age=31536000")
 
     def test_other_doors(self) -> None:
-        site = DoorSite(Root({b"plain": Plain()}), self.clock, Limits())
+        site = DoorSite(Root({b"plain": Plain()}), self.clock, ConnectionSettings())
         connection = Connection(site)
         connection.send(request("GET /plain"))
         self.assertNotIn(b"X-Frame-Options", bytes(connection.transport.out))
@@ -109,7 +110,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         clock = Clock()
-        site = DoorSite(Root({}), clock, Limits(max_connections=0, head_timeout=5.0))
+        site = DoorSite(Root({}), clock, ConnectionSettings(max_connections=0, head_timeout=5.0))
         refused = []
         while (protocol := site.buildProtocol(None)) is not None:
             protocol.makeConnection(StringTransport())

@@ -13,10 +13,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.resource import Leaf, Root
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 
 __all__ = ["Answer", "Connection", "Echo", "Transport", "make_site", "request", "split_answers"]
 
@@ -321,10 +322,14 @@ class Echo(Leaf):
 
 
 def make_site(
-    clock: Clock, limits: Limits | None = None, lane: Any = None, guard: Guard | None = None, **children: Any
+    clock: Clock,
+    limits: ConnectionSettings | None = None,
+    lane: Any = None,
+    guard: Guard | None = None,
+    **children: Any,
 ) -> DoorSite:
     """A door with L{Echo} at C{/echo} and others."""
     root = Root({b"echo": Echo(), **{name.encode("ascii"): child for name, child in children.items()}})
-    site = DoorSite(root, clock, limits or Limits(), lane=lane, guard=guard)
+    site = DoorSite(root, clock, limits or ConnectionSettings(), lane=lane, guard=guard)
     site.startFactory()
     return site

@@ -12,11 +12,12 @@ from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import InlineDisk
 from storehouse.errors import StorageFailed
 from storehouse.frontends.http.request import parse_query
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.storage.accounts.memory import MemoryAccounts
 from storehouse.storage.dataspace.holds import Holds
@@ -79,7 +80,7 @@ class DoorCase(SynchronousTestCase):
         self.site = DoorSite(
             ObjectsDoor(self.store, Holds(space.holding, self.clock), lambda: succeed(self.accounts)).resource,
             self.clock,
-            Limits(),
+            ConnectionSettings(),
             name="objects",
         )
         self.ask("PUT /buckets/box")

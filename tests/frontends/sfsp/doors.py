@@ -11,12 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import ConnectionSettings, SFSPSettings
 from storehouse.core import sfsp
 from storehouse.core.disk import InlineDisk
 from storehouse.core.sfsp import AnswerDecoder, Chunk, Code, Ids, List, Receive, Send, Status
 from storehouse.errors import NoSuchKey
 from storehouse.frontends.sfsp.chunks import Chunks
-from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
+from storehouse.frontends.sfsp.factory import SFSPFactory
 from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
@@ -150,7 +151,7 @@ class Door:
     def __init__(
         self,
         directory: str,
-        limits: SFSPLimits | None = None,
+        limits: dict[str, Any] | None = None,
         in_memory: bool = False,
         disk: Any = None,
         access_log: bool = False,
@@ -177,7 +178,7 @@ class Door:
         self.lists = os.path.join(directory, "lists")
         os.makedirs(self.lists)
         self.factory = SFSPFactory(
-            Chunks(self.store, self.disk, self.lists), self.clock, limits or SFSPLimits(), access_log
+            Chunks(self.store, self.disk, self.lists), self.clock, **(limits or bounds()), access_log=access_log
         )
         self.factory.startFactory()
 
@@ -204,10 +205,16 @@ class Door:
                 raise AssertionError(f"{part} did not stop: {stopped}")
 
 
+def bounds(memory: int = 64 << 20, **given: Any) -> dict[str, Any]:
+    """What a factory is given, from settings of SFSP and of connections together."""
+    own = {name: given.pop(name) for name in ("max_name", "max_chunk") if name in given}
+    return {"settings": SFSPSettings(**own), "limits": ConnectionSettings(**given), "memory": memory}
+
+
 class DoorCase(SynchronousTestCase):
     """Has doors."""
 
-    def make_door(self, limits: SFSPLimits | None = None, **options: Any) -> Door:
+    def make_door(self, limits: dict[str, Any] | None = None, **options: Any) -> Door:
         door = Door(os.path.abspath(self.mktemp()), limits, **options)
         self.addCleanup(door.close)
         return door

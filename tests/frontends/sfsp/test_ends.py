@@ -19,10 +19,10 @@ from storehouse.core.sfsp import AnswerDecoder, Code, Send, Status
 from storehouse.core.tls.contexts import server_endpoint
 from storehouse.errors import NoSpace
 from storehouse.frontends.sfsp.chunks import Chunks
-from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
+from storehouse.frontends.sfsp.factory import SFSPFactory
 from tests.core.test_jobs import HandDisk
 from tests.core.tls.certificates import Authority
-from tests.frontends.sfsp.doors import OK, DoorCase, HandStore, listing, missing, receive, send
+from tests.frontends.sfsp.doors import OK, DoorCase, HandStore, bounds, listing, missing, receive, send
 from tests.frontends.sfsp.test_flow import HandCase
 
 
@@ -529,7 +529,7 @@ class SocketTests(TestCase):
     async def listen(self, description: str = "tcp:0:interface=127.0.0.1", ca: str = "", **limits: Any) -> int:
         self.store = HandStore()
         self.factory = SFSPFactory(
-            Chunks(self.store, InlineDisk(), os.path.abspath(self.mktemp())), reactor, SFSPLimits(**limits)
+            Chunks(self.store, InlineDisk(), os.path.abspath(self.mktemp())), reactor, **bounds(**limits)
         )
         port = await server_endpoint(reactor, description, ca).listen(self.factory)
         make_eager(port)

@@ -15,9 +15,9 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.sfsp import Send
 from storehouse.errors import DamagedObject, NoSpace, SizeMismatch, StorageFailed, Unavailable
 from storehouse.frontends.sfsp.chunks import Chunks
-from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
+from storehouse.frontends.sfsp.factory import SFSPFactory
 from tests.core.test_jobs import HandDisk
-from tests.frontends.sfsp.doors import OK, DoorCase, HandStore, Peer, listing, missing, receive, send
+from tests.frontends.sfsp.doors import OK, DoorCase, HandStore, Peer, bounds, listing, missing, receive, send
 
 MIB = 1 << 20
 
@@ -33,7 +33,7 @@ class HandCase(SynchronousTestCase):
         """With such limits."""
         self.store = HandStore()
         self.factory = SFSPFactory(
-            Chunks(self.store, InlineDisk(), os.path.abspath(self.mktemp())), self.clock, SFSPLimits(**limits)
+            Chunks(self.store, InlineDisk(), os.path.abspath(self.mktemp())), self.clock, **bounds(**limits)
         )
         self.factory.startFactory()
 
@@ -461,7 +461,7 @@ class LargeTests(DoorCase):
 
     def test_there_and_back(self) -> None:
         disk = HandDisk()
-        door = self.make_door(SFSPLimits(memory=MIB), disk=disk, block_size=256 << 10)
+        door = self.make_door(bounds(memory=MIB), disk=disk, block_size=256 << 10)
         piece = os.urandom(MIB)
         data = piece * (self.SIZE // MIB)
         peer = door.connect()

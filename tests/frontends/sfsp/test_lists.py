@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from storehouse.core.disk import InlineDisk
 from storehouse.frontends.sfsp import chunks
 from storehouse.frontends.sfsp.chunks import Chunks
-from storehouse.frontends.sfsp.factory import SFSPFactory, SFSPLimits
+from storehouse.frontends.sfsp.factory import SFSPFactory
 from tests.core.test_jobs import HandDisk
-from tests.frontends.sfsp.doors import Peer, listing, missing, receive
+from tests.frontends.sfsp.doors import Peer, bounds, listing, missing, receive
 from tests.frontends.sfsp.test_flow import HandCase
 from tests.turns.breathing import every_breath
 
@@ -39,7 +39,7 @@ class ListTests(HandCase):
         self.many = Many(count)
         self.directory = os.path.abspath(self.mktemp())
         os.makedirs(self.directory)
-        return SFSPFactory(Chunks(self.many, disk or InlineDisk(), self.directory), self.clock, SFSPLimits())
+        return SFSPFactory(Chunks(self.many, disk or InlineDisk(), self.directory), self.clock, **bounds())
 
     def test_long(self) -> None:
         """A list of any length, while others are served."""

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.sfsp import MAX_ID
-from storehouse.frontends.sfsp.factory import SFSPLimits
-from tests.frontends.sfsp.doors import OK, Door, ShuffledDisk, listing, receive, send
+from tests.frontends.sfsp.doors import OK, Door, ShuffledDisk, bounds, listing, receive, send
 from tests.soak import count, long_loop, rounds
 
 # Few, so that requests concern one another.
@@ -69,7 +68,7 @@ class ModelTests(SynchronousTestCase):
         """Whatever the pieces, the order of jobs, the pace of the reader, and the memory there is."""
         directory = os.path.abspath(self.mktemp())
         disk = ShuffledDisk(seed)
-        door = Door(directory, SFSPLimits(memory=memory), in_memory=in_memory, disk=disk)
+        door = Door(directory, bounds(memory=memory), in_memory=in_memory, disk=disk)
         try:
             model = Model()
             for requests in conversations:

@@ -11,9 +11,8 @@ from twisted.internet.defer import Deferred
 from storehouse.core import sfsp
 from storehouse.core.sfsp import MAX_ID
 from storehouse.core.streams import BytesSource, collect
-from storehouse.frontends.sfsp.factory import SFSPLimits
 from storehouse.frontends.sfsp.names import FileName
-from tests.frontends.sfsp.doors import OK, Door, DoorCase, listing, receive, send
+from tests.frontends.sfsp.doors import OK, Door, DoorCase, bounds, listing, receive, send
 
 LONG = bytes(range(256)) * 16
 
@@ -257,7 +256,7 @@ class LimitTests(DoorCase):
     """What is refused before it is taken."""
 
     def refused(self, data: bytes, *words: str, before: Any = (), **limits: Any) -> None:
-        door = self.make_door(SFSPLimits(**limits))
+        door = self.make_door(bounds(**limits))
         peer = door.connect()
         peer.ask(*before)
         peer.send(data)
@@ -278,7 +277,7 @@ class LimitTests(DoorCase):
             self.refused(sfsp.encode_send(b"a", 1, size), "chunk", str(size), "100", max_chunk=100)
 
     def test_as_large_as_allowed(self) -> None:
-        door = self.make_door(SFSPLimits(max_name=10, max_chunk=100))
+        door = self.make_door(bounds(max_name=10, max_chunk=100))
         self.assertEqual(door.ask(send(b"x" * 10, 1, b"y" * 100)), [OK])
 
     def test_no_request(self) -> None:

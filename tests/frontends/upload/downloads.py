@@ -10,10 +10,11 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import BytesSource
 from storehouse.frontends.http.resource import Root
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.download import Downloads
 from storehouse.frontends.upload.listing import Listings
 from storehouse.frontends.upload.throughput import Activity
@@ -61,7 +62,7 @@ class DownloadCase(SynchronousTestCase):
         """The door."""
         listings = Listings(self.store, self.gate)
         downloads = Downloads(self.store, self.gate, self.activity, listings)
-        return DoorSite(Root({b"download": downloads}), self.clock, Limits(), name="uploads")
+        return DoorSite(Root({b"download": downloads}), self.clock, ConnectionSettings(), name="uploads")
 
     def put(self, key: str, data: bytes, bucket: str = "uploads", **options: Any) -> ObjectInfo:
         """Store an object."""

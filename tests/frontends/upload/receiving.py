@@ -10,12 +10,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import collect
 from storehouse.errors import NoSpace, NoSuchKey
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.resource import Leaf, Root
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.memory import UploadMemory
 from storehouse.frontends.upload.put import FileUpload
@@ -111,7 +112,7 @@ class ReceivingCase(SynchronousTestCase):
         self.resumed: list[bytes] = []
         self.make_door()
 
-    def make_door(self, limits: Limits | None = None) -> None:
+    def make_door(self, limits: ConnectionSettings | None = None) -> None:
         gate: Any = self.gate
         self.intake = Intake(
             self.store, self.memory, gate, self.activity, InlineDisk(), max_size=self.max_size, rule=self.rule
@@ -123,7 +124,7 @@ class ReceivingCase(SynchronousTestCase):
                 )
             }
         )
-        self.site = DoorSite(root, self.clock, limits or Limits(), name="upload")
+        self.site = DoorSite(root, self.clock, limits or ConnectionSettings(), name="upload")
         self.site.startFactory()
 
     async def _resume(self, request: Any) -> Reply:

@@ -10,9 +10,10 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import ConnectionSettings, HTTPSSettings
 from storehouse.core.disk import InlineDisk
-from storehouse.frontends.http.site import DoorSite, Limits
-from storehouse.frontends.upload.door import UploadDoor, UploadLimits
+from storehouse.frontends.http.site import DoorSite
+from storehouse.frontends.upload.door import UploadDoor
 from storehouse.frontends.upload.gate import COOKIE
 from storehouse.storage.accounts.memory import MemoryAccounts
 from storehouse.storage.dataspace.memory import MemoryDataSpace
@@ -45,7 +46,8 @@ class DoorTests(SynchronousTestCase):
             store,
             self.accounts,
             resumable,
-            UploadLimits(max_size=1000),
+            HTTPSSettings(max_size=1000),
+            64 << 20,
             lambda: "https://x",
             ".",
             lambda: 0,
@@ -55,7 +57,7 @@ class DoorTests(SynchronousTestCase):
         )
         for collector in self.door.collectors:
             registry.register(collector)  # type: ignore[arg-type]
-        self.site = DoorSite(self.door.resource, self.clock, Limits(), name="https")
+        self.site = DoorSite(self.door.resource, self.clock, ConnectionSettings(), name="https")
         self.site.explain = self.door.explain
         self.site.end_answers = self.door.stop
         self.site.startFactory()

@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IConsumer
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.errors import NoSuchKey, TooManyUploads
-from storehouse.frontends.http.site import Limits
 from storehouse.frontends.upload.gate import Visitor
 from storehouse.frontends.upload.memory import UploadMemory
 from storehouse.storage.objects.interfaces import ObjectInfo
@@ -195,7 +195,7 @@ class CrowdTests(ReceivingCase):
         super().setUp()
         self.disk = SlowDisk()
         self.store = self.disk
-        self.make_door(Limits(max_connections=2000))
+        self.make_door(ConnectionSettings(max_connections=2000))
 
     def test_slow_and_fast(self) -> None:
         """
@@ -326,7 +326,7 @@ class CrowdTests(ReceivingCase):
 
     def test_who_says_nothing_more(self) -> None:
         """A body that does not go on is given up after the time that is set, and what it held is free."""
-        self.make_door(Limits(idle_timeout=30.0))
+        self.make_door(ConnectionSettings(idle_timeout=30.0))
         slow = self.connect()
         slow.send(request("POST /upload", None, KIND, "Content-Length: 1000000") + whole(file(b"x" * 9000))[:5000])
         steady = self.connect()

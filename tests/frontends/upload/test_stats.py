@@ -12,9 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core.disk import InlineDisk
 from storehouse.frontends.http.resource import Root
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload import stats
 from storehouse.frontends.upload.memory import UploadMemory
 from storehouse.frontends.upload.metrics import Metrics
@@ -59,7 +60,7 @@ class StatsCase(SynchronousTestCase):
         registry = CollectorRegistry()
         registry.register(self.activity)
         tree = {b"stats": Stats(self.gate, overview, self.stream), b"metrics": Metrics(self.gate, registry)}
-        self.site = DoorSite(Root(tree), self.clock, Limits(), name="uploads")
+        self.site = DoorSite(Root(tree), self.clock, ConnectionSettings(), name="uploads")
 
     def ask(self, line: str, *fields: str, status: int = 200) -> Answer:
         connection = Connection(self.site)

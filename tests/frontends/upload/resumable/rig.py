@@ -11,10 +11,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.config.settings import ConnectionSettings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import collect
 from storehouse.frontends.http.resource import Root
-from storehouse.frontends.http.site import DoorSite, Limits
+from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.gate import Gate
 from storehouse.frontends.upload.memory import UploadMemory
@@ -92,7 +93,7 @@ class ResumableDoorCase(SynchronousTestCase):
                 b"resumable": ietf,
             }
         )
-        self.site = DoorSite(root, self.clock, Limits(), name="upload")
+        self.site = DoorSite(root, self.clock, ConnectionSettings(), name="upload")
         self.site.startFactory()
 
     # -- talking to it -------------------------------------------------------------------------
