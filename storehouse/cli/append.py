@@ -30,7 +30,7 @@ class _Job:
     output: Output
 
 
-@click.command("append", short_help="Append records.")
+@click.command("append")
 @click.argument("id")
 @click.argument("files", metavar="[FILE]...", nargs=-1)
 @click.option("--lines", is_flag=True, help="Every line is a record, without its newline; empty lines are left out.")

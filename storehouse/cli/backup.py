@@ -56,7 +56,7 @@ class _Service:
             pass
 
 
-@click.command("backup", short_help="Make a backup of a root.")
+@click.command("backup")
 @click.argument("dest", metavar="DEST", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print what is known of the backup, as an object of JSON.")
 @progress_option
@@ -117,7 +117,7 @@ def _make(settings: Settings, dest: str, progress: bool) -> Made:
         time.sleep(0.05)
 
 
-@click.command("restore", short_help="Make a root of a backup.")
+@click.command("restore")
 @click.argument("source", metavar="SOURCE", type=click.Path(exists=True, file_okay=False))
 @click.option("--root", metavar="DIR", required=True, help="The root to make: empty, or not there.")
 @progress_option

@@ -26,7 +26,7 @@ async def _each(opening: Any, buckets: Sequence[str], change: Callable[[Store, s
                     await change(store, bucket)
 
 
-@click.command("mb", short_help="Make buckets.")
+@click.command("mb")
 @_buckets
 @store_options
 async def mb(opener: Opener, buckets: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ async def mb(opener: Opener, buckets: Sequence[str]) -> None:
     await _each(opener(create=True), buckets, lambda store, bucket: store.create_bucket(bucket))
 
 
-@click.command("rb", short_help="Remove empty buckets.")
+@click.command("rb")
 @_buckets
 @store_options
 async def rb(opener: Opener, buckets: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ async def rb(opener: Opener, buckets: Sequence[str]) -> None:
     await _each(opener(), buckets, lambda store, bucket: store.delete_bucket(bucket))
 
 
-@click.command("publish", short_help="Let anybody read buckets.")
+@click.command("publish")
 @_buckets
 @store_options
 async def publish(opener: Opener, buckets: Sequence[str]) -> None:
@@ -75,7 +75,7 @@ async def publish(opener: Opener, buckets: Sequence[str]) -> None:
     await _each(opener(), buckets, _publish)
 
 
-@click.command("unpublish", short_help="Let only those read buckets who sign in.")
+@click.command("unpublish")
 @_buckets
 @store_options
 async def unpublish(opener: Opener, buckets: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from storehouse.errors import InvalidSetting
 __all__ = ["command"]
 
 
-@click.group("config", short_help="Show the settings in force; check them without a start.")
+@click.group("config")
 def command() -> None:
     """
     The settings of `twistd storehouse`: give the same options and the same --config as there.

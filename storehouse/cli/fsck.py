@@ -18,7 +18,7 @@ from storehouse.storage.objects.values import Problem
 __all__ = ["fsck", "reindex"]
 
 
-@click.command("fsck", short_help="Check keys, their index and their bytes against each other.")
+@click.command("fsck")
 @click.option(
     "--repair", is_flag=True, help="Make the index anew if it is wrong, and move bytes without a key to ROOT/recovered."
 )
@@ -88,7 +88,7 @@ def _line(problem: Problem, repair: bool) -> str:
     return printable("  ".join(words))
 
 
-@click.command("reindex", short_help="Make the index of keys anew.")
+@click.command("reindex")
 @progress_option
 @store_options
 async def reindex(opener: Opener, progress: bool) -> None:

@@ -18,7 +18,7 @@ __all__ = ["command"]
 _AT_ONCE = 256
 
 
-@click.command("get", short_help="Give records by their offsets.")
+@click.command("get")
 @click.argument("id")
 @click.argument("offsets", metavar="OFFSET...", nargs=-1, required=True, type=OFFSET)
 @click.option(

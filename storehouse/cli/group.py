@@ -23,10 +23,11 @@ class VerbGroup(click.Group):
     """
     Commands that are imported when they are used.
 
-    @param verbs: name of a verb to its module, a colon and its name there; without them, C{command}.
+    @param verbs: name of a verb to where it is and what it does in a few words, so that the help of the group imports none of
+        them. It is in a module, as C{command} or what a colon and its name say.
     """
 
-    def __init__(self, *args: Any, verbs: Mapping[str, str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, verbs: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._verbs = dict(verbs)
 
@@ -38,9 +39,14 @@ class VerbGroup(click.Group):
         """Import a verb."""
         if cmd_name not in self._verbs:
             return None
-        module, _, name = self._verbs[cmd_name].partition(":")
+        module, _, name = self._verbs[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), name or "command")
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs, as the help has them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._verbs.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb. Ctrl-C and a reader that has left end the process without a word."""

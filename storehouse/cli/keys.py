@@ -20,7 +20,7 @@ from storehouse.errors import StartFailed
 __all__ = ["keys", "rekey"]
 
 
-@click.group("keys", short_help="Make the keyring of an encrypted root.")
+@click.group("keys")
 def keys() -> None:
     """
     The keys that what is stored is encrypted with are in ROOT/keyring.json, which a master key opens.
@@ -71,7 +71,7 @@ def init(settings: Settings, seal_names: bool, progress: bool) -> None:
         )
 
 
-@click.command("rekey", short_help="Change the master key of an encrypted root.")
+@click.command("rekey")
 @click.option(
     "--new-master-key-file",
     metavar="FILE",

@@ -33,7 +33,7 @@ _FLUSHED = 1000
 _place = click.argument("place", metavar="[BUCKET[/PREFIX]]", required=False, type=PLACE)
 
 
-@click.command("ls", short_help="List buckets, or the objects of one.")
+@click.command("ls")
 @_place
 @click.option("-l", "--long", "is_long", is_flag=True, help="Show size in bytes and time (UTC) before each key.")
 @click.option("-r", "--recursive", is_flag=True, help="Every key, not only up to the next slash.")
@@ -110,7 +110,7 @@ def _line(bucket: str, item: ObjectInfo | str, is_long: bool, as_json: bool) -> 
     return f"{size:>15}  {time:20}  {printable(key)}\n" if is_long else f"{printable(key)}\n"
 
 
-@click.command("du", short_help="Show how much buckets hold.")
+@click.command("du")
 @_place
 @click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each, with sizes in bytes.")
 @store_options

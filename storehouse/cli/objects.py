@@ -34,7 +34,7 @@ from storehouse.storage.objects.values import Condition
 __all__ = ["cat", "cp", "put", "rm"]
 
 
-@click.command("put", short_help="Store an object.")
+@click.command("put")
 @click.argument("arguments", metavar="SOURCE BUCKET/KEY", nargs=-1, required=True)
 @command_option
 @size_option
@@ -106,7 +106,7 @@ def _parse_range(ctx: click.Context, param: click.Parameter, value: str | None) 
     return int(match[1]), None if match[2] is None else int(match[2])
 
 
-@click.command("cat", short_help="Write objects to standard output.")
+@click.command("cat")
 @click.argument("names", metavar="BUCKET/KEY...", nargs=-1, required=True, type=NAME)
 @click.option(
     "--range", "span", metavar="OFFSET[:LENGTH]", callback=_parse_range, help="Only LENGTH bytes from OFFSET on."
@@ -161,7 +161,7 @@ async def _write(store: Store, name: Name, span: tuple[int, int | None], output:
         await reading.close()
 
 
-@click.command("cp", short_help="Copy an object.")
+@click.command("cp")
 @click.argument("source", metavar="BUCKET/KEY", type=NAME)
 @click.argument("target", metavar="BUCKET/KEY", type=NAME)
 @description_options
@@ -192,7 +192,7 @@ async def cp(
             )
 
 
-@click.command("rm", short_help="Remove objects.")
+@click.command("rm")
 @click.argument("names", metavar="BUCKET/KEY...", nargs=-1, required=True, type=PLACE)
 @click.option("-r", "--recursive", is_flag=True, help="Every object whose key begins with KEY, which may be empty.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask whether --recursive is meant.")

@@ -13,7 +13,6 @@ import click
 from storehouse.cli.client import Server
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.log import LogClient
-from storehouse.config import load_settings
 from storehouse.core.values import parse_size
 from storehouse.errors import InvalidSetting, StorehouseError
 
@@ -112,6 +111,9 @@ def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[...
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def wrapper(*args: Any, config: str | None, **kwargs: Any) -> Any:
+            # Imported here: the commands of the append log have no settings.
+            from storehouse.config import load_settings
+
             given = {name: kwargs.pop(name.replace("-", "_")) for name in names}
             try:
                 settings = load_settings({name: value for name, value in given.items() if value is not None}, config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
 import signal
 import sys
 import threading
@@ -16,7 +15,6 @@ from types import FrameType, TracebackType
 from typing import BinaryIO, NoReturn
 
 from storehouse.cli.errors import CommandError, reason_of
-from storehouse.core.files import Files
 
 __all__ = ["Output", "TidyEnd", "counted", "human_size", "same_file", "silence_stdout"]
 
@@ -164,6 +162,8 @@ class Output:
             return open(path, "wb")  # close() does
         if found is not None and not os.access(target, os.W_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        import secrets
+
         # Readers of archives leave out files that are called so.
         temporary = os.path.join(os.path.dirname(target), f".storehouse-{secrets.token_hex(8)}.tmp")
         self._ending.enter_context(TidyEnd())
@@ -210,6 +210,9 @@ class Output:
             if self._temporary:
                 os.rename(self._temporary, self._target)
                 self._temporary = ""
+                # Imported here, as above: most commands write no file.
+                from storehouse.core.files import Files
+
                 Files().sync_directory(os.path.dirname(self._target))
         except OSError as error:
             self._discard()

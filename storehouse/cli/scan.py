@@ -19,7 +19,7 @@ __all__ = ["JsonLines", "command"]
 _Writer = Callable[[Piece], bytes]
 
 
-@click.command("scan", short_help="Give all records in order, or follow them as they arrive.")
+@click.command("scan")
 @click.argument("id", required=False)
 @click.option(
     "--bucket",

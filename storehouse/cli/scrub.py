@@ -18,7 +18,7 @@ from storehouse.config import Settings
 __all__ = ["command"]
 
 
-@click.command("scrub", short_help="Verify all objects.")
+@click.command("scrub")
 @click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each damage.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the damage: no progress, no summary.")
 @progress_option

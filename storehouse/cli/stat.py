@@ -22,7 +22,7 @@ __all__ = ["command", "table"]
 _HEAD = ("PREFIX", "RECORDS", "SIZE", "FILES", "BUCKETS", "STATE")
 
 
-@click.command("stat", short_help="Show how much is stored, or what is known of an object.")
+@click.command("stat")
 @click.argument("name", metavar="[BUCKET/KEY]", required=False, type=NAME)
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON, with sizes in bytes.")
 @log_options

@@ -37,7 +37,7 @@ def parse_age(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         ) from None
 
 
-@click.command("uploads", short_help="List or remove uploads that were not completed.")
+@click.command("uploads")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print an object of JSON for each, with times in seconds since 1970."
 )

@@ -141,7 +141,7 @@ _HEAD = ("NAME", "KEY ID", "ROLE", "STATE", "CREATED", "KEY MADE")
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with times in seconds since 1970.")
 
 
-@click.group("user", short_help="Add, list, disable users, and give them keys.")
+@click.group("user")
 def user() -> None:
     """
     Manage the users of a root: who can use the door of uploads (https).
@@ -262,7 +262,7 @@ async def sign_in(accounts: Accounts, name: str, expires: float, url: str | None
     _print(f"{await _base(accounts, url)}/sign-in/{token}\n")
 
 
-@click.command("sign", short_help="Make a link by which others can store or read a file.")
+@click.command("sign")
 @click.option("--put", "put", metavar="NAME", help="A link to store a file under NAME.")
 @click.option("--get", "get", metavar="NAME", help="A link to read the file NAME.")
 @click.option(

@@ -15,9 +15,30 @@ import storehouse
 from storehouse.cli import main
 from tests.cli.fake import FakeLog, running
 
-__all__ = ["CommandCase"]
+__all__ = ["CommandCase", "heavy_imports"]
 
 _TREE = str(Path(storehouse.__file__).parent.parent)
+
+#: What takes longer to import than a small command takes to run.
+_HEAVY = {"OpenSSL", "asyncio", "cryptography", "prometheus_client", "sqlite3", "treq", "twisted"}
+
+_PROGRAM = """
+import atexit, sys
+atexit.register(lambda: print("imported", *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr))
+from storehouse.cli import main
+sys.exit(main())
+"""
+
+
+def heavy_imports(*words: str, stdin: bytes = b"") -> set[str]:
+    """Run the command as a process, which must end well. @return: what it has imported of what it should not need."""
+    environment = {**os.environ, "PYTHONPATH": _TREE}
+    command = [sys.executable, "-c", _PROGRAM, *words]
+    done = subprocess.run(command, env=environment, input=stdin, capture_output=True, check=False)
+    *said, names = done.stderr.decode().splitlines()
+    if done.returncode or not names.startswith("imported "):
+        raise AssertionError(f"{words} ended with {done.returncode}: {said}")
+    return _HEAVY & set(names.split())
 
 
 class CommandCase(SynchronousTestCase):

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse import __version__
 from storehouse.cli import VERBS
 from storehouse.cli.progress import Progress
-from tests.cli.case import CommandCase
+from tests.cli.case import CommandCase, heavy_imports
 from tests.cli.fake import Request
 
 #: Verbs that work on the files of a root.
@@ -72,6 +72,13 @@ class CommonTests(CommandCase):
                 where = (GROUPS[verb],)
             for expected in ("Examples:", f"  storehouse {verb}", *where):
                 self.assertIn(expected, text)
+
+    def test_imports(self) -> None:
+        """A command that asks a service needs neither a reactor nor a store, and the help no verbs."""
+        self.assertEqual(heavy_imports("--help"), set())
+        self.assertEqual(heavy_imports("archive", "--help"), set())
+        self.assertEqual(heavy_imports("append", "x", "--server", self.log.url, stdin=b"some text"), set())
+        self.assertEqual(heavy_imports("get", "x", "0", "--server", self.log.url), set())
 
     def test_unknown_verb(self) -> None:
         """Wrong usage."""

@@ -27,6 +27,7 @@ from storehouse.config import load_settings
 from storehouse.core.rootlock import RootLock
 from storehouse.errors import StorehouseError
 from tests.app.local.opened import Opened
+from tests.cli.case import heavy_imports
 from tests.frontends.objects.test_door import KEYS
 from tests.integration.process import CHECKOUT, PATIENCE, Storehouse
 
@@ -467,6 +468,12 @@ class ServiceVerbTests(VerbTests, VerbCase):
         self.addCleanup(self.server.kill)
         self.server.start()
         self.root = os.path.join(self.server.directory, "storehouse-data")
+
+    def test_imports(self) -> None:
+        """None of what a store needs: the service has that."""
+        self.said("mb", "box")
+        for words in (("put", "-", "box/a"), ("ls",), ("cat", "box/a"), ("rm", "box/a"), ("user", "list")):
+            self.assertEqual(heavy_imports(*words, "--root", self.root, stdin=b"x"), set(), words)
 
     def test_both_ways_in_turn(self) -> None:
         """What came through the service is there without it, also when it was killed, and the reverse."""

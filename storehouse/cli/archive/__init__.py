@@ -9,16 +9,16 @@ from storehouse.cli.group import VerbGroup
 __all__ = ["command"]
 
 VERBS = {
-    "ls": "storehouse.cli.archive.ls",
-    "cat": "storehouse.cli.archive.cat",
-    "grep": "storehouse.cli.archive.grep",
-    "verify": "storehouse.cli.archive.verify",
-    "convert": "storehouse.cli.archive.convert",
-    "ship": "storehouse.cli.archive.ship",
+    "ls": ("storehouse.cli.archive.ls", "List archives and what they hold."),
+    "cat": ("storehouse.cli.archive.cat", "Write the records of archives to standard output."),
+    "grep": ("storehouse.cli.archive.grep", "Find records."),
+    "verify": ("storehouse.cli.archive.verify", "Read archives whole and tell what is wrong."),
+    "convert": ("storehouse.cli.archive.convert", "Write an archive in another format."),
+    "ship": ("storehouse.cli.archive.ship", "Send closed archives to where they are to stay."),
 }
 
 
-@click.group("archive", cls=VerbGroup, verbs=VERBS, short_help="List, read, check, convert and ship archives.")
+@click.group("archive", cls=VerbGroup, verbs=VERBS)
 def command() -> None:
     """
     Work on archives: files of records, of version 1 or 2, also compressed with gzip or zstd.

@@ -21,7 +21,7 @@ skip_option = click.option(
 )
 
 
-@click.command("cat", short_help="Write the records of archives to standard output.")
+@click.command("cat")
 @archives_argument
 @span_options
 @click.option(

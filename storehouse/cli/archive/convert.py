@@ -73,7 +73,7 @@ def _is_text(payload: bytes) -> bool:
     return True
 
 
-@click.command("convert", short_help="Write an archive in another format.")
+@click.command("convert")
 @archive_argument
 @click.argument("target", metavar="TARGET", type=click.Path(dir_okay=False))
 @click.option(

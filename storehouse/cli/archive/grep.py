@@ -67,7 +67,7 @@ def _matcher(pattern: str, ignore_case: bool) -> Callable[[Payload], bool]:
     return lambda payload: bool(text.search(payload) if isinstance(payload, str) else data.search(payload))
 
 
-@click.command("grep", short_help="Find records.")
+@click.command("grep")
 @click.argument("pattern")
 @archives_argument
 @click.option(

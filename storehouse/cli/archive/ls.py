@@ -66,7 +66,7 @@ class _Known:
         return words + printable(self.archive)
 
 
-@click.command("ls", short_help="List archives and what they hold.")
+@click.command("ls")
 @files_argument
 @click.option("-l", "--long", "is_long", is_flag=True, help="Exact sizes, and when and as which number each was made.")
 @click.option(

@@ -37,7 +37,7 @@ from storehouse.errors import StorehouseError
 __all__ = ["command"]
 
 
-@click.command("ship", short_help="Send closed archives to where they are to stay.")
+@click.command("ship")
 @click.argument("arguments", metavar="FILE...", nargs=-1, required=True)
 @click.option("--to", metavar="NAME", help="The destination: [destinations.NAME] of the file that --config names.")
 @click.option(

@@ -47,7 +47,7 @@ class _Checked:
         self.unsealed = 0
 
 
-@click.command("verify", short_help="Read archives whole and tell what is wrong.")
+@click.command("verify")
 @files_argument
 @click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each damage.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the damage: no progress, no summary.")

@@ -9,14 +9,14 @@ from storehouse.cli.group import VerbGroup
 __all__ = ["command"]
 
 VERBS = {
-    "put": "storehouse.cli.sfsp.put",
-    "get": "storehouse.cli.sfsp.get",
-    "ls": "storehouse.cli.sfsp.ls",
-    "resume": "storehouse.cli.sfsp.resume",
+    "put": ("storehouse.cli.sfsp.put", "Store a file."),
+    "get": ("storehouse.cli.sfsp.get", "Fetch a file."),
+    "ls": ("storehouse.cli.sfsp.ls", "List the chunks of a file."),
+    "resume": ("storehouse.cli.sfsp.resume", "Send the chunks of a file that the server does not have."),
 }
 
 
-@click.group("sfsp", cls=VerbGroup, verbs=VERBS, short_help="Move files in chunks, by the protocol SFSP.")
+@click.group("sfsp", cls=VerbGroup, verbs=VERBS)
 def command() -> None:
     """
     Store files as chunks on a server of SFSP, and fetch them.

@@ -18,7 +18,7 @@ from storehouse.core.disk import DiskThreads
 __all__ = ["command"]
 
 
-@click.command("get", short_help="Fetch a file.")
+@click.command("get")
 @click.argument("name", type=NAME)
 @click.option(
     "-o", "--output", "path", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True), help="Write to FILE."

@@ -19,7 +19,7 @@ from storehouse.core.disk import DiskThreads
 __all__ = ["command"]
 
 
-@click.command("ls", short_help="List the chunks of a file.")
+@click.command("ls")
 @click.argument("name", type=NAME)
 @click.option("--ranges", is_flag=True, help="A line for each range of IDs, FIRST-LAST, not for each ID.")
 @click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each.")

@@ -18,7 +18,7 @@ from storehouse.errors import AlreadyExists, Conflict
 __all__ = ["command"]
 
 
-@click.command("put", short_help="Store a file.")
+@click.command("put")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--name", type=NAME, help="The name on the server. Default: that of FILE, without its directory.")
 @click.option(

@@ -18,7 +18,7 @@ from storehouse.core.disk import DiskThreads
 __all__ = ["command"]
 
 
-@click.command("resume", short_help="Send the chunks of a file that the server does not have.")
+@click.command("resume")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--name", type=NAME, help="The name on the server. Default: that of FILE, without its directory.")
 @click.option(
