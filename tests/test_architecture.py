@@ -250,7 +250,7 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.frontends.append.door", "storehouse.frontends.admin.door.AdminDoor"),
             ("storehouse.frontends.admin.door", "storehouse.app.service.make_service"),
             ("storehouse.frontends.objects.door", "storehouse.storage.objects.store.LocalObjectStore"),
-            ("storehouse.frontends.objects.door", "storehouse.frontends.append.params.check_fields"),
+            ("storehouse.frontends.objects.door", "storehouse.frontends.append.resource.check_fields"),
             ("storehouse.app.lifecycle", "storehouse.storage.dataspace.wormer.WormerDataSpace"),
             ("storehouse.app.lifecycle", "storehouse.frontends.http.site.DoorSite"),
             ("storehouse.app.lifecycle", "storehouse.app.service.make_service"),

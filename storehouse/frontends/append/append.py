@@ -1,4 +1,4 @@
-"""C{POST /append} and C{POST /appendMulti}."""
+"""Appending records: C{POST /append} and C{POST /appendMulti}."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from collections.abc import Sequence
 
 from storehouse.config.settings import AppendSettings
 from storehouse.core.framing import Batch, split_some
+from storehouse.core.hold import Hold
 from storehouse.core.jsontext import check_json
 from storehouse.core.turns import breath
 from storehouse.errors import MalformedBody, TooLarge
-from storehouse.frontends.append.params import check_fields, durability_of, identifier_of, prefix_of
+from storehouse.frontends.append.resource import (
+    LogResource,
+    check_fields,
+    durability_of,
+    identifier_of,
+    prefix_of,
+)
 from storehouse.frontends.http.reply import JSON, Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.targets import check_body
 from storehouse.storage.appendlog.interfaces import Durability, IAppendLog
 
 __all__ = [
     "AT_ONCE",
-    "FREE",
+    "MAX_LANE_BODY",
     "Append",
     "AppendMulti",
     "append_reply",
@@ -28,39 +34,42 @@ __all__ = [
     "split_lines",
 ]
 
-_FIELDS = frozenset({b"id", b"storagePrefix"})
+_QUERY = frozenset({b"id", b"storagePrefix"})
 
-#: The longest bodies that take the fast lane.
-FREE = 64 * 1024
+#: Bytes of the longest body that takes the fast lane.
+MAX_LANE_BODY = 64 * 1024
 
-#: Records that are handled before others may be served: a millisecond.
+#: Records that are handled before giving way to other connections: a millisecond's work.
 AT_ONCE = 1000
 
-# Lines that are looked at likewise, and bytes of one that is looked at alone.
+# Lines that are checked before giving way, and bytes of a line before which it does.
 _LINES = 100
 _LONG_LINE = 1000
 
 _BLANK = (b"", b" ", b"\t", b"\r")
 _empty_lines = re.compile(rb"(?:[ \t\r]{0,1000}+\n){0,10000}+").match
 
-# Bytes of memory that a record takes beside its own, on its way through.
+# Bytes of memory that a record takes beside its own: the object, its index entry, and its places in lists.
 _RECORD = 256
 
 _DURABILITY = {level: ((b"Durability", level.value.encode("ascii")),) for level in Durability}
 
 
 def append_reply(offset: int, tail: bytes, durability: Durability) -> Reply:
-    """The answer to an append."""
+    """
+    The response to an append.
+
+    @param tail: L{IBucket.json_tail<storehouse.storage.appendlog.interfaces.IBucket>}.
+    """
     return Reply(200, b'{"offset":%d%b' % (offset, tail), JSON, _DURABILITY[durability])
 
 
 def multi_reply(offsets: Sequence[int], tail: bytes, durability: Durability) -> Reply:
-    """The answer to an append of several records."""
-    return _multi_reply([encode_offsets(offsets)], tail, durability)
+    """The response to an append of several records."""
+    return _multi_reply([_encode_offsets(offsets)], tail, durability)
 
 
-def encode_offsets(offsets: Sequence[int]) -> bytes:
-    """As JSON has them, with commas between them."""
+def _encode_offsets(offsets: Sequence[int]) -> bytes:
     return ",".join(map(str, offsets)).encode("ascii")
 
 
@@ -74,9 +83,9 @@ def _too_many(most: int) -> TooLarge:
 
 async def split_batch(body: bytes, max_record: int, most: int) -> Batch:
     """
-    Take C{[u32 length][data]...} apart; others are served meanwhile.
+    Split C{[u32 length][data]...}, giving way to other connections.
 
-    @raise MalformedBody: naming the record.
+    @raise MalformedBody: with the number of the record that is wrong.
     @raise TooLarge: if there are more than C{most} records.
     """
     records = Batch(body)
@@ -91,9 +100,9 @@ async def split_batch(body: bytes, max_record: int, most: int) -> Batch:
 
 async def split_lines(body: bytes, max_record: int, most: int) -> list[bytes]:
     """
-    Take NDJSON apart: each line a record; empty lines do not count. Others are served meanwhile.
+    Split NDJSON: each line is a record, without its end; empty lines are skipped. Gives way to other connections.
 
-    @raise MalformedBody: if a line is not JSON, or too long; the text names it.
+    @raise MalformedBody: with the number of the line that is not JSON, or too long.
     @raise TooLarge: if there are more than C{most} records, or a line has very many arrays and objects.
     """
     records: list[bytes] = []
@@ -129,51 +138,51 @@ async def split_lines(body: bytes, max_record: int, most: int) -> list[bytes]:
     return records
 
 
-class _Appending(Leaf):
+class Append(LogResource):
+    """C{POST /append}: the body is a record."""
+
     def __init__(self, log: IAppendLog, limits: AppendSettings) -> None:
-        Leaf.__init__(self)
-        self._log = log
+        LogResource.__init__(self, log)
         self._limits = limits
 
-    async def _append(self, request: StreamingRequest, limit: int, several: bool) -> Reply:
-        check_fields(request, _FIELDS)
+    async def handle_POST(self, request: StreamingRequest) -> Reply:
+        return await self._append(request, self._limits.max_record)
+
+    async def _append(self, request: StreamingRequest, limit: int) -> Reply:
+        check_fields(request, _QUERY)
         check_body(request)
         prefix, id = prefix_of(request), identifier_of(request)
         durability = durability_of(request, self._log.default_durability)
         length = request.body.length
-        # A chunked body might become as long as is allowed.
+        # A chunked body can become as long as is allowed.
         with request.hold(limit if length is None else length) as hold:
             body = await request.body.read_all(limit, hold)
-            if not several:
-                appended = await self._log.append(prefix, id, [body], durability)
-                return append_reply(appended.offsets[0], appended.bucket.json_tail, durability)
-            records = await self._split(request, body)
-            await hold.grow(len(records) * _RECORD)
-            appended = await self._log.append(prefix, id, records, durability)
-            encoded = []
-            for first in range(0, len(records), AT_ONCE):
-                encoded.append(encode_offsets(appended.offsets[first : first + AT_ONCE]))
-                await breath()
-            return _multi_reply(encoded, appended.bucket.json_tail, durability)
+            return await self._append_body(request, prefix, id, durability, body, hold)
 
-    async def _split(self, request: StreamingRequest, body: bytes) -> list[bytes]:
+    async def _append_body(
+        self, request: StreamingRequest, prefix: str, id: bytes, durability: Durability, body: bytes, hold: Hold
+    ) -> Reply:
+        appended = await self._log.append(prefix, id, [body], durability)
+        return append_reply(appended.offsets[0], appended.bucket.json_tail, durability)
+
+
+class AppendMulti(Append):
+    """C{POST /appendMulti}: the body has several records, which are appended all or none."""
+
+    async def handle_POST(self, request: StreamingRequest) -> Reply:
+        return await self._append(request, self._limits.max_batch)
+
+    async def _append_body(
+        self, request: StreamingRequest, prefix: str, id: bytes, durability: Durability, body: bytes, hold: Hold
+    ) -> Reply:
         content_type = request.requestHeaders.getRawHeaders(b"Content-Type", [b""])[0]
         is_text = content_type.partition(b";")[0].strip().lower() in (b"application/x-ndjson", b"application/ndjson")
         split = split_lines if is_text else split_batch
-        return await split(body, self._limits.max_record, self._limits.max_multi)
-
-
-class Append(_Appending):
-    """One record."""
-
-    async def handle_POST(self, request: StreamingRequest) -> Reply:
-        """Append the body."""
-        return await self._append(request, self._limits.max_record, several=False)
-
-
-class AppendMulti(_Appending):
-    """Several records, all or none."""
-
-    async def handle_POST(self, request: StreamingRequest) -> Reply:
-        """Append the records of the body."""
-        return await self._append(request, self._limits.max_batch, several=True)
+        records = await split(body, self._limits.max_record, self._limits.max_multi)
+        await hold.grow(len(records) * _RECORD)
+        appended = await self._log.append(prefix, id, records, durability)
+        encoded = []
+        for first in range(0, len(records), AT_ONCE):
+            encoded.append(_encode_offsets(appended.offsets[first : first + AT_ONCE]))
+            await breath()
+        return _multi_reply(encoded, appended.bucket.json_tail, durability)

@@ -1,13 +1,14 @@
 """
-The fast lane of the append door: plain appends, batches and reads, byte for byte as the resources would
-answer them.
+The fast lane of the append door: plain appends, batches and reads, answered byte for byte as by the resources.
+
+This is the hot path, and plain synchronous code: no Deferreds, no request objects, and calls only where they pay.
 """
 
 from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Any
+from typing import Literal
 
 from zope.interface import implementer
 
@@ -15,15 +16,16 @@ from storehouse.config.settings import AppendSettings
 from storehouse.core.framing import split_records
 from storehouse.core.names import DEFAULT_PREFIX
 from storehouse.errors import EmptyRecord, StorehouseError
-from storehouse.frontends.append.append import AT_ONCE, FREE, append_reply, multi_reply
+from storehouse.frontends.append.append import AT_ONCE, MAX_LANE_BODY, append_reply, multi_reply
+from storehouse.frontends.http.channel import DoorChannel
 from storehouse.frontends.http.errors import error_reply
 from storehouse.frontends.http.lane import DECLINED, OWED, Head, ILane, IRoute
 from storehouse.frontends.http.reply import OCTETS, Reply, encode_reply
-from storehouse.storage.appendlog.interfaces import Durability
+from storehouse.storage.appendlog.interfaces import Durability, IAppendLog, IBucket
 
 __all__ = ["AppendLane"]
 
-# Identifiers and prefixes that need no decoding and pass all checks; others are for the resources.
+# Identifiers and prefixes that need no decoding and pass all checks. Requests with others are for the resources.
 _is_line = re.compile(
     rb"(POST /append|POST /appendMulti|GET /get)\?id=([A-Za-z0-9._-]{1,128})(?:&offset=(\d{1,18}))?"
     rb"(?:&storagePrefix=([A-Za-z0-9_-][A-Za-z0-9._-]{0,127}))? HTTP/1\.1\Z"
@@ -35,30 +37,30 @@ _LEVELS = {level.value.encode("ascii"): level for level in Durability}
 @implementer(IRoute)
 class _AppendRoute:
     """
-    See L{IRoute}: to C{/append} or C{/appendMulti}.
+    To C{/append} or C{/appendMulti}.
 
-    @ivar found: the bucket of the identifier, and the identifier's hash, once looked up.
+    @ivar found: the bucket of the identifier, and the identifier's hash, once they were looked up: clients repeat requests.
     """
 
     __slots__ = ("found", "id", "prefix", "several")
 
-    waits = False
+    waits: Literal[False] = False
     repeats = True
 
     def __init__(self, prefix: str, id: bytes, several: bool) -> None:
         self.prefix = prefix
         self.id = id
         self.several = several
-        self.found: Any = None
+        self.found: tuple[IBucket, int] | None = None
 
 
 @implementer(IRoute)
 class _GetRoute:
-    """See L{IRoute}: to C{/get}. Clients seldom ask for the same offset again."""
+    """To C{/get}. It is not remembered: clients seldom ask for the same offset again."""
 
     __slots__ = ("id", "offset", "prefix")
 
-    waits = True
+    waits: Literal[True] = True
     repeats = False
 
     def __init__(self, prefix: str, id: bytes, offset: int) -> None:
@@ -69,17 +71,12 @@ class _GetRoute:
 
 @implementer(ILane)
 class AppendLane:
-    """
-    See L{ILane}.
-
-    @param log: a log whose C{find_open} gives the bucket and the hash of an identifier without input or
-        output.
-    """
+    """See L{ILane}."""
 
     prefixes = (b"POST /append", b"GET /get?")
     fields = frozenset({b"durability", b"content-type"})
 
-    def __init__(self, log: Any, limits: AppendSettings, max_body: int = FREE) -> None:
+    def __init__(self, log: IAppendLog, limits: AppendSettings, max_body: int = MAX_LANE_BODY) -> None:
         self._log = log
         self._limits = limits
         self.max_body = min(max_body, limits.max_batch, limits.max_record)
@@ -87,7 +84,6 @@ class AppendLane:
         self._disk_template = self._os_template = self._read_template = b""
 
     def route(self, line: bytes) -> _AppendRoute | _GetRoute | None:
-        """See L{ILane}."""
         match = _is_line(line)
         if match is None:
             return None
@@ -97,8 +93,7 @@ class AppendLane:
             return None if offset is None else _GetRoute(prefix, id, int(offset))
         return None if offset is not None else _AppendRoute(prefix, id, verb == b"POST /appendMulti")
 
-    def serve(self, route: Any, head: Head, body: bytes, channel: Any) -> Any:
-        """See L{ILane.serve}."""
+    def serve(self, route: _AppendRoute | _GetRoute, head: Head, body: bytes, channel: DoorChannel) -> object:
         date = channel.site.date
         if date is not self._date:
             self._set_date(date)
@@ -124,20 +119,22 @@ class AppendLane:
         bucket.append((body,), id_hash, level, partial(self._appended, channel, bucket))
         return OWED
 
-    def _append_multi(self, bucket: Any, id_hash: int, level: Durability, head: Head, body: bytes, channel: Any) -> Any:
+    def _append_multi(
+        self, bucket: IBucket, id_hash: int, level: Durability, head: Head, body: bytes, channel: DoorChannel
+    ) -> object:
         if head.fields.get(b"content-type", b"").lower().startswith((b"application/x-ndjson", b"application/ndjson")):
             return DECLINED
         try:
             records = split_records(body, self._limits.max_record, min(AT_ONCE, self._limits.max_multi))
         except StorehouseError:
             return DECLINED
-        # None, or so many that it takes time.
+        # No records, which is an error; or so many that the resource has to give way to others meanwhile.
         if not records:
             return DECLINED
         bucket.append(records, id_hash, level, partial(self._appended_multi, channel, bucket))
         return OWED
 
-    def _get(self, route: _GetRoute, head: Head) -> Any:
+    def _get(self, route: _GetRoute, head: Head) -> object:
         if head.length:
             return DECLINED
         found = self._log.find_open(route.prefix, route.id)
@@ -152,15 +149,19 @@ class AppendLane:
         return self._read_template % (len(payload), payload)
 
     def _set_date(self, date: bytes) -> None:
-        # Made by the encoder itself, from an answer with placeholders, so that the lane cannot drift away
-        # from it.
+        # The templates are made by the encoder of all other responses, so that the lane cannot differ from it.
         self._date = date
         self._disk_template = _template(append_reply(0, b"", Durability.DISK), date)
         self._os_template = _template(append_reply(0, b"", Durability.OS), date)
         self._read_template = _template(Reply(200, b"", OCTETS), date)
 
     def _appended(
-        self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability
+        self,
+        channel: DoorChannel,
+        bucket: IBucket,
+        offsets: tuple[int, ...] | None,
+        error: Exception | None,
+        level: Durability,
     ) -> None:
         if offsets is None:
             channel.pay(encode_reply(error_reply(error or EmptyRecord()), self._date))
@@ -170,7 +171,12 @@ class AppendLane:
             channel.pay(template % (len(answer), answer))
 
     def _appended_multi(
-        self, channel: Any, bucket: Any, offsets: tuple[int, ...] | None, error: Exception | None, level: Durability
+        self,
+        channel: DoorChannel,
+        bucket: IBucket,
+        offsets: tuple[int, ...] | None,
+        error: Exception | None,
+        level: Durability,
     ) -> None:
         reply = (
             error_reply(error or EmptyRecord()) if offsets is None else multi_reply(offsets, bucket.json_tail, level)
@@ -179,6 +185,6 @@ class AppendLane:
 
 
 def _template(reply: Reply, date: bytes) -> bytes:
-    """An answer's bytes with C{%d} for the length and C{%b} for the body."""
+    """The bytes of a response with C{%d} for the length and C{%b} for the body."""
     head, _, _ = encode_reply(Reply(reply.status, b"", reply.content_type, reply.headers), date).partition(b"\r\n\r\n")
     return head.replace(b"%", b"%%").replace(b"Content-Length: 0", b"Content-Length: %d") + b"\r\n\r\n%b"
