@@ -1,6 +1,5 @@
 """
-Length-prefixed records, C{[u32 little-endian length][payload]...}: the form of bucket files and of several
-bodies on the wire.
+Length-prefixed records, C{[u32 little-endian length][payload]...}, as in bucket files and in bodies with several records.
 
 Source: the first seed.
 """
@@ -22,15 +21,15 @@ pack_length = _length.pack
 
 
 def unpack_length(data: bytes | bytearray, at: int = 0) -> int:
-    """The length that the field at C{at} gives."""
+    """The length in the four bytes at C{at}."""
     return int(_length.unpack_from(data, at)[0])
 
 
 class Batch(list[bytes]):
     """
-    Several records.
+    The records of one body.
 
-    @ivar encoded: all of them with their lengths, as they came.
+    @ivar encoded: all of them with their lengths, as received: appended as they are, without encoding them again.
     """
 
     __slots__ = ("encoded",)
@@ -42,9 +41,9 @@ class Batch(list[bytes]):
 
 def split_records(body: bytes, max_record: int, most: int | None = None) -> Batch | None:
     """
-    Take C{[u32 length][data]...} apart, at once.
+    Split C{[u32 length][data]...}.
 
-    @param most: records that there may be.
+    @param most: the most records.
     @return: C{None} if there are more.
     @raise MalformedBody: see L{split_some}.
     """
@@ -56,9 +55,8 @@ def split_records(body: bytes, max_record: int, most: int | None = None) -> Batc
 
 def split_some(records: Batch, at: int, max_record: int, most: int) -> int:
     """
-    Take some records from those that are encoded, beginning at C{at}.
+    Add some records to a batch from its encoded bytes, from C{at} on.
 
-    @param records: what they are added to.
     @param most: how many, at most.
     @return: where the next one begins; the end of the encoded bytes if there is none.
     @raise MalformedBody: if a length does not fit what follows, is zero, or exceeds C{max_record}; the text
@@ -80,7 +78,7 @@ def split_some(records: Batch, at: int, max_record: int, most: int) -> int:
             add(body[start:end])
             at = end
     except error:
-        raise MalformedBody(f"record {len(records)} ends inside its length, at byte {size}") from None
+        raise MalformedBody(f"record {len(records)} ends within its length, at byte {size}") from None
     return at
 
 

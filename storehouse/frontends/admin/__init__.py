@@ -1,1 +1,1 @@
-"""The admin door: health, readiness, metrics and versions over HTTP, for those who run storehouse."""
+"""The admin door: health, readiness, metrics and versions over HTTP, for operators."""

@@ -1,1 +1,1 @@
-"""The append door: the append log over HTTP. docs/append.rst says what it answers."""
+"""The append door: the append log over HTTP. See docs/append.rst."""

@@ -1,1 +1,1 @@
-"""Who may: users, their keys and sessions, and signed links."""
+"""Accounts: users with access keys, sessions, and signed links (docs/accounts.rst)."""

@@ -56,11 +56,9 @@ class Accounts:
     # -- for subclasses ------------------------------------------------------------------------------------------------
 
     def write_url(self, url: str) -> Deferred[None]:
-        """See L{IAccounts.write_url}."""
         raise NotImplementedError
 
     def read_url(self) -> Deferred[str | None]:
-        """See L{IAccounts.read_url}."""
         raise NotImplementedError
 
     def _users(self) -> Users:

@@ -190,8 +190,6 @@ class LocalAccounts(Accounts):
 
     @deferred
     async def write_url(self, url: str) -> None:
-        """See L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>}."""
-
         def write() -> None:
             with self._directory.locked():
                 if self._directory.read(_URL) != f"{url}\n".encode():
@@ -201,7 +199,6 @@ class LocalAccounts(Accounts):
 
     @deferred
     async def read_url(self) -> str | None:
-        """See L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>}."""
         data = await whole(self._disk, self._directory.read, _URL)
         return None if data is None else data[:_MAX_URL].decode("utf-8", "replace").strip() or None
 

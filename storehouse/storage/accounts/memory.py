@@ -36,12 +36,10 @@ class MemoryAccounts(Accounts):
         self._url: str | None = None
 
     def write_url(self, url: str) -> Deferred[None]:
-        """See L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>}."""
         self._url = url
         return succeed(None)
 
     def read_url(self) -> Deferred[str | None]:
-        """See L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>}."""
         return succeed(self._url)
 
     def _users(self) -> Users:

@@ -68,7 +68,7 @@ class LogMetrics:
         )
         yield CounterMetricFamily(
             "storehouse_append_index_entries_mended",
-            "Damaged entries and headers of indexes that were made good.",
+            "Damaged entries and headers of indexes that were corrected.",
             value=self.reads.mended,
         )
         wal = self._wal
