@@ -28,6 +28,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from storehouse.core.disk import IDisk
@@ -578,29 +579,35 @@ class Beside(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._work: Deferred[T] | None = None
+        self._work: Deferred[None] | None = None
+        # Kept apart: a Deferred's failure cannot be awaited from within its own callbacks, as who waits for it is resumed.
+        self._outcome: list[T | Failure] = []
 
     async def start(self, begin: Callable[P, Deferred[T]], *args: P.args, **kwargs: P.kwargs) -> None:
         """Wait for the work that goes on, whose failure is raised and whose result is dropped; then begin this."""
         await self.result()
-        self._work = begin(*args, **kwargs)
+        outcome: list[T | Failure] = []
+        self._work = begin(*args, **kwargs).addBoth(outcome.append)
+        self._outcome = outcome
 
     async def result(self) -> T | None:
         """Wait for the work that goes on. @return: its result; C{None} if there is none. Its failure is raised."""
         work = self._work
         if work is None:
             return None
-        if not work.called:
+        if not self._outcome:
             await over(work)
         self._work = None
-        return await work
+        outcome = self._outcome[0]
+        if isinstance(outcome, Failure):
+            outcome.raiseException()
+        return outcome
 
     async def close(self) -> None:
         """Wait until nothing goes on, although it was cancelled meanwhile. What comes of the work is dropped."""
         work, self._work = self._work, None
         if work is not None:
             await settled(work)
-            work.addErrback(lambda failure: None)
 
 
 @stage

@@ -574,6 +574,16 @@ class BesideTests(Tests):
         stream = beside(BytesStream([b"ab", b"cd"]), InlineDisk(), fails, 2)
         self.assertEqual(self.failure_of(stream, ZeroDivisionError), [b"ab"])
 
+    def test_work_fails_while_it_is_waited_for(self) -> None:
+        going: Beside[None] = Beside()
+        work: Deferred[None] = Deferred()
+        self.successResultOf(begun(going.start(lambda: work)))
+        waiting = begun(going.result())
+        self.assertNoResult(waiting)
+        work.errback(ZeroDivisionError())
+        self.failureResultOf(waiting, ZeroDivisionError)
+        self.successResultOf(begun(going.close()))
+
     def test_closed_while_thread_works(self) -> None:
         """Closing waits for the thread, whatever it comes to: it uses what would be let go of."""
         upstream = Upstream()
