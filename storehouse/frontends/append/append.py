@@ -47,6 +47,7 @@ _LINES = 100
 _LONG_LINE = 1000
 
 _BLANK = (b"", b" ", b"\t", b"\r")
+# Bounded and possessive: one step cannot take long, whatever follows.
 _empty_lines = re.compile(rb"(?:[ \t\r]{0,1000}+\n){0,10000}+").match
 
 # Bytes of memory that a record takes beside its own: the object, its index entry, and its places in lists.
@@ -154,7 +155,7 @@ class Append(LogResource):
         prefix, id = prefix_of(request), identifier_of(request)
         durability = durability_of(request, self._log.default_durability)
         length = request.body.length
-        # A chunked body can become as long as is allowed.
+        # Memory is taken from the budget as the body arrives; a chunked one may become as long as is allowed.
         with request.hold(limit if length is None else length) as hold:
             body = await request.body.read_all(limit, hold)
             return await self._append_body(request, prefix, id, durability, body, hold)

@@ -96,6 +96,7 @@ class AppendLane:
     def serve(self, route: _AppendRoute | _GetRoute, head: Head, body: bytes, channel: DoorChannel) -> object:
         date = channel.site.date
         if date is not self._date:
+            # Once a second.
             self._set_date(date)
         if route.waits:
             return self._get(route, head)
@@ -127,6 +128,7 @@ class AppendLane:
         try:
             records = split_records(body, self._limits.max_record, min(AT_ONCE, self._limits.max_multi))
         except StorehouseError:
+            # The resource finds the same error, and has the words for it.
             return DECLINED
         # No records, which is an error; or so many that the resource has to give way to others meanwhile.
         if not records:

@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 import attrs
@@ -42,7 +43,7 @@ _USED_LINK = "the link works once, and was used: ask for a new one"
 
 
 @implementer(IAccounts)
-class Accounts:
+class Accounts(ABC):
     """
     L{IAccounts} over a few hooks for storage, which subclasses define.
 
@@ -55,20 +56,21 @@ class Accounts:
 
     # -- for subclasses ------------------------------------------------------------------------------------------------
 
-    def write_url(self, url: str) -> Deferred[None]:
-        raise NotImplementedError
+    @abstractmethod
+    def write_url(self, url: str) -> Deferred[None]: ...
 
-    def read_url(self) -> Deferred[str | None]:
-        raise NotImplementedError
+    @abstractmethod
+    def read_url(self) -> Deferred[str | None]: ...
 
+    @abstractmethod
     def _users(self) -> Users:
         """The users as they are now, from memory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _keys(self) -> Keys:
         """The keys derived from the root's secret."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _change(self, step: Callable[[Users], Users]) -> Users:
         """
         Replace the users by what C{step} makes of the newest ones. Durable when it returns.
@@ -76,12 +78,12 @@ class Accounts:
         @param step: pure; if it raises, nothing changes. May be called in another thread.
         @return: the users after the change.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_spent(self, kind: str, id: str) -> bool:
         """Whether L{_spend} was called for it and it has not expired."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _spend(self, kind: str, id: str, expires: float, user: str) -> bool:
         """
         Record a used link or an ended session until it expires. Durable when it returns.
@@ -91,7 +93,6 @@ class Accounts:
         @return: C{False} if it was recorded before.
         @raise ShareUsedUp: if too many are recorded for that user.
         """
-        raise NotImplementedError
 
     # -- users ---------------------------------------------------------------------------------------------------------
 

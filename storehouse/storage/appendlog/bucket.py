@@ -182,6 +182,7 @@ class BucketFile:
                     return None
                 begin, length, checksum = entry.offset, entry.length, entry.checksum
             if not 0 < length <= _INLINE - LENGTH_SIZE:
+                # Long, or an empty record of another program: for IAppendLog.get.
                 return None
             wanted = LENGTH_SIZE + length
             if os.preadv(self.raw_fd, (_scratch_view[:wanted],), begin, _NOWAIT) < wanted:

@@ -20,7 +20,7 @@ __all__ = ["Checkpointer"]
 
 class Checkpointer:
     """
-    Syncs buckets in a thread of its own.
+    Syncs buckets in a thread of its own, since appends must not wait for it: the commit thread goes on with the next segment.
 
     @param on_failure: called in that thread with the error of a sync, after which the log must stop.
     @ivar syncs: how many buckets were synced.

@@ -73,8 +73,10 @@ class GroupCommit:
         self.refusal: StorehouseError | None = None
         self._queue: list[Queued] = []
         self._queued = 0
+        # Written groups whose answers are not all out: a large one may take several turns.
         self._answered: deque[Group] = deque()
         self._is_answering = False
+        # SimpleQueue is implemented in C: handing over a group takes a microsecond.
         self._jobs: SimpleQueue[Group | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="storehouse-commit", daemon=True)
         self.unsynced: set[BucketFile] = set()
@@ -103,11 +105,14 @@ class GroupCommit:
         self._queued += count if count != 1 else 1 + (len(payloads[0]) >> 13)
         if self.idle:
             self.idle = False
+            # Not at once: what other connections send in this turn of the reactor goes into the same group, and shares its sync.
             self._reactor.callLater(0, self._launch)
 
     def refuse(self, error: StorehouseError, durability: Durability, done: Done) -> None:
         """Answer an append with an error, after all appends that were queued before it."""
         self._queue_answer(durability, lambda offsets, _, level: done(None, error, level))
+
+    # Refusals and barriers are queued like appends, so that pipelined requests are answered in their order.
 
     def barrier(self, done: Callable[[], None]) -> None:
         """Call C{done} when everything queued so far has been answered."""
@@ -269,6 +274,7 @@ class GroupCommit:
             if framed:
                 self._wal.write(framed)
         except BaseException as error:
+            # Whatever it was, it is unknown what is on disk: _finish stops the log.
             group.fatal = error
 
     # -- in either thread ----------------------------------------------------------------------

@@ -125,6 +125,7 @@ class LocalAppendLog:
                 if name.startswith((".deleted.", ".new.")):
                     self._log.info("removing {path}, left by an interrupted change", path=os.path.join(directory, name))
                     self._files.remove_tree(os.path.join(directory, name))
+            # Before any bucket is opened: recovery of a bucket must see the records that the write-ahead log has for it.
             found, records = replay(directory, self._files)
             if records:
                 self._log.info("replayed {records} records of the write-ahead log", records=records)
@@ -190,6 +191,8 @@ class LocalAppendLog:
         self._prefixes.refusal = Unavailable("the server is stopping")
         if self._syncing is not None:
             self._syncing.stop()
+        # In this order: nothing is being opened any more; nothing is queued and all is on disk; no thread uses a file; and
+        # only then the mark that says so.
         await self._prefixes.settled()
         buckets = [bucket for prefix in self._prefixes.open.values() for bucket in prefix.buckets]
         for bucket in buckets:

@@ -45,7 +45,7 @@ __all__ = [
     "segment_paths",
 ]
 
-#: How many segments the log has.
+#: Segments of a log: one is written while the checkpoints of the others may still be under way.
 SEGMENTS = 4
 
 _log = Logger()
@@ -100,6 +100,7 @@ class WriteAheadLog:
 
     def __init__(self, directory: str, size: int, files: Files) -> None:
         self.directory = directory
+        # At least 16 pages, however small the setting is: one is kept for _next_segment, the others hold frames.
         self.segment_size = max(size // SEGMENTS // FRAME_ALIGNMENT, 16) * FRAME_ALIGNMENT
         self._files = files
         self._segments: list[Segment] = []
@@ -175,6 +176,7 @@ class WriteAheadLog:
 
         @raise OSError: then nothing may be acknowledged any more.
         """
+        # No run is longer than a quarter of a segment, so each fits into a frame: see longest_run.
         room = self.segment_size - FRAME_ALIGNMENT - HEADER_SIZE
         batch: list[Run] = []
         taken = 0
@@ -217,6 +219,7 @@ class WriteAheadLog:
         # The last page of a segment is kept for the frame that _next_segment writes when the segment is left.
         if segment.used + len(frame) > self.segment_size - FRAME_ALIGNMENT:
             segment = self._next_segment(segment)
+            # Again: _next_segment may have written a frame, and so changed the sequence.
             frame = self._encode(runs)
         self._put(segment, frame)
         segment.dirty.update(run.bucket for run in runs)
@@ -240,6 +243,7 @@ class WriteAheadLog:
         )
 
     def _put(self, segment: Segment, frame: bytes) -> None:
+        # Aligned to pages of the file system, so that a torn write cannot touch an earlier frame.
         self._files.write_synced(segment.fd, frame, segment.used)
         segment.used += -(-len(frame) // FRAME_ALIGNMENT) * FRAME_ALIGNMENT
         segment.last = self.sequence
