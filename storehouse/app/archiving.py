@@ -27,12 +27,12 @@ from storehouse.archive.roll_manager import WritingRollManager
 from storehouse.archive.scan import MAX_RECORD
 from storehouse.archive.slices import ArchiveSlices
 from storehouse.config import OFF, Settings, tables
+from storehouse.config.shipping import DestinationSettings, S3Settings, ShipperSettings, StoreSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import deferred
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.events import ArchiveShipped, Events, StoreFailed
 from storehouse.storage.namespace.names import check_bucket
-from storehouse.storage.shipping.settings import Connecting, S3Settings, ShipperSettings, StoreSettings, SwiftSettings
 from storehouse.storage.shipping.shipper import Shipper
 from storehouse.storage.shipping.store import StoreDestination
 from storehouse.storage.streams.interfaces import Library
@@ -138,20 +138,18 @@ class _Labelled(Events):
         )
 
 
-def _destination(table: tables.Destination, reactor: Any, disk: IDisk, objects: Any) -> Any:
-    if table.kind == "store":
-        settings = StoreSettings(**table.values)
+def _destination(settings: DestinationSettings, reactor: Any, disk: IDisk, objects: Any) -> Any:
+    if isinstance(settings, StoreSettings):
         check_bucket(settings.bucket)
         return StoreDestination(settings, objects, disk)
-    connecting = Connecting(**table.connecting)
     # Imported here: an HTTP client is a fifth of what a start costs, and few ship to other servers.
-    if table.kind == "s3":
+    if isinstance(settings, S3Settings):
         from storehouse.storage.shipping.s3 import S3Destination
 
-        return S3Destination(S3Settings(**table.values, connecting=connecting), reactor, disk)
+        return S3Destination(settings, reactor, disk)
     from storehouse.storage.shipping.swift import SwiftDestination
 
-    return SwiftDestination(SwiftSettings(**table.values, connecting=connecting), reactor, disk)
+    return SwiftDestination(settings, reactor, disk)
 
 
 def make_shipping(settings: Settings, reactor: Any, disk: IDisk, events: Events, objects: Any) -> Shipping | None:
@@ -164,7 +162,7 @@ def make_shipping(settings: Settings, reactor: Any, disk: IDisk, events: Events,
     shippers, destinations = {}, {}
     for table in settings.tables.destinations:
         with _Named(f"[destinations.{table.name}]"):
-            destination = destinations[table.name] = _destination(table, reactor, disk, objects)
+            destination = destinations[table.name] = _destination(table.settings, reactor, disk, objects)
             directory = os.path.join(settings.shipping_directory, table.name)
             how = ShipperSettings(directory=directory, root=os.path.abspath(settings.root), **table.shipping)
             shippers[table.name] = Shipper(how, destination, disk, reactor, _Labelled(events, table.name))

@@ -23,13 +23,16 @@ class Option:
     What is known of one setting.
 
     @ivar name: as it is written in the file and on the command line, such as C{append-sync}.
-    @ivar path: where its value is in L{Settings<storehouse.config.settings.Settings>}: C{("append", "sync")}.
+    @ivar path: where its value is in L{Settings<storehouse.config.settings.Settings>}: C{("append", "sync")}; in a table,
+        the last of it is its key.
     @ivar kind: what its values are: C{SIZE}, C{DURATION}, C{on|off} ...
     @ivar help: what it means, a sentence for users.
     @ivar shown: the default, for users: as it could be written, or in words.
     @ivar is_flag: whether the command line takes it without a value.
     @ivar on_command_line: whether it can be given there; all can be in the file.
     @ivar old_names: names that it had, or whose settings became part of it.
+    @ivar is_secret: whether it is never shown, and not written in the file itself.
+    @ivar is_needed: whether it has no default.
     @ivar parse: from what was written to the value; raises C{ValueError} with the reason.
     """
 
@@ -41,6 +44,8 @@ class Option:
     is_flag: bool
     on_command_line: bool
     old_names: tuple[str, ...]
+    is_secret: bool
+    is_needed: bool
     parse: Callable[[Any], Any]
 
     def value_in(self, settings: Any) -> Any:
@@ -68,23 +73,29 @@ def option(
     cli: bool = False,
     name: str | None = None,
     old_names: tuple[str, ...] = (),
+    validator: Any = None,
+    secret: bool = False,
 ) -> Any:
     """
     Declare a setting, as a field of a frozen class. Its name is that of the field, behind the L{prefix} of its class.
 
     @param cli: whether it can be given on the command line, too.
+    @param default: C{attrs.NOTHING} if it has to be given.
+    @param validator: of attrs, for what is not read from a file.
+    @param secret: it is not shown, and stands in no file of settings: they name a file or a variable that has it.
     @param name: its name behind the prefix, where that is not the field's; empty for the prefix alone.
     """
     metadata = {
         "parse": parse,
         "kind": kind,
         "help": help,
-        "shown": str(default) if shown is None else shown,
+        "shown": shown if shown is not None else "" if default is attrs.NOTHING else str(default),
         "cli": cli,
         "name": name,
         "old_names": old_names,
+        "secret": secret,
     }
-    return attrs.field(default=default, metadata=metadata)
+    return attrs.field(default=default, metadata=metadata, validator=validator, repr=not secret)
 
 
 def prefix(word: str) -> dict[str, str]:
@@ -119,5 +130,7 @@ def options_of(settings: type[Any], first: str = "", path: tuple[str, ...] = ())
                 is_flag=field.default is False,
                 on_command_line=about["cli"],
                 old_names=about["old_names"],
+                is_secret=about["secret"],
+                is_needed=field.default is attrs.NOTHING,
                 parse=about["parse"],
             )

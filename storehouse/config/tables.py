@@ -13,71 +13,16 @@ from typing import Any
 
 import attrs
 
+from storehouse.config.option import option, options_of
+from storehouse.config.shipping import KINDS, Connecting, DestinationSettings, ShipperSettings
 from storehouse.core.keys.masterkey import is_private
 from storehouse.core.names import MAX_PREFIX, check_prefix
-from storehouse.core.values import one_of, parse_flag, parse_path, parse_text, parse_whole, seconds, sized
+from storehouse.core.values import one_of, parse_flag, parse_path, parse_text, parse_whole
 from storehouse.errors import InvalidName, InvalidSetting
 
 __all__ = ["Destination", "Stream", "Tables", "read_tables"]
 
 _Parse = Callable[[Any], Any]
-
-
-@attrs.frozen(kw_only=True)
-class Stream:
-    """
-    A table C{[archive.streams.NAME]}.
-
-    @ivar roll: checkers, each with its name as C{class} and arguments beside it.
-    @ivar callbacks: likewise.
-    @ivar directory: as it was written; empty for the one in the root.
-    @ivar ship: the name of a destination; empty for none.
-    """
-
-    name: str
-    template: str = "%Y-%m-%dT%H_%M_%SZ.events"
-    directory: str = ""
-    roll: tuple[Mapping[str, Any], ...] = (
-        {"class": "size", "roll_size_mb": 100},
-        {"class": "time", "roll_minutes": 60},
-    )
-    callbacks: tuple[Mapping[str, Any], ...] = ()
-    compression: str | None = None
-    level: int | None = None
-    sync: str = "record"
-    ship: str = ""
-    keep_local: bool = True
-
-
-@attrs.frozen(kw_only=True)
-class Destination:
-    """
-    A table C{[destinations.NAME]}.
-
-    @ivar kind: C{store}, C{s3} or C{swift}.
-    @ivar values: its settings by name, secrets included.
-    @ivar connecting: those of the connection.
-    @ivar shipping: how files are shipped there.
-    """
-
-    name: str
-    kind: str
-    values: Mapping[str, Any] = attrs.field(repr=False)
-    connecting: Mapping[str, Any] = attrs.Factory(dict)
-    shipping: Mapping[str, Any] = attrs.Factory(dict)
-
-
-@attrs.frozen
-class Tables:
-    """
-    All tables of a file.
-
-    @ivar endpoint: what C{[archive]} says of the door; C{None} for nothing.
-    """
-
-    streams: tuple[Stream, ...] = ()
-    destinations: tuple[Destination, ...] = ()
-    endpoint: Any = None
 
 
 # -- values ------------------------------------------------------------------------------------------------------------
@@ -116,83 +61,92 @@ def _compression(value: Any) -> str | None:
     return None if word == "none" else word
 
 
-def _optional_text(value: Any) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise ValueError("a text is needed")
-    return value
+@attrs.frozen(kw_only=True)
+class Stream:
+    """A table C{[archive.streams.NAME]}."""
+
+    name: str
+    template: str = option(
+        "%Y-%m-%dT%H_%M_%SZ.events", parse_text, "TEXT", "Names of archives, as strftime takes it, in UTC"
+    )
+    directory: str = option(
+        "", parse_path, "DIR", "Where the archives are; of this stream only", shown="ROOT/archives/NAME"
+    )
+    roll: tuple[Mapping[str, Any], ...] = option(
+        ({"class": "size", "roll_size_mb": 100}, {"class": "time", "roll_minutes": 60}),
+        _some_parts("checker"),
+        "TABLES",
+        "Roll checkers; any of them can start the next archive: size (roll_size_mb), time (roll_minutes), records (roll_records), never, or a class of yours by its dotted path or entry point",
+        shown="100 MiB or an hour",
+    )
+    callbacks: tuple[Mapping[str, Any], ...] = option(
+        (),
+        _parts("callback"),
+        "TABLES",
+        "What happens to a closed archive, in order: compress (method: gzip or zstd, level), extension (new_extension), move (destination_folder), delete, or a class of yours. They run in disk threads, one after another; writers do not wait for them. One of them may compress; what is compressed already, by its first bytes, is left as it is",
+        shown="none",
+    )
+    compression: str | None = option(
+        None,
+        _compression,
+        "none|zstd",
+        "zstd: blocks within archives are compressed. Records that are written together are one block, so this pays for batches",
+        shown="none",
+    )
+    level: int | None = option(None, parse_whole, "NUMBER", "The level of the compression", shown="3 for zstd")
+    sync: str = option(
+        "record",
+        one_of("record", "os"),
+        "record|os",
+        "record: records are acknowledged when they are on disk. os: when the operating system has them, which a power cut may undo",
+    )
+    ship: str = option(
+        "",
+        parse_text,
+        "DESTINATION",
+        "The destination to which closed archives are shipped after their callbacks",
+        shown="none",
+    )
+    keep_local: bool = option(True, parse_flag, "on|off", "Whether local files stay then; only with ship", shown="on")
 
 
-_STREAM: dict[str, _Parse] = {
-    "template": parse_text,
-    "directory": parse_path,
-    "roll": _some_parts("checker"),
-    "callbacks": _parts("callback"),
-    "compression": _compression,
-    "level": parse_whole,
-    "sync": one_of("record", "os"),
-    "ship": parse_text,
-    "keep_local": parse_flag,
-}
+@attrs.frozen(kw_only=True)
+class Destination:
+    """
+    A table C{[destinations.NAME]}.
 
-_CONNECTING: dict[str, _Parse] = {
-    "timeout": seconds(),
-    "connect_timeout": seconds(),
-    "tries": parse_whole,
-    "pause": seconds(),
-    "ca_file": parse_path,
-}
+    @ivar kind: C{store}, C{s3} or C{swift}.
+    @ivar settings: where to ship, and how that server is connected to.
+    @ivar shipping: values for L{ShipperSettings}, by their names: what C{shipping} in the table says.
+    """
 
-_SHIPPING: dict[str, _Parse] = {
-    "compression": one_of("none", "gzip", "zstd"),
-    "level": parse_whole,
-    "verify": one_of("read", "tag"),
-    "concurrency": parse_whole,
-    "attempts": parse_whole,
-    "pause": seconds(),
-    "longest_pause": seconds(),
-}
+    name: str
+    kind: str
+    settings: DestinationSettings
+    shipping: Mapping[str, Any] = attrs.Factory(dict)
 
-_KINDS: dict[str, dict[str, _Parse]] = {
-    "store": {"bucket": parse_text},
-    "s3": {
-        "endpoint": parse_text,
-        "bucket": parse_text,
-        "region": parse_text,
-        "access_key": parse_text,
-        "create": parse_flag,
-        "threshold": sized(),
-        "part_size": sized(),
-    },
-    "swift": {
-        "auth_url": parse_text,
-        "user": parse_text,
-        "auth": one_of("v1", "v3"),
-        "project": _optional_text,
-        "user_domain": parse_text,
-        "project_domain": parse_text,
-        "region": _optional_text,
-        "interface": one_of("public", "internal", "admin"),
-        "storage_url": parse_text,
-        "container": parse_text,
-        "create": parse_flag,
-        "threshold": sized(),
-        "segment_size": sized(),
-    },
-}
 
-#: What is secret, and whether it is needed.
-_SECRETS = {"store": {}, "s3": {"secret_key": True, "session_token": False}, "swift": {"password": True}}
+@attrs.frozen
+class Tables:
+    """
+    All tables of a file.
 
-_NEEDED = {"store": (), "s3": ("endpoint", "access_key"), "swift": ("auth_url", "user")}
+    @ivar endpoint: what C{[archive]} says of the door; C{None} for nothing.
+    """
+
+    streams: tuple[Stream, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+    endpoint: Any = None
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def _values(where: str, table: Any, known: Mapping[str, _Parse]) -> dict[str, Any]:
-    """The values of a table, parsed."""
+def _values(where: str, table: Any, *kinds: type[Any]) -> dict[str, Any]:
+    """The values of a table, parsed, of the settings that these classes declare; secrets are not among them."""
     if not isinstance(table, dict):
         raise InvalidSetting(f"{where} must be a table")
+    known = {each.path[-1]: each for kind in kinds for each in options_of(kind) if not each.is_secret}
     values = {}
     for key, value in table.items():
         if key not in known:
@@ -200,9 +154,12 @@ def _values(where: str, table: Any, known: Mapping[str, _Parse]) -> dict[str, An
                 f"{where} has {key!r}, which is not the name of a setting; there are: {', '.join(known)}"
             )
         try:
-            values[key] = known[key](value)
+            values[key] = known[key].parse(value)
         except ValueError as reason:
             raise InvalidSetting(f"{key} in {where} cannot be {value!r}: {reason}") from None
+    for key, each in known.items():
+        if each.is_needed and key not in values:
+            raise InvalidSetting(f"{where} lacks {key}")
     return values
 
 
@@ -220,7 +177,7 @@ def _name(where: str, name: str) -> str:
 
 def _stream(name: str, table: Any, file: str) -> Stream:
     where = f"[archive.streams.{name}] in {file}"
-    return Stream(name=_name(where, name), **_values(where, table, _STREAM))
+    return Stream(name=_name(where, name), **_values(where, table, Stream))
 
 
 def _destination(name: str, table: Any, file: str) -> Destination:
@@ -229,28 +186,30 @@ def _destination(name: str, table: Any, file: str) -> Destination:
     if not isinstance(table, dict):
         raise InvalidSetting(f"{where} must be a table")
     kind = table.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise InvalidSetting(f"kind in {where} cannot be {kind!r}: it must be {' or '.join(_KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InvalidSetting(f"kind in {where} cannot be {kind!r}: it must be {' or '.join(KINDS)}")
+    settings: type[Any] = KINDS[kind]
     rest = {key: value for key, value in table.items() if key not in ("kind", "shipping")}
-    secrets = {}
-    for key, needed in _SECRETS[kind].items():
-        secret = _secret(where, rest, key)
-        if secret is not None:
-            secrets[key] = secret
-        elif needed:
-            raise InvalidSetting(f"{where} lacks the secret: say {key}_file = PATH or {key}_env = VARIABLE")
-    connecting = {} if kind == "store" else _CONNECTING
-    values = _values(where, rest, {**_KINDS[kind], **connecting})
-    for key in _NEEDED[kind]:
-        if key not in values:
-            raise InvalidSetting(f"{where} lacks {key}")
-    return Destination(
-        name=name,
-        kind=kind,
-        values={**{key: value for key, value in values.items() if key not in connecting}, **secrets},
-        connecting={key: value for key, value in values.items() if key in connecting},
-        shipping=_values(f"[destinations.{name}.shipping] in {file}", table.get("shipping", {}), _SHIPPING),
-    )
+    secrets: dict[str, Any] = {}
+    for each in options_of(settings):
+        if each.is_secret:
+            key = each.path[-1]
+            secret = _secret(where, rest, key)
+            if secret is not None:
+                secrets[key] = secret
+            elif each.is_needed:
+                raise InvalidSetting(f"{where} lacks the secret: say {key}_file = PATH or {key}_env = VARIABLE")
+    own = {each.path[-1] for each in options_of(settings)}
+    if kind == "store":
+        values = _values(where, rest, settings)
+    else:
+        values = _values(where, rest, settings, Connecting)
+        values["connecting"] = Connecting(**{key: values.pop(key) for key in list(values) if key not in own})
+    shipping = _values(f"[destinations.{name}.shipping] in {file}", table.get("shipping", {}), ShipperSettings)
+    try:
+        return Destination(name=name, kind=kind, settings=settings(**values, **secrets), shipping=shipping)
+    except InvalidSetting as error:
+        raise InvalidSetting(f"{where}: {error.detail}") from None
 
 
 def _secret(where: str, table: dict[str, Any], key: str) -> str | None:

@@ -22,6 +22,7 @@ __all__ = [
     "or_off",
     "parse_flag",
     "parse_hosts",
+    "parse_optional",
     "parse_path",
     "parse_path_or_off",
     "parse_size",
@@ -156,6 +157,13 @@ def parse_text(value: Any) -> str:
     """@raise ValueError: unless it is a text that is not empty."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("a text that is not empty is needed")
+    return value
+
+
+def parse_optional(value: Any) -> str:
+    """@raise ValueError: unless it is a text; it may be empty."""
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("a text is needed")
     return value
 
 

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.app.local.shipping import identity_of, spool_beside
 from storehouse.archive.archive import ArchiveWriter
-from storehouse.storage.shipping.settings import StoreSettings
+from storehouse.config.shipping import StoreSettings
 from tests.cli.archives import ArchiveCase, lines
 from tests.integration.process import free_port, wait_for
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import attrs
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.app.service import make_service
 from storehouse.config import Settings, load_settings
+from storehouse.config.option import options_of
+from storehouse.config.shipping import Connecting, S3Settings, ShipperSettings, StoreSettings, SwiftSettings
 from storehouse.config.tables import Destination, Stream
 from storehouse.errors import InvalidSetting
 from storehouse.storage.shipping.s3 import S3Destination
@@ -103,7 +106,10 @@ class StreamTests(TablesCase):
             settings.tables.destinations,
             (
                 Destination(
-                    name="own", kind="store", values={"bucket": "box"}, shipping={"compression": "none", "attempts": 3}
+                    name="own",
+                    kind="store",
+                    settings=StoreSettings(bucket="box"),
+                    shipping={"compression": "none", "attempts": 3},
                 ),
             ),
         )
@@ -163,6 +169,16 @@ class StreamTests(TablesCase):
 class DestinationTests(TablesCase):
     """C{[destinations.NAME]}."""
 
+    def test_defaults_can_be_written(self) -> None:
+        """The defaults that users are shown mean the defaults."""
+        for kind in (Stream, StoreSettings, S3Settings, SwiftSettings, Connecting, ShipperSettings):
+            defaults = {field.name: field.default for field in attrs.fields(kind)}
+            for option in options_of(kind):
+                in_words = " " in option.shown or option.shown in ("none", "any", "ROOT/archives/NAME")
+                if not option.is_needed and not in_words:
+                    key = option.path[-1]
+                    self.assertEqual(option.parse(option.shown), defaults[key], key)
+
     def test_kinds(self) -> None:
         self.patch(os, "environ", {**os.environ, "STOREHOUSE_TEST": "s3cr3t"})
         settings = self.load(
@@ -187,8 +203,11 @@ class DestinationTests(TablesCase):
             password_env = "STOREHOUSE_TEST"
             """
         )
-        self.assertEqual(settings.tables.destinations[1].values["secret_key"], "secret")
-        self.assertEqual(settings.tables.destinations[2].values["password"], "s3cr3t")
+        _, far, further = (each.settings for each in settings.tables.destinations)
+        assert isinstance(far, S3Settings) and isinstance(further, SwiftSettings)
+        self.assertEqual((far.part_size, far.connecting), (8 << 20, Connecting(timeout=5.0)))
+        self.assertEqual(far.secret_key, "secret")
+        self.assertEqual(further.password, "s3cr3t")
         self.assertNotIn("s3cr3t", repr(settings))
         service = make_service(settings, MemoryReactorClock())
         shipping: Any = service.stores["shipping"]
@@ -221,9 +240,7 @@ class DestinationTests(TablesCase):
             ("destinations = 1", "tables of tables"),
         ]:
             self.refused(text, *words)
-        settings = self.load(s3 + 'part_size = 1\nsecret_key_env = "HOME"')
-        said = str(self.assertRaises(InvalidSetting, make_service, settings, MemoryReactorClock()))
-        self.assertIn("[destinations.a]: part_size is 1", said)
+        self.refused(s3 + 'part_size = 1\nsecret_key_env = "HOME"', "[destinations.a]", "part_size is 1")
         settings = self.load(table + 'kind = "store"\nbucket = "a/b"')
         said = str(self.assertRaises(InvalidSetting, make_service, settings, MemoryReactorClock()))
         self.assertIn("[destinations.a]: 'a/b' is no name of a bucket", said)

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from storehouse.app.local.destinations import DestinationSettings
+from storehouse.config.shipping import S3Settings, ShipperSettings, StoreSettings, SwiftSettings
 from storehouse.core.bridges import source_of, stream_of
 from storehouse.core.disk import DiskThreads
 from storehouse.core.files import Files
@@ -18,7 +19,6 @@ from storehouse.events import ArchiveShipped, Events, ShippingFailed
 from storehouse.storage.shipping.interfaces import Shipment
 from storehouse.storage.shipping.notes import COMPRESSED, DEAD, UPLOADED, VERIFIED, WAITING
 from storehouse.storage.shipping.s3 import S3Destination
-from storehouse.storage.shipping.settings import S3Settings, ShipperSettings, StoreSettings, SwiftSettings
 from storehouse.storage.shipping.shipper import Shipper
 from storehouse.storage.shipping.spool import Spool
 from storehouse.storage.shipping.store import StoreDestination

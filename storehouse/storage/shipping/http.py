@@ -28,11 +28,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
+from storehouse.config.shipping import Connecting
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import collect
 from storehouse.errors import InvalidSetting, RemoteUnavailable, TooLarge
 from storehouse.storage.shipping.reading import RemoteReader, Watch
-from storehouse.storage.shipping.settings import Connecting
 from storehouse.storage.shipping.sources import FileSource
 
 __all__ = ["Answer", "FileRange", "RemoteClient", "range_header"]

@@ -19,6 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from storehouse.config.shipping import S3Settings
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import deferred
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable
@@ -27,7 +28,6 @@ from storehouse.storage.shipping.http import Answer, FileRange, RemoteClient, ra
 from storehouse.storage.shipping.interfaces import IDestination, IRemoteReader, Listing, LocalFile, Stored
 from storehouse.storage.shipping.names import check_name
 from storehouse.storage.shipping.reading import EmptyReader
-from storehouse.storage.shipping.settings import S3Settings
 from storehouse.storage.shipping.sources import digest_of
 
 __all__ = ["S3Destination"]

@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from storehouse.config.shipping import ShipperSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.jobs import KeyedLocks, settled, whole
@@ -35,7 +36,6 @@ from storehouse.storage.shipping.metrics import ShippingMetrics
 from storehouse.storage.shipping.names import shown
 from storehouse.storage.shipping.notes import COMPRESSED, DEAD, DONE, WAITING, Note
 from storehouse.storage.shipping.packing import is_packed
-from storehouse.storage.shipping.settings import ShipperSettings
 from storehouse.storage.shipping.spool import Spool, identity_of, target_of
 from storehouse.storage.shipping.steps import Steps
 

@@ -10,6 +10,7 @@ import attrs
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
+from storehouse.config.shipping import ShipperSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.jobs import whole
@@ -20,7 +21,6 @@ from storehouse.storage.shipping.metrics import ShippingMetrics
 from storehouse.storage.shipping.names import object_name, shown
 from storehouse.storage.shipping.notes import COMPRESSED, DONE, UPLOADED, VERIFIED, WAITING, Note
 from storehouse.storage.shipping.packing import CONTENT_TYPES, pack
-from storehouse.storage.shipping.settings import ShipperSettings
 from storehouse.storage.shipping.spool import Spool
 
 __all__ = ["Steps"]

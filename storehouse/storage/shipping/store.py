@@ -7,13 +7,13 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from storehouse.config.shipping import StoreSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import deferred
 from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchBucket, NoSuchKey, RemoteDamaged
 from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
 from storehouse.storage.shipping.interfaces import IDestination, IRemoteReader, Listing, LocalFile, Stored
 from storehouse.storage.shipping.names import check_name
-from storehouse.storage.shipping.settings import StoreSettings
 from storehouse.storage.shipping.sources import FileSource
 
 __all__ = ["StoreDestination"]

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from storehouse.config.shipping import SwiftSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import deferred
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable
@@ -25,7 +26,6 @@ from storehouse.storage.shipping.http import Answer, FileRange, RemoteClient, ra
 from storehouse.storage.shipping.interfaces import IDestination, IRemoteReader, Listing, LocalFile, Stored
 from storehouse.storage.shipping.names import check_name
 from storehouse.storage.shipping.reading import EmptyReader, RemoteReader
-from storehouse.storage.shipping.settings import SwiftSettings
 from storehouse.storage.shipping.sources import digest_of
 from storehouse.storage.shipping.swift_auth import Admission, admit
 

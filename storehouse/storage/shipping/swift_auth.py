@@ -7,9 +7,9 @@ from typing import Any
 
 import attrs
 
+from storehouse.config.shipping import SwiftSettings
 from storehouse.errors import RemoteRefused, RemoteUnavailable
 from storehouse.storage.shipping.http import Answer, RemoteClient
-from storehouse.storage.shipping.settings import SwiftSettings
 
 __all__ = ["Admission", "admit"]
 

@@ -10,12 +10,12 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.trial.unittest import TestCase
 
+from storehouse.config.shipping import Connecting, S3Settings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.streams import collect
 from storehouse.errors import InvalidSetting, RemoteRefused, RemoteUnavailable
 from storehouse.storage.shipping import s3_xml
 from storehouse.storage.shipping.s3 import S3Destination
-from storehouse.storage.shipping.settings import Connecting, S3Settings
 from tests.conformance.destination import MIB, DestinationTestsMixin
 from tests.integration.engines.certificates import self_signed
 from tests.integration.engines.processes import running

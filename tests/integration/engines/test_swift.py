@@ -12,10 +12,10 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from storehouse.config.shipping import Connecting, SwiftSettings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.streams import collect
 from storehouse.errors import RemoteRefused, RemoteUnavailable
-from storehouse.storage.shipping.settings import Connecting, SwiftSettings
 from storehouse.storage.shipping.swift import SwiftDestination
 from tests.conformance.destination import MIB, DestinationTestsMixin
 from tests.integration.engines.processes import running

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from storehouse.config.shipping import Connecting, ShipperSettings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.streams import collect
 from storehouse.errors import NoSuchKey, RemoteRefused, RemoteUnavailable
 from storehouse.events import ArchiveShipped, Events, ShippingFailed
-from storehouse.storage.shipping.settings import Connecting, ShipperSettings
 from storehouse.storage.shipping.shipper import Shipper
 from tests.conformance.destination import MIB, DestinationTestsMixin, content
 from tests.integration.engines.proxy import BadRoad, reactor

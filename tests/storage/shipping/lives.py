@@ -18,8 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import deferLater
 
+from storehouse.config.shipping import ShipperSettings
 from storehouse.core.disk import DiskThreads
-from storehouse.storage.shipping.settings import ShipperSettings
 from storehouse.storage.shipping.shipper import Shipper
 from tests.storage.shipping.fake import DirectoryDestination
 from tests.storage.shipping.rig import unpacked

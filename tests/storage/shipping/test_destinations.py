@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
+from storehouse.config.shipping import StoreSettings
 from storehouse.errors import NoSuchBucket
-from storehouse.storage.shipping.settings import StoreSettings
 from storehouse.storage.shipping.store import StoreDestination
 from tests.conformance.destination import DestinationTestsMixin
 from tests.storage.objects.rig import LocalStoreTestCase, MemoryStoreTestCase

@@ -12,12 +12,12 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
+from storehouse.config.shipping import Connecting, S3Settings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.streams import collect
 from storehouse.errors import NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable
 from storehouse.storage.shipping.http import FileRange, RemoteClient
 from storehouse.storage.shipping.s3 import S3Destination
-from storehouse.storage.shipping.settings import Connecting, S3Settings
 from storehouse.storage.shipping.sources import FileSource
 from tests.conformance.destination import MIB, content, local_file
 from tests.integration.engines.proxy import BadRoad

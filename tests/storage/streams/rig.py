@@ -14,11 +14,11 @@ from storehouse.archive.finding import find_archives
 from storehouse.archive.roll_checker import RecordCountRollChecker
 from storehouse.archive.roll_manager import WritingRollManager
 from storehouse.archive.slices import ArchiveSlices
+from storehouse.config.shipping import ShipperSettings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.errors import DamagedArchive
 from storehouse.events import ArchiveClosed, ArchiveOpened, Events
-from storehouse.storage.shipping.settings import ShipperSettings
 from storehouse.storage.shipping.shipper import Shipper
 from storehouse.storage.streams.interfaces import Library
 from storehouse.storage.streams.settings import StreamSettings
