@@ -90,7 +90,7 @@ class AppendSettings:
         "disk",
         one_of("disk", "os"),
         "disk|os",
-        "When an append is answered: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo. A request can ask for either",
+        "When the response to an append is sent: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo. A request can ask for either",
         cli=True,
     )
     sync_interval: float = option(
@@ -187,7 +187,7 @@ class SFSPSettings:
         "",
         parse_path_or_off,
         "FILE",
-        "A PEM file of certificate authorities: only clients with a certificate signed by one of them may connect; sfsp must be an ssl: endpoint then. off asks nobody",
+        "A PEM file of certificate authorities: only clients with a certificate signed by one of them may connect; sfsp must be an ssl: endpoint then. off asks for no certificates",
         shown=OFF,
         cli=True,
     )
@@ -235,7 +235,7 @@ class HTTPSSettings:
         "",
         parse_path_or_off,
         "FILE",
-        "A PEM file of certificate authorities: a client with a certificate signed by one of them is signed in as the user of its common name. off asks nobody",
+        "A PEM file of certificate authorities: a client with a certificate signed by one of them is signed in as the user of its common name. off asks for no certificates",
         shown=OFF,
         cli=True,
         old_names=("client-ca",),
@@ -252,7 +252,7 @@ class HTTPSSettings:
         1024,
         counted(),
         "NUMBER",
-        "Uploads that are received at once; one more is answered 503, to be tried again later",
+        "Uploads that are received at once; one more gets 503, to be tried again later",
         old_names=("upload-sessions",),
     )
     max_files: int = option(
@@ -262,7 +262,7 @@ class HTTPSSettings:
         "rename",
         one_of("rename", "replace", "refuse"),
         "rename|replace|refuse",
-        "What an upload does whose name is taken: rename, a number is added to its name; replace, it replaces the other; refuse, it is answered 409. PUT always replaces",
+        "What happens to an upload whose name is taken: rename, a number is added to its name; replace, it replaces the other; refuse, it gets 409. PUT always replaces",
         old_names=("upload-names",),
     )
     upload_expiry: float = option(
