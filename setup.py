@@ -73,6 +73,8 @@ setup(
             # There are wheels for this platform only.
             'atheris >=3.0; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.15"',
             "coverage >=7.17",
+            # Whether the pages can be read.
+            "docutils >=0.22",
             "hypothesis >=6.170",
             "mypy >=2.4",
             "mypy-zope >=1.0.17",

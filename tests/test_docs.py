@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
 
+from docutils.core import publish_doctree
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.app.tap import Options
@@ -39,6 +41,17 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(
             {str(page.relative_to(CHECKOUT)) for page in self.pages - found - {CHECKOUT / "README.rst"}}, set()
         )
+
+
+class MarkupTests(SynchronousTestCase):
+    """Pages are reStructuredText without errors: tables that are cut off are not shown at all."""
+
+    def test_parse(self) -> None:
+        for page in sorted({*CHECKOUT.glob("*.rst"), *CHECKOUT.glob("bench/*.rst"), *CHECKOUT.glob("docs/*.rst")}):
+            found = io.StringIO()
+            settings = {"report_level": 3, "halt_level": 5, "warning_stream": found}
+            publish_doctree(page.read_text(encoding="utf-8"), str(page), settings_overrides=settings)
+            self.assertEqual(found.getvalue(), "")
 
 
 class DeploymentTests(SynchronousTestCase):
