@@ -53,6 +53,7 @@ from storehouse.storage.appendlog.log import LocalAppendLog
 from storehouse.storage.dataspace.chores import Expiry, Scrubber
 from storehouse.storage.dataspace.holds import Holds
 from storehouse.storage.dataspace.scrub import Finding
+from storehouse.storage.dataspace.sealed_rekey import Rekeying
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.chores import ResumableExpiry
 
@@ -181,7 +182,11 @@ def make_service(
         return opened[0]
 
     opened: list[IAccounts] = []
-    add_site("objects", ObjectsDoor(objects, Holds(wormer.holding, reactor), accounts).resource)
+    holds = Holds(wormer.holding, reactor)
+    rekeying = Rekeying(vault, wormer, disk, lambda: holds.is_held) if sealed else None
+    if rekeying is not None:
+        holds.refusal = lambda: "the master key is being changed; try again later" if rekeying.is_running else ""
+    add_site("objects", ObjectsDoor(objects, holds, accounts, rekeying).resource)
     if shipping is not None:
         service.stores["shipping"] = shipping
         registry.register(shipping)  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import attrs
 import click
@@ -11,7 +10,7 @@ import click
 from storehouse.cli.errors import CommandError, strange, unreadable
 from storehouse.cli.options import progress_option
 from storehouse.cli.output import Output
-from storehouse.cli.progress import Progress
+from storehouse.cli.progress import Progress, advancing
 from storehouse.cli.store import Opener, printable, store_options
 from storehouse.storage.objects.values import Problem
 
@@ -51,7 +50,7 @@ async def fsck(opener: Opener, repair: bool, join: bool, as_json: bool, progress
         opener.join()
     async with opener() as store:
         with Progress("fsck", None, progress, unit="keys and objects") as shown:
-            problems = await store.check(_advancing(shown), repair)
+            problems = await store.check(advancing(shown), repair)
     with Output() as output:
         for problem in problems:
             text = json.dumps(attrs.asdict(problem)) if as_json else _line(problem, repair)
@@ -66,18 +65,6 @@ async def fsck(opener: Opener, repair: bool, join: bool, as_json: bool, progress
     if repaired < len(problems):
         raise CommandError(f"{found}; {repaired} repaired")
     click.echo(f"{found} and repaired", err=True)
-
-
-def _advancing(shown: Progress) -> Callable[[int], None]:
-    """Advances a progress line from how many were done before to how many are done now."""
-    before = 0
-
-    def progress(count: int) -> None:
-        nonlocal before
-        shown.advance(max(0, count - before))
-        before = max(count, before)
-
-    return progress
 
 
 def _line(problem: Problem, repair: bool) -> str:
@@ -103,7 +90,7 @@ async def reindex(opener: Opener, progress: bool) -> None:
     """
     async with opener() as store:
         with Progress("reindex", None, progress, unit="keys") as shown:
-            made = await store.reindex(_advancing(shown))
+            made = await store.reindex(advancing(shown))
     click.echo(f"{made.keys} {'key' if made.keys == 1 else 'keys'} indexed", err=True)
     if made.damaged:
         raise CommandError(unreadable(made.damaged))

@@ -8,11 +8,13 @@ import attrs
 import click
 
 from storehouse.app.local.keys import init_keys
+from storehouse.app.local.rekeying import Rewrapped
 from storehouse.app.local.rekeying import rekey as rekey_root
 from storehouse.cli.errors import CommandError, one_line, usage
 from storehouse.cli.options import progress_option, settings_options
 from storehouse.cli.output import counted
-from storehouse.cli.progress import Progress
+from storehouse.cli.progress import Progress, advancing
+from storehouse.cli.store import service_of
 from storehouse.config import Settings
 from storehouse.core.keys.masterkey import take_master_key
 from storehouse.errors import StartFailed
@@ -82,7 +84,8 @@ def init(settings: Settings, seal_names: bool, progress: bool) -> None:
 def rekey(settings: Settings, new_master_key_file: str | None, progress: bool) -> None:
     """
     Change the master key of a root, and the key that wraps the keys of its objects and open uploads. Their bytes are
-    not touched, so it takes as long as to write a small file for each. No service may run on the root.
+    not touched, so it takes as long as to write a small file for each. A service that runs on the root does it, and needs the
+    old master key from nobody; it goes on serving meanwhile. Without one the files are changed here.
 
     It may be ended at any time, by kill -9 or a power cut too, and is begun again in the same way; or with the new master
     key as masterkey alone. From its first moment on the new master key is the one that opens the root.
@@ -96,12 +99,19 @@ def rekey(settings: Settings, new_master_key_file: str | None, progress: bool) -
     """
     environ = dict(os.environ)
     with usage():
-        master = take_master_key(environ, settings.master_key_file)
         new = take_master_key(environ, new_master_key_file or "", "newmasterkey", "--new-master-key-file")
         if not os.path.isdir(settings.root):
             raise StartFailed(f"there is no root: {settings.root} is not a directory")
-    with Progress("rekey", None, progress, unit="objects") as shown:
-        done = rekey_root(settings, master, new, lambda total: shown.show(0, total), shown.advance)
+    in_force = "the new master key is in force"
+    with Progress("rekey", None, progress, unit="objects") as shown, service_of(settings) as service:
+        if service is not None:
+            # It has the master key, and goes on serving.
+            done = Rewrapped(**service.rekey(new, lambda total: shown.show(0, total), advancing(shown)))
+            in_force += ": give it to the service before its next start"
+        else:
+            with usage():
+                master = take_master_key(environ, settings.master_key_file)
+            done = rekey_root(settings, master, new, lambda total: shown.show(0, total), shown.advance)
     for id, reason in done.damaged:
         click.echo(one_line(f"{id}  {reason}"), err=True)
     summary = f"{counted(done.objects, 'object', 'objects')} and {counted(done.uploads, 'upload', 'uploads')} rekeyed"
@@ -109,4 +119,4 @@ def rekey(settings: Settings, new_master_key_file: str | None, progress: bool) -
         raise CommandError(f"{summary}; {len(done.damaged)} could not be read: the old key is kept for them")
     if done.plain:
         summary += f"; {done.plain} from before are not encrypted"
-    click.echo(f"{summary}; the new master key is in force", err=True)
+    click.echo(f"{summary}; {in_force}", err=True)

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from storehouse.cli.output import human_size
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "advancing"]
 
 #: Work shorter than this shows nothing. Seconds.
 _DELAY = 0.5
@@ -107,6 +107,18 @@ class Progress:
             sys.stderr.flush()
         except OSError:
             self._enabled = False
+
+
+def advancing(shown: Progress) -> Callable[[int], None]:
+    """Advances a progress line from how many were done before to how many are done now."""
+    before = 0
+
+    def progress(count: int) -> None:
+        nonlocal before
+        shown.advance(max(0, count - before))
+        before = max(count, before)
+
+    return progress
 
 
 def _time(seconds: float) -> str:

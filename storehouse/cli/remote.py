@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -245,6 +246,21 @@ class SocketStore:
         keys = self._follow("/reindex", [], progress, told.update)
         return Indexed(keys, told.get("damaged", 0), told.get("unknown", 0))
 
+    def rekey(
+        self, new_master: bytes | None, on_total: Callable[[int], object], on_progress: Callable[[int], object]
+    ) -> dict[str, Any]:
+        """
+        Change the master key.
+
+        @param new_master: C{None} to go on with a change that was begun.
+        @return: how many C{objects} and C{uploads} were rekeyed and are C{plain}, and what is C{damaged}.
+        """
+        given = {} if new_master is None else {"new_master_key": base64.b64encode(new_master).decode("ascii")}
+        told: dict[str, Any] = {"uploads": 0, "plain": 0, "damaged": []}
+        body = Body.of(json.dumps(given).encode())
+        told["objects"] = self._follow("/rekey", [], on_progress, told.update, on_total, body)
+        return told
+
     def hold(self) -> str:
         """Have what is removed kept, until L{release}, or until it is not renewed for a minute. @return: what names that."""
         return self.member(self.ask("POST", "/hold"), "hold", str)
@@ -263,15 +279,19 @@ class SocketStore:
         query: list[tuple[str, str | int]],
         progress: Callable[[int], object] | None,
         found: Callable[[Any], object],
+        on_total: Callable[[int], object] = lambda total: None,
+        body: Body | None = None,
     ) -> int:
         done: int | None = None
         with _translated():
-            for line in self._client.request("POST", path, query).lines("progress"):
+            for line in self._client.request("POST", path, query, body).lines("progress"):
                 if "detail" in line:
                     raise Refused(f"{line['detail']} ({line.get('error')})", str(line.get("error")), line["detail"])
                 if "progress" in line:
                     if progress is not None:
                         progress(self.member(line, "progress", int))
+                elif "total" in line:
+                    on_total(self.member(line, "total", int))
                 elif "problem" in line:
                     found(line["problem"])
                 elif "damaged" in line:

@@ -76,6 +76,11 @@ class Operations:
 
         work.addBoth(ended)
 
+    async def passed(self) -> None:
+        """Wait for those that run now. Others are taken meanwhile."""
+        for work in tuple(self._running):
+            await over(work)
+
     async def stopped(self) -> None:
         """Take none any more, and wait for those that run."""
         self.refusal = self.refusal or Unavailable(f"{self._store} is stopped")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.app.local.rekeying import rekey
@@ -16,13 +17,16 @@ from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_space, make_vault, make_wormer
 from storehouse.cli import main
 from storehouse.config import Settings, load_settings
+from storehouse.core.bridges import source_of
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.core.keys.vault import Vault
 from storehouse.core.rootlock import RootLock
-from storehouse.core.streams import BytesSource, collect
-from storehouse.errors import StorehouseError, WrongMasterKey
+from storehouse.core.streams import BytesSource, PushedStream, collect
+from storehouse.errors import Conflict, InvalidSetting, StorehouseError, Unavailable, WrongMasterKey
+from storehouse.storage.dataspace.sealed_rekey import Rekeying, Rewrapped
 from tests.conformance.dataspace import content
+from tests.integration.process import Storehouse
 from tests.storage.dataspace.sealing import LIGHT, MASTER, vault_in
 
 NEW = b"another master key"
@@ -240,6 +244,114 @@ class FromBeforeTests(RekeyCase):
         run(space.stop())
         self.assertFalse(vault.keyring.plain)
         self.check(self.root, b"a third")
+
+
+class OpenTests(RekeyCase):
+    """A store that is open, and goes on working."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.fill_all()
+        settings = self.settings()
+        self.vault = make_vault(settings, MASTER, follow=True)
+        self.vault.start()
+        self.wormer = make_wormer(settings, InlineDisk(), True)
+        self.space: Any = make_space(settings, self.wormer, self.vault, InlineDisk())
+        self.space.start()
+        self.is_held = False
+        self.rekeying = Rekeying(self.vault, self.wormer, InlineDisk(), lambda: self.is_held)
+
+    def begin(self, new: bytes | None = NEW) -> Deferred[Rewrapped]:
+        nothing: Any = lambda number: None  # noqa: E731
+        return Deferred.fromCoroutine(self.rekeying.rekey(new, nothing, nothing, LIGHT))
+
+    def put(self, id: str, source: Any) -> Deferred[Any]:
+        work: Deferred[Any] = self.space.put(id, source, None, {"key": [f"bucket/{id}"]})
+        return work
+
+    def test_all(self) -> None:
+        """What is stored meanwhile is opened by the new master key alone, too; the old key waits for what began before."""
+        stream = PushedStream(lambda: None, lambda: None)
+        arriving = self.put("c3", source_of(stream))
+        stream.write(b"begun before, ")
+        working = self.begin()
+        self.assertNoResult(working)
+        self.successResultOf(self.put("d4", BytesSource(b"begun behind")))
+        self.assertEqual(run(collect(run(self.space.get("a1")))), self.expected["a1"])
+        stream.write(b"ended behind")
+        stream.end()
+        self.successResultOf(arriving)
+        done = self.successResultOf(working)
+        self.assertEqual((done.objects, done.uploads, done.plain, done.damaged), (2, 1, 0, []))
+        self.assertEqual(run(collect(run(self.space.get("a1")))), self.expected["a1"])
+        self.expected |= {"c3": b"begun before, ended behind", "d4": b"begun behind"}
+        run(self.space.stop())
+        with self.assertRaises(WrongMasterKey):
+            self.opened(self.root, MASTER)
+        after, space = self.opened(self.root, NEW)
+        run(space.stop())
+        self.assertFalse(after.keyring.unfinished)
+        self.check(self.root, NEW)
+
+    def test_again(self) -> None:
+        """A second time with another master key, and once more after it was ended in the middle."""
+        self.successResultOf(self.begin())
+        self.patch(self.wormer, "replace_metadata", lambda id, metadata: fail(Unavailable("it is stopped")))
+        self.failureResultOf(self.begin(b"a third"), Unavailable)
+        run(self.space.stop())
+        self.opened(self.root, b"a third")[1].stop()
+        self.setUp_again(b"a third")
+        self.assertEqual(self.successResultOf(self.begin(None)).objects, 2)
+        run(self.space.stop())
+        self.check(self.root, b"a third")
+
+    def setUp_again(self, master: bytes) -> None:
+        self.vault, self.space = self.opened(self.root, master)
+        self.wormer = self.space._inner
+        self.rekeying = Rekeying(self.vault, self.wormer, InlineDisk(), lambda: self.is_held)
+
+    def test_refused(self) -> None:
+        """Nothing has changed then."""
+        self.failureResultOf(self.begin(MASTER), InvalidSetting)
+        self.failureResultOf(self.begin(None), InvalidSetting)
+        self.is_held = True
+        self.assertIn("backup", str(self.failureResultOf(self.begin(), Conflict).value))
+        self.is_held = False
+        stream = PushedStream(lambda: None, lambda: None)
+        arriving = self.put("c3", source_of(stream))
+        working = self.begin()
+        self.failureResultOf(self.begin(), Conflict)
+        stream.end()
+        self.successResultOf(arriving)
+        self.successResultOf(working)
+        run(self.space.stop())
+
+
+class ServiceTests(SynchronousTestCase):
+    """A service that runs has the master key, and takes the new one."""
+
+    def test_rekey(self) -> None:
+        server = Storehouse(self.mktemp())
+        server.environment["masterkey"] = "old"
+        self.addCleanup(server.kill)
+        server.start()
+        root = os.path.join(server.directory, "storehouse-data")
+
+        def run_command(*arguments: str, status: int = 0, **environ: str | None) -> Result:
+            given = {"masterkey": None, "newmasterkey": None, **environ}
+            ran = CliRunner().invoke(main, [*arguments, "--root", root], input=b"some text", env=given)
+            self.assertEqual(ran.exit_code, status, ran.output)
+            return ran
+
+        run_command("mb", "bucket")
+        run_command("put", "-", "bucket/file")
+        self.assertIn("no new master key", run_command("rekey", status=1).output)
+        done = run_command("rekey", newmasterkey="new")
+        self.assertIn("1 object and 0 uploads rekeyed; the new master key is in force: give it to", done.output)
+        self.assertEqual(run_command("cat", "bucket/file").output, "some text")
+        server.stop()
+        self.assertIn("not the one", run_command("cat", "bucket/file", status=1, masterkey="old").output)
+        self.assertEqual(run_command("cat", "bucket/file", masterkey="new").output, "some text")
 
 
 class CommandTests(SynchronousTestCase):

@@ -212,6 +212,49 @@ class Vault:
             raise InvalidSetting("seal-names cannot be set: this root was begun without it, and its names are plain")
         raise InvalidSetting("seal-names must be set: this root was begun with it, and its names are encrypted")
 
+    # -- another master key --------------------------------------------------------------------
+
+    def begin_rekey(self, new_master: bytes | None, derivation: Derivation | None = None) -> tuple[Keyring, Protector]:
+        """
+        Have the keyring opened by another master key, and give it a new current key: on disk when this returns. This vault
+        goes on with the keys that it has until L{adopt}.
+
+        @param new_master: C{None} to go on with a rekey that was begun.
+        @raise WrongMasterKey: if there is no master key, or neither opens the keyring.
+        @raise InvalidSetting: if the new master key is missing, or is the old one.
+        @raise StartFailed: if there is no keyring, or it cannot be read or written.
+        """
+        master, data = self._master, self.read()
+        if data is None:
+            raise StartFailed(f"nothing is encrypted here: there is no {self.path}")
+        if master is None and new_master is None:
+            raise WrongMasterKey("there is no master key: set masterkey in the environment, or use --master-key-file")
+        try:
+            keyring, protector = self.open(data, master if master is not None else new_master or b"")
+        except WrongMasterKey:
+            if master is None or new_master is None:
+                raise
+            # Perhaps it was ended when the new master key had taken the place of the old one.
+            return self.open(data, new_master)
+        if keyring.unfinished and (master is None or new_master in (None, master)):
+            return keyring, protector
+        if master is None or new_master is None:
+            raise InvalidSetting(
+                "there is no new master key: set newmasterkey in the environment, or use --new-master-key-file"
+            )
+        if new_master == master:
+            raise InvalidSetting("the new master key is the old one")
+        keyring = keyring.begun()
+        protector = Protector.make(new_master, derivation)
+        self.write(keyring, protector)
+        return keyring, protector
+
+    def adopt(self, keyring: Keyring, master: bytes | None) -> None:
+        """Go on with these keys, which are on disk. @param master: opens them; C{None} if it is the one from before."""
+        self._keyring = keyring
+        if master is not None:
+            self._master = master
+
     # -- the file ------------------------------------------------------------------------------
 
     def read(self) -> bytes | None:

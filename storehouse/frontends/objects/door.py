@@ -12,7 +12,7 @@ from storehouse.frontends.http.resource import Leaf, Root
 from storehouse.frontends.objects.buckets import Buckets
 from storehouse.frontends.objects.hold import Hold, IHolds
 from storehouse.frontends.objects.objects import Copy, Info, Objects
-from storehouse.frontends.objects.upkeep import Check, Reindex
+from storehouse.frontends.objects.upkeep import Check, IRekeying, Reindex, Rekey
 from storehouse.frontends.objects.users import Users
 from storehouse.storage.accounts.interfaces import IAccounts
 
@@ -34,6 +34,7 @@ GET    /info/BUCKET/KEY               what is known of an object
 POST   /copy                          store an object under another key
 POST   /check                         compare keys, index and bytes; repair=1
 POST   /reindex                       make the index of keys anew
+POST   /rekey                         change the master key
 POST   /hold                          keep the bytes of what is removed, for a backup
 POST   /hold/NAME                     renew that: it ends after 60 seconds
 DELETE /hold/NAME                     end it
@@ -61,10 +62,17 @@ class ObjectsDoor:
     @param store: an C{IObjectStore} that is also C{IMaintained}.
     @param holds: keeps what is removed, while somebody wants that.
     @param accounts: gives the users of the root.
+    @param rekeying: changes its master key; C{None} if nothing is encrypted.
     @ivar resource: the top of its resource tree.
     """
 
-    def __init__(self, store: Any, holds: IHolds, accounts: Callable[[], Awaitable[IAccounts]]) -> None:
+    def __init__(
+        self,
+        store: Any,
+        holds: IHolds,
+        accounts: Callable[[], Awaitable[IAccounts]],
+        rekeying: IRekeying | None = None,
+    ) -> None:
         self.resource = Root(
             {
                 b"": _Index(),
@@ -74,6 +82,7 @@ class ObjectsDoor:
                 b"copy": Copy(store),
                 b"check": Check(store),
                 b"reindex": Reindex(store),
+                b"rekey": Rekey(rekeying),
                 b"hold": Hold(holds),
                 b"users": Users(accounts),
             }

@@ -1,27 +1,27 @@
 """
-C{POST /check} and C{POST /reindex}.
+C{POST /check}, C{POST /reindex} and C{POST /rekey}.
 
 Their answers are lines of JSON: C{{"progress": N}} now and then; C{{"problem": {...}}} for each that was found; at last
-C{{"done": N}}, the number of problems or keys, or C{{"error": NAME, "detail": TEXT}}.
+C{{"done": N}}, the number of problems, keys or objects, or C{{"error": NAME, "detail": TEXT}}.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
-from storehouse.errors import StorehouseError
+from storehouse.errors import BadRequest, Conflict, StorehouseError
 from storehouse.frontends.http.errors import ClientGone
 from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.objects.params import flag_of
-from storehouse.storage.objects.interfaces import IMaintained
+from storehouse.frontends.objects.params import flag_of, json_object
 
-__all__ = ["Check", "Reindex"]
+__all__ = ["Check", "IRekeying", "Reindex", "Rekey"]
 
 _LINES = b"application/x-ndjson"
 
@@ -33,14 +33,14 @@ def _line(value: Any) -> bytes:
 class _Long(Leaf):
     known: frozenset[bytes] = frozenset()
 
-    def __init__(self, store: IMaintained) -> None:
+    def __init__(self, store: Any) -> None:
         Leaf.__init__(self)
         self._store = store
 
     async def handle_POST(self, request: StreamingRequest) -> None:
         """Do it, and tell how far it is."""
         check_fields(request, self.known)
-        work = self._work(request)
+        work = await self._work(request)
 
         def progress(count: int) -> None:
             # Who does not read it in time need not have it all.
@@ -55,7 +55,7 @@ class _Long(Leaf):
         except StorehouseError as error:
             await request.send(_line({"error": type(error).__name__, "detail": error.detail}))
 
-    def _work(self, request: StreamingRequest) -> Callable[..., Any]:
+    async def _work(self, request: StreamingRequest) -> Callable[..., Any]:
         raise NotImplementedError
 
 
@@ -64,7 +64,7 @@ class Check(_Long):
 
     known = frozenset({b"repair"})
 
-    def _work(self, request: StreamingRequest) -> Callable[..., Any]:
+    async def _work(self, request: StreamingRequest) -> Callable[..., Any]:
         repair = flag_of(request, b"repair")
 
         async def check(request: StreamingRequest, progress: Callable[[int], object]) -> None:
@@ -79,10 +79,52 @@ class Check(_Long):
 class Reindex(_Long):
     """The index of keys made anew."""
 
-    def _work(self, request: StreamingRequest) -> Callable[..., Any]:
+    async def _work(self, request: StreamingRequest) -> Callable[..., Any]:
         return self._reindex
 
     async def _reindex(self, request: StreamingRequest, progress: Callable[[int], object]) -> None:
         made = await self._store.reindex(progress)
         await request.send(_line({"damaged": made.damaged, "unknown": made.unknown}))
         await request.send(_line({"done": made.keys}))
+
+
+class IRekeying(Protocol):
+    """See C{Rekeying} of the data space."""
+
+    async def rekey(
+        self, new_master: bytes | None, on_total: Callable[[int], object], on_progress: Callable[[int], object]
+    ) -> Any: ...
+
+
+class Rekey(_Long):
+    """
+    Another master key. The body may be C{{"new_master_key": BASE64}}; without one, what was begun is gone on with. It tells
+    C{{"total": N}} first, and C{{"damaged": [[ID, REASON], ...], "uploads": N, "plain": N}} before the last line.
+
+    @param store: an L{IRekeying}; C{None} if nothing is encrypted.
+    """
+
+    async def _work(self, request: StreamingRequest) -> Callable[..., Any]:
+        if self._store is None:
+            raise Conflict("nothing is encrypted here")
+        text = (await json_object(request, {"new_master_key": str})).get("new_master_key")
+        try:
+            new = None if text is None else base64.b64decode(text, validate=True)
+        except ValueError:
+            raise BadRequest("new_master_key is not base64") from None
+        if new == b"":
+            raise BadRequest("the new master key is empty")
+
+        async def rekey(request: StreamingRequest, progress: Callable[[int], object]) -> None:
+            count = 0
+
+            def advance(more: int) -> None:
+                nonlocal count
+                count += more
+                progress(count)
+
+            done = await self._store.rekey(new, lambda total: request.write(_line({"total": total})), advance)
+            await request.send(_line({"damaged": done.damaged, "uploads": done.uploads, "plain": done.plain}))
+            await request.send(_line({"done": done.objects}))
+
+        return rekey

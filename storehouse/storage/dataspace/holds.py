@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-from storehouse.errors import NotFound
+from storehouse.errors import Conflict, NotFound
 
 __all__ = ["LEASE", "Holds", "Keeper"]
 
@@ -31,18 +32,27 @@ class Holds:
 
     @param clock: an C{IReactorTime}.
     @ivar lease: seconds that one lasts.
+    @ivar refusal: why none may begin now; empty if one may.
     """
 
     _log = Logger()
     lease = LEASE
 
     def __init__(self, keeper: Keeper, clock: Any) -> None:
+        self.refusal: Callable[[], str] = lambda: ""
         self._keeper = keeper
         self._clock = clock
         self._held: dict[str, Any] = {}
 
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody asks for it now."""
+        return bool(self._held)
+
     def begin(self) -> str:
-        """One more. @return: what names it."""
+        """One more. @return: what names it. @raise Conflict: if there is a reason against it."""
+        if reason := self.refusal():
+            raise Conflict(reason)
         token = secrets.token_hex(16)
         self._held[token] = self._clock.callLater(LEASE, self._lapsed, token)
         self._keeper.keep_removed()

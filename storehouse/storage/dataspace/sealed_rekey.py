@@ -7,11 +7,14 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.keys.keyring import Keyring
-from storehouse.errors import Damaged, NoSuchObject, NoSuchUpload
+from storehouse.core.disk import IDisk
+from storehouse.core.jobs import whole
+from storehouse.core.keys.keyring import Derivation, Keyring
+from storehouse.core.keys.vault import Vault
+from storehouse.errors import Conflict, Damaged, NoSuchObject, NoSuchUpload
 from storehouse.storage.dataspace.sealed_format import is_sealed, rewrapped_object, rewrapped_upload
 
-__all__ = ["Rewrapped", "count", "rewrap"]
+__all__ = ["Rekeying", "Rewrapped", "count", "rewrap"]
 
 
 @attrs.define
@@ -29,6 +32,67 @@ class Rewrapped:
     uploads: int = 0
     plain: int = 0
     damaged: list[tuple[str, str]] = attrs.Factory(list)
+
+
+class Rekeying:
+    """
+    Another master key for a store that is open.
+
+    What is stored meanwhile is no danger: keys are wrapped by the current key of the vault in the moment in which an
+    operation of the space below begins, or later. So all that the old key has wrapped is there once those operations are over
+    that ran when the new one became current, and is looked at then.
+
+    @param vault: the keys, open.
+    @param space: the space below the one that encrypts.
+    @param is_held: whether somebody makes a copy of the store: keyring and objects would not be of one moment.
+    @ivar is_running: whether keys are wrapped anew.
+    """
+
+    def __init__(self, vault: Vault, space: Any, disk: IDisk, is_held: Callable[[], bool]) -> None:
+        self.is_running = False
+        self._vault = vault
+        self._space = space
+        self._disk = disk
+        self._is_held = is_held
+
+    async def rekey(
+        self,
+        new_master: bytes | None,
+        on_total: Callable[[int], object],
+        on_progress: Callable[[int], object],
+        derivation: Derivation | None = None,
+    ) -> Rewrapped:
+        """
+        Have the keyring opened by another master key, and wrap the keys of all objects and open uploads by a new key. It may
+        be ended at any moment: done again, it goes on.
+
+        @param new_master: the new master key; C{None} to go on with one that was begun.
+        @param on_total: told how many objects there are.
+        @param on_progress: told how many more were looked at.
+        @return: what was done. If anything is damaged the old key is kept.
+        @raise Conflict: if a backup is being made, or this is done already.
+        @raise StorehouseError: as L{Vault.begin_rekey<storehouse.core.keys.vault.Vault.begin_rekey>}.
+        """
+        if self.is_running:
+            raise Conflict("the master key is being changed already")
+        if self._is_held():
+            raise Conflict("a backup is being made: its keyring and its objects must be of one moment; try again later")
+        self.is_running = True
+        try:
+            keyring, protector = await whole(self._disk, self._vault.begin_rekey, new_master, derivation)
+            self._vault.adopt(keyring, new_master)
+            if not keyring.unfinished:
+                return Rewrapped()
+            await self._space.passed()
+            on_total(await count(self._space))
+            done = await rewrap(self._space, keyring, on_progress)
+            if not done.damaged:
+                # In memory the old key stays until the next start, for those who have read what it wrapped just now.
+                finished = keyring.finished(plain=keyring.plain and done.plain > 0)
+                await whole(self._disk, self._vault.write, finished, protector)
+            return done
+        finally:
+            self.is_running = False
 
 
 async def count(space: Any) -> int:

@@ -260,6 +260,10 @@ class WormerDataSpace(WormerUploads):
         opened.close()
         return opened.info
 
+    def passed(self) -> Deferred[None]:
+        """Fires when all operations that run now are over."""
+        return Deferred.fromCoroutine(self._ground.operations.passed())
+
     def replace_metadata(self, id: str, metadata: Metadata) -> Deferred[None]:
         """See L{IDescribed.replace_metadata}."""
         return self._ground.operation("replace_metadata", self._replace_metadata(id, metadata))

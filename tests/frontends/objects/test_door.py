@@ -487,6 +487,14 @@ class UpkeepTests(DoorCase):
         self.ask("POST /hold?x=1", b"", status=400)
 
 
+class RekeyTests(DoorCase):
+    """C{POST /rekey}."""
+
+    def test_refused(self) -> None:
+        """Where nothing is encrypted."""
+        self.refused("POST /rekey", b"{}", status=409, error="Conflict")
+
+
 class UserTests(DoorCase):
     """C{/users}, for commands."""
 

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import BytesSource
-from storehouse.errors import NotFound
+from storehouse.errors import Conflict, NotFound
 from storehouse.storage.dataspace.holds import LEASE, Holds
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 
@@ -30,6 +30,16 @@ class HoldsTests(SynchronousTestCase):
 
     def kept(self) -> list[str]:
         return sorted(os.listdir(f"{self.directory}/tmp"))
+
+    def test_refused(self) -> None:
+        """While there is a reason against it."""
+        self.holds.refusal = lambda: "not now"
+        self.assertRaises(Conflict, self.holds.begin)
+        self.assertFalse(self.holds.is_held)
+        self.holds.refusal = lambda: ""
+        token = self.holds.begin()
+        self.assertTrue(self.holds.is_held)
+        self.holds.end(token)
 
     def test_kept(self) -> None:
         """Until the last one who wants that has said so."""
