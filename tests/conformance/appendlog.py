@@ -19,7 +19,7 @@ from storehouse.errors import (
     TooLarge,
     Unavailable,
 )
-from storehouse.storage.appendlog.interfaces import Durability, IAppendLog, IBucket, IRecord, PrefixStat
+from storehouse.storage.appendlog.interfaces import Durability, IAppendLog, IBucketFile, IRecord, PrefixStat
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase
@@ -116,7 +116,7 @@ class AppendLogTestsMixin(TestCase):
     async def test_bucket_interface(self) -> None:
         """The bucket of an open prefix is had without waiting; of one that is not open, not at all."""
         bucket = self.log.find_open("default", b"a")[0]
-        verifyObject(IBucket, bucket)
+        verifyObject(IBucketFile, bucket)
         self.assertEqual(
             (bucket.prefix, bucket.number, bucket.count, bucket.end), ("default", fnv1a32(b"a") % BUCKETS, 0, 0)
         )

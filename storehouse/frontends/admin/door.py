@@ -1,4 +1,4 @@
-"""The admin door: what an operator, a load balancer and Prometheus ask a running storehouse."""
+"""The admin door: what an operator, a load balancer and Prometheus request of a running storehouse."""
 
 from __future__ import annotations
 
@@ -47,26 +47,26 @@ class AdminDoor:
     ) -> None:
         self.resource = Root(
             {
-                b"": _Answer(lambda: text_reply(_INDEX)),
-                # As long as the process answers at all: restart it when this fails.
-                b"healthz": _Answer(lambda: text_reply("ok\n")),
-                b"readyz": _Answer(lambda: _readiness(parts(), degraded())),
-                b"metrics": _Answer(lambda: metrics_reply(registry)),
-                b"version": _Answer(lambda: json_reply(versions())),
+                b"": _Resource(lambda: text_reply(_INDEX)),
+                # While the process responds at all: restart it when this fails.
+                b"healthz": _Resource(lambda: text_reply("ok\n")),
+                b"readyz": _Resource(lambda: _readiness(parts(), degraded())),
+                b"metrics": _Resource(lambda: metrics_reply(registry)),
+                b"version": _Resource(lambda: json_reply(versions())),
             }
         )
 
 
-class _Answer(Leaf):
-    """Answers every GET by calling a function; takes no query."""
+class _Resource(Leaf):
+    """Responds to GET by calling a function; takes no query."""
 
-    def __init__(self, answer: Callable[[], Reply]) -> None:
+    def __init__(self, respond: Callable[[], Reply]) -> None:
         super().__init__()
-        self._answer = answer
+        self._respond = respond
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         check_fields(request, frozenset())
-        return self._answer()
+        return self._respond()
 
 
 def _readiness(parts: Mapping[str, str], degraded: Mapping[str, str]) -> Reply:
@@ -95,7 +95,7 @@ def versions() -> dict[str, str]:
 
 class ReadinessMetric:
     """
-    The answer of C{/readyz} as the metric C{storehouse_ready}: a collector for a C{prometheus_client} registry.
+    What C{/readyz} reports, as the metric C{storehouse_ready}: a collector for a C{prometheus_client} registry.
 
     @param parts: as for L{AdminDoor}.
     """

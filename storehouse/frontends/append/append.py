@@ -60,7 +60,7 @@ def append_reply(offset: int, tail: bytes, durability: Durability) -> Reply:
     """
     The response to an append.
 
-    @param tail: L{IBucket.json_tail<storehouse.storage.appendlog.interfaces.IBucket>}.
+    @param tail: L{IBucketFile.json_tail<storehouse.storage.appendlog.interfaces.IBucketFile>}.
     """
     return Reply(200, b'{"offset":%d%b' % (offset, tail), JSON, _DURABILITY[durability])
 

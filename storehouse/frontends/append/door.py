@@ -81,7 +81,8 @@ class _Index(Leaf):
 
 class _Close(Leaf):
     """
-    C{/close}: close the files of a prefix, so that its directory can be removed. By GET, since the first program has it so.
+    C{/close}: close the files of a prefix, so that its directory can be removed. By GET, since the first program has
+    it so.
 
     @param close: as L{IAppendLog.close_prefix}.
     """

@@ -1,5 +1,5 @@
 """
-The fast lane of the append door: plain appends, batches and reads, answered byte for byte as by the resources.
+The fast lane of the append door: plain appends, batches and reads, with the resources' responses, byte for byte.
 
 This is the hot path, and plain synchronous code: no Deferreds, no request objects, and calls only where they pay.
 """
@@ -21,7 +21,7 @@ from storehouse.frontends.http.channel import DoorChannel
 from storehouse.frontends.http.errors import error_reply
 from storehouse.frontends.http.lane import DECLINED, OWED, Head, ILane, IRoute
 from storehouse.frontends.http.reply import OCTETS, Reply, encode_reply
-from storehouse.storage.appendlog.interfaces import Durability, IAppendLog, IBucket
+from storehouse.storage.appendlog.interfaces import Durability, IAppendLog, IBucketFile
 
 __all__ = ["AppendLane"]
 
@@ -39,7 +39,8 @@ class _AppendRoute:
     """
     To C{/append} or C{/appendMulti}.
 
-    @ivar found: the bucket of the identifier, and the identifier's hash, once they were looked up: clients repeat requests.
+    @ivar found: the bucket file of the identifier, and the identifier's hash, once they were looked up: clients repeat
+        requests.
     """
 
     __slots__ = ("found", "id", "prefix", "several")
@@ -51,7 +52,7 @@ class _AppendRoute:
         self.prefix = prefix
         self.id = id
         self.several = several
-        self.found: tuple[IBucket, int] | None = None
+        self.found: tuple[IBucketFile, int] | None = None
 
 
 @implementer(IRoute)
@@ -121,7 +122,7 @@ class AppendLane:
         return OWED
 
     def _append_multi(
-        self, bucket: IBucket, id_hash: int, level: Durability, head: Head, body: bytes, channel: DoorChannel
+        self, bucket: IBucketFile, id_hash: int, level: Durability, head: Head, body: bytes, channel: DoorChannel
     ) -> object:
         if head.fields.get(b"content-type", b"").lower().startswith((b"application/x-ndjson", b"application/ndjson")):
             return DECLINED
@@ -160,7 +161,7 @@ class AppendLane:
     def _appended(
         self,
         channel: DoorChannel,
-        bucket: IBucket,
+        bucket: IBucketFile,
         offsets: tuple[int, ...] | None,
         error: Exception | None,
         level: Durability,
@@ -168,14 +169,14 @@ class AppendLane:
         if offsets is None:
             channel.pay(encode_reply(error_reply(error or EmptyRecord()), self._date))
         else:
-            answer = b'{"offset":%d%b' % (offsets[0], bucket.json_tail)
+            body = b'{"offset":%d%b' % (offsets[0], bucket.json_tail)
             template = self._disk_template if level is Durability.DISK else self._os_template
-            channel.pay(template % (len(answer), answer))
+            channel.pay(template % (len(body), body))
 
     def _appended_multi(
         self,
         channel: DoorChannel,
-        bucket: IBucket,
+        bucket: IBucketFile,
         offsets: tuple[int, ...] | None,
         error: Exception | None,
         level: Durability,

@@ -11,7 +11,7 @@ from storehouse.errors import BadRequest, DamagedRecord, MalformedBody, Storehou
 from storehouse.frontends.append.resource import LogResource, check_fields, identifier_of, number_of, prefix_of
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.storage.appendlog.interfaces import IAppendLog, IBucket, IRecord, IScan
+from storehouse.storage.appendlog.interfaces import IAppendLog, IBucketFile, IRecord, IScan
 
 __all__ = ["Get", "GetMulti", "Scan"]
 
@@ -81,8 +81,8 @@ class GetMulti(LogResource):
     """
     C{POST /getMulti}: several records by their offsets, in the order asked.
 
-    The response is C{[u32 length][data]} for each offset of the body. If an offset fails, a zero length and the text of the
-    error end it; so an empty record, as other programs write them, is such a failure as well.
+    The response is C{[u32 length][data]} for each offset of the body. If an offset fails, a zero length and the text
+    of the error end it; so an empty record, as other programs write them, is such a failure as well.
     """
 
     def __init__(self, log: IAppendLog, limits: AppendSettings) -> None:
@@ -96,9 +96,9 @@ class GetMulti(LogResource):
         length = request.body.length
         with request.hold(most if length is None else length) as hold:
             body = await request.body.read_all(most, hold)
-            return await self._answer(request, prefix, id, body)
+            return await self._respond(request, prefix, id, body)
 
-    async def _answer(self, request: StreamingRequest, prefix: str, id: bytes, body: bytes) -> Reply | None:
+    async def _respond(self, request: StreamingRequest, prefix: str, id: bytes, body: bytes) -> Reply | None:
         response = _Response(request, self._limits.max_multi_bytes)
         try:
             if len(body) % _offset.size:
@@ -131,7 +131,7 @@ class GetMulti(LogResource):
             if number % _SLICE == _SLICE - 1:
                 await breath()
 
-    def _open_bucket(self, prefix: str, id: bytes) -> IBucket | None:
+    def _open_bucket(self, prefix: str, id: bytes) -> IBucketFile | None:
         found = self._log.find_open(prefix, id)
         return None if found is None else found[0]
 
@@ -196,10 +196,10 @@ class _Response:
 
 class Scan(LogResource):
     """
-    C{GET /scan}: the records of a bucket or an identifier, in the order of the file.
+    C{GET /scan}: the records of a bucket file or an identifier, in the order of the file.
 
-    The response is C{[u32 length][u64 offset][data]} for each record. At a damaged record a zero length, its offset and the
-    text of the error end it.
+    The response is C{[u32 length][u64 offset][data]} for each record. At a damaged record a zero length, its offset
+    and the text of the error end it.
     """
 
     async def handle_GET(self, request: StreamingRequest) -> None:

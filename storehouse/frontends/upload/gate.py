@@ -28,7 +28,7 @@ from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.shown import shown_name
 from storehouse.frontends.upload.memory import LINK
 from storehouse.frontends.upload.refusals import RefusalLog
-from storehouse.storage.accounts.interfaces import LINK_FIELDS, Grant, IAccounts, Session, User
+from storehouse.storage.accounts.interfaces import LINK_PARAMETERS, Grant, IAccounts, Session, User
 from storehouse.storage.objects.interfaces import IObjectStore
 
 __all__ = ["COOKIE", "TOKEN_FIELD", "Action", "Gate", "Visitor", "check_query"]
@@ -274,7 +274,7 @@ class Gate:
 
 def check_query(request: StreamingRequest) -> None:
     """@raise BadRequest: if the query has a field, but for those of a link."""
-    check_fields(request, frozenset(LINK_FIELDS if b"signature" in request.fields else ()))
+    check_fields(request, frozenset(LINK_PARAMETERS if b"signature" in request.fields else ()))
 
 
 def _cookies_in(request: StreamingRequest, names: Sequence[bytes]) -> dict[bytes, bytes]:

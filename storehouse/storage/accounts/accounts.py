@@ -36,7 +36,7 @@ __all__ = ["Accounts"]
 #: The largest C{max-bytes} of a link.
 _MAX_BYTES = 1 << 60
 
-# One text for an unknown ID and a wrong secret: an answer must not tell which access keys exist.
+# One text for an unknown ID and a wrong secret: a response must not show which access keys exist.
 _WRONG_KEY = "there is no such access key, or its secret is wrong"
 _WRONG_TOKEN = "the sign-in link is unknown, used or expired: ask for a new one"
 _USED_LINK = "the link works once, and was used: ask for a new one"

@@ -16,10 +16,10 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:  # commands that import a value from here need no reactor
     from twisted.internet.defer import Deferred
 
-__all__ = ["LINK_FIELDS", "Grant", "IAccounts", "NewKey", "Session", "User"]
+__all__ = ["LINK_PARAMETERS", "Grant", "IAccounts", "NewKey", "Session", "User"]
 
-#: The fields of the query of a signed link.
-LINK_FIELDS = (b"method", b"path", b"prefix", b"expires", b"max-bytes", b"once", b"nonce", b"user", b"signature")
+#: The parameters of the query of a signed link.
+LINK_PARAMETERS = (b"method", b"path", b"prefix", b"expires", b"max-bytes", b"once", b"nonce", b"user", b"signature")
 
 
 @attrs.frozen
@@ -180,7 +180,7 @@ class IAccounts(Interface):
 
         @param method: C{PUT} or C{GET}: what the request does (a HEAD reads; a POST of a file or a tus creation stores).
         @param path: the path of the request, as received.
-        @param query: the fields of its query.
+        @param query: the parameters of its query.
         @param is_resumed: whether the request resumes an upload that this very link began, as the caller has checked: then
             a link that works once is not refused as used.
         @raise LinkTampered: if the signature is wrong; checked first.

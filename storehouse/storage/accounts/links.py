@@ -14,7 +14,7 @@ What is signed are these lines, each with a newline behind it::
     USER          the name of the user who signed it
 
 No line can contain a newline, so that no two links have the same text. The signature is its HMAC-SHA256, in hex. The
-fields of the query are C{method}, C{path}, C{prefix=1}, C{expires}, C{max-bytes}, C{once=1}, C{nonce}, C{user} and
+parameters of the query are C{method}, C{path}, C{prefix=1}, C{expires}, C{max-bytes}, C{once=1}, C{nonce}, C{user} and
 C{signature}; C{prefix}, C{max-bytes} and C{once} are left out where they do not apply (docs/accounts.rst).
 """
 
@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote_to_bytes
 
 from storehouse.errors import BadRequest, LinkOutOfScope, LinkTampered
-from storehouse.storage.accounts.interfaces import LINK_FIELDS, Grant
+from storehouse.storage.accounts.interfaces import LINK_PARAMETERS, Grant
 
 __all__ = ["METHODS", "canonical_path", "check_scope", "read_query", "write_query"]
 
@@ -82,21 +82,21 @@ def write_query(key: bytes, grant: Grant) -> str:
 
     @param grant: its path must be canonical.
     """
-    fields = [f"method={grant.method}", f"path={grant.path}"]
+    parameters = [f"method={grant.method}", f"path={grant.path}"]
     if grant.is_prefix:
-        fields.append("prefix=1")
-    fields.append(f"expires={grant.expires}")
+        parameters.append("prefix=1")
+    parameters.append(f"expires={grant.expires}")
     if grant.max_bytes is not None:
-        fields.append(f"max-bytes={grant.max_bytes}")
+        parameters.append(f"max-bytes={grant.max_bytes}")
     if grant.once:
-        fields.append("once=1")
-    fields += [f"nonce={grant.nonce}", f"user={grant.user}", f"signature={_sign(key, grant)}"]
-    return "&".join(fields)
+        parameters.append("once=1")
+    parameters += [f"nonce={grant.nonce}", f"user={grant.user}", f"signature={_sign(key, grant)}"]
+    return "&".join(parameters)
 
 
 def read_query(key: bytes, query: Mapping[bytes, bytes]) -> Grant:
     """
-    The grant of a link. Fields of the query that are not the link's are ignored.
+    The grant of a link. Other parameters of the query are ignored.
 
     @raise LinkTampered: unless it was signed with this key, as it is.
     """
@@ -147,15 +147,20 @@ _NO_GRANT = Grant("GET", "/", False, 0, None, False, "0" * 32, "")
 
 def _parse_grant(query: Mapping[bytes, bytes]) -> Grant | None:
     """The grant that a query describes; C{None} if it is not written as by L{write_query}."""
-    if sum(len(query.get(name, b"")) for name in LINK_FIELDS) > 4 * MAX_PATH:
+    if sum(len(query.get(name, b"")) for name in LINK_PARAMETERS) > 4 * MAX_PATH:
         return None
     try:
-        fields = {name: query[name].decode() for name in LINK_FIELDS if name in query}
-        path = canonical_path(quote(fields[b"path"], safe="/"))
-        method, expires, nonce, user = fields[b"method"], fields[b"expires"], fields[b"nonce"], fields[b"user"]
+        parameters = {name: query[name].decode() for name in LINK_PARAMETERS if name in query}
+        path = canonical_path(quote(parameters[b"path"], safe="/"))
+        method, expires, nonce, user = (
+            parameters[b"method"],
+            parameters[b"expires"],
+            parameters[b"nonce"],
+            parameters[b"user"],
+        )
     except (UnicodeDecodeError, KeyError, BadRequest):
         return None
-    max_bytes = fields.get(b"max-bytes")
+    max_bytes = parameters.get(b"max-bytes")
     if (
         method not in METHODS
         or not _number(expires)
@@ -163,8 +168,8 @@ def _parse_grant(query: Mapping[bytes, bytes]) -> Grant | None:
         or not _nonce(nonce)
         or not user.isascii()
         or "\n" in user
-        or {fields.get(b"prefix", "1"), fields.get(b"once", "1")} != {"1"}
+        or {parameters.get(b"prefix", "1"), parameters.get(b"once", "1")} != {"1"}
     ):
         return None
     limit = None if max_bytes is None else int(max_bytes)
-    return Grant(method, path, b"prefix" in fields, int(expires), limit, b"once" in fields, nonce, user)
+    return Grant(method, path, b"prefix" in parameters, int(expires), limit, b"once" in parameters, nonce, user)

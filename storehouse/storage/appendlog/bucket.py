@@ -24,7 +24,7 @@ from storehouse.storage.appendlog.formats import (
     entry_fields,
 )
 from storehouse.storage.appendlog.index import careful_find, quick_find
-from storehouse.storage.appendlog.interfaces import Durability, IBucket
+from storehouse.storage.appendlog.interfaces import Durability, IBucketFile
 
 __all__ = ["AppendQueue", "BucketFile", "Done", "ReadCounters"]
 
@@ -42,7 +42,8 @@ _entry_buffer = bytearray(ENTRY_SIZE)
 _entry_head = memoryview(_entry_buffer)[: ENTRY_SIZE - 4]
 _one_entry = (_entry_buffer,)
 
-#: Has a read fail instead of waiting for the disk. Not all systems have it; file systems without it fail with C{EOPNOTSUPP}.
+#: Has a read fail instead of waiting for the disk. Not all systems have it; file systems without it fail with
+#: C{EOPNOTSUPP}.
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
 
@@ -51,7 +52,7 @@ _log = Logger()
 
 class ReadCounters:
     """
-    Counters of all buckets of a log.
+    Counters of all bucket files of a log.
 
     @ivar records: records that were read.
     @ivar size: bytes of their payloads.
@@ -73,20 +74,22 @@ class _NotCached(Exception):
 
 
 class AppendQueue(Protocol):
-    """Where buckets queue their appends: the group commit. It imports buckets, so that they cannot import it."""
+    """
+    Where bucket files queue their appends: the group commit. It imports bucket files, so that they cannot import it.
+    """
 
     def append(
         self, bucket: BucketFile, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done
     ) -> None: ...
 
     def refuse(self, error: StorehouseError, durability: Durability, done: Done) -> None:
-        """Answer with an error, after all appends that were queued before."""
+        """Call back with an error, after the callbacks of all appends that were queued before."""
 
 
-@implementer(IBucket)
+@implementer(IBucketFile)
 class BucketFile:
     """
-    See L{IBucket}.
+    See L{IBucketFile}.
 
     @ivar raw_fd: the bucket file; -1 when it is closed.
     @ivar index_fd: its index, likewise.
@@ -280,7 +283,9 @@ class BucketFile:
             )
 
     def payload(self, entry: Entry) -> bytes:
-        """The verified payload of an entry. May wait for the disk. @raise DamagedRecord: if it is not what was stored."""
+        """
+        The verified payload of an entry. May wait for the disk. @raise DamagedRecord: if it is not what was stored.
+        """
         self.check_length(entry)
         data = self.read_record(entry, LENGTH_SIZE + entry.length, entry.offset)
         if len(data) < LENGTH_SIZE + entry.length:

@@ -1,6 +1,6 @@
 """
-Checkpoints: bucket and index files are synced in the background, so that segments of the write-ahead log can be used again,
-and a recovery has little to check.
+Checkpoints: bucket and index files are synced in the background, so that segments of the write-ahead log can be used
+again, and a recovery has little to check.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ __all__ = ["Checkpointer"]
 
 class Checkpointer:
     """
-    Syncs buckets in a thread of its own, since appends must not wait for it: the commit thread goes on with the next segment.
+    Syncs bucket files in a thread of its own, since appends must not wait for it: the commit thread continues with the
+    next segment.
 
     @param on_failure: called in that thread with the error of a sync, after which the log must stop.
-    @ivar syncs: how many buckets were synced.
+    @ivar syncs: how many bucket files were synced.
     """
 
     def __init__(self, files: Files, on_failure: Callable[[BaseException], None]) -> None:
@@ -49,19 +50,19 @@ class Checkpointer:
         self._jobs.put(job)
 
     def sync(self, bucket: BucketFile, count: int) -> None:
-        """L{sync_marked} for one bucket."""
+        """L{sync_marked} for one bucket file."""
         self.sync_marked([(bucket, count)])
 
     def sync_all(self, buckets: Iterable[BucketFile]) -> None:
-        """L{sync_marked} with all records that the buckets have now."""
+        """L{sync_marked} with all records that the bucket files have now."""
         self.sync_marked([(bucket, bucket.count) for bucket in buckets])
 
     def sync_marked(self, marks: Sequence[tuple[BucketFile, int]]) -> None:
         """
-        Sync buckets, and write to each index how many records are on disk: C{synced_count}.
+        Sync bucket files, and write to each index how many records are on disk: C{synced_count}.
 
-        This mark is written between the syncs of records and of indexes: it never reaches the disk before the records; if it
-        does before their entries, recovery indexes those records again.
+        This mark is written between the syncs of records and of indexes: it never reaches the disk before the records;
+        if it does before their entries, recovery indexes those records again.
 
         Writeback of all files is started before the first sync: the file system then allocates their blocks in one
         transaction, and not in one for each file, each of which would make appends wait.
@@ -76,9 +77,9 @@ class Checkpointer:
                 self._files.write_at(bucket.index_fd, (encode_index_header(count),), 0)
             self._sync_files([bucket.index_fd for bucket, _ in marks])
         except BaseException as error:
-            # The kernel may have dropped the dirty pages with the error, so that a later sync succeeds and proves nothing.
-            # Set at once, in whichever thread this is: the other one may be about to use a segment again, or to sync the
-            # same bucket.
+            # The kernel may have dropped the dirty pages with the error, so that a later sync succeeds and proves
+            # nothing. Set at once, in whichever thread this is: the other one may be about to use a segment again, or
+            # to sync the same bucket file.
             self._error = error
             raise
         self.syncs += len(marks)
@@ -93,7 +94,7 @@ class Checkpointer:
     # -- segments: called by the write-ahead log in the commit thread ---------------------------
 
     def segment_full(self, segment: Segment) -> None:
-        """Begin to sync the buckets that a segment names; it has just been left."""
+        """Begin to sync the bucket files that a segment names; it has just been left."""
         done = self._done[segment] = threading.Event()
         buckets = set(segment.dirty)
 

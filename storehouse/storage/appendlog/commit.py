@@ -1,9 +1,9 @@
 """
 Group commit: all appends that arrive while a group is being written go into the next one.
 
-The reactor's thread gathers appends, writes small groups to the page cache and answers; the commit thread syncs, and writes
-large groups. Offsets are assigned when a group is formed, and one group is written at a time, so that a failed write can
-give its offsets to the next group.
+The reactor's thread gathers appends, writes small groups to the page cache and calls back; the commit thread syncs,
+and writes large groups. Offsets are assigned when a group is formed, and one group is written at a time, so that a
+failed write can give its offsets to the next group.
 """
 
 from __future__ import annotations
@@ -30,26 +30,27 @@ from storehouse.storage.appendlog.wal import WriteAheadLog
 
 __all__ = ["GroupCommit"]
 
-#: Groups of up to this many bytes are written to the page cache in the reactor's thread. In another thread each of these
-#: short calls would wait for the interpreter's lock longer than it takes.
+#: Groups of up to this many bytes are written to the page cache in the reactor's thread. In another thread each of
+#: these short calls would wait for the interpreter's lock longer than it takes.
 _INLINE = 256 * 1024
 
 _DISK = Durability.DISK
 
-# Answers between two looks at the clock; each takes some 10 µs. Most groups are smaller, and never look.
+# Callbacks between two looks at the clock; each takes some 10 µs. Most groups are smaller, and never look.
 _AT_ONCE = 64
 
 
 class GroupCommit:
     """
-    The append path from queue to answer: an L{AppendQueue<storehouse.storage.appendlog.bucket.AppendQueue>}.
+    The append path from queue to callback: an L{AppendQueue<storehouse.storage.appendlog.bucket.AppendQueue>}.
 
     @ivar idle: whether no group is being written, and none is scheduled.
     @ivar refusal: why appends are refused from now on; C{None} while they are taken.
-    @ivar unsynced: buckets with appends of durability C{os} that no sync has covered yet.
+    @ivar unsynced: bucket files with appends of durability C{os} that no sync has covered yet.
 
     @param on_failure: called once, in the reactor's thread, when a failed write or sync ends the log.
-    @param observe: called for each group with the number of its answers, the seconds it took, and whether it was synced.
+    @param observe: called for each group with the number of its appends, the seconds it took, and whether it was
+        synced.
     """
 
     _log = Logger()
@@ -73,9 +74,9 @@ class GroupCommit:
         self.refusal: StorehouseError | None = None
         self._queue: list[Queued] = []
         self._queued = 0
-        # Written groups whose answers are not all out: a large one may take several turns.
-        self._answered: deque[Group] = deque()
-        self._is_answering = False
+        # Written groups whose callbacks have not all been called: a large group may take several turns.
+        self._written: deque[Group] = deque()
+        self._is_calling_back = False
         # SimpleQueue is implemented in C: handing over a group takes a microsecond.
         self._jobs: SimpleQueue[Group | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="storehouse-commit", daemon=True)
@@ -95,30 +96,32 @@ class GroupCommit:
     def append(
         self, bucket: BucketFile, payloads: Sequence[bytes], id_hash: int, durability: Durability, done: Done
     ) -> None:
-        """See L{IBucket.append<storehouse.storage.appendlog.interfaces.IBucket.append>}."""
+        """See L{IBucketFile.append<storehouse.storage.appendlog.interfaces.IBucketFile.append>}."""
         if self.refusal is not None:
             self.refuse(self.refusal, durability, done)
             return
         self._queue.append((bucket, payloads, id_hash, durability, done))
         count = len(payloads)
-        # In units of AT_ONCE: about the microseconds that encoding takes, 1 for a record and 1 for each 8 KiB of a long one.
+        # In units of AT_ONCE: about the microseconds that encoding takes, 1 for a record and 1 for each 8 KiB of a
+        # long one.
         self._queued += count if count != 1 else 1 + (len(payloads[0]) >> 13)
         if self.idle:
             self.idle = False
-            # Not at once: what other connections send in this turn of the reactor goes into the same group, and shares its sync.
+            # Not at once: what other connections send in this turn of the reactor goes into the same group, and shares
+            # its sync.
             self._reactor.callLater(0, self._launch)
 
     def refuse(self, error: StorehouseError, durability: Durability, done: Done) -> None:
-        """Answer an append with an error, after all appends that were queued before it."""
-        self._queue_answer(durability, lambda offsets, _, level: done(None, error, level))
+        """Call back with an error, after the callbacks of all appends that were queued before it."""
+        self._queue_callback(durability, lambda offsets, _, level: done(None, error, level))
 
-    # Refusals and barriers are queued like appends, so that pipelined requests are answered in their order.
+    # Refusals and barriers are queued like appends, so that pipelined requests get their responses in order.
 
     def barrier(self, done: Callable[[], None]) -> None:
-        """Call C{done} when everything queued so far has been answered."""
-        self._queue_answer(Durability.OS, lambda offsets, error, level: done())
+        """Call C{done} after the callbacks of everything queued so far."""
+        self._queue_callback(Durability.OS, lambda offsets, error, level: done())
 
-    def _queue_answer(self, durability: Durability, done: Done) -> None:
+    def _queue_callback(self, durability: Durability, done: Done) -> None:
         self._queue.append((None, (), 0, durability, done))
         if self.idle:
             self.idle = False
@@ -184,7 +187,7 @@ class GroupCommit:
                     bucket.os_appends += 1
                     self.unsynced.add(bucket)
                 followed += bucket.followers
-        # The next group goes to the commit thread before this one is answered: the disk does not wait for sockets.
+        # The next group goes to the commit thread before the callbacks of this one: the disk does not wait for sockets.
         if self._queue:
             if self.idle:
                 self.idle = False
@@ -192,37 +195,39 @@ class GroupCommit:
         else:
             self.idle = True
         group.refusal = refusal
-        self._answered.append(group)
-        if not self._is_answering:
-            self._answer()
+        self._written.append(group)
+        if not self._is_calling_back:
+            self._call_back()
         for notice in followed:
             notice()
-        self._observe(len(group.answers), time.monotonic() - group.began, group.wants_sync)
+        self._observe(len(group.callbacks), time.monotonic() - group.began, group.wants_sync)
 
-    def _answer(self) -> None:
-        """Answer in order, as many as this turn of the reactor has time for."""
-        self._is_answering = True
-        while self._answered:
-            group = self._answered[0]
-            answers, refusal = group.answers, group.refusal
-            first = group.answered
-            group.answered = last = min(first + _AT_ONCE, len(answers))
-            for done, run, offsets, durability in answers if last - first == len(answers) else answers[first:last]:
+    def _call_back(self) -> None:
+        """Call the callbacks of written groups in order, as many as this turn of the reactor has time for."""
+        self._is_calling_back = True
+        while self._written:
+            group = self._written[0]
+            callbacks, refusal = group.callbacks, group.refusal
+            first = group.called
+            group.called = last = min(first + _AT_ONCE, len(callbacks))
+            for done, run, offsets, durability in (
+                callbacks if last - first == len(callbacks) else callbacks[first:last]
+            ):
                 error = None if run is None else refusal or run.error
                 try:
                     done(None if error is not None else offsets, error, durability)
                 except Exception:
-                    self._log.failure("an append could not be answered")
-            if last == len(answers):
-                self._answered.popleft()
-            if self._answered and is_spent():
-                self._reactor.callLater(0, self._answer)
+                    self._log.failure("the callback of an append failed")
+            if last == len(callbacks):
+                self._written.popleft()
+            if self._written and is_spent():
+                self._reactor.callLater(0, self._call_back)
                 return
-        self._is_answering = False
+        self._is_calling_back = False
 
     def _launch_next(self) -> None:
-        # At once only if the commit thread will write the group. One written here waits for the turn's other requests to
-        # join it; and since its _finish comes back to here, going on at once would recurse.
+        # At once only if the commit thread will write the group. One written here waits for the turn's other requests
+        # to join it; and since its _finish comes back to here, going on at once would recurse.
         if self.refusal is None and any(item[3] is _DISK for item in self._queue):
             self._launch()
         else:
@@ -264,8 +269,9 @@ class GroupCommit:
                 if not run.wants_sync or run.error is not None:
                     continue
                 bucket = run.bucket
-                # Two cases sync the bucket itself. Records before these that were only in the page cache: a record on disk must
-                # not have a hole before it. And a long run, which is cheaper to sync than to write twice.
+                # Two cases sync the bucket file itself. Records before these that were only in the page cache: a
+                # record on disk must not have a hole before it. And a long run, which is cheaper to sync than to write
+                # twice.
                 if bucket.os_appends != bucket.os_synced or run.size + run.count * ENTRY_SIZE > self._wal.longest_run:
                     self._checkpointer.sync(bucket, run.position + run.count)
                     bucket.os_synced = bucket.os_appends
@@ -298,7 +304,7 @@ class GroupCommit:
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
-            # A full disk: what was written is cut off, and the appends of this bucket fail with nothing changed.
+            # A full disk: what was written is cut off, and the appends of this bucket file fail with nothing changed.
             files.truncate(bucket.raw_fd, run.offset)
             files.truncate(bucket.index_fd, HEADER_SIZE + run.position * ENTRY_SIZE)
             run.error = NoSpace(

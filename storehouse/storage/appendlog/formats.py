@@ -141,7 +141,8 @@ def correct_byte(data: bytes) -> bytes | None:
     """
     Correct one damaged byte in a short text that ends with its own CRC32C: an index entry, or the salt.
 
-    @return: the only bytes with a right checksum that differ from C{data} in one byte; C{None} if there are none or several.
+    @return: the only bytes with a right checksum that differ from C{data} in one byte; C{None} if there are none or
+        several.
     """
     syndrome = crc32c(data[:-4]) ^ unpack_length(data, len(data) - 4)
     place = _syndromes(len(data)).get(syndrome)
@@ -156,8 +157,8 @@ def correct_byte(data: bytes) -> bytes | None:
 @cache
 def _syndromes(size: int) -> dict[int, tuple[int, int] | None]:
     """
-    For each difference between the stored and the computed checksum, the damaged byte that causes it: C{(position, xor)}, or
-    C{None} if several would. A CRC is linear, so this does not depend on the other bytes.
+    For each difference between the stored and the computed checksum, the damaged byte that causes it: C{(position,
+    xor)}, or C{None} if several would. A CRC is linear, so this does not depend on the other bytes.
     """
     found: dict[int, tuple[int, int] | None] = {}
     plain = bytes(size - 4)
@@ -186,7 +187,7 @@ _frame_rest = Struct("<QQII")
 @attrs.frozen
 class FrameRun:
     """
-    What a frame adds to one bucket.
+    What a frame adds to one bucket file.
 
     @ivar offset: where its records begin in the bucket file.
     @ivar position: the number of entries before its own.

@@ -1,8 +1,8 @@
 """
-One group of appends, and what it adds to each bucket: encoded records and index entries.
+One group of appends, and what it adds to each bucket file: encoded records and index entries.
 
-An index entry has the record's offset and time, so entries can be encoded only when the group is formed. Encoding many of
-them gives way to other connections.
+An index entry has the record's offset and time, so entries can be encoded only when the group is formed. Encoding many
+of them gives way to other connections.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ __all__ = ["AT_ONCE", "Group", "Queued", "Run"]
 #: Records that are encoded without giving way. Each takes a microsecond or so.
 AT_ONCE = 1000
 
-# Runs of up to this many bytes are joined into one piece: one write is faster than many, and a copy of 1 MiB costs little.
+# Runs of up to this many bytes are joined into one piece: one write is faster than many, and a copy of 1 MiB costs
+# little.
 _JOINED = 1 << 20
 
 # A group takes no further appends when it has this many records: what encode() joins, it joins without giving way.
@@ -35,14 +36,14 @@ _COPIED = 64 * 1024
 
 _DISK = Durability.DISK
 
-#: C{(bucket, payloads, hash of the identifier, durability, done)}. Without a bucket it is only an answer to be given in order.
-#: A tuple, not a class: one is made for each append.
+#: C{(bucket, payloads, hash of the identifier, durability, done)}. Without a bucket file it is only a callback to be
+#: called in order. A tuple, not a class: one is made for each append.
 Queued = tuple[BucketFile | None, Sequence[bytes], int, Durability, Done]
 
 
 class Run:
     """
-    What one group adds to one bucket.
+    What one group adds to one bucket file.
 
     @ivar offset: where its records begin in the bucket file; C{end} is where they end.
     @ivar position: the number of index entries before its own.
@@ -120,8 +121,8 @@ class Run:
 
     def encode(self) -> None:
         """
-        Join the pieces, since they are written twice, to the bucket file and to the write-ahead log. Those of a long run stay
-        apart, so that its bytes are not in memory twice.
+        Join the pieces, since they are written twice, to the bucket file and to the write-ahead log. Those of a long
+        run stay apart, so that its bytes are not in memory twice.
         """
         self.size = self.end - self.offset
         self.encoded_entries = self.entries[0] if len(self.entries) == 1 else b"".join(self.entries)
@@ -138,9 +139,10 @@ class Group:
     """
     Appends that are written together.
 
-    @ivar runs: what it adds, one for each bucket, once it is encoded.
-    @ivar answers: C{(done, run, offsets, durability)} for each append, in order; C{run} is C{None} if it is only an answer.
-    @ivar answered: how many of these have been called.
+    @ivar runs: what it adds, one for each bucket file, once it is encoded.
+    @ivar callbacks: C{(done, run, offsets, durability)} for each append, in order; C{run} is C{None} if nothing is
+        appended.
+    @ivar called: how many of these have been called.
     @ivar refusal: why nothing of it counts; C{None} if each run has its own outcome.
     @ivar size: bytes of the records, once it is encoded.
     @ivar wants_sync: whether an append asked for durability C{disk}.
@@ -152,9 +154,9 @@ class Group:
 
     __slots__ = (
         "_runs",
-        "answered",
-        "answers",
         "began",
+        "callbacks",
+        "called",
         "fatal",
         "refusal",
         "runs",
@@ -167,8 +169,8 @@ class Group:
     def __init__(self) -> None:
         self._runs: dict[BucketFile, Run] = {}
         self.runs: list[Run] = []
-        self.answers: list[tuple[Done, Run | None, tuple[int, ...], Durability]] = []
-        self.answered = 0
+        self.callbacks: list[tuple[Done, Run | None, tuple[int, ...], Durability]] = []
+        self.called = 0
         self.refusal: StorehouseError | None = None
         self.size = 0
         self.wants_sync = False
@@ -181,10 +183,10 @@ class Group:
         """Add appends, without giving way. This is the hot path: single records are encoded here, not by calls."""
         now = self.time
         runs = self._runs
-        answers = self.answers
+        callbacks = self.callbacks
         for bucket, payloads, id_hash, durability, done in queue:
             if bucket is None:
-                answers.append((done, None, (), durability))
+                callbacks.append((done, None, (), durability))
                 continue
             run = runs.get(bucket)
             if run is None:
@@ -200,10 +202,10 @@ class Group:
                     run.pieces.append(payload)
                 else:
                     run.pieces.append(pack_length(length) + payload)
-                answers.append((done, run, (offset,), durability))
+                callbacks.append((done, run, (offset,), durability))
                 run.end = offset + LENGTH_SIZE + length
             else:
-                answers.append((done, run, run.add_together(payloads, now, id_hash), durability))
+                callbacks.append((done, run, run.add_together(payloads, now, id_hash), durability))
             if durability is _DISK:
                 run.wants_sync = self.wants_sync = True
 
@@ -224,7 +226,7 @@ class Group:
                 run = self._runs.get(bucket)
                 if run is None:
                     run = self._runs[bucket] = Run(bucket)
-                self.answers.append((done, run, await run.add_many(payloads, self.time, id_hash), durability))
+                self.callbacks.append((done, run, await run.add_many(payloads, self.time, id_hash), durability))
                 if durability is _DISK:
                     run.wants_sync = self.wants_sync = True
             taken += len(payloads)

@@ -1,9 +1,9 @@
 """
 Finding a record in an index file.
 
-There are two ways. L{quick_find} interpolates, and verifies only the entry that it returns; it serves almost every request.
-L{careful_find} verifies every entry that it looks at, and corrects those whose checksums fail, or rebuilds them from the
-bucket file; it decides before a record is said not to exist.
+There are two ways. L{quick_find} interpolates, and verifies only the entry that it returns; it serves almost every
+request. L{careful_find} verifies every entry that it looks at, and corrects those whose checksums fail, or rebuilds
+them from the bucket file; it decides before a record is said not to exist.
 
 Both take C{read(size, position) -> bytes} functions, so that the caller decides whether a read may wait for the disk.
 """
@@ -33,7 +33,8 @@ __all__ = ["Read", "Rebuilt", "careful_find", "first_at_or_after", "quick_find",
 #: C{read(size, position)}: bytes of a file, fewer at its end.
 Read = Callable[[int, int], bytes]
 
-# Entries that one probe of quick_find reads: 1 KiB costs no more than one entry, and catches near misses of interpolation.
+# Entries that one probe of quick_find reads: 1 KiB costs no more than one entry, and catches near misses of
+# interpolation.
 _WINDOW = 32
 
 
@@ -128,8 +129,8 @@ def rebuild_entry(damaged: bytes, offset: int, read_raw: Read, end: int) -> Rebu
         return Rebuilt(
             Entry(offset, time & ~CONTINUES, length, checksum, id_hash, time >= CONTINUES), True, complete=True
         )
-    # The damage may be in the time or the identifier, so both are dropped. An empty record proves nothing: lost pages of both
-    # files are zeros, and look like one.
+    # The damage may be in the time or the identifier, so both are dropped. An empty record proves nothing: lost pages
+    # of both files are zeros, and look like one.
     return Rebuilt(Entry(offset, 0, length, checksum, 0), length > 0 and old_checksum == checksum)
 
 
@@ -151,8 +152,8 @@ def first_at_or_after(read_index: Read, count: int, offset: int) -> tuple[int, i
     """
     Where to begin a scan from C{offset}, by undamaged entries only.
 
-    @return: C{(position, expected)}: a position in the index at or before that of the first record that begins at or after
-        C{offset}, and the offset of the record there.
+    @return: C{(position, expected)}: a position in the index at or before that of the first record that begins at or
+        after C{offset}, and the offset of the record there.
     """
     low, high = 0, count
     known = (0, 0)

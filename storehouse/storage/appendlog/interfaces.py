@@ -17,7 +17,7 @@ __all__ = [
     "Appended",
     "Durability",
     "IAppendLog",
-    "IBucket",
+    "IBucketFile",
     "IRecord",
     "IScan",
     "PrefixStat",
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class Durability(Enum):
-    """What a record survives once its append has been answered."""
+    """What a record survives once its append is complete."""
 
     #: A power cut: it is on disk.
     DISK = "disk"
@@ -43,7 +43,7 @@ class Appended:
     """
 
     offsets: tuple[int, ...]
-    bucket: IBucket
+    bucket: IBucketFile
     durability: Durability
 
 
@@ -64,12 +64,12 @@ class IRecord(Interface):
 
 
 class IScan(Interface):
-    """The records of a bucket, in the order of the file. To be closed by its user."""
+    """The records of a bucket file, in the order of the file. To be closed by its user."""
 
     def next_batch() -> Deferred[list[IRecord]]:
         """
-        The next records, at most 256 and about 256 KiB; an empty list at the end. A scan that follows waits there for new
-        records: its end is the closing of the prefix, or L{stop_following}, after the records that exist.
+        The next records, at most 256 and about 256 KiB; an empty list at the end. A scan that follows waits there for
+        new records: its end is the closing of the prefix, or L{stop_following}, after the records that exist.
 
         Fails with C{DamagedRecord} at a damaged record, C{Unavailable} if the prefix was closed before the end.
         """
@@ -99,16 +99,16 @@ class PrefixStat:
     is_open: bool
 
 
-class IBucket(Interface):
+class IBucketFile(Interface):
     """A bucket file of an open prefix."""
 
     path = Attribute("C{str}: the path of the bucket file, as responses name it.")
-    number = Attribute("C{int}: the number of the bucket.")
+    number = Attribute("C{int}: the number of the bucket file.")
     prefix = Attribute("C{str}: the name of the prefix.")
     end = Attribute("C{int}: the offset behind the last committed record.")
     count = Attribute("C{int}: the number of committed records.")
     closed = Attribute(
-        "C{bool}: its prefix has been closed, and appends are refused; ask the log for the bucket again."
+        "C{bool}: its prefix has been closed, and appends are refused; get the bucket file from the log again."
     )
     json_tail = Attribute(
         "C{bytes}: the end of the JSON responses to appends: the path as a member, and the end of the object."
@@ -121,15 +121,15 @@ class IBucket(Interface):
         done: Callable[[tuple[int, ...] | None, Exception | None, Durability], None],
     ) -> None:
         """
-        Queue records to be written contiguously, all or none. The hot path: it takes a callback, since a Deferred for each
-        append would cost more than the append; and it raises nothing.
+        Queue records to be written contiguously, all or none. The hot path: it takes a callback, since a Deferred for
+        each append would cost more than the append; and it raises nothing.
 
         @param payloads: one or more records of 1 or more bytes; the caller has checked lengths.
         @param id_hash: FNV-1a 32 of the identifier.
-        @param done: called in the reactor's thread with C{(offsets, None, level)} when the records are as durable as asked
-            for, or with C{(None, error, durability)}: L{NoSpace<storehouse.errors.NoSpace>} if there is no space and nothing
-            was changed, L{Unavailable<storehouse.errors.Unavailable>} if the log or the prefix is closed or has failed.
-            Appends to one log are answered in the order in which they were queued.
+        @param done: called in the reactor's thread with C{(offsets, None, level)} when the records are as durable as
+            asked for, or with C{(None, error, durability)}: L{NoSpace<storehouse.errors.NoSpace>} if there is no space
+            and nothing was changed, L{Unavailable<storehouse.errors.Unavailable>} if the log or the prefix is closed
+            or has failed. Callbacks are called in the order in which the appends were queued.
         """
 
     def read(offset: int) -> bytes | None:
@@ -146,15 +146,18 @@ class IAppendLog(Interface):
     Append-only bucket files, a directory of them for each prefix.
 
     All methods are called in the reactor's thread. Deferreds fail with
-    L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects. Every method checks names, and fails
-    with L{InvalidName<storehouse.errors.InvalidName>}.
+    L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects. Every method checks names, and
+    fails with L{InvalidName<storehouse.errors.InvalidName>}.
     """
 
     default_durability = Attribute("L{Durability}: that of appends that do not ask for one.")
     max_record = Attribute("C{int}: bytes of the longest record that is appended or read.")
 
-    def find_open(prefix: str, id: bytes) -> tuple[IBucket, int] | None:
-        """The bucket of an identifier, and the identifier's hash, if its prefix is open. Does no I/O: for the hot path."""
+    def find_open(prefix: str, id: bytes) -> tuple[IBucketFile, int] | None:
+        """
+        The bucket file of an identifier, and the identifier's hash, if its prefix is open. Does no I/O: for the hot
+        path.
+        """
 
     def append(
         prefix: str, id: bytes, payloads: Sequence[bytes], durability: Durability | None = None
@@ -176,10 +179,11 @@ class IAppendLog(Interface):
 
     def scan(prefix: str, bucket: int | bytes, start: int = 0, follow: bool = False) -> Deferred[IScan]:
         """
-        @param bucket: the number of a bucket; or an identifier, for records with it and those whose identifier is unknown.
+        @param bucket: the number of a bucket file; or an identifier, for records with it and those whose identifier is
+            unknown.
         @param start: the scan begins at the first record at or after this offset.
         @param follow: whether the scan waits at the end for new records.
-        @return: fails with C{NoSuchPrefix}, or C{InvalidName} if there is no bucket of that number.
+        @return: fails with C{NoSuchPrefix}, or C{InvalidName} if there is no bucket file of that number.
         """
 
     def stat(prefix: str | None = None) -> Deferred[dict[str, PrefixStat]]:
@@ -187,8 +191,8 @@ class IAppendLog(Interface):
 
     def close_prefix(prefix: str) -> Deferred[None]:
         """
-        Answer what is queued for the prefix, sync its files and close them. Afterwards the directory can be removed: no
-        replay of the write-ahead log brings files back. Does nothing for a prefix that is not open.
+        Complete what is queued for the prefix, sync its files and close them. Afterwards the directory can be removed:
+        no replay of the write-ahead log brings files back. Does nothing for a prefix that is not open.
         """
 
     def delete_prefix(prefix: str) -> Deferred[None]:
@@ -203,4 +207,4 @@ class IAppendLog(Interface):
         """
 
     def stop() -> Deferred[None]:
-        """Answer what is queued, sync everything and close it. Afterwards all methods fail with C{Unavailable}."""
+        """Complete what is queued, sync everything and close it. Afterwards all methods fail with C{Unavailable}."""

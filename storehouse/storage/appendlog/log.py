@@ -113,7 +113,7 @@ class LocalAppendLog:
         Recover the log and open the default prefix. Blocks: to be called before the reactor runs.
 
         @raise StartFailed: if the directory cannot be used.
-        @raise BucketCountMismatch: if the default prefix has another number of buckets.
+        @raise BucketCountMismatch: if the default prefix has another number of bucket files.
         """
         directory = self._settings.directory
         try:
@@ -125,7 +125,8 @@ class LocalAppendLog:
                 if name.startswith((".deleted.", ".new.")):
                     self._log.info("removing {path}, left by an interrupted change", path=os.path.join(directory, name))
                     self._files.remove_tree(os.path.join(directory, name))
-            # Before any bucket is opened: recovery of a bucket must see the records that the write-ahead log has for it.
+            # Before any bucket file is opened: recovery of a bucket file must see the records that the write-ahead log
+            # has for it.
             found, records = replay(directory, self._files)
             if records:
                 self._log.info("replayed {records} records of the write-ahead log", records=records)
@@ -173,8 +174,8 @@ class LocalAppendLog:
 
     def _recover_rest(self) -> None:
         """
-        After a crash, recover the other prefixes as well: when one is opened later it is no longer known that there was a
-        crash, and records without entries would be taken for another program's.
+        After a crash, recover the other prefixes as well: when one is opened later it is no longer known that there
+        was a crash, and records without entries would be taken for another program's.
         """
         for name in self._prefixes.names_on_disk():
             try:
@@ -191,8 +192,8 @@ class LocalAppendLog:
         self._prefixes.refusal = Unavailable("the server is stopping")
         if self._syncing is not None:
             self._syncing.stop()
-        # In this order: nothing is being opened any more; nothing is queued and all is on disk; no thread uses a file; and
-        # only then the mark that says so.
+        # In this order: nothing is being opened any more; nothing is queued and all is on disk; no thread uses a file;
+        # and only then the mark that says so.
         await self._prefixes.settled()
         buckets = [bucket for prefix in self._prefixes.open.values() for bucket in prefix.buckets]
         for bucket in buckets:
@@ -215,23 +216,25 @@ class LocalAppendLog:
 
     @deferred
     async def _settle(self, closing: Sequence[BucketFile]) -> None:
-        """Answer what is queued; sync all buckets that the write-ahead log names, and these, which will be closed."""
+        """
+        Complete what is queued; sync all bucket files that the write-ahead log names, and these, which will be closed.
+        """
         for scan in list(self._scans):
             if scan.bucket in closing:
                 scan.cut_off()
-        answered: Deferred[None] = Deferred()
-        self._commit.barrier(lambda: answered.callback(None))
-        await answered
+        completed: Deferred[None] = Deferred()
+        self._commit.barrier(lambda: completed.callback(None))
+        await completed
         if self.failed is None:
             await self._checkpoint(closing)
 
     def _checkpoint(self, closing: Sequence[BucketFile]) -> Deferred[None]:
         """
-        Sync all buckets that the write-ahead log names, and C{closing}; then write a frame from which on no replay touches
-        them.
+        Sync all bucket files that the write-ahead log names, and C{closing}; then write a frame from which on no
+        replay touches them.
 
-        Three steps, each in the thread that owns the data: the commit thread collects the buckets, the checkpoint thread
-        syncs them, and the commit thread writes the frame.
+        Three steps, each in the thread that owns the data: the commit thread collects the bucket files, the checkpoint
+        thread syncs them, and the commit thread writes the frame.
         """
         finished: Deferred[None] = Deferred()
 

@@ -26,7 +26,7 @@ class LogMetrics:
 
     @param open_prefixes: the prefixes that are open now.
     @param has_failed: whether the log has stopped because of a failed write or sync.
-    @ivar reads: counted by the log's buckets.
+    @ivar reads: counted by the log's bucket files.
     """
 
     def __init__(
@@ -45,15 +45,17 @@ class LogMetrics:
         self.reads = ReadCounters()
 
     def observe_group(self, appends: int, seconds: float, synced: bool) -> None:
-        """Called for each group that was answered. @param seconds: since it was formed."""
+        """Called for each group when it is complete. @param seconds: since it was formed."""
         self.appends[synced] += appends
         self.groups[synced].observe(seconds)
 
     def collect(self) -> Iterable[Metric]:
         """For a C{prometheus_client} registry."""
-        appends = CounterMetricFamily("storehouse_append_requests", "Appends answered.", labels=["durability"])
+        appends = CounterMetricFamily("storehouse_append_requests", "Completed appends.", labels=["durability"])
         groups = HistogramMetricFamily(
-            "storehouse_append_group_seconds", "From forming a group of appends to its answers.", labels=["durability"]
+            "storehouse_append_group_seconds",
+            "From forming a group of appends to its responses.",
+            labels=["durability"],
         )
         for synced, level in ((True, "disk"), (False, "os")):
             appends.add_metric([level], self.appends[synced])

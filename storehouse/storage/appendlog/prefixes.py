@@ -1,7 +1,8 @@
 """
 Storage prefixes: the directory of one with its bucket files, and which prefixes of a log are open.
 
-Opening a prefix recovers its buckets. A bounded number of them is open, since each has two files a bucket.
+Opening a prefix recovers its bucket files. A bounded number of them is open, since each needs two open files for each
+of them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = ["OpenPrefix", "Prefixes", "count_buckets", "is_prefix", "open_prefix"
 
 _raw_name = re.compile(r"append\.(0|[1-9]\d*)\.raw\Z")
 
-# Identifiers of a prefix whose buckets are remembered: a dictionary look-up is faster than FNV-1a in Python.
+# Identifiers of a prefix whose bucket files are remembered: a dictionary look-up is faster than FNV-1a in Python.
 _REMEMBERED = 65536
 
 _log = Logger()
@@ -56,7 +57,10 @@ class OpenPrefix:
 
     @property
     def used(self) -> bool:
-        """Whether it was used since this was last set to C{False}. Appends set a flag of their bucket only: they are many."""
+        """
+        Whether it was used since this was last set to C{False}. Appends set a flag of their bucket file only: they are
+        many.
+        """
         return self._used or any(bucket.touched for bucket in self.buckets)
 
     @used.setter
@@ -66,7 +70,7 @@ class OpenPrefix:
             bucket.touched = False
 
     def find(self, id: bytes) -> tuple[BucketFile, int]:
-        """The bucket of an identifier, and the identifier's hash."""
+        """The bucket file of an identifier, and the identifier's hash."""
         self._used = True
         found = self._remembered.get(id)
         if found is None:
@@ -148,14 +152,15 @@ def open_prefix(
     counters: ReadCounters | None = None,
 ) -> OpenPrefix:
     """
-    Open a prefix and recover its buckets. Blocks.
+    Open a prefix and recover its bucket files. Blocks.
 
     @param commit: where appends go; C{None} to open it for reading only.
     @param create: create it if it does not exist.
     @param accept_unindexed: see L{recover_bucket}.
-    @param index_in_child: have another process index bucket files without an index, because the reactor of this one runs.
+    @param index_in_child: have another process index bucket files without an index, because the reactor of this one
+        runs.
     @raise NoSuchPrefix: if it does not exist and C{create} is false.
-    @raise BucketCountMismatch: if it was created with another number of buckets.
+    @raise BucketCountMismatch: if it was created with another number of bucket files.
     @raise NoSpace: if there is no space to create it.
     @raise Unavailable: if it cannot be created or opened for another reason.
     """
@@ -247,8 +252,8 @@ def _open_bucket(
             files.write_at(index_fd, (encode_index_header(recovered.count),), 0)
             files.sync_data(index_fd)
         elif recovered.count and not accept_unindexed:
-            # After a crash: a process that was killed during a checkpoint may have left synced_count and more in the page cache
-            # only.
+            # After a crash: a process that was killed during a checkpoint may have left synced_count and more in the
+            # page cache only.
             files.sync_data(raw_fd)
             files.sync_data(index_fd)
     except BaseException:
@@ -282,8 +287,8 @@ def _progress(path: str) -> Callable[[int, int], None]:
     return progress
 
 
-# Indexing walks over all records, which is Python code: in a thread it would stall the reactor by hundreds of times. So another
-# process does it.
+# Indexing walks over all records, which is Python code: in a thread it would stall the reactor by hundreds of times.
+# So another process does it.
 
 
 def _needs_indexing(directory: str, buckets: int) -> bool:
@@ -320,8 +325,8 @@ class Prefixes:
     The open prefixes of a log. The names that it is given have been checked.
 
     @param opener: C{opener(name, create)} opens a prefix; blocks.
-    @param settle: answers what is queued for buckets, and brings them to a state in which their files can be closed and
-        removed.
+    @param settle: completes what is queued for bucket files, and brings them to a state in which their files can be
+        closed and removed.
     @ivar open: by name, in the order of their opening.
     @ivar refusal: why no prefix is opened; C{None} while they are.
     """

@@ -1,4 +1,4 @@
-"""Reading records: one by its offset, or a bucket from front to back, and on as it grows."""
+"""Reading records: one by its offset, or a bucket file from front to back, and on as it grows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from storehouse.storage.appendlog.interfaces import IRecord, IScan
 
 __all__ = ["PIECE", "Record", "Scan", "open_record"]
 
-#: Records of up to this many bytes are held whole. Longer ones are verified first, and then read again in pieces of this size.
+#: Records of up to this many bytes are held whole. Longer ones are verified first, and then read again in pieces of
+#: this size.
 PIECE = 1 << 20
 
 # The most entries, and bytes of records, that a batch has; a longer record comes alone.
@@ -99,8 +100,8 @@ async def open_record(bucket: BucketFile, entry: Entry, disk: IDisk) -> Record:
 @implementer(IScan)
 class Scan:
     """
-    See L{IScan}. Disk threads only read bytes; batches are decoded in the reactor's thread, since a thread that is busy in
-    Python would stall the reactor for longer.
+    See L{IScan}. Disk threads only read bytes; batches are decoded in the reactor's thread, since a thread that is
+    busy in Python would stall the reactor for longer.
 
     @param id_hash: return only records with this identifier hash, and those without one; C{None} for all.
     @param on_close: called once with the scan.
@@ -127,7 +128,8 @@ class Scan:
         self._waiting: Deferred[None] | None = None
         self._damage: DamagedRecord | None = None
         self._cut_off = False
-        # Registered while the scan is open, whether it follows or not: it keeps its prefix from being closed for another.
+        # Registered while the scan is open, whether it follows or not: it keeps its prefix from being closed for
+        # another.
         bucket.followers.append(self._wake)
 
     def close(self) -> None:
@@ -143,8 +145,8 @@ class Scan:
 
     def cut_off(self) -> None:
         """
-        End it because its prefix is closed. For a scan that follows this is the end; for another L{next_batch} fails if there
-        was more.
+        End it because its prefix is closed. For a scan that follows this is the end; for another L{next_batch} fails
+        if there was more.
         """
         self._cut_off = not self._closed and not self._follow
         self.close()
@@ -251,8 +253,8 @@ class Scan:
 
     async def _rebuild(self, position: int, data: bytes) -> Entry | None:
         """
-        The entry at C{position}, whose checksum fails, rebuilt; C{None} if that is not possible, which ends the scan after the
-        records before it were returned.
+        The entry at C{position}, whose checksum fails, rebuilt; C{None} if that is not possible, which ends the scan
+        after the records before it were returned.
         """
         bucket = self.bucket
         rebuilt: Rebuilt | None = await self._disk.run(rebuild_entry, data, self._expected, bucket.read_raw, bucket.end)
@@ -262,7 +264,7 @@ class Scan:
         if rebuilt is None or not rebuilt.proven:
             reason = "its index entry is damaged, and so the record cannot be verified"
         else:
-            # The record is whole, but whose it is has been lost: a scan of the whole bucket can return it.
+            # The record is whole, but whose it is has been lost: a scan of the whole bucket file can return it.
             reason = "its index entry is damaged: its time and identifier are lost"
             if self._id_hash is None or rebuilt.entry.offset < self._start:
                 bucket.damaged(self._expected, reason)

@@ -1,9 +1,9 @@
 """
-Recovery at a start: the write-ahead log is replayed into the bucket files, and each bucket file and its index are brought
-into agreement.
+Recovery at a start: the write-ahead log is replayed into the bucket files, and each bucket file and its index are
+brought into agreement.
 
-docs/formats/appendlog.md says what is done and in which order. Nothing is thrown away: what is cut off or replaced is kept
-beside the file that it came from.
+docs/formats/appendlog.md says what is done and in which order. Nothing is thrown away: what is cut off or replaced is
+kept beside the file that it came from.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class _ReplayTarget:
 @attrs.frozen
 class Recovered:
     """
-    The state of a bucket after its recovery.
+    The state of a bucket file after its recovery.
 
     @ivar count: the number of its records.
     @ivar end: the offset behind the last one.
@@ -218,12 +218,12 @@ def recover_bucket(
     progress: Callable[[int, int], None] = lambda done, size: None,
 ) -> Recovered:
     """
-    Bring a bucket file and its index into agreement. Without a crash, and unless another program has appended to the file,
-    this reads only the header and the last entry.
+    Bring a bucket file and its index into agreement. Without a crash, and unless another program has appended to the
+    file, this reads only the header and the last entry.
 
     @param accept_unindexed: whether whole records behind the last entry are those of another program, and are to be
-        indexed. Not after a crash: this program writes entries first, so that records without entries are what a power cut
-        has left, and cannot be proven whole. A file without an index is always indexed.
+        indexed. Not after a crash: this program writes entries first, so that records without entries are what a power
+        cut has left, and cannot be proven whole. A file without an index is always indexed.
     @param progress: called with C{(position, size)} while records without entries are indexed.
     """
     size = os.fstat(raw_fd).st_size
@@ -237,8 +237,8 @@ def recover_bucket(
     changed = False
     mended = 0
     if synced is None:
-        # Without synced_count, every entry is taken for that of a synced record: nothing that may have been acknowledged is cut
-        # off.
+        # Without synced_count, every entry is taken for that of a synced record: nothing that may have been
+        # acknowledged is cut off.
         accept_unindexed = True
         if any(head):
             synced = entries
@@ -275,19 +275,19 @@ def recover_bucket(
             end=end,
         )
     if end < size and accept_unindexed:
-        # The header is zero while records are being indexed: if that is interrupted, the next start must not take the records
-        # that still lack entries for a torn tail.
+        # The header is zero while records are being indexed: if that is interrupted, the next start must not take the
+        # records that still lack entries for a torn tail.
         files.write_at(index_fd, (bytes(HEADER_SIZE),), 0)
         files.sync_data(index_fd)
         count, end, indexed = _index_rest(raw_fd, index_fd, count, end, size, files, progress)
     elif end < size and count < synced:
-        # synced_count reached the disk before the entries, which is fine: the records did before it. As many as it counts are
-        # whole, and are indexed; those behind them are not known to be.
+        # synced_count reached the disk before the entries, which is fine: the records did before it. As many as it
+        # counts are whole, and are indexed; those behind them are not known to be.
         count, end, indexed = _index_rest(raw_fd, index_fd, count, end, size, files, progress, synced - count)
     if end < size:
         torn = size - end
-    # After a process was killed, entries behind synced_count may be in the page cache only. They are synced now, so that none
-    # written later reaches the disk before them.
+    # After a process was killed, entries behind synced_count may be in the page cache only. They are synced now, so
+    # that none written later reaches the disk before them.
     changed = changed or bool(indexed or torn) or count != synced or end < size
     if indexed:
         _log.info("{path}: {indexed} records without index entries were indexed", path=raw_path, indexed=indexed)
@@ -316,8 +316,8 @@ def _leading_entries(index_fd: int, entries: int) -> int:
 
 def _mend_entry(raw_path: str, raw_fd: int, index_fd: int, at: int, damaged: bytes, files: Files) -> Entry | None:
     """
-    Correct the entry at byte C{at} of the index, whose checksum fails. Only if its record is whole: what a power cut has left
-    must not be taken for an entry.
+    Correct the entry at byte C{at} of the index, whose checksum fails. Only if its record is whole: what a power cut
+    has left must not be taken for an entry.
     """
     corrected = correct_byte(damaged)
     entry = None if corrected is None else decode_entry(corrected)
@@ -353,8 +353,8 @@ def _last_whole(
         if entry is not None and (
             position <= synced or (not entry.continues and entry.end <= size and _is_whole(raw_fd, entry))
         ):
-            # A synced record is kept even if the file ends within it: its offset must not be assigned again, and reading it
-            # reports the damage.
+            # A synced record is kept even if the file ends within it: its offset must not be assigned again, and
+            # reading it reports the damage.
             return position, entry.end
         if position <= synced and entry is None:
             # A damaged entry of a synced record is kept as well: reading it reports the damage.
@@ -367,7 +367,8 @@ def _last_whole(
 
 def _end_across_damage(raw_fd: int, index_fd: int, position: int, size: int) -> int | None:
     """
-    Where record C{position - 1} ends if its entry is damaged: by the lengths of the records since the last undamaged entry.
+    Where record C{position - 1} ends if its entry is damaged: by the lengths of the records since the last undamaged
+    entry.
     """
     readable = position - 1
     end = 0

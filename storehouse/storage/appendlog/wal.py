@@ -1,10 +1,10 @@
 """
-The write-ahead log: one log for all bucket files, so that a group of appends costs one sync however many buckets it
-touches. Syncing each bucket file would cost 20 times as much where all of them are in use.
+The write-ahead log: one log for all bucket files, so that a group of appends costs one sync however many bucket files
+it touches. Syncing each bucket file would cost 20 times as much where all of them are in use.
 
-The table of a frame is in docs/formats/appendlog.md. Segments are preallocated with zeros, since a sync that also has to
-commit the allocation of blocks takes half as long again. They are used in turn; before one is used again, the bucket files
-that its frames name have been synced by the checkpointer.
+The table of a frame is in docs/formats/appendlog.md. Segments are preallocated with zeros, since a sync that also has
+to commit the allocation of blocks takes half as long again. They are used in turn; before one is used again, the
+bucket files that its frames name have been synced by the checkpointer.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Segment:
 
     @ivar used: where the next frame goes.
     @ivar last: the sequence of the last frame.
-    @ivar dirty: buckets that its frames name and that have not been synced since.
+    @ivar dirty: bucket files that its frames name and that have not been synced since.
     """
 
     def __init__(self, path: str, fd: int) -> None:
@@ -139,8 +139,8 @@ class WriteAheadLog:
                 self._files.unlink(path)
 
     def _write_salt(self) -> None:
-        # On disk before the first segment exists, so that segments without a salt are damage. Written even if it was just
-        # read: the process that made it may have been killed before the sync.
+        # On disk before the first segment exists, so that segments without a salt are damage. Written even if it was
+        # just read: the process that made it may have been killed before the sync.
         fields = pack_length(self._salt)
         fd = self._files.open(salt_path(self.directory), os.O_WRONLY | os.O_CREAT)
         try:
@@ -192,14 +192,14 @@ class WriteAheadLog:
 
     def fence(self, replay_from: int) -> None:
         """
-        Write a frame without runs, from which on a replay skips frames before C{replay_from}. All buckets that those name
-        must have been synced.
+        Write a frame without runs, from which on a replay skips frames before C{replay_from}. All bucket files that
+        those name must have been synced.
         """
         self.replay_from = replay_from
         self._write_frame([])
 
     def dirty_buckets(self) -> set[BucketFile]:
-        """All buckets that frames name and that have not been synced since."""
+        """All bucket files that frames name and that have not been synced since."""
         return set().union(*(segment.dirty for segment in self._segments))
 
     def forget(self, buckets: Iterable[BucketFile]) -> None:
@@ -273,8 +273,8 @@ def read_salt(directory: str, files: Files) -> int | None:
     """
     The number that the checksums of a log's frames start with; C{None} if the log does not exist yet.
 
-    It is secret: what follows the newest frame may be the inside of an older one, whose bytes a client has chosen; someone
-    who knew the salt could append a record that passes for a frame there.
+    It is secret: what follows the newest frame may be the inside of an older one, whose bytes a client has chosen;
+    someone who knew the salt could append a record that passes for a frame there.
 
     @raise StoreUnusable: if there are segments and no valid salt to read them with.
     """
@@ -313,8 +313,8 @@ def segment_paths(directory: str) -> list[tuple[int, str]]:
 
 def read_segment(path: str, files: Files, salt: int) -> Iterator[tuple[int, Frame]]:
     """
-    The valid frames of a segment, C{(position, frame)} in the order of their positions. Behind the newest one there may be
-    older ones, of the last time that the segment was used.
+    The valid frames of a segment, C{(position, frame)} in the order of their positions. Behind the newest one there
+    may be older ones, of the last time that the segment was used.
 
     Looks at every boundary, since a valid frame may follow a torn or damaged one.
     """
