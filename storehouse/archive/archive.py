@@ -217,7 +217,6 @@ class ArchiveWriter:
         return self
 
     def tell(self) -> int:
-        """See L{size}."""
         return self.size
 
     # -- writing -------------------------------------------------------------------------------------------------------
@@ -729,7 +728,6 @@ class ArchiveReader:
     # -- as a whole ----------------------------------------------------------------------------------------------------
 
     def verify(self) -> Verified:
-        """See L{IArchiveReader.verify}."""
         scan = self.scan(skip=True)
         records = 0
         damages: list[DamagedArchive] = scan.damages

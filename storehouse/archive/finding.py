@@ -257,7 +257,7 @@ def _seen(paths: Iterable[str]) -> Iterator[Seen]:
         except FileNotFoundError:
             continue
         except OSError:
-            # Whoever reads it gets the error.
+            # Its reader raises the error.
             yield Seen(path, None, (False, False, 0), (-1, hash(path)))
 
 

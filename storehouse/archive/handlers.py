@@ -73,7 +73,6 @@ class ArchiveCallback:
         """See L{IArchiveCallback.on_open}."""
 
     def on_close(self, filename: str) -> Deferred[str | None] | Deferred[str] | str | None:
-        """See L{IArchiveCallback.on_close}."""
         return filename
 
 

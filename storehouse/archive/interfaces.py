@@ -50,8 +50,8 @@ class Record(NamedTuple):
     """
     A record of an archive.
 
-    @ivar number: its place in the archive, from 0; of what follows damage in an archive that is not sealed, it is
-        counted as if the damage had been no record.
+    @ivar number: its number in the archive, from 0. Behind damage in an archive that is not sealed, it is counted as if
+        the damage had been no record.
     @ivar offset: where its frame begins in the archive; for a compressed block, where that begins.
     @ivar time: when it was written, nanoseconds since 1970 UTC; 0 when unknown.
     """
@@ -100,7 +100,7 @@ class Verified:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is missing as far as can be told."""
+        """Whether no damage and no torn tail was found."""
         return not self.damages and not self.torn
 
 
@@ -180,7 +180,7 @@ class IArchiveCallback(Interface):
 
 
 class IByteSource(Interface):
-    """Bytes that can be read at any place: a file, memory, an object in a store."""
+    """Bytes that can be read at any offset: a file, memory, an object in a store."""
 
     name = Attribute("C{str}: for messages.")
     size = Attribute("C{int} or C{None}: how many bytes there are; C{None} if that is not known beforehand.")

@@ -227,7 +227,6 @@ class WritingRollManager:
         return count
 
     def flush(self) -> None:
-        """See L{ArchiveWriter.flush}."""
         with self._lock:
             if self._active is not None and hasattr(self._active, "flush"):
                 self._active.flush()

@@ -73,7 +73,6 @@ class _Stretch:
         self._data = data
 
     def pread(self, offset: int, size: int) -> bytes:
-        """See L{IByteSource.pread}."""
         inside = offset - self._start
         return self._data[inside : inside + size]
 

@@ -35,7 +35,6 @@ class FileSource:
         self.size: int | None = os.fstat(self._fd).st_size
 
     def pread(self, offset: int, size: int) -> bytes:
-        """See L{IByteSource.pread}."""
         return read_exactly(self._fd, size, offset)
 
     def close(self) -> None:
@@ -55,7 +54,6 @@ class BytesSource:
         self.size: int | None = len(self._data)
 
     def pread(self, offset: int, size: int) -> bytes:
-        """See L{IByteSource.pread}."""
         return bytes(self._data[offset : offset + size])
 
     def close(self) -> None:
@@ -72,7 +70,6 @@ class FileObjectSource:
         self.size: int | None = file.seek(0, os.SEEK_END)
 
     def pread(self, offset: int, size: int) -> bytes:
-        """See L{IByteSource.pread}."""
         self._file.seek(offset)
         pieces = []
         while size > 0:
@@ -118,7 +115,6 @@ class ExpandedSource:
         return piece
 
     def pread(self, offset: int, size: int) -> bytes:
-        """See L{IByteSource.pread}."""
         if offset < self._at:
             self._begin()
         pieces = []

@@ -295,7 +295,6 @@ class Scan1(Scan):
     start = START
 
     def __iter__(self) -> Iterator[Found]:
-        """See L{Scan}."""
         window = self.window
         offset: int | None = self.begin
         data, base = window.data, window.start
@@ -407,7 +406,6 @@ class Scan1(Scan):
         return inside
 
     def size_at(self, offset: int) -> int | None:
-        """See L{Scan.size_at}."""
         window = self.window
         inside = window.cover(offset, HEAD_SIZE)
         if len(window.data) - inside < HEAD_SIZE:

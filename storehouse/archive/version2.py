@@ -466,7 +466,6 @@ class Scan2(Scan):
         self._most_raw = self.max_record + MOST_TOGETHER
 
     def __iter__(self) -> Iterator[Found]:
-        """See L{Scan}."""
         return chain.from_iterable(self._blocks(self._inside)) if self._compressed else self._plain()
 
     def _plain(self) -> Iterator[Found]:
@@ -728,7 +727,6 @@ class Scan2(Scan):
         return True
 
     def size_at(self, offset: int) -> int | None:
-        """See L{Scan.size_at}."""
         window = self.window
         head: int = BLOCK_SIZE if self._compressed else RECORD_SIZE
         size: int

@@ -243,4 +243,4 @@ class DestinationTests(TablesCase):
         self.refused(s3 + 'part_size = 1\nsecret_key_env = "HOME"', "[destinations.a]", "part_size is 1")
         settings = self.load(table + 'kind = "store"\nbucket = "a/b"')
         said = str(self.assertRaises(InvalidSetting, make_service, settings, MemoryReactorClock()))
-        self.assertIn("[destinations.a]: 'a/b' is no name of a bucket", said)
+        self.assertIn("[destinations.a]: 'a/b' is no name for a bucket", said)

@@ -31,17 +31,17 @@ def compare_keys(namespace: str, objects: str) -> Iterator[Finding]:
         for _, key in reader.walk(bucket):
             if key is None:
                 continue
-            place = reader.place(bucket, key, key.encode())
-            entry = _current(reader, place)
+            key_path = reader.key_path(bucket, key, key.encode())
+            entry = _current(reader, key_path)
             reason = "" if entry is None else _difference(layout, entry)
-            # Whoever replaces or removes an object changes the key first.
-            if entry is not None and reason and entry == _current(reader, place):
+            # An object that is replaced or removed meanwhile has another entry, or none, before its bytes go.
+            if entry is not None and reason and entry == _current(reader, key_path):
                 yield Finding(entry.id, None, None, f"{bucket}/{key}: {reason}", "key")
 
 
-def _current(reader: Tree, place: KeyPath) -> Entry | None:
+def _current(reader: Tree, key_path: KeyPath) -> Entry | None:
     try:
-        return reader.current(place)
+        return reader.current(key_path)
     except DamagedEntry:
         return None
 

@@ -1,1 +1,1 @@
-"""The namespace: from bucket and key to an ID and metadata."""
+"""The namespace: buckets and their keys, each with the ID of its bytes and metadata (docs/formats/namespace.md)."""

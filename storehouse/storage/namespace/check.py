@@ -27,16 +27,18 @@ __all__ = ["check", "problems_of"]
 _STRETCH = 200
 
 _NOTHING = "; a repair changes nothing here"
-_LOST = "; a repair writes it anew if its bytes are there and no other key has them, and else the index forgets it"
-_ROW = "; a rebuild of the index makes it good"
+_LOST = (
+    "; a repair writes it again if its bytes are there and no other key has them, and otherwise the index forgets it"
+)
+_ROW = "; a rebuild of the index repairs it"
 
 
 def _unknown(bucket: str, path: str) -> Problem:
-    return Problem("unknown", bucket, None, None, f"{path} is none of ours{_NOTHING}", False)
+    return Problem("unknown", bucket, None, None, f"{path} is not part of the namespace{_NOTHING}", False)
 
 
 def check_top(tree: Tree, journal: str, numbers: Mapping[str, tuple[int, Bucket]]) -> Iterator[Problem | None]:
-    """What is around the keys."""
+    """All but the keys: the journal, the buckets, and files that are not part of the namespace."""
     for name in sorted(set(os.listdir(tree.directory)) - TOP):
         yield _unknown("", os.path.join(tree.directory, name))
     try:
@@ -44,7 +46,7 @@ def check_top(tree: Tree, journal: str, numbers: Mapping[str, tuple[int, Bucket]
     except OSError as error:
         damage = str(error)
     if damage is not None:
-        yield Problem("damaged", "", None, None, f"{journal}: {damage}; the next start makes the index anew", True)
+        yield Problem("damaged", "", None, None, f"{journal}: {damage}; the next start rebuilds the index", True)
     names, known = set(os.listdir(tree.buckets)), sorted(numbers)
     for name in sorted(names.difference(known)):
         yield _unknown("", os.path.join(tree.buckets, name))
@@ -66,15 +68,15 @@ def check_top(tree: Tree, journal: str, numbers: Mapping[str, tuple[int, Bucket]
             yield _unknown(name, os.path.join(path, other))
         if "objects" not in inside:
             yield Problem("damaged", name, None, None, f"{path}/objects is missing{_NOTHING}", False)
-        # Other programs leave none; then nothing was known of the bucket either.
+        # Other programs write none; then the bucket has no metadata either.
         if "bucket.json" not in inside and numbers[name][1].metadata:
-            text = f"{path}/bucket.json is missing, and with it what was known of the bucket{_NOTHING}"
+            text = f"{path}/bucket.json is missing, and with it the metadata of the bucket{_NOTHING}"
             yield Problem("damaged", name, None, None, text, False)
         yield None
 
 
 def check_bucket_rows(tree: Tree, index: Index, number: int, bucket: str) -> Iterator[Problem | tuple[str, str] | None]:
-    """All keys of a bucket, in the tree and in the index."""
+    """All keys of a bucket, in the tree and in the index: those that differ are yielded."""
     keys: list[bytes] = []
     for path, key in tree.walk(bucket):
         if key is not None:
@@ -101,7 +103,7 @@ def check_bucket_rows(tree: Tree, index: Index, number: int, bucket: str) -> Ite
                     yield Problem("extra", bucket, None, None, f"the index has {data!r}, which is no key{_ROW}", True)
                 continue
             key = data.decode()
-            if not _is_fine(tree, tree.place(bucket, key, data), row):
+            if not _is_fine(tree, tree.key_path(bucket, key, data), row):
                 yield bucket, key
             yield None
             at += 1
@@ -113,110 +115,112 @@ def check_bucket_rows(tree: Tree, index: Index, number: int, bucket: str) -> Ite
         yield None
 
 
-def _is_fine(tree: Tree, place: KeyPath, row: Row) -> bool:
+def _is_fine(tree: Tree, key_path: KeyPath, row: Row) -> bool:
     try:
-        names = os.listdir(place.path)
+        names = os.listdir(key_path.directory)
         ids = [id_of_file(name) for name in names if name != DEFAULT]
-        current = tree.current(place)
+        current = tree.current(key_path)
         if current is None or None in ids:
             return False
         for id in ids:
-            if id is not None and id != current.id and tree.read(place, id) is None:
+            if id is not None and id != current.id and tree.read(key_path, id) is None:
                 return False
         older = older_of(id for id in ids if id is not None and id != current.id)
-        return row == (current.size, encode_entry(current, place.key), older)
+        return row == (current.size, encode_entry(current, key_path.key), older)
     except (DamagedEntry, OSError):
         return False
 
 
 def problems_of(
-    upkeep: Upkeep, tree: Tree, number: int, data: bytes, place: KeyPath, repair: bool = False
+    upkeep: Upkeep, tree: Tree, number: int, data: bytes, key_path: KeyPath, repair: bool = False
 ) -> list[Problem]:
     """
     What is wrong with one key, its versions and its row. To be called while nobody changes it.
 
     @param repair: give a key that has lost its C{default.json}, and has but one version, that one as default.
     """
-    problems = _problems(tree, upkeep.index, number, data, place)
+    problems = _problems(tree, upkeep.index, number, data, key_path)
     if any(each.kind == "missing" for each in problems):
         upkeep.share()  # perhaps it is a copy of another key
     if repair and any(each.kind == "dangling" and each.repairable for each in problems):
-        tree.mend(place)
-        upkeep.repair(number, data, place)
+        tree.mend(key_path)
+        upkeep.repair(number, data, key_path)
     return problems
 
 
-def _problems(tree: Tree, index: Index, number: int, data: bytes, place: KeyPath) -> list[Problem]:
-    bucket, key = place.bucket, place.key
+def _problems(tree: Tree, index: Index, number: int, data: bytes, key_path: KeyPath) -> list[Problem]:
+    bucket, key = key_path.bucket, key_path.key
     row = unreadable = None
     try:
         row = index.row(number, data)
     except sqlite3.Error as error:
         unreadable = Problem("index", bucket, key, None, f"{index.path} cannot be read: {error}{_ROW}", True)
-    there = os.path.isdir(place.path)
-    problems, default, older = _check_files(tree, place, sorted(os.listdir(place.path)) if there else [], row)
+    there = os.path.isdir(key_path.directory)
+    problems, default, older = _check_files(
+        tree, key_path, sorted(os.listdir(key_path.directory)) if there else [], row
+    )
     if unreadable is not None:
         return [*problems, unreadable]
     what = f"the key {key!r} of {bucket}"
     for id in sorted(ids_of(row[2]) - older if row is not None and there else ()):
         if default is None or id != default[0]:
-            text = f"{place.path}/{id}.json is missing, an older version of {what}; a rebuild of the index forgets it"
+            text = f"{key_path.directory}/{id}.json is missing, an older version of {what}; a rebuild of the index forgets it"
             problems.append(Problem("lost", bucket, key, id, text, False))
     if row is None:
         if default is not None:
             problems.append(Problem("missing", bucket, key, None, f"the index lacks {what}{_ROW}", True))
     elif not there:
-        text = f"the index has {what}, but {place.path} is not there{_LOST}"
+        text = f"the index has {what}, but {key_path.directory} is not there{_LOST}"
         problems.append(Problem("extra", bucket, key, None, text, True))
-    # Of a default that is damaged the index may still have what was right once.
+    # Of a damaged default the index may still have the right entry.
     elif default is not None and (row[:2] != default[1] or default[0] in ids_of(row[2]) or not older <= ids_of(row[2])):
-        text = f"the index says something else of {what} than the files{_ROW}"
+        text = f"the index and the files differ about {what}{_ROW}"
         problems.append(Problem("different", bucket, key, None, text, True))
     return problems
 
 
 def _check_files(
-    tree: Tree, place: KeyPath, names: list[str], row: Row | None
+    tree: Tree, key_path: KeyPath, names: list[str], row: Row | None
 ) -> tuple[list[Problem], tuple[str, tuple[int, bytes]] | None, frozenset[str]]:
-    """@return: also the default version, as its ID and the row it has to have, and the IDs of the others."""
-    bucket, key = place.bucket, place.key
+    """@return: the problems; the default version, as its ID and the row that it must have; the IDs of the other versions."""
+    bucket, key = key_path.bucket, key_path.key
     problems: list[Problem] = []
     ids: set[str] = set()
     if row is None:
         listed = "it is not listed"
     else:
-        listed = "it is listed as it was" if row[1] else "it is listed as damaged"
-    ends = f"; {listed}, until it is stored anew or removed{_NOTHING}"
+        listed = "it is listed with its old entry" if row[1] else "it is listed as damaged"
+    ends = f"; {listed}, until it is stored again or removed{_NOTHING}"
     try:
-        default = tree.default_of(place)
+        default = tree.default_of(key_path)
     except DamagedEntry as error:
         default = None
         problems.append(Problem("dangling", bucket, key, None, f"{error}{ends}", False))
     if names and DEFAULT not in names:
-        only = tree.only_version(place)
+        only = tree.only_version(key_path)
         tail = ends if only is None else f"; {listed}; it has but one version, which a repair makes the default"
-        text = f"{place.path}/{DEFAULT} is missing{tail}"
+        text = f"{key_path.directory}/{DEFAULT} is missing{tail}"
         problems.append(Problem("dangling", bucket, key, only.id if only else None, text, only is not None))
     expected = None
     for name in names:
         id = id_of_file(name)
         if id is None:
             if name != DEFAULT:
-                problems.append(_unknown(bucket, os.path.join(place.path, name)))
+                problems.append(_unknown(bucket, os.path.join(key_path.directory, name)))
             continue
         ids.add(id)
         try:
-            entry = tree.read(place, id)
+            entry = tree.read(key_path, id)
             if entry is not None and id == default:
                 expected = id, (entry.size, encode_entry(entry, key))
         except DamagedEntry as error:
             tail = ends if id == default else _NOTHING
             problems.append(Problem("damaged", bucket, key, id, f"{error}{tail}", False))
     if default is not None and default not in ids:
-        text = f"{place.path}/{DEFAULT} leads to {default}.json, which is missing{ends}"
+        text = f"{key_path.directory}/{DEFAULT} leads to {default}.json, which is missing{ends}"
         problems.append(Problem("dangling", bucket, key, default, text, False))
-    if not names and os.path.isdir(place.path):
-        problems.append(Problem("unknown", bucket, None, None, f"{place.path} is empty{_NOTHING}", False))
+    if not names and os.path.isdir(key_path.directory):
+        problems.append(Problem("unknown", bucket, None, None, f"{key_path.directory} is empty{_NOTHING}", False))
     return problems, expected, frozenset(ids - {default})
 
 
@@ -231,13 +235,13 @@ async def check(
     progress: Callable[[int], object],
 ) -> None:
     """
-    Walk through everything.
+    Look at everything while the namespace is in use.
 
-    @param journal: its path.
+    @param journal: the path of the journal.
     @param run: runs a function in a disk thread while no bucket comes or goes.
-    @param buckets: those that there are, each with its number, at any time.
-    @param look_closer: called with each key that may have a problem.
-    @raise Unavailable: if the index is made anew meanwhile.
+    @param buckets: by name, each with its number; it changes as they do.
+    @param look_closer: called with each key that may have a problem, to look at it with the key held.
+    @raise Unavailable: if the index is rebuilt meanwhile.
     """
     count = [0]
     suspects: list[tuple[str, str]] = []
@@ -256,7 +260,7 @@ async def check(
     async def with_index(f: Callable[[], Any]) -> Any:
         def same() -> Any:
             if upkeep.index is not index:
-                raise Unavailable("the index was made anew meanwhile: check again")
+                raise Unavailable("the index was rebuilt meanwhile: check again")
             return f()
 
         return await run(same)

@@ -1,4 +1,4 @@
-"""Jobs of the namespace beside and after each other: gates, slices of long walks, short jobs in one thread."""
+"""How operations of a namespace run beside and after each other: a gate, slices of long walks, short jobs in one thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Gate", "Lane", "gather", "in_slices", "lasting"]
 
 
 async def gather(waited_for: Sequence[Deferred[Any]]) -> None:
-    """Wait for all, then raise what the first that failed did."""
+    """Wait for all, then raise the first failure."""
     failures: list[Failure] = []
     for each in waited_for:
         each.addErrback(failures.append)
@@ -30,9 +30,9 @@ async def gather(waited_for: Sequence[Deferred[Any]]) -> None:
 
 class Gate:
     """
-    Many may be inside at a time, or one alone.
+    Lets many operations in at a time, or shuts all out for one that runs alone. For the reactor's thread.
 
-    @ivar inside: how many are.
+    @ivar inside: how many are in.
     """
 
     def __init__(self) -> None:
@@ -42,20 +42,20 @@ class Gate:
         self._waiting: list[Deferred[None]] = []
 
     async def enter(self) -> None:
-        """Go in, as one of many."""
+        """Go in, once the gate is open. L{leave} must follow."""
         while self._closed:
             await self._wait()
         self.inside += 1
 
     def leave(self) -> None:
-        """Go out again."""
+        """Go out."""
         self.inside -= 1
         if self.inside == 0 and self._empty is not None:
             empty, self._empty = self._empty, None
             empty.callback(None)
 
     async def close(self) -> None:
-        """Let nobody else in, and wait until all are out."""
+        """Shut the gate, and wait until all are out. L{open} must follow."""
         while self._closed:
             await self._wait()
         self._closed = True
@@ -64,7 +64,7 @@ class Gate:
             await self._empty
 
     def open(self) -> None:
-        """Let the others in again."""
+        """Open the gate."""
         self._closed = False
         waiting, self._waiting = self._waiting, []
         for turn in waiting:
@@ -83,15 +83,15 @@ class Gate:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Seconds after which a thread hands over what it has done.
+#: Seconds after which a thread gives back the results that it has.
 _BATCH = 0.002
 
 
 @implementer(IDisk)
 class Lane:
     """
-    Disk threads for jobs that stay in the page cache: one thread does them one after the other, since several would
-    only take the interpreter's lock from each other.
+    One disk thread for many short jobs that stay in the page cache: several threads would only contend for the interpreter's
+    lock.
     """
 
     def __init__(self, disk: IDisk) -> None:
@@ -100,7 +100,6 @@ class Lane:
         self._busy = False
 
     def run(self, f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """See L{IDisk.run}."""
         result: Deferred[T] = Deferred()
         self._jobs.append((lambda: f(*args, **kwargs), result))
         if not self._busy:
@@ -119,12 +118,12 @@ class Lane:
             try:
                 outcome = job()
             except BaseException:
-                outcome = Failure()
+                outcome = Failure()  # type: ignore[no-untyped-call]
             done.append((result, outcome))
         return done
 
     def _done(self, done: list[tuple[Deferred[Any], Any]]) -> None:
-        # First those who wait: what they do next is in the next batch, and takes nothing from the thread meanwhile.
+        # Callers first: their next jobs are in the next batch, and they do not contend with the thread meanwhile.
         for result, outcome in done:
             result.callback(outcome)
         self._busy = False
@@ -132,13 +131,13 @@ class Lane:
             self._next()
 
 
-#: Seconds that a slice of a walk takes: a thread that is busy in Python stalls the reactor as long.
+#: Seconds of a slice: a thread that is busy in Python stalls the reactor for as long.
 _SLICE = 0.002
 
 #: Seconds between two slices, for the reactor.
 _REST = 0.0005
 
-#: Slices that a thread does before it lets others have its place: under load it may be long until the next turn.
+#: Slices of one job: under load it may be long until the next job gets a thread.
 _SLICES = 10
 
 
@@ -146,9 +145,10 @@ async def in_slices(
     run: Callable[..., Awaitable[tuple[list[T], bool]]], walk: Iterator[T], each: Callable[[T], object]
 ) -> None:
     """
-    Run a walk in the disk threads, a little at a time, and hand on what it yields.
+    Run a walk in the disk threads, in slices of milliseconds.
 
     @param run: runs a function there, as L{IDisk.run<storehouse.core.disk.IDisk.run>}.
+    @param each: called with each item that the walk yields, in the caller's thread.
     """
 
     def step() -> tuple[list[T], bool]:
@@ -174,8 +174,8 @@ async def in_slices(
 
 def lasting(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
     """
-    As L{deferred<storehouse.core.streams.deferred>}, but what is begun is finished also if the Deferred is cancelled:
-    no thread can be told to stop, and until it has, the key is not free.
+    Make a method that returns a Deferred of a coroutine function. If the Deferred is cancelled, the work goes on to its end:
+    threads cannot be stopped, and until they are done the key must stay held.
     """
 
     @wraps(method)

@@ -34,17 +34,17 @@ __all__ = [
 #: Bytes of UTF-8 that the names and values of one metadata may have together.
 MAX_METADATA = 64 << 10
 
-#: The most bytes that an entry may say: what every program that reads JSON can count, and an index can add up.
+#: The largest size of an entry: every JSON parser can read it, and an index can add such sizes.
 _LARGEST = 1 << 53
 
 _SECOND = 1_000_000_000
-#: What RFC 3339 can say: the years 1 to 9999.
+#: The times of RFC 3339: the years 1 to 9999.
 _FIRST = -62_135_596_800 * _SECOND
 _LAST = 253_402_300_800 * _SECOND
 
 _time = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:[.,](\d{1,9})\d*)?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 
-# What the last field of a text of ours looks like, whatever became of its name.
+# The end of a file of ours, with its checksum, even if the name of that field is damaged.
 _summed = re.compile(rb'"[0-9a-f]{8}"\}')
 
 
@@ -66,10 +66,10 @@ def format_time(when: int) -> str:
 
 def parse_time(text: str) -> int:
     """
-    RFC 3339 as nanoseconds since 1970 UTC; without a zone it is UTC. What comes after the last second of the year 9999
-    UTC, or before the first of the year 1, is that second: no date could be told of it.
+    RFC 3339 as nanoseconds since 1970 UTC; without a zone it is UTC. Times outside the years 1 to 9999 UTC become their
+    first or last second.
 
-    @raise ValueError: if it is not.
+    @raise ValueError: if it is not RFC 3339.
     """
     if len(text) == 30 and text[29] == "Z" and text[19] == "." and text[20:29].isdigit():
         return min(_parse_second(text[:19]) + int(text[20:29]), _LAST - _SECOND)
@@ -87,9 +87,9 @@ def parse_time(text: str) -> int:
 
 def checked_metadata(metadata: Metadata, most: int = MAX_METADATA) -> dict[str, list[str]]:
     """
-    A copy that nobody else changes.
+    A copy of metadata.
 
-    @raise InvalidName: if it is no text, or more than C{most} bytes.
+    @raise InvalidName: if it is not Unicode text, or has more than C{most} bytes.
     """
     copy = {name: list(values) for name, values in metadata.items()}
     size = sum(len(check_text("metadata", text)) for name, values in copy.items() for text in (name, *values))
@@ -100,11 +100,11 @@ def checked_metadata(metadata: Metadata, most: int = MAX_METADATA) -> dict[str, 
 
 def checked(entry: Entry, most: int = MAX_METADATA, first: int = 0) -> Entry:
     """
-    An entry that can be written.
+    An entry, with a copy of its metadata.
 
-    @param most: bytes of its metadata.
-    @param first: the earliest time that it may have.
-    @raise InvalidName: if it cannot.
+    @param most: the most bytes of its metadata.
+    @param first: its earliest time.
+    @raise InvalidName: if it cannot be written.
     """
     check_id(entry.id)
     check_text("etag", entry.etag)
@@ -116,7 +116,7 @@ def checked(entry: Entry, most: int = MAX_METADATA, first: int = 0) -> Entry:
 
 
 def encode_entry(entry: Entry, key: str) -> bytes:
-    """An C{<ID>.json}."""
+    """The bytes of an C{<ID>.json}."""
     return seal(
         {
             "default": True,
@@ -132,8 +132,8 @@ def encode_entry(entry: Entry, key: str) -> bytes:
     )
 
 
-def _text(value: Any) -> str:
-    """A value of another program's metadata: a text, or what JSON calls it."""
+def _text(value: object) -> str:
+    """A value of another program's metadata, as text: numbers and booleans as JSON writes them."""
     if isinstance(value, str):
         return value
     if isinstance(value, (bool, int, float)):
@@ -141,8 +141,8 @@ def _text(value: Any) -> str:
     raise ValueError("its metadata is not of texts")
 
 
-def _metadata(value: Any) -> dict[str, list[str]]:
-    """Names and values as another program may have written them: a single one, and C{null} for none."""
+def _metadata(value: object) -> dict[str, list[str]]:
+    """Metadata as other programs write it, too: a single value instead of a list, and C{null} for none."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -153,8 +153,8 @@ def _metadata(value: Any) -> dict[str, list[str]]:
     }
 
 
-def _whole(value: Any) -> int:
-    """A number of bytes as another program may have written it."""
+def _whole(value: object) -> int:
+    """A size as other programs write it, too: 5.0 for 5."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if type(value) is not int:
@@ -164,9 +164,9 @@ def _whole(value: Any) -> int:
 
 def _foreign(data: bytes) -> dict[str, Any]:
     """
-    The fields of another program's text.
+    The fields of another program's file.
 
-    @raise ValueError: if it is one of ours that is damaged.
+    @raise ValueError: if it is a damaged file of ours.
     """
     fields, sealed = unseal(data)
     if sealed:
@@ -178,9 +178,9 @@ def _foreign(data: bytes) -> dict[str, Any]:
 
 def decode_row(data: bytes) -> tuple[str, Entry]:
     """
-    A text that L{encode_entry} gave.
+    The key and the entry of a text that L{encode_entry} made.
 
-    @raise ValueError: if it is not.
+    @raise ValueError: if its checksum or its fields are wrong.
     """
     fields, sealed = unseal(data)
     if not sealed:
@@ -201,8 +201,8 @@ def decode_row(data: bytes) -> tuple[str, Entry]:
 
 def decode_entry(data: bytes, id: str) -> Entry:
     """
-    An C{<ID>.json}, our own or another program's. The key in it is not compared: it is another one after the key was
-    renamed, or copied, on disk.
+    The entry of an C{<ID>.json}, ours or another program's. The key in it is not compared: it differs after the key was
+    renamed or copied on disk.
 
     @raise ValueError: if it is damaged, or not of this ID.
     """
@@ -214,7 +214,7 @@ def decode_entry(data: bytes, id: str) -> Entry:
             raise ValueError("its size cannot be one")
         return entry
     fields = _foreign(data)
-    # What such a program does not know is null, or left out.
+    # Fields that such a program does not know are null, or missing.
     created, content_type = fields.get("createdAt"), fields.get("contentType")
     if not all(value is None or isinstance(value, str) for value in (created, content_type)):
         raise ValueError("a field is of the wrong kind")
@@ -235,7 +235,7 @@ def decode_entry(data: bytes, id: str) -> Entry:
 
 
 def is_entry(data: bytes, id: str) -> bool:
-    """Whether a text is an C{<ID>.json}, of whatever key."""
+    """Whether a text is a valid C{<ID>.json} of this ID, of any key."""
     try:
         if is_sealed(data):
             return decode_row(data)[1].id == id
@@ -246,15 +246,15 @@ def is_entry(data: bytes, id: str) -> bool:
 
 
 def encode_bucket(bucket: Bucket) -> bytes:
-    """A C{bucket.json}."""
+    """The bytes of a C{bucket.json}."""
     return seal({"name": bucket.name, "createdAt": format_time(bucket.created), "metadata": bucket.metadata})
 
 
 def decode_bucket(data: bytes, name: str, made: int = 0) -> Bucket:
     """
-    A C{bucket.json}, our own or another program's.
+    The bucket of a C{bucket.json}, ours or another program's.
 
-    @param made: when its directory was last changed, which is taken where another program says no time.
+    @param made: its time if another program wrote none: when its directory was last changed.
     @raise ValueError: if it is damaged, or of another bucket.
     """
     sealed = is_sealed(data)

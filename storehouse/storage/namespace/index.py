@@ -1,10 +1,10 @@
 """
 The index of a namespace: its keys in order, in SQLite (docs/formats/namespace.md).
 
-A derived thing: what is damaged here is read again from the tree. Commits are not synced; L{Index.sync} does that.
+It is derived: what is damaged here is read again from the tree. Commits are not synced; L{Index.sync} does that.
 
-SQLite gives up the interpreter's lock for each step and may wait long to get it back, so each call here takes few
-steps, also one that gives a thousand rows.
+SQLite releases the interpreter's lock for each step and may wait long for it, so each call here takes few steps, even for
+a thousand rows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import attrs
@@ -35,10 +35,10 @@ __all__ = [
     "older_of",
 ]
 
-#: What C{meta} has as its version.
+#: The version in C{meta}.
 VERSION = "1"
 
-#: An index of keys whose default version cannot be had: few or none.
+#: An SQL index of the keys whose default version cannot be read: few or none.
 MARKED = "CREATE INDEX IF NOT EXISTS marked ON keys(bucket, key) WHERE length(text) = 0;"
 
 _PUT = (
@@ -54,12 +54,12 @@ Row = tuple[int, bytes, bytes]
 #: The number of a bucket, the key, and its new row, or C{None} for no row.
 Change = tuple[int, bytes, "Row | None"]
 
-#: What SQLite says when there is no room.
+#: Errors of SQLite for a full disk.
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 
 def is_full(error: sqlite3.Error) -> bool:
-    """Whether there was no room, as against damage."""
+    """Whether the disk is full; other errors mean damage."""
     return getattr(error, "sqlite_errorcode", None) in _FULL
 
 
@@ -74,7 +74,7 @@ def ids_of(older: bytes) -> frozenset[str]:
 
 
 class IndexUnusable(Exception):
-    """The index is not there, not one, or not the one of this tree: it has to be made anew."""
+    """The index is missing, damaged, or of another tree: it must be rebuilt."""
 
 
 @attrs.frozen
@@ -108,9 +108,9 @@ class Index:
 
     All methods may raise C{sqlite3.Error}.
 
-    @ivar unknown: names that were neither keys nor buckets when it was made.
-    @ivar shared: whether two keys may name the same ID: so it was when it was made, or it got rows of keys that it did not know.
-    @ivar unsure: whether there may be keys that it does not have, for another reason than a crash, and nobody has looked yet.
+    @ivar unknown: files that were neither keys nor buckets when it was made.
+    @ivar shared: whether two keys may name the same ID: they did when it was made, or rows were added for keys found on disk.
+    @ivar unsure: whether there may be keys without a row, put there by another program, that nobody has looked for yet.
     """
 
     def __init__(self, directory: str) -> None:
@@ -131,9 +131,9 @@ class Index:
 
     def open(self) -> None:
         """
-        Open what is there.
+        Open the file.
 
-        @raise IndexUnusable: if that is not possible.
+        @raise IndexUnusable: if it cannot be used.
         """
         if not os.path.exists(self.path):
             raise IndexUnusable("it is not there")
@@ -148,7 +148,7 @@ class Index:
             self.unknown = int(meta.get(b"unknown", b"0"))
             self.shared = meta.get(b"shared", b"0") == b"1"
             self.totals()
-            # That it can be written, too.
+            # It must be writable, too.
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.execute("ROLLBACK")
             try:
@@ -170,7 +170,7 @@ class Index:
         connection.text_factory = bytes
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        # The file grows until L{sync} has copied it: only there may a disk be waited for.
+        # The WAL grows until L{sync} has copied it: only sync may wait for the disk.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA mmap_size = 1073741824")
         connection.execute("PRAGMA cache_size = -8192")
@@ -197,7 +197,7 @@ class Index:
     # -- reading -------------------------------------------------------------------------------
 
     def get(self, bucket: int, key: bytes) -> tuple[bytes, bytes] | None:
-        """The text and the older versions of a row, if there is one. For the reactor's thread: takes about as long as to ask another."""
+        """The text and the older versions of a row; C{None} if there is none. For the reactor's thread: it takes no longer than a job."""
         row: tuple[bytes, bytes] | None = self._getter.execute(_GET, (bucket, key)).fetchone()
         return row
 
@@ -208,7 +208,7 @@ class Index:
         return [Totals(number, name.decode(), text, keys, size) for number, name, text, keys, size in rows]
 
     def marked(self) -> int:
-        """How many keys have a default version that cannot be had."""
+        """How many keys have a default version that cannot be read."""
         with self._reader() as connection:
             ((count,),) = connection.execute("SELECT count(*) FROM keys WHERE length(text) = 0").fetchall()
         return int(count)
@@ -219,7 +219,7 @@ class Index:
         with self._reader() as connection:
             return connection.execute(query, (key, bucket)).fetchone() is not None
 
-    def select(self, query: str, values: dict[str, object]) -> list[tuple[bytes, ...]]:
+    def select(self, query: str, values: Mapping[str, object]) -> list[tuple[bytes, ...]]:
         """The rows of a query over C{keys}."""
         with self._reader() as connection:
             return connection.execute(query, values).fetchall()
@@ -242,7 +242,7 @@ class Index:
         return found
 
     def faults(self) -> list[str]:
-        """What SQLite finds wrong with the file, and counts that are wrong."""
+        """Faults that SQLite finds in the file, and wrong counts."""
         with self._reader() as connection:
             try:
                 found = [row[0].decode("utf-8", "replace") for row in connection.execute("PRAGMA integrity_check(20)")]
@@ -264,7 +264,7 @@ class Index:
 
     def apply(self, changes: Sequence[Change]) -> None:
         """
-        Change rows, all or none. What several threads bring at a time is committed together by one of them.
+        Change rows, all or none. Changes of several threads at a time are committed together by one of them.
         """
         job = _Job(changes)
         self._queue.append(job)
@@ -309,18 +309,18 @@ class Index:
             return cursor.lastrowid or 0
 
     def change_bucket(self, number: int, text: bytes) -> None:
-        """Change what is known of a bucket."""
+        """Write the C{bucket.json} of a bucket."""
         with self._lock:
             self._writer.execute("UPDATE buckets SET text = ? WHERE number = ?", (text, number))
 
     def drop_bucket(self, number: int) -> None:
-        """Forget a bucket with all its rows."""
+        """Remove a bucket with all its rows."""
         with self._lock:
             self._writer.execute("DELETE FROM keys WHERE bucket = ?", (number,))
             self._writer.execute("DELETE FROM buckets WHERE number = ?", (number,))
 
     def share(self) -> None:
-        """Remember, until it is made anew, that two keys may name the same ID."""
+        """Note, until the index is rebuilt, that two keys may name the same ID."""
         if self.shared:
             return
         self.shared = True
@@ -328,7 +328,7 @@ class Index:
             self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('shared', '1')")
 
     def sync(self, generation: int) -> None:
-        """Bring all commits to disk, and that a journal of this generation follows."""
+        """Bring all commits to disk, and the number of the journal that follows."""
         with self._lock:
             self._writer.execute("UPDATE meta SET value = ? WHERE name = 'generation'", (str(generation),))
         with self._reader() as connection:
@@ -337,7 +337,7 @@ class Index:
 
 
 def make_private(path: str) -> None:
-    """SQLite makes files for everybody; those beside a file of ours get its mode."""
+    """Make a file that only its owner can read. SQLite gives the files beside it the same mode."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if os.fstat(fd).st_mode & 0o077:
@@ -365,10 +365,10 @@ CREATE TABLE keys(
 CREATE TABLE ids(id BLOB NOT NULL);
 """
 
-# IDs of two keys, as in a bucket that was copied on disk: found by sorting, which SQLite does in bounded memory.
+# IDs of two keys, as after a bucket was copied on disk: found by sorting, which SQLite does in bounded memory.
 _SHARED = "SELECT 1 FROM ids GROUP BY id HAVING count(*) > 1 LIMIT 1"
 
-# After the rows, which is faster. The keys stand in a tree of their own, so that it stays flat: listings walk it.
+# Made after the rows, which is faster. An SQL index holds the keys without the texts, so that it is flat: listings walk it.
 _FINISH = (
     """
 CREATE UNIQUE INDEX in_order ON keys(bucket, key);
@@ -388,7 +388,7 @@ END;
 
 class IndexBuilder:
     """
-    Makes an index file beside the one that is there, and puts it in its place.
+    Builds an index file beside the old one, and then replaces it.
 
     @param directory: of the index.
     """
@@ -424,14 +424,14 @@ class IndexBuilder:
 
     def finish(self, unknown: int = 0) -> None:
         """
-        Bring it to disk and to its place. The one that is there must be closed.
+        Bring it to disk, and replace the old index, which must be closed.
 
-        @param unknown: how many names are neither keys nor buckets.
+        @param unknown: how many files are neither keys nor buckets.
         """
         self._connection.execute("INSERT INTO meta VALUES ('unknown', ?)", (str(unknown),))
         if self._connection.execute(_SHARED).fetchone() is not None:
             self._connection.execute("INSERT INTO meta VALUES ('shared', '1')")
-        # What it took is free for what follows.
+        # Its pages are free for the SQL indexes.
         self._connection.execute("DROP TABLE ids")
         self._connection.execute("COMMIT")
         self._connection.executescript(_FINISH)
@@ -444,14 +444,14 @@ class IndexBuilder:
         _sync(self._directory, os.O_RDONLY | os.O_DIRECTORY)
 
     def abandon(self) -> None:
-        """Remove what an earlier one left half-way."""
+        """Remove the unfinished file of an earlier one."""
         for end in (".new", ".new-journal"):
             if os.path.exists(self._path + end):
                 os.unlink(self._path + end)
 
 
 def _ids(row: Row) -> set[bytes]:
-    """The IDs that a row names, as few bytes as two of them are not alike by chance."""
+    """The IDs of a row, cut to 32 characters: two are not equal by chance."""
     ids = set(ids_of(row[2]))
     if row[1]:
         ids.add(decode_row(row[1])[1].id)

@@ -1,5 +1,5 @@
 """
-What a namespace is.
+The interface of namespaces.
 
 Source: the fourth seed ("S3 Namespace format"); docs/formats/namespace.md is the format on disk.
 """
@@ -26,7 +26,7 @@ class Entry:
     """
     One version of a key.
 
-    @ivar id: where the bytes are.
+    @ivar id: the ID of its bytes in the data space.
     @ivar size: in bytes.
     @ivar etag: a tag for the content; empty when unknown.
     @ivar created: nanoseconds since 1970 UTC.
@@ -60,12 +60,12 @@ class Bucket:
 @attrs.frozen
 class Page:
     """
-    A stretch of a bucket's keys, in the order of their UTF-8 bytes.
+    Some keys of a bucket, in the order of their UTF-8 bytes.
 
-    @ivar entries: C{(key, entry)} of those listed themselves.
+    @ivar entries: C{(key, entry)} of keys that are listed themselves.
     @ivar prefixes: the common prefixes that stand for the others.
-    @ivar next_after: what the next page is C{after}; C{None} when this is the last one.
-    @ivar damaged: keys of the stretch that are there, and of which what is known cannot be read.
+    @ivar next_after: the C{after} of the next page; C{None} if this is the last one.
+    @ivar damaged: keys of the page whose entries cannot be read.
     """
 
     entries: Sequence[tuple[str, Entry]]
@@ -79,15 +79,16 @@ class Problem:
     """
     Something a check found.
 
-    @ivar kind: C{damaged} (a file that fails its checksum, or is not of its place), C{dangling} (a default that is
-        missing or leads nowhere), C{lost} (an older version whose file is missing), C{unknown} (a name that is none of ours), C{missing}, C{extra}, C{different} (rows of
-        the index, as against the tree), C{index} (the index as a whole), C{restored} (by L{IChecked.restore}).
+    @ivar kind: C{damaged} (a file whose checksum is wrong, or that is another's), C{dangling} (a default that is missing or
+        names no version), C{lost} (an older version whose file is missing), C{unknown} (a file that is not part of the
+        namespace), C{missing}, C{extra}, C{different} (rows of the index, compared with the tree), C{index} (the index as a
+        whole), C{restored} (by L{IChecked.restore}).
     @ivar bucket: its bucket, or empty.
     @ivar key: its key, if it is known.
-    @ivar id: the ID of the version, if it is one.
+    @ivar id: the ID of the version, if it is about one.
     @ivar text: what is wrong, with the path, and what a repair does.
-    @ivar repairable: whether rebuilding the index makes it good; of a C{dangling} default, whether
-        L{IChecked.check} does, when it is asked to repair.
+    @ivar repairable: whether a rebuild of the index repairs it; for a C{dangling} default, whether L{IChecked.check} does,
+        if it is asked to repair.
     """
 
     kind: str
@@ -101,17 +102,17 @@ class Problem:
 @attrs.frozen
 class Needed:
     """
-    What a namespace says when it is asked whether it needs bytes.
+    Which bytes a namespace needs.
 
-    @ivar ids: the IDs, of those asked for, that something in it names, be it damaged.
-    @ivar doubt: what there is in it that is not understood, and may need any ID; empty if there is nothing such.
+    @ivar ids: those of the IDs asked for that anything in it names, damaged or not.
+    @ivar doubt: something in it that is not understood, and may need any ID; empty if there is nothing.
     """
 
     ids: frozenset[str]
     doubt: str
 
 
-#: Called with the entry that is there, or C{None}; raises to refuse.
+#: Called with the current default version, or C{None}; raises to refuse.
 Condition = Callable[["Entry | None"], None]
 
 
@@ -122,7 +123,7 @@ class INamespace(Interface):
     All methods return Deferreds, but for L{settle}.  They fail with
     L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects: C{InvalidName} for a bucket, key
     or ID that cannot be one, C{NoSuchBucket}, C{DamagedEntry}, C{NoSpace}, C{Unavailable}.  What fails with
-    C{NoSpace}, or because of what was asked, has changed nothing.  When a Deferred fires what it tells of is durable, as
+    C{NoSpace}, or because of what was asked, has changed nothing.  When a Deferred fires, the change is durable, as
     far as the store is.
 
     Operations on one key are serial, on different keys parallel.
@@ -132,27 +133,29 @@ class INamespace(Interface):
     """
 
     unsettled = Attribute(
-        "C{list[str]}: IDs that a crash may have left without a key; L{settle} them when their bytes are gone."
+        "C{list[str]}: IDs that a crash may have left without a key; call L{settle} once their bytes are gone."
     )
 
-    unpublished = Attribute("C{list[str]}: those of L{unsettled} that were intended, and never any key's.")
+    unpublished = Attribute(
+        "C{list[str]}: those of L{unsettled} that were intended, and were never the version of a key."
+    )
 
     shared = Attribute(
-        "C{bool}: whether two keys may name the same ID, as where a key or a bucket was copied on disk: then L{needed} is "
-        "to be asked before the bytes of any key are removed."
+        "C{bool}: whether two keys may name the same ID, since a key or a bucket was copied on disk: then L{needed} must "
+        "be called before the bytes of any key are removed."
     )
 
     def create_bucket(name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
         """Make a bucket. Fails with C{AlreadyExists}."""
 
     def set_bucket_metadata(name: str, metadata: Metadata) -> Deferred[Bucket]:
-        """Give a bucket other metadata, in one step, in place of all that it has."""
+        """Replace all metadata of a bucket, in one step."""
 
     def delete_bucket(name: str) -> Deferred[None]:
         """Remove a bucket. Fails with C{BucketNotEmpty}."""
 
     def get_bucket(name: str) -> Deferred[Bucket]:
-        """What is known of a bucket."""
+        """The metadata of a bucket, and its time."""
 
     def list_buckets() -> Deferred[list[Bucket]]:
         """All, in the order of their names."""
@@ -162,16 +165,16 @@ class INamespace(Interface):
 
     def intend(bucket: str, key: str, ids: Iterable[str]) -> Deferred[None]:
         """
-        Write down that these IDs may be left without a key, should there be a crash.  To be called before, or while,
-        bytes are stored under a new ID; L{publish} does it otherwise, and takes the longer.
+        Write down that a crash may leave these IDs without a key. To be called before, or while, bytes are stored under a new
+        ID. Otherwise L{publish} does it, which takes longer then.
 
         @return: fires once that is durable.
         """
 
     def settle(ids: Iterable[str]) -> None:
         """
-        These IDs need not be remembered any more, since their bytes are gone: those of L{unsettled}, those that
-        L{publish} and L{unpublish} gave back, and those intended that were never published.
+        Forget these IDs, since their bytes are gone: those of L{unsettled}, those that L{publish} and L{unpublish} returned,
+        and those that were intended and never published.
         """
 
     def publish(
@@ -180,12 +183,11 @@ class INamespace(Interface):
         """
         Make a version the default of a key, in one step.
 
-        @param condition: called once the key is ours with the default that it has, or C{None}; what it raises is what
-            L{publish} fails with, and nothing was changed. A default that is there and cannot be read has size -1 and
-            no etag.
-        @param keep: keep the version that was the default as an older one.
-        @return: fires with the entries that are no versions any more: the bytes of these IDs are to be deleted. What
-            was damaged is not among them, since nobody knows whose those bytes are.
+        @param condition: called while the key is held. If it raises, L{publish} fails with that error, and nothing was changed.
+            A default that cannot be read has size -1 and no etag.
+        @param keep: whether the version that was the default stays as an older one.
+        @return: fires with the entries that are no versions any more: the caller deletes the bytes of their IDs. Damaged ones
+            are not among them, since nobody knows which bytes they named.
         """
 
     def look_up(bucket: str, key: str, id: str | None = None) -> Deferred[Entry]:
@@ -211,58 +213,54 @@ class INamespace(Interface):
         """
         Keys that begin with C{prefix}, in the order of their UTF-8 bytes.
 
-        Keys that have C{delimiter} behind the prefix are listed once, by what they have up to its end: a common prefix.
+        Keys that contain C{delimiter} behind the prefix are listed together, by the part up to its end: a common prefix.
 
-        @param after: only keys greater than this one are looked at; those may be listed by a common prefix that is not.
-            If it is a common prefix of this very listing it stands for all of its keys, and they are passed over.  So
-            a page may go on after either.
-
-        @param limit: the most keys and common prefixes of the page; 0 gives an empty one, which is the last.
+        @param after: only keys greater than this one are listed; their common prefix need not be. If it is a common prefix of
+            this listing, all keys that begin with it are left out. So C{next_after} can be either.
+        @param limit: the most keys and common prefixes of the page; 0 gives an empty page, which is the last.
         """
 
     def list_names(bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> Deferred[list[str]]:
         """
-        Keys alone, which takes a tenth of the time of L{list_keys}: the first C{limit} that begin with C{prefix} and are
-        greater than C{after}, in the order of their UTF-8 bytes. Fewer than C{limit} are the last.
+        Keys without entries, in a tenth of the time of L{list_keys}: the first C{limit} that begin with C{prefix} and are
+        greater than C{after}, in the order of their UTF-8 bytes. Fewer than C{limit} are the last ones.
         """
 
     def needed(ids: Collection[str], progress: Callable[[int], object] | None = None) -> Deferred[Needed]:
         """
-        Which of these IDs are named by anything: a version of any key, whatever is wrong with it, or what any default
-        leads to. All keys are looked at, which takes long.
+        Which of these IDs anything names: a version of any key, damaged or not, or a default. All keys are looked at, which
+        takes long.
 
-        @param progress: called with the number of keys so far; what it raises ends the search.
+        @param progress: called with the number of keys so far; if it raises, the search ends with that error.
         """
 
     def stop() -> Deferred[None]:
-        """Finish what was begun, sync everything, close. Afterwards all methods fail with C{Unavailable}."""
+        """Finish what runs, sync everything, close. Afterwards all methods fail with C{Unavailable}."""
 
 
 class IChecked(Interface):
-    """What a namespace with a derived index can do about damage. Nothing is ever guessed about keys."""
+    """A namespace with a derived index: checks and repairs. Nothing is ever guessed about keys."""
 
-    damaged = Attribute(
-        "C{int}: how many keys and buckets are there of which what is known cannot be read, as the index has it."
-    )
+    damaged = Attribute("C{int}: how many keys and buckets cannot be read, by the index.")
 
-    unknown = Attribute("C{int}: how many names were neither keys nor buckets when the index was made.")
+    unknown = Attribute("C{int}: how many files were neither keys nor buckets when the index was made.")
 
     def check(progress: Callable[[int], object] | None = None, repair: bool = False) -> Deferred[list[Problem]]:
         """
         Read everything and compare.
 
         @param progress: called with the number of keys so far, every now and then.
-        @param repair: give keys that have lost their C{default.json}, and have but one version, that one as default.
+        @param repair: whether keys that have lost their C{default.json}, and have only one version, get that as default.
         """
 
     def restore(has_bytes: Callable[[str], Deferred[bool]]) -> Deferred[list[Problem]]:
         """
-        Write keys anew, of which nothing is there any more but what the index knows: before L{reindex}, which forgets
-        them. Those whose IDs another key names were renamed on disk, and are let go of.
+        Write keys again whose files are gone and whose rows are in the index, before L{reindex} forgets them; not those whose
+        IDs another key names: they were renamed on disk.
 
-        @param has_bytes: whether an ID has its bytes; keys without them are not written.
+        @param has_bytes: whether an ID has its bytes; keys without bytes are not written.
         @return: fires with a C{restored} for each.
         """
 
     def reindex(progress: Callable[[int], object] | None = None) -> Deferred[int]:
-        """Make the index anew from the keys. Other operations wait. Fires with the number of keys."""
+        """Rebuild the index from the keys. Other operations wait. Fires with the number of keys."""

@@ -1,5 +1,5 @@
 """
-The journal: what may have to be looked at after a crash (docs/formats/namespace.md).
+The journal: the keys and IDs that recovery must look at after a crash (docs/formats/namespace.md).
 
 Lines C{CRC32C-as-8-hex-digits JSON}: a header, then one line for each group of intents that one sync brought to disk.
 """
@@ -28,7 +28,7 @@ __all__ = ["KEPT", "LEAVING", "NEW", "Found", "Intent", "Journal", "read_journal
 #: that is published in their place.
 Intent = tuple[str, str, Sequence[str], str]
 
-#: Bytes that the journal has room for ahead: on a full disk what is to be removed is still written down.
+#: Bytes reserved at its end: so a full disk does not keep removals from being written down.
 _AHEAD = 64 * 1024
 
 #: They are to be published.
@@ -42,12 +42,12 @@ LEAVING = ""
 @attrs.frozen
 class Found:
     """
-    What a journal says.
+    The content of a journal.
 
     @ivar stamp: of the index it belongs to.
-    @ivar intents: all that it names.
-    @ivar clean: whether nothing was open when it ended.
-    @ivar damage: why not all of it could be read; C{None} if it could.
+    @ivar intents: all of them.
+    @ivar clean: whether it was ended, with nothing open.
+    @ivar damage: why some of it cannot be read; C{None} if all can.
     """
 
     stamp: str
@@ -57,7 +57,7 @@ class Found:
     damage: str | None
 
 
-def _line(value: Any) -> bytes:
+def _line(value: object) -> bytes:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     return b"%08x %b\n" % (crc32c(text), text)
 
@@ -70,7 +70,7 @@ def _value(line: bytes) -> Any:
 
 def read_journal(path: str) -> Found:
     """
-    Read one.
+    Read a journal.
 
     @raise OSError: if it is not there, or cannot be read.
     """
@@ -90,7 +90,7 @@ def read_journal(path: str) -> Found:
         try:
             value = _value(line)
         except ValueError:
-            # The last one was torn; one before it was whole once, or the next would not have been begun.
+            # A torn last line is an interrupted write. Lines before it were whole once, or the next would not follow.
             if number < len(lines) or rest:
                 damage = f"its line {number} is damaged"
             clean = False
@@ -105,7 +105,7 @@ class Journal:
     """
     The journal of a running namespace.
 
-    @ivar open: IDs whose fate is open, each with its bucket, its key and what becomes of it.
+    @ivar open: IDs that are not settled, each with its bucket, its key and what becomes of it.
     @ivar count: intents in the file.
     @ivar syncs: groups brought to disk.
     @ivar generation: of the file.
@@ -144,7 +144,7 @@ class Journal:
 
     def begin(self, intents: Sequence[Intent]) -> None:
         """
-        Write a journal of L{stamp} and L{generation} with these intents, and replace the one that is there.  Blocks.
+        Replace the journal by one of L{stamp} and L{generation} with these intents. Blocks.
         """
         files = self._files
         data = _line({"format": "journal", "version": 1, "stamp": self.stamp, "generation": self.generation})
@@ -171,10 +171,9 @@ class Journal:
 
     def resume(self) -> None:
         """
-        Go on with the journal that is there, which belongs to the generation before, when there is no room for another.
-        Blocks.
+        Continue the journal of the generation before, when the disk is too full for a new one. Blocks.
 
-        @raise OSError: if that is not possible.
+        @raise OSError: if it cannot be continued.
         """
         found = read_journal(self.path)
         if found.damage is not None or (found.stamp, found.generation) != (self.stamp, self.generation - 1):
@@ -191,7 +190,7 @@ class Journal:
         self._files.keep_room(self._fd, self._end, _AHEAD)
 
     def end(self) -> None:
-        """Say that nothing is open, if that is so, and close. Blocks."""
+        """Close, and note that the stop is clean if nothing is open. Blocks."""
         if self._fd < 0:
             return
         if not self.open:
@@ -200,7 +199,7 @@ class Journal:
         self._fd = -1
 
     def abandon(self) -> None:
-        """Close without a word: the next start looks at all that is written."""
+        """Close without that note: the next start looks at all intents."""
         if self._fd >= 0:
             self._files.close(self._fd)
             self._fd = -1
@@ -221,7 +220,7 @@ class Journal:
     # -- in the reactor's thread ---------------------------------------------------------------
 
     def intend(self, bucket: str, key: str, ids: Iterable[str], how: str = LEAVING) -> Deferred[None]:
-        """Write down what is not yet, together with what others ask for meanwhile. Fires once it is durable."""
+        """Write down these IDs, in one group with those of other callers meanwhile. Fires once they are durable."""
         if self._failed is not None:
             return fail(self._failed)
         asked = list(ids)
@@ -237,7 +236,7 @@ class Journal:
             self._queue.append((intent, written))
             if not self._busy:
                 self._next()
-        # What somebody else has just asked for is not durable yet.
+        # Other callers asked for the same, and it is not durable yet.
         elif _names(self._queue, asked):
             self._queue.append((None, written))
         elif _names(self._writing, asked):
@@ -247,7 +246,7 @@ class Journal:
         return written
 
     def settle(self, ids: Iterable[str]) -> None:
-        """Their fate is known. The next L{renew} forgets them."""
+        """These IDs are no longer open: the next L{renew} leaves them out."""
         for id in ids:
             self.open.pop(id, None)
 
@@ -264,7 +263,7 @@ class Journal:
         if self._durable:
             self._disk.run(self._write, data).addBoth(self._written)
             return
-        # A short write to the page cache takes less than to ask a thread for it.
+        # A short write to the page cache takes less time than a job for a thread.
         try:
             self._write(data)
         except Exception as error:
@@ -272,14 +271,16 @@ class Journal:
         else:
             self._written(None)
 
-    def _written(self, result: Any) -> None:
+    def _written(self, result: Failure | Exception | None) -> None:
         group, self._writing = self._writing, []
         self._busy = False
         self.syncs += 1
         error = result.value if isinstance(result, Failure) else result
         if isinstance(error, OSError):
             if error.errno in NO_SPACE:
-                error = NoSpace(f"no room for the journal {self.path} ({error.strerror}); nothing was changed")
+                error = NoSpace(
+                    f"the disk is full: the journal {self.path} cannot be written, and nothing was changed ({error.strerror})"
+                )
             else:
                 error = self._failed = StorageFailed(f"the journal {self.path} cannot be written: {error}")
                 self._on_failure(error)
@@ -311,10 +312,10 @@ class Journal:
 
     async def renew(self, sync_index: Callable[[int], None]) -> None:
         """
-        Bring the index to disk, then begin a journal with only what is open and what was intended meanwhile.
+        Bring the index to disk, then begin a new journal with the IDs that are open and those intended meanwhile.
 
-        @param sync_index: called in a disk thread with the number of the generation that begins.
-        @raise NoSpace: and all goes on with the journal that is there.
+        @param sync_index: called in a disk thread with the number of the new generation.
+        @raise NoSpace: if the disk is full; the old journal continues.
         @raise StorageFailed: after C{on_failure} was called.
         """
         if self._since is not None:
@@ -322,7 +323,7 @@ class Journal:
         since = self._since = [(bucket, key, [id], how) for id, (bucket, key, how) in self.open.items()]
         try:
             await self._disk.run(sync_index, self.generation + 1)
-            # No group is written while the file is replaced; what is queued by then is in the new one already.
+            # No group is written while the file is replaced; those queued by then are in the new one already.
             if self._busy:
                 self._idle = Deferred()
                 await self._idle
@@ -340,7 +341,9 @@ class Journal:
                 if not isinstance(error, OSError):
                     raise
                 if error.errno in NO_SPACE:
-                    raise NoSpace(f"no room for the journal {self.path} ({error.strerror})") from error
+                    raise NoSpace(
+                        f"the disk is full: the journal {self.path} cannot be written ({error.strerror})"
+                    ) from error
                 self._failed = StorageFailed(f"the journal {self.path} cannot be written: {error}")
                 self._on_failure(self._failed)
                 raise self._failed from error

@@ -1,9 +1,9 @@
-"""Pages of keys: which rows of the index they are made of, and what those say."""
+"""Listings: pages of keys, made from rows of an index."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from storehouse.storage.namespace.entries import decode_row
 from storehouse.storage.namespace.interfaces import Entry
@@ -11,18 +11,18 @@ from storehouse.storage.namespace.names import check_text
 
 __all__ = ["Item", "common_prefix", "list_items", "list_names", "start_of"]
 
-#: A key with its entry, or with C{None} if its row says none; or a common prefix, with C{False}.
+#: A key with its entry, C{None} if its row has none; or a common prefix, with C{False}.
 Item = tuple[str, "Entry | bool | None"]
 
 
 class Selecting(Protocol):
-    """An index of keys: what gives the rows of a query on its table C{keys}."""
+    """An index of keys, with a table C{keys}."""
 
-    def select(self, query: str, values: Mapping[str, Any]) -> list[Any]:
-        """All rows."""
+    def select(self, query: str, values: Mapping[str, object]) -> list[tuple[bytes, ...]]:
+        """All rows of a query."""
 
 
-# The rows come as one text, in a single step: each step would cost the interpreter's lock.
+# The rows come as one text, in a single step: each step releases the interpreter's lock and waits for it.
 _PLAIN = """
 SELECT CAST(group_concat(hex(key) || ' ' || text, char(10)) AS BLOB) FROM (
     SELECT key, text FROM keys WHERE bucket = :bucket AND key >= :start AND key < :end ORDER BY key LIMIT :limit
@@ -35,7 +35,7 @@ SELECT CAST(group_concat(hex(key), char(10)) AS BLOB) FROM (
 )
 """
 
-# From each key on to the next one behind it, or behind its common prefix.
+# From each key to the next one behind it, or behind its common prefix.
 _AT = "instr(substr(k, :length + 1), :delimiter)"
 _DELIMITED = f"""
 WITH RECURSIVE walk(k) AS (
@@ -56,12 +56,12 @@ END, char(10)) AS BLOB) FROM walk WHERE k IS NOT NULL
 
 
 def _behind(text: bytes) -> bytes:
-    """The first text that is greater than all that begin with this one. UTF-8 has no byte FF."""
+    """The least text that is greater than all that begin with this one. UTF-8 has no byte FF."""
     return text[:-1] + bytes([text[-1] + 1]) if text else b"\xff"
 
 
 def common_prefix(key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
-    """What stands for a key that begins with C{prefix} in a listing; C{None} if it is listed itself."""
+    """The common prefix by which a listing has a key that begins with C{prefix}; C{None} if it lists the key itself."""
     at = key.find(delimiter, len(prefix)) if delimiter else -1
     return None if at < 0 else key[: at + len(delimiter)]
 
@@ -70,7 +70,7 @@ def start_of(prefix: bytes, delimiter: bytes, after: bytes) -> bytes:
     """The least key that a listing can have."""
     if after < prefix:
         return prefix
-    # Only what is itself a common prefix stands for all that begin with it.
+    # Only if it is a common prefix are all keys that begin with it left out.
     if after.startswith(prefix) and common_prefix(after, prefix, delimiter) == after:
         return _behind(after)
     return after + b"\0" if after else prefix
@@ -78,7 +78,7 @@ def start_of(prefix: bytes, delimiter: bytes, after: bytes) -> bytes:
 
 def list_items(index: Selecting, bucket: int, prefix: str, delimiter: str, after: str, limit: int) -> list[Item]:
     """
-    The first C{limit} keys and common prefixes, in order.
+    The first C{limit} keys and common prefixes of a listing, in order.
 
     @raise InvalidName: if an argument is not Unicode text.
     """

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import attrs
 from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -49,7 +50,7 @@ from storehouse.storage.namespace.names import check_bucket, check_id, check_key
 from storehouse.storage.namespace.needed import needed
 from storehouse.storage.namespace.recovery import prepare, recover
 from storehouse.storage.namespace.restore import restore
-from storehouse.storage.namespace.tree import LOST, Again, KeyPath, Stale, Tree, Unintended
+from storehouse.storage.namespace.tree import UNREADABLE, AlreadyThere, KeyPath, NotInJournal, Stale, Tree
 from storehouse.storage.namespace.upkeep import Upkeep
 
 __all__ = ["LocalNamespace", "NamespaceSettings"]
@@ -63,10 +64,10 @@ class NamespaceSettings:
     """
     How a namespace is kept.
 
-    @ivar directory: an absolute path; made if it is not there.
-    @ivar durable: whether what is answered survives a power cut; it survives the process in any case.
-    @ivar checkpoint_records: intents in the journal after which the index is synced and the journal begun anew.
-    @ivar checkpoint_interval: seconds after which that is done if there are any.
+    @ivar directory: its absolute path; made if it is not there.
+    @ivar durable: whether changes survive a power cut once their Deferreds fire; they survive the process in any case.
+    @ivar checkpoint_records: intents in the journal after which the index is synced and a new journal begun.
+    @ivar checkpoint_interval: seconds after which that is done if there are fewer.
     @ivar max_metadata: bytes of an entry's metadata.
     """
 
@@ -82,7 +83,7 @@ class _Found:
     """
     A key as an operation found it.
 
-    @ivar entry: the default version, as readers get it; with the size L{LOST} if the key is there and it cannot be had.
+    @ivar entry: the default version, as readers get it; with the size L{UNREADABLE} if it cannot be read.
     @ivar expected: the ID that C{default.json} names.
     @ivar older: the IDs of its other versions.
     """
@@ -93,12 +94,12 @@ class _Found:
 
     @property
     def trusted(self) -> Entry | None:
-        """The entry, if it is what a version of this key says, or said."""
-        return None if self.entry is None or self.entry.size == LOST else self.entry
+        """The entry, if its file says it, or did when the index was written."""
+        return None if self.entry is None or self.entry.size == UNREADABLE else self.entry
 
     @property
     def known(self) -> bool:
-        """Whether the bytes of the default version are known to be this key's."""
+        """Whether the bytes of the default version are known to belong to this key."""
         return self.trusted is not None and self.trusted.id == self.expected
 
 
@@ -119,7 +120,7 @@ class LocalNamespace:
     def __init__(
         self,
         settings: NamespaceSettings,
-        reactor: Any,
+        reactor: IReactorTime,
         disk: IDisk,
         on_failure: Callable[[StorehouseError], None] = lambda error: None,
         files: Files | None = None,
@@ -148,25 +149,22 @@ class LocalNamespace:
 
     @property
     def damaged(self) -> int:
-        """See L{IChecked.damaged}."""
-        # A bucket of which nothing can be read is taken for one that was made at no time.
+        # A bucket whose bucket.json cannot be read has no time.
         return self.upkeep.damaged + sum(not bucket.created for _, bucket in self._buckets.values())
 
     @property
     def unknown(self) -> int:
-        """See L{IChecked.unknown}."""
         return self.upkeep.unknown
 
     @property
     def shared(self) -> bool:
-        """See L{INamespace.shared}."""
         return self.upkeep.index.shared or self.upkeep.index.unsure
 
     # -- start and stop ----------------------------------------------------------------------
 
     def start(self) -> None:
         """
-        Make good what a crash left. Blocks; to be called before the reactor runs.
+        Recover from a crash, and open the namespace. Blocks; to be called before the reactor runs.
 
         @raise StartFailed: if the directory cannot be used.
         """
@@ -179,14 +177,14 @@ class LocalNamespace:
             self.journal.open = {id: (bucket, key, how) for bucket, key, ids, how in found.open for id in ids}
             self.unsettled = list(self.journal.open)
             self.unpublished = [id for id, (_, _, how) in self.journal.open.items() if how == NEW]
-            # So that the next start, if this run does not end cleanly, looks at what is done from now on.
+            # From now on the journal is not clean: after a crash the next start looks at all that it names.
             self.journal.stamp, self.journal.generation = found.stamp, found.generation
             try:
                 self.journal.begin(found.open)
             except OSError as error:
                 if error.errno not in NO_SPACE:
                     raise
-                # What is there can be read, and removed.
+                # On a full disk keys can still be read, and removed.
                 self.journal.resume()
         except (OSError, sqlite3.Error) as error:
             raise StartFailed(f"the namespace in {self._settings.directory} cannot be opened: {error}") from error
@@ -198,7 +196,6 @@ class LocalNamespace:
 
     @lasting
     async def stop(self) -> None:
-        """See L{INamespace.stop}."""
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
@@ -228,30 +225,30 @@ class LocalNamespace:
             self.upkeep.begin_checkpoint()
 
     def _fail(self, error: StorehouseError) -> None:
-        """Change nothing any more: it is open what is on disk."""
+        """Change nothing any more: after a failed sync, what is on disk is not known."""
         if self.failed is None:
             self._log.critical("the namespace stops: {error}", error=error)
             self.failed = self._refusal = StorageFailed(f"the namespace has stopped: {error}")
             self._on_failure(self.failed)
 
-    # -- what operations have in common ------------------------------------------------------
+    # -- shared by operations ------------------------------------------------------
 
     def _locate(self, bucket: str, key: str) -> tuple[int, bytes, KeyPath]:
-        """The number of a bucket, the UTF-8 of a key, and where it is."""
+        """The number of a bucket, the UTF-8 of a key, and its directory. @raise NoSuchBucket: if there is no such bucket."""
         if self._refusal is not None:
             raise self._refusal
         found = self._buckets.get(bucket)
         if found is None:
             raise NoSuchBucket(f"there is no bucket {check_bucket(bucket)}")
         data = check_key(key)
-        return found[0], data, self.tree.place(bucket, key, data)
+        return found[0], data, self.tree.key_path(bucket, key, data)
 
     async def _begin(self, bucket: str, key: str) -> tuple[int, bytes, KeyPath]:
-        """L{_locate}, and have the key for oneself until L{_finish}."""
+        """L{_locate}, and hold the key until L{_finish}: other operations on it wait."""
         self._locate(bucket, key)
         await self._gate.enter()
         try:
-            # The bucket may have gone while we waited.
+            # The bucket may have been removed meanwhile.
             located = self._locate(bucket, key)
             await self._locks.enter(f"{bucket}/{key}")
         except BaseException:
@@ -260,7 +257,7 @@ class LocalNamespace:
         return located
 
     def _finish(self, operation: str, began: float, bucket: str, key: str) -> None:
-        """Let the next one have the key."""
+        """Release the key, and count the operation."""
         self._locks.leave(f"{bucket}/{key}")
         self.metrics.observe(operation, time.monotonic() - began)
         if self.journal.count >= self._settings.checkpoint_records:
@@ -268,7 +265,7 @@ class LocalNamespace:
         self._gate.leave()
 
     async def _inside(self, work: Callable[[], Deferred[T]]) -> T:
-        """Do something while no bucket comes or goes, and the index stays."""
+        """Run an operation on no single key: no bucket comes or goes meanwhile, and the index is not exchanged."""
         await self._gate.enter()
         try:
             if self._refusal is not None:
@@ -278,7 +275,7 @@ class LocalNamespace:
             self._gate.leave()
 
     def _raise(self, error: OSError | StorageFailed) -> NoReturn:
-        """Say what an error of the system means."""
+        """Raise the error that a caller gets for one of the system. A failed sync stops the namespace."""
         if isinstance(error, StorageFailed):
             self._fail(error)
             raise error
@@ -288,46 +285,44 @@ class LocalNamespace:
 
     @lasting
     async def intend(self, bucket: str, key: str, ids: Iterable[str]) -> None:
-        """See L{INamespace.intend}."""
         self._locate(bucket, key)
         checked = [check_id(id) for id in ids]
         await self._inside(lambda: self.journal.intend(bucket, key, checked, NEW))
 
     def settle(self, ids: Iterable[str]) -> None:
-        """See L{INamespace.settle}."""
         gone = set(ids)
         self.journal.settle(gone)
         if self.unsettled:
             self.unsettled = [id for id in self.unsettled if id not in gone]
 
-    def _find(self, number: int, data: bytes, place: KeyPath) -> _Found:
-        """From the index; if it has nothing, or nothing good, the tree will say so."""
-        found = self.upkeep.get(number, data, place.key)
+    def _find(self, number: int, data: bytes, key_path: KeyPath) -> _Found:
+        """The key by its row. If that is wrong, or missing, the tree will raise L{Stale}."""
+        found = self.upkeep.get(number, data, key_path.key)
         return _Found(None, None, frozenset()) if found is None else _Found(found[0], found[0].id, found[1])
 
-    async def _look_again(self, number: int, data: bytes, place: KeyPath) -> _Found:
-        """From the tree, since the index was wrong. To be called by who holds the key."""
-        return await self._disk.run(self._found, number, data, place)  # type: ignore[no-any-return]
+    async def _look_again(self, number: int, data: bytes, key_path: KeyPath) -> _Found:
+        """The key by the tree, since its row was wrong. The caller holds the key."""
+        return await self._disk.run(self._found, number, data, key_path)  # type: ignore[no-any-return]
 
-    def _found(self, number: int, data: bytes, place: KeyPath) -> _Found:
+    def _found(self, number: int, data: bytes, key_path: KeyPath) -> _Found:
         tree = self.tree
         try:
-            entry = self.upkeep.repair(number, data, place)
+            entry = self.upkeep.repair(number, data, key_path)
             default = None if entry is None else entry.id
         except DamagedEntry as error:
-            # It may be replaced and removed all the same.
+            # It can be replaced and removed nevertheless.
             self._log.error("damaged: {error}", error=error)
             try:
-                default = tree.default_of(place)
+                default = tree.default_of(key_path)
             except DamagedEntry:
                 default = None
-            entry = self.upkeep.get_row(number, data, place.key) or Entry(default or "", LOST, "", 0)
-        return _Found(entry, default, frozenset(tree.ids(place)) - {default})
+            entry = self.upkeep.get_row(number, data, key_path.key) or Entry(default or "", UNREADABLE, "", 0)
+        return _Found(entry, default, frozenset(tree.ids(key_path)) - {default})
 
-    async def _compare(self, number: int, data: bytes, place: KeyPath) -> None:
-        """Something failed half-way: the index must not say that it did not."""
+    async def _compare(self, number: int, data: bytes, key_path: KeyPath) -> None:
+        """After a failure: make the row agree with the tree, which may have changed or not."""
         try:
-            await self._disk.run(self.upkeep.repair, number, data, place)
+            await self._disk.run(self.upkeep.repair, number, data, key_path)
         except (OSError, StorehouseError) as error:
             self._log.error("{error}", error=error)
 
@@ -335,13 +330,12 @@ class LocalNamespace:
     async def publish(
         self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
     ) -> list[Entry]:
-        """See L{INamespace.publish}."""
         began = time.monotonic()
         entry = checked(entry, self._settings.max_metadata)
         text = encode_entry(entry, key) if check_key(key) else b""
-        number, data, place = await self._begin(bucket, key)
+        number, data, key_path = await self._begin(bucket, key)
         try:
-            found = self._find(number, data, place)
+            found = self._find(number, data, key_path)
             again = asked = looked = False
             while True:
                 if condition is not None and not asked:
@@ -350,12 +344,12 @@ class LocalNamespace:
                     except StorehouseError:
                         if looked or found.entry is not None:
                             raise
-                        # That there is none is for the tree to say.
-                        found, looked = await self._look_again(number, data, place), True
+                        # The tree decides whether there is none.
+                        found, looked = await self._look_again(number, data, key_path), True
                         condition(found.entry)
-                # What is a version already must not go after a crash because it did not become the default.
+                # An ID that is an older version already must survive a crash that keeps it from becoming the default.
                 again = again or entry.id in found.older
-                # Of bytes that may be another key's nothing is written down: a crash would have them looked at.
+                # Bytes that may belong to another key are not written down: recovery might remove them.
                 known = found.expected if found.known else None
                 old = None if keep or known == entry.id else known
                 intended = [self.journal.intend(bucket, key, [entry.id], KEPT if again else NEW)]
@@ -365,15 +359,17 @@ class LocalNamespace:
                     intended.append(self.journal.intend(bucket, key, [known], KEPT))
                 await gather(intended)
                 try:
-                    await self._changes.run(self._publish, number, data, place, entry, text, found, keep, again, looked)
-                except (Stale, Again, StorehouseError) as error:
+                    await self._changes.run(
+                        self._publish, number, data, key_path, entry, text, found, keep, again, looked
+                    )
+                except (Stale, AlreadyThere, StorehouseError) as error:
                     if old is not None and not isinstance(error, StorageFailed):
                         self.journal.settle([old])
-                    if isinstance(error, Again):
+                    if isinstance(error, AlreadyThere):
                         again = asked = True
                     elif isinstance(error, Stale):
                         asked = False
-                        found, looked = await self._look_again(number, data, place), True
+                        found, looked = await self._look_again(number, data, key_path), True
                     else:
                         raise
                 else:
@@ -381,7 +377,7 @@ class LocalNamespace:
             self.journal.settle([entry.id])
             return [] if old is None or found.trusted is None else [found.trusted]
         except (OSError, StorageFailed) as error:
-            await self._compare(number, data, place)
+            await self._compare(number, data, key_path)
             self._raise(error)
         finally:
             self._finish("publish", began, bucket, key)
@@ -390,7 +386,7 @@ class LocalNamespace:
         self,
         number: int,
         data: bytes,
-        place: KeyPath,
+        key_path: KeyPath,
         entry: Entry,
         text: bytes,
         found: _Found,
@@ -398,9 +394,9 @@ class LocalNamespace:
         again: bool,
         looked: bool,
     ) -> None:
-        if found.entry is None and not looked and os.path.lexists(place.path):
+        if found.entry is None and not looked and os.path.lexists(key_path.directory):
             raise Stale
-        self.tree.publish(place, entry.id, text, found.expected, keep, again, found.known)
+        self.tree.publish(key_path, entry.id, text, found.expected, keep, again, found.known)
         older = found.older | {found.expected} if keep and found.known and found.expected is not None else found.older
         self.upkeep.apply(number, data, (entry.size, text, older_of(older - {entry.id})))
 
@@ -408,67 +404,65 @@ class LocalNamespace:
     async def unpublish(
         self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
     ) -> list[Entry]:
-        """See L{INamespace.unpublish}."""
         began = time.monotonic()
         if id is not None:
             check_id(id)
-        number, data, place = await self._begin(bucket, key)
+        number, data, key_path = await self._begin(bucket, key)
         try:
-            found = self._find(number, data, place)
+            found = self._find(number, data, key_path)
             if found.entry is None or id not in (None, found.entry.id):
-                found = await self._look_again(number, data, place)
+                found = await self._look_again(number, data, key_path)
             if condition is not None:
                 condition(found.entry)
             if id is not None and id not in (found.expected, *found.older):
                 raise NoSuchKey(f"the key {key!r} of the bucket {bucket} has no version {id}")
-            # What is not among them is written down once the tree has said that it is this key's.
+            # Others are added once the tree has said that they belong to this key.
             leaving = [found.trusted.id] if found.trusted is not None and id in (None, found.trusted.id) else []
             while True:
-                # A single version goes after a crash, unless it still is the default; a whole key is not taken apart.
+                # After a crash a single version is removed, unless it still is the default; of a whole key none is.
                 await self.journal.intend(bucket, key, leaving, LEAVING if id is None else NEW)
                 try:
                     removed: list[Entry] = await self._changes.run(
-                        self._unpublish, number, data, place, id, leaving, found
+                        self._unpublish, number, data, key_path, id, leaving, found
                     )
                     return removed
-                except Unintended as more:
+                except NotInJournal as more:
                     leaving = more.ids
                 except (NoSuchKey, DamagedEntry):
                     self.journal.settle(leaving)
                     raise
         except (OSError, StorageFailed) as error:
-            await self._compare(number, data, place)
+            await self._compare(number, data, key_path)
             self._raise(error)
         finally:
             self._finish("unpublish", began, bucket, key)
 
     def _unpublish(
-        self, number: int, data: bytes, place: KeyPath, id: str | None, known: list[str], found: _Found
+        self, number: int, data: bytes, key_path: KeyPath, id: str | None, known: list[str], found: _Found
     ) -> list[Entry]:
-        removed, left = self.tree.unpublish(place, id, known, found.trusted)
+        removed, left = self.tree.unpublish(key_path, id, known, found.trusted)
         if left is not None:
             older = {*found.older, *filter(None, (found.expected,))} - {id or "", left.id}
-            self.upkeep.apply(number, data, (left.size, encode_entry(left, place.key), older_of(older)))
-        elif id is None or not os.path.lexists(place.path):
+            self.upkeep.apply(number, data, (left.size, encode_entry(left, key_path.key), older_of(older)))
+        elif id is None or not os.path.lexists(key_path.directory):
             self.upkeep.apply(number, data, None)
         else:
-            self._found(number, data, place)
+            self._found(number, data, key_path)
         return removed
 
     @lasting
     async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
-        """See L{INamespace.look_up}."""
         began = time.monotonic()
-        number, data, place = self._locate(bucket, key)
+        number, data, key_path = self._locate(bucket, key)
         known = self.upkeep.get(number, data, key)
         entry = None if known is None else known[0]
         try:
             if id is not None and (entry is None or entry.id != check_id(id)):
-                entry = await self._disk.run(self.tree.read, place, id)
+                entry = await self._disk.run(self.tree.read, key_path, id)
                 if entry is None:
                     raise NoSuchKey(f"the bucket {bucket} has no key {key!r} with a version {id}")
-            # That there is none is for the tree to say.
-            elif entry is None and await self._disk.run(self._is_there, place):
+            # The tree decides whether there is none.
+            elif entry is None and await self._disk.run(self._is_there, key_path):
                 entry = await self._look_closer(bucket, key)
             if entry is None:
                 raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
@@ -477,25 +471,25 @@ class LocalNamespace:
         self.metrics.observe("look_up", time.monotonic() - began)
         return entry
 
-    def _is_there(self, place: KeyPath) -> bool:
+    def _is_there(self, key_path: KeyPath) -> bool:
         try:
-            return self.tree.current(place) is not None
+            return self.tree.current(key_path) is not None
         except DamagedEntry:
-            # Or it was changed between two looks: only who holds the key can tell.
+            # Or it changed between two system calls: only with the key held is that certain.
             return True
 
     async def _look_closer(self, bucket: str, key: str) -> Entry | None:
         """
-        The default version of a key, from the tree, while nobody changes it; the index is repaired.
+        The default version of a key, read from the tree with the key held; its row is repaired.
 
-        @raise DamagedEntry: if it cannot be had.
-        @raise NoSuchBucket: if the bucket is gone.
+        @raise DamagedEntry: if it cannot be read.
+        @raise NoSuchBucket: if the bucket was removed.
         """
         began = time.monotonic()
-        # Not that of before: the bucket may be another one of the same name.
-        number, data, place = await self._begin(bucket, key)
+        # Located again: the bucket may be another one of the same name by now.
+        number, data, key_path = await self._begin(bucket, key)
         try:
-            entry: Entry | None = await self._disk.run(self.upkeep.repair, number, data, place)
+            entry: Entry | None = await self._disk.run(self.upkeep.repair, number, data, key_path)
             return entry
         except DamagedEntry:
             known = self.upkeep.get_row(number, data, key)
@@ -507,11 +501,10 @@ class LocalNamespace:
 
     @lasting
     async def versions(self, bucket: str, key: str) -> list[Entry]:
-        """See L{INamespace.versions}."""
         began = time.monotonic()
-        _, _, place = await self._begin(bucket, key)
+        _, _, key_path = await self._begin(bucket, key)
         try:
-            found: list[Entry] = await self._disk.run(self.tree.versions, place)
+            found: list[Entry] = await self._disk.run(self.tree.versions, key_path)
         except OSError as error:
             self._raise(error)
         finally:
@@ -524,20 +517,19 @@ class LocalNamespace:
     async def list_keys(
         self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
     ) -> Page:
-        """See L{INamespace.list_keys}."""
         began = time.monotonic()
         self._locate(bucket, "-")
         if limit < 0:
             raise InvalidName(f"a page cannot have {limit} keys")
         items, next_after = await self._inside(
-            # The number only now: while this waited the bucket may have become another one.
+            # Located again: the bucket may be another one of the same name by now.
             lambda: self._disk.run(self.upkeep.page, self._locate(bucket, "-")[0], prefix, delimiter, after, limit)
         )
         entries: list[tuple[str, Entry]] = []
         damaged: list[str] = []
         for key, found in items:
             if found is None:
-                # The index cannot say, so the change of the key must have finished.
+                # Its row cannot be read.
                 try:
                     found = await self._look_closer(bucket, key)
                 except DamagedEntry:
@@ -550,7 +542,6 @@ class LocalNamespace:
 
     @lasting
     async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
-        """See L{INamespace.list_names}."""
         self._locate(bucket, "-")
         return await self._inside(
             lambda: self._disk.run(self.upkeep.names, self._locate(bucket, "-")[0], prefix, after, max(0, limit))
@@ -560,7 +551,6 @@ class LocalNamespace:
 
     @lasting
     async def create_bucket(self, name: str, metadata: Metadata | None = None) -> Bucket:
-        """See L{INamespace.create_bucket}."""
         bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}))
         await self._change_bucket(name, self._create_bucket, bucket)
         return bucket
@@ -571,7 +561,6 @@ class LocalNamespace:
 
     @lasting
     async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
-        """See L{INamespace.set_bucket_metadata}."""
         await self.get_bucket(name)
         changed = await self._change_bucket(name, self._set_bucket_metadata, (name, checked_metadata(metadata)))
         assert changed is not None
@@ -589,12 +578,11 @@ class LocalNamespace:
 
     @lasting
     async def delete_bucket(self, name: str) -> None:
-        """See L{INamespace.delete_bucket}."""
         await self.get_bucket(name)
         await self._change_bucket(name, self._delete_bucket, name)
 
     def _delete_bucket(self, name: str) -> tuple[int, Bucket] | None:
-        # While this waited another one may have removed it.
+        # It may have been removed meanwhile.
         self._locate(name, "-")
         self.tree.delete_bucket(name)
         self.upkeep.drop_bucket(self._buckets[name][0])
@@ -626,13 +614,11 @@ class LocalNamespace:
 
     @lasting
     async def get_bucket(self, name: str) -> Bucket:
-        """See L{INamespace.get_bucket}."""
         self._locate(check_bucket(name), "-")
         return self._buckets[name][1]
 
     @lasting
     async def usage(self, bucket: str) -> tuple[int, int]:
-        """See L{INamespace.usage}."""
         self._locate(check_bucket(bucket), "-")
         for totals in await self._disk.run(self.upkeep.index.totals):
             if totals.name == bucket:
@@ -641,7 +627,6 @@ class LocalNamespace:
 
     @lasting
     async def list_buckets(self) -> list[Bucket]:
-        """See L{INamespace.list_buckets}."""
         if self._refusal is not None:
             raise self._refusal
         return [self._buckets[name][1] for name in sorted(self._buckets)]
@@ -650,27 +635,27 @@ class LocalNamespace:
 
     @lasting
     async def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> list[Problem]:
-        """See L{IChecked.check}."""
         if self._refusal is not None:
             raise self._refusal
         problems: list[Problem] = []
 
         async def look_closer(bucket: str, key: str) -> None:
             began = time.monotonic()
-            number, data, place = await self._begin(bucket, key)
+            number, data, key_path = await self._begin(bucket, key)
             try:
-                problems.extend(await self._disk.run(problems_of, self.upkeep, self.tree, number, data, place, repair))
+                problems.extend(
+                    await self._disk.run(problems_of, self.upkeep, self.tree, number, data, key_path, repair)
+                )
             finally:
                 self._finish("check", began, bucket, key)
 
-        told = progress or (lambda count: None)
-        parts = (self.upkeep, self.tree, self.journal.path)
-        await check(*parts, self._run, self._buckets, problems.append, look_closer, told)
+        report = progress or (lambda count: None)
+        path = self.journal.path
+        await check(self.upkeep, self.tree, path, self._run, self._buckets, problems.append, look_closer, report)
         return problems
 
     @lasting
-    async def restore(self, has_bytes: Callable[[str], Any]) -> list[Problem]:
-        """See L{IChecked.restore}."""
+    async def restore(self, has_bytes: Callable[[str], Deferred[bool]]) -> list[Problem]:
         return await restore(
             self.tree,
             self.upkeep,
@@ -685,7 +670,6 @@ class LocalNamespace:
 
     @lasting
     async def reindex(self, progress: Callable[[int], object] | None = None) -> int:
-        """See L{IChecked.reindex}."""
         if self._refusal is not None:
             raise self._refusal
         await self._gate.close()
@@ -699,11 +683,10 @@ class LocalNamespace:
 
     @lasting
     async def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Needed:
-        """See L{INamespace.needed}."""
-        told = progress or (lambda count: None)
-        return await needed(self.upkeep, self.tree, ids, self._run, self._look_closer, told)
+        report = progress or (lambda count: None)
+        return await needed(self.upkeep, self.tree, ids, self._run, self._look_closer, report)
 
-    def _run(self, f: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
+    def _run(self, f: Callable[[], T]) -> Coroutine[Any, Any, T]:
         return self._inside(lambda: self._disk.run(f))
 
     def collect(self) -> Iterable[Metric]:

@@ -45,7 +45,6 @@ class MemoryNamespace:
 
     @deferred
     async def create_bucket(self, name: str, metadata: Metadata | None = None) -> Bucket:
-        """See L{INamespace.create_bucket}."""
         if self._stopped:
             raise Unavailable("the server is stopping")
         bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}))
@@ -56,7 +55,6 @@ class MemoryNamespace:
 
     @deferred
     async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
-        """See L{INamespace.set_bucket_metadata}."""
         keys = self._keys(name)
         bucket = attrs.evolve(self._buckets[name][0], metadata=checked_metadata(metadata))
         self._buckets[name] = (bucket, keys)
@@ -64,26 +62,22 @@ class MemoryNamespace:
 
     @deferred
     async def delete_bucket(self, name: str) -> None:
-        """See L{INamespace.delete_bucket}."""
         if self._keys(name):
             raise BucketNotEmpty(f"the bucket {name} is not empty")
         del self._buckets[name]
 
     @deferred
     async def get_bucket(self, name: str) -> Bucket:
-        """See L{INamespace.get_bucket}."""
         self._keys(name)
         return self._buckets[name][0]
 
     @deferred
     async def usage(self, bucket: str) -> tuple[int, int]:
-        """See L{INamespace.usage}."""
         keys = self._keys(bucket)
         return len(keys), sum(versions[0].size for versions in keys.values())
 
     @deferred
     async def list_buckets(self) -> list[Bucket]:
-        """See L{INamespace.list_buckets}."""
         if self._stopped:
             raise Unavailable("the server is stopping")
         return [self._buckets[name][0] for name in sorted(self._buckets)]
@@ -92,7 +86,6 @@ class MemoryNamespace:
 
     @deferred
     async def intend(self, bucket: str, key: str, ids: Iterable[str]) -> None:
-        """See L{INamespace.intend}."""
         self._keys(bucket, key)
         for id in ids:
             check_id(id)
@@ -104,7 +97,6 @@ class MemoryNamespace:
     async def publish(
         self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
     ) -> list[Entry]:
-        """See L{INamespace.publish}."""
         entry = checked(entry, self._max_metadata)
         keys = self._keys(bucket, key)
         there = keys.get(key, [])
@@ -116,7 +108,6 @@ class MemoryNamespace:
 
     @deferred
     async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
-        """See L{INamespace.look_up}."""
         for entry in self._keys(bucket, key).get(key, []):
             if id is None or entry.id == check_id(id):
                 return entry
@@ -124,7 +115,6 @@ class MemoryNamespace:
 
     @deferred
     async def versions(self, bucket: str, key: str) -> list[Entry]:
-        """See L{INamespace.versions}."""
         keys = self._keys(bucket, key)
         if key not in keys:
             raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
@@ -134,7 +124,6 @@ class MemoryNamespace:
     async def unpublish(
         self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
     ) -> list[Entry]:
-        """See L{INamespace.unpublish}."""
         keys = self._keys(bucket, key)
         there = keys.get(key, [])
         if id is not None:
@@ -157,7 +146,6 @@ class MemoryNamespace:
     async def list_keys(
         self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
     ) -> Page:
-        """See L{INamespace.list_keys}."""
         keys = self._keys(bucket)
         if limit < 0:
             raise InvalidName(f"a page cannot have {limit} keys")
@@ -180,20 +168,17 @@ class MemoryNamespace:
 
     @deferred
     async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
-        """See L{INamespace.list_names}."""
         begins, start = check_text("prefix", prefix), check_text("key", after)
         names = sorted(key.encode() for key in self._keys(bucket))
         return [name.decode() for name in names if name.startswith(begins) and name > start][: max(0, limit)]
 
     @deferred
     async def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Needed:
-        """See L{INamespace.needed}."""
         named = {entry.id for _, keys in self._buckets.values() for versions in keys.values() for entry in versions}
         return Needed(frozenset(ids) & named, "")
 
     @deferred
     async def stop(self) -> None:
-        """See L{INamespace.stop}."""
         self._stopped = True
 
 

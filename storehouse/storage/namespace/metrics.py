@@ -1,34 +1,50 @@
-"""What a namespace tells about itself: plain integers until somebody asks."""
+"""The metrics of a namespace: plain integers until they are collected."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from typing import Any
+from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from storehouse.core.latency import Latency
+from storehouse.errors import StorehouseError
+from storehouse.storage.namespace.journal import Journal
+from storehouse.storage.namespace.upkeep import Upkeep
 
 __all__ = ["NamespaceMetrics"]
 
 
-class NamespaceMetrics:
-    """The counters of one L{LocalNamespace<storehouse.storage.namespace.local.LocalNamespace>}."""
+class _Measured(Protocol):
+    upkeep: Upkeep
+    journal: Journal
+    unsettled: list[str]
+    failed: StorehouseError | None
 
-    def __init__(self, namespace: Any) -> None:
+    @property
+    def damaged(self) -> int: ...
+
+    @property
+    def unknown(self) -> int: ...
+
+
+class NamespaceMetrics:
+    """The metrics of one L{LocalNamespace<storehouse.storage.namespace.local.LocalNamespace>}."""
+
+    def __init__(self, namespace: _Measured) -> None:
         self._namespace = namespace
         self._operations: dict[str, Latency] = {}
 
     def observe(self, operation: str, seconds: float) -> None:
-        """An operation is over."""
+        """Count an operation on keys, and its time."""
         latency = self._operations.get(operation)
         if latency is None:
             latency = self._operations[operation] = Latency()
         latency.observe(seconds)
 
     def collect(self) -> Iterable[Metric]:
-        """The metric families. The counts are those that the index keeps."""
+        """The metric families. The index keeps the counts of keys."""
         operations = HistogramMetricFamily(
             "storehouse_namespace_operation_seconds", "Operations on keys, with waiting.", labels=["operation"]
         )

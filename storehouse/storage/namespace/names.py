@@ -1,4 +1,4 @@
-"""Names of buckets, keys and IDs: what is one, and what a key is called on disk (docs/formats/namespace.md)."""
+"""Names of buckets, keys and IDs: their rules, and the paths of keys on disk (docs/formats/namespace.md)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = [
 #: Bytes of UTF-8 that a key may have.
 MAX_KEY = 1024
 
-#: Characters of one piece of an encoded key.
+#: The most characters of a directory in the path of a key.
 _PIECE = 200
 
-#: What a directory that is not the last of its key ends in.
+#: The end of directories that are not the last of their key.
 _MORE = "+"
 
 _SAFE = "-_~!@=,()'"
@@ -37,10 +37,10 @@ _file = re.compile(r"([0-9a-f]{2,128})\.json", re.ASCII)
 
 
 def check_bucket(name: str) -> str:
-    """@raise InvalidName: unless it is a name that S3 allows for a bucket."""
+    """@raise InvalidName: unless S3 allows the name for a bucket."""
     if not is_bucket(name):
         raise InvalidName(
-            f"{name[:200]!r} is no name of a bucket: 3 to 63 of a-z 0-9 . -, a letter or digit at both ends, "
+            f"{name[:200]!r} is no name for a bucket, which has 3 to 63 of a-z 0-9 . -, a letter or digit at both ends, "
             "no two dots together, not an IP address"
         )
     return name
@@ -85,7 +85,7 @@ def check_id(id: str) -> str:
 
 
 def id_of_file(name: str) -> str | None:
-    """The ID that a file C{<ID>.json} is named for."""
+    """The ID of a file name C{<ID>.json}; C{None} for other names."""
     found = _file.fullmatch(name)
     return found[1] if found else None
 
@@ -106,7 +106,7 @@ def encode_key(key: bytes) -> str:
 
 
 def decode_key(path: str) -> str | None:
-    """The key of a path below C{objects/}; C{None} if it is not what a key is encoded as."""
+    """The key of a path below C{objects/}; C{None} if L{encode_key} gives this path for no key."""
     data = unquote_to_bytes(path.replace(f"{_MORE}/", ""))
     try:
         key = data.decode()
@@ -118,5 +118,5 @@ def decode_key(path: str) -> str | None:
 
 
 def is_part(name: str) -> bool:
-    """Whether a directory is one that is not the last of its key."""
+    """Whether a directory is not the last one of its key."""
     return name.endswith(_MORE)

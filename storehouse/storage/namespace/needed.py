@@ -1,8 +1,8 @@
 """
-Which IDs anything in a namespace names, be it damaged: asked before bytes without a name are taken away.
+Which IDs anything in a namespace names, damaged or not: the question before bytes without a key are removed.
 
-Names of files alone are looked at, not what is in them, but for a C{default.json} that is no link.  What is not
-understood is a doubt: while there is any, no ID can be said to be without a name.
+Only names of files are looked at, not what is in them, except for a C{default.json} that is no link. Anything that is not
+understood is a doubt: it may need any ID, so while there is a doubt no bytes may be removed.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ async def needed(
     progress: Callable[[int], object],
 ) -> Needed:
     """
-    See L{INamespace.needed<storehouse.storage.namespace.interfaces.INamespace.needed>}. The first time after a crash it is
-    seen, too, whether there are keys that the index does not have.
+    See L{INamespace.needed<storehouse.storage.namespace.interfaces.INamespace.needed>}. The first time after a
+    crash, keys without a row are found on the way.
 
-    @param look_closer: called with each such key: it may be on its way.
+    @param look_closer: called with each such key: it repairs the row, unless the key is just being stored.
     """
     index = upkeep.index
     if not index.unsure or upkeep.broken is not None:
@@ -102,16 +102,16 @@ class _Search:
         self.doubts: list[str] = []
 
     def doubt(self, text: str) -> None:
-        """Something is not understood. The first is told."""
+        """Note something that is not understood. Only the first is reported."""
         if not self.doubts:
             self.doubts.append(text)
 
     def _names(self, text: str) -> None:
-        """Whatever may be meant by a text is named."""
+        """All IDs that a text may mean are named."""
         self.found |= self._wanted.intersection(map(str.lower, _digits.findall(text)))
 
     def _unknown(self, path: str) -> None:
-        self.doubt(f"{path} is none of ours")
+        self.doubt(f"{path} is not part of the namespace")
         self._names(os.path.basename(path))
         try:
             self._names(os.readlink(path))
@@ -119,7 +119,7 @@ class _Search:
             pass
 
     def everything(self) -> Iterator[int]:
-        """Look at all of it, a key at a time."""
+        """Look at everything; yields the number of keys so far, after each."""
         tree = self._tree
         for name in sorted(set(os.listdir(tree.directory)) - TOP):
             self._unknown(os.path.join(tree.directory, name))
@@ -141,12 +141,12 @@ class _Search:
         except FileNotFoundError:
             return  # it was removed since
         if os.path.islink(path) or "objects" not in inside:
-            self.doubt(f"{path} is no bucket, or not all of it is there")
+            self.doubt(f"{path} is no bucket, or is incomplete")
         for other in sorted(inside - {"bucket.json", "objects"}):
             self._unknown(os.path.join(path, other))
-        for place, key in self._tree.walk(name):
-            at = os.path.join(path, "objects", place)
-            if key is None or encode_key(key.encode()) != place:
+        for relative, key in self._tree.walk(name):
+            at = os.path.join(path, "objects", relative)
+            if key is None or encode_key(key.encode()) != relative:
                 self._unknown(at)
             else:
                 self._key(at)
@@ -176,13 +176,13 @@ class _Search:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            # No link: another program's, or a copy of the version.
+            # No link: another program wrote it, or copied the version.
             try:
                 self._names(read_regular(default, _MOST).decode("latin-1"))
             except OSError as reason:
                 self.doubt(f"{default} cannot be read: {reason.strerror}")
             if not there:
-                self.doubt(f"{default} leads to no version")
+                self.doubt(f"{default} names no version")
             return
         self._names(target)
         id = id_of_file(target)

@@ -1,6 +1,6 @@
 """
 From the files of a namespace to a tree, an index and a journal that agree: what a start does before anything else, and the
-index made anew.
+index rebuilt.
 
 Walks through all keys are generators: they yield the number of keys so far, so that they can be run in slices beside other
 work (L{in_slices<storehouse.storage.namespace.concurrency.in_slices>}), or through, at start.
@@ -47,7 +47,7 @@ __all__ = [
 
 _log = Logger()
 
-#: A file in the index's directory that says that it is not to be trusted.
+#: A file in the directory of the index: the index is damaged, and is rebuilt by the next start.
 DAMAGED = "damaged"
 
 _FORMAT = {"format": "namespace", "version": 1}
@@ -59,13 +59,13 @@ _PROGRESS = 100_000
 @attrs.frozen
 class Recovered:
     """
-    What a start found and made good.
+    What a start found.
 
-    @ivar stamp: for the journal that begins.
-    @ivar generation: of the journal that begins.
+    @ivar stamp: of the new journal.
+    @ivar generation: of the new journal.
     @ivar buckets: by name, with their numbers in the index.
-    @ivar open: what the journal that begins must name.
-    @ivar repairs: rows of the index that were wrong.
+    @ivar open: what the new journal must name.
+    @ivar repairs: rows of the index that were wrong, and are repaired.
     """
 
     index: Index
@@ -78,7 +78,7 @@ class Recovered:
 
 def prepare(tree: Tree, files: Files) -> None:
     """
-    Make the directories that are not there, and remove what was half-way.
+    Make the directories that are missing, and remove unfinished files.
 
     @raise StartFailed: if this is another store, or one of another version.
     """
@@ -91,11 +91,11 @@ def prepare(tree: Tree, files: Files) -> None:
     except FileNotFoundError:
         found = None
     except OSError as error:
-        # What is no file is damage; what may not be read is not.
+        # Something else than a file is damage; a file without permission is not.
         kind = StoreUnusable if error.errno in (errno.EINVAL, errno.EISDIR, errno.EIO) else StartFailed
         raise kind(f"{path} cannot be read: {error.strerror or error}") from error
     if found not in (None, _FORMAT):
-        # Another store keeps everything shut; a damaged one only what needs it.
+        # Another store keeps the whole service from starting; a damaged file only what needs it.
         kind = (
             StoreUnusable if has_flipped_bit(raw, json.dumps(_FORMAT, separators=(",", ":")).encode()) else StartFailed
         )
@@ -125,7 +125,7 @@ def prepare(tree: Tree, files: Files) -> None:
 
 def recover(tree: Tree) -> Recovered:
     """
-    Bring the index into agreement with the tree; make it anew if it cannot be used.
+    Make the index agree with the tree; rebuild it if it cannot be used.
 
     @raise OSError: if the tree cannot be read, or the index not be written.
     """
@@ -135,7 +135,7 @@ def recover(tree: Tree) -> Recovered:
         found = read_journal(os.path.join(tree.directory, "journal"))
     except FileNotFoundError:
         found = None
-    # What a crash left half-way is finished before any row is compared.
+    # Unfinished changes are finished before any row is compared.
     remaining = [] if found is None or found.clean else _unsettled(tree, found.intents)
     index = Index(directory)
     try:
@@ -150,16 +150,16 @@ def recover(tree: Tree) -> Recovered:
     except (IndexUnusable, sqlite3.Error) as error:
         index.close()
         if tree.bucket_names():
-            _log.warn("the index in {directory} is made anew: {error}", directory=directory, error=error)
+            _log.warn("the index in {directory} is rebuilt: {error}", directory=directory, error=error)
         stamp = secrets.token_hex(8)
-        told = _PROGRESS
+        due = _PROGRESS
         count = 0
         for count in rebuild(tree, directory, stamp, found.generation if found else 0):
-            if count >= told:
+            if count >= due:
                 _log.info("{count} keys indexed", count=count)
-                told += _PROGRESS
+                due += _PROGRESS
         if count:
-            _log.info("the index is made anew, with {count} keys", count=count)
+            _log.info("the index is rebuilt, with {count} keys", count=count)
         if os.path.exists(os.path.join(directory, DAMAGED)):
             os.unlink(os.path.join(directory, DAMAGED))
         index = Index(directory)
@@ -182,13 +182,13 @@ def _check_usable(index: Index, directory: str, found: Found | None) -> None:
         raise IndexUnusable("it was found damaged")
     index.open()
     if index.stamp != found.stamp or index.generation not in (found.generation, found.generation + 1):
-        raise IndexUnusable("it is not the one that the journal belongs to")
+        raise IndexUnusable("the journal belongs to another one")
 
 
 def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tuple[int, Bucket]], int]:
     """Compare the buckets, and all keys that the journal names."""
     after_crash = found is not None and not found.clean
-    # Only after a clean stop it can be seen whether a bucket was changed since.
+    # Only after a clean stop the times of directories show whether a bucket was changed since (_is_changed).
     index.unsure = after_crash
     indexed = {total.name: total for total in index.totals()}
     buckets: dict[str, tuple[int, Bucket]] = {}
@@ -228,14 +228,14 @@ def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tu
             named.setdefault((name, key), set()).update(ids)
         for (name, key), those in named.items():
             if key and name in buckets:
-                repairs += _repair_row(tree, index, buckets[name][0], tree.place(name, key, key.encode()), those)
+                repairs += _repair_row(tree, index, buckets[name][0], tree.key_path(name, key, key.encode()), those)
     if repairs:
-        _log.warn("{repairs} entries of the index were behind and are repaired", repairs=repairs)
+        _log.warn("{repairs} rows of the index were out of date and are repaired", repairs=repairs)
     return buckets, repairs
 
 
 def _is_changed(tree: Tree, bucket: str) -> bool:
-    """Whether something came to a bucket, or went, after the journal was ended, which is written last. Times are coarse."""
+    """Whether keys were added to a bucket, or removed, since the clean stop, whose last write was the journal. Times are coarse."""
     try:
         changed = os.stat(os.path.join(tree.buckets, bucket, "objects")).st_mtime_ns
         return changed >= os.stat(os.path.join(tree.directory, "journal")).st_mtime_ns
@@ -244,16 +244,16 @@ def _is_changed(tree: Tree, bucket: str) -> bool:
 
 
 def _adopt(tree: Tree, index: Index, number: int, bucket: str) -> int:
-    """Give keys that somebody put there rows. @return: how many."""
+    """Add rows for keys that another program put there. @return: how many."""
     count = 0
     for _, key in tree.walk(bucket):
         if key is None or index.row(number, key.encode()) is not None:
             continue
-        place = tree.place(bucket, key, key.encode())
+        key_path = tree.key_path(bucket, key, key.encode())
         try:
-            row = row_of(tree, place)
+            row = row_of(tree, key_path)
         except DamagedEntry as error:
-            row = mark_of(tree, place, error)
+            row = mark_of(tree, key_path, error)
         if row is not None:
             index.share()  # perhaps it is a copy of another one
             index.apply([(number, key.encode(), row)])
@@ -265,18 +265,18 @@ def _apply(index: Index, number: int, rows: list[tuple[bytes, Row]]) -> None:
     index.apply([(number, key, row) for key, row in rows])
 
 
-def _repair_row(tree: Tree, index: Index, number: int, place: KeyPath, named: set[str]) -> bool:
-    data = place.key.encode()
+def _repair_row(tree: Tree, index: Index, number: int, key_path: KeyPath, named: set[str]) -> bool:
+    data = key_path.key.encode()
     there = index.row(number, data)
     try:
-        row = row_of(tree, place)
+        row = row_of(tree, key_path)
         if row is not None and there is not None:
-            # What the journal does not name was not removed: its file is lost, and stays known.
-            lost = ids_of(there[2]) - set(tree.ids(place)) - named
+            # IDs that the journal does not name were not removed: their files are lost, and the row keeps them for a check.
+            lost = ids_of(there[2]) - set(tree.ids(key_path)) - named
             row = (*row[:2], older_of(ids_of(row[2]) | lost))
     except DamagedEntry as error:
-        row = mark_of(tree, place, error)
-        if there is not None and _is_of_default(tree, place, there):
+        row = mark_of(tree, key_path, error)
+        if there is not None and _is_of_default(tree, key_path, there):
             row = there
     if there == row:
         return False
@@ -284,33 +284,33 @@ def _repair_row(tree: Tree, index: Index, number: int, place: KeyPath, named: se
     return True
 
 
-def _is_of_default(tree: Tree, place: KeyPath, row: Row) -> bool:
-    """Whether a row says what the file said that is damaged now, and not what a crash kept from being replaced."""
+def _is_of_default(tree: Tree, key_path: KeyPath, row: Row) -> bool:
+    """Whether a row is that of the default whose file is damaged, and not of one that was being replaced at the crash."""
     try:
         key, entry = decode_row(row[1])
-        return key == place.key and entry.id == tree.default_of(place)
+        return key == key_path.key and entry.id == tree.default_of(key_path)
     except (ValueError, DamagedEntry):
         return False
 
 
 def _unsettled(tree: Tree, intents: list[Intent]) -> list[Intent]:
-    """IDs that their keys name by no version, once what was left half-way is finished."""
+    """Finish unfinished changes. @return: the IDs of the journal that are no versions of their keys then."""
     said: dict[tuple[str, str], dict[str, str]] = {}
     for bucket, key, ids, how in intents:
         if key:
             said.setdefault((bucket, key), {}).update(dict.fromkeys(ids, how))
     remaining: list[Intent] = []
     for (bucket, key), leftovers in said.items():
-        place = tree.place(bucket, key, key.encode())
+        key_path = tree.key_path(bucket, key, key.encode())
         try:
-            tree.drop_rest(place, leftovers)
-            tree.finish_removal(place, leftovers)
-            named = tree.ids(place)
+            tree.drop_rest(key_path, leftovers)
+            tree.finish_removal(key_path, leftovers)
+            named = tree.ids(key_path)
         except (DamagedEntry, StorageFailed, OSError) as error:
-            # By itself; nobody looks for bytes of it before it can be read.
-            _log.error("{key} cannot be put in order: {error}", key=f"{bucket}/{key}", error=error)
+            # The others are recovered nevertheless; no bytes of this one are looked for until it can be read.
+            _log.error("{key} cannot be recovered: {error}", key=f"{bucket}/{key}", error=error)
             named = list(leftovers)
-        # Which of them were to be published is told to the object store: it may still mean to.
+        # Those that were to be published keep that mark: the object store may complete them.
         remaining += [
             (bucket, key, [id], NEW if how == NEW else LEAVING) for id, how in leftovers.items() if id not in named
         ]
@@ -322,40 +322,40 @@ _log = Logger()
 _STRETCH = 500
 
 
-def row_of(tree: Tree, place: KeyPath) -> Row | None:
+def row_of(tree: Tree, key_path: KeyPath) -> Row | None:
     """
     The row that the index must have of a key, read from the tree; C{None} for none.
 
-    @raise DamagedEntry: if the default version cannot be had: see L{mark_of}.
+    @raise DamagedEntry: if the default version cannot be read: see L{mark_of}.
     """
-    entry = tree.current(place)
+    entry = tree.current(key_path)
     if entry is None:
         return None
-    return entry.size, encode_entry(entry, place.key), older_of(id for id in tree.ids(place) if id != entry.id)
+    return entry.size, encode_entry(entry, key_path.key), older_of(id for id in tree.ids(key_path) if id != entry.id)
 
 
-def mark_of(tree: Tree, place: KeyPath, error: DamagedEntry) -> Row:
-    """The row of a key whose default version cannot be had, and nobody knows any more what it was."""
+def mark_of(tree: Tree, key_path: KeyPath, error: DamagedEntry) -> Row:
+    """The row that marks a key as damaged: its default version cannot be read, and no older row has it."""
     _log.error("damaged: {error}", error=error)
     ids: list[str] = []
     default = None
     try:
-        ids = tree.ids(place)
-        default = tree.default_of(place)
+        ids = tree.ids(key_path)
+        default = tree.default_of(key_path)
     except DamagedEntry:
-        pass  # as just told
+        pass  # as just logged
     return 0, b"", older_of(id for id in ids if id != default)
 
 
 class KnownRows:
     """
-    The rows of an index that is to be made anew, for keys whose default version cannot be had from the tree any more.
+    The rows of an index that is being rebuilt, for keys whose default version cannot be read from the tree.
 
-    @param directory: of the index. It must be closed, and fit the tree.
+    @param directory: of the index, which must be closed and belong to the tree.
     """
 
     def __init__(self, directory: str) -> None:
-        # Immutable: nothing beside the file is made, or removed when it is closed.
+        # Immutable: SQLite makes no files beside it, and removes none at the end.
         path = quote(os.path.abspath(os.path.join(directory, "keys.db")))
         self._connection = sqlite3.connect(
             f"file:{path}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
@@ -373,12 +373,12 @@ class KnownRows:
             return None
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         self._connection.close()
 
 
 def bucket_of(tree: Tree, name: str, known: Bucket | None = None) -> Bucket:
-    """A bucket of the tree; as it was known, or without metadata, if its file is damaged."""
+    """A bucket of the tree; if its file is damaged, as it was known, or without metadata."""
     try:
         return tree.read_bucket(name)
     except DamagedEntry as error:
@@ -395,10 +395,12 @@ def index_bucket(
     known: KnownRows | None = None,
 ) -> Iterator[int]:
     """
-    Hand the rows of all keys of a bucket on, in their order and in stretches.
+    Give the rows of all keys of a bucket, in order, some at a time. Yields the number of keys so far.
 
+    @param rows: called with some rows.
+    @param before: the number to count from.
     @param strange: called with each path below C{objects} that is no key's.
-    @param known: what was known of keys whose default version cannot be had.
+    @param known: the rows of keys whose default version cannot be read.
     """
     keys: list[bytes] = []
     for path, key in tree.walk(name):
@@ -410,11 +412,11 @@ def index_bucket(
     count = before
     stretch: list[tuple[bytes, Row]] = []
     for data in keys:
-        place = tree.place(name, data.decode(), data)
+        key_path = tree.key_path(name, data.decode(), data)
         try:
-            row = row_of(tree, place)
+            row = row_of(tree, key_path)
         except DamagedEntry as error:
-            row = (known and known.row(name, data)) or mark_of(tree, place, error)
+            row = (known and known.row(name, data)) or mark_of(tree, key_path, error)
         if row is not None:
             stretch.append((data, row))
             count += 1
@@ -427,8 +429,8 @@ def index_bucket(
 
 def rebuild(tree: Tree, directory: str, stamp: str, generation: int, known: KnownRows | None = None) -> Iterator[int]:
     """
-    Make the index in C{directory} anew; the one that is there must be closed.  Damaged keys stay as they were C{known},
-    or are marked as such; what is no key, nor a bucket, is counted.  C{known} is closed.
+    Rebuild the index in C{directory}, which must be closed. Yields the number of keys so far. Damaged keys keep their rows
+    of C{known}, which is closed at the end, or are marked as damaged; other files are counted.
     """
     builder = IndexBuilder(directory, stamp, generation)
     strange: list[str] = []
@@ -444,7 +446,7 @@ def rebuild(tree: Tree, directory: str, stamp: str, generation: int, known: Know
         if strange:
             first = os.path.join(tree.buckets, name, "objects", strange[0])
             _log.error(
-                "{count} names in the bucket {bucket} are no keys, as {first}",
+                "{count} files in the bucket {bucket} are no keys, such as {first}",
                 count=len(strange),
                 bucket=name,
                 first=first,

@@ -1,4 +1,4 @@
-"""Keys whose files are gone and of which the index still knows, written anew before an index that has them is given up."""
+"""Keys whose files are gone but whose rows are there: they are written again before the index is rebuilt and forgets them."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ async def restore(
     """
     See L{IChecked.restore<storehouse.storage.namespace.interfaces.IChecked.restore>}.
 
-    @param buckets: those that there are, each with its number, at any time.
-    @param begin: waits until nobody else changes a key, and gives its bucket's number, its UTF-8 and where it is.
-    @param finish: lets others have the key again.
+    @param buckets: by name, each with its number; it changes as they do.
+    @param begin: holds a key; gives its bucket's number, its UTF-8 and its directory.
+    @param finish: releases it.
     @param run: runs a function in a disk thread while no bucket comes or goes.
     """
     lost: list[_Lost] = []
     await in_slices(run, _lost(tree, upkeep, buckets), lambda found: lost.append(found) if found else None)
     if not lost:
         return []
-    # What another key names was renamed on disk.
+    # An ID that another key names: the key was renamed on disk.
     named = (await finished(needed([id for _, _, id in lost]))).ids
     restored = []
     for bucket, key, id in lost:
@@ -61,18 +61,20 @@ async def restore(
             continue
         began = time.monotonic()
         try:
-            number, data, place = await begin(bucket, key)
+            number, data, key_path = await begin(bucket, key)
         except NoSuchBucket:
             continue  # it was removed since
         try:
-            there = await disk.run(_write, tree, upkeep, buckets[bucket][1], number, data, place, id)
+            there = await disk.run(_write, tree, upkeep, buckets[bucket][1], number, data, key_path, id)
         except (OSError, sqlite3.Error, StorehouseError) as error:
-            _log.error("{key} cannot be written anew: {error}", key=f"{bucket}/{key}", error=str(error))
+            _log.error("{key} cannot be written again: {error}", key=f"{bucket}/{key}", error=str(error))
             continue
         finally:
             finish("restore", began, bucket, key)
         if there:
-            text = f"{place.path} was not there, and its bytes {id} were: written anew from the index"
+            text = (
+                f"{key_path.directory} was missing, and its bytes {id} are there: it was written again from the index"
+            )
             _log.warn("{text}", text=text)
             restored.append(Problem("restored", bucket, key, id, text, True))
     return restored
@@ -95,10 +97,10 @@ def _lost(tree: Tree, upkeep: Upkeep, buckets: Mapping[str, tuple[int, Bucket]])
 
 
 def _lost_of(tree: Tree, bucket: str, data: bytes, text: bytes) -> _Lost | None:
-    """A key, if nothing of it is there and its row is whole."""
+    """A key, if its directory is gone and its row can be read."""
     try:
         key = data.decode()
-        if not _is_gone(tree, tree.place(bucket, key, data)):
+        if not _is_gone(tree, tree.key_path(bucket, key, data)):
             return None
         named, entry = decode_row(text)
     except ValueError:
@@ -106,14 +108,14 @@ def _lost_of(tree: Tree, bucket: str, data: bytes, text: bytes) -> _Lost | None:
     return (bucket, key, entry.id) if named == key else None
 
 
-def _is_gone(tree: Tree, place: KeyPath) -> bool:
+def _is_gone(tree: Tree, key_path: KeyPath) -> bool:
     try:
-        if tree.current(place) is not None:
+        if tree.current(key_path) is not None:
             return False
     except DamagedEntry:
         return False
-    # Nothing is written where a link leads.
-    path = place.path
+    # Nothing is written through a link.
+    path = key_path.directory
     while path != tree.buckets:
         if os.path.islink(path) and os.path.isdir(path):
             return False
@@ -121,14 +123,14 @@ def _is_gone(tree: Tree, place: KeyPath) -> bool:
     return True
 
 
-def _write(tree: Tree, upkeep: Upkeep, known: Bucket, number: int, data: bytes, place: KeyPath, id: str) -> bool:
-    """To be called while nobody changes the key. @return: whether it was still as it was found."""
+def _write(tree: Tree, upkeep: Upkeep, known: Bucket, number: int, data: bytes, key_path: KeyPath, id: str) -> bool:
+    """The caller holds the key. @return: whether it is still as it was found, and was written."""
     row = None if upkeep.broken is not None else upkeep.index.row(number, data)
-    if row is None or _lost_of(tree, place.bucket, data, row[1]) != (place.bucket, place.key, id):
+    if row is None or _lost_of(tree, key_path.bucket, data, row[1]) != (key_path.bucket, key_path.key, id):
         return False
-    if not os.path.lexists(os.path.dirname(place.objects)):
+    if not os.path.lexists(os.path.dirname(key_path.objects)):
         tree.create_bucket(known)
-    tree.publish(place, id, row[1], None, False, False)
-    # Of older versions nothing but their IDs was known.
+    tree.publish(key_path, id, row[1], None, False, False)
+    # Older versions are lost: the row had no more than their IDs.
     upkeep.apply(number, data, (row[0], row[1], b""))
     return True

@@ -26,40 +26,42 @@ from storehouse.storage.namespace.interfaces import Bucket, Entry
 from storehouse.storage.namespace.journal import LEAVING, NEW
 from storehouse.storage.namespace.names import decode_key, encode_key, id_of_file, is_part
 
-__all__ = ["DEFAULT", "LOST", "TOP", "Again", "KeyPath", "Stale", "Tree", "Unintended", "read_small"]
+__all__ = ["DEFAULT", "TOP", "UNREADABLE", "AlreadyThere", "KeyPath", "NotInJournal", "Stale", "Tree", "read_small"]
 
 DEFAULT = "default.json"
 
 #: What is in the directory of a namespace.
 TOP = frozenset({"format.json", "buckets", "journal", "index", "tmp", "recovered", *STAMPS})
 
-#: Bytes that a JSON file of a namespace may have: several times what the longest metadata takes.
+#: The most bytes of a JSON file of a namespace: several times those of the longest metadata.
 _MOST = 4 << 20
 
-#: IDs of a bucket that are looked at by who wants only some.
+#: IDs of each bucket that some_ids gives.
 _SOME = 100
 
-#: What means that there is no such file, or no directory that it could be in.
+#: Errors that say that there is no such file, or no directory for it.
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 def read_small(path: str) -> bytes:
     """
-    All of a file. Waits for no other process, whatever is at that path, and follows no link.
+    All bytes of a regular file. Follows no link, and never waits, as a FIFO would have it.
 
-    @raise OSError: if it cannot be read, is no regular file, or is too long to be one of a namespace.
+    @raise OSError: if it cannot be read, is no regular file, or is longer than a file of a namespace can be.
     """
     return read_regular(path, _MOST)
 
 
 class KeyPath:
     """
-    Where a key is.
+    The directory of a key.
 
-    @ivar path: of its directory.
+    @ivar directory: its path.
+    @ivar objects: the path of the directory of all keys of the bucket.
+    @ivar pieces: how many directories are between both, as of a long key.
     """
 
-    __slots__ = ("bucket", "key", "objects", "path", "pieces")
+    __slots__ = ("bucket", "directory", "key", "objects", "pieces")
 
     def __init__(self, objects: str, bucket: str, key: str, data: bytes) -> None:
         self.bucket = bucket
@@ -67,20 +69,20 @@ class KeyPath:
         self.objects = objects
         name = encode_key(data)
         self.pieces = name.count("/")
-        self.path = f"{objects}/{name}"
+        self.directory = f"{objects}/{name}"
 
     def damaged(self, id: str | None, name: str, reason: object) -> DamagedEntry:
-        """What to raise about a file of it."""
-        return DamagedEntry(self.bucket, self.key, id, os.path.join(self.path, name), str(reason))
+        """The error for a file in it."""
+        return DamagedEntry(self.bucket, self.key, id, os.path.join(self.directory, name), str(reason))
 
 
-#: What we make in C{tmp}.
+#: The names that we make in C{tmp}.
 _ours = re.compile(r"(new|deleted|journal)\.[0-9a-f]{16}x*|format\.json", re.ASCII)
 
-#: The size of an entry whose file cannot be read.
-LOST = -1
+#: The size of an entry of which nothing can be read.
+UNREADABLE = -1
 
-#: Errors that mean that something is there which is not what ought to be there, or that a directory is not.
+#: Errors that say that a path is taken by something else, or that a directory is missing.
 _IN_THE_WAY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY})
 
 #: Errors of file systems without symbolic links.
@@ -91,15 +93,15 @@ class Stale(Exception):
     """The default version of a key is not the one that was expected."""
 
 
-class Again(Exception):
-    """The ID is that of an older version already; the journal must say so before it may become the default."""
+class AlreadyThere(Exception):
+    """The ID is already an older version of the key: the journal must say so before it becomes the default."""
 
 
-class Unintended(Exception):
+class NotInJournal(Exception):
     """
-    The journal does not name all that would be removed.
+    The journal does not name all IDs that would be removed.
 
-    @ivar ids: what would be.
+    @ivar ids: those that would be.
     """
 
     def __init__(self, ids: list[str]) -> None:
@@ -130,132 +132,132 @@ class Tree:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def place(self, bucket: str, key: str, data: bytes) -> KeyPath:
-        """Where a key is; C{data} is its UTF-8."""
+    def key_path(self, bucket: str, key: str, data: bytes) -> KeyPath:
+        """The directory of a key. @param data: its UTF-8."""
         return KeyPath(f"{self.buckets}/{bucket}/objects", bucket, key, data)
 
-    def default_of(self, place: KeyPath) -> str | None:
+    def default_of(self, key_path: KeyPath) -> str | None:
         """
-        The ID that C{default.json} names; C{None} if it is not there.
+        The ID that C{default.json} names; C{None} if that is missing.
 
-        @raise DamagedEntry: if it names none.
+        @raise DamagedEntry: if it names no ID.
         """
         try:
-            target = os.readlink(f"{place.path}/{DEFAULT}")
+            target = os.readlink(f"{key_path.directory}/{DEFAULT}")
         except _ABSENT:
             return None
         except OSError as error:
             if error.errno != errno.EINVAL:
-                raise place.damaged(None, DEFAULT, error.strerror) from None
-            return self._default_of_file(place)
+                raise key_path.damaged(None, DEFAULT, error.strerror) from None
+            return self._default_of_file(key_path)
         id = id_of_file(target)
         if id is None:
-            raise place.damaged(None, DEFAULT, f"it leads to {target!r}")
+            raise key_path.damaged(None, DEFAULT, f"it leads to {target!r}")
         return id
 
-    def _default_of_file(self, place: KeyPath) -> str | None:
+    def _default_of_file(self, key_path: KeyPath) -> str | None:
         """
-        The ID that a C{default.json} names which is no link: where there are none it has the name that a link would
-        lead to; what copies links as files leaves a copy of the version.
+        The ID of a C{default.json} that is no link. On file systems without links it holds the name of the version's file;
+        programs that copy links as files leave a copy of the version.
         """
-        path = f"{place.path}/{DEFAULT}"
+        path = f"{key_path.directory}/{DEFAULT}"
         try:
             data = read_small(path)
             name = data.decode("utf-8", "replace").strip() if len(data) < 200 else ""
             named = id_of_file(name) or id_of_file(f"{name}.json")
             if named is not None:
                 return named
-            copies = [id for id in self.ids(place) if _same(path, data, f"{place.path}/{id}.json")]
+            copies = [id for id in self.ids(key_path) if _same(path, data, f"{key_path.directory}/{id}.json")]
             if len(copies) > 1:
-                # Versions of other programs may be alike; the same file is not only alike.
-                copies = [id for id in copies if os.path.samefile(path, f"{place.path}/{id}.json")]
+                # Versions of other programs may be equal; a hard link is the same file.
+                copies = [id for id in copies if os.path.samefile(path, f"{key_path.directory}/{id}.json")]
         except _ABSENT:
             return None
         except OSError as error:
-            raise place.damaged(None, DEFAULT, error.strerror) from None
+            raise key_path.damaged(None, DEFAULT, error.strerror) from None
         if len(copies) != 1:
-            raise place.damaged(None, DEFAULT, "it is neither a link nor a copy of one version")
+            raise key_path.damaged(None, DEFAULT, "it is neither a link nor a copy of one version")
         return copies[0]
 
-    def read(self, place: KeyPath, id: str) -> Entry | None:
+    def read(self, key_path: KeyPath, id: str) -> Entry | None:
         """
-        A version, or C{None}.
+        A version; C{None} if it has no file.
 
         @raise DamagedEntry: if its file is damaged.
         """
         name = f"{id}.json"
         try:
-            return decode_entry(read_small(f"{place.path}/{name}"), id)
+            return decode_entry(read_small(f"{key_path.directory}/{name}"), id)
         except _ABSENT:
             return None
         except OSError as error:
-            raise place.damaged(id, name, error.strerror) from None
+            raise key_path.damaged(id, name, error.strerror) from None
         except ValueError as error:
-            raise place.damaged(id, name, error) from None
+            raise key_path.damaged(id, name, error) from None
 
-    def current(self, place: KeyPath) -> Entry | None:
+    def current(self, key_path: KeyPath) -> Entry | None:
         """
         The default version; C{None} if there is no such key.
 
-        @raise DamagedEntry: if there is, but its default version cannot be had. Also if the key is changed at the same
-            time, between two of the calls that this takes: who does not hold the key asks again when he does.
+        @raise DamagedEntry: if there is, but its default version cannot be read. Also if the key changes between two of the
+            system calls that this takes: a caller that does not hold the key must ask again with it.
         """
-        id = self.default_of(place)
+        id = self.default_of(key_path)
         if id is None:
-            if self.ids(place):
-                raise place.damaged(None, DEFAULT, "it is missing")
+            if self.ids(key_path):
+                raise key_path.damaged(None, DEFAULT, "it is missing")
             return None
-        entry = self.read(place, id)
+        entry = self.read(key_path, id)
         if entry is None:
-            raise place.damaged(id, DEFAULT, f"it leads to {id}.json, which is missing")
+            raise key_path.damaged(id, DEFAULT, f"it leads to {id}.json, which is missing")
         return entry
 
-    def ids(self, place: KeyPath) -> list[str]:
+    def ids(self, key_path: KeyPath) -> list[str]:
         """
         The IDs of all versions, by their files' names.
 
         @raise DamagedEntry: if they cannot be read.
         """
         try:
-            names = os.listdir(place.path)
+            names = os.listdir(key_path.directory)
         except _ABSENT:
             return []
         except OSError as error:
-            raise place.damaged(None, "", error.strerror) from None
+            raise key_path.damaged(None, "", error.strerror) from None
         return [id for id in map(id_of_file, names) if id is not None]
 
-    def versions(self, place: KeyPath) -> list[Entry]:
+    def versions(self, key_path: KeyPath) -> list[Entry]:
         """
         The default version, then the others, newest first; none if there is no such key.
 
         @raise DamagedEntry: if one cannot be read.
         """
-        current = self.current(place)
+        current = self.current(key_path)
         if current is None:
             return []
-        others = [self.read(place, id) for id in self.ids(place) if id != current.id]
+        others = [self.read(key_path, id) for id in self.ids(key_path) if id != current.id]
         found = [entry for entry in others if entry is not None]
         return [current, *sorted(found, key=lambda entry: (entry.created, entry.id), reverse=True)]
 
-    def only_version(self, place: KeyPath) -> Entry | None:
-        """The version of a key that has no C{default.json}, if there is but one, which can be read."""
+    def only_version(self, key_path: KeyPath) -> Entry | None:
+        """The only version of a key that has no C{default.json}; C{None} if there are several, or it cannot be read."""
         try:
-            ids = self.ids(place)
-            if len(ids) != 1 or os.path.lexists(f"{place.path}/{DEFAULT}"):
+            ids = self.ids(key_path)
+            if len(ids) != 1 or os.path.lexists(f"{key_path.directory}/{DEFAULT}"):
                 return None
-            return self.read(place, ids[0])
+            return self.read(key_path, ids[0])
         except DamagedEntry:
             return None
 
     def bucket_names(self) -> list[str]:
-        """The names of all directories that may be buckets."""
+        """The names of all directories beside each other in C{buckets}; they may not be names of buckets."""
         try:
             return sorted(entry.name for entry in os.scandir(self.buckets) if entry.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return []
 
     def some_ids(self) -> Iterator[str]:
-        """IDs that keys have, some of each bucket: for who wants to know whether it is the right namespace."""
+        """Some IDs of each bucket's keys: enough to see whether namespace and data space belong together."""
         for bucket in self.bucket_names():
             yield from islice(self._ids_below(f"{self.buckets}/{bucket}/objects"), _SOME)
 
@@ -270,7 +272,7 @@ class Tree:
                     else:
                         yield from (id for id in map(id_of_file, os.listdir(entry.path)) if id is not None)
         except OSError:
-            return  # there may be others
+            return  # other directories can be read, perhaps
 
     def read_bucket(self, name: str) -> Bucket:
         """@raise DamagedEntry: if its C{bucket.json} is damaged."""
@@ -288,8 +290,8 @@ class Tree:
 
     def walk(self, bucket: str) -> Iterator[tuple[str, str | None]]:
         """
-        What lies in a bucket's C{objects}, in no order: the path below it, and the key that it is, or C{None} for what
-        is none.
+        All directories and files in a bucket's C{objects} that are no part of a longer key, in no order: the path below it,
+        and the key; C{None} if it is no key's.
         """
         todo = [""]
         objects = os.path.join(self.buckets, bucket, "objects")
@@ -298,7 +300,7 @@ class Tree:
             try:
                 entries = list(os.scandir(f"{objects}/{base}"))
             except OSError as error:
-                # Gone meanwhile, unless it is all, or something that cannot be read.
+                # Removed meanwhile, unless it is objects/ itself, or cannot be read.
                 if not base or not isinstance(error, FileNotFoundError):
                     yield base.rstrip("/"), None
                 continue
@@ -314,84 +316,86 @@ class Tree:
     # -- changing keys -------------------------------------------------------------------------
 
     def publish(
-        self, place: KeyPath, id: str, text: bytes, expected: str | None, keep: bool, again: bool, known: bool = True
+        self, key_path: KeyPath, id: str, text: bytes, expected: str | None, keep: bool, again: bool, known: bool = True
     ) -> None:
         """
-        Make a version the default of a key, whatever is damaged there.
+        Make a version the default of a key, also where files of the key are damaged.
 
-        @param expected: the ID of the default that is there, or C{None}.
-        @param again: whether it may be an older version.
-        @param known: whether the version that is there is known to be of this key. If not, its file is set aside.
-        @raise Stale: if it is another.
-        @raise Again: if it is one, but may not.
-        @raise NoSpace: with nothing changed.
+        @param text: its C{<ID>.json}.
+        @param expected: the ID of the current default; C{None} if there is none.
+        @param keep: whether that stays as an older version.
+        @param again: whether C{id} may be an older version already.
+        @param known: whether the current default is known to belong to this key. If not, its file is set aside.
+        @raise Stale: if the default is not the expected one.
+        @raise AlreadyThere: if C{id} is an older version, and may not be.
+        @raise NoSpace: if the disk is full; nothing was changed.
         @raise StorageFailed: if a sync fails.
         """
         try:
-            if self.default_of(place) != expected:
+            if self.default_of(key_path) != expected:
                 raise Stale
         except DamagedEntry:
             if expected is not None:
                 raise Stale from None
-        if not again and id != expected and os.path.lexists(f"{place.path}/{id}.json"):
-            raise Again
+        if not again and id != expected and os.path.lexists(f"{key_path.directory}/{id}.json"):
+            raise AlreadyThere
         try:
-            self._put(place, id, text, expected)
+            self._put(key_path, id, text, expected)
         except OSError as error:
             if error.errno in NO_SPACE:
-                raise NoSpace(f"no room to publish {place.key!r} ({error.strerror}); nothing was changed") from error
-            if error.errno not in _IN_THE_WAY or not self._make_way(place, id):
+                raise NoSpace(f"the disk is full: {key_path.key!r} was not published ({error.strerror})") from error
+            if error.errno not in _IN_THE_WAY or not self._make_way(key_path, id):
                 raise
-            self._put(place, id, text, expected)
+            self._put(key_path, id, text, expected)
         if expected is not None and expected != id and not keep:
             if known:
-                self._drop(place, expected)
+                self._drop(key_path, expected)
             else:
-                self._drop_unknown(place, f"{expected}.json")
+                self._drop_unknown(key_path, f"{expected}.json")
 
-    def _put(self, place: KeyPath, id: str, text: bytes, expected: str | None) -> None:
+    def _put(self, key_path: KeyPath, id: str, text: bytes, expected: str | None) -> None:
         files = self._files
         new = self._new()
         try:
-            # A key that is there without a default is damaged; it keeps what it has.
-            if expected is None and not os.path.lexists(place.path):
+            # A directory without a default is a damaged key: it keeps its other files.
+            if expected is None and not os.path.lexists(key_path.directory):
                 files.mkdir(new)
                 self._write(f"{new}/{id}.json", text)
                 self._link(id, f"{new}/{DEFAULT}")
                 self._sync(new)
-                self._bring(new, place)
+                self._bring(new, key_path)
             else:
-                self._replace(place, new, id, text, expected)
+                self._replace(key_path, new, id, text, expected)
         except OSError:
             self._remove(new)
             raise
 
-    def _replace(self, place: KeyPath, new: str, id: str, text: bytes, expected: str | None) -> None:
+    def _replace(self, key_path: KeyPath, new: str, id: str, text: bytes, expected: str | None) -> None:
         files = self._files
         self._write(new, text)
-        file = f"{place.path}/{id}.json"
+        file = f"{key_path.directory}/{id}.json"
         if id == expected:
             files.rename(new, file)
-            self._sync(place.path)
+            self._sync(key_path.directory)
             return
         link = self._new()
         was_there = os.path.lexists(file)
         try:
             self._link(id, link)
             files.rename(new, file)
-            self._sync(place.path)
-            if expected is None and not os.path.islink(f"{place.path}/{DEFAULT}"):
-                self._drop_unknown(place, DEFAULT)
-            files.rename(link, f"{place.path}/{DEFAULT}")
+            self._sync(key_path.directory)
+            if expected is None and not os.path.islink(f"{key_path.directory}/{DEFAULT}"):
+                self._drop_unknown(key_path, DEFAULT)
+            files.rename(link, f"{key_path.directory}/{DEFAULT}")
         except OSError:
             self._remove(link)
             if not was_there:
                 self._remove(file)
             raise
-        self._sync(place.path)
+        self._sync(key_path.directory)
 
     def _link(self, id: str, path: str) -> None:
-        """What C{default.json} is: a link, or its text where the file system has no links."""
+        """Make a C{default.json}: a link, or a file with the same text where the file system has no links."""
         try:
             self._files.symlink(f"{id}.json", path)
         except OSError as error:
@@ -399,176 +403,177 @@ class Tree:
                 raise
             self._write(path, f"{id}.json".encode())
 
-    def _make_way(self, place: KeyPath, id: str) -> bool:
-        """Set aside what is in the way of a key, and make the directory that was lost. @return: whether anything was done."""
-        ways = [*reversed(self._parents(place)), place.path]
+    def _make_way(self, key_path: KeyPath, id: str) -> bool:
+        """Set aside what is in the way of a key's files, and make a lost C{objects}. @return: whether anything was done."""
+        ways = [*reversed(self._parents(key_path)), key_path.directory]
         wrong = [path for path in ways if os.path.lexists(path) and not os.path.isdir(path)]
         for path in wrong[:1]:
-            self._set_aside(path, path, f"it was in the way of the key {place.key!r}")
+            self._set_aside(path, path, f"it was in the way of the key {key_path.key!r}")
         done = bool(wrong)
-        if not os.path.lexists(place.objects):
-            self._files.mkdir(place.objects)
-            self._sync(os.path.dirname(place.objects))
+        if not os.path.lexists(key_path.objects):
+            self._files.mkdir(key_path.objects)
+            self._sync(os.path.dirname(key_path.objects))
             done = True
         for name in (DEFAULT, f"{id}.json"):
-            path = f"{place.path}/{name}"
+            path = f"{key_path.directory}/{name}"
             if os.path.isdir(path) and not os.path.islink(path):
-                self._set_aside(path, path, f"it is a directory, in the place of a file of the key {place.key!r}")
+                self._set_aside(path, path, f"it is a directory, where a file of the key {key_path.key!r} should be")
                 done = True
         return done
 
-    def _drop(self, place: KeyPath, id: str) -> None:
+    def _drop(self, key_path: KeyPath, id: str) -> None:
         try:
-            self._files.unlink(f"{place.path}/{id}.json")
+            self._files.unlink(f"{key_path.directory}/{id}.json")
         except FileNotFoundError:
             return
         except OSError as error:
-            if os.path.isdir(f"{place.path}/{id}.json"):
-                self._drop_unknown(place, f"{id}.json")
+            if os.path.isdir(f"{key_path.directory}/{id}.json"):
+                self._drop_unknown(key_path, f"{id}.json")
                 return
-            # The key has changed by now. What is left of the version before is removed by the next start.
-            raise StorageFailed(f"{place.path}/{id}.json cannot be removed: {error}") from error
-        self._sync(place.path)
+            # The key has its new default by now. The next start removes this file.
+            raise StorageFailed(f"{key_path.directory}/{id}.json cannot be removed: {error}") from error
+        self._sync(key_path.directory)
 
-    def drop_rest(self, place: KeyPath, leftovers: Mapping[str, str]) -> None:
+    def drop_rest(self, key_path: KeyPath, leftovers: Mapping[str, str]) -> None:
         """
-        Finish what a crash cut short: remove versions that were to go once another was the default, if it is, and those
+        Finish what a crash interrupted: remove versions that were replaced, if the other one has become the default, and those
         that were to become the default and did not.
 
-        @param leftovers: ID to what the journal last said of it.
+        @param leftovers: from ID to what the journal last said of it.
         """
         try:
-            current = self.current(place)
+            current = self.current(key_path)
         except DamagedEntry:
             return
         for id, how in leftovers.items():
             if current is not None and id != current.id and how in (NEW, current.id):
-                self._drop(place, id)
+                self._drop(key_path, id)
 
-    def finish_removal(self, place: KeyPath, leftovers: Mapping[str, str]) -> None:
+    def finish_removal(self, key_path: KeyPath, leftovers: Mapping[str, str]) -> None:
         """
-        Remove the rest of a key that was being removed file by file, where its directory could not be renamed.
+        Remove the rest of a key that was removed file by file, since its directory could not be renamed.
 
-        @param leftovers: ID to what the journal last said of it.
+        @param leftovers: from ID to what the journal last said of it.
         """
         try:
-            names = os.listdir(place.path)
+            names = os.listdir(key_path.directory)
         except OSError:
             return
         ids = [id for id in map(id_of_file, names) if id is not None]
-        # An empty directory is one, too; but not of a key that was stored, and whose files were lost since.
+        # An empty directory is such a rest, too, unless the journal names IDs that were to stay: then files were lost.
         if len(ids) == len(names) and set(ids) <= set(leftovers) and set(leftovers.values()) == {LEAVING}:
-            self._take_away(place, ids)
+            self._take_away(key_path, ids)
 
     def unpublish(
-        self, place: KeyPath, id: str | None, known: Collection[str], trusted: Entry | None = None
+        self, key_path: KeyPath, id: str | None, known: Collection[str], trusted: Entry | None = None
     ) -> tuple[list[Entry], Entry | None]:
         """
-        Remove a key, or one version of it, whatever is damaged there.
+        Remove a key, or one version of it, also where files of the key are damaged.
 
+        @param id: of the version; C{None} for all of the key.
         @param known: the IDs that the journal names.
-        @param trusted: a version that is known to be one of this key, also if its file cannot be read.
-        @return: what was removed, but for versions that could not be read: whose bytes those are is not known; their
-            files are set aside. And the default version that is left, if there is one and it can be read.
+        @param trusted: a version that is known to belong to this key, even if its file cannot be read.
+        @return: the versions that were removed, without those that could not be read: nobody knows whose bytes they name, and
+            their files are set aside. And the default version that is left, if there is one that can be read.
         @raise NoSuchKey: if there is no such key, or version.
-        @raise Unintended: if more would be removed than the journal names.
+        @raise NotInJournal: if more would be removed than the journal names.
         @raise DamagedEntry: if the default version is to be removed and no other can be read.
         """
-        ids = self.ids(place)
-        if not ids and not os.path.lexists(f"{place.path}/{DEFAULT}"):
-            raise NoSuchKey(f"the bucket {place.bucket} has no key {place.key!r}")
+        ids = self.ids(key_path)
+        if not ids and not os.path.lexists(f"{key_path.directory}/{DEFAULT}"):
+            raise NoSuchKey(f"the bucket {key_path.bucket} has no key {key_path.key!r}")
         if id is not None and id not in ids:
-            raise NoSuchKey(f"the key {place.key!r} of the bucket {place.bucket} has no version {id}")
+            raise NoSuchKey(f"the key {key_path.key!r} of the bucket {key_path.bucket} has no version {id}")
         leaving = ids if id is None else [id]
-        removed = [entry for each in leaving if (entry := self._readable(place, each, trusted)) is not None]
+        removed = [entry for each in leaving if (entry := self._readable(key_path, each, trusted)) is not None]
         if not {entry.id for entry in removed} <= set(known):
-            raise Unintended([entry.id for entry in removed])
+            raise NotInJournal([entry.id for entry in removed])
         if set(leaving) == set(ids):
-            self._take_away(place, [entry.id for entry in removed])
+            self._take_away(key_path, [entry.id for entry in removed])
             return removed, None
         try:
-            default = self.default_of(place)
+            default = self.default_of(key_path)
         except DamagedEntry:
             default = None
         if default != id:
-            left = None if default is None else self._readable(place, default)
+            left = None if default is None else self._readable(key_path, default)
         else:
-            others = [entry for each in ids if each != id and (entry := self._readable(place, each)) is not None]
+            others = [entry for each in ids if each != id and (entry := self._readable(key_path, each)) is not None]
             if not others:
-                raise place.damaged(None, "", "no other version can be read to become the default")
+                raise key_path.damaged(None, "", "no other version can be read to become the default")
             left = max(others, key=lambda entry: (entry.created, entry.id))
             link = self._new()
             self._link(left.id, link)
-            self._files.rename(link, f"{place.path}/{DEFAULT}")
-            self._sync(place.path)
+            self._files.rename(link, f"{key_path.directory}/{DEFAULT}")
+            self._sync(key_path.directory)
         if removed:
-            self._drop(place, leaving[0])
+            self._drop(key_path, leaving[0])
         else:
-            self._drop_unknown(place, f"{leaving[0]}.json")
+            self._drop_unknown(key_path, f"{leaving[0]}.json")
         return removed, left
 
-    def _readable(self, place: KeyPath, id: str, trusted: Entry | None = None) -> Entry | None:
+    def _readable(self, key_path: KeyPath, id: str, trusted: Entry | None = None) -> Entry | None:
         try:
-            entry = self.read(place, id)
+            entry = self.read(key_path, id)
         except DamagedEntry:
             entry = None
         return trusted if entry is None and trusted is not None and trusted.id == id else entry
 
-    def mend(self, place: KeyPath) -> bool:
+    def mend(self, key_path: KeyPath) -> bool:
         """
-        Give a key that has exactly one version, and no C{default.json}, that one as its default.
+        Make the only version of a key that has no C{default.json} its default.
 
-        @return: whether that was so.
+        @return: whether there was such a version.
         """
-        only = self.only_version(place)
+        only = self.only_version(key_path)
         if only is None:
             return False
         link = self._new()
         self._link(only.id, link)
-        self._files.rename(link, f"{place.path}/{DEFAULT}")
-        self._sync(place.path)
+        self._files.rename(link, f"{key_path.directory}/{DEFAULT}")
+        self._sync(key_path.directory)
         return True
 
-    def _bring(self, new: str, place: KeyPath) -> None:
+    def _bring(self, new: str, key_path: KeyPath) -> None:
         files = self._files
-        if not place.pieces:
-            files.rename(new, place.path)
-            self._sync(place.objects)
+        if not key_path.pieces:
+            files.rename(new, key_path.directory)
+            self._sync(key_path.objects)
             return
         with self._parts:
-            parents = self._parents(place)
+            parents = self._parents(key_path)
             try:
                 for parent in reversed(parents[:-1]):
                     files.mkdir(parent)
-                files.rename(new, place.path)
+                files.rename(new, key_path.directory)
             except OSError:
                 self._remove_empty(parents)
                 raise
             for parent in parents:
                 self._sync(parent)
 
-    def _take_away(self, place: KeyPath, known: Collection[str]) -> None:
-        """Remove a key. What is in its directory and is not ours, nor one of these versions, is set aside."""
+    def _take_away(self, key_path: KeyPath, known: Collection[str]) -> None:
+        """Remove a key with these versions. All other files in its directory but C{default.json} are set aside."""
         files = self._files
         old = self._old()
         ours = {DEFAULT, *(f"{id}.json" for id in known)}
-        with self._parts if place.pieces else nullcontext():
-            parents = self._parents(place)
+        with self._parts if key_path.pieces else nullcontext():
+            parents = self._parents(key_path)
             try:
-                files.rename(place.path, old)
+                files.rename(key_path.directory, old)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                # A directory of a lower layer (overlayfs) can only be emptied. The key is gone with its default.
-                if os.path.lexists(f"{place.path}/{DEFAULT}"):
-                    files.unlink(f"{place.path}/{DEFAULT}")
-                    self._sync(place.path)
-                self._discard(place.path, place.path, ours)
-                if os.path.lexists(place.path):
-                    raise OSError(errno.EBUSY, "it cannot be removed whole", place.path) from None
+                # A directory in a lower layer of overlayfs can only be emptied. Without its default the key is gone.
+                if os.path.lexists(f"{key_path.directory}/{DEFAULT}"):
+                    files.unlink(f"{key_path.directory}/{DEFAULT}")
+                    self._sync(key_path.directory)
+                self._discard(key_path.directory, key_path.directory, ours)
+                if os.path.lexists(key_path.directory):
+                    raise OSError(errno.EBUSY, "it cannot be removed completely", key_path.directory) from None
             self._sync(parents[0])
             self._remove_empty(parents)
-        self._discard(old, place.path, ours)
+        self._discard(old, key_path.directory, ours)
 
     def _remove_empty(self, parents: Sequence[str]) -> None:
         for parent in parents[:-1]:
@@ -578,17 +583,17 @@ class Tree:
                 break
 
     @staticmethod
-    def _parents(place: KeyPath) -> list[str]:
-        """Directories between a key and its bucket's C{objects}, which is the last one."""
-        parents = [os.path.dirname(place.path)]
-        while parents[-1] != place.objects:
+    def _parents(key_path: KeyPath) -> list[str]:
+        """The directories above a key, up to its bucket's C{objects}."""
+        parents = [os.path.dirname(key_path.directory)]
+        while parents[-1] != key_path.objects:
             parents.append(os.path.dirname(parents[-1]))
         return parents
 
     # -- buckets -------------------------------------------------------------------------------
 
     def create_bucket(self, bucket: Bucket) -> None:
-        """@raise AlreadyExists: if it is there."""
+        """Make the directory of a bucket. @raise AlreadyExists: if it is there. @raise NoSpace: if the disk is full."""
         files = self._files
         path = os.path.join(self.buckets, bucket.name)
         if os.path.lexists(path):
@@ -603,15 +608,15 @@ class Tree:
         except OSError as error:
             self._remove(new)
             if error.errno in NO_SPACE:
-                raise NoSpace(f"no room for the bucket {bucket.name} ({error.strerror})") from error
+                raise NoSpace(f"the disk is full: the bucket {bucket.name} was not made ({error.strerror})") from error
             raise
         self._sync(self.buckets)
 
     def change_bucket(self, bucket: Bucket) -> None:
         """
-        Write what is known of a bucket that is there.
+        Write the C{bucket.json} of a bucket.
 
-        @raise NoSpace: with nothing changed.
+        @raise NoSpace: if the disk is full; nothing was changed.
         """
         path = os.path.join(self.buckets, bucket.name)
         new = self._new()
@@ -621,13 +626,15 @@ class Tree:
         except OSError as error:
             self._remove(new)
             if error.errno in NO_SPACE:
-                raise NoSpace(f"no room to change the bucket {bucket.name} ({error.strerror})") from error
+                raise NoSpace(
+                    f"the disk is full: the bucket {bucket.name} was not changed ({error.strerror})"
+                ) from error
             raise
         self._sync(path)
 
     def delete_bucket(self, name: str) -> None:
         """
-        What is in its directory beside what we put there is set aside.
+        Remove a bucket. Files in its directory that are not ours are set aside.
 
         @raise BucketNotEmpty: if there is any file in its C{objects}.
         """
@@ -643,21 +650,21 @@ class Tree:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            # See _take_away. What is left of it at any moment is a bucket without keys.
+            # As in _take_away. If a crash comes, a bucket without keys is left.
             self._discard_bucket(path, path)
         self._sync(self.buckets)
         self._discard_bucket(old, path)
 
     # -- removing ------------------------------------------------------------------------------
 
-    def _drop_unknown(self, place: KeyPath, name: str) -> None:
-        """Take a file out of a key of which nobody knows what it is worth. A link has no more than its name."""
-        path = f"{place.path}/{name}"
+    def _drop_unknown(self, key_path: KeyPath, name: str) -> None:
+        """Set aside a file of a key that cannot be read: it may be worth something. A link is removed: it has no bytes."""
+        path = f"{key_path.directory}/{name}"
         try:
             if os.path.islink(path):
                 self._files.unlink(path)
             elif os.path.lexists(path):
-                self._set_aside(path, path, f"it could not be read when {place.bucket}/{place.key} was replaced")
+                self._set_aside(path, path, f"it could not be read when {key_path.bucket}/{key_path.key} was replaced")
         except OSError as error:
             self._log.error("{path} stays: {error}", path=path, error=error)
 
@@ -667,15 +674,15 @@ class Tree:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            # Where the namespace has a file system of its own.
+            # The namespace has a file system of its own.
             kept = set_aside(self._files, os.path.join(self.directory, "recovered"), path, was, why, self.durable)
         self._log.warn("{path} is now {kept}: {why}", path=was, kept=kept, why=why)
         self._sync(os.path.dirname(path))
 
     def _discard(self, path: str, was: str, ours: Collection[str]) -> None:
         """
-        Remove a directory with the files of these names in it. Anything else is set aside. What cannot be removed is
-        left, for the next start if it is in C{tmp}.
+        Remove a directory with the files of these names. Others are set aside. What cannot be removed stays: in C{tmp} the next
+        start removes it.
         """
         try:
             with os.scandir(path) as entries:
@@ -701,16 +708,16 @@ class Tree:
 
     def clear_way(self) -> None:
         """
-        Set aside what is in the place of the index or the journal and cannot be one: both are made anew. Links stay: they
-        may lead to what is not mounted.
+        Set aside files that are where the index or the journal should be, and are neither: both are written anew. Links stay:
+        they may lead to a file system that is not mounted.
         """
         for name, fits in (("journal", os.path.isfile), ("index", os.path.isdir), ("index/keys.db", os.path.isfile)):
             path = os.path.join(self.directory, name)
             if os.path.lexists(path) and not os.path.islink(path) and not fits(path):
-                self._set_aside(path, path, "it was in the place of a file that is made anew")
+                self._set_aside(path, path, "it was where the index or the journal should be")
 
     def clear_tmp(self) -> None:
-        """Remove what a crash left half-way. What is not of our making stays."""
+        """Remove our own files that a crash left in C{tmp}; others stay."""
         for entry in list(os.scandir(self.tmp)):
             if not _ours.fullmatch(entry.name):
                 continue
@@ -721,20 +728,20 @@ class Tree:
             elif os.path.lexists(f"{entry.path}/bucket.json") or os.path.lexists(f"{entry.path}/objects"):
                 self._discard_bucket(entry.path, entry.path)
             else:
-                self._discard(entry.path, entry.path, {DEFAULT, *self._whole_in(entry.path)})
+                self._discard(entry.path, entry.path, {DEFAULT, *self._readable_in(entry.path)})
 
     @staticmethod
-    def _whole_in(path: str) -> list[str]:
-        """The versions in a directory that can be read, whatever key they are of."""
-        whole = []
+    def _readable_in(path: str) -> list[str]:
+        """The names of the versions in a directory that can be read, of whatever key."""
+        readable = []
         for name in os.listdir(path):
             id = id_of_file(name)
             try:
                 if id is not None and is_entry(read_small(f"{path}/{name}"), id):
-                    whole.append(name)
+                    readable.append(name)
             except OSError:
-                pass  # it is not whole
-        return whole
+                pass  # it cannot be read
+        return readable
 
     # -- making --------------------------------------------------------------------------------
 
@@ -771,7 +778,7 @@ class Tree:
             else:
                 self._files.unlink(path)
         except OSError:
-            pass  # Start removes it.
+            pass  # the next start removes it
 
 
 def _same(path: str, data: bytes, other: str) -> bool:

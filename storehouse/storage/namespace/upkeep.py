@@ -1,4 +1,4 @@
-"""How the index of a running namespace is kept in agreement with its tree."""
+"""The index of a running namespace, kept in agreement with its tree."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ T = TypeVar("T")
 
 class Upkeep:
     """
-    The index, and what is done when it is wrong.
+    The index, its checkpoints, and its repair.
 
-    The index never fails an operation on a key: if it cannot be read or written, that is logged, the tree answers, and
-    the next start makes it anew.  Rows that there is no room for are written when there is; until then keys are not
+    The index never makes an operation on a key fail: if it cannot be read or written, that is logged, the tree is read
+    instead, and the next start rebuilds it. Rows that a full disk has no room for are written later; until then keys are not
     listed.
 
     @ivar broken: why the index is not used any more, or C{None}.
-    @ivar repairs: rows that were wrong and were made good.
+    @ivar repairs: how many rows were wrong, and were repaired.
     @ivar checkpoints: how often the index was brought to disk.
     """
 
@@ -54,20 +54,20 @@ class Upkeep:
         self._disk = disk
         self._locks = KeyedLocks()
         self._checkpoints = 0  # under way, or waiting
-        # Rows that there was no room for; the journal is not begun anew before they are written.
+        # Rows that a full disk had no room for; they are written before the next checkpoint.
         self._owed: dict[tuple[int, bytes], Row | None] = {}
         self._owing = threading.Lock()
 
     # -- rows: in any thread -------------------------------------------------------------------
 
     def break_off(self, error: object) -> None:
-        """Use the index no more, and have the next start make it anew."""
+        """Stop using the index, and have the next start rebuild it."""
         if self.broken is not None:
             return
         self.broken = str(error)
         directory = os.path.dirname(self.index.path)
         self._log.critical(
-            "the index in {directory} is damaged ({error}); keys are not listed until it is made anew, by a restart "
+            "the index in {directory} is damaged ({error}); keys are not listed until it is rebuilt, by a restart "
             "or 'storehouse reindex'",
             directory=directory,
             error=error,
@@ -76,12 +76,12 @@ class Upkeep:
             with open(os.path.join(directory, DAMAGED), "w") as file:
                 file.write(self.broken)
         except OSError as failure:
-            self._log.error("this could not be noted for the next start: {error}", error=failure)
+            self._log.error("the damage of the index cannot be noted for the next start: {error}", error=failure)
 
     def get(self, number: int, data: bytes, key: str) -> tuple[Entry, frozenset[str]] | None:
         """
-        The default version of a key, and the IDs of the others, if the index has it and it is fine. For the reactor's
-        thread.
+        The default version of a key, and the IDs of the others; C{None} if its row is missing or cannot be read. For the
+        reactor's thread.
         """
         if self.broken is not None or (number, data) in self._owed:
             return None
@@ -110,15 +110,19 @@ class Upkeep:
             if not is_full(error):
                 self.break_off(error)
                 return
-            self._log.warn("no room for the index {path} ({error})", path=self.index.path, error=error)
+            self._log.warn(
+                "the disk is full: a row of the index {path} is written later ({error})",
+                path=self.index.path,
+                error=error,
+            )
             with self._owing:
                 self._owed[number, data] = row
 
     def _pay(self) -> None:
         """
-        Write the rows that there was no room for.
+        Write the rows that a full disk had no room for.
 
-        @raise NoSpace: if there still is none.
+        @raise NoSpace: if it still is full.
         """
         with self._owing:
             try:
@@ -126,27 +130,29 @@ class Upkeep:
                     self.index.apply([(number, data, row) for (number, data), row in self._owed.items()])
             except sqlite3.Error as error:
                 if is_full(error):
-                    raise NoSpace(f"no room for the index of keys {self.index.path} ({error})") from error
+                    raise NoSpace(
+                        f"the disk is full: the index {self.index.path} cannot be written ({error})"
+                    ) from error
                 self.break_off(error)
             self._owed.clear()
 
-    def repair(self, number: int, data: bytes, place: KeyPath) -> Entry | None:
+    def repair(self, number: int, data: bytes, key_path: KeyPath) -> Entry | None:
         """
-        Read a key from the tree, and make its row good. To be called while nobody changes the key.
+        Read a key from the tree, and repair its row. The caller holds the key.
 
-        @raise DamagedEntry: if its default version cannot be had. Its row stays, if it says what it was; or says that.
+        @raise DamagedEntry: if its default version cannot be read. A row that has it stays; otherwise the row marks the damage.
         """
         try:
-            row = row_of(self._tree, place)
+            row = row_of(self._tree, key_path)
         except DamagedEntry as error:
-            if self.get_row(number, data, place.key) is None:
-                self._put_right(number, data, place, mark_of(self._tree, place, error))
+            if self.get_row(number, data, key_path.key) is None:
+                self._put_right(number, data, key_path, mark_of(self._tree, key_path, error))
             raise
-        self._put_right(number, data, place, row)
+        self._put_right(number, data, key_path, row)
         return None if row is None else decode_row(row[1])[1]
 
     def get_row(self, number: int, data: bytes, key: str) -> Entry | None:
-        """What the index says of a key's default version, if it says anything. For any thread."""
+        """The default version of a key, by its row; C{None} if that is missing or cannot be read. For any thread."""
         try:
             row = None if self.broken is not None or (number, data) in self._owed else self.index.row(number, data)
             named, entry = decode_row(row[1]) if row is not None else ("", None)
@@ -157,7 +163,7 @@ class Upkeep:
             return None
         return entry if named == key else None
 
-    def _put_right(self, number: int, data: bytes, place: KeyPath, row: Row | None) -> None:
+    def _put_right(self, number: int, data: bytes, key_path: KeyPath, row: Row | None) -> None:
         if self.broken is not None:
             return
         try:
@@ -167,18 +173,20 @@ class Upkeep:
             return
         if there == row and (number, data) not in self._owed:
             return
-        # An older version whose file is missing stays known, for a check to tell.
+        # An older version whose file is missing stays in the row, so that a check can report it.
         if there is not None and row is not None and there[:2] == row[:2] and ids_of(there[2]) > ids_of(row[2]):
             return
-        if there is not None and there[1] and row is None and self.get_row(number, data, place.key) is None:
+        if there is not None and there[1] and row is None and self.get_row(number, data, key_path.key) is None:
             # Perhaps it is the row of another key, which is not listed then.
-            self.break_off(f"it has a damaged row, and no key {place.key!r} is in {place.bucket}")
+            self.break_off(f"it has a damaged row, and {key_path.bucket} has no key {key_path.key!r}")
             return
         if there is None and row is not None:
             self.share()  # perhaps it is a copy of another key
         self.apply(number, data, row)
         self.repairs += 1
-        self._log.warn("the row of {key} in the index was wrong: repaired", key=f"{place.bucket}/{place.key}")
+        self._log.warn(
+            "the row of {key} in the index was wrong, and is repaired", key=f"{key_path.bucket}/{key_path.key}"
+        )
 
     def share(self) -> None:
         """Remember that two keys may name the same ID."""
@@ -198,7 +206,7 @@ class Upkeep:
             return -1
 
     def change_bucket(self, number: int, text: bytes) -> None:
-        """Change what is known of a bucket."""
+        """Write the C{bucket.json} of a bucket to its row."""
         try:
             if self.broken is None:
                 self.index.change_bucket(number, text)
@@ -206,7 +214,7 @@ class Upkeep:
             self.break_off(error)
 
     def drop_bucket(self, number: int) -> None:
-        """Forget a bucket."""
+        """Remove a bucket and its rows."""
         try:
             if self.broken is None:
                 self.index.drop_bucket(number)
@@ -215,10 +223,10 @@ class Upkeep:
 
     def page(self, number: int, prefix: str, delimiter: str, after: str, limit: int) -> tuple[list[Item], str | None]:
         """
-        A page of L{list_items<storehouse.storage.namespace.listing.list_items>}, and what the next one is after.
+        A page of L{list_items<storehouse.storage.namespace.listing.list_items>}, and the C{after} of the next one.
 
         @raise Unavailable: if the index is broken.
-        @raise NoSpace: if it lacks rows that there is no room for.
+        @raise NoSpace: if it lacks rows that a full disk has no room for.
         """
         # One more tells whether there is more.
         items = self._listed(list_items, number, prefix, delimiter, after, limit + 1)
@@ -226,7 +234,7 @@ class Upkeep:
 
     def names(self, number: int, prefix: str, after: str, limit: int) -> list[str]:
         """
-        Some keys alone, by L{list_names<storehouse.storage.namespace.listing.list_names>}.
+        Keys without entries, by L{list_names<storehouse.storage.namespace.listing.list_names>}.
 
         @raise Unavailable: and L{NoSpace}, as L{page}.
         """
@@ -246,13 +254,13 @@ class Upkeep:
     def check_index(self) -> None:
         """@raise Unavailable: if the index is broken."""
         if self.broken is not None:
-            raise Unavailable(f"the index of keys is damaged, and is made anew by a restart: {self.broken}")
+            raise Unavailable(f"the index of keys is damaged, and a restart rebuilds it: {self.broken}")
 
     def tell_damage(self, damaged: int) -> None:
-        """Say in the log what a start should not be silent about."""
+        """Log the damage that a start found."""
         if damaged or self.unknown:
             self._log.error(
-                "in {directory} {damaged} keys or buckets cannot be read, and {unknown} names are neither: 'storehouse fsck' tells which",
+                "in {directory} {damaged} keys or buckets cannot be read, and {unknown} other files are not part of the namespace: 'storehouse fsck' lists them",
                 directory=self._tree.directory,
                 damaged=damaged,
                 unknown=self.unknown,
@@ -260,12 +268,12 @@ class Upkeep:
 
     @property
     def unknown(self) -> int:
-        """How many names were neither keys nor buckets when the index was made."""
+        """How many files were neither keys nor buckets when the index was made."""
         return 0 if self.broken is not None else self.index.unknown
 
     @property
     def damaged(self) -> int:
-        """How many keys the index has whose default version cannot be had."""
+        """How many keys the index has whose default version cannot be read."""
         try:
             return 0 if self.broken is not None else self.index.marked()
         except sqlite3.Error as error:
@@ -275,7 +283,7 @@ class Upkeep:
     # -- in the reactor's thread ---------------------------------------------------------------
 
     def begin_checkpoint(self) -> None:
-        """Begin one, if none is under way."""
+        """Begin a checkpoint, unless one is under way."""
         if not self._checkpoints:
             Deferred.fromCoroutine(self.checkpoint()).addErrback(
                 lambda failure: self._log.error("the checkpoint failed: {error}", error=failure.value)
@@ -283,7 +291,7 @@ class Upkeep:
 
     async def checkpoint(self) -> None:
         """
-        Bring the index to disk, and begin the journal anew with what is still open.
+        Bring the index to disk, and begin a new journal with the IDs that are still open.
 
         @raise StorehouseError: if the journal cannot be written.
         """
@@ -307,11 +315,13 @@ class Upkeep:
                 self.index.sync(generation)
             except sqlite3.Error as error:
                 if is_full(error):
-                    raise NoSpace(f"no room for the index of keys {self.index.path} ({error})") from error
+                    raise NoSpace(
+                        f"the disk is full: the index {self.index.path} cannot be written ({error})"
+                    ) from error
                 self.break_off(error)
 
     async def reindex(self, progress: Callable[[int], object]) -> tuple[int, dict[str, tuple[int, Bucket]]]:
-        """Make the index anew while nobody uses it. @return: the number of keys, and the buckets."""
+        """Rebuild the index while nothing else uses it. @return: the number of keys, and the buckets."""
         await self.idle()
         directory = os.path.dirname(self.index.path)
         stamp = secrets.token_hex(8)
@@ -322,11 +332,11 @@ class Upkeep:
             if count % 1000 == 0:
                 progress(count)
 
-        # Until the journal of the new stamp is there, a start makes the index anew.
+        # After a crash before the journal has the new stamp, the next start rebuilds the index.
         self.index.close()
-        # Nobody who reads a key by its row loses it to a repair.
+        # Keys that only their rows can give are not lost.
         known = None if self.broken is not None or self._owed else KnownRows(directory)
-        self.broken = self.broken or "it is being made anew"
+        self.broken = self.broken or "it is being rebuilt"
         self._owed.clear()
         await in_slices(self._disk.run, rebuild(self._tree, directory, stamp, self._journal.generation, known), step)
         if os.path.exists(os.path.join(directory, DAMAGED)):

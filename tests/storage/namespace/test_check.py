@@ -80,7 +80,7 @@ class FlippedBitTests(DamageCase):
         """A key whose default is damaged is told in listings of an index that is made anew, and by the check."""
         path = self.driven.object("b", file_of(3))
         flip(path, 20)
-        self.assertIn("it is listed as it was", self.problem("damaged", path).text)
+        self.assertIn("it is listed with its old entry", self.problem("damaged", path).text)
         self.lose_index()
         self.flushLoggedErrors()
         self.assertEqual((self.driven.keys(), self.driven.list().damaged), (["a"], ["b"]))

@@ -161,21 +161,21 @@ class NamesBackup:
             _, entry = decode_row(text)
         except ValueError:
             return  # the row is damaged: what was copied stays
-        place = self._ours.place(bucket, key.decode(), key)
-        name = os.path.relpath(place.path, self._target.directory)
-        live = self._tree.place(bucket, key.decode(), key).path
+        ours = self._ours.key_path(bucket, key.decode(), key)
+        name = os.path.relpath(ours.directory, self._target.directory)
+        live = self._tree.key_path(bucket, key.decode(), key).directory
         wanted = {entry.id, *ids_of(older)}
         try:
-            there = set(os.listdir(place.path))
+            there = set(os.listdir(ours.directory))
         except FileNotFoundError:
             there = set()
         default = f"{entry.id}.json"
         with suppress(OSError):
             if {f"{id}.json" for id in wanted} | {DEFAULT} == there and os.readlink(
-                f"{place.path}/{DEFAULT}"
+                f"{ours.directory}/{DEFAULT}"
             ) == default:
                 return
-        if not self._may_be(place, self._tree.place(bucket, key.decode(), key), entry.id):
+        if not self._may_be(ours, self._tree.key_path(bucket, key.decode(), key), entry.id):
             return
         for each in there:
             id = id_of_file(each)
@@ -188,7 +188,7 @@ class NamesBackup:
                 except FileNotFoundError:
                     if id == entry.id:
                         self._target.write(f"{name}/{id}.json", text, is_listed=False)
-        if not os.path.isfile(f"{place.path}/{DEFAULT}") or os.path.islink(f"{place.path}/{DEFAULT}"):
+        if not os.path.isfile(f"{ours.directory}/{DEFAULT}") or os.path.islink(f"{ours.directory}/{DEFAULT}"):
             self._target.symlink(default, f"{name}/{DEFAULT}")
 
     def _may_be(self, ours: KeyPath, live: KeyPath, id: str) -> bool:
@@ -211,10 +211,10 @@ class NamesBackup:
         A key that the index did not have at the moment. If it is gone it went before. If it has not changed since it was copied it
         was there, and the index is behind: there was no room for a row, or it is damaged, which is why it has none.
         """
-        ours = self._ours.place(bucket, key, key.encode())
-        live = self._tree.place(bucket, key, key.encode())
-        if not os.path.lexists(live.path):
-            self._target.forget(os.path.relpath(ours.path, self._target.directory))
+        ours = self._ours.key_path(bucket, key, key.encode())
+        live = self._tree.key_path(bucket, key, key.encode())
+        if not os.path.lexists(live.directory):
+            self._target.forget(os.path.relpath(ours.directory, self._target.directory))
             return
         try:
             current = self._tree.current(live)
@@ -235,14 +235,14 @@ class NamesBackup:
             if self._is_behind:
                 self._take_live(bucket, key)
             else:
-                place = self._ours.place(bucket, key, key.encode())
-                self._target.forget(os.path.relpath(place.path, self._target.directory))
+                ours = self._ours.key_path(bucket, key, key.encode())
+                self._target.forget(os.path.relpath(ours.directory, self._target.directory))
 
     def _take_live(self, bucket: str, key: str) -> None:
         """What there is of a key now is the most that can be had."""
-        name = os.path.relpath(self._ours.place(bucket, key, key.encode()).path, self._target.directory)
+        name = os.path.relpath(self._ours.key_path(bucket, key, key.encode()).directory, self._target.directory)
         self._target.forget(name)
-        self._copy_tree(self._tree.place(bucket, key, key.encode()).path, name)
+        self._copy_tree(self._tree.key_path(bucket, key, key.encode()).directory, name)
 
 
 def _walk(tree: Tree, bucket: str) -> Iterator[tuple[str, str | None]]:
@@ -272,15 +272,15 @@ def keys_in(directory: str) -> Iterator[tuple[str, bool, list[str]]]:
         for _, key in _walk(tree, bucket):
             if key is None:
                 continue  # a name that is none of ours
-            place = tree.place(bucket, key, key.encode())
+            place = tree.key_path(bucket, key, key.encode())
             try:
                 is_whole = tree.current(place) is not None
             except (StorehouseError, OSError):
                 is_whole = False
             with suppress(OSError):
-                names = os.listdir(place.path)
+                names = os.listdir(place.directory)
                 with suppress(OSError):
-                    names.append(os.readlink(f"{place.path}/{DEFAULT}"))
+                    names.append(os.readlink(f"{place.directory}/{DEFAULT}"))
                 yield f"{bucket}/{key}", is_whole, sorted({id for id in map(id_of_file, names) if id is not None})
 
 
