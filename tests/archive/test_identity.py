@@ -26,6 +26,7 @@ from storehouse.archive.roll_manager import WritingRollManager
 from tests.archive.killed import BELOW, CASES, NAME, callback_of
 from tests.archive.rig import files_in, read, write
 from tests.archive.test_callbacks import Scripted
+from tests.integration.forked import Forked
 
 _CHECKOUT = str(Path(storehouse.__file__).resolve().parent.parent)
 
@@ -38,7 +39,7 @@ class RerunTests(SynchronousTestCase):
         self.below = os.path.join(self.directory, BELOW)
         os.makedirs(self.below)
         self.path = os.path.join(self.directory, NAME)
-        self.process = subprocess.Popen(
+        self.process = Forked(
             [sys.executable, "-m", "tests.archive.killed"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -19,6 +19,7 @@ from storehouse.archive.roll_manager import ReadingRollManager, WritingRollManag
 from tests.archive.rig import KINDS, files_in
 from tests.archive.writer_process import payload_of
 from tests.crash import rounds
+from tests.integration.forked import Forked
 from tests.soak import long_loop
 
 _CHECKOUT = str(Path(storehouse.__file__).resolve().parent.parent)
@@ -48,7 +49,7 @@ class KillTests(SynchronousTestCase):
         """@return: the number of the last record that was acknowledged, or one before the first."""
         output = self.mktemp()
         with open(output, "wb") as file:
-            process = subprocess.Popen(
+            process = Forked(
                 [
                     sys.executable,
                     "-m",

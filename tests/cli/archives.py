@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.archive.archive import ArchiveWriter
 from storehouse.cli import main
 from storehouse.core.compression import make_compressor
+from tests.integration.forked import Forked
 from tests.integration.process import CHECKOUT, PATIENCE
 
 __all__ = ["BEGIN", "SAMPLE", "SECOND", "ArchiveCase", "flip", "lines", "sample"]
@@ -103,7 +104,7 @@ class ArchiveCase(SynchronousTestCase):
     def start(self, *args: str, **kwargs: Any) -> subprocess.Popen[bytes]:
         """Start it as a process, which ends with the test."""
         settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs}
-        process = subprocess.Popen(
+        process = Forked(
             [sys.executable, "-W", "error", "-m", "storehouse.cli", "archive", *args],
             env={**os.environ, "PYTHONPATH": CHECKOUT},
             **settings,

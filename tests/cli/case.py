@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import storehouse
 from storehouse.cli import main
 from tests.cli.fake import FakeLog, running
+from tests.integration.forked import Forked
 
 __all__ = ["CommandCase", "heavy_imports"]
 
@@ -76,7 +77,7 @@ class CommandCase(SynchronousTestCase):
         command = [sys.executable, "-W", "error", "-m", "storehouse.cli", *args]
         if shell is not None:
             command = ["/bin/sh", "-c", f"{before}; exec {shlex.join(command)} {shell}"]
-        process = subprocess.Popen(command, env=environment, **settings)  # type: ignore[call-overload]
+        process = Forked(command, env=environment, **settings)  # type: ignore[arg-type]
         self.addCleanup(self._end, process)
         assert isinstance(process, subprocess.Popen)
         return process

@@ -10,6 +10,7 @@ import sys
 
 from storehouse.cli.archive import VERBS
 from tests.cli.archives import BEGIN, ArchiveCase
+from tests.integration.forked import Forked, run_forked
 from tests.integration.process import CHECKOUT, PATIENCE
 
 _SCRIPT = "import storehouse.cli.progress as p; p._DELAY = p._INTERVAL = 0; from storehouse.cli import main; main()"
@@ -29,7 +30,7 @@ class TerminalTests(ArchiveCase):
         """The bar comes, and goes again; not if it is not wanted."""
         path = self.archive("a", *("x" * 1000 for _ in range(3000)), version=1)
         root = str(self.directory / "root")
-        subprocess.run(
+        run_forked(
             [sys.executable, "-m", "storehouse.cli", "mb", "archives", "--root", root],
             env={**os.environ, "PYTHONPATH": CHECKOUT}, check=True,
         )  # fmt: skip
@@ -62,7 +63,7 @@ class TerminalTests(ArchiveCase):
         """What standard error shows."""
         mine, theirs = pty.openpty()
         try:
-            process = subprocess.Popen(
+            process = Forked(
                 [sys.executable, "-c", _SCRIPT, "archive", *words],
                 env={**os.environ, "PYTHONPATH": CHECKOUT}, stdout=subprocess.DEVNULL, stderr=theirs,
             )  # fmt: skip

@@ -29,6 +29,7 @@ from storehouse.errors import StorehouseError
 from tests.app.local.opened import Opened
 from tests.cli.case import heavy_imports
 from tests.frontends.objects.test_door import KEYS
+from tests.integration.forked import run_forked
 from tests.integration.process import CHECKOUT, PATIENCE, Storehouse
 
 _MIB = 1 << 20
@@ -58,7 +59,7 @@ class VerbCase(SynchronousTestCase):
 
     def process(self, *args: str, **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
         """Run it as a process."""
-        return subprocess.run(
+        return run_forked(
             [sys.executable, "-W", "error", "-m", "storehouse.cli", *args, "--root", self.root],
             env={**os.environ, "PYTHONPATH": CHECKOUT},
             timeout=PATIENCE,

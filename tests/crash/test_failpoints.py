@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from typing import Any
@@ -20,6 +19,7 @@ from tests.crash.powercut import AppendLogExplorer
 from tests.crash.powercut_objects import ObjectExplorer
 from tests.crash.recording import Recorder
 from tests.crash.store import StoreExplorer
+from tests.integration.forked import run_forked
 from tests.integration.process import CHECKOUT
 
 
@@ -31,7 +31,7 @@ class FailpointTests(SynchronousTestCase):
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")])),
         }
-        done = subprocess.run(
+        done = run_forked(
             [sys.executable, "-m", "tests.crash.failpoint", room, directory, *map(str, numbers)],
             env=environment,
             capture_output=True,

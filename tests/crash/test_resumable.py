@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 
@@ -12,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.crash import SOAK
 from tests.crash.resumable import ResumableSession, read, verify
+from tests.integration.forked import run_forked
 from tests.integration.process import CHECKOUT
 
 _STEP = 401
@@ -26,7 +26,7 @@ class KilledTests(SynchronousTestCase):
             "PYTHONPATH": os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")])),
         }
         command = [sys.executable, "-m", "tests.crash.resumable", directory, *map(str, numbers)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = run_forked(command, env=environment, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_every_call(self) -> None:

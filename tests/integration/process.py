@@ -11,6 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPConnection
+from typing import Any
+
+from tests.integration.forked import Forked, run_forked
 
 __all__ = ["CHECKOUT", "Storehouse", "free_port", "wait_for"]
 
@@ -40,10 +43,12 @@ class Storehouse:
     """
     C{twistd storehouse} in a directory.
 
+    @param twistd: its own options.
     @param settings: more of them, which only a configuration file takes; the one that C{--config} names, if it is there, is
         put behind them.
     @param https: whether the upload door is opened; without it a start takes less, and there is no bucket but those of the
         test.
+    @param fork: whether it is forked from a process that has imported it; if not, it is started as users do.
     @ivar directory: its working directory, where its root, log and pid file are.
     """
 
@@ -54,7 +59,10 @@ class Storehouse:
         twistd: tuple[str, ...] = ("-n",),
         https: bool = False,
         settings: Mapping[str, str | int | bool] | None = None,
+        fork: bool = True,
     ) -> None:
+        self._start: Any = Forked if fork else subprocess.Popen
+        self._run: Any = run_forked if fork else subprocess.run
         os.makedirs(directory, exist_ok=True)
         self.directory = os.path.abspath(directory)
         self.append_port, self.sfsp_port, self.admin_port = free_port(), free_port(), free_port()
@@ -106,9 +114,10 @@ class Storehouse:
 
     def run(self) -> subprocess.CompletedProcess[str]:
         """Start it and wait for its end; for starts that fail, and for the background."""
-        return subprocess.run(
+        done: subprocess.CompletedProcess[str] = self._run(
             self.command, cwd=self.directory, env=self.environment, capture_output=True, text=True, timeout=PATIENCE
         )
+        return done
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
@@ -118,7 +127,7 @@ class Storehouse:
     def begin(self) -> None:
         """Start it."""
         with open(os.path.join(self.directory, "output"), "w", encoding="utf-8") as output:
-            self.process = subprocess.Popen(
+            self.process = self._start(
                 self.command,
                 cwd=self.directory,
                 env=self.environment,

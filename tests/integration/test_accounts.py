@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.forked import run_forked
 from tests.integration.process import CHECKOUT, PATIENCE, Storehouse, wait_for
 from tests.integration.tools import needed
 
@@ -67,7 +68,7 @@ class AccountsTests(SynchronousTestCase):
 
     def command(self, *words: str) -> str:
         """C{storehouse}. @return: what it prints."""
-        done = subprocess.run(
+        done = run_forked(
             [sys.executable, "-m", "storehouse.cli", *words, "--root", str(self.directory / "storehouse-data")],
             env={**os.environ, "PYTHONPATH": CHECKOUT},
             capture_output=True,

@@ -10,6 +10,7 @@ import sys
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.integration.forked import run_forked
 from tests.integration.process import CHECKOUT, PATIENCE, Storehouse
 
 _MIB = 1 << 20
@@ -65,7 +66,7 @@ class CurlTests(SynchronousTestCase):
 
     def test_command_on_a_long_path(self) -> None:
         for args in (("mb", "box"), ("ls",)):
-            done = subprocess.run(
+            done = run_forked(
                 [sys.executable, "-m", "storehouse.cli", *args, "--root", self.root],
                 env={**os.environ, "PYTHONPATH": CHECKOUT}, capture_output=True, timeout=PATIENCE, check=False,
             )  # fmt: skip

@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import time
 from base64 import b64encode
@@ -21,6 +20,7 @@ from tusclient.client import TusClient
 from tusclient.exceptions import TusUploadFailed
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.forked import run_forked
 from tests.integration.process import CHECKOUT, PATIENCE, Storehouse, wait_for
 from tests.integration.tools import needed
 
@@ -48,7 +48,7 @@ class _Case(SynchronousTestCase):
         urllib3.disable_warnings()
 
     def run_command(self, words: list[str], **environment: str) -> str:
-        done = subprocess.run(
+        done = run_forked(
             words,
             cwd=self.house.directory,
             env={**self.house.environment, **environment},

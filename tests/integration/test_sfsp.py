@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.sfsp import encode_list
 from tests.core.tls.certificates import Authority
+from tests.integration.forked import Forked
 from tests.integration.process import CHECKOUT, PATIENCE, Storehouse, free_port
 
 _MIB = 1 << 20
@@ -30,7 +31,7 @@ class CommandCase(SynchronousTestCase):
 
     def begin(self, *args: str) -> subprocess.Popen[bytes]:
         """Start it."""
-        process = subprocess.Popen(
+        process = Forked(
             [sys.executable, "-m", "storehouse.cli", *args],
             env={**os.environ, "PYTHONPATH": CHECKOUT, "STOREHOUSE_SFSP": self.url},
             stdout=subprocess.PIPE,

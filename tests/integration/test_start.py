@@ -31,7 +31,9 @@ class StartTests(SynchronousTestCase):
     """What a user meets who starts and stops it."""
 
     def storehouse(self, *options: str, directory: str | None = None, twistd: tuple[str, ...] = ("-n",)) -> Storehouse:
-        house = Storehouse(directory or self.mktemp(), *options, twistd=twistd)
+        # Some as users start it.
+        fork = self._testMethodName not in ("test_life", "test_fast_reactor", "test_background")
+        house = Storehouse(directory or self.mktemp(), *options, twistd=twistd, fork=fork)
         self.addCleanup(house.kill)
         return house
 

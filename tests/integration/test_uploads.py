@@ -14,6 +14,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.integration.forked import run_forked
 from tests.integration.process import PATIENCE, Storehouse, wait_for
 from tests.integration.tools import needed
 
@@ -36,7 +37,7 @@ class ServiceTests(SynchronousTestCase):
         self.key = ":".join(re.findall(r"^(?:key ID|secret) +(\S+)$", said, re.MULTILINE))
 
     def run_command(self, words: list[str]) -> str:
-        done = subprocess.run(
+        done = run_forked(
             words, cwd=self.house.directory, env=self.house.environment, capture_output=True, text=True, timeout=PATIENCE
         )  # fmt: skip
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 
@@ -14,6 +13,7 @@ from storehouse.errors import NoSuchBucket
 from tests.crash import SOAK
 from tests.crash.failpoint import read_notes
 from tests.crash.names import verify_names
+from tests.integration.forked import run_forked
 from tests.integration.process import CHECKOUT
 from tests.storage.namespace.rig import Driven
 
@@ -22,7 +22,7 @@ class FailpointTests(SynchronousTestCase):
     """See the module."""
 
     def live(self, directory: str, *numbers: int) -> None:
-        done = subprocess.run(
+        done = run_forked(
             [sys.executable, "-m", "tests.crash.failpoint", "namespace", directory, *map(str, numbers)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")]))},
             capture_output=True,
