@@ -1,8 +1,9 @@
 """
-JSON texts that come from outside: strictly RFC 8259, in UTF-8, and looked at in slices when they are long.
+JSON texts of clients: strictly RFC 8259, in UTF-8. Long ones are checked in slices, so that other connections are
+served.
 
-C{json.loads} takes more: C{NaN}, a byte order mark, UTF-16. It also takes less, since it makes numbers of integers, and
-refuses those with more than some thousand digits.
+C{json.loads} accepts more: C{NaN}, a byte order mark, UTF-16. It also accepts less: it converts integers, and refuses
+those with more than some thousand digits.
 """
 
 from __future__ import annotations
@@ -21,26 +22,28 @@ from storehouse.errors import TooLarge
 
 __all__ = ["SHORT", "Member", "WrongMember", "check_json", "parse_json", "read_members", "read_text", "take_json"]
 
-#: Texts up to this many bytes are parsed at once: some ten milliseconds at worst.
+#: Texts of up to this many bytes are parsed at once, in some ten milliseconds at worst.
 SHORT = 64 * 1024
 
-#: Arrays and objects within one another, at most. It is less than what makes the parser of short texts give up.
+#: Arrays and objects within one another, at most: fewer than make the parser of short texts fail.
 _DEEPEST = 500
 
-#: Arrays and objects of a long text that are not plain (see below), at most. Each takes 3 µs or more: 16 MiB of C{[[1]],} would
-#: have nearly three million of them.
+#: Arrays and objects of a long text that are not plain (see below), at most. Each takes 3 µs or more: 16 MiB of
+#: C{[[1]],} would have nearly three million of them.
 _MOST_NESTED = 250_000
 
 _UTF8_PIECE = 1 << 20
 _STRING_PIECE = 1 << 18
 
-#: Members that a long object may have which is taken apart: those that anybody means are a few.
+#: Members of a long object whose members are read: requests of ours have a few.
 _MOST_MEMBERS = 4096
 
-# Bytes of a long text that are looked at before others may be served.
+# Bytes of a long text that are checked before giving way to other connections.
 _PIECE = 16 * 1024
 
-# Space, and digits, are short where things are plain.
+# What is plain: scalars, and arrays and objects of scalars, all of bounded length. A regular expression checks them 50
+# at a time, at some 20 ns each; all else is checked step by step, in a microsecond or more each. The bounds limit the
+# time of one match, which cannot give way.
 _SPACE = rb"[ \t\r\n]{0,100}+"
 _STRING = rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})){0,64}+"'
 _NUMBER = rb"-?(?:0|[1-9][0-9]{0,100}+)(?:\.[0-9]{1,100}+)?+(?:[Ee][-+]?[0-9]{1,100}+)?+"
@@ -50,20 +53,19 @@ _ARRAY = rb"\[" + _SPACE + rb"(?:" + _SCALAR + _SPACE + rb"(?:," + _SPACE + _SCA
 _OBJECT = rb"\{" + _SPACE + rb"(?:" + _MEMBER + rb"(?:," + _SPACE + _MEMBER + rb"){0,64}+)?+\}"
 _PLAIN = rb"(?:" + _SCALAR + rb"|" + _ARRAY + rb"|" + _OBJECT + rb")"
 
-# Several plain ones at a time: their number bounds the time.
 _items = re.compile(rb"(?:" + _SPACE + _PLAIN + _SPACE + rb",){0,50}+").match
 _members = re.compile(rb"(?:" + _SPACE + _STRING + _SPACE + rb":" + _SPACE + _PLAIN + _SPACE + rb",){0,50}+").match
 
 _may_be_half = re.compile(rb"\\u[Dd][89A-Fa-f]").search
 
-# Nobody means more of them than a million; each takes a nanosecond or two.
+# Bounded as well, at a nanosecond or two for each byte.
 _space = re.compile(rb"[ \t\r\n]{0,1000000}+").match
 _literal = re.compile(
     rb"-?(?:0|[1-9][0-9]{0,1000000}+)(?:\.[0-9]{1,1000000}+)?+(?:[Ee][-+]?[0-9]{1,1000000}+)?+|true|false|null"
 ).match
 _some_string = re.compile(rb'(?:[^"\\\x00-\x1f]{1,4096}+|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})){0,4096}+').match
 
-# What may come next in a text.
+# What comes next in a text.
 _VALUE, _FIRST_ITEM, _KEY, _FIRST_KEY, _COLON, _IN_KEY, _IN_VALUE, _END = range(8)
 
 
@@ -72,7 +74,7 @@ def _refuse(name: str) -> Any:
 
 
 def _integer(digits: str) -> Any:
-    """Of those that are too long to be made a number, what they are near to."""
+    """Integers that are too long to be converted become floats: their value is not used."""
     return int(digits) if len(digits) < 4000 else float(digits)
 
 
@@ -83,7 +85,7 @@ def parse_json(data: bytes) -> Any:
     """
     The value of a short JSON text.
 
-    @raise ValueError: if it is none; the text says why.
+    @raise ValueError: with the reason, if it is not JSON.
     """
     try:
         return _decode(data.decode("utf-8"))
@@ -105,10 +107,10 @@ _decode_to_take = JSONDecoder(parse_int=_integer, parse_constant=_refuse, object
 
 def take_json(data: bytes) -> Any:
     """
-    The value of a short JSON text whose members are used here. So none may be there twice, of which one would be dropped, and
-    texts are Unicode: escapes for half a character are none.
+    The value of a short JSON text whose members are used by this program. No member may be there twice, since one
+    would be dropped; and strings must be Unicode, so that escapes for half a character (lone surrogates) are refused.
 
-    @raise ValueError: if it is no such text; the text says why.
+    @raise ValueError: with the reason, if it is not such a text.
     """
     try:
         value = _decode_to_take(data.decode("utf-8"))
@@ -124,10 +126,11 @@ def take_json(data: bytes) -> Any:
 
 async def check_json(data: bytes) -> None:
     """
-    Check that a text of any length is JSON; others are served meanwhile.
+    Check that a text of any length is JSON, giving way to other connections.
 
-    @raise ValueError: if it is not; the text says why.
-    @raise TooLarge: if it has more than 250,000 arrays and objects within others, of which most plain ones are not counted.
+    @raise ValueError: with the reason, if it is not.
+    @raise TooLarge: if it has more than 250,000 arrays and objects within others, of which most plain ones are not
+        counted.
     """
     if len(data) <= SHORT:
         parse_json(data)
@@ -139,11 +142,11 @@ async def check_json(data: bytes) -> None:
 @attrs.frozen
 class Member:
     """
-    What a member of an object may be.
+    What is allowed for a member of an object.
 
-    @ivar begins: the bytes of which its value begins with one.
-    @ivar what: what that is, for messages.
-    @ivar most: bytes of its value; C{None} for no bound.
+    @ivar begins: the bytes with which its value can begin.
+    @ivar what: what such a value is, for error messages.
+    @ivar most: bytes of the longest value; C{None} for no limit.
     """
 
     begins: bytes
@@ -152,7 +155,7 @@ class Member:
 
 
 class WrongMember(ValueError):
-    """A member of an object has another value than it may have, or is not known: C{what} is empty then."""
+    """A member of an object has a value that is not allowed; or, with an empty C{what}, it is unknown."""
 
     def __init__(self, name: str, what: str = "") -> None:
         super().__init__(f"its {name} is no {what}" if what else f"it has an unknown member {name[:100]!r}")
@@ -161,11 +164,11 @@ class WrongMember(ValueError):
 
 async def read_members(data: bytes, known: Mapping[str, Member] | None = None) -> dict[str, bytes]:
     """
-    An object that may be long: the texts of its values, by their names; others are served meanwhile.
+    The texts of the values of an object, by name. It can be long: this gives way to other connections.
 
-    @param known: the members that there may be. No time goes into what is none of them, or is no value that they may have.
-    @raise ValueError: if it is no JSON, no object, or has a name twice, or very many, or one that is not known.
-    @raise TooLarge: if a value has more bytes than it may have.
+    @param known: the members that are allowed; others, and values that are not allowed, are refused without reading on.
+    @raise ValueError: if it is not JSON or not an object, or has a name twice, too many names, or an unknown one.
+    @raise TooLarge: if a value has more bytes than it may have, or see L{check_json}.
     """
     await _check_utf8(data)
     return await _Checker(data).members(known)
@@ -173,10 +176,10 @@ async def read_members(data: bytes, known: Mapping[str, Member] | None = None) -
 
 async def read_text(data: bytes) -> str:
     """
-    The value of a text that may be long; others are served meanwhile.
+    The value of a JSON string. It can be long: this gives way to other connections.
 
-    @param data: as L{read_members} has it: it is JSON.
-    @raise ValueError: if it is another value, or has an escape for half of a character.
+    @param data: from L{read_members}, so that it is JSON.
+    @raise ValueError: if it is not a string, or has an escape for half of a character.
     """
     data = data.strip(b" \t\r\n")
     if not data.startswith(b'"'):
@@ -191,7 +194,7 @@ async def read_text(data: bytes) -> str:
         may_be_half = may_be_half or _may_be_half(data, at, end) is not None
         piece: str = _decode(f'"{data[at:end].decode("utf-8")}"')
         if pieces and "\ud800" <= pieces[-1][-1:] <= "\udbff" and "\udc00" <= piece[:1] <= "\udfff":
-            # The two halves of one character.
+            # The halves of one character, in two pieces.
             piece = (pieces[-1][-1] + piece[0]).encode("utf-16-le", "surrogatepass").decode("utf-16-le") + piece[1:]
             pieces[-1] = pieces[-1][:-1]
         pieces.append(piece)
@@ -208,7 +211,7 @@ async def read_text(data: bytes) -> str:
 
 
 async def _check_utf8(data: bytes) -> None:
-    """A piece ends before a byte that begins a character."""
+    """In pieces, each of which ends where a character ends."""
     at = 0
     while at < len(data):
         end = min(at + _UTF8_PIECE, len(data))
@@ -217,16 +220,16 @@ async def _check_utf8(data: bytes) -> None:
         try:
             data[at:end].decode("utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"it is no UTF-8: {error.reason} at byte {at + error.start}") from None
+            raise ValueError(f"it is not UTF-8: {error.reason} at byte {at + error.start}") from None
         at = end
         await breath()
 
 
 class _Checker:
     """
-    One long text.
+    Checks one long text.
 
-    @ivar at: how far it was looked at.
+    @ivar at: the position up to which it was checked.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -236,12 +239,12 @@ class _Checker:
         self._nested = 0
 
     async def check(self) -> None:
-        """Look at all of it."""
+        """Check all of it."""
         await self.value()
         self._end()
 
     async def value(self, most: int | None = None) -> None:
-        """Look at one value, and what space is behind it. @param most: bytes that it may have."""
+        """Check one value, and the space behind it. @param most: bytes of the longest value that is allowed."""
         state = _VALUE
         steps = looked = 0
         end = len(self._data) if most is None else self.at + most
@@ -258,7 +261,7 @@ class _Checker:
                 await breath()
 
     async def members(self, known: Mapping[str, Member] | None = None) -> dict[str, bytes]:
-        """Look at all of it, an object. @return: the texts of its values, by their names."""
+        """Check all of it, an object. @return: the texts of its values, by name."""
         found: dict[str, bytes] = {}
         self._take(b"{", "an object was expected")
         if self._next() == b"}":
@@ -318,7 +321,7 @@ class _Checker:
 
     def _step(self, state: int) -> int:
         """
-        Read one thing, and plain ones before it. @return: what comes next.
+        Check the next token, and the plain values before it. @return: what comes next.
         """
         data = self._data
         if self._open and state in (_VALUE, _KEY, _FIRST_ITEM, _FIRST_KEY):
@@ -378,7 +381,7 @@ class _Checker:
         self.at = _space(self._data, self.at).end()  # type: ignore[union-attr]
 
     async def _string(self) -> None:
-        """The rest of a string, with the quote that ends it."""
+        """Check the rest of a string, up to the quote that ends it."""
         data = self._data
         while True:
             end = _some_string(data, self.at, self.at + _STRING_PIECE).end()  # type: ignore[union-attr]

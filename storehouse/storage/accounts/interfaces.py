@@ -1,8 +1,8 @@
 """
 Authentication and authorization: users with access keys, sessions of people who signed in, and signed links.
 
-Source: the second seed's list of things to do ("signed URLs, or signed cookies that give permission to do things such as
-perform PUT/GET operations within a short timeframe"); docs/accounts.rst.
+Source: the second seed's list of things to do ("signed URLs, or signed cookies that give permission to do things such
+as perform PUT/GET operations within a short timeframe"); docs/accounts.rst.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class IAccounts(Interface):
     """
     All users of a root.
 
-    Methods that return a Deferred read or write files: a change is durable when it fires. All others work in memory, and
-    compare secrets in constant time. Changes that another process makes on the same root are seen by the next call.
+    Methods that return a Deferred read or write files: a change is durable when it fires. All others work in memory,
+    and compare secrets in constant time. Changes that another process makes on the same root are seen by the next call.
     """
 
     realm = Attribute(
@@ -112,7 +112,9 @@ class IAccounts(Interface):
         """All users, by name."""
 
     def disable_user(name: str) -> Deferred[User]:
-        """Refuse the user's key and links from now on, and end all sessions and sign-in links. Fails with C{NoSuchUser}."""
+        """
+        Refuse the user's key and links from now on, and end all sessions and sign-in links. Fails with C{NoSuchUser}.
+        """
 
     def enable_user(name: str) -> Deferred[User]:
         """Undo L{disable_user}, except for sessions and sign-in links. Fails with C{NoSuchUser}."""
@@ -127,7 +129,9 @@ class IAccounts(Interface):
         """The URL that L{write_url} has stored last; C{None} if there is none."""
 
     def user_of_key(key_id: str, secret: str) -> User:
-        """@raise SignInRefused: if the ID is unknown, the secret wrong, or the user disabled; the text does not say which."""
+        """
+        @raise SignInRefused: if the ID is unknown, the secret wrong, or the user disabled; the text does not say which.
+        """
 
     def user_of_certificate(common_name: str) -> User:
         """
@@ -138,8 +142,8 @@ class IAccounts(Interface):
 
     def make_sign_in_token(name: str, lifetime: float) -> Deferred[str]:
         """
-        A token that signs a user in once, as the link of the first start has it. The user's earlier tokens end. Fails with
-        C{NoSuchUser}, C{Forbidden} if the user is disabled, C{BadRequest}.
+        A token that signs a user in once, as the link of the first start has it. The user's earlier tokens end. Fails
+        with C{NoSuchUser}, C{Forbidden} if the user is disabled, C{BadRequest}.
 
         @param lifetime: seconds.
         """
@@ -169,8 +173,8 @@ class IAccounts(Interface):
         The query of a link, without the question mark; the URL is the door's base, C{path}, C{?} and this.
 
         @param expires: seconds since 1970 UTC; at most C{https-link-lifetime} from now.
-        @raise BadRequest: for another method, a path that can be read in two ways, a prefix without a slash at its end, an
-            expiry in the past or too far away, or a bad C{max_bytes}.
+        @raise BadRequest: for another method, a path that can be read in two ways, a prefix without a slash at its
+            end, an expiry in the past or too far away, or a bad C{max_bytes}.
         @raise Forbidden: if the user is disabled.
         """
 
@@ -178,11 +182,12 @@ class IAccounts(Interface):
         """
         What the link of a request allows.
 
-        @param method: C{PUT} or C{GET}: what the request does (a HEAD reads; a POST of a file or a tus creation stores).
+        @param method: C{PUT} or C{GET}: what the request does (a HEAD reads; a POST of a file or a tus creation
+            stores).
         @param path: the path of the request, as received.
         @param query: the parameters of its query.
-        @param is_resumed: whether the request resumes an upload that this very link began, as the caller has checked: then
-            a link that works once is not refused as used.
+        @param is_resumed: whether the request resumes an upload that this very link began, as the caller has checked:
+            then a link that works once is not refused as used.
         @raise LinkTampered: if the signature is wrong; checked first.
         @raise LinkExpired: if it has expired.
         @raise LinkUsed: if it works once and was used.
@@ -192,6 +197,6 @@ class IAccounts(Interface):
 
     def use_link(grant: Grant) -> Deferred[None]:
         """
-        Record the use of a link that works once; does nothing for others. To be called before the first byte is stored or
-        sent. Fails with C{LinkUsed} for all but the first call.
+        Record the use of a link that works once; does nothing for others. To be called before the first byte is stored
+        or sent. Fails with C{LinkUsed} for all but the first call.
         """

@@ -155,8 +155,8 @@ class KeyringWrap:
 
 def needs_master_key(directory: str) -> bool:
     """
-    Whether the accounts in a directory have a secret that is sealed under a master key. C{False} if it is damaged, which
-    L{load_keys} reports.
+    Whether the accounts in a directory have a secret that is sealed under a master key. C{False} if it is damaged,
+    which L{load_keys} reports.
     """
     try:
         with open(os.path.join(directory, SECRET_FILE), "rb") as file:

@@ -45,8 +45,8 @@ _control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
 def canonical_path(path: str) -> str:
     """
-    The one spelling of a URL's path that is signed and compared: each segment decoded, and encoded again as in RFC 3986,
-    section 2.3.
+    The one spelling of a URL's path that is signed and compared: each segment decoded, and encoded again as in RFC
+    3986, section 2.3.
 
     A path that another program on the way could read differently is refused, not corrected: C{.} and C{..} in any
     spelling, encoded slashes, backslashes, empty segments except the last, control characters, and what is not UTF-8.

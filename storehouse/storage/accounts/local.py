@@ -53,8 +53,8 @@ _FileState = tuple[int, int, int, int]
 
 class LocalAccounts(Accounts):
     """
-    L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>} in a directory. A service and any number of commands can
-    have it open at the same time.
+    L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>} in a directory. A service and any number of commands
+    can have it open at the same time.
 
     @param wrap: seals the secret under the store's master key; C{None} if there is none.
     """
@@ -88,8 +88,8 @@ class LocalAccounts(Accounts):
         """
         Create the directory and the secret if they are missing, and read everything. Blocks.
 
-        @param users_only: do not read the secret, so that users can be listed and disabled without the master key. Keys,
-            sessions and links can then be neither made nor checked.
+        @param users_only: do not read the secret, so that users can be listed and disabled without the master key.
+            Keys, sessions and links can then be neither made nor checked.
         @raise StartFailed: if something is damaged, or cannot be read or created.
         """
         self._directory.create()
@@ -116,7 +116,8 @@ class LocalAccounts(Accounts):
             try:
                 self._current = self._read()
             except (Damaged, OSError) as error:
-                # Users who are signed in can go on; nothing is changed until the file is restored, since a change reads it.
+                # Users who are signed in can go on; nothing is changed until the file is restored, since a change
+                # reads it.
                 self._log.error("users stay as they were: {reason}", reason=str(error))
         return self._current
 

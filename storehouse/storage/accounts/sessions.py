@@ -68,8 +68,8 @@ def read_cookie(key: bytes, cookie: str) -> Ticket:
     except (UnicodeEncodeError, binascii.Error):
         raise refused from None
     head, mac = data[:-_MAC_SIZE], data[-_MAC_SIZE:]
-    # The last character of base64 can have unused bits, so that several texts decode to the same bytes: only the one that
-    # was given out is taken.
+    # The last character of base64 can have unused bits, so that several texts decode to the same bytes: only the one
+    # that was given out is taken.
     is_canonical = urlsafe_b64encode(data).rstrip(b"=") == cookie.encode("ascii")
     if not hmac.compare_digest(mac, _mac(key, head)) or not is_canonical or len(head) <= _head.size:
         raise refused
@@ -80,7 +80,9 @@ def read_cookie(key: bytes, cookie: str) -> Ticket:
 
 
 def request_token(key: bytes, session_id: bytes) -> str:
-    """The token that a session's requests repeat when they change something: HMAC-SHA256 of the session's ID, in hex."""
+    """
+    The token that a session's requests repeat when they change something: HMAC-SHA256 of the session's ID, in hex.
+    """
     return _mac(key, session_id).hex()
 
 

@@ -5,12 +5,12 @@ A log of JSON objects with checksums (L{storehouse.core.checksummed}), one a lin
 
     {"id":"link 685444a9a8ffd2f825fc64989cc5b28b","until":1790000060,"by":"ann","checksum":"..."}
 
-C{id} is C{link} and the nonce of a link, or C{session} and the ID of a session. C{by} is the user who signed the link, or
-the owner of the session; lines of earlier versions do not have it.
+C{id} is C{link} and the nonce of a link, or C{session} and the ID of a session. C{by} is the user who signed the link,
+or the owner of the session; lines of earlier versions do not have it.
 
-A line is on disk before the request that needs it goes on. A last line that a crash has cut is dropped; damage elsewhere
-keeps the service from starting, since a used link could become valid again. Expired lines are removed when they
-outnumber the others.
+A line is on disk before the request that needs it goes on. A last line that a crash has cut is dropped; damage
+elsewhere keeps the service from starting, since a used link could become valid again. Expired lines are removed when
+they outnumber the others.
 """
 
 from __future__ import annotations

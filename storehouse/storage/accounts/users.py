@@ -8,8 +8,9 @@ The file is one JSON object with a checksum (L{storehouse.core.checksummed})::
                "key_created":1790000000.0,"generation":0,"is_claimed":true}],
      "tokens":[{"hash":"64 hex","user":"ann","expires":1790003600}],"checksum":"..."}
 
-C{secret} is the sealed secret of the access key (L{Keys.seal_secret<storehouse.storage.accounts.keys.Keys.seal_secret>}),
-C{hash} the SHA-256 of a token. C{sequence} grows with every change.
+C{secret} is the sealed secret of the access key
+(L{Keys.seal_secret<storehouse.storage.accounts.keys.Keys.seal_secret>}), C{hash} the SHA-256 of a token. C{sequence}
+grows with every change.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Account:
 
     @ivar secret: of the access key, sealed.
     @ivar generation: grows when sessions must end: when the key is rotated and when the user is disabled.
-    @ivar is_claimed: whether anyone was given the key or has used a sign-in token. Until then the administrator that the
-        first start has made belongs to no one, and each start shows a sign-in link.
+    @ivar is_claimed: whether anyone was given the key or has used a sign-in token. Until then the administrator that
+        the first start has made belongs to no one, and each start shows a sign-in link.
     """
 
     user: User
