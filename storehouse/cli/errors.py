@@ -61,7 +61,7 @@ def usage() -> Iterator[None]:
 
 def unreadable(count: int) -> str:
     """What is said of so many damaged keys."""
-    return f"{count} {'key' if count == 1 else 'keys'} cannot be read: 'storehouse fsck' tells why"
+    return f"{'1 key' if count == 1 else f'{count} keys'} cannot be read: 'storehouse fsck' tells why"
 
 
 def strange(count: int) -> str:

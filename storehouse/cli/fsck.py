@@ -9,7 +9,7 @@ import click
 
 from storehouse.cli.errors import CommandError, strange, unreadable
 from storehouse.cli.options import progress_option
-from storehouse.cli.output import Output
+from storehouse.cli.output import Output, counted
 from storehouse.cli.progress import Progress, advancing
 from storehouse.cli.store import Opener, printable, store_options
 from storehouse.storage.objects.values import Problem
@@ -59,7 +59,7 @@ async def fsck(opener: Opener, repair: bool, join: bool, as_json: bool, progress
         click.echo("no problems found", err=True)
         return
     repaired = sum(1 for problem in problems if problem.repair)
-    found = f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'} found"
+    found = f"{counted(len(problems), 'problem', 'problems')} found"
     if not repair:
         raise CommandError(f"{found}; --repair does something about {repaired}")
     if repaired < len(problems):
@@ -91,7 +91,7 @@ async def reindex(opener: Opener, progress: bool) -> None:
     async with opener() as store:
         with Progress("reindex", None, progress, unit="keys") as shown:
             made = await store.reindex(advancing(shown))
-    click.echo(f"{made.keys} {'key' if made.keys == 1 else 'keys'} indexed", err=True)
+    click.echo(f"{counted(made.keys, 'key', 'keys')} indexed", err=True)
     if made.damaged:
         raise CommandError(unreadable(made.damaged))
     if made.unknown:

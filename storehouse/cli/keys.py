@@ -67,7 +67,7 @@ def init(settings: Settings, seal_names: bool, progress: bool) -> None:
     )
     if made.plain:
         click.echo(
-            f"{made.plain} {'object' if made.plain == 1 else 'objects'} from before {'is' if made.plain == 1 else 'are'} plain; "
+            f"{counted(made.plain, 'object', 'objects')} from before {'is' if made.plain == 1 else 'are'} plain; "
             "'storehouse cp B/K B/K' encrypts one",
             err=True,
         )

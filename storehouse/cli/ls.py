@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 import click
 
 from storehouse.cli.errors import CommandError, strange, unreadable
-from storehouse.cli.output import Output, human_size
+from storehouse.cli.output import Output, human_size, time_text
 from storehouse.cli.store import (
     DAMAGED,
     PLACE,
@@ -24,7 +23,7 @@ from storehouse.cli.store import (
 )
 from storehouse.storage.objects.values import Listing, ObjectInfo
 
-__all__ = ["du", "ls", "time_of"]
+__all__ = ["du", "ls"]
 
 #: Lines written at once.
 _FLUSHED = 1000
@@ -61,18 +60,13 @@ async def ls(opener: Opener, place: Name | None, is_long: bool, recursive: bool,
                     await _list_objects(store, output, place, is_long, recursive, as_json)
 
 
-def time_of(nanoseconds: int) -> str:
-    """A time for people."""
-    return datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
-
-
 async def _list_buckets(store: Store, output: Output, is_long: bool, as_json: bool) -> None:
     for bucket in await store.list_buckets():
         if as_json:
             line = json.dumps(attrs.asdict(bucket))
         else:
             public = "  (public)" if "read" in bucket.metadata.get("public", ()) else ""
-            line = f"{time_of(bucket.created)}  {bucket.name}{public}" if is_long else bucket.name
+            line = f"{time_text(bucket.created // 10**9)}  {bucket.name}{public}" if is_long else bucket.name
         output.write(f"{line}\n".encode())
 
 
@@ -104,7 +98,7 @@ def _line(bucket: str, item: ObjectInfo | str, is_long: bool, as_json: bool) -> 
     elif item.size == DAMAGED:
         known, key, size, time = {"key": item.key, "damaged": True}, item.key, "damaged", "-"
     else:
-        known, key, size, time = attrs.asdict(item), item.key, str(item.size), time_of(item.created)
+        known, key, size, time = attrs.asdict(item), item.key, str(item.size), time_text(item.created // 10**9)
     if as_json:
         return f"{json.dumps({'bucket': bucket, **known})}\n"
     return f"{size:>15}  {time:20}  {printable(key)}\n" if is_long else f"{printable(key)}\n"

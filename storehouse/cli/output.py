@@ -8,15 +8,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from stat import S_IMODE, S_ISREG
 from types import FrameType, TracebackType
 from typing import BinaryIO, NoReturn
 
 from storehouse.cli.errors import CommandError, reason_of
 
-__all__ = ["Output", "TidyEnd", "counted", "human_size", "same_file", "silence_stdout"]
+__all__ = ["Output", "TidyEnd", "columns", "counted", "human_size", "same_file", "silence_stdout", "time_text"]
 
 #: What ends a process that is asked to, and not only by Ctrl-C.
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -244,3 +245,22 @@ class Output:
 def counted(number: int, one: str, many: str) -> str:
     """C{"1 record"}, C{"2 records"}."""
     return f"{number} {one if number == 1 else many}"
+
+
+def columns(lines: Sequence[Sequence[str]], right: Container[int] = ()) -> str:
+    """Lines of cells as a table. @param right: the numbers of columns that stand to the right, such as numbers."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        [
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
+    )
+    return "".join(f"{'  '.join(cells).rstrip()}\n" for cells in padded)
+
+
+def time_text(seconds: float) -> str:
+    """A time for people, UTC to the second; a dash for 0, which stands for a time that is not known."""
+    # Not by strftime alone: it writes years before 1000 with fewer digits.
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0") if seconds else "-"

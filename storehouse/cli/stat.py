@@ -11,13 +11,12 @@ import click
 
 from storehouse.cli.errors import CommandError, one_line
 from storehouse.cli.log import LogClient
-from storehouse.cli.ls import time_of
 from storehouse.cli.options import log_options
-from storehouse.cli.output import Output, human_size
+from storehouse.cli.output import Output, columns, human_size, time_text
 from storehouse.cli.store import NAME, Name, Opener, naming, printable, store_options
 from storehouse.storage.objects.values import ObjectInfo
 
-__all__ = ["command", "table"]
+__all__ = ["command"]
 
 _HEAD = ("PREFIX", "RECORDS", "SIZE", "FILES", "BUCKETS", "STATE")
 
@@ -57,7 +56,7 @@ async def _of_object(opener: Opener, name: Name, as_json: bool) -> str:
 def _facts(name: Name, info: ObjectInfo) -> Iterable[tuple[str, str]]:
     yield "name", str(name)
     yield "size", f"{info.size} ({human_size(info.size)})" if info.size > 999 else str(info.size)
-    yield "time", time_of(info.created)
+    yield "time", time_text(info.created // 10**9)
     yield "etag", info.etag
     yield "id", info.id
     if info.content_type:
@@ -72,7 +71,11 @@ def _of_log(log: LogClient, as_json: bool) -> str:
     prefixes = answer.get("prefixes")
     if not isinstance(prefixes, dict):
         raise CommandError("the server's answer names no prefixes; is that a storehouse?")
-    return json.dumps(answer, indent=2, ensure_ascii=False) if as_json else table(_rows(prefixes))
+    return (
+        json.dumps(answer, indent=2, ensure_ascii=False)
+        if as_json
+        else columns([_HEAD, *_rows(prefixes)], range(1, 5)).rstrip("\n")
+    )
 
 
 def _rows(prefixes: Mapping[str, Any]) -> Iterable[Sequence[str]]:
@@ -90,19 +93,3 @@ def _rows(prefixes: Mapping[str, Any]) -> Iterable[Sequence[str]]:
             raise CommandError(
                 f"the server's answer about prefix {name} makes no sense; is that a storehouse?"
             ) from None
-
-
-def table(rows: Iterable[Sequence[str]]) -> str:
-    """Rows under the head of the table: the first and the last column to the left, numbers to the right."""
-    lines = [_HEAD, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(_row(line, widths) for line in lines)
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    left = (0, len(cells) - 1)
-    padded = (
-        cell.ljust(width) if at in left else cell.rjust(width)
-        for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join(padded).rstrip()

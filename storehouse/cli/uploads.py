@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import attrs
 import click
@@ -12,7 +11,7 @@ import click
 from storehouse.app.local.objects import LocalObjects, Upload
 from storehouse.cli.errors import usage
 from storehouse.cli.options import settings_options
-from storehouse.cli.output import Output, human_size
+from storehouse.cli.output import Output, columns, counted, human_size, time_text
 from storehouse.config import Settings
 from storehouse.core.durations import parse_duration
 
@@ -67,29 +66,12 @@ def command(settings: Settings, as_json: bool, expire: float | None) -> None:
     with Output() as output:
         output.write(text.encode())
     if expire is not None:
-        click.echo(f"{len(uploads)} {'upload' if len(uploads) == 1 else 'uploads'} removed", err=True)
+        click.echo(f"{counted(len(uploads), 'upload', 'uploads')} removed", err=True)
 
 
 def _table(uploads: Sequence[Upload]) -> str:
     rows = [
-        (upload.id, _time(upload.created), _time(upload.touched), str(upload.parts), human_size(upload.size))
+        (upload.id, time_text(upload.created), time_text(upload.touched), str(upload.parts), human_size(upload.size))
         for upload in uploads
     ]
-    lines = [_HEAD, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "".join(f"{_row(line, widths)}\n" for line in lines)
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    numbers = (3, 4)
-    padded = (
-        cell.rjust(width) if at in numbers else cell.ljust(width)
-        for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join(padded).rstrip()
-
-
-def _time(seconds: float) -> str:
-    if not seconds:
-        return "-"
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return columns([_HEAD, *rows], (3, 4))

@@ -8,7 +8,6 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -18,7 +17,7 @@ import click
 from storehouse.app.local.waiting import run
 from storehouse.cli.errors import usage
 from storehouse.cli.options import parse_bytes, settings_options
-from storehouse.cli.output import Output
+from storehouse.cli.output import Output, columns, time_text
 from storehouse.cli.remote import SocketAccounts
 from storehouse.cli.store import service_of
 from storehouse.config import Settings
@@ -365,17 +364,9 @@ def _table(users: Sequence[User]) -> str:
             user.key_id,
             "admin" if user.is_admin else "user",
             "disabled" if user.is_disabled else "enabled",
-            _time(user.created),
-            _time(user.key_created),
+            time_text(user.created),
+            time_text(user.key_created),
         )
         for user in users
     ]
-    lines = [_HEAD, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
-    )
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return columns([_HEAD, *rows])

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import click
 
+from storehouse.cli.output import time_text
 from storehouse.core.times import FORMS, parse_time
 
 __all__ = ["Span", "exact_time", "parse_time", "short_time", "span_options"]
@@ -45,7 +46,7 @@ def exact_time(nanoseconds: int) -> str | None:
 
 def short_time(nanoseconds: int) -> str:
     """For people, to the second; a dash for a time that is not known."""
-    return f"{datetime.fromtimestamp(nanoseconds // _NS, UTC):%Y-%m-%dT%H:%M:%SZ}" if nanoseconds else "-"
+    return time_text(nanoseconds // _NS)
 
 
 def _parse(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
