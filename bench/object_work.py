@@ -18,12 +18,12 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from bench.space_work import Nowhere
+from bench.space_work import drain
 from bench.space_work import in_flight as _in_flight
 from storehouse.core.disk import DiskThreads, InlineDisk
 from storehouse.core.files import Files
 from storehouse.core.platform import keep_freed_memory
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSuchBucket
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.entries import encode_entry
@@ -292,14 +292,14 @@ def small_objects(directory: str, count: int, flight: int, durable: bool, seed: 
 
     async def work(space: Any, store: Any) -> dict[str, float]:
         async def get(opening: Any) -> None:
-            await (await opening).deliver(Nowhere())
+            await drain(await opening)
 
         found = {
             "space put/s": await _rate(
-                count, flight, lambda n: space.put(f"{n % 256:02x}{tag}{n:06x}", BytesSource(data), 4096, {})
+                count, flight, lambda n: space.put(f"{n % 256:02x}{tag}{n:06x}", BytesStream(data), 4096, {})
             ),
             "store put/s": await _rate(
-                count, flight, lambda n: store.put(BUCKET, f"{tag}/{n}", BytesSource(data), 4096)
+                count, flight, lambda n: store.put(BUCKET, f"{tag}/{n}", BytesStream(data), 4096)
             ),
             "space get/s": await _rate(count, flight, lambda n: get(space.get(f"{n % 256:02x}{tag}{n:06x}"))),
             "store get/s": await _rate(count, flight, lambda n: get(store.get(BUCKET, f"{tag}/{n}"))),
@@ -320,10 +320,10 @@ def chunks(directory: str, count: int, flight: int, durable: bool, size: int, se
 
     async def work(space: Any, store: Any) -> dict[str, float]:
         async def get(number: int) -> None:
-            await (await store.get(BUCKET, f"{tag}/{number:020d}")).deliver(Nowhere())
+            await drain(await store.get(BUCKET, f"{tag}/{number:020d}"))
 
         return {
-            "put": await _rate(count, flight, lambda n: store.put(BUCKET, f"{tag}/{n:020d}", BytesSource(data), size)),
+            "put": await _rate(count, flight, lambda n: store.put(BUCKET, f"{tag}/{n:020d}", BytesStream(data), size)),
             "get": await _rate(count, flight, get),
         }
 

@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from twisted.internet.defer import Deferred
 
 from bench.harness import CHECKOUT, BenchError, Spread, add_rounds, format_table, progress, workspace
-from bench.space_work import Nowhere, id_of, in_flight
+from bench.space_work import drain, id_of, in_flight
 from storehouse.core.disk import DiskThreads
 from storehouse.core.keys.keyring import Derivation
 from storehouse.core.keys.vault import Vault
 from storehouse.core.platform import keep_freed_memory
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.dataspace.sealed import SealedDataSpace
 from storehouse.storage.dataspace.sealed_format import BOUNDS, FRAME, nonce_of
@@ -84,7 +84,7 @@ def _make_space(directory: str, below: str, sealed: bool, disk: DiskThreads) -> 
 
 async def _put(space: Any, size: int) -> _Times:
     began = _now()
-    await space.put(id_of(1), BytesSource(_pieces(size)), size, {})
+    await space.put(id_of(1), BytesStream(_pieces(size)), size, {})
     return _since(began)
 
 
@@ -92,16 +92,15 @@ async def _get(space: Any, size: int) -> _Times:
     if not (await space.list_ids(id_of(1)[:2])):
         await _put(space, size)
     began = _now()
-    sink = Nowhere()
-    await (await space.get(id_of(1))).deliver(sink)
-    if sink.count != size:
-        raise ValueError(f"{sink.count} bytes came")
+    count = await drain(await space.get(id_of(1)))
+    if count != size:
+        raise ValueError(f"{count} bytes came")
     return _since(began)
 
 
 async def _small_put(space: Any, count: int) -> _Times:
     def put(number: int) -> Any:
-        return space.put(id_of(number), BytesSource(_PIECE[:SMALL]), SMALL, {"key": ["b/k"]})
+        return space.put(id_of(number), BytesStream(_PIECE[:SMALL]), SMALL, {"key": ["b/k"]})
 
     began = _now()
     await in_flight(count, FLIGHT, put)
@@ -112,7 +111,7 @@ async def _small_get(space: Any, count: int) -> _Times:
     await _small_put(space, count)
 
     async def get(number: int) -> None:
-        await (await space.get(id_of(number))).deliver(Nowhere())
+        await drain(await space.get(id_of(number)))
 
     began = _now()
     await in_flight(count, FLIGHT, get)

@@ -20,16 +20,14 @@ from typing import Any
 from zlib import crc32
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IConsumer
-from zope.interface import implementer
 
 from storehouse.core.disk import DiskThreads
 from storehouse.core.platform import keep_freed_memory
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream, IByteStream, Piece, closing
 from storehouse.storage.dataspace.hashes import find_hash
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 
-__all__ = ["BLOCK", "SMALL", "WORK", "Nowhere", "in_flight"]
+__all__ = ["BLOCK", "SMALL", "WORK", "drain", "in_flight"]
 
 MIB = 1 << 20
 BLOCK = MIB
@@ -174,27 +172,22 @@ def _in_threads(f: Callable[[int], None], count: int, threads: int) -> float:
 # -- ours --------------------------------------------------------------------------------------
 
 
-@implementer(IConsumer)
-class Nowhere:
-    """A consumer that counts."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None: ...
-
-    def unregisterProducer(self) -> None: ...
-
-    def write(self, data: bytes) -> None:
-        self.count += len(data)
+async def drain(stream: IByteStream, take: Callable[[Piece], object] = len) -> int:
+    """Read a stream to its end, and close it. @return: its bytes."""
+    count = 0
+    async with closing(stream):
+        while piece := await stream.read():
+            take(piece)
+            count += len(piece)
+    return count
 
 
-class _Sum(Nowhere):
-    """A consumer that adds up what it is given."""
+class _Sum:
+    """Adds up what it is given."""
 
     value = 0
 
-    def write(self, data: bytes) -> None:
+    def add(self, data: Piece) -> None:
         self.value = crc32(data, self.value)
 
 
@@ -238,7 +231,7 @@ def our_put(directory: str, source: str, hash: str) -> float:
 
     async def work(space: WormerDataSpace) -> float:
         began = time.perf_counter()
-        await space.put(id_of(1), BytesSource(_pieces(source)), os.path.getsize(source), {})
+        await space.put(id_of(1), BytesStream(_pieces(source)), os.path.getsize(source), {})
         return time.perf_counter() - began
 
     return _with_space(directory, hash, True, work)
@@ -251,18 +244,17 @@ def our_get(directory: str, source: str, hash: str, compare: bool) -> float:
     async def work(space: WormerDataSpace) -> float:
         if compare:
             stored = _Sum()
-            await (await space.get(id_of(1))).deliver(stored)
+            await drain(await space.get(id_of(1)), stored.add)
             given = _Sum()
             for piece in _pieces(source):
-                given.write(piece)
+                given.add(piece)
             if stored.value != given.value:
                 raise ValueError("what is stored is not what was put")
         began = time.perf_counter()
-        sink = Nowhere()
-        await (await space.get(id_of(1))).deliver(sink)
+        count = await drain(await space.get(id_of(1)))
         seconds = time.perf_counter() - began
-        if sink.count != os.path.getsize(source):
-            raise ValueError(f"{sink.count} bytes came")
+        if count != os.path.getsize(source):
+            raise ValueError(f"{count} bytes came")
         return seconds
 
     return _with_space(directory, hash, True, work)
@@ -276,7 +268,7 @@ def our_ranges(directory: str, source: str, hash: str, count: int, seed: int) ->
         offsets = _offsets(os.path.getsize(source), count, seed)
         began = time.perf_counter()
         for offset in offsets:
-            await (await space.get(id_of(1), offset, RANGE)).deliver(Nowhere())
+            await drain(await space.get(id_of(1), offset, RANGE))
         return time.perf_counter() - began
 
     return _with_space(directory, hash, True, work)
@@ -304,7 +296,7 @@ def our_small_puts(directory: str, count: int, flight: int, durable: bool, first
 
     async def work(space: WormerDataSpace) -> float:
         return await in_flight(
-            count, flight, lambda number: space.put(id_of(first + number), BytesSource(data), SMALL, {})
+            count, flight, lambda number: space.put(id_of(first + number), BytesStream(data), SMALL, {})
         )
 
     return _with_space(directory, "HighwayHash256", durable, work)
@@ -318,7 +310,7 @@ def our_small_gets(directory: str, count: int, flight: int, objects: int, seed: 
 
     async def work(space: WormerDataSpace) -> float:
         async def get(number: int) -> None:
-            await (await space.get(id_of(numbers[number]))).deliver(Nowhere())
+            await drain(await space.get(id_of(numbers[number])))
 
         return await in_flight(count, flight, get)
 
@@ -331,8 +323,8 @@ def our_many_puts(directory: str, count: int, size: int) -> float:
     piece = os.urandom(64 << 10)
 
     async def work(space: WormerDataSpace) -> float:
-        def source() -> BytesSource:
-            return BytesSource(piece for _ in range(size // len(piece)))
+        def source() -> BytesStream:
+            return BytesStream(piece for _ in range(size // len(piece)))
 
         return await in_flight(count, count, lambda number: space.put(id_of(number), source(), size, {}))
 

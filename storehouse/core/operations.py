@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from storehouse.core.jobs import over
 from storehouse.core.latency import Latency
+from storehouse.core.streams import IByteStream
 from storehouse.errors import StorehouseError, Unavailable
 
 __all__ = ["Operations"]
@@ -39,13 +40,17 @@ class Operations:
         self._latencies: defaultdict[tuple[str, str], Latency] = defaultdict(Latency)
         self._running: set[Deferred[Any]] = set()
 
-    def run(self, name: str, work: Coroutine[Any, Any, T]) -> Deferred[T]:
-        """Run one."""
-        result = Deferred.fromCoroutine(self._observed(name, work))
+    def run(self, name: str, work: Coroutine[Any, Any, T], stream: IByteStream | None = None) -> Deferred[T]:
+        """
+        Run one.
+
+        @param stream: what it was given to read from: closed when it is over, or refused.
+        """
+        result = Deferred.fromCoroutine(self._observed(name, work, stream))
         self.track(result)
         return result
 
-    async def _observed(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+    async def _observed(self, name: str, work: Coroutine[Any, Any, T], stream: IByteStream | None) -> T:
         began = time.perf_counter()
         outcome = "ok"
         try:
@@ -62,6 +67,8 @@ class Operations:
             outcome = type(error).__name__ if isinstance(error, StorehouseError) else "failed"
             raise
         finally:
+            if stream is not None:
+                await stream.close()
             self._latencies[name, outcome].observe(time.perf_counter() - began)
 
     def track(self, work: Deferred[Any]) -> None:

@@ -25,14 +25,14 @@ from functools import wraps
 from types import coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import over, settled
+from storehouse.core.jobs import over
 from storehouse.core.pushed import PIECE, Asking, BytesSource, Collector, ISource, collect
 from storehouse.core.turns import breath
 from storehouse.errors import SizeMismatch, TooLarge
@@ -48,9 +48,12 @@ __all__ = [
     "IByteStream",
     "ISource",
     "Piece",
+    "PieceBuffer",
     "PushedStream",
     "StreamClosed",
+    "awaiting",
     "beside",
+    "closing",
     "collect",
     "counted",
     "cut",
@@ -62,6 +65,7 @@ __all__ = [
     "pour",
     "read_all",
     "stage",
+    "updating",
 ]
 
 P = ParamSpec("P")
@@ -130,14 +134,21 @@ class GeneratorStream:
 
     @param pieces: the generator. It may yield empty pieces, which are left out.
     @param upstream: the streams that it reads from; they are closed after it.
+    @param release: called once, when all of that is closed: to let go of what was there before the generator began.
     """
 
     _log = Logger()
 
-    def __init__(self, pieces: AsyncGenerator[Piece, None], *upstream: IByteStream) -> None:
+    def __init__(
+        self,
+        pieces: AsyncGenerator[Piece, None],
+        *upstream: IByteStream,
+        release: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._pieces = pieces
         self._next = pieces.__anext__
         self._upstream = upstream
+        self._release = release
         self._is_reading = False
         self._is_over = False
         self._error: BaseException | None = None  # what reads fail with
@@ -190,7 +201,9 @@ class GeneratorStream:
         """See L{IByteStream.close}."""
         if self._closing is None:
             self._error = StreamClosed("the stream was closed")
-            self._closing = Deferred.fromCoroutine(self._close())
+            # Before anything is done: a read that fails by it may have its reader close the stream, too.
+            self._closing = Deferred()
+            Deferred.fromCoroutine(self._close()).chainDeferred(self._closing)
         return succeed(None) if self._closing.called else over(self._closing)
 
     async def _close(self) -> None:
@@ -205,6 +218,11 @@ class GeneratorStream:
             self._log.failure("while a stream was closed")
         for stream in self._upstream:
             await stream.close()
+        if self._release is not None:
+            try:
+                await self._release()
+            except Exception:
+                self._log.failure("while a stream was closed")
 
 
 def stage(
@@ -266,6 +284,19 @@ def _pieces_of(data: Piece) -> Iterable[Piece]:
         return (data,)
     view = memoryview(data)
     return (view[start : start + PIECE] for start in range(0, len(view), PIECE))
+
+
+class closing:
+    """C{async with closing(stream)}: it is closed at the end of the block, however that ends."""
+
+    def __init__(self, stream: IByteStream) -> None:
+        self._stream = stream
+
+    async def __aenter__(self) -> IByteStream:
+        return self._stream
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stream.close()
 
 
 # -- the edge --------------------------------------------------------------------------------------
@@ -576,38 +607,57 @@ class Beside(Generic[T]):
 
     Cancelling who waits here does not touch the work, since a thread cannot be stopped. Its owner calls L{close} in a
     C{finally}, before it lets go of what the work uses.
+
+    @param stream: what the owner may wait for meanwhile: it is closed when the work fails, so that its read ends with
+        L{StreamClosed}, and L{result} tells why.
     """
 
-    def __init__(self) -> None:
-        self._work: Deferred[None] | None = None
-        # Kept apart: a Deferred's failure cannot be awaited from within its own callbacks, as who waits for it is resumed.
-        self._outcome: list[T | Failure] = []
+    def __init__(self, stream: IByteStream | None = None) -> None:
+        self._stream = stream
+        self._is_going = False
+        self._outcome: T | Failure | None = None  # of what was started last, until it is asked for
+        self._waiting: Deferred[None] | None = None
 
     async def start(self, begin: Callable[P, Deferred[T]], *args: P.args, **kwargs: P.kwargs) -> None:
         """Wait for the work that goes on, whose failure is raised and whose result is dropped; then begin this."""
         await self.result()
-        outcome: list[T | Failure] = []
-        self._work = begin(*args, **kwargs).addBoth(outcome.append)
+        self._is_going = True
+        begin(*args, **kwargs).addBoth(self._ended)
+
+    def _ended(self, outcome: T | Failure) -> None:
+        self._is_going = False
         self._outcome = outcome
+        if isinstance(outcome, Failure) and self._stream is not None:
+            self._stream.close()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
 
     async def result(self) -> T | None:
         """Wait for the work that goes on. @return: its result; C{None} if there is none. Its failure is raised."""
-        work = self._work
-        if work is None:
-            return None
-        if not self._outcome:
-            await over(work)
-        self._work = None
-        outcome = self._outcome[0]
+        while self._is_going:
+            await self._turn()
+        outcome, self._outcome = self._outcome, None
         if isinstance(outcome, Failure):
             outcome.raiseException()
         return outcome
 
     async def close(self) -> None:
         """Wait until nothing goes on, although it was cancelled meanwhile. What comes of the work is dropped."""
-        work, self._work = self._work, None
-        if work is not None:
-            await settled(work)
+        while self._is_going:
+            try:
+                await self._turn()
+            except CancelledError:
+                pass
+        self._outcome = None
+
+    async def _turn(self) -> None:
+        waiting: Deferred[None] = Deferred()
+        self._waiting = waiting
+        try:
+            await waiting
+        finally:
+            self._waiting = None
 
 
 @stage
@@ -615,37 +665,105 @@ async def beside(
     stream: IByteStream, disk: IDisk, work: Callable[[list[Piece]], object], batch: int = 1 << 20
 ) -> AsyncGenerator[Piece, None]:
     """
-    Have work done with the bytes in a disk thread, such as hashing, while they pass and the next ones come.
+    Have work done with the bytes in a disk thread, such as hashing (L{updating}), while they pass and the next ones come.
 
-    At the end it is all done before the stream ends, and what it raised comes instead of the next piece. Up to twice
+    All of it is done before the stream ends; what it raises comes instead of the next piece, or of the end. Up to twice
     C{batch} bytes, and a piece, are held.
 
-    @param work: called with some pieces, in order, one call after the other.
-    @param batch: bytes that are given to it at once, at least, but for the last. If there are no more than 64 KiB in
-        all, it is called in the reactor's thread: that is faster than to ask a thread.
+    @param work: called with some pieces, in order, one call after the other. For the last ones, if they have no more than
+        64 KiB, it is called in the reactor's thread: that is faster than to ask a thread.
+    @param batch: bytes that are given to it at once, at least.
     """
-    going: Beside[object] = Beside()
+    going: Beside[object] = Beside(stream)
     pieces: list[Piece] = []
-    size = total = 0
+    size = 0
     try:
         while piece := await stream.read():
             pieces.append(piece)
             size += len(piece)
-            total += len(piece)
             if size >= batch:
                 await going.start(disk.run, work, pieces)
                 pieces, size = [], 0
             yield piece
-        if total <= _INLINE:
-            if pieces:
-                work(pieces)
-        else:
-            if pieces:
-                await going.start(disk.run, work, pieces)
+        await going.result()
+        if size > _INLINE:
+            await going.start(disk.run, work, pieces)
             await going.result()
+        elif size:
+            work(pieces)
+    except StreamClosed:
+        await going.result()  # perhaps it is why
+        raise
     finally:
         await going.close()
 
 
-# What is worked with at once rather than in a thread.
+# Bytes that are worked with at once rather than in a thread.
 _INLINE = 64 << 10
+
+
+def updating(*hashes: Hash) -> Callable[[list[Piece]], None]:
+    """Work for L{beside}: hash the pieces."""
+
+    def update(pieces: list[Piece]) -> None:
+        # Joined: a loop over many small pieces would be busy in Python, and hold the interpreter's lock.
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        for each in hashes:
+            each.update(data)
+
+    return update
+
+
+@stage
+async def awaiting(stream: IByteStream, work: Deferred[object]) -> AsyncGenerator[Piece, None]:
+    """
+    Have the end wait for something else; if that fails, so does this, at once. Closing waits for it, too.
+    """
+    going: Beside[object] = Beside(stream)
+    await going.start(lambda: work)
+    try:
+        while piece := await stream.read():
+            yield piece
+        await going.result()
+    except StreamClosed:
+        await going.result()  # perhaps it is why
+        raise
+    finally:
+        await going.close()
+
+
+class PieceBuffer:
+    """
+    Pieces that wait to be taken by numbers of bytes.
+
+    @ivar size: bytes that there are.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._pieces: list[Piece] = []
+
+    def add(self, piece: Piece) -> None:
+        """One more."""
+        self._pieces.append(piece)
+        self.size += len(piece)
+
+    def take(self, size: int | None = None) -> list[Piece]:
+        """So many bytes, no more than there are; C{None} for all. Most of them should be taken: the rest is looked at."""
+        pieces, self._pieces = self._pieces, []
+        surplus = 0 if size is None else self.size - size
+        self.size = surplus
+        while surplus:
+            last = pieces.pop()
+            if len(last) <= surplus:
+                self._pieces.append(last)
+                surplus -= len(last)
+                continue
+            view = memoryview(last)
+            pieces.append(view[:-surplus])
+            left = view[-surplus:]
+            # A view keeps all of the piece: not for a few bytes of it.
+            self._pieces.append(left if 2 * surplus >= memoryview(view.obj).nbytes else bytes(left))
+            surplus = 0
+        self._pieces.reverse()
+        return pieces

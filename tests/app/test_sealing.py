@@ -19,7 +19,7 @@ from storehouse.core.exits import Exits
 from storehouse.core.highwayhash import IS_FAST
 from storehouse.core.keys import keyring
 from storehouse.core.keys.masterkey import VARIABLE
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
 from storehouse.storage.dataspace.sealed import SealedDataSpace
 from storehouse.storage.dataspace.wormer import WormerDataSpace
@@ -67,11 +67,11 @@ class ServiceTests(TestCase):
 
         async def put(store: Any) -> None:
             await store.create_bucket("bucket")
-            await store.put("bucket", "secret-name", BytesSource(b"secret bytes"), None, "text/secret")
+            await store.put("bucket", "secret-name", BytesStream(b"secret bytes"), None, "text/secret")
 
         async def get(store: Any) -> None:
             reader = await store.get("bucket", "secret-name")
-            self.assertEqual((await collect(reader), reader.info.content_type), (b"secret bytes", "text/secret"))
+            self.assertEqual((await read_all(reader), reader.info.content_type), (b"secret bytes", "text/secret"))
             self.assertEqual(await store.list_keys("bucket"), ["secret-name"])
 
         await self.with_service(self.make(b"key", seal_names="on"), put)
@@ -85,7 +85,7 @@ class ServiceTests(TestCase):
 
         async def put(store: Any) -> None:
             await store.create_bucket("bucket")
-            await store.put("bucket", "key", BytesSource(b"bytes"), None)
+            await store.put("bucket", "key", BytesStream(b"bytes"), None)
 
         await self.with_service(self.make(b"key"), put)
         marker, path = Path(self.root, "objects", "sealed"), Path(self.root, "keyring.json")

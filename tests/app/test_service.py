@@ -30,7 +30,7 @@ from storehouse.app.service import StorehouseService, make_service
 from storehouse.config import load_settings
 from storehouse.core.exits import Exits
 from storehouse.core.files import Files
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.errors import (
     BucketCountMismatch,
     InvalidSetting,
@@ -445,7 +445,7 @@ class ServiceTests(SynchronousTestCase):
             self.assertEqual(json.load(file)["message"], "hello you")
         # The file is open as long as the process; here it is closed by its end, which is no fault.
         del application
-        gc.collect()
+        gc.read_all()
         self.flushWarnings()
 
     def test_json_file_that_cannot_be(self) -> None:
@@ -563,7 +563,7 @@ class ObjectsTests(TestCase):
         service.startService()
         try:
             store: Any = service.stores["data_space"]
-            await store.put("ab", BytesSource(b"some text"), None, {})
+            await store.put("ab", BytesStream(b"some text"), None, {})
             names = ("service", "keyring", "pair", "data_space", "namespace", "objects", "resumable")
             self.assertEqual(service.parts(), dict.fromkeys(names, ""))
             shown = await deferToThread(fetch, f"http://127.0.0.1:{service.ports['admin'].getHost().port}/metrics")
@@ -592,9 +592,9 @@ class ObjectsTests(TestCase):
         try:
             store, names, space = (service.stores[name] for name in ("objects", "namespace", "data_space"))
             await store.create_bucket("bucket")
-            info = await store.put("bucket", "key", BytesSource(b"12345"), 5)
+            info = await store.put("bucket", "key", BytesStream(b"12345"), 5)
             await space.delete(info.id)
-            await space.put(info.id, BytesSource(b"1234567"), 7, {})
+            await space.put(info.id, BytesStream(b"1234567"), 7, {})
             (scrubber,) = (chore for chore in service.chores if isinstance(chore, Scrubber))
             found: list[Finding] = []
             assert scrubber._compare is not None
@@ -619,7 +619,7 @@ class ObjectsTests(TestCase):
         service.startService()
         try:
             store: Any = service.stores["data_space"]
-            await store.put("ab", BytesSource(b"some text"), None, {})
+            await store.put("ab", BytesStream(b"some text"), None, {})
             path = os.path.join(self.root, "objects", "data", "ab", "ab", "part.1.checksum")
             with open(path, "rb") as file:
                 self.assertIn(b'"hashName":"CRC32C","hashKey":"","hashLength":4,"blockSize":4,', file.read())

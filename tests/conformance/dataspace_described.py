@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import InvalidName, NoSuchObject, NoSuchUpload, Unavailable
 from storehouse.storage.dataspace.checks import MAX_METADATA
 from storehouse.storage.dataspace.interfaces import IDescribed, Part
@@ -26,12 +26,12 @@ class DescribedTestsMixin(SpaceTestsMixin):
             await self.space.replace_metadata(id, metadata)
             self.assertEqual(await self.space.get_metadata(id), metadata)
         self.assertEqual(reader.metadata, {"old": ["1", "2"]})
-        self.assertEqual(await collect(reader), content(BLOCK + 5))
+        self.assertEqual(await read_all(reader), content(BLOCK + 5))
         metadata["new"].append("more")
         await self.reopened()
         again = await self.space.get("ab", 1)
         self.assertEqual((again.etag, again.metadata), (one.etag, {"new": ["größe", ""], "": []}))
-        self.assertEqual(await collect(again), content(BLOCK + 5)[1:])
+        self.assertEqual(await read_all(again), content(BLOCK + 5)[1:])
         self.assertEqual(await self.get("cd"), b"onetwo")
         self.assertEqual(await self.space.get_metadata("ef"), {"old": ["1", "2"]})
         await self.space.delete("ab")
@@ -91,10 +91,10 @@ class LateTestsMixin(SpaceTestsMixin):
         def refuse() -> dict[str, list[str]]:
             raise ZeroDivisionError
 
-        await self.space.put("ab", BytesSource(pieces()), None, told)
+        await self.space.put("ab", BytesStream(pieces()), None, told)
         self.assertEqual(await self.space.get_metadata("ab"), {"seen": ["0", "1", "2"]})
-        await self.refused(ZeroDivisionError, self.space.put("cd", BytesSource(b"x"), 1, refuse))
-        await self.refused(InvalidName, self.space.put("cd", BytesSource(b"x"), 1, lambda: {"a": ["\ud800"]}))
+        await self.refused(ZeroDivisionError, self.space.put("cd", BytesStream(b"x"), 1, refuse))
+        await self.refused(InvalidName, self.space.put("cd", BytesStream(b"x"), 1, lambda: {"a": ["\ud800"]}))
         await self.absent("cd")
 
     async def test_link_with_other_notes(self) -> None:
@@ -102,7 +102,7 @@ class LateTestsMixin(SpaceTestsMixin):
         await self.space.init_upload("cd", {})
         await self.space.init_upload("ce", {})
         for number in (3, 4):
-            await self.space.upload_part("cd", number, BytesSource(b"data"), 4, lambda number=number: f"note {number}")
+            await self.space.upload_part("cd", number, BytesStream(b"data"), 4, lambda number=number: f"note {number}")
         seen: list[tuple[int, str, int]] = []
 
         def note(part: Part, at: int) -> str:

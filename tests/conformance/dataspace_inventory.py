@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from storehouse.core.streams import collect
+from storehouse.core.streams import read_all
 from storehouse.errors import DamagedObject, InvalidRange, NoSuchObject, NoSuchUpload
 from storehouse.storage.dataspace.interfaces import Part
 from tests.conformance.dataspace import BLOCK, SpaceTestsMixin, content
@@ -20,12 +20,12 @@ class InventoryTestsMixin(SpaceTestsMixin):
         one = await self.put("ab", content(BLOCK + 5))
         await self.put_parts("cd", content(BLOCK), b"12345")
         two = await self.space.get("cd")
-        two.close()
+        await two.close()
         for id, etag, size in (("ab", one.etag, one.size), ("cd", two.etag, two.size)):
             right = Part(0, etag, size)
             for expected in (right, Part(0, "", size), None):
-                (await self.space.get(id, expected=expected)).close()
-                (await self.space.get(id, 1, 3, expected=expected)).close()
+                await (await self.space.get(id, expected=expected)).close()
+                await (await self.space.get(id, 1, 3, expected=expected)).close()
                 await self.space.examine(id, expected)
                 await self.space.copy("ef", id, expected=expected)
                 await self.space.delete("ef")
@@ -67,7 +67,7 @@ class InventoryTestsMixin(SpaceTestsMixin):
         reader = await self.space.get("ab")
         await self.space.set_aside("ab", "nobody wants it")
         await self.absent("ab")
-        self.assertEqual(await collect(reader), content(3 * BLOCK))
+        self.assertEqual(await read_all(reader), content(3 * BLOCK))
         await self.refused(NoSuchObject, self.space.set_aside("ab", ""))
         await self.put("ab", b"another")
         self.assertEqual(await self.get("ab"), b"another")

@@ -26,7 +26,8 @@ from storehouse.errors import (
     UploadGone,
 )
 from storehouse.storage.resumable.interfaces import IResumableUploads, ResumableUpload
-from tests.conformance.dataspace import PullSource, Tap, content, pause, pieces_of, turns
+from tests.conformance.dataspace import content, pause, pieces_of, turns
+from tests.conformance.pushed import PullSource, Tap
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase

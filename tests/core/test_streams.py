@@ -20,9 +20,12 @@ from storehouse.core.streams import (
     GeneratorStream,
     IByteStream,
     Piece,
+    PieceBuffer,
     PushedStream,
     StreamClosed,
+    awaiting,
     beside,
+    closing,
     counted,
     cut,
     deferred,
@@ -33,6 +36,7 @@ from storehouse.core.streams import (
     pour,
     read_all,
     stage,
+    updating,
 )
 from storehouse.errors import InvalidName, SizeMismatch, TooLarge
 from tests.conformance.streams import ByteStreamTests, StageTests, Upstream, begun
@@ -122,6 +126,11 @@ class JoinedConformance(StageTests, SynchronousTestCase):
 class BesideConformance(StageTests, SynchronousTestCase):
     def make_stage(self, upstream: Upstream) -> IByteStream:
         return beside(upstream, InlineDisk(), lambda pieces: None, 1)
+
+
+class AwaitingConformance(StageTests, SynchronousTestCase):
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        return awaiting(upstream, succeed(None))
 
 
 class ManyStagesConformance(StageTests, SynchronousTestCase):
@@ -234,6 +243,29 @@ class StageDecoratorTests(Tests):
         self.failureResultOf(read, StreamClosed)
         self.successResultOf(closed)
         self.assertTrue(upstream.is_closed)
+
+    def test_closed_by_its_reader_meanwhile(self) -> None:
+        """A reader whose read fails since it is being closed closes it, too: all is let go of once."""
+        released: list[None] = []
+
+        async def release() -> None:
+            released.append(None)
+
+        upstream = Upstream()
+
+        async def pieces() -> AsyncGenerator[Piece, None]:
+            yield await upstream.read()
+
+        stream = GeneratorStream(pieces(), upstream, release=release)
+
+        async def read() -> None:
+            async with closing(stream):
+                await stream.read()
+
+        reading = begun(read())
+        self.successResultOf(stream.close())
+        self.failureResultOf(reading, StreamClosed)
+        self.assertEqual(len(released), 1)
 
     def test_failing_close(self) -> None:
         """What goes wrong when it is closed is logged, and the rest is closed."""
@@ -532,6 +564,65 @@ class StagesTests(Tests):
         self.assertEqual((self.pieces_of(stream), second.is_closed), ([], True))
 
 
+class AwaitingTests(Tests):
+    def test_end_waits(self) -> None:
+        """The bytes pass; the end comes when the other thing has."""
+        work: Deferred[object] = Deferred()
+        stream = awaiting(BytesStream(b"a"), work)
+        self.assertEqual(self.successResultOf(begun(stream.read())), b"a")
+        end = begun(stream.read())
+        self.assertNoResult(end)
+        work.callback(None)
+        self.assertEqual(self.successResultOf(end), b"")
+
+    def test_fails_at_once(self) -> None:
+        """Also while the next piece is waited for, before it was read, and at the end."""
+        for reads in (0, 1, 2):
+            work: Deferred[object] = Deferred()
+            upstream = Upstream()
+            stream = awaiting(upstream, work)
+            if reads == 2:
+                upstream.end()
+            read = begun(stream.read()) if reads else None
+            work.errback(ZeroDivisionError())
+            self.failureResultOf(read or begun(stream.read()), ZeroDivisionError)
+            self.assertTrue(upstream.is_closed or reads == 2)
+            self.successResultOf(stream.close())
+
+    def test_closing_waits(self) -> None:
+        work: Deferred[object] = Deferred()
+        stream = awaiting(BytesStream(b"a"), work)
+        self.successResultOf(begun(stream.read()))
+        closed = stream.close()
+        self.assertNoResult(closed)
+        work.errback(ZeroDivisionError())  # which nobody wants to know any more
+        self.successResultOf(closed)
+
+
+class PieceBufferTests(Tests):
+    def test_take(self) -> None:
+        """So many bytes, in order, of pieces of any size."""
+        data = [b"a", b"bcd", memoryview(b"efghij"), b"k"]
+        for size in range(12):
+            buffer = PieceBuffer()
+            for piece in data:
+                buffer.add(piece)
+            first = buffer.take(size)
+            self.assertEqual(buffer.size, 11 - size)
+            rest = buffer.take()
+            self.assertEqual((b"".join(first), b"".join(rest)), (b"abcdefghijk"[:size], b"abcdefghijk"[size:]))
+            self.assertEqual((buffer.size, buffer.take()), (0, []))
+
+    def test_few_bytes_are_copied(self) -> None:
+        """A view would keep all of a piece for them; what is left of most of it is not copied."""
+        for sizes, kind in (((40,), memoryview), ((60,), bytes), ((20, 20), memoryview), ((20, 40), bytes)):
+            buffer = PieceBuffer()
+            buffer.add(bytes(100))
+            for size in sizes:
+                buffer.take(size)
+            self.assertEqual([type(left) for left in buffer.take()], [kind])
+
+
 class BesideTests(Tests):
     def setUp(self) -> None:
         self.disk = HeldDisk()
@@ -551,6 +642,8 @@ class BesideTests(Tests):
         self.assertNoResult(read)
         self.disk.work()
         self.assertEqual((self.successResultOf(read), self.seen, len(self.disk.jobs)), (b"gh", [b"abcd"], 1))
+        self.disk.work()
+        self.assertEqual((self.pieces_of(stream), self.seen), ([b"i"], [b"abcd", b"efgh", b"i"]))
 
     def test_done_before_the_end(self) -> None:
         big = b"x" * (64 << 10)
@@ -583,6 +676,28 @@ class BesideTests(Tests):
         work.errback(ZeroDivisionError())
         self.failureResultOf(waiting, ZeroDivisionError)
         self.successResultOf(begun(going.close()))
+
+    def test_work_fails_while_waiting(self) -> None:
+        """Who waits for the next piece is told at once, and it is waited for no more."""
+
+        def fails(pieces: list[Piece]) -> None:
+            raise ZeroDivisionError
+
+        upstream = Upstream()
+        upstream.write(b"a")
+        stream = beside(upstream, self.disk, fails, 1)
+        self.successResultOf(begun(stream.read()))
+        read = begun(stream.read())
+        self.disk.work()
+        self.failureResultOf(read, ZeroDivisionError)
+        self.assertTrue(upstream.is_closed)
+
+    def test_updating(self) -> None:
+        """Hashes are work."""
+        sha, md5 = hashlib.sha256(), hashlib.md5()
+        self.pieces_of(beside(BytesStream([b"a", memoryview(b"bcd")]), InlineDisk(), updating(sha, md5), 1))
+        self.assertEqual(sha.digest(), hashlib.sha256(b"abcd").digest())
+        self.assertEqual(md5.digest(), hashlib.md5(b"abcd").digest())
 
     def test_closed_while_thread_works(self) -> None:
         """Closing waits for the thread, whatever it comes to: it uses what would be let go of."""

@@ -74,7 +74,7 @@ async def open_selected(
     meanwhile.
 
     @param head: tells what is known of the object.
-    @param get: opens a range of it, an C{IObjectReader}.
+    @param get: opens a range of it, an C{ObjectReader}.
     @param several: whether more than one range can be sent; else all is, if more are asked for.
     @return: the object, what is to be sent of it, and the first range of that, open; C{None} if no bytes are.
     @raise PreconditionFailed: if a condition does not hold.

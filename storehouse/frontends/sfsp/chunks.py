@@ -74,7 +74,7 @@ class Chunks:
         """
         Open a chunk.
 
-        @return: an C{IObjectReader} of all of it.
+        @return: an C{ObjectReader} of all of it.
         @raise NotFound: if there is none.
         """
         reader = await self._store.get(BUCKET, name.key(id))

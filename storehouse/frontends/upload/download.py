@@ -28,7 +28,7 @@ from storehouse.frontends.upload.listing import Listings, described
 from storehouse.frontends.upload.mediatypes import present
 from storehouse.frontends.upload.ranges import ByteRanges
 from storehouse.frontends.upload.throughput import Activity, Download
-from storehouse.storage.objects.interfaces import ALWAYS, Condition, IObjectReader, IObjectStore, ObjectInfo
+from storehouse.storage.objects.interfaces import ALWAYS, Condition, IObjectStore, ObjectInfo, ObjectReader
 
 __all__ = ["Downloads"]
 
@@ -99,7 +99,7 @@ class Downloads(Leaf):
         bucket: str,
         info: ObjectInfo,
         selection: Selection,
-        reader: IObjectReader | None,
+        reader: ObjectReader | None,
     ) -> None:
         how = present(info.key, info.content_type, request.fields.get(b"inline") == b"1")
         fields = (*validators_of(info).fields, (b"Cache-Control", _caching(visitor)))
@@ -136,7 +136,7 @@ class Downloads(Leaf):
         self,
         request: StreamingRequest,
         transfer: Download,
-        first: IObjectReader,
+        first: ObjectReader,
         bucket: str,
         info: ObjectInfo,
         selection: Selection,

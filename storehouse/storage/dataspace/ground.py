@@ -17,11 +17,12 @@ from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.jobs import KeyedLocks, whole
 from storehouse.core.operations import Operations
+from storehouse.core.streams import IByteStream, Piece
 from storehouse.errors import AlreadyExists, DamagedObject, NoSpace, StorageFailed, StorehouseError, Unavailable
 from storehouse.storage.dataspace.aside import set_aside
 from storehouse.storage.dataspace.checks import Bounds
 from storehouse.storage.dataspace.hashes import HASHES, find_hash
-from storehouse.storage.dataspace.incoming import Incoming, Piece, WriteMemory
+from storehouse.storage.dataspace.incoming import WriteMemory, write_beside
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.layout import Layout
 from storehouse.storage.dataspace.metrics import SpaceMetrics
@@ -57,7 +58,7 @@ class WormerSettings:
 
 
 class Receiver:
-    """One part on its way in: what C{Incoming} hands over is written, in a disk thread."""
+    """One part on its way in: what comes is written, in a disk thread."""
 
     def __init__(self, ground: Ground, number: int, size: int | None, target: str) -> None:
         self.staging = ground.staging()
@@ -142,9 +143,9 @@ class Ground:
 
     # -- operations ----------------------------------------------------------------------------
 
-    def operation(self, name: str, work: Coroutine[Any, Any, T]) -> Deferred[T]:
-        """Run an operation: refused when the store is not open, counted."""
-        return self.operations.run(name, work)
+    def operation(self, name: str, work: Coroutine[Any, Any, T], stream: IByteStream | None = None) -> Deferred[T]:
+        """Run an operation: refused when the store is not open, counted. The stream that it is given is closed."""
+        return self.operations.run(name, work, stream)
 
     # -- disk threads --------------------------------------------------------------------------
 
@@ -216,21 +217,28 @@ class Ground:
         except OSError as error:
             self._log.error("{path} could not be removed: {error}", path=staging.path, error=str(error))
 
-    async def receive(self, receiver: Receiver, source: Any, size: int | None) -> list[Piece]:
+    async def receive(self, receiver: Receiver, stream: IByteStream, size: int | None) -> list[Piece]:
         """
-        Take all that a source has.
+        Take all that a stream has.
 
         @return: what has not been written yet, less than a share of the memory.
         """
-        incoming = Incoming(self.disk, self.write_memory, size, self.settings.block_size, receiver.write)
+        failed: list[Exception] = []
+
+        def write(pieces: list[Piece]) -> None:
+            try:
+                receiver.write(pieces)
+            except Exception as error:
+                failed.append(error)
+                raise
+
         try:
-            await incoming.receive(source)
+            return await write_beside(stream, self.disk, self.write_memory, size, self.settings.block_size, write)
         except Exception as error:
-            # What the source failed with is not ours to explain.
-            if incoming.failure is None or incoming.failure.value is not error:
+            # What the stream failed with is not ours to explain.
+            if error not in failed:
                 raise
             raise self.explained(error) from None
-        return incoming.rest
 
     def check_absent(self, path: str) -> None:
         """In a disk thread: @raise AlreadyExists: if something is there."""

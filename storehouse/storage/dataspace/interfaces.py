@@ -6,15 +6,16 @@ Source: the fourth seed ("DataSpace"); docs/formats/wormer.md is the format on d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from zope.interface import Attribute, Interface
+from zope.interface import Interface, implementer
 
-from storehouse.core.streams import ISource
+from storehouse.core.streams import IByteStream, Piece, pour
 
-__all__ = ["IDataSpace", "IDescribed", "IInventory", "IReader", "IUploads", "Metadata", "Part", "Upload"]
+__all__ = ["IDataSpace", "IDescribed", "IInventory", "IUploads", "Metadata", "Part", "Reader", "Upload"]
 
 #: Name to values, as the seed has it. Names and values are any text.
 Metadata = Mapping[str, Sequence[str]]
@@ -58,27 +59,44 @@ class Upload:
     metadata: Metadata = attrs.Factory(dict)
 
 
-class IReader(ISource):
+@implementer(IByteStream)
+@attrs.frozen(eq=False)
+class Reader:
     """
-    A range of an object, open: it stays readable, whatever becomes of the object's name, until L{deliver} has fired or
-    L{close} was called, one of which must happen.
+    A range of an object, open, as a stream of its bytes: it stays readable, whatever becomes of the object's name, until
+    it is closed.
+
+    No byte is given before the block it lies in was verified, unless it was asked for without that. At the first byte of
+    a block that is damaged a read fails with C{DamagedObject}.
+
+    @ivar id: the ID of the object.
+    @ivar metadata: of the object.
+    @ivar etag: a tag for the whole content.
+    @ivar size: bytes of the whole object.
+    @ivar offset: where the range begins.
+    @ivar length: bytes of the range.
+    @ivar stream: its bytes.
     """
 
-    id = Attribute("C{str}: the ID of the object.")
-    metadata = Attribute("C{dict[str, list[str]]}: the metadata of the object.")
-    etag = Attribute("C{str}: a tag for the whole content.")
-    size = Attribute("C{int}: bytes of the whole object.")
-    offset = Attribute("C{int}: where the range begins.")
-    length = Attribute("C{int}: bytes of the range.")
+    id: str
+    metadata: dict[str, list[str]]
+    etag: str
+    size: int
+    offset: int
+    length: int
+    stream: IByteStream
 
-    def deliver(consumer: object) -> Deferred[int]:
-        """
-        See L{ISource.deliver}. No byte is written to C{consumer} before the block it lies in was verified, unless the
-        reader was asked for without that.  Fails with C{DamagedObject} at the first byte of a block that is damaged.
-        """
+    def read(self) -> Awaitable[Piece]:
+        """See L{IByteStream.read}."""
+        return self.stream.read()
 
-    def close() -> None:
-        """Give it up. Harmless at any time."""
+    def close(self) -> Deferred[None]:
+        """See L{IByteStream.close}."""
+        return self.stream.close()
+
+    def deliver(self, consumer: Any) -> Deferred[int]:
+        """For those who still take what is pushed."""
+        return Deferred.fromCoroutine(pour(self, consumer))
 
 
 class IDataSpace(Interface):
@@ -88,7 +106,7 @@ class IDataSpace(Interface):
     An ID and an upload ID are 2 to 128 lower-case hexadecimal digits.  All methods return Deferreds that fail with
     L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects: C{InvalidName} for an ID that is
     none, C{NoSpace}, C{Unavailable}. Whatever fails has changed nothing, and when a Deferred fires what it tells of is
-    durable. A Deferred that is cancelled ends the work as a failure does.
+    durable. A Deferred that is cancelled ends the work as a failure does. A stream that is given is closed in any case.
 
     Ranges are C{(offset, length)} in bytes, C{length} C{None} for "to the end".  A range must lie within the object
     (C{InvalidRange}); an empty one at its end does.
@@ -105,7 +123,7 @@ class IDataSpace(Interface):
     def upload_part(
         upload_id: str,
         number: int,
-        source: ISource,
+        stream: IByteStream,
         size: int | None,
         note: Callable[[], str] | None = None,
         instead_of: Sequence[int] = (),
@@ -114,13 +132,13 @@ class IDataSpace(Interface):
         Store a part; replaces the one with that number, in one step.
 
         @param number: 1 to 2^31-1.
-        @param size: the bytes that C{source} has; C{None} if it is not known.
-        @param note: called once C{source} has given all its bytes: a text of at most 1024 bytes of UTF-8 to be kept
+        @param size: the bytes that C{stream} has; C{None} if it is not known.
+        @param note: called once C{stream} has given all its bytes: a text of at most 1024 bytes of UTF-8 to be kept
             with the part, such as a hash of them.
         @param instead_of: the numbers of other parts, which are dropped in the same step; those that are not there are
             none. Only for a number that is not there yet (C{InvalidPart}).
         @return: fires with the part's etag. Fails with C{NoSuchUpload}, also if the upload ended meanwhile, C{InvalidPart} for a number that is none,
-            C{SizeMismatch}, and whatever C{source} failed with.
+            C{SizeMismatch}, and whatever C{stream} failed with.
         """
 
     def upload_part_copy(
@@ -159,7 +177,7 @@ class IDataSpace(Interface):
             there in the other upload, or is there in this one; C{DamagedObject}.
         """
 
-    def get_part(upload_id: str, number: int) -> Deferred[IReader]:
+    def get_part(upload_id: str, number: int) -> Deferred[Reader]:
         """
         Open a part of an upload for reading, whole. It stays readable when the part is dropped or the upload ends.
 
@@ -186,14 +204,16 @@ class IDataSpace(Interface):
     def list_parts(upload_id: str) -> Deferred[list[Part]]:
         """The parts of an upload, in ascending order. Fails with C{NoSuchUpload}."""
 
-    def put(id: str, source: ISource, size: int | None, metadata: Metadata | Callable[[], Metadata]) -> Deferred[Part]:
+    def put(
+        id: str, stream: IByteStream, size: int | None, metadata: Metadata | Callable[[], Metadata]
+    ) -> Deferred[Part]:
         """
         Store an object.
 
-        @param size: the bytes that C{source} has; C{None} if it is not known.
-        @param metadata: of the object; or what gives it, called once C{source} has given all its bytes.
+        @param size: the bytes that C{stream} has; C{None} if it is not known.
+        @param metadata: of the object; or what gives it, called once C{stream} has given all its bytes.
         @return: fires with number 1, and the etag and size of the object. Fails with C{AlreadyExists}, with the first
-            one intact; C{SizeMismatch}; and whatever C{source} failed with.
+            one intact; C{SizeMismatch}; and whatever C{stream} failed with.
         """
 
     def get(
@@ -202,7 +222,7 @@ class IDataSpace(Interface):
         length: int | None = None,
         verified: bool = True,
         expected: Part | None = None,
-    ) -> Deferred[IReader]:
+    ) -> Deferred[Reader]:
         """
         Open a range of an object for reading.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from storehouse.core.streams import BytesSource, ISource, deferred
+from storehouse.core.streams import PIECE, BytesStream, IByteStream, Piece, closing, deferred, exact, read_all
 from storehouse.errors import (
     AlreadyExists,
     NoSuchObject,
@@ -31,55 +33,112 @@ from storehouse.storage.dataspace.checks import (
     check_range,
     choose_parts,
 )
-from storehouse.storage.dataspace.held import Chunk, OpenUpload, StoredObject
-from storehouse.storage.dataspace.intake import Intake
 from storehouse.storage.dataspace.interfaces import (
     IDataSpace,
     IDescribed,
     IInventory,
-    IReader,
     IUploads,
     Metadata,
     Part,
+    Reader,
     Upload,
 )
 
-__all__ = ["MemoryDataSpace"]
+__all__ = ["MemoryDataSpace", "StoredChunk", "StoredObject"]
 
 
-@implementer(IReader)
-class _Reader:
-    """See L{IReader}."""
+def _tag(data: bytes) -> str:
+    return blake2b(data, digest_size=16).hexdigest()
 
-    def __init__(self, id: str, stored: StoredObject, offset: int, length: int) -> None:
-        self.id = id
-        self.metadata = {name: list(values) for name, values in stored.metadata.items()}
-        self.etag = stored.etag
-        self.size = stored.size
-        self.offset = offset
-        self.length = length
-        self._source = BytesSource(stored.pieces(offset, length))
-        self._used = False
-        self._closed = False
 
-    @deferred
-    async def deliver(self, consumer: Any) -> int:
-        """See L{IReader.deliver}."""
-        if self._used:
-            raise Unavailable(f"the reader of {self.id} is closed, or was used")
-        self._used = True
-        try:
-            return await self._source.deliver(consumer)
-        except Exception:
-            self._source.stopProducing()  # in case it is we who were cancelled
-            if self._closed:
-                raise Unavailable(f"the reader of {self.id} was closed") from None
-            raise
+@attrs.frozen
+class StoredChunk:
+    """The bytes of a part. They are shared by all that has them."""
 
-    def close(self) -> None:
-        """See L{IReader.close}."""
-        self._used = self._closed = True
-        self._source.stopProducing()
+    data: bytes
+    etag: str
+
+    @classmethod
+    def of(cls, data: bytes) -> StoredChunk:
+        """Those of these bytes."""
+        return cls(data, _tag(data))
+
+
+@attrs.frozen
+class StoredObject:
+    """An object: its bytes, and what is said of it."""
+
+    chunks: tuple[StoredChunk, ...]
+    metadata: dict[str, list[str]]
+    etag: str
+    size: int
+
+    @classmethod
+    def of(cls, chunks: Sequence[StoredChunk], metadata: dict[str, list[str]]) -> StoredObject:
+        """One of these parts."""
+        etag = chunks[0].etag
+        if len(chunks) > 1:
+            etag = f"{_tag(''.join(chunk.etag + chr(10) for chunk in chunks).encode())}-{len(chunks)}"
+        return cls(tuple(chunks), metadata, etag, sum(len(chunk.data) for chunk in chunks))
+
+    def spans(self, offset: int, length: int) -> Iterator[tuple[StoredChunk, int, int]]:
+        """What of which chunk is in a range."""
+        end = offset + length
+        position = 0
+        for chunk in self.chunks:
+            after = position + len(chunk.data)
+            if max(offset, position) < min(end, after):
+                yield chunk, max(offset, position) - position, min(end, after) - position
+            position = after
+
+    def pieces(self, offset: int, length: int) -> Iterator[Piece]:
+        """A range in pieces that are not too large."""
+        for chunk, start, end in self.spans(offset, length):
+            for position in range(start, end, PIECE):
+                yield memoryview(chunk.data)[position : min(position + PIECE, end)]
+
+    def cut(self, offset: int, length: int) -> tuple[StoredChunk, ...]:
+        """A range as chunks, of which there is always one."""
+        if length == self.size:
+            return self.chunks
+        return tuple(
+            chunk if end - start == len(chunk.data) else StoredChunk.of(chunk.data[start:end])
+            for chunk, start, end in self.spans(offset, length)
+        ) or (StoredChunk.of(b""),)
+
+
+@attrs.define
+class _OpenUpload:
+    """An upload: its parts, and what is noted of them."""
+
+    metadata: dict[str, list[str]]
+    created: float
+    touched: float
+    chunks: dict[int, StoredChunk] = attrs.Factory(dict)
+    notes: dict[int, str] = attrs.Factory(dict)
+
+    def parts(self) -> list[Part]:
+        """The parts, in ascending order."""
+        return [
+            Part(number, chunk.etag, len(chunk.data), self.notes[number])
+            for number, chunk in sorted(self.chunks.items())
+        ]
+
+    def listed(self) -> dict[int, Part]:
+        """The parts by their numbers."""
+        return {part.number: part for part in self.parts()}
+
+    def described(self, id: str) -> Upload:
+        """As it is told."""
+        size = sum(len(chunk.data) for chunk in self.chunks.values())
+        return Upload(
+            id,
+            self.created,
+            self.touched,
+            len(self.chunks),
+            size,
+            {name: list(values) for name, values in self.metadata.items()},
+        )
 
 
 @implementer(IDataSpace, IUploads, IInventory, IDescribed)
@@ -97,7 +156,7 @@ class MemoryDataSpace:
         self._seconds = time.time if clock is None else clock.seconds
         self._bounds = bounds or Bounds()
         self._objects: dict[str, StoredObject] = {}
-        self._uploads: dict[str, OpenUpload] = {}
+        self._uploads: dict[str, _OpenUpload] = {}
         self.aside: dict[str, StoredObject] = {}
         self._running = False
         self.failed: StorehouseError | None = None
@@ -122,22 +181,23 @@ class MemoryDataSpace:
         if upload_id in self._uploads:
             raise AlreadyExists(f"there is an upload {upload_id} already")
         now = self._seconds()
-        self._uploads[upload_id] = OpenUpload(kept, now, now)
+        self._uploads[upload_id] = _OpenUpload(kept, now, now)
 
     @deferred
     async def upload_part(
         self,
         upload_id: str,
         number: int,
-        source: ISource,
+        stream: IByteStream,
         size: int | None,
         note: Callable[[], str] | None = None,
         instead_of: Sequence[int] = (),
     ) -> str:
         """See L{IDataSpace.upload_part}."""
-        upload = self._upload(upload_id)
-        check_number(number)
-        data = await self._receive(source, size)
+        async with closing(stream):
+            upload = self._upload(upload_id)
+            check_number(number)
+            data = await self._receive(stream, size)
         if self._upload(upload_id) is not upload:
             raise NoSuchUpload(f"the upload {upload_id} ended, and another one of that name was begun")
         kept = self._note(note() if note is not None else "")
@@ -145,7 +205,7 @@ class MemoryDataSpace:
             check_free(upload_id, upload.listed(), number, 1)
         for other in instead_of:
             upload.chunks.pop(other, None)
-        return self._add_part(upload, number, Chunk.of(data), kept)
+        return self._add_part(upload, number, StoredChunk.of(data), kept)
 
     @deferred
     async def upload_part_link(
@@ -168,11 +228,11 @@ class MemoryDataSpace:
         return [part.etag for part in chosen]
 
     @deferred
-    async def get_part(self, upload_id: str, number: int) -> IReader:
+    async def get_part(self, upload_id: str, number: int) -> Reader:
         """See L{IDataSpace.get_part}."""
         upload = self._upload(upload_id)
         (part,) = choose_parts(upload_id, upload.listed(), [number])
-        return _Reader(upload_id, StoredObject.of([upload.chunks[number]], {}), 0, part.size)
+        return _reader(upload_id, StoredObject.of([upload.chunks[number]], {}), 0, part.size)
 
     @deferred
     async def upload_part_copy(
@@ -190,7 +250,7 @@ class MemoryDataSpace:
         check_number(number)
         stored = self._object(source_id, expected)
         chunks = stored.cut(offset, check_range(offset, length, stored.size))
-        chunk = chunks[0] if len(chunks) == 1 else Chunk.of(b"".join(chunk.data for chunk in chunks))
+        chunk = chunks[0] if len(chunks) == 1 else StoredChunk.of(b"".join(chunk.data for chunk in chunks))
         return self._add_part(upload, number, chunk, self._note(note))
 
     @deferred
@@ -243,15 +303,16 @@ class MemoryDataSpace:
 
     @deferred
     async def put(
-        self, id: str, source: ISource, size: int | None, metadata: Metadata | Callable[[], Metadata]
+        self, id: str, stream: IByteStream, size: int | None, metadata: Metadata | Callable[[], Metadata]
     ) -> Part:
         """See L{IDataSpace.put}."""
-        self._check_new(id)
-        told = metadata if callable(metadata) else self._checked(metadata)
-        data = await self._receive(source, size)
+        async with closing(stream):
+            self._check_new(id)
+            told = metadata if callable(metadata) else self._checked(metadata)
+            data = await self._receive(stream, size)
         kept = self._checked(told()) if callable(told) else told
         self._check_new(id)
-        stored = self._add(id, [Chunk.of(data)], kept)
+        stored = self._add(id, [StoredChunk.of(data)], kept)
         return Part(1, stored.etag, stored.size)
 
     @deferred
@@ -262,10 +323,10 @@ class MemoryDataSpace:
         length: int | None = None,
         verified: bool = True,
         expected: Part | None = None,
-    ) -> IReader:
+    ) -> Reader:
         """See L{IDataSpace.get}."""
         stored = self._object(id, expected)
-        return _Reader(id, stored, offset, check_range(offset, length, stored.size))
+        return _reader(id, stored, offset, check_range(offset, length, stored.size))
 
     @deferred
     async def get_metadata(self, id: str) -> dict[str, list[str]]:
@@ -354,31 +415,29 @@ class MemoryDataSpace:
         check_expected(id, stored.etag, stored.size, expected)
         return stored
 
-    def _upload(self, upload_id: str) -> OpenUpload:
+    def _upload(self, upload_id: str) -> _OpenUpload:
         self._check_running()
         upload = self._uploads.get(check_id(upload_id, "upload ID"))
         if upload is None:
             raise NoSuchUpload(f"there is no upload {upload_id}")
         return upload
 
-    def _add(self, id: str, chunks: Iterable[Chunk], metadata: dict[str, list[str]]) -> StoredObject:
+    def _add(self, id: str, chunks: Iterable[StoredChunk], metadata: dict[str, list[str]]) -> StoredObject:
         stored = self._objects[id] = StoredObject.of(tuple(chunks), metadata)
         return stored
 
-    def _add_part(self, upload: OpenUpload, number: int, chunk: Chunk, note: str) -> str:
+    def _add_part(self, upload: _OpenUpload, number: int, chunk: StoredChunk, note: str) -> str:
         upload.chunks[number] = chunk
         upload.notes[number] = note
         upload.touched = self._seconds()
         return chunk.etag
 
     @staticmethod
-    async def _receive(source: ISource, size: int | None) -> bytes:
-        intake = Intake(size)
-        try:
-            await source.deliver(intake)
-        except Exception:
-            if intake.error is not None:
-                raise intake.error from None
-            intake.stop()  # the one who wants the bytes has cancelled
-            raise
-        return intake.taken()
+    async def _receive(stream: IByteStream, size: int | None) -> bytes:
+        return await read_all(stream if size is None else exact(stream, size), sys.maxsize)
+
+
+def _reader(id: str, stored: StoredObject, offset: int, length: int) -> Reader:
+    metadata = {name: list(values) for name, values in stored.metadata.items()}
+    stream = BytesStream(stored.pieces(offset, length))
+    return Reader(id, metadata, stored.etag, stored.size, offset, length, stream)

@@ -15,15 +15,14 @@ from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.keys.vault import Vault
-from storehouse.core.streams import ISource, deferred
+from storehouse.core.streams import IByteStream, closing, deferred
 from storehouse.errors import InvalidRange, StorehouseError
 from storehouse.storage.dataspace.checks import check_id, check_metadata, check_range
-from storehouse.storage.dataspace.interfaces import IDataSpace, IInventory, IReader, IUploads, Metadata, Part
+from storehouse.storage.dataspace.interfaces import IDataSpace, IInventory, IUploads, Metadata, Part, Reader
 from storehouse.storage.dataspace.sealed_codecs import Opening
 from storehouse.storage.dataspace.sealed_format import Description, SealedPart, seal_object
 from storehouse.storage.dataspace.sealed_ground import SealedGround
 from storehouse.storage.dataspace.sealed_metrics import SealedMetrics
-from storehouse.storage.dataspace.sealed_reader import SealedReader
 from storehouse.storage.dataspace.sealed_uploads import SealedUploads
 
 __all__ = ["SealedDataSpace"]
@@ -77,25 +76,26 @@ class SealedDataSpace(SealedUploads):
 
     @deferred
     async def put(
-        self, id: str, source: ISource, size: int | None, metadata: Metadata | Callable[[], Metadata]
+        self, id: str, stream: IByteStream, size: int | None, metadata: Metadata | Callable[[], Metadata]
     ) -> Part:
         """See L{IDataSpace.put}."""
-        part = await self._put(id, source, size, metadata)
+        part = await self._put(id, stream, size, metadata)
         return Part(1, part.etag, part.size)
 
     async def _put(
-        self, id: str, source: Any, size: int | None, metadata: Metadata | Callable[[], Metadata]
+        self, id: str, stream: IByteStream, size: int | None, metadata: Metadata | Callable[[], Metadata]
     ) -> SealedPart:
         ground = self._ground
-        check_id(id)
-        told = metadata if callable(metadata) else check_metadata(metadata)
-        arriving = ground.arriving(source, size)
+        async with closing(stream):
+            check_id(id)
+            told = metadata if callable(metadata) else check_metadata(metadata)
+            arriving = ground.arriving(stream, size)
 
-        def describe() -> Metadata:
-            kept = check_metadata(told()) if callable(told) else told
-            return seal_object(ground.keyring, id, [arriving.part], kept)
+            def describe() -> Metadata:
+                kept = check_metadata(told()) if callable(told) else told
+                return seal_object(ground.keyring, id, [arriving.part], kept)
 
-        await self._inner.put(id, arriving.source, arriving.size, describe)
+            await self._inner.put(id, arriving.stream, arriving.size, describe)
         part = arriving.part
         ground.metrics.sealed += 1
         ground.metrics.bytes_sealed += part.size
@@ -109,12 +109,11 @@ class SealedDataSpace(SealedUploads):
         length: int | None = None,
         verified: bool = True,
         expected: Part | None = None,
-    ) -> IReader:
+    ) -> Reader:
         """See L{IDataSpace.get}."""
-        reader: IReader = await self._get(id, offset, length, expected)
-        return reader
+        return await self._get(id, offset, length, expected)
 
-    async def _get(self, id: str, offset: int, length: int | None, expected: Part | None) -> Any:
+    async def _get(self, id: str, offset: int, length: int | None, expected: Part | None) -> Reader:
         ground = self._ground
         known = ground.known(id)
         if known is None and (offset or length is not None):
@@ -126,7 +125,7 @@ class SealedDataSpace(SealedUploads):
             start, count = (0, None) if known is None else self._stored(id, known, offset, length)
             try:
                 # Each frame tells whether it is authentic: to verify blocks besides would cost more than that does.
-                reader = await self._inner.get(id, start, count, verified=False)
+                reader: Reader = await self._inner.get(id, start, count, verified=False)
             except InvalidRange:
                 described = ground.describe(id, await self._inner.get_metadata(id))
                 if described is known:
@@ -137,23 +136,21 @@ class SealedDataSpace(SealedUploads):
                 found = ground.describe(id, reader.metadata)
                 if found is None:
                     # It was stored before there was a master key, and has no frames.
-                    reader.close()
-                    return await self._inner.get(id, offset, length, expected=expected)
+                    await reader.close()
+                    reader = await self._inner.get(id, offset, length, expected=expected)
+                    return reader
                 ground.check_expected(id, found, expected)
                 if reader.size != found.sealed_size:
                     raise ground.damaged(id, f"it has {reader.size} bytes, not the {found.sealed_size} of its parts")
                 length_of = check_range(offset, length, found.size)
                 opening = Opening(id, found, offset, length_of)
                 if (reader.offset, reader.length) == (opening.start, opening.length):
-                    ground.metrics.opened += 1
-                    return SealedReader(
-                        reader, found, offset, length_of, opening, ground.disk, ground.outgoing, ground.metrics
-                    )
+                    return ground.reader(reader, found, offset, length_of, opening)
             except BaseException:
-                reader.close()
+                await reader.close()
                 raise
             # It became another object, or not all that is stored is wanted.
-            reader.close()
+            await reader.close()
             known = found
         raise ground.damaged(id, "it was another object each time it was opened")
 
@@ -208,10 +205,7 @@ class SealedDataSpace(SealedUploads):
                 return Part(0, made.etag, made.size)
         # Of a part only, or of what is plain: all of it is encrypted anew.
         reader = await self._get(source_id, offset, length, expected)
-        try:
-            part = await self._put(id, reader, reader.length, reader.metadata if told is None else told)
-        finally:
-            reader.close()
+        part = await self._put(id, reader, reader.length, reader.metadata if told is None else told)
         return Part(0, part.etag, part.size)
 
     @deferred
@@ -230,7 +224,8 @@ class SealedDataSpace(SealedUploads):
             metadata: dict[str, list[str]] = await self._inner.examine(id, expected)
             return metadata
         ground.check_expected(id, found, expected)
-        (await self._get(id, 0, 0, expected)).close()
+        reader = await self._get(id, 0, 0, expected)
+        await reader.close()
         return {name: list(values) for name, values in found.metadata.items()}
 
     @deferred

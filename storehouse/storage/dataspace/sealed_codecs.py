@@ -1,36 +1,123 @@
-"""From bytes to frames and back, for L{Passage}: in a disk thread, where the cipher lets go of the interpreter's lock."""
+"""
+From bytes to frames and back: about a MiB at a time in a disk thread, where the cipher lets go of the interpreter's lock.
+
+While a thread works on some, the next ones come, and those before are taken.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from functools import partial
+from typing import Protocol
 
 import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from storehouse.core.disk import IDisk
 from storehouse.core.keys.keyring import TAG_SIZE
-from storehouse.errors import DamagedObject
+from storehouse.core.streams import Beside, IByteStream, Piece, PieceBuffer, StreamClosed, stage
+from storehouse.errors import DamagedObject, SizeMismatch
+from storehouse.storage.dataspace.incoming import WriteMemory
 from storehouse.storage.dataspace.sealed_format import FRAME, SEALED_FRAME, Description, nonce_of
 
-__all__ = ["Opening", "Sealing"]
+__all__ = ["Codec", "Opening", "Sealing", "coded"]
 
 # Bytes of the pieces that are given out, where frames are whole.
 _PIECE = 256 << 10
+
+# Bytes that are worked on here and now: some 50 microseconds, less than a thread takes to begin and to be heard of.
+_SMALL = 128 << 10
 
 # Frames that are worked on at once: of parts of a few bytes there may be many.
 _MOST_FRAMES = 512
 
 
+Worked = tuple[list[bytes], Exception | None]
+
+
+@attrs.frozen
+class Batch:
+    """
+    Bytes that are worked on at once.
+
+    @ivar size: how many.
+    @ivar work: called with them, perhaps in a thread; one call follows the other. It gives what comes of them, as far as
+        all is well; and what is wrong.
+    """
+
+    size: int
+    work: Callable[[Sequence[Piece]], Worked]
+
+
+class Codec(Protocol):
+    """What is done to the bytes of a stream."""
+
+    @property
+    def done(self) -> bool:
+        """Whether all that there is to be was taken."""
+
+    def next_batch(self, held: int, most: int, ended: bool) -> Batch | None:
+        """
+        What is to be worked on next; C{None} if there are too few bytes.
+
+        @param held: bytes that are there.
+        @param most: how many are wanted at once, if that can be.
+        @param ended: whether there are no more than those.
+        """
+
+
+@stage
+async def coded(stream: IByteStream, codec: Codec, disk: IDisk, memory: WriteMemory) -> AsyncGenerator[Piece, None]:
+    """
+    What a codec makes of a stream.
+
+    @param memory: tells how much is to be worked on at once; as much again comes meanwhile, and as much waits to be read.
+    @raise SizeMismatch: if the stream ends before the codec has all that it needs.
+    """
+    pieces = PieceBuffer()
+    working: Beside[Worked] = Beside(stream)
+    ended = False
+    memory.writers += 1
+    try:
+        while True:
+            while (batch := codec.next_batch(pieces.size, memory.share, ended)) is None and not ended:
+                if piece := await stream.read():
+                    pieces.add(piece)
+                else:
+                    ended = True
+            results = [await working.result()]
+            if batch is not None and batch.size > _SMALL:
+                await working.start(disk.run, batch.work, pieces.take(batch.size))
+            elif batch is not None:
+                results.append(batch.work(pieces.take(batch.size)))
+            for result in results:
+                if result is not None:
+                    for done in result[0]:
+                        yield done
+                    if result[1] is not None:
+                        raise result[1]
+            if batch is None:
+                break
+        if not codec.done:
+            raise SizeMismatch(f"the bytes end before all of them have come: {pieces.size} are left over")
+    except StreamClosed:
+        await working.result()  # perhaps it is why
+        raise
+    finally:
+        await working.close()
+        memory.writers -= 1
+
+
 class _Cutter:
     """Takes so many bytes at a time off pieces; copies only what lies in several of them."""
 
-    def __init__(self, pieces: Sequence[bytes]) -> None:
+    def __init__(self, pieces: Sequence[Piece]) -> None:
         self._pieces = iter(pieces)
         self._left = memoryview(b"")
 
-    def take(self, size: int) -> Any:
-        """The next, as bytes or a view of bytes."""
+    def take(self, size: int) -> Piece:
+        """The next."""
         taken, self._left = self._left[:size], self._left[size:]
         if len(taken) == size:
             return taken
@@ -55,12 +142,11 @@ class Sealing:
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
         self._frame = 0
-        self._lengths: list[int] = []
         self.done = False
         self.size = 0
 
-    def take(self, held: int, most: int, ended: bool) -> int | None:
-        """See L{Codec.take}."""
+    def next_batch(self, held: int, most: int, ended: bool) -> Batch | None:
+        """See L{Codec.next_batch}."""
         if self.done:
             return None
         count = max(1, most // FRAME) * FRAME
@@ -70,20 +156,20 @@ class Sealing:
                 return None
             count = held
             self.done = True
+        first = self._frame
         self.size += count
-        whole, rest = divmod(count, FRAME)
-        self._lengths = [FRAME] * whole + ([rest] if rest or not count else [])
-        return count
+        self._frame += -(-count // FRAME)
+        return Batch(count, partial(self._seal, first, count, self.done))
 
-    def work(self, pieces: Sequence[bytes]) -> tuple[list[bytes], Exception | None]:
-        """See L{Codec.work}."""
+    def _seal(self, first: int, size: int, is_end: bool, pieces: Sequence[Piece]) -> Worked:
         cutter = _Cutter(pieces)
         encrypt = self._cipher.encrypt
+        whole, rest = divmod(size, FRAME)
+        lengths = [FRAME] * whole + ([rest] if rest or not size else [])
         frames = []
-        for place, length in enumerate(self._lengths, 1):
-            last = self.done and place == len(self._lengths)
-            frames.append(encrypt(nonce_of(self._frame, last), cutter.take(length), None))
-            self._frame += 1
+        for place, length in enumerate(lengths, 1):
+            last = is_end and place == len(lengths)
+            frames.append(encrypt(nonce_of(first + place - 1, last), cutter.take(length), None))
         return frames, None
 
 
@@ -121,7 +207,6 @@ class Opening:
         self._parts = description.parts
         self._part = -1
         self._cipher: AESGCM | None = None
-        self._batch: list[_Frame] = []
         self._gathered: list[_Frame] = []
         self._wanted = 0
         self._next: _Frame | None = None
@@ -161,8 +246,8 @@ class Opening:
         """See L{Codec.done}."""
         return self._next is None and not self._wanted
 
-    def take(self, held: int, most: int, ended: bool) -> int | None:
-        """See L{Codec.take}."""
+    def next_batch(self, held: int, most: int, ended: bool) -> Batch | None:
+        """See L{Codec.next_batch}."""
         while self._next is not None and self._wanted < most and len(self._gathered) < _MOST_FRAMES:
             self._gathered.append(self._next)
             self._wanted += self._next.sealed
@@ -170,15 +255,14 @@ class Opening:
         if not self._wanted or held < self._wanted:
             return None
         count, self._wanted = self._wanted, 0
-        self._batch, self._gathered = self._gathered, []
-        return count
+        frames, self._gathered = self._gathered, []
+        return Batch(count, partial(self._open, frames))
 
-    def work(self, pieces: Sequence[bytes]) -> tuple[list[bytes], Exception | None]:
-        """See L{Codec.work}."""
+    def _open(self, frames: list[_Frame], pieces: Sequence[Piece]) -> Worked:
         cutter = _Cutter(pieces)
         opened: list[bytes] = []
         try:
-            for frame in self._batch:
+            for frame in frames:
                 if frame.part != self._part or self._cipher is None:
                     self._part, self._cipher = frame.part, AESGCM(self._parts[frame.part].key)
                 nonce = nonce_of(frame.number, frame.last)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import attrs
@@ -13,14 +13,14 @@ from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks
 from storehouse.core.keys.keyring import KEY_SIZE, Keyring
 from storehouse.core.keys.vault import Vault
+from storehouse.core.streams import IByteStream, Piece, closing, exact, stage
 from storehouse.errors import DamagedObject
 from storehouse.storage.dataspace.checks import check_expected
 from storehouse.storage.dataspace.incoming import WriteMemory
-from storehouse.storage.dataspace.interfaces import Metadata, Part
-from storehouse.storage.dataspace.sealed_codecs import Sealing
+from storehouse.storage.dataspace.interfaces import Metadata, Part, Reader
+from storehouse.storage.dataspace.sealed_codecs import Opening, Sealing, coded
 from storehouse.storage.dataspace.sealed_format import Description, SealedPart, is_sealed, open_object, sealed_size
 from storehouse.storage.dataspace.sealed_metrics import SealedMetrics
-from storehouse.storage.dataspace.sealed_passage import Passage
 
 __all__ = ["Arriving", "SealedGround"]
 
@@ -33,18 +33,19 @@ class Arriving:
     """
     Bytes on their way to be stored, encrypted with a key of their own.
 
-    @ivar source: what the space below is given, of C{size} bytes.
+    @ivar stream: what the space below is given, of C{size} bytes.
     """
 
-    def __init__(self, source: Any, size: int | None, disk: IDisk, memory: WriteMemory) -> None:
+    def __init__(self, stream: IByteStream, size: int | None, disk: IDisk, memory: WriteMemory) -> None:
         self._key = os.urandom(KEY_SIZE)
         self._sealing = Sealing(self._key)
-        self.source = Passage(source, self._sealing, disk, memory, size)
+        whole = stream if size is None else exact(stream, size)
+        self.stream = coded(whole, self._sealing, disk, memory)
         self.size = None if size is None else sealed_size(size)
 
     @property
     def part(self) -> SealedPart:
-        """What they are, once the source has given all of them."""
+        """What they are, once the stream has given all of them."""
         return SealedPart(self._sealing.size, self._key)
 
 
@@ -79,9 +80,20 @@ class SealedGround:
         """The keys."""
         return self._vault.keyring
 
-    def arriving(self, source: Any, size: int | None) -> Arriving:
+    def arriving(self, stream: IByteStream, size: int | None) -> Arriving:
         """New bytes."""
-        return Arriving(source, size, self.disk, self.incoming)
+        return Arriving(stream, size, self.disk, self.incoming)
+
+    def reader(self, stored: Reader, description: Description, offset: int, length: int, opening: Opening) -> Reader:
+        """
+        A range of what is encrypted. No byte is given before its frame was found authentic.
+
+        @param stored: of what is stored: the very frames that C{opening} is to open.
+        """
+        self.metrics.opened += 1
+        metadata = {name: list(values) for name, values in description.metadata.items()}
+        stream = _opened(stored.stream, opening, self.disk, self.outgoing, self.metrics)
+        return Reader(stored.id, metadata, description.etag, description.size, offset, length, stream)
 
     def damaged(self, id: str, reason: str, part: int | None = None) -> DamagedObject:
         """Something that is not what was stored. It is counted."""
@@ -155,3 +167,18 @@ class SealedGround:
         known = self._known.pop(id, None)
         if known is not None:
             self._known_parts -= len(known.description.parts)
+
+
+@stage
+async def _opened(
+    stream: IByteStream, opening: Opening, disk: IDisk, memory: WriteMemory, metrics: SealedMetrics
+) -> AsyncGenerator[Piece, None]:
+    async with closing(coded(exact(stream, opening.length), opening, disk, memory)) as plain:
+        try:
+            while piece := await plain.read():
+                metrics.bytes_opened += len(piece)
+                yield piece
+        except DamagedObject as error:
+            if error is opening.wrong:
+                metrics.damaged(error)
+            raise

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
 from weakref import WeakValueDictionary
 
 import attrs
 
-from storehouse.core.streams import ISource, deferred
+from storehouse.core.streams import IByteStream, closing, deferred
 from storehouse.errors import Damaged, NoSuchUpload
 from storehouse.storage.dataspace.checks import (
     check_id,
@@ -21,7 +20,7 @@ from storehouse.storage.dataspace.checks import (
     check_range,
     choose_parts,
 )
-from storehouse.storage.dataspace.interfaces import IReader, Metadata, Part, Upload
+from storehouse.storage.dataspace.interfaces import Metadata, Part, Reader, Upload
 from storehouse.storage.dataspace.sealed_codecs import Opening
 from storehouse.storage.dataspace.sealed_format import (
     Description,
@@ -37,7 +36,6 @@ from storehouse.storage.dataspace.sealed_format import (
     upload_key,
 )
 from storehouse.storage.dataspace.sealed_ground import SealedGround
-from storehouse.storage.dataspace.sealed_reader import SealedReader
 
 __all__ = ["SealedUploads"]
 
@@ -184,34 +182,35 @@ class SealedUploads:
         self,
         upload_id: str,
         number: int,
-        source: ISource,
+        stream: IByteStream,
         size: int | None,
         note: Callable[[], str] | None = None,
         instead_of: Sequence[int] = (),
     ) -> str:
         """See L{IDataSpace.upload_part}."""
-        return await self._upload_part(upload_id, number, source, size, note, instead_of)
+        return await self._upload_part(upload_id, number, stream, size, note, instead_of)
 
     async def _upload_part(
         self,
         upload_id: str,
         number: int,
-        source: Any,
+        stream: IByteStream,
         size: int | None,
         note: Callable[[], str] | None,
         instead_of: Sequence[int] = (),
     ) -> str:
         ground = self._ground
-        check_number(number)
-        state = await self._state(upload_id)
-        arriving = ground.arriving(source, size)
+        async with closing(stream):
+            check_number(number)
+            state = await self._state(upload_id)
+            arriving = ground.arriving(stream, size)
 
-        def describe() -> str:
-            kept = check_note(note() if note is not None else "")
-            self._check_open(state)
-            return seal_note(state.key, upload_id, number, arriving.part, kept)
+            def describe() -> str:
+                kept = check_note(note() if note is not None else "")
+                self._check_open(state)
+                return seal_note(state.key, upload_id, number, arriving.part, kept)
 
-        await ground.inner.upload_part(upload_id, number, arriving.source, arriving.size, describe, instead_of)
+            await ground.inner.upload_part(upload_id, number, arriving.stream, arriving.size, describe, instead_of)
         part = arriving.part
         state.grown(part.size)
         ground.metrics.sealed += 1
@@ -252,12 +251,9 @@ class SealedUploads:
                 await ground.inner.upload_part_copy(upload_id, number, source_id, start, end - start, text)
                 return part.etag
         reader = await self._get(source_id, offset, length, expected)
-        try:
-            return await self._upload_part(upload_id, number, reader, reader.length, lambda: note)
-        finally:
-            reader.close()
+        return await self._upload_part(upload_id, number, reader, reader.length, lambda: note)
 
-    async def _get(self, id: str, offset: int, length: int | None, expected: Part | None) -> Any:
+    async def _get(self, id: str, offset: int, length: int | None, expected: Part | None) -> Reader:
         raise NotImplementedError
 
     @deferred
@@ -284,7 +280,7 @@ class SealedUploads:
         return etags
 
     @deferred
-    async def get_part(self, upload_id: str, number: int) -> IReader:
+    async def get_part(self, upload_id: str, number: int) -> Reader:
         """See L{IDataSpace.get_part}."""
         ground = self._ground
         state = await self._state(upload_id)
@@ -292,21 +288,18 @@ class SealedUploads:
             stored = {part.number: part for part in await ground.inner.list_parts(upload_id)}
             (chosen,) = choose_parts(upload_id, stored, [number])
             listed = state.listed(ground, chosen)
-            reader = await ground.inner.get_part(upload_id, number)
+            reader: Reader = await ground.inner.get_part(upload_id, number)
             if reader.etag == chosen.etag:
                 break
-            reader.close()  # it was replaced
+            await reader.close()  # it was replaced
         else:
             raise NoSuchUpload(f"part {number} of the upload {upload_id} is replaced all the time")
         description = Description((listed.sealed,), {})
         opening = Opening(upload_id, description, 0, description.size, number)
         if reader.size != opening.length:
-            reader.close()
+            await reader.close()
             raise ground.damaged(upload_id, f"it has {reader.size} bytes, not {opening.length}", number)
-        ground.metrics.opened += 1
-        return SealedReader(
-            reader, description, 0, description.size, opening, ground.disk, ground.outgoing, ground.metrics
-        )
+        return ground.reader(reader, description, 0, description.size, opening)
 
     @deferred
     async def complete_upload(

@@ -7,14 +7,7 @@ those who wait for the disk and say what is wrong.
 
 from __future__ import annotations
 
-from typing import Any
-
-from twisted.internet.defer import Deferred, fail
-from zope.interface import implementer
-
 from storehouse.core.access import CACHED, NotCached
-from storehouse.core.streams import BytesSource
-from storehouse.errors import Unavailable
 from storehouse.storage.dataspace.checks import check_range
 from storehouse.storage.dataspace.formats import (
     ObjectInfo,
@@ -23,10 +16,10 @@ from storehouse.storage.dataspace.formats import (
     is_our_tag,
     part_tag,
 )
-from storehouse.storage.dataspace.interfaces import IReader, Part
+from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.staging import checksum_name, part_name
 
-__all__ = ["HeldReader", "read_small"]
+__all__ = ["read_small"]
 
 # Bytes of the largest object that is read this way.
 _MOST = 64 << 10
@@ -66,33 +59,3 @@ def read_small(path: str, offset: int, length: int | None, expected: Part | None
         raise NotCached
     count = check_range(offset, length, info.size)
     return info, data if count == len(data) else data[offset : offset + count]
-
-
-@implementer(IReader)
-class HeldReader:
-    """A range of an object, all of it in memory. See L{IReader}."""
-
-    def __init__(self, id: str, info: ObjectInfo, offset: int, data: bytes) -> None:
-        self.id = id
-        self.metadata = {name: list(values) for name, values in info.metadata.items()}
-        self.etag = info.etag
-        self.size = info.size
-        self.offset = offset
-        self.length = len(data)
-        self._source: BytesSource | None = BytesSource(data)
-
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        """See L{IReader.deliver}."""
-        source, self._source = self._source, None
-        if source is None:
-            return fail(Unavailable(f"the object {self.id} was read or closed already"))
-        self._delivering = source
-        return source.deliver(consumer)
-
-    _delivering: BytesSource | None = None
-
-    def close(self) -> None:
-        """See L{IReader.close}."""
-        self._source = None
-        if self._delivering is not None:
-            self._delivering.stopProducing()

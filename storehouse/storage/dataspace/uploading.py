@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 import attrs
 from twisted.logger import Logger
 
-from storehouse.core.streams import ISource
+from storehouse.core.streams import IByteStream, Piece
 from storehouse.errors import NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.storage.dataspace.checks import (
     check_free,
@@ -25,11 +24,10 @@ from storehouse.storage.dataspace.checks import (
 from storehouse.storage.dataspace.copying import copy_part_of
 from storehouse.storage.dataspace.formats import encode_upload
 from storehouse.storage.dataspace.ground import Ground, Receiver
-from storehouse.storage.dataspace.incoming import Piece
-from storehouse.storage.dataspace.interfaces import Metadata, Part, Upload
+from storehouse.storage.dataspace.interfaces import Metadata, Part, Reader, Upload
 from storehouse.storage.dataspace.layout import names_in
 from storehouse.storage.dataspace.opened import OpenUploadPart
-from storehouse.storage.dataspace.reader import ObjectReader, ReadMemory
+from storehouse.storage.dataspace.reader import BlockStream, ReadMemory
 from storehouse.storage.dataspace.staging import Staging
 from storehouse.storage.dataspace.uploads import (
     UploadState,
@@ -143,7 +141,7 @@ class Uploading:
         self,
         upload_id: str,
         number: int,
-        source: ISource,
+        stream: IByteStream,
         size: int | None,
         note: Callable[[], str] | None,
         instead_of: Sequence[int],
@@ -156,7 +154,7 @@ class Uploading:
         self._receiving[upload_id] += 1
         try:
             async with self._ground.staged(receiver.staging):
-                rest = await self._ground.receive(receiver, source, size)
+                rest = await self._ground.receive(receiver, stream, size)
                 kept = self._note(note() if note is not None else "")
                 part = attrs.evolve(await self._ground.run(self._finish, receiver, rest), note=kept)
                 await self._commit(receiver.staging, upload_id, begun, part, instead_of)
@@ -229,13 +227,13 @@ class Uploading:
                 state.change(parts)
         return [part.etag for part in parts]
 
-    async def get_part(self, upload_id: str, number: int) -> Any:
+    async def get_part(self, upload_id: str, number: int) -> Reader:
         """See C{IDataSpace.get_part}."""
         path = self._path(upload_id)
         async with self._ground.uploads.held(upload_id):
             (part,) = choose_parts(upload_id, (await self._state(upload_id)).parts, [number])
             opened = await self._ground.run(OpenUploadPart, path, upload_id, part)
-        return ObjectReader(
+        stream = BlockStream(
             opened,
             0,
             part.size,
@@ -246,6 +244,7 @@ class Uploading:
             lambda: None,
             self._given_out,
         )
+        return Reader(upload_id, {}, part.etag, part.size, 0, part.size, stream)
 
     async def part_copy(
         self,

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import attrs
 from prometheus_client.core import Metric
@@ -22,28 +21,27 @@ from zope.interface import implementer
 from storehouse.core.access import CACHED, WAITING, Access, NotCached
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
-from storehouse.core.streams import ISource, deferred
+from storehouse.core.streams import BytesStream, IByteStream, Piece, deferred
 from storehouse.errors import NoSuchObject, StorehouseError
 from storehouse.storage.dataspace.checks import check_id, check_index, check_metadata, check_range
 from storehouse.storage.dataspace.copying import copy_object
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, joined_etag
 from storehouse.storage.dataspace.ground import Ground, Receiver, WormerSettings
 from storehouse.storage.dataspace.holding import Holding
-from storehouse.storage.dataspace.incoming import Piece
 from storehouse.storage.dataspace.interfaces import (
     IDataSpace,
     IDescribed,
     IInventory,
-    IReader,
     IUploads,
     Metadata,
     Part,
+    Reader,
 )
 from storehouse.storage.dataspace.layout import names_in
 from storehouse.storage.dataspace.metrics import SpaceMetrics
 from storehouse.storage.dataspace.opened import OpenObject
-from storehouse.storage.dataspace.reader import READ_SIZE, ObjectReader, ReadMemory
-from storehouse.storage.dataspace.small import HeldReader, read_small
+from storehouse.storage.dataspace.reader import READ_SIZE, BlockStream, ReadMemory
+from storehouse.storage.dataspace.small import read_small
 from storehouse.storage.dataspace.staging import Staging
 from storehouse.storage.dataspace.uploading import Uploading
 from storehouse.storage.dataspace.wormer_uploads import WormerUploads
@@ -130,19 +128,19 @@ class WormerDataSpace(WormerUploads):
     # -- objects -------------------------------------------------------------------------------
 
     def put(
-        self, id: str, source: ISource, size: int | None, metadata: Metadata | Callable[[], Metadata]
+        self, id: str, stream: IByteStream, size: int | None, metadata: Metadata | Callable[[], Metadata]
     ) -> Deferred[Part]:
         """See L{IDataSpace.put}."""
-        return self._ground.operation("put", self._put(id, source, size, metadata))
+        return self._ground.operation("put", self._put(id, stream, size, metadata), stream)
 
     async def _put(
-        self, id: str, source: ISource, size: int | None, metadata: Metadata | Callable[[], Metadata]
+        self, id: str, stream: IByteStream, size: int | None, metadata: Metadata | Callable[[], Metadata]
     ) -> Part:
         target = self._ground.layout.object(check_id(id))
         told = metadata if callable(metadata) else self._checked(metadata)
         receiver = Receiver(self._ground, 1, size, target)
         async with self._ground.staged(receiver.staging):
-            rest = await self._ground.receive(receiver, source, size)
+            rest = await self._ground.receive(receiver, stream, size)
             kept = self._checked(told()) if callable(told) else told
             part = await self._ground.run(self._finish_put, receiver, rest, kept, target)
         self.metrics.bytes_in += part.size
@@ -177,11 +175,11 @@ class WormerDataSpace(WormerUploads):
         length: int | None = None,
         verified: bool = True,
         expected: Part | None = None,
-    ) -> Deferred[IReader]:
+    ) -> Deferred[Reader]:
         """See L{IDataSpace.get}."""
         return self._ground.operation("get", self._get(id, offset, length, verified, expected))
 
-    async def _get(self, id: str, offset: int, length: int | None, verified: bool, expected: Part | None) -> Any:
+    async def _get(self, id: str, offset: int, length: int | None, verified: bool, expected: Part | None) -> Reader:
         path = self._ground.layout.object(check_id(id))
         try:
             info, data = read_small(path, offset, length, expected)
@@ -189,7 +187,7 @@ class WormerDataSpace(WormerUploads):
             pass
         else:
             self._given_out(len(data))
-            return HeldReader(id, info, offset, data)
+            return _reader(id, info, offset, len(data), BytesStream(data))
         holders = await self.holding.hold(id)
         try:
             try:
@@ -201,7 +199,7 @@ class WormerDataSpace(WormerUploads):
         except BaseException:
             self.holding.let_go(id, holders)
             raise
-        return ObjectReader(
+        stream = BlockStream(
             opened,
             offset,
             count,
@@ -212,6 +210,7 @@ class WormerDataSpace(WormerUploads):
             partial(self.holding.let_go, id, holders),
             self._given_out,
         )
+        return _reader(id, opened.info, offset, count, stream)
 
     def _given_out(self, size: int) -> None:
         self.metrics.bytes_out += size
@@ -399,3 +398,8 @@ class WormerDataSpace(WormerUploads):
         if not os.path.lexists(path):
             raise NoSuchObject(f"there is no object {id}")
         return self._ground.set_aside(path, why)
+
+
+def _reader(id: str, info: ObjectInfo, offset: int, length: int, stream: IByteStream) -> Reader:
+    metadata = {name: list(values) for name, values in info.metadata.items()}
+    return Reader(id, metadata, info.etag, info.size, offset, length, stream)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 
-from storehouse.core.streams import ISource
+from storehouse.core.streams import IByteStream
 from storehouse.storage.dataspace.ground import Ground
-from storehouse.storage.dataspace.interfaces import IReader, Metadata, Part, Upload
+from storehouse.storage.dataspace.interfaces import Metadata, Part, Reader, Upload
 from storehouse.storage.dataspace.uploading import Uploading
 
 __all__ = ["WormerUploads"]
@@ -29,14 +29,14 @@ class WormerUploads:
         self,
         upload_id: str,
         number: int,
-        source: ISource,
+        stream: IByteStream,
         size: int | None,
         note: Callable[[], str] | None = None,
         instead_of: Sequence[int] = (),
     ) -> Deferred[str]:
         """See L{IDataSpace.upload_part}."""
-        work = self._uploading.part(upload_id, number, source, size, note, instead_of)
-        return self._ground.operation("upload_part", work)
+        work = self._uploading.part(upload_id, number, stream, size, note, instead_of)
+        return self._ground.operation("upload_part", work, stream)
 
     def upload_part_copy(
         self,
@@ -64,7 +64,7 @@ class WormerUploads:
         work = self._uploading.part_link(upload_id, number, source_upload_id, source_numbers, note)
         return self._ground.operation("upload_part_link", work)
 
-    def get_part(self, upload_id: str, number: int) -> Deferred[IReader]:
+    def get_part(self, upload_id: str, number: int) -> Deferred[Reader]:
         """See L{IDataSpace.get_part}."""
         return self._ground.operation("get_part", self._uploading.get_part(upload_id, number))
 

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks, finished
 from storehouse.core.operations import Operations
+from storehouse.core.streams import IByteStream
 from storehouse.errors import (
     DamagedEntry,
     DamagedObject,
@@ -22,7 +23,7 @@ from storehouse.errors import (
     Unavailable,
 )
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
-from storehouse.storage.dataspace.interfaces import IReader, Part
+from storehouse.storage.dataspace.interfaces import Part, Reader
 from storehouse.storage.namespace.interfaces import Entry, Problem
 from storehouse.storage.objects.conditions import check_condition, info_of
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
@@ -101,9 +102,9 @@ class Base:
         await self.operations.stopped()
         await self.removing.stopped()
 
-    def operation(self, name: str, work: Coroutine[Any, Any, T]) -> Deferred[T]:
-        """Run an operation: after recovery, counted."""
-        return self.operations.run(name, work)
+    def operation(self, name: str, work: Coroutine[Any, Any, T], stream: IByteStream | None = None) -> Deferred[T]:
+        """Run an operation: after recovery, counted. The stream that it is given is closed."""
+        return self.operations.run(name, work, stream)
 
     def now(self) -> int:
         """Nanoseconds since 1970 UTC."""
@@ -175,7 +176,7 @@ class Base:
             pass  # what it can still give is readable as before
         return True
 
-    def served(self, bucket: str, key: str, reader: IReader) -> None:
+    def served(self, bucket: str, key: str, reader: Reader) -> None:
         """
         Bytes are given out that are those which the namespace names. That they are of another key by their own account
         comes of a bucket or a key that was renamed on disk: it is told, a few times.

@@ -7,12 +7,14 @@ Source: the fourth seed; the conditions, tags and listings are those that the S3
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
-from zope.interface import Attribute, Interface
+from zope.interface import Interface, implementer
 
-from storehouse.core.streams import IByteStream, ISource, Piece
-from storehouse.storage.dataspace.interfaces import IReader, Part
+from storehouse.core.streams import IByteStream, ISource, Piece, pour
+from storehouse.storage.dataspace.interfaces import Part, Reader
 from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.objects.values import (
     ALWAYS,
@@ -29,35 +31,46 @@ __all__ = [
     "ALWAYS",
     "Condition",
     "IMaintained",
-    "IObjectReader",
     "IObjectStore",
     "Indexed",
     "Listing",
     "Metadata",
     "ObjectInfo",
+    "ObjectReader",
     "OpenUpload",
     "Problem",
 ]
 
 
-class IObjectReader(ISource, IByteStream):
+@implementer(IByteStream)
+@attrs.frozen(eq=False)
+class ObjectReader:
     """
-    A range of an object, open: it stays readable, whatever becomes of its key, until L{deliver} has fired or L{close}
-    was called, one of which must happen.
+    A range of an object, open, as a stream of its bytes: it stays readable, whatever becomes of its key, until it is
+    closed. A read fails with C{DamagedObject} before the first byte of a block that is damaged.
+
+    @ivar info: of the object whose bytes these are.
+    @ivar offset: where the range begins.
+    @ivar length: bytes of the range.
+    @ivar stream: its bytes.
     """
 
-    info = Attribute("L{ObjectInfo}: of the object whose bytes these are.")
-    offset = Attribute("C{int}: where the range begins.")
-    length = Attribute("C{int}: bytes of the range.")
+    info: ObjectInfo
+    offset: int
+    length: int
+    stream: IByteStream
 
-    def deliver(consumer: object) -> Deferred[int]:
-        """See L{ISource.deliver}. Fails with C{DamagedObject} before the first byte of a block that is damaged."""
+    def read(self) -> Awaitable[Piece]:
+        """See L{IByteStream.read}."""
+        return self.stream.read()
 
-    def read() -> Awaitable[Piece]:
-        """See L{IByteStream.read}: in place of L{deliver}."""
+    def close(self) -> Deferred[None]:
+        """See L{IByteStream.close}."""
+        return self.stream.close()
 
-    def close() -> Deferred[None]:
-        """Give it up. Harmless at any time."""
+    def deliver(self, consumer: Any) -> Deferred[int]:
+        """For those who still take what is pushed."""
+        return Deferred.fromCoroutine(pour(self, consumer))
 
 
 class IObjectStore(Interface):
@@ -92,7 +105,7 @@ class IObjectStore(Interface):
     def put(
         bucket: str,
         key: str,
-        source: ISource | IByteStream,
+        stream: IByteStream | ISource,
         size: int | None,
         content_type: str = "",
         metadata: Metadata | None = None,
@@ -102,14 +115,14 @@ class IObjectStore(Interface):
         """
         Store an object; replaces the one with that key, in one step.
 
-        @param size: the bytes that C{source} has; C{None} if it is not known.
-        @param metadata: read when C{source} has delivered all: what is known of the bytes only then can still be added.
+        @param size: the bytes that C{stream} has; C{None} if it is not known.
+        @param metadata: read when C{stream} has delivered all: what is known of the bytes only then can still be added.
         @param md5: whether the etag is to be the MD5 of the bytes in hex, which costs time; it is then computed as they
             come.
-        @return: fails also with C{SizeMismatch}, and whatever C{source} failed with.
+        @return: fails also with C{SizeMismatch}, and whatever C{stream} failed with.
         """
 
-    def get(bucket: str, key: str, offset: int = 0, length: int | None = None) -> Deferred[IObjectReader]:
+    def get(bucket: str, key: str, offset: int = 0, length: int | None = None) -> Deferred[ObjectReader]:
         """Open a range of an object. Fails with C{NoSuchKey}, C{InvalidRange}, C{DamagedObject}."""
 
     def head(bucket: str, key: str) -> Deferred[ObjectInfo]:
@@ -154,7 +167,7 @@ class IObjectStore(Interface):
         key: str,
         upload_id: str,
         number: int,
-        source: ISource | IByteStream,
+        stream: IByteStream | ISource,
         size: int | None,
         md5: bool = False,
         note: Callable[[], str] | None = None,
@@ -164,7 +177,7 @@ class IObjectStore(Interface):
         Store a part, 1 to 2^31-1; replaces the one with that number. Fires with its etag; fails with C{NoSuchUpload},
         C{InvalidPart}, C{SizeMismatch}.
 
-        @param note: called once C{source} has given all its bytes: a text of at most 900 bytes of UTF-8 to be kept with
+        @param note: called once C{stream} has given all its bytes: a text of at most 900 bytes of UTF-8 to be kept with
             the part.
         @param instead_of: the numbers of other parts, which are dropped in the same step. Only for a number that is not
             there yet (C{InvalidPart}).
@@ -182,7 +195,7 @@ class IObjectStore(Interface):
             there in the other upload, or is there in this one.
         """
 
-    def get_part(bucket: str, key: str, upload_id: str, number: int) -> Deferred[IReader]:
+    def get_part(bucket: str, key: str, upload_id: str, number: int) -> Deferred[Reader]:
         """Open a part of an upload for reading, whole. Fails with C{NoSuchUpload}, C{InvalidPart}."""
 
     def upload_part_copy(

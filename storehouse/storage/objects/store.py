@@ -11,13 +11,13 @@ from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from storehouse.core.bridges import source_of
+from storehouse.core.bridges import stream_of
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import finished, settled
-from storehouse.core.streams import IByteStream, ISource, deferred
+from storehouse.core.streams import IByteStream, ISource, awaiting, deferred
 from storehouse.errors import StorehouseError
 from storehouse.events import Events
-from storehouse.storage.dataspace.interfaces import IReader, Part
+from storehouse.storage.dataspace.interfaces import Part, Reader
 from storehouse.storage.namespace.interfaces import Bucket, Entry, IChecked
 from storehouse.storage.objects.base import Base
 from storehouse.storage.objects.check import check, compare, unserved
@@ -27,18 +27,16 @@ from storehouse.storage.objects.interfaces import (
     Condition,
     IMaintained,
     Indexed,
-    IObjectReader,
     IObjectStore,
     Listing,
     Metadata,
     ObjectInfo,
+    ObjectReader,
     OpenUpload,
     Problem,
 )
-from storehouse.storage.objects.reading import ObjectReader
 from storehouse.storage.objects.recovery import begin
-from storehouse.storage.objects.tagging import TaggedSource
-from storehouse.storage.objects.uploads import Uploads
+from storehouse.storage.objects.uploads import Tag, Uploads
 
 __all__ = ["LocalObjectStore"]
 
@@ -145,7 +143,7 @@ class LocalObjectStore:
         self,
         bucket: str,
         key: str,
-        source: ISource | IByteStream,
+        stream: IByteStream | ISource,
         size: int | None,
         content_type: str = "",
         metadata: Metadata | None = None,
@@ -153,14 +151,15 @@ class LocalObjectStore:
         md5: bool = False,
     ) -> Deferred[ObjectInfo]:
         """See L{IObjectStore.put}."""
-        work = self._put(bucket, key, source, size, content_type, metadata or {}, condition, md5)
-        return self._base.operation("put", work)
+        stream = stream_of(stream)
+        work = self._put(bucket, key, stream, size, content_type, metadata or {}, condition, md5)
+        return self._base.operation("put", work, stream)
 
     async def _put(
         self,
         bucket: str,
         key: str,
-        source: ISource | IByteStream,
+        stream: IByteStream,
         size: int | None,
         content_type: str,
         metadata: Metadata,
@@ -174,15 +173,16 @@ class LocalObjectStore:
         id = base.arrives()
         # That these bytes may be left without a key is written down while they come, and on disk before they are.
         intended = base.names.intend(bucket, key, [id])
-        tagged = TaggedSource(source_of(source), intended, base.disk, md5)
+        tag = Tag(base.disk, md5)
         try:
-            part = await base.space.put(id, tagged, size, {"key": [f"{bucket}/{key}"]})
+            told = {"key": [f"{bucket}/{key}"]}
+            part = await base.space.put(id, awaiting(tag.computed(stream), intended), size, told)
         except BaseException:
             await settled(intended)
             # A sync that failed may have come after they were in place.
             await base.removing.undo(id)
             raise
-        etag = tagged.hexdigest() or part.etag
+        etag = tag.hexdigest() or part.etag
         return await self._publish(
             bucket, key, Entry(id, part.size, etag, base.now(), content_type, metadata, part.etag), condition
         )
@@ -196,17 +196,17 @@ class LocalObjectStore:
             await base.removing.refused(bucket, key, entry.id)
             raise
 
-    def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Deferred[IObjectReader]:
+    def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Deferred[ObjectReader]:
         """See L{IObjectStore.get}."""
         return self._base.operation("get", self._get(bucket, key, offset, length))
 
-    async def _get(self, bucket: str, key: str, offset: int, length: int | None) -> Any:
-        reader: IReader
+    async def _get(self, bucket: str, key: str, offset: int, length: int | None) -> ObjectReader:
+        reader: Reader
         entry, reader = await self._base.with_bytes(
             bucket, key, lambda entry, expected: self._base.space.get(entry.id, offset, length, expected=expected)
         )
         self._base.served(bucket, key, reader)
-        return ObjectReader(info_of(key, entry), reader)
+        return ObjectReader(info_of(key, entry), reader.offset, reader.length, reader.stream)
 
     def head(self, bucket: str, key: str) -> Deferred[ObjectInfo]:
         """See L{IObjectStore.head}."""
@@ -301,15 +301,16 @@ class LocalObjectStore:
         key: str,
         upload_id: str,
         number: int,
-        source: ISource | IByteStream,
+        stream: IByteStream | ISource,
         size: int | None,
         md5: bool = False,
         note: Callable[[], str] | None = None,
         instead_of: Sequence[int] = (),
     ) -> Deferred[str]:
         """See L{IObjectStore.upload_part}."""
-        work = self._uploads.part(bucket, key, upload_id, number, source, size, md5, note, instead_of)
-        return self._base.operation("upload_part", work)
+        stream = stream_of(stream)
+        work = self._uploads.part(bucket, key, upload_id, number, stream, size, md5, note, instead_of)
+        return self._base.operation("upload_part", work, stream)
 
     def upload_part_link(
         self,
@@ -324,7 +325,7 @@ class LocalObjectStore:
         work = self._uploads.part_link(bucket, key, upload_id, number, source_upload_id, source_numbers)
         return self._base.operation("upload_part_link", work)
 
-    def get_part(self, bucket: str, key: str, upload_id: str, number: int) -> Deferred[IReader]:
+    def get_part(self, bucket: str, key: str, upload_id: str, number: int) -> Deferred[Reader]:
         """See L{IObjectStore.get_part}."""
         return self._base.operation("get_part", self._uploads.get_part(bucket, key, upload_id, number))
 

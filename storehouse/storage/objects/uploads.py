@@ -6,27 +6,29 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
-from storehouse.core.bridges import source_of
+from storehouse.core.disk import IDisk
 from storehouse.core.jobs import finished
+from storehouse.core.streams import IByteStream, beside, updating
 from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFailed
-from storehouse.storage.dataspace.interfaces import Part, Upload
+from storehouse.storage.dataspace.interfaces import Part, Reader, Upload
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.objects.base import Base, new_id
 from storehouse.storage.objects.conditions import check_condition
 from storehouse.storage.objects.interfaces import Condition, Metadata, ObjectInfo, OpenUpload
-from storehouse.storage.objects.tagging import TaggedSource
 
-__all__ = ["MAX_PART", "Uploads", "decode_entry", "encode_entry"]
+__all__ = ["MAX_PART", "Tag", "Uploads", "decode_entry", "encode_entry"]
 
 #: The highest number of a part that S3 has: a rule of those who speak S3. A store takes higher ones.
 MAX_PART = 10000
 
 _md5 = re.compile("[0-9a-f]{32}")
+
+# Bytes that are hashed at once in a thread; fewer are not worth one.
+_BATCH = 256 << 10
 
 
 def encode_entry(entry: Entry) -> str:
@@ -62,6 +64,26 @@ def _etag(parts: Sequence[Part]) -> str:
     return f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
+class Tag:
+    """
+    The MD5 of bytes on their way to the data space, if it is to be computed, as S3's clients expect.
+
+    @param md5: whether it is.
+    """
+
+    def __init__(self, disk: IDisk, md5: bool) -> None:
+        self._disk = disk
+        self._hash = hashlib.md5(usedforsecurity=False) if md5 else None
+
+    def computed(self, stream: IByteStream) -> IByteStream:
+        """The stream that is to be read in place of this one."""
+        return stream if self._hash is None else beside(stream, self._disk, updating(self._hash), _BATCH)
+
+    def hexdigest(self) -> str:
+        """In hex, once all bytes were read; empty if it was not to be computed."""
+        return "" if self._hash is None else self._hash.hexdigest()
+
+
 class Uploads:
     """The operations on uploads."""
 
@@ -95,7 +117,7 @@ class Uploads:
         key: str,
         upload_id: str,
         number: int,
-        source: Any,
+        stream: IByteStream,
         size: int | None,
         md5: bool,
         note: Callable[[], str] | None,
@@ -103,13 +125,13 @@ class Uploads:
     ) -> str:
         """See C{IObjectStore.upload_part}."""
         await self._upload(bucket, key, upload_id)
-        tagged = TaggedSource(source_of(source), succeed(None), self._base.disk, md5)
+        tag = Tag(self._base.disk, md5)
 
         def noted() -> str:
-            return _noted(tagged.hexdigest(), note() if note is not None else "")
+            return _noted(tag.hexdigest(), note() if note is not None else "")
 
-        etag = await self._base.space.upload_part(upload_id, number, tagged, size, noted, instead_of)
-        return tagged.hexdigest() or visible(Part(number, etag, 0))
+        etag = await self._base.space.upload_part(upload_id, number, tag.computed(stream), size, noted, instead_of)
+        return tag.hexdigest() or visible(Part(number, etag, 0))
 
     async def part_link(
         self,
@@ -130,10 +152,11 @@ class Uploads:
             visible(Part(source, etag, 0, notes[source])) for source, etag in zip(source_numbers, etags, strict=True)
         ]
 
-    async def get_part(self, bucket: str, key: str, upload_id: str, number: int) -> Any:
+    async def get_part(self, bucket: str, key: str, upload_id: str, number: int) -> Reader:
         """See C{IObjectStore.get_part}."""
         await self._upload(bucket, key, upload_id)
-        return await self._base.space.get_part(upload_id, number)
+        reader: Reader = await self._base.space.get_part(upload_id, number)
+        return reader
 
     async def part_copy(
         self,

@@ -248,8 +248,7 @@ class ConditionTests(DownloadCase):
 
             def other_get(*args: Any, etag: str = etag) -> Any:
                 def change(reader: Any) -> Any:
-                    reader.info = attrs.evolve(reader.info, etag=etag)
-                    return reader
+                    return attrs.evolve(reader, info=attrs.evolve(reader.info, etag=etag))
 
                 return get(*args).addCallback(change)
 

@@ -15,7 +15,8 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import BytesSource
 from storehouse.errors import ChecksumMismatch
 from storehouse.frontends.upload.passage import ALGORITHMS, Passage
-from tests.conformance.dataspace import Sink, content, pieces_of
+from tests.conformance.dataspace import content, pieces_of
+from tests.conformance.pushed import Sink
 
 KIB = 1 << 10
 

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.errors import Conflict, NotFound
 from storehouse.storage.dataspace.holds import LEASE, Holds
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
@@ -25,8 +25,8 @@ class HoldsTests(SynchronousTestCase):
         self.clock = Clock()
         self.holds = Holds(self.space.holding, self.clock)
         for id in ("aa", "bb", "cc"):
-            self.successResultOf(self.space.put(id, BytesSource(b"some text"), 9, {}))
-        self.successResultOf(self.space.put("dd", BytesSource(bytes(1 << 20)), None, {}))
+            self.successResultOf(self.space.put(id, BytesStream(b"some text"), 9, {}))
+        self.successResultOf(self.space.put("dd", BytesStream(bytes(1 << 20)), None, {}))
 
     def kept(self) -> list[str]:
         return sorted(os.listdir(f"{self.directory}/tmp"))

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
 from storehouse.core.operations import Operations
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.core.streams import deferred as as_deferred
 from storehouse.errors import AlreadyExists, DamagedObject, InvalidName, NoSuchObject, StorehouseError
 from storehouse.storage.dataspace.metrics import SpaceMetrics
@@ -64,10 +64,10 @@ class MetricsTests(SynchronousTestCase):
         return space
 
     def put(self, id: str, size: int) -> None:
-        self.successResultOf(self.space.put(id, BytesSource(bytes(size)), size, {}))
+        self.successResultOf(self.space.put(id, BytesStream(bytes(size)), size, {}))
 
     def read(self, id: str) -> Any:
-        return as_deferred(collect)(self.successResultOf(self.space.get(id)))
+        return as_deferred(read_all)(self.successResultOf(self.space.get(id)))
 
     def values(self) -> dict[tuple[str, ...], float]:
         return scraped(self.space)[1]
@@ -86,10 +86,10 @@ class MetricsTests(SynchronousTestCase):
         """Operations by their outcome; bytes in and out."""
         self.put("aa", 1000)
         self.put("bb", 50)
-        self.failureResultOf(self.space.put("aa", BytesSource(b""), 0, {}), AlreadyExists)
+        self.failureResultOf(self.space.put("aa", BytesStream(b""), 0, {}), AlreadyExists)
         self.failureResultOf(self.space.get("cc"), NoSuchObject)
         self.failureResultOf(self.space.get("no"), InvalidName)
-        self.failureResultOf(self.space.put("dd", BytesSource(map(bytes, ["no bytes"])), None, {}))  # type: ignore[arg-type]
+        self.failureResultOf(self.space.put("dd", BytesStream(map(bytes, ["no bytes"])), None, {}))  # type: ignore[arg-type]
         for _ in range(3):
             self.successResultOf(self.read("aa"))
         self.successResultOf(self.space.copy("ee", "bb"))
@@ -113,7 +113,7 @@ class MetricsTests(SynchronousTestCase):
         """Parts count when they come; those that expire are counted."""
         for id in ("aa", "bb"):
             self.successResultOf(self.space.init_upload(id, {}))
-            self.successResultOf(self.space.upload_part(id, 1, BytesSource(bytes(70)), 70))
+            self.successResultOf(self.space.upload_part(id, 1, BytesStream(bytes(70)), 70))
         parts = self.successResultOf(self.space.list_parts("aa"))
         self.successResultOf(self.space.complete_upload("ab", "aa", parts))
         self.now += 1e12

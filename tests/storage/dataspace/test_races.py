@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSuchUpload
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 
@@ -53,7 +53,7 @@ class LateAnswerTests(SynchronousTestCase):
         first = WormerDataSpace(settings, disk)
         first.start()
         self.successResultOf(first.init_upload("aa", {}))
-        self.successResultOf(first.upload_part("aa", 1, BytesSource(b"old"), 3))
+        self.successResultOf(first.upload_part("aa", 1, BytesStream(b"old"), 3))
         self.successResultOf(first.stop())
 
         disk.holding = True

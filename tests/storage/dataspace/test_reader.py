@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -12,12 +13,14 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import IDisk, InlineDisk
+from storehouse.core.streams import Piece, StreamClosed, closing
 from storehouse.errors import DamagedObject, Unavailable
 from storehouse.storage.dataspace import reader as module
 from storehouse.storage.dataspace.formats import ObjectInfo
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.reader import READ_SIZE, ObjectReader, ReadMemory
-from tests.conformance.dataspace import Sink, content
+from storehouse.storage.dataspace.reader import READ_SIZE, BlockStream, ReadMemory
+from tests.conformance.dataspace import content
+from tests.conformance.streams import ByteStreamTests, begun
 from tests.core.test_jobs import HandDisk
 from tests.turns.breathing import every_breath
 
@@ -56,12 +59,6 @@ class Opened:
         self.closed += 1
 
 
-def _closed_within(reader: ObjectReader, sink: Sink) -> Deferred[int]:
-    done = reader.deliver(sink)
-    reader.close()
-    return done
-
-
 class ReaderCase(SynchronousTestCase):
     """
     Readers.
@@ -77,17 +74,17 @@ class ReaderCase(SynchronousTestCase):
         self.told: list[Any] = []
         self.given = 0
 
-    def reader(
+    def stream(
         self,
         opened: Opened,
         offset: int = 0,
         length: int | None = None,
         first: bool = True,
         disk: IDisk | None = None,
-    ) -> ObjectReader:
+    ) -> BlockStream:
         count = len(opened.data) - offset if length is None else length
         pieces = opened.read(offset, count, READ_SIZE) if first and count else []
-        return ObjectReader(
+        return BlockStream(
             opened,  # type: ignore[arg-type]
             offset,
             count,
@@ -98,6 +95,16 @@ class ReaderCase(SynchronousTestCase):
             self._closed,
             self._count,
         )
+
+    def read(self, stream: BlockStream, into: list[bytes]) -> Deferred[None]:
+        """Read a stream to its end, as it can be had, and close it."""
+
+        async def pieces() -> None:
+            async with closing(stream):
+                while piece := await stream.read():
+                    into.append(bytes(piece))
+
+        return Deferred.fromCoroutine(pieces())
 
     def _explain(self, failure: Failure) -> Failure:
         self.told.append(failure.value)
@@ -112,369 +119,268 @@ class ReaderCase(SynchronousTestCase):
     def check_over(self, opened: Opened, count: int = 1) -> None:
         """It was given back once, and holds nothing."""
         self.assertEqual((opened.closed, self.released), (1, count))
-        self.assertEqual((self.memory.used, list(self.memory._paused)), (0, []))
+        self.assertEqual((self.memory.used, list(self.memory._idle)), (0, []))
 
 
-class DeliveryTests(ReaderCase):
-    """Bytes to a consumer."""
+class StreamConformance(ByteStreamTests, ReaderCase):
+    """What every stream does."""
 
-    def test_fields(self) -> None:
-        opened = Opened(content(100))
-        reader = self.reader(opened, 10, 20)
-        self.assertEqual(
-            (reader.id, reader.etag, reader.size, reader.offset, reader.length), ("ab", "etag", 100, 10, 20)
-        )
-        reader.metadata["key"].append("changed")
-        self.assertEqual(opened.info.metadata, {"key": ["value"]})
-        reader.close()
-        self.check_over(opened)
+    DATA = content(600_000)
+
+    def make_stream(self) -> BlockStream:
+        return self.stream(Opened(self.DATA), first=False, disk=InlineDisk())
+
+
+class ReadTests(ReaderCase):
+    """Bytes, in order."""
 
     def test_small(self) -> None:
         """What was read when it was opened needs no thread."""
         opened = Opened(content(1000))
-        sink = Sink()
-        self.assertEqual(self.successResultOf(self.reader(opened, 10, 900).deliver(sink)), 900)
-        self.assertEqual((sink.data, sink.wrong, sink.producer), (content(1000)[10:910], [], None))
-        self.assertEqual(self.given, 900)
+        pieces: list[bytes] = []
+        self.successResultOf(self.read(self.stream(opened, 10, 900), pieces))
+        self.assertEqual((b"".join(pieces), self.given), (content(1000)[10:910], 900))
         self.check_over(opened)
 
     def test_gives_way(self) -> None:
-        """A consumer that takes all there is at once is not given it in one turn of the reactor; pauses and the end stay."""
+        """Who takes all there is at once is not given it in one turn of the reactor; it can be closed meanwhile."""
         data = content(3 * MIB)
         clock = Clock()
         with every_breath(clock):
-            sink = Sink()
-            reader = self.reader(Opened(data), disk=InlineDisk())
-            done = reader.deliver(sink)
-            self.assertEqual(len(sink.pieces), 1)
-            reader.pauseProducing()
+            pieces: list[bytes] = []
+            done = self.read(self.stream(Opened(data), disk=InlineDisk()), pieces)
+            self.assertEqual(len(pieces), 0)
             clock.advance(0)
-            self.assertEqual(len(sink.pieces), 1)
-            reader.resumeProducing()
-            clock.advance(0)
-            self.assertEqual(self.successResultOf(done), len(data))
-            self.assertEqual((sink.data, sink.wrong), (data, []))
-            closed = self.reader(Opened(data), disk=InlineDisk())
-            self.failureResultOf(_closed_within(closed, Sink()), Unavailable)
+            self.successResultOf(done)
+            self.assertEqual(b"".join(pieces), data)
+            closed = self.stream(Opened(data), disk=InlineDisk())
+            done = self.read(closed, pieces)
+            closed.close()
+            self.failureResultOf(done, StreamClosed)
             clock.advance(0)
 
     def test_nothing(self) -> None:
         opened = Opened(b"")
-        sink = Sink()
-        self.assertEqual(self.successResultOf(self.reader(opened).deliver(sink)), 0)
-        self.assertEqual(sink.wrong, [])
+        pieces: list[bytes] = []
+        self.successResultOf(self.read(self.stream(opened), pieces))
+        self.assertEqual(pieces, [])
         self.check_over(opened)
 
     def test_read_ahead(self) -> None:
-        """
-        One job is under way while what was read before is written; never two. Each reads more, since nobody pauses.
-        """
+        """One job is under way while what was read before is taken; never two. Each reads more for who waits."""
         data = content(12 * MIB + 7)
         opened = Opened(data)
-        reader = self.reader(opened)
+        stream = self.stream(opened)
         self.assertEqual(self.disk.jobs, [])  # not before it is wanted
-        sink = Sink()
-        delivered = reader.deliver(sink)
-        done = MIB
-        while True:
-            self.assertEqual(len(sink.data), done)
-            if done == len(data):
-                break
+        pieces: list[bytes] = []
+        done = self.read(stream, pieces)
+        while not done.called:
             self.assertEqual(len(self.disk.jobs), 1)
-            self.assertNoResult(delivered)
             self.disk.do()
-            done = len(sink.data)
-        self.assertEqual((self.successResultOf(delivered), sink.wrong), (len(data), []))
-        self.assertEqual(sink.data, data)
-        self.assertEqual([read[0] for read in opened.reads], [n * MIB for n in (0, 1, 2, 4, 6, 8, 10, 12)])
-        self.assertLessEqual(max(map(len, sink.pieces)), 256 << 10)
+        self.successResultOf(done)
+        self.assertEqual(b"".join(pieces), data)
+        offsets = [read[0] for read in opened.reads]
+        self.assertEqual(offsets[:3], [0, MIB, 2 * MIB])
+        self.assertEqual({after - before for before, after in pairwise(offsets[2:-1])}, {2 * MIB})
+        self.assertLessEqual(max(map(len, pieces)), 256 << 10)
         self.check_over(opened)
 
-    def test_paused(self) -> None:
-        """Nothing is written while it is paused, and no more is read than a little."""
+    def test_slow(self) -> None:
+        """While nobody reads no more is read ahead than a little."""
         data = content(8 * MIB)
         opened = Opened(data)
-        sink = Sink(Sink.pause)
-        delivered = self.reader(opened).deliver(sink)
-        while sink.producer is not None:
-            count = len(sink.pieces)
+        stream = self.stream(opened)
+        taken = b""
+        while len(taken) < len(data):
+            read = begun(stream.read())
             self.disk.do_all()
-            self.assertEqual(len(sink.pieces), count)
+            taken += self.successResultOf(read)
+            self.disk.do_all()
             self.assertLessEqual(self.memory.used, 2 * MIB)
-            self.assertLessEqual(opened.reads[-1][0] + MIB, len(sink.data) + 3 * MIB)
-            sink.resume()
-        self.assertEqual((self.successResultOf(delivered), sink.data, sink.wrong), (len(data), data, []))
-        self.check_over(opened)
-
-    def test_resumed_within_a_write(self) -> None:
-        """A consumer that pauses and resumes while it is written to is no recursion."""
-
-        def blink(sink: Sink) -> None:
-            sink.pause()
-            sink.resume()
-
-        data = content(20 * MIB)
-        sink = Sink(blink)
-        opened = Opened(data)
-        self.assertEqual(self.successResultOf(self.reader(opened, disk=InlineDisk()).deliver(sink)), len(data))
-        self.assertEqual((sink.data == data, sink.wrong), (True, []))
+            self.assertLessEqual(opened.reads[-1][0] + MIB, len(taken) + 3 * MIB)
+        self.assertEqual(taken, data)
+        self.successResultOf(stream.close())
         self.check_over(opened)
 
     def test_many_small_reads(self) -> None:
-        """Thousands of jobs that are done at once are no recursion either."""
+        """Thousands of jobs that are done at once are no recursion."""
         self.patch(module, "READ_SIZE", 10)
         data = content(50_000)
-        sink = Sink()
         opened = Opened(data)
-        delivered = self.reader(opened, first=False, disk=InlineDisk()).deliver(sink)
-        self.assertEqual(self.successResultOf(delivered), len(data))
-        self.assertEqual((sink.data, sink.wrong), (data, []))
-        self.check_over(opened)
-
-    def test_deliver_twice(self) -> None:
-        opened = Opened(content(3 * MIB))
-        reader = self.reader(opened)
-        delivered = reader.deliver(Sink())
-        self.failureResultOf(reader.deliver(Sink()), Unavailable)
-        self.disk.do_all()
-        self.successResultOf(delivered)
-        self.failureResultOf(reader.deliver(Sink()), Unavailable)
+        pieces: list[bytes] = []
+        self.successResultOf(self.read(self.stream(opened, first=False, disk=InlineDisk()), pieces))
+        self.assertEqual(b"".join(pieces), data)
         self.check_over(opened)
 
 
 class EndTests(ReaderCase):
     """Whatever ends it, the object is given back once, and after the last read."""
 
-    def check_end(self, end: Callable[[ObjectReader, Sink, Deferred[int]], Any], error: type[Exception]) -> None:
+    def check_end(self, end: Callable[[BlockStream, Deferred[None]], Any], error: type[Exception]) -> None:
         for jobs_done in (0, 1, 2):
-            for paused in (False, True):
-                self.setUp()
-                opened = Opened(content(8 * MIB))
-                reader = self.reader(opened)
-                sink = Sink()
-                delivered = reader.deliver(sink)
-                self.disk.do(jobs_done)
-                if paused:
-                    sink.pause()
-                self.assertEqual(len(self.disk.jobs), 1)
-                end(reader, sink, delivered)
-                self.failureResultOf(delivered, error)
-                # A thread is still reading.
-                self.assertEqual((opened.closed, self.released, self.memory.used), (0, 0, 0))
-                self.assertIsNone(sink.producer)
-                count = len(sink.pieces)
-                self.disk.do()
-                self.check_over(opened)
-                reader.close()
-                sink.poke()
-                delivered.cancel()
-                self.check_over(opened)
-                self.assertEqual((len(sink.pieces), sink.wrong, self.disk.jobs), (count, [], []))
-                self.assertEqual(self.disk.abandoned, 0)
+            self.setUp()
+            opened = Opened(content(8 * MIB))
+            stream = self.stream(opened)
+            pieces: list[bytes] = []
+            done = self.read(stream, pieces)
+            self.disk.do(jobs_done)
+            self.assertEqual(len(self.disk.jobs), 1)
+            end(stream, done)
+            closed = stream.close()
+            # A thread is still reading.
+            self.assertNoResult(closed)
+            self.assertEqual((opened.closed, self.released), (0, 0))
+            count = len(pieces)
+            self.disk.do()
+            self.failureResultOf(done, error)
+            self.successResultOf(closed)
+            self.check_over(opened)
+            self.successResultOf(stream.close())
+            done.cancel()
+            self.check_over(opened)
+            self.assertEqual((len(pieces), self.disk.jobs, self.disk.abandoned), (count, [], 0))
 
     def test_close(self) -> None:
-        self.check_end(lambda reader, sink, delivered: reader.close(), Unavailable)
-
-    def test_stop(self) -> None:
-        self.check_end(lambda reader, sink, delivered: sink.producer.stopProducing(), Unavailable)
+        self.check_end(lambda stream, done: stream.close(), StreamClosed)
 
     def test_cancel(self) -> None:
-        self.check_end(lambda reader, sink, delivered: delivered.cancel(), CancelledError)
+        self.check_end(lambda stream, done: done.cancel(), CancelledError)
 
     def test_close_while_a_read_fails(self) -> None:
         """An error that nobody waits for any more is not told."""
         opened = Opened(content(8 * MIB), damaged=MIB)
-        reader = self.reader(opened)
-        delivered = reader.deliver(Sink())
-        reader.close()
+        stream = self.stream(opened)
+        done = self.read(stream, [])
+        stream.close()
         self.disk.do()
-        self.failureResultOf(delivered, Unavailable)
+        self.failureResultOf(done, StreamClosed)
+        self.assertEqual(self.told, [])
         self.check_over(opened)
 
-    def test_close_undelivered(self) -> None:
+    def test_close_unread(self) -> None:
         opened = Opened(content(3 * MIB))
-        reader = self.reader(opened)
+        stream = self.stream(opened)
         self.assertEqual(self.memory.used, MIB)
         for _ in range(2):
-            reader.close()
+            self.successResultOf(stream.close())
             self.check_over(opened)
-        self.failureResultOf(reader.deliver(Sink()), Unavailable)
 
-    def test_end_within_a_write(self) -> None:
-        """A consumer that has had enough, in the middle of a piece."""
-        readers: list[ObjectReader] = []
-        endings: list[Callable[[Sink], None]] = [
-            lambda sink: sink.producer.stopProducing(),
-            lambda sink: readers[-1].close(),
-            lambda sink: delivered[-1].cancel(),
-        ]
-        for end in endings:
+    def test_close_between_reads(self) -> None:
+        """In the middle of what is held, with a thread at work or without."""
+        for jobs in (0, 1):
             self.setUp()
-            delivered: list[Any] = []
-
-            def enough(sink: Sink, end: Callable[[Sink], None] = end) -> None:
-                if len(sink.data) > 1_500_000:
-                    end(sink)
-
             opened = Opened(content(8 * MIB))
-            readers.append(self.reader(opened))
-            sink = Sink(enough)
-            delivered.append(readers[-1].deliver(sink))
+            stream = self.stream(opened)
+            self.successResultOf(begun(stream.read()))
+            self.disk.do(jobs)
+            closed = stream.close()
             self.disk.do_all()
-            self.failureResultOf(delivered[-1])
-            self.assertLess(len(sink.data), 2_000_000)
-            self.assertEqual(sink.wrong, [])
+            self.successResultOf(closed)
             self.check_over(opened)
-
-    def test_end_while_registering(self) -> None:
-        """A consumer whose other side is gone stops its producer at once."""
-
-        class Gone(Sink):
-            def registerProducer(self, producer: Any, streaming: bool) -> None:
-                super().registerProducer(producer, streaming)
-                producer.stopProducing()
-
-        opened = Opened(content(8 * MIB))
-        sink = Gone()
-        self.failureResultOf(self.reader(opened).deliver(sink), Unavailable)
-        self.assertEqual((sink.pieces, sink.wrong, self.disk.jobs), ([], [], []))
-        self.check_over(opened)
 
 
 class ErrorTests(ReaderCase):
     """What fails, and when."""
 
     def test_good_bytes_first(self) -> None:
-        """All bytes before the damage are written, however the consumer pauses; then it fails."""
+        """All bytes before the damage are given; then it fails, each time it is asked."""
         data = content(5 * MIB)
         for damaged in (MIB, MIB + 1, 2 * MIB, 3 * MIB - 5, 5 * MIB - 1):
-            for on_write in (lambda sink: None, Sink.pause):
-                self.setUp()
-                opened = Opened(data, damaged)
-                sink = Sink(on_write)
-                delivered = self.reader(opened).deliver(sink)
-                while sink.producer is not None:
-                    self.disk.do_all()
-                    sink.resume()
-                self.assertIsInstance(self.failureResultOf(delivered).value, DamagedObject)
-                self.assertEqual((len(sink.data), sink.data == data[:damaged]), (damaged, True))
-                self.assertEqual((len(self.told), sink.wrong), (1, []))
-                self.check_over(opened)
+            self.setUp()
+            opened = Opened(data, damaged)
+            stream = self.stream(opened)
+            taken = b""
+            while True:
+                read = begun(stream.read())
+                self.disk.do_all()
+                if len(taken) == damaged:
+                    break
+                taken += self.successResultOf(read)
+            self.failureResultOf(read, DamagedObject)
+            self.failureResultOf(begun(stream.read()), DamagedObject)
+            self.assertEqual((taken == data[:damaged], len(self.told)), (True, 1))
+            self.successResultOf(stream.close())
+            self.check_over(opened)
 
     def test_explained(self) -> None:
-        """The consumer's side is told what is made of an error."""
-        opened = Opened(content(2 * MIB), MIB)
-        reader = self.reader(opened)
-        reader._on_failure = lambda failure: Failure(Unavailable("explained"))
-        delivered = reader.deliver(Sink())
+        """Who reads is told what is made of an error."""
+        stream = self.stream(Opened(content(2 * MIB), MIB))
+        stream._on_failure = lambda failure: Failure(Unavailable("explained"))
+        done = self.read(stream, [])
         self.disk.do()
-        self.failureResultOf(delivered, Unavailable)
-
-    def test_write_raises(self) -> None:
-        """Its error is what the delivery fails with."""
-
-        def fail(sink: Sink) -> None:
-            if len(sink.pieces) == count:
-                raise KeyError("full")
-
-        for count in (1, 4, 5, 12):
-            self.setUp()
-            opened = Opened(content(8 * MIB))
-            sink = Sink(fail)
-            delivered = self.reader(opened).deliver(sink)
-            self.disk.do_all()
-            self.failureResultOf(delivered, KeyError)
-            self.assertEqual((len(sink.pieces), sink.wrong, sink.producer), (count, [], None))
-            self.check_over(opened)
-
-    def test_register_raises(self) -> None:
-        class Taken(Sink):
-            def registerProducer(self, producer: Any, streaming: bool) -> None:
-                raise RuntimeError("there is a producer")
-
-        opened = Opened(content(8 * MIB))
-        sink = Taken()
-        self.failureResultOf(self.reader(opened).deliver(sink), RuntimeError)
-        self.assertEqual((sink.pieces, sink.wrong), ([], []))
-        self.check_over(opened)
-
-    def test_unregister_raises(self) -> None:
-        """It is told, unless there was an error before."""
-
-        class Odd(Sink):
-            def unregisterProducer(self) -> None:
-                raise RuntimeError("odd")
-
-        for opened, error in ((Opened(content(10)), RuntimeError), (Opened(content(2 * MIB), MIB), DamagedObject)):
-            self.setUp()
-            delivered = self.reader(opened).deliver(Odd())
-            self.disk.do_all()
-            self.failureResultOf(delivered, error)
-            self.check_over(opened)
+        self.failureResultOf(done, Unavailable)
 
 
 class MemoryTests(ReaderCase):
     """L{ReadMemory}."""
 
-    def test_longest_paused(self) -> None:
-        """Beyond the total, those who paused first let go of what they hold; those who go on do not."""
+    def test_longest_idle(self) -> None:
+        """Beyond the total, those that were not read for the longest time let go of what they hold."""
         self.memory = ReadMemory(3 * MIB)
         all_opened = [Opened(content(4 * MIB, number)) for number in range(5)]
-        readers = [self.reader(opened) for opened in all_opened]
-        self.assertEqual([reader._held for reader in readers], [0, 0, MIB, MIB, MIB])
-        sinks = [Sink(paused=True) for _ in readers]
-        delivered = [reader.deliver(sink) for reader, sink in zip(readers, sinks, strict=True)]
+        streams = [self.stream(opened) for opened in all_opened]
+        self.assertEqual([stream._held for stream in streams], [0, 0, MIB, MIB, MIB])
         self.assertEqual(self.memory.used, 3 * MIB)
-        for sink in sinks:
-            sink.resume()
+        taken: list[list[bytes]] = [[] for _ in streams]
+        done = [self.read(stream, pieces) for stream, pieces in zip(streams, taken, strict=True)]
         self.disk.do_all()
-        for opened, sink, done in zip(all_opened, sinks, delivered, strict=True):
-            self.assertEqual(self.successResultOf(done), 4 * MIB)
-            self.assertEqual((sink.data == opened.data, sink.wrong, opened.closed), (True, [], 1))
+        for opened, pieces, each in zip(all_opened, taken, done, strict=True):
+            self.successResultOf(each)
+            self.assertEqual((b"".join(pieces) == opened.data, opened.closed), (True, 1))
         self.assertEqual((self.memory.used, self.released), (0, 5))
 
     def test_random(self) -> None:
-        """Many readers that pause and go on, with room for few: all bytes come, once, in order; the total holds."""
+        """Many streams, read now and then, with room for few: all bytes come, once, in order; the total holds."""
         for seed in range(15):
             self.setUp()
             random = Random(seed)
             total = random.choice([0, MIB, 3 * MIB, 5 * MIB])
             self.memory = ReadMemory(total)
             all_opened = [Opened(content(random.choice([0, 1, MIB, 3 * MIB + 5]), seed)) for _ in range(6)]
-            readers = [self.reader(opened) for opened in all_opened]
-            pausing = [
-                Sink(lambda sink, random=random: sink.pause() if random.random() < 0.5 else None, paused=True)  # type: ignore[misc]
-                for _ in readers
-            ]
-            delivered = [reader.deliver(sink) for reader, sink in zip(readers, pausing, strict=True)]
-            while not all(done.called for done in delivered):
+            streams = [self.stream(opened) for opened in all_opened]
+            taken = [b"" for _ in streams]
+            reads: dict[int, Deferred[Piece]] = {}
+            left = set(range(6))
+            while left:
                 if self.disk.jobs and random.random() < 0.5:
                     self.disk.jobs.insert(0, self.disk.jobs.pop(random.randrange(len(self.disk.jobs))))
                     self.disk.do()
-                    # All are paused, or wait for the disk and hold nothing.
+                    # All are idle, or wait for the disk and hold nothing.
                     self.assertLessEqual(self.memory.used, total)
                 else:
-                    random.choice(pausing).resume()
-            for opened, sink, done in zip(all_opened, pausing, delivered, strict=True):
-                self.assertEqual(self.successResultOf(done), len(opened.data))
-                self.assertEqual((sink.data == opened.data, sink.wrong), (True, []))
+                    number = random.choice(sorted(left))
+                    if number not in reads:
+                        reads[number] = begun(streams[number].read())
+                for number, read in list(reads.items()):
+                    if read.called:
+                        del reads[number]
+                        piece = self.successResultOf(read)
+                        taken[number] += piece
+                        if not piece:
+                            left.discard(number)
+            for opened, data in zip(all_opened, taken, strict=True):
+                self.assertEqual(data == opened.data, True)
+            closed = [stream.close() for stream in streams]
             self.disk.do_all()
-            self.assertEqual((self.memory.used, self.released, len(self.memory._paused)), (0, 6, 0))
+            for each in closed:
+                self.successResultOf(each)
+            self.assertEqual((self.memory.used, self.released, len(self.memory._idle)), (0, 6, 0))
 
     def test_let_go_in_the_middle_of_a_piece(self) -> None:
-        """What was written of a piece is not written again."""
+        """What was given of a piece is not given again."""
         self.memory = ReadMemory(MIB)
         opened = Opened(content(MIB))
-        sink = Sink(Sink.pause)
-        delivered = self.reader(opened).deliver(sink)
-        self.assertEqual(len(sink.data), 256 << 10)
-        other = self.reader(Opened(content(MIB, 1)))
+        stream = self.stream(opened)
+        first = bytes(self.successResultOf(begun(stream.read())))
+        self.assertEqual(len(first), 256 << 10)
+        other = self.stream(Opened(content(MIB, 1)))
         self.assertEqual(self.memory.used, MIB)
-        while sink.producer is not None:
-            sink.resume()
-            self.disk.do_all()
-        self.assertEqual((self.successResultOf(delivered), sink.data == opened.data), (MIB, True))
-        other.close()
+        rest: list[bytes] = []
+        done = self.read(stream, rest)
+        self.disk.do_all()
+        self.successResultOf(done)
+        self.assertEqual(first + b"".join(rest) == opened.data, True)
+        self.successResultOf(other.close())
 
     def test_let_go_while_reading(self) -> None:
         """What a thread brings then does not follow what is held: it is read again, from where it is needed."""
@@ -482,33 +388,50 @@ class MemoryTests(ReaderCase):
             self.setUp()
             self.memory = ReadMemory(MIB)
             opened = Opened(content(2 * MIB), damaged)
-            sink = Sink(lambda sink: sink.pause() if len(sink.pieces) == 1 else None)
-            delivered = self.reader(opened).deliver(sink)
+            stream = self.stream(opened)
+            first = bytes(self.successResultOf(begun(stream.read())))
             self.assertEqual(len(self.disk.jobs), 1)
-            other = self.reader(Opened(content(MIB, 1)))
+            other = self.stream(Opened(content(MIB, 1)))
             self.assertEqual(self.memory.used, MIB)  # of the other
             self.disk.do()
             self.assertEqual(self.memory.used, MIB)
-            sink.resume()
+            rest: list[bytes] = []
+            done = self.read(stream, rest)
             self.disk.do_all()
-            self.assertEqual(sink.data == opened.data[:damaged], True, damaged)
+            self.assertEqual(first + b"".join(rest) == opened.data[:damaged], True, damaged)
             if damaged is None:
-                self.assertEqual(self.successResultOf(delivered), 2 * MIB)
+                self.successResultOf(done)
             else:
-                self.failureResultOf(delivered, DamagedObject)
+                self.failureResultOf(done, DamagedObject)
             self.assertEqual(len(self.told), 0 if damaged is None else 1)
-            other.close()
+            self.successResultOf(other.close())
 
     def test_failure_is_let_go(self) -> None:
         """An error that waits behind bytes that are let go is met again."""
         self.memory = ReadMemory(MIB)
-        opened = Opened(content(2 * MIB), MIB)
-        sink = Sink(lambda sink: sink.pause() if len(sink.pieces) == 1 else None)
-        delivered = self.reader(opened).deliver(sink)
+        stream = self.stream(Opened(content(2 * MIB), MIB))
+        first = bytes(self.successResultOf(begun(stream.read())))
         self.disk.do()
-        other = self.reader(Opened(content(MIB, 1)))
-        sink.resume()
+        other = self.stream(Opened(content(MIB, 1)))
+        rest: list[bytes] = []
+        done = self.read(stream, rest)
         self.disk.do_all()
-        self.assertEqual(len(sink.data), MIB)
-        self.failureResultOf(delivered, DamagedObject)
-        other.close()
+        self.assertEqual(len(first + b"".join(rest)), MIB)
+        self.failureResultOf(done, DamagedObject)
+        self.successResultOf(other.close())
+
+    def test_read_ahead_of_an_idle_stream_is_let_go(self) -> None:
+        """What a thread brings for a stream that holds nothing, and that nobody reads, can be let go of, too."""
+        self.memory = ReadMemory(MIB)
+        stream = self.stream(Opened(content(3 * MIB)))
+        while stream._held:
+            self.successResultOf(begun(stream.read()))
+        self.assertEqual((stream._held, len(self.disk.jobs)), (0, 1))
+        self.memory.goes_on(stream)  # as if it had been let go meanwhile
+        self.disk.do()
+        other = self.stream(Opened(content(MIB, 1)))
+        self.assertEqual(self.memory.used, MIB)
+        for each in (stream, other):
+            closed = each.close()
+            self.disk.do_all()
+            self.successResultOf(closed)

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
 from storehouse.core.operations import Operations
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.errors import Unavailable
 from storehouse.storage.dataspace import verify
 from storehouse.storage.dataspace.chores import EXPIRY_INTERVAL, Compare, Expiry, Scrubber
@@ -45,13 +45,13 @@ class StoreCase(SynchronousTestCase):
         return self.successResultOf(Deferred.fromCoroutine(work) if isinstance(work, Coroutine) else work)
 
     def put(self, id: str, size: int = 10) -> Path:
-        self.do(self.space.put(id, BytesSource(os.urandom(size)), size, {}))
+        self.do(self.space.put(id, BytesStream(os.urandom(size)), size, {}))
         return self.directory / "data" / id[:2] / id
 
     def upload(self, upload_id: str, *sizes: int) -> Path:
         self.do(self.space.init_upload(upload_id, {"key": ["k"]}))
         for number, size in enumerate(sizes, 1):
-            self.do(self.space.upload_part(upload_id, number, BytesSource(os.urandom(size)), size))
+            self.do(self.space.upload_part(upload_id, number, BytesStream(os.urandom(size)), size))
         return self.directory / "uploads" / upload_id[:2] / upload_id
 
     def joined(self, id: str, *sizes: int) -> Path:
@@ -318,7 +318,7 @@ class MeanwhileTests(StoreCase):
         self.upload("ab", 10, 10)
 
         def replace() -> None:
-            self.do(self.space.upload_part("ab", 1, BytesSource(b"other"), 5))
+            self.do(self.space.upload_part("ab", 1, BytesStream(b"other"), 5))
 
         self.assertEqual(self.interrupted("part", replace), [])
         self.assertEqual(self.interrupted("parts.json", replace), [])

@@ -12,18 +12,29 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, IByteStream, closing, read_all
 from storehouse.errors import DamagedObject, NoSuchUpload
-from storehouse.storage.dataspace.held import Chunk, StoredObject
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.layout import Layout
-from storehouse.storage.dataspace.memory import MemoryDataSpace
+from storehouse.storage.dataspace.memory import MemoryDataSpace, StoredChunk, StoredObject
 from storehouse.storage.dataspace.sealed import SealedDataSpace
 from storehouse.storage.dataspace.sealed_format import BOUNDS, FRAME, SEALED_FRAME, plain_size, sealed_size
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
-from tests.conformance.dataspace import Sink, content
+from tests.conformance.dataspace import content
+from tests.conformance.streams import begun
 from tests.storage.dataspace.sealing import vault_in
 from tests.storage.namespace.rig import now
+
+
+def read_into(given: list[bytes], reader: IByteStream) -> None:
+    """Read to the end, or to what is damaged."""
+
+    async def read() -> None:
+        async with closing(reader):
+            while piece := await reader.read():
+                given.append(bytes(piece))
+
+    now(begun(read()))
 
 
 class Case(TestCase):
@@ -43,16 +54,16 @@ class Case(TestCase):
         return SealedDataSpace(self.inner, self.vault, InlineDisk())
 
     def put(self, id: str, data: bytes, space: Any = None, **metadata: list[str]) -> None:
-        now((space or self.space).put(id, BytesSource(data), len(data), metadata))
+        now((space or self.space).put(id, BytesStream(data), len(data), metadata))
 
     def put_parts(self, id: str, *datas: bytes) -> None:
         now(self.space.init_upload("ff", {"name": [id]}))
         for number, data in enumerate(datas, 1):
-            now(self.space.upload_part("ff", number, BytesSource(data), len(data)))
+            now(self.space.upload_part("ff", number, BytesStream(data), len(data)))
         now(self.space.complete_upload(id, "ff", now(self.space.list_parts("ff"))))
 
     def get(self, id: str, *span: int, space: Any = None) -> bytes:
-        return bytes(now(Deferred.fromCoroutine(collect(now((space or self.space).get(id, *span))))))
+        return bytes(now(Deferred.fromCoroutine(read_all(now((space or self.space).get(id, *span))))))
 
     def stored(self, id: str) -> StoredObject:
         return self.inner._objects[id]
@@ -60,19 +71,18 @@ class Case(TestCase):
     def replace(self, id: str, datas: list[bytes], metadata: Any = None) -> None:
         """What is stored is something else."""
         kept = self.stored(id).metadata if metadata is None else metadata
-        self.inner._objects[id] = StoredObject.of([Chunk.of(data) for data in datas], kept)
+        self.inner._objects[id] = StoredObject.of([StoredChunk.of(data) for data in datas], kept)
 
     def check_damaged(self, id: str, whole: bytes) -> None:
         """It fails, and what comes before is right; also for one who remembers nothing."""
         for space in (self.space, self.make()):
-            sink = Sink()
+            given: list[bytes] = []
             with self.assertRaises(DamagedObject) as caught:
-                reader = now(space.get(id))
-                now(reader.deliver(sink))
+                read_into(given, now(space.get(id)))
             self.assertEqual(caught.exception.id, id)
-            self.assertEqual(sink.data, whole[: len(sink.data)])
-            self.assertLess(len(sink.data), len(whole) or 1)
-            self.assertEqual(sink.wrong, [])
+            data = b"".join(given)
+            self.assertEqual(data, whole[: len(data)])
+            self.assertLess(len(data), len(whole) or 1)
             self.assertGreater(space.metrics.failures, 0)
 
 
@@ -88,7 +98,7 @@ class FileTests(TestCase):
         space = SealedDataSpace(inner, vault, InlineDisk())
         space.start()
         data = content(3 * FRAME + 100)
-        now(space.put("ab", BytesSource(data), len(data), {}))
+        now(space.put("ab", BytesStream(data), len(data), {}))
         path = Layout(directory).object("ab") + "/part.1"
         with open(path, "rb") as file:
             stored = file.read()
@@ -96,16 +106,16 @@ class FileTests(TestCase):
             with open(path, "r+b") as file:
                 file.seek(place)
                 file.write(bytes([stored[place] ^ 1]))
-            sink = Sink()
+            given: list[bytes] = []
             with self.assertRaises(DamagedObject) as caught:
-                now(now(space.get("ab")).deliver(sink))
+                read_into(given, now(space.get("ab")))
             frame = place // SEALED_FRAME
             self.assertEqual((caught.exception.part, caught.exception.block), (1, frame))
-            self.assertEqual(sink.data, data[: frame * FRAME])
+            self.assertEqual(b"".join(given), data[: frame * FRAME])
             self.assertEqual(inner.metrics.damaged, 0)
             with open(path, "r+b") as file:
                 file.write(stored)
-        self.assertEqual(now(Deferred.fromCoroutine(collect(now(space.get("ab"))))), data)
+        self.assertEqual(now(Deferred.fromCoroutine(read_all(now(space.get("ab"))))), data)
 
 
 class FrameTests(Case):
@@ -133,10 +143,10 @@ class FrameTests(Case):
             changed = bytearray(chunk.data)
             changed[frame * SEALED_FRAME + 5] ^= 1
             self.replace("ab", [bytes(changed)])
-            sink = Sink()
+            given: list[bytes] = []
             with self.assertRaises(DamagedObject) as caught:
-                now(now(self.space.get("ab")).deliver(sink))
-            self.assertEqual(sink.data, data[: frame * FRAME])
+                read_into(given, now(self.space.get("ab")))
+            self.assertEqual(b"".join(given), data[: frame * FRAME])
             self.assertEqual((caught.exception.part, caught.exception.block), (1, frame))
             # A range without it is none the worse.
             self.assertEqual(self.get("ab", 0, frame * FRAME), data[: frame * FRAME])
@@ -248,7 +258,7 @@ class UploadDamageTests(Case):
         for upload_id in ("ee", "ff"):
             now(self.space.init_upload(upload_id, {}))
             for number in (1, 2):
-                now(self.space.upload_part(upload_id, number, BytesSource(content(100, number)), 100))
+                now(self.space.upload_part(upload_id, number, BytesStream(content(100, number)), 100))
 
     def test_notes_exchanged(self) -> None:
         """What is noted of a part is of that part of that upload."""
@@ -269,7 +279,7 @@ class UploadDamageTests(Case):
         parts = now(self.space.list_parts("ff"))
         chunks[1], chunks[2] = chunks[2], chunks[1]
         with self.assertRaises(DamagedObject):
-            now(now(self.space.get_part("ff", 1)).deliver(Sink()))
+            read_into([], now(self.space.get_part("ff", 1)))
         now(self.space.complete_upload("ab", "ff", parts))
         self.check_damaged("ab", content(100, 1) + content(100, 2))
 
@@ -283,7 +293,7 @@ class UploadDamageTests(Case):
     def test_nothing_to_be_seen(self) -> None:
         """Neither metadata nor notes are in what is stored."""
         now(self.space.init_upload("dd", {"secret-name": ["secret-value"]}))
-        now(self.space.upload_part("dd", 1, BytesSource(b"secret-bytes"), 12, lambda: "secret-note"))
+        now(self.space.upload_part("dd", 1, BytesStream(b"secret-bytes"), 12, lambda: "secret-note"))
         self.assertNotIn("secret", repr(self.inner._uploads["dd"]))
         now(self.space.complete_upload("ab", "dd", now(self.space.list_parts("dd"))))
         self.assertNotIn("secret", repr(self.inner._objects["ab"]))
@@ -295,7 +305,7 @@ class PlainTests(Case):
     def plant(self) -> None:
         self.put("ab", b"planted", self.inner, key=["bucket/key"])
         now(self.inner.init_upload("cd", {"key": ["bucket/key"]}))
-        now(self.inner.upload_part("cd", 1, BytesSource(b"planted"), 7))
+        now(self.inner.upload_part("cd", 1, BytesStream(b"planted"), 7))
 
     def test_refused(self) -> None:
         self.plant()
@@ -330,7 +340,7 @@ class FromBeforeTests(PlainTests):
             now(self.space.copy(id, "ab", *span))
             self.assertEqual((self.get(id), list(self.stored(id).metadata)), (expected, ["sealed"]))
         with self.assertRaises(NoSuchUpload):
-            now(self.space.upload_part("cd", 2, BytesSource(b"x"), 1))
+            now(self.space.upload_part("cd", 2, BytesStream(b"x"), 1))
         with self.assertRaises(NoSuchUpload):
             now(self.space.complete_upload("ee", "cd", [Part(1, "x", 1)]))
         self.assertEqual([upload.parts for upload in now(self.space.list_uploads())], [1])
@@ -389,7 +399,7 @@ class RangeTests(Case):
             self.put(id, content(100))
             seen.add(self.stored(id).chunks[0].data)
         for _ in range(2):
-            now(self.space.upload_part("ff", 1, BytesSource(content(100)), 100))
+            now(self.space.upload_part("ff", 1, BytesStream(content(100)), 100))
             seen.add(self.inner._uploads["ff"].chunks[1].data)
         self.assertEqual(len(seen), 4)
 
@@ -401,7 +411,7 @@ class ManyPartsTests(Case):
         now(self.space.init_upload("ff", {}))
         key = self.inner._uploads["ff"]
         for number in range(1, 10_001):
-            now(self.space.upload_part("ff", number, BytesSource(b"%05d" % number), 5))
+            now(self.space.upload_part("ff", number, BytesStream(b"%05d" % number), 5))
         self.assertEqual(len(key.chunks), 10_000)
         parts = now(self.make().list_parts("ff"))
         part = now(self.space.complete_upload("ab", "ff", parts))
@@ -432,7 +442,7 @@ class SizeTests(Case):
             self.assertEqual((upload.parts, upload.size, len(looked)), (parts, size, looks))
 
         def put(number: int, size: int, *instead_of: int) -> None:
-            now(self.space.upload_part("ff", number, BytesSource(content(size)), size, None, instead_of))
+            now(self.space.upload_part("ff", number, BytesStream(content(size)), size, None, instead_of))
 
         check(0, 0, 0)
         for number, size in ((1, 10), (2, 0), (3, FRAME + 1)):

@@ -116,9 +116,11 @@ class GoldenTests(SynchronousTestCase):
 
     def test_frames(self) -> None:
         sealing = Sealing(b"p" * 32)
-        self.assertIsNone(sealing.take(9, 1 << 20, False))
-        self.assertEqual(sealing.take(9, 1 << 20, True), 9)
-        (frame,), wrong = sealing.work([b"some ", b"", b"text"])
+        self.assertIsNone(sealing.next_batch(9, 1 << 20, False))
+        batch = sealing.next_batch(9, 1 << 20, True)
+        assert batch is not None
+        self.assertEqual(batch.size, 9)
+        (frame,), wrong = batch.work([b"some ", b"", b"text"])
         self.assertIsNone(wrong)
         self.assertEqual(frame.hex(), "67954ed9dff284b55ce7ec83b18886a3c0996d7dadc5f9db83")
         self.assertEqual(frame, gcm(b"p" * 32, bytes([0, 0, 0, 1]) + bytes(8), b"some text", b""))
@@ -127,11 +129,13 @@ class GoldenTests(SynchronousTestCase):
         """Only the last is marked, and a full one may be it."""
         data = bytes(2 * FRAME)
         sealing = Sealing(b"p" * 32)
-        self.assertEqual(sealing.take(2 * FRAME, FRAME, False), FRAME)
-        frames = sealing.work([data[:FRAME]])[0]
-        self.assertIsNone(sealing.take(FRAME, FRAME, False))
-        self.assertEqual(sealing.take(FRAME, FRAME, True), FRAME)
-        frames += sealing.work([data[FRAME:]])[0]
+        first = sealing.next_batch(2 * FRAME, FRAME, False)
+        self.assertIsNone(sealing.next_batch(FRAME, FRAME, False))
+        last = sealing.next_batch(FRAME, FRAME, True)
+        assert first is not None and last is not None
+        self.assertEqual((first.size, last.size), (FRAME, FRAME))
+        # The one that comes after may be known before the first is worked on.
+        frames = first.work([data[:FRAME]])[0] + last.work([data[FRAME:]])[0]
         self.assertTrue(sealing.done)
         self.assertEqual(
             frames,

@@ -6,17 +6,17 @@ import os
 import sys
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.access import NotCached
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import BytesSource, Collector
-from storehouse.errors import DamagedObject, InvalidRange, Unavailable
+from storehouse.core.streams import BytesStream, StreamClosed, read_all
+from storehouse.errors import DamagedObject, InvalidRange
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.small import read_small
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
-from tests.conformance.dataspace import Sink, content
+from tests.conformance.dataspace import content
+from tests.conformance.streams import begun
 
 
 class SmallTests(SynchronousTestCase):
@@ -33,7 +33,7 @@ class SmallTests(SynchronousTestCase):
 
     def put(self, id: str, size: int) -> tuple[str, bytes]:
         data = content(size)
-        self.successResultOf(self.space.put(id, BytesSource(data), size, {"key": ["x"]}))
+        self.successResultOf(self.space.put(id, BytesStream(data), size, {"key": ["x"]}))
         return os.path.join(self.root, "data", id[:2], id), data
 
     def test_ranges(self) -> None:
@@ -54,7 +54,7 @@ class SmallTests(SynchronousTestCase):
         self.assertRaises(NotCached, read_small, os.path.join(self.root, "data", "bb", "bb"), 0, None)
         self.successResultOf(self.space.init_upload("cd", {}))
         parts = [
-            Part(number, self.successResultOf(self.space.upload_part("cd", number, BytesSource(b"x"), 1)), 0)
+            Part(number, self.successResultOf(self.space.upload_part("cd", number, BytesStream(b"x"), 1)), 0)
             for number in (1, 2)
         ]
         self.successResultOf(self.space.complete_upload("cc", "cd", parts))
@@ -79,24 +79,19 @@ class SmallTests(SynchronousTestCase):
         self.failureResultOf(self.space.get("aa"), DamagedObject)
 
     def test_reader(self) -> None:
-        """It can be read once, or closed; it obeys its consumer."""
+        """It can be read once, or closed; its metadata is its own."""
         _, data = self.put("aa", 3000)
         reader = self.successResultOf(self.space.get("aa", 10, 100))
         self.assertEqual((reader.id, reader.size, reader.offset, reader.length), ("aa", 3000, 10, 100))
         self.assertEqual(reader.metadata, {"key": ["x"]})
         reader.metadata["key"].append("changed")
-        sink = Sink(Sink.pause)
-        delivered: Deferred[int] = reader.deliver(sink)
-        reader.close()
-        self.failureResultOf(delivered)
-        self.failureResultOf(reader.deliver(Collector(1000)), Unavailable)
+        self.assertEqual(self.successResultOf(begun(read_all(reader))), data[10:110])
+        self.failureResultOf(begun(reader.read()), StreamClosed)
         again = self.successResultOf(self.space.get("aa"))
         self.assertEqual(again.metadata, {"key": ["x"]})
-        again.close()
-        self.failureResultOf(again.deliver(Collector(5000)), Unavailable)
-        collector = Collector(5000)
-        self.successResultOf(self.successResultOf(self.space.get("aa")).deliver(collector))
-        self.assertEqual(b"".join(collector.pieces), data)
+        self.successResultOf(again.close())
+        self.failureResultOf(begun(again.read()), StreamClosed)
+        self.assertEqual(self.successResultOf(begun(read_all(self.successResultOf(self.space.get("aa"))))), data)
 
 
 def _flipped(data: bytes, at: int) -> bytes:

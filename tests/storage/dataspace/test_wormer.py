@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.core.disk import DiskThreads
 from storehouse.core.files import Files
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSuchObject
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from tests.conformance.dataspace import BLOCK, DataSpaceTestsMixin, PersistentDataSpaceTestsMixin
@@ -118,10 +118,10 @@ class PoorObjectTests(WormerTestCase):
     async def test_delete(self) -> None:
         """Although no directory can be renamed an object is stored, copied, and gone at once."""
         space = self.make_space()
-        await space.put("ab", BytesSource(b"some text"), None, {})
+        await space.put("ab", BytesStream(b"some text"), None, {})
         await space.copy("cd", "ab")
         for id in ("ab", "cd"):
             await space.delete(id)
             await self.assertFailure(space.get_metadata(id), NoSuchObject)
             await self.assertFailure(space.delete(id), NoSuchObject)
-        await space.put("ab", BytesSource(b"other"), None, {})
+        await space.put("ab", BytesStream(b"other"), None, {})

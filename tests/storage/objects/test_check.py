@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.errors import DamagedEntry
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.objects.interfaces import ObjectInfo, Problem
@@ -34,7 +34,7 @@ class CheckTestsMixin(StoreTestsMixin):
 
     async def bytes_of(self, id: str, data: bytes, metadata: dict[str, list[str]]) -> None:
         """Bytes that no key has."""
-        await self.space.put(id, BytesSource(data), len(data), metadata)
+        await self.space.put(id, BytesStream(data), len(data), metadata)
 
     async def test_orphans(self) -> None:
         """They are found, and a repair removes them, and nothing else."""
@@ -171,7 +171,7 @@ class CheckTestsMixin(StoreTestsMixin):
         await held.__aenter__()
         tap = Tap()
         waiting = [
-            self.store.put("bucket", "key", BytesSource(b"y"), 1),
+            self.store.put("bucket", "key", BytesStream(b"y"), 1),
             self.store.copy("bucket", "key", "bucket", "from"),
             self.store.put("bucket", "tap", tap, None),
         ]
@@ -208,7 +208,7 @@ class CheckTestsMixin(StoreTestsMixin):
         for name in ("put", "copy"):
             self.patch(self.space, name, late(getattr(self.space, name)))
         going = [
-            self.store.put("bucket", "key", BytesSource(b"y"), 1),
+            self.store.put("bucket", "key", BytesStream(b"y"), 1),
             self.store.copy("bucket", "copy", "bucket", "from"),
         ]
         while len(await self.stored_ids()) < 3:

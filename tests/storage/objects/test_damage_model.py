@@ -23,7 +23,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import Damaged, InvalidRange, NotFound, StorehouseError
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
@@ -103,7 +103,7 @@ class Model:
     def put(self) -> None:
         bucket, key = self.place()
         body = self.body()
-        info = now(self.store.put(bucket, key, BytesSource(body), None, md5=bool(self.random.getrandbits(1))))
+        info = now(self.store.put(bucket, key, BytesStream(body), None, md5=bool(self.random.getrandbits(1))))
         self.stored[info.id] = body
         assert self.read(bucket, key) == (info.id, body), (bucket, key)
 
@@ -129,7 +129,7 @@ class Model:
             upload = self.random.choice(self.uploads)
             body = self.body()
             number = self.random.randrange(1, 4)
-            now(self.store.upload_part(*upload, number, BytesSource(body), None, note=body.hex))
+            now(self.store.upload_part(*upload, number, BytesStream(body), None, note=body.hex))
 
     def complete(self) -> None:
         if not self.uploads:
@@ -147,7 +147,7 @@ class Model:
         """What a key has, if it is readable: then it is what was stored under its ID."""
         try:
             reader = now(self.store.get(bucket, key))
-            data: bytes = now(Deferred.fromCoroutine(collect(reader)))
+            data: bytes = now(Deferred.fromCoroutine(read_all(reader)))
         except (Damaged, NotFound):
             return None
         assert data == self.stored[reader.info.id], f"{bucket}/{key}: {reader.info.id} gave other bytes"
@@ -354,7 +354,7 @@ class DamageModelTests(SynchronousTestCase):
             key = model.random.choice(KEYS)
             others = {name: found for name, found in model.readable().items() if name != (bucket, key)}
             body = model.body()
-            info = now(model.store.put(bucket, key, BytesSource(body), len(body)))
+            info = now(model.store.put(bucket, key, BytesStream(body), len(body)))
             model.stored[info.id] = body
             self.assertEqual(model.read(bucket, key), (info.id, body))
             now(model.store.delete(bucket, key))

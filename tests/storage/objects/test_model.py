@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import (
     AlreadyExists,
     BucketNotEmpty,
@@ -147,7 +147,7 @@ class Machine(RuleBasedStateMachine):
         there = self.model.get(bucket, {}).get(key)
         condition, holds = self.condition(kind, there)
         size = len(body) if known % 2 else None
-        putting = self.store.put(bucket, key, BytesSource(body), size, key[:9], {key: [key]}, condition, md5)
+        putting = self.store.put(bucket, key, BytesStream(body), size, key[:9], {key: [key]}, condition, md5)
         if bucket not in self.model:
             self.expect(NoSuchBucket, putting)
         elif not holds:
@@ -225,7 +225,7 @@ class Machine(RuleBasedStateMachine):
             self.expect((NoSuchUpload, NoSuchBucket), self.store.list_parts("one", "a", "00"))
             return
         id, (bucket, key, parts) = found
-        now(self.store.upload_part(bucket, key, id, number, BytesSource(body), None, md5))
+        now(self.store.upload_part(bucket, key, id, number, BytesStream(body), None, md5))
         parts[number] = body
         listed = now(self.store.list_parts(bucket, key, id))
         assert [(part.number, part.size) for part in listed] == [(each, len(parts[each])) for each in sorted(parts)]
@@ -322,7 +322,7 @@ class Machine(RuleBasedStateMachine):
         body, content_type, etag = there
         start = known % (len(body) + 1)
         reader = now(self.store.get(bucket, key, start))
-        assert now(Deferred.fromCoroutine(collect(reader))) == body[start:]
+        assert now(Deferred.fromCoroutine(read_all(reader))) == body[start:]
         assert (reader.info.content_type, reader.info.etag, reader.info.size) == (content_type, etag, len(body))
 
     @invariant()

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import NoSuchKey, PreconditionFailed
 from storehouse.events import ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.objects.interfaces import Condition
@@ -35,7 +35,7 @@ class RaceTestsMixin(StoreTestsMixin):
         return b"<%d %d>" % (turn, rival) * (1 + rival % 7 * 300)
 
     def put_it(self, key: str, data: bytes, condition: Condition) -> Deferred[Any]:
-        put: Deferred[Any] = self.store.put("bucket", key, BytesSource(data), len(data), condition=condition, md5=True)
+        put: Deferred[Any] = self.store.put("bucket", key, BytesStream(data), len(data), condition=condition, md5=True)
         return put
 
     async def check_winner(self, key: str, found: list[Any], bodies: list[bytes]) -> Any:
@@ -87,7 +87,7 @@ class RaceTestsMixin(StoreTestsMixin):
                     await self.put(f"from{rival}", body, md5=True)
                     ready.append(("copy", ("bucket", key, "bucket", f"from{rival}", None, None, condition)))
                 else:
-                    ready.append(("put", ("bucket", key, BytesSource(body), len(body), "", None, condition, True)))
+                    ready.append(("put", ("bucket", key, BytesStream(body), len(body), "", None, condition, True)))
             order = list(range(RIVALS))
             random.shuffle(order)
             going: dict[int, Deferred[Any]] = {n: getattr(self.store, ready[n][0])(*ready[n][1]) for n in order}
@@ -149,7 +149,7 @@ class RaceTestsMixin(StoreTestsMixin):
         )
 
     async def read(self, reader: Any) -> bytes:
-        return await collect(reader)
+        return await read_all(reader)
 
 
 class LocalRaceTests(RaceTestsMixin, LocalStoreTestCase):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storehouse.core.digests import crc32c
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import Damaged, DamagedObject
 from storehouse.storage.objects.interfaces import ObjectInfo
 from tests.conformance.dataspace import content
@@ -79,7 +79,7 @@ class ReadingBackTestsMixin(StoreTestsMixin):
     async def not_given(self, info: ObjectInfo, offset: int, length: int | None) -> None:
         try:
             reader = await self.store.get("bucket", info.key, offset, length)
-            data = await collect(reader)
+            data = await read_all(reader)
         except Damaged:
             return
         # Files of parts are looked at when bytes of them are wanted.
@@ -258,7 +258,7 @@ class ReadingBackTestsMixin(StoreTestsMixin):
         self.assertEqual(len([each for each in await self.store.check() if each.kind == "damaged"]), 2)
         await self.reopen()
         upload_id = made[0][0]
-        await self.store.upload_part("bucket", "key", upload_id, 1, BytesSource(b"x"), 1)
+        await self.store.upload_part("bucket", "key", upload_id, 1, BytesStream(b"x"), 1)
         await self.store.abort_upload("bucket", "key", upload_id)
 
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSpace, StorageFailed, Unavailable
 from storehouse.events import Events, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import Part
@@ -66,7 +66,7 @@ class RecoveryTests(TestCase):
         metadata = {"key": [key]}
         if entry is not None:
             metadata["complete"] = [encode_entry(entry)]
-        self.successful(self.space.put(id, BytesSource(b"data"), 4, metadata))
+        self.successful(self.space.put(id, BytesStream(b"data"), 4, metadata))
 
     def start(self, *unsettled: str, unpublished: tuple[str, ...] = ()) -> None:
         self.names.unsettled, self.names.unpublished = list(unsettled), list(unpublished)
@@ -114,8 +114,8 @@ class RecoveryTests(TestCase):
         self.bytes_of("aa02", entry=Entry("ffff", 4, "", 17))
         for id, text in (("aa03", "{"), ("aa04", "[]"), ("aa05", '{"id": 1}')):
             metadata = {"key": ["bucket/key"], "complete": [text]}
-            self.successful(self.space.put(id, BytesSource(b"data"), 4, metadata))
-        self.successful(self.space.put("aa06", BytesSource(b"data"), 4, {"key": ["bucket/key"], "complete": []}))
+            self.successful(self.space.put(id, BytesStream(b"data"), 4, metadata))
+        self.successful(self.space.put("aa06", BytesStream(b"data"), 4, {"key": ["bucket/key"], "complete": []}))
         ids = tuple(self.ids())
         self.start(*ids, unpublished=ids)
         self.assertEqual(self.ids(), ["aa01"])
@@ -136,8 +136,8 @@ class RecoveryTests(TestCase):
         self.patch(self.space, "get_metadata", lambda id: next(answers))
         self.names.unsettled = self.names.unpublished = ["aa01"]
         self.store.start()
-        putting = self.store.put("bucket", "key", BytesSource(b"x"), 1)
-        other = self.store.put("bucket", "other", BytesSource(b"x"), 1)
+        putting = self.store.put("bucket", "key", BytesStream(b"x"), 1)
+        other = self.store.put("bucket", "other", BytesStream(b"x"), 1)
         self.assertNoResult(putting)
         self.assertEqual(self.ids(), [])
         other.cancel()
@@ -152,13 +152,13 @@ class RecoveryTests(TestCase):
         for happens in (False, True):
             self.names.happens = happens
             self.names.failing = StorageFailed("a sync failed") if happens else NoSpace("full")
-            self.failureResultOf(self.store.put("bucket", "key", BytesSource(b"x"), 1), type(self.names.failing))
+            self.failureResultOf(self.store.put("bucket", "key", BytesStream(b"x"), 1), type(self.names.failing))
             self.assertEqual(len(self.ids()), int(happens))
         self.assertEqual(self.successful(self.names.look_up("bucket", "key")).id, self.ids()[0])
         # And if it cannot be asked either.
         self.names.happens = False
         self.patch(self.names, "look_up", lambda *args: _failed(Unavailable("later")))
-        self.failureResultOf(self.store.put("bucket", "other", BytesSource(b"x"), 1), StorageFailed)
+        self.failureResultOf(self.store.put("bucket", "other", BytesStream(b"x"), 1), StorageFailed)
         self.assertEqual(len(self.ids()), 2)
         self.assertEqual(self.names.settled - set(self.ids()), self.names.settled)
 
@@ -166,7 +166,7 @@ class RecoveryTests(TestCase):
         """A data space that fails for good leaves it to the next start what became of the parts."""
         self.start()
         upload_id = self.successful(self.store.begin_upload("bucket", "key"))
-        etag = self.successful(self.store.upload_part("bucket", "key", upload_id, 1, BytesSource(b"x"), 1))
+        etag = self.successful(self.store.upload_part("bucket", "key", upload_id, 1, BytesStream(b"x"), 1))
         self.patch(self.space, "complete_upload", lambda *args: _failed(StorageFailed("a sync failed")))
         completing = self.store.complete_upload("bucket", "key", upload_id, [Part(1, etag, 1)])
         self.failureResultOf(completing, StorageFailed)
@@ -175,9 +175,9 @@ class RecoveryTests(TestCase):
     def test_bytes_that_cannot_be_removed(self) -> None:
         """They are not forgotten; the operation does not fail for that."""
         self.start()
-        self.successful(self.store.put("bucket", "key", BytesSource(b"x"), 1))
+        self.successful(self.store.put("bucket", "key", BytesStream(b"x"), 1))
         self.patch(self.space, "delete", lambda id: _failed(Unavailable("later")))
-        self.successful(self.store.put("bucket", "key", BytesSource(b"y"), 1))
+        self.successful(self.store.put("bucket", "key", BytesStream(b"y"), 1))
         self.assertEqual(len(self.ids()), 2)
         self.assertEqual(self.names.settled, set())
         self.flushLoggedErrors()

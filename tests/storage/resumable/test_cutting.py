@@ -15,7 +15,7 @@ from storehouse.core.streams import BytesSource
 from storehouse.errors import ChecksumMismatch, TooLarge
 from storehouse.storage.resumable.cutting import Cutter
 from storehouse.storage.resumable.policy import LONGEST
-from tests.conformance.dataspace import PullSource, Sink
+from tests.conformance.pushed import PullSource, Sink
 
 
 class _Pushed:

@@ -11,7 +11,7 @@ from typing import Any
 from storehouse.app.local.backup.names import NamesBackup
 from storehouse.app.local.backup.objects import ObjectsBackup
 from storehouse.app.local.waiting import run
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from tests.app.local.backup.rig import BackupCase
 from tests.app.local.opened import Opened
 
@@ -158,7 +158,7 @@ class MomentTests(BackupCase):
         objects: Any = store.store
         id: str = run(objects.begin_upload("box", key))
         for number in (1, 2):
-            run(objects.upload_part("box", key, id, number, BytesSource(b"part %d " % number), None))
+            run(objects.upload_part("box", key, id, number, BytesStream(b"part %d " % number), None))
         return id
 
     def test_uploads(self) -> None:
