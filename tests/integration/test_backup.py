@@ -260,8 +260,7 @@ class BackupUnderLoadTests(SynchronousTestCase):
         """A service on the last backup gives all of it back, and finds nothing to complain about."""
         made = os.path.join(self.top, "last")
         self.command("backup", made, "--root", self.root, "--config", self.config)
-        shutil.rmtree(self.server.directory)
-        os.makedirs(self.server.directory)
+        shutil.rmtree(self.root)
         self.command("restore", made, "--root", self.root)
         self.server.start()
         for data, answer in records.before(time.time())[-50:]:
