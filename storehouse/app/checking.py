@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from twisted.internet.task import Clock
 
@@ -15,17 +14,16 @@ from storehouse.errors import StorehouseError
 __all__ = ["find_refusal"]
 
 
-def find_refusal(settings: Settings, environ: Mapping[str, str], reactor: Any = None) -> str:
+def find_refusal(settings: Settings, environ: Mapping[str, str]) -> str:
     """
     Why a start with these settings would fail, as far as can be told without opening anything: certificates, the master
     key, endpoints, destinations and streams are looked at; ports and the root are not.
 
-    @param reactor: what would run it, for the kinds of endpoints.
     @return: the first reason; empty if there is none.
     """
     try:
         master_key = take_master_key(dict(environ), settings.master_key_file)
-        make_service(settings, reactor or Clock(), master_key=master_key).check()
+        make_service(settings, Clock(), master_key=master_key).check()
     except StorehouseError as error:
         return error.detail
     return ""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from storehouse.config.option import Option, options_of, parts_of
+from storehouse.config.option import Option, did_you_mean, options_of, parts_of
 from storehouse.config.settings import Settings
 from storehouse.config.tables import Tables, read_tables
 from storehouse.core.values import OFF
@@ -67,7 +66,7 @@ class Loaded:
     origins: Mapping[str, Origin]
 
 
-def load_settings(command_line: Mapping[str, Any], file: str | None = None) -> Settings:
+def load_settings(command_line: Mapping[str, object], file: str | None = None) -> Settings:
     """
     Put settings together. The command line wins over the file, the file over the defaults.
 
@@ -78,7 +77,7 @@ def load_settings(command_line: Mapping[str, Any], file: str | None = None) -> S
     return load(command_line, file).settings
 
 
-def load(command_line: Mapping[str, Any], file: str | None = None) -> Loaded:
+def load(command_line: Mapping[str, object], file: str | None = None) -> Loaded:
     """As L{load_settings}, with the origins."""
     loaded, problems = _load(command_line, file)
     if loaded is None:
@@ -86,7 +85,7 @@ def load(command_line: Mapping[str, Any], file: str | None = None) -> Loaded:
     return loaded
 
 
-def find_problems(command_line: Mapping[str, Any], file: str | None = None) -> list[str]:
+def find_problems(command_line: Mapping[str, object], file: str | None = None) -> list[str]:
     """Everything for which L{load_settings} would refuse these, a line each."""
     return _load(command_line, file)[1]
 
@@ -98,9 +97,8 @@ def unknown_option(name: str) -> str:
         return f"--{name} is not an option: set {name} in the configuration file, which --config names"
     new = next((option for option in options() if name in option.old_names), None)
     if new is None:
-        names = [option.name for option in options() if option.on_command_line]
-        near = [f"--{each}" for each in _nearest(name, ["config", *names])]
-        return f"--{name} is not an option" + _suggestion(near)
+        names = [f"--{option.name}" for option in options() if option.on_command_line]
+        return f"--{name} is not an option" + did_you_mean(f"--{name}", ["--config", *names])
     share = "a share of " if len(new.old_names) > 1 else ""
     if new.on_command_line:
         return f"--{name} is now {share}--{new.name}"
@@ -110,21 +108,12 @@ def unknown_option(name: str) -> str:
 def _unknown_setting(name: str, where: str) -> str:
     new = next((option for option in options() if name in option.old_names), None)
     if new is None:
-        near = _nearest(name, [*(option.name for option in options()), *_TABLES])
-        return f"{name!r}{where} is not the name of a setting" + _suggestion(near)
+        near = did_you_mean(name, [*(option.name for option in options()), *_TABLES])
+        return f"{name!r}{where} is not the name of a setting" + near
     return f"{name}{where} is now {'a share of ' if len(new.old_names) > 1 else ''}{new.name}"
 
 
-def _nearest(name: str, names: Iterable[str]) -> list[str]:
-    word, known = name.lower().replace("_", "-"), list(names)
-    return difflib.get_close_matches(word, known, 3, 0.85) or difflib.get_close_matches(word, known, 3)
-
-
-def _suggestion(names: list[str]) -> str:
-    return f": did you mean {' or '.join(names)}?" if names else ""
-
-
-def _load(command_line: Mapping[str, Any], file: str | None) -> tuple[Loaded | None, list[str]]:
+def _load(command_line: Mapping[str, object], file: str | None) -> tuple[Loaded | None, list[str]]:
     """The settings, and all problems: exactly one of the two is there."""
     problems: list[str] = []
     written: dict[str, tuple[Any, Origin]] = {}
@@ -132,9 +121,12 @@ def _load(command_line: Mapping[str, Any], file: str | None) -> tuple[Loaded | N
     if file:
         try:
             values, lines = _read_file(os.path.expanduser(file))
-            tables = _take_tables(values, file)
         except InvalidSetting as error:
             return None, [error.detail]
+        try:
+            tables = _take_tables(values, file)
+        except InvalidSetting as error:
+            problems.append(error.detail)
         for name, value in values.items():
             if name == "archive" and tables.endpoint is not None:
                 written[name] = value, Origin("file", file, lines.get(("archive", "endpoint"), 0), "archive")
@@ -209,12 +201,10 @@ def _read_file(path: str) -> tuple[dict[str, Any], dict[tuple[str, str], int]]:
 
 def _take_tables(values: dict[str, Any], file: str) -> Tables:
     """Take the tables out of what a file has. C{archive} is either the setting or the table, since TOML has it once."""
-    archive = values["archive"] if isinstance(values.get("archive"), dict) else {}
+    archive = values.pop("archive") if isinstance(values.get("archive"), dict) else {}
     tables = read_tables(archive, values.pop("destinations", {}), file)
-    if archive is values.get("archive"):
-        del values["archive"]
-        if tables.endpoint is not None:
-            values["archive"] = tables.endpoint
+    if tables.endpoint is not None:
+        values["archive"] = tables.endpoint
     return tables
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import Any
 
 import attrs
 
-__all__ = ["Option", "option", "options_of", "parts_of", "prefix"]
+__all__ = ["Option", "did_you_mean", "option", "options_of", "parts_of", "prefix"]
 
 #: The units of values, by their kinds, the largest first.
 _UNITS = {
@@ -46,27 +47,29 @@ class Option:
     old_names: tuple[str, ...]
     is_secret: bool
     is_needed: bool
-    parse: Callable[[Any], Any]
+    parse: Callable[[object], object]
 
-    def value_in(self, settings: Any) -> Any:
+    def value_in(self, settings: object) -> object:
         """Its value in L{Settings<storehouse.config.settings.Settings>}."""
         return attrgetter(".".join(self.path))(settings)
 
-    def text(self, value: Any) -> str:
+    def text(self, value: object) -> str:
         """A value, as it could be written; one that is not set as users are shown it."""
         if isinstance(value, bool):
             return "on" if value else "off"
         if isinstance(value, frozenset):
             return ",".join(sorted(value)) or self.shown
-        if self.kind in _UNITS and value:
+        if value == "" or (not value and self.shown == "off"):
+            return self.shown
+        if self.kind in _UNITS and value and isinstance(value, int | float):
             whole = [(size, unit) for size, unit in _UNITS[self.kind] if value % size == 0]
             return f"{value // whole[0][0]:.0f}{whole[0][1]}" if whole else str(value)
-        return str(value) if value else self.shown if self.shown == "off" or value == "" else str(value)
+        return str(value)
 
 
 def option(
-    default: Any,
-    parse: Callable[[Any], Any],
+    default: object,
+    parse: Callable[[object], object],
     kind: str,
     help: str,
     shown: str | None = None,
@@ -96,6 +99,13 @@ def option(
         "secret": secret,
     }
     return attrs.field(default=default, metadata=metadata, validator=validator, repr=not secret)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """A question with those of some names that are like one; empty if none is."""
+    word, known = name.lower().replace("_", "-"), {each.replace("_", "-"): each for each in names}
+    near = difflib.get_close_matches(word, known, 3, 0.85) or difflib.get_close_matches(word, known, 3)
+    return f": did you mean {' or '.join(known[each] for each in near)}?" if near else ""
 
 
 def prefix(word: str) -> dict[str, str]:

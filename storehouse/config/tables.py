@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.config.option import option, options_of
+from storehouse.config.option import did_you_mean, option, options_of
 from storehouse.config.shipping import KINDS, Connecting, DestinationSettings, ShipperSettings
 from storehouse.core.keys.masterkey import is_private
 from storehouse.core.names import MAX_PREFIX, check_prefix
@@ -34,12 +34,12 @@ def _parts(member: str) -> _Parse:
     def parse(value: Any) -> tuple[Mapping[str, Any], ...]:
         if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
             raise ValueError(f'it must be a list of tables such as {{{member} = "NAME", ...}}')
-        made = []
+        parts = []
         for part in value:
             if not isinstance(part.get(member), str) or "class" in part:
                 raise ValueError(f"{part!r} must have a {member}, the name of one")
-            made.append({"class": part[member], **{key: what for key, what in part.items() if key != member}})
-        return tuple(made)
+            parts.append({"class": part[member], **{key: what for key, what in part.items() if key != member}})
+        return tuple(parts)
 
     return parse
 
@@ -48,10 +48,10 @@ def _some_parts(member: str) -> _Parse:
     parse = _parts(member)
 
     def parse_some(value: Any) -> tuple[Mapping[str, Any], ...]:
-        made: tuple[Mapping[str, Any], ...] = parse(value)
-        if not made:
+        parts: tuple[Mapping[str, Any], ...] = parse(value)
+        if not parts:
             raise ValueError("one is needed at least")
-        return made
+        return parts
 
     return parse_some
 
@@ -150,9 +150,8 @@ def _values(where: str, table: Any, *kinds: type[Any]) -> dict[str, Any]:
     values = {}
     for key, value in table.items():
         if key not in known:
-            raise InvalidSetting(
-                f"{where} has {key!r}, which is not the name of a setting; there are: {', '.join(known)}"
-            )
+            near = did_you_mean(key, known) or f"; there are: {', '.join(known)}"
+            raise InvalidSetting(f"{where} has {key!r}, which is not the name of a setting{near}")
         try:
             values[key] = known[key].parse(value)
         except ValueError as reason:
@@ -261,15 +260,15 @@ def read_tables(archive: Any, destinations: Any, file: str) -> Tables:
         raise InvalidSetting(f"[archive] in {file} has {key!r}, which is not known; there are: endpoint, streams")
     if not isinstance(streams, dict) or not isinstance(destinations, dict):
         raise InvalidSetting(f"[archive.streams] and [destinations] in {file} must be tables of tables")
-    made = Tables(
+    tables = Tables(
         tuple(_stream(name, table, file) for name, table in streams.items()),
         tuple(_destination(name, table, file) for name, table in destinations.items()),
         endpoint,
     )
-    known = {destination.name for destination in made.destinations}
-    for stream in made.streams:
+    known = {destination.name for destination in tables.destinations}
+    for stream in tables.streams:
         if stream.ship and stream.ship not in known:
             raise InvalidSetting(
                 f"ship in [archive.streams.{stream.name}] in {file} cannot be {stream.ship!r}: there is no [destinations.{stream.ship}]"
             )
-    return made
+    return tables

@@ -153,6 +153,14 @@ class SettingsTests(SynchronousTestCase):
             ["https-key needs https-cert, the certificate that it is the key of"],
         )
         self.assertEqual(find_problems({}, None), [])
+        path = self.file("buckets = 2\n[archive.streams.a]\nrol = []\n[destinations.a]\nkind = 'store'\n")
+        self.assertEqual(
+            find_problems({}, path),
+            [
+                f"[archive.streams.a] in {path} has 'rol', which is not the name of a setting: did you mean roll?",
+                f"buckets in {path}:1 is now append-buckets",
+            ],
+        )
 
     def test_origins(self) -> None:
         path = self.file(
