@@ -1,7 +1,8 @@
 """
-Digests that a client sends with a file, so that it is stored only if it has come as it was sent.
+Checksums that a client sends with bytes, so that they are stored only if they have come as they were sent.
 
-Source: RFC 9530: C{Repr-Digest} and C{Content-Digest}, which are the same for a file that is sent whole and as it is.
+Sources: RFC 9530: C{Repr-Digest} and C{Content-Digest}, which are the same for a file that is sent whole and as it is; and
+the extension C{checksum} of tus 1.0.0.
 """
 
 from __future__ import annotations
@@ -11,23 +12,26 @@ import hmac
 import re
 from base64 import b64decode
 from binascii import Error as BadBase64
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
+from crc32c import crc32c
 from twisted.internet.defer import Deferred
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import settled
+from storehouse.core.streams import Beside, IByteStream, Piece, stage
 from storehouse.errors import BadRequest, ChecksumMismatch
-from storehouse.frontends.upload.memory import UploadSession
-from storehouse.frontends.upload.pushed import Pieces, Valve
+from storehouse.frontends.upload.memory import Pieces, UploadSession
 
-__all__ = ["Digests", "digests_in"]
+__all__ = ["ALGORITHMS", "Checksums", "checked", "digests_in"]
 
-# Bytes that are hashed at once in a thread; fewer are not worth one. As many again may wait.
-_BATCH = 512 << 10
+#: What can be computed, by the names that tus has for it.
+ALGORITHMS = ("sha1", "sha256", "crc32c")
 
-# Bytes that are hashed here and now at the end: some 100 microseconds.
+# Bytes that may wait while as many are hashed in a thread.
+_MOST_WAITING = 256 << 10
+
+# Bytes at the beginning of a body that are hashed in the reactor's thread, in some 100 microseconds: most bodies have no more,
+# and are done sooner than a thread is asked.
 _SMALL = 64 << 10
 
 #: What is computed, by its name in the field; others are passed over, as RFC 9530 has it.
@@ -60,80 +64,105 @@ def digests_in(name: str, values: Sequence[bytes]) -> dict[str, bytes]:
     return found
 
 
-class Digests:
+class Checksums:
     """
-    Computes what bytes have, in a disk thread, as they come, and compares it.
+    The checksums of bytes that come, computed beside in a disk thread. To be closed.
 
-    @param expected: digests by their names for C{hashlib}.
+    @param algorithms: what is to be computed: of L{ALGORITHMS}, or another one of C{hashlib}'s.
+    @param session: what the bytes that wait are counted by. None wait unless others are worked on, so that this memory is
+        always given back, however slow the client is.
     """
 
-    def __init__(self, expected: dict[str, bytes], disk: IDisk, session: UploadSession, valve: Valve) -> None:
-        self._expected = expected
-        self._hashes = {name: hashlib.new(name) for name in expected}
+    def __init__(self, algorithms: Iterable[str], disk: IDisk, session: UploadSession) -> None:
+        self._has_crc = "crc32c" in algorithms
+        self._crc = 0
+        # SHA-1 is what tus demands: it tells bytes that were garbled, and keeps out nobody.
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms if name != "crc32c"}
         self._disk = disk
         self._session = session
-        self._valve = valve
+        self._count = 0
         self._waiting = Pieces()
-        self._size = 0
-        self._hashing: Deferred[Any] | None = None
+        self._size_waiting = 0
+        self._beside: Beside[None] = Beside()
+        self._is_working = False
 
-    def update(self, data: bytes) -> None:
-        """Some bytes more."""
-        self._waiting.add(data)
-        self._size += len(data)
-        self._session.hold(len(data))
-        if self._size >= _BATCH or not self._session.may_hold(0):
-            if self._hashing is None:
-                self._hash_some()
-            elif self._size >= _BATCH:
-                self._valve.close(self)
+    async def update(self, piece: Piece) -> None:
+        """Some bytes more. Waits while too many do."""
+        if self._has_crc:
+            self._crc = crc32c(piece, self._crc)
+        if not self._hashes:
+            return
+        size = len(piece)
+        self._count += size
+        if self._count <= _SMALL:
+            self._hash([piece])
+            return
+        self._waiting.add(piece)
+        self._size_waiting += size
+        self._session.hold(size)
+        if not self._is_working:
+            await self._beside.start(self._work)
+        elif self._size_waiting >= _MOST_WAITING:
+            await self._beside.result()
 
-    def flush(self) -> None:
-        """Wait for no more: hash what there is."""
-        if self._hashing is None and self._size:
-            self._hash_some()
+    async def finish(self) -> None:
+        """All bytes have come."""
+        await self._beside.result()
 
-    async def verify(self) -> None:
+    def check(self, algorithm: str, digest: bytes) -> None:
         """
-        All bytes have come.
+        To be called after L{finish}.
 
-        @raise ChecksumMismatch: if a digest is not what was expected.
+        @raise ChecksumMismatch: if the bytes have another digest.
         """
-        while self._hashing is not None:
-            await settled(self._hashing)
-        size = self._size
-        if size > _SMALL:
-            self._hash_some()
-            while self._hashing is not None:
-                await settled(self._hashing)
-        else:
-            self._update(self._waiting.take())
-            self.drop()
-        for name, digest in self._expected.items():
-            if not hmac.compare_digest(self._hashes[name].digest(), digest):
-                raise ChecksumMismatch(
-                    f"the {name} of what came is {self._hashes[name].hexdigest()}, and not what was announced: nothing was stored"
-                )
+        computed = self._crc.to_bytes(4, "big") if algorithm == "crc32c" else self._hashes[algorithm].digest()
+        if not hmac.compare_digest(computed, digest):
+            raise ChecksumMismatch(
+                f"the {algorithm} of what came is {computed.hex()}, and not what was announced: nothing of it is kept"
+            )
 
-    def drop(self) -> None:
-        """Hold nothing more."""
-        size, self._size = self._size, 0
+    async def close(self) -> None:
+        """Hold nothing more. Harmless more than once."""
+        await self._beside.close()
         self._waiting.take()
+        size, self._size_waiting = self._size_waiting, 0
         self._session.hold(-size)
 
-    def _hash_some(self) -> None:
-        pieces, size, self._size = self._waiting.take(), self._size, 0
-        hashing = self._hashing = self._disk.run(self._update, pieces)
+    def _work(self) -> Deferred[None]:
+        self._is_working = True
+        return Deferred.fromCoroutine(self._hash_waiting())
 
-        def done(result: Any) -> Any:
-            self._hashing = None
-            self._session.hold(-size)
-            self._valve.open(self)
-            return result
+    async def _hash_waiting(self) -> None:
+        try:
+            while self._size_waiting:
+                pieces, size, self._size_waiting = self._waiting.take(), self._size_waiting, 0
+                try:
+                    await self._disk.run(self._hash, pieces)
+                finally:
+                    self._session.hold(-size)
+        finally:
+            self._is_working = False
 
-        hashing.addBoth(done)
+    def _hash(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            for computed in self._hashes.values():
+                computed.update(piece)
 
-    def _update(self, pieces: list[bytes]) -> None:
-        data = b"".join(pieces)
-        for computed in self._hashes.values():
-            computed.update(data)
+
+@stage
+async def checked(
+    stream: IByteStream, checksums: Checksums, count: Callable[[int], object]
+) -> AsyncGenerator[Piece, None]:
+    """
+    Compute checksums of the bytes that pass, and close them at the end.
+
+    @param count: told of the bytes of each piece.
+    """
+    try:
+        while piece := await stream.read():
+            count(len(piece))
+            await checksums.update(piece)
+            yield piece
+        await checksums.finish()
+    finally:
+        await checksums.close()

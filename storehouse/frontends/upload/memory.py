@@ -13,20 +13,58 @@ given back by those that wait for nobody but the store, so that there is always 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from storehouse.core.shares import Shares
+from storehouse.core.streams import Piece
 from storehouse.errors import TooManyUploads
+from storehouse.frontends.http.body import RequestBody
 
-__all__ = ["LINK", "UploadMemory", "UploadSession"]
+__all__ = ["JOINED", "LINK", "SMALL", "Pieces", "UploadMemory", "UploadSession"]
 
 #: The kind of holder that has half of the sessions at most: strangers have links.
 LINK = "link"
 
 #: No share is larger: more in memory makes nothing faster.
 _LARGEST_SHARE = 8 << 20
+
+#: Pieces of fewer bytes are joined: an object for each of few bytes takes many times as much memory as they do.
+SMALL = 8 << 10
+
+#: Bytes that are joined at most.
+JOINED = 64 << 10
+
+
+class Pieces:
+    """Bytes that are held, in few objects."""
+
+    def __init__(self) -> None:
+        self._whole: list[Piece] = []
+        self._small = bytearray()
+
+    def add(self, data: Piece) -> None:
+        """Hold these, too."""
+        if len(data) >= SMALL:
+            self._join()
+            self._whole.append(data)
+            return
+        self._small += data
+        if len(self._small) >= JOINED:
+            self._join()
+
+    def take(self) -> list[Piece]:
+        """All of them, which are not held here any more."""
+        self._join()
+        whole, self._whole = self._whole, []
+        return whole
+
+    def _join(self) -> None:
+        if self._small:
+            self._whole.append(bytes(self._small))
+            self._small = bytearray()
 
 
 class UploadSession:
@@ -165,6 +203,25 @@ class UploadMemory:
                 if other.held > share and other.spill is not None:
                     other.spill()
         return session
+
+    @asynccontextmanager
+    async def receiving(
+        self, body: RequestBody, holders: Sequence[tuple[str, str]] = ()
+    ) -> AsyncIterator[UploadSession]:
+        """
+        A session for one request: what waits of its body is counted, and the client waits when the memory is full. The body
+        is closed at the end.
+
+        @raise TooManyUploads: as L{join} does.
+        """
+        with self.join(body.suspend, body.proceed, holders) as session:
+            body.account = session.hold
+            session.hold(body.waiting)
+            try:
+                yield session
+            finally:
+                await body.close()
+                body.account = None
 
     # -- for sessions --------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from storehouse.core.bridges import source_of
 from storehouse.errors import BadRequest, DamagedEntry, MalformedBody, NoSuchKey
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
@@ -40,14 +39,14 @@ class FileUpload:
     async def put(self, request: StreamingRequest) -> Reply | None:
         """Store a file under the very name; replaces the one that has it, if the conditions of the request allow it."""
         _check(request)
-        if self._resumption is not None and asks_for_resumption(request):
+        if self._resumption is not None and _may_be_resumed(request):
             return await self._resumption(request)
         return await self._receive(request, _condition_of(request))
 
     async def post(self, request: StreamingRequest) -> Reply | None:
         """Store a file under the name, or what the setting C{https-names} makes of it."""
         _check(request)
-        if self._resumption is not None and asks_for_resumption(request):
+        if self._resumption is not None and _may_be_resumed(request):
             return await self._resumption(request)
         condition = _condition_of(request)
         return await self._receive(request, None if condition == ALWAYS else condition)
@@ -70,7 +69,7 @@ class FileUpload:
             _digests_of(request),
         )
         is_new = condition is None or condition.absent or not await self._is_there(key)
-        info = await self._intake.store_file(visitor, source_of(request.body), head, request.body.waiting)
+        info = await self._intake.store_file(visitor, request.body, head)
         return file_reply(info, is_new)
 
     async def _is_there(self, key: str) -> bool:
@@ -81,6 +80,10 @@ class FileUpload:
         except DamagedEntry:
             pass  # it is there, and is replaced
         return True
+
+
+def _may_be_resumed(request: StreamingRequest) -> bool:
+    return request.requestHeaders.hasHeader(b"Upload-Complete") and asks_for_resumption(request)
 
 
 def _check(request: StreamingRequest) -> None:

@@ -7,32 +7,29 @@ goes to the store as it comes (L{storehouse.frontends.upload.memory}).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping
+from typing import Protocol
 
 import attrs
 from crc32c import crc32c
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.freenames import candidates, claim
-from storehouse.core.jobs import settled
+from storehouse.core.jobs import over
 from storehouse.core.mediatypes import guessed_type
-from storehouse.core.streams import BytesSource, ISource
+from storehouse.core.streams import BytesStream, GeneratorStream, IByteStream, Piece
 from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchKey, PreconditionFailed, SizeMismatch, TooLarge
-from storehouse.frontends.upload.digests import Digests
+from storehouse.frontends.http.body import RequestBody
+from storehouse.frontends.upload.digests import Checksums
 from storehouse.frontends.upload.gate import Visitor
-from storehouse.frontends.upload.memory import UploadMemory, UploadSession
+from storehouse.frontends.upload.memory import JOINED, SMALL, Pieces, UploadMemory, UploadSession
 from storehouse.frontends.upload.names import content_type_in
-from storehouse.frontends.upload.pushed import Pieces, PushedSource, Valve
 from storehouse.frontends.upload.throughput import Activity
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, IObjectStore, ObjectInfo
 
-__all__ = ["FileHead", "IGate", "Intake", "Receiving"]
+__all__ = ["FileHead", "IGate", "IncomingFile", "Intake"]
 
 
 class IGate(Protocol):
@@ -52,8 +49,8 @@ class FileHead:
     @ivar via: the way: C{form} or C{put}.
     @ivar size: bytes that it has; C{None} if that is not known.
     @ivar content_type: its media type; empty to guess it from the name.
-    @ivar condition: what must be true of the key; C{None} to do what the setting C{https-names} says.
-    @ivar digests: what must be true of the bytes; see L{Digests}.
+    @ivar condition: what must be true of the key; C{None} to do what the setting C{upload-names} says.
+    @ivar digests: what must be true of the bytes: digests by their names for C{hashlib}.
     """
 
     key: str
@@ -101,11 +98,12 @@ class Intake:
         bounds = [bound for bound in (self.max_size or None, visitor.max_bytes) if bound is not None]
         return min(bounds, default=None)
 
-    async def begin(self, visitor: Visitor, session: UploadSession, valve: Valve, head: FileHead) -> Receiving:
+    async def begin(
+        self, visitor: Visitor, session: UploadSession, stream: IByteStream, head: FileHead
+    ) -> IncomingFile:
         """
         A file is going to come. Whatever can be refused without its bytes is refused here.
 
-        @param valve: closed while no more can be taken.
         @raise TooLarge: if it says so itself.
         @raise LinkUsed: if the visitor's link was used up.
         @raise PreconditionFailed: if the condition does not hold.
@@ -116,37 +114,23 @@ class Intake:
             raise TooLarge(f"the file has {head.size} bytes; at most {limit} are taken")
         await self._check_key(head)
         await self.gate.use(visitor)
-        receiving = Receiving(self, visitor, session, valve, head, limit)
-        if head.size is not None and not session.may_hold(head.size):
-            receiving.spill()
-        return receiving
+        return IncomingFile(self, visitor, session, stream, head, limit)
 
-    async def store_file(self, visitor: Visitor, source: ISource, head: FileHead, waiting: int = 0) -> ObjectInfo:
+    async def store_file(self, visitor: Visitor, body: RequestBody, head: FileHead) -> ObjectInfo:
         """
         Store a file that comes alone.
 
-        @param waiting: bytes that have come already, and that C{source} holds.
         @return: what was stored, once it is durable.
         @raise TooManyUploads: at once.
-        @raise StorehouseError: as L{begin} does, and L{Receiving.finish}, and the store, and what C{source} failed with.
-            Nothing is stored then.
+        @raise StorehouseError: as L{begin} does, and the store, and what C{body} failed with. Nothing is stored then.
         """
-        valve = Valve()
-        wait, go_on = partial(valve.close, "memory"), partial(valve.open, "memory")
-        with self.memory.join(wait, go_on, visitor.shares) as session:
-            session.hold(waiting)
-            receiving = await self.begin(visitor, session, valve, head)
-            session.hold(-waiting)
+        async with self.memory.receiving(body, visitor.shares) as session:
+            file = await self.begin(visitor, session, body, head)
             try:
-                await source.deliver(_Sink(receiving, valve))
-                return await receiving.finish()
-            except BaseException as error:
-                failure = receiving.failure
-                await receiving.abandon(error)
-                # What the source says then is only that we did not want more.
-                if failure is not None:
-                    failure.raiseException()
-                raise
+                await file.gather()
+                return await file.store()
+            finally:
+                await file.close()
 
     # -- names ---------------------------------------------------------------------------------
 
@@ -168,10 +152,10 @@ class Intake:
         if condition.absent:
             raise PreconditionFailed(f"there is a {head.key} already")
         if condition.etag not in (None, "*", etag):
-            # Not what it has: who may only store is not told.
+            # Not what it has: a visitor who may only store is not told that.
             raise PreconditionFailed(f"{head.key} has another etag")
 
-    async def put(self, head: FileHead, pieces: list[bytes], metadata: Mapping[str, list[str]]) -> ObjectInfo:
+    async def put(self, head: FileHead, pieces: list[Piece], metadata: Mapping[str, list[str]]) -> ObjectInfo:
         """Store what is there whole."""
         size = sum(map(len, pieces))
 
@@ -179,37 +163,39 @@ class Intake:
             if is_absent and key in self._claimed:
                 raise PreconditionFailed(f"{key} is being stored")
             condition = Condition(absent=True) if is_absent else head.condition or ALWAYS
-            return await self._put(key, BytesSource(pieces), size, head, metadata, condition)
+            return await self._put(key, BytesStream(pieces), size, head, metadata, condition)
 
         if head.condition is not None:
             return await store(head.key, False)
         return await claim(head.key, self.rule, store)
 
-    async def put_stream(self, head: FileHead, source: ISource, metadata: Mapping[str, list[str]]) -> ObjectInfo:
+    async def put_stream(self, head: FileHead, stream: IByteStream, metadata: Mapping[str, list[str]]) -> ObjectInfo:
         """
         Store what is still coming: it cannot be tried again under another name, so that the name is claimed first.
+
+        @param metadata: read when the stream has ended.
         """
         if head.condition is not None or self.rule == "replace":
-            return await self._put(head.key, source, head.size, head, metadata, head.condition or ALWAYS)
+            return await self._put(head.key, stream, head.size, head, metadata, head.condition or ALWAYS)
         key = await self._claim(head.key)
         try:
-            return await self._put(key, source, head.size, head, metadata, Condition(absent=True))
+            return await self._put(key, stream, head.size, head, metadata, Condition(absent=True))
         except PreconditionFailed:
             raise AlreadyExists(f"something else was stored as {key} while the file came: send it again") from None
         finally:
             self._claimed.discard(key)
 
-    async def _put(
+    def _put(
         self,
         key: str,
-        source: ISource,
+        stream: IByteStream,
         size: int | None,
         head: FileHead,
         metadata: Mapping[str, list[str]],
         condition: Condition,
-    ) -> ObjectInfo:
+    ) -> Deferred[ObjectInfo]:
         content_type = content_type_in(head.content_type) or guessed_type(head.key)
-        return await self.store.put(self.bucket, key, source, size, content_type, metadata, condition)
+        return self.store.put(self.bucket, key, stream, size, content_type, metadata, condition)
 
     async def _claim(self, key: str) -> str:
         for candidate in candidates(key) if self.rule == "rename" else (key,):
@@ -230,14 +216,13 @@ class Intake:
         raise AlreadyExists(f"there is a {key} already")
 
 
-class Receiving:
+class IncomingFile:
     """
-    One file that is being received.
+    One file that is being received: L{gather} it, then L{store} it, and L{close} it in any case.
 
     @ivar head: what was known of it before.
     @ivar count: bytes that have come.
-    @ivar crc32c: of those, in hex.
-    @ivar failure: why it cannot be stored, once that is known.
+    @ivar is_spilled: whether the store gets it as it comes.
     """
 
     def __init__(
@@ -245,148 +230,169 @@ class Receiving:
         intake: Intake,
         visitor: Visitor,
         session: UploadSession,
-        valve: Valve,
+        stream: IByteStream,
         head: FileHead,
         limit: int | None,
     ) -> None:
         self.head = head
         self.count = 0
-        self.failure: Failure | None = None
+        self.is_spilled = head.size is not None and not session.may_hold(head.size)
         self._crc = 0
         self._intake = intake
         self._session = session
-        self._valve = valve
+        self._stream = stream
         self._limit = limit
         self._metadata = {"filename": [head.filename], "uploader": [visitor.name], "via": [head.via]}
         self._upload = intake.activity.begin_upload(head.via, head.key, visitor.name)
-        self._digests = Digests(dict(head.digests), intake.disk, session, valve) if head.digests else None
+        self._checksums = Checksums(head.digests, intake.disk, session) if head.digests else None
         self._held = Pieces()
         self._size_held = 0
-        self._stream: PushedSource | None = None
-        self._storing: Deferred[ObjectInfo] | None = None
-        self._is_ending = False
-        session.spill = self.spill
+        self._reading: Deferred[None] | None = None  # a read that goes on while what is held is let go of
+        self._read_piece: Piece = b""  # what it gave
+        self._read_error: BaseException | None = None
+        self._waiting: Deferred[None] | None = None  # fires when it is over, or what is held is to be let go of
+        self._lets_go = False
+        session.spill = self._let_go
 
-    @property
-    def is_spilled(self) -> bool:
-        """Whether the store has it as it comes."""
-        return self._stream is not None
-
-    @property
-    def crc32c(self) -> str:
-        return f"{self._crc:08x}"
-
-    def write(self, data: bytes) -> None:
+    async def gather(self) -> None:
         """
-        Some bytes more.
+        Hold what comes in memory until it is whole, or more than its share: then L{store} reads on.
 
-        @raise TooLarge: if they are too many.
+        @raise TooLarge: if there are too many bytes.
+        @raise SizeMismatch: if they are not as many as was said.
+        @raise ChecksumMismatch: if they do not have the digest that was announced.
         """
-        if self.failure is not None:
-            self.failure.raiseException()
-        size = len(data)
+        while not self.is_spilled:
+            piece = await self._next()
+            if piece is None:
+                self.is_spilled = True
+            elif not piece:
+                await self._verify()
+                return
+            else:
+                self.is_spilled = not self._hold(piece)
+
+    async def store(self) -> ObjectInfo:
+        """
+        Store it: what is in memory, or as it comes.
+
+        @return: what was stored; it is durable.
+        @raise StorehouseError: as L{gather} does.
+        """
+        if self.is_spilled:
+            stream = GeneratorStream(self._pieces(), self._stream)
+            try:
+                info = await self._intake.put_stream(self.head, stream, self._metadata)
+            finally:
+                await stream.close()
+        else:
+            # They stay counted until they are stored.
+            info = await self._intake.put(self.head, self._held.take(), self._metadata)
+        self._session.stored(self.is_spilled)
+        self._upload.end(info.key, info.size)
+        return info
+
+    async def close(self) -> None:
+        """Hold nothing more. What was not stored will not be."""
+        if self._reading is not None:
+            await self._stream.close()
+        if self._checksums is not None:
+            await self._checksums.close()
+        self._held.take()
+        size, self._size_held = self._size_held, 0
+        self._session.hold(-size)
+        self._upload.fail()
+
+    # -- what comes ----------------------------------------------------------------------------
+
+    async def _pieces(self) -> AsyncGenerator[Piece, None]:
+        """For the store: what is held first, then the rest as it comes; small pieces are joined, for few objects."""
+        is_due, has_ended = True, False
+        while True:
+            if is_due:
+                held = deque(self._held.take())
+                while held:
+                    piece: Piece | None = held.popleft()
+                    assert piece
+                    self._size_held -= len(piece)
+                    self._session.hold(-len(piece))
+                    yield piece
+                is_due = self._lets_go = False
+            if has_ended:
+                break
+            piece = await self._next()
+            if piece is None:
+                is_due = True
+            elif not piece:
+                is_due = has_ended = True
+            elif len(piece) >= SMALL and not self._size_held:
+                yield piece
+            else:
+                may_stay = self._hold(piece)
+                is_due = len(piece) >= SMALL or self._size_held >= JOINED or not may_stay
+        # The store keeps nothing if this raises, for it has not seen the end.
+        await self._verify()
+
+    async def _next(self) -> Piece | None:
+        """
+        The next piece, counted; C{None} if the memory that is held is to be let go of first, since others need it: the
+        client may take its time with the next one.
+        """
+        if self._reading is None and not self._size_held:
+            piece = await self._stream.read()
+        elif self._lets_go:
+            return None
+        else:
+            if self._reading is None:
+                self._reading = Deferred.fromCoroutine(self._read())
+            if not self._reading.called:
+                self._waiting = over(self._reading)
+                await self._waiting
+                if not self._reading.called:
+                    return None
+            self._reading = None
+            if self._read_error is not None:
+                raise self._read_error
+            piece, self._read_piece = self._read_piece, b""
+        size = len(piece)
         self.count += size
         if self._limit is not None and self.count > self._limit:
             raise TooLarge(
                 f"the file {self.head.key} has more than {self._limit} bytes, which are the most that are taken"
             )
-        self._crc = crc32c(data, self._crc)
+        self._crc = crc32c(piece, self._crc)
         self._upload.add(size)
-        if self._digests is not None:
-            self._digests.update(data)
-        if self._stream is not None:
-            self._stream.write(data)
-            return
+        if self._checksums is not None:
+            await self._checksums.update(piece)
+        return piece
+
+    async def _read(self) -> None:
+        try:
+            self._read_piece = await self._stream.read()
+        except BaseException as error:
+            self._read_error = error
+
+    def _hold(self, piece: Piece) -> bool:
+        """Keep it in memory. @return: whether it may stay there."""
+        size = len(piece)
         may_stay = self._session.may_hold(size)
-        self._held.add(data)
+        self._held.add(piece)
         self._size_held += size
         self._session.hold(size)
-        if not may_stay:
-            self.spill()
-
-    def spill(self) -> None:
-        """Let the store have what there is, and what comes."""
-        if self._is_ending:
-            return
-        if self._digests is not None:
-            self._digests.flush()
-        if self._stream is None:
-            self._size_held = 0
-            self._stream = PushedSource(self._session, self._valve, self._held.take())
-            storing = self._intake.put_stream(self.head, self._stream, self._metadata)
-            self._storing = Deferred.fromCoroutine(storing)
-            self._storing.addErrback(self._failed)
-        else:
-            self._stream.flush()
-
-    def _failed(self, failure: Failure) -> Failure:
-        self.failure = self.failure or failure
-        if self._stream is not None:
-            # Whoever waits for room learns of it by the next write.
-            self._stream.fail(failure.value or RuntimeError("it could not be stored"))
-        return failure
-
-    async def finish(self) -> ObjectInfo:
-        """
-        All bytes have come.
-
-        @return: what was stored; it is durable.
-        @raise SizeMismatch: if they are not as many as was said.
-        @raise ChecksumMismatch: if they do not have the digest that was announced.
-        """
-        if self.failure is not None:
-            self.failure.raiseException()
-        if self.head.size is not None and self.count != self.head.size:
-            raise SizeMismatch(f"the file {self.head.key} has {self.count} bytes; {self.head.size} were announced")
-        if self._digests is not None:
-            await self._digests.verify()
-        self._is_ending = True
-        # The store reads it once it has all bytes.
-        self._metadata["crc32c"] = [self.crc32c]
-        if self._stream is not None and self._storing is not None:
-            self._stream.end()
-            info = await self._storing
-        else:
-            # They stay accounted for until they are stored.
-            info = await self._intake.put(self.head, self._held.take(), self._metadata)
-            self._let_go()
-        self._session.stored(self.is_spilled)
-        self._upload.end(info.key, info.size)
-        return info
-
-    async def abandon(self, error: BaseException) -> None:
-        """It will not come whole: nothing of it is stored when this returns."""
-        self._is_ending = True
-        if self._digests is not None:
-            self._digests.drop()
-        if self._stream is not None and self._storing is not None:
-            self._stream.fail(error)
-            self._storing.addErrback(lambda failure: None)
-            await settled(self._storing)
-        self._held.take()
-        self._let_go()
-        self._upload.fail()
+        return may_stay
 
     def _let_go(self) -> None:
-        size, self._size_held = self._size_held, 0
-        self._session.hold(-size)
+        self._lets_go = True
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
 
-
-@implementer(IConsumer)
-class _Sink:
-    """Puts what a source has where it is received."""
-
-    def __init__(self, receiving: Receiving, valve: Valve) -> None:
-        self._receiving = receiving
-        self._valve = valve
-        self.write: Any = receiving.write
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Take from this producer."""
-        if not streaming:
-            raise RuntimeError("files are taken from push producers only")
-        self._valve.attach(producer)
-
-    def unregisterProducer(self) -> None:
-        """It has no more."""
-        self._valve.attach(None)
+    async def _verify(self) -> None:
+        """All bytes have come."""
+        if self.head.size is not None and self.count != self.head.size:
+            raise SizeMismatch(f"the file {self.head.key} has {self.count} bytes; {self.head.size} were announced")
+        if self._checksums is not None:
+            await self._checksums.finish()
+            for algorithm, digest in self.head.digests.items():
+                self._checksums.check(algorithm, digest)
+        self._metadata["crc32c"] = [f"{self._crc:08x}"]

@@ -28,7 +28,26 @@ from storehouse.storage.objects.store import LocalObjectStore
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 from tests.frontends.upload.gates import OpenGate
 
-__all__ = ["HeldSpace", "ReceivingCase", "Upload"]
+__all__ = ["HeldSpace", "QuietConnection", "ReceivingCase", "Upload"]
+
+
+class QuietConnection:
+    """
+    What a body comes from.
+
+    @ivar is_paused: whether the client is to wait.
+    """
+
+    def __init__(self) -> None:
+        self.is_paused = False
+
+    def pause_body(self) -> None:
+        self.is_paused = True
+
+    def resume_body(self) -> None:
+        self.is_paused = False
+
+    def body_wanted(self) -> None: ...
 
 
 class HeldSpace:

@@ -10,13 +10,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.streams import BytesSource
 from storehouse.errors import BadRequest
+from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.upload.digests import digests_in
 from storehouse.frontends.upload.gate import Visitor
 from storehouse.storage.accounts.interfaces import Grant
 from tests.frontends.http.wire import request, split_answers
-from tests.frontends.upload.receiving import ReceivingCase
+from tests.frontends.upload.receiving import QuietConnection, ReceivingCase
 
 
 def digest(data: bytes, algorithm: str = "sha-256") -> str:
@@ -275,20 +275,19 @@ class RuleTests(ReceivingCase):
 
 
 class AloneTests(ReceivingCase):
-    """L{Intake.store_file} for other doors' sources."""
+    """L{Intake.store_file} alone."""
 
-    def test_source_fails(self) -> None:
+    def test_body_fails(self) -> None:
         from storehouse.frontends.upload.receive import FileHead
         from tests.frontends.upload.gates import ANN
-
-        def pieces() -> Any:
-            yield b"x" * 100
-            raise BadRequest("broken")
 
         visitor = Visitor(ANN, "key")
         for size in (None, 20 << 20):
             head = FileHead("a", "a", "put", size)
-            work = Deferred.fromCoroutine(self.intake.store_file(visitor, BytesSource(pieces()), head))
+            body = RequestBody(QuietConnection(), size)
+            work = Deferred.fromCoroutine(self.intake.store_file(visitor, body, head))
+            body.received(b"x" * 100)
+            body.failed(BadRequest("broken"))
             self.failureResultOf(work, BadRequest)
             self.assertEqual(self.keys(), [])
             self.nothing_held()

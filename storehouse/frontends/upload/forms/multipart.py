@@ -23,7 +23,7 @@ import attrs
 from storehouse.errors import MalformedBody, TooLarge
 from storehouse.frontends.upload.forms.parthead import PartBegun, charset_of, read_head
 
-__all__ = ["Field", "FormLimits", "MultipartReader", "PartBegun", "PartEnded"]
+__all__ = ["Event", "Field", "FormLimits", "MultipartReader", "PartBegun", "PartEnded"]
 
 #: Bytes before the first part: more are taken for a body with another boundary.
 _MOST_PREAMBLE = 16 << 10

@@ -8,11 +8,11 @@ from functools import partial
 from urllib.parse import quote
 
 from storehouse.core.bridges import source_of
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSuchUpload, StorehouseError, TooLarge
 from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.upload.digests import Checksums, checked
 from storehouse.frontends.upload.gate import Gate, Visitor
-from storehouse.frontends.upload.passage import Passage
 from storehouse.frontends.upload.receive import Intake
 from storehouse.storage.resumable.interfaces import IResumableUploads, ResumableUpload
 
@@ -114,33 +114,34 @@ class Resuming:
         upload: ResumableUpload,
         offset: int,
         algorithms: tuple[str, ...] = (),
-        verify: Callable[[Passage], None] | None = None,
+        verify: Callable[[Checksums], None] | None = None,
         is_last: bool = False,
         progress: Callable[[int], object] | None = None,
-        at_end: Callable[[Passage], None] | None = None,
+        at_end: Callable[[Checksums], None] | None = None,
         length: int | None = None,
     ) -> ResumableUpload:
         """
         Add the body of a request.
 
-        @param algorithms: what C{verify} and C{at_end} will ask of the L{Passage}.
+        @param algorithms: what C{verify} and C{at_end} will ask of the L{Checksums}.
         @param at_end: of a last one: called when all bytes are stored, before the upload is complete with them. What it
             raises is raised, and the upload given up. It must be one that awaits its end, or whose length is not known.
         @param length: the bytes that the upload will have, if the request says so.
         @raise TooManyUploads: at once.
         @raise StorehouseError: as L{IResumableUploads.append} does.
         """
-        with self.intake.memory.join(holders=visitor.shares):
+        async with self.intake.memory.receiving(request.body, visitor.shares) as session:
             activity = self.intake.activity.begin_upload(self._kind, upload.name, visitor.name)
             try:
-                passage = Passage(source_of(request.body), self.intake.disk, activity.add, algorithms)
-                checking = None if verify is None else partial(verify, passage)
+                checksums = Checksums(algorithms, self.intake.disk, session)
+                checking = None if verify is None else partial(verify, checksums)
+                body = source_of(checked(request.body, checksums, activity.add))
                 ends = is_last and at_end is None
                 added: ResumableUpload = await self.uploads.append(
-                    upload.id, offset, passage, request.body.length, checking, ends, progress, length, upload.seen
+                    upload.id, offset, body, request.body.length, checking, ends, progress, length, upload.seen
                 )
                 if is_last and at_end is not None:
-                    added = await self._end(added, partial(at_end, passage))
+                    added = await self._end(added, partial(at_end, checksums))
                 if added.is_complete and not added.is_partial:
                     activity.end(added.key, added.offset, max(0.0, self.intake.activity.now() - added.created))
             finally:
@@ -154,7 +155,9 @@ class Resuming:
         except StorehouseError:
             await quietly_removed(self.uploads, upload.id)
             raise
-        ended: ResumableUpload = await self.uploads.append(upload.id, upload.offset, BytesSource(b""), 0, is_last=True)
+        ended: ResumableUpload = await self.uploads.append(
+            upload.id, upload.offset, source_of(BytesStream()), 0, is_last=True
+        )
         return ended
 
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.upload.digests import digests_in
-from storehouse.frontends.upload.passage import Passage
+from storehouse.frontends.upload.digests import Checksums, digests_in
 
 __all__ = ["checking_of"]
 
 
 def checking_of(
     request: StreamingRequest, field: str = "Content-Digest"
-) -> tuple[tuple[str, ...], Callable[[Passage], None] | None]:
+) -> tuple[tuple[str, ...], Callable[[Checksums], None] | None]:
     """What is to be computed, and what says whether it is right; C{None} if nothing that is computed here was announced."""
     digests = digests_in(field, request.requestHeaders.getRawHeaders(field.encode("ascii"), []))
     if not digests:
         return (), None
 
-    def check(passage: Passage) -> None:
+    def check(checksums: Checksums) -> None:
         for name, digest in digests.items():
-            passage.check(name, digest)
+            checksums.check(name, digest)
 
     return tuple(digests), check

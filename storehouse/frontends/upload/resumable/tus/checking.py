@@ -7,7 +7,7 @@ from collections.abc import Callable
 from storehouse.errors import BadRequest
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.targets import field_of
-from storehouse.frontends.upload.passage import ALGORITHMS, Passage
+from storehouse.frontends.upload.digests import ALGORITHMS, Checksums
 from storehouse.frontends.upload.resumable.tus.fields import checksum_in
 
 __all__ = ["checking_of"]
@@ -15,7 +15,7 @@ __all__ = ["checking_of"]
 _FIELD = b"upload-checksum"
 
 
-def checking_of(request: StreamingRequest) -> tuple[tuple[str, ...], Callable[[Passage], None] | None]:
+def checking_of(request: StreamingRequest) -> tuple[tuple[str, ...], Callable[[Checksums], None] | None]:
     """
     What is to be computed of a body, and what says whether it is right; C{None} if nothing was announced.
 
@@ -24,16 +24,16 @@ def checking_of(request: StreamingRequest) -> tuple[tuple[str, ...], Callable[[P
     value = field_of(request, b"Upload-Checksum")
     if value is not None:
         algorithm, digest = checksum_in(value)
-        return (algorithm,), lambda passage: passage.check(algorithm, digest)
+        return (algorithm,), lambda checksums: checksums.check(algorithm, digest)
     announced = b",".join(request.requestHeaders.getRawHeaders(b"Trailer", [])).lower().split(b",")
     if _FIELD not in [name.strip() for name in announced]:
         return (), None
 
-    def check(passage: Passage) -> None:
+    def check(checksums: Checksums) -> None:
         found = request.body.trailers.get(_FIELD)
         if found is None:
             raise BadRequest("the body has no Upload-Checksum behind it, although that was announced: nothing is kept")
-        passage.check(*checksum_in(found))
+        checksums.check(*checksum_in(found))
 
     # Which one it will be is known when it is too late to begin.
     return ALGORITHMS, check

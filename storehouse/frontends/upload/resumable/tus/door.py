@@ -12,8 +12,8 @@ from storehouse.frontends.http.errors import MethodNotAllowed, UnsupportedVersio
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.upload.digests import ALGORITHMS
 from storehouse.frontends.upload.gate import Gate, check_query
-from storehouse.frontends.upload.passage import ALGORITHMS
 from storehouse.frontends.upload.receive import Intake
 from storehouse.frontends.upload.resumable.resuming import Resuming
 from storehouse.frontends.upload.resumable.tus.answers import Headers, mismatch_reply, no_content
