@@ -18,7 +18,7 @@ from storehouse.archive.archive import ArchiveReader, Recovered, recover_archive
 from storehouse.archive.finding import Identity, NotedPath
 from storehouse.archive.interfaces import ArchiveInfo
 from storehouse.archive.names import is_ours_beside, last_of, marker_of, name_key
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.files import NO_SPACE, Files, open_stored
 from storehouse.errors import NoSpace, StorehouseError
 
@@ -194,8 +194,8 @@ def _last(path: str) -> tuple[int, int]:
     """What L{note_last} wrote; zeros if that is nothing, or a crash cut it off."""
     try:
         with open_stored(path) as file:
-            said, sealed = unseal(file.readall())
-        return (int(said["created"]), int(said["sequence"])) if sealed else (0, 0)
+            said, is_checked = decode_checksummed(file.readall())
+        return (int(said["created"]), int(said["sequence"])) if is_checked else (0, 0)
     except (OSError, ValueError, KeyError, TypeError):
         return 0, 0
 
@@ -208,7 +208,7 @@ def note_last(directory: str, template: str, created: int, sequence: int, files:
     """
     path = last_of(directory, template)
     before = _last(path)
-    said = seal({"created": max(created, before[0]), "sequence": max(sequence, before[1])})
+    said = encode_checksummed({"created": max(created, before[0]), "sequence": max(sequence, before[1])})
     try:
         fd = files.open(path, os.O_WRONLY | os.O_CREAT)
         try:

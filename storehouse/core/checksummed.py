@@ -13,7 +13,7 @@ from typing import Any
 
 from storehouse.core.digests import crc32c
 
-__all__ = ["is_sealed", "seal", "unseal"]
+__all__ = ["decode_checksummed", "encode_checksummed", "has_checksum"]
 
 _MARK = b',"checksum":"'
 _TAIL = len(_MARK) + 8 + len(b'"}')
@@ -22,7 +22,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
 
 
-def seal(fields: dict[str, Any]) -> bytes:
+def encode_checksummed(fields: dict[str, Any]) -> bytes:
     """
     The text of an object with its checksum.
 
@@ -33,9 +33,9 @@ def seal(fields: dict[str, Any]) -> bytes:
     return b'%b%b%08x"}' % (head, _MARK, crc32c(head))
 
 
-def is_sealed(data: bytes) -> bool:
+def has_checksum(data: bytes) -> bool:
     """
-    Whether a text ends in a checksum, which then is right.
+    Whether a text ends with a checksum, which then is right.
 
     @raise ValueError: if it is wrong.
     """
@@ -46,16 +46,16 @@ def is_sealed(data: bytes) -> bool:
     return True
 
 
-def unseal(data: bytes) -> tuple[dict[str, Any], bool]:
+def decode_checksummed(data: bytes) -> tuple[dict[str, Any], bool]:
     """
-    @return: the fields, and whether a checksum was there, which then was right.
-    @raise ValueError: if it is wrong, or this is no JSON object.
+    @return: the members, and whether there is a checksum, which then is right.
+    @raise ValueError: if it is wrong, or the text is not a JSON object.
     """
-    if is_sealed(data):
+    if has_checksum(data):
         # The checksum is right, so this is what was written.
         return _decode(data[:-_TAIL].decode() + "}"), True
     try:
-        # Programs on Windows begin a text with a mark.
+        # Programs on Windows begin a text with a byte order mark.
         fields = _decode(data.removeprefix(codecs.BOM_UTF8).decode())
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

@@ -17,7 +17,7 @@ from itertools import islice
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.errors import StartFailed, StorehouseError
 
@@ -163,7 +163,7 @@ class Pair:
         files = self._files
         for directory in (self._objects, self._names):
             files.make_directory(directory)
-        text = seal({"format": "stamp", "version": 1, "store": store})
+        text = encode_checksummed({"format": "stamp", "version": 1, "store": store})
         # As long as only one has it, the other one has it in writing.
         self._write(os.path.join(self._objects, "stamp.new"), text)
         self._sync(self._objects)
@@ -196,10 +196,10 @@ def _read(directory: str, name: str = "stamp") -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        fields, sealed = unseal(os.read(fd, 4096))
+        fields, is_checked = decode_checksummed(os.read(fd, 4096))
     except (OSError, ValueError):
         return None
     finally:
         os.close(fd)
     store = fields.get("store")
-    return store if sealed and fields.get("format") == "stamp" and isinstance(store, str) else None
+    return store if is_checked and fields.get("format") == "stamp" and isinstance(store, str) else None

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.errors import StartFailed, WrongMasterKey
 
 __all__ = [
@@ -222,7 +222,7 @@ def encode_keyring(keyring: Keyring, protector: Protector) -> bytes:
     head = _head(protector, list(keyring.keys))
     nonce = os.urandom(NONCE_SIZE)
     sealed = nonce + AESGCM(protector.key).encrypt(nonce, json.dumps(inside).encode(), _about(head))
-    return seal({**head, "sealed": _text(sealed)}) + b"\n"
+    return encode_checksummed({**head, "sealed": _text(sealed)}) + b"\n"
 
 
 def decode_keyring(data: bytes, master: bytes) -> tuple[Keyring, Protector]:
@@ -233,7 +233,7 @@ def decode_keyring(data: bytes, master: bytes) -> tuple[Keyring, Protector]:
     @raise ValueError: if it is damaged, or of another version.
     """
     try:
-        fields, checked = unseal(data.removesuffix(b"\n"))
+        fields, checked = decode_checksummed(data.removesuffix(b"\n"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if fields.get("format") != "keyring" or fields.get("version") != _VERSION:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.files import Files, open_stored, read_regular
 from storehouse.core.keys.keyring import Derivation, Keyring, Protector, decode_keyring, encode_keyring
 from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
@@ -23,7 +23,7 @@ _HOW = "set masterkey in the environment, or the setting master-key-file"
 
 def encode_marker(identity: str) -> bytes:
     """The marker beside the objects of a keyring of this L{Keyring.identity}."""
-    return seal({"format": "sealed", "version": 1, "keyring": identity}) + b"\n"
+    return encode_checksummed({"format": "sealed", "version": 1, "keyring": identity}) + b"\n"
 
 
 def decode_marker(data: bytes) -> str | None:
@@ -34,7 +34,7 @@ def decode_marker(data: bytes) -> str | None:
     """
     if not data:
         return None
-    fields, checked = unseal(data.removesuffix(b"\n"))
+    fields, checked = decode_checksummed(data.removesuffix(b"\n"))
     if not checked or fields.get("format") != "sealed" or not isinstance(fields.get("keyring"), str):
         raise ValueError("it does not say which keyring there was")
     identity: str = fields["keyring"]

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.keys.keyring import Keyring
 from storehouse.errors import Damaged, StoreUnusable, WrongMasterKey
 from storehouse.storage.accounts.directory import AccountsDirectory
@@ -206,13 +206,13 @@ def load_keys(directory: AccountsDirectory, wrap: KeyWrap | None, may_create: bo
 def _encode(secret: bytes, wrap: KeyWrap | None) -> bytes:
     stored = secret if wrap is None else wrap.seal(secret)
     fields = {"format": _FORMAT, "version": _VERSION, "is_wrapped": wrap is not None}
-    return seal({**fields, "secret": b64encode(stored).decode("ascii")}) + b"\n"
+    return encode_checksummed({**fields, "secret": b64encode(stored).decode("ascii")}) + b"\n"
 
 
 def _decode(data: bytes) -> tuple[bytes, bool]:
     """@return: the secret as it is stored, and whether it is sealed."""
-    fields, has_checksum = unseal(data.removesuffix(b"\n"))
-    if not has_checksum or fields["format"] != _FORMAT:
+    fields, is_checked = decode_checksummed(data.removesuffix(b"\n"))
+    if not is_checked or fields["format"] != _FORMAT:
         raise ValueError("it is not a secret with a checksum")
     if fields["version"] != _VERSION:
         raise ValueError(f"its version {fields['version']} is unknown here")

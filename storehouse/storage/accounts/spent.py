@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.files import read_exactly
 from storehouse.errors import ShareUsedUp, StoreUnusable
 from storehouse.storage.accounts.directory import AccountsDirectory
@@ -126,8 +126,8 @@ class SpentLog:
         damaged: int | None = None
         for number, line in enumerate(lines, start=1):
             try:
-                fields, has_checksum = unseal(line)
-                if not has_checksum:
+                fields, is_checked = decode_checksummed(line)
+                if not is_checked:
                     raise ValueError("it has no checksum")
                 if damaged is not None:
                     raise StoreUnusable(
@@ -163,4 +163,4 @@ def _kind_of(id: str) -> str:
 
 
 def _encode(id: str, until: float, by: str) -> bytes:
-    return seal({"id": id, "until": until, **({"by": by} if by else {})}) + b"\n"
+    return encode_checksummed({"id": id, "until": until, **({"by": by} if by else {})}) + b"\n"

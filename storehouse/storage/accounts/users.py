@@ -24,7 +24,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.errors import AlreadyExists, Damaged, InvalidName, NoSuchUser
 from storehouse.storage.accounts.interfaces import User
 
@@ -141,14 +141,14 @@ class Users:
         users = [_encode_account(self.by_name[name]) for name in sorted(self.by_name)]
         tokens = [attrs.asdict(token) for token in self.tokens]
         fields = {"format": _FORMAT, "version": _VERSION, "sequence": self.sequence, "users": users, "tokens": tokens}
-        return seal(fields) + b"\n"
+        return encode_checksummed(fields) + b"\n"
 
     @classmethod
     def decode(cls, data: bytes) -> Users:
         """@raise Damaged: if these are not the bytes of such a file, or those of another version."""
         try:
-            fields, has_checksum = unseal(data.removesuffix(b"\n"))
-            if not has_checksum or fields.get("format") != _FORMAT:
+            fields, is_checked = decode_checksummed(data.removesuffix(b"\n"))
+            if not is_checked or fields.get("format") != _FORMAT:
                 raise ValueError("it is not a file of users with a checksum")
             if fields["version"] != _VERSION:
                 raise ValueError(f"its version {fields['version']} is unknown here")

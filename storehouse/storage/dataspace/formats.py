@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.checksummed import is_sealed, seal
+from storehouse.core.checksummed import encode_checksummed, has_checksum
 from storehouse.storage.dataspace.hashes import Hash, find_hash
 from storehouse.storage.dataspace.interfaces import Metadata, Part
 
@@ -158,9 +158,9 @@ def _object(
     return value
 
 
-def _unseal(data: bytes, foreign: set[str], ours: set[str]) -> dict[str, Any]:
+def _decode(data: bytes, foreign: set[str], ours: set[str]) -> dict[str, Any]:
     value = _object(_parse(data), foreign, {*ours, "checksum"}, "it", _ID)
-    if "checksum" in value and not is_sealed(data):
+    if "checksum" in value and not has_checksum(data):
         raise ValueError("its checksum is wrong")
     return value
 
@@ -211,7 +211,7 @@ def _part_fields(part: Part) -> dict[str, Any]:
 
 def encode_object(info: ObjectInfo) -> bytes:
     """data.json."""
-    return seal(
+    return encode_checksummed(
         {
             "etag": info.etag,
             "key": next(iter(info.metadata.get("key", ())), ""),
@@ -225,7 +225,7 @@ def encode_object(info: ObjectInfo) -> bytes:
 
 def decode_object(data: bytes) -> ObjectInfo:
     """data.json."""
-    value = _unseal(data, {"etag", "key", "parts", "size"}, {"metadata"})
+    value = _decode(data, {"etag", "key", "parts", "size"}, {"metadata"})
     if not isinstance(value["parts"], list):
         raise ValueError("parts is not a list")
     key = _string(value["key"], "key")
@@ -246,7 +246,7 @@ decode_object_cached = lru_cache(maxsize=4096)(decode_object)
 
 def encode_part(part: Part) -> bytes:
     """An entry of parts.json."""
-    return b'"%d":%s' % (part.number, seal(_part_fields(part)))
+    return b'"%d":%s' % (part.number, encode_checksummed(_part_fields(part)))
 
 
 def encode_parts(entries: Mapping[int, bytes]) -> bytes:
@@ -285,12 +285,12 @@ def encode_upload(created: int, metadata: Metadata, upload_id: str = "") -> byte
     @param created: nanoseconds since 1970 UTC.
     """
     kept = {name: list(values) for name, values in metadata.items()}
-    return seal({"createdAt": created, "metadata": kept, **({"id": upload_id} if upload_id else {})})
+    return encode_checksummed({"createdAt": created, "metadata": kept, **({"id": upload_id} if upload_id else {})})
 
 
 def decode_upload(data: bytes) -> tuple[int, dict[str, list[str]], str]:
     """upload.json: when it was begun, its metadata, and the upload ID that it was written for, or C{""}."""
-    value = _unseal(data, {"createdAt", "metadata", "checksum"}, set())
+    value = _decode(data, {"createdAt", "metadata", "checksum"}, set())
     return _whole(value["createdAt"], "createdAt"), _metadata(value["metadata"]), _string(value.get("id", ""), "id")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.checksummed import is_sealed, seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed, has_checksum
 from storehouse.errors import InvalidName
 from storehouse.storage.namespace.interfaces import Bucket, Entry, Metadata
 from storehouse.storage.namespace.names import check_id, check_text
@@ -117,7 +117,7 @@ def checked(entry: Entry, most: int = MAX_METADATA, first: int = 0) -> Entry:
 
 def encode_entry(entry: Entry, key: str) -> bytes:
     """The bytes of an C{<ID>.json}."""
-    return seal(
+    return encode_checksummed(
         {
             "default": True,
             "size": entry.size,
@@ -168,8 +168,8 @@ def _foreign(data: bytes) -> dict[str, Any]:
 
     @raise ValueError: if it is a damaged file of ours.
     """
-    fields, sealed = unseal(data)
-    if sealed:
+    fields, is_checked = decode_checksummed(data)
+    if is_checked:
         raise ValueError("it has a checksum, and not the fields of such a file")
     if _summed.fullmatch(data[-11:]) or not fields.keys().isdisjoint(("etag", "tag", "key", "id")):
         raise ValueError("it has no checksum")
@@ -182,8 +182,8 @@ def decode_row(data: bytes) -> tuple[str, Entry]:
 
     @raise ValueError: if its checksum or its fields are wrong.
     """
-    fields, sealed = unseal(data)
-    if not sealed:
+    fields, is_checked = decode_checksummed(data)
+    if not is_checked:
         raise ValueError("it has no checksum")
     try:
         return fields["key"], Entry(
@@ -206,7 +206,7 @@ def decode_entry(data: bytes, id: str) -> Entry:
 
     @raise ValueError: if it is damaged, or not of this ID.
     """
-    if is_sealed(data):
+    if has_checksum(data):
         _, entry = decode_row(data)
         if entry.id != id:
             raise ValueError(f"it belongs to the ID {entry.id!r}")
@@ -237,7 +237,7 @@ def decode_entry(data: bytes, id: str) -> Entry:
 def is_entry(data: bytes, id: str) -> bool:
     """Whether a text is a valid C{<ID>.json} of this ID, of any key."""
     try:
-        if is_sealed(data):
+        if has_checksum(data):
             return decode_row(data)[1].id == id
         decode_entry(data, id)
     except ValueError:
@@ -247,7 +247,9 @@ def is_entry(data: bytes, id: str) -> bool:
 
 def encode_bucket(bucket: Bucket) -> bytes:
     """The bytes of a C{bucket.json}."""
-    return seal({"name": bucket.name, "createdAt": format_time(bucket.created), "metadata": bucket.metadata})
+    return encode_checksummed(
+        {"name": bucket.name, "createdAt": format_time(bucket.created), "metadata": bucket.metadata}
+    )
 
 
 def decode_bucket(data: bytes, name: str, made: int = 0) -> Bucket:
@@ -257,13 +259,13 @@ def decode_bucket(data: bytes, name: str, made: int = 0) -> Bucket:
     @param made: its time if another program wrote none: when its directory was last changed.
     @raise ValueError: if it is damaged, or of another bucket.
     """
-    sealed = is_sealed(data)
-    fields = unseal(data)[0] if sealed else _foreign(data)
-    if fields.get("name") != name and (sealed or fields.get("name") is not None):
+    is_checked = has_checksum(data)
+    fields = decode_checksummed(data)[0] if is_checked else _foreign(data)
+    if fields.get("name") != name and (is_checked or fields.get("name") is not None):
         raise ValueError(f"it belongs to the bucket {fields.get('name')!r}")
     created = fields.get("createdAt")
     try:
-        if sealed:
+        if is_checked:
             return Bucket(name, parse_time(fields["createdAt"]), _metadata(fields["metadata"]))
         when = parse_time(created) if created else made
         return Bucket(name, when, checked_metadata(_metadata(fields.get("metadata"))))

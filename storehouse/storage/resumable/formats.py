@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.freenames import NAME_RULES
 
 __all__ = ["Stage", "State", "decode_state", "encode_state"]
@@ -84,15 +84,15 @@ def encode_state(state: State) -> bytes:
             value = {each: list(values) for each, values in value.items()}
         fields[name] = value
     fields |= {name: True for name, attribute in _OPTIONAL.items() if getattr(state, attribute)}
-    return seal(fields) + b"\n"
+    return encode_checksummed(fields) + b"\n"
 
 
 def decode_state(data: bytes) -> State:
     """@raise ValueError: saying what is wrong with it."""
     if not data.endswith(b"\n"):
         raise ValueError("it does not end with a newline")
-    fields, is_sealed = unseal(data[:-1])
-    if not is_sealed:
+    fields, is_checked = decode_checksummed(data[:-1])
+    if not is_checked:
         raise ValueError("it has no checksum")
     wrong = sorted(fields.keys() - _OPTIONAL.keys() ^ _FIELDS.keys())
     if wrong:

@@ -1,5 +1,5 @@
 """
-The note of a file on its way: a sealed JSON object (L{storehouse.core.checksummed}) in a file of its own.
+The note of a file on its way: a JSON object with a checksum (L{storehouse.core.checksummed}) in a file of its own.
 
 It is replaced as a whole whenever the file has reached its next stage, so that whoever starts next knows where to go on.
 """
@@ -12,7 +12,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import attrs
 
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.storage.shipping.interfaces import Shipment
 
 __all__ = ["COMPRESSED", "DEAD", "DONE", "UPLOADED", "VERIFIED", "WAITING", "Note", "read_note", "write_note"]
@@ -76,15 +76,15 @@ def write_note(note: Note) -> bytes:
     # Names of files are bytes, and any of them.
     fields["path"] = quote_from_bytes(os.fsencode(note.path), _SAFE)
     fields["error"] = note.error.encode("utf-8", "replace").decode()
-    return seal(fields)
+    return encode_checksummed(fields)
 
 
 def read_note(data: bytes) -> Note:
     """
     @raise ValueError: unless C{data} is what L{write_note} gave.
     """
-    fields, sealed = unseal(data)
-    if not sealed:
+    fields, is_checked = decode_checksummed(data)
+    if not is_checked:
         raise ValueError("it has no checksum")
     if fields.pop("version", None) != _VERSION:
         raise ValueError("its version is not known")

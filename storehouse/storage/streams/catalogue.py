@@ -1,5 +1,5 @@
 """
-What archives a stream has, in which order, and where: a file of sealed JSON objects (L{storehouse.core.checksummed}), one a line.
+What archives a stream has, in which order, and where: a file of JSON objects with checksums (L{storehouse.core.checksummed}), one a line.
 
 Each line is all that is known of one archive, or that it is gone, and counts instead of those before about the same::
 
@@ -23,7 +23,7 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.files import Files, open_stored
 from storehouse.core.rootpaths import noted_path, path_of
 from storehouse.storage.streams.interfaces import Archive, State
@@ -158,8 +158,8 @@ class Catalogue:
                 self.problems.append(f"{len(lines[-1])} bytes behind the last whole line are damaged")
 
     def _learn(self, line: bytes) -> None:
-        fields, sealed = unseal(line)
-        if not sealed:
+        fields, is_checked = decode_checksummed(line)
+        if not is_checked:
             raise ValueError("it has no checksum")
         number = fields["number"]
         if fields.get("gone"):
@@ -357,7 +357,7 @@ class Catalogue:
     def _line(self, archive: Archive) -> bytes:
         fields = attrs.asdict(archive)
         fields["path"] = noted_path(self._root, archive.path)
-        return seal(fields) + b"\n"
+        return encode_checksummed(fields) + b"\n"
 
 
 def _is_cut(line: bytes) -> bool:
@@ -366,4 +366,4 @@ def _is_cut(line: bytes) -> bool:
 
 
 def _gone(number: int) -> bytes:
-    return seal({"number": number, "gone": True}) + b"\n"
+    return encode_checksummed({"number": number, "gone": True}) + b"\n"

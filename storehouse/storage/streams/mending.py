@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from storehouse.core.checksummed import unseal
+from storehouse.core.checksummed import decode_checksummed
 
 __all__ = ["mended_line"]
 
@@ -41,6 +41,6 @@ def mended_line(line: bytes, following: bytes) -> tuple[Sequence[bytes], int]:
 
 def _is_right(line: bytes) -> bool:
     try:
-        return unseal(line)[1]
+        return decode_checksummed(line)[1]
     except (ValueError, RecursionError):
         return False

@@ -11,7 +11,7 @@ import attrs
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.checksummed import seal
+from storehouse.core.checksummed import encode_checksummed
 from storehouse.core.files import Files
 from storehouse.core.keys import keyring as keyrings
 from storehouse.core.keys.keyring import HEADER_SIZE, Derivation, Keyring, Protector, decode_keyring, encode_keyring
@@ -88,7 +88,7 @@ class KeyringTests(SynchronousTestCase):
             {"derivation": {**fields["derivation"], "iterations": 2}},
         ):
             with self.assertRaises(WrongMasterKey):
-                decode_keyring(seal({**fields, **change}), MASTER)
+                decode_keyring(encode_checksummed({**fields, **change}), MASTER)
 
     def test_file_that_asks_for_too_much(self) -> None:
         """Who can write the file cannot have a start take all memory."""
@@ -111,13 +111,13 @@ class KeyringTests(SynchronousTestCase):
             {"iterations": 17},
         ):
             with self.assertRaises(ValueError):
-                decode_keyring(seal({**fields, "derivation": {**how, **change}}), MASTER)
+                decode_keyring(encode_checksummed({**fields, "derivation": {**how, **change}}), MASTER)
         for other in ({**fields, "version": 2}, {**fields, "format": "x"}, {"format": "keyring", "version": 1}):
             with self.assertRaises(ValueError):
-                decode_keyring(seal(other), MASTER)
+                decode_keyring(encode_checksummed(other), MASTER)
         without = {name: value for name, value in fields.items() if name != "keys"}
         with self.assertRaises(ValueError):
-            decode_keyring(seal(without), MASTER)
+            decode_keyring(encode_checksummed(without), MASTER)
         with self.assertRaises(ValueError):
             decode_keyring(json.dumps(fields).encode(), MASTER)
         with self.assertRaises(ValueError):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.errors import BadRequest, Damaged, LinkTampered, NotSignedIn
 from storehouse.frontends.http.request import parse_query
 from storehouse.storage.accounts.interfaces import Grant, User
@@ -255,7 +255,7 @@ class UsersTests(SynchronousTestCase):
 
     def test_strange(self) -> None:
         """With a checksum that is right."""
-        fields, _ = unseal(USERS_BYTES.strip())
+        fields, _ = decode_checksummed(USERS_BYTES.strip())
         for change in (
             {"format": "other"},
             {"version": 2},
@@ -266,4 +266,4 @@ class UsersTests(SynchronousTestCase):
             {"tokens": [{"hash": "x"}]},
             {"sequence": "x"},
         ):
-            self.assertRaises(Damaged, Users.decode, seal({**fields, **change}))
+            self.assertRaises(Damaged, Users.decode, encode_checksummed({**fields, **change}))

@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.errors import (
@@ -109,10 +109,12 @@ class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
         mine = self.add("mallory")
         admin = self.add("admin", True)
         path = self.directory / "users.json"
-        fields, _ = unseal(path.read_bytes().strip())
+        fields, _ = decode_checksummed(path.read_bytes().strip())
         users = {user["name"]: user for user in fields["users"]}
         users["admin"]["secret"] = users["mallory"]["secret"]
-        path.write_bytes(seal({name: value for name, value in fields.items() if name != "checksum"}) + b"\n")
+        path.write_bytes(
+            encode_checksummed({name: value for name, value in fields.items() if name != "checksum"}) + b"\n"
+        )
         for accounts in (self.accounts, self.reopen()):
             self.assertRaises(Damaged, accounts.user_of_key, admin.user.key_id, mine.secret)
             self.assertEqual(accounts.user_of_key(mine.user.key_id, mine.secret).name, "mallory")
@@ -126,7 +128,7 @@ class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
             b"{}",
             good[:-9],
             good.replace(b'"ann"', b'"bob"'),
-            seal({"format": "storehouse accounts", "version": 2}),
+            encode_checksummed({"format": "storehouse accounts", "version": 2}),
         ):
             path.write_bytes(bad)
             self.assertIn(f"{path} is damaged", self.refused())
@@ -147,10 +149,10 @@ class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
         path.unlink()
         self.assertIn("secret.key is missing", self.refused())
         self.assertFalse(path.exists())
-        for bad in (b"", good[:-3], seal({"format": "x"}), good.replace(b"1", b"2")):
+        for bad in (b"", good[:-3], encode_checksummed({"format": "x"}), good.replace(b"1", b"2")):
             path.write_bytes(bad)
             self.assertIn("secret.key is damaged", self.refused())
-        short = seal({"format": "storehouse secret", "version": 1, "is_wrapped": False, "secret": "AAAA"})
+        short = encode_checksummed({"format": "storehouse secret", "version": 1, "is_wrapped": False, "secret": "AAAA"})
         path.write_bytes(short)
         self.assertIn("32 bytes", self.refused())
 

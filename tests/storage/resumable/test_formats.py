@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.checksummed import seal
+from storehouse.core.checksummed import encode_checksummed
 from storehouse.storage.resumable.formats import State, decode_state, encode_state
 
 STATE = State(
@@ -74,7 +74,7 @@ class FormatTests(SynchronousTestCase):
         data = encode_state(attrs.evolve(STATE, awaits_end=True))
         self.assertIn(b'"touched":2.25,"awaitsEnd":true,"checksum":', data)
         self.assertTrue(decode_state(data).awaits_end)
-        self.assertRaises(ValueError, decode_state, seal({**json.loads(GOLDEN), "awaitsEnd": 1}) + b"\n")
+        self.assertRaises(ValueError, decode_state, encode_checksummed({**json.loads(GOLDEN), "awaitsEnd": 1}) + b"\n")
 
     @given(states)
     def test_round(self, state: State) -> None:
@@ -91,12 +91,12 @@ class FormatTests(SynchronousTestCase):
     def test_wrong_fields(self) -> None:
         fields = json.loads(encode_state(STATE))
         del fields["checksum"]
-        self.assertEqual(seal(fields) + b"\n", encode_state(STATE))
+        self.assertEqual(encode_checksummed(fields) + b"\n", encode_state(STATE))
         for name in fields:
             without = {other: value for other, value in fields.items() if other != name}
-            self.assertRaises(ValueError, decode_state, seal(without) + b"\n")
-            self.assertRaises(ValueError, decode_state, seal({**fields, name: [1]}) + b"\n")
-            self.assertRaises(ValueError, decode_state, seal({**fields, name: -1}) + b"\n")
-        self.assertRaises(ValueError, decode_state, seal({**fields, "more": 1}) + b"\n")
+            self.assertRaises(ValueError, decode_state, encode_checksummed(without) + b"\n")
+            self.assertRaises(ValueError, decode_state, encode_checksummed({**fields, name: [1]}) + b"\n")
+            self.assertRaises(ValueError, decode_state, encode_checksummed({**fields, name: -1}) + b"\n")
+        self.assertRaises(ValueError, decode_state, encode_checksummed({**fields, "more": 1}) + b"\n")
         for name, value in (("length", True), ("size", 1.5), ("stage", "other"), ("names", "x"), ("isPartial", 1)):
-            self.assertRaises(ValueError, decode_state, seal({**fields, name: value}) + b"\n")
+            self.assertRaises(ValueError, decode_state, encode_checksummed({**fields, name: value}) + b"\n")

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import attrs
 
-from storehouse.core.checksummed import unseal
+from storehouse.core.checksummed import decode_checksummed
 from storehouse.core.digests import crc32c
 from storehouse.core.files import forget_cached
 from storehouse.errors import BadRequest, StartFailed
@@ -76,7 +76,7 @@ def read_description(directory: str) -> Description:
     path = os.path.join(directory, DESCRIPTION)
     try:
         with open(path, "rb") as file:
-            fields, sealed = unseal(file.read(1 << 20).rstrip(b"\n"))
+            fields, is_checked = decode_checksummed(file.read(1 << 20).rstrip(b"\n"))
         description = Description(**fields)
     except FileNotFoundError:
         raise BadRequest(f"{directory} is no backup: it has no {DESCRIPTION}") from None
@@ -84,7 +84,7 @@ def read_description(directory: str) -> Description:
         raise BadRequest(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError) as error:
         raise BadRequest(f"{path} is damaged: {error}") from None
-    if (description.format, description.version) != ("backup", 1) or not sealed:
+    if (description.format, description.version) != ("backup", 1) or not is_checked:
         raise BadRequest(f"{directory} is no backup of version 1")
     return description
 

@@ -22,7 +22,7 @@ import attrs
 
 from storehouse.app.local.backup.names import NAMESPACE, NamesBackup, keys_in
 from storehouse.app.local.backup.target import Target
-from storehouse.core.checksummed import unseal
+from storehouse.core.checksummed import decode_checksummed
 from storehouse.errors import StorageFailed
 from storehouse.storage.dataspace.layout import Layout, names_in
 
@@ -125,7 +125,7 @@ class ObjectsBackup:
         """The files of parts that a list names; without a list that can be read, all that there are."""
         try:
             with open(self._target.place(listing), "rb") as file:
-                fields, _ = unseal(file.read())
+                fields, _ = decode_checksummed(file.read())
             return [
                 name
                 for number in fields
@@ -189,7 +189,7 @@ class ObjectsBackup:
         """Whether they are of an upload that was being completed, or might be, since they are encrypted: its parts are here alone."""
         try:
             with open(os.path.join(path, "data.json"), "rb") as file:
-                metadata = unseal(file.read())[0].get("metadata") or {}
+                metadata = decode_checksummed(file.read())[0].get("metadata") or {}
         except FileNotFoundError:
             return False
         except (OSError, ValueError, TypeError, AttributeError):

@@ -21,7 +21,7 @@ import attrs
 from storehouse.app.local.backup.described import files_below
 from storehouse.app.local.backup.target import Target
 from storehouse.archive.archive import ArchiveReader
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.rootpaths import path_of
 from storehouse.errors import StorageFailed, StorehouseError
 
@@ -117,7 +117,7 @@ class _Stream:
             return known, False
         for line in lines:
             with suppress(ValueError, TypeError, KeyError):
-                fields, _ = unseal(line)
+                fields, _ = decode_checksummed(line)
                 if fields.get("gone"):
                     # Its number is not given out again.
                     known[fields["number"]] = fields
@@ -221,7 +221,7 @@ class _Stream:
                 fields["path"] = os.path.relpath(path, self._root)
             elif path.startswith(os.path.join(self._directory, "")):
                 fields["path"] = f"{self._name}/{os.path.relpath(path, self._directory)}"
-        return seal(fields) + b"\n"
+        return encode_checksummed(fields) + b"\n"
 
     def _tidy(self, known: dict[int, dict[str, Any]]) -> None:
         """Take out what has got another name meanwhile."""

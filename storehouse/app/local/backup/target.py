@@ -28,7 +28,7 @@ from storehouse.app.local.backup.described import (
     read_older,
     remove,
 )
-from storehouse.core.checksummed import seal
+from storehouse.core.checksummed import encode_checksummed
 from storehouse.core.digests import crc32c
 from storehouse.core.files import Files
 from storehouse.core.platform import optional_module
@@ -339,7 +339,7 @@ class Target:
             listing = f"{crc32c(file.read()):08x}"
         contents = sorted(set(os.listdir(self.directory)) - {LISTED})
         description = Description(root=self._root, contents=contents, listing=listing, **known)
-        self._write_file(self.place(DESCRIPTION), seal(attrs.asdict(description)) + b"\n")
+        self._write_file(self.place(DESCRIPTION), encode_checksummed(attrs.asdict(description)) + b"\n")
         self.alive()
         self._files.sync_all()
         self._name()

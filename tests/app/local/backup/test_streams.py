@@ -10,7 +10,7 @@ from storehouse.app.local.backup import streams
 from storehouse.app.local.backup.streams import _Stream, back_up_shipping, back_up_streams
 from storehouse.app.local.backup.target import Target
 from storehouse.archive.archive import ArchiveReader, ArchiveWriter
-from storehouse.core.checksummed import seal, unseal
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from tests.app.local.backup.rig import BackupCase
 
 
@@ -48,7 +48,7 @@ class StreamTests(BackupCase):
     def note(self, number: int, path: str, state: str) -> None:
         """The catalogue says that."""
         with open(f"{self.root}/archives/.catalogue/n", "ab") as file:
-            file.write(seal({"number": number, "path": path, "state": state}) + b"\n")
+            file.write(encode_checksummed({"number": number, "path": path, "state": state}) + b"\n")
 
     def copied(self, **directories: str) -> str:
         """Make a backup of streams alone. @return: where its archives are."""
@@ -64,7 +64,7 @@ class StreamTests(BackupCase):
     def catalogue(self) -> dict[int, tuple[str, str]]:
         """Where each archive is, and its state."""
         with open(f"{self.made}/archives/.catalogue/n", "rb") as file:
-            known = [unseal(line)[0] for line in file.read().splitlines()]
+            known = [decode_checksummed(line)[0] for line in file.read().splitlines()]
         return {fields["number"]: (fields["path"], fields["state"]) for fields in known}
 
     def records(self, path: str) -> list[bytes]:
