@@ -1,4 +1,4 @@
-"""Lines of sealed JSON in which one bit was flipped."""
+"""Lines of JSON with checksums in which one bit was flipped."""
 
 from __future__ import annotations
 
