@@ -39,7 +39,7 @@ class _Job:
 @click.option(
     "--durability",
     type=click.Choice(["disk", "os"]),
-    help="Answer once the records are on disk, or once they survive a crash of the server's process. Default: the server's setting.",
+    help="Response once the records are on disk, or once they survive a crash of the server's process. Default: the server's setting.",
 )
 @click.option("--json", "as_json", is_flag=True, help='Print {"offset":N,"file":"PATH"} for each record.')
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing for the records.")

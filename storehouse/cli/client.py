@@ -24,18 +24,18 @@ import attrs
 from storehouse.cli.errors import CommandError, Refused, reason_of
 from storehouse.core.sockets import connect
 
-__all__ = ["Answer", "Body", "Client", "Done", "PiecesStream", "Request", "Server"]
+__all__ = ["Body", "Client", "Done", "PiecesStream", "Request", "Response", "Server"]
 
 #: What has gone wrong when a request fails.
-_NO_ANSWER = "the connection failed before the answer came"
+_NO_RESPONSE = "the connection failed before the response came"
 
 #: The most bytes taken from the socket at once.
 _READ_SIZE = 256 * 1024
 
-#: The most bytes of a JSON answer.
+#: The most bytes of a JSON response.
 _MAX_JSON = 64 * 1024 * 1024
 
-#: The most bytes read of an answer that says what failed.
+#: The most bytes read of a response that says what failed.
 _MAX_ERROR = 64 * 1024
 
 #: A connection that was idle for longer is not used again, since the server may be closing it. Seconds.
@@ -132,9 +132,9 @@ class _SocketConnection(HTTPConnection):
         self.sock = connect(self._path, self._seconds)
 
 
-class Answer:
+class Response:
     """
-    A successful answer, whose body has not been read yet.
+    A successful response, whose body has not been read yet.
 
     It must be read, or the client closed, before the next request.
     """
@@ -145,8 +145,8 @@ class Answer:
         #: The bytes of the body; C{None} if the server does not say.
         self.size: int | None = response.length
 
-    def field(self, name: str) -> str:
-        """A field of the head; empty if it is not there."""
+    def header_field(self, name: str) -> str:
+        """The value of a header field; empty if it is not there."""
         return self._response.getheader(name, "")
 
     def pieces(self) -> Iterator[bytes]:
@@ -196,7 +196,7 @@ class Answer:
         return value
 
     def _read_some(self) -> bytes:
-        with self._client.translated("the connection failed while the answer came"):
+        with self._client.translated("the connection failed while the response came"):
             piece = self._response.read1(_READ_SIZE)
             if not piece and self._response.length:
                 raise IncompleteRead(b"", self._response.length)
@@ -227,25 +227,25 @@ class Request:
             self._client.close()
 
     def send(self, piece: bytes | memoryview) -> bool:
-        """Send a piece of the body. @return: whether more is wanted: a server answers before the end to refuse it."""
-        with self._client.translated(_NO_ANSWER):
+        """Send a piece of the body. @return: whether more is wanted: a server responds before the end to refuse it."""
+        with self._client.translated(_NO_RESPONSE):
             if _has_input(self._connection):
                 self._is_whole = False
             elif piece:
                 self._send(piece if self._size is not None else b"%x\r\n%b\r\n" % (len(piece), bytes(piece)))
         return self._is_whole
 
-    def answer(self, patient: bool = False) -> Answer:
-        """All was sent, or no more is wanted: wait for the answer. @param patient: see L{Client.request}."""
+    def response(self, patient: bool = False) -> Response:
+        """All was sent, or no more is wanted: wait for the response. @param patient: see L{Client.request}."""
         sock = self._connection.sock
-        with self._client.translated(_NO_ANSWER):
+        with self._client.translated(_NO_RESPONSE):
             if self._size is None and self._is_whole:
                 self._send(b"0\r\n\r\n")
             response = self._connection.getresponse()
-        answer = self._client.received(self._connection, response, self._is_whole)
+        received = self._client.received(self._connection, response, self._is_whole)
         if patient and sock is not None:
             sock.settimeout(None)
-        return answer
+        return received
 
     def _send(self, data: bytes | memoryview) -> None:
         try:
@@ -298,21 +298,21 @@ class Client:
         body: Body | None = None,
         headers: Mapping[str, str] | None = None,
         patient: bool = False,
-    ) -> Answer:
+    ) -> Response:
         """
-        Send a request and wait for the head of its answer.
+        Send a request and wait for the head of its response.
 
-        @param patient: the answer may be silent for any time after its head.
+        @param patient: the response may be silent for any time after its head.
         @raise CommandError: if the server cannot be reached, or says anything but 200 or 206.
         """
         if body is None:
             with self.begin(method, path, query, 0 if method in ("POST", "PUT") else -1, headers) as request:
-                return request.answer(patient)
+                return request.response(patient)
         with self.begin(method, path, query, body.size, headers) as request:
             for piece in body.pieces:
                 if not request.send(piece):
                     break
-            return request.answer(patient)
+            return request.response(patient)
 
     def begin(
         self,
@@ -333,19 +333,19 @@ class Client:
         self._connection = None
         request = Request(self, connection, size)
         with request:
-            with self.translated(_NO_ANSWER):
+            with self.translated(_NO_RESPONSE):
                 self._put_head(connection, method, self._target(path, query), size, headers or {})
         return request
 
-    def received(self, connection: HTTPConnection, response: HTTPResponse, is_whole: bool) -> Answer:
-        """The head of an answer has come. @param is_whole: whether all of the request was sent."""
+    def received(self, connection: HTTPConnection, response: HTTPResponse, is_whole: bool) -> Response:
+        """The head of a response has come. @param is_whole: whether all of the request was sent."""
         self._response = response
         if response.status not in (200, 206):
             raise self._refusal(response)
         self._connection = connection
         # A connection on which something is left unsaid is too old for the next request.
         self._used = monotonic() if is_whole else -math.inf
-        return Answer(self, response)
+        return Response(self, response)
 
     def _target(self, path: str, query: Sequence[tuple[str, str | int]]) -> str:
         pairs = [(name, str(value)) for name, value in query]
@@ -380,7 +380,7 @@ class Client:
         connection.endheaders()
 
     def _refusal(self, response: HTTPResponse) -> Refused:
-        """The error for an answer that is not a success."""
+        """The error for a response that is not a success."""
         try:
             said = json.loads(response.read(_MAX_ERROR))
         except (OSError, HTTPException, ValueError):
@@ -388,7 +388,7 @@ class Client:
         if isinstance(said, dict) and isinstance(said.get("detail"), str):
             kind = said.get("error", response.reason)
             return Refused(f"{said['detail']} ({response.status} {kind})", str(kind), said["detail"])
-        return Refused(f"{self.server.url} answered {response.status} {response.reason}")
+        return Refused(f"{self.server.url} responded with {response.status} {response.reason}")
 
     @contextmanager
     def translated(self, context: str | None) -> Iterator[None]:
@@ -418,7 +418,7 @@ class Client:
 
 def _has_input(connection: HTTPConnection) -> bool:
     """
-    Whether an answer, or the end of the connection, has come that was not read.
+    Whether a response, or the end of the connection, has come that was not read.
 
     Unknown, and so false, under TLS.
     """

@@ -36,7 +36,7 @@ class CommandError(click.ClickException):
 
 class Refused(CommandError):
     """
-    A service has answered that it cannot, or will not.
+    A service has responded that it cannot, or will not.
 
     @ivar kind: the name of its error, C{"NoSuchKey"} for one; empty if it gave none.
     @ivar detail: what it said, without the status.

@@ -132,7 +132,7 @@ class FrameParser:
         if self._error is not None:
             raise ErrorFrame(self._error_message())
         if self._long is not None or self._buffer:
-            raise MalformedFrame(f"the answer ended within record {self.records + 1}")
+            raise MalformedFrame(f"the response ended within record {self.records + 1}")
 
     def _parse(self, data: bytes) -> Iterator[Piece]:
         """Give the records of C{data}, which begins with a header; keep the rest."""
@@ -157,7 +157,7 @@ class FrameParser:
                 at = end
                 continue
             if length > MAX_FRAME:
-                raise MalformedFrame(f"record {self.records + 1} of the answer claims {length} bytes")
+                raise MalformedFrame(f"record {self.records + 1} of the response claims {length} bytes")
             if length <= WHOLE_SIZE:
                 break
             self._long, self._missing = (length, offset), end - size

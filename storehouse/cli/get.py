@@ -14,7 +14,7 @@ from storehouse.cli.progress import Progress
 
 __all__ = ["command"]
 
-#: The most offsets in one request, so that its answer stays within what a server lets one have.
+#: The most offsets in one request, so that its response stays within what a server lets one have.
 _AT_ONCE = 256
 
 
@@ -62,10 +62,10 @@ def command(
 
 
 def _get_one(log: LogClient, id: str, offset: int, output: Output, progress: bool) -> None:
-    answer = log.get(id, offset)
+    response = log.get(id, offset)
     output.open()
-    with Progress("get", answer.size, progress) as shown:
-        for data in answer.pieces():
+    with Progress("get", response.size, progress) as shown:
+        for data in response.pieces():
             output.write(data)
             shown.advance(len(data))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.cli.client import Answer, Body, Client, Server
+from storehouse.cli.client import Body, Client, Response, Server
 from storehouse.cli.errors import CommandError
 from storehouse.cli.frames import FrameParser, MalformedFrame, Piece, encode_offsets, encode_records
 
@@ -32,7 +32,7 @@ class LogClient:
     """
     The append log of one server, under one prefix. A context manager: leaving it closes the connection.
 
-    Every method raises L{CommandError} if the server cannot be reached, refuses, or answers what makes no sense.
+    Every method raises L{CommandError} if the server cannot be reached, refuses, or responds with what makes no sense.
 
     @param prefix: the storage prefix; C{None} for the server's default.
     @param timeout: the seconds that the server may be silent.
@@ -52,8 +52,8 @@ class LogClient:
 
     def append(self, id: str, body: Body, durability: str | None = None) -> Appended:
         """Append one record of any size."""
-        answer = self._post("/append", id, body, durability).json("answer")
-        return _appended([answer.get("offset")], answer.get("file"), 1)
+        response = self._post("/append", id, body, durability).json("response")
+        return _appended([response.get("offset")], response.get("file"), 1)
 
     def append_many(self, id: str, records: Sequence[bytes], durability: str | None = None) -> Appended:
         """
@@ -63,10 +63,10 @@ class LogClient:
         """
         if len(records) == 1:
             return self.append(id, Body.of(records[0]), durability)
-        answer = self._post("/appendMulti", id, Body.of(encode_records(records)), durability).json("answer")
-        return _appended(answer.get("offsets"), answer.get("file"), len(records))
+        response = self._post("/appendMulti", id, Body.of(encode_records(records)), durability).json("response")
+        return _appended(response.get("offsets"), response.get("file"), len(records))
 
-    def get(self, id: str, offset: int) -> Answer:
+    def get(self, id: str, offset: int) -> Response:
         """The record at an offset, as it is."""
         return self._client.request("GET", "/get", [*self._prefix, ("id", id), ("offset", offset)])
 
@@ -98,9 +98,9 @@ class LogClient:
             query.append(("limit", limit))
         if follow:
             query.append(("follow", 1))
-        answer = self._client.request("GET", "/scan", query, patient=follow)
+        response = self._client.request("GET", "/scan", query, patient=follow)
         parser = FrameParser(offsets=True)
-        for data in answer.pieces():
+        for data in response.pieces():
             batch: list[Piece] = []
             try:
                 batch.extend(parser.feed(data))
@@ -112,25 +112,25 @@ class LogClient:
 
     def stat(self) -> dict[str, Any]:
         """The sizes of the prefix, or of all prefixes when none was named, as the server gives them."""
-        return self._client.request("GET", "/stat", self._prefix).json("answer")
+        return self._client.request("GET", "/stat", self._prefix).json("response")
 
-    def _post(self, path: str, id: str, body: Body, durability: str | None) -> Answer:
+    def _post(self, path: str, id: str, body: Body, durability: str | None) -> Response:
         headers = {"Content-Type": "application/octet-stream"}
         if durability is not None:
             headers["Durability"] = durability
         return self._client.request("POST", path, [*self._prefix, ("id", id)], body, headers)
 
 
-def _parsed(parser: FrameParser, answer: Answer) -> Iterator[Piece]:
-    for data in answer.pieces():
+def _parsed(parser: FrameParser, response: Response) -> Iterator[Piece]:
+    for data in response.pieces():
         yield from parser.feed(data)
     parser.finish()
 
 
 def _appended(offsets: Any, file: Any, count: int) -> Appended:
-    """Check what an append answered."""
+    """Check the response to an append."""
     if not isinstance(offsets, list) or len(offsets) != count or not isinstance(file, str):
-        raise CommandError("the server's answer names no offset; is that a storehouse?")
+        raise CommandError("the server's response names no offset; is that a storehouse?")
     if not all(type(offset) is int for offset in offsets):
-        raise CommandError("the server's answer names an offset that is not a number; is that a storehouse?")
+        raise CommandError("the server's response names an offset that is not a number; is that a storehouse?")
     return Appended(tuple(offsets), file)

@@ -231,7 +231,7 @@ async def _remove_below(store: Store, place: Name, others: Unaffected, shown: Pr
     seen: tuple[type[StorehouseError], ...] = ()
     while True:
         item = None
-        # Who is not the only one to remove finds less than was listed, and at last no bucket.
+        # Another command that removes as well leaves less than was listed, and at last no bucket.
         with others.by(place, *seen):
             # What is listed next comes after what was removed.
             item = await anext(keys, None)

@@ -176,7 +176,7 @@ class Output:
 
     def write(self, data: bytes | memoryview) -> None:
         """
-        Write all the bytes; may wait for whoever reads them.
+        Write all the bytes; may wait for the reader.
 
         @raise BrokenPipeError: if the reader of standard output has left.
         @raise CommandError: if it fails otherwise.

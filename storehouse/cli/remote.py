@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 from storehouse import errors
-from storehouse.cli.client import Answer, Body, Client, Done, Server
+from storehouse.cli.client import Body, Client, Done, Response, Server
 from storehouse.cli.errors import CommandError, Refused
 from storehouse.errors import BadRequest, RemoteUnavailable, StorehouseError
 from storehouse.storage.accounts.interfaces import NewKey, User
@@ -53,10 +53,10 @@ class _Reading:
     @param explain: asks why the object cannot be had from a byte of the range on.
     """
 
-    def __init__(self, client: Client, answer: Answer, explain: Callable[[int], None]) -> None:
-        self.length = answer.size or 0
+    def __init__(self, client: Client, response: Response, explain: Callable[[int], None]) -> None:
+        self.length = response.size or 0
         self._client = client
-        self._pieces = answer.pieces()
+        self._pieces = response.pieces()
         self._explain = explain
         self._count = 0
 
@@ -66,7 +66,7 @@ class _Reading:
             try:
                 piece = next(self._pieces, b"")
             except CommandError:
-                # Its answer had begun: the service could only break it off. Asked again, it says why.
+                # Its response had begun: the service could only break it off. Asked again, it says why.
                 self._client.close()
                 self._explain(self._count)
                 raise
@@ -83,10 +83,10 @@ class SocketStore:
     """
     The methods of L{IObjectStore<storehouse.storage.objects.interfaces.IObjectStore>} and C{IMaintained} that commands need,
     as coroutines that wait for the service where they are called. They raise L{StorehouseError}s: those of the service, and
-    L{RemoteUnavailable} if it does not answer. A context manager: leaving it closes the connection.
+    L{RemoteUnavailable} if it does not respond. A context manager: leaving it closes the connection.
 
     @param path: of the socket file.
-    @raise RemoteUnavailable: if nobody listens there, or what listens does not answer.
+    @raise RemoteUnavailable: if nobody listens there, or what listens does not respond.
     """
 
     def __init__(self, path: str) -> None:
@@ -134,13 +134,13 @@ class SocketStore:
             ("limit", limit),
         ]
         with _translated():
-            answer = self._client.request("GET", f"{_path('buckets', bucket)}/objects", query).json("listing")
+            response = self._client.request("GET", f"{_path('buckets', bucket)}/objects", query).json("listing")
         return Listing(
-            [self.value(ObjectInfo, value) for value in self.member(answer, "objects", list)],
-            self.member(answer, "prefixes", list),
-            answer.get("next_after"),
-            answer.get("damaged", []),
-            answer.get("unknown", 0),
+            [self.value(ObjectInfo, value) for value in self.member(response, "objects", list)],
+            self.member(response, "prefixes", list),
+            response.get("next_after"),
+            response.get("damaged", []),
+            response.get("unknown", 0),
         )
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
@@ -179,27 +179,27 @@ class SocketStore:
                         if not request.send(piece):
                             break
                 with _translated():
-                    answer = request.answer()
+                    response = request.response()
             with _translated():
-                return self.value(ObjectInfo, answer.json("answer"))
+                return self.value(ObjectInfo, response.json("response"))
         finally:
             await stream.close()
 
     async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> _Reading:
         """Open a range of an object: what there is of it."""
         with _translated():
-            answer = self._get(bucket, key, offset, length)
-        etag = answer.field("ETag")
+            response = self._get(bucket, key, offset, length)
+        etag = response.header_field("ETag")
 
         def explain(count: int) -> None:
             self._get(bucket, key, offset + count, 1, {"If-Match": etag})
             self._client.close()
 
-        return _Reading(self._client, answer, explain)
+        return _Reading(self._client, response, explain)
 
     def _get(
         self, bucket: str, key: str, offset: int, length: int | None, fields: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> Response:
         headers = dict(fields or {})
         if offset or length is not None:
             headers["Range"] = f"bytes={offset}-{'' if length is None else offset + length - 1}"
@@ -303,27 +303,27 @@ class SocketStore:
         return done
 
     def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """One small request, of JSON if it has a body, and its answer."""
+        """One small request, of JSON if it has a body, and its response."""
         given = None if body is None else Body.of(json.dumps(body).encode())
         with _translated():
-            return self._client.request(method, path, body=given).json("answer")
+            return self._client.request(method, path, body=given).json("response")
 
     def value(self, kind: Callable[..., T], value: Any) -> T:
-        """A value of the answer. @raise RemoteUnavailable: if it is none."""
+        """A value of the response. @raise RemoteUnavailable: if it is none."""
         try:
             return kind(**value)
         except TypeError:
             raise self._nonsense() from None
 
-    def member(self, answer: Mapping[str, Any], name: str, kind: type[T]) -> T:
-        """A member of the answer. @raise RemoteUnavailable: if it has none of that type."""
-        value = answer.get(name)
+    def member(self, response: Mapping[str, Any], name: str, kind: type[T]) -> T:
+        """A member of the response. @raise RemoteUnavailable: if it has none of that type."""
+        value = response.get(name)
         if not isinstance(value, kind):
             raise self._nonsense()
         return value
 
     def _nonsense(self) -> RemoteUnavailable:
-        return RemoteUnavailable(f"the answer from {self._client.server.url} makes no sense; is that a storehouse?")
+        return RemoteUnavailable(f"the response from {self._client.server.url} makes no sense; is that a storehouse?")
 
 
 class SocketAccounts:
@@ -371,8 +371,8 @@ class SocketAccounts:
     ) -> str:
         """The query of a link. @param expires: seconds since 1970 UTC."""
         how = {"max_bytes": max_bytes, "once": once, "is_prefix": is_prefix}
-        answer = self._ask(user.name, "links", method=method, path=path, expires=float(expires), **how)
-        return self._service.member(answer, "query", str)
+        response = self._ask(user.name, "links", method=method, path=path, expires=float(expires), **how)
+        return self._service.member(response, "query", str)
 
     async def read_url(self) -> str | None:
         """The URL of the door of uploads, if it is known."""
@@ -386,9 +386,9 @@ class SocketAccounts:
         return self._service.ask("POST", f"{_path('users', name)}/{action}", given or None)
 
     def _key(self, path: str, given: Any) -> NewKey:
-        answer = self._service.ask("POST", path, given)
-        user = self._service.value(User, self._service.member(answer, "user", dict))
-        return NewKey(user, self._service.member(answer, "secret", str))
+        response = self._service.ask("POST", path, given)
+        user = self._service.value(User, self._service.member(response, "user", dict))
+        return NewKey(user, self._service.member(response, "secret", str))
 
 
 @contextmanager

@@ -67,12 +67,12 @@ def _facts(name: Name, info: ObjectInfo) -> Iterable[tuple[str, str]]:
 
 
 def _of_log(log: LogClient, as_json: bool) -> str:
-    answer = log.stat()
-    prefixes = answer.get("prefixes")
+    response = log.stat()
+    prefixes = response.get("prefixes")
     if not isinstance(prefixes, dict):
-        raise CommandError("the server's answer names no prefixes; is that a storehouse?")
+        raise CommandError("the server's response names no prefixes; is that a storehouse?")
     return (
-        json.dumps(answer, indent=2, ensure_ascii=False)
+        json.dumps(response, indent=2, ensure_ascii=False)
         if as_json
         else columns([_HEAD, *_rows(prefixes)], range(1, 5)).rstrip("\n")
     )
@@ -91,5 +91,5 @@ def _rows(prefixes: Mapping[str, Any]) -> Iterable[Sequence[str]]:
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise CommandError(
-                f"the server's answer about prefix {name} makes no sense; is that a storehouse?"
+                f"the server's response about prefix {name} makes no sense; is that a storehouse?"
             ) from None

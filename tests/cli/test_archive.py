@@ -35,11 +35,11 @@ class LsTests(ArchiveCase):
             {
                 "empty": (1, None, None, None, 0),
                 "z": (1, None, None, None, 2),
-                "c": (2, "zstd", None, "sealed", 3),
+                "c": (2, "zstd", None, "complete", 3),
                 "t": (2, None, None, "torn", 2),
-                "b.gz": (2, None, "gzip", "sealed", 2),
-                "a.zst": (2, None, "zstd", "sealed", 1),
-                "d": (2, None, None, "sealed", 1),
+                "b.gz": (2, None, "gzip", "complete", 2),
+                "a.zst": (2, None, "zstd", "complete", 1),
+                "d": (2, None, None, "complete", 1),
             },
         )  # fmt: skip
         self.assertEqual(found["c"]["first"], "2027-01-15T08:00:00.000000000Z")
@@ -52,7 +52,7 @@ class LsTests(ArchiveCase):
         path = self.archive("a\n", "x" * 2000)
         head, line = self.said("ls", path).splitlines()
         self.assertRegex(head, r"^FORMAT +STATE +RECORDS +SIZE +FIRST +LAST +ARCHIVE$")
-        self.assertRegex(line, r"^v2 +sealed +1 +2\.1 KiB  2027-01-15T08:00:00Z  2027-01-15T08:00:00Z  .*/a\\n$")
+        self.assertRegex(line, r"^v2 +complete +1 +2\.1 KiB  2027-01-15T08:00:00Z  2027-01-15T08:00:00Z  .*/a\\n$")
         size = os.stat(path).st_size
         self.assertRegex(self.said("ls", "-l", path), rf"(?m)^v2 .* {size} .* 2027-01-15T08:00:00Z +1  .*a\\n$")
         self.assertRegex(
@@ -382,7 +382,8 @@ class VerifyTests(ArchiveCase):
         self.assertEqual((found["c"]["offset"], found["d"]["offset"]), (None, 0))
         self.assertIn("expanded", found["e.gz"]["reason"])
         self.assertRegex(
-            result.stderr, r"^Error: 5 damages found; 5 archives, \d+ records, [\d.]+ KiB verified \(2 not sealed\)\n$"
+            result.stderr,
+            r"^Error: 5 damages found; 5 archives, \d+ records, [\d.]+ KiB verified \(2 not complete\)\n$",
         )
         text = self.run_command("verify", path, torn, "-q", status=1)
         self.assertEqual(text.stderr, "")
@@ -394,11 +395,11 @@ class VerifyTests(ArchiveCase):
             ],
         )
 
-    def test_unsealed(self) -> None:
+    def test_incomplete(self) -> None:
         """What is being written is no damage."""
         result = self.run_command("verify", self.torn("a", "x", "y", cut=0))
         self.assertIn("1 archive, 2 records", result.stderr)
-        self.assertIn("(1 not sealed): nothing is damaged", result.stderr)
+        self.assertIn("(1 not complete): nothing is damaged", result.stderr)
 
 
 class GrepTests(ArchiveCase):

@@ -153,8 +153,8 @@ class ShipTests(ArchiveCase):
             (self.directory / ".marked.open").touch()
             for path, reason in (
                 (writer.filename, "a process has it open"),
-                (killed, "it is not sealed: whoever wrote it was killed"),
-                (marked, "whoever wrote it has not finished with it"),
+                (killed, "it is not complete: its writer was killed"),
+                (marked, "its writer has not finished with it"),
             ):
                 self.assertEqual(self.refused("ship", path), f"{path} is not closed: {reason}")
             result = self.ship(str(self.directory / "*"))

@@ -81,7 +81,7 @@ class ObjectTests:
         self.put(self.archive("b", "4", "5", at=BEGIN + 3 * SECOND), "x.b")
         self.assertEqual(self.said("cat", third, "store:archives/*", first), "1\n2\n3\n4\n5\n")
         listed = lines(self.run_command("ls", "store:archives/x.?", "--json"))
-        self.assertEqual([(each["state"], each["records"]) for each in listed], [("sealed", 2)])
+        self.assertEqual([(each["state"], each["records"]) for each in listed], [("complete", 2)])
 
     def test_ranges(self: Any) -> None:
         """A record of a large archive takes little of it."""

@@ -111,7 +111,7 @@ class CommonTests(CommandCase):
         """A refusal without a reason is shown by its status."""
         self.log.overrides["/stat"] = lambda request: request.send(b"<h1>no</h1>", 502)
         result = self.run_command("stat", status=1)
-        self.assertEqual(result.stderr, f"Error: {self.log.url} answered 502 Bad Gateway\n")
+        self.assertEqual(result.stderr, f"Error: {self.log.url} responded with 502 Bad Gateway\n")
 
     def test_detail_cannot_play_with_the_terminal(self) -> None:
         """Control characters in a reason do not reach the terminal."""

@@ -107,7 +107,7 @@ class ParserTests(SynchronousTestCase):
             parser = FrameParser(True)
             with self.assertRaises(MalformedFrame) as caught:
                 parse(parser, frames([(0, b"fine")]) + struct.pack("<IQ", length, 9))
-            self.assertIn(f"record 2 of the answer claims {length} bytes", caught.exception.message)
+            self.assertIn(f"record 2 of the response claims {length} bytes", caught.exception.message)
         pieces = list(FrameParser(True).feed(struct.pack("<IQ", MAX_FRAME, 9)))
         self.assertEqual(pieces, [Piece(MAX_FRAME, 9, b"", True, False)])
 

@@ -84,7 +84,7 @@ class ScanTests(CommandCase):
         """A stream that ends within a record is not taken for whole."""
         self.log.overrides["/scan"] = lambda request: request.send(struct.pack("<IQ", 9, 0) + b"a")
         result = self.run_command("scan", "x", status=1)
-        self.assertEqual((result.stdout, result.stderr), ("", "Error: the answer ended within record 1\n"))
+        self.assertEqual((result.stdout, result.stderr), ("", "Error: the response ended within record 1\n"))
 
     def test_monstrous_frame(self) -> None:
         """A length past the bound is refused, after what came before it."""
@@ -92,7 +92,7 @@ class ScanTests(CommandCase):
         self.log.overrides["/scan"] = lambda request: request.send(frames)
         result = self.run_command("scan", "x", status=1)
         self.assertEqual(result.stdout, "a\n")
-        self.assertEqual(result.stderr, "Error: record 2 of the answer claims 2147483648 bytes\n")
+        self.assertEqual(result.stderr, "Error: record 2 of the response claims 2147483648 bytes\n")
 
     def test_usage(self) -> None:
         """Either an identifier or a bucket."""

@@ -60,11 +60,11 @@ def why_open(path: str) -> str:
         except BlockingIOError:
             return "a process has it open"
     if os.path.lexists(marker_of(path)):
-        return "whoever wrote it has not finished with it"
+        return "its writer has not finished with it"
     try:
         with ArchiveReader(path) as reader:
             if reader.version == 2 and reader.compressed_as is None and not reader.sealed:
-                return "it is not sealed: whoever wrote it was killed"
+                return "it is not complete: its writer was killed"
     except (DamagedArchive, UnknownArchiveFormat):
         pass  # what it is matters to nobody who keeps the bytes
     return ""

@@ -8,17 +8,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from storehouse.app.sealing import make_names, make_pair, make_space, make_vault, make_wormer
 from storehouse.config import Settings
-from storehouse.core.bridges import source_of, stream_of
 from storehouse.core.disk import IDisk, InlineDisk
 from storehouse.core.keys.masterkey import take_master_key
 from storehouse.core.rootlock import RootLock
-from storehouse.core.streams import deferred
+from storehouse.core.streams import IByteStream, Piece, deferred
 from storehouse.errors import StartFailed
 from storehouse.storage.objects.store import LocalObjectStore
-from storehouse.storage.objects.values import ALWAYS, Condition, Metadata, ObjectInfo
+from storehouse.storage.objects.values import ObjectInfo
 
 __all__ = ["LocalStore", "check_pair", "join", "open_store"]
 
@@ -27,54 +27,35 @@ class _Interrupted(Exception):
     """Ctrl-C while a piece was read, as an error that goes the way of errors, so that all is cleaned up."""
 
 
+@implementer(IByteStream)
 class _Uninterrupted:
-    def __init__(self, stream: Any) -> None:
-        self._read = stream.read
-        self.close = stream.close
+    """Another stream, which may be of a kind that knows nothing of Twisted."""
 
-    async def read(self) -> Any:
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def read(self) -> Piece:
         try:
-            return await self._read()
+            piece: Piece = await self._stream.read()
         except KeyboardInterrupt:
             raise _Interrupted from None
+        return piece
 
-
-class Reading:
-    """A range of an object: a stream that knows its length."""
-
-    def __init__(self, reader: Any) -> None:
-        stream = stream_of(reader)
-        self.length: int = reader.length
-        self.read = stream.read
-        self.close = stream.close
+    @deferred
+    async def close(self) -> None:
+        await self._stream.close()
 
 
 class LocalStore(LocalObjectStore):
-    """The store, whose bytes go and come as streams."""
+    """The store, for a command that can be interrupted where it reads what it stores."""
 
     @deferred
-    async def put(
-        self,
-        bucket: str,
-        key: str,
-        stream: Any,
-        size: int | None,
-        content_type: str = "",
-        metadata: Metadata | None = None,
-        condition: Condition = ALWAYS,
-        md5: bool = False,
-    ) -> ObjectInfo:
+    async def put(self, bucket: str, key: str, stream: Any, *args: Any, **kwargs: Any) -> ObjectInfo:
         """See L{IObjectStore.put<storehouse.storage.objects.interfaces.IObjectStore.put>}."""
-        source = stream if hasattr(stream, "deliver") else source_of(_Uninterrupted(stream))  # type: ignore[arg-type]
         try:
-            return await super().put(bucket, key, source, size, content_type, metadata, condition, md5)
+            return await super().put(bucket, key, _Uninterrupted(stream), *args, **kwargs)
         except _Interrupted:
             raise KeyboardInterrupt from None
-
-    @deferred
-    async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Any:
-        """See L{IObjectStore.get<storehouse.storage.objects.interfaces.IObjectStore.get>}."""
-        return Reading(await super().get(bucket, key, offset, length))
 
 
 @asynccontextmanager

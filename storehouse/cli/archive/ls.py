@@ -21,7 +21,7 @@ from storehouse.errors import DamagedArchive, UnknownArchiveFormat
 
 __all__ = ["command"]
 
-_HEAD = f"{'FORMAT':15}  {'STATE':7}  {'RECORDS':>10}  {'SIZE':>10}  {'FIRST':20}  {'LAST':20}  "
+_HEAD = f"{'FORMAT':15}  {'STATE':8}  {'RECORDS':>10}  {'SIZE':>10}  {'FIRST':20}  {'LAST':20}  "
 
 _LONG_HEAD = f"{'CREATED':20}  {'SEQUENCE':>8}  "
 
@@ -33,7 +33,7 @@ class _Known:
 
     @ivar blocks: the compression of its blocks; C{None} for none.
     @ivar whole: the compression of all of it; C{None} for none.
-    @ivar state: C{sealed}, C{open}, C{torn} or C{damaged}; empty for version 1, of which more cannot be told.
+    @ivar state: C{complete}, C{open}, C{torn} or C{damaged}; empty for version 1, of which more cannot be told.
     @ivar records: C{None} if nobody counted them.
     @ivar first: the lowest time of its records, as C{last} is the highest; 0 if not known.
     """
@@ -60,7 +60,7 @@ class _Known:
         form = " ".join(filter(None, (f"v{self.version}", self.blocks, self.whole and f"in {self.whole}")))
         records = "-" if self.records is None else str(self.records)
         size = str(self.size) if is_long else human_size(self.size)
-        words = f"{form:15}  {self.state or '-':7}  {records:>10}  {size:>10}  {short_time(self.first):20}  {short_time(self.last):20}  "
+        words = f"{form:15}  {self.state or '-':8}  {records:>10}  {size:>10}  {short_time(self.first):20}  {short_time(self.last):20}  "
         if is_long:
             words += f"{short_time(self.created):20}  {self.sequence or '-':>8}  "
         return words + printable(self.archive)
@@ -80,15 +80,15 @@ def command(archives: Sequence[Archive], is_long: bool, count: bool, as_json: bo
     List archives in the order in which they were written: format, state, records, size, and the times of the first and
     the last record (UTC).
 
-    The state is sealed for one that was closed; open for one that was not, because it is being written or its writer
+    The state is complete for one that was closed; open for one that was not, because it is being written or its writer
     was killed; torn if it ends within a record; damaged if damage was met while counting, which only verify does for all.
-    Version 1 knows no seal and no times. What is no archive is named, with exit status 1.
+    Version 1 has no footer and no times. What is no archive is named, with exit status 1.
 
     \b
     Examples:
       storehouse archive ls 'notes_*.events'
       storehouse archive ls -l --no-count 'store:archives/**'
-      storehouse archive ls --json *.events | jq 'select(.state != "sealed") | .archive'
+      storehouse archive ls --json *.events | jq 'select(.state != "complete") | .archive'
     """
     failed = 0
     with Output() as output, Progress("count", None, progress) as shown:
@@ -149,4 +149,4 @@ def _state_of(reader: ArchiveReader) -> str:
         return "torn"
     if reader.version == 1:
         return ""
-    return "sealed" if reader.sealed else "open"
+    return "complete" if reader.sealed else "open"

@@ -44,7 +44,7 @@ class _Checked:
 
     def __init__(self) -> None:
         self.records = 0
-        self.unsealed = 0
+        self.incomplete = 0
 
 
 @click.command("verify")
@@ -59,7 +59,7 @@ def command(archives: Sequence[Archive], as_json: bool, quiet: bool, progress: b
 
     A line is printed for each damage: the archive, the offset in it (for what is compressed as a whole, in what it is
     expanded to), and what is wrong. So for bytes behind the last whole record (a torn tail), and for files that are no
-    archives. Exit status 1 if there is any. An archive that is not sealed is counted, and is no damage.
+    archives. Exit status 1 if there is any. An archive that is not complete is counted, and is no damage.
 
     \b
     Examples:
@@ -80,8 +80,8 @@ def command(archives: Sequence[Archive], as_json: bool, quiet: bool, progress: b
     if found and quiet:
         click.get_current_context().exit(1)
     summary = f"{counted(len(archives), 'archive', 'archives')}, {counted(checked.records, 'record', 'records')}, {human_size(size)} verified"
-    if checked.unsealed:
-        summary += f" ({checked.unsealed} not sealed)"
+    if checked.incomplete:
+        summary += f" ({checked.incomplete} not complete)"
     if found:
         raise CommandError(f"{counted(found, 'damage', 'damages')} found; {summary}")
     if not quiet:
@@ -100,7 +100,7 @@ def _verify(archive: Archive, shown: Progress, checked: _Checked) -> Iterator[_F
     with reader:
         verified = reader.verify()
         checked.records += verified.records
-        checked.unsealed += reader.version == 2 and not verified.sealed
+        checked.incomplete += reader.version == 2 and not verified.sealed
         for damage in verified.damages:
             assert isinstance(damage, DamagedArchive)
             yield _Finding(archive.name, "damage", damage.offset, damage.reason)

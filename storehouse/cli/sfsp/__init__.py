@@ -21,7 +21,7 @@ def command() -> None:
     """
     Store files as chunks on a server of SFSP, and fetch them.
 
-    A file has a name, of any bytes, and its chunks the numbers 0, 1, and so on. What broke off is gone on with: only the
+    A file has a name, of any bytes, and its chunks the numbers 0, 1, and so on. What was interrupted continues: only the
     chunks that are missing are sent. All take --server; each has its own --help.
 
     \b
