@@ -1,7 +1,9 @@
 # make run     install into .venv and start storehouse on its defaults (ARGS="--root DIR ..." for others)
-# make test    install into .venv what tests need, then ruff, mypy and the tests
+# make test    install into .venv what tests need, then ruff, mypy and the tests that need Python alone (PYTHON=python3.13
+#              for another one than python3; TESTS="tests.storage ..." for some)
 # make integration    the tests with real servers, clients and browsers, on the wheel, installed without a compiler
-#              as requirements.lock says; "make test" runs them on the checkout
+#              as requirements.lock says; it says what the machine lacks
+# make twisted    the tests of HTTP and TLS on the oldest Twisted that setup.py admits, and on the newest there is
 # make coverage    the tests, and what they do not reach; takes twice as long
 # make soak    the long loops among the tests, for ten minutes (SECONDS=3600 for an hour; TESTS="tests.crash ..." for some)
 # make lock    write requirements.lock anew: the newest releases that setup.py admits, with their hashes
@@ -9,17 +11,27 @@
 # make clean   remove what these made
 
 PYTHON ?= python3
-VENV   := .venv
+# Another Python has an environment of its own.
+VENV   := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-TESTS  ?= tests
+# Those that take long come first, so that no job is left alone with them. Of tests.integration those that start processes of
+# ours and no others.
+LONG   := turns crash archive storage frontends
+OURS   := backup command forked sfsp sfsp_server shares start
+TESTS  ?= $(LONG:%=tests.%) $(OURS:%=tests.integration.test_%) $(filter-out $(LONG:%=tests.%) tests.integration,\
+	$(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) $(patsubst %.py,%,$(wildcard tests/test_*.py))))
 SECONDS ?= 600
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 WHEEL  := .wheel
+TWISTED_TESTS := tests.core.fast tests.core.tls tests.core.test_turns tests.frontends.http tests.frontends.append tests.app \
+	tests.integration.test_start
+# Tests start Python many hundred times: each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 PLUGIN_CACHE := $(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 NEEDS  := setup.py pyproject.toml $(wildcard native/*)
 
-.PHONY: run test integration coverage soak lock web clean
+.PHONY: run test integration twisted coverage soak lock web clean
 
 run: $(VENV)/.installed
 	$(BIN)/twistd -n storehouse $(ARGS)
@@ -31,8 +43,19 @@ test: $(VENV)/.installed-test
 		$(BIN)/python -b -W error::BytesWarning -m twisted.trial --jobs $(JOBS) $(TESTS)
 
 integration: $(WHEEL)/.installed
+	@.ci/missing || echo "these Debian packages are missing, and tests that need them are skipped" >&2
 	cd $(WHEEL) && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python ../.ci/trial.py ../.test-summary \
 		venv/bin/python -b -W error::BytesWarning -m twisted.trial --jobs $(JOBS) tests.integration
+
+twisted: $(VENV)/.installed-test
+	oldest=$$(sed -n 's/.*"Twisted\[tls\] >=\([0-9.]*\)".*/\1/p' setup.py); \
+	for release in "==$$oldest" ""; do \
+		rm -rf .venv-twisted && $(BIN)/python -m venv .venv-twisted && \
+		.venv-twisted/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[test]' && \
+		.venv-twisted/bin/python -m pip --disable-pip-version-check install --quiet --upgrade "Twisted[tls]$$release" && \
+		$(BIN)/python .ci/trial.py .test-summary$$release \
+			.venv-twisted/bin/python -b -W error::BytesWarning -m twisted.trial --jobs $(JOBS) $(TWISTED_TESTS) || exit; \
+	done; rm -rf .venv-twisted
 
 coverage: $(VENV)/.installed-test
 	$(BIN)/coverage erase
@@ -78,6 +101,6 @@ $(WHEEL)/.installed: $(VENV)/.installed-test requirements.lock $(shell find stor
 	touch $@
 
 clean:
-	rm -rf web/node_modules $(VENV) $(WHEEL) build dist *.egg-info storehouse/*.so _trial_temp* .coverage .coverage.* .test-summary .mypy_cache .ruff_cache .hypothesis
+	rm -rf web/node_modules .venv .venv-* $(WHEEL) build dist *.egg-info storehouse/*.so _trial_temp* .coverage .coverage.* .test-summary* .mypy_cache .ruff_cache .hypothesis
 	find storehouse tests bench twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache

@@ -34,5 +34,8 @@ for _package in (storehouse.__file__, __file__):
 if "twisted.trial" in sys.modules:
     from hypothesis import HealthCheck, settings
 
+    from tests.around import watch_tests
+
     settings.register_profile("storehouse", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("storehouse")
+    watch_tests()

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from storehouse.core import access as module
 from storehouse.core.access import BUFFER, CACHED, WAITING, Access, NotCached
+from tests.around import on_disk
 
 READ = os.O_RDONLY | os.O_CLOEXEC
 
@@ -19,8 +20,8 @@ class AccessCase(SynchronousTestCase):
     """Files with known bytes."""
 
     def setUp(self) -> None:
-        self.directory = os.path.abspath(self.mktemp())
-        os.makedirs(self.directory)
+        # File systems that are memory themselves do not tell.
+        self.directory = on_disk(self)
 
     def write(self, name: str, size: int) -> tuple[str, bytes]:
         data = os.urandom(size)

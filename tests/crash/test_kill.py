@@ -10,6 +10,7 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.around import on_disk
 from tests.crash import rounds
 from tests.crash.clients import Answer, Fleet
 from tests.crash.reading import check_answers, read_log
@@ -20,10 +21,10 @@ _BUCKETS = 8
 
 
 class ProcessTests(SynchronousTestCase):
-    """Real processes on one directory, one after the other."""
+    """Real processes on one directory of a real disk, one after the other."""
 
     def setUp(self) -> None:
-        self.directory = self.mktemp()
+        self.directory = on_disk(self)
         self.answers: list[Answer] = []
         self.sent: set[bytes] = set()
 

@@ -27,6 +27,7 @@ from storehouse.storage.appendlog.formats import (
     encode_frame,
 )
 from storehouse.storage.appendlog.wal import read_salt
+from tests.around import on_disk
 from tests.storage.appendlog.rig import (
     DISK,
     OS,
@@ -538,7 +539,8 @@ class UnreadableTests(RecoveryTestCase):
         An error of the disk under a record, its index or a scan is damage with file and offset, whatever the record's
         size.
         """
-        driven = self.start()
+        # Where the file system tells whether bytes are in memory: else nothing is read at once.
+        driven = self.start(on_disk(self))
         offsets = driven.append(ZERO, b"small", bytes(100_000), bytes(2 << 20))
         record = driven.reactor.wait(driven.log.get("default", ZERO, offsets[2]))
         bucket = driven.log.find_open("default", ZERO)[0]

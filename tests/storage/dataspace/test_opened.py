@@ -22,6 +22,7 @@ from storehouse.storage.dataspace.layout import Layout
 from storehouse.storage.dataspace.open_part import OpenPart, read_description
 from storehouse.storage.dataspace.opened import OpenObject, spans_of
 from storehouse.storage.dataspace.staging import PartWriter, Staging
+from tests.around import on_disk
 from tests.conformance.dataspace import content
 
 bounded = settings(deadline=None, max_examples=100)
@@ -41,7 +42,8 @@ class StoreCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.files = Files()
-        self.layout = Layout(os.path.abspath(self.mktemp()))
+        # File systems that are memory themselves do not tell what is there.
+        self.layout = Layout(on_disk(self))
         self.layout.prepare(self.files, False)
 
     def staging(self) -> Staging:

@@ -15,6 +15,7 @@ from storehouse.errors import DamagedObject, InvalidRange
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.small import read_small
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from tests.around import on_disk
 from tests.conformance.dataspace import content
 from tests.conformance.streams import begun
 
@@ -26,7 +27,7 @@ class SmallTests(SynchronousTestCase):
         skip = "only Linux can tell what is in memory"
 
     def setUp(self) -> None:
-        self.root = os.path.abspath(self.mktemp())
+        self.root = on_disk(self)
         self.space = WormerDataSpace(WormerSettings(self.root, block_size=1000, durable=False), InlineDisk())
         self.space.start()
         self.addCleanup(self.space.stop)

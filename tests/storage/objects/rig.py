@@ -62,6 +62,11 @@ class LocalStoreTestCase(StoreTestCase):
     durable = False
     keys_in_memory = False
 
+    def new_directory(self) -> str:
+        directory = os.path.abspath(self.mktemp())
+        os.makedirs(directory)
+        return directory
+
     def make_space(self) -> None:
         self.space = WormerDataSpace(WormerSettings(f"{self.directory}/data", "CRC32C", 4096, self.durable), self.disk)
         self.space.start()
@@ -73,8 +78,7 @@ class LocalStoreTestCase(StoreTestCase):
 
     async def make_store(self) -> LocalObjectStore:
         if self.store is None:
-            self.directory = os.path.abspath(self.mktemp())
-            os.makedirs(self.directory)
+            self.directory = self.new_directory()
             self.make_disk()
         else:
             await self.stop()
