@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.cli import main
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 
 __all__ = ["RootCase"]
@@ -43,7 +43,7 @@ class RootCase(SynchronousTestCase):
 
     def put(self, id: str, size: int = 10) -> Path:
         """Store an object. @return: its directory."""
-        self.filled(lambda space: [space.put(id, BytesSource(bytes(size)), size, {})])
+        self.filled(lambda space: [space.put(id, BytesStream(bytes(size)), size, {})])
         return self.directory / "data" / id[:2] / id
 
     def upload(self, upload_id: str, *sizes: int) -> Path:
@@ -53,7 +53,7 @@ class RootCase(SynchronousTestCase):
             work: Deferred[Any] = space.init_upload(upload_id, {})
             yield work
             for number, size in enumerate(sizes, 1):
-                yield space.upload_part(upload_id, number, BytesSource(bytes(size)), size)
+                yield space.upload_part(upload_id, number, BytesStream(bytes(size)), size)
 
         self.filled(fill)
         return self.directory / "uploads" / upload_id[:2] / upload_id

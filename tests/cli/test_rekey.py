@@ -17,12 +17,11 @@ from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_space, make_vault, make_wormer
 from storehouse.cli import main
 from storehouse.config import Settings, load_settings
-from storehouse.core.bridges import source_of
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.core.keys.vault import Vault
 from storehouse.core.rootlock import RootLock
-from storehouse.core.streams import BytesSource, PushedStream, collect
+from storehouse.core.streams import BytesStream, PushedStream, read_all
 from storehouse.errors import Conflict, InvalidSetting, StorehouseError, Unavailable, WrongMasterKey
 from storehouse.storage.dataspace.sealed_rekey import Rekeying, Rewrapped
 from tests.conformance.dataspace import content
@@ -83,7 +82,7 @@ class RekeyCase(SynchronousTestCase):
         _, space = self.opened(self.root, master)
         for number, id in enumerate(ids):
             self.expected[id] = content(100 + number)
-            run(space.put(id, BytesSource(self.expected[id]), None, {"key": [f"bucket/{id}"]}))
+            run(space.put(id, BytesStream(self.expected[id]), None, {"key": [f"bucket/{id}"]}))
         run(space.stop())
 
     def fill_all(self) -> None:
@@ -91,7 +90,7 @@ class RekeyCase(SynchronousTestCase):
         _, space = self.opened(self.root, MASTER)
         run(space.init_upload("cd", {"key": ["bucket/cd"]}))
         for number in (1, 2):
-            run(space.upload_part("cd", number, BytesSource(content(50, number)), 50))
+            run(space.upload_part("cd", number, BytesStream(content(50, number)), 50))
         run(space.stop())
 
     def check(self, root: str, master: bytes) -> None:
@@ -100,11 +99,11 @@ class RekeyCase(SynchronousTestCase):
         for id, data in self.expected.items():
             reader = run(space.get(id))
             self.assertEqual(reader.metadata, {"key": [f"bucket/{id}"]})
-            self.assertEqual(run(collect(reader)), data)
-        run(space.upload_part("cd", 3, BytesSource(b"more"), 4))
+            self.assertEqual(run(read_all(reader)), data)
+        run(space.upload_part("cd", 3, BytesStream(b"more"), 4))
         self.assertEqual(run(space.get_upload("cd")).metadata, {"key": ["bucket/cd"]})
         run(space.complete_upload("ef", "cd", run(space.list_parts("cd"))))
-        self.assertEqual(run(collect(run(space.get("ef")))), content(50, 1) + content(50, 2) + b"more")
+        self.assertEqual(run(read_all(run(space.get("ef")))), content(50, 1) + content(50, 2) + b"more")
         run(space.stop())
 
     def rekey(self, root: str = "", master: bytes | None = MASTER, new: bytes | None = NEW) -> Any:
@@ -236,7 +235,7 @@ class FromBeforeTests(RekeyCase):
         vault, space = self.opened(self.root, NEW)
         self.assertTrue(vault.keyring.plain)
         for id in ("aa", "ab"):
-            self.assertEqual(run(collect(run(space.get(id)))), self.expected.pop(id))
+            self.assertEqual(run(read_all(run(space.get(id)))), self.expected.pop(id))
             run(space.delete(id))
         run(space.stop())
         self.assertEqual(self.rekey(master=NEW, new=b"a third").plain, 0)
@@ -272,18 +271,18 @@ class OpenTests(RekeyCase):
     def test_all(self) -> None:
         """What is stored meanwhile is opened by the new master key alone, too; the old key waits for what began before."""
         stream = PushedStream(lambda: None, lambda: None)
-        arriving = self.put("c3", source_of(stream))
+        arriving = self.put("c3", stream)
         stream.write(b"begun before, ")
         working = self.begin()
         self.assertNoResult(working)
-        self.successResultOf(self.put("d4", BytesSource(b"begun behind")))
-        self.assertEqual(run(collect(run(self.space.get("a1")))), self.expected["a1"])
+        self.successResultOf(self.put("d4", BytesStream(b"begun behind")))
+        self.assertEqual(run(read_all(run(self.space.get("a1")))), self.expected["a1"])
         stream.write(b"ended behind")
         stream.end()
         self.successResultOf(arriving)
         done = self.successResultOf(working)
         self.assertEqual((done.objects, done.uploads, done.plain, done.damaged), (2, 1, 0, []))
-        self.assertEqual(run(collect(run(self.space.get("a1")))), self.expected["a1"])
+        self.assertEqual(run(read_all(run(self.space.get("a1")))), self.expected["a1"])
         self.expected |= {"c3": b"begun before, ended behind", "d4": b"begun behind"}
         run(self.space.stop())
         with self.assertRaises(WrongMasterKey):
@@ -318,7 +317,7 @@ class OpenTests(RekeyCase):
         self.assertIn("backup", str(self.failureResultOf(self.begin(), Conflict).value))
         self.is_held = False
         stream = PushedStream(lambda: None, lambda: None)
-        arriving = self.put("c3", source_of(stream))
+        arriving = self.put("c3", stream)
         working = self.begin()
         self.failureResultOf(self.begin(), Conflict)
         stream.end()

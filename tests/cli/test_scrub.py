@@ -12,7 +12,7 @@ from unittest import mock
 
 import storehouse
 from storehouse.cli import progress
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from tests.cli.root import RootCase
 
 
@@ -73,7 +73,7 @@ class ScrubTests(RootCase):
         for name in ("a", "b"):
             (version,) = (self.root / "namespace/buckets/bucket/objects" / name).glob("[0-9a-f]*[0-9a-f].json")
             ids[name] = version.stem
-        other = BytesSource(b"other")
+        other = BytesStream(b"other")
         self.filled(
             lambda space: (
                 space.delete(ids["a"]),
