@@ -14,7 +14,7 @@ import attrs
 from storehouse.config.option import Option, did_you_mean, options_of, parts_of
 from storehouse.config.settings import Settings
 from storehouse.config.tables import Tables, read_tables
-from storehouse.core.values import OFF
+from storehouse.core.values import OFF, write_size
 from storehouse.errors import InvalidSetting
 
 __all__ = ["Loaded", "Origin", "find_problems", "load", "load_settings", "options", "unknown_option"]
@@ -217,7 +217,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         ("archive-max-batch", settings.archive.max_batch),
     ):
         if settings.shares.requests < size:
-            yield f"memory cannot be {settings.memory}: a body of {name} ({size} bytes) must fit into its half for requests"
+            yield f"memory cannot be {write_size(settings.memory)}: a body of {name} ({write_size(size)}) must fit into its half for requests"
     if settings.sfsp.client_ca and not settings.sfsp.endpoint.startswith("ssl:"):
         yield f"sfsp-client-ca needs an ssl: endpoint, since only TLS has certificates; sfsp is {settings.sfsp.endpoint!r}"
     if settings.https.key and not settings.https.cert:

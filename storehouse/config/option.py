@@ -9,13 +9,23 @@ from typing import Any
 
 import attrs
 
+from storehouse.core.durations import write_duration
+from storehouse.core.values import write_size
+
 __all__ = ["Option", "did_you_mean", "option", "options_of", "parts_of", "prefix"]
 
-#: The units of values, by their kinds, the largest first.
-_UNITS = {
-    "SIZE": ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")),
-    "DURATION": ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")),
-}
+
+def _text(kind: str, value: object) -> str:
+    """A value of a kind, as it could be written."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, frozenset):
+        return ",".join(sorted(value))
+    if kind == "SIZE" and isinstance(value, int):
+        return write_size(value)
+    if kind == "DURATION" and isinstance(value, int | float):
+        return write_duration(value)
+    return str(value)
 
 
 @attrs.frozen
@@ -55,16 +65,8 @@ class Option:
 
     def text(self, value: object) -> str:
         """A value, as it could be written; one that is not set as users are shown it."""
-        if isinstance(value, bool):
-            return "on" if value else "off"
-        if isinstance(value, frozenset):
-            return ",".join(sorted(value)) or self.shown
-        if value == "" or (not value and self.shown == "off"):
-            return self.shown
-        if self.kind in _UNITS and value and isinstance(value, int | float):
-            whole = [(size, unit) for size, unit in _UNITS[self.kind] if value % size == 0]
-            return f"{value // whole[0][0]:.0f}{whole[0][1]}" if whole else str(value)
-        return str(value)
+        is_set = value or (value is not None and isinstance(value, bool | int | float) and self.shown != "off")
+        return _text(self.kind, value) if is_set else self.shown
 
 
 def option(
@@ -82,6 +84,7 @@ def option(
     """
     Declare a setting, as a field of a frozen class. Its name is that of the field, behind the L{prefix} of its class.
 
+    @param shown: the default in words, where there is none to write.
     @param cli: whether it can be given on the command line, too.
     @param default: C{attrs.NOTHING} if it has to be given.
     @param validator: of attrs, for what is not read from a file.
@@ -92,7 +95,7 @@ def option(
         "parse": parse,
         "kind": kind,
         "help": help,
-        "shown": shown if shown is not None else "" if default is attrs.NOTHING else str(default),
+        "shown": shown if shown is not None else "" if default is attrs.NOTHING else _text(kind, default),
         "cli": cli,
         "name": name,
         "old_names": old_names,

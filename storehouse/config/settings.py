@@ -98,17 +98,13 @@ class AppendSettings:
         seconds(),
         "DURATION",
         "How often records that were appended with os are synced to disk in the background",
-        shown="10s",
     )
-    wal_size: int = option(
-        256 * MIB, sized(MIB), "SIZE", "Bytes that the write-ahead log takes on disk", shown="256MiB"
-    )
+    wal_size: int = option(256 * MIB, sized(MIB), "SIZE", "Bytes that the write-ahead log takes on disk")
     max_record: int = option(
         64 * MIB,
         sized(1, GIB),
         "SIZE",
         "Bytes that one record may have",
-        shown="64MiB",
         old_names=("max-record",),
     )
     max_batch: int = option(
@@ -116,7 +112,6 @@ class AppendSettings:
         sized(1, GIB),
         "SIZE",
         "Bytes that the body of one /appendMulti may have",
-        shown="16MiB",
         old_names=("max-batch",),
     )
     max_multi: int = option(
@@ -131,7 +126,6 @@ class AppendSettings:
         sized(),
         "SIZE",
         "Bytes that the response to one /getMulti may have",
-        shown="256MiB",
         old_names=("max-multi-bytes",),
     )
     ship: str = option(
@@ -148,7 +142,6 @@ class AppendSettings:
         parse_flag,
         "on|off",
         "Remove a storage prefix once all its bucket files were shipped and verified, unless it was opened again since",
-        shown=OFF,
     )
 
 
@@ -164,10 +157,8 @@ class ArchiveSettings:
         cli=True,
         name="",
     )
-    max_record: int = option(16 * MIB, sized(1, GIB), "SIZE", "Bytes that one record may have", shown="16MiB")
-    max_batch: int = option(
-        16 * MIB, sized(1, GIB), "SIZE", "Bytes that the body of a batch of records may have", shown="16MiB"
-    )
+    max_record: int = option(16 * MIB, sized(1, GIB), "SIZE", "Bytes that one record may have")
+    max_batch: int = option(16 * MIB, sized(1, GIB), "SIZE", "Bytes that the body of a batch of records may have")
     max_records: int = option(65536, counted(), "NUMBER", "Records, or lines, that one batch may have")
 
 
@@ -192,7 +183,7 @@ class SFSPSettings:
         cli=True,
     )
     max_name: int = option(4096, sized(1, 16 * KIB), "SIZE", "Bytes that a file's name may have")
-    max_chunk: int = option(4 * GIB, sized(1, 1 << 50), "SIZE", "Bytes that one chunk may have", shown="4GiB")
+    max_chunk: int = option(4 * GIB, sized(1, 1 << 50), "SIZE", "Bytes that one chunk may have")
 
 
 @attrs.frozen(kw_only=True)
@@ -270,7 +261,6 @@ class HTTPSSettings:
         or_off(seconds(allow_zero=True)),
         "DURATION",
         "How long a resumable upload that is not continued is kept; off keeps it",
-        shown="1d",
         old_names=("upload-expiry",),
     )
     session_lifetime: float = option(
@@ -278,7 +268,6 @@ class HTTPSSettings:
         seconds(),
         "DURATION",
         "How long people stay signed in",
-        shown="12h",
         old_names=("session-lifetime",),
     )
     link_lifetime: float = option(
@@ -286,7 +275,6 @@ class HTTPSSettings:
         seconds(),
         "DURATION",
         "How long a signed link may be valid, at most",
-        shown="7d",
         old_names=("link-lifetime",),
     )
 
@@ -322,14 +310,12 @@ class ObjectsSettings:
         sized(1, 64 * MIB),
         "SIZE",
         "Bytes of the blocks that new objects are checked in: the least that a read verifies",
-        shown="1MiB",
     )
     scrub_rate: int = option(
         8 * MIB,
         or_off(sized(0)),
         "SIZE",
         "Bytes of stored objects that are verified in the background in a second; off verifies none",
-        shown="8MiB",
         cli=True,
     )
     scrub_pause: float = option(
@@ -337,14 +323,12 @@ class ObjectsSettings:
         seconds(),
         "DURATION",
         "How long to wait from the end of one verification of all objects to the next",
-        shown="1d",
     )
     upload_expiry: float = option(
         604800.0,
         or_off(seconds(allow_zero=True)),
         "DURATION",
         "How long an upload in parts that is not continued is kept; off keeps it",
-        shown="7d",
     )
 
 
@@ -360,22 +344,18 @@ class ConnectionSettings:
         "Connections that one address has at once at each door, and requests in flight that proxies make for it; an IPv6 address is its first 64 bits. off sets no limit, but the last eighth of max-connections is for addresses that have few",
         shown=OFF,
     )
-    idle_timeout: float = option(
-        60.0, seconds(), "DURATION", "How long a connection may be idle before it is closed", shown="60s"
-    )
+    idle_timeout: float = option(60.0, seconds(), "DURATION", "How long a connection may be idle before it is closed")
     head_timeout: float = option(
         20.0,
         seconds(),
         "DURATION",
         "How long the head of a request, the handshake of TLS, or a body that is small by nature, may take",
-        shown="20s",
     )
     min_body_rate: int = option(
         KIB,
         or_off(sized(1)),
         "SIZE",
         "Bytes a second, over 30 seconds, that a client must send of a body while the server waits for it, and read of a response; off takes any that comes within idle-timeout",
-        shown="1KiB",
     )
     #: Seconds that it may be silent in a body, which min-body-rate allows for.
     slow_after: float = 30.0
@@ -457,7 +437,6 @@ class Settings:
         sized(16 * MIB),
         "SIZE",
         "Bytes that all doors together hold in memory: a half is for requests and responses, a quarter for objects on their way to and from the disk, an eighth for uploads, a sixteenth each for SFSP chunks and for records of archives",
-        shown="512MiB",
         cli=True,
         old_names=("upload-memory", "objects-memory", "sfsp-memory", "archive-memory"),
     )
@@ -474,7 +453,6 @@ class Settings:
         parse_flag,
         "on|off",
         "With a master key, encrypt the names of objects and their metadata, too. To be decided before the first object is stored",
-        shown=OFF,
         cli=True,
     )
     allow_anonymous: bool = option(
@@ -482,7 +460,6 @@ class Settings:
         parse_flag,
         "on|off",
         "Let doors without authentication listen on addresses that other machines can reach: everyone who reaches them can read, add and remove records",
-        shown=OFF,
         cli=True,
     )
     allowed_host: frozenset[str] = option(
@@ -507,14 +484,12 @@ class Settings:
         seconds(allow_zero=True),
         "DURATION",
         "How long requests in flight may take to finish when the process stops",
-        shown="30s",
     )
     fast_lane: bool = option(
         True,
         parse_flag,
         "on|off",
         "Short requests take a shorter way through the server; off leads all of them the plain way",
-        shown="on",
     )
     log: LoggingSettings = attrs.field(factory=LoggingSettings, metadata=prefix("log"))
     access_log: bool = option(
@@ -522,7 +497,6 @@ class Settings:
         parse_flag,
         "on|off",
         "Log a line for each request, which costs more than a small append",
-        shown=OFF,
         cli=True,
     )
     #: The tables of the configuration file.

@@ -101,11 +101,10 @@ class Connecting:
         seconds(),
         "DURATION",
         "How long a server may make no progress before it counts as gone. What the operating system has taken, some MiB, counts as sent: on a link of less than 100 kB/s set more",
-        shown="60s",
         validator=_positive,
     )
     connect_timeout: float = option(
-        20.0, seconds(), "DURATION", "How long a connection may take to be made", shown="20s", validator=_positive
+        20.0, seconds(), "DURATION", "How long a connection may take to be made", validator=_positive
     )
     tries: int = option(3, parse_whole, "NUMBER", "How often a single request is sent, at most", validator=_positive)
     pause: float = option(
@@ -113,7 +112,6 @@ class Connecting:
         seconds(),
         "DURATION",
         "Time before the second try of a request, doubled before each further one",
-        shown="0.5s",
         validator=_positive,
     )
     ca_file: str = option(
@@ -150,14 +148,13 @@ class S3Settings:
         validator=_key,
         secret=True,
     )
-    create: bool = option(True, parse_flag, "on|off", "Whether to create the bucket if it is not there", shown="on")
-    threshold: int = option(64 * MIB, sized(), "SIZE", "Larger files are uploaded in parts", shown="64MiB")
+    create: bool = option(True, parse_flag, "on|off", "Whether to create the bucket if it is not there")
+    threshold: int = option(64 * MIB, sized(), "SIZE", "Larger files are uploaded in parts")
     part_size: int = option(
         32 * MIB,
         sized(),
         "SIZE",
         "Bytes of a part, at least 5MiB; more where there would be over 10,000",
-        shown="32MiB",
     )
     connecting: Connecting = attrs.field(factory=Connecting)
 
@@ -214,15 +211,12 @@ class SwiftSettings:
         "The container; Swift segments go to the one of that name with _segments at its end",
         validator=_given,
     )
-    create: bool = option(
-        True, parse_flag, "on|off", "Whether to create the containers if they are not there", shown="on"
-    )
+    create: bool = option(True, parse_flag, "on|off", "Whether to create the containers if they are not there")
     threshold: int = option(
         1 << 30,
         sized(),
         "SIZE",
         "Larger files are uploaded in Swift segments, as a static large object",
-        shown="1GiB",
         validator=_positive,
     )
     segment_size: int = option(
@@ -230,7 +224,6 @@ class SwiftSettings:
         sized(),
         "SIZE",
         "Bytes of a Swift segment; more where there would be over 1000",
-        shown="256MiB",
         validator=_positive,
     )
     connecting: Connecting = attrs.field(factory=Connecting)
@@ -290,12 +283,9 @@ class ShipperSettings:
         seconds(),
         "DURATION",
         "Time before the second attempt, doubled before each further one; up to half of it is left out at random",
-        shown="1s",
         validator=_positive,
     )
-    longest_pause: float = option(
-        900.0, seconds(), "DURATION", "The longest of these times", shown="15m", validator=_positive
-    )
+    longest_pause: float = option(900.0, seconds(), "DURATION", "The longest of these times", validator=_positive)
 
     def __attrs_post_init__(self) -> None:
         if self.longest_pause < self.pause:

@@ -107,7 +107,7 @@ class Stream:
         "The destination to which closed archives are shipped after their callbacks",
         shown="none",
     )
-    keep_local: bool = option(True, parse_flag, "on|off", "Whether local files stay then; only with ship", shown="on")
+    keep_local: bool = option(True, parse_flag, "on|off", "Whether local files stay then; only with ship")
 
 
 @attrs.frozen(kw_only=True)

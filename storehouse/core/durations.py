@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["parse_duration"]
+__all__ = ["parse_duration", "write_duration"]
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -39,3 +39,11 @@ def parse_duration(value: float | str, at_least: float = math.ulp(0.0), at_most:
     if seconds > at_most:
         raise ValueError(f"{value!r} is too long: it may be {at_most / 86400:.0f} days at most")
     return seconds
+
+
+def write_duration(seconds: float) -> str:
+    """A span of time as L{parse_duration} takes it, in the largest unit that gives a whole number: C{15m}."""
+    for unit in "dhm":
+        if seconds and seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{seconds:g}s"

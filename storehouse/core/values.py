@@ -31,6 +31,7 @@ __all__ = [
     "parse_whole",
     "seconds",
     "sized",
+    "write_size",
 ]
 
 #: The value of what is not wanted, such as a door that is not opened.
@@ -69,10 +70,18 @@ def parse_whole(value: Any) -> int:
     return value
 
 
-def _between(number: int, low: int, high: int | None) -> int:
+def _between(number: int, low: int, high: int | None, write: Callable[[int], str] = str) -> int:
     if number < low or (high is not None and number > high):
-        raise ValueError(f"it must be at least {low}" + ("" if high is None else f" and at most {high}"))
+        raise ValueError(f"it must be at least {write(low)}" + ("" if high is None else f" and at most {write(high)}"))
     return number
+
+
+def write_size(size: int) -> str:
+    """A number of bytes as L{parse_size} takes it, in the largest unit that gives a whole number: C{64KiB}."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size and size % _units[unit.lower()] == 0:
+            return f"{size // _units[unit.lower()]}{unit}"
+    return str(size)
 
 
 def parse_size(value: Any) -> int:
@@ -106,7 +115,7 @@ def parse_flag(value: Any) -> bool:
 
 def sized(low: int = 1, high: int | None = None) -> Callable[[Any], int]:
     """Bytes within bounds."""
-    return lambda value: _between(parse_size(value), low, high)
+    return lambda value: _between(parse_size(value), low, high, write_size)
 
 
 def counted(low: int = 1, high: int | None = None) -> Callable[[Any], int]:

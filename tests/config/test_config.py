@@ -11,7 +11,8 @@ from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config import Settings, find_problems, load, load_settings, options, unknown_option
-from storehouse.core.values import parse_flag, parse_size
+from storehouse.core.durations import parse_duration, write_duration
+from storehouse.core.values import parse_flag, parse_size, sized, write_size
 from storehouse.errors import InvalidSetting
 from storehouse.storage.dataspace.hashes import HASHES
 
@@ -37,6 +38,19 @@ class ValueTests(SynchronousTestCase):
     def test_no_sizes(self) -> None:
         for text in ["", "-1", "1.5MiB", "64P", "MiB", "1 2", "٣", True, 1.5, None, "9" * 19]:
             self.assertRaises(ValueError, parse_size, text)
+
+    def test_written_sizes(self) -> None:
+        for size, text in [(0, "0"), (7, "7"), (1025, "1025"), (1536, "1536"), (65536, "64KiB"), (3 << 40, "3TiB")]:
+            self.assertEqual((write_size(size), parse_size(text)), (text, size))
+        self.assertEqual(
+            self.assertRaises(ValueError, sized(1024, 1 << 30), "3").args[0],
+            "it must be at least 1KiB and at most 1GiB",
+        )
+
+    def test_written_durations(self) -> None:
+        for seconds, text in [(0.0, "0s"), (0.5, "0.5s"), (90, "90s"), (900.0, "15m"), (5400, "90m"), (604800, "7d")]:
+            self.assertEqual(write_duration(seconds), text)
+            self.assertEqual(parse_duration(text, at_least=0), seconds)
 
     def test_flags(self) -> None:
         for text in ["on", "true", "YES", True]:
