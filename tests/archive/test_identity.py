@@ -1,4 +1,4 @@
-"""A crash between what a callback did and the note of it: only what is provably the archive is gone on with."""
+"""A crash between a callback and the note of it: only a file that is provably the archive is handed on."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from storehouse.archive.archive import ArchiveReader, ArchiveWriter
 from storehouse.archive.handlers import ArchiveCallback, CompressFile
 from storehouse.archive.roll_manager import ReadingRollManager, WritingRollManager
 from tests.archive.rig import KINDS, files_in, write
-from tests.archive.test_callbacks import Scripted
+from tests.archive.test_handlers import Scripted
 
 
 class Dies(ArchiveCallback):

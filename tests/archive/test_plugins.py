@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.archive.handlers import ArchiveCallback, DeleteFile
 from storehouse.archive.plugins import CALLBACKS, CHECKERS, make
 from storehouse.errors import InvalidSetting
-from tests.archive.test_callbacks import Scripted
+from tests.archive.test_handlers import Scripted
 
 
 class PluginTests(SynchronousTestCase):

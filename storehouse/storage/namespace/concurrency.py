@@ -48,7 +48,7 @@ class Gate:
         self.inside += 1
 
     def leave(self) -> None:
-        """Go out."""
+        """Go out; the last one lets the caller of L{close} go on."""
         self.inside -= 1
         if self.inside == 0 and self._empty is not None:
             empty, self._empty = self._empty, None

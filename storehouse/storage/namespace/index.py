@@ -202,7 +202,7 @@ class Index:
         return row
 
     def totals(self) -> list[Totals]:
-        """All buckets."""
+        """The buckets, in the order of their names, with their counts."""
         with self._reader() as connection:
             rows = connection.execute("SELECT number, name, text, keys, bytes FROM buckets ORDER BY name").fetchall()
         return [Totals(number, name.decode(), text, keys, size) for number, name, text, keys, size in rows]
@@ -234,7 +234,7 @@ class Index:
         return [(key, (size, text, older)) for key, size, text, older in rows]
 
     def row(self, bucket: int, key: bytes) -> Row | None:
-        """One row."""
+        """The row of a key; C{None} if it has none. For any thread."""
         with self._reader() as connection:
             found: Row | None = connection.execute(
                 "SELECT size, text, older FROM keys WHERE bucket = ? AND key = ?", (bucket, key)
