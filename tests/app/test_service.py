@@ -445,7 +445,7 @@ class ServiceTests(SynchronousTestCase):
             self.assertEqual(json.load(file)["message"], "hello you")
         # The file is open as long as the process; here it is closed by its end, which is no fault.
         del application
-        gc.read_all()
+        gc.collect()
         self.flushWarnings()
 
     def test_json_file_that_cannot_be(self) -> None:
