@@ -95,7 +95,7 @@ class DistributionTests(SynchronousTestCase):
 
     def serve(self, commands: Path, directory: Path) -> None:
         """Start the service, put and get. Nothing but what is installed is on the path: no compiler above all."""
-        house = Storehouse(str(directory), "--sfsp", "off")
+        house = Storehouse(str(directory), "--sfsp", "off", fork=False)
         house.command[0] = str(commands / "python")
         house.environment = {"PATH": str(commands), "PYTHONUNBUFFERED": "1"}
         self.addCleanup(house.kill)
