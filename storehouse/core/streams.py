@@ -25,7 +25,7 @@ from functools import wraps
 from types import coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -134,7 +134,8 @@ class GeneratorStream:
 
     @param pieces: the generator. It may yield empty pieces, which are left out.
     @param upstream: the streams that it reads from; they are closed after it.
-    @param release: called once, when all of that is closed: to let go of what was there before the generator began.
+    @param release: called once, when all of that is closed: to let go of what was there before the generator began. Fires
+        when that is done; must not fail.
     """
 
     _log = Logger()
@@ -143,7 +144,7 @@ class GeneratorStream:
         self,
         pieces: AsyncGenerator[Piece, None],
         *upstream: IByteStream,
-        release: Callable[[], Awaitable[None]] | None = None,
+        release: Callable[[], Deferred[None]] | None = None,
     ) -> None:
         self._pieces = pieces
         self._next = pieces.__anext__
@@ -200,13 +201,19 @@ class GeneratorStream:
     def close(self) -> Deferred[None]:
         """See L{IByteStream.close}."""
         if self._closing is None:
+            is_finished = self._is_over or self._error is not None
             self._error = StreamClosed("the stream was closed")
             # Before anything is done: a read that fails by it may have its reader close the stream, too.
-            self._closing = Deferred()
-            Deferred.fromCoroutine(self._close()).chainDeferred(self._closing)
+            closing = self._closing = Deferred()
+            if is_finished and not self._is_reading:
+                # Most streams are read to their end, and then nothing has to be waited for.
+                self._let_go(closing)
+            else:
+                Deferred.fromCoroutine(self._stop()).addCallback(lambda _: self._let_go(closing))
         return succeed(None) if self._closing.called else over(self._closing)
 
-    async def _close(self) -> None:
+    async def _stop(self) -> None:
+        """End the generator."""
         if self._is_reading:
             self._read_over = Deferred()
             if self._awaited is not None:
@@ -216,13 +223,20 @@ class GeneratorStream:
             await self._pieces.aclose()
         except Exception:
             self._log.failure("while a stream was closed")
-        for stream in self._upstream:
-            await stream.close()
-        if self._release is not None:
-            try:
-                await self._release()
-            except Exception:
-                self._log.failure("while a stream was closed")
+
+    def _let_go(self, closing: Deferred[None]) -> None:
+        """Close what it reads from, then let go of the rest."""
+        waiting = [closed for stream in self._upstream if not (closed := stream.close()).called]
+        if waiting:
+            gatherResults(waiting).addCallback(lambda _: self._released(closing))
+        else:
+            self._released(closing)
+
+    def _released(self, closing: Deferred[None]) -> None:
+        if self._release is None:
+            closing.callback(None)
+        else:
+            self._release().chainDeferred(closing)
 
 
 def stage(

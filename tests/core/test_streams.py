@@ -248,8 +248,9 @@ class StageDecoratorTests(Tests):
         """A reader whose read fails since it is being closed closes it, too: all is let go of once."""
         released: list[None] = []
 
-        async def release() -> None:
+        def release() -> Deferred[None]:
             released.append(None)
+            return succeed(None)
 
         upstream = Upstream()
 

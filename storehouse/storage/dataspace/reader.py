@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import over, settled
+from storehouse.core.jobs import over
 from storehouse.core.streams import PIECE, GeneratorStream, Piece
 from storehouse.core.turns import breath
 from storehouse.storage.dataspace.opened import OpenObject
@@ -165,10 +165,14 @@ class BlockStream(GeneratorStream):
         self._held += size
         self._memory.hold(size)
 
-    async def _closed(self) -> None:
+    def _closed(self) -> Deferred[None]:
         self._memory.goes_on(self)
         if self._reading is not None:
-            await settled(self._reading)
+            return over(self._reading).addCallback(self._give_back)
+        self._give_back(None)
+        return succeed(None)
+
+    def _give_back(self, result: None) -> None:
         self.let_go()
         self._opened.close()
         self._on_closed()
