@@ -8,7 +8,7 @@ from typing import Any
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks, Slots
 from storehouse.core.sfsp import encode_ids
-from storehouse.core.streams import ISource
+from storehouse.core.streams import IByteStream
 from storehouse.core.turns import breath
 from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchBucket, NoSuchKey, NotFound, Unavailable
 from storehouse.frontends.sfsp.idlist import SHORT, IdList
@@ -45,7 +45,7 @@ class Chunks:
         self._making_long = Slots(_MAKING)
         self._long = Slots(_MOST_LONG)
 
-    async def send(self, name: FileName, id: int, source: ISource, size: int) -> None:
+    async def send(self, name: FileName, id: int, stream: IByteStream, size: int) -> None:
         """
         Store a chunk; replaces the one with that ID, in one step. It is durable when this returns, as far as the store
         is.
@@ -53,7 +53,7 @@ class Chunks:
         if not self._is_made:
             await self._make_bucket()
         try:
-            await self._store.put(BUCKET, name.key(id), source, size, _TYPE, name.metadata)
+            await self._store.put(BUCKET, name.key(id), stream, size, _TYPE, name.metadata)
         except NotFound:
             # Somebody has removed the bucket; the next one makes it anew.
             self._is_made = False
@@ -79,7 +79,7 @@ class Chunks:
         """
         reader = await self._store.get(BUCKET, name.key(id))
         if not name.is_of(reader.info.metadata):
-            reader.close()
+            await reader.close()
             raise NoSuchKey(f"the object {BUCKET}/{name.key(id)} is not a chunk of that file")
         return reader
 
@@ -102,7 +102,7 @@ class Chunks:
                     await self._add_ids(found, name, after, is_wanted)
             await found.finish()
         except BaseException:
-            found.close()
+            await found.close()
             raise
         return found
 

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from io import FileIO
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
-from storehouse.core.fetched import FetchedSource
 from storehouse.core.files import NO_SPACE
 from storehouse.core.jobs import whole
-from storehouse.core.streams import ISource
+from storehouse.core.streams import GeneratorStream, IByteStream, Piece
 from storehouse.errors import NoSpace, Unavailable
 
 __all__ = ["SHORT", "IdList"]
@@ -29,11 +28,10 @@ SHORT = 16 << 10
 _PIECE = 64 << 10
 
 
-@implementer(ISource)
+@implementer(IByteStream)
 class IdList:
     """
-    IDs as the protocol has them: added until it is L{finish}ed, then read once. L{deliver} or L{close} must be called in
-    the end.
+    IDs as the protocol has them: added until it is L{finish}ed, then read once, as a stream; to be closed in any case.
 
     @param directory: where the file is.
     @ivar size: bytes that were added.
@@ -47,9 +45,8 @@ class IdList:
         self._directory = directory
         self._pieces: list[bytes] = []
         self._held = 0
-        self._at = 0  # bytes that were read of the file
-        self._file: Any = None
-        self._source: FetchedSource | None = None
+        self._file: FileIO | None = None
+        self._stream = GeneratorStream(self._read())
 
     async def add(self, data: bytes) -> None:
         """
@@ -90,27 +87,24 @@ class IdList:
         self._pieces = []
         self._held = 0
 
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        """See L{ISource.deliver}."""
-        self._source = FetchedSource(self._read)
-        return self._source.deliver(consumer).addBoth(self._drop)
+    def read(self) -> Awaitable[Piece]:
+        """See L{IByteStream.read}."""
+        return self._stream.read()
 
-    async def _read(self) -> bytes:
-        if self._file is not None and self._at < self.size - self._held:
-            data = await whole(self._disk, os.pread, self._file.fileno(), _PIECE, self._at)
-            self._at += len(data)
-            return data
+    def close(self) -> Deferred[None]:
+        """See L{IByteStream.close}."""
+        return self._stream.close().addCallback(self._drop)
+
+    async def _read(self) -> AsyncGenerator[Piece, None]:
+        at = 0
+        while self._file is not None and at < self.size - self._held:
+            data = await whole(self._disk, os.pread, self._file.fileno(), _PIECE, at)
+            at += len(data)
+            yield data
         data, self._pieces = b"".join(self._pieces), []
-        return data
+        yield data
 
-    def close(self) -> None:
-        """Give it up. Harmless at any time."""
-        if self._source is not None:
-            self._source.stopProducing()
-        else:
-            self._drop(None)
-
-    def _drop(self, result: Any) -> Any:
+    def _drop(self, result: None) -> None:
         file, self._file = self._file, None
         self._pieces = []
         if file is not None:
@@ -118,4 +112,3 @@ class IdList:
         on_closed, self.on_closed = self.on_closed, None
         if on_closed is not None:
             on_closed()
-        return result

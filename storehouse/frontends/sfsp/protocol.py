@@ -281,7 +281,7 @@ class SFSPConnection(Protocol):
                 await self._factory.chunks.send(FileName.of(request.name), request.id, body, request.size)
             answer.set_status(Status(Code.OK))
         except Exception as error:
-            body.discard()
+            await body.close()
             # What came of it says less than why the rest did not come.
             answer.set_status(error_status(answer.refusal) if answer.refusal else request_status(error, request))
         self._factory.stored(answer.held)
@@ -293,12 +293,12 @@ class SFSPConnection(Protocol):
             with self._turns.held(request):
                 if isinstance(request, List):
                     ids = await self._factory.chunks.ids(FileName.of(request.name), lambda: not self._is_lost)
-                    answer.set_source(encode_ids_head(ids.size // 8), ids, ids.size)
+                    answer.set_stream(encode_ids_head(ids.size // 8), ids, ids.size)
                 else:
                     await self.backlog.room()
                     reader = await self._factory.chunks.open(FileName.of(request.name), request.id)
                     head = encode_chunk(request.name, request.id, reader.length)
-                    answer.set_source(head, reader, reader.length)
+                    answer.set_stream(head, reader, reader.length)
         except Exception as error:
             answer.set_status(request_status(error, request))
         self._done(answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
@@ -15,6 +15,7 @@ from storehouse.config.settings import ConnectionSettings, SFSPSettings
 from storehouse.core import sfsp
 from storehouse.core.disk import InlineDisk
 from storehouse.core.sfsp import AnswerDecoder, Chunk, Code, Ids, List, Receive, Send, Status
+from storehouse.core.streams import IByteStream, Piece, PushedStream
 from storehouse.errors import NoSuchKey
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory
@@ -242,14 +243,20 @@ class ShuffledDisk(HandDisk):
 
 
 class Put:
-    """A chunk that is to be stored: as a consumer, takes it until it L{ends<end>}."""
+    """
+    A chunk that is to be stored: it is read until it L{ends<end>}.
 
-    def __init__(self, key: str, source: Any, size: int, metadata: Any) -> None:
-        self.key, self.source, self.size, self.metadata = key, source, size, metadata
+    @ivar delivered: how many bytes there were, or why they could not be read, once that is known.
+    @ivar is_taking: whether it is being read.
+    """
+
+    def __init__(self, key: str, stream: IByteStream, size: int, metadata: Any) -> None:
+        self.key, self.stream, self.size, self.metadata = key, stream, size, metadata
         self.done: Deferred[Any] = Deferred()
-        self.pieces: list[bytes] = []
-        self.producer: Any = None
+        self.pieces: list[Piece] = []
         self.delivered: list[Any] = []
+        self.is_taking = False
+        self._turn: Deferred[None] | None = None
 
     @property
     def data(self) -> bytes:
@@ -258,7 +265,30 @@ class Put:
 
     def begin(self) -> None:
         """Take what comes."""
-        self.source.deliver(self).addBoth(self.delivered.append)
+        Deferred.fromCoroutine(self._take()).addBoth(self.delivered.append)
+
+    async def _take(self) -> int:
+        self.is_taking = True
+        try:
+            while piece := await self.stream.read():
+                while self._turn is not None:
+                    await self._turn
+                self.write(piece)
+            return len(self.data)
+        finally:
+            self.is_taking = False
+            await self.stream.close()
+
+    def pause(self) -> None:
+        """Take no more for now."""
+        if self._turn is None:
+            self._turn = Deferred()
+
+    def resume(self) -> None:
+        """Take on."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.callback(None)
 
     def end(self, error: Exception | None = None) -> None:
         """It is stored, or not."""
@@ -267,32 +297,28 @@ class Put:
         else:
             self.done.errback(error)
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self.producer = producer
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-    def write(self, data: bytes) -> None:
+    def write(self, data: Piece) -> None:
         self.pieces.append(data)
 
 
-class Get:
+class Get(PushedStream):
     """
-    A chunk that is asked for; as a reader, writes what it is told to.
+    A chunk that is asked for; as a reader, gives what it is told to.
 
-    @ivar closed: how often it was closed.
+    @ivar is_read: whether anything was wanted of it.
+    @ivar is_paused: whether something waits to be read.
+    @ivar closed: 1 if it was closed.
     """
 
     offset = 0
 
     def __init__(self, key: str) -> None:
+        super().__init__(self._set_paused, self._set_resumed)
         self.key = key
         self.done: Deferred[Any] = Deferred()
-        self.consumer: Any = None
-        self.delivered: Deferred[int] | None = None
-        self.closed = 0
+        self.is_read = False
         self.is_paused = False
+        self.closed = 0
         self.length = 0
         self.info: Any = None
 
@@ -302,35 +328,26 @@ class Get:
         self.info = ObjectInfo(self.key, "id", length, "tag", 0, "", metadata)
         self.done.callback(self)
 
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        self.delivered = Deferred()
-        self.consumer = consumer
-        consumer.registerProducer(self, True)
-        return self.delivered
-
-    def write(self, data: bytes) -> None:
-        """Write some."""
-        self.consumer.write(data)
+    def read(self) -> Coroutine[Any, Any, Piece]:
+        self.is_read = True
+        return super().read()
 
     def end(self, error: Exception | None = None) -> None:
         """That was all, or it broke."""
-        assert self.delivered is not None
-        self.consumer.unregisterProducer()
         if error is None:
-            self.delivered.callback(self.length)
+            super().end()
         else:
-            self.delivered.errback(error)
+            self.fail(error)
 
-    def close(self) -> None:
-        self.closed += 1
+    def close(self) -> Deferred[None]:
+        self.closed = 1
+        return super().close()
 
-    def pauseProducing(self) -> None:
+    def _set_paused(self) -> None:
         self.is_paused = True
 
-    def resumeProducing(self) -> None:
+    def _set_resumed(self) -> None:
         self.is_paused = False
-
-    def stopProducing(self) -> None: ...
 
 
 class HandStore:
@@ -350,9 +367,9 @@ class HandStore:
     async def create_bucket(self, name: str) -> None: ...
 
     def put(
-        self, bucket: str, key: str, source: Any, size: int, content_type: str, metadata: Any
+        self, bucket: str, key: str, stream: IByteStream, size: int, content_type: str, metadata: Any
     ) -> Deferred[ObjectInfo]:
-        put = Put(key, source, size, metadata)
+        put = Put(key, stream, size, metadata)
         self.puts.append(put)
         put.begin()
         return put.done

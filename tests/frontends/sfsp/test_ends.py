@@ -323,10 +323,10 @@ class IdleTests(HandCase):
         peer.expect(kind)
         peer.send(data[:10_000])
         (put,) = self.store.puts
-        put.producer.pauseProducing()
+        put.pause()
         peer.send(data[10_000:])
         self.clock.pump([1.0] * 100)
-        put.producer.resumeProducing()
+        put.resume()
         peer.settle()
         put.end()
         self.assertEqual(peer.heard(), [OK])
@@ -339,7 +339,8 @@ class IdleTests(HandCase):
             peer.ask(receive(b"a", 1))
             get = self.store.gets[0]
             get.open(1_000_000)
-            get.write(bytes(200_000))
+            get.write(bytes(199_000))
+            get.write(bytes(1000))
             self.assertTrue(get.is_paused)
             for _ in range(30):
                 self.clock.advance(1)

@@ -12,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import ISource, collect
+from storehouse.core.streams import IByteStream, StreamClosed, read_all
 from storehouse.errors import NoSpace, Unavailable
 from storehouse.frontends.sfsp.idlist import SHORT, IdList
+from tests.conformance.streams import begun
 
 
 class IdListTests(SynchronousTestCase):
@@ -31,7 +32,7 @@ class IdListTests(SynchronousTestCase):
 
     def test_any_length(self) -> None:
         """What was added comes out, whether it went through a file, in part or not at all."""
-        verifyObject(ISource, self.list)
+        verifyObject(IByteStream, self.list)
         for sizes in (
             [],
             [8],
@@ -52,7 +53,7 @@ class IdListTests(SynchronousTestCase):
             self.assertEqual(self.list.size, sum(sizes))
             # What nobody reads takes no memory unless it is short.
             self.assertEqual(bool(self.list._held), 0 < self.list.size <= SHORT)
-            self.assertEqual(self.successResultOf(Deferred.fromCoroutine(collect(self.list))), b"".join(pieces))
+            self.assertEqual(self.successResultOf(Deferred.fromCoroutine(read_all(self.list))), b"".join(pieces))
             self.assertIsNone(self.list._file)
             self.list.close()
 
@@ -71,6 +72,8 @@ class IdListTests(SynchronousTestCase):
         """At any time, any number of times."""
         self.add(bytes(70_000))
         file = self.list._file
+        assert file is not None
         for _ in range(3):
-            self.list.close()
+            self.successResultOf(self.list.close())
         self.assertTrue(file.closed)
+        self.failureResultOf(begun(self.list.read()), StreamClosed)
