@@ -11,10 +11,9 @@ from twisted.internet.defer import Deferred
 
 from storehouse.app.local.destinations import DestinationSettings
 from storehouse.config.shipping import S3Settings, ShipperSettings, StoreSettings, SwiftSettings
-from storehouse.core.bridges import source_of, stream_of
 from storehouse.core.disk import DiskThreads
 from storehouse.core.files import Files
-from storehouse.core.streams import counted
+from storehouse.core.streams import IByteStream, counted
 from storehouse.events import ArchiveShipped, Events, ShippingFailed
 from storehouse.storage.shipping.interfaces import Shipment
 from storehouse.storage.shipping.notes import COMPRESSED, DEAD, UPLOADED, VERIFIED, WAITING
@@ -66,12 +65,12 @@ def make_destination(settings: DestinationSettings, reactor: Any, disk: DiskThre
         return S3Destination(settings, reactor, disk)
     if isinstance(settings, SwiftSettings):
         return SwiftDestination(settings, reactor, disk)
-    return _CountingDestination(settings, _Streaming(store), disk)
+    return _CountingDestination(settings, _Counting(store), disk)
 
 
-class _Streaming:
+class _Counting:
     """
-    A store whose bytes are streams, for a destination that gives and takes sources.
+    A store that counts what it is given.
 
     @ivar fractions: how much of what is being stored was taken, by key.
     """
@@ -81,9 +80,10 @@ class _Streaming:
         self._store = store
         self.head = store.head
         self.list_objects = store.list_objects
+        self.get = store.get
         self.create_bucket = store.create_bucket
 
-    async def put(self, bucket: str, key: str, source: Any, size: int, *args: Any, **kwargs: Any) -> Any:
+    async def put(self, bucket: str, key: str, stream: IByteStream, size: int, *args: Any, **kwargs: Any) -> Any:
         done = 0
 
         def count(more: int) -> None:
@@ -91,19 +91,13 @@ class _Streaming:
             done += more
             self.fractions[key] = done / size
 
-        return await self._store.put(bucket, key, counted(stream_of(source), count), size, *args, **kwargs)
-
-    async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Any:
-        reading = await self._store.get(bucket, key, offset, length)
-        source = source_of(reading)
-        source.length = reading.length
-        return source
+        return await self._store.put(bucket, key, counted(stream, count), size, *args, **kwargs)
 
 
 class _CountingDestination(StoreDestination):
     """@ivar fractions: how much of what is being stored was taken, by name."""
 
-    def __init__(self, settings: StoreSettings, store: _Streaming, disk: DiskThreads) -> None:
+    def __init__(self, settings: StoreSettings, store: _Counting, disk: DiskThreads) -> None:
         super().__init__(settings, store, disk)  # type: ignore[arg-type]
         self.fractions = store.fractions
 

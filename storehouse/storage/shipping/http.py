@@ -30,10 +30,10 @@ from zope.interface import implementer
 
 from storehouse.config.shipping import Connecting
 from storehouse.core.disk import IDisk
-from storehouse.core.streams import collect
+from storehouse.core.streams import BytesStream, IByteStream, read_all
 from storehouse.errors import InvalidSetting, RemoteUnavailable, TooLarge
 from storehouse.storage.shipping.reading import RemoteReader, Watch
-from storehouse.storage.shipping.sources import FileSource
+from storehouse.storage.shipping.sources import FileStream
 
 __all__ = ["Answer", "FileRange", "RemoteClient", "range_header"]
 
@@ -82,25 +82,54 @@ def range_header(offset: int, length: int | None) -> dict[str, str]:
 
 
 @implementer(IBodyProducer)
-class _Bytes:
-    def __init__(self, data: bytes) -> None:
-        self.length = len(data)
-        self._data = data
+class _Body:
+    """
+    A stream as the body of a request, whose Deferred must not fire once it was stopped.
+
+    @param progress: called whenever the connection takes something.
+    """
+
+    def __init__(self, stream: IByteStream, length: int, progress: Callable[[], object]) -> None:
+        self.length = length
+        self._stream = stream
+        self._progress = progress
+        self._is_stopped = False
+        self._turn: Deferred[None] | None = None
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        done: Deferred[None] = Deferred()
-        consumer.write(self._data)
-        done.callback(None)
+        """See C{IBodyProducer.startProducing}."""
+        writing = Deferred.fromCoroutine(self._write(consumer))
+        done: Deferred[None] = Deferred(lambda done: writing.cancel())
+        writing.addBoth(lambda result: None if self._is_stopped or done.called else done.callback(result))
         return done
 
+    async def _write(self, consumer: IConsumer) -> None:
+        try:
+            while piece := await self._stream.read():
+                self._progress()
+                consumer.write(bytes(piece))
+                if self._turn is not None:
+                    await self._turn
+        finally:
+            await self._stream.close()
+
     def pauseProducing(self) -> None:
-        """It is all there already."""
+        """See C{IPushProducer.pauseProducing}."""
+        if self._turn is None:
+            self._turn = Deferred()
 
     def resumeProducing(self) -> None:
-        """See C{pauseProducing}."""
+        """See C{IPushProducer.resumeProducing}."""
+        self._progress()
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.callback(None)
 
     def stopProducing(self) -> None:
-        """See C{pauseProducing}."""
+        """See C{IBodyProducer.stopProducing}."""
+        self._is_stopped = True
+        self._stream.close()
+        self.resumeProducing()
 
 
 def _policy(ca_file: str) -> BrowserLikePolicyForHTTPS:
@@ -207,12 +236,13 @@ class RemoteClient:
         seconds = self._connecting.timeout
         request: Deferred[Any] | None = None
         watch = Watch(self._reactor, seconds, lambda: request.cancel() if request is not None else None)
-        data: Any = None
+        data: _Body | None = None
         if isinstance(body, FileRange):
             if body.length:
-                data = FileSource(self._disk, body.path, body.offset, body.length, watch.touch)
+                stream = FileStream(self._disk, body.path, body.offset, body.length)
+                data = _Body(stream, body.length, watch.touch)
         elif body:
-            data = _Bytes(body)
+            data = _Body(BytesStream(body), len(body), watch.touch)
         try:
             request = self._treq.request(
                 method,
@@ -255,7 +285,7 @@ class RemoteClient:
             _what(method, url),
         )
         try:
-            return Answer(response.code, headers, await collect(reader, _MAX_ANSWER))
+            return Answer(response.code, headers, await read_all(reader, _MAX_ANSWER))
         except TooLarge:
             raise RemoteUnavailable(f"{_what(method, url)}: its answer is too large") from None
 

@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from storehouse.core.streams import ISource
+from storehouse.core.streams import IByteStream
 
 __all__ = ["Counts", "IDestination", "IRemoteReader", "IShipper", "Listing", "LocalFile", "Shipment", "Stored"]
 
@@ -66,18 +66,12 @@ class Listing:
     next_after: str | None
 
 
-class IRemoteReader(ISource):
+class IRemoteReader(IByteStream):
     """
-    A range of something that is stored, open until L{deliver} has fired or L{close} was called, one of which must happen.
+    A range of something that is stored. A read fails with C{RemoteUnavailable} if the bytes do not come to their end.
     """
 
     length = Attribute("C{int}: bytes of the range.")
-
-    def deliver(consumer: object) -> Deferred[int]:
-        """See L{ISource.deliver}. Fails with C{RemoteUnavailable} if the bytes do not come to their end."""
-
-    def close() -> None:
-        """Give it up. Harmless at any time."""
 
 
 class IDestination(Interface):

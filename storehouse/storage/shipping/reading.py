@@ -1,18 +1,19 @@
-"""Answers of other servers as they come in, and how long they may take."""
+"""Responses of other servers as they come in, and how long they may take."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
-from twisted.internet.defer import CancelledError, Deferred, fail
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
+from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream, Piece, PushedStream
 from storehouse.errors import RemoteUnavailable
 from storehouse.storage.shipping.interfaces import IRemoteReader
 
@@ -26,12 +27,12 @@ class Watch:
     @ivar expired: whether it did.
     """
 
-    def __init__(self, clock: Any, seconds: float, end: Callable[[], object]) -> None:
+    def __init__(self, clock: IReactorTime, seconds: float, end: Callable[[], object]) -> None:
         self.expired = False
         self.seconds = seconds
         self._clock = clock
         self._end = end
-        self._call: Any = None
+        self._call: IDelayedCall | None = None
 
     def start(self) -> None:
         """From now on there is to be progress."""
@@ -55,137 +56,82 @@ class Watch:
         self._end()
 
 
-@implementer(IRemoteReader, IPushProducer)
+@implementer(IRemoteReader)
 class RemoteReader(Protocol):
     """
-    The body of an answer.
+    The body of a response. Nothing of it is read before it is asked for.
 
-    @param response: its head has come, its body not yet.
-    @param length: bytes of the body; -1 if its end is told by its framing only.
-    @param what: says, for errors, what this is and who gives it.
+    @param response: its header section has come, its body not yet.
+    @param length: bytes of the body; -1 if its end is known by its framing only.
+    @param what: says, for errors, what this is and which server gives it.
     """
 
-    def __init__(self, clock: Any, timeout: float, response: Any, length: int, what: str) -> None:
+    def __init__(self, clock: IReactorTime, timeout: float, response: IResponse, length: int, what: str) -> None:
         self.length = length
         self._response = response
         self._what = what
         self._watch = Watch(clock, timeout, self._expired)
-        self._consumer: Any = None
-        self._done: Deferred[int] | None = None
+        self._pushed = PushedStream(
+            partial(self._steer, "pauseProducing"),
+            partial(self._steer, "resumeProducing"),
+            closed=partial(self._steer, "stopProducing"),
+        )
         self._count = 0
-        self._closed = False
-        self._paused = False
+        self._has_begun = False
 
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        """See L{IRemoteReader.deliver}."""
-        if self._done is not None or self._closed:
-            return fail(RuntimeError("the bytes were delivered already"))
-        done = self._done = Deferred(lambda done: self._end(CancelledError()))
-        self._consumer = consumer
-        try:
-            # The body's beginning is there with its head, perhaps, and is handed over as soon as it is asked for.
-            consumer.registerProducer(self, True)
-        except Exception as error:
-            self._consumer = None
-            self._drop()
-            done.errback(error)
-            return done
+    async def read(self) -> Piece:
+        """See L{IRemoteReader.read}."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._response.deliverBody(self)
+        # The reader may take any time between two pieces; the server may not while it is waited for.
         self._watch.start()
-        self._response.deliverBody(self)
-        if self._paused:
-            self._steer("pauseProducing")
-        return done
+        try:
+            return await self._pushed.read()
+        finally:
+            self._watch.stop()
 
-    def close(self) -> None:
+    def close(self) -> Deferred[None]:
         """See L{IRemoteReader.close}."""
-        if self._done is None:
-            self._drop()
-        else:
-            self._end(CancelledError())
-
-    def _drop(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if not self._has_begun:
+            self._has_begun = True
             self._response.deliverBody(_Unwanted())
-
-    # -- the producer --------------------------------------------------------------------------
-
-    def pauseProducing(self) -> None:
-        """Hand over nothing more for now."""
-        self._paused = True
-        # Whoever takes the bytes may take all the time in the world.
-        self._watch.stop()
-        self._steer("pauseProducing")
-
-    def resumeProducing(self) -> None:
-        """Go on."""
-        self._paused = False
-        if self._consumer is not None:
-            self._watch.start()
-        self._steer("resumeProducing")
-
-    def stopProducing(self) -> None:
-        """Hand over nothing more at all."""
-        self._end(RuntimeError("the bytes were not wanted to their end"))
+        return self._pushed.close()
 
     def _steer(self, method: str) -> None:
         # What Twisted gives for a transport here is a producer.
         if self.transport is not None:
             getattr(self.transport, method)()
 
+    def _expired(self) -> None:
+        seconds = self._watch.seconds
+        self._fail(f"no progress in {seconds:g} seconds, at byte {self._count}")
+        self._steer("stopProducing")
+
+    def _fail(self, why: str) -> None:
+        self._pushed.fail(RemoteUnavailable(f"{self._what}: {why}"))
+
     # -- the protocol --------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
         """Some of the body."""
-        if self._consumer is None:
-            return
         self._count += len(data)
-        self._watch.touch()
-        try:
-            self._consumer.write(data)
-        except Exception as error:
-            self._end(error)
+        self._pushed.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """No more of it."""
-        if self._consumer is None:
-            return
+        self.transport = None
         if reason.check(ResponseDone) and self.length in (self._count, -1):
-            self._end(None)
+            self._pushed.end()
         else:
-            self._end(RemoteUnavailable(f"{self._what}: the answer broke off at byte {self._count}"))
-
-    def _expired(self) -> None:
-        seconds = self._watch.seconds
-        self._end(RemoteUnavailable(f"{self._what}: no progress in {seconds:g} seconds, at byte {self._count}"))
-
-    def _end(self, error: BaseException | None) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is None or self._done is None:
-            return
-        self._watch.stop()
-        try:
-            consumer.unregisterProducer()
-        except Exception as broken:
-            error = error or broken
-        if error is None:
-            self._done.callback(self._count)
-            return
-        self._steer("stopProducing")
-        self._done.errback(error)
+            self._fail(f"the response broke off at byte {self._count}")
 
 
 @implementer(IRemoteReader)
-class EmptyReader(BytesSource):
+class EmptyReader(BytesStream):
     """A range of no bytes, which HTTP cannot ask for."""
 
     length = 0
-
-    def __init__(self) -> None:
-        super().__init__(b"")
-
-    def close(self) -> None:
-        """See L{IRemoteReader.close}."""
 
 
 class _Unwanted(Protocol):

@@ -14,7 +14,8 @@ from storehouse.config.shipping import ShipperSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.jobs import whole
-from storehouse.core.streams import Collector
+from storehouse.core.streams import closing
+from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, NoSuchKey, NotFound, RemoteDamaged
 from storehouse.storage.shipping.interfaces import IDestination, LocalFile, Stored
 from storehouse.storage.shipping.metrics import ShippingMetrics
@@ -24,19 +25,6 @@ from storehouse.storage.shipping.packing import CONTENT_TYPES, pack
 from storehouse.storage.shipping.spool import Spool
 
 __all__ = ["Steps"]
-
-
-class _Digester(Collector):
-    """A consumer that keeps the digest of what comes only."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self.sha256 = hashlib.sha256()
-
-    def write(self, data: bytes) -> None:
-        """Some more."""
-        self.sha256.update(data)
-        self._ask()
 
 
 class Steps:
@@ -153,10 +141,13 @@ class Steps:
         return attrs.evolve(note, stage=VERIFIED)
 
     async def _read_back(self, note: Note) -> None:
-        reader = await self._destination.get(note.name)
-        digester = _Digester()
-        count = await reader.deliver(digester)
-        if (count, digester.sha256.hexdigest()) != (note.size, note.sha256):
+        count, sha256 = 0, hashlib.sha256()
+        async with closing(await self._destination.get(note.name)) as reader:
+            while piece := await reader.read():
+                count += len(piece)
+                sha256.update(piece)
+                await breath()
+        if (count, sha256.hexdigest()) != (note.size, note.sha256):
             raise RemoteDamaged(f"{note.name} gives other bytes at {self._destination!r} than were uploaded")
 
     async def _delete(self, note: Note) -> Note:

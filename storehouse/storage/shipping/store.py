@@ -14,7 +14,7 @@ from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchBucket, NoSuchK
 from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
 from storehouse.storage.shipping.interfaces import IDestination, IRemoteReader, Listing, LocalFile, Stored
 from storehouse.storage.shipping.names import check_name
-from storehouse.storage.shipping.sources import FileSource
+from storehouse.storage.shipping.sources import FileStream
 
 __all__ = ["StoreDestination"]
 
@@ -28,7 +28,7 @@ class _Reader:
 
     def __init__(self, reader: Any) -> None:
         self.length = reader.length
-        self.deliver = reader.deliver
+        self.read = reader.read
         self.close = reader.close
 
 
@@ -101,7 +101,7 @@ class StoreDestination:
         return _stored(info)
 
     async def _put(self, name: str, file: LocalFile) -> ObjectInfo:
-        source = FileSource(self._disk, file.path, 0, file.size)
+        source = FileStream(self._disk, file.path, 0, file.size)
         info: ObjectInfo = await self._store.put(
             self._bucket, name, source, file.size, file.content_type, {_SHA256: [file.sha256]}, md5=True
         )

@@ -15,7 +15,7 @@ from storehouse.archive.interfaces import Record
 from storehouse.core.disk import IDisk
 from storehouse.core.files import open_regular, read_exactly
 from storehouse.core.jobs import whole
-from storehouse.core.streams import collect, deferred
+from storehouse.core.streams import deferred, read_all
 from storehouse.errors import (
     Damaged,
     DamagedArchive,
@@ -120,7 +120,7 @@ class _Remote(_Sliced):
         if wanted.length:
             try:
                 reader = await self._destination.get(self._name, wanted.offset, wanted.length)
-                data = await collect(reader, wanted.length)
+                data = await read_all(reader, wanted.length)
             except NoSuchKey as error:
                 raise DamagedArchive(self._name, wanted.offset, f"it is not where it was shipped to: {error}") from None
             except (Damaged, InvalidRange) as error:  # as our own store has it, or whoever has put something else there

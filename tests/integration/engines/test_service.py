@@ -11,7 +11,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from storehouse.core.streams import collect
+from storehouse.core.streams import read_all
 from tests.conformance.destination import MIB
 from tests.integration.engines.test_s3 import S3TestCase
 from tests.integration.engines.test_swift import SwiftTestCase
@@ -198,7 +198,7 @@ class ServiceTestsMixin(TestCase):
         self.assertEqual(len(archives), count)
         entries = (await self.there.list(self.stream + "/")).entries
         self.assertEqual(sorted(each.name for each in entries), sorted(each["shipped_as"] for each in archives))
-        whole = await collect(await self.there.get(archives[0]["shipped_as"]))
+        whole = await read_all(await self.there.get(archives[0]["shipped_as"]))
         self.assertEqual(len(whole), archives[0]["bytes"])
 
     async def test_shipped(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from storehouse.core.streams import BytesSource, deferred
+from storehouse.core.streams import BytesStream, deferred
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged
 from storehouse.storage.shipping.interfaces import IDestination, IRemoteReader, Listing, LocalFile, Stored
 from storehouse.storage.shipping.names import check_name
@@ -19,13 +19,10 @@ __all__ = ["DirectoryDestination", "MemoryDestination"]
 
 
 @implementer(IRemoteReader)
-class _Reader(BytesSource):
+class _Reader(BytesStream):
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self.length = len(data)
-
-    def close(self) -> None:
-        pass
 
 
 @implementer(IDestination)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from random import Random
 from typing import Any
 
@@ -14,11 +15,11 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.config.shipping import Connecting, S3Settings
 from storehouse.core.disk import DiskThreads
-from storehouse.core.streams import collect
+from storehouse.core.streams import read_all
 from storehouse.errors import NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable
+from storehouse.storage.shipping import sources
 from storehouse.storage.shipping.http import FileRange, RemoteClient
 from storehouse.storage.shipping.s3 import S3Destination
-from storehouse.storage.shipping.sources import FileSource
 from tests.conformance.destination import MIB, content, local_file
 from tests.integration.engines.proxy import BadRoad
 
@@ -171,8 +172,7 @@ class ClientTests(ServerTestCase):
             self.server.answers = [said]
             _, reader = await self.client.open(f"{self.url}/a", dict)
             assert reader is not None
-            reading = reader.deliver(_Sink())
-            await self.assertFailure(reading, RemoteUnavailable)
+            await self.assertFailure(Deferred.fromCoroutine(read_all(reader)), RemoteUnavailable)
 
     async def test_memory(self) -> None:
         """A server that takes nothing is not sent more than fits between."""
@@ -181,34 +181,23 @@ class ClientTests(ServerTestCase):
         self.addCleanup(road.close)
         road.rate = 4 * MIB
         taken = 0
-        read = FileSource._next
+        read = os.pread
 
-        def count(source: FileSource) -> bytes:
+        def count(fd: int, size: int, offset: int) -> bytes:
             nonlocal taken
-            data = read(source)
+            data = read(fd, size, offset)
             taken += len(data)
             # What was read, and has not passed, is in the kernel's hands, or in ours.
             ahead.append(taken - road.passed)
             return data
 
         ahead: list[int] = []
-        self.patch(FileSource, "_next", count)
+        self.patch(sources.os, "pread", count)
         self.server.answers = [answer(200)]
         client = RemoteClient(reactor, self.disk, Connecting(timeout=10.0), Random(1))
         self.addCleanup(client.close)
         await client.request("PUT", f"http://127.0.0.1:{port}/a", dict, self.file(8 * MIB))
         self.assertLess(max(ahead), 6 * MIB)
-
-
-class _Sink:
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        pass
-
-    def unregisterProducer(self) -> None:
-        pass
-
-    def write(self, data: bytes) -> None:
-        pass
 
 
 class S3AnswerTests(ServerTestCase):
@@ -326,7 +315,7 @@ class S3AnswerTests(ServerTestCase):
             except (RemoteRefused, RemoteUnavailable) as error:
                 texts.append(f"{error} {error!r} {error.__cause__!r} {error.__context__!r}")
         self.server.answers = [answer(200, b"123")]
-        await collect(await self.destination.get("a/b"))
+        await read_all(await self.destination.get("a/b"))
         texts += [repr(self.destination), repr(self.destination._settings), *self.server.requests[0].split("\r\n")[:1]]
         for text in texts:
             self.assertNotIn(SECRET, text)
