@@ -257,7 +257,10 @@ def read_tables(archive: Any, destinations: Any, file: str) -> Tables:
     streams = rest.pop("streams", {})
     endpoint = rest.pop("endpoint", None)
     for key in rest:
-        raise InvalidSetting(f"[archive] in {file} has {key!r}, which is not known; there are: endpoint, streams")
+        raise InvalidSetting(
+            f"[archive] in {file} has {key!r}, which is not known; there are: endpoint, streams"
+            " (settings such as archive-max-record stand before all tables)"
+        )
     if not isinstance(streams, dict) or not isinstance(destinations, dict):
         raise InvalidSetting(f"[archive.streams] and [destinations] in {file} must be tables of tables")
     tables = Tables(
