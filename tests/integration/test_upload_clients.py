@@ -26,14 +26,14 @@ from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.memory import UploadMemory
-from storehouse.frontends.upload.put import FileUpload
 from storehouse.frontends.upload.receive import Intake
 from storehouse.frontends.upload.throughput import Activity
+from storehouse.frontends.upload.upload import Upload
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore
 from tests.frontends.upload.gates import OpenGate
-from tests.frontends.upload.receiving import Upload
+from tests.frontends.upload.receiving import Resumption
 from tests.integration.engines.certificates import self_signed
 from tests.integration.tools import needed
 
@@ -65,7 +65,7 @@ class ClientTests(TestCase):
         self.memory = UploadMemory(16 * MIB, 100)
         gate: Any = OpenGate()
         intake = Intake(self.store, self.memory, gate, Activity(reactor), disk, max_size=100 * MIB)
-        root = Root({b"upload": Upload(FormUpload(gate, intake), FileUpload(gate, intake))})
+        root = Root({b"upload": Upload(gate, FormUpload(gate, intake), intake, Resumption())})
         self.site = DoorSite(root, reactor, ConnectionSettings(), name="upload")
         key, self.certificate = self_signed(os.path.join(self.directory, "tls"))
         with open(key, "rb") as private, open(self.certificate, "rb") as public:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from storehouse.config.settings import ArchiveSettings
 from storehouse.frontends.archive.streams import Streams
-from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root
+from storehouse.frontends.http.targets import check_fields
 from storehouse.storage.streams.interfaces import IStreams
 
 __all__ = ["ArchiveDoor"]

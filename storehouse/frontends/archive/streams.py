@@ -32,11 +32,10 @@ from storehouse.frontends.archive.records import (
     written_time,
 )
 from storehouse.frontends.http.errors import ClientGone
-from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.targets import check_body
+from storehouse.frontends.http.targets import check_body, check_fields
 from storehouse.storage.streams.interfaces import Archive, IStreams, NewRecord
 
 __all__ = ["Streams"]

@@ -9,10 +9,21 @@ from storehouse.errors import BadRequest, InvalidName
 from storehouse.frontends.http.errors import LengthRequired
 from storehouse.frontends.http.request import StreamingRequest
 
-__all__ = ["accepts_html", "check_body", "check_whole", "decoded", "field_of", "is_browser", "text_of"]
+__all__ = [
+    "accepts_html",
+    "check_body",
+    "check_fields",
+    "check_whole",
+    "decoded",
+    "field_of",
+    "is_browser",
+    "number_of",
+    "text_of",
+]
 
 _PLAIN = (b"", b"identity")
 
+_number = re.compile(rb"\d{1,19}\Z")
 _malformed = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 
 
@@ -101,3 +112,27 @@ def is_browser(request: StreamingRequest) -> bool:
     if any(headers.hasHeader(name) for name in (b"Sec-Fetch-Site", b"Sec-Fetch-Mode", b"Sec-Fetch-Dest")):
         return True
     return any(value.startswith(b"Mozilla/") for value in headers.getRawHeaders(b"User-Agent", []))
+
+
+def check_fields(request: StreamingRequest, known: frozenset[bytes]) -> None:
+    """
+    @raise BadRequest: if the query has a field that would go unread: a misspelt C{storagePrefix} must not end
+    in the wrong directory.
+    """
+    for name in request.fields:
+        if name not in known:
+            listed = ", ".join(sorted(field.decode("ascii") for field in known)) or "none"
+            raise BadRequest(f"the query has an unknown field {name.decode('utf-8', 'replace')!r}; known are {listed}")
+
+
+def number_of(request: StreamingRequest, name: bytes, default: int | None = None) -> int:
+    """A field that is a number from 0 on."""
+    value = request.fields.get(name)
+    text = name.decode("ascii")
+    if value is None:
+        if default is None:
+            raise BadRequest(f"the query has no {text}")
+        return default
+    if not _number.match(value):
+        raise BadRequest(f"the {text} {value.decode('utf-8', 'replace')!r} is not a number from 0 on")
+    return int(value)

@@ -15,8 +15,8 @@ from storehouse.errors import BadRequest, NotSignedIn
 from storehouse.frontends.http.errors import error_reply
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Root
-from storehouse.frontends.http.targets import accepts_html, is_browser
+from storehouse.frontends.http.resource import Leaf, Root
+from storehouse.frontends.http.targets import accepts_html, check_fields, is_browser
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.assets import StaticFiles, load_assets
 from storehouse.frontends.upload.download import Downloads
@@ -28,14 +28,13 @@ from storehouse.frontends.upload.memory import UploadMemory
 from storehouse.frontends.upload.metrics import Metrics
 from storehouse.frontends.upload.open import OpenUploads
 from storehouse.frontends.upload.overview import DiskLeft, Overview
-from storehouse.frontends.upload.place import Home, Upload, sent_on
-from storehouse.frontends.upload.put import FileUpload
 from storehouse.frontends.upload.receive import Intake
 from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
 from storehouse.frontends.upload.resumable.tus.door import TusUploads
 from storehouse.frontends.upload.sessions import SignIn, SignOut
 from storehouse.frontends.upload.stats import EventStream, Stats
 from storehouse.frontends.upload.throughput import Activity
+from storehouse.frontends.upload.upload import Upload
 from storehouse.frontends.upload.users import Users
 from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.objects.interfaces import IObjectStore
@@ -79,11 +78,10 @@ class UploadDoor:
         overview = Overview(activity, held, DiskLeft(directory, disk, clock), connections)
         self._events = EventStream(overview, clock)
         ietf = IETFUploads(gate, resumable, intake, settings.max_size, settings.upload_expiry)
-        files = FileUpload(gate, intake, ietf.create)
         form = FormUpload(gate, intake, settings.max_files)
         children: Mapping[bytes, Any] = {
             b"": Home(),
-            b"upload": Upload(gate, form, files, ietf, settings.max_size, settings.link_lifetime),
+            b"upload": Upload(gate, form, intake, ietf, settings.link_lifetime),
             b"tus": TusUploads(gate, resumable, intake, settings.max_size),
             b"resumable": ietf,
             b"uploads": OpenUploads(gate, resumable),
@@ -125,6 +123,24 @@ class UploadDoor:
 
 #: A key is its ID and its secret: both are ASCII, and the field says so of the form they are sent in (RFC 7617).
 _BASIC = (b"WWW-Authenticate", b'Basic realm="storehouse", charset="UTF-8"')
+
+
+def sent_on(path: str) -> Reply:
+    """
+    Have a browser go elsewhere.
+
+    @param path: a path of this door, with its query.
+    """
+    return Reply(303, b"", b"text/plain; charset=utf-8", ((b"Location", path.encode("ascii")),))
+
+
+class Home(Leaf):
+    """C{/}: leads to the page."""
+
+    async def handle_GET(self, request: StreamingRequest) -> Reply:
+        """Lead there."""
+        check_fields(request, frozenset())
+        return sent_on("/upload")
 
 
 def _sentence(text: str) -> str:

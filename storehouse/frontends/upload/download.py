@@ -10,7 +10,6 @@ from twisted.logger import Logger
 from storehouse.errors import BadRequest, InvalidRange
 from storehouse.frontends.http.conditions import check_conditions, has_conditions
 from storehouse.frontends.http.errors import MethodNotAllowed
-from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.ranges import content_range
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest, parse_query
@@ -22,7 +21,7 @@ from storehouse.frontends.http.sending import (
     unsatisfied_reply,
     validators_of,
 )
-from storehouse.frontends.http.targets import decoded, text_of
+from storehouse.frontends.http.targets import check_fields, decoded, text_of
 from storehouse.frontends.upload.gate import Gate, Visitor
 from storehouse.frontends.upload.listing import Listings, described
 from storehouse.frontends.upload.mediatypes import present

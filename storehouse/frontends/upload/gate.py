@@ -23,9 +23,9 @@ from storehouse.errors import (
     NotSignedIn,
     SignInRefused,
 )
-from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.shown import shown_name
+from storehouse.frontends.http.targets import check_fields
 from storehouse.frontends.upload.memory import LINK
 from storehouse.frontends.upload.refusals import RefusalLog
 from storehouse.storage.accounts.interfaces import LINK_PARAMETERS, Grant, IAccounts, Session, User

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.metrics import metrics_reply
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.targets import check_fields
 from storehouse.frontends.upload.gate import Gate
 
 __all__ = ["Metrics"]

@@ -155,37 +155,7 @@ class Intake:
             # Not what it has: a visitor who may only store is not told that.
             raise PreconditionFailed(f"{head.key} has another etag")
 
-    async def put(self, head: FileHead, pieces: list[Piece], metadata: Mapping[str, list[str]]) -> ObjectInfo:
-        """Store what is there whole."""
-        size = sum(map(len, pieces))
-
-        async def store(key: str, is_absent: bool) -> ObjectInfo:
-            if is_absent and key in self._claimed:
-                raise PreconditionFailed(f"{key} is being stored")
-            condition = Condition(absent=True) if is_absent else head.condition or ALWAYS
-            return await self._put(key, BytesStream(pieces), size, head, metadata, condition)
-
-        if head.condition is not None:
-            return await store(head.key, False)
-        return await claim(head.key, self.rule, store)
-
-    async def put_stream(self, head: FileHead, stream: IByteStream, metadata: Mapping[str, list[str]]) -> ObjectInfo:
-        """
-        Store what is still coming: it cannot be tried again under another name, so that the name is claimed first.
-
-        @param metadata: read when the stream has ended.
-        """
-        if head.condition is not None or self.rule == "replace":
-            return await self._put(head.key, stream, head.size, head, metadata, head.condition or ALWAYS)
-        key = await self._claim(head.key)
-        try:
-            return await self._put(key, stream, head.size, head, metadata, Condition(absent=True))
-        except PreconditionFailed:
-            raise AlreadyExists(f"something else was stored as {key} while the file came: send it again") from None
-        finally:
-            self._claimed.discard(key)
-
-    def _put(
+    def put(
         self,
         key: str,
         stream: IByteStream,
@@ -194,8 +164,38 @@ class Intake:
         metadata: Mapping[str, list[str]],
         condition: Condition,
     ) -> Deferred[ObjectInfo]:
+        """
+        Store it under this key.
+
+        @param metadata: read when the stream has ended.
+        """
         content_type = content_type_in(head.content_type) or guessed_type(head.key)
         return self.store.put(self.bucket, key, stream, size, content_type, metadata, condition)
+
+    async def put_renamed(self, head: FileHead, pieces: list[Piece], metadata: Mapping[str, list[str]]) -> ObjectInfo:
+        """Store what is there whole, under its key or what L{rule} makes of it."""
+        size = sum(map(len, pieces))
+
+        async def store(key: str, is_absent: bool) -> ObjectInfo:
+            if is_absent and key in self._claimed:
+                raise PreconditionFailed(f"{key} is being stored")
+            condition = Condition(absent=True) if is_absent else ALWAYS
+            return await self.put(key, BytesStream(pieces), size, head, metadata, condition)
+
+        return await claim(head.key, self.rule, store)
+
+    async def put_claimed(self, head: FileHead, stream: IByteStream, metadata: Mapping[str, list[str]]) -> ObjectInfo:
+        """
+        Store what is still coming, under its key or what L{rule} makes of it: it cannot be tried again under another one, so
+        that the key is claimed first.
+        """
+        key = await self._claim(head.key)
+        try:
+            return await self.put(key, stream, head.size, head, metadata, Condition(absent=True))
+        except PreconditionFailed:
+            raise AlreadyExists(f"something else was stored as {key} while the file came: send it again") from None
+        finally:
+            self._claimed.discard(key)
 
     async def _claim(self, key: str) -> str:
         for candidate in candidates(key) if self.rule == "rename" else (key,):
@@ -279,15 +279,21 @@ class IncomingFile:
         @return: what was stored; it is durable.
         @raise StorehouseError: as L{gather} does.
         """
-        if self.is_spilled:
-            stream = GeneratorStream(self._pieces(), self._stream)
-            try:
-                info = await self._intake.put_stream(self.head, stream, self._metadata)
-            finally:
-                await stream.close()
-        else:
-            # They stay counted until they are stored.
-            info = await self._intake.put(self.head, self._held.take(), self._metadata)
+        intake, head = self._intake, self.head
+        condition = head.condition or (ALWAYS if intake.rule == "replace" else None)
+        # What is in memory stays counted until it is stored.
+        pieces = [] if self.is_spilled else self._held.take()
+        stream = GeneratorStream(self._pieces(), self._stream) if self.is_spilled else BytesStream(pieces)
+        try:
+            if condition is not None:
+                size = head.size if self.is_spilled else self.count
+                info = await intake.put(head.key, stream, size, head, self._metadata, condition)
+            elif self.is_spilled:
+                info = await intake.put_claimed(head, stream, self._metadata)
+            else:
+                info = await intake.put_renamed(head, pieces, self._metadata)
+        finally:
+            await stream.close()
         self._session.stored(self.is_spilled)
         self._upload.end(info.key, info.size)
         return info

@@ -10,11 +10,10 @@ from twisted.logger import Logger
 
 from storehouse.errors import BadRequest, NotSignedIn, SignInRefused
 from storehouse.frontends.http.errors import error_reply
-from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.targets import accepts_html
+from storehouse.frontends.http.targets import accepts_html, check_fields
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.attempts import Attempts
 from storehouse.frontends.upload.forms.small import local_path, read_form, see_other

@@ -9,11 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from storehouse.errors import Unavailable
-from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.targets import accepts_html
+from storehouse.frontends.http.targets import accepts_html, check_fields
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.gate import Gate, Visitor
 from storehouse.frontends.upload.overview import Overview

@@ -15,20 +15,21 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import collect
 from storehouse.errors import NoSpace, NoSuchKey
 from storehouse.frontends.http.reply import Reply
-from storehouse.frontends.http.resource import Leaf, Root
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.memory import UploadMemory
-from storehouse.frontends.upload.put import FileUpload
 from storehouse.frontends.upload.receive import Intake
 from storehouse.frontends.upload.throughput import Activity
+from storehouse.frontends.upload.upload import Upload
 from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.namespace.memory import MemoryNamespace
 from storehouse.storage.objects.store import LocalObjectStore
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 from tests.frontends.upload.gates import OpenGate
 
-__all__ = ["HeldSpace", "QuietConnection", "ReceivingCase", "Upload"]
+__all__ = ["HeldSpace", "QuietConnection", "ReceivingCase", "Resumption"]
 
 
 class QuietConnection:
@@ -93,20 +94,21 @@ class HeldSpace:
             waiting.pop().callback(None)
 
 
-class Upload(Leaf):
-    """C{/upload} as the door has it."""
+class Resumption:
+    """
+    Takes requests that begin resumable uploads.
 
-    takes_rest = True
+    @ivar paths: theirs.
+    """
 
-    def __init__(self, form: FormUpload, file: FileUpload) -> None:
-        super().__init__()
-        self._form, self._file = form, file
+    def __init__(self) -> None:
+        self.paths: list[bytes] = []
 
-    async def handle_POST(self, request: Any) -> Reply | None:
-        return await (self._file.post(request) if request.postpath else self._form.post(request))
+    async def create(self, request: StreamingRequest) -> Reply:
+        self.paths.append(request.path)
+        return Reply(204, b"")
 
-    async def handle_PUT(self, request: Any) -> Reply | None:
-        return await self._file.put(request)
+    def options(self, request: StreamingRequest) -> None: ...
 
 
 class ReceivingCase(SynchronousTestCase):
@@ -128,7 +130,8 @@ class ReceivingCase(SynchronousTestCase):
         self.gate = OpenGate()
         self.memory = UploadMemory(self.budget, self.sessions)
         self.activity = Activity(self.clock)
-        self.resumed: list[bytes] = []
+        self.resumption = Resumption()
+        self.resumed = self.resumption.paths
         self.make_door()
 
     def make_door(self, limits: ConnectionSettings | None = None) -> None:
@@ -136,19 +139,10 @@ class ReceivingCase(SynchronousTestCase):
         self.intake = Intake(
             self.store, self.memory, gate, self.activity, InlineDisk(), max_size=self.max_size, rule=self.rule
         )
-        root = Root(
-            {
-                b"upload": Upload(
-                    FormUpload(gate, self.intake, self.most_parts), FileUpload(gate, self.intake, self._resume)
-                )
-            }
-        )
+        form = FormUpload(gate, self.intake, self.most_parts)
+        root = Root({b"upload": Upload(gate, form, self.intake, self.resumption)})
         self.site = DoorSite(root, self.clock, limits or ConnectionSettings(), name="upload")
         self.site.startFactory()
-
-    async def _resume(self, request: Any) -> Reply:
-        self.resumed.append(request.path)
-        return Reply(204, b"")
 
     # -- talking to it -------------------------------------------------------------------------
 

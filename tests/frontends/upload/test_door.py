@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.upload.door} and L{storehouse.frontends.upload.place}: the door as a whole."""
+"""Tests of L{storehouse.frontends.upload.door}: the door as a whole."""
 
 from __future__ import annotations
 

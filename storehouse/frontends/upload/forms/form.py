@@ -12,10 +12,9 @@ from storehouse.core.streams import GeneratorStream, Piece
 from storehouse.core.turns import breath
 from storehouse.errors import AlreadyExists, InvalidName, LinkOutOfScope, MalformedBody, StorehouseError, TooManyUploads
 from storehouse.frontends.http.body import RequestBody
-from storehouse.frontends.http.fields import check_fields
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import check_body, field_of
+from storehouse.frontends.http.targets import check_body, check_fields, field_of
 from storehouse.frontends.upload.answers import form_reply
 from storehouse.frontends.upload.forms.multipart import Event, Field, FormLimits, MultipartReader, PartBegun
 from storehouse.frontends.upload.forms.parthead import boundary_of

@@ -19,12 +19,11 @@ from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.gate import Gate
 from storehouse.frontends.upload.memory import UploadMemory
-from storehouse.frontends.upload.place import Upload
-from storehouse.frontends.upload.put import FileUpload
 from storehouse.frontends.upload.receive import Intake
 from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
 from storehouse.frontends.upload.resumable.tus.door import TusUploads
 from storehouse.frontends.upload.throughput import Activity
+from storehouse.frontends.upload.upload import Upload
 from storehouse.storage.accounts.memory import MemoryAccounts
 from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.namespace.memory import MemoryNamespace
@@ -88,7 +87,7 @@ class ResumableDoorCase(SynchronousTestCase):
         form = FormUpload(self.gate, intake)
         root = Root(
             {
-                b"upload": Upload(self.gate, form, FileUpload(self.gate, intake, ietf.create), ietf, self.max_size),
+                b"upload": Upload(self.gate, form, intake, ietf),
                 b"tus": TusUploads(self.gate, self.uploads, intake, self.max_size),
                 b"resumable": ietf,
             }

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.upload.put} and L{storehouse.frontends.upload.digests}."""
+"""Tests of L{storehouse.frontends.upload.upload} and L{storehouse.frontends.upload.digests}."""
 
 from __future__ import annotations
 

@@ -1,15 +1,22 @@
-"""C{PUT /upload/NAME} and C{POST /upload/NAME}: the body is the file, as C{curl -T} sends it."""
+"""
+C{/upload}, and C{/upload/NAME}: the page where files are chosen, and where they are sent to: as a form, or as the body of a
+PUT or a POST, as C{curl -T} sends it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from storehouse.errors import BadRequest, DamagedEntry, MalformedBody, NoSuchKey
+from storehouse.frontends.http.errors import MethodNotAllowed
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import check_body, field_of
+from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.targets import check_body, check_fields, field_of
+from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.answers import file_reply
 from storehouse.frontends.upload.digests import digests_in
+from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.gate import Gate, check_query
 from storehouse.frontends.upload.mediatypes import said_type
 from storehouse.frontends.upload.names import key_in_path
@@ -17,39 +24,75 @@ from storehouse.frontends.upload.receive import FileHead, Intake
 from storehouse.frontends.upload.resumable.ietf.fields import asks_for_resumption
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
 
-__all__ = ["FileUpload"]
+__all__ = ["IResumption", "Upload"]
 
-#: Takes a request that speaks of resumption, and answers it.
-Resumption = Callable[[StreamingRequest], Awaitable[Reply | None]]
+_NO_FIELDS: frozenset[bytes] = frozenset()
 
 
-class FileUpload:
+class IResumption(Protocol):
+    """Takes requests that begin uploads which can be resumed: those with a field Upload-Complete."""
+
+    async def create(self, request: StreamingRequest) -> Reply | None:
+        """Answer one."""
+
+    def options(self, request: StreamingRequest) -> None:
+        """Answer OPTIONS."""
+
+
+class Upload(Leaf):
     """
-    Takes in files that come alone.
+    See the module.
 
-    @param gate: a L{Gate}.
-    @param resumption: what requests are handed to that have a field Upload-Complete; C{None} to take them as any other.
+    @param link_lifetime: the seconds for which a link may work, at most.
     """
 
-    def __init__(self, gate: Gate, intake: Intake, resumption: Resumption | None = None) -> None:
+    takes_rest = True
+
+    def __init__(
+        self,
+        gate: Gate,
+        form: FormUpload,
+        intake: Intake,
+        resumption: IResumption,
+        link_lifetime: float = 604800.0,
+    ) -> None:
+        Leaf.__init__(self)
         self._gate = gate
+        self._form = form
         self._intake = intake
         self._resumption = resumption
+        self._link_lifetime = link_lifetime
 
-    async def put(self, request: StreamingRequest) -> Reply | None:
-        """Store a file under the very name; replaces the one that has it, if the conditions of the request allow it."""
-        _check(request)
-        if self._resumption is not None and _may_be_resumed(request):
-            return await self._resumption(request)
-        return await self._receive(request, _condition_of(request))
+    async def handle_OPTIONS(self, request: StreamingRequest) -> None:
+        """What a file may be like that is sent with Upload-Complete."""
+        self._resumption.options(request)
 
-    async def post(self, request: StreamingRequest) -> Reply | None:
-        """Store a file under the name, or what the setting C{https-names} makes of it."""
+    async def handle_GET(self, request: StreamingRequest) -> Reply:
+        """The page."""
+        if _has_name(request):
+            raise MethodNotAllowed(request.method, (b"POST", b"PUT"))
+        check_fields(request, _NO_FIELDS)
+        visitor = await self._gate.admit(request, "manage")
+        return pages.upload(visitor, self._intake.max_size, self._link_lifetime)
+
+    async def handle_POST(self, request: StreamingRequest) -> Reply | None:
+        """A form; or a file, to be stored under its name, or what the setting C{upload-names} makes of it."""
+        if not _has_name(request):
+            return await self._form.post(request)
         _check(request)
-        if self._resumption is not None and _may_be_resumed(request):
-            return await self._resumption(request)
+        if _may_be_resumed(request):
+            return await self._resumption.create(request)
         condition = _condition_of(request)
         return await self._receive(request, None if condition == ALWAYS else condition)
+
+    async def handle_PUT(self, request: StreamingRequest) -> Reply | None:
+        """A file, to be stored under the very name; replaces the one that has it, if the conditions allow it."""
+        if b"/" not in request.path[1:]:
+            raise MethodNotAllowed(request.method, (b"GET", b"HEAD", b"POST"))
+        _check(request)
+        if _may_be_resumed(request):
+            return await self._resumption.create(request)
+        return await self._receive(request, _condition_of(request))
 
     async def _receive(self, request: StreamingRequest, condition: Condition | None) -> Reply:
         visitor = await self._gate.admit(request, "put")
@@ -80,6 +123,11 @@ class FileUpload:
         except DamagedEntry:
             pass  # it is there, and is replaced
         return True
+
+
+def _has_name(request: StreamingRequest) -> bool:
+    """A slash with nothing behind it is no name: people write it, and curl -T puts the file's own behind it."""
+    return bool(request.path[1:].partition(b"/")[2])
 
 
 def _may_be_resumed(request: StreamingRequest) -> bool:
