@@ -7,9 +7,8 @@ import os
 import attrs
 import click
 
-from storehouse.app.local.keys import init_keys
-from storehouse.app.local.rekeying import Rewrapped
-from storehouse.app.local.rekeying import rekey as rekey_root
+from storehouse.app.local.keys import Rewrapped, init_keys
+from storehouse.app.local.keys import rekey as rekey_root
 from storehouse.cli.errors import CommandError, one_line, usage
 from storehouse.cli.options import progress_option, settings_options
 from storehouse.cli.output import counted

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.app.local.rekeying import rekey
+from storehouse.app.local.keys import rekey
 from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_space, make_vault, make_wormer
 from storehouse.cli import main

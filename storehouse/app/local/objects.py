@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from storehouse.app.local.comparing import compare_keys
 from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_pair
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.rootlock import RootLock
-from storehouse.errors import NoSuchUpload, StartFailed
+from storehouse.errors import DamagedEntry, DamagedObject, NoSuchObject, NoSuchUpload, StartFailed
+from storehouse.storage.dataspace.checks import check_expected
 from storehouse.storage.dataspace.interfaces import Upload
 from storehouse.storage.dataspace.layout import Layout, check_format, names_in
+from storehouse.storage.dataspace.opened import OpenObject
 from storehouse.storage.dataspace.scrub import Finding, Progress, count, scrub
+from storehouse.storage.dataspace.sealed_format import is_sealed
 from storehouse.storage.dataspace.uploads import describe_upload
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.namespace.tree import KeyPath, Tree
+from storehouse.storage.objects.base import expected_of
 
 __all__ = ["Finding", "LocalObjects", "Progress", "Upload"]
 
@@ -56,7 +61,7 @@ class LocalObjects:
         @param total: what L{count} said.
         """
         done = run(scrub(self.directory, InlineDisk(), on_finding, on_progress, total))
-        for finding in compare_keys(self._namespace, self.directory):
+        for finding in _compare_keys(self._namespace, self.directory):
             on_finding(finding)
         return done
 
@@ -101,3 +106,49 @@ class LocalObjects:
         finally:
             lock.release()
         return [upload for upload in there if upload.id in expired]
+
+
+def _compare_keys(namespace: str, objects: str) -> Iterator[Finding]:
+    """
+    Keys whose default version is not what its object is. Not among them: versions and objects that are damaged by
+    themselves, and encrypted objects, whose size and tag only the keyring can tell.
+
+    @param namespace: its directory, and that of the objects.
+    """
+    reader = Tree(namespace)
+    layout = Layout(objects)
+    for bucket in reader.bucket_names():
+        for _, key in reader.walk(bucket):
+            if key is None:
+                continue
+            key_path = reader.key_path(bucket, key, key.encode())
+            entry = _current(reader, key_path)
+            reason = "" if entry is None else _difference(layout, entry)
+            # An object that is replaced or removed meanwhile has another entry, or none, before its bytes go.
+            if entry is not None and reason and entry == _current(reader, key_path):
+                yield Finding(entry.id, None, None, f"{bucket}/{key}: {reason}", "key")
+
+
+def _current(reader: Tree, key_path: KeyPath) -> Entry | None:
+    try:
+        return reader.current(key_path)
+    except DamagedEntry:
+        return None
+
+
+def _difference(layout: Layout, entry: Entry) -> str:
+    try:
+        opened = OpenObject(layout.object(entry.id), entry.id)
+        opened.close()
+    except NoSuchObject:
+        return "its object is not there"
+    except (DamagedObject, OSError):
+        return ""
+    if is_sealed(opened.info.metadata):
+        return ""
+    try:
+        info = opened.info
+        check_expected(entry.id, info.etag, info.size, expected_of(entry, WormerDataSpace.tags_by_content))
+    except DamagedObject as error:
+        return error.reason
+    return ""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from storehouse.app.local.destinations import DestinationSettings
-from storehouse.config.shipping import S3Settings, ShipperSettings, StoreSettings, SwiftSettings
+from storehouse.config import Settings
+from storehouse.config.shipping import DestinationSettings, S3Settings, ShipperSettings, StoreSettings, SwiftSettings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.files import Files
 from storehouse.core.streams import IByteStream, counted
+from storehouse.errors import InvalidSetting
 from storehouse.events import ArchiveShipped, Events, ShippingFailed
 from storehouse.storage.shipping.interfaces import Shipment
 from storehouse.storage.shipping.notes import COMPRESSED, DEAD, UPLOADED, VERIFIED, WAITING
@@ -31,6 +32,7 @@ __all__ = [
     "StoreSettings",
     "SwiftSettings",
     "Watcher",
+    "find_destination",
     "identity_of",
     "make_destination",
     "ship_files",
@@ -44,6 +46,21 @@ _INTERVAL = 0.1
 _DONE = {WAITING: 0, COMPRESSED: 1, UPLOADED: 2, VERIFIED: 3, DEAD: 3}
 
 # -- destinations ----------------------------------------------------------------------------------
+
+
+def find_destination(settings: Settings, name: str) -> tuple[DestinationSettings, Mapping[str, Any]]:
+    """
+    The destination of a name, and what its table says of how to ship there.
+
+    @raise InvalidSetting: if there is none.
+    """
+    tables = {each.name: each for each in settings.tables.destinations}
+    table = tables.get(name)
+    if table is None:
+        raise InvalidSetting(
+            f"there is no [destinations.{name}] in the configuration file; there are: {', '.join(sorted(tables)) or 'none'}"
+        )
+    return table.settings, table.shipping
 
 
 def identity_of(settings: DestinationSettings, root: str) -> str:

@@ -12,13 +12,13 @@ import attrs
 import click
 
 from storehouse.app.local.archives import why_open
-from storehouse.app.local.destinations import find_destination
 from storehouse.app.local.shipping import (
     ArchiveShipped,
     ShipperSettings,
     ShippingFailed,
     StoreSettings,
     Watcher,
+    find_destination,
     make_destination,
     ship_files,
     spool_beside,
