@@ -107,7 +107,7 @@ class ArchiveWriter:
     @ivar filename: its path.
     @ivar size: bytes written so far, those in the buffer included. (Compressed blocks count once they are written.)
     @ivar count: records written so far.
-    @ivar sealed: whether the footer is written, by L{close}. Always false for version 1, which has none.
+    @ivar complete: whether the footer is written, by L{close}. Always false for version 1, which has none.
     @ivar closed: whether it is closed.
     """
 
@@ -147,7 +147,7 @@ class ArchiveWriter:
             raise InvalidSetting(f"an archive of version {version} cannot be compressed with {compression!r}")
         self.filename = os.fspath(filename)
         self.version = version
-        self.sealed = False
+        self.complete = False
         self.closed = False
         self._sync = parse_sync(sync)
         self._limit = 0 if self._sync is Sync.RECORD else buffer_size
@@ -387,7 +387,7 @@ class ArchiveWriter:
         """
         Write the buffer and the footer, bring all to disk unless C{sync} is C{"os"}, and close the file. Idempotent.
 
-        If there is room for the records but not for the footer, the file is closed without it: see L{sealed}.
+        If there is room for the records but not for the footer, the file is closed without it: see L{complete}.
 
         @raise NoSpace: if the disk is too full for the records; the archive stays open.
         @raise StorageFailed: if it cannot be brought to disk; it is closed nevertheless.
@@ -404,7 +404,7 @@ class ArchiveWriter:
                     self._write((footer,))
                     self._written += len(footer)
                     self.size = self._written
-                    self.sealed = True
+                    self.complete = True
                 except NoSpace:
                     self._log.warn(
                         "{path}: the disk is full, and the archive has no footer until there is room",
@@ -504,7 +504,7 @@ class ArchiveReader:
         return self.info.version
 
     @property
-    def sealed(self) -> bool:
+    def complete(self) -> bool:
         """Whether a footer was found."""
         return self._footer is not None
 
@@ -738,7 +738,7 @@ class ArchiveReader:
         count = self.count
         if count is not None and not damages and count != records:
             damages.append(DamagedArchive(self.name, scan.end, f"its footer counts {count} records; it has {records}"))
-        return Verified(records, self.sealed, tuple(damages), scan.torn)
+        return Verified(records, self.complete, tuple(damages), scan.torn)
 
     def close(self) -> None:
         """Close the source."""
@@ -780,7 +780,7 @@ class Recovered:
 
 def recover_archive(path: str, files: Files | None = None) -> Recovered:
     """
-    Cut off the torn tail of an archive, keep it in a file beside it, and seal the archive. A sealed one is left as it is.
+    Cut off the torn tail of an archive, keep it in a file beside it, and write its footer. A complete one is left as it is.
 
     The caller ensures that nothing writes to it. When this returns, all is on disk.
 
@@ -792,7 +792,7 @@ def recover_archive(path: str, files: Files | None = None) -> Recovered:
     # Whatever the limit of readers, a record that was written must not be cut off.
     with ArchiveReader(path, skip_damaged=True, max_record=LARGEST_RECORD) as reader:
         info = reader.info
-        if reader.sealed:
+        if reader.complete:
             return Recovered(path, info.version, reader.count or 0)
         scan = reader.scan()
         groups: list[Group] = []

@@ -190,7 +190,7 @@ class Seen:
             with ArchiveReader(path) as reader:
                 info = reader.info
                 is_plain = reader.compressed_as is None
-                is_whole = reader.sealed or not is_plain
+                is_whole = reader.complete or not is_plain
         except StorehouseError:
             pass
         identity = None if info is not None and info.salt else Identity.of(path)

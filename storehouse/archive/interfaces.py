@@ -50,7 +50,7 @@ class Record(NamedTuple):
     """
     A record of an archive.
 
-    @ivar number: its number in the archive, from 0. Behind damage in an archive that is not sealed, it is counted as if
+    @ivar number: its number in the archive, from 0. Behind damage in an archive that is not complete, it is counted as if
         the damage had been no record.
     @ivar offset: where its frame begins in the archive; for a compressed block, where that begins.
     @ivar time: when it was written, nanoseconds since 1970 UTC; 0 when unknown.
@@ -88,13 +88,13 @@ class Verified:
     What a verification found.
 
     @ivar records: the whole records.
-    @ivar sealed: whether the archive has its footer.
+    @ivar complete: whether the archive has its footer.
     @ivar damages: L{DamagedArchive<storehouse.errors.DamagedArchive>} errors, in order.
-    @ivar torn: bytes behind the last whole record of an archive that is not sealed.
+    @ivar torn: bytes behind the last whole record of an archive that is not complete.
     """
 
     records: int
-    sealed: bool
+    complete: bool
     damages: tuple[Exception, ...]
     torn: int
 
@@ -202,7 +202,7 @@ class IArchiveReader(Interface):
 
     name = Attribute("C{str}: the path or name of the archive.")
     info = Attribute("L{ArchiveInfo}: its header.")
-    sealed = Attribute("C{bool}: it has its footer (for one that is compressed as a whole: once that was read).")
+    complete = Attribute("C{bool}: it has its footer (for one that is compressed as a whole: once that was read).")
     count = Attribute("C{int} or C{None}: its records, if a footer says so.")
     torn = Attribute("C{int}: bytes behind the last whole record, once the end was reached.")
     damages = Attribute("C{list}: what was skipped so far.")

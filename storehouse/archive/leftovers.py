@@ -158,12 +158,12 @@ class Leftover:
 
 def _header(path: str) -> tuple[ArchiveInfo, bool] | None:
     """
-    The header of an archive, and whether it was written and not sealed; C{None} if it cannot be read.
+    The header of an archive, and whether it was written and not completed; C{None} if it cannot be read.
     """
     try:
         with ArchiveReader(path) as reader:
             # What is compressed as a whole was closed before.
-            return reader.info, reader.version == 2 and not reader.sealed and reader.compressed_as is None
+            return reader.info, reader.version == 2 and not reader.complete and reader.compressed_as is None
     except (StorehouseError, OSError):
         return None
 
@@ -243,7 +243,7 @@ def find_leftovers(
         try:
             leftover = _claimed(path, callbacks, files) if may_be_marked else None
             if leftover is None and may_be_unsealed:
-                leftover = _unsealed(path, files)
+                leftover = _incomplete(path, files)
         except OSError as problem:
             # As on a full disk, where no marker can be made. The others are looked at nevertheless.
             _log.warn("{path} is left as it is: {problem}", path=path, problem=str(problem))
@@ -279,7 +279,7 @@ def _claimed(path: str, callbacks: int, files: Files) -> Leftover | None:
     return Leftover(noted, marker, said.remaining if said.count == callbacks else None, is_open=False)
 
 
-def _unsealed(path: str, files: Files) -> Leftover | None:
+def _incomplete(path: str, files: Files) -> Leftover | None:
     """An archive without a marker that should have a footer and has none."""
     header = None if os.path.exists(marker_of(path)) else _header(path)
     if header is None or not header[1]:
@@ -304,7 +304,7 @@ def recover_leftover(leftover: Leftover, files: Files) -> Recovered | None:
             recovered = recover_archive(leftover.path, files)
     except (StorehouseError, OSError) as problem:
         if isinstance(problem, OSError) and problem.errno in NO_SPACE:
-            raise NoSpace(f"the disk is full: {leftover.path} cannot be sealed") from None
+            raise NoSpace(f"the disk is full: {leftover.path} cannot be completed") from None
         _log.failure("the leftover {path} cannot be recovered; it is left as it is", path=leftover.path)
         return None
     _log.info(

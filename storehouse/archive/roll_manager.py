@@ -142,7 +142,7 @@ class WritingRollManager:
         self._number = 0
         self._marker: Marker | None = None
         self._markers: list[Marker] = []
-        self._unsealed: list[Leftover] = []
+        self._incomplete: list[Leftover] = []
         self._unnoted: list[Leftover] = []
         self.recovered: tuple[Recovered, ...] = ()
         self.written_to: tuple[IArchive, str] | None = None
@@ -172,9 +172,9 @@ class WritingRollManager:
         return (*self._chain.pending, *(Job(each.path, [], lambda job: None) for each in self._unnoted))
 
     @property
-    def unsealed(self) -> tuple[str, ...]:
+    def incomplete(self) -> tuple[str, ...]:
         """Closed archives that have no footer yet because the disk was full: L{poll} tries again."""
-        return tuple(each.path for each in self._unsealed)
+        return tuple(each.path for each in self._incomplete)
 
     def get_active_archive(self) -> ArchiveWriter | WritesRecords:
         """The archive that is open; it is made if there is none."""
@@ -277,12 +277,12 @@ class WritingRollManager:
                     self._log.warn("{path}: {problem}", path=self._active_filename, problem=problem.detail)
                 if self._is_full(self._active):
                     closed = self._try_to_finish()
-            unsealed, self._unsealed = self._unsealed, []
+            incomplete, self._incomplete = self._incomplete, []
             unnoted, self._unnoted = self._unnoted, []
         for each in (closed, *unnoted):
             self._hand_on(each)
-        if unsealed:
-            self._recover(unsealed)
+        if incomplete:
+            self._recover(incomplete)
         self._chain.poll()
 
     # -- rolling ------------------------------------------------------------------------------------------
@@ -358,8 +358,8 @@ class WritingRollManager:
         self._active = self._active_filename = self._marker = None
         if self._keep_order:
             note_last(self.directory, self.filename_template, self._created, self._sequence, self._files)
-        if self._how and self._how["version"] == 2 and not archive.sealed:
-            self._unsealed.append(Leftover(path, marker))
+        if self._how and self._how["version"] == 2 and not archive.complete:
+            self._incomplete.append(Leftover(path, marker))
             return None
         return Leftover(path, marker, is_open=False)
 
@@ -405,7 +405,7 @@ class WritingRollManager:
         if self.archive_class is ArchiveWriter:
             leftovers, recovered, waiting = recover_leftovers(leftovers, self._files)
             self.recovered += recovered
-            self._unsealed += waiting
+            self._incomplete += waiting
         for leftover in leftovers:
             self._hand_on(leftover)
 

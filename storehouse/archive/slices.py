@@ -88,7 +88,7 @@ class ArchiveSlices:
     """
     One pass through an archive, or through the part of it that holds the records of a span of time.
 
-    A sealed archive is read by its index. One that is compressed as a whole, or is still being written, is read in order,
+    A complete archive is read by its index. One that is compressed as a whole, or is still being written, is read in order,
     from its first byte.
 
     @ivar wanted: the bytes for L{feed}; C{None} at the end.
@@ -191,7 +191,7 @@ class ArchiveSlices:
             raise UnknownArchiveFormat(f"{self.name} is another archive than the one that was there")
         self._seeds = seeds_of(self.info.salt)
 
-    # -- a sealed archive ----------------------------------------------------------------------------------------------
+    # -- a complete archive ----------------------------------------------------------------------------------------------
 
     def _by_index(self) -> Generator[Wanted, bytes, None]:
         size = self._size

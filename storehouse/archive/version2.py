@@ -91,7 +91,7 @@ _entry = Struct("<QQQQ")
 ENTRY_SIZE = _entry.size
 _trailer = Struct("<QQQQ4s")
 TRAILER_SIZE = _trailer.size + 4
-_SEAL = b"SEAL"
+_END = b"SEAL"
 
 IS_TEXT, HAS_METADATA, ESCAPED = 1, 2, 4
 _MOST = 2**31 - 1
@@ -133,7 +133,7 @@ class Group:
 @attrs.frozen
 class Footer:
     """
-    What the trailer of a sealed archive says.
+    What the trailer of a complete archive says.
 
     @ivar index: the offset of the index: where the frames end.
     @ivar records: the number of records.
@@ -400,7 +400,7 @@ def encode_footer(seeds: Seeds, groups: Sequence[Group], offset: int, records: i
     index = _pack_start(INDEX + seeds.mark, crc32c(covered, seeds.checksum)) + covered
     lowest = min((group.lowest for group in groups), default=0)
     highest = max((group.highest for group in groups), default=0)
-    trailer = _trailer.pack(offset, records, lowest, highest, _SEAL)
+    trailer = _trailer.pack(offset, records, lowest, highest, _END)
     return index + trailer + _pack_u32(crc32c(trailer, seeds.checksum))
 
 
@@ -408,8 +408,8 @@ def decode_trailer(data: bytes, seeds: Seeds) -> Footer | None:
     """The fields of a trailer; C{None} if these 40 bytes are none, or a damaged one."""
     if len(data) != TRAILER_SIZE or crc32c(data[:36], seeds.checksum) != _u32.unpack_from(data, 36)[0]:
         return None
-    index, records, lowest, highest, seal = _trailer.unpack_from(data)
-    return Footer(index, records, lowest, highest) if seal == _SEAL else None
+    index, records, lowest, highest, end = _trailer.unpack_from(data)
+    return Footer(index, records, lowest, highest) if end == _END else None
 
 
 def decode_index(data: bytes, seeds: Seeds) -> tuple[Group, ...] | None:

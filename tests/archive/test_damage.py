@@ -20,7 +20,7 @@ RECORDS = [
 ]
 
 
-def unsealed(path: str, **how: object) -> tuple[bytes, list[int]]:
+def incomplete(path: str, **how: object) -> tuple[bytes, list[int]]:
     """An archive as a kill would leave it, and its length after each record."""
     writer = ArchiveWriter(path, buffer_size=0, sync="os", **how)  # type: ignore[arg-type]
     ends = [writer.size]
@@ -37,20 +37,20 @@ class TornTests(SynchronousTestCase):
     def test_read(self) -> None:
         """A reader gives exactly the whole records, and says how much follows."""
         for kind, how in KINDS.items():
-            data, ends = unsealed(self.mktemp(), **how)
+            data, ends = incomplete(self.mktemp(), **how)
             for size in range(len(data) + 1):
                 whole = sum(end <= size for end in ends) - 1
                 with ArchiveReader(data[:size]) as reader:
                     self.assertEqual(list(reader), RECORDS[: max(0, whole)], f"{kind}, {size} bytes")
                     self.assertEqual(reader.torn, size - (ends[whole] if whole >= 0 else 0))
-                    self.assertFalse(reader.sealed)
+                    self.assertFalse(reader.complete)
                     self.assertRaises(EndOfArchive, reader.read)
 
     def test_recovered(self) -> None:
-        """Recovery keeps exactly the whole records, and what it cut off beside; the archive is sealed then."""
+        """Recovery keeps exactly the whole records, and what it cut off beside; the archive is complete then."""
         for kind, how in KINDS.items():
             path = self.mktemp()
-            data, ends = unsealed(path, **how)
+            data, ends = incomplete(path, **how)
             for size in range(len(data) + 1):
                 Path(path).write_bytes(data[:size])
                 whole = max(0, sum(end <= size for end in ends) - 1)
@@ -67,7 +67,7 @@ class TornTests(SynchronousTestCase):
                 if whole:
                     with ArchiveReader(path) as reader:
                         self.assertEqual(list(reader), RECORDS[:whole])
-                        self.assertEqual(reader.sealed, how["version"] == 2)
+                        self.assertEqual(reader.complete, how["version"] == 2)
                         self.assertTrue(reader.verify().whole)
 
     def test_any_tail(self) -> None:
@@ -75,7 +75,7 @@ class TornTests(SynchronousTestCase):
         for how in KINDS.values():
             path = self.mktemp()
             for tail in (b"\0" * 5000, b"R" * 70, os.urandom(300)):
-                data, _ = unsealed(path, **how)
+                data, _ = incomplete(path, **how)
                 Path(path).write_bytes(data + tail)
                 self.assertEqual(recover_archive(path).torn, len(tail))
                 self.assertEqual(read(path), RECORDS)
@@ -107,7 +107,7 @@ class TornTests(SynchronousTestCase):
     def test_interrupted(self) -> None:
         """Recovery that is killed after any of its steps is repeated to the same end."""
         path = self.mktemp()
-        data, _ = unsealed(path)
+        data, _ = incomplete(path)
         torn = data[:-3]
         steps = 0
         while True:
@@ -165,7 +165,7 @@ class _Failing(Files):
 class FlippedTests(SynchronousTestCase):
     """Any single bit that changed is found, or does no harm: there is never a wrong record."""
 
-    def check(self, data: bytes, sealed: bool) -> None:
+    def check(self, data: bytes, complete: bool) -> None:
         for bit in range(8 * len(data)):
             changed = bytearray(data)
             changed[bit // 8] ^= 1 << bit % 8
@@ -185,10 +185,10 @@ class FlippedTests(SynchronousTestCase):
                 self.assertRaises(DamagedArchive, reader.read)
             else:
                 self.assertEqual(found, RECORDS[: len(found)])
-                if sealed:
+                if complete:
                     # Only what is no record may be harmless, and then the missing footer is told.
                     self.assertEqual(found, RECORDS)
-                if found != RECORDS or sealed:
+                if found != RECORDS or complete:
                     self.assertTrue(reader.torn, f"bit {bit}")
             self.assertFalse(reader.verify().whole)
 
@@ -198,7 +198,7 @@ class FlippedTests(SynchronousTestCase):
 
     def test_unsealed(self) -> None:
         for kind in ("version 2", "version 2, zstd"):
-            data, _ = unsealed(self.mktemp(), **KINDS[kind])
+            data, _ = incomplete(self.mktemp(), **KINDS[kind])
             self.check(data, False)
 
     def test_skipped(self) -> None:
@@ -243,7 +243,7 @@ class FlippedTests(SynchronousTestCase):
 
     def test_version_1(self) -> None:
         """Without checksums, what does not agree with itself is found."""
-        data, ends = unsealed(self.mktemp(), version=1)
+        data, ends = incomplete(self.mktemp(), version=1)
         for at in (0, 4, 7, 11, 15, 18, 19):
             changed = bytearray(data)
             changed[ends[1] + at] ^= 0x40
@@ -256,7 +256,7 @@ class FlippedTests(SynchronousTestCase):
     def test_lengths_take_no_memory(self) -> None:
         """A length field that promises gigabytes is not believed."""
         for kind, how in KINDS.items():
-            data, ends = unsealed(self.mktemp(), **how)
+            data, ends = incomplete(self.mktemp(), **how)
             at = {"version 1": 10, "version 2": 24, "version 2, zstd": 32}[kind]
             changed = bytearray(data)
             changed[ends[0] + at : ends[0] + at + 4] = b"\xf0\xff\xff\x7f"

@@ -48,7 +48,7 @@ class GoldenTests(SynchronousTestCase):
     def test_read(self) -> None:
         with ArchiveReader(GOLDEN) as reader:
             self.assertEqual((reader.info.created, reader.info.sequence, reader.info.salt), (1000, 1, SALT))
-            self.assertTrue(reader.sealed)
+            self.assertTrue(reader.complete)
             (record,) = reader.records()
             self.assertEqual(tuple(record), (0, 36, 2000, {"k": "v"}, "hi"))
 

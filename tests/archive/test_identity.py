@@ -25,7 +25,7 @@ from storehouse.archive.names import marker_of, numbered
 from storehouse.archive.roll_manager import WritingRollManager
 from tests.archive.killed import BELOW, CASES, NAME, callback_of
 from tests.archive.rig import files_in, read, write
-from tests.archive.test_callbacks import Scripted
+from tests.archive.test_handlers import Scripted
 from tests.integration.forked import Forked
 
 _CHECKOUT = str(Path(storehouse.__file__).resolve().parent.parent)

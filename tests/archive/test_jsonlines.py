@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.archive.roll_manager import WritingJSONRollManager
 from storehouse.errors import InvalidRecord, InvalidSetting, NoSpace
-from tests.archive.test_callbacks import Stopping, _Stop
+from tests.archive.test_handlers import Stopping, _Stop
 from tests.archive.test_writer import FakeFiles
 
 TEMPLATE = "%Y%m%d %X [[TIMESTAMP]] [[CRC]].event"

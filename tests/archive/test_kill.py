@@ -95,6 +95,6 @@ class KillTests(SynchronousTestCase):
             with ArchiveReader(path) as reader:
                 verified = reader.verify()
                 self.assertTrue(verified.whole, path)
-                self.assertEqual(verified.sealed, reader.version == 2)
+                self.assertEqual(verified.complete, reader.version == 2)
                 self.assertEqual(reader.compressed_as, "gzip")
         self.assertEqual([name for name in files_in(directory) if name.startswith(".")], [])

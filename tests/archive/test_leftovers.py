@@ -79,7 +79,7 @@ class LeftoverTests(SynchronousTestCase):
             shutil.rmtree(self.directory)
 
     def test_open(self) -> None:
-        """It is cut, sealed, and handed to the callbacks."""
+        """It is cut, completed, and handed to the callbacks."""
         for how in KINDS.values():
             manager = self.manager(**how)
             manager.write({}, "a")
@@ -97,7 +97,7 @@ class LeftoverTests(SynchronousTestCase):
             self.assertEqual(self.manager(archive_callback=after, **how).recovered, ())
             self.assertEqual(len(after.calls), 1)
             with ArchiveReader(path) as reader:
-                self.assertEqual(reader.sealed, how["version"] == 2)
+                self.assertEqual(reader.complete, how["version"] == 2)
             os.unlink(path)
             os.unlink(path + ".torn")
 
@@ -279,7 +279,7 @@ class LeftoverTests(SynchronousTestCase):
         self.assertEqual(found, [str(number) for number in range(5)])
 
     def test_sealed_without_marker(self) -> None:
-        """A sealed archive that somebody put there is none of our business."""
+        """A complete archive that somebody put there is none of our business."""
         os.makedirs(self.directory)
         write(os.path.join(self.directory, "a_000001"), [({}, "x")])
         after = Scripted()

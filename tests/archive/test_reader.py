@@ -86,7 +86,7 @@ class SourceTests(SynchronousTestCase):
                         self.assertEqual(reader.record(3)[3:], records[3])
                         self.assertRaises(NoSuchRecord, reader.record, 100)
                         self.assertTrue(reader.verify().whole)
-                        self.assertEqual(reader.sealed, how["version"] == 2)
+                        self.assertEqual(reader.complete, how["version"] == 2)
 
     def test_no_source(self) -> None:
         self.assertRaises(InvalidSetting, ArchiveReader, 17)

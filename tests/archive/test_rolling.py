@@ -332,7 +332,7 @@ class ManagerTests(SynchronousTestCase):
         self.assertEqual([p for _, p in ReadingRollManager("a_*", directory)], ["a", "b"])
 
     def test_no_room_for_the_footer(self) -> None:
-        """The archive is sealed, and its callbacks called, when there is room."""
+        """The archive is complete, and its callbacks called, when there is room."""
         files = FakeFiles()
         told = Told()
         directory = self.mktemp()
@@ -345,7 +345,7 @@ class ManagerTests(SynchronousTestCase):
         manager.poll()
         self.assertEqual(told.closed, told.opened)
         with ArchiveReader(told.closed[0]) as reader:
-            self.assertTrue(reader.sealed)
+            self.assertTrue(reader.complete)
         self.assertEqual(files_in(directory), [os.path.basename(told.closed[0])])
 
     def test_no_room_for_the_marker(self) -> None:

@@ -33,14 +33,14 @@ def through(data: bytes, **how: Any) -> list[Record]:
 class SlicesTests(SynchronousTestCase):
     """What a reader gives, slices give."""
 
-    def make(self, records: list[Any], batch: int = 1, sealed: bool = True, **how: Any) -> bytes:
+    def make(self, records: list[Any], batch: int = 1, complete: bool = True, **how: Any) -> bytes:
         path = self.mktemp()
         clock = Clock()
         writer = ArchiveWriter(path, clock=clock, salt=SALT, buffer_size=0, **how)
         for first in range(0, len(records), batch):
             clock.advance(1)
             writer.write_many(records[first : first + batch])
-        writer.close() if sealed else writer.abandon()
+        writer.close() if complete else writer.abandon()
         with open(path, "rb") as file:
             data = file.read()
         os.unlink(path)
@@ -68,7 +68,7 @@ class SlicesTests(SynchronousTestCase):
             self.assertEqual(through(variant, salt=SALT), whole)
             self.assertEqual(through(variant, start=low * 10**9, end=high * 10**9), part)
             self.assertEqual(through(variant, most=low), whole[:low])
-        growing = self.make(records, batch, sealed=False, compression=compression)
+        growing = self.make(records, batch, complete=False, compression=compression)
         self.assertEqual([record[2:] for record in through(growing, growing=True)], [record[2:] for record in whole])
 
     def test_large(self) -> None:
@@ -81,7 +81,7 @@ class SlicesTests(SynchronousTestCase):
                 self.assertEqual([(record.metadata, record.payload) for record in through(variant)], records)
                 found = through(variant, start=400 * 10**9, end=403 * 10**9)
                 self.assertEqual([record.number for record in found], [399, 400, 401])
-            growing = self.make(records, sealed=False, compression=compression)
+            growing = self.make(records, complete=False, compression=compression)
             self.assertEqual(len(through(growing, growing=True)), 500)
         data = self.make([({}, "x")] * 3000, compression="zstd")
         self.assertEqual(len(through(data)), 3000)
@@ -99,7 +99,10 @@ class SlicesTests(SynchronousTestCase):
     def test_damage(self) -> None:
         """Every byte counts, in each form."""
         data = self.make([({"a": "b"}, "some text")] * 4)
-        for variant, how in [(data, {}), (self.make([({"a": "b"}, "some text")] * 4, sealed=False), {"growing": True})]:
+        for variant, how in [
+            (data, {}),
+            (self.make([({"a": "b"}, "some text")] * 4, complete=False), {"growing": True}),
+        ]:
             for at in range(len(variant)):
                 broken = bytearray(variant)
                 broken[at] ^= 1
@@ -124,7 +127,7 @@ class SlicesTests(SynchronousTestCase):
         records: list[Any] = [({"n": str(number)}, os.urandom(600_000)) for number in range(4)]
         for compression in (None, "zstd"):
             data = self.make(records, compression=compression)
-            growing = self.make(records, sealed=False, compression=compression)
+            growing = self.make(records, complete=False, compression=compression)
             for variant, how in ((data, {}), (growing, {"growing": True})):
                 readers = [ArchiveSlices("x", len(variant), **how) for _ in range(20)]
                 tracemalloc.start()

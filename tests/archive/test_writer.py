@@ -160,17 +160,17 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual([payload for _, payload in read(self.path)], [str(n) * 40 for n in range(taken)])
 
     def test_no_room_for_the_footer(self) -> None:
-        """It is closed without, and can be sealed later."""
+        """It is closed without, and can be completed later."""
         writer = ArchiveWriter(self.path, files=self.files)
         writer.write({}, "a")
         writer.flush()
         self.files.room = writer.size + 20
         writer.close()
-        self.assertEqual((writer.sealed, writer.closed), (False, True))
+        self.assertEqual((writer.complete, writer.closed), (False, True))
         self.assertEqual(read(self.path), [({}, "a")])
         recover_archive(self.path)
         with ArchiveReader(self.path) as reader:
-            self.assertEqual((reader.sealed, reader.torn, list(reader)), (True, 0, [({}, "a")]))
+            self.assertEqual((reader.complete, reader.torn, list(reader)), (True, 0, [({}, "a")]))
 
     def test_no_room_at_all(self) -> None:
         """There is no file then."""

@@ -52,7 +52,7 @@ class ConvertTests(ArchiveCase):
                     self.assertEqual(
                         (reader.info.compression or "none", reader.compressed_as or "none"), (blocks, whole)
                     )
-                    self.assertTrue(reader.sealed)
+                    self.assertTrue(reader.complete)
         self.assertEqual([name for name in os.listdir(self.directory) if name.startswith(".")], [])
 
     def test_sample(self) -> None:

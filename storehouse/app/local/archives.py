@@ -63,7 +63,7 @@ def why_open(path: str) -> str:
         return "its writer has not finished with it"
     try:
         with ArchiveReader(path) as reader:
-            if reader.version == 2 and reader.compressed_as is None and not reader.sealed:
+            if reader.version == 2 and reader.compressed_as is None and not reader.complete:
                 return "it is not complete: its writer was killed"
     except (DamagedArchive, UnknownArchiveFormat):
         pass  # what it is matters to nobody who keeps the bytes

@@ -185,7 +185,7 @@ def _copy(records: Records, writer: ArchiveWriter, form: _Form, losses: _Losses)
         losses.count(record, form)
         count += 1
     writer.close()
-    if form.version == 2 and not writer.sealed:
+    if form.version == 2 and not writer.complete:
         raise NoSpace(f"there is no room for the end of {writer.filename}")
     return count
 

@@ -149,4 +149,4 @@ def _state_of(reader: ArchiveReader) -> str:
         return "torn"
     if reader.version == 1:
         return ""
-    return "complete" if reader.sealed else "open"
+    return "complete" if reader.complete else "open"

@@ -232,7 +232,7 @@ def _looked_at(archive: Archive) -> Archive:
             return attrs.evolve(archive, seen=Seen.of(archive.path))
         with archive.open() as reader:
             info, is_plain = reader.info, reader.compressed_as is None
-            rank = (reader.sealed or not is_plain, is_plain, archive.size)
+            rank = (reader.complete or not is_plain, is_plain, archive.size)
         return attrs.evolve(archive, seen=Seen(archive.name, info, rank, (-1, hash(archive.name))))
     except (OSError, DamagedArchive, UnknownArchiveFormat, CommandError):
         return archive  # its readers get an error

@@ -100,7 +100,7 @@ def _verify(archive: Archive, shown: Progress, checked: _Checked) -> Iterator[_F
     with reader:
         verified = reader.verify()
         checked.records += verified.records
-        checked.incomplete += reader.version == 2 and not verified.sealed
+        checked.incomplete += reader.version == 2 and not verified.complete
         for damage in verified.damages:
             assert isinstance(damage, DamagedArchive)
             yield _Finding(archive.name, "damage", damage.offset, damage.reason)

@@ -78,7 +78,7 @@ class Opening:
                         raise Unavailable("it is one of version 1")
                     if reader.info.salt in known:
                         continue
-                    if not reader.sealed and reader.compressed_as is None:
+                    if not reader.complete and reader.compressed_as is None:
                         continue  # it is recovered, and noted then
                     lowest, highest = reader.times or (0, 0)
                     self._catalogue.found(
@@ -106,7 +106,7 @@ class Opening:
         @param manager: which has recovered what it could.
         """
         taken = {os.path.abspath(job.filename) for job in manager.pending if job.filename is not None}
-        unsealed = {os.path.abspath(path) for path in manager.unsealed}
+        incomplete = {os.path.abspath(path) for path in manager.incomplete}
         missing = []
         for archive in self._catalogue.all():
             if archive.state not in (State.OPEN, State.CLOSED):
@@ -116,7 +116,7 @@ class Opening:
                     self._count(archive)
                 continue
             if os.path.exists(archive.path):
-                if archive.state == State.OPEN and (archive.path in unsealed or not self._is_sealed(archive.path)):
+                if archive.state == State.OPEN and (archive.path in incomplete or not self._is_complete(archive.path)):
                     self._log.error("{path} was left open, and cannot be recovered now", path=archive.path)
                     self._count(archive)
                 else:
@@ -140,10 +140,10 @@ class Opening:
             else:
                 self._log.error("{path} is gone", path=archive.path)
 
-    def _is_sealed(self, path: str) -> bool:
+    def _is_complete(self, path: str) -> bool:
         try:
             with self._library.open_reader(path) as reader:
-                return bool(reader.sealed or reader.compressed_as is not None)
+                return bool(reader.complete or reader.compressed_as is not None)
         except (StorehouseError, OSError):
             return True  # no archive, or one with a damaged header: whoever reads it is told
 

@@ -159,7 +159,7 @@ class Stream:
     @deferred
     async def stop(self, patience: float = 30.0) -> None:
         """
-        Write what waits, and close the archive that is open: sealed, it has its index, needs no recovery, and can be shipped.
+        Write what waits, and close the archive that is open: complete, it has its index, needs no recovery, and can be shipped.
 
         Callbacks that are at work are waited for, but not longer than so many seconds: the next start calls them again.
         """

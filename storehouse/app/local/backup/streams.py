@@ -159,7 +159,7 @@ class _Stream:
         copy = self._target.place(name)
         try:
             with ArchiveReader(copy, skip_damaged=True) as reader:
-                if reader.sealed or reader.compressed_as:
+                if reader.complete or reader.compressed_as:
                     return
                 scan = reader.scan()
                 for _ in scan.walk():
@@ -242,7 +242,7 @@ def _is_final(path: str, has_marker: bool = True) -> bool:
         return False
     try:
         with ArchiveReader(path) as reader:
-            return bool(reader.sealed)
+            return bool(reader.complete)
     except (StorehouseError, OSError):
         return False
 
