@@ -6,7 +6,7 @@ import glob
 import os
 import shutil
 
-from tests.cli.test_objects_verbs import VerbCase
+from tests.cli.test_objects import VerbCase
 
 
 class DamagedKeyTests(VerbCase):

@@ -11,7 +11,7 @@ from storehouse.app.service import make_service
 from storehouse.config import load_settings
 from storehouse.core.opening import VITAL
 from storehouse.errors import StartFailed
-from tests.cli.test_objects_verbs import VerbCase
+from tests.cli.test_objects import VerbCase
 
 #: Commands that open a store.
 VERBS = (
