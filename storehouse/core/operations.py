@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from functools import wraps
+from inspect import signature
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from prometheus_client.core import HistogramMetricFamily, Metric
 from twisted.internet.defer import Deferred
@@ -15,8 +17,9 @@ from storehouse.core.latency import Latency
 from storehouse.core.streams import IByteStream
 from storehouse.errors import StorehouseError, Unavailable
 
-__all__ = ["Operations"]
+__all__ = ["Operations", "operation"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -100,3 +103,30 @@ class Operations:
         for (operation, outcome), latency in sorted(self._latencies.items()):
             family.add_metric([operation, outcome], latency.buckets(), latency.total)
         yield family
+
+
+class _HasOperations(Protocol):
+    operations: Operations
+
+
+S = TypeVar("S", bound=_HasOperations)
+
+
+def operation(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[S, P], Deferred[T]]:
+    """
+    A coroutine method of a store as one of its operations, which returns a Deferred: see L{Operations.run}.
+
+    Its argument C{stream}, if it has one, is closed when it is over, or refused.
+    """
+    name = method.__name__
+    names = list(signature(method).parameters)[1:]
+    place = names.index("stream") if "stream" in names else None
+
+    @wraps(method)
+    def run(store: S, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        stream: Any = None
+        if place is not None:
+            stream = args[place] if place < len(args) else kwargs.get("stream")
+        return store.operations.run(name, method(store, *args, **kwargs), stream)
+
+    return run

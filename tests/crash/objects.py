@@ -334,7 +334,7 @@ class ObjectSession:
             if (
                 not isinstance(result, Failure)
                 and begun.upload
-                and (self.stopped or os.path.exists(self.space._ground.layout.upload(begun.upload)))
+                and (self.stopped or os.path.exists(self.space._directory.layout.upload(begun.upload)))
             ):
                 # It goes later.
                 self._note(f"  with {begun.upload} still there", Begun(next(_numbers), "upload", begun.upload))
@@ -477,7 +477,7 @@ class ObjectSession:
         """Of all objects."""
         return [
             id
-            for index in sorted(os.listdir(self.space._ground.layout.data))
+            for index in sorted(os.listdir(self.space._directory.layout.data))
             for id in self.wait(self.space.list_ids(index))
         ]
 

@@ -222,7 +222,7 @@ class StoreSession:
             return None
         finally:
             self._current = None
-        if begun.kind == "key" and begun.upload and os.path.exists(self.space._ground.layout.upload(begun.upload)):
+        if begun.kind == "key" and begun.upload and os.path.exists(self.space._directory.layout.upload(begun.upload)):
             # It could not be removed, and expires.
             self._note("  with its upload still there", Begun(next(_numbers), "left", begun.name, upload=begun.upload))
         self._note(f"acknowledged {text}", Ended(begun.number, True, result if isinstance(result, str) else ""))

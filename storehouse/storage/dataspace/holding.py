@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from storehouse.storage.dataspace.ground import Ground
+from storehouse.storage.dataspace.directory import StoreDirectory
 
 __all__ = ["Holders", "Holding"]
 
@@ -29,8 +29,8 @@ class Holding:
 
     _log = Logger()
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, directory: StoreDirectory) -> None:
+        self._directory = directory
         self._holders: dict[str, Holders] = {}
         self._deleting: dict[str, list[Deferred[None]]] = {}
 
@@ -52,13 +52,13 @@ class Holding:
         if self._holders.get(id) is holders:
             del self._holders[id]
         if holders.gone:
-            removing = Deferred.fromCoroutine(self._ground.run(self._ground.remove, holders.gone))
-            self._ground.operations.track(removing)
+            removing = Deferred.fromCoroutine(self._directory.run(self._directory.remove, holders.gone))
+            self._directory.operations.track(removing)
             removing.addCallback(self._removed)
             removing.addErrback(lambda failure: self._log.failure("while removing", failure=failure))
 
     def _removed(self, result: None) -> None:
-        self._ground.metrics.staged -= 1
+        self._directory.metrics.staged -= 1
 
     async def remove(self, id: str, move_out: Callable[[bool], str]) -> None:
         """
@@ -71,14 +71,14 @@ class Holding:
         self._deleting[id] = waiting
         try:
             holders = self._holders.get(id)
-            gone = await self._ground.run(move_out, holders is None)
+            gone = await self._directory.run(move_out, holders is None)
             if holders is not None and self._holders.get(id) is holders:
                 # Whoever opens the ID from now on opens another object.
                 del self._holders[id]
                 holders.gone = gone
-                self._ground.metrics.staged += 1
+                self._directory.metrics.staged += 1
             elif holders is not None:  # the last of them left meanwhile
-                await self._ground.run(self._ground.remove, gone)
+                await self._directory.run(self._directory.remove, gone)
         finally:
             del self._deleting[id]
             for turn in waiting:
@@ -91,18 +91,18 @@ class Holding:
         From now on keep the bytes of objects that are removed, as C{tmp/kept.ID}, until L{release_removed} or the next start: so
         who has read a name finds its bytes, although both go.
         """
-        if self._ground.kept is None:
-            self._ground.kept = []
+        if self._directory.kept is None:
+            self._directory.kept = []
 
     def release_removed(self) -> None:
         """Remove what was kept, one after the other, and keep nothing any more."""
-        kept, self._ground.kept = self._ground.kept, None
+        kept, self._directory.kept = self._directory.kept, None
         releasing = Deferred.fromCoroutine(self._release(kept or []))
-        self._ground.operations.track(releasing)
+        self._directory.operations.track(releasing)
         releasing.addErrback(lambda failure: self._log.failure("while removing what was kept", failure=failure))
 
     async def _release(self, kept: list[str]) -> None:
         for path in kept:
-            if self._ground.operations.refusal is not None:
+            if self._directory.operations.refusal is not None:
                 return  # the next start does it
-            await self._ground.run(self._ground.remove, path)
+            await self._directory.run(self._directory.remove, path)

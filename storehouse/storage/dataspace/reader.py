@@ -72,7 +72,7 @@ class BlockStream(GeneratorStream):
         first: list[bytes],
         disk: IDisk,
         memory: ReadMemory,
-        on_failure: Callable[[Failure], Failure],
+        on_failure: Callable[[Exception], Exception],
         on_closed: Callable[[], None],
         on_bytes: Callable[[int], None],
     ) -> None:
@@ -89,7 +89,7 @@ class BlockStream(GeneratorStream):
         self._held = 0  # bytes read and not given out
         self._ahead: deque[bytes] = deque()
         self._at = 0  # bytes of the first of them that were given out
-        self._failure: Failure | None = None
+        self._failure: BaseException | None = None
         self._reading: Deferred[None] | None = None
         self._read_size = READ_SIZE
         self._take(first)
@@ -109,7 +109,7 @@ class BlockStream(GeneratorStream):
             self._read_ahead()
             while not self._ahead:
                 if self._failure is not None:
-                    self._failure.raiseException()
+                    raise self._failure
                 if self._reading is not None:
                     # Who waits gets more at once: a thread that waits to be asked again verifies nothing.
                     self._read_size = min(2 * self._read_size, _MOST_READ)
@@ -157,7 +157,8 @@ class BlockStream(GeneratorStream):
         self._reading = None
         # If what comes before it was let go, it is met again.
         if at == self._given + self._held and self._closing is None:
-            self._failure = self._on_failure(failure)
+            error = failure.value
+            self._failure = self._on_failure(error) if isinstance(error, Exception) else error
 
     def _take(self, pieces: list[bytes]) -> None:
         self._ahead.extend(pieces)

@@ -150,5 +150,5 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.values()["leftovers_removed_total",], 2)
 
     def test_failed(self) -> None:
-        self.space._ground.fail(StorehouseError("broken"))
+        self.space._directory.fail(StorehouseError("broken"))
         self.assertEqual(self.values()["failed",], 1)

@@ -61,7 +61,7 @@ class LateAnswerTests(SynchronousTestCase):
         space.start()
         disk.tell()
         # Nothing of the upload is remembered yet by a store that has just been started anew.
-        space._uploading._states.clear()
+        space._states.clear()
         disk.holding = True
         listing = space.list_parts("aa")
         disk.holding = False

@@ -9,7 +9,6 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import IDisk, InlineDisk
@@ -106,9 +105,9 @@ class ReaderCase(SynchronousTestCase):
 
         return Deferred.fromCoroutine(pieces())
 
-    def _explain(self, failure: Failure) -> Failure:
-        self.told.append(failure.value)
-        return failure
+    def _explain(self, error: Exception) -> Exception:
+        self.told.append(error)
+        return error
 
     def _closed(self) -> None:
         self.released += 1
@@ -305,7 +304,7 @@ class ErrorTests(ReaderCase):
     def test_explained(self) -> None:
         """Who reads is told what is made of an error."""
         stream = self.stream(Opened(content(2 * MIB), MIB))
-        stream._on_failure = lambda failure: Failure(Unavailable("explained"))
+        stream._on_failure = lambda error: Unavailable("explained")
         done = self.read(stream, [])
         self.disk.do()
         self.failureResultOf(done, Unavailable)

@@ -10,7 +10,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.keys.keyring import Keyring
-from storehouse.storage.dataspace.sealed_codecs import Sealing
 from storehouse.storage.dataspace.sealed_format import (
     FRAME,
     Description,
@@ -26,6 +25,7 @@ from storehouse.storage.dataspace.sealed_format import (
     seal_upload,
     upload_key,
 )
+from storehouse.storage.dataspace.sealed_frames import Sealing
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.sealed_entries import NameKeys
 

@@ -1,16 +1,15 @@
-"""What the halves of a space that encrypts share: the space below, the keys, and how damage is told."""
+"""From objects to what is stored of them, and back: keys, descriptions, streams, and how damage is told."""
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from typing import TypeVar
 
 import attrs
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import KeyedLocks
 from storehouse.core.keys.keyring import KEY_SIZE, Keyring
 from storehouse.core.keys.vault import Vault
 from storehouse.core.streams import IByteStream, Piece, closing, exact, stage
@@ -18,11 +17,13 @@ from storehouse.errors import DamagedObject
 from storehouse.storage.dataspace.checks import check_expected
 from storehouse.storage.dataspace.incoming import WriteMemory
 from storehouse.storage.dataspace.interfaces import Metadata, Part, Reader
-from storehouse.storage.dataspace.sealed_codecs import Opening, Sealing, coded
 from storehouse.storage.dataspace.sealed_format import Description, SealedPart, is_sealed, open_object, sealed_size
+from storehouse.storage.dataspace.sealed_frames import Opening, Sealing, coded
 from storehouse.storage.dataspace.sealed_metrics import SealedMetrics
 
-__all__ = ["Arriving", "SealedGround"]
+__all__ = ["Arriving", "SpaceCodec"]
+
+T = TypeVar("T")
 
 # Descriptions that are remembered, and parts of all of them.
 _REMEMBERED = 1024
@@ -55,19 +56,16 @@ class _Known:
     description: Description
 
 
-class SealedGround:
+class SpaceCodec:
     """
     See the module.
 
-    @ivar inner: the space below.
-    @ivar sources: one at a time copies an object, or removes it.
+    @param memory: bytes that all writers together hold, and all readers.
     """
 
-    def __init__(self, inner: Any, vault: Vault, disk: IDisk, memory: int) -> None:
-        self.inner = inner
+    def __init__(self, vault: Vault, disk: IDisk, memory: int) -> None:
         self.disk = disk
         self.metrics = SealedMetrics()
-        self.sources = KeyedLocks()
         # Those who come and those who go, each their own.
         self.incoming = WriteMemory(memory)
         self.outgoing = WriteMemory(memory)
@@ -113,7 +111,7 @@ class SealedGround:
             raise self.damaged(id, "it is not encrypted, and everything here is")
         return True
 
-    def opened(self, id: str, what: str, work: Callable[[], Any], part: int | None = None) -> Any:
+    def opened(self, id: str, what: str, work: Callable[[], T], part: int | None = None) -> T:
         """
         What C{work} gives.
 
@@ -144,9 +142,7 @@ class SealedGround:
         if known is not None and known.texts == texts:
             self._known.move_to_end(id)
             return known.description
-        description: Description = self.opened(
-            id, "its description cannot be read", lambda: open_object(self.keyring, id, metadata)
-        )
+        description = self.opened(id, "its description cannot be read", lambda: open_object(self.keyring, id, metadata))
         self.forget(id)
         self._known[id] = _Known(texts, description)
         self._known_parts += len(description.parts)

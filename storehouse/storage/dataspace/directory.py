@@ -1,17 +1,15 @@
-"""What all operations of a Wormer store stand on: its settings, its disk threads, its way to fail."""
+"""The directory of a Wormer store: its settings, its files, the disk threads that change them, and what failures mean."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
@@ -28,7 +26,7 @@ from storehouse.storage.dataspace.layout import Layout
 from storehouse.storage.dataspace.metrics import SpaceMetrics
 from storehouse.storage.dataspace.staging import PartWriter, Staging
 
-__all__ = ["Ground", "Receiver", "WormerSettings"]
+__all__ = ["Receiver", "StoreDirectory", "WormerSettings"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,9 +58,9 @@ class WormerSettings:
 class Receiver:
     """One part on its way in: what comes is written, in a disk thread."""
 
-    def __init__(self, ground: Ground, number: int, size: int | None, target: str) -> None:
-        self.staging = ground.staging()
-        self._ground = ground
+    def __init__(self, directory: StoreDirectory, number: int, size: int | None, target: str) -> None:
+        self.staging = directory.staging()
+        self._directory = directory
         self._number = number
         self._size = size
         self._target = target
@@ -73,14 +71,14 @@ class Receiver:
         if self._writer is None:
             if self._target:
                 # Better now than after all of it was taken. The rename decides, at the end.
-                self._ground.check_absent(self._target)
+                self._directory.check_absent(self._target)
             self._begin()
         assert self._writer is not None
         self._writer.write(pieces)
 
     def _begin(self) -> None:
-        ground = self._ground
-        self._writer = PartWriter(self.staging, self._number, ground.hash, ground.settings.block_size, self._size)
+        directory = self._directory
+        self._writer = PartWriter(self.staging, self._number, directory.hash, directory.settings.block_size, self._size)
 
     def finish(self, pieces: Sequence[Piece]) -> Part:
         """These are the last."""
@@ -94,8 +92,8 @@ class Receiver:
 class _Staged:
     # A class: contextlib's way costs as much as writing a small file.
 
-    def __init__(self, ground: Ground, staging: Staging) -> None:
-        self._ground = ground
+    def __init__(self, directory: StoreDirectory, staging: Staging) -> None:
+        self._directory = directory
         self._staging = staging
 
     async def __aenter__(self) -> Staging:
@@ -103,10 +101,10 @@ class _Staged:
 
     async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
         if error is not None:
-            await self._ground.discard(self._staging)
+            await self._directory.discard(self._staging)
 
 
-class Ground:
+class StoreDirectory:
     """
     See the module.
 
@@ -141,12 +139,6 @@ class Ground:
         self.kept: list[str] | None = None
         self._on_failure = on_failure
 
-    # -- operations ----------------------------------------------------------------------------
-
-    def operation(self, name: str, work: Coroutine[Any, Any, T], stream: IByteStream | None = None) -> Deferred[T]:
-        """Run an operation: refused when the store is not open, counted. The stream that it is given is closed."""
-        return self.operations.run(name, work, stream)
-
     # -- disk threads --------------------------------------------------------------------------
 
     async def run(self, f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -176,14 +168,6 @@ class Ground:
         elif isinstance(error, OSError):
             return self._explain(error)
         return error
-
-    def explained_failure(self, failure: Failure) -> Failure:
-        """L{explained} for failures."""
-        error = failure.value
-        if not isinstance(error, (OSError, StorehouseError)):
-            return failure
-        told = self.explained(error)
-        return failure if told is error else Failure(told)
 
     def _explain(self, error: OSError) -> StorehouseError:
         if error.errno in NO_SPACE:
