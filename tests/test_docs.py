@@ -11,11 +11,15 @@ from docutils.core import publish_doctree
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.app.tap import Options
+from storehouse.config import options
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 #: Targets of links, as reStructuredText and Markdown write them; none to other sites.
 _links = re.compile(r"`[^`<]+<(?!\w+:)([^>\s#]+)[^>\s]*>`_|\]\((?!\w+:)([^)\s#]+)[^)\s]*\)")
+
+#: What can only be a setting of a door.
+_settings = re.compile(r"``((?:append|archive|https|sfsp|objects)-[a-z-]+)``")
 
 
 def links(page: Path) -> set[Path]:
@@ -54,6 +58,21 @@ class MarkupTests(SynchronousTestCase):
             self.assertEqual(found.getvalue(), "")
 
 
+class SettingTests(SynchronousTestCase):
+    """Pages name settings as they are called, and give the command line only those that it takes."""
+
+    def test_names(self) -> None:
+        names = {option.name: option.on_command_line for option in options()}
+        for page in sorted(
+            {*CHECKOUT.glob("*.rst"), *CHECKOUT.glob("docs/*.rst"), *CHECKOUT.glob("docs/formats/*.md")}
+        ):
+            text = page.read_text(encoding="utf-8")
+            for name in _settings.findall(text):
+                self.assertIn(name, names, page.name)
+            for name in re.findall(r"`--([a-z-]+)[ `=]", text):
+                self.assertTrue(names.get(name, True), f"{page.name}: --{name}")
+
+
 class DeploymentTests(SynchronousTestCase):
     """What docs/operations hands out starts storehouse with options that there are."""
 
@@ -64,9 +83,9 @@ class DeploymentTests(SynchronousTestCase):
         """Parse a command line as storehouse does. (That of twistd would install its reactor.)"""
         self.assertTrue(words[0].endswith("twistd"))
         self.assertEqual(words[1:5], ["--nodaemon", "--pidfile=", "--reactor=storehouse", "storehouse"])
-        options = Options()
-        options.parseOptions(words[5:])
-        self.assertIn("root", options.given)
+        parsed = Options()
+        parsed.parseOptions(words[5:])
+        self.assertIn("root", parsed.given)
 
     def test_unit(self) -> None:
         (command,) = re.findall(r"^ExecStart=(.*)", self.read("storehouse.service"), re.MULTILINE)
