@@ -52,7 +52,7 @@ setup(
     packages=[*find_packages(include=["storehouse", "storehouse.*"]), "twisted.plugins"],
     package_data={"storehouse": ["py.typed", "_native.pyi", "frontends/upload/static/*"]},
     install_requires=[
-        "Twisted[tls] >=26.10, <26.11",
+        "Twisted[tls] >=25.5",
         "attrs >=26.1",
         "zope.interface >=8.1",
         "prometheus_client >=0.26",

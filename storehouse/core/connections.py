@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from storehouse.core.fast.names import require
+from storehouse.core.fast.tcp import missing_names
 from storehouse.core.peers import network_of
 from storehouse.core.shares import Shares
 from storehouse.errors import Overloaded, ShareUsedUp, TooManyConnections
@@ -52,6 +54,8 @@ class Connections:
         tick: Callable[[], None] = lambda: None,
         each: int = 0,
     ) -> None:
+        # What their peers do not take could not be counted.
+        require(missing_names())
         self.accepted = 0
         self.refused = 0
         self.timed_out = 0

@@ -258,7 +258,7 @@ class _Poller:
     """
     An epoll object that tells when it waits and when it has something, and gives that in pieces.
 
-    Tested with the Twisted that setup.py pins, whose epoll reactor uses C{poll}, C{register}, C{modify},
+    Twisted's epoll reactor uses C{poll}, C{register}, C{modify},
     C{unregister} and C{close} of it.
     """
 

@@ -17,6 +17,8 @@ from twisted.internet import epollreactor
 from twisted.logger import Logger
 from twisted.python import log as context_log
 
+from storehouse.core.fast.names import lacking, plain_way
+
 __all__ = ["FastEPollReactor", "install"]
 
 _log = Logger()
@@ -59,7 +61,11 @@ class FastEPollReactor(epollreactor.EPollReactor):
 
 
 def install() -> None:
-    """Install it as the reactor of this process."""
+    """Install it as the reactor of this process; the plain one if Twisted lacks what it goes by."""
     from twisted.internet.main import installReactor
 
-    installReactor(FastEPollReactor())
+    reactor: epollreactor.EPollReactor = FastEPollReactor()
+    missing = lacking(reactor, ("_selectables", "_poller", "_doReadOrWrite", "_disconnectSelectable"))
+    if plain_way("each event has a logging context", missing):
+        reactor = epollreactor.EPollReactor()
+    installReactor(reactor)

@@ -3,8 +3,8 @@ TCP that sends at once.
 
 C{tcp.Server.write} only queues: each answer costs two C{epoll_ctl} calls and another round of the reactor.
 For small answers that is a third of their price. This module, L{storehouse.core.fast.reactor} and
-L{storehouse.frontends.http.channel} are the only ones that touch private names of Twisted; they were tested
-with the release that setup.py pins, and each has a plain way to fall back on.
+L{storehouse.frontends.http.channel} are the only ones that touch private names of Twisted; L{storehouse.core.fast.names}
+tells what becomes of them where one is missing.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from twisted.internet import tcp
+from twisted.internet import abstract, tcp
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-__all__ = ["LARGE_READS", "EagerServer", "accept_few", "make_eager", "unsent"]
+from storehouse.core.fast.names import lacking, plain_way
+
+__all__ = ["LARGE_READS", "EagerServer", "accept_few", "make_eager", "missing_names", "unsent"]
 
 # Connections that a port accepts in one turn.
 _ACCEPTS = 8
@@ -56,6 +59,14 @@ class EagerServer(tcp.Server):
         self.write(b"".join(iovec))
 
 
+def missing_names() -> list[str]:
+    """What L{unsent} goes by, and without which it would find nothing, that Twisted lacks."""
+    return [
+        *lacking(abstract.FileDescriptor, ("dataBuffer", "offset", "_tempDataLen")),
+        *lacking(TLSMemoryBIOProtocol, ("_appSendBuffer",)),
+    ]
+
+
 def make_eager(port: Any) -> bool:
     """
     Make the connections that a listening port accepts from now on send at once.
@@ -63,7 +74,10 @@ def make_eager(port: Any) -> bool:
     @param port: what an endpoint's C{listen} fired with.
     @return: whether that was possible; any port goes on working as it was if not.
     """
-    if isinstance(port, tcp.Port) and port.transport is tcp.Server:
+    if not isinstance(port, tcp.Port):
+        return False
+    missing = [*missing_names(), *lacking(tcp.Server, ("_writeDisconnected",)), *lacking(port, ("transport",))]
+    if not plain_way("answers are queued before they are sent", missing) and port.transport is tcp.Server:
         port.transport = EagerServer
         return True
     return False
@@ -76,7 +90,9 @@ def accept_few(port: Any) -> None:
 
     @param port: what an endpoint's C{listen} fired with; one of another kind stays as it is.
     """
-    if not isinstance(port, tcp.Port):
+    if not isinstance(port, tcp.Port) or plain_way(
+        "many connections are accepted at a time", lacking(port, ("numberAccepts",))
+    ):
         return
     accept = port.doRead
 

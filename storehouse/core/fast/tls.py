@@ -21,9 +21,10 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
+from storehouse.core.fast.names import lacking, plain_way
 from storehouse.core.fast.tcp import LARGE_READS
 
-__all__ = ["LargePiecesTLS", "is_possible", "secured_factory"]
+__all__ = ["LargePiecesTLS", "missing_names", "secured_factory"]
 
 #: Bytes of a record's content at most (RFC 8446, 5.1), and of what surrounds it.
 _RECORD = 16 * 1024
@@ -34,6 +35,20 @@ _AROUND = 512
 #: and keep three times as much for each connection that once sent a large body.
 _STEP = 16 * 1024
 
+_OF_TWISTED = (
+    "_tlsConnection",
+    "_appSendBuffer",
+    "_handshakeDone",
+    "_lostTLSConnection",
+    "_aborted",
+    "_bufferedWrite",
+    "_shutdownTLS",
+    "_tlsShutdownFinished",
+    "_flushSendBIO",
+    "_write",
+)
+_OF_OPENSSL = ("SSL_read", "SSL_write", "SSL_get_error", "SSL_ERROR_WANT_READ", "BIO_read", "BIO_write")
+
 _lib: Any = getattr(SSL, "_lib", None)
 _ffi: Any = getattr(SSL, "_ffi", None)
 
@@ -42,27 +57,15 @@ _SIZE = LARGE_READS + 2 * (_RECORD + _AROUND)
 _buffer: Any = _ffi.new("char[]", _SIZE) if _ffi is not None else None
 
 
-def is_possible() -> bool:
-    """Whether all names are there."""
-    needed = (
-        (_lib, ("SSL_read", "SSL_write", "SSL_get_error", "SSL_ERROR_WANT_READ", "BIO_read", "BIO_write")),
-        (_ffi, ("new", "buffer", "from_buffer")),
-        (Connection, ("_raise_ssl_error",)),
-        (
-            TLSMemoryBIOProtocol,
-            (
-                "_handshakeDone",
-                "_lostTLSConnection",
-                "_aborted",
-                "_bufferedWrite",
-                "_shutdownTLS",
-                "_tlsShutdownFinished",
-                "_flushSendBIO",
-                "_write",
-            ),
-        ),
-    )
-    return all(owner is not None and hasattr(owner, name) for owner, names in needed for name in names)
+def missing_names() -> list[str]:
+    """What of the names above is missing."""
+    missing = lacking(TLSMemoryBIOProtocol, _OF_TWISTED)
+    if _lib is None or _ffi is None:
+        return [*missing, "SSL._lib", "SSL._ffi"]
+    missing += [f"SSL._lib.{name}" for name in _OF_OPENSSL if not hasattr(_lib, name)]
+    missing += [f"SSL._ffi.{name}" for name in ("new", "buffer", "from_buffer") if not hasattr(_ffi, name)]
+    connection = Connection(SSL.Context(SSL.TLS_METHOD))
+    return missing + lacking(connection, ("_ssl", "_into_ssl", "_from_ssl", "_raise_ssl_error"))
 
 
 class LargePiecesTLS(TLSMemoryBIOProtocol):
@@ -195,5 +198,6 @@ def secured_factory(tls: Any, factory: Any, reactor: Any) -> TLSMemoryBIOFactory
 
     @param tls: an C{IOpenSSLServerConnectionCreator}.
     """
-    kind = _LargePiecesFactory if is_possible() else TLSMemoryBIOFactory
+    plain = plain_way("TLS goes record by record", missing_names())
+    kind = TLSMemoryBIOFactory if plain else _LargePiecesFactory
     return kind(tls, False, factory, reactor)

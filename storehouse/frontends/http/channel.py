@@ -3,8 +3,8 @@ A connection to a door: strict, with a fast lane at request boundaries, and with
 for.
 
 Like L{storehouse.core.fast.tcp} this touches private names of Twisted (C{HTTPChannel._buffer}, C{_dataBuffer},
-C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize}), tested with the
-release that setup.py pins.  Without a lane, everything goes twisted.web's way.
+C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize}), which
+L{storehouse.frontends.http.strict} looks for. Without a lane, everything goes twisted.web's way.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from twisted.web.http import datetimeToString
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.connections import Connections
+from storehouse.core.fast.names import require
 from storehouse.core.fast.tcp import unsent
 from storehouse.core.peers import NOBODY, TrustedProxies, network_of
 from storehouse.core.shares import Shares
@@ -28,6 +29,7 @@ from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.lane import ILane, PlanCache
 from storehouse.frontends.http.reply import Reply, encode_reply
 from storehouse.frontends.http.shown import shown, shown_name
+from storehouse.frontends.http.strict import missing_names
 
 __all__ = ["DoorSite"]
 
@@ -98,6 +100,7 @@ class DoorSite(server.Site):
         guard: Guard | None = None,
         trusted: TrustedProxies = NOBODY,
     ) -> None:
+        require(missing_names())
         server.Site.__init__(self, resource, parsePOSTFormSubmission=False, reactor=reactor)
         self.limits = limits
         self.name = name

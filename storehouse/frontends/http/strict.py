@@ -3,7 +3,7 @@ twisted.web's HTTP/1.1 connection, made strict: bodies stream, and a peer that i
 
 Like L{storehouse.core.fast.tcp} this touches private names of Twisted (C{HTTPChannel._command}, C{_path}, C{_version}, C{_buffer},
 C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize}, C{_receivedHeaderCount},
-C{_transferDecoder} and its C{_trailerHeaders}), tested with the release that setup.py pins.
+C{_transferDecoder} and its C{_trailerHeaders}). Requests are kept apart by them: without one, L{missing_names}, nothing starts.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
+from twisted.web import http
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from storehouse.core.addresses import is_loopback
+from storehouse.core.fast.names import lacking
 from storehouse.core.fast.tcp import LARGE_READS
 from storehouse.core.lingering import Lingering
 from storehouse.errors import StorehouseError
@@ -27,7 +29,38 @@ from storehouse.frontends.http.paced import PacedChannel
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.requestline import RequestLine, host_name, parse_line
 
-__all__ = ["StrictChannel"]
+__all__ = ["StrictChannel", "missing_names"]
+
+#: Names of Twisted's channel, its request and its decoder of chunks: those that are set, and those that it calls and that are
+#: other here.
+_OF_CHANNEL = (
+    "_buffer",
+    "_command",
+    "_dataBuffer",
+    "_handlingRequest",
+    "_networkProducer",
+    "_path",
+    "_receivedHeaderCount",
+    "_receivedHeaderSize",
+    "_respondToBadRequestAndDisconnect",
+    "_send100Continue",
+    "_transferDecoder",
+    "_version",
+    "_waitingForTransport",
+)
+_OF_REQUEST = ("_cleanup", "_disconnected")
+_OF_CHUNKS = ("_trailerHeaders",)
+
+
+def missing_names() -> list[str]:
+    """What of these the Twisted that is here lacks."""
+    decoder = getattr(http, "_ChunkedTransferDecoder", None)
+    return [
+        *lacking(HTTPChannel, _OF_CHANNEL),
+        *lacking(http.Request, _OF_REQUEST),
+        *(lacking(decoder, _OF_CHUNKS) if decoder is not None else ["http._ChunkedTransferDecoder"]),
+    ]
+
 
 _WITH_BODIES = frozenset({b"PATCH", b"POST", b"PUT"})
 _BARE_LINE = "a line of the head ends with LF alone instead of CR LF"
@@ -212,6 +245,10 @@ class StrictChannel(PacedChannel):
         """A field of the head."""
         if self._receivedHeaderCount >= self.maxHeaders:
             self._refuse(HeadTooLarge(f"the head of the request has more than {self.maxHeaders} fields"))
+            return False
+        if b"\r" in line or b"\0" in line:
+            # RFC 9110, section 5.5. Twisted takes a CR before its release 26.10.
+            self._refuse(AmbiguousFraming("a header field has a CR or a zero byte"))
             return False
         received: bool = HTTPChannel.headerReceived(self, line)
         return received
