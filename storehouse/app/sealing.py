@@ -31,7 +31,7 @@ from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
 from storehouse.storage.namespace.tree import Tree
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
-from storehouse.storage.resumable.sealed import SealedBox
+from storehouse.storage.resumable.sealed import StateCipher
 
 if TYPE_CHECKING:
     from storehouse.storage.accounts.local import LocalAccounts
@@ -225,5 +225,5 @@ def make_resumable(
         settings.https.upload_expiry,
         durable=settings.objects.sync == "disk",
     )
-    box = None if vault is None else SealedBox(lambda: vault.keyring)
-    return LocalResumableUploads(objects, disk, reactor, kept, box=box)
+    cipher = None if vault is None else StateCipher(lambda: vault.keyring)
+    return LocalResumableUploads(objects, disk, reactor, kept, cipher=cipher)

@@ -55,7 +55,7 @@ from storehouse.storage.dataspace.holds import Holds
 from storehouse.storage.dataspace.scrub import Finding
 from storehouse.storage.dataspace.sealed_rekey import Rekeying
 from storehouse.storage.objects.store import LocalObjectStore
-from storehouse.storage.resumable.chores import ResumableExpiry
+from storehouse.storage.resumable.expiry import ResumableExpiry
 
 __all__ = ["StorehouseService", "make_service"]
 

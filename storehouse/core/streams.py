@@ -624,22 +624,23 @@ class Beside(Generic[T]):
 
     @param stream: what the owner may wait for meanwhile: it is closed when the work fails, so that its read ends with
         L{StreamClosed}, and L{result} tells why.
+    @ivar is_running: whether the work goes on.
     """
 
     def __init__(self, stream: IByteStream | None = None) -> None:
         self._stream = stream
-        self._is_going = False
+        self.is_running = False
         self._outcome: T | Failure | None = None  # of what was started last, until it is asked for
         self._waiting: Deferred[None] | None = None
 
     async def start(self, begin: Callable[P, Deferred[T]], *args: P.args, **kwargs: P.kwargs) -> None:
         """Wait for the work that goes on, whose failure is raised and whose result is dropped; then begin this."""
         await self.result()
-        self._is_going = True
+        self.is_running = True
         begin(*args, **kwargs).addBoth(self._ended)
 
     def _ended(self, outcome: T | Failure) -> None:
-        self._is_going = False
+        self.is_running = False
         self._outcome = outcome
         if isinstance(outcome, Failure) and self._stream is not None:
             self._stream.close()
@@ -649,7 +650,7 @@ class Beside(Generic[T]):
 
     async def result(self) -> T | None:
         """Wait for the work that goes on. @return: its result; C{None} if there is none. Its failure is raised."""
-        while self._is_going:
+        while self.is_running:
             await self._turn()
         outcome, self._outcome = self._outcome, None
         if isinstance(outcome, Failure):
@@ -658,7 +659,7 @@ class Beside(Generic[T]):
 
     async def close(self) -> None:
         """Wait until nothing goes on, although it was cancelled meanwhile. What comes of the work is dropped."""
-        while self._is_going:
+        while self.is_running:
             try:
                 await self._turn()
             except CancelledError:

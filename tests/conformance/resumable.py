@@ -10,7 +10,7 @@ from crc32c import crc32c
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface.verify import verifyObject
 
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import (
     AlreadyExists,
     BadRequest,
@@ -26,8 +26,7 @@ from storehouse.errors import (
     UploadGone,
 )
 from storehouse.storage.resumable.interfaces import IResumableUploads, ResumableUpload
-from tests.conformance.dataspace import content, pause, pieces_of, turns
-from tests.conformance.pushed import PullSource, Tap
+from tests.conformance.dataspace import Tap, content, later, pause, pieces_of, turns
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase
@@ -70,12 +69,12 @@ class _Mixin(TestCase):
         """Bytes at the place where it is now."""
         offset = (await self.uploads.get(upload.id)).offset
         appended: ResumableUpload = await self.uploads.append(
-            upload.id, offset, BytesSource(data), len(data), **options
+            upload.id, offset, BytesStream(data), len(data), **options
         )
         return appended
 
     async def stored(self, key: str) -> bytes:
-        return await collect(await self.store.get("uploads", key))
+        return await read_all(await self.store.get("uploads", key))
 
     async def keys(self) -> list[str]:
         found: list[str] = await self.store.list_keys("uploads")
@@ -140,7 +139,7 @@ class ResumableTestsMixin(_Mixin):
         at = 0
         for size in (1, 99, 50_000, 0, 49_903):
             piece = data[at : at + size]
-            told = await self.uploads.append(upload.id, at, BytesSource(piece), size, progress=offsets.append)
+            told = await self.uploads.append(upload.id, at, BytesStream(piece), size, progress=offsets.append)
             at += size
             self.assertEqual((told.offset, told.is_complete), (at, at == len(data)))
         self.assertEqual(offsets, [1, 100, 50_100, 100_003])
@@ -148,16 +147,15 @@ class ResumableTestsMixin(_Mixin):
         info = await self.store.head("uploads", "file")
         self.assertEqual(info.metadata["crc32c"], [f"{crc32c(data):08x}"])
 
-    async def test_sources(self) -> None:
-        """Bytes come in any pieces, with their number known or not, and from sources that are pulled."""
+    async def test_streams(self) -> None:
+        """Bytes come in any pieces, views too, with their number known or not, at once or later."""
         data = content(MIB + 9)
         upload = await self.create(6 * len(data))
         at = 0
         for size in (None, len(data)):
-            for later in (None, False, True):
-                pieces = pieces_of(data, (1, 5000, 0, 3, 70_001))
-                source = BytesSource(pieces) if later is None else PullSource(pieces, later)
-                await self.uploads.append(upload.id, at, source, size)
+            pieces = list(pieces_of(data, (1, 5000, 0, 3, 70_001)))
+            for stream in (BytesStream(pieces), BytesStream(map(memoryview, pieces)), later(pieces)):
+                await self.uploads.append(upload.id, at, stream, size)
                 at += len(data)
         self.assertEqual(await self.stored("file"), 6 * data)
 
@@ -212,7 +210,7 @@ class ResumableTestsMixin(_Mixin):
         upload = await self.append(upload, b"abc")
 
         def said(offset: int, data: bytes, length: int) -> Any:
-            return self.uploads.append(upload.id, offset, BytesSource(data), len(data), length=length)
+            return self.uploads.append(upload.id, offset, BytesStream(data), len(data), length=length)
 
         await self.refused(OffsetMismatch, said(0, b"abc", 3))
         await self.refused(SizeMismatch, said(3, b"def", 5))
@@ -234,10 +232,10 @@ class ResumableTestsMixin(_Mixin):
         """One that is complete takes no more, and says so as it does of others."""
         upload = await self.create(3)
         await self.append(upload, b"abc")
-        await self.refused(OffsetMismatch, self.uploads.append(upload.id, 0, BytesSource(b"abc"), 3))
-        await self.refused(TooLarge, self.uploads.append(upload.id, 3, BytesSource(b"d"), 1))
-        await self.refused(TooLarge, self.uploads.append(upload.id, 3, BytesSource(b"d"), None))
-        again = await self.uploads.append(upload.id, 3, BytesSource(b""), 0, is_last=True)
+        await self.refused(OffsetMismatch, self.uploads.append(upload.id, 0, BytesStream(b"abc"), 3))
+        await self.refused(TooLarge, self.uploads.append(upload.id, 3, BytesStream(b"d"), 1))
+        await self.refused(TooLarge, self.uploads.append(upload.id, 3, BytesStream(b"d"), None))
+        again = await self.uploads.append(upload.id, 3, BytesStream(b""), 0, is_last=True)
         self.assertEqual((again.is_complete, again.offset), (True, 3))
         self.assertEqual(await self.keys(), ["file"])
 
@@ -246,20 +244,36 @@ class ResumableTestsMixin(_Mixin):
         data = content(300)
         upload = await self.create(len(data))
         for at in range(299):
-            await self.uploads.append(upload.id, at, BytesSource(data[at : at + 1]), 1)
+            await self.uploads.append(upload.id, at, BytesStream(data[at : at + 1]), 1)
         (opened,) = await self.store.list_uploads("uploads")
         parts = await self.store.list_parts("uploads", "file", opened.upload_id)
         self.assertLess(len(parts), 100)
         self.assertEqual(sum(part.size for part in parts), 299)
-        await self.uploads.append(upload.id, 299, BytesSource(data[299:]), 1)
+        await self.uploads.append(upload.id, 299, BytesStream(data[299:]), 1)
         self.assertEqual(await self.stored("file"), data)
         info = await self.store.head("uploads", "file")
         self.assertEqual(info.metadata["crc32c"], [f"{crc32c(data):08x}"])
 
-    # -- what breaks off -----------------------------------------------------------------------
+    async def test_stream_is_closed(self) -> None:
+        """Whatever becomes of an append, its stream is closed."""
+        upload = await self.create(5)
+        for id, offset, size, error in (
+            ("0" * 32, 0, 3, NoSuchUpload),
+            (upload.id, 1, 3, OffsetMismatch),
+            (upload.id, 0, 6, TooLarge),
+        ):
+            tap = Tap()
+            await self.refused(error, self.uploads.append(id, offset, tap, size))
+            self.assertTrue(tap.refused)
+        await self.uploads.stop()
+        tap = Tap()
+        await self.refused(Unavailable, self.uploads.append(upload.id, 0, stream=tap, size=3))
+        self.assertTrue(tap.refused)
 
-    async def test_broken_off(self) -> None:
-        """What arrived before a source broke off is kept, and is gone on with."""
+    # -- interruptions -------------------------------------------------------------------------
+
+    async def test_interrupted(self) -> None:
+        """What came before a stream failed is kept, and the upload can continue."""
         data = content(300_000)
         upload = await self.create(len(data))
         offsets: list[int] = []
@@ -271,14 +285,14 @@ class ResumableTestsMixin(_Mixin):
         await self.append(upload, data[200_001:])
         self.assertEqual(await self.stored("file"), data)
 
-    async def test_broken_off_at_once(self) -> None:
+    async def test_interrupted_at_once(self) -> None:
         upload = await self.create(5)
         tap, adding = await self.begin(upload, 0)
         tap.end(ZeroDivisionError())
         await self.refused(ZeroDivisionError, adding)
         self.assertEqual((await self.uploads.get(upload.id)).offset, 0)
 
-    async def test_broken_off_when_whole(self) -> None:
+    async def test_interrupted_when_whole(self) -> None:
         """What fails after the last byte has come has brought all of them."""
         upload = await self.create(5)
         tap, adding = await self.begin(upload, 0, b"whole")
@@ -295,7 +309,7 @@ class ResumableTestsMixin(_Mixin):
         await pause()
         adding.cancel()
         await self.refused(CancelledError, adding)
-        self.assertTrue(tap.stopped)
+        self.assertTrue(tap.refused)
         offset = (await self.uploads.get(upload.id)).offset
         self.assertIn(offset, (0, 3))
         await self.append(upload, b"abcdef"[offset:])
@@ -340,18 +354,18 @@ class ResumableTestsMixin(_Mixin):
         self.assertEqual((await adding).offset, len(data))
         self.assertEqual((called, offsets), (["passed"], [len(data)]))
         for size in (len(data), None):
-            adding = self.uploads.append(upload.id, len(data), BytesSource(data), size, verify=fails)
+            adding = self.uploads.append(upload.id, len(data), BytesStream(data), size, verify=fails)
             await self.refused(ChecksumMismatch, adding)
         self.assertEqual(called, ["passed", "failed", "failed"])
         await self.refused(
-            ChecksumMismatch, self.uploads.append(upload.id, len(data), BytesSource(b""), 0, verify=fails)
+            ChecksumMismatch, self.uploads.append(upload.id, len(data), BytesStream(b""), 0, verify=fails)
         )
         self.assertEqual((await self.uploads.get(upload.id)).offset, len(data))
         await self.append(upload, data, verify=passes)
         self.assertEqual(await self.stored("file"), 2 * data)
 
-    async def test_verified_broken_off(self) -> None:
-        """What breaks off before it could be verified does not count."""
+    async def test_verified_interrupted(self) -> None:
+        """A stream that fails before it could be verified does not count."""
         upload = await self.create(100)
         await self.append(upload, b"abc")
         called: list[None] = []
@@ -368,13 +382,13 @@ class ResumableTestsMixin(_Mixin):
         tap, stale = await self.begin(upload, 0, b"abc")
         stale.addErrback(lambda failure: failure.type)
         known = await self.uploads.interrupt(upload.id)
-        self.assertEqual((known.offset, tap.stopped, await stale), (3, 1, UploadBusy))
+        self.assertEqual((known.offset, tap.refused, await stale), (3, True, UploadBusy))
         tap, stale = await self.begin(upload, 3, b"def")
         stale.addErrback(lambda failure: failure.type)
         # Who does not ask first may be mistaken, but not in the way.
-        await self.refused(OffsetMismatch, self.uploads.append(upload.id, 3, BytesSource(b"x"), 1))
-        self.assertEqual((tap.stopped, await stale), (1, UploadBusy))
-        done = await self.uploads.append(upload.id, 6, BytesSource(b"ghi"), 3)
+        await self.refused(OffsetMismatch, self.uploads.append(upload.id, 3, BytesStream(b"x"), 1))
+        self.assertEqual((tap.refused, await stale), (True, UploadBusy))
+        done = await self.uploads.append(upload.id, 6, BytesStream(b"ghi"), 3)
         self.assertTrue(done.is_complete)
         self.assertEqual(await self.stored("file"), b"abcdefghi")
 
@@ -383,11 +397,11 @@ class ResumableTestsMixin(_Mixin):
         upload = await self.create(6)
         tap, first = await self.begin(upload, 0, b"abc")
         second = self.uploads.append(upload.id, 3, Tap(), 3)
-        third = self.uploads.append(upload.id, 3, BytesSource(b"def"), 3)
+        third = self.uploads.append(upload.id, 3, BytesStream(b"def"), 3)
         await self.refused(UploadBusy, first)
         await self.refused(UploadBusy, second)
         self.assertTrue((await third).is_complete)
-        self.assertEqual((await self.stored("file"), tap.stopped), (b"abcdef", 1))
+        self.assertEqual((await self.stored("file"), tap.refused), (b"abcdef", True))
 
     async def test_taken_over_before_verified(self) -> None:
         """What is ended before it could be verified does not count."""
@@ -412,15 +426,15 @@ class ResumableTestsMixin(_Mixin):
     async def test_too_large(self) -> None:
         """More bytes than were announced, or than are allowed, are refused, at once if they say so."""
         upload = await self.create(5)
-        await self.refused(TooLarge, self.uploads.append(upload.id, 0, BytesSource(b"abcdef"), 6))
-        await self.refused(TooLarge, self.uploads.append(upload.id, 0, BytesSource([b"abc", b"def"]), None))
+        await self.refused(TooLarge, self.uploads.append(upload.id, 0, BytesStream(b"abcdef"), 6))
+        await self.refused(TooLarge, self.uploads.append(upload.id, 0, BytesStream([b"abc", b"def"]), None))
         offset = (await self.uploads.get(upload.id)).offset
         self.assertLessEqual(offset, 5)
         self.assertEqual(await self.keys(), [])
         await self.refused(TooLarge, self.create(6, max_bytes=5))
         bounded = await self.create(None, max_bytes=5)
         await self.refused(TooLarge, self.uploads.set_length(bounded.id, 6))
-        await self.refused(TooLarge, self.uploads.append(bounded.id, 0, BytesSource(b"abcdef"), None))
+        await self.refused(TooLarge, self.uploads.append(bounded.id, 0, BytesStream(b"abcdef"), None))
         await self.reopen(max_size=4)
         await self.refused(TooLarge, self.create(5))
         await self.refused(TooLarge, self.create(4, metadata={"a": 20_000 * "b"}))
@@ -435,7 +449,7 @@ class ResumableTestsMixin(_Mixin):
             for deferred in (
                 self.uploads.get(id),
                 self.uploads.interrupt(id),
-                self.uploads.append(id, 0, BytesSource(b"x"), 1),
+                self.uploads.append(id, 0, BytesStream(b"x"), 1),
                 self.uploads.set_length(id, 1),
                 self.uploads.remove(id),
                 self.uploads.concatenate("ann", "file", [id]),
@@ -445,7 +459,7 @@ class ResumableTestsMixin(_Mixin):
     # -- names ---------------------------------------------------------------------------------
 
     async def put(self, key: str) -> None:
-        await self.store.put("uploads", key, BytesSource(b"there"), 5)
+        await self.store.put("uploads", key, BytesStream(b"there"), 5)
 
     async def test_rename(self) -> None:
         """A name that is taken when the upload is complete gets a number."""
@@ -500,11 +514,11 @@ class ResumableTestsMixin(_Mixin):
         tap, adding = await self.begin(upload, 3, b"def")
         adding.addErrback(lambda failure: failure.type)
         await self.uploads.remove(upload.id)
-        self.assertEqual((tap.stopped, await adding), (1, UploadBusy))
+        self.assertEqual((tap.refused, await adding), (True, UploadBusy))
         for deferred in (
             self.uploads.get(upload.id),
             self.uploads.interrupt(upload.id),
-            self.uploads.append(upload.id, 0, BytesSource(b"x"), 1),
+            self.uploads.append(upload.id, 0, BytesStream(b"x"), 1),
             self.uploads.remove(upload.id),
         ):
             await self.refused(UploadGone, deferred)
@@ -515,21 +529,22 @@ class ResumableTestsMixin(_Mixin):
         """What is given up makes the room that it takes to say so."""
         upload = await self.create(10)
         await self.append(upload, b"abc")
-        states = self.uploads._base.states
+        states = self.uploads._uploads.states
         write = states.write
-        parts = self.uploads._base.abort
+        abort_upload = self.store.abort_upload
         aborted: list[bool] = []
 
-        async def abort(*args: Any) -> None:
+        def abort(*args: Any) -> Deferred[None]:
             aborted.append(True)
-            await parts(*args)
+            aborting: Deferred[None] = abort_upload(*args)
+            return aborting
 
         def full(state: Any) -> None:
             if not aborted:
                 raise OSError(errno.ENOSPC, "No space left on device")
             write(state)
 
-        self.patch(self.uploads._base, "abort", abort)
+        self.patch(self.store, "abort_upload", abort)
         self.patch(states, "write", full)
         await self.uploads.remove(upload.id)
         await self.refused(UploadGone, self.uploads.get(upload.id))
@@ -612,7 +627,7 @@ class ResumableTestsMixin(_Mixin):
         first, second = await self.create(3, is_partial=True), await self.create(None, is_partial=True)
         final = await self.uploads.concatenate("ann", "joined", [first.id, second.id])
         self.assertEqual((final.is_complete, final.offset, final.length), (False, 0, None))
-        await self.refused(Forbidden, self.uploads.append(final.id, 0, BytesSource(b"x"), 1))
+        await self.refused(Forbidden, self.uploads.append(final.id, 0, BytesStream(b"x"), 1))
         await self.refused(BadRequest, self.uploads.set_length(final.id, 6))
         await self.append(second, b"def", is_last=True)
         known = await self.uploads.get(final.id)
@@ -669,14 +684,14 @@ class ResumableTestsMixin(_Mixin):
         tap, adding = await self.begin(upload, 0, b"abc")
         adding.addErrback(lambda failure: failure.type)
         await self.uploads.stop()
-        self.assertEqual((tap.stopped, await adding), (1, Unavailable))
+        self.assertEqual((tap.refused, await adding), (True, Unavailable))
         for deferred in (
             self.uploads.create("ann", "file", 1),
             self.uploads.concatenate("ann", "file", [upload.id]),
             self.uploads.get(upload.id),
             self.uploads.list(),
             self.uploads.set_length(upload.id, 1),
-            self.uploads.append(upload.id, 3, BytesSource(b"x"), 1),
+            self.uploads.append(upload.id, 3, BytesStream(b"x"), 1),
             self.uploads.interrupt(upload.id),
             self.uploads.remove(upload.id),
             self.uploads.expire(),
@@ -729,10 +744,10 @@ class PersistentResumableTestsMixin(_Mixin):
             told = self.uploads.interrupt(upload.id)
             stale = await looking
             self.assertEqual((await told).offset, 0)
-            adding = self.uploads.append(upload.id, 0, BytesSource(b"abc"), 3, seen=stale.seen)
+            adding = self.uploads.append(upload.id, 0, BytesStream(b"abc"), 3, seen=stale.seen)
             await self.refused(UploadBusy, adding)
         again = await self.uploads.get(upload.id)
-        self.assertEqual((await self.uploads.append(upload.id, 0, BytesSource(b"abc"), 3, seen=again.seen)).offset, 3)
+        self.assertEqual((await self.uploads.append(upload.id, 0, BytesStream(b"abc"), 3, seen=again.seen)).offset, 3)
 
     async def test_concatenated_later(self) -> None:
         """A final one waits for its pieces across a stop."""

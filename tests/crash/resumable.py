@@ -16,12 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, PushedStream, read_all
 from storehouse.errors import AlreadyExists, ChecksumMismatch, NoSuchKey, UploadGone
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from tests.conformance.dataspace import content
@@ -53,23 +53,12 @@ class Told:
     gone: bool = False
 
 
-class _Breaking:
-    """A source that ends in the midst of it."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        consumer.registerProducer(self, True)
-        consumer.write(self._data)
-        consumer.unregisterProducer()
-        return fail(ConnectionError("broken off"))
-
-    def pauseProducing(self) -> None: ...
-
-    def resumeProducing(self) -> None: ...
-
-    def stopProducing(self) -> None: ...
+def _interrupted(data: bytes) -> PushedStream:
+    """A stream that fails behind these bytes."""
+    stream = PushedStream(lambda: None, lambda: None)
+    stream.write(data)
+    stream.fail(ConnectionError("interrupted"))
+    return stream
 
 
 class ResumableSession:
@@ -125,7 +114,7 @@ class ResumableSession:
 
     def append(self, id: str, data: bytes, offset: int, size: int, **options: Any) -> None:
         piece = data[offset : offset + size]
-        told = self.wait(self.uploads.append(id, offset, BytesSource(piece), size, **options))
+        told = self.wait(self.uploads.append(id, offset, BytesStream(piece), size, **options))
         self.tell(id=id, offset=told.offset, key=told.key)
 
     def live(self) -> None:
@@ -143,10 +132,10 @@ class ResumableSession:
         self.do("broken-off")
         data = content(2000, 2)
         id = self.create(data, "b", 2000)
-        self.broken(self.uploads.append(id, 0, _Breaking(data[:700]), None), ConnectionError)
+        self.broken(self.uploads.append(id, 0, _interrupted(data[:700]), None), ConnectionError)
         self.tell(id=id, offset=700)
         self.do("verified")
-        self.broken(self.uploads.append(id, 700, BytesSource(b"x" * 500), 500, verify=_wrong), ChecksumMismatch)
+        self.broken(self.uploads.append(id, 700, BytesStream(b"x" * 500), 500, verify=_wrong), ChecksumMismatch)
         self.append(id, data, 700, 500, verify=lambda: None)
         self.do("joined")
         data = content(1000, 3)
@@ -220,7 +209,7 @@ def verify(session: ResumableSession, ledger: dict[str, Told]) -> None:
         if not upload.is_complete and not told.pieces:
             rest = told.data[upload.offset :]
             upload = session.wait(
-                session.uploads.append(told.id, upload.offset, BytesSource(rest), len(rest), is_last=True)
+                session.uploads.append(told.id, upload.offset, BytesStream(rest), len(rest), is_last=True)
             )
             told.offset = upload.offset
         if not upload.is_complete:
@@ -239,7 +228,7 @@ def check_bytes(session: ResumableSession, key: str, data: bytes) -> None:
     """@raise AssertionError: unless the object has these."""
 
     async def get() -> bytes:
-        return await collect(await session.base.store.get("uploads", key))
+        return await read_all(await session.base.store.get("uploads", key))
 
     try:
         found = session.wait(Deferred.fromCoroutine(get()))

@@ -1,8 +1,8 @@
 """
-What a resumable upload is, whether tus or the IETF's draft speaks of it.
+Resumable uploads, of tus and of the IETF's draft.
 
-Its bytes are parts of an upload of the object store, so that they are never copied; what else is known of it is a file of
-its own.
+The bytes of one are parts of an upload of the object store, so that they are never copied; its state is a file of its
+own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from storehouse.core.streams import ISource
+from storehouse.core.streams import IByteStream
 from storehouse.storage.objects.interfaces import Metadata
 
 __all__ = ["IResumableUploads", "ResumableUpload"]
@@ -22,25 +22,25 @@ __all__ = ["IResumableUploads", "ResumableUpload"]
 @attrs.frozen
 class ResumableUpload:
     """
-    What is known of an upload.
+    An upload as it is now.
 
-    @ivar id: 128 random bits in hex: who knows it may not do anything for that alone.
-    @ivar owner: the name of the user, or of the link's user, that began it.
-    @ivar grant: the nonce of the link that it was begun with; empty if none.
+    @ivar id: 128 random bits in hex. To know it authorizes nobody.
+    @ivar owner: the name of the user, or of the link's user, that created it.
+    @ivar grant: the nonce of the link that it was created with; empty if none.
     @ivar name: the key that the object is to have, in the bucket of uploads.
     @ivar key: the key that it has; empty before it is complete, and of a partial one.
     @ivar content_type: its media type; may be empty.
-    @ivar metadata: what the client said of it, by name; of tus, decoded.
-    @ivar offset: bytes that are stored for good.
+    @ivar metadata: from the client, by name; of tus, decoded.
+    @ivar offset: bytes that are durable.
     @ivar length: bytes that it will have; C{None} while that is not known.
     @ivar max_bytes: the most that it may have; C{None} for no bound.
     @ivar is_partial: whether it is to be a piece of a final one.
     @ivar pieces: of a final one: the IDs of its partial ones, in order.
     @ivar is_complete: whether it has all its bytes, and its object is stored (a partial one: has all its bytes).
     @ivar created: seconds since 1970 UTC.
-    @ivar expires: when it is removed unless it goes on; C{None} for never.
+    @ivar expires: when it is removed unless a request continues it, seconds since 1970 UTC; C{None} for never.
     @ivar etag: of the object, once complete.
-    @ivar seen: a number that grows: when it was asked for. It is no part of what is compared.
+    @ivar seen: the number of the request that this is the result of; later ones have higher numbers. Not compared.
     """
 
     id: str
@@ -64,9 +64,10 @@ class ResumableUpload:
 
 class IResumableUploads(Interface):
     """
-    All resumable uploads. They survive the end of the process: of what was being added then, all is kept but the end.
+    All resumable uploads. They survive the end of the process: of bytes that were being added then, all are kept but the
+    last ones.
 
-    All methods return Deferreds that fail with L{StorehouseError<storehouse.errors.StorehouseError>}s only, but for
+    All methods return Deferreds that fail with L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for
     defects.
     """
 
@@ -86,18 +87,17 @@ class IResumableUploads(Interface):
         """
         Begin one. One of length 0 is complete at once.
 
-        @param awaits_end: it is complete not when it has its length, but with an L{append} that says so: one of length 0,
-            too.
-
-        @param metadata: what the client said, to be told again.
+        @param awaits_end: it is complete not when it has its length, but with an L{append} that is the last one; one of
+            length 0, too.
+        @param metadata: from the client, given back by L{get}.
         @param object_metadata: to be kept with the object; C{crc32c} and C{upload}, the ID, are added.
         @param names: what becomes of a name that is taken when it is complete, one of
             L{NAME_RULES<storehouse.core.freenames.NAME_RULES>}; empty for what is set.
-        @param max_bytes: what it may have; and, together, all partial ones that are begun with the same link, and are not
-            complete.
+        @param max_bytes: a bound for it; and for all partial ones together that are begun with the same link, and are
+            not complete.
         @return: fails with C{TooLarge}, C{InvalidName}, C{Conflict} if the owner, or the link, has as many that are not
-            complete as there may be, C{AlreadyExists} if a taken name is refused: which is looked at again at the end,
-            when it leaves the upload as it is.
+            complete as there may be, C{AlreadyExists} if a taken name is refused. That is checked again at the end, and
+            leaves the upload as it is then.
         """
 
     def concatenate(
@@ -113,8 +113,8 @@ class IResumableUploads(Interface):
     ) -> Deferred[ResumableUpload]:
         """
         Begin one that is the bytes of partial ones of the same owner, one after the other; complete once they are,
-        without moving a byte. They stay what they are. One that is larger with them than it may be, which may show only
-        when they are complete, is given up.
+        without moving a byte. They stay. One that is larger with them than it may be, which may show only when they are
+        complete, is abandoned.
 
         @return: fails as L{create} does, with C{NoSuchUpload} or C{UploadGone} for a piece, C{BadRequest} for one that is
             not partial, or named twice, and for too many parts of all of them.
@@ -128,14 +128,14 @@ class IResumableUploads(Interface):
 
     def set_length(id: str, length: int) -> Deferred[ResumableUpload]:
         """
-        Say how long it will be, once; completes it if it is that long already. Ends whoever is adding to it. Fails with
-        C{SizeMismatch} if it is known to be another, or is shorter than what is stored; C{TooLarge}.
+        Set the length of one for which it is not known yet; completes it if it is that long already. Ends an L{append}
+        that runs. Fails with C{SizeMismatch} if another length is known, or more is stored; C{TooLarge}.
         """
 
     def append(
         id: str,
         offset: int,
-        source: ISource,
+        stream: IByteStream,
         size: int | None,
         verify: Callable[[], None] | None = None,
         is_last: bool = False,
@@ -144,29 +144,30 @@ class IResumableUploads(Interface):
         seen: int | None = None,
     ) -> Deferred[ResumableUpload]:
         """
-        Add bytes. If somebody else is adding to it, that one is ended first, with what has arrived of it kept: a
-        connection that is dead without knowing it holds nobody up.
+        Add bytes. Another L{append} that runs is ended first, and keeps what has come of it: a connection that is dead
+        without knowing it holds up no other.
 
-        @param size: the bytes that C{source} has; C{None} if it is not known.
+        @param stream: closed in any case.
+        @param size: the bytes that it has; C{None} if that is not known.
         @param verify: called once all bytes have come, before any of them is kept; raises C{ChecksumMismatch} to have
-            none of them kept. Without it, whatever has arrived when the source breaks off is kept.
-        @param is_last: whether the upload is complete with them: its length need not have been said then.
-        @param length: the bytes that the upload will have, if that is said with these: as L{set_length}, once it is clear
+            none of them kept. Without it, all that has come when the stream fails is kept.
+        @param is_last: whether the upload is complete with them, even if its length was not known before.
+        @param length: the bytes that the upload will have, if the request says so: as L{set_length}, once it is clear
             that they belong at its end, and nothing if it cannot be true with them.
-        @param seen: when the upload was looked at for this request, L{ResumableUpload.seen}; C{None} for now. If another
-            request has come since to change it, or to L{interrupt}, nothing is added: an offset that was told then holds.
+        @param seen: L{ResumableUpload.seen} of what the request is based on; C{None} for now. If a newer request has
+            changed the upload since, or was an L{interrupt}, nothing is added: the offset in its result holds.
         @param progress: called with the offset whenever more of it is durable.
         @return: fires when the bytes are durable, and, if they were the last, the object is stored. Fails with
             C{OffsetMismatch}, C{NoSuchUpload}, C{UploadGone}, C{TooLarge} for more than its length, C{SizeMismatch} for
-            a last one that makes it another length than was said, C{Forbidden} if it is made of others, C{UploadBusy}
-            when another one took over, and whatever C{source} failed with: L{get} tells what was kept.
+            a last one that makes it another length than is known, C{Forbidden} if it is made of others, C{UploadBusy}
+            when a newer request took over, and whatever C{stream} failed with: L{get} tells what was kept.
         """
 
     def interrupt(id: str) -> Deferred[ResumableUpload]:
-        """End whoever is adding to it, with what has arrived kept, and tell what is known then."""
+        """End an L{append} that runs, which keeps what has come of it. Fires with the upload as it is then."""
 
     def remove(id: str) -> Deferred[None]:
-        """Give it up: its bytes go. An object that it became stays. Fails with C{NoSuchUpload}, C{UploadGone}."""
+        """Abandon it: its bytes go. An object that it became stays. Fails with C{NoSuchUpload}, C{UploadGone}."""
 
     def expire() -> Deferred[int]:
-        """Remove those whose time is over, complete ones too: what they became stays. Fires with their number."""
+        """Remove those that have expired, complete ones too; their objects stay. Fires with their number."""

@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import attrs
 from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
+from storehouse.core.freenames import NAME_RULES
 from storehouse.core.jobs import over
-from storehouse.core.streams import ISource, deferred
+from storehouse.core.operations import Operations, operation
+from storehouse.core.streams import IByteStream, deferred, joined, limited
 from storehouse.errors import (
+    AlreadyExists,
     BadRequest,
+    DamagedEntry,
+    Forbidden,
     NoSuchBucket,
+    NoSuchKey,
     NoSuchUpload,
+    OffsetMismatch,
+    SizeMismatch,
     StorehouseError,
+    TooLarge,
     Unavailable,
     UploadGone,
 )
+from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import IObjectStore, Metadata
-from storehouse.storage.resumable.appending import Appending
-from storehouse.storage.resumable.base import Base, ResumableSettings
-from storehouse.storage.resumable.beginning import Beginning
+from storehouse.storage.resumable.checksums import crc_of_parts, note_of
 from storehouse.storage.resumable.completing import Completing
 from storehouse.storage.resumable.formats import State
 from storehouse.storage.resumable.interfaces import IResumableUploads, ResumableUpload
-from storehouse.storage.resumable.states import INDEXES, IBox
+from storehouse.storage.resumable.parts import PartCutter, count_to_join
+from storehouse.storage.resumable.sealed import StateCipher
+from storehouse.storage.resumable.states import INDEXES
+from storehouse.storage.resumable.uploads import CachedUpload, ResumableSettings, Uploads, least_of
 
-__all__ = ["LocalResumableUploads", "ResumableSettings"]
+__all__ = ["MAX_METADATA", "MAX_PIECES", "LocalResumableUploads", "ResumableSettings"]
+
+#: Bytes of UTF-8 of the metadata of an upload.
+MAX_METADATA = 16 << 10
+
+#: Partial uploads that one may be made of.
+MAX_PIECES = 1000
 
 
 @implementer(IResumableUploads)
@@ -41,8 +59,8 @@ class LocalResumableUploads:
     See L{IResumableUploads}. docs/formats/resumable.md is what it writes.
 
     @param store: a started store that has the bucket.
-    @param clock: has C{seconds}, the time since 1970 UTC, and C{callLater}.
-    @param box: what states are kept in, if they are to be encrypted.
+    @param clock: seconds since 1970 UTC.
+    @param cipher: encrypts the states; C{None} if there is no master key.
     """
 
     _log = Logger()
@@ -51,84 +69,87 @@ class LocalResumableUploads:
         self,
         store: IObjectStore,
         disk: IDisk,
-        clock: Any,
+        clock: IReactorTime,
         settings: ResumableSettings,
         files: Files | None = None,
-        box: IBox | None = None,
+        cipher: StateCipher | None = None,
     ) -> None:
-        self._base = Base(store, disk, clock, settings, files, box)
-        self._completing = Completing(self._base)
-        self._beginning = Beginning(self._base, self._completing)
-        self._appending = Appending(self._base, self._completing)
-        self._looking: Deferred[None] = Deferred()
+        self.operations = Operations(
+            "the store of resumable uploads",
+            "storehouse_resumable_operation_seconds",
+            "Operations on resumable uploads; for append until its bytes have come.",
+        )
+        self._uploads = Uploads(store, disk, clock, settings, files, cipher)
+        self._completing = Completing(self._uploads)
+        self._recovering: Deferred[None] = Deferred()
 
     @property
     def recovered(self) -> Deferred[None]:
         """Fires when all that an earlier process left is known; L{list} waits for that, nothing else does."""
-        return self._looking
+        return self._recovering
 
     @property
     def failed(self) -> StorehouseError | None:
-        """Nothing: a state that cannot be written fails only what it was for."""
+        """Nothing: a state that cannot be written fails only its own request."""
         return None
 
     def collect(self) -> Iterable[Metric]:
         """For Prometheus."""
-        return self._base.operations.collect()
+        return self.operations.collect()
 
     def keeps(self, upload_id: str) -> bool:
-        """Whether an upload of the data space is ours to remove. To be called in a disk thread."""
-        return self._base.states.has(upload_id)
+        """Whether an upload of the data space is removed by this store alone. To be called in a disk thread."""
+        return self._uploads.states.has(upload_id)
 
     # -- start and stop ------------------------------------------------------------------------
 
     def start(self) -> None:
         """
-        Begin to answer, and to look at what an earlier process left.
+        Take requests from now on, and look for what an earlier process left.
 
         @raise StartFailed: saying what cannot be used.
         """
-        self._base.states.prepare()
-        self._base.operations.refusal = None
-        self._looking = Deferred.fromCoroutine(self._look(self._base.now()))
-        self._looking.addErrback(lambda failure: self._log.failure("while looking at uploads", failure=failure))
-        self._base.operations.track(self._looking)
+        self._uploads.states.prepare()
+        self.operations.refusal = None
+        self._recovering = Deferred.fromCoroutine(self._recover(self._uploads.now()))
+        self._recovering.addErrback(lambda failure: self._log.failure("while looking for uploads", failure=failure))
+        self.operations.track(self._recovering)
 
-    async def _look(self, started: float) -> None:
+    async def _recover(self, started: float) -> None:
+        uploads = self._uploads
         for index in INDEXES:
-            for state in await self._of_index(index):
-                if state.stage == "open" and self._base.memory.get(state.id) is None:
-                    self._base.open.settle(state)
-            if self._base.operations.refusal is not None:
+            for state in await self._states_of(index):
+                if state.stage == "open" and uploads.cached(state.id) is None:
+                    uploads.open.update(state)
+            if self.operations.refusal is not None:
                 return
         try:
-            uploads = await self._base.store.list_uploads(self._base.bucket)
+            found = await uploads.store.list_uploads(uploads.bucket)
         except NoSuchBucket:
             return  # nothing was ever uploaded
-        for upload in uploads:
-            # One of which there is no state was being created when the process ended: nobody was told its ID.
-            ours = "resumable" in upload.metadata and upload.created < started
-            if ours and not await self._base.run(self._base.states.has, upload.upload_id):
-                await self._base.abort(upload.key, upload.upload_id)
+        for upload in found:
+            # One without a state was being created when the process ended: no client got its ID.
+            is_ours = "resumable" in upload.metadata and upload.created < started
+            if is_ours and not await uploads.run(uploads.states.has, upload.upload_id):
+                await uploads.abort(upload.key, upload.upload_id)
 
-    async def _of_index(self, index: str) -> list[State]:
-        states, damaged = await self._base.run(self._base.states.of_index, index)
+    async def _states_of(self, index: str) -> list[State]:
+        states, damaged = await self._uploads.run(self._uploads.states.of_index, index)
         for error in damaged:
             self._log.error("an upload is left alone: {error}", error=str(error))
         return states
 
     @deferred
     async def stop(self) -> None:
-        """End what is being added, with what has come of it kept, and whatever else runs."""
-        self._base.operations.refusal = Unavailable("the store of resumable uploads is stopped")
-        for known in self._base.memory.all():
-            if known.running is not None:
-                known.running.stop(Unavailable("the service is being stopped: go on with the upload later"))
-        await self._base.operations.stopped()
+        """End what is being added, keep what has come of it, and wait for all other requests."""
+        self.operations.refusal = Unavailable("the store of resumable uploads is stopped")
+        self._uploads.stop_incoming(Unavailable("the service is being stopped: continue the upload later"))
+        await self.operations.stopped()
 
-    # -- beginning -----------------------------------------------------------------------------
+    # -- creating ------------------------------------------------------------------------------
 
-    def create(
+    @operation
+    async def create(
         self,
         owner: str,
         name: str,
@@ -141,13 +162,18 @@ class LocalResumableUploads:
         object_metadata: Metadata | None = None,
         names: str = "",
         awaits_end: bool = False,
-    ) -> Deferred[ResumableUpload]:
+    ) -> ResumableUpload:
         """See L{IResumableUploads.create}."""
-        state = self._beginning.new_state(owner, name, content_type, metadata, max_bytes, grant, object_metadata, names)
+        if length is not None:
+            if length < 0:
+                raise BadRequest(f"an upload cannot have {length} bytes")
+            self._uploads.check_size(length, max_bytes)
+        state = self._new_state(owner, name, content_type, metadata, max_bytes, grant, object_metadata, names)
         state = attrs.evolve(state, length=length, is_partial=is_partial, awaits_end=awaits_end)
-        return self._base.operations.run("create", self._beginning.create(state))
+        return await self._complete_new(await self._begin(state))
 
-    def concatenate(
+    @operation
+    async def concatenate(
         self,
         owner: str,
         name: str,
@@ -158,141 +184,315 @@ class LocalResumableUploads:
         object_metadata: Metadata | None = None,
         names: str = "",
         max_bytes: int | None = None,
-    ) -> Deferred[ResumableUpload]:
+    ) -> ResumableUpload:
         """See L{IResumableUploads.concatenate}."""
-        state = self._beginning.new_state(owner, name, content_type, metadata, max_bytes, grant, object_metadata, names)
-        return self._base.operations.run(
-            "concatenate", self._beginning.concatenate(attrs.evolve(state, pieces=tuple(pieces)))
+        if not 0 < len(pieces) <= MAX_PIECES:
+            raise BadRequest(f"an upload is made of 1 to {MAX_PIECES} partial ones, not of {len(pieces)}")
+        if len(set(pieces)) < len(pieces):
+            raise BadRequest("an upload is made of partial ones that are each named once")
+        for id in pieces:
+            piece = (await self._uploads.load(id)).state
+            if piece.owner != owner:
+                raise NoSuchUpload(f"there is no upload {id} of {owner}")
+            if not piece.is_partial:
+                raise BadRequest(f"the upload {id} is not a partial one")
+        state = self._new_state(owner, name, content_type, metadata, max_bytes, grant, object_metadata, names)
+        state = attrs.evolve(state, pieces=tuple(pieces))
+        await self._completing.check_pieces(state)
+        upload = await self._begin(state)
+        with upload.in_use():
+            for id in pieces:
+                await self._add_final(id, upload.state.id)
+            return await self._complete_new(upload)
+
+    def _new_state(
+        self,
+        owner: str,
+        name: str,
+        content_type: str,
+        metadata: Mapping[str, str] | None,
+        max_bytes: int | None,
+        grant: str,
+        object_metadata: Metadata | None,
+        names: str,
+    ) -> State:
+        """A state without an ID."""
+        now = self._uploads.now()
+        return State(
+            id="",
+            owner=owner,
+            name=name,
+            names=names or self._uploads.settings.names,
+            created=now,
+            touched=now,
+            grant=grant,
+            content_type=content_type,
+            metadata=dict(metadata or {}),
+            object_metadata={each: list(values) for each, values in (object_metadata or {}).items()},
+            max_bytes=max_bytes,
         )
 
-    # -- looking -------------------------------------------------------------------------------
-
-    def get(self, id: str) -> Deferred[ResumableUpload]:
-        """See L{IResumableUploads.get}."""
-        return self._base.operations.run("get", self._get(id, next(self._base.turns)))
-
-    async def _get(self, id: str, seen: int) -> ResumableUpload:
-        known = await self._base.load(id)
-        with self._base.memory.used(known):
-            if known.running is None and known.state.stage == "open" and (known.has_all or known.state.pieces):
-                # What should have been done, and was kept from it.
-                async with self._base.locks.held(id):
-                    await self._completing.settle(known)
-            return await self._base.described(known, seen)
-
-    def list(self, owner: str | None = None) -> Deferred[Sequence[ResumableUpload]]:
-        """See L{IResumableUploads.list}."""
-        return self._base.operations.run("list", self._list(owner))
-
-    async def _list(self, owner: str | None) -> Sequence[ResumableUpload]:
-        await over(self._looking)
-        found = []
-        for id in self._base.open.ids(owner):
+    async def _begin(self, state: State) -> CachedUpload:
+        uploads = self._uploads
+        await self._check_new(state)
+        with uploads.open.beginning(state):
+            # The metadata tells a later start that the upload is this store's.
+            id = await uploads.store.begin_upload(uploads.bucket, state.name, state.content_type, {"resumable": ["1"]})
+            state = attrs.evolve(state, id=id)
             try:
-                known = await self._base.load(id)
+                await uploads.run(uploads.states.write, state)
+            except BaseException:
+                await uploads.abort(state.name, id)
+                raise
+            return uploads.add(CachedUpload(state, [], state.touched))
+
+    async def _check_new(self, state: State) -> None:
+        if state.names not in NAME_RULES:
+            raise BadRequest(f"{state.names[:50]!r} is not a rule for names that are taken: {', '.join(NAME_RULES)}")
+        size = sum(len(text.encode("utf-8", "replace")) for each in state.metadata.items() for text in each)
+        if size > MAX_METADATA:
+            raise TooLarge(f"the metadata of the upload has {size} bytes; at most {MAX_METADATA} are allowed")
+        if state.names == "refuse" and not state.is_partial:
+            try:
+                await self._uploads.store.head(self._uploads.bucket, state.name)
+            except (NoSuchKey, NoSuchBucket):
+                return
+            except DamagedEntry:
+                pass  # it is taken
+            raise AlreadyExists(f"there is a {state.name} already")
+
+    async def _complete_new(self, upload: CachedUpload) -> ResumableUpload:
+        with upload.in_use():
+            async with self._uploads.locks.held(upload.state.id):
+                await self._completing.complete_if_ready(upload)
+            return await self._uploads.describe(upload)
+
+    async def _add_final(self, piece_id: str, final_id: str) -> None:
+        """A piece that is not complete yet is to complete another upload then."""
+        piece = await self._uploads.load(piece_id)
+        with piece.in_use():
+            if piece.state.stage == "open":
+                # Without the lock, which is held as long as something is added.
+                await self._uploads.change(piece, lambda state: attrs.evolve(state, finals=[*state.finals, final_id]))
+
+    # -- reading -------------------------------------------------------------------------------
+
+    @operation
+    async def get(self, id: str) -> ResumableUpload:
+        """See L{IResumableUploads.get}."""
+        seen = next(self._uploads.turns)
+        upload = await self._uploads.load(id)
+        with upload.in_use():
+            if upload.incoming is None and upload.state.stage == "open" and (upload.has_all or upload.state.pieces):
+                # It should be complete, and something failed when it was to be completed.
+                async with self._uploads.locks.held(id):
+                    await self._completing.complete_if_ready(upload)
+            return await self._uploads.describe(upload, seen)
+
+    @operation
+    async def list(self, owner: str | None = None) -> Sequence[ResumableUpload]:
+        """See L{IResumableUploads.list}."""
+        await over(self._recovering)
+        found = []
+        for id in self._uploads.open.ids(owner):
+            try:
+                upload = await self._uploads.load(id)
             except StorehouseError:
-                continue  # it ended meanwhile, or is damaged, which was told at the start
-            if known.state.stage == "open":
-                found.append(await self._base.described(known))
+                continue  # it ended meanwhile, or is damaged, which was logged at the start
+            if upload.state.stage == "open":
+                found.append(await self._uploads.describe(upload))
         return found
 
-    # -- going on ------------------------------------------------------------------------------
+    # -- adding --------------------------------------------------------------------------------
 
-    def set_length(self, id: str, length: int) -> Deferred[ResumableUpload]:
+    @operation
+    async def set_length(self, id: str, length: int) -> ResumableUpload:
         """See L{IResumableUploads.set_length}."""
-        return self._base.operations.run("set_length", self._set_length(id, length))
-
-    async def _set_length(self, id: str, length: int) -> ResumableUpload:
-        async with self._base.changing(id) as known:
-            if known.state.pieces:
+        async with self._uploads.changing(id) as upload:
+            if upload.state.pieces:
                 raise BadRequest(f"the upload {id} is as long as its pieces")
-            await self._appending.learn_length(known, length, known.offset)
-            await self._completing.settle(known)
-            return await self._base.described(known)
+            await self._set_length(upload, length, upload.offset)
+            await self._completing.complete_if_ready(upload)
+            return await self._uploads.describe(upload)
 
-    def append(
+    @operation
+    async def append(
         self,
         id: str,
         offset: int,
-        source: ISource,
+        stream: IByteStream,
         size: int | None,
         verify: Callable[[], None] | None = None,
         is_last: bool = False,
         progress: Callable[[int], object] | None = None,
         length: int | None = None,
         seen: int | None = None,
-    ) -> Deferred[ResumableUpload]:
-        """See L{IResumableUploads.append}."""
-        return self._base.operations.run(
-            "append", self._append(id, offset, source, size, verify, is_last, progress, length, seen)
-        )
-
-    async def _append(
-        self,
-        id: str,
-        offset: int,
-        source: ISource,
-        size: int | None,
-        verify: Callable[[], None] | None,
-        is_last: bool,
-        progress: Callable[[int], object] | None,
-        length: int | None,
-        seen: int | None,
     ) -> ResumableUpload:
-        async with self._base.changing(id, seen=seen) as known:
-            await self._appending.append(known, offset, source, size, verify, is_last, progress, length)
-            return await self._base.described(known)
+        """See L{IResumableUploads.append}."""
+        async with self._uploads.changing(id, seen=seen) as upload:
+            state = upload.state
+            if state.pieces:
+                raise Forbidden(f"the upload {id} is made of others, and takes no bytes itself")
+            if offset != upload.offset:
+                raise OffsetMismatch(upload.offset, offset)
+            if length is not None:
+                await self._set_length(upload, length, offset + (size or 0))
+            if size is not None:
+                self._uploads.check_size(offset + size, upload.state.length, state.max_bytes)
+            error = await self._add(upload, stream, verify, progress)
+            if error is None and verify is not None and upload.offset == offset:
+                verify()  # there was no part to fail with it
+            await self._uploads.touch(upload)
+            if error is not None:
+                raise error
+            if is_last and upload.state.length not in (None, upload.offset):
+                raise SizeMismatch(
+                    f"the upload was to have {upload.state.length} bytes, and has {upload.offset} with its last ones"
+                )
+            if is_last and (upload.state.length is None or upload.state.awaits_end):
+                end = upload.offset
+                await self._uploads.change(upload, lambda state: attrs.evolve(state, length=end, awaits_end=False))
+            await self._completing.complete_if_ready(upload)
+            return await self._uploads.describe(upload)
 
-    def interrupt(self, id: str) -> Deferred[ResumableUpload]:
+    async def _set_length(self, upload: CachedUpload, length: int, least: int) -> None:
+        """
+        @param least: the bytes that it has, or is going to have.
+        @raise SizeMismatch: if another length is known, or there are more bytes.
+        @raise TooLarge: if it may not have as many.
+        """
+        state = upload.state
+        if state.length not in (None, length):
+            raise SizeMismatch(f"the upload was to have {state.length} bytes, and not {length}")
+        if length < least:
+            raise SizeMismatch(f"the upload has {least} bytes, and cannot have {length}")
+        if state.length is None:
+            self._uploads.check_size(length, state.max_bytes)
+            await self._uploads.change(upload, lambda state: attrs.evolve(state, length=length))
+
+    async def _add(
+        self,
+        upload: CachedUpload,
+        stream: IByteStream,
+        verify: Callable[[], None] | None,
+        progress: Callable[[int], object] | None,
+    ) -> BaseException | None:
+        """
+        Store a stream, part by part.
+
+        @return: why it did not come to its end, with all that came before stored; C{None} if it did.
+        """
+        uploads, state, offset = self._uploads, upload.state, upload.offset
+        most = least_of((state.length, state.max_bytes, uploads.settings.max_size or None))
+        if most is not None:
+            stream = limited(
+                stream, most - offset, lambda: TooLarge("the upload would have more bytes than it may have")
+            )
+        upload.incoming = cutter = PartCutter(stream, offset, uploads.clock, verify)
+        try:
+            while await cutter.has_more():
+                await self._store_part(upload, cutter)
+                upload.touched = uploads.now()
+                if progress is not None:
+                    progress(upload.offset)
+                await self._join_small_parts(upload)
+        finally:
+            upload.incoming = None
+            await cutter.close()
+        return cutter.error
+
+    async def _store_part(self, upload: CachedUpload, cutter: PartCutter) -> None:
+        uploads, state = self._uploads, upload.state
+        number = upload.parts[-1].number + 1 if upload.parts else 1
+
+        def note() -> str:
+            return note_of(cutter.crc)
+
+        try:
+            etag = await uploads.store.upload_part(
+                uploads.bucket, state.name, state.id, number, cutter.part(), None, note=note
+            )
+        except BaseException:
+            await uploads.reload_parts(upload)
+            raise
+        upload.parts.append(Part(number, etag, cutter.size, note()))
+
+    async def _join_small_parts(self, upload: CachedUpload) -> None:
+        """Many small parts at the end become one, so that the list of parts stays short."""
+        count = count_to_join(upload.parts)
+        if not count:
+            return
+        uploads, state, small = self._uploads, upload.state, upload.parts[-count:]
+        store, bucket = uploads.store, uploads.bucket
+        numbers = [part.number for part in small]
+        size = sum(part.size for part in small)
+        crc = crc_of_parts(small)
+        note = note_of(crc) if crc is not None else ""
+        stream = joined([partial(store.get_part, bucket, state.name, state.id, number) for number in numbers])
+        try:
+            etag = await store.upload_part(
+                bucket,
+                state.name,
+                state.id,
+                numbers[-1] + 1,
+                stream,
+                size,
+                note=lambda: note,
+                instead_of=numbers,
+            )
+        except BaseException as error:
+            await uploads.reload_parts(upload)
+            if not isinstance(error, StorehouseError):
+                raise
+            # They are stored already, each by itself.
+            self._log.warn("small parts of {id} stay as they are: {error}", id=state.id, error=str(error))
+        else:
+            upload.parts[-count:] = [Part(numbers[-1] + 1, etag, size, note)]
+
+    @operation
+    async def interrupt(self, id: str) -> ResumableUpload:
         """See L{IResumableUploads.interrupt}."""
-        return self._base.operations.run("interrupt", self._interrupt(id))
-
-    async def _interrupt(self, id: str) -> ResumableUpload:
-        async with self._base.changing(id, gives_way=False) as known:
-            await self._completing.settle(known)
-            return await self._base.described(known)
+        async with self._uploads.changing(id, gives_way=False) as upload:
+            await self._completing.complete_if_ready(upload)
+            return await self._uploads.describe(upload)
 
     # -- ending --------------------------------------------------------------------------------
 
-    def remove(self, id: str) -> Deferred[None]:
+    @operation
+    async def remove(self, id: str) -> None:
         """See L{IResumableUploads.remove}."""
-        return self._base.operations.run("remove", self._remove(id))
+        async with self._uploads.changing(id) as upload:
+            await self._completing.abandon(upload)
 
-    async def _remove(self, id: str) -> None:
-        async with self._base.changing(id) as known:
-            await self._completing.give_up(known)
-
-    def expire(self) -> Deferred[int]:
+    @operation
+    async def expire(self) -> int:
         """See L{IResumableUploads.expire}."""
-        return self._base.operations.run("expire", self._expire())
-
-    async def _expire(self) -> int:
         count = 0
         for index in INDEXES:
-            for state in await self._of_index(index):
+            for state in await self._states_of(index):
                 try:
                     count += await self._expire_one(state.id)
                 except (NoSuchUpload, UploadGone):
                     pass  # it ended meanwhile
                 except StorehouseError as error:
                     self._log.error("the upload {id} cannot expire: {error}", id=state.id, error=str(error))
-            if self._base.operations.refusal is not None:
+            if self.operations.refusal is not None:
                 break
         return count
 
     async def _expire_one(self, id: str) -> bool:
-        base = self._base
-        known = await base.find(id)
-        if known.users:
+        uploads = self._uploads
+        upload = await uploads.find(id)
+        if upload.users:
             return False
-        if known.state.stage == "gone":
-            if known.state.touched + base.remembered <= base.now():
-                await base.run(base.states.remove, id)
-                base.memory.forget(id)
+        if upload.state.stage == "gone":
+            if upload.state.touched + uploads.remembered <= uploads.now():
+                await uploads.run(uploads.states.remove, id)
+                uploads.forget(id)
             return False
-        if not base.is_over(known):
+        if not uploads.is_expired(upload):
             return False
-        with base.memory.used(known):
-            async with base.locks.held(id):
-                await self._completing.give_up(known)
+        with upload.in_use():
+            async with uploads.locks.held(id):
+                await self._completing.abandon(upload)
         return True

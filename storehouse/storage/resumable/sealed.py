@@ -1,4 +1,4 @@
-"""What states are kept in when there is a master key: they name files, and who sent them."""
+"""States are encrypted when there is a master key: they have names of files, and of who uploads them."""
 
 from __future__ import annotations
 
@@ -11,32 +11,31 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from storehouse.core.keys.keyring import Keyring
-from storehouse.storage.resumable.states import IBox
 
-__all__ = ["SealedBox"]
+__all__ = ["StateCipher"]
 
 _NONCE = 12
 _LABEL = b"storehouse resumable 1: states"
 
 
-class SealedBox(IBox):
+class StateCipher:
     """
-    A nonce of 12 bytes, then AES-256-GCM with the upload's ID as what else is authenticated: a state is worth nothing under
-    another name. The key is derived (HKDF-SHA256) from the one in the keyring that lasts.
+    A nonce of 12 bytes, then AES-256-GCM with the upload's ID as associated data: a state under another name is refused.
+    The key is derived (HKDF-SHA256) from the one in the keyring that lasts.
 
     @param keyring: gives the keyring, once it is open.
     """
 
     def __init__(self, keyring: Callable[[], Keyring]) -> None:
         self._keyring = keyring
-        self._known: AESGCM | None = None
+        self._aead: AESGCM | None = None
 
-    def close(self, id: str, data: bytes) -> bytes:
-        """Encrypt and authenticate."""
+    def encrypt(self, id: str, data: bytes) -> bytes:
+        """Encrypt and authenticate the state of an upload."""
         nonce = os.urandom(_NONCE)
         return nonce + self._cipher().encrypt(nonce, data, id.encode("ascii"))
 
-    def open(self, id: str, data: bytes) -> bytes:
+    def decrypt(self, id: str, data: bytes) -> bytes:
         """@raise ValueError: if it was changed, or is of another upload."""
         try:
             return self._cipher().decrypt(data[:_NONCE], data[_NONCE:], id.encode("ascii"))
@@ -44,6 +43,6 @@ class SealedBox(IBox):
             raise ValueError("it does not open with the keys of this root") from None
 
     def _cipher(self) -> AESGCM:
-        if self._known is None:
-            self._known = AESGCM(HKDF(SHA256(), 32, None, _LABEL).derive(self._keyring().names_key))
-        return self._known
+        if self._aead is None:
+            self._aead = AESGCM(HKDF(SHA256(), 32, None, _LABEL).derive(self._keyring().names_key))
+        return self._aead

@@ -1,4 +1,4 @@
-"""States on disk: docs/formats/resumable.md. All methods wait for the disk, but for what says otherwise."""
+"""States on disk: docs/formats/resumable.md. Methods wait for the disk, except where they say otherwise."""
 
 from __future__ import annotations
 
@@ -10,60 +10,38 @@ from collections.abc import Iterator
 from storehouse.core.files import Files, open_stored
 from storehouse.errors import DamagedObject, NoSuchUpload, StartFailed, StoreUnusable
 from storehouse.storage.resumable.formats import State, decode_state, encode_state
+from storehouse.storage.resumable.sealed import StateCipher
 
-__all__ = ["INDEXES", "IBox", "PlainBox", "States", "is_id"]
+__all__ = ["INDEXES", "States", "is_id"]
 
 _FORMAT = b'{"format":"resumable","version":1}\n'
 
 #: The names of the directories that states are in.
 INDEXES = [f"{number:02x}" for number in range(256)]
 
-# Bytes of the longest state that is read.
-_LONGEST = 1 << 20
+# Bytes of a state that are read at most.
+_MAX_STATE = 1 << 20
 
 is_id = re.compile("[0-9a-f]{32}").fullmatch
-
-
-class IBox:
-    """What a state is kept in: a base class. Both methods are called in disk threads."""
-
-    def close(self, id: str, data: bytes) -> bytes:
-        """The bytes that are kept."""
-        raise NotImplementedError
-
-    def open(self, id: str, data: bytes) -> bytes:
-        """@raise ValueError: if they are not what was kept for this ID."""
-        raise NotImplementedError
-
-
-class PlainBox(IBox):
-    """As it is."""
-
-    def close(self, id: str, data: bytes) -> bytes:
-        """The same."""
-        return data
-
-    def open(self, id: str, data: bytes) -> bytes:
-        """The same."""
-        return data
 
 
 class States:
     """
     The files.
 
-    @param durable: whether what is written is brought to disk.
+    @param durable: whether what is written is synced.
+    @param cipher: encrypts them; C{None} if there is no master key.
     """
 
-    def __init__(self, directory: str, files: Files, durable: bool, box: IBox) -> None:
+    def __init__(self, directory: str, files: Files, durable: bool, cipher: StateCipher | None = None) -> None:
         self._root = directory
         self._files = files
         self._durable = durable
-        self._box = box
+        self._cipher = cipher
 
     def prepare(self) -> None:
         """
-        Make what is missing, and remove what was on its way in when a process ended.
+        Make the directories that are missing, and remove files that a process was writing when it ended.
 
         @raise StartFailed: naming what cannot be used.
         """
@@ -101,8 +79,10 @@ class States:
         return bool(is_id(id)) and os.path.exists(self.path(id))
 
     def write(self, state: State) -> None:
-        """Keep a state; replaces the one with that ID, in one step."""
-        data = self._box.close(state.id, encode_state(state))
+        """Write a state; replaces the one with that ID, in one step."""
+        data = encode_state(state)
+        if self._cipher is not None:
+            data = self._cipher.encrypt(state.id, data)
         self._write(self.path(state.id), data, f"{self._root}/tmp/{state.id}.{secrets.token_hex(8)}")
 
     def _write(self, path: str, data: bytes, new: str) -> None:
@@ -116,16 +96,16 @@ class States:
                 self._files.close(fd)
             self._files.rename(new, path)
         except OSError:
-            self._forget(new)
+            self._discard(new)
             raise
         if self._durable:
             self._files.sync_directory(os.path.dirname(path))
 
-    def _forget(self, path: str) -> None:
+    def _discard(self, path: str) -> None:
         try:
             self._files.unlink(path)
         except OSError:
-            pass  # the next start does
+            pass  # the next start removes it
 
     def read(self, id: str) -> State:
         """
@@ -134,11 +114,11 @@ class States:
         """
         try:
             with open_stored(self.path(id)) as file:
-                data = file.read(_LONGEST)
+                data = file.read(_MAX_STATE)
         except FileNotFoundError:
             raise NoSuchUpload(f"there is no upload {id}") from None
         try:
-            state = decode_state(self._box.open(id, data))
+            state = decode_state(data if self._cipher is None else self._cipher.decrypt(id, data))
             if state.id != id:
                 raise ValueError(f"it is that of {state.id[:50]!r}")
         except ValueError as error:
@@ -146,7 +126,7 @@ class States:
         return state
 
     def remove(self, id: str) -> None:
-        """Forget a state."""
+        """Remove a state."""
         self._files.unlink(self.path(id))
         if self._durable:
             self._files.sync_directory(os.path.dirname(self.path(id)))

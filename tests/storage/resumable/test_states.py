@@ -9,10 +9,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.files import Files
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.errors import DamagedObject, NoSpace, NoSuchUpload, StartFailed, Unavailable, UploadGone
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
-from storehouse.storage.resumable.states import INDEXES, PlainBox, States
+from storehouse.storage.resumable.states import INDEXES, States
 from tests.storage.resumable.rig import MemoryUploadsTestCase
 from tests.storage.resumable.test_formats import STATE
 
@@ -37,7 +37,7 @@ class StatesTests(SynchronousTestCase):
         self.states = self.make()
 
     def make(self) -> States:
-        states = States(self.directory, self.files, True, PlainBox())
+        states = States(self.directory, self.files, True)
         states.prepare()
         return states
 
@@ -107,7 +107,7 @@ class FailingTests(MemoryUploadsTestCase):
         await self.assertFailure(self.uploads.remove(upload.id), Unavailable)
         self.assertEqual(len(await self.store.list_uploads("uploads")), 1)
         self.files.number = 0
-        self.assertEqual((await self.uploads.append(upload.id, 0, BytesSource(b"abc"), 3)).key, "file")
+        self.assertEqual((await self.uploads.append(upload.id, 0, BytesStream(b"abc"), 3)).key, "file")
 
     async def test_no_room_to_remove(self) -> None:
         """What is given up goes, since that makes room; the next start knows that it is gone."""
@@ -117,13 +117,13 @@ class FailingTests(MemoryUploadsTestCase):
         self.assertEqual(await self.store.list_uploads("uploads"), [])
         self.files.number = 0
         self.uploads = await self.make_uploads()
-        await self.assertFailure(self.uploads.append(upload.id, 0, BytesSource(b"abc"), 3), UploadGone)
+        await self.assertFailure(self.uploads.append(upload.id, 0, BytesStream(b"abc"), 3), UploadGone)
 
     async def test_completed_anyway(self) -> None:
         """That a state cannot be written does not undo the object; the next start finds it by its metadata."""
         upload = await self.uploads.create("ann", "file", 3)
         self.files.number = errno.ENOSPC
-        self.assertTrue((await self.uploads.append(upload.id, 0, BytesSource(b"abc"), 3)).is_complete)
+        self.assertTrue((await self.uploads.append(upload.id, 0, BytesStream(b"abc"), 3)).is_complete)
         self.assertTrue((await self.uploads.get(upload.id)).is_complete)
         self.files.number = 0
         self.uploads = await self.make_uploads()
@@ -152,4 +152,4 @@ class FailingTests(MemoryUploadsTestCase):
         upload = await self.uploads.create("ann", "file", 3)
         other = await self.store.begin_upload("uploads", "others")
         self.assertEqual(await self.space.expire_uploads(-1, self.uploads.keeps), [other])
-        self.assertEqual((await self.uploads.append(upload.id, 0, BytesSource(b"abc"), 3)).key, "file")
+        self.assertEqual((await self.uploads.append(upload.id, 0, BytesStream(b"abc"), 3)).key, "file")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import quote
 
-from storehouse.core.bridges import source_of
 from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSuchUpload, StorehouseError, TooLarge
 from storehouse.frontends.http.request import StreamingRequest
@@ -135,7 +134,7 @@ class Resuming:
             try:
                 checksums = Checksums(algorithms, self.intake.disk, session)
                 checking = None if verify is None else partial(verify, checksums)
-                body = source_of(checked(request.body, checksums, activity.add))
+                body = checked(request.body, checksums, activity.add)
                 ends = is_last and at_end is None
                 added: ResumableUpload = await self.uploads.append(
                     upload.id, offset, body, request.body.length, checking, ends, progress, length, upload.seen
@@ -155,9 +154,7 @@ class Resuming:
         except StorehouseError:
             await quietly_removed(self.uploads, upload.id)
             raise
-        ended: ResumableUpload = await self.uploads.append(
-            upload.id, upload.offset, source_of(BytesStream()), 0, is_last=True
-        )
+        ended: ResumableUpload = await self.uploads.append(upload.id, upload.offset, BytesStream(), 0, is_last=True)
         return ended
 
 

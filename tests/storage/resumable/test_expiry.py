@@ -1,4 +1,4 @@
-"""What is done about uploads every now and then."""
+"""Expired uploads are removed now and then."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import Unavailable
-from storehouse.storage.resumable.chores import EXPIRY_INTERVAL, ResumableExpiry
+from storehouse.storage.resumable.expiry import EXPIRY_INTERVAL, ResumableExpiry
 
 
 class FakeUploads:

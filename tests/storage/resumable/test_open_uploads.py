@@ -1,4 +1,4 @@
-"""How many uploads may be open at once, and of how many parts one may be made."""
+"""How many uploads may be incomplete at once, and of how many parts one may be made."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import attrs
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.errors import BadRequest, Conflict, TooLarge, UploadGone
 from storehouse.storage.resumable import completing
-from storehouse.storage.resumable.opened import OpenUploads
+from storehouse.storage.resumable.open_uploads import OpenUploads
 from tests.storage.resumable.rig import MemoryUploadsTestCase
 from tests.storage.resumable.test_formats import STATE
 
@@ -23,12 +23,12 @@ class OpenUploadsTests(SynchronousTestCase):
     """L{OpenUploads}."""
 
     def setUp(self) -> None:
-        self.opened = OpenUploads(3)
+        self.uploads = OpenUploads(3)
 
     def add(self, id: str, state: Any = ANN, **changes: Any) -> None:
         state = attrs.evolve(state, id=id, **changes)
-        with self.opened.coming(state):
-            self.opened.settle(state)
+        with self.uploads.beginning(state):
+            self.uploads.update(state)
 
     def test_ids(self) -> None:
         """Of one owner or all, the oldest first; those that are not open are forgotten."""
@@ -36,10 +36,10 @@ class OpenUploadsTests(SynchronousTestCase):
         self.add("1", created=1.0)
         self.add("0", LINKED, created=2.0)
         self.add("3", owner="bob", created=0.0)
-        self.assertEqual((self.opened.ids("ann"), self.opened.ids()), (["1", "2", "0"], ["3", "1", "2", "0"]))
+        self.assertEqual((self.uploads.ids("ann"), self.uploads.ids()), (["1", "2", "0"], ["3", "1", "2", "0"]))
         for stage in ("complete", "gone"):
-            self.opened.settle(attrs.evolve(ANN, id="1", stage=stage))
-        self.assertEqual((self.opened.ids("ann"), self.opened.ids("nobody")), (["2", "0"], []))
+            self.uploads.update(attrs.evolve(ANN, id="1", stage=stage))
+        self.assertEqual((self.uploads.ids("ann"), self.uploads.ids("nobody")), (["2", "0"], []))
 
     def test_count(self) -> None:
         """An owner has so many, and so has each link; others are not held up."""
@@ -49,15 +49,15 @@ class OpenUploadsTests(SynchronousTestCase):
         self.assertIn("3 uploads", error.detail)
         self.add("3", attrs.evolve(ANN, owner="bob"))
         self.add("4", attrs.evolve(ANN, grant="nonce"))
-        self.opened.settle(attrs.evolve(ANN, id="1", stage="complete"))
+        self.uploads.update(attrs.evolve(ANN, id="1", stage="complete"))
         self.add("5")
         self.assertRaises(Conflict, self.add, "6")
 
-    def test_coming(self) -> None:
+    def test_beginning(self) -> None:
         """Those that are being begun count, whatever becomes of them."""
-        with self.opened.coming(ANN), self.opened.coming(ANN), self.opened.coming(ANN):
+        with self.uploads.beginning(ANN), self.uploads.beginning(ANN), self.uploads.beginning(ANN):
             self.assertRaises(Conflict, self.add, "1")
-        with self.assertRaises(ZeroDivisionError), self.opened.coming(ANN):
+        with self.assertRaises(ZeroDivisionError), self.uploads.beginning(ANN):
             raise ZeroDivisionError
         for id in "012":
             self.add(id)
@@ -65,21 +65,21 @@ class OpenUploadsTests(SynchronousTestCase):
     def test_claims(self) -> None:
         """Partial ones of a link that has a bound have it together, be it that they do not say how long they are."""
         self.add("1", LINKED)
-        with self.opened.coming(LINKED):
+        with self.uploads.beginning(LINKED):
             self.assertRaises(TooLarge, self.add, "2", attrs.evolve(LINKED, length=1))
         self.assertRaises(TooLarge, self.add, "2", attrs.evolve(LINKED, length=None))
         self.add("2", LINKED, length=3)
         self.assertRaises(TooLarge, self.add, "3", attrs.evolve(LINKED, length=3))
         # What is no partial upload is another use of the link; nor has a user such a bound.
         self.add("3", attrs.evolve(LINKED, is_partial=False))
-        self.opened.settle(attrs.evolve(LINKED, id="1", stage="complete"))
+        self.uploads.update(attrs.evolve(LINKED, id="1", stage="complete"))
         self.add("4", LINKED)
         for id in "567":
             self.add(id, attrs.evolve(LINKED, grant=""))
 
 
 class BoundsTests(MemoryUploadsTestCase):
-    """What the uploads make of it."""
+    """Bounds of the store of uploads."""
 
     async def test_too_many(self) -> None:
         """One too many is refused, though all come at once, and leaves nothing; ends, and a new start, are known."""
@@ -92,7 +92,7 @@ class BoundsTests(MemoryUploadsTestCase):
         await self.uploads.recovered
         await self.assertFailure(self.uploads.create("ann", "file", 1), Conflict)
         await self.uploads.create("bob", "file", 1)
-        await self.uploads.append(first.id, 0, BytesSource(b"x"), 1)
+        await self.uploads.append(first.id, 0, BytesStream(b"x"), 1)
         upload = await self.uploads.create("ann", "file", 1)
         await self.uploads.remove(upload.id)
         await self.uploads.create("ann", "file", 1)
@@ -105,7 +105,7 @@ class BoundsTests(MemoryUploadsTestCase):
         waiting = await self.uploads.concatenate("ann", "waiting", [piece.id for piece in pieces])
         for piece in pieces:
             for at in range(2):
-                await self.uploads.append(piece.id, at, BytesSource(b"x"), 1)
+                await self.uploads.append(piece.id, at, BytesStream(b"x"), 1)
         await self.assertFailure(self.uploads.get(waiting.id), UploadGone)
         joining = self.uploads.concatenate("ann", "joined", [piece.id for piece in pieces])
         await self.assertFailure(joining, BadRequest)

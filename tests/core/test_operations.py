@@ -1,0 +1,67 @@
+"""Tests of L{storehouse.core.operations}."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core.operations import Operations, operation
+from storehouse.core.streams import IByteStream
+from storehouse.errors import NotFound, Unavailable
+from tests.conformance.streams import Upstream
+
+
+class _Store:
+    def __init__(self) -> None:
+        self.operations = Operations("the store", "seconds", "Operations.")
+        self.work: Deferred[int] = Deferred()
+
+    @operation
+    async def put(self, name: str, stream: IByteStream, more: int = 0) -> int:
+        return await self.work + more
+
+    @operation
+    async def get(self, name: str) -> str:
+        raise NotFound(name)
+
+
+class OperationTests(SynchronousTestCase):
+    """L{operation}."""
+
+    def setUp(self) -> None:
+        self.store = _Store()
+        self.store.operations.refusal = None
+
+    def test_run(self) -> None:
+        """It begins at once, and its stream is closed at its end."""
+        stream = Upstream()
+        putting = self.store.put("a", stream, more=1)
+        self.assertNoResult(putting)
+        self.assertFalse(stream.is_closed)
+        self.store.work.callback(1)
+        self.assertEqual((self.successResultOf(putting), stream.is_closed), (2, True))
+
+    def test_refused(self) -> None:
+        """What is refused does not begin; its stream is closed, however it was given."""
+        self.store.operations.refusal = Unavailable("it is stopped")
+        for give in (lambda stream: self.store.put("a", stream), lambda stream: self.store.put("a", stream=stream)):
+            stream = Upstream()
+            self.failureResultOf(give(stream), Unavailable)
+            self.assertTrue(stream.is_closed)
+
+    def test_timed(self) -> None:
+        """Each is counted under its name and outcome."""
+        self.failureResultOf(self.store.get("a"), NotFound)
+        (family,) = self.store.operations.collect()
+        counts = {
+            (s.labels["operation"], s.labels["outcome"]): s.value for s in family.samples if s.name.endswith("_count")
+        }
+        self.assertEqual(counts, {("get", "NotFound"): 1})
+
+    def test_stopped(self) -> None:
+        """The end waits for what runs."""
+        self.store.put("a", Upstream())
+        stopped = Deferred.fromCoroutine(self.store.operations.stopped())
+        self.assertNoResult(stopped)
+        self.store.work.callback(1)
+        self.successResultOf(stopped)
