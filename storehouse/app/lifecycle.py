@@ -24,10 +24,10 @@ from storehouse.config import Settings
 from storehouse.core.addresses import Address, find_address
 from storehouse.core.exits import Exits
 from storehouse.core.fast.tcp import accept_few, make_eager
+from storehouse.core.filesystem import disk_troubles
 from storehouse.core.logs import JSONLinesObserver, line_writer
 from storehouse.core.opening import Opening
 from storehouse.core.platform import missing_features, raise_file_limit
-from storehouse.core.room import disk_troubles
 from storehouse.core.sockets import listen
 from storehouse.core.tls.contexts import secured_endpoint, server_endpoint
 from storehouse.errors import InvalidSetting, StartFailed, StorehouseError

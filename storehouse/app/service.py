@@ -35,7 +35,7 @@ from storehouse.core.exits import Exits
 from storehouse.core.jobs import whole
 from storehouse.core.native import MISSING
 from storehouse.core.platform import file_limit
-from storehouse.core.rootlock import RootLock
+from storehouse.core.root import RootLock
 from storehouse.core.streams import deferred
 from storehouse.core.turns import Turns
 from storehouse.errors import Unavailable

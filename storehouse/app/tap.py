@@ -21,7 +21,7 @@ from storehouse.config import load_settings, options, unknown_option
 from storehouse.core.exits import Exits
 from storehouse.core.keys.masterkey import take_master_key
 from storehouse.core.platform import keep_freed_memory
-from storehouse.core.rootlock import make_room
+from storehouse.core.root import make_room
 from storehouse.errors import StorehouseError
 
 __all__ = ["Options", "makeService", "make_application"]

@@ -13,7 +13,7 @@ from storehouse.cli.errors import usage
 from storehouse.cli.options import settings_options
 from storehouse.cli.output import Output, columns, counted, human_size, time_text
 from storehouse.config import Settings
-from storehouse.core.durations import parse_duration
+from storehouse.core.times import parse_duration
 
 __all__ = ["command"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.durations import write_duration
+from storehouse.core.times import write_duration
 from storehouse.core.values import write_size
 
 __all__ = ["Option", "did_you_mean", "option", "options_of", "parts_of", "prefix"]

@@ -1,52 +1,61 @@
 """
-A bound on the bytes that are in memory at once, and shares of it.
+Budgets that all clients have in common, and the share of them that one address, user or link may use (docs/limits.rst):
+of bytes in memory, L{ByteBudget}, and of connections and uploads, L{Shares}.
 
-Bytes are counted once they are in memory, never because somebody has announced them. Where there are too many, those who
-bring more of them wait:
+Bytes are counted once they are in memory, never because a client has announced them. When there are too many, those requests
+wait that bring more of them:
 
 - Small bodies, and what is read ahead in small pieces, may use all of the budget. Large ones may use half of it, so that they
   never stand in the way of small ones.
 - Of each of the two, one holder (an address) may use half.
-- One large body at a time is the favoured one, and gets its whole size, whatever others hold: of many that are half here, one
-  can always be completed, then the next; the smallest first. While others wait, it is favoured for half of the time that one
-  may wait, and only as long as it comes.
-- Who has waited for too long is refused, and who comes when too many wait already; what a body holds is given back then.
-  One whose client has left meanwhile is dropped.
-- Answers that a client does not take are held, too. Where others wait, the largest of those that were not read for some
-  seconds are given up.
+- One large body at a time is favoured: it gets its whole size, however much others use. So, of many that are half here, one
+  can always be completed, then the next; the smallest first. While others wait, a body is favoured for half of the time that
+  one may wait, and only as long as its bytes come.
+- A request that has waited for too long is refused, as is one that comes when too many wait already; the memory of its body is
+  given back then. One whose client has left meanwhile is dropped.
+- Responses that a client does not read are counted, too. When others wait, the largest of those that were not read for some
+  seconds are aborted.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred, fail
 
-from storehouse.core.hold import Hold, never
 from storehouse.errors import Overloaded, Unavailable
 
-__all__ = ["ByteBudget", "Hold"]
+__all__ = ["ByteBudget", "Hold", "Shares"]
 
 #: Bodies of at most so many bytes are small, unless that is more than an eighth of the budget.
 _SMALL = 1 << 20
 
-#: Seconds for which the answer that a client does not read is kept while others wait for memory.
+#: Seconds for which a response that its client does not read is kept while others wait for memory.
 _GRACE = 5.0
 
-#: Seconds between two looks at those who wait.
+#: Seconds between two looks at the requests that wait.
 _LOOK = 1.0
+
+#: Bodies of at most so many bytes are counted, and never wait: a connection has as much in its socket.
+_FREE = 64 << 10
+
+H = TypeVar("H", bound=Hashable)
+
+
+def _never() -> bool:
+    return False
 
 
 class _Waiting:
     """
-    One who waits: for room to go on (C{size} is 0), or for all of C{size}.
+    A body that waits: until it may continue (C{size} is 0), or for all of C{size}.
 
-    @ivar over: bytes that are in memory although there was no room.
+    @ivar over: bytes of it that are in memory although they exceed the budget.
     """
 
     def __init__(self, hold: Hold, size: int, over: int, since: float, turn: Deferred[None]) -> None:
@@ -64,16 +73,16 @@ def _order(waiting: _Waiting) -> int:
 
 class ByteBudget:
     """
-    See the module.
+    A budget of bytes in memory; the rules are at the top of the module. For the reactor's thread.
 
     @param total: the bound, in bytes. It is exceeded only by a favoured body of more than a quarter of it.
-    @param clock: C{IReactorTime}; without one nobody is refused for having waited, and no answer is given up.
-    @param patience: seconds that one may wait.
+    @param clock: C{IReactorTime}; without one no request is refused for having waited, and no response is aborted.
+    @param patience: seconds that a request may wait.
     @ivar used: bytes that are counted now.
     @ivar peak: the most that there ever were.
     @ivar small: the most bytes of what counts as small.
     @ivar refused: how many were refused.
-    @ivar given_up: answers that were given up since their clients did not read them.
+    @ivar given_up: responses that were aborted since their clients did not read them.
     """
 
     def __init__(self, total: int, clock: Any = None, patience: float = 60.0) -> None:
@@ -97,28 +106,28 @@ class ByteBudget:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """How many requests wait."""
         return len(self._queues[0]) + len(self._queues[1])
 
-    def hold(self, size: int, holder: Hashable | None = None, is_gone: Callable[[], bool] = never) -> Hold:
+    def hold(self, size: int, holder: Hashable | None = None, is_gone: Callable[[], bool] = _never) -> Hold:
         """
-        Begin to hold something; nothing is counted yet.
+        A body or response whose bytes are going to be counted; none is yet.
 
         @param size: the most bytes that it can come to.
-        @param holder: whose share it is in, such as an address; C{None} for none.
-        @param is_gone: tells whether nobody is there any more who wants it; asked now and then while it waits.
+        @param holder: whose share it is in, such as an address; C{None} for no share.
+        @param is_gone: whether its client has left; called now and then while it waits.
         """
         return Hold(self, size, holder, is_gone)
 
     @asynccontextmanager
     async def reserved(
-        self, size: int, holder: Hashable | None = None, is_gone: Callable[[], bool] = never
+        self, size: int, holder: Hashable | None = None, is_gone: Callable[[], bool] = _never
     ) -> AsyncIterator[Hold]:
         """
-        Hold C{size} bytes for as long as the block lasts, once all of them can be had: those who wait hold nothing. More
+        Have C{size} bytes for as long as the block lasts, once all of them are free: what waits uses nothing. More
         than the bound counts as the bound.
 
-        @raise Overloaded: if they cannot be had.
+        @raise Overloaded: if they do not become free in time.
         """
         size = min(size, self.total)
         with Hold(self, size, holder, is_gone) as hold:
@@ -131,13 +140,13 @@ class ByteBudget:
         return size <= self.small if size else hold.is_small
 
     def _fits(self, hold: Hold, size: int) -> bool:
-        """Whether so many bytes more may be there."""
+        """Whether so many bytes more are within the bounds."""
         if hold is self._favoured:
             return True
         return self.used + size <= self._level(hold, size) and self._has_share(hold, size)
 
     def _level(self, hold: Hold, size: int) -> int:
-        """What all may use who are of the same kind."""
+        """What all of the same kind, small or large, may use."""
         level = self.total if self._is_small(hold, size) else self.total // 2
         # What has not come yet can wait: a quarter is left to what has.
         return level * 3 // 4 if size else level
@@ -151,14 +160,14 @@ class ByteBudget:
         if self._is_small(hold, size):
             return False
         left = size or max(0, hold.size - hold.held)
-        # What waits on the way has the other eighth, and there is a bound on what was favoured before.
+        # The other eighth is for what was read before its request began to wait; see L{_is_crowded}.
         room = self.total if size else self.total * 7 // 8
         if not self._has_share(hold, size):
-            room -= self.total // 4  # which is for others
+            room -= self.total // 4  # which is for other holders
         return self.used + min(left, self.total // 4) <= room
 
     def _favour(self, hold: Hold, size: int) -> bool:
-        """Make it the favoured one, if there is none."""
+        """Make it the favoured body, if there is none."""
         if self._favoured is not None or not self._may_be_favoured(hold, size):
             return False
         self._favoured = hold
@@ -167,7 +176,7 @@ class ByteBudget:
         return True
 
     def _review_favoured(self, now: float) -> None:
-        """Others wait: whether it takes too long, or does not come."""
+        """Favour it no more if it takes too long, or its bytes do not come."""
         hold = self._favoured
         if hold is None:
             return
@@ -178,7 +187,7 @@ class ByteBudget:
             self._favoured = None
 
     def _is_crowded(self, hold: Hold, over: int) -> bool:
-        """Whether too much waits already: an eighth of the budget, of each kind, is for what is read before one waits."""
+        """Whether too much waits already: an eighth of the budget, of each kind, is for what was read before a body waits."""
         most = self.total // 8
         queue = self._queues[not hold.is_small]
         mine = sum(waiting.over for waiting in queue if waiting.hold.holder == hold.holder)
@@ -239,10 +248,10 @@ class ByteBudget:
 
     def _refusal(self) -> Overloaded:
         self.refused += 1
-        return Overloaded("the memory for requests and answers is used up: try again in a moment")
+        return Overloaded("the memory for requests and responses is used up: try again in a moment")
 
     def _forget(self, hold: Hold) -> None:
-        """One who waited was cancelled."""
+        """What waited was cancelled."""
         for queue in self._queues:
             for waiting in [each for each in queue if each.hold is hold]:
                 queue.remove(waiting)
@@ -252,7 +261,7 @@ class ByteBudget:
         return self._clock.seconds() if self._clock is not None else 0.0
 
     def _hand_out(self) -> None:
-        # Who is next may be done at once, and a thousand behind it: that must not become a recursion.
+        # The next may be complete at once, and a thousand behind it: that must not become a recursion.
         if self._handing:
             return
         self._handing = True
@@ -264,7 +273,7 @@ class ByteBudget:
             self._handing = False
 
     def _next(self) -> _Waiting | None:
-        """Take out those whose turn it is: the small ones first, and nobody waits behind those whose own share is used up."""
+        """The one whose turn it is: small ones first, and none waits behind one whose own share is used up."""
         for queue in self._queues:
             others = None
             for waiting in queue:
@@ -283,7 +292,7 @@ class ByteBudget:
         return None
 
     def _look_after(self) -> None:
-        """Refuse who has waited for too long; drop who is gone; let go of what is not read."""
+        """Refuse what has waited for too long, drop what has no client any more, abort what is not read."""
         self._look = None
         now = self._now()
         self._reclaim()
@@ -305,7 +314,7 @@ class ByteBudget:
             self._look_soon()
 
     def _reclaim(self) -> None:
-        """Let go of answers that are not read, the largest first, until nobody waits for what they hold."""
+        """Abort responses that are not read, the largest first, until nothing waits for their memory."""
         if not self._stalled:
             return
         now = self._now()
@@ -313,7 +322,7 @@ class ByteBudget:
         until = now - (_GRACE if longest < _GRACE else _LOOK)
         late = [hold for hold, (since, _) in self._stalled.items() if since <= until]
         late.sort(key=lambda hold: hold.held, reverse=True)
-        # What is written without asking, in pieces, can come to more than there is.
+        # Pieces that are written without waiting can exceed the budget.
         while late and self.used > self.total:
             self._give_up(late.pop(0))
         for waiting in [each for queue in self._queues for each in queue]:
@@ -338,9 +347,9 @@ class ByteBudget:
         return [
             GaugeMetricFamily(f"{name}_{suffix}", text, value=value)
             for suffix, text, value in (
-                ("budget_bytes", "Bytes of requests and answers that may be in memory.", self.total),
-                ("used_bytes", "Bytes of requests and answers that are in memory.", self.used),
-                ("peak_bytes", "The most bytes of requests and answers that were in memory at once.", self.peak),
+                ("budget_bytes", "Bytes of requests and responses that may be in memory.", self.total),
+                ("used_bytes", "Bytes of requests and responses that are in memory.", self.used),
+                ("peak_bytes", "The most bytes of requests and responses that were in memory at once.", self.peak),
                 ("waiting", "Requests that wait for memory.", self.waiting),
             )
         ] + [
@@ -351,3 +360,147 @@ class ByteBudget:
                 f"{name}_given_up", "Connections closed that held memory and did not read.", value=self.given_up
             ),
         ]
+
+
+class Hold:
+    """
+    The bytes of one body, or one response, that are in memory. For C{with}: all are given back at the end.
+
+    @ivar held: bytes that are counted.
+    @ivar size: the most that they can come to, as far as is known.
+    @ivar is_small: whether they are counted as those of a small body.
+    """
+
+    def __init__(
+        self, budget: ByteBudget, size: int, holder: Hashable | None, is_gone: Callable[[], bool] = _never
+    ) -> None:
+        self.held = 0
+        self.size = size
+        self.holder = holder
+        self.is_small = size <= budget.small
+        self._is_free = size <= min(_FREE, budget.small // 2)
+        self.is_gone = is_gone
+        self._budget = budget
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def count(self, size: int) -> None:
+        """Count some bytes more, whether they are within the bounds or not; fewer, if it is negative."""
+        self._budget._count(self, size)
+
+    def take(self, size: int) -> Deferred[None] | None:
+        """
+        Some bytes more have come, and are in memory.
+
+        @return: C{None} if more may come; or fires once more may. Fails with L{Overloaded} if they exceed the budget, and
+            too many wait already.
+        """
+        budget = self._budget
+        budget._count(self, size)
+        if self.held > budget.small:  # whatever was announced
+            self.is_small = False
+        is_free = self._is_free and self.is_small
+        return None if is_free or budget._fits(self, 0) else budget._wait(self, 0, size)
+
+    async def grow(self, size: int) -> None:
+        """
+        Count so many bytes more, and wait until they are within the bounds.
+
+        @raise Overloaded: if that is not so in time.
+        """
+        await self._turn(self.take(size))
+
+    async def reserve(self, size: int) -> None:
+        """
+        Count so many bytes more, which are not in memory yet, once all of them are free.
+
+        @raise Overloaded: if they do not become free in time.
+        """
+        await self._turn(self._budget._wait(self, size))
+
+    async def _turn(self, turn: Deferred[None] | None) -> None:
+        if turn is None:
+            return
+        try:
+            await turn
+        except BaseException:
+            # Or else L{close} would cancel this coroutine, which is ending.
+            self._budget._forget(self)
+            raise
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more could be counted without waiting."""
+        return not self._budget.waiting and self._budget._fits(self, size)
+
+    def close(self) -> None:
+        """Give all bytes back, and wait no more."""
+        self._budget._close(self)
+
+    def stalls(self, abort: Callable[[], object]) -> None:
+        """
+        The client does not read the response.
+
+        @param abort: gives everything back at once; called after some seconds if others wait for memory.
+        """
+        self._budget._stalled.setdefault(self, (self._budget._now(), abort))
+
+    def moves(self) -> None:
+        """The client reads it."""
+        self._budget._stalled.pop(self, None)
+
+
+class Shares(Generic[H]):
+    """
+    A budget of things that are counted, and how many of them each holder has: connections of addresses, uploads of addresses,
+    users and links.
+
+    As long as there are plenty, a holder has as many as it wants. The last eighth is for holders that have less than half of
+    that: however many one has, others are not kept out.
+
+    @param most: how many there may be.
+    @param each: how many one holder may have; 0 for no bound of its own.
+    @ivar used: how many there are.
+    """
+
+    def __init__(self, most: int, each: int = 0) -> None:
+        self.most = most
+        self.used = 0
+        self._each = each or most
+        self._last = most // 8
+        self._fair = max(1, self._last // 2)
+        self._counts: Counter[H] = Counter()
+
+    def refused(self, holders: Iterable[H]) -> H | None:
+        """
+        The first of the holders of one more whose share is used up; C{None} if none is.
+
+        That all of the budget is used up is for the caller to check, by L{used}.
+        """
+        is_short = self._last and self.used >= self.most - self._last
+        for holder in holders:
+            count = self._counts[holder]
+            if count >= self._each or (is_short and count >= self._fair):
+                return holder
+        return None
+
+    def count(self, holder: H) -> int:
+        """How many a holder has."""
+        return self._counts[holder]
+
+    def enter(self, holders: Iterable[H]) -> None:
+        """Count one more, of all these holders."""
+        self.used += 1
+        for holder in holders:
+            self._counts[holder] += 1
+
+    def leave(self, holders: Iterable[H]) -> None:
+        """Count one less."""
+        self.used -= 1
+        for holder in holders:
+            self._counts[holder] -= 1
+            if not self._counts[holder]:
+                del self._counts[holder]

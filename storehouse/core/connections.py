@@ -1,45 +1,48 @@
-"""The connections of one listening door: how many, for how long, and their end."""
+"""The connections of one listening door: how many, how fast, how much memory they use, and their end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from storehouse.core.budget import ByteBudget, Shares
 from storehouse.core.fast.names import require
-from storehouse.core.fast.tcp import missing_names
+from storehouse.core.fast.tcp import missing_names, unsent
 from storehouse.core.peers import network_of
-from storehouse.core.shares import Shares
 from storehouse.errors import Overloaded, ShareUsedUp, TooManyConnections
 
-__all__ = ["Connections", "IdleWatch", "Pace"]
+__all__ = ["BRIEF", "LONG", "Backlog", "Connections", "IdleWatch", "Lingering", "Pace"]
 
 
 class _Connection(Protocol):
-    """What is asked of each."""
+    """What a door's connections have."""
 
     def finish_soon(self) -> None:
-        """Close once what is being answered is out."""
+        """Close once the responses to the requests that have come are sent."""
 
     def abort(self) -> None:
-        """Break off."""
+        """Close at once, whatever is lost."""
 
 
 class Connections:
     """
-    Counts them, looks at each once a second, and closes them in the end.
+    Counts the connections of a door, looks at each once a second, and closes them when the door stops.
 
     @param name: the door's name in logs.
     @param most: how many may be open at a time.
     @param each: how many of them one address may have; 0 for no bound but that others get in, too.
     @param look: called with each connection and the time, every second.
     @param tick: called before that.
-    @ivar accepted: how many there were.
-    @ivar refused: how many were one too many.
+    @ivar accepted: how many were accepted.
+    @ivar refused: how many were refused, since there were too many.
     @ivar timed_out: how many were closed because their peer took too long.
     """
 
@@ -78,10 +81,10 @@ class Connections:
 
     def admit(self, address: str = "") -> Overloaded | None:
         """
-        Count one that comes in.
+        Whether a connection that comes in may stay; counts it.
 
-        @param address: of its peer; empty for one that has none, or is made for many, as those of proxies are.
-        @return: why it cannot; C{None} if it can.
+        @param address: of its peer; empty for one that has none, or is shared by many, as those of proxies are.
+        @return: why it may not; C{None} if it may.
         """
         refusal: Overloaded | None = None
         if len(self._open) >= self._shares.most:
@@ -99,12 +102,12 @@ class Connections:
         return refusal
 
     def joined(self, connection: _Connection, address: str = "") -> None:
-        """One is open."""
+        """A connection is open."""
         holders = self._open[connection] = (network_of(address),) if address else ()
         self._shares.enter(holders)
 
     def left(self, connection: _Connection) -> None:
-        """One is closed."""
+        """A connection is closed."""
         holders = self._open.pop(connection, None)
         if holders is not None:
             self._shares.leave(holders)
@@ -113,17 +116,17 @@ class Connections:
             empty.callback(None)
 
     def start(self) -> None:
-        """Begin to look at them."""
+        """Begin to look at the connections every second."""
         if not self._clock.running:
             self._clock.start(1.0, now=False)
 
     def no_more(self) -> None:
-        """Nobody listens any more."""
+        """The door does not listen any more: stop once all connections are closed."""
         if not self._open:
             self.stop()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look at them no more."""
         if self._clock.running:
             self._clock.stop()
 
@@ -135,9 +138,9 @@ class Connections:
 
     def drain(self, timeout: float) -> Deferred[None]:
         """
-        Close all, those with a request in flight once it is answered.
+        Close all, those with a request in flight once its response is sent.
 
-        @return: fires when none is left; after C{timeout} seconds the rest are broken off.
+        @return: fires when none is left; after C{timeout} seconds the rest are aborted.
         """
         done: Deferred[None] = Deferred()
         if not self._open:
@@ -159,7 +162,7 @@ class Connections:
 
     def _break_off(self) -> None:
         self._log.warn(
-            "{door}: {count} connections did not finish in time and are broken off",
+            "{door}: {count} connections did not finish in time and are aborted",
             door=self._name,
             count=len(self._open),
         )
@@ -183,14 +186,14 @@ class Connections:
 
 
 class IdleWatch:
-    """Tells for how long a connection's peer has done nothing: neither sent, nor taken what waits to be written."""
+    """For how long a connection's peer has done nothing: neither sent, nor read what waits to be written."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._progress: object = None
 
     def reset(self) -> None:
-        """It did something, or it is not its turn."""
+        """The peer did something, or has nothing to do."""
         self._since = None
 
     def idle(self, now: float, progress: object) -> float:
@@ -206,10 +209,10 @@ class IdleWatch:
 
 class Pace:
     """
-    Whether a peer keeps up a least rate while it is its turn, to send a body or to take an answer.
+    Whether a peer keeps up a least rate while it is its turn, to send a body or to read a response.
 
-    It begins with the seconds that it may be silent. Each second of its turn costs one, and each so many bytes earn one;
-    there are never more than at the beginning. Time in which others have it wait does not count.
+    It begins with a credit: the seconds that it may be silent. Each second of its turn costs one, and so many bytes as are
+    due in a second earn one; there is never more credit than at the beginning. Time in which we have it wait does not count.
 
     @ivar spent: seconds of its turn that the same body has taken.
     """
@@ -229,7 +232,7 @@ class Pace:
         """
         Called now and then, in seconds of any clock, while it is the peer's turn.
 
-        @param what: the body or the answer; another one begins anew.
+        @param what: the body or the response; another one begins anew.
         @param count: bytes of it so far.
         @param rate: bytes a second; 0 for no bound.
         @param window: seconds that the peer may be silent at most.
@@ -243,3 +246,246 @@ class Pace:
         self.spent += passed
         self._credit = min(window, self._credit - passed + earned)
         return self._credit <= 0
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+#: Bytes that have to be free before more of a response is read.
+_PIECE = 256 << 10
+
+
+class Ahead:
+    """Bytes that are read ahead for one response."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self._backlog = backlog
+        self._size = 0
+
+    async def grow(self, size: int) -> None:
+        """
+        Have so many bytes in all; more than the bound counts as the bound.
+
+        @raise Overloaded: if they do not become free in time.
+        """
+        more = min(size, self._backlog.most) - self._size
+        if more > 0:
+            await self._backlog.hold.reserve(more)
+            self._add(more)
+
+    def resize(self, size: int) -> None:
+        """So many bytes were read, as it turned out."""
+        more = size - self._size
+        if more and not self._backlog.is_closed:
+            self._backlog.hold.count(more)
+        self._add(more)
+
+    def _add(self, more: int) -> None:
+        self._size += more
+        self._backlog.read_ahead += more
+
+
+class Backlog:
+    """
+    What one connection has in memory: responses that its peer does not read, and what is read ahead for them. It is counted in
+    a budget, in the share of the connection's address.
+
+    When others need the memory, a connection whose peer reads nothing is aborted; see L{ByteBudget}.
+
+    @param abort: aborts the connection.
+    @param has_left: whether the peer has left, for a connection that is not read.
+    @ivar hold: the bytes that are counted.
+    @ivar most: the bound of the whole budget, in bytes.
+    @ivar read_ahead: bytes that are read for responses, and not written yet.
+    @ivar is_closed: whether the connection is closed.
+    """
+
+    def __init__(
+        self,
+        budget: ByteBudget,
+        holder: Hashable | None,
+        transport: Any,
+        abort: Callable[[], object],
+        has_left: Callable[[], bool],
+    ) -> None:
+        self.hold = budget.hold(0, holder, has_left)
+        self.most = budget.total
+        self._transport = transport
+        self._abort = abort
+        self.read_ahead = 0
+        self._kept = 0  # of a request that has not come whole
+        self._unsent = 0  # written, and not sent
+        self._taken = 0  # bytes that were sent since they began to wait
+        self._pace = Pace()
+        self.is_closed = False
+
+    # -- for what reads for a response --------------------------------------------------------
+
+    @asynccontextmanager
+    async def ahead(self, size: int) -> AsyncIterator[Ahead]:
+        """
+        Have C{size} bytes of memory for as long as the block lasts, for what is read and not written yet.
+
+        @raise Overloaded: if they do not become free in time.
+        """
+        ahead = Ahead(self)
+        await ahead.grow(size)
+        try:
+            yield ahead
+        finally:
+            ahead.resize(0)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is memory for another piece of a response."""
+        return self.hold.has_room(_PIECE)
+
+    async def room(self) -> None:
+        """
+        Wait until there is memory for another piece of a response.
+
+        @raise Overloaded: if there is none in time.
+        """
+        if self.has_room:
+            return
+        async with self.ahead(_PIECE):
+            pass
+
+    def when_room(self, resume: Callable[[], object], abort: Callable[[Failure], object]) -> None:
+        """Call C{resume} when there is memory for another piece, which may be now; C{abort} if there is none in time."""
+        if self.is_closed or self.has_room:
+            resume()
+            return
+        room = Deferred.fromCoroutine(self.room())
+        room.addCallbacks(lambda _: resume(), abort)
+
+    # -- for the connection --------------------------------------------------------------------
+
+    def belongs_to(self, holder: Hashable) -> None:
+        """Count in this share from now on: a proxy makes requests of many clients over one connection."""
+        held, hold = self.hold.held, self.hold
+        if holder != hold.holder and not self.is_closed:
+            hold.count(-held)
+            hold.holder = holder
+            hold.count(held)
+
+    def keep(self, size: int) -> None:
+        """So many bytes of a request are kept until all of it has come."""
+        self._kept = size
+        self._recount()
+
+    def backed_up(self) -> None:
+        """The peer does not read what is written."""
+        self._taken = 0
+        self._unsent = unsent(self._transport)
+        self._recount()
+        self.hold.stalls(self._give_up)
+
+    def wrote(self) -> None:
+        """More was written although it does not read."""
+        before, self._unsent = self._unsent, unsent(self._transport)
+        self._taken += max(0, before - self._unsent)
+        self._recount()
+
+    def drained(self) -> None:
+        """The peer has read everything."""
+        self._unsent = 0
+        self.hold.moves()
+        self._recount()
+
+    def is_slow(self, now: float, rate: float, window: float) -> bool:
+        """Called now and then: whether the peer reads less than C{rate} bytes a second of what waits for it; see L{Pace}."""
+        if not self._unsent:
+            self._pace.rest()
+            return False
+        before, self._unsent = self._unsent, unsent(self._transport)
+        taken = max(0, before - self._unsent)
+        self._taken += taken
+        if taken and taken >= rate:
+            # It is slow, but it does read: others are aborted before it.
+            self.hold.moves()
+            self.hold.stalls(self._give_up)
+        self._recount()
+        return self._pace.is_slow(now, self._pace, self._taken, rate, window)
+
+    def close(self) -> None:
+        """The connection is closed."""
+        self.is_closed = True
+        self.hold.close()
+
+    def _give_up(self) -> None:
+        # At once: the connection is closed a turn later, and no more are to be aborted than have to.
+        self.close()
+        self._abort()
+
+    def _recount(self) -> None:
+        if not self.is_closed:
+            size = self.read_ahead + self._kept + self._unsent
+            if size != self.hold.held:
+                self.hold.count(size - self.hold.held)
+
+
+# -- the end ---------------------------------------------------------------------------------------
+
+#: Seconds for the rest of a body: a slow sender looks for a response only when it has something to send, and if the
+#: connection is closed by then, the response is lost.
+LONG = 30.0
+
+#: Seconds for what was no request, and for the rest of a body while the door closes.
+BRIEF = 5.0
+
+# Bytes of it that are read and dropped.
+_MOST_LINGERING = 1 << 30
+
+
+class Lingering:
+    """
+    The end of a connection whose peer is still sending, and has its response already. It is read for a while, up to 1 GiB: a
+    connection that is closed while its peer sends is reset, and the peer would not get to read the response.
+
+    @param on_end: called when that is over.
+    @param long: seconds for the rest of a body.
+    @param brief: seconds for anything else.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, on_end: Callable[[], object], long: float = LONG, brief: float = BRIEF
+    ) -> None:
+        self._reactor = reactor
+        self._on_end = on_end
+        self._long = long
+        self._brief = brief
+        self._call: IDelayedCall | None = None
+        self._count = 0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it has begun, and is not over."""
+        return self._call is not None
+
+    def begin(self, in_body: bool = False) -> None:
+        """Begin, unless it has begun."""
+        if self._call is None:
+            self._call = self._reactor.callLater(self._long if in_body else self._brief, self._end)
+
+    def hurry(self) -> None:
+        """The door is to close: the shorter time is enough."""
+        if self._call is not None and self._call.getTime() > self._reactor.seconds() + self._brief:
+            self._call.reset(self._brief)
+
+    def received(self, size: int) -> None:
+        """That many bytes have come."""
+        if self._call is not None:
+            self._count += size
+            if self._count > _MOST_LINGERING:
+                self.stop()
+                self._on_end()
+
+    def stop(self) -> None:
+        """The connection is closed. Harmless when it did not linger."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    def _end(self) -> None:
+        self._call = None
+        self._on_end()

@@ -1,5 +1,5 @@
 """
-The head that a proxy sends before the bytes of a connection, to tell whose they are: the PROXY protocol, versions 1 and 2
+The PROXY protocol, versions 1 and 2: the head that a proxy sends before the bytes of a connection, with the client's address
 (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt).
 
 Version 1 is a line of at most 107 bytes::
@@ -22,12 +22,19 @@ import re
 import socket
 from ipaddress import IPv4Address as V4
 from ipaddress import IPv6Address as V6
+from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from zope.interface import implementer
 
+from storehouse.core.peers import TrustedProxies
 from storehouse.errors import InvalidRequest
 
-__all__ = ["Decoded", "decode_proxy"]
+__all__ = ["Decoded", "ProxiedFactory", "decode_proxy", "proxied_endpoint"]
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _HEAD = 16
@@ -45,9 +52,9 @@ Decoded = tuple[int, "IPv4Address | IPv6Address | None"]
 
 def decode_proxy(data: bytes) -> Decoded | None:
     """
-    Read the head of a connection, of which some bytes have come.
+    Decode the head of a connection, of which some bytes have come.
 
-    @return: C{(0, None)} if it is none, and the bytes are the client's; C{None} if more must come to tell.
+    @return: C{(0, None)} if there is no head, and the bytes are the client's; C{None} if more bytes are needed.
     @raise InvalidRequest: if it begins as one, and is not well-formed.
     """
     if data.startswith(_SIGNATURE):
@@ -72,7 +79,7 @@ def _decode_1(data: bytes) -> Decoded | None:
     if found is None:
         raise InvalidRequest("the line of the PROXY protocol is not well-formed")
     family, source, destination, *ports = found.groups()
-    kind, made = (V4, IPv4Address) if family == b"TCP4" else (V6, IPv6Address)
+    kind, address_type = (V4, IPv4Address) if family == b"TCP4" else (V6, IPv6Address)
     try:
         kind(destination.decode("ascii"))
         address = str(kind(source.decode("ascii")))
@@ -81,7 +88,7 @@ def _decode_1(data: bytes) -> Decoded | None:
         raise InvalidRequest(f"the line of the PROXY protocol has no address: {error}") from None
     if max(numbers) > 65535:
         raise InvalidRequest("the line of the PROXY protocol has a port beyond 65535")
-    return end + 2, made("TCP", address, numbers[0])
+    return end + 2, address_type("TCP", address, numbers[0])
 
 
 def _decode_2(data: bytes) -> Decoded | None:
@@ -101,9 +108,112 @@ def _decode_2(data: bytes) -> Decoded | None:
     family, transport = data[13] >> 4, data[13] & 15
     if family not in (1, 2):
         return end, None  # a socket file, or unknown
-    size, name, made = (4, socket.AF_INET, IPv4Address) if family == 1 else (16, socket.AF_INET6, IPv6Address)
+    size, name, address_type = (4, socket.AF_INET, IPv4Address) if family == 1 else (16, socket.AF_INET6, IPv6Address)
     if transport != 1 or length < 2 * size + 4:
         raise InvalidRequest("the head of the PROXY protocol is too short for its addresses, or of no stream")
     ports = _HEAD + 2 * size
     port = int.from_bytes(data[ports : ports + 2], "big")
-    return end, made("TCP", socket.inet_ntop(name, data[_HEAD : _HEAD + size]), port)
+    return end, address_type("TCP", socket.inet_ntop(name, data[_HEAD : _HEAD + size]), port)
+
+
+# -- connections of proxies ------------------------------------------------------------------------
+
+
+class _Proxied(Protocol):
+    """A connection of a proxy until its head has come. Then the protocol behind it gets the transport, and this is not in the way."""
+
+    _log = Logger()
+    transport: Any
+
+    def __init__(self, factory: ProxiedFactory) -> None:
+        self._factory = factory
+        self._data = b""
+        self._late: Any = None
+
+    def connectionMade(self) -> None:
+        self._late = self._factory.reactor.callLater(self._factory.timeout, self._give_up)
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        late, self._late = self._late, None
+        if late is not None:
+            late.cancel()
+
+    def _give_up(self) -> None:
+        self._late = None
+        self.transport.abortConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+        try:
+            decoded = decode_proxy(self._data)
+        except InvalidRequest as error:
+            peer = getattr(self.transport.getPeer(), "host", "-")
+            self._log.warn("a connection of the proxy {peer} is aborted: {error}", peer=peer, error=error.detail)
+            self._stop()
+            self.transport.abortConnection()
+            return
+        if decoded is None:
+            return
+        self._stop()
+        self._hand_over(*decoded)
+
+    def _hand_over(self, size: int, address: Any) -> None:
+        transport = self.transport
+        if address is not None:
+            transport.getPeer = lambda: address
+        protocol = self._factory.wrapped.buildProtocol(transport.getPeer())
+        if protocol is None:
+            transport.abortConnection()
+            return
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        rest, self._data = self._data[size:], b""
+        if rest:
+            protocol.dataReceived(rest)
+
+
+class ProxiedFactory(Factory):
+    """
+    Makes the connections of another factory. Those of proxies may begin with a head that names the client; on all others it
+    would be bytes of the client like any.
+
+    @param trusted: the proxies.
+    @param timeout: seconds in which the first bytes have to come.
+    """
+
+    noisy = False
+
+    def __init__(self, wrapped: Any, trusted: TrustedProxies, reactor: Any, timeout: float = 60.0) -> None:
+        self.wrapped = wrapped
+        self.reactor = reactor
+        self.timeout = timeout
+        self._trusted = trusted
+
+    def doStart(self) -> None:
+        self.wrapped.doStart()
+
+    def doStop(self) -> None:
+        self.wrapped.doStop()
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return _Proxied(self) if self._trusted.trusts_peer(addr) else self.wrapped.buildProtocol(addr)
+
+
+@implementer(IStreamServerEndpoint)
+class _ProxiedEndpoint:
+    def __init__(self, below: Any, trusted: TrustedProxies, reactor: Any) -> None:
+        self._below = below
+        self._trusted = trusted
+        self._reactor = reactor
+
+    def listen(self, factory: Any) -> Deferred[Any]:
+        listening: Deferred[Any] = self._below.listen(ProxiedFactory(factory, self._trusted, self._reactor))
+        return listening
+
+
+def proxied_endpoint(below: Any, trusted: TrustedProxies, reactor: Any) -> Any:
+    """An endpoint that understands the PROXY protocol from the proxies that are trusted; C{below} itself if there are none."""
+    return _ProxiedEndpoint(below, trusted, reactor) if trusted else below

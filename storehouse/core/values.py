@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from storehouse.core.durations import parse_duration
+from storehouse.core.times import parse_duration
 
 __all__ = [
     "GIB",

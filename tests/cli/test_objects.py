@@ -24,7 +24,7 @@ from storehouse.cli import store as store_module
 from storehouse.cli.errors import CommandError
 from storehouse.cli.store import Opener, Store, keys_below
 from storehouse.config import load_settings
-from storehouse.core.rootlock import RootLock
+from storehouse.core.root import RootLock
 from storehouse.errors import StorehouseError
 from tests.app.local.opened import Opened
 from tests.cli.case import heavy_imports

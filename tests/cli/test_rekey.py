@@ -20,7 +20,7 @@ from storehouse.config import Settings, load_settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.core.keys.vault import Vault
-from storehouse.core.rootlock import RootLock
+from storehouse.core.root import RootLock
 from storehouse.core.streams import BytesStream, PushedStream, read_all
 from storehouse.errors import Conflict, InvalidSetting, StorehouseError, Unavailable, WrongMasterKey
 from storehouse.storage.dataspace.sealed_rekey import Rekeying, Rewrapped

@@ -6,7 +6,7 @@ import json
 import os
 import re
 
-from storehouse.core.rootlock import RootLock
+from storehouse.core.root import RootLock
 from tests.cli.root import RootCase
 
 

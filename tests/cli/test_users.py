@@ -16,7 +16,7 @@ from storehouse.cli import main
 from storehouse.core.disk import InlineDisk
 from storehouse.core.keys.keyring import Derivation
 from storehouse.core.keys.vault import Vault
-from storehouse.core.rootlock import RootLock
+from storehouse.core.root import RootLock
 from storehouse.errors import LinkUsed, NotSignedIn, SignInRefused
 from storehouse.frontends.http.request import parse_query
 from storehouse.storage.accounts.interfaces import Grant

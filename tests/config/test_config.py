@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config import Settings, find_problems, load, load_settings, options, unknown_option
-from storehouse.core.durations import parse_duration, write_duration
+from storehouse.core.times import parse_duration, write_duration
 from storehouse.core.values import parse_flag, parse_size, sized, write_size
 from storehouse.errors import InvalidSetting
 from storehouse.storage.dataspace.hashes import HASHES

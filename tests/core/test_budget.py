@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.budget import ByteBudget, Hold
+from storehouse.core.budget import ByteBudget, Hold, Shares
 from storehouse.errors import Overloaded, Unavailable
 
 MIB = 1 << 20
@@ -283,3 +283,41 @@ class BodyTests(SynchronousTestCase):
             hold.close()
         self.clock.pump([1.0] * 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ShareTests(SynchronousTestCase):
+    """L{Shares}."""
+
+    def test_several_holders(self) -> None:
+        """A place is in the share of each of them; the one that is used up is named."""
+        shares = Shares(100, each=3)
+        for _ in range(3):
+            self.assertIsNone(shares.refused(("a", "link")))
+            shares.enter(("a", "link"))
+        self.assertEqual(shares.refused(("b", "link")), "link")
+        self.assertIsNone(shares.refused(("b",)))
+        shares.leave(("a", "link"))
+        self.assertIsNone(shares.refused(("b", "link")))
+        self.assertEqual(shares.used, 2)
+
+    def test_plenty(self) -> None:
+        """As long as there are plenty one may have almost all of them; the last ones are for others."""
+        shares = Shares(1024)
+        count = 0
+        while shares.refused(("a",)) is None:
+            shares.enter(("a",))
+            count += 1
+        self.assertEqual(count, 896)
+        others = 0
+        while shares.refused(("b",)) is None:
+            shares.enter(("b",))
+            others += 1
+        self.assertEqual(others, 64)
+        self.assertIsNone(shares.refused(("c",)))
+
+    def test_few(self) -> None:
+        """Where there are only a few places, none are kept."""
+        shares = Shares(3)
+        for _ in range(3):
+            self.assertIsNone(shares.refused(("a",)))
+            shares.enter(("a",))

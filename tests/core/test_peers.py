@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.core.peers} and L{storehouse.core.shares}."""
+"""Tests of L{storehouse.core.peers}."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.peers import TrustedProxies, network_of
-from storehouse.core.shares import Shares
 
 
 class PeerTests(SynchronousTestCase):
@@ -46,41 +45,3 @@ class PeerTests(SynchronousTestCase):
         for text in ("10.0.0.1/8", "localhost", "10.0.0.0/33", "10.0.0", "::1/129"):
             error = self.assertRaises(ValueError, TrustedProxies, f"192.0.2.1,{text}")
             self.assertIn(repr(text), str(error))
-
-
-class ShareTests(SynchronousTestCase):
-    """L{Shares}."""
-
-    def test_several_holders(self) -> None:
-        """A place is in the share of each of them; the one that is used up is named."""
-        shares = Shares(100, each=3)
-        for _ in range(3):
-            self.assertIsNone(shares.refused(("a", "link")))
-            shares.enter(("a", "link"))
-        self.assertEqual(shares.refused(("b", "link")), "link")
-        self.assertIsNone(shares.refused(("b",)))
-        shares.leave(("a", "link"))
-        self.assertIsNone(shares.refused(("b", "link")))
-        self.assertEqual(shares.used, 2)
-
-    def test_plenty(self) -> None:
-        """As long as there are plenty one may have almost all of them; the last ones are for others."""
-        shares = Shares(1024)
-        count = 0
-        while shares.refused(("a",)) is None:
-            shares.enter(("a",))
-            count += 1
-        self.assertEqual(count, 896)
-        others = 0
-        while shares.refused(("b",)) is None:
-            shares.enter(("b",))
-            others += 1
-        self.assertEqual(others, 64)
-        self.assertIsNone(shares.refused(("c",)))
-
-    def test_few(self) -> None:
-        """Where there are only a few places, none are kept."""
-        shares = Shares(3)
-        for _ in range(3):
-            self.assertIsNone(shares.refused(("a",)))
-            shares.enter(("a",))

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.core.proxyprotocol} and L{storehouse.core.proxied}."""
+"""Tests of L{storehouse.core.proxyprotocol}."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.peers import TrustedProxies
-from storehouse.core.proxied import ProxiedFactory
-from storehouse.core.proxyprotocol import decode_proxy
+from storehouse.core.proxyprotocol import ProxiedFactory, decode_proxy
 from storehouse.errors import InvalidRequest
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"

@@ -18,7 +18,7 @@ from typing import Any
 from storehouse.app.lifecycle import StorehouseService
 from storehouse.config import load_settings
 from storehouse.core.disk import DiskThreads
-from storehouse.core.rootlock import RootLock
+from storehouse.core.root import RootLock
 from storehouse.core.tls.contexts import peer_common_name
 from storehouse.core.tls.server import ServerTLS, choose_source
 from storehouse.errors import StartFailed, TooLarge

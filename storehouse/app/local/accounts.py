@@ -9,7 +9,7 @@ from storehouse.app.sealing import make_accounts
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.keys.vault import Vault
-from storehouse.core.rootlock import check_owner
+from storehouse.core.root import check_owner
 from storehouse.errors import StartFailed
 
 if TYPE_CHECKING:

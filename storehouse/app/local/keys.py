@@ -13,7 +13,7 @@ from storehouse.app.sealing import make_pair, make_vault, make_wormer
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.keys.keyring import Derivation
-from storehouse.core.rootlock import RootLock
+from storehouse.core.root import RootLock
 from storehouse.errors import Damaged, InvalidSetting, NoSuchObject, NoSuchUpload, StartFailed
 from storehouse.storage.dataspace.sealed_format import is_sealed
 from storehouse.storage.dataspace.sealed_rekey import Rewrapped, count, rewrap

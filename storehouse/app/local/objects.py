@@ -9,7 +9,7 @@ from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_pair
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
-from storehouse.core.rootlock import RootLock
+from storehouse.core.root import RootLock
 from storehouse.errors import DamagedEntry, DamagedObject, NoSuchObject, NoSuchUpload, StartFailed
 from storehouse.storage.dataspace.checks import check_expected
 from storehouse.storage.dataspace.interfaces import Upload

@@ -14,7 +14,7 @@ from storehouse.app.sealing import make_names, make_pair, make_space, make_vault
 from storehouse.config import Settings
 from storehouse.core.disk import IDisk, InlineDisk
 from storehouse.core.keys.masterkey import take_master_key
-from storehouse.core.rootlock import RootLock
+from storehouse.core.root import RootLock
 from storehouse.core.streams import IByteStream, Piece, deferred
 from storehouse.errors import StartFailed
 from storehouse.storage.objects.store import LocalObjectStore

@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from storehouse.core.fast.tls import secured_factory
 from storehouse.core.peers import NOBODY, TrustedProxies
-from storehouse.core.proxied import proxied_endpoint
+from storehouse.core.proxyprotocol import proxied_endpoint
 from storehouse.core.sockets import BACKLOG, AskedReactor
 from storehouse.core.tls.certificates import Pair
 

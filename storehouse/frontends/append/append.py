@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from storehouse.config.settings import AppendSettings
+from storehouse.core.budget import Hold
 from storehouse.core.framing import Batch, split_some
-from storehouse.core.hold import Hold
 from storehouse.core.jsontext import check_json
 from storehouse.core.turns import breath
 from storehouse.errors import MalformedBody, TooLarge

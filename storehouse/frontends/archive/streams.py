@@ -12,8 +12,8 @@ from twisted.logger import Logger
 
 from storehouse.archive.interfaces import Record
 from storehouse.config.settings import ArchiveSettings
-from storehouse.core.backlog import Ahead
 from storehouse.core.budget import Hold
+from storehouse.core.connections import Ahead
 from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, DamagedArchive, InvalidRecord, NoSuchStream, StorehouseError, TooLarge
 from storehouse.frontends.archive.records import (

@@ -15,8 +15,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 
-from storehouse.core.backlog import Backlog
-from storehouse.core.connections import IdleWatch, Pace
+from storehouse.core.connections import Backlog, IdleWatch, Pace
 from storehouse.core.peers import network_of
 from storehouse.core.sockets import has_left
 from storehouse.core.turns import breath, is_spent

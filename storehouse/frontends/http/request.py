@@ -14,8 +14,8 @@ from twisted.web import server
 from twisted.web.iweb import INonQueuedRequestFactory
 from zope.interface import implementer, provider
 
-from storehouse.core.backlog import Ahead, Backlog
 from storehouse.core.budget import ByteBudget, Hold
+from storehouse.core.connections import Ahead, Backlog
 from storehouse.core.peers import network_of
 from storehouse.errors import BadRequest, StorehouseError
 from storehouse.frontends.http.body import RequestBody

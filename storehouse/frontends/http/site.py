@@ -15,12 +15,11 @@ from twisted.web import server
 from twisted.web.http import datetimeToString
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.budget import ByteBudget
+from storehouse.core.budget import ByteBudget, Shares
 from storehouse.core.connections import Connections
 from storehouse.core.fast.names import require
 from storehouse.core.fast.tcp import unsent
 from storehouse.core.peers import NOBODY, TrustedProxies, network_of
-from storehouse.core.shares import Shares
 from storehouse.errors import ShareUsedUp
 from storehouse.frontends.http.channel import DoorChannel
 from storehouse.frontends.http.errors import error_reply

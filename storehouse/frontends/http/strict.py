@@ -18,9 +18,9 @@ from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from storehouse.core.addresses import is_loopback
+from storehouse.core.connections import Lingering
 from storehouse.core.fast.names import lacking
 from storehouse.core.fast.tcp import LARGE_READS
-from storehouse.core.lingering import Lingering
 from storehouse.errors import StorehouseError
 from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import AmbiguousFraming, HeadTooLarge, Misdirected, TargetTooLong

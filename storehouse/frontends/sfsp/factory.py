@@ -14,9 +14,8 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from storehouse.config.settings import ConnectionSettings, SFSPSettings
-from storehouse.core.backlog import Backlog
 from storehouse.core.budget import ByteBudget
-from storehouse.core.connections import Connections
+from storehouse.core.connections import Backlog, Connections
 from storehouse.core.fast.tcp import unsent
 from storehouse.core.peers import NOBODY, TrustedProxies, network_of
 from storehouse.core.sfsp import List, Receive, Send

@@ -11,10 +11,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from storehouse.core.backlog import Backlog
-from storehouse.core.connections import IdleWatch, Pace
+from storehouse.core.connections import Backlog, IdleWatch, Lingering, Pace
 from storehouse.core.fast.tcp import LARGE_READS
-from storehouse.core.lingering import Lingering
 from storehouse.core.sfsp import (
     Code,
     List,

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from storehouse.core.shares import Shares
+from storehouse.core.budget import Shares
 from storehouse.core.streams import Piece
 from storehouse.errors import TooManyUploads
 from storehouse.frontends.http.body import RequestBody

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from storehouse.core import recovered
+from storehouse.core import root
 from storehouse.core.files import Files
 
 __all__ = ["set_aside"]
@@ -25,7 +25,7 @@ def set_aside(files: Files, places: tuple[str, ...], path: str, why: str) -> str
         if os.stat(place).st_dev != device:
             continue
         try:
-            target = recovered.set_aside(files, place, path, path, why)
+            target = root.set_aside(files, place, path, path, why)
         except OSError as error:
             if error.errno == errno.EXDEV:
                 continue

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from storehouse.core.files import NO_SPACE, Files, read_regular
 from storehouse.core.pairing import STAMPS
-from storehouse.core.recovered import set_aside
+from storehouse.core.root import set_aside
 from storehouse.errors import AlreadyExists, BucketNotEmpty, DamagedEntry, NoSpace, NoSuchKey, StorageFailed
 from storehouse.storage.namespace.entries import decode_bucket, decode_entry, encode_bucket, is_entry
 from storehouse.storage.namespace.interfaces import Bucket, Entry

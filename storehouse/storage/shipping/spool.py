@@ -26,7 +26,7 @@ from typing import Any
 import attrs
 
 from storehouse.core.files import Files, open_stored
-from storehouse.core.rootpaths import below_root, candidates, noted_path, path_of
+from storehouse.core.root import below_root, noted_path, path_of, possible_paths
 from storehouse.errors import NotFound, RootInUse
 from storehouse.storage.shipping.names import shown
 from storehouse.storage.shipping.notes import DEAD, Note, read_note, write_note
@@ -194,7 +194,7 @@ class Spool:
         if not os.path.isabs(note.path):
             return path_of(self._root, note.path)
         if self._root and below_root(self._root, note.path) is None:
-            for path in candidates(self._root, note.path):
+            for path in possible_paths(self._root, note.path):
                 try:
                     found = os.stat(path)
                 except OSError:

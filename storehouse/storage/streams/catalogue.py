@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.files import Files, open_stored
-from storehouse.core.rootpaths import noted_path, path_of
+from storehouse.core.root import noted_path, path_of
 from storehouse.storage.streams.interfaces import Archive, State
 from storehouse.storage.streams.mending import mended_line
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from storehouse.core.rootpaths import below_root, candidates
+from storehouse.core.root import below_root, possible_paths
 from storehouse.errors import StorehouseError, Unavailable
 from storehouse.storage.streams.catalogue import Catalogue
 from storehouse.storage.streams.interfaces import Archive, Library, State
@@ -35,7 +35,7 @@ class Opening:
         for archive in self._catalogue.all():
             if not archive.path or (settings.root and below_root(settings.root, archive.path) is not None):
                 continue
-            places = list(candidates(settings.root, archive.path)) if settings.root else []
+            places = list(possible_paths(settings.root, archive.path)) if settings.root else []
             beside = os.path.join(settings.directory, os.path.basename(archive.path))
             if not os.path.exists(archive.path) and os.path.exists(beside):
                 places.append(beside)

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core import lingering
+from storehouse.core import connections
 from storehouse.core.fast.tcp import LARGE_READS
 from storehouse.errors import RequestTimeout
 from storehouse.frontends.http.body import RequestBody
@@ -485,7 +485,7 @@ class EarlyAnswerTests(ChannelCase):
 
     def test_too_much_of_what_is_not_wanted(self) -> None:
         """The time in which a peer may read an answer is no time to send at full speed without end."""
-        self.patch(lingering, "_MOST", 1_000_000)
+        self.patch(connections, "_MOST_LINGERING", 1_000_000)
         connection = self.ask(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n")
         for _ in range(10):
             connection.send(b"x" * 100_000)

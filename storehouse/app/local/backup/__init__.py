@@ -25,7 +25,7 @@ from storehouse.app.local.backup.streams import ARCHIVES, SHIPPING, back_up_ship
 from storehouse.app.local.backup.target import Target
 from storehouse.app.sealing import make_pair
 from storehouse.config import Settings
-from storehouse.core.rootlock import RootLock
+from storehouse.core.root import RootLock
 from storehouse.errors import StartFailed
 
 __all__ = ["Description", "Made", "Restored", "Service", "make_backup", "restore", "size_of", "size_of_backup"]

@@ -22,7 +22,7 @@ from storehouse.app.local.backup.described import files_below
 from storehouse.app.local.backup.target import Target
 from storehouse.archive.archive import ArchiveReader
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed
-from storehouse.core.rootpaths import path_of
+from storehouse.core.root import path_of
 from storehouse.errors import StorageFailed, StorehouseError
 
 __all__ = ["ARCHIVES", "SHIPPING", "back_up_shipping", "back_up_streams"]

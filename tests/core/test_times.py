@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.core.durations} and L{storehouse.core.linkpaths}."""
+"""Tests of L{storehouse.core.times}, and of the URLs of links."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import values
-from storehouse.core.durations import parse_duration
 from storehouse.core.linkpaths import link_path
-from storehouse.core.times import parse_lifetime, parse_time
+from storehouse.core.times import parse_duration, parse_lifetime, parse_time
 
 
 class DurationTests(SynchronousTestCase):

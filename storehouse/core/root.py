@@ -1,19 +1,32 @@
 """
-One process at a time works on a root directory: the root itself, the lock on C{ROOT/lock}, and C{ROOT/reserve}, bytes
-without meaning that are removed when the disk is full, so that there is room to open the root and remove from it.
+The root directory of a process, and what is kept there whatever else is:
+
+=========================================  ============================================================
+C{lock}                                    locked by the one process that works on the root
+C{reserve}                                 bytes without meaning, that are removed when the disk is full, so
+                                           that there is room to open the root and remove from it
+C{recovered/<TIME>/<RANDOM>/<NAME>}        a file or directory that was set aside, under its last name
+C{recovered/<TIME>/<RANDOM>.json}          where it was, and why it was set aside: C{{"path", "why"}}
+=========================================  ============================================================
+
+Nothing in C{recovered} is ever removed by storehouse.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import secrets
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.platform import optional_module
 from storehouse.errors import RootInUse, StartFailed
 
-__all__ = ["RootLock", "check_owner", "make_room"]
+__all__ = ["RootLock", "below_root", "check_owner", "make_room", "noted_path", "path_of", "possible_paths", "set_aside"]
 
 #: Bytes of C{ROOT/reserve}: what it takes to open the stores of a root, and to remove something from them.
 _RESERVE = 256 * 1024
@@ -187,3 +200,70 @@ def _explain(root: str, error: OSError) -> str:
     if error.errno == errno.EROFS:
         return f"the root directory {where} cannot be used: its file system is read-only"
     return f"the root directory {where} cannot be used: {error.strerror or error}"
+
+
+# -- paths in notes --------------------------------------------------------------------------------
+
+# Paths of files below a root as notes on disk have them are relative to the root, so that it can be moved or copied as a whole.
+# What is not below the root is noted as it is, absolute. Notes of earlier versions have absolute paths only: what they mean is
+# looked for below the root first, since the root may have been moved since, or copied while the files of the other one are
+# there still.
+
+
+def below_root(root: str, path: str) -> str | None:
+    """A path relative to the root; C{None} if it is not below it. Both are absolute."""
+    start = os.path.join(root, "")
+    return path[len(start) :] if root and path.startswith(start) else None
+
+
+def noted_path(root: str, path: str) -> str:
+    """What to note of an absolute path."""
+    below = below_root(root, path)
+    return path if below is None else below
+
+
+def path_of(root: str, noted: str) -> str:
+    """The absolute path of what L{noted_path} gave, as it was noted; an empty one stays empty."""
+    return os.path.join(root, noted) if noted and root else noted
+
+
+def possible_paths(root: str, path: str) -> Iterator[str]:
+    """
+    Where below the root a file may be whose absolute path was noted when the root was elsewhere: by as much of that path as
+    possible, then by less. The caller checks whether it is the file.
+    """
+    parts = [part for part in path.split("/") if part]
+    for start in range(len(parts)):
+        candidate = os.path.join(root, *parts[start:])
+        if candidate != path and os.path.lexists(candidate):
+            yield candidate
+
+
+# -- what is set aside -----------------------------------------------------------------------------
+
+
+def set_aside(files: Files, directory: str, path: str, was: str, why: str, durable: bool = True) -> str:
+    """
+    Move a file or a directory out of its place, in one step; blocks.
+
+    @param directory: C{ROOT/recovered}, made if it is not there; in the file system of C{path}.
+    @param was: where it was, for the note.
+    @return: where it is now. With C{durable}, that is on disk, but for the directory that it was taken from.
+    @raise OSError: if it cannot be done; it is where it was then.
+    """
+    day = os.path.join(directory, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    place = os.path.join(day, secrets.token_hex(8))
+    files.make_directory(place)
+    fd = files.open(f"{place}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        files.write_at(fd, (json.dumps({"path": was, "why": why}).encode() + b"\n",), 0)
+        if durable:
+            files.sync_data(fd)
+    finally:
+        files.close(fd)
+    target = os.path.join(place, os.path.basename(was))
+    files.move(path, target)
+    if durable:
+        for each in (place, day):
+            files.sync_directory(each)
+    return target

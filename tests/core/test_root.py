@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.core.rootlock}."""
+"""Tests of L{storehouse.core.root}."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core import rootlock
+from storehouse.core import root as module
 from storehouse.core.files import Files
-from storehouse.core.rootlock import RootLock, check_owner, make_room
+from storehouse.core.root import RootLock, check_owner, make_room
 from storehouse.errors import RootInUse, StartFailed
 
 
@@ -139,7 +139,7 @@ class RootLockTests(SynchronousTestCase):
         lock.acquire()
         self.assertEqual(os.stat(reserve).st_size, 256 * 1024)
         lock.release()
-        self.patch(rootlock, "_RESERVE", 1 << 62)
+        self.patch(module, "_RESERVE", 1 << 62)
         lock.acquire()
         self.assertFalse(os.path.exists(reserve))
         lock.release()
@@ -180,7 +180,7 @@ class RootLockTests(SynchronousTestCase):
         self.addCleanup(lock.release)
         make_room(self.root)
         self.assertTrue(os.path.exists(reserve))
-        self.patch(rootlock, "_RESERVE", 1 << 62)
+        self.patch(module, "_RESERVE", 1 << 62)
         make_room(self.root)
         self.assertFalse(os.path.exists(reserve))
 
