@@ -730,11 +730,11 @@ def updating(*hashes: Hash) -> Callable[[list[Piece]], None]:
 
 
 @stage
-async def awaiting(stream: IByteStream, work: Deferred[object]) -> AsyncGenerator[Piece, None]:
+async def awaiting(stream: IByteStream, work: Deferred[None]) -> AsyncGenerator[Piece, None]:
     """
     Have the end wait for something else; if that fails, so does this, at once. Closing waits for it, too.
     """
-    going: Beside[object] = Beside(stream)
+    going: Beside[None] = Beside(stream)
     await going.start(lambda: work)
     try:
         while piece := await stream.read():

@@ -30,7 +30,7 @@ from storehouse.errors import (
 )
 from storehouse.events import ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.objects import uploads
+from storehouse.storage.objects import tags
 from storehouse.storage.objects.interfaces import (
     ALWAYS,
     Condition,
@@ -448,7 +448,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         class Library:
             md5 = Watched
 
-        self.patch(uploads, "hashlib", Library)
+        self.patch(tags, "hashlib", Library)
         return hashed
 
     async def test_md5(self) -> None:
@@ -1018,7 +1018,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
     async def test_cancelled_waiting_for_the_key(self) -> None:
         """A put and a copy that are cancelled when all is there but the key leave nothing."""
         await self.put("from", b"x")
-        held = self.store._base.held("bucket", "key")
+        held = self.store._pair.held("bucket", "key")
         await held.__aenter__()
         waiting = [
             self.store.put("bucket", "key", BytesStream(b"y"), 1),

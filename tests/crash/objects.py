@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, PushedStream, read_all
 from storehouse.errors import NoSuchObject, NoSuchUpload, StorageFailed
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
@@ -183,59 +183,22 @@ class ObjectLedger:
         return [upload.parts.get(number) if upload else None, *ways]
 
 
-class HandSource:
-    """A source that is fed by hand."""
+class HandSource(PushedStream):
+    """A stream that is fed by hand, as long as it is wanted."""
 
     def __init__(self) -> None:
-        self._consumer: Any = None
-        self._done: Deferred[int] = Deferred()
-        self._count = 0
-
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        self._consumer = consumer
-        consumer.registerProducer(self, True)
-        return self._done
+        super().__init__(lambda: None, lambda: None)
 
     def feed(self, data: bytes) -> None:
-        """More of it, if it is still wanted."""
-        if self._consumer is not None:
-            self._count += len(data)
-            try:
-                self._consumer.write(data)
-            except Exception as error:
-                self.end(error)
+        """More of it."""
+        self.write(data)
 
     def end(self, error: Exception | None = None) -> None:
         """That was all, or is all that can be had."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is None:
-            return
-        consumer.unregisterProducer()
         if error is None:
-            self._done.callback(self._count)
+            super().end()
         else:
-            self._done.errback(error)
-
-    def pauseProducing(self) -> None:
-        pass
-
-    def resumeProducing(self) -> None:
-        pass
-
-    def stopProducing(self) -> None:
-        self.end(RuntimeError("not wanted to its end"))
-
-
-class _Bytes(BytesSource):
-    """A source that does not complain after the end of its process."""
-
-    def __init__(self, data: bytes, files: Any) -> None:
-        super().__init__(data)
-        self._files = files
-
-    def stopProducing(self) -> None:
-        if not self._files.killed:
-            super().stopProducing()
+            self.fail(error)
 
 
 class Contents:
@@ -371,7 +334,7 @@ class ObjectSession:
         return self._do(
             f"put {id} {len(data)}",
             Begun(next(_numbers), "object", id, value),
-            lambda: self.space.put(id, _Bytes(data, self.files), len(data) if sized else None, metadata),
+            lambda: self.space.put(id, BytesStream(data), len(data) if sized else None, metadata),
         )
 
     def describe(self, id: str, **metadata: list[str]) -> None:
@@ -419,7 +382,7 @@ class ObjectSession:
         self._do(
             f"{self._part_kind(upload_id, number)} {upload_id} {number} {len(data)}",
             Begun(next(_numbers), "part", upload_id, Stored(data), number),
-            lambda: self.space.upload_part(upload_id, number, _Bytes(data, self.files), len(data) if sized else None),
+            lambda: self.space.upload_part(upload_id, number, BytesStream(data), len(data) if sized else None),
         )
 
     def part_copy(self, upload_id: str, number: int, source: str, offset: int = 0, length: int | None = None) -> None:
@@ -461,7 +424,7 @@ class ObjectSession:
 
     def drain(self, reader: Any) -> bytes:
         """What an open reader gives."""
-        data: bytes = self.wait(Deferred.fromCoroutine(collect(reader)))
+        data: bytes = self.wait(Deferred.fromCoroutine(read_all(reader)))
         return data
 
     def fetch(self, id: str) -> Stored:

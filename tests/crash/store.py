@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import NoSpace, NoSuchKey, StorageFailed, Unavailable
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import Part
@@ -23,7 +23,7 @@ from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore
 from tests.crash.explorer import Broken, Explorer
-from tests.crash.objects import Contents, _Bytes
+from tests.crash.objects import Contents
 from tests.crash.recording import Killed, Recorder, RecordingFiles
 
 __all__ = ["StoreExplorer", "StoreLedger", "StoreSession", "store_history", "use_store", "verify_store"]
@@ -238,9 +238,7 @@ class StoreSession:
         self._do(
             f"{kind} {key} {len(data)}",
             Begun(next(_numbers), "key", key, (data, "a/b", (("k", (key,)),))),
-            lambda: self.store.put(
-                BUCKET, key, _Bytes(data, self.files), len(data), "a/b", {"k": [key]}, md5=md5, **options
-            ),
+            lambda: self.store.put(BUCKET, key, BytesStream(data), len(data), "a/b", {"k": [key]}, md5=md5, **options),
         )
 
     def delete(self, key: str) -> None:
@@ -265,7 +263,7 @@ class StoreSession:
             f"part {key} {number}",
             Begun(next(_numbers), "part", key, (data, "", ()), number, upload_id),
             lambda: self.store.upload_part(
-                BUCKET, key, upload_id, number, _Bytes(data, self.files), len(data), True
+                BUCKET, key, upload_id, number, BytesStream(data), len(data), True
             ).addCallback(lambda etag: None),
         )
 
@@ -293,7 +291,7 @@ class StoreSession:
 
     def fetch(self, key: str) -> Value:
         reader = self.wait(self.store.get(BUCKET, key))
-        data: bytes = self.wait(Deferred.fromCoroutine(collect(reader)))
+        data: bytes = self.wait(Deferred.fromCoroutine(read_all(reader)))
         if reader.info.size != len(data):
             raise Broken(f"{key} has {len(data)} bytes, not {reader.info.size}")
         # Of another length it is the data space's own.

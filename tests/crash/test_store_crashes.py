@@ -139,7 +139,7 @@ class StoreCrashTests(SynchronousTestCase):
                     session = explorer.session(recorder, top)
                     session.start()
                     explorer.verify_kill(session)
-                    completed += session.store._base.metrics.completed
+                    completed += session.store._pair.metrics.completed
                     use_store(session, Contents(seed + 1), explorer.random)
                     # And again, from where that was left.
                     session.abandon()
@@ -248,7 +248,7 @@ class InterruptedTests(SynchronousTestCase):
                 again = explorer.session(second, top)
                 again.start()
                 self.assertEqual(again.fetch("key")[0], b"onefive")
-                self.assertEqual(again.store._base.metrics.completed, 1)
+                self.assertEqual(again.store._pair.metrics.completed, 1)
                 self.assertEqual(again.wait(again.store.list_uploads("bucket")), [])
                 explorer.verify_kill(again)
                 again.put("key", b"after")
@@ -256,5 +256,5 @@ class InterruptedTests(SynchronousTestCase):
                 last = explorer.session(second, top)
                 last.start()
                 self.assertEqual(last.fetch("key")[0], b"after")
-                self.assertEqual(last.store._base.metrics.completed, 0)
+                self.assertEqual(last.store._pair.metrics.completed, 0)
                 last.stop()

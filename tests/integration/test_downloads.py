@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.disk import DiskThreads
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.events import Events
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
@@ -58,7 +58,7 @@ class CurlTests(TestCase):
         self.url = f"http://127.0.0.1:{port.getHost().port}/download"
         await store.create_bucket("uploads")
         self.data = os.urandom(5_000_003)
-        await store.put("uploads", "big file.bin", BytesSource(self.data), len(self.data))
+        await store.put("uploads", "big file.bin", BytesStream(self.data), len(self.data))
         self.big = f"{self.url}/big%20file.bin"
 
     async def curl(self, *args: str, status: int = 0) -> str:

@@ -21,7 +21,7 @@ from storehouse.storage.dataspace.uploads import describe_upload
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.tree import KeyPath, Tree
-from storehouse.storage.objects.base import expected_of
+from storehouse.storage.objects.pair import expected_of
 
 __all__ = ["Finding", "LocalObjects", "Progress", "Upload"]
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from zope.interface import Interface, implementer
+from zope.interface import Attribute, Interface, implementer
 
 from storehouse.core.streams import IByteStream, Piece, pour
+from storehouse.errors import StorehouseError
 
 __all__ = ["IDataSpace", "IDescribed", "IInventory", "IUploads", "Metadata", "Part", "Reader", "Upload"]
 
@@ -99,7 +100,55 @@ class Reader:
         return Deferred.fromCoroutine(pour(self, consumer))
 
 
-class IDataSpace(Interface):
+class IUploads(Interface):
+    """What a data space can tell of the uploads in it."""
+
+    def list_uploads() -> Deferred[list[Upload]]:
+        """Those neither completed nor aborted, in the order of their IDs. Damaged ones have 0 parts."""
+
+    def get_upload(upload_id: str) -> Deferred[Upload]:
+        """One of them. Fails with C{NoSuchUpload}, C{DamagedObject}."""
+
+    def expire_uploads(age: float, keep: Callable[[str], bool] | None = None) -> Deferred[list[str]]:
+        """
+        Abort those not touched for C{age} seconds. Fires with their IDs.
+
+        @param keep: told an upload ID: whether somebody else sees to the end of that upload; called in a disk thread
+            where there is one.
+        """
+
+
+class IInventory(Interface):
+    """What a data space can tell of the objects in it."""
+
+    def list_ids(index: str) -> Deferred[list[str]]:
+        """
+        The IDs that begin with two hexadecimal digits, in order.  All there are can be had by asking for C{00} to
+        C{ff}: what is stored meanwhile may be missing, what is there throughout is not.
+        """
+
+    def examine(id: str, expected: Part | None = None) -> Deferred[dict[str, list[str]]]:
+        """
+        Look whether an object is all there, without reading its bytes: its description, and for each part whether its
+        files are there and have the sizes and the tag that they must have.
+
+        @param expected: as in L{IDataSpace.get}.
+        @return: fires with its metadata. Fails with C{NoSuchObject}, C{DamagedObject}.
+        """
+
+    def examine_upload(upload_id: str) -> Deferred[None]:
+        """The same for an upload and its parts. Fails with C{NoSuchUpload}, C{DamagedObject}."""
+
+    def set_aside(id: str, why: str) -> Deferred[str]:
+        """
+        Take an object out of the space without removing anything: it is moved to where nothing is ever removed, after a
+        note of where it was, and why.
+
+        @return: fires with the path where it is now. Fails with C{NoSuchObject}.
+        """
+
+
+class IDataSpace(IUploads, IInventory):
     """
     From IDs to bytes and metadata, written once.
 
@@ -111,6 +160,14 @@ class IDataSpace(Interface):
     Ranges are C{(offset, length)} in bytes, C{length} C{None} for "to the end".  A range must lie within the object
     (C{InvalidRange}); an empty one at its end does.
     """
+
+    failed: StorehouseError | None = Attribute("what it failed with for good, so that nothing is taken any more")
+
+    def start() -> None:
+        """Open it, in the caller's time. Until then, and after L{stop}, all methods fail with C{Unavailable}."""
+
+    def stop() -> Deferred[None]:
+        """Finish what runs. What is open for reading stays open."""
 
     def init_upload(upload_id: str, metadata: Metadata) -> Deferred[None]:
         """
@@ -262,24 +319,6 @@ class IDataSpace(Interface):
         """
 
 
-class IUploads(Interface):
-    """What a data space can tell of the uploads in it."""
-
-    def list_uploads() -> Deferred[list[Upload]]:
-        """Those neither completed nor aborted, in the order of their IDs. Damaged ones have 0 parts."""
-
-    def get_upload(upload_id: str) -> Deferred[Upload]:
-        """One of them. Fails with C{NoSuchUpload}, C{DamagedObject}."""
-
-    def expire_uploads(age: float, keep: Callable[[str], bool] | None = None) -> Deferred[list[str]]:
-        """
-        Abort those not touched for C{age} seconds. Fires with their IDs.
-
-        @param keep: told an upload ID: whether somebody else sees to the end of that upload; called in a disk thread
-            where there is one.
-        """
-
-
 class IDescribed(Interface):
     """What a data space lets be said anew of what is in it. Each is one step, which is durable when its Deferred fires."""
 
@@ -292,33 +331,3 @@ class IDescribed(Interface):
 
     def replace_upload_metadata(upload_id: str, metadata: Metadata) -> Deferred[None]:
         """The same for an upload, whose parts stay. Fails with C{NoSuchUpload}, C{DamagedObject}."""
-
-
-class IInventory(Interface):
-    """What a data space can tell of the objects in it."""
-
-    def list_ids(index: str) -> Deferred[list[str]]:
-        """
-        The IDs that begin with two hexadecimal digits, in order.  All there are can be had by asking for C{00} to
-        C{ff}: what is stored meanwhile may be missing, what is there throughout is not.
-        """
-
-    def examine(id: str, expected: Part | None = None) -> Deferred[dict[str, list[str]]]:
-        """
-        Look whether an object is all there, without reading its bytes: its description, and for each part whether its
-        files are there and have the sizes and the tag that they must have.
-
-        @param expected: as in L{IDataSpace.get}.
-        @return: fires with its metadata. Fails with C{NoSuchObject}, C{DamagedObject}.
-        """
-
-    def examine_upload(upload_id: str) -> Deferred[None]:
-        """The same for an upload and its parts. Fails with C{NoSuchUpload}, C{DamagedObject}."""
-
-    def set_aside(id: str, why: str) -> Deferred[str]:
-        """
-        Take an object out of the space without removing anything: it is moved to where nothing is ever removed, after a
-        note of where it was, and why.
-
-        @return: fires with the path where it is now. Fails with C{NoSuchObject}.
-        """

@@ -36,8 +36,6 @@ from storehouse.storage.dataspace.checks import (
 from storehouse.storage.dataspace.interfaces import (
     IDataSpace,
     IDescribed,
-    IInventory,
-    IUploads,
     Metadata,
     Part,
     Reader,
@@ -141,7 +139,7 @@ class _OpenUpload:
         )
 
 
-@implementer(IDataSpace, IUploads, IInventory, IDescribed)
+@implementer(IDataSpace, IDescribed)
 class MemoryDataSpace:
     """
     A data space that is gone with the process. All it is given it holds at once.

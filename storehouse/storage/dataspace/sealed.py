@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 from weakref import WeakValueDictionary
 
 import attrs
@@ -31,7 +30,7 @@ from storehouse.storage.dataspace.checks import (
     check_range,
     choose_parts,
 )
-from storehouse.storage.dataspace.interfaces import IDataSpace, IInventory, IUploads, Metadata, Part, Reader, Upload
+from storehouse.storage.dataspace.interfaces import IDataSpace, Metadata, Part, Reader, Upload
 from storehouse.storage.dataspace.sealed_codec import SpaceCodec
 from storehouse.storage.dataspace.sealed_format import (
     Description,
@@ -124,7 +123,7 @@ class _State:
         return listed
 
 
-@implementer(IDataSpace, IUploads, IInventory)
+@implementer(IDataSpace)
 class SealedDataSpace:
     """
     See L{IDataSpace}. Etags tell contents apart, and not more: the same bytes get another one each time.
@@ -135,7 +134,7 @@ class SealedDataSpace:
     @param memory: bytes that all writers together hold, and all readers.
     """
 
-    def __init__(self, inner: Any, vault: Vault, disk: IDisk, memory: int = 64 << 20) -> None:
+    def __init__(self, inner: IDataSpace, vault: Vault, disk: IDisk, memory: int = 64 << 20) -> None:
         self._inner = inner
         self._disk = disk
         self._codec = SpaceCodec(vault, disk, memory)
@@ -146,8 +145,7 @@ class SealedDataSpace:
     @property
     def failed(self) -> StorehouseError | None:
         """What the space below failed with for good."""
-        failed: StorehouseError | None = self._inner.failed
-        return failed
+        return self._inner.failed
 
     @property
     def metrics(self) -> SealedMetrics:
@@ -166,8 +164,7 @@ class SealedDataSpace:
 
     def stop(self) -> Deferred[None]:
         """Close the space below."""
-        stopped: Deferred[None] = self._inner.stop()
-        return stopped
+        return self._inner.stop()
 
     # -- objects -------------------------------------------------------------------------------
 
@@ -308,8 +305,7 @@ class SealedDataSpace:
     @deferred
     async def list_ids(self, index: str) -> list[str]:
         """See L{IInventory.list_ids}."""
-        ids: list[str] = await self._inner.list_ids(index)
-        return ids
+        return await self._inner.list_ids(index)
 
     @deferred
     async def examine(self, id: str, expected: Part | None = None) -> dict[str, list[str]]:
@@ -318,8 +314,7 @@ class SealedDataSpace:
         stored = await self._inner.examine(id)
         found = codec.describe(id, stored)
         if found is None:
-            metadata: dict[str, list[str]] = await self._inner.examine(id, expected)
-            return metadata
+            return await self._inner.examine(id, expected)
         codec.check_expected(id, found, expected)
         reader = await self._get(id, 0, 0, expected)
         await reader.close()
@@ -359,8 +354,7 @@ class SealedDataSpace:
             key = upload_key(codec.keyring, upload.id, upload.metadata)
             return _State(upload.id, key, open_upload(key, upload.id, upload.metadata))
 
-        state: _State = codec.opened(upload.id, "its description cannot be read", work)
-        return state
+        return codec.opened(upload.id, "its description cannot be read", work)
 
     def _end(self, upload_id: str) -> None:
         state = self._states.pop(upload_id, None)

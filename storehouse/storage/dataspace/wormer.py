@@ -43,8 +43,6 @@ from storehouse.storage.dataspace.holding import Holding
 from storehouse.storage.dataspace.interfaces import (
     IDataSpace,
     IDescribed,
-    IInventory,
-    IUploads,
     Metadata,
     Part,
     Reader,
@@ -75,7 +73,7 @@ __all__ = ["WormerDataSpace", "WormerSettings"]
 _REMEMBERED = 64
 
 
-@implementer(IDataSpace, IUploads, IInventory, IDescribed)
+@implementer(IDataSpace, IDescribed)
 class WormerDataSpace:
     """
     See L{IDataSpace}.

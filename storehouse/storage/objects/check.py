@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import attrs
 
@@ -20,9 +19,9 @@ from storehouse.errors import (
     StorageFailed,
     Unavailable,
 )
-from storehouse.storage.namespace.interfaces import Entry, IChecked
-from storehouse.storage.objects.base import Base
+from storehouse.storage.namespace.interfaces import Entry, IChecked, INamespace
 from storehouse.storage.objects.interfaces import Problem
+from storehouse.storage.objects.pair import Pair
 
 __all__ = ["check", "compare", "unserved"]
 
@@ -40,50 +39,50 @@ _MOST_NAMELESS = 10_000
 _OF_INDEX = {"missing", "different", "index"}
 
 
-async def check(base: Base, progress: Callable[[int], object], repair: bool) -> list[Problem]:
+async def check(pair: Pair, progress: Callable[[int], object], repair: bool) -> list[Problem]:
     """See C{IMaintained.check}."""
-    return await _Check(base, progress, repair).run()
+    return await _Check(pair, progress, repair).run()
 
 
-async def compare(base: Base, on_problem: Callable[[Problem], object], pace: Callable[[int], Awaitable[bool]]) -> None:
+async def compare(pair: Pair, on_problem: Callable[[Problem], object], pace: Callable[[int], Awaitable[bool]]) -> None:
     """See C{IMaintained.compare}."""
-    for bucket in await base.names.list_buckets():
+    for bucket in await pair.names.list_buckets():
         after: str | None = ""
         while after is not None:
             try:
-                page = await base.names.list_keys(bucket.name, "", "", after, _COMPARED)
+                page = await pair.names.list_keys(bucket.name, "", "", after, _COMPARED)
             except NoSuchBucket:
                 break
             for key, entry in page.entries:
-                if problem := await _difference(base, bucket.name, key, entry):
+                if problem := await _difference(pair, bucket.name, key, entry):
                     on_problem(problem)
             after = page.next_after
             if not await pace(len(page.entries) * _COST):
                 return
 
 
-async def _difference(base: Base, bucket: str, key: str, entry: Entry) -> Problem | None:
+async def _difference(pair: Pair, bucket: str, key: str, entry: Entry) -> Problem | None:
     """What differs between a key and its bytes; C{None} too if the bytes are damaged by themselves, which a scrub reports."""
     try:
-        await base.space.examine(entry.id, base.expected_of(entry))
+        await pair.space.examine(entry.id, pair.expected_of(entry))
         return None
     except NoSuchObject:
         kind, text = "missing", f"{bucket}/{key} has lost its bytes, {entry.id}"
     except DamagedObject as error:
         kind, text = "damaged", f"{bucket}/{key}: {error.detail}"
         try:
-            await base.space.examine(entry.id)
+            await pair.space.examine(entry.id)
         except (DamagedObject, NoSuchObject):
             return None
     try:
         # It may have been replaced or removed meanwhile.
-        now: Entry = await base.names.look_up(bucket, key)
+        now: Entry = await pair.names.look_up(bucket, key)
     except (NoSuchKey, NoSuchBucket, DamagedEntry):
         return None
     return Problem(kind, bucket, key, entry.id, text, "") if now == entry else None
 
 
-def unserved(names: Any) -> str:
+def unserved(names: INamespace) -> str:
     """What a namespace knows that it cannot serve; empty if there is nothing."""
     if not IChecked.providedBy(names) or not (names.damaged or names.unknown):
         return ""
@@ -105,8 +104,8 @@ class _Nameless:
 
 
 class _Check:
-    def __init__(self, base: Base, progress: Callable[[int], object], repair: bool) -> None:
-        self._base = base
+    def __init__(self, pair: Pair, progress: Callable[[int], object], repair: bool) -> None:
+        self._pair = pair
         self._progress = progress
         self._repair = repair
         self._count = 0
@@ -117,13 +116,13 @@ class _Check:
         self._doubt = ""
 
     async def run(self) -> list[Problem]:
-        await finished(self._base.removing.tidy())
+        await finished(self._pair.removing.tidy())
         await self._names()
-        for bucket in await self._base.names.list_buckets():
+        for bucket in await self._pair.names.list_buckets():
             await self._keys(bucket.name)
         await self._uploads()
         for number in range(256):
-            for id in await self._base.space.list_ids(f"{number:02x}"):
+            for id in await self._pair.space.list_ids(f"{number:02x}"):
                 await self._bytes(id)
                 self._step()
             if len(self._nameless) >= _MOST_NAMELESS:
@@ -147,7 +146,7 @@ class _Check:
 
     async def _names(self) -> None:
         """The namespace against its index."""
-        names = self._base.names
+        names = self._pair.names
         if not IChecked.providedBy(names):
             return
         found = await finished(names.check(self._progressed, self._repair))
@@ -163,7 +162,7 @@ class _Check:
             if problem.kind not in _OF_INDEX:
                 self._doubt = self._doubt or problem.text
         if self._repair and rebuild:
-            for problem in await finished(self._base.restored()):
+            for problem in await finished(self._pair.restored(names)):
                 self._found(problem.kind, problem.bucket, problem.key, problem.id, problem.text, "restored")
             await finished(names.reindex(None))
 
@@ -172,7 +171,7 @@ class _Check:
         after: str | None = ""
         while after is not None:
             try:
-                page = await self._base.names.list_keys(bucket, "", "", after, _PAGE)
+                page = await self._pair.names.list_keys(bucket, "", "", after, _PAGE)
             except NoSuchBucket:
                 return
             except (DamagedEntry, Unavailable) as error:
@@ -185,7 +184,7 @@ class _Check:
                 return
             for key, _ in page.entries:
                 try:
-                    versions = await self._base.names.versions(bucket, key)
+                    versions = await self._pair.names.versions(bucket, key)
                 except (NoSuchKey, NoSuchBucket, DamagedEntry):
                     continue  # gone meanwhile; or the namespace has told of it
                 for entry in versions:
@@ -196,7 +195,7 @@ class _Check:
     async def _version(self, bucket: str, key: str, entry: Entry) -> None:
         id = entry.id
         try:
-            metadata = await self._base.space.examine(id, self._base.expected_of(entry))
+            metadata = await self._pair.space.examine(id, self._pair.expected_of(entry))
         except NoSuchObject:
             if await self._is_still(bucket, key, id):
                 self._found("missing", bucket, key, id, f"{bucket}/{key} has lost its bytes, {id}")
@@ -217,16 +216,16 @@ class _Check:
 
     async def _is_still(self, bucket: str, key: str, id: str) -> bool:
         try:
-            await self._base.names.look_up(bucket, key, id)
+            await self._pair.names.look_up(bucket, key, id)
         except (NoSuchKey, NoSuchBucket):
             return False
         return True
 
     async def _uploads(self) -> None:
         """Uploads have the parts that they say they have."""
-        for upload in await self._base.space.list_uploads():
+        for upload in await self._pair.space.list_uploads():
             try:
-                await self._base.space.examine_upload(upload.id)
+                await self._pair.space.examine_upload(upload.id)
             except NoSuchUpload:
                 pass
             except Damaged as error:
@@ -238,7 +237,7 @@ class _Check:
     async def _bytes(self, id: str) -> None:
         """Bytes are those of a version of the key that they name."""
         try:
-            metadata = await self._base.space.get_metadata(id)
+            metadata = await self._pair.space.get_metadata(id)
         except NoSuchObject:
             return
         except DamagedObject as error:
@@ -248,7 +247,7 @@ class _Check:
         name = next(iter(metadata.get("key", ())), "")
         bucket, slash, key = name.partition("/")
         # Who stores it at this moment holds the key, or has not published it: nothing is said of what is on its way.
-        async with self._base.held(bucket, key):
+        async with self._pair.held(bucket, key):
             try:
                 if slash and await self._is_still(bucket, key, id):
                     return
@@ -262,11 +261,11 @@ class _Check:
 
     async def _is_there(self, id: str) -> bool:
         """Whether it is neither on its way nor on its way out."""
-        removing = self._base.removing
+        removing = self._pair.removing
         if id in removing.arriving or id in removing.leaving:
             return False
         try:
-            await self._base.space.get_metadata(id)
+            await self._pair.space.get_metadata(id)
         except NoSuchObject:
             return False
         return True
@@ -276,7 +275,7 @@ class _Check:
         nameless, self._nameless = self._nameless, []
         if not nameless:
             return
-        needed = await finished(self._base.names.needed([each.id for each in nameless]))
+        needed = await finished(self._pair.names.needed([each.id for each in nameless]))
         for each in nameless:
             if each.id in needed.ids:
                 continue  # of what is wrong with that, the key was told
@@ -293,17 +292,17 @@ class _Check:
             text = f"{text}; it stays while other things in the namespace are not in order, such as: {doubt}"
             self._found("orphan", each.bucket, each.key, id, text)
             return
-        async with self._base.held(each.bucket, each.key):
+        async with self._pair.held(each.bucket, each.key):
             if await self._is_still(each.bucket, each.key, id) or not await self._is_there(id):
                 return
-            kept = await self._base.removing.why_kept(name, given_up=True)
+            kept = await self._pair.removing.why_kept(name, given_up=True)
             if kept:
                 self._found("orphan", each.bucket, each.key, id, f"{text}; it stays: {kept}")
                 return
             done = "it is moved to recovered/ in the root, with a note of where it was"
             if self._repair:
                 try:
-                    done = f"moved to {await self._base.removing.set_aside(id, text)}"
+                    done = f"moved to {await self._pair.removing.set_aside(id, text)}"
                 except NoSuchObject:
                     return
         self._found("orphan", each.bucket, each.key, id, text, done)

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
-from storehouse.core.streams import IByteStream, ISource, Piece, pour
+from storehouse.core.streams import IByteStream, Piece, pour
 from storehouse.storage.dataspace.interfaces import Part, Reader
 from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.objects.values import (
@@ -105,7 +105,7 @@ class IObjectStore(Interface):
     def put(
         bucket: str,
         key: str,
-        stream: IByteStream | ISource,
+        stream: IByteStream,
         size: int | None,
         content_type: str = "",
         metadata: Metadata | None = None,
@@ -116,7 +116,7 @@ class IObjectStore(Interface):
         Store an object; replaces the one with that key, in one step.
 
         @param size: the bytes that C{stream} has; C{None} if it is not known.
-        @param metadata: read when C{stream} has delivered all: what is known of the bytes only then can still be added.
+        @param metadata: read when C{stream} has given all: what is known of the bytes only then can still be added.
         @param md5: whether the etag is to be the MD5 of the bytes in hex, which costs time; it is then computed as they
             come.
         @return: fails also with C{SizeMismatch}, and whatever C{stream} failed with.
@@ -167,7 +167,7 @@ class IObjectStore(Interface):
         key: str,
         upload_id: str,
         number: int,
-        stream: IByteStream | ISource,
+        stream: IByteStream,
         size: int | None,
         md5: bool = False,
         note: Callable[[], str] | None = None,

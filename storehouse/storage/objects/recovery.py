@@ -9,54 +9,54 @@ from twisted.logger import Logger
 from storehouse.core.jobs import finished
 from storehouse.errors import Damaged, InvalidName, NoSuchBucket, NoSuchObject, StorehouseError
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.objects.base import Base
-from storehouse.storage.objects.uploads import decode_entry
+from storehouse.storage.objects.pair import Pair
+from storehouse.storage.objects.tags import decode_entry
 
 __all__ = ["begin", "recover"]
 
 _log = Logger()
 
 
-def begin(base: Base, tidy: bool) -> Deferred[None]:
+def begin(pair: Pair, tidy: bool) -> Deferred[None]:
     """
     L{recover}, and then look, beside all else, for bytes that have no name.
 
     @param tidy: whether to do the second.
     @return: fires, always, when the first is done.
     """
-    recovering = Deferred.fromCoroutine(recover(base))
+    recovering = Deferred.fromCoroutine(recover(pair))
     recovering.addErrback(lambda failure: _log.failure("while recovering", failure=failure))
 
     def recovered(result: None) -> None:
         if tidy:
-            base.removing.tidy()
+            pair.removing.tidy()
 
     return recovering.addCallback(recovered)
 
 
-async def recover(base: Base) -> None:
+async def recover(pair: Pair) -> None:
     """
     An upload that was being completed becomes the object that it was to be, since its parts are nowhere else any more.
     Other bytes that have no key are left to L{Removing<storehouse.storage.objects.removing.Removing>}.
     """
-    never_published = set(base.names.unpublished)
-    for id in list(base.names.unsettled):
+    never_published = set(pair.names.unpublished)
+    for id in list(pair.names.unsettled):
         if id in never_published:
             try:
-                metadata = await finished(base.space.get_metadata(id))
+                metadata = await finished(pair.space.get_metadata(id))
             except NoSuchObject:
-                base.names.settle([id])
+                pair.names.settle([id])
                 continue
             except StorehouseError as error:
                 _log.warn("{id} has no key and cannot be read: {error}", id=id, error=str(error))
                 metadata = {}
-            if await _complete(base, id, metadata):
-                base.metrics.completed += 1
+            if await _complete(pair, id, metadata):
+                pair.metrics.completed += 1
                 continue
-        base.removing.leftovers([id])
+        pair.removing.leftovers([id])
 
 
-async def _complete(base: Base, id: str, metadata: dict[str, list[str]]) -> bool:
+async def _complete(pair: Pair, id: str, metadata: dict[str, list[str]]) -> bool:
     if "complete" not in metadata or not metadata.get("key"):
         return False
     bucket, _, key = metadata["key"][0].partition("/")
@@ -64,9 +64,9 @@ async def _complete(base: Base, id: str, metadata: dict[str, list[str]]) -> bool
         entry = decode_entry(metadata["complete"][0])
         if entry.id != id:
             return False
-        reader = await finished(base.space.get(id, 0, 0, expected=Part(0, "", entry.size)))
+        reader = await finished(pair.space.get(id, 0, 0, expected=Part(0, "", entry.size)))
         reader.close()
-        await base.publish(bucket, key, attrs.evolve(entry, tag=reader.etag))
+        await pair.publish(bucket, key, attrs.evolve(entry, tag=reader.etag))
     except (ValueError, IndexError, NoSuchBucket, InvalidName, Damaged) as error:
         _log.warn(
             "the upload for {bucket}/{key} cannot be completed: {error}", bucket=bucket, key=key, error=str(error)

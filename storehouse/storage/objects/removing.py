@@ -14,7 +14,8 @@ from twisted.logger import Logger
 
 from storehouse.core.jobs import finished, over, settled
 from storehouse.errors import BadRequest, Damaged, NoSuchBucket, NoSuchKey, NoSuchObject, StorehouseError, Unavailable
-from storehouse.storage.namespace.interfaces import Entry, Needed
+from storehouse.storage.dataspace.interfaces import IDataSpace
+from storehouse.storage.namespace.interfaces import Entry, INamespace, Needed
 from storehouse.storage.objects.metrics import StoreMetrics
 
 __all__ = ["Removing"]
@@ -41,7 +42,11 @@ class Removing:
     _log = Logger()
 
     def __init__(
-        self, space: Any, names: Any, metrics: StoreMetrics, has_bytes: Callable[[str, str], Deferred[Any]]
+        self,
+        space: IDataSpace,
+        names: INamespace,
+        metrics: StoreMetrics,
+        has_bytes: Callable[[str, str], Deferred[object]],
     ) -> None:
         self.arriving: set[str] = set()
         self.leaving: set[str] = set()

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
 
 import attrs
 from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from storehouse.core.bridges import stream_of
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import finished, settled
-from storehouse.core.streams import IByteStream, ISource, awaiting, deferred
-from storehouse.errors import StorehouseError
+from storehouse.core.operations import operation
+from storehouse.core.streams import IByteStream, awaiting, deferred
+from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.events import Events
-from storehouse.storage.dataspace.interfaces import Part, Reader
-from storehouse.storage.namespace.interfaces import Bucket, Entry, IChecked
-from storehouse.storage.objects.base import Base
+from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader, Upload
+from storehouse.storage.namespace.interfaces import Bucket, Entry, IChecked, INamespace
 from storehouse.storage.objects.check import check, compare, unserved
 from storehouse.storage.objects.conditions import check_condition, info_of
 from storehouse.storage.objects.interfaces import (
@@ -35,8 +34,9 @@ from storehouse.storage.objects.interfaces import (
     OpenUpload,
     Problem,
 )
+from storehouse.storage.objects.pair import Pair, new_id
 from storehouse.storage.objects.recovery import begin
-from storehouse.storage.objects.uploads import Tag, Uploads
+from storehouse.storage.objects.tags import MD5, Tag, encode_entry, noted_with, of_parts, visible
 
 __all__ = ["LocalObjectStore"]
 
@@ -53,36 +53,36 @@ class LocalObjectStore:
 
     def __init__(
         self,
-        space: Any,
-        names: Any,
+        space: IDataSpace,
+        names: INamespace,
         disk: IDisk,
         events: Events | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._base = Base(space, names, disk, events or Events(), clock)
-        self._uploads = Uploads(self._base)
+        self._pair = Pair(space, names, disk, events or Events(), clock)
+        self.operations = self._pair.operations
 
     @property
     def failed(self) -> StorehouseError | None:
         """What the namespace or the data space failed with for good."""
         # What is in memory only cannot fail.
-        failed: StorehouseError | None = getattr(self._base.names, "failed", None) or self._base.space.failed
+        failed: StorehouseError | None = getattr(self._pair.names, "failed", None) or self._pair.space.failed
         return failed
 
     @property
     def unserved(self) -> str:
         """What part of it cannot be served, while all else is; empty if there is none."""
-        return unserved(self._base.names)
+        return unserved(self._pair.names)
 
     @property
     def recovered(self) -> Deferred[None]:
         """Fires when what a crash left is made good; operations wait for it."""
-        assert self._base.operations.opening is not None
-        return self._base.operations.opening
+        assert self._pair.operations.opening is not None
+        return self._pair.operations.opening
 
     def collect(self) -> Iterable[Metric]:
         """For Prometheus."""
-        return self._base.metrics.collect()
+        return self._pair.metrics.collect()
 
     def start(self, tidy: bool = True) -> None:
         """
@@ -91,139 +91,122 @@ class LocalObjectStore:
         @param tidy: also look, beside all else, whether bytes that a crash left have a name, and remove those that have
             none. Otherwise L{check} does, or the next start.
         """
-        self._base.open()
-        self._base.operations.opening = begin(self._base, tidy)
+        self._pair.open()
+        self._pair.operations.opening = begin(self._pair, tidy)
 
     @property
     def tidied(self) -> Deferred[None]:
         """Fires when bytes that may have no name were looked for."""
-        return self._base.removing.tidy()
+        return self._pair.removing.tidy()
 
     @deferred
     async def stop(self) -> None:
         """Finish what runs, and bytes that are to be removed."""
-        if self._base.operations.opening is not None:
-            await settled(self._base.operations.opening)
-        await self._base.closed()
+        if self._pair.operations.opening is not None:
+            await settled(self._pair.operations.opening)
+        await self._pair.closed()
 
     # -- buckets -------------------------------------------------------------------------------
 
-    def create_bucket(self, name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
+    @operation
+    async def create_bucket(self, name: str, metadata: Metadata | None = None) -> Bucket:
         """See L{IObjectStore.create_bucket}."""
-        return self._base.operation("create_bucket", _of(self._base.names.create_bucket, name, metadata))
+        return await self._pair.names.create_bucket(name, metadata)
 
-    def set_bucket_metadata(self, name: str, metadata: Metadata) -> Deferred[Bucket]:
+    @operation
+    async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
         """See L{IObjectStore.set_bucket_metadata}."""
-        work = _of(self._base.names.set_bucket_metadata, name, metadata)
-        return self._base.operation("set_bucket_metadata", work)
+        return await self._pair.names.set_bucket_metadata(name, metadata)
 
-    def delete_bucket(self, name: str) -> Deferred[None]:
+    @operation
+    async def delete_bucket(self, name: str) -> None:
         """See L{IObjectStore.delete_bucket}."""
-        return self._base.operation("delete_bucket", self._delete_bucket(name))
+        await finished(self._pair.names.delete_bucket(name))
+        await self._abort_all(name)
 
-    async def _delete_bucket(self, name: str) -> None:
-        await finished(self._base.names.delete_bucket(name))
-        await self._uploads.abort_all(name)
-
-    def get_bucket(self, name: str) -> Deferred[Bucket]:
+    @operation
+    async def get_bucket(self, name: str) -> Bucket:
         """See L{IObjectStore.get_bucket}."""
-        return self._base.operation("get_bucket", _of(self._base.names.get_bucket, name))
+        return await self._pair.names.get_bucket(name)
 
-    def list_buckets(self) -> Deferred[list[Bucket]]:
+    @operation
+    async def list_buckets(self) -> list[Bucket]:
         """See L{IObjectStore.list_buckets}."""
-        return self._base.operation("list_buckets", _of(self._base.names.list_buckets))
+        return await self._pair.names.list_buckets()
 
-    def usage(self, bucket: str) -> Deferred[tuple[int, int]]:
+    @operation
+    async def usage(self, bucket: str) -> tuple[int, int]:
         """See L{IObjectStore.usage}."""
-        return self._base.operation("usage", _of(self._base.names.usage, bucket))
+        return await self._pair.names.usage(bucket)
 
     # -- objects -------------------------------------------------------------------------------
 
-    def put(
-        self,
-        bucket: str,
-        key: str,
-        stream: IByteStream | ISource,
-        size: int | None,
-        content_type: str = "",
-        metadata: Metadata | None = None,
-        condition: Condition = ALWAYS,
-        md5: bool = False,
-    ) -> Deferred[ObjectInfo]:
-        """See L{IObjectStore.put}."""
-        stream = stream_of(stream)
-        work = self._put(bucket, key, stream, size, content_type, metadata or {}, condition, md5)
-        return self._base.operation("put", work, stream)
-
-    async def _put(
+    @operation
+    async def put(
         self,
         bucket: str,
         key: str,
         stream: IByteStream,
         size: int | None,
-        content_type: str,
-        metadata: Metadata,
-        condition: Condition,
-        md5: bool,
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        condition: Condition = ALWAYS,
+        md5: bool = False,
     ) -> ObjectInfo:
-        base = self._base
+        """See L{IObjectStore.put}."""
+        pair = self._pair
         if condition != ALWAYS:
             # Better now than after all of it was taken. What counts is looked at again at the end.
-            check_condition(condition, await base.current(bucket, key), bucket, key)
-        id = base.arrives()
+            check_condition(condition, await pair.current(bucket, key), bucket, key)
+        id = pair.arrives()
         # That these bytes may be left without a key is written down while they come, and on disk before they are.
-        intended = base.names.intend(bucket, key, [id])
-        tag = Tag(base.disk, md5)
+        intended = pair.names.intend(bucket, key, [id])
+        tag = Tag(pair.disk, md5)
         try:
             told = {"key": [f"{bucket}/{key}"]}
-            part = await base.space.put(id, awaiting(tag.computed(stream), intended), size, told)
+            part = await pair.space.put(id, awaiting(tag.computed(stream), intended), size, told)
         except BaseException:
             await settled(intended)
             # A sync that failed may have come after they were in place.
-            await base.removing.undo(id)
+            await pair.removing.undo(id)
             raise
         etag = tag.hexdigest() or part.etag
         return await self._publish(
-            bucket, key, Entry(id, part.size, etag, base.now(), content_type, metadata, part.etag), condition
+            bucket, key, Entry(id, part.size, etag, pair.now(), content_type, metadata or {}, part.etag), condition
         )
 
     async def _publish(self, bucket: str, key: str, entry: Entry, condition: Condition) -> ObjectInfo:
-        base = self._base
+        pair = self._pair
         try:
-            async with base.held(bucket, key):
-                return await base.publish(bucket, key, entry, condition)
+            async with pair.held(bucket, key):
+                return await pair.publish(bucket, key, entry, condition)
         except BaseException:
-            await base.removing.refused(bucket, key, entry.id)
+            await pair.removing.refused(bucket, key, entry.id)
             raise
 
-    def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> Deferred[ObjectReader]:
+    @operation
+    async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> ObjectReader:
         """See L{IObjectStore.get}."""
-        return self._base.operation("get", self._get(bucket, key, offset, length))
-
-    async def _get(self, bucket: str, key: str, offset: int, length: int | None) -> ObjectReader:
         reader: Reader
-        entry, reader = await self._base.with_bytes(
-            bucket, key, lambda entry, expected: self._base.space.get(entry.id, offset, length, expected=expected)
+        entry, reader = await self._pair.with_bytes(
+            bucket, key, lambda entry, expected: self._pair.space.get(entry.id, offset, length, expected=expected)
         )
-        self._base.served(bucket, key, reader)
+        self._pair.served(bucket, key, reader)
         return ObjectReader(info_of(key, entry), reader.offset, reader.length, reader.stream)
 
-    def head(self, bucket: str, key: str) -> Deferred[ObjectInfo]:
+    @operation
+    async def head(self, bucket: str, key: str) -> ObjectInfo:
         """See L{IObjectStore.head}."""
-        return self._base.operation("head", self._head(bucket, key))
+        return info_of(key, await self._pair.names.look_up(bucket, key))
 
-    async def _head(self, bucket: str, key: str) -> ObjectInfo:
-        return info_of(key, await self._base.names.look_up(bucket, key))
-
-    def delete(self, bucket: str, key: str, condition: Condition = ALWAYS) -> Deferred[ObjectInfo]:
+    @operation
+    async def delete(self, bucket: str, key: str, condition: Condition = ALWAYS) -> ObjectInfo:
         """See L{IObjectStore.delete}."""
-        return self._base.operation("delete", self._delete(bucket, key, condition))
+        async with self._pair.held(bucket, key):
+            return await self._pair.unpublish(bucket, key, condition)
 
-    async def _delete(self, bucket: str, key: str, condition: Condition) -> ObjectInfo:
-        async with self._base.held(bucket, key):
-            return await self._base.unpublish(bucket, key, condition)
-
-    def copy(
+    @operation
+    async def copy(
         self,
         bucket: str,
         key: str,
@@ -233,86 +216,91 @@ class LocalObjectStore:
         metadata: Metadata | None = None,
         condition: Condition = ALWAYS,
         source_condition: Condition = ALWAYS,
-    ) -> Deferred[ObjectInfo]:
-        """See L{IObjectStore.copy}."""
-        given = {"content_type": content_type, "metadata": metadata}
-        changes = {name: value for name, value in given.items() if value is not None}
-        work = self._copy(bucket, key, source_bucket, source_key, changes, condition, source_condition)
-        return self._base.operation("copy", work)
-
-    async def _copy(
-        self,
-        bucket: str,
-        key: str,
-        source_bucket: str,
-        source_key: str,
-        changes: dict[str, Any],
-        condition: Condition,
-        source_condition: Condition,
     ) -> ObjectInfo:
-        base = self._base
-        id = base.arrives()
+        """See L{IObjectStore.copy}."""
+        pair = self._pair
+        id = pair.arrives()
         try:
-            await finished(base.names.intend(bucket, key, [id]))
+            await finished(pair.names.intend(bucket, key, [id]))
         except BaseException:
-            base.removing.arriving.discard(id)
+            pair.removing.arriving.discard(id)
             raise
 
         def copy(entry: Entry, expected: Part) -> Deferred[Part]:
             check_condition(source_condition, entry, source_bucket, source_key)
             told = {"key": [f"{bucket}/{key}"]}
-            copied: Deferred[Part] = base.space.copy(id, entry.id, metadata=told, expected=expected)
-            return copied
+            return pair.space.copy(id, entry.id, metadata=told, expected=expected)
 
         try:
-            source, made = await base.with_bytes(source_bucket, source_key, copy)
+            source, made = await pair.with_bytes(source_bucket, source_key, copy)
         except BaseException:
-            await base.removing.undo(id)
+            await pair.removing.undo(id)
             raise
-        entry = attrs.evolve(source, id=id, created=base.now(), tag=made.etag, **changes)
+        entry = attrs.evolve(
+            source,
+            id=id,
+            created=pair.now(),
+            tag=made.etag,
+            content_type=source.content_type if content_type is None else content_type,
+            metadata=source.metadata if metadata is None else metadata,
+        )
         return await self._publish(bucket, key, entry, condition)
 
-    def list_objects(
+    @operation
+    async def list_objects(
         self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
-    ) -> Deferred[Listing]:
+    ) -> Listing:
         """See L{IObjectStore.list_objects}."""
-        return self._base.operation("list", self._list(bucket, prefix, delimiter, after, limit))
-
-    async def _list(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
-        page = await self._base.names.list_keys(bucket, prefix, delimiter, after, limit)
-        infos, unknown = [info_of(key, entry) for key, entry in page.entries], getattr(self._base.names, "unknown", 0)
+        page = await self._pair.names.list_keys(bucket, prefix, delimiter, after, limit)
+        infos, unknown = [info_of(key, entry) for key, entry in page.entries], getattr(self._pair.names, "unknown", 0)
         return Listing(infos, page.prefixes, page.next_after, page.damaged, unknown)
 
-    def list_keys(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> Deferred[list[str]]:
+    @operation
+    async def list_keys(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
         """See L{IObjectStore.list_keys}."""
-        return self._base.operation("list_keys", _of(self._base.names.list_names, bucket, prefix, after, limit))
+        return await self._pair.names.list_names(bucket, prefix, after, limit)
 
     # -- uploads in parts ----------------------------------------------------------------------
 
-    def begin_upload(
+    @operation
+    async def begin_upload(
         self, bucket: str, key: str, content_type: str = "", metadata: Metadata | None = None
-    ) -> Deferred[str]:
+    ) -> str:
         """See L{IObjectStore.begin_upload}."""
-        return self._base.operation("begin_upload", self._uploads.begin(bucket, key, content_type, metadata or {}))
+        # Looked up for its checks: that the bucket is there, and that the key can be one.
+        await self._pair.current(bucket, key)
+        upload_id = new_id()
+        kept = json.dumps({name: list(values) for name, values in (metadata or {}).items()}, ensure_ascii=False)
+        await self._pair.space.init_upload(
+            upload_id, {"key": [f"{bucket}/{key}"], "contentType": [content_type], "metadata": [kept]}
+        )
+        return upload_id
 
-    def upload_part(
+    @operation
+    async def upload_part(
         self,
         bucket: str,
         key: str,
         upload_id: str,
         number: int,
-        stream: IByteStream | ISource,
+        stream: IByteStream,
         size: int | None,
         md5: bool = False,
         note: Callable[[], str] | None = None,
         instead_of: Sequence[int] = (),
-    ) -> Deferred[str]:
+    ) -> str:
         """See L{IObjectStore.upload_part}."""
-        stream = stream_of(stream)
-        work = self._uploads.part(bucket, key, upload_id, number, stream, size, md5, note, instead_of)
-        return self._base.operation("upload_part", work, stream)
+        await self._upload(bucket, key, upload_id)
+        tag = Tag(self._pair.disk, md5)
 
-    def upload_part_link(
+        def noted() -> str:
+            return noted_with(tag.hexdigest(), note() if note is not None else "")
+
+        etag = await self._pair.space.upload_part(upload_id, number, tag.computed(stream), size, noted, instead_of)
+        return tag.hexdigest() or visible(Part(number, etag, 0))
+
+    @operation
+    async def upload_part_link(
         self,
         bucket: str,
         key: str,
@@ -320,16 +308,25 @@ class LocalObjectStore:
         number: int,
         source_upload_id: str,
         source_numbers: Sequence[int],
-    ) -> Deferred[list[str]]:
+    ) -> list[str]:
         """See L{IObjectStore.upload_part_link}."""
-        work = self._uploads.part_link(bucket, key, upload_id, number, source_upload_id, source_numbers)
-        return self._base.operation("upload_part_link", work)
+        space = self._pair.space
+        await self._upload(bucket, key, upload_id)
+        await self._upload(bucket, None, source_upload_id)
+        notes = {part.number: part.note for part in await space.list_parts(source_upload_id)}
+        etags = await space.upload_part_link(upload_id, number, source_upload_id, source_numbers)
+        return [
+            visible(Part(source, etag, 0, notes[source])) for source, etag in zip(source_numbers, etags, strict=True)
+        ]
 
-    def get_part(self, bucket: str, key: str, upload_id: str, number: int) -> Deferred[Reader]:
+    @operation
+    async def get_part(self, bucket: str, key: str, upload_id: str, number: int) -> Reader:
         """See L{IObjectStore.get_part}."""
-        return self._base.operation("get_part", self._uploads.get_part(bucket, key, upload_id, number))
+        await self._upload(bucket, key, upload_id)
+        return await self._pair.space.get_part(upload_id, number)
 
-    def upload_part_copy(
+    @operation
+    async def upload_part_copy(
         self,
         bucket: str,
         key: str,
@@ -340,14 +337,23 @@ class LocalObjectStore:
         offset: int = 0,
         length: int | None = None,
         source_condition: Condition = ALWAYS,
-    ) -> Deferred[str]:
+    ) -> str:
         """See L{IObjectStore.upload_part_copy}."""
-        work = self._uploads.part_copy(
-            bucket, key, upload_id, number, source_bucket, source_key, offset, length, source_condition
-        )
-        return self._base.operation("upload_part_copy", work)
+        await self._upload(bucket, key, upload_id)
+        note = ""
 
-    def complete_upload(
+        def copy(entry: Entry, expected: Part) -> Deferred[str]:
+            nonlocal note
+            check_condition(source_condition, entry, source_bucket, source_key)
+            whole = offset == 0 and length in (None, entry.size)
+            note = entry.etag if whole and MD5.fullmatch(entry.etag) else ""
+            return self._pair.space.upload_part_copy(upload_id, number, entry.id, offset, length, note, expected)
+
+        _, etag = await self._pair.with_bytes(source_bucket, source_key, copy)
+        return note or visible(Part(number, etag, 0))
+
+    @operation
+    async def complete_upload(
         self,
         bucket: str,
         key: str,
@@ -356,48 +362,123 @@ class LocalObjectStore:
         condition: Condition = ALWAYS,
         as_key: str | None = None,
         metadata: Metadata | None = None,
-    ) -> Deferred[ObjectInfo]:
+    ) -> ObjectInfo:
         """See L{IObjectStore.complete_upload}."""
-        work = self._uploads.complete(bucket, key, upload_id, parts, condition, as_key, metadata)
-        return self._base.operation("complete_upload", work)
+        pair = self._pair
+        upload = await self._upload(bucket, key, upload_id)
+        kept = upload.metadata if metadata is None else metadata
+        key = key if as_key is None else as_key
+        async with pair.held(bucket, key):
+            # Nobody else changes the key until it has its object: so the condition that holds now holds then.
+            check_condition(condition, await pair.current(bucket, key), bucket, key)
+            chosen = _chosen(upload_id, parts, await pair.space.list_parts(upload_id))
+            id = pair.arrives()
+            size = sum(part.size for part in chosen)
+            entry = Entry(id, size, of_parts(chosen), pair.now(), upload.content_type, kept)
+            # Should the process end between the two steps, the next start knows what was meant: the parts are not lost.
+            told = {"key": [f"{bucket}/{key}"], "complete": [encode_entry(entry)]}
+            try:
+                await finished(pair.names.intend(bucket, key, [id]))
+                made = await finished(pair.space.complete_upload(id, upload_id, chosen, told))
+            except StorageFailed:
+                # Whether the parts are the object's is known at the next start, which finishes it if they are.
+                raise
+            except BaseException:
+                pair.removing.gone(id)
+                raise
+            try:
+                return await pair.publish(bucket, key, attrs.evolve(entry, tag=made.etag))
+            except BaseException:
+                await pair.removing.refused(bucket, key, id)
+                raise
 
-    def abort_upload(self, bucket: str, key: str, upload_id: str) -> Deferred[None]:
+    @operation
+    async def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
         """See L{IObjectStore.abort_upload}."""
-        return self._base.operation("abort_upload", self._uploads.abort(bucket, key, upload_id))
+        await self._upload(bucket, key, upload_id)
+        await self._pair.space.abort_upload(upload_id)
 
-    def list_parts(self, bucket: str, key: str, upload_id: str) -> Deferred[list[Part]]:
+    @operation
+    async def list_parts(self, bucket: str, key: str, upload_id: str) -> list[Part]:
         """See L{IObjectStore.list_parts}."""
-        return self._base.operation("list_parts", self._uploads.list_parts(bucket, key, upload_id))
+        await self._upload(bucket, key, upload_id)
+        parts = await self._pair.space.list_parts(upload_id)
+        return [Part(part.number, visible(part), part.size, part.note.partition(" ")[2]) for part in parts]
 
-    def list_uploads(self, bucket: str) -> Deferred[list[OpenUpload]]:
+    @operation
+    async def list_uploads(self, bucket: str) -> list[OpenUpload]:
         """See L{IObjectStore.list_uploads}."""
-        return self._base.operation("list_uploads", self._uploads.list_uploads(bucket))
+        await self._pair.names.get_bucket(bucket)
+        return await self._of_bucket(bucket)
+
+    async def _upload(self, bucket: str, key: str | None, upload_id: str) -> OpenUpload:
+        """An upload of this key, or of any if it is C{None}."""
+        try:
+            upload = _described(await self._pair.space.get_upload(upload_id))
+        except InvalidName:
+            upload = None
+        if upload is None or upload.bucket != bucket or key not in (None, upload.key):
+            raise NoSuchUpload(f"there is no upload {upload_id[:100]} of {bucket}/{key or ''}")
+        return upload
+
+    async def _of_bucket(self, bucket: str) -> list[OpenUpload]:
+        uploads = map(_described, await self._pair.space.list_uploads())
+        found = [upload for upload in uploads if upload is not None and upload.bucket == bucket]
+        return sorted(found, key=lambda upload: (upload.key.encode(), upload.created, upload.upload_id))
+
+    async def _abort_all(self, bucket: str) -> None:
+        """Abort those of a bucket that is gone."""
+        for upload in await self._of_bucket(bucket):
+            try:
+                await self._pair.space.abort_upload(upload.upload_id)
+            except NoSuchUpload:
+                pass
 
     # -- damage --------------------------------------------------------------------------------
 
-    def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> Deferred[list[Problem]]:
+    @operation
+    async def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> list[Problem]:
         """See L{IMaintained.check}."""
-        return self._base.operation("check", check(self._base, progress or (lambda count: None), repair))
+        return await check(self._pair, progress or (lambda count: None), repair)
 
-    def compare(
-        self, on_problem: Callable[[Problem], object], pace: Callable[[int], Awaitable[bool]]
-    ) -> Deferred[None]:
+    @operation
+    async def compare(self, on_problem: Callable[[Problem], object], pace: Callable[[int], Awaitable[bool]]) -> None:
         """See L{IMaintained.compare}."""
-        return self._base.operation("compare", compare(self._base, on_problem, pace))
+        await compare(self._pair, on_problem, pace)
 
-    def reindex(self, progress: Callable[[int], object] | None = None) -> Deferred[Indexed]:
+    @operation
+    async def reindex(self, progress: Callable[[int], object] | None = None) -> Indexed:
         """See L{IMaintained.reindex}."""
-        return self._base.operation("reindex", self._reindex(progress))
-
-    async def _reindex(self, progress: Callable[[int], object] | None) -> Indexed:
-        names = self._base.names
+        names = self._pair.names
         if IChecked.providedBy(names):
-            await finished(self._base.restored())
+            await finished(self._pair.restored(names))
             count: int = await finished(names.reindex(progress))
             return Indexed(count, names.damaged, names.unknown)
         # It has no index: what it has are its keys.
         return Indexed(sum([(await names.usage(bucket.name))[0] for bucket in await names.list_buckets()]))
 
 
-async def _of(method: Callable[..., Deferred[Any]], *args: Any) -> Any:
-    return await method(*args)
+def _described(upload: Upload) -> OpenUpload | None:
+    """C{None} for one that was not begun here."""
+    try:
+        bucket, _, key = upload.metadata["key"][0].partition("/")
+        metadata = json.loads(upload.metadata["metadata"][0])
+        return OpenUpload(upload.id, bucket, key, upload.created, upload.metadata["contentType"][0], metadata)
+    except (KeyError, IndexError, ValueError):
+        return None
+
+
+def _chosen(upload_id: str, parts: Sequence[Part], there: Sequence[Part]) -> list[Part]:
+    """What an upload has of the parts that were named by the tags that we gave."""
+    known = {part.number: part for part in there}
+    chosen = []
+    for part in parts:
+        stored = known.get(part.number)
+        if stored is None:
+            raise InvalidPart(f"the upload {upload_id} has no part {part.number}")
+        if visible(stored) != part.etag:
+            raise InvalidPart(
+                f"part {part.number} of the upload {upload_id} has the etag {visible(stored)}, not {part.etag[:100]}"
+            )
+        chosen.append(stored)
+    return chosen

@@ -447,7 +447,7 @@ class UpkeepTests(DoorCase):
 
     def test_problems(self) -> None:
         id = self.told("PUT /objects/box/a", b"x")["id"]
-        space: Any = self.store._base.space
+        space: Any = self.store._pair.space
         self.successResultOf(space.copy("ab", id))
         lines = self.lines("POST /check")
         self.assertEqual((lines[-1], lines[-2]["problem"]["kind"]), ({"done": 1}, "orphan"))

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from storehouse.core import sfsp
 from storehouse.core.sfsp import MAX_ID
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.frontends.sfsp.names import FileName
 from tests.frontends.sfsp.doors import OK, Door, DoorCase, bounds, listing, receive, send
 
@@ -146,12 +146,12 @@ class RequestTests(DoorCase):
 
     def put(self, key: str, data: bytes, metadata: Any = None) -> None:
         """An object."""
-        self.successResultOf(self.door.store.put("sfsp", key, BytesSource(data), len(data), "", metadata or {}))
+        self.successResultOf(self.door.store.put("sfsp", key, BytesStream(data), len(data), "", metadata or {}))
 
     def test_sent_is_an_object(self) -> None:
         self.door.ask(send(b"a b", 42, b"data"))
         reader = self.successResultOf(self.door.store.get("sfsp", "a%20b/00000000000000000042"))
-        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(collect(reader))), b"data")
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(read_all(reader))), b"data")
         self.assertEqual((reader.info.content_type, reader.info.metadata), ("application/octet-stream", {}))
 
     def test_long_name_stands_in_the_metadata(self) -> None:

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.download import Downloads
@@ -66,7 +66,7 @@ class DownloadCase(SynchronousTestCase):
 
     def put(self, key: str, data: bytes, bucket: str = "uploads", **options: Any) -> ObjectInfo:
         """Store an object."""
-        return self.successResultOf(self.store.put(bucket, key, BytesSource(data), len(data), **options))
+        return self.successResultOf(self.store.put(bucket, key, BytesStream(data), len(data), **options))
 
     def ask(self, line: str, *fields: str, status: int = 200, body: bytes | None = None) -> Answer:
         """A request over a connection of its own, and its answer."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import NoSpace, NoSuchKey
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
@@ -178,7 +178,7 @@ class ReceivingCase(SynchronousTestCase):
         return self.successResultOf(Deferred.fromCoroutine(self._stored(key)))
 
     async def _stored(self, key: str) -> bytes:
-        return await collect(await self.store.get("uploads", key))
+        return await read_all(await self.store.get("uploads", key))
 
     def info(self, key: str) -> Any:
         """What is known of an object."""
@@ -186,9 +186,7 @@ class ReceivingCase(SynchronousTestCase):
 
     def put_before(self, key: str, data: bytes) -> Any:
         """Something is stored already."""
-        from storehouse.core.streams import BytesSource
-
-        return self.successResultOf(self.store.put("uploads", key, BytesSource(data), len(data)))
+        return self.successResultOf(self.store.put("uploads", key, BytesStream(data), len(data)))
 
     def nothing_held(self) -> None:
         """No memory is held, and nobody is there."""

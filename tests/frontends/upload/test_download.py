@@ -10,7 +10,7 @@ from urllib.parse import quote
 import attrs
 from twisted.web.http import datetimeToString
 
-from storehouse.core.streams import BytesSource
+from storehouse.core.streams import BytesStream
 from tests.frontends.http.wire import Connection, request, split_answers
 from tests.frontends.objects.test_door import KEYS
 from tests.frontends.upload.downloads import NOW, STORED, DownloadCase, parts_of
@@ -381,7 +381,7 @@ class RangeTests(DownloadCase):
             if times:
                 times -= 1
                 data = DATA[: 10 * times + 5]
-                self.successResultOf(self.store.put("uploads", "a", BytesSource(data), len(data)))
+                self.successResultOf(self.store.put("uploads", "a", BytesStream(data), len(data)))
             return found
 
         self.patch(self.store, "head", head_then_replace)

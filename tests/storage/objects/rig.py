@@ -40,7 +40,7 @@ class StoreTestCase(TestCase):
 
     async def end(self) -> None:
         """After a test: what it left running would never end."""
-        for each in list(self.store._base.operations._running):
+        for each in list(self.store._pair.operations._running):
             each.addErrback(lambda failure: None)
             each.cancel()
         await self.stop()

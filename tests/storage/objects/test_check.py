@@ -51,7 +51,7 @@ class CheckTestsMixin(StoreTestsMixin):
                 self.assertTrue(each.repair)
         self.assertEqual(await self.check(), [])
         self.assertEqual(await self.stored_ids(), [info.id])
-        self.assertEqual(self.store._base.metrics.orphans, 3)
+        self.assertEqual(self.store._pair.metrics.orphans, 3)
 
     async def test_unknown_bytes(self) -> None:
         """What does not say that it is ours is told of, and never removed."""
@@ -167,7 +167,7 @@ class CheckTestsMixin(StoreTestsMixin):
     async def test_mid_air(self) -> None:
         """Bytes that are on their way have no key, and are no orphans, wherever they wait."""
         await self.put("from", b"x")
-        held = self.store._base.held("bucket", "key")
+        held = self.store._pair.held("bucket", "key")
         await held.__aenter__()
         tap = Tap()
         waiting = [
@@ -179,7 +179,7 @@ class CheckTestsMixin(StoreTestsMixin):
         while len(await self.stored_ids()) < 3:
             await turns()
         checked = Deferred.fromCoroutine(self.check(True))
-        while not checked.called and len(self.store._base.locks._queues["bucket/key"]) < 3:
+        while not checked.called and len(self.store._pair.locks._queues["bucket/key"]) < 3:
             await turns()
         await held.__aexit__()
         self.assertEqual(await checked, [])

@@ -17,7 +17,7 @@ from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.memory import MemoryNamespace
 from storehouse.storage.objects.store import LocalObjectStore
-from storehouse.storage.objects.uploads import encode_entry
+from storehouse.storage.objects.tags import encode_entry
 
 
 class TellingNames(MemoryNamespace):
@@ -84,7 +84,7 @@ class RecoveryTests(TestCase):
         self.start("aa01", "aa02", "bb01", unpublished=("aa01",))
         self.assertEqual(self.ids(), ["aa03"])
         self.assertEqual(self.names.settled, {"aa01", "aa02", "bb01"})
-        self.assertEqual(self.store._base.metrics.orphans, 2)
+        self.assertEqual(self.store._pair.metrics.orphans, 2)
 
     def test_completion(self) -> None:
         """An upload that was being completed is; and whoever listens is told."""
@@ -98,7 +98,7 @@ class RecoveryTests(TestCase):
         reader = self.successful(self.space.get("aa01"))
         self.assertEqual(found, attrs.evolve(entry, tag=reader.etag))
         self.assertEqual([event.info.id for event in heard], ["aa01"])
-        self.assertEqual(self.store._base.metrics.completed, 1)
+        self.assertEqual(self.store._pair.metrics.completed, 1)
         self.assertEqual(self.ids(), ["aa01"])
 
     def test_completed_and_replaced(self) -> None:

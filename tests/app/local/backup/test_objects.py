@@ -20,7 +20,7 @@ class _Service:
     """What a service does for a backup, by a store of this process."""
 
     def __init__(self, store: Opened) -> None:
-        self._space: Any = store.store._base.space
+        self._space: Any = store.store._pair.space
         self.held = 0
 
     def hold(self) -> None:
@@ -121,7 +121,7 @@ class MomentTests(BackupCase):
 
         def change(store: Opened) -> None:
             self.put(store, "new", b"new")
-            names: Any = store.store._base.names
+            names: Any = store.store._pair.names
             run(names.upkeep.checkpoint())
 
         found = self.during(NamesBackup, "_take_snapshot", change, before=True)
@@ -143,7 +143,7 @@ class MomentTests(BackupCase):
         """On a full disk the index may lack rows, or have old ones: what was copied of the tree is right."""
         with self.store() as store:
             service = _Service(store)
-            names: Any = store.store._base.names
+            names: Any = store.store._pair.names
             self.patch(names.upkeep.index, "apply", lambda changes: None)
             self.put(store, "a", b"another a")
             self.put(store, "new", b"new")
@@ -192,7 +192,7 @@ class MomentTests(BackupCase):
         with self.store() as store:
             id = self.upload(store, "up")
             objects: Any = store.store
-            base = objects._base
+            base = objects._pair
             parts = run(objects.list_parts("box", "up", id))
 
             def die(*args: Any) -> Any:

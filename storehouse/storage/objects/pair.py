@@ -1,12 +1,13 @@
-"""What all operations of an object store share."""
+"""A namespace and a data space, and what every change of both does."""
 
 from __future__ import annotations
 
 import re
 import secrets
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -14,7 +15,6 @@ from twisted.logger import Logger
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks, finished
 from storehouse.core.operations import Operations
-from storehouse.core.streams import IByteStream
 from storehouse.errors import (
     DamagedEntry,
     DamagedObject,
@@ -23,14 +23,14 @@ from storehouse.errors import (
     Unavailable,
 )
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
-from storehouse.storage.dataspace.interfaces import Part, Reader
-from storehouse.storage.namespace.interfaces import Entry, Problem
+from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader
+from storehouse.storage.namespace.interfaces import Entry, IChecked, INamespace, Problem
 from storehouse.storage.objects.conditions import check_condition, info_of
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
 from storehouse.storage.objects.metrics import StoreMetrics
 from storehouse.storage.objects.removing import Removing
 
-__all__ = ["Base", "expected_of", "new_id"]
+__all__ = ["Pair", "expected_of", "new_id"]
 
 T = TypeVar("T")
 
@@ -60,9 +60,9 @@ def expected_of(entry: Entry, tags_by_content: bool) -> Part:
     return Part(0, entry.etag if by_etag else entry.tag, entry.size)
 
 
-class Base:
+class Pair:
     """
-    A namespace, a data space, and what is done with both.
+    See the module.
 
     @ivar space: an L{IDataSpace}.
     @ivar names: an L{INamespace}.
@@ -73,7 +73,7 @@ class Base:
     _log = Logger()
 
     def __init__(
-        self, space: Any, names: Any, disk: IDisk, events: Events, clock: Callable[[], float] = time.time
+        self, space: IDataSpace, names: INamespace, disk: IDisk, events: Events, clock: Callable[[], float] = time.time
     ) -> None:
         self.space = space
         self.names = names
@@ -102,17 +102,13 @@ class Base:
         await self.operations.stopped()
         await self.removing.stopped()
 
-    def operation(self, name: str, work: Coroutine[Any, Any, T], stream: IByteStream | None = None) -> Deferred[T]:
-        """Run an operation: after recovery, counted. The stream that it is given is closed."""
-        return self.operations.run(name, work, stream)
-
     def now(self) -> int:
         """Nanoseconds since 1970 UTC."""
         return int(self._clock() * 1e9)
 
     # -- keys and bytes ------------------------------------------------------------------------
 
-    def held(self, bucket: str, key: str) -> Any:
+    def held(self, bucket: str, key: str) -> AbstractAsyncContextManager[None]:
         """The right to change a key, for C{async with}."""
         return self.locks.held(f"{bucket}/{key}")
 
@@ -155,17 +151,15 @@ class Base:
         self._log.error("damaged: {error}", error=str(error))
         raise error
 
-    def _has_bytes(self, bucket: str, key: str) -> Deferred[Any]:
-        def examine(entry: Entry, expected: Part) -> Deferred[Any]:
-            examined: Deferred[Any] = self.space.examine(entry.id, expected)
-            return examined
+    def _has_bytes(self, bucket: str, key: str) -> Deferred[object]:
+        def examine(entry: Entry, expected: Part) -> Deferred[dict[str, list[str]]]:
+            return self.space.examine(entry.id, expected)
 
         return Deferred.fromCoroutine(self.with_bytes(bucket, key, examine))
 
-    def restored(self) -> Deferred[list[Problem]]:
+    def restored(self, names: IChecked) -> Deferred[list[Problem]]:
         """Have keys written anew that only the index knows, if their bytes are there: before it is made anew."""
-        restored: Deferred[list[Problem]] = self.names.restore(lambda id: Deferred.fromCoroutine(self._is_there(id)))
-        return restored
+        return names.restore(lambda id: Deferred.fromCoroutine(self._is_there(id)))
 
     async def _is_there(self, id: str) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.objects.uploads.Tag}; the operations on uploads are in tests.conformance.objectstore."""
+"""Tests of L{storehouse.storage.objects.tags.Tag}; the operations on uploads are in tests.conformance.objectstore."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import BytesStream, closing, read_all
-from storehouse.storage.objects.uploads import Tag
+from storehouse.storage.objects.tags import Tag
 from tests.conformance.dataspace import content
 from tests.conformance.streams import begun
 from tests.core.test_jobs import HandDisk

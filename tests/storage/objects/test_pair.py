@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.objects.base}: what is told of bytes that are not there."""
+"""Tests of L{storehouse.storage.objects.pair}: what is told of bytes that are not there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storehouse.core.disk import InlineDisk
 from storehouse.errors import DamagedObject, NoSuchObject, Unavailable
 from storehouse.events import Events
 from storehouse.storage.namespace.interfaces import Entry
-from storehouse.storage.objects.base import Base
+from storehouse.storage.objects.pair import Pair
 
 
 class _Names:
@@ -29,7 +29,7 @@ class WithBytesTests(SynchronousTestCase):
     """L{Base.with_bytes}."""
 
     def ask(self, ids: list[str], there: str = "") -> Any:
-        base = Base(None, _Names(iter(ids)), InlineDisk(), Events())
+        base = Pair(None, _Names(iter(ids)), InlineDisk(), Events())
 
         def use(entry: Entry, expected: object) -> Deferred[str]:
             return succeed("bytes") if entry.id == there else fail(NoSuchObject(entry.id))
