@@ -21,6 +21,7 @@ from tests.crash.recording import Recorder
 from tests.crash.store import StoreExplorer
 from tests.integration.forked import run_forked
 from tests.integration.process import CHECKOUT
+from tests.soak import long_loop
 
 
 class FailpointTests(SynchronousTestCase):
@@ -79,13 +80,15 @@ class FailpointTests(SynchronousTestCase):
     def check(self, explorer: Any, session: Any) -> None:
         explorer.verify_kill(session)
 
+    @long_loop
     def test_every_call(self) -> None:
-        calls = self.kill_everywhere("log", AppendLogExplorer(self.mktemp(), 0, buckets=BUCKETS), 5)
+        calls = self.kill_everywhere("log", AppendLogExplorer(self.mktemp(), 0, buckets=BUCKETS), 11)
         self.assertGreater(len(calls), 150)
 
+    @long_loop
     def test_objects(self) -> None:
         """Every kind of call of every operation on objects, and of a start."""
-        calls = self.kill_everywhere("objects", ObjectExplorer(self.mktemp(), 0), 9)
+        calls = self.kill_everywhere("objects", ObjectExplorer(self.mktemp(), 0), 19)
         self.assertGreater(len(calls), 300)
         for call in (
             "start: rename",
@@ -109,6 +112,7 @@ class FailpointTests(SynchronousTestCase):
         ):
             self.assertIn(call, calls)
 
+    @long_loop
     def test_store(self) -> None:
         """Every kind of call of every operation of a whole store: keys, uploads, and the index of keys."""
         calls = self.kill_everywhere("store", StoreExplorer(self.mktemp(), 0), 97)

@@ -13,6 +13,7 @@ from tests.crash import SOAK
 from tests.crash.resumable import ResumableSession, read, verify
 from tests.integration.forked import run_forked
 from tests.integration.process import CHECKOUT
+from tests.soak import long_loop
 
 _STEP = 401
 
@@ -29,6 +30,7 @@ class KilledTests(SynchronousTestCase):
         done = run_forked(command, env=environment, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
 
+    @long_loop
     def test_every_call(self) -> None:
         """At the first call of each kind for each purpose, and at others so many apart."""
         directory = tempfile.mkdtemp("-kill", "storehouse-", "/dev/shm" if os.access("/dev/shm", os.W_OK) else None)

@@ -19,6 +19,7 @@ from storehouse.errors import StorageFailed
 from storehouse.storage.appendlog.interfaces import Durability
 from tests.frontends.append.doors import Door
 from tests.frontends.http.wire import Connection, request, split_answers
+from tests.soak import SOAK, long_loop
 
 # -- conversations ---------------------------------------------------------------------------
 
@@ -383,7 +384,7 @@ class LaneCase(SynchronousTestCase):
 class DifferentialTests(LaneCase):
     """Conversations."""
 
-    step = 1
+    step = 1 if SOAK else 3
 
     def test_whole(self) -> None:
         for name, data in PLAIN.items():
@@ -403,7 +404,9 @@ class DifferentialTests(LaneCase):
                 self.assertEqual(self.statuses(connection)[-1], 200, name)
             self.compare_files(name)
 
+    @long_loop
     def test_split_at_every_byte(self) -> None:
+        """Of the suite at every third."""
         for name, data in PLAIN.items():
             if len(data) > 500 or name == "delete prefix":
                 continue
@@ -477,7 +480,7 @@ class DurableDifferentialTests(DifferentialTests):
     """The same when every append waits for the disk's thread."""
 
     durability = Durability.DISK
-    step = 7
+    step = 7 if SOAK else 21
 
 
 class RefusalTests(LaneCase):

@@ -15,6 +15,7 @@ from tests.crash.failpoint import read_notes
 from tests.crash.names import verify_names
 from tests.integration.forked import run_forked
 from tests.integration.process import CHECKOUT
+from tests.soak import long_loop
 from tests.storage.namespace.rig import Driven
 
 
@@ -31,6 +32,7 @@ class FailpointTests(SynchronousTestCase):
         )
         self.assertEqual(done.returncode, 0, done.stderr)
 
+    @long_loop
     def test_every_kind_of_call(self) -> None:
         directory = tempfile.mkdtemp("-kill", "storehouse-", "/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
         self.addCleanup(shutil.rmtree, directory)
@@ -48,7 +50,7 @@ class FailpointTests(SynchronousTestCase):
         ):
             self.assertIn(call, calls)
         kinds = {call: number for number, call in reversed(list(enumerate(calls, 1)))}
-        fatal = sorted({*kinds.values(), *range(1, len(calls) + 1, 1 if SOAK else 9)})
+        fatal = sorted({*kinds.values(), *range(1, len(calls) + 1, 1 if SOAK else 19)})
         self.live(directory, *fatal)
         for number in [0, *fatal]:
             top = os.path.join(directory, str(number))
