@@ -31,9 +31,9 @@ from storehouse.core.keys.vault import Vault
 from storehouse.core.platform import keep_freed_memory
 from storehouse.core.streams import BytesStream
 from storehouse.storage.dataspace.memory import MemoryDataSpace
-from storehouse.storage.dataspace.sealed import SealedDataSpace
-from storehouse.storage.dataspace.sealed_format import BOUNDS, FRAME, nonce_of
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from storehouse.storage.sealed.dataspace import SealedDataSpace
+from storehouse.storage.sealed.formats import BOUNDS, FRAME, nonce_of
 
 __all__ = ["main"]
 

@@ -20,11 +20,9 @@ from storehouse.core.keys.vault import Vault
 from storehouse.core.pairing import STAMPS, Pair
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.storage.accounts.keys import needs_master_key
-from storehouse.storage.dataspace.checks import Bounds
 from storehouse.storage.dataspace.formats import decode_object
 from storehouse.storage.dataspace.layout import Layout, names_in
-from storehouse.storage.dataspace.sealed import SealedDataSpace
-from storehouse.storage.dataspace.sealed_format import BOUNDS, is_sealed
+from storehouse.storage.dataspace.values import Bounds
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
@@ -32,6 +30,8 @@ from storehouse.storage.namespace.tree import Tree
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from storehouse.storage.resumable.sealed import StateCipher
+from storehouse.storage.sealed.dataspace import SealedDataSpace
+from storehouse.storage.sealed.formats import BOUNDS, is_sealed
 
 if TYPE_CHECKING:
     from storehouse.storage.accounts.local import LocalAccounts

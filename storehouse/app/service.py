@@ -53,9 +53,9 @@ from storehouse.storage.appendlog.log import LocalAppendLog
 from storehouse.storage.dataspace.chores import Expiry, Scrubber
 from storehouse.storage.dataspace.holds import Holds
 from storehouse.storage.dataspace.scrub import Finding
-from storehouse.storage.dataspace.sealed_rekey import Rekeying
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.expiry import ResumableExpiry
+from storehouse.storage.sealed.rekey import Rekeying
 
 __all__ = ["StorehouseService", "make_service"]
 

@@ -1,6 +1,6 @@
 """
 Budgets that all clients have in common, and the share of them that one address, user or link may use (docs/limits.rst):
-of bytes in memory, L{ByteBudget}, and of connections and uploads, L{Shares}.
+of bytes in memory, L{ByteBudget}, and of connections and uploads, L{Shares}. L{WriteMemory} divides what a store may use.
 
 Bytes are counted once they are in memory, never because a client has announced them. When there are too many, those requests
 wait that bring more of them:
@@ -30,7 +30,7 @@ from twisted.internet.defer import Deferred, fail
 
 from storehouse.errors import Overloaded, Unavailable
 
-__all__ = ["ByteBudget", "Hold", "Shares"]
+__all__ = ["ByteBudget", "Hold", "Shares", "WriteMemory"]
 
 #: Bodies of at most so many bytes are small, unless that is more than an eighth of the budget.
 _SMALL = 1 << 20
@@ -504,3 +504,26 @@ class Shares(Generic[H]):
             self._counts[holder] -= 1
             if not self._counts[holder]:
                 del self._counts[holder]
+
+
+class WriteMemory:
+    """
+    How much each of those who write may hold in memory, so that all together hold no more than is given.
+
+    @ivar writers: how many there are.
+    @ivar share: bytes to hand over at once. As many again come in meanwhile.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self.writers = 0
+
+    @property
+    def writers(self) -> int:
+        return self._writers
+
+    @writers.setter
+    def writers(self, count: int) -> None:
+        self._writers = count
+        # Asked for with every piece.
+        self.share = max(32 << 10, min(1 << 20, self._total // (2 * max(1, count))))

@@ -21,11 +21,11 @@ from storehouse.core.keys import keyring
 from storehouse.core.keys.masterkey import VARIABLE
 from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
-from storehouse.storage.dataspace.sealed import SealedDataSpace
 from storehouse.storage.dataspace.wormer import WormerDataSpace
 from storehouse.storage.namespace.local import LocalNamespace
 from storehouse.storage.namespace.sealed import SealedNamespace
-from tests.storage.dataspace.sealing import LIGHT
+from storehouse.storage.sealed.dataspace import SealedDataSpace
+from tests.storage.sealed.keys import LIGHT
 
 _OFF = {"append": "off", "sfsp": "off", "https": "off", "admin": "tcp:0:interface=127.0.0.1"}
 

@@ -17,7 +17,7 @@ from storehouse.config import load_settings
 from storehouse.core.keys import keyring
 from storehouse.core.keys.keyring import decode_keyring
 from storehouse.errors import StartFailed
-from tests.storage.dataspace.sealing import LIGHT
+from tests.storage.sealed.keys import LIGHT
 
 _OFF = {"append": "off", "sfsp": "off", "https": "off", "admin": "tcp:0:interface=127.0.0.1"}
 

@@ -23,10 +23,10 @@ from storehouse.core.keys.vault import Vault
 from storehouse.core.root import RootLock
 from storehouse.core.streams import BytesStream, PushedStream, read_all
 from storehouse.errors import Conflict, InvalidSetting, StorehouseError, Unavailable, WrongMasterKey
-from storehouse.storage.dataspace.sealed_rekey import Rekeying, Rewrapped
+from storehouse.storage.sealed.rekey import Rekeying, Rewrapped
 from tests.conformance.dataspace import content
 from tests.integration.process import Storehouse
-from tests.storage.dataspace.sealing import LIGHT, MASTER, vault_in
+from tests.storage.sealed.keys import LIGHT, MASTER, vault_in
 
 NEW = b"another master key"
 

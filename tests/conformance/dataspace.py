@@ -33,8 +33,8 @@ from storehouse.errors import (
     StorehouseError,
     Unavailable,
 )
-from storehouse.storage.dataspace.checks import MAX_METADATA
 from storehouse.storage.dataspace.interfaces import IDataSpace, IInventory, IUploads, Metadata, Part
+from storehouse.storage.dataspace.values import MAX_METADATA
 from tests.conformance.streams import begun
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import InvalidName, NoSuchObject, NoSuchUpload, Unavailable
-from storehouse.storage.dataspace.checks import MAX_METADATA
 from storehouse.storage.dataspace.interfaces import IDescribed, Part
+from storehouse.storage.dataspace.values import MAX_METADATA
 from tests.conformance.dataspace import BLOCK, SpaceTestsMixin, content
 
 __all__ = ["DescribedTestsMixin", "LateTestsMixin"]

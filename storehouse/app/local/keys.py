@@ -15,8 +15,8 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.keys.keyring import Derivation
 from storehouse.core.root import RootLock
 from storehouse.errors import Damaged, InvalidSetting, NoSuchObject, NoSuchUpload, StartFailed
-from storehouse.storage.dataspace.sealed_format import is_sealed
-from storehouse.storage.dataspace.sealed_rekey import Rewrapped, count, rewrap
+from storehouse.storage.sealed.formats import is_sealed
+from storehouse.storage.sealed.rekey import Rewrapped, count, rewrap
 
 __all__ = ["Made", "Rewrapped", "init_keys", "rekey"]
 

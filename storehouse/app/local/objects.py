@@ -11,17 +11,17 @@ from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.root import RootLock
 from storehouse.errors import DamagedEntry, DamagedObject, NoSuchObject, NoSuchUpload, StartFailed
-from storehouse.storage.dataspace.checks import check_expected
 from storehouse.storage.dataspace.interfaces import Upload
 from storehouse.storage.dataspace.layout import Layout, check_format, names_in
 from storehouse.storage.dataspace.opened import OpenObject
 from storehouse.storage.dataspace.scrub import Finding, Progress, count, scrub
-from storehouse.storage.dataspace.sealed_format import is_sealed
 from storehouse.storage.dataspace.uploads import describe_upload
+from storehouse.storage.dataspace.values import check_expected
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.tree import KeyPath, Tree
 from storehouse.storage.objects.pair import expected_of
+from storehouse.storage.sealed.formats import is_sealed
 
 __all__ = ["Finding", "LocalObjects", "Progress", "Upload"]
 

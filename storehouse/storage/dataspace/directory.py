@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 import attrs
 from twisted.logger import Logger
 
+from storehouse.core.budget import WriteMemory
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.jobs import KeyedLocks, whole
@@ -18,13 +19,13 @@ from storehouse.core.operations import Operations
 from storehouse.core.streams import IByteStream, Piece
 from storehouse.errors import AlreadyExists, DamagedObject, NoSpace, StorageFailed, StorehouseError, Unavailable
 from storehouse.storage.dataspace.aside import set_aside
-from storehouse.storage.dataspace.checks import Bounds
 from storehouse.storage.dataspace.hashes import HASHES, find_hash
-from storehouse.storage.dataspace.incoming import WriteMemory, write_beside
+from storehouse.storage.dataspace.incoming import write_beside
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.layout import Layout
 from storehouse.storage.dataspace.metrics import SpaceMetrics
 from storehouse.storage.dataspace.staging import PartWriter, Staging
+from storehouse.storage.dataspace.values import Bounds
 
 __all__ = ["Receiver", "StoreDirectory", "WormerSettings"]
 

@@ -4,36 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from storehouse.core.budget import WriteMemory
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import Beside, IByteStream, Piece, PieceBuffer, StreamClosed
 from storehouse.errors import SizeMismatch
 
-__all__ = ["WriteMemory", "write_beside"]
-
-_MIB = 1 << 20
-
-
-class WriteMemory:
-    """
-    How much each of those who write may hold in memory, so that all together hold no more than is given.
-
-    @ivar writers: how many there are.
-    @ivar share: bytes to hand over at once. As many again come in meanwhile.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self.writers = 0
-
-    @property
-    def writers(self) -> int:
-        return self._writers
-
-    @writers.setter
-    def writers(self, count: int) -> None:
-        self._writers = count
-        # Asked for with every piece.
-        self.share = max(32 << 10, min(_MIB, self._total // (2 * max(1, count))))
+__all__ = ["write_beside"]
 
 
 async def write_beside(

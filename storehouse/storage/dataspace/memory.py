@@ -20,7 +20,15 @@ from storehouse.errors import (
     StorehouseError,
     Unavailable,
 )
-from storehouse.storage.dataspace.checks import (
+from storehouse.storage.dataspace.interfaces import (
+    IDataSpace,
+    IDescribed,
+    Metadata,
+    Part,
+    Reader,
+    Upload,
+)
+from storehouse.storage.dataspace.values import (
     Bounds,
     check_expected,
     check_free,
@@ -32,14 +40,6 @@ from storehouse.storage.dataspace.checks import (
     check_parts,
     check_range,
     choose_parts,
-)
-from storehouse.storage.dataspace.interfaces import (
-    IDataSpace,
-    IDescribed,
-    Metadata,
-    Part,
-    Reader,
-    Upload,
 )
 
 __all__ = ["MemoryDataSpace", "StoredChunk", "StoredObject"]

@@ -11,10 +11,10 @@ import attrs
 
 from storehouse.core.access import WAITING, Access, NotCached
 from storehouse.errors import DamagedObject, NoSuchObject, NoSuchUpload, StorehouseError
-from storehouse.storage.dataspace.checks import check_expected
 from storehouse.storage.dataspace.formats import ObjectInfo, check_own, decode_object
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.open_part import OpenPart, read_description
+from storehouse.storage.dataspace.values import check_expected
 
 __all__ = ["OpenObject", "OpenUploadPart", "Span", "spans_of"]
 

@@ -8,7 +8,6 @@ those who wait for the disk and say what is wrong.
 from __future__ import annotations
 
 from storehouse.core.access import CACHED, NotCached
-from storehouse.storage.dataspace.checks import check_range
 from storehouse.storage.dataspace.formats import (
     ObjectInfo,
     decode_header,
@@ -18,6 +17,7 @@ from storehouse.storage.dataspace.formats import (
 )
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.staging import checksum_name, part_name
+from storehouse.storage.dataspace.values import check_range
 
 __all__ = ["read_small"]
 

@@ -24,18 +24,6 @@ from storehouse.core.files import Files
 from storehouse.core.operations import operation
 from storehouse.core.streams import BytesStream, IByteStream, Piece, deferred
 from storehouse.errors import NoSuchObject, NoSuchUpload, StorageFailed, StorehouseError
-from storehouse.storage.dataspace.checks import (
-    check_free,
-    check_id,
-    check_index,
-    check_metadata,
-    check_note,
-    check_number,
-    check_order,
-    check_parts,
-    check_range,
-    choose_parts,
-)
 from storehouse.storage.dataspace.copying import copy_object, copy_part_of
 from storehouse.storage.dataspace.directory import Receiver, StoreDirectory, WormerSettings
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, encode_upload, joined_etag
@@ -65,6 +53,18 @@ from storehouse.storage.dataspace.uploads import (
     load_upload,
     remove_unlisted,
     touched_at,
+)
+from storehouse.storage.dataspace.values import (
+    check_free,
+    check_id,
+    check_index,
+    check_metadata,
+    check_note,
+    check_number,
+    check_order,
+    check_parts,
+    check_range,
+    choose_parts,
 )
 
 __all__ = ["WormerDataSpace", "WormerSettings"]

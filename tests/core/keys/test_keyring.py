@@ -18,7 +18,7 @@ from storehouse.core.keys.keyring import HEADER_SIZE, Derivation, Keyring, Prote
 from storehouse.core.keys.masterkey import read_key_file, take_master_key
 from storehouse.core.keys.vault import Vault, decode_marker, encode_marker
 from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
-from tests.storage.dataspace.sealing import LIGHT, MASTER, vault_in
+from tests.storage.sealed.keys import LIGHT, MASTER, vault_in
 
 
 class KeyringTests(SynchronousTestCase):

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.core.budget import WriteMemory
 from storehouse.core.disk import IDisk, InlineDisk
 from storehouse.core.streams import BytesStream, IByteStream, Piece, PushedStream
 from storehouse.errors import SizeMismatch
-from storehouse.storage.dataspace.incoming import WriteMemory, write_beside
+from storehouse.storage.dataspace.incoming import write_beside
 from tests.conformance.dataspace import content, pieces_of
 from tests.core.test_jobs import HandDisk
 

@@ -19,8 +19,8 @@ from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.namespace.memory import MemoryNamespace
 from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
 from tests.conformance.namespace import NamespaceTestsMixin, entry
-from tests.storage.dataspace.sealing import vault_in
 from tests.storage.namespace import test_local
+from tests.storage.sealed.keys import vault_in
 
 
 class SealedMemoryNamespaceTests(NamespaceTestsMixin, TestCase):

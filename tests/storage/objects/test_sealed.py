@@ -6,14 +6,14 @@ import os
 
 from twisted.internet import reactor
 
-from storehouse.storage.dataspace.sealed import SealedDataSpace
-from storehouse.storage.dataspace.sealed_format import BOUNDS
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
+from storehouse.storage.sealed.dataspace import SealedDataSpace
+from storehouse.storage.sealed.formats import BOUNDS
 from tests.conformance.objectstore import ObjectStoreTestsMixin, PersistentObjectStoreTestsMixin
-from tests.storage.dataspace.sealing import vault_in
 from tests.storage.objects.rig import LocalStoreTestCase
+from tests.storage.sealed.keys import vault_in
 
 
 class SealedStoreTestCase(LocalStoreTestCase):

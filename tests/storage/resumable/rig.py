@@ -8,11 +8,11 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from storehouse.storage.dataspace.sealed import SealedDataSpace
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
-from tests.storage.dataspace.sealing import vault_in
+from storehouse.storage.sealed.dataspace import SealedDataSpace
 from tests.storage.objects.rig import LocalStoreTestCase, MemoryStoreTestCase
+from tests.storage.sealed.keys import vault_in
 
 __all__ = ["LocalUploadsTestCase", "MemoryUploadsTestCase", "MixedUploadsTestCase", "SealedUploadsTestCase"]
 

@@ -14,12 +14,12 @@ import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from storehouse.core.budget import WriteMemory
 from storehouse.core.disk import IDisk
 from storehouse.core.keys.keyring import TAG_SIZE
 from storehouse.core.streams import Beside, IByteStream, Piece, PieceBuffer, StreamClosed, stage
 from storehouse.errors import DamagedObject, SizeMismatch
-from storehouse.storage.dataspace.incoming import WriteMemory
-from storehouse.storage.dataspace.sealed_format import FRAME, SEALED_FRAME, Description, nonce_of
+from storehouse.storage.sealed.formats import FRAME, SEALED_FRAME, Description, nonce_of
 
 __all__ = ["Codec", "Opening", "Sealing", "coded"]
 

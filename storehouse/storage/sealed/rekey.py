@@ -12,7 +12,7 @@ from storehouse.core.jobs import whole
 from storehouse.core.keys.keyring import Derivation, Keyring
 from storehouse.core.keys.vault import Vault
 from storehouse.errors import Conflict, Damaged, NoSuchObject, NoSuchUpload
-from storehouse.storage.dataspace.sealed_format import is_sealed, rewrapped_object, rewrapped_upload
+from storehouse.storage.sealed.formats import is_sealed, rewrapped_object, rewrapped_upload
 
 __all__ = ["Rekeying", "Rewrapped", "count", "rewrap"]
 

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from storehouse.core.keys.keyring import KEY_SIZE, NONCE_SIZE, TAG_SIZE, Keyring
-from storehouse.storage.dataspace.checks import Bounds
+from storehouse.storage.dataspace.values import Bounds
 
 __all__ = [
     "BOUNDS",

@@ -20,7 +20,8 @@ from storehouse.core.jobs import KeyedLocks
 from storehouse.core.keys.vault import Vault
 from storehouse.core.streams import IByteStream, closing, deferred
 from storehouse.errors import Damaged, InvalidRange, NoSuchUpload, StorehouseError
-from storehouse.storage.dataspace.checks import (
+from storehouse.storage.dataspace.interfaces import IDataSpace, Metadata, Part, Reader, Upload
+from storehouse.storage.dataspace.values import (
     check_id,
     check_metadata,
     check_note,
@@ -30,9 +31,8 @@ from storehouse.storage.dataspace.checks import (
     check_range,
     choose_parts,
 )
-from storehouse.storage.dataspace.interfaces import IDataSpace, Metadata, Part, Reader, Upload
-from storehouse.storage.dataspace.sealed_codec import SpaceCodec
-from storehouse.storage.dataspace.sealed_format import (
+from storehouse.storage.sealed.codec import SpaceCodec
+from storehouse.storage.sealed.formats import (
     Description,
     SealedPart,
     is_sealed,
@@ -45,8 +45,8 @@ from storehouse.storage.dataspace.sealed_format import (
     sealed_size,
     upload_key,
 )
-from storehouse.storage.dataspace.sealed_frames import Opening
-from storehouse.storage.dataspace.sealed_metrics import SealedMetrics
+from storehouse.storage.sealed.frames import Opening
+from storehouse.storage.sealed.metrics import SealedMetrics
 
 __all__ = ["SealedDataSpace"]
 
@@ -128,7 +128,7 @@ class SealedDataSpace:
     """
     See L{IDataSpace}. Etags tell contents apart, and not more: the same bytes get another one each time.
 
-    @param inner: the space below, with L{BOUNDS<storehouse.storage.dataspace.sealed_format.BOUNDS>}. It is started and
+    @param inner: the space below, with L{BOUNDS<storehouse.storage.sealed.formats.BOUNDS>}. It is started and
         stopped with this one.
     @param vault: the keys; started before.
     @param memory: bytes that all writers together hold, and all readers.

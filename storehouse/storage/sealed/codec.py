@@ -9,17 +9,17 @@ from typing import TypeVar
 
 import attrs
 
+from storehouse.core.budget import WriteMemory
 from storehouse.core.disk import IDisk
 from storehouse.core.keys.keyring import KEY_SIZE, Keyring
 from storehouse.core.keys.vault import Vault
 from storehouse.core.streams import IByteStream, Piece, closing, exact, stage
 from storehouse.errors import DamagedObject
-from storehouse.storage.dataspace.checks import check_expected
-from storehouse.storage.dataspace.incoming import WriteMemory
 from storehouse.storage.dataspace.interfaces import Metadata, Part, Reader
-from storehouse.storage.dataspace.sealed_format import Description, SealedPart, is_sealed, open_object, sealed_size
-from storehouse.storage.dataspace.sealed_frames import Opening, Sealing, coded
-from storehouse.storage.dataspace.sealed_metrics import SealedMetrics
+from storehouse.storage.dataspace.values import check_expected
+from storehouse.storage.sealed.formats import Description, SealedPart, is_sealed, open_object, sealed_size
+from storehouse.storage.sealed.frames import Opening, Sealing, coded
+from storehouse.storage.sealed.metrics import SealedMetrics
 
 __all__ = ["Arriving", "SpaceCodec"]
 

@@ -17,13 +17,13 @@ from storehouse.errors import DamagedObject, NoSuchUpload
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.layout import Layout
 from storehouse.storage.dataspace.memory import MemoryDataSpace, StoredChunk, StoredObject
-from storehouse.storage.dataspace.sealed import SealedDataSpace
-from storehouse.storage.dataspace.sealed_format import BOUNDS, FRAME, SEALED_FRAME, plain_size, sealed_size
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from storehouse.storage.sealed.dataspace import SealedDataSpace
+from storehouse.storage.sealed.formats import BOUNDS, FRAME, SEALED_FRAME, plain_size, sealed_size
 from tests.conformance.dataspace import content
 from tests.conformance.streams import begun
-from tests.storage.dataspace.sealing import vault_in
 from tests.storage.namespace.rig import now
+from tests.storage.sealed.keys import vault_in
 
 
 def read_into(given: list[bytes], reader: IByteStream) -> None:

@@ -10,15 +10,15 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.core.disk import DiskThreads, InlineDisk
 from storehouse.storage.dataspace.memory import MemoryDataSpace
-from storehouse.storage.dataspace.sealed import SealedDataSpace
-from storehouse.storage.dataspace.sealed_format import BOUNDS
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from storehouse.storage.sealed.dataspace import SealedDataSpace
+from storehouse.storage.sealed.formats import BOUNDS
 from tests.conformance.dataspace import BLOCK, DataSpaceTestsMixin, PersistentDataSpaceTestsMixin
 from tests.conformance.dataspace_described import LateTestsMixin
 from tests.conformance.dataspace_inventory import InventoryTestsMixin
 from tests.conformance.dataspace_uploads import UploadTestsMixin
-from tests.storage.dataspace.sealing import vault_in
 from tests.storage.dataspace.test_wormer import WormerTestCase
+from tests.storage.sealed.keys import vault_in
 
 
 class SealedMemoryTestCase(TestCase):

@@ -10,7 +10,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.keys.keyring import Keyring
-from storehouse.storage.dataspace.sealed_format import (
+from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.namespace.sealed_entries import NameKeys
+from storehouse.storage.sealed.formats import (
     FRAME,
     Description,
     SealedPart,
@@ -25,9 +27,7 @@ from storehouse.storage.dataspace.sealed_format import (
     seal_upload,
     upload_key,
 )
-from storehouse.storage.dataspace.sealed_frames import Sealing
-from storehouse.storage.namespace.interfaces import Entry
-from storehouse.storage.namespace.sealed_entries import NameKeys
+from storehouse.storage.sealed.frames import Sealing
 
 WRAPPING = bytes(range(32))
 
