@@ -1,18 +1,26 @@
 """
 twisted.web's HTTP/1.1 connection, made strict: bodies stream, and a peer that is refused can read the answer.
 
+What comes is looked at in slices: of thousands of requests, or of chunks of a body, that come at once, only as many are in
+one turn of the reactor as fit into it.
+
 Like L{storehouse.core.fast.tcp} this touches private names of Twisted (C{HTTPChannel._command}, C{_path}, C{_version}, C{_buffer},
 C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize}, C{_receivedHeaderCount},
-C{_transferDecoder} and its C{_trailerHeaders}). Requests are kept apart by them: without one, L{missing_names}, nothing starts.
+C{_dataBuffer}, C{_transferDecoder} with its C{_trailerHeaders} and C{_maybeChooseTransferDecoder}; C{_ChunkedTransferDecoder} with
+its C{_buffer}, C{state} and C{_dataReceived_...}; C{_IdentityTransferDecoder.contentLength}). Requests are kept apart by them:
+without one, L{missing_names}, nothing starts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
@@ -21,15 +29,15 @@ from storehouse.core.addresses import is_loopback
 from storehouse.core.connections import Lingering
 from storehouse.core.fast.names import lacking
 from storehouse.core.fast.tcp import LARGE_READS
+from storehouse.core.turns import breath, is_spent
 from storehouse.errors import StorehouseError
 from storehouse.frontends.http.body import RequestBody
 from storehouse.frontends.http.errors import AmbiguousFraming, HeadTooLarge, Misdirected, TargetTooLong
 from storehouse.frontends.http.lane import MAX_FIELDS
-from storehouse.frontends.http.paced import PacedChannel
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.requestline import RequestLine, host_name, parse_line
 
-__all__ = ["StrictChannel", "missing_names"]
+__all__ = ["ChunkedDecoder", "StrictChannel", "missing_names"]
 
 #: Names of Twisted's channel, its request and its decoder of chunks: those that are set, and those that it calls and that are
 #: other here.
@@ -38,6 +46,7 @@ _OF_CHANNEL = (
     "_command",
     "_dataBuffer",
     "_handlingRequest",
+    "_maybeChooseTransferDecoder",
     "_networkProducer",
     "_path",
     "_receivedHeaderCount",
@@ -49,7 +58,7 @@ _OF_CHANNEL = (
     "_waitingForTransport",
 )
 _OF_REQUEST = ("_cleanup", "_disconnected")
-_OF_CHUNKS = ("_trailerHeaders",)
+_OF_CHUNKS = ("_buffer", "_trailerHeaders")
 
 
 def missing_names() -> list[str]:
@@ -66,8 +75,54 @@ _WITH_BODIES = frozenset({b"PATCH", b"POST", b"PUT"})
 _BARE_LINE = "a line of the head ends with LF alone instead of CR LF"
 
 
+# Looked up once: the module of twisted.web stands behind a proxy, since it has names that are deprecated.
+_data_received = HTTPChannel.dataReceived
+_raw_received = HTTPChannel.rawDataReceived
+_Chunked: Any = getattr(http, "_ChunkedTransferDecoder", object)  # missing_names() says so if it is not there
+
+# Bytes of a head that are looked at, and steps of chunks that are taken, before others may be served.
+_HEAD = 4096
+_STEPS = 3000
+
+
+class ChunkedDecoder(_Chunked):  # type: ignore[misc]
+    """
+    Twisted's own, but it hands over what small chunks bring as one, and takes so many of them at a time.
+
+    @ivar is_behind: whether there is more of what has come: call C{dataReceived} again, with nothing.
+    """
+
+    def __init__(self, take: Callable[[bytes], object], finish: Callable[[bytes], object]) -> None:
+        self._pieces: list[bytes] = []
+        _Chunked.__init__(self, self._pieces.append, self._finish)
+        self._take = take
+        self._end = finish
+        self.is_behind = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """See the base."""
+        self._buffer += data
+        goes_on = True
+        steps = 0
+        while goes_on and self._buffer and steps < _STEPS:
+            goes_on = getattr(self, "_dataReceived_" + self.state)()
+            steps += 1
+        self.is_behind = bool(goes_on and self._buffer)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._pieces:
+            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces.clear()
+            self._take(data)
+
+    def _finish(self, rest: bytes) -> None:
+        self._hand_over()
+        self._end(rest)
+
+
 @implementer(IHandshakeListener, IHalfCloseableProtocol)
-class StrictChannel(PacedChannel):
+class StrictChannel(HTTPChannel):
     """
     One connection.
 
@@ -77,12 +132,21 @@ class StrictChannel(PacedChannel):
     """
 
     _log = Logger()
+    transport: Any
+    _networkProducer: Any
+    _transferDecoder: Any
     requestFactory: Any = StreamingRequest
     timeOut = None  # The site keeps the time for all its connections.
     totalHeadersSize = 16384
     maxHeaders = MAX_FIELDS
 
-    # What most connections never change is not set for each, as above.
+    # What most connections never change is not set for each: an object with more than 30 attributes of its own is slower
+    # (CPython shares the keys of no larger ones).
+    _late = b""
+    _has_more = False
+    _is_feeding = False
+    _is_waiting = False
+    _is_lost = False
     shaking = False
     input_ended = False
     _body_paused = False
@@ -91,7 +155,7 @@ class StrictChannel(PacedChannel):
     _line: RequestLine | None = None
 
     def __init__(self, site: Any) -> None:
-        PacedChannel.__init__(self)
+        HTTPChannel.__init__(self)
         self.site = self.factory = site
         self.active = True
         self._head = b""
@@ -115,7 +179,9 @@ class StrictChannel(PacedChannel):
     def connectionLost(self, reason: Any = connectionDone) -> None:
         """Tell the requests."""
         self.lingering.stop()
-        PacedChannel.connectionLost(self, reason)
+        self._is_lost = True
+        self._late = b""
+        HTTPChannel.connectionLost(self, reason)
 
     def abort(self) -> None:
         """Break the connection off."""
@@ -151,18 +217,101 @@ class StrictChannel(PacedChannel):
 
     def takes_no_more(self) -> bool:
         """Whether what comes is thrown away."""
-        return self._failed or PacedChannel.takes_no_more(self)
+        return bool(self._failed or self._is_lost or self.transport.disconnecting)
 
     def may_read(self) -> bool:
         """Whether there may be more, and nobody wants the peer to wait."""
-        return not (self._body_paused or self.input_ended) and PacedChannel.may_read(self)
+        return not (self._body_paused or self.input_ended or self._waitingForTransport)
 
     def caught_up(self) -> None:
         """All that came was looked at, later than it came."""
-        PacedChannel.caught_up(self)
+        if self.may_read():
+            self._networkProducer.resumeProducing()
         self._refuse_bare_lines()
         if self.input_ended:
             self.readConnectionLost()
+
+    # -- in slices -----------------------------------------------------------------------------
+
+    @property
+    def lags(self) -> bool:
+        """Whether bytes came that were not looked at."""
+        return bool(self._late or self._has_more or self._is_waiting)
+
+    def feed(self, data: bytes) -> None:
+        """Look at what has come, or keep it until it is its turn."""
+        if self._is_waiting or self._is_feeding:
+            self._late += data
+            if self._is_waiting:
+                self._networkProducer.pauseProducing()
+            return
+        self._is_feeding = True
+        try:
+            self._late = self._feed(data)
+        finally:
+            self._is_feeding = self._has_more = False
+        if self._late or self._is_behind():
+            self._networkProducer.pauseProducing()
+            self._is_waiting = True
+            Deferred.fromCoroutine(self._wait()).addErrback(self._crashed)
+
+    async def _wait(self) -> None:
+        await breath()
+        self._is_waiting = False
+        if self._is_lost:
+            return
+        data, self._late = self._late, b""
+        self.feed(data)
+        if not self.lags:
+            self.caught_up()
+
+    def _crashed(self, failure: Failure) -> None:
+        """As the reactor has it for a connection that fails as it reads."""
+        self._log.failure("while reading", failure=failure)
+        self.transport.abortConnection()
+
+    def _is_behind(self) -> bool:
+        """Whether chunks of a body came that were not taken."""
+        return not self._handlingRequest and getattr(self._transferDecoder, "is_behind", False)
+
+    def _feed(self, data: bytes) -> bytes:
+        """Look at bytes. @return: those that there was no time for."""
+        at, size = 0, len(data)
+        while True:
+            if self._is_behind():
+                self._has_more = True
+                _raw_received(self, b"")
+            elif at < size or not size:
+                end = self._portion(data, at)
+                self._has_more = end < size
+                _data_received(self, data[at:end] if self._has_more or at else data)
+                at = end
+            if self._late:
+                # It came behind a request that is answered by now, and before the rest.
+                data, self._late = self._late + data[at:], b""
+                at, size = 0, len(data)
+            if self.takes_no_more():
+                return b""
+            if at >= size and not self._is_behind():
+                return b""
+            if is_spent():
+                return data[at:]
+
+    def _portion(self, data: bytes, at: int) -> int:
+        """The end of what to look at next."""
+        size = len(data)
+        if self._handlingRequest:
+            return size  # it is only kept
+        if self.line_mode:
+            head = data.find(b"\r\n\r\n", at, at + _HEAD)
+            return head + 4 if head >= 0 else min(size, at + _HEAD)
+        return min(size, at + (getattr(self._transferDecoder, "contentLength", None) or size))
+
+    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
+        chosen: bool = HTTPChannel._maybeChooseTransferDecoder(self, header, data)
+        if type(self._transferDecoder) is _Chunked:
+            self._transferDecoder = ChunkedDecoder(self.requests[-1].handleContentChunk, self._finishRequestBody)
+        return chosen
 
     # -- the end of what comes -----------------------------------------------------------------
 
@@ -191,7 +340,13 @@ class StrictChannel(PacedChannel):
     def requestDone(self, request: Any) -> None:
         """A request is answered: take what came behind it."""
         self._has_answered = True
-        PacedChannel.requestDone(self, request)
+        # It is not looked at within the answer.
+        self._late = b"".join(self._dataBuffer) + self._late
+        self._dataBuffer = []
+        HTTPChannel.requestDone(self, request)
+        if not (self._is_feeding or self._is_waiting) and self._late:
+            data, self._late = self._late, b""
+            self.feed(data)
         if self.input_ended:
             self.end_after_input()
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.fast.tcp import make_eager
-from storehouse.frontends.http import channel, paced
+from storehouse.frontends.http import channel, strict
 from storehouse.frontends.http.reply import OCTETS
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.site import DoorSite
@@ -126,7 +126,7 @@ class InputEndTests(ChannelCase):
             turns.append(Deferred())
             return turns[-1]
 
-        for module in (paced, channel):
+        for module in (strict, channel):
             self.patch(module, "is_spent", lambda: True)
             self.patch(module, "breath", breath)
         for rest in (b"", b"GET /ec", request("POST /echo", b"xy")[:-1]):
@@ -180,7 +180,7 @@ class AppendDoorTests(TestCase):
                 turns.append(Deferred())
                 return turns[-1]
 
-            for module in (paced, channel):
+            for module in (strict, channel):
                 self.patch(module, "is_spent", lambda: True)
                 self.patch(module, "breath", breath)
             connection = door.connect()

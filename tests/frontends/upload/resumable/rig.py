@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import collect
+from storehouse.core.streams import read_all
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.forms.form import FormUpload
@@ -134,7 +134,7 @@ class ResumableDoorCase(SynchronousTestCase):
         """The bytes of an object."""
 
         async def get() -> bytes:
-            return await collect(await self.store.get("uploads", key))
+            return await read_all(await self.store.get("uploads", key))
 
         return self.successResultOf(Deferred.fromCoroutine(get()))
 

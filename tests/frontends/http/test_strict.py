@@ -1,11 +1,11 @@
-"""Tests of L{storehouse.frontends.http.paced}: what is looked at in slices comes to the same."""
+"""Tests of L{storehouse.frontends.http.strict}: what is looked at in slices comes to the same."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.frontends.http.paced import ChunkedDecoder
+from storehouse.frontends.http.strict import ChunkedDecoder
 from tests.frontends.append.doors import Door
 from tests.frontends.append.test_lane import PLAIN, REFUSED, append, chunked, get
 from tests.frontends.http.wire import Connection, make_site, request, split_answers
