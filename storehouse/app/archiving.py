@@ -33,10 +33,10 @@ from storehouse.core.streams import deferred
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.events import ArchiveShipped, Events, StoreFailed
 from storehouse.storage.namespace.names import check_bucket
+from storehouse.storage.shipping.prefixes import ShippedPrefixes
 from storehouse.storage.shipping.shipper import Shipper
 from storehouse.storage.shipping.store import StoreDestination
 from storehouse.storage.streams.interfaces import Library
-from storehouse.storage.streams.prefixes import ShippedPrefixes
 from storehouse.storage.streams.settings import StreamSettings
 from storehouse.storage.streams.streams import LocalStreams
 

@@ -474,7 +474,7 @@ class CallbackChain:
             try:
                 result = callback.on_close(job.filename)
             except Exception:
-                self._failed(Failure(), job, at)  # type: ignore[no-untyped-call]
+                self._failed(Failure(), job, at)
                 continue
             if isinstance(result, Deferred):
                 result.addCallbacks(self._succeeded, self._failed, callbackArgs=(job, at), errbackArgs=(job, at))

@@ -13,9 +13,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
-from storehouse.core.streams import StreamClosed, closing, read_all
+from storehouse.core.streams import IByteStream, StreamClosed, closing, read_all
 from storehouse.errors import InvalidName, InvalidRange, NoSuchKey
-from storehouse.storage.shipping.interfaces import IDestination, IRemoteReader, LocalFile, Stored
+from storehouse.storage.shipping.interfaces import IDestination, LocalFile, Stored
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase
@@ -79,11 +79,9 @@ class DestinationTestsMixin(TestCase):
         return stored
 
     async def read(self, name: str, *range: Any) -> bytes:
-        reader = await self.destination.get(name, *range)
-        verifyObject(IRemoteReader, reader)
-        data = await read_all(reader)
-        self.assertEqual(reader.length, len(data))
-        return data
+        stream = await self.destination.get(name, *range)
+        verifyObject(IByteStream, stream)
+        return await read_all(stream)
 
     async def refused(self, error: type[BaseException], deferred: Deferred[Any]) -> Any:
         """A method has given a Deferred, and it fails so."""

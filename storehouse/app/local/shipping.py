@@ -17,10 +17,9 @@ from storehouse.core.streams import IByteStream, counted
 from storehouse.errors import InvalidSetting
 from storehouse.events import ArchiveShipped, Events, ShippingFailed
 from storehouse.storage.shipping.interfaces import Shipment
-from storehouse.storage.shipping.notes import COMPRESSED, DEAD, UPLOADED, VERIFIED, WAITING
 from storehouse.storage.shipping.s3 import S3Destination
 from storehouse.storage.shipping.shipper import Shipper
-from storehouse.storage.shipping.spool import Spool
+from storehouse.storage.shipping.spool import COMPRESSED, DEAD, UPLOADED, VERIFIED, WAITING, Spool
 from storehouse.storage.shipping.store import StoreDestination
 from storehouse.storage.shipping.swift import SwiftDestination
 

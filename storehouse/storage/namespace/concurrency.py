@@ -118,7 +118,7 @@ class Lane:
             try:
                 outcome = job()
             except BaseException:
-                outcome = Failure()  # type: ignore[no-untyped-call]
+                outcome = Failure()
             done.append((result, outcome))
         return done
 

@@ -1,10 +1,15 @@
-"""Requests to other servers: with time limits, repeated when that may help, and their failures named."""
+"""
+Requests to other servers: with time limits, repeated where that may help, and with errors that name the server.
+
+Whether a request may be repeated depends on what it does, so all callers send only requests that can be repeated without harm.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -13,46 +18,50 @@ from treq.client import HTTPClient
 from twisted.internet import ssl as twisted_ssl
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionLost, DNSLookupError
-from twisted.internet.interfaces import IConsumer
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
     RequestGenerationFailed,
     RequestTransmissionFailed,
+    ResponseDone,
     ResponseFailed,
     ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from storehouse.config.shipping import Connecting
 from storehouse.core.disk import IDisk
-from storehouse.core.streams import BytesStream, IByteStream, read_all
+from storehouse.core.streams import BytesStream, IByteStream, Piece, PushedStream, read_all
 from storehouse.errors import InvalidSetting, RemoteUnavailable, TooLarge
-from storehouse.storage.shipping.reading import RemoteReader, Watch
-from storehouse.storage.shipping.sources import FileStream
+from storehouse.storage.shipping.files import read_file
 
-__all__ = ["Answer", "FileRange", "RemoteClient", "range_header"]
+__all__ = ["FileRange", "RemoteClient", "Response", "range_header"]
 
-#: Bytes of an answer that is held in memory: a page of a listing fits.
-_MAX_ANSWER = 8 << 20
+#: Bytes of a response that are kept in memory: a page of a listing fits.
+_MAX_RESPONSE = 8 << 20
 
-#: What is worth another try, beside 5xx.
+#: Statuses that are worth another try, beside 5xx.
 _TRY_AGAIN = frozenset({408, 425, 429})
 
-#: A 5xx that is not.
+#: A 5xx that is not: the server will not have learned it by the next try.
 _NOT_IMPLEMENTED = 501
+
+_END_OF_CERTIFICATE = "-----END CERTIFICATE-----"
 
 
 @attrs.frozen
-class Answer:
+class Response:
     """
-    What a server said.
+    The response of a server.
 
-    @ivar body: empty for one that is read as it comes.
+    @ivar body: empty for one that is read as a stream.
     """
 
     status: int
@@ -60,14 +69,14 @@ class Answer:
     body: bytes = b""
 
     def header(self, name: str) -> str:
-        """A header field; empty if there is none."""
+        """The value of a header field, the last one if there are several; empty if there is none."""
         values = self.headers.getRawHeaders(name.encode("ascii")) or [b""]
         return values[-1].decode("utf-8", "replace")
 
 
 @attrs.frozen
 class FileRange:
-    """A range of a file, as the body of a request."""
+    """A range of a file, as the body of a request: it is read anew for each try."""
 
     path: str
     offset: int
@@ -75,97 +84,27 @@ class FileRange:
 
 
 def range_header(offset: int, length: int | None) -> dict[str, str]:
-    """What asks for a range that is not empty; nothing for the whole."""
+    """The header field that requests a range, which must not be empty; none for the whole."""
     if not offset and length is None:
         return {}
     return {"range": f"bytes={offset}-" + ("" if length is None else str(offset + length - 1))}
 
 
-@implementer(IBodyProducer)
-class _Body:
-    """
-    A stream as the body of a request, whose Deferred must not fire once it was stopped.
-
-    @param progress: called whenever the connection takes something.
-    """
-
-    def __init__(self, stream: IByteStream, length: int, progress: Callable[[], object]) -> None:
-        self.length = length
-        self._stream = stream
-        self._progress = progress
-        self._is_stopped = False
-        self._turn: Deferred[None] | None = None
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """See C{IBodyProducer.startProducing}."""
-        writing = Deferred.fromCoroutine(self._write(consumer))
-        done: Deferred[None] = Deferred(lambda done: writing.cancel())
-        writing.addBoth(lambda result: None if self._is_stopped or done.called else done.callback(result))
-        return done
-
-    async def _write(self, consumer: IConsumer) -> None:
-        try:
-            while piece := await self._stream.read():
-                self._progress()
-                consumer.write(bytes(piece))
-                if self._turn is not None:
-                    await self._turn
-        finally:
-            await self._stream.close()
-
-    def pauseProducing(self) -> None:
-        """See C{IPushProducer.pauseProducing}."""
-        if self._turn is None:
-            self._turn = Deferred()
-
-    def resumeProducing(self) -> None:
-        """See C{IPushProducer.resumeProducing}."""
-        self._progress()
-        turn, self._turn = self._turn, None
-        if turn is not None:
-            turn.callback(None)
-
-    def stopProducing(self) -> None:
-        """See C{IBodyProducer.stopProducing}."""
-        self._is_stopped = True
-        self._stream.close()
-        self.resumeProducing()
-
-
-def _policy(ca_file: str) -> BrowserLikePolicyForHTTPS:
-    if not ca_file:
-        return BrowserLikePolicyForHTTPS()
-    try:
-        with open(ca_file, encoding="ascii", errors="replace") as file:
-            blocks = file.read().split(_END)[:-1]
-        roots = [
-            twisted_ssl.Certificate(load_certificate(FILETYPE_PEM, (each + _END).encode("ascii"))) for each in blocks
-        ]
-    except Exception as error:
-        raise InvalidSetting(f"ca_file {ca_file} cannot be used: {error}") from None
-    if not roots:
-        raise InvalidSetting(f"ca_file {ca_file} holds no certificate")
-    return BrowserLikePolicyForHTTPS(trustRoot=twisted_ssl.trustRootFromCertificates(roots))
-
-
-_END = "-----END CERTIFICATE-----"
-
-
 class RemoteClient:
     """
-    One server, or several that belong together.
+    Sends requests to one server, or to several that belong together.
 
     @param reactor: for connections and time.
-    @param random: makes the pauses between tries uneven.
+    @param random: makes the pauses between tries uneven, so that many clients do not come back all at once.
     """
 
-    def __init__(self, reactor: Any, disk: IDisk, connecting: Connecting, random: Random) -> None:
+    def __init__(self, reactor: IReactorTime, disk: IDisk, connecting: Connecting, random: Random) -> None:
         self._reactor = reactor
         self._disk = disk
         self._connecting = connecting
         self._random = random
         self._pool = HTTPConnectionPool(reactor, persistent=True)
-        # Whether a request may be repeated is decided here, not there.
+        # The pool would repeat a request on its own, without a pause and without counting it.
         self._pool.retryAutomatically = False
         agent = Agent(reactor, _policy(connecting.ca_file), connectTimeout=connecting.connect_timeout, pool=self._pool)
         self._treq = HTTPClient(agent)
@@ -182,67 +121,69 @@ class RemoteClient:
         headers: Callable[[], Mapping[str, str]],
         body: bytes | FileRange = b"",
         tries: int = 0,
-    ) -> Answer:
+    ) -> Response:
         """
-        Send a request, and read the whole answer.
+        Send a request, and read the whole response into memory.
 
-        @param headers: gives header fields, anew for each try.
+        @param headers: returns header fields, anew for each try: a signature has a time.
         @param tries: 0 for as many as are set.
-        @return: any answer but one that tells of trouble over there: then it is tried again, and fails in the end with
-            C{RemoteUnavailable}.
+        @return: any response except one that is worth another try.
+        @raise RemoteUnavailable: if all tries failed.
         """
 
-        async def once() -> Answer:
+        async def attempt() -> Response:
             response = await self._send(method, url, headers(), body)
             return await self._read(method, url, response)
 
-        return await self._tried(method, url, once, tries)
+        return await self._repeat(method, url, attempt, tries)
 
-    async def open(self, url: str, headers: Callable[[], Mapping[str, str]]) -> tuple[Answer, RemoteReader | None]:
+    async def open(self, url: str, headers: Callable[[], Mapping[str, str]]) -> tuple[Response, IByteStream | None]:
         """
         Send a GET request.
 
-        @return: the answer, and its body where it is a good one (200 or 206).
+        @return: the response, and its body as a stream if the status is 200 or 206. A read fails with
+            C{RemoteUnavailable} if the body does not come to its end.
+        @raise RemoteUnavailable: if all tries failed.
         """
-        reader: RemoteReader | None = None
+        stream: _ResponseBody | None = None
 
-        async def once() -> Answer:
-            nonlocal reader
+        async def attempt() -> Response:
+            nonlocal stream
             response = await self._send("GET", url, headers(), b"")
             if response.code not in (200, 206):
                 return await self._read("GET", url, response)
-            reader = self._reader("GET", url, response)
-            return Answer(response.code, response.headers)
+            stream = self._body("GET", url, response)
+            return Response(response.code, response.headers)
 
-        return await self._tried("GET", url, once, 0), reader
+        return await self._repeat("GET", url, attempt, 0), stream
 
-    async def _tried(self, method: str, url: str, once: Callable[[], Awaitable[Answer]], tries: int) -> Answer:
+    async def _repeat(self, method: str, url: str, attempt: Callable[[], Awaitable[Response]], tries: int) -> Response:
         left = tries or self._connecting.tries
         pause = self._connecting.pause
         while True:
             left -= 1
             try:
-                answer = await once()
-                if not _is_trouble(answer):
-                    return answer
-                raise RemoteUnavailable(f"{_what(method, url)}: it answered {answer.status}")
+                response = await attempt()
+                if not _is_worth_repeating(response):
+                    return response
+                raise RemoteUnavailable(f"{_describe(method, url)}: the response was {response.status}")
             except RemoteUnavailable:
                 if not left:
                     raise
             await deferLater(self._reactor, pause * self._random.uniform(0.5, 1.0), lambda: None)
             pause *= 2
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | FileRange) -> Any:
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | FileRange) -> IResponse:
         seconds = self._connecting.timeout
         request: Deferred[Any] | None = None
-        watch = Watch(self._reactor, seconds, lambda: request.cancel() if request is not None else None)
-        data: _Body | None = None
+        watch = _Watch(self._reactor, seconds, lambda: request.cancel() if request is not None else None)
+        data: _RequestBody | None = None
         if isinstance(body, FileRange):
             if body.length:
-                stream = FileStream(self._disk, body.path, body.offset, body.length)
-                data = _Body(stream, body.length, watch.touch)
+                stream = read_file(self._disk, body.path, body.offset, body.length)
+                data = _RequestBody(stream, body.length, watch.touch)
         elif body:
-            data = _Body(BytesStream(body), len(body), watch.touch)
+            data = _RequestBody(BytesStream(body), len(body), watch.touch)
         try:
             request = self._treq.request(
                 method,
@@ -251,79 +192,250 @@ class RemoteClient:
                 data=data,
                 allow_redirects=False,
                 unbuffered=True,
-                reactor=self._reactor,
+                reactor=cast(Any, self._reactor),  # treq's type of it has no public name
             )
             watch.start()
             response = await request
-            # What treq wraps around it is for answers that are held in memory.
-            return response.original
+            # What treq wraps around it reads the body into memory.
+            original: IResponse = response.original
+            return original
         except Exception as error:
-            what = _what(method, url)
-            if watch.expired:
-                raise RemoteUnavailable(f"{what}: no progress in {seconds:g} seconds") from None
-            raise _named(error, what) from None
+            described = _describe(method, url)
+            if watch.has_expired:
+                raise RemoteUnavailable(f"{described}: no progress in {seconds:g} seconds") from None
+            raise _translate(error, described) from None
         finally:
             watch.stop()
 
-    def _reader(self, method: str, url: str, response: Any) -> RemoteReader:
-        length = response.length
-        if length is UNKNOWN_LENGTH:
-            length = -1
-        return RemoteReader(self._reactor, self._connecting.timeout, response, length, _what(method, url))
-
-    async def _read(self, method: str, url: str, response: Any) -> Answer:
-        headers = response.headers
+    def _body(self, method: str, url: str, response: IResponse) -> _ResponseBody:
+        length: int = -1 if response.length is UNKNOWN_LENGTH else response.length
         if method == "HEAD" or response.code == 204:
-            length: Any = 0
-        else:
-            length = response.length
-        reader = RemoteReader(
-            self._reactor,
-            self._connecting.timeout,
-            response,
-            -1 if length is UNKNOWN_LENGTH else length,
-            _what(method, url),
-        )
+            length = 0
+        return _ResponseBody(self._reactor, self._connecting.timeout, response, length, _describe(method, url))
+
+    async def _read(self, method: str, url: str, response: IResponse) -> Response:
         try:
-            return Answer(response.code, headers, await read_all(reader, _MAX_ANSWER))
+            body = await read_all(self._body(method, url, response), _MAX_RESPONSE)
         except TooLarge:
-            raise RemoteUnavailable(f"{_what(method, url)}: its answer is too large") from None
+            raise RemoteUnavailable(f"{_describe(method, url)}: the response is too large") from None
+        return Response(response.code, response.headers, body)
 
 
-def _is_trouble(answer: Answer) -> bool:
-    status = answer.status
+def _policy(ca_file: str) -> BrowserLikePolicyForHTTPS:
+    if not ca_file:
+        return BrowserLikePolicyForHTTPS()
+    try:
+        with open(ca_file, encoding="ascii", errors="replace") as file:
+            blocks = file.read().split(_END_OF_CERTIFICATE)[:-1]
+        roots = [
+            twisted_ssl.Certificate(load_certificate(FILETYPE_PEM, (block + _END_OF_CERTIFICATE).encode("ascii")))
+            for block in blocks
+        ]
+    except Exception as error:
+        raise InvalidSetting(f"ca_file {ca_file} cannot be used: {error}") from None
+    if not roots:
+        raise InvalidSetting(f"ca_file {ca_file} holds no certificate")
+    return BrowserLikePolicyForHTTPS(trustRoot=twisted_ssl.trustRootFromCertificates(roots))
+
+
+def _is_worth_repeating(response: Response) -> bool:
+    status = response.status
     if status in _TRY_AGAIN:
         return True
-    # S3 answers so when a body came too slowly.
-    if status == 400 and b"<Code>RequestTimeout</Code>" in answer.body:
+    # S3's response when a body came too slowly.
+    if status == 400 and b"<Code>RequestTimeout</Code>" in response.body:
         return True
     return status >= 500 and status != _NOT_IMPLEMENTED
 
 
-def _what(method: str, url: str) -> str:
-    """Without the query, which is of no interest to users."""
+# -- bodies ----------------------------------------------------------------------------------------
+
+
+class _Watch:
+    """
+    A time limit for progress, not for the whole: a large file may take hours.
+
+    @param expire: called if there was no progress for so many seconds.
+    """
+
+    def __init__(self, clock: IReactorTime, seconds: float, expire: Callable[[], object]) -> None:
+        self.has_expired = False
+        self.seconds = seconds
+        self._clock = clock
+        self._on_expiry = expire
+        self._call: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """Expect progress from now on."""
+        if self._call is None and not self.has_expired:
+            self._call = self._clock.callLater(self.seconds, self._expire)
+
+    def touch(self) -> None:
+        """There was progress: allow the whole time again."""
+        if self._call is not None:
+            self._call.reset(self.seconds)
+
+    def stop(self) -> None:
+        """Expect no progress any more."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    def _expire(self) -> None:
+        self._call = None
+        self.has_expired = True
+        self._on_expiry()
+
+
+@implementer(IBodyProducer)
+class _RequestBody:
+    """
+    A stream as the body of a request: the edge to treq, which pushes.
+
+    @param progress: called whenever the connection takes something.
+    """
+
+    def __init__(self, stream: IByteStream, length: int, progress: Callable[[], object]) -> None:
+        self.length = length
+        self._stream = stream
+        self._progress = progress
+        self._is_stopped = False
+        self._turn: Deferred[None] | None = None
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        writing = Deferred.fromCoroutine(self._write(consumer))
+        done: Deferred[None] = Deferred(lambda done: writing.cancel())
+        # C{IBodyProducer}: the Deferred must not fire after stopProducing.
+        writing.addBoth(lambda result: None if self._is_stopped or done.called else done.callback(result))
+        return done
+
+    async def _write(self, consumer: IConsumer) -> None:
+        try:
+            while piece := await self._stream.read():
+                self._progress()
+                consumer.write(bytes(piece))
+                if self._turn is not None:
+                    await self._turn
+        finally:
+            await self._stream.close()
+
+    def pauseProducing(self) -> None:
+        if self._turn is None:
+            self._turn = Deferred()
+
+    def resumeProducing(self) -> None:
+        self._progress()
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.callback(None)
+
+    def stopProducing(self) -> None:
+        self._is_stopped = True
+        self._stream.close()
+        self.resumeProducing()
+
+
+@implementer(IByteStream)
+class _ResponseBody(Protocol):
+    """
+    The body of a response. Nothing of it is read from the connection before the first L{read}.
+
+    @param response: its head has come, its body not yet.
+    @param length: bytes of the body; -1 if only its framing tells where it ends.
+    @param described: the request, for errors.
+    """
+
+    def __init__(self, clock: IReactorTime, timeout: float, response: IResponse, length: int, described: str) -> None:
+        self._length = length
+        self._response = response
+        self._described = described
+        self._watch = _Watch(clock, timeout, self._expired)
+        self._pushed = PushedStream(
+            partial(self._call_transport, "pauseProducing"),
+            partial(self._call_transport, "resumeProducing"),
+            closed=partial(self._call_transport, "stopProducing"),
+        )
+        self._count = 0
+        self._is_delivered = False
+
+    async def read(self) -> Piece:
+        if not self._is_delivered:
+            self._is_delivered = True
+            self._response.deliverBody(self)
+        # The reader may take any time between two pieces; the server may not while a read waits for it.
+        self._watch.start()
+        try:
+            return await self._pushed.read()
+        finally:
+            self._watch.stop()
+
+    def close(self) -> Deferred[None]:
+        if not self._is_delivered:
+            self._is_delivered = True
+            self._response.deliverBody(_Disconnect())
+        return self._pushed.close()
+
+    def _call_transport(self, method: str) -> None:
+        # The transport that Twisted gives to the receiver of a body is a push producer.
+        if self.transport is not None:
+            getattr(self.transport, method)()
+
+    def _expired(self) -> None:
+        seconds = self._watch.seconds
+        self._fail(f"no progress in {seconds:g} seconds, at byte {self._count}")
+        self._call_transport("stopProducing")
+
+    def _fail(self, reason: str) -> None:
+        self._pushed.fail(RemoteUnavailable(f"{self._described}: {reason}"))
+
+    def dataReceived(self, data: bytes) -> None:
+        self._count += len(data)
+        self._pushed.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.transport = None
+        # A body without a length ends with its connection, and may be cut short: Twisted tells that by another reason.
+        if reason.check(ResponseDone) and self._length in (self._count, -1):
+            self._pushed.end()
+        else:
+            self._fail(f"the response ended early, at byte {self._count}")
+
+
+class _Disconnect(Protocol):
+    """Closes the connection instead of receiving a body that nobody reads."""
+
+    def connectionMade(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def _describe(method: str, url: str) -> str:
+    """A request, for errors; without the query, which is of no interest to users."""
     parts = urlsplit(url)
     return f"{method} {parts.scheme}://{parts.netloc}{parts.path}"
 
 
-def _named(error: Exception, what: str) -> Exception:
-    """What a failed request failed with, in our terms."""
+def _translate(error: Exception, described: str) -> Exception:
+    """The error of a failed request, as one of ours."""
     causes = list(_causes(error))
     if any(isinstance(cause, (CancelledError, ConnectingCancelledError)) for cause in causes):
-        # Not by a time limit of ours: whoever waited for it does not any more.
+        # Cancelled by the caller: the time limits here are handled before.
         return CancelledError()
     if isinstance(error, RequestGenerationFailed):
-        # The body could not be read here; that is none of the server's faults.
+        # The body could not be read here: no fault of the server.
         return causes[0]
     if isinstance(error, (RequestTransmissionFailed, ResponseNeverReceived, ResponseFailed)):
-        return RemoteUnavailable(f"{what}: the connection failed: {_text(causes[0])}")
+        return RemoteUnavailable(f"{described}: the connection failed: {_text_of(causes[0])}")
     if isinstance(error, (ConnectError, DNSLookupError, ConnectionLost, OSError)):
-        return RemoteUnavailable(f"{what}: it cannot be reached: {_text(error)}")
+        return RemoteUnavailable(f"{described}: it cannot be reached: {_text_of(error)}")
     return error
 
 
 def _causes(error: Exception) -> Iterator[Exception]:
-    """What is behind the failures that Twisted wraps around others."""
+    """The errors inside those that Twisted wraps around others."""
     reasons = getattr(error, "reasons", None)
     if not reasons:
         yield error
@@ -332,7 +444,7 @@ def _causes(error: Exception) -> Iterator[Exception]:
         yield from _causes(reason.value)
 
 
-def _text(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     # Errors of OpenSSL are lists of tuples.
     found = error.args[0] if error.args else ""
     if isinstance(found, list) and all(isinstance(each, tuple) and each for each in found):

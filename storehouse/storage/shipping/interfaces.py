@@ -14,7 +14,7 @@ from zope.interface import Attribute, Interface
 
 from storehouse.core.streams import IByteStream
 
-__all__ = ["Counts", "IDestination", "IRemoteReader", "IShipper", "Listing", "LocalFile", "Shipment", "Stored"]
+__all__ = ["Counts", "IDestination", "IShipper", "Listing", "LocalFile", "Shipment", "Stored"]
 
 
 @attrs.frozen
@@ -39,12 +39,12 @@ class LocalFile:
 @attrs.frozen
 class Stored:
     """
-    What a destination says of something that it stores.
+    A file at a destination.
 
     @ivar name: its name there.
     @ivar size: in bytes.
-    @ivar tag: the destination's own tag for the content, without quotes: the same tag, the same bytes.
-    @ivar sha256: of the bytes, in hex, as it was told when they were stored; empty if it was not, and in listings.
+    @ivar tag: the destination's etag, without quotes: the same tag means the same bytes.
+    @ivar sha256: of the bytes, in hex, as it was given with the upload; empty if it was not, and in listings.
     """
 
     name: str
@@ -59,30 +59,22 @@ class Listing:
     A page of what a destination stores.
 
     @ivar entries: in the order of their names' UTF-8 bytes.
-    @ivar next_after: what the next page is C{after}; C{None} if there is none.
+    @ivar next_after: C{after} of the next page; C{None} if there is none.
     """
 
     entries: Sequence[Stored]
     next_after: str | None
 
 
-class IRemoteReader(IByteStream):
-    """
-    A range of something that is stored. A read fails with C{RemoteUnavailable} if the bytes do not come to their end.
-    """
-
-    length = Attribute("C{int}: bytes of the range.")
-
-
 class IDestination(Interface):
     """
-    Where closed files are stored under names, and never changed.
+    Stores closed files under names, and never changes them.
 
     All methods return Deferreds, and can be cancelled.  Except for defects, and for an C{OSError} where a local file
     cannot be read, they fail with
 
-      - C{RemoteRefused}: wrong credentials, or a request that would be refused again. Repeating it is of no use.
-      - C{RemoteUnavailable}, or another C{Unavailable}: no answer, or one that tells of trouble over there, although
+      - C{RemoteRefused}: wrong credentials, or a request that would be refused each time.
+      - C{RemoteUnavailable}, or another C{Unavailable}: no response, or one that reports trouble at the server, although
         the request was repeated a few times.
       - C{RemoteDamaged}: what was stored is not what was sent. It is to be sent again.
       - C{NoSuchKey}: nothing has that name. For a name that cannot be one: C{InvalidName}.
@@ -93,33 +85,33 @@ class IDestination(Interface):
 
     def put(name: str, file: LocalFile) -> Deferred[Stored]:
         """
-        Store a file under a name, in one step: whatever had the name before is there until then. A repeat is harmless.
-        It is read from the disk as fast as it is taken, in bounded memory.
+        Store a file under a name, in one step: until then readers get what was stored under it before. Harmless if
+        repeated. The file is read from the disk as fast as it is sent, in bounded memory.
 
-        @return: fires once the destination has acknowledged the whole of it, so it is as durable as anything there, and
-            its tag, if it is one that can be computed, is that of the bytes.
+        @return: fires once the destination has acknowledged the whole file: it is as durable as anything there, and its
+            tag, if that can be computed, is that of the bytes.
         """
 
     def stat(name: str) -> Deferred[Stored]:
-        """What is known of a name. Nothing is read but that."""
+        """Size, tag and digest of a file, without its bytes."""
 
-    def get(name: str, offset: int = 0, length: int | None = None) -> Deferred[IRemoteReader]:
+    def get(name: str, offset: int = 0, length: int | None = None) -> Deferred[IByteStream]:
         """
-        Open a range of what is stored under a name; C{length} C{None} for "to the end", and never more than there is.
-        Fails with C{InvalidRange} if C{offset} is beyond the end.
+        Open a range of a file; C{length} C{None} for "to the end", and never more than there is. Fails with
+        C{InvalidRange} if C{offset} is beyond the end. A read fails with C{RemoteUnavailable} if the stream ends too early.
         """
 
     def list(prefix: str = "", after: str = "", limit: int = 1000) -> Deferred[Listing]:
-        """What is stored under names that begin with C{prefix} and come after C{after}; at most C{limit} of it."""
+        """Files whose names begin with C{prefix} and come after C{after}; at most C{limit}."""
 
     def close() -> Deferred[None]:
-        """Close the connections that are kept open. It can be used again after that."""
+        """Close the connections that are kept open. The destination can be used again after that."""
 
 
 @attrs.frozen
 class Counts:
     """
-    What a shipper has to do, and did since its start.
+    What a shipper has to do, and what it did since its start.
 
     @ivar waiting: files that wait for their turn or their next attempt.
     @ivar shipping: files on their way now.
@@ -127,7 +119,7 @@ class Counts:
     @ivar shipped: files that arrived.
     @ivar failed: attempts that failed.
     @ivar size: bytes that were uploaded.
-    @ivar oldest: seconds since the oldest that is not there yet was handed over; 0.0 if there is none.
+    @ivar oldest: seconds since the oldest file that has not arrived was handed over; 0.0 if there is none.
     """
 
     waiting: int
@@ -144,7 +136,7 @@ class Shipment:
     """
     A file on its way.
 
-    @ivar id: what names it to L{IShipper.retry}.
+    @ivar id: for L{IShipper.retry}.
     @ivar path: where it was handed over.
     @ivar stream: the stream that it belongs to.
     @ivar name: its name at the destination; empty until that is known.
@@ -165,31 +157,31 @@ class Shipment:
 
 
 class IShipper(Interface):
-    """Brings closed files to a destination, in the background, and goes on after a restart with what was on its way."""
+    """Brings closed files to a destination, in the background, and continues after a restart."""
 
-    deletes = Attribute("C{bool}: whether files are removed once they are there, where L{ship} is not told.")
+    deletes = Attribute("C{bool}: whether files are removed once they have arrived, unless L{ship} says otherwise.")
 
     def ship(path: str, stream: str = "", delete: bool | None = None) -> Deferred[Shipment]:
         """
-        Take a file over, which must not change any more. The name C{path} stays, and may be moved or removed by whoever
-        likes: the shipper holds the bytes. A file that is on its way already is not taken twice.
+        Take a file over, which must not change any more. The shipper keeps the bytes under a name of its own: C{path} may be
+        renamed or removed. A file that is on its way already is not taken twice.
 
         @param stream: what names at the destination begin with; empty for C{default}.
-        @param delete: whether to remove C{path} once the file is there, verified; C{None} for what is set.
-        @return: fires when the shipper's note of it is on disk: from then on it arrives, or becomes a dead letter, also
-            if the process is killed.  Fails with C{NotFound}, C{NoSpace}, C{InvalidName} (a stream that is not a safe
-            name), C{Unavailable} (it was not started), or an C{OSError}; the file is then left alone.
+        @param delete: whether to remove C{path} once the file has arrived and is verified; C{None} for C{deletes}.
+        @return: fires when the shipper's note of it is on disk: from then on the file arrives, or becomes a dead letter, even
+            if the process is killed. Fails with C{NotFound}, C{NoSpace}, C{InvalidName} (a stream that is not a safe
+            name), C{Unavailable} (the shipper was not started), or an C{OSError}; the file is then left alone.
         """
 
     def shipments() -> Sequence[Shipment]:
-        """What is on its way, and dead letters, the oldest first."""
+        """Files on their way, and dead letters, the oldest first."""
 
     def retry(id: str | None = None) -> Deferred[int]:
         """
-        Have dead letters shipped again: one, or all of them.
+        Ship dead letters again: one, or all of them.
 
         @return: fires with how many, once that is on disk. Fails with C{NotFound} if there is no such dead letter.
         """
 
     def counts() -> Counts:
-        """What there is to do, and was done."""
+        """Numbers for metrics and people."""

@@ -1,4 +1,4 @@
-"""What a shipper tells about itself."""
+"""Metrics of a shipper."""
 
 from __future__ import annotations
 
@@ -8,37 +8,23 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from storehouse.storage.shipping.interfaces import Counts
 
-__all__ = ["ShippingMetrics"]
+__all__ = ["collect"]
 
 
-class ShippingMetrics:
-    """
-    The counters of one shipper.
-
-    @ivar shipped: files that arrived.
-    @ivar failed: attempts that failed.
-    @ivar size: bytes that were uploaded.
-    """
-
-    def __init__(self) -> None:
-        self.shipped = 0
-        self.failed = 0
-        self.size = 0
-
-    def collect(self, counts: Counts) -> Iterable[Metric]:
-        """The metric families."""
-        yield GaugeMetricFamily(
-            "storehouse_shipping_waiting",
-            "Closed files that wait to be shipped, or for their next attempt.",
-            value=counts.waiting,
-        )
-        yield GaugeMetricFamily("storehouse_shipping_open", "Closed files on their way.", value=counts.shipping)
-        yield GaugeMetricFamily("storehouse_shipping_dead", "Dead letters.", value=counts.dead)
-        yield GaugeMetricFamily(
-            "storehouse_shipping_oldest_seconds",
-            "Age of the oldest closed file that has not arrived; dead letters do not count.",
-            value=counts.oldest,
-        )
-        yield CounterMetricFamily("storehouse_shipping_shipped", "Closed files that arrived.", value=self.shipped)
-        yield CounterMetricFamily("storehouse_shipping_failed", "Attempts to ship that failed.", value=self.failed)
-        yield CounterMetricFamily("storehouse_shipping_bytes", "Bytes that were uploaded.", value=self.size)
+def collect(counts: Counts) -> Iterable[Metric]:
+    """Metric families, for a C{prometheus_client} registry."""
+    yield GaugeMetricFamily(
+        "storehouse_shipping_waiting",
+        "Closed files that wait to be shipped, or for their next attempt.",
+        value=counts.waiting,
+    )
+    yield GaugeMetricFamily("storehouse_shipping_open", "Closed files on their way.", value=counts.shipping)
+    yield GaugeMetricFamily("storehouse_shipping_dead", "Dead letters.", value=counts.dead)
+    yield GaugeMetricFamily(
+        "storehouse_shipping_oldest_seconds",
+        "Age of the oldest closed file that has not arrived; dead letters do not count.",
+        value=counts.oldest,
+    )
+    yield CounterMetricFamily("storehouse_shipping_shipped", "Closed files that arrived.", value=counts.shipped)
+    yield CounterMetricFamily("storehouse_shipping_failed", "Attempts to ship that failed.", value=counts.failed)
+    yield CounterMetricFamily("storehouse_shipping_bytes", "Bytes that were uploaded.", value=counts.size)

@@ -1,4 +1,4 @@
-"""Names at a destination: derived from a file's name and content, so that a repeat gives the same one."""
+"""Names at a destination: made of a file's name and content, so that a repeat gives the same one."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import re
 
 from storehouse.errors import InvalidName
 
-__all__ = ["EXTENSIONS", "check_name", "object_name", "shown"]
+__all__ = ["check_name", "object_name", "printable"]
 
-#: The longest name, in bytes of UTF-8: S3 and Swift agree on it.
-MAX_NAME = 1024
+#: Bytes of UTF-8 of the longest name, for S3 as for Swift.
+_MAX_NAME = 1024
 
-#: What a compression adds to a name.
-EXTENSIONS = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+_EXTENSIONS = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
-_WHOLE = frozenset(filter(None, EXTENSIONS.values()))
+#: Of files that are compressed as a whole.
+_COMPRESSED = frozenset(filter(None, _EXTENSIONS.values()))
 
 _control = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
-#: Bytes that are left to the name of the file: the rest is for stream, digest and extension.
+#: Bytes of the name of the file in it: the rest is for stream, digest and extension.
 _MAX_FILE_NAME = 255
 
 
@@ -27,23 +27,23 @@ def check_name(name: str) -> str:
     """
     Check a name at a destination.
 
-    @raise InvalidName: if not every destination takes it.
+    @raise InvalidName: unless all destinations take it.
     """
     if not name:
         raise InvalidName("a name at a destination is empty")
     if _control.search(name):
-        raise InvalidName(f"the name {name!r} holds a control character, or what is not Unicode")
-    if len(name.encode()) > MAX_NAME:
-        raise InvalidName(f"the name {name[:60]!r}... has more than {MAX_NAME} bytes")
-    if any(part in ("", ".", "..") for part in name.split("/")):
+        raise InvalidName(f"the name {name!r} contains a control character, or is not Unicode")
+    if len(name.encode()) > _MAX_NAME:
+        raise InvalidName(f"the name {name[:60]!r}... has more than {_MAX_NAME} bytes")
+    if any(component in ("", ".", "..") for component in name.split("/")):
         raise InvalidName(f"the name {name!r} has a component that is empty, '.' or '..'")
     return name
 
 
 def object_name(stream: str, path: str, digest: str, compression: str) -> str:
     """
-    The name of a closed file: C{STREAM/NAME-DIGEST.EXTENSIONS}, where C{DIGEST} is the beginning of the SHA-256 of what
-    the closed file holds.
+    The name of a closed file at a destination: C{STREAM/NAME-DIGEST.EXTENSIONS}, where C{DIGEST} is the beginning of the
+    SHA-256 of the closed file.
 
     @param stream: a safe path component.
     @param digest: SHA-256 in hex.
@@ -54,15 +54,15 @@ def object_name(stream: str, path: str, digest: str, compression: str) -> str:
     while len(name.encode()) > _MAX_FILE_NAME:
         name = name[:-1]
     stem, extension = os.path.splitext(name)
-    if extension in _WHOLE and stem.strip("."):
-        # It was compressed as a whole before: what is in it says its own extension.
+    if extension in _COMPRESSED and stem.strip("."):
+        # It was compressed as a whole before: its contents have an extension of their own.
         stem, inner = os.path.splitext(stem)
         extension = inner + extension
     if not stem.strip("."):
         stem, extension = name, ""
-    return check_name(f"{stream}/{stem}-{digest[:16]}{extension}{EXTENSIONS[compression]}")
+    return check_name(f"{stream}/{stem}-{digest[:16]}{extension}{_EXTENSIONS[compression]}")
 
 
-def shown(path: str) -> str:
-    """A path as it can be written into a log: names of files are bytes, and any of them."""
+def printable(path: str) -> str:
+    """A path for log lines and messages: names of files are bytes, not always UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

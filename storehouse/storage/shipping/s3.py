@@ -1,46 +1,48 @@
 """
 Any server that speaks S3.
 
-Requests are signed with AWS Signature Version 4. Buckets are addressed by path. A body's SHA-256 is signed, so that the
-server refuses what it did not get as it was sent; the MD5 that its tags are made of is compared as well.
+Requests are signed with AWS Signature Version 4. Buckets are addressed by path, which needs no DNS name for each bucket.
+The SHA-256 of a body is signed, so that the server refuses what it did not get as it was sent; the MD5
+that its etags are made of is compared as well. Source: the Amazon S3 API reference.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
-from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from xml.etree import ElementTree
 
 from aws_request_signer import AwsRequestSigner
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.config.shipping import S3Settings
 from storehouse.core.disk import IDisk
-from storehouse.core.streams import deferred
+from storehouse.core.streams import BytesStream, IByteStream, deferred
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable
-from storehouse.storage.shipping import s3_xml
-from storehouse.storage.shipping.http import Answer, FileRange, RemoteClient, range_header
-from storehouse.storage.shipping.interfaces import IDestination, IRemoteReader, Listing, LocalFile, Stored
+from storehouse.storage.shipping.files import hash_range
+from storehouse.storage.shipping.http import FileRange, RemoteClient, Response, range_header
+from storehouse.storage.shipping.interfaces import IDestination, Listing, LocalFile, Stored
 from storehouse.storage.shipping.names import check_name
-from storehouse.storage.shipping.reading import EmptyReader
-from storehouse.storage.shipping.sources import digest_of
 
-__all__ = ["S3Destination"]
+__all__ = ["S3Destination", "read_uploads"]
 
-#: The most parts that an upload may have.
+
+#: Parts that an upload may have.
 _MAX_PARTS = 10_000
 
 _MIB = 1 << 20
 
-#: Where the SHA-256 of the whole is kept.
+#: Holds the SHA-256 of the whole object.
 _SHA256 = "x-amz-meta-sha256"
 
-_NOTHING = hashlib.sha256(b"").hexdigest()
+#: The digest of an empty body.
+_EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 @implementer(IDestination)
@@ -49,78 +51,74 @@ class S3Destination:
     See L{IDestination}.
 
     @param reactor: for connections and time.
+    @param random: makes the pauses between tries uneven.
     """
 
     _log = Logger()
 
-    def __init__(self, settings: S3Settings, reactor: Any, disk: IDisk, random: Random | None = None) -> None:
+    def __init__(self, settings: S3Settings, reactor: IReactorTime, disk: IDisk, random: Random | None = None) -> None:
         self._settings = settings
         self._disk = disk
         self._client = RemoteClient(reactor, disk, settings.connecting, random or Random())
         self._signer = AwsRequestSigner(
             settings.region, settings.access_key, settings.secret_key, "s3", settings.session_token or None
         )
-        self._base = _base(settings.endpoint)
+        self._endpoint = _signed_endpoint(settings.endpoint)
 
     def __repr__(self) -> str:
-        return f"<S3Destination {self._base}/{self._settings.bucket}>"
+        return f"<S3Destination {self._endpoint}/{self._settings.bucket}>"
 
     def close(self) -> Deferred[None]:
-        """See L{IDestination.close}."""
         return self._client.close()
 
     # -- what is stored ------------------------------------------------------------------------
 
     @deferred
     async def stat(self, name: str) -> Stored:
-        """See L{IDestination.stat}."""
-        answer = await self._ask("HEAD", check_name(name))
-        if answer.status == 404:
+        response = await self._request("HEAD", check_name(name))
+        if response.status == 404:
             raise NoSuchKey(f"there is no {name} at {self!r}")
-        self._expect(answer, 200)
-        return Stored(name, int(answer.header("content-length")), _tag(answer), answer.header(_SHA256))
+        self._expect(response, 200)
+        return Stored(name, int(response.header("content-length")), _tag(response), response.header(_SHA256))
 
     @deferred
-    async def get(self, name: str, offset: int = 0, length: int | None = None) -> IRemoteReader:
-        """See L{IDestination.get}."""
+    async def get(self, name: str, offset: int = 0, length: int | None = None) -> IByteStream:
         url = self._url(check_name(name))
         if length == 0:
             return await self._empty(name, offset, length)
         headers = range_header(offset, length)
-        answer, reader = await self._client.open(url, lambda: self._signed("GET", url, headers, _NOTHING))
-        if reader is not None:
-            return reader
-        if answer.status == 404:
+        response, stream = await self._client.open(url, lambda: self._signed("GET", url, headers, _EMPTY_SHA256))
+        if stream is not None:
+            return stream
+        if response.status == 404:
             raise NoSuchKey(f"there is no {name} at {self!r}")
-        if answer.status == 416:
+        if response.status == 416:
             return await self._empty(name, offset, length)
-        raise self._refusal(answer)
+        raise self._refusal(response)
 
-    async def _empty(self, name: str, offset: int, length: int | None) -> IRemoteReader:
+    async def _empty(self, name: str, offset: int, length: int | None) -> IByteStream:
         size = (await self.stat(name)).size
         if offset > size:
             raise InvalidRange(offset, length, size)
-        return EmptyReader()
+        return BytesStream()
 
     @deferred
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Listing:
-        """See L{IDestination.list}."""
         query = {"list-type": "2", "max-keys": str(min(limit, 1000))}
         if prefix:
             query["prefix"] = prefix
         if after:
             query["start-after"] = after
-        answer = await self._ask("GET", "", query)
-        if answer.status == 404 and _code(answer) == "NoSuchBucket":
+        response = await self._request("GET", "", query)
+        if response.status == 404 and _code(response) == "NoSuchBucket":
             return Listing([], None)
-        self._expect(answer, 200)
-        return s3_xml.read_listing(answer.body)
+        self._expect(response, 200)
+        return _read_listing(response.body)
 
     # -- storing -------------------------------------------------------------------------------
 
     @deferred
     async def put(self, name: str, file: LocalFile) -> Stored:
-        """See L{IDestination.put}."""
         check_name(name)
         if file.size <= self._settings.threshold:
             return await self._put_at_once(name, file)
@@ -132,27 +130,29 @@ class S3Destination:
             "content-md5": base64.b64encode(bytes.fromhex(file.md5)).decode("ascii"),
             _SHA256: file.sha256,
         }
-        answer = await self._made(
-            lambda: self._ask("PUT", name, headers=headers, body=FileRange(file.path, 0, file.size), digest=file.sha256)
+        response = await self._create_bucket_for(
+            lambda: self._request(
+                "PUT", name, headers=headers, body=FileRange(file.path, 0, file.size), digest=file.sha256
+            )
         )
-        self._expect(answer, 200)
-        self._compare(name, answer, _tag(answer), file.md5)
-        return Stored(name, file.size, _tag(answer), file.sha256)
+        self._expect(response, 200)
+        self._compare(name, response, _tag(response), file.md5)
+        return Stored(name, file.size, _tag(response), file.sha256)
 
     async def _put_in_parts(self, name: str, file: LocalFile) -> Stored:
         headers = {"content-type": file.content_type, _SHA256: file.sha256}
-        answer = await self._made(lambda: self._ask("POST", name, {"uploads": ""}, headers))
-        self._expect(answer, 200)
-        upload_id = s3_xml.find_text(answer.body, "UploadId")
+        response = await self._create_bucket_for(lambda: self._request("POST", name, {"uploads": ""}, headers))
+        self._expect(response, 200)
+        upload_id = _find_text(response.body, "UploadId")
         if not upload_id:
-            raise RemoteUnavailable(f"{self!r} began an upload without saying which")
-        # Not before the bucket is there; and one of ours that a killed process left costs its owner money.
+            raise RemoteUnavailable(f"{self!r} began an upload without an upload ID")
+        # An upload that a killed process left open costs its owner money. Only now: before, there may be no bucket.
         await self._abort_others(name, upload_id)
         try:
             parts = await self._put_parts(name, upload_id, file)
             return await self._complete(name, upload_id, file, parts)
         except CancelledError:
-            # Whoever cancels does not wait; the next attempt aborts what this one leaves.
+            # A stop does not wait for another request; the next attempt aborts this upload.
             raise
         except Exception:
             await self._abort(name, upload_id)
@@ -167,8 +167,8 @@ class S3Destination:
         for number, offset in enumerate(range(0, file.size, size), 1):
             length = min(size, file.size - offset)
             sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-            await digest_of(self._disk, file.path, offset, length, sha256, md5)
-            answer = await self._ask(
+            await hash_range(self._disk, file.path, offset, length, sha256, md5)
+            response = await self._request(
                 "PUT",
                 name,
                 {"partNumber": str(number), "uploadId": upload_id},
@@ -176,18 +176,20 @@ class S3Destination:
                 FileRange(file.path, offset, length),
                 sha256.hexdigest(),
             )
-            self._expect(answer, 200)
-            tag = _tag(answer)
-            self._compare(name, answer, tag, md5.hexdigest())
+            self._expect(response, 200)
+            tag = _tag(response)
+            self._compare(name, response, tag, md5.hexdigest())
             parts.append((tag, md5.digest()))
         return parts
 
     async def _complete(self, name: str, upload_id: str, file: LocalFile, parts: Sequence[tuple[str, bytes]]) -> Stored:
-        body = s3_xml.write_completion([tag for tag, _ in parts])
+        body = _completion([tag for tag, _ in parts])
         digest = hashlib.sha256(body).hexdigest()
-        answer = await self._ask("POST", name, {"uploadId": upload_id}, {"content-type": "text/xml"}, body, digest)
-        if answer.status == 404 and _code(answer) == "NoSuchUpload":
-            # An earlier try of this very request may have come through, and only its answer not.
+        response = await self._request(
+            "POST", name, {"uploadId": upload_id}, {"content-type": "text/xml"}, body, digest
+        )
+        if response.status == 404 and _code(response) == "NoSuchUpload":
+            # An earlier try of this request may have succeeded, and only its response been lost.
             try:
                 stored = await self.stat(name)
             except NoSuchKey:
@@ -195,58 +197,57 @@ class S3Destination:
             else:
                 if (stored.size, stored.sha256) == (file.size, file.sha256):
                     return stored
-        self._expect(answer, 200)
-        if _code(answer):
-            # S3 begins to answer before it knows.
-            raise RemoteUnavailable(f"{self!r} failed to complete the upload of {name}: {_code(answer)}")
-        # Some servers leave it empty.
-        tag = s3_xml.find_text(answer.body, "ETag").strip('"') or (await self.stat(name)).tag
+        self._expect(response, 200)
+        if _code(response):
+            # S3 sends status 200 before it knows the outcome.
+            raise RemoteUnavailable(f"{self!r} failed to complete the upload of {name}: {_code(response)}")
+        # Some servers leave the element empty.
+        tag = _find_text(response.body, "ETag").strip('"') or (await self.stat(name)).tag
         joined = hashlib.md5(b"".join(md5 for _, md5 in parts), usedforsecurity=False).hexdigest()
-        self._compare(name, answer, tag, f"{joined}-{len(parts)}")
+        self._compare(name, response, tag, f"{joined}-{len(parts)}")
         return Stored(name, file.size, tag, file.sha256)
 
     async def _abort(self, name: str, upload_id: str) -> None:
         try:
-            answer = await self._ask("DELETE", name, {"uploadId": upload_id})
-            if answer.status not in (204, 200, 404):
-                raise self._refusal(answer)
+            response = await self._request("DELETE", name, {"uploadId": upload_id})
+            if response.status not in (204, 200, 404):
+                raise self._refusal(response)
         except (RemoteRefused, RemoteUnavailable) as error:
             self._log.warn("an upload of {name} is left open: {reason}", name=name, reason=str(error))
 
     async def _abort_others(self, name: str, upload_id: str) -> None:
-        """Abort other uploads of the name: names are made of content, so nobody else is at this one."""
-        answer = await self._ask("GET", "", {"uploads": "", "prefix": name, "max-uploads": "1000"})
-        if answer.status != 200:
-            return  # some servers have no such list, some keys may not see it
-        for key, other in s3_xml.read_uploads(answer.body):
+        """Abort other uploads of the name: names are made of content, so no other shipper uploads this one."""
+        response = await self._request("GET", "", {"uploads": "", "prefix": name, "max-uploads": "1000"})
+        if response.status != 200:
+            return  # some servers have no such list, and some access keys may not read it
+        for key, other in read_uploads(response.body):
             if key == name and other != upload_id:
                 await self._abort(name, other)
 
-    async def _made(self, ask: Callable[[], Any]) -> Answer:
-        """The answer to a request that stores; if there is no bucket, make it and ask again."""
-        answer: Answer = await ask()
-        if answer.status == 404 and _code(answer) == "NoSuchBucket" and self._settings.create:
-            made = await self._ask("PUT", "", body=self._location())
-            # Another may have been faster.
-            if made.status != 409:
-                self._expect(made, 200)
-            answer = await ask()
-        return answer
+    async def _create_bucket_for(self, request: Callable[[], Awaitable[Response]]) -> Response:
+        """The response to a request that stores; if there is no bucket, it is created, and the request repeated."""
+        response = await request()
+        if response.status == 404 and _code(response) == "NoSuchBucket" and self._settings.create:
+            created = await self._request("PUT", "", body=self._location())
+            if created.status != 409:  # another upload has just created it
+                self._expect(created, 200)
+            response = await request()
+        return response
 
     def _location(self) -> bytes:
         region = self._settings.region
-        return b"" if region == "us-east-1" else s3_xml.write_location(region)
+        return b"" if region == "us-east-1" else _location_of(region)
 
     # -- requests ------------------------------------------------------------------------------
 
     def _url(self, name: str, query: Mapping[str, str] | None = None) -> str:
         path = quote(f"/{self._settings.bucket}" + (f"/{name}" if name else ""), safe="-_.~/")
-        return self._base + path + ("?" + urlencode(sorted(query.items()), quote_via=quote) if query else "")
+        return self._endpoint + path + ("?" + urlencode(sorted(query.items()), quote_via=quote) if query else "")
 
     def _signed(self, method: str, url: str, headers: Mapping[str, str], digest: str) -> dict[str, str]:
         return {**headers, **self._signer.sign_with_headers(method, url, headers, digest)}
 
-    async def _ask(
+    async def _request(
         self,
         method: str,
         name: str,
@@ -254,39 +255,39 @@ class S3Destination:
         headers: Mapping[str, str] | None = None,
         body: bytes | FileRange = b"",
         digest: str = "",
-    ) -> Answer:
+    ) -> Response:
         url = self._url(name, query)
         if not digest:
             assert isinstance(body, bytes)
             digest = hashlib.sha256(body).hexdigest()
         return await self._client.request(method, url, lambda: self._signed(method, url, headers or {}, digest), body)
 
-    def _expect(self, answer: Answer, status: int) -> None:
-        if answer.status != status:
-            raise self._refusal(answer)
+    def _expect(self, response: Response, status: int) -> None:
+        if response.status != status:
+            raise self._refusal(response)
 
-    def _refusal(self, answer: Answer) -> Exception:
-        code = _code(answer)
-        said = f"{answer.status} {code}".strip()
+    def _refusal(self, response: Response) -> Exception:
+        code = _code(response)
+        reason = f"{response.status} {code}".strip()
         if code in ("BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "InvalidDigest"):
-            return RemoteDamaged(f"{self!r} did not get what was sent: {said}")
+            return RemoteDamaged(f"{self!r} did not get what was sent: {reason}")
         if code == "NoSuchUpload":
-            # Somebody aborted it, or the server cleans up: the next attempt begins another.
-            return RemoteUnavailable(f"{self!r} has lost an upload: {said}")
-        if answer.status in (401, 403):
-            return RemoteRefused(f"{self!r} refuses the credentials, or they do not allow this: {said}")
-        return RemoteRefused(f"{self!r} refuses: {said}")
+            # Aborted by another program, or by the server as too old: the next attempt begins another.
+            return RemoteUnavailable(f"{self!r} has lost an upload: {reason}")
+        if response.status in (401, 403):
+            return RemoteRefused(f"{self!r} refuses the credentials, or they do not allow this: {reason}")
+        return RemoteRefused(f"{self!r} refuses: {reason}")
 
-    def _compare(self, name: str, answer: Answer, tag: str, expected: str) -> None:
-        """A tag is made of MD5s, unless the server keeps what it stores encrypted with keys of another's."""
-        if answer.header("x-amz-server-side-encryption") not in ("", "AES256"):
+    def _compare(self, name: str, response: Response, tag: str, expected: str) -> None:
+        """Compare the etag, which is made of MD5s unless the server encrypts with keys that it does not own itself (SSE-KMS)."""
+        if response.header("x-amz-server-side-encryption") not in ("", "AES256"):
             return
         if tag != expected:
             raise RemoteDamaged(f"{self!r} has stored something else under {name}: its tag is {tag}, not {expected}")
 
 
-def _base(endpoint: str) -> str:
-    """The endpoint as it is signed: without the port that its scheme has anyway."""
+def _signed_endpoint(endpoint: str) -> str:
+    """The endpoint as it is signed: without the default port of its scheme."""
     parts = urlsplit(endpoint.rstrip("/"))
     host = parts.hostname or ""
     if ":" in host:
@@ -296,9 +297,65 @@ def _base(endpoint: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def _tag(answer: Answer) -> str:
-    return answer.header("etag").strip('"')
+def _tag(response: Response) -> str:
+    return response.header("etag").strip('"')
 
 
-def _code(answer: Answer) -> str:
-    return s3_xml.read_code(answer.body)
+# -- XML -------------------------------------------------------------------------------------------
+
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+
+def _parse(data: bytes) -> ElementTree.Element:
+    try:
+        root = ElementTree.fromstring(data)
+    except ElementTree.ParseError:
+        raise RemoteUnavailable("an S3 server sent a response that is not XML") from None
+    # Some servers send the namespace, some do not.
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def _code(response: Response) -> str:
+    """The code of an error; empty if the response is none."""
+    try:
+        root = _parse(response.body) if response.body else None
+    except RemoteUnavailable:
+        return ""
+    return root.findtext("Code", "") if root is not None and root.tag == "Error" else ""
+
+
+def _find_text(body: bytes, name: str) -> str:
+    """The text of an element; empty if there is no such element."""
+    return _parse(body).findtext(name, "")
+
+
+def _read_listing(body: bytes) -> Listing:
+    root = _parse(body)
+    entries = [
+        Stored(each.findtext("Key", ""), int(each.findtext("Size", "0")), each.findtext("ETag", "").strip('"'))
+        for each in root.iter("Contents")
+    ]
+    more = root.findtext("IsTruncated", "") == "true" and bool(entries)
+    return Listing(entries, entries[-1].name if more else None)
+
+
+def read_uploads(body: bytes) -> list[tuple[str, str]]:
+    """Keys and upload IDs of the open uploads in the response to C{ListMultipartUploads}."""
+    return [(each.findtext("Key", ""), each.findtext("UploadId", "")) for each in _parse(body).iter("Upload")]
+
+
+def _completion(tags: Sequence[str]) -> bytes:
+    root = ElementTree.Element("CompleteMultipartUpload", xmlns=_NAMESPACE)
+    for number, tag in enumerate(tags, 1):
+        part = ElementTree.SubElement(root, "Part")
+        ElementTree.SubElement(part, "PartNumber").text = str(number)
+        ElementTree.SubElement(part, "ETag").text = f'"{tag}"'
+    return ElementTree.tostring(root)
+
+
+def _location_of(region: str) -> bytes:
+    root = ElementTree.Element("CreateBucketConfiguration", xmlns=_NAMESPACE)
+    ElementTree.SubElement(root, "LocationConstraint").text = region
+    return ElementTree.tostring(root)

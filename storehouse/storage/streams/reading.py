@@ -255,7 +255,6 @@ class RecordSource:
 
     @deferred
     async def next_batch(self, room: Callable[[int], Awaitable[None]] | None = None) -> list[Record]:
-        """See L{IRecordSource.next_batch}."""
         if self._busy or self._closed:
             raise Unavailable("one batch at a time can be asked for, and none once it is closed")
         self._busy = True
@@ -394,7 +393,6 @@ class RecordSource:
             current.close()
 
     def close(self) -> None:
-        """See L{IRecordSource.close}."""
         self._closed = True
         if not self._busy:
             self._leave()

@@ -195,7 +195,6 @@ class Stream:
 
     @deferred
     async def append(self, records: Iterable[NewRecord]) -> Appended:
-        """See L{IStream.append}."""
         taken = list(records)
         size = 0
         for first in range(0, len(taken), _AT_ONCE):
@@ -339,11 +338,9 @@ class Stream:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def archives(self) -> Sequence[Archive]:
-        """See L{IStream.archives}."""
         return self.catalogue.all()
 
     def read(self, start: int | None = None, end: int | None = None) -> RecordSource:
-        """See L{IStream.read}."""
         if self.unusable is not None:
             self._check()
         return RecordSource(

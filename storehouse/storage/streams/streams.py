@@ -209,11 +209,9 @@ class LocalStreams:
     # -- what is asked of it -------------------------------------------------------------------------------------------
 
     def names(self) -> Sequence[str]:
-        """See L{IStreams.names}."""
         return sorted(self._streams)
 
     def stream(self, name: str) -> Stream:
-        """See L{IStreams.stream}."""
         found = self._streams.get(name)
         if found is None:
             raise NoSuchStream(f"there is no stream {name!r}; streams are named in the configuration file")

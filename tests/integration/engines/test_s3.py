@@ -14,8 +14,7 @@ from storehouse.config.shipping import Connecting, S3Settings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.streams import collect
 from storehouse.errors import InvalidSetting, RemoteRefused, RemoteUnavailable
-from storehouse.storage.shipping import s3_xml
-from storehouse.storage.shipping.s3 import S3Destination
+from storehouse.storage.shipping.s3 import S3Destination, read_uploads
 from tests.conformance.destination import MIB, DestinationTestsMixin
 from tests.integration.engines.certificates import self_signed
 from tests.integration.engines.processes import running
@@ -53,8 +52,8 @@ class S3TestCase(TestCase):
 
     async def uploads(self) -> list[str]:
         """The keys of uploads that are open."""
-        answer = await self.make()._ask("GET", "", {"uploads": ""})
-        return [key for key, _ in s3_xml.read_uploads(answer.body)]
+        answer = await self.make()._request("GET", "", {"uploads": ""})
+        return [key for key, _ in read_uploads(answer.body)]
 
 
 class S3Tests(DestinationTestsMixin, S3TestCase):

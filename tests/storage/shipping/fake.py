@@ -10,19 +10,12 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from storehouse.core.streams import BytesStream, deferred
+from storehouse.core.streams import BytesStream, IByteStream, deferred
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged
-from storehouse.storage.shipping.interfaces import IDestination, IRemoteReader, Listing, LocalFile, Stored
+from storehouse.storage.shipping.interfaces import IDestination, Listing, LocalFile, Stored
 from storehouse.storage.shipping.names import check_name
 
 __all__ = ["DirectoryDestination", "MemoryDestination"]
-
-
-@implementer(IRemoteReader)
-class _Reader(BytesStream):
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self.length = len(data)
 
 
 @implementer(IDestination)
@@ -81,7 +74,7 @@ class MemoryDestination:
         return self._stored(name)
 
     @deferred
-    async def get(self, name: str, offset: int = 0, length: int | None = None) -> IRemoteReader:
+    async def get(self, name: str, offset: int = 0, length: int | None = None) -> IByteStream:
         check_name(name)
         await self._begin("get", name)
         if name not in self.held:
@@ -89,7 +82,7 @@ class MemoryDestination:
         data, _ = self.held[name]
         if offset > len(data):
             raise InvalidRange(offset, length, len(data))
-        return _Reader(data[offset:] if length is None else data[offset : offset + length])
+        return BytesStream(data[offset:] if length is None else data[offset : offset + length])
 
     @deferred
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Listing:

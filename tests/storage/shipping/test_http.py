@@ -17,7 +17,7 @@ from storehouse.config.shipping import Connecting, S3Settings
 from storehouse.core.disk import DiskThreads
 from storehouse.core.streams import read_all
 from storehouse.errors import NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable
-from storehouse.storage.shipping import sources
+from storehouse.storage.shipping import files
 from storehouse.storage.shipping.http import FileRange, RemoteClient
 from storehouse.storage.shipping.s3 import S3Destination
 from tests.conformance.destination import MIB, content, local_file
@@ -192,7 +192,7 @@ class ClientTests(ServerTestCase):
             return data
 
         ahead: list[int] = []
-        self.patch(sources.os, "pread", count)
+        self.patch(files.os, "pread", count)
         self.server.answers = [answer(200)]
         client = RemoteClient(reactor, self.disk, Connecting(timeout=10.0), Random(1))
         self.addCleanup(client.close)

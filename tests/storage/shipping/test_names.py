@@ -1,14 +1,11 @@
-"""Names at destinations, and notes."""
+"""Tests of L{storehouse.storage.shipping.names}."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import InvalidName
 from storehouse.storage.shipping.names import check_name, object_name
-from storehouse.storage.shipping.notes import Note, read_note, write_note
 
 
 class NameTests(SynchronousTestCase):
@@ -32,43 +29,3 @@ class NameTests(SynchronousTestCase):
         self.assertLess(len(name.encode()), 1024)
         check_name("a" * 1024)
         self.assertRaises(InvalidName, check_name, "a" * 1025)
-
-
-class NoteTests(SynchronousTestCase):
-    """Notes on disk."""
-
-    def note(self, **fields: Any) -> Note:
-        return Note(
-            **{
-                "id": "0000000000000001",
-                "path": "/a/b c%20.events",
-                "stream": "s",
-                "compression": "gzip",
-                "level": None,
-                "delete": True,
-                "since": 12.5,
-                "inode": 1,
-                "file_size": 2,
-                "modified": 3,
-                **fields,
-            }
-        )
-
-    def test_round_trip(self) -> None:
-        for fields in ({}, {"path": "/a/\udcff\n日本"}, {"error": "with \udcff"}, {"stage": "dead", "level": 3}):
-            note = self.note(**fields)
-            found = read_note(write_note(note))
-            self.assertEqual(found.path, note.path)
-            self.assertEqual((found.stage, found.level, found.delete), (note.stage, note.level, True))
-
-    def test_readable(self) -> None:
-        """By people."""
-        self.assertIn(b'"path":"/a/b c%2520.events"', write_note(self.note()))
-
-    def test_damaged(self) -> None:
-        data = write_note(self.note())
-        for at in range(len(data)):
-            self.assertRaises(ValueError, read_note, data[:at])
-            self.assertRaises(ValueError, read_note, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        for fields in ({"stage": "lost"}, {"id": "../../etc"}, {"id": "1"}, {"id": 5}):
-            self.assertRaises(ValueError, read_note, write_note(self.note(**fields)))

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from storehouse.core.files import Files
-from storehouse.storage.shipping.notes import read_note
+from storehouse.storage.shipping.spool import read_note
 from tests.crash.small_disk import PLAIN, kind_of_disk, wrapped
 from tests.integration.process import CHECKOUT
 from tests.soak import count, long_loop, rounds

@@ -7,15 +7,17 @@ import gzip
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import attrs
+from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.files import Files
 from storehouse.errors import NotFound, RootInUse
 from storehouse.storage.shipping import steps
 from storehouse.storage.shipping.names import object_name
-from storehouse.storage.shipping.notes import WAITING, read_note, write_note
+from storehouse.storage.shipping.spool import WAITING, Note, read_note, write_note
 from tests.storage.shipping.rig import ShipperTestCase
 
 DATA = b"some records\n" * 50
@@ -202,3 +204,43 @@ class FullStartTests(ShipperTestCase):
         shipper = self.started()
         self.assertEqual([each.stage for each in shipper.shipments()], ["dead"])
         self.assertEqual(Path(self.top, "shipping", "dead", f"{first.stem}.file").read_bytes(), b"a" * 9)
+
+
+class NoteTests(SynchronousTestCase):
+    """Notes on disk."""
+
+    def note(self, **fields: Any) -> Note:
+        return Note(
+            **{
+                "id": "0000000000000001",
+                "path": "/a/b c%20.events",
+                "stream": "s",
+                "compression": "gzip",
+                "level": None,
+                "delete": True,
+                "since": 12.5,
+                "inode": 1,
+                "file_size": 2,
+                "modified": 3,
+                **fields,
+            }
+        )
+
+    def test_round_trip(self) -> None:
+        for fields in ({}, {"path": "/a/\udcff\n日本"}, {"error": "with \udcff"}, {"stage": "dead", "level": 3}):
+            note = self.note(**fields)
+            found = read_note(write_note(note))
+            self.assertEqual(found.path, note.path)
+            self.assertEqual((found.stage, found.level, found.delete), (note.stage, note.level, True))
+
+    def test_readable(self) -> None:
+        """By people."""
+        self.assertIn(b'"path":"/a/b c%2520.events"', write_note(self.note()))
+
+    def test_damaged(self) -> None:
+        data = write_note(self.note())
+        for at in range(len(data)):
+            self.assertRaises(ValueError, read_note, data[:at])
+            self.assertRaises(ValueError, read_note, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        for fields in ({"stage": "lost"}, {"id": "../../etc"}, {"id": "1"}, {"id": 5}):
+            self.assertRaises(ValueError, read_note, write_note(self.note(**fields)))

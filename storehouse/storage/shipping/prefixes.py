@@ -1,10 +1,9 @@
-"""Storage prefixes of an append log whose bucket files are shipped when they are closed."""
+"""Storage prefixes of an append log whose bucket files are shipped when the prefix is closed."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Any
 
 from twisted.logger import Logger
 
@@ -26,22 +25,22 @@ _Identity = tuple[int, int, int]
 
 def shipped_stream(prefix: str) -> str:
     """
-    What the names of a prefix' files at a destination begin with; the bucket follows: C{append.PREFIX/append.9-DIGEST.raw}.
+    What the names of a prefix's files at a destination begin with: C{append.PREFIX/append.9-DIGEST.raw}.
     """
     return f"append.{prefix}"
 
 
 class ShippedPrefixes:
     """
-    Closes prefixes, and hands their bucket files over.
+    Closes prefixes, and hands their bucket files to a shipper.
 
-    The local files stay, so that the log can be read on, unless C{delete} is set: then a prefix is removed when all its files
-    have arrived, if it is closed still and they are what was handed over. What was on its way when a process ended is not
-    removed by the next; closing the prefix again does that.
+    The local files stay, so that the log can still be read, unless C{delete} is set: then a prefix is removed when all its
+    files have arrived, if it is still closed and they are what was handed over. After a restart nothing is removed of what was
+    on its way before; to close the prefix again does that.
 
-    @param shipper: where to.
     @param directory: of the append log.
     @param prefixes: those whose files are shipped; C{None} for all.
+    @param events: for the news that files have arrived. Needed for C{delete}.
     """
 
     _log = Logger()
@@ -56,12 +55,13 @@ class ShippedPrefixes:
         events: Events | None = None,
         delete: bool = False,
     ) -> None:
-        self._append_log: Any = log
-        self._shipper: Any = shipper
+        self._append_log = log
+        self._shipper = shipper
         self._directory = directory
         self._prefixes = prefixes
         self._disk = disk
         self._delete = delete
+        # Prefixes that are to be removed, and the files that were handed over of each.
         self._handed: dict[str, dict[str, _Identity]] = {}
         if events is not None and delete:
             events.subscribe(ArchiveShipped, self._arrived)
@@ -69,12 +69,14 @@ class ShippedPrefixes:
     @deferred
     async def close_prefix(self, prefix: str) -> None:
         """
-        As L{IAppendLog.close_prefix}; fires once the shipper has taken all files over, so whoever is answered knows that they
-        arrive. What is appended from then on is for the next closing.
+        L{IAppendLog.close_prefix}, and then ship.
+
+        @return: fires once the shipper has taken all files over: from then on they arrive. What is appended after that is for
+            the next closing.
         """
         name = check_prefix(prefix.encode("utf-8", "surrogatepass"))
         is_shipped = self._prefixes is None or name in self._prefixes
-        # A name that is too long for what is put before it is refused before anything is done.
+        # Checked first: with "append." before it the name may be too long.
         stream = check_prefix(shipped_stream(name).encode("utf-8")) if is_shipped else ""
         await self._append_log.close_prefix(name)
         if not is_shipped:
@@ -86,15 +88,15 @@ class ShippedPrefixes:
         self._log.info("{count} files of the storage prefix {name} are on their way", count=len(found), name=name)
         if self._delete and found:
             self._handed[name] = found
-            self._look(name)
+            self._remove_arrived(name)
 
     def _arrived(self, event: ArchiveShipped) -> None:
         name = event.stream.removeprefix(shipped_stream(""))
         if event.stream != name:
-            self._look(name, event.name)
+            self._remove_arrived(name, event.name)
 
-    def _look(self, name: str, arrived: str = "") -> None:
-        """Remove a prefix of which nothing is on its way any more, nor dead."""
+    def _remove_arrived(self, name: str, arrived: str = "") -> None:
+        """Remove a prefix all files of which have arrived. @param arrived: one that the shipper still lists, since it reports first."""
         stream = shipped_stream(name)
         if name not in self._handed or any(
             each.stream == stream and (not arrived or each.name != arrived) for each in self._shipper.shipments()
@@ -103,14 +105,16 @@ class ShippedPrefixes:
         handed = self._handed.pop(name)
         removing = self._append_log.delete_closed_prefix(name, lambda: self._files_of(name) == handed)
         removing.addCallback(self._removed, name)
-        removing.addErrback(lambda failure: self._log.failure("{name} cannot be removed", failure, name=name))
+        removing.addErrback(
+            lambda failure: self._log.failure("the storage prefix {name} cannot be removed", failure, name=name)
+        )
 
     def _removed(self, is_gone: bool, name: str) -> None:
         if not is_gone:
-            self._log.warn("the storage prefix {name} was shipped, but stays: it was opened again since", name=name)
+            self._log.warn("the storage prefix {name} was shipped, but stays: it was used again since", name=name)
 
     def _files_of(self, name: str) -> dict[str, _Identity]:
-        """The bucket files that hold something, and what is kept beside each."""
+        """The bucket files that have records, and their index files."""
         directory = os.path.join(self._directory, name)
         try:
             names = sorted(os.listdir(directory))

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.streams.prefixes}."""
+"""Tests of L{storehouse.storage.shipping.prefixes}."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storehouse.core.disk import InlineDisk
 from storehouse.errors import InvalidName, NoSpace
 from storehouse.events import ArchiveShipped, Events
 from storehouse.storage.shipping.interfaces import Shipment
-from storehouse.storage.streams.prefixes import ShippedPrefixes
+from storehouse.storage.shipping.prefixes import ShippedPrefixes
 
 
 class _Log:
