@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import click
 
@@ -13,6 +12,7 @@ from storehouse.cli.output import Output
 from storehouse.cli.progress import Progress
 from storehouse.cli.sfsp.common import NAME, Remote, direct_writer, remote_options
 from storehouse.clients.sfsp import SFSPClient, get_file, stream_file
+from storehouse.clients.sfsp.files import hand_over
 from storehouse.core.disk import DiskThreads
 
 __all__ = ["command"]
@@ -56,7 +56,8 @@ def _stream(remote: Remote, name: bytes, path: str | None, progress: bool) -> No
     with Output(path) as output, Progress("get", None, progress and not output.is_terminal) as shown:
         write = direct_writer(output)
 
-        async def get(client: SFSPClient, disk: DiskThreads) -> Any:
-            await stream_file(client, name, lambda data: disk.run(write, data), shown.show)
+        async def get(client: SFSPClient, disk: DiskThreads) -> None:
+            stream = stream_file(client, name, shown.show)
+            await hand_over(stream, lambda data, position: disk.run(write, data))
 
         remote.run(get)

@@ -8,28 +8,51 @@ SFSP has no commit. So the last chunk is stored first: as long as a file is not 
 from __future__ import annotations
 
 import os
+import secrets
 import stat
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from storehouse.clients.sfsp.client import SFSPClient
-from storehouse.clients.sfsp.exchanges import ChunkReader
-from storehouse.clients.sfsp.pieces import FileSource, OpenFile, PieceSink
+from storehouse.clients.sfsp.connection import ChunkReader
 from storehouse.clients.sfsp.ranges import Ranges
 from storehouse.clients.sfsp.reasons import shown
-from storehouse.clients.sfsp.work import Report, Tally, at_once, spread
 from storehouse.core.disk import IDisk
 from storehouse.core.files import read_exactly
-from storehouse.core.jobs import whole
-from storehouse.core.streams import deferred
-from storehouse.errors import AlreadyExists, Conflict, NoSuchChunk, StorehouseError
+from storehouse.core.jobs import settled, whole
+from storehouse.core.streams import Beside, GeneratorStream, IByteStream, Piece, StreamClosed, deferred
+from storehouse.errors import AlreadyExists, Conflict, NoSuchChunk, SizeMismatch, StorehouseError
 
-__all__ = ["DEFAULT_CHUNK", "Incomplete", "Sent", "ids_of", "missing", "put_file", "resume_file"]
+__all__ = [
+    "DEFAULT_CHUNK",
+    "Incomplete",
+    "Report",
+    "Sent",
+    "get_file",
+    "hand_over",
+    "missing",
+    "put_file",
+    "resume_file",
+    "spread",
+    "stream_file",
+]
 
-#: Bytes of a chunk, unless it is said.
+T = TypeVar("T")
+
+#: Is given how many bytes have gone over, and how many there are, if that is known.
+Report = Callable[[int, "int | None"], None]
+
+#: Bytes of a chunk, unless another size is given.
 DEFAULT_CHUNK = 8 << 20
+
+# Bytes that are read or written at once. A connection holds some of these, and nothing else.
+_PIECE = 256 << 10
+
+# Chunks larger than this are not requested far ahead: a connection that is slow would have many of them.
+_LARGE = 1 << 20
 
 
 class Incomplete(StorehouseError):
@@ -39,16 +62,16 @@ class Incomplete(StorehouseError):
     @ivar missing: their IDs.
     """
 
-    def __init__(self, name: bytes, missing: Ranges, what: str, reason: str = "") -> None:
+    def __init__(self, name: bytes, missing: Ranges, reason: str) -> None:
         chunks, be = ("chunk", "was") if missing.count == 1 else ("chunks", "were")
-        super().__init__(f"{chunks} {missing} of {shown(name)} {be} not {what}" + (f": {reason}" if reason else ""))
+        super().__init__(f"{chunks} {missing} of {shown(name)} {be} not stored: {reason}")
         self.missing = missing
 
 
 @attrs.frozen
 class Sent:
     """
-    What was done.
+    The result of sending a file.
 
     @ivar size: bytes of the file.
     @ivar chunk: bytes of a chunk, but for the last.
@@ -62,26 +85,7 @@ class Sent:
     sent: int
 
 
-@attrs.frozen
-class _Cut:
-    """How a file is cut."""
-
-    size: int
-    chunk: int
-
-    @property
-    def count(self) -> int:
-        return max(1, -(-self.size // self.chunk))
-
-    def size_of(self, id: int) -> int:
-        return min(self.chunk, self.size - id * self.chunk)
-
-
-async def ids_of(client: SFSPClient, name: bytes) -> Ranges:
-    """The IDs of a file's chunks."""
-    ids = Ranges()
-    await client.list_ids(name, ids.add_all)
-    return ids
+# -- from the server -------------------------------------------------------------------------------
 
 
 @deferred
@@ -91,7 +95,178 @@ async def missing(client: SFSPClient, name: bytes, count: int) -> Ranges:
 
     @return: fires with their IDs.
     """
-    return (await ids_of(client, name)).gaps(count)
+    return (await _ids_of(client, name)).gaps(count)
+
+
+@deferred
+async def get_file(client: SFSPClient, disk: IDisk, name: bytes, path: str, report: Report | None = None) -> int:
+    """
+    Fetch a file, several chunks at a time, into one beside C{path} that replaces it when it is whole and on disk.
+
+    @param disk: where it is written.
+    @param report: called with how many bytes came, and of how many, as soon as that is known.
+    @return: fires with the bytes of the file.
+    @raise NoSuchChunk: through the Deferred, as all others: the server has no chunk of that name.
+    @raise Incomplete: it has not all of them.
+    @raise OSError: the file cannot be written.
+    """
+    count = await _count(client, name)
+    # A link goes on leading to the file.
+    target = os.path.realpath(path)
+    directory, base = os.path.split(target)
+    beside = os.path.join(directory, f".{base[:200]}.{secrets.token_hex(4)}.part")
+    fd = await whole(disk, os.open, beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            size = await _Download(client, disk, fd, name, count, report).fetch()
+            await whole(disk, _complete, fd, size, target)
+        finally:
+            os.close(fd)
+        await whole(disk, _publish, beside, target)
+    except BaseException:
+        try:
+            os.unlink(beside)
+        except FileNotFoundError:
+            pass
+        raise
+    return size
+
+
+def stream_file(client: SFSPClient, name: bytes, report: Report | None = None) -> IByteStream:
+    """
+    A file in order, one chunk after the other.
+
+    @return: a stream. Reads fail with C{NoSuchChunk} if the server has no chunk of that name, C{Incomplete} if it has not
+        all of them: before any byte was given, unless they disappear meanwhile.
+    """
+    return GeneratorStream(_pieces(client, name, _Tally(report)))
+
+
+async def _pieces(client: SFSPClient, name: bytes, tally: _Tally) -> AsyncGenerator[Piece, None]:
+    count = await _count(client, name)
+    for id in range(count):
+        stream = client.stream(name, id)
+        try:
+            while piece := await stream.read():
+                tally.add(len(piece))
+                yield piece
+        except NoSuchChunk:
+            raise _changed(name, id) from None
+        finally:
+            await stream.close()
+        if tally.total is None:
+            tally.total = tally.done * count  # about
+
+
+async def _ids_of(client: SFSPClient, name: bytes) -> Ranges:
+    ids = Ranges()
+    await client.list_ids(name, ids.add_all)
+    return ids
+
+
+async def _count(client: SFSPClient, name: bytes) -> int:
+    """How many chunks a file has, if it has all."""
+    ids = await _ids_of(client, name)
+    if not ids:
+        raise NoSuchChunk(f"there is no file {shown(name)}")
+    if gaps := ids.gaps(ids.last):
+        raise Incomplete(name, gaps, "the file is not whole")
+    return ids.last + 1
+
+
+def _changed(name: bytes, id: int) -> Exception:
+    return NoSuchChunk(f"chunk {id} of {shown(name)} changed while the file was fetched")
+
+
+class _NotUniform(Exception):
+    """A chunk that is not the last has another size than the first."""
+
+
+class _Download:
+    """All chunks of a file, into a local one."""
+
+    def __init__(
+        self, client: SFSPClient, disk: IDisk, fd: int, name: bytes, count: int, report: Report | None
+    ) -> None:
+        self._client = client
+        self._disk = disk
+        self._fd = fd
+        self._name = name
+        self._count = count
+        self._report = report
+        self._tally = _Tally(report)
+
+    async def fetch(self) -> int:
+        """Write all chunks. @return: the bytes of the file."""
+        count = self._count
+        try:
+            chunk = await self._fetch(0, 0, None)
+            if count == 1:
+                return chunk
+            last = await self._fetch(count - 1, (count - 1) * chunk, None)
+            size = self._tally.total = (count - 1) * chunk + last
+
+            async def fetch(id: int) -> None:
+                await self._fetch(id, id * chunk, chunk)
+
+            await spread(range(1, count - 1), fetch, _at_once(self._client, chunk))
+            return size
+        except _NotUniform:
+            pass
+        # Sizes as they come: where a chunk begins is known when those before it are there.
+        self._tally = _Tally(self._report)
+        offset = 0
+        for id in range(count):
+            offset += await self._fetch(id, offset, None)
+        return offset
+
+    async def _fetch(self, id: int, offset: int, expected: int | None) -> int:
+        """Fetch a chunk. @return: its bytes."""
+        attempt = _Attempt(self._tally)
+
+        def write(data: bytes, position: int) -> Deferred[None]:
+            return self._disk.run(_write_at, self._fd, data, offset + position)
+
+        async def take(reader: ChunkReader) -> int:
+            if expected not in (None, reader.size):
+                raise _NotUniform
+            attempt.again()
+            return await hand_over(reader, write, attempt.moved)
+
+        try:
+            return await self._client.fetch(self._name, id, take)
+        except NoSuchChunk:
+            raise _changed(self._name, id) from None
+
+
+def _write_at(fd: int, data: bytes, offset: int) -> None:
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(fd, rest, offset)
+        rest = rest[written:]
+        offset += written
+
+
+def _complete(fd: int, size: int, target: str) -> None:
+    # A first try may have written beyond the end.
+    os.ftruncate(fd, size)
+    try:
+        os.fchmod(fd, os.stat(target).st_mode & 0o777)
+    except OSError:
+        pass  # there is none, or it is another user's
+    os.fsync(fd)
+
+
+def _publish(source: str, target: str) -> None:
+    os.rename(source, target)
+    fd = os.open(os.path.dirname(target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# -- to the server ---------------------------------------------------------------------------------
 
 
 @deferred
@@ -110,24 +285,24 @@ async def put_file(
     @param disk: where the file is read.
     @param chunk: bytes of a chunk.
     @param overwrite: replace the chunks that are there. Until all were, the file on the server is a mixture.
-    @param report: told how many bytes were sent, and of how many.
+    @param report: called with how many bytes were sent, and of how many.
     @return: fires when all chunks are stored.
     @raise AlreadyExists: through the Deferred, as all others: there are chunks of that name.
     @raise Conflict: there are chunks behind the end of the file, which SFSP cannot remove; or the file changed.
     @raise Incomplete: some chunks could not be sent.
     @raise OSError: the file cannot be read.
     """
-    async with _Local(client, disk, name, path, report) as local:
-        there = await ids_of(client, name)
+    async with _Upload(client, disk, name, path, report) as upload:
+        there = await _ids_of(client, name)
         if there and not overwrite:
             raise AlreadyExists(f"the server has chunks of {shown(name)} already: {there}")
-        cut = local.cut(chunk)
-        if there and there.last >= cut.count:
+        upload.chunk = chunk
+        if there and there.last >= upload.count:
             raise Conflict(
-                f"the server has chunks of {shown(name)} up to {there.last}; this file has only {cut.count}, "
+                f"the server has chunks of {shown(name)} up to {there.last}; this file has only {upload.count}, "
                 "and SFSP cannot remove any"
             )
-        return await local.send(Ranges())
+        return await upload.send(Ranges())
 
 
 @deferred
@@ -148,74 +323,75 @@ async def resume_file(
     @return: fires when all chunks are stored.
     @raise Conflict: through the Deferred: chunks on the server are not of this file. And as L{put_file}.
     """
-    async with _Local(client, disk, name, path, report) as local:
-        there = await ids_of(client, name)
+    async with _Upload(client, disk, name, path, report) as upload:
+        there = await _ids_of(client, name)
         if not there:
-            local.cut(chunk or DEFAULT_CHUNK)
-            return await local.send(there)
-        found = await local.find_chunk_size(there, chunk)
-        if chunk is not None and chunk != found:
-            raise local.differs(f"its chunks have {found} bytes, not {chunk}")
-        cut = local.cut(found)
-        if there.last >= cut.count:
-            raise local.differs(f"it has a chunk {there.last}")
-        await local.compare(there if verify else Ranges(_ends(there)))
-        return await local.send(there)
-
-
-def _ends(ids: Ranges) -> list[tuple[int, int]]:
-    return [(id, id) for id in sorted({ids.first, ids.last})]
+            upload.chunk = chunk or DEFAULT_CHUNK
+            return await upload.send(there)
+        upload.chunk = await upload.find_chunk_size(there, chunk)
+        if chunk not in (None, upload.chunk):
+            raise upload.differs(f"its chunks have {upload.chunk} bytes, not {chunk}")
+        if there.last >= upload.count:
+            raise upload.differs(f"it has a chunk {there.last}")
+        ends = Ranges([(id, id) for id in sorted({there.first, there.last})])
+        await upload.compare(there if verify else ends)
+        return await upload.send(there)
 
 
 class _Changed(Conflict):
     """The file changed while it was sent."""
 
 
-class _Local:
-    """A local file and its chunks on a server; for C{async with}."""
+class _Upload:
+    """
+    A local file and its chunks on a server; for C{async with}.
+
+    @ivar chunk: bytes of a chunk.
+    """
 
     def __init__(self, client: SFSPClient, disk: IDisk, name: bytes, path: str, report: Report | None) -> None:
+        self.chunk = 1
         self._client = client
         self._disk = disk
         self._name = name
         self._path = path
-        self._tally = Tally(report)
-        self._cut = _Cut(0, 1)
+        self._report = report
+        self._tally = _Tally(report)
 
-    async def __aenter__(self) -> _Local:
-        fd = await whole(self._disk, os.open, self._path, os.O_RDONLY | os.O_CLOEXEC)
-        self._file = OpenFile(self._disk, fd)
-        try:
-            self._state = os.fstat(fd)
-            if not stat.S_ISREG(self._state.st_mode):
-                raise Conflict(f"{self._path} is not a regular file")
-        except BaseException:
-            self._file.close()
-            raise
+    async def __aenter__(self) -> _Upload:
+        self._fd = await whole(self._disk, os.open, self._path, os.O_RDONLY | os.O_CLOEXEC)
+        self._state = os.fstat(self._fd)
+        self._size = self._state.st_size
+        if not stat.S_ISREG(self._state.st_mode):
+            os.close(self._fd)
+            raise Conflict(f"{self._path} is not a regular file")
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        self._file.close()
+        os.close(self._fd)
 
-    def cut(self, chunk: int) -> _Cut:
-        """Cut it into chunks of this size."""
-        self._cut = _Cut(self._state.st_size, chunk)
-        return self._cut
+    @property
+    def count(self) -> int:
+        """How many chunks it has."""
+        return max(1, -(-self._size // self.chunk))
 
     def differs(self, reason: str) -> Conflict:
         """The error when what is there is of another file."""
         return Conflict(f"what the server has of {shown(self._name)} is not of {self._path}: {reason}")
 
+    def _size_of(self, id: int) -> int:
+        return min(self.chunk, self._size - id * self.chunk)
+
     # -- sending -------------------------------------------------------------------------------
 
     async def send(self, there: Ranges) -> Sent:
         """Send the chunks that are not there, the last one first."""
-        count = self._cut.count
+        count = self.count
         left = there.gaps(count)
         number = left.count
-        self._tally.total = number * self._cut.chunk
+        self._tally.total = number * self.chunk
         if count - 1 not in there:
-            self._tally.total += self._cut.size_of(count - 1) - self._cut.chunk
+            self._tally.total += self._size_of(count - 1) - self.chunk
         stored = Ranges()
 
         async def send(id: int) -> None:
@@ -226,31 +402,43 @@ class _Local:
             if count - 1 not in there:
                 await send(count - 1)
                 left = Ranges.union(there, stored).gaps(count)
-            await spread(left, send, at_once(self._client, self._cut.chunk))
+            await spread(left, send, _at_once(self._client, self.chunk))
         except _Changed:
             raise
         except (StorehouseError, OSError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
-            lacking = Ranges.union(there, stored).gaps(count)
-            raise Incomplete(self._name, lacking, "stored", reason) from error
+            raise Incomplete(self._name, Ranges.union(there, stored).gaps(count), reason) from error
         self._check_unchanged()
-        return Sent(self._cut.size, self._cut.chunk, count, number)
+        return Sent(self._size, self.chunk, count, number)
 
     def _check_unchanged(self) -> None:
-        # Before a chunk's last bytes as well: without it the file is not whole on the server, and a mixture never is.
         now = os.stat(self._path)
         if (now.st_size, now.st_mtime_ns) != (self._state.st_size, self._state.st_mtime_ns):
             raise _Changed(f"{self._path} changed while it was sent; what the server has of it is not the whole file")
 
     async def _send_chunk(self, id: int) -> None:
-        size = self._cut.size_of(id)
-        attempt = self._tally.attempt()
+        size = self._size_of(id)
+        attempt = _Attempt(self._tally)
 
-        def source() -> FileSource:
+        def open_stream() -> IByteStream:
             attempt.again()
-            return FileSource(self._file, id * self._cut.chunk, size, attempt.moved, self._check_unchanged)
+            return GeneratorStream(self._read(id * self.chunk, size, attempt.moved))
 
-        await self._client.send(self._name, id, source, size)
+        await self._client.send(self._name, id, open_stream, size)
+
+    async def _read(self, offset: int, size: int, moved: Callable[[int], None]) -> AsyncGenerator[Piece, None]:
+        end = offset + size
+        while offset < end:
+            data = await whole(self._disk, read_exactly, self._fd, min(_PIECE, end - offset), offset)
+            if not data:
+                self._check_unchanged()
+                raise SizeMismatch(f"the file is {end - offset} bytes shorter than it was")
+            offset += len(data)
+            if offset >= end:
+                # Before the last bytes: without them the chunk is not stored, nor a file that is a mixture whole.
+                self._check_unchanged()
+            moved(len(data))
+            yield data
 
     # -- comparing -----------------------------------------------------------------------------
 
@@ -260,9 +448,11 @@ class _Local:
 
         @raise Conflict: if that cannot be with a file of this size.
         """
-        size = self._state.st_size
+        size = self._size
         first, last = there.first, there.last
-        of_first = await self._size_of(first)
+        reader = await self._client.receive(self._name, first)
+        await reader.close()
+        of_first = reader.size
         if first != last:
             return max(1, of_first)
         if expected is not None:
@@ -276,25 +466,21 @@ class _Local:
             raise self.differs(f"a chunk {last} of {of_first} bytes cannot be the last one of {size} bytes")
         return found
 
-    async def _size_of(self, id: int) -> int:
-        reader = await self._client.receive(self._name, id)
-        reader.discard()
-        return reader.size
-
     async def compare(self, ids: Ranges) -> None:
         """@raise Conflict: unless these chunks are as the file."""
-        self._tally.total = sum(self._cut.size_of(id) for id in ids)
-        await spread(ids, self._compare_chunk, at_once(self._client, self._cut.chunk))
-        self._tally = Tally(self._tally.report)
+        self._tally.total = sum(self._size_of(id) for id in ids)
+        await spread(ids, self._compare_chunk, _at_once(self._client, self.chunk))
+        self._tally = _Tally(self._report)
 
     async def _compare_chunk(self, id: int) -> None:
-        size = self._cut.size_of(id)
-        attempt = self._tally.attempt()
+        size = self._size_of(id)
+        attempt = _Attempt(self._tally)
 
-        def check(data: bytes, offset: int) -> Deferred[Any]:
-            return self._file.run(_is_at, data, offset).addCallback(same)
+        def check(data: bytes, position: int) -> Deferred[None]:
+            checking: Deferred[bool] = self._disk.run(_is_at, self._fd, data, id * self.chunk + position)
+            return checking.addCallback(check_same)
 
-        def same(is_same: bool) -> None:
+        def check_same(is_same: bool) -> None:
             if not is_same:
                 raise self.differs(f"chunk {id} has other bytes")
 
@@ -302,7 +488,7 @@ class _Local:
             if reader.size != size:
                 raise self.differs(f"chunk {id} has {reader.size} bytes, not {size}")
             attempt.again()
-            await PieceSink(check, id * self._cut.chunk, attempt.moved).take(reader)
+            await hand_over(reader, check, attempt.moved)
 
         try:
             await self._client.fetch(self._name, id, take)
@@ -312,3 +498,121 @@ class _Local:
 
 def _is_at(fd: int, data: bytes, offset: int) -> bool:
     return read_exactly(fd, len(data), offset) == data
+
+
+# -- many bytes and many chunks --------------------------------------------------------------------
+
+
+async def hand_over(
+    stream: IByteStream,
+    work: Callable[[bytes, int], Deferred[None]],
+    moved: Callable[[int], None] = lambda size: None,
+) -> int:
+    """
+    Hand the bytes of a stream over to some work in disk threads, one call after the other, while the next ones come. The
+    stream is closed; when this returns or raises, no call runs any more.
+
+    @param work: called with 256 KiB or a little more, and their position in the stream.
+    @param moved: called with how many bytes came, each time.
+    @return: the number of bytes.
+    """
+    working: Beside[None] = Beside(stream)
+    pieces: list[Piece] = []
+    size = count = 0
+    try:
+        while piece := await stream.read():
+            moved(len(piece))
+            pieces.append(piece)
+            size += len(piece)
+            if size >= _PIECE:
+                await working.start(work, b"".join(pieces), count)
+                count += size
+                pieces, size = [], 0
+        await working.result()
+        if pieces:
+            await working.start(work, b"".join(pieces), count)
+            await working.result()
+        return count + size
+    except StreamClosed:
+        await working.result()  # perhaps it is why
+        raise
+    finally:
+        await working.close()
+        await stream.close()
+
+
+class _Tally:
+    """
+    Bytes that have gone over, in all attempts that were not in vain.
+
+    @ivar done: how many.
+    @ivar total: how many there are; C{None} as long as that is not known.
+    """
+
+    def __init__(self, report: Report | None) -> None:
+        self.done = 0
+        self.total: int | None = None
+        self._report = report
+
+    def add(self, size: int) -> None:
+        """So many more."""
+        self.done += size
+        if self._report is not None:
+            self._report(self.done, self.total)
+
+
+class _Attempt:
+    """Bytes of one chunk in a tally: those of an attempt that failed are taken out."""
+
+    def __init__(self, tally: _Tally) -> None:
+        self._tally = tally
+        self._done = 0
+
+    def again(self) -> None:
+        """Another attempt begins, or the first."""
+        self._tally.add(-self._done)
+        self._done = 0
+
+    def moved(self, size: int) -> None:
+        """So many more."""
+        self._done += size
+        self._tally.add(size)
+
+
+def _at_once(client: SFSPClient, chunk: int) -> int:
+    """How many chunks of a size to have under way: enough that no connection ever waits for us."""
+    return client.connections * (min(2, client.pipeline) if chunk > _LARGE else client.pipeline)
+
+
+async def spread(items: Iterable[T], work: Callable[[T], Awaitable[object]], limit: int) -> None:
+    """
+    Do something for each item, for several at a time. After a failure no more are begun; those that were are finished.
+
+    @raise Exception: what the first that failed did.
+    """
+    left = iter(items)
+    failed: list[Exception] = []
+
+    async def run() -> None:
+        for item in left:
+            try:
+                await work(item)
+            except CancelledError:
+                raise
+            except Exception as error:
+                failed.append(error)
+            if failed:
+                return
+
+    workers = [Deferred.fromCoroutine(run()) for _ in range(limit)]
+    try:
+        for worker in workers:
+            await worker
+    except CancelledError:
+        for worker in workers:
+            worker.cancel()
+        for worker in workers:
+            await settled(worker)
+        raise
+    if failed:
+        raise failed[0]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from storehouse.clients.sfsp.connection import Connection
@@ -25,12 +26,13 @@ class Pool:
     """
     Connections to one server.
 
-    @param endpoint: an C{IStreamClientEndpoint}.
     @param size: how many connections there may be.
     @param depth: how many requests may be outstanding on each.
     """
 
-    def __init__(self, endpoint: Any, reactor: Any, size: int, depth: int, timeout: float) -> None:
+    def __init__(
+        self, endpoint: IStreamClientEndpoint, reactor: IReactorTime, size: int, depth: int, timeout: float
+    ) -> None:
         self.size = size
         self.depth = depth
         self._endpoint = endpoint
@@ -38,7 +40,7 @@ class Pool:
         self._timeout = timeout
         self._open: list[Connection] = []
         self._living: set[Connection] = set()  # those that are being closed as well
-        self._connecting: set[Deferred[Any]] = set()
+        self._connecting: set[Deferred[Connection]] = set()
         self._waiting: deque[Deferred[None]] = deque()
         self._waking = False
         self.is_closed = False
@@ -94,8 +96,8 @@ class Pool:
 
     async def _connect(self) -> Connection:
         factory = Factory.forProtocol(lambda: Connection(self._reactor, self._timeout))
-        factory.noisy = False  # type: ignore[attr-defined]
-        attempt = self._endpoint.connect(factory)
+        factory.noisy = False
+        attempt = cast(Deferred[Connection], self._endpoint.connect(factory))
         attempt.addTimeout(self._timeout, self._reactor)
         self._connecting.add(attempt)
         try:
@@ -104,7 +106,7 @@ class Pool:
             raise self._unreachable(f"silent for {self._timeout:g} s") from None
         except CancelledError:
             self._check()
-            # There is room for somebody who waits.
+            # There is room for a request that waits.
             self._reactor.callLater(0, self._wake)
             raise
         except Exception as error:
@@ -112,20 +114,20 @@ class Pool:
         finally:
             self._connecting.discard(attempt)
         if self.is_closed:
-            connection.transport.abortConnection()
+            self._abort(connection)
             self._check()
         self._open.append(connection)
         self._living.add(connection)
         connection.on_change = lambda: self._changed(connection)
         connection.ended.addCallback(lambda ended: self._living.discard(connection))
-        # Who opened it takes it first; there is room for others.
+        # The request that opened it is the first on it; there is room for others.
         self._reactor.callLater(0, self._wake)
         return connection
 
     def _unreachable(self, reason: str) -> RemoteUnavailable:
         error = RemoteUnavailable(f"it cannot be reached: {reason}")
         if not self._open:
-            # Those who wait would find the same, only later.
+            # Requests that wait would find the same, only later.
             self._fail_waiting(error)
         else:
             self._reactor.callLater(0, self._wake)
@@ -139,7 +141,7 @@ class Pool:
         self._wake()
 
     def _wake(self) -> None:
-        # Whoever is woken may be done at once, and wake others: that must not become a recursion.
+        # One that is woken may be done at once, and wake others: that must not become a recursion.
         if self._waking:
             return
         self._waking = True
@@ -162,8 +164,11 @@ class Pool:
 
     def _cut(self) -> None:
         for connection in list(self._living):
-            if connection.transport is not None:
-                connection.transport.abortConnection()  # type: ignore[attr-defined]
+            self._abort(connection)
+
+    def _abort(self, connection: Connection) -> None:
+        if connection.transport is not None:
+            connection.transport.abortConnection()  # type: ignore[attr-defined]
 
 
 def _outstanding(connection: Connection) -> int:

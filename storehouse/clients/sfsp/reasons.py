@@ -1,4 +1,4 @@
-"""Why a server could not be asked: errors that are more special than those of the tree, and words for people."""
+"""Why a request failed: errors that are more special than those of the tree, and words for people."""
 
 from __future__ import annotations
 

@@ -12,33 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.clients.sfsp import Connection, SFSPClient
 from tests.clients.sfsp.model import Endpoint, Model, Session, Wire
 
-__all__ = ["ModelCase", "Pausing"]
-
-
-class Pausing:
-    """A consumer that pauses after every piece, until L{go_on}."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.producer: Any = None
-        self.error: Exception | None = None
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self.producer = producer
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-    def write(self, data: bytes) -> None:
-        if self.error is not None:
-            raise self.error
-        self.data += data
-        self.producer.pauseProducing()
-
-    def go_on(self) -> None:
-        """Take the next piece."""
-        if self.producer is not None:
-            self.producer.resumeProducing()
+__all__ = ["ModelCase"]
 
 
 class ModelCase(SynchronousTestCase):

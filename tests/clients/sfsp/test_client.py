@@ -10,9 +10,10 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from storehouse.clients.sfsp import ChunkReader
 from storehouse.clients.sfsp.reasons import ServerSilent
 from storehouse.core.sfsp import Code, List, Receive, Send, Status, encode_status
-from storehouse.core.streams import BytesSource, collect
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import InvalidAnswer, NoSuchChunk, RemoteRefused, RemoteUnavailable
 from tests.clients.sfsp.case import ModelCase
+from tests.conformance.streams import begun
 
 MIB = 1 << 20
 
@@ -22,13 +23,13 @@ class ClientTests(ModelCase):
 
     def read(self, client: Any, id: int) -> Deferred[bytes]:
         """A chunk of the file n."""
-        return client.fetch(b"n", id, collect)
+        return client.fetch(b"n", id, read_all)
 
     def test_round_trip(self) -> None:
         """Many requests over few connections."""
         client = self.client(connections=3, pipeline=4)
         data = {id: bytes([id]) * id for id in range(100)}
-        sent = [client.send(b"n", id, lambda data=each: BytesSource(data), len(each)) for id, each in data.items()]
+        sent = [client.send(b"n", id, lambda data=each: BytesStream(data), len(each)) for id, each in data.items()]
         for each in sent:
             self.wait(each)
         self.assertEqual(len(self.endpoint.wires), 3)
@@ -41,7 +42,7 @@ class ClientTests(ModelCase):
         self.fails(self.read(client, 100), NoSuchChunk)
         reader = self.wait(client.receive(b"n", 7))
         self.assertEqual(reader.size, 7)
-        reader.discard()
+        self.wait(reader.close())
         self.wait(client.close())
         self.assertTrue(all(wire.closed and not wire.aborted for wire in self.endpoint.wires))
         self.fails(self.read(client, 1), RemoteUnavailable, "the client is closed")
@@ -61,9 +62,9 @@ class ClientTests(ModelCase):
         data = {id: bytes([id]) * 30_000 for id in range(10)}
         opened: list[int] = []
 
-        def source(id: int) -> BytesSource:
+        def source(id: int) -> BytesStream:
             opened.append(id)
-            return BytesSource(data[id])
+            return BytesStream(data[id])
 
         sent = [client.send(b"n", id, lambda id=id: source(id), 30_000) for id in data]
         for each in sent:
@@ -83,7 +84,7 @@ class ClientTests(ModelCase):
             if len(sizes) == 1:
                 self.clock.callLater(0.5, self.endpoint.wires[0].lose, ConnectionLost())
                 await Deferred.fromCoroutine(wait())
-            return await collect(reader)
+            return await read_all(reader)
 
         async def wait() -> None:
             turn: Deferred[None] = Deferred()
@@ -104,6 +105,36 @@ class ClientTests(ModelCase):
         got = client.fetch(b"n", 0, take)
         other = self.read(client, 1)
         self.assertEqual((self.wait(got), self.wait(other)), (3, b"d"))
+
+    def test_taker_fails(self) -> None:
+        """Its error comes out, and the connection is used for others."""
+        self.model.put(b"n", bytes(1000), b"x")
+
+        async def take(reader: ChunkReader) -> None:
+            await reader.read()
+            raise ZeroDivisionError
+
+        client = self.client(connections=1)
+        self.fails(client.fetch(b"n", 0, take), ZeroDivisionError)
+        self.assertEqual(self.wait(self.read(client, 1)), b"x")
+        self.assertEqual(len(self.endpoint.wires), 1)
+
+    def test_stream(self) -> None:
+        """A chunk as a stream goes on where a connection broke, and fails as others do when there is none any more."""
+        data = bytes(range(250)) * 4000
+        self.model.put(b"n", data)
+        client = self.client(connections=1, retries=1)
+        stream = client.stream(b"n", 0)
+        pieces = []
+        while piece := self.wait(begun(stream.read())):
+            pieces.append(piece)
+            if len(pieces) == 3:
+                self.endpoint.wires[-1].lose(ConnectionLost())
+        self.assertEqual((b"".join(pieces), self.model.sessions), (data, 2))
+        self.fails(begun(read_all(client.stream(b"n", 1))), NoSuchChunk)
+        self.endpoint.refusing = 1000
+        self.wait(client.close())
+        self.fails(begun(read_all(client.stream(b"n", 0))), RemoteUnavailable, "the client is closed")
 
     def test_unreachable(self) -> None:
         """It is tried again, but not for ever; those who wait do not each wait as long."""
@@ -146,7 +177,7 @@ class ClientTests(ModelCase):
         self.model.seen.clear()
         self.model.early = lambda request: Status(Code.INVALID_REQ, b"too large")
         client = self.client()
-        self.fails(client.send(b"n", 0, lambda: BytesSource(b"a"), 1), RemoteRefused, "too large")
+        self.fails(client.send(b"n", 0, lambda: BytesStream(b"a"), 1), RemoteRefused, "too large")
         self.assertEqual(self.model.seen, [Send(b"n", 0, 1)])
         client = self.client()
         listed = client.list_ids(b"n", print)

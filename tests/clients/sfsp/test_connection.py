@@ -9,68 +9,20 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from storehouse.clients.sfsp.reasons import ServerSilent, StaleConnection
 from storehouse.core.sfsp import Code, Receive, Send, Status, encode_chunk, encode_ids_head, encode_status
-from storehouse.core.streams import BytesSource, Collector, collect
+from storehouse.core.streams import BytesStream, IByteStream, StreamClosed, read_all
 from storehouse.errors import InvalidAnswer, NoSuchChunk, RemoteRefused, RemoteUnavailable, SizeMismatch
-from tests.clients.sfsp.case import ModelCase, Pausing
+from tests.clients.sfsp.case import ModelCase
+from tests.conformance.streams import ByteStreamTests, Upstream, begun
 
 MIB = 1 << 20
 
 
-def _collect(reader: Any) -> Deferred[bytes]:
-    return Deferred.fromCoroutine(collect(reader))
+def _read_all(reader: IByteStream) -> Deferred[bytes]:
+    return begun(read_all(reader))
 
 
-class Slow:
-    """A source that gives a piece when it is told to."""
-
-    def __init__(self) -> None:
-        self.consumer: Any = None
-        self.done: Deferred[int] = Deferred()
-        self.stopped = 0
-        self.paused = False
-
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        self.consumer = consumer
-        consumer.registerProducer(self, True)
-        return self.done
-
-    def pauseProducing(self) -> None:
-        self.paused = True
-
-    def resumeProducing(self) -> None:
-        self.paused = False
-
-    def stopProducing(self) -> None:
-        self.stopped += 1
-        self.done.errback(RuntimeError("stopped"))
-
-    def end(self) -> None:
-        self.consumer.unregisterProducer()
-        self.done.callback(0)
-
-
-class Pull:
-    """A source whose producer is pulled."""
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        self.pieces = pieces
-        self.consumer: Any = None
-        self.done: Deferred[int] = Deferred()
-
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        self.consumer = consumer
-        consumer.registerProducer(self, False)
-        return self.done
-
-    def resumeProducing(self) -> None:
-        if self.pieces:
-            self.consumer.write(self.pieces.pop(0))
-        else:
-            self.consumer.unregisterProducer()
-            self.done.callback(0)
-
-    def stopProducing(self) -> None:
-        self.done.errback(RuntimeError("stopped"))
+class Slow(Upstream):
+    """A stream that gives a piece when a test writes it."""
 
 
 class RequestTests(ModelCase):
@@ -83,9 +35,9 @@ class RequestTests(ModelCase):
             self.model.files.clear()
             connection, _ = self.connect(fragment)
             ids: list[int] = []
-            sent = [connection.send(b"n\0\xff", id, BytesSource(data[:id]), id) for id in (0, 1, 2**64 - 1 & 255, 700)]
+            sent = [connection.send(b"n\0\xff", id, BytesStream(data[:id]), id) for id in (0, 1, 2**64 - 1 & 255, 700)]
             got = [
-                connection.receive(b"n\0\xff", id).addCallback(lambda reader: _collect(reader)) for id in (0, 700, 1)
+                connection.receive(b"n\0\xff", id).addCallback(lambda reader: _read_all(reader)) for id in (0, 700, 1)
             ]
             none = connection.receive(b"n\0\xff", 5)
             listed = connection.list_ids(b"n\0\xff", ids.extend)
@@ -105,24 +57,16 @@ class RequestTests(ModelCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         return []
 
-    def test_source_waits_for_the_socket(self) -> None:
-        """The source is paused when the socket takes no more."""
+    def test_stream_waits_for_the_socket(self) -> None:
+        """The stream is not read while the socket takes no more."""
         connection, wire = self.connect()
-        sent = connection.send(b"n", 0, BytesSource(bytes(20 * MIB)), 20 * MIB)
+        sent = connection.send(b"n", 0, BytesStream(bytes(20 * MIB)), 20 * MIB)
         self.wait(sent)
         self.assertEqual(len(self.model.files[b"n"][0]), 20 * MIB)
         self.assertLess(wire.most, MIB)
 
-    def test_pulled_source(self) -> None:
-        """So is a producer that is pulled."""
-        connection, wire = self.connect()
-        sent = connection.send(b"n", 0, Pull([bytes(100_000)] * 50), 5_000_000)
-        self.wait(sent)
-        self.assertEqual(len(self.model.files[b"n"][0]), 5_000_000)
-        self.assertLess(wire.most, 200_000)
-
-    def test_consumer_holds_up(self) -> None:
-        """A consumer that pauses has the socket wait, and the answers behind it; nobody is given up for that."""
+    def test_reader_holds_up(self) -> None:
+        """A chunk that is not read has the socket wait, and the responses behind it; that is not the server's silence."""
         self.model.put(b"n", b"a" * 300_000, b"b")
         connection, wire = self.connect()
         first = self.wait(connection.receive(b"n", 0))
@@ -130,18 +74,27 @@ class RequestTests(ModelCase):
         self.settle()
         self.assertTrue(wire.is_paused)
         self.clock.advance(1000)
-        consumer = Pausing()
-        done = first.deliver(consumer)
-        while len(consumer.data) < 300_000:
-            before = len(consumer.data)
+        count = 0
+        while count < 300_000:
+            self.assertNoResult(second)
+            piece = self.successResultOf(begun(first.read()))
+            self.assertLessEqual(len(piece), 65536)
+            count += len(piece)
             self.settle()
-            self.assertLessEqual(len(consumer.data) - before, 65536)
-            if len(consumer.data) < 300_000:
-                self.assertNoResult(second)
             self.clock.advance(100)
-            consumer.go_on()
-        self.assertEqual(self.wait(done), 300_000)
-        self.assertEqual(self.wait(_collect(self.wait(second))), b"b")
+        self.assertEqual(self.successResultOf(begun(first.read())), b"")
+        self.assertEqual(self.wait(_read_all(self.wait(second))), b"b")
+
+    def test_small_reader_holds_up(self) -> None:
+        """So does a chunk that has come whole: no more than that is held."""
+        self.model.put(b"n", b"a", b"b")
+        connection, _ = self.connect()
+        first = self.wait(connection.receive(b"n", 0))
+        second = connection.receive(b"n", 1)
+        self.settle()
+        self.assertNoResult(second)
+        self.assertEqual(self.wait(_read_all(first)), b"a")
+        self.assertEqual(self.wait(_read_all(self.wait(second))), b"b")
 
     def test_ids_hold_up(self) -> None:
         """IDs wait for who takes them."""
@@ -165,30 +118,21 @@ class RequestTests(ModelCase):
         self.assertEqual(taken, list(range(30_000)))
         self.assertGreater(len(turns), 3)
 
-    def test_discarded(self) -> None:
-        """What is left of a chunk is read for nothing if it is little; else the connection is closed."""
+    def test_closed_early(self) -> None:
+        """What is left of a chunk is read in vain if it is little; else the connection is closed."""
         self.model.put(b"n", bytes(MIB // 2), bytes(3 * MIB), b"x")
         connection, wire = self.connect()
-        self.wait(connection.receive(b"n", 0)).discard()
-        self.assertEqual(self.wait(_collect(self.wait(connection.receive(b"n", 2)))), b"x")
+        self.wait(self.wait(connection.receive(b"n", 0)).close())
+        self.assertEqual(self.wait(_read_all(self.wait(connection.receive(b"n", 2)))), b"x")
         self.assertFalse(wire.aborted)
         reader = self.wait(connection.receive(b"n", 1))
         behind = connection.receive(b"n", 2)
-        reader.discard()
-        reader.discard()
+        self.successResultOf(begun(reader.read()))
+        for _ in range(2):
+            self.successResultOf(reader.close())
         self.fails(behind, RemoteUnavailable, "not wanted")
         self.assertTrue(wire.aborted)
-        self.failureResultOf(reader.deliver(Collector(1)), RuntimeError)
-
-    def test_consumer_fails(self) -> None:
-        """Its error comes out, and the connection goes on."""
-        self.model.put(b"n", bytes(1000), b"x")
-        connection, _ = self.connect(100)
-        consumer = Pausing()
-        consumer.error = ZeroDivisionError("full")
-        reader = self.wait(connection.receive(b"n", 0))
-        self.fails(reader.deliver(consumer), ZeroDivisionError)
-        self.assertEqual(self.wait(_collect(self.wait(connection.receive(b"n", 1)))), b"x")
+        self.failureResultOf(begun(reader.read()), StreamClosed)
 
     def test_taker_of_ids_fails(self) -> None:
         """So for IDs, at once or later."""
@@ -201,13 +145,13 @@ class RequestTests(ModelCase):
             if not listed.called:
                 later.errback(ZeroDivisionError())
             self.fails(listed, ZeroDivisionError)
-        self.assertEqual(self.wait(_collect(self.wait(connection.receive(b"n", 1)))), b"x")
+        self.assertEqual(self.wait(_read_all(self.wait(connection.receive(b"n", 1)))), b"x")
 
-    def test_source_of_another_size(self) -> None:
-        """The connection cannot be used any more; the error is the source's."""
+    def test_stream_of_another_size(self) -> None:
+        """The connection cannot be used any more; the error is the stream's."""
         for data in (b"1234", b"123456"):
             connection, wire = self.connect()
-            sent = connection.send(b"n", 0, BytesSource(data), 5)
+            sent = connection.send(b"n", 0, BytesStream(data), 5)
             behind = connection.list_ids(b"n", print)
             self.fails(sent, SizeMismatch)
             self.fails(behind, RemoteUnavailable)
@@ -233,7 +177,7 @@ class RequestTests(ModelCase):
         one, two = connection.receive(b"n", 0), connection.receive(b"n", 1)
         one.cancel()
         self.fails(one, CancelledError)
-        self.assertEqual(self.wait(_collect(self.wait(two))), b"b")
+        self.assertEqual(self.wait(_read_all(self.wait(two))), b"b")
         slow = Slow()
         sending = connection.send(b"n", 2, slow, 10)
         waiting = connection.receive(b"n", 0)
@@ -243,7 +187,7 @@ class RequestTests(ModelCase):
         sending.cancel()
         self.fails(sending, CancelledError)
         self.assertTrue(wire.aborted)
-        self.assertEqual(slow.stopped, 1)
+        self.assertTrue(slow.is_closed)
         self.assertNotIn(Receive(b"n", 9), self.model.seen)
 
 
@@ -258,10 +202,10 @@ class RefusalTests(ModelCase):
         for failing in (
             connection.receive(b"n", 1),
             connection.list_ids(b"n", print),
-            connection.send(b"n", 1, BytesSource(b"abc"), 3),
+            connection.send(b"n", 1, BytesStream(b"abc"), 3),
         ):
             self.fails(failing, RemoteUnavailable, "the server failed: no disk")
-        self.assertEqual(self.wait(_collect(self.wait(connection.receive(b"n", 0)))), b"a")
+        self.assertEqual(self.wait(_read_all(self.wait(connection.receive(b"n", 0)))), b"a")
 
     def test_early_internal(self) -> None:
         """While the data is under way: little is sent to its end, for much the connection is closed."""
@@ -272,12 +216,12 @@ class RefusalTests(ModelCase):
         failed = connection.send(b"n", 1, slow, 10)
         behind = connection.receive(b"n", 0)
         self.settle()
-        self.assertNoResult(failed)  # the source is still at work
-        slow.consumer.write(b"0123456789")
+        self.assertNoResult(failed)  # the rest of the chunk must be sent
+        slow.write(b"0123456789")
         slow.end()
         self.fails(failed, RemoteUnavailable, "it does not say why")
-        self.assertEqual(self.wait(_collect(self.wait(behind))), b"a")
-        failed = connection.send(b"n", 1, BytesSource(bytes(3 * MIB)), 3 * MIB)
+        self.assertEqual(self.wait(_read_all(self.wait(behind))), b"a")
+        failed = connection.send(b"n", 1, BytesStream(bytes(3 * MIB)), 3 * MIB)
         behind = connection.receive(b"n", 0)
         self.fails(failed, RemoteUnavailable, "the server failed")
         self.fails(behind, RemoteUnavailable, "before this one failed")
@@ -293,7 +237,7 @@ class RefusalTests(ModelCase):
         sent = connection.send(b"n", 1, slow, 10 * MIB)
         behind = connection.receive(b"n", 0)
         self.settle()
-        self.assertEqual(slow.stopped, 1)
+        self.assertTrue(slow.is_closed)
         self.fails(sent, RemoteRefused, "the server refused it: größer")
         self.assertNotIsInstance(self.fails(behind, RemoteUnavailable), StaleConnection)
         self.settle()
@@ -325,7 +269,7 @@ class RefusalTests(ModelCase):
             sent = connection.send(b"n", 0, slow, 10)
             wire.say(encode_status(said))
             self.fails(sent, InvalidAnswer)
-            self.assertEqual(slow.stopped, 1)
+            self.assertTrue(slow.is_closed)
         connection, wire = self.connect()
         wire.stuck = True
         listed = connection.list_ids(b"n", print)
@@ -378,14 +322,14 @@ class BreakTests(ModelCase):
         connection, wire = self.connect()
         listed: list[int] = []
         reading = connection.receive(b"n", 0)
-        reading.addCallback(_collect)
+        reading.addCallback(_read_all)
         self.wait(connection.list_ids(b"n", listed.extend))
         self.wait(reading)
         self.wait(connection.close())
         whole = 8 + 8 + 1 + 16 + 3 + 16 + 16
         for cut in range(whole + 1):
             connection, wire = self.connect(1)
-            got = connection.receive(b"n", 0).addCallback(_collect)
+            got = connection.receive(b"n", 0).addCallback(_read_all)
             ids = connection.list_ids(b"n", listed.extend)
             moved = 0
             while moved < cut:
@@ -411,7 +355,7 @@ class BreakTests(ModelCase):
             self.model.files.clear()
             self.model.limits = [None] * self.model.sessions + [limit]
             connection, _ = self.connect(1)
-            sent = connection.send(b"n", 1, BytesSource(data), len(data))
+            sent = connection.send(b"n", 1, BytesStream(data), len(data))
             behind = connection.list_ids(b"n", print)
             self.fails(sent, RemoteUnavailable, "the connection broke")
             self.assertEqual(self.model.files, {b"n": {1: data}} if limit == 36 else {})
@@ -438,24 +382,35 @@ class BreakTests(ModelCase):
         """Nor is one that takes nothing waited for."""
         connection, wire = self.connect(timeout=10)
         wire.stuck = True
-        sent = connection.send(b"n", 0, BytesSource(bytes(MIB)), MIB)
+        sent = connection.send(b"n", 0, BytesStream(bytes(MIB)), MIB)
         self.clock.advance(9)
         self.assertNoResult(sent)
         self.clock.advance(1)
         self.fails(sent, ServerSilent)
 
-    def test_slow_source(self) -> None:
-        """A source that takes its time is not the server's fault."""
+    def test_slow_stream(self) -> None:
+        """A stream that takes its time is not the server's fault."""
         connection, _ = self.connect(timeout=10)
         slow = Slow()
         sent = connection.send(b"n", 0, slow, 2)
         behind = connection.list_ids(b"n", print)
         for byte in (b"a", b"b"):
             self.clock.advance(100)
-            slow.consumer.write(byte)
+            slow.write(byte)
         slow.end()
         self.wait(sent)
         self.assertEqual(self.wait(behind), 1)
         self.clock.advance(100)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.wait(connection.list_ids(b"n", print)), 1)
+
+
+class ReaderTests(ByteStreamTests, ModelCase):
+    """L{ChunkReader} is a stream."""
+
+    def make_stream(self) -> IByteStream:
+        self.model.put(b"n", self.DATA)
+        connection, _ = self.connect()
+        reader = self.wait(connection.receive(b"n", 0))
+        self.settle()
+        return reader

@@ -1,4 +1,4 @@
-"""Tests of files as chunks: L{storehouse.clients.sfsp.files}, C{fetching}, C{pieces} and C{ranges}."""
+"""Tests of files as chunks: L{storehouse.clients.sfsp.files} and C{ranges}."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.clients.sfsp import Incomplete, Ranges, get_file, missing, put_file, resume_file, stream_file
-from storehouse.clients.sfsp.pieces import FileSource, OpenFile, PieceSink
-from storehouse.clients.sfsp.work import spread
+from storehouse.clients.sfsp.files import hand_over, spread
 from storehouse.core.disk import InlineDisk
 from storehouse.core.sfsp import Code, List, Receive, Send, Status
-from storehouse.core.streams import BytesSource, Collector
-from storehouse.errors import AlreadyExists, Conflict, NoSuchChunk, RemoteUnavailable, SizeMismatch
+from storehouse.core.streams import BytesStream, read_all
+from storehouse.errors import AlreadyExists, Conflict, NoSuchChunk, RemoteUnavailable
 from tests.clients.sfsp.case import ModelCase
+from tests.conformance.streams import Upstream, begun
 
 
 class LateDisk(InlineDisk):
@@ -154,6 +154,8 @@ class PutTests(FilesCase):
         self.model.files.clear()
         self.model.early = lambda request: os.truncate(path[0], 10) if isinstance(request, Send) else None
         self.fails(self.put(b"x" * 950), Conflict, "changed while it was sent")
+        # Nor is a chunk sent of which there are fewer bytes now than were announced.
+        self.fails(self.put(bytes(2_000_000), 2_000_000), Conflict, "changed while it was sent")
         # Not even the one chunk of a small file was whole.
         self.assertEqual(self.model.files, {})
 
@@ -273,14 +275,11 @@ class GetTests(FilesCase):
         with open(os.path.join(self.directory, "got"), "rb") as file:
             return file.read()
 
-    def stream(self) -> tuple[Deferred[int], list[bytes]]:
+    def stream(self, client: Any = None) -> tuple[Deferred[int], list[bytes]]:
         """Fetch in order."""
         pieces: list[bytes] = []
-
-        def write(data: bytes) -> Deferred[Any]:
-            return self.disk.run(pieces.append, data)
-
-        return stream_file(self.client(connections=1), b"n", write, self.report), pieces
+        stream = stream_file(client or self.client(connections=1), b"n", self.report)
+        return begun(hand_over(stream, lambda data, position: self.disk.run(pieces.append, data))), pieces
 
     def check(self, *chunks: bytes) -> None:
         """Fetch a file in both ways."""
@@ -373,10 +372,29 @@ class GetTests(FilesCase):
         """Its error comes out, once."""
         self.model.put(b"n", bytes(1_000_000), b"")
 
-        def write(data: bytes) -> Deferred[Any]:
+        def write(data: bytes, position: int) -> Deferred[Any]:
             return self.disk.run(os.write, -1, data)
 
-        self.fails(stream_file(self.client(), b"n", write), OSError)
+        self.fails(begun(hand_over(stream_file(self.client(), b"n"), write)), OSError)
+
+    def test_replaced_meanwhile(self) -> None:
+        """A chunk of another size is no continuation of the one that broke."""
+        self.model.put(b"n", bytes(300_000))
+        client = self.client(connections=1)
+        stream = stream_file(client, b"n")
+        self.wait(begun(stream.read()))
+        self.model.put(b"n", bytes(300_001))
+        self.endpoint.wires[-1].lose(ConnectionError("cut"))
+        self.fails(begun(read_all(stream)), NoSuchChunk, "chunk 0 of 'n' changed while")
+
+    def test_closed_early(self) -> None:
+        """A stream that is not read to its end leaves the client as it was."""
+        self.model.put(b"n", bytes(300_000), b"x")
+        client = self.client(connections=1)
+        stream = stream_file(client, b"n")
+        self.wait(begun(stream.read()))
+        self.wait(stream.close())
+        self.assertEqual(self.wait(client.fetch(b"n", 1, read_all)), b"x")
 
 
 class SpreadTests(SynchronousTestCase):
@@ -384,13 +402,13 @@ class SpreadTests(SynchronousTestCase):
 
     def test_cancel(self) -> None:
         """All are, and who cancelled hears of it when they have ended."""
-        begun: list[Deferred[None]] = []
+        going: list[Deferred[None]] = []
         cleaning: Deferred[None] = Deferred()
 
         async def work(item: int) -> None:
-            begun.append(Deferred())
+            going.append(Deferred())
             try:
-                await begun[-1]
+                await going[-1]
             finally:
                 if item == 2:
                     await cleaning
@@ -399,70 +417,81 @@ class SpreadTests(SynchronousTestCase):
         outcome: list[Any] = []
         spreading.addBoth(outcome.append)
         spreading.cancel()
-        self.assertEqual((len(begun), outcome), (3, []))
+        self.assertEqual((len(going), outcome), (3, []))
         cleaning.callback(None)
         self.assertTrue(outcome[0].check(CancelledError))
 
     def test_failure(self) -> None:
-        """No more are begun, those that were are finished."""
-        begun: list[Deferred[None]] = []
+        """No more are going, those that were are finished."""
+        going: list[Deferred[None]] = []
 
         def work(item: int) -> Deferred[None]:
-            begun.append(Deferred())
-            return begun[-1]
+            going.append(Deferred())
+            return going[-1]
 
         spreading = Deferred.fromCoroutine(spread(range(10), work, 3))
-        begun[1].errback(ZeroDivisionError())
-        begun[0].callback(None)
+        going[1].errback(ZeroDivisionError())
+        going[0].callback(None)
         self.assertNoResult(spreading)
-        begun[2].callback(None)
+        going[2].callback(None)
         self.failureResultOf(spreading, ZeroDivisionError)
-        self.assertEqual(len(begun), 3)
+        self.assertEqual(len(going), 3)
 
 
-class PiecesTests(FilesCase):
-    """L{FileSource} and L{PieceSink}."""
+class HandOverTests(SynchronousTestCase):
+    """L{hand_over}."""
 
-    def test_source_ends_early(self) -> None:
-        file = OpenFile(InlineDisk(), os.open(self.local(b"abc"), os.O_RDONLY))
-        self.addCleanup(file.close)
-        self.failureResultOf(FileSource(file, 1, 3).deliver(Collector(10)), SizeMismatch)
-        collector = Collector(10)
-        source = FileSource(file, 1, 2)
-        self.assertEqual(self.successResultOf(source.deliver(collector)), 2)
-        self.assertEqual(collector.pieces, [b"bc"])
-        self.failureResultOf(source.deliver(collector), RuntimeError)
+    def setUp(self) -> None:
+        self.writes: list[tuple[bytes, Deferred[None]]] = []
+        self.upstream = Upstream()
 
-    def test_sink_pauses(self) -> None:
+    def write(self, data: bytes, position: int) -> Deferred[None]:
+        self.assertEqual(position, sum(len(data) for data, _ in self.writes))
+        self.writes.append((data, Deferred()))
+        return self.writes[-1][1]
+
+    def test_waits(self) -> None:
         """It holds no more than a piece beside the one that is being written."""
-        writes: list[tuple[bytes, Deferred[None]]] = []
-
-        def write(data: bytes, offset: int) -> Deferred[None]:
-            self.assertEqual(offset, 5 + sum(len(data) for data, _ in writes))
-            writes.append((data, Deferred()))
-            return writes[-1][1]
-
-        taken = iter([bytes(100_000)] * 20)
         count = 0
 
         def pieces() -> Any:
             nonlocal count
-            for piece in taken:
-                count += len(piece)
-                yield piece
+            for _ in range(20):
+                count += 100_000
+                yield bytes(100_000)
 
-        done = Deferred.fromCoroutine(PieceSink(write, 5).take(BytesSource(pieces())))
+        done = begun(hand_over(BytesStream(pieces()), self.write))
         while not done.called:
-            self.assertLess(count - sum(len(data) for data, _ in writes[:-1]), 1 << 20)
-            writes[-1][1].callback(None)
+            self.assertLess(count - sum(len(data) for data, _ in self.writes[:-1]), 1 << 20)
+            self.writes[-1][1].callback(None)
         self.assertEqual(self.successResultOf(done), 2_000_000)
-        self.assertEqual(sum(len(data) for data, _ in writes), 2_000_000)
+        self.assertEqual(sum(len(data) for data, _ in self.writes), 2_000_000)
 
-    def test_closing_waits(self) -> None:
-        """A file is closed when no thread uses it any more."""
-        file = OpenFile(self.disk, os.open(self.local(b"abc"), os.O_RDONLY))
-        read = file.run(os.pread, 3, 0)
-        file.close()
-        self.assertGreaterEqual(file.fd, 0)
-        self.assertEqual(self.wait(read), b"abc")
-        self.assertEqual(file.fd, -1)
+    def test_work_fails(self) -> None:
+        """While the stream is waited for: it is closed, and the error is that of the work."""
+        done = begun(hand_over(self.upstream, self.write))
+        self.upstream.write(bytes(300_000))
+        self.writes[0][1].errback(ZeroDivisionError())
+        self.failureResultOf(done, ZeroDivisionError)
+        self.assertTrue(self.upstream.is_closed)
+
+    def test_stream_fails(self) -> None:
+        """It waits for the work that runs."""
+        done = begun(hand_over(self.upstream, self.write))
+        self.upstream.write(bytes(300_000))
+        self.upstream.fail(ZeroDivisionError())
+        self.assertNoResult(done)
+        self.writes[0][1].callback(None)
+        self.failureResultOf(done, ZeroDivisionError)
+
+    def test_cancelled(self) -> None:
+        """So does who cancels it."""
+        done = begun(hand_over(self.upstream, self.write))
+        self.upstream.write(bytes(300_000))
+        outcome: list[Any] = []
+        done.addBoth(outcome.append)
+        done.cancel()
+        self.assertEqual(outcome, [])
+        self.writes[0][1].callback(None)
+        self.assertTrue(outcome[0].check(CancelledError))
+        self.assertTrue(self.upstream.is_closed)
