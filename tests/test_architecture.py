@@ -4,6 +4,7 @@ The dependency rule of docs/architecture.rst, checked from the imports::
     errors, events <- core <- config <- storage.<room> <- frontends.<door> <- app <- cli, plugin, tac
                       core <- archive <- storage.<room>, app, cli
                       core <- clients <- cli
+                      all below app <- testing
 
 A room imports at most another room's interfaces and values, and the archive library; a door imports those of rooms, never a store
 and never another door; only app.tap uses the reactor of the process. No two modules import each other, directly or through
@@ -119,7 +120,10 @@ def may_import(importer: str, name: str) -> bool:
         below = ("storehouse.core", "storehouse.config", "storehouse.frontends.http")
         return inside(name, *ground, *below, door) or _is_interface(name)
     if layer == "app":
-        return _app_may_import(importer, name)
+        return not inside(name, "storehouse.testing") and _app_may_import(importer, name)
+    if layer == "testing":
+        below_app = ("core", "config", "archive", "storage", "frontends", "clients", "testing")
+        return inside(name, *ground, *(f"storehouse.{each}" for each in below_app))
     if layer == "cli":
         below = (
             "storehouse.core",
@@ -276,6 +280,10 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.frontends.sfsp.door", "storehouse.clients.sfsp.SFSPClient"),
             ("storehouse.core.sfsp", "storehouse.clients.sfsp.SFSPClient"),
             ("storehouse.app.service", "storehouse.clients.sfsp.SFSPClient"),
+            ("storehouse.app.service", "storehouse.testing.MemoryAccounts"),
+            ("storehouse.storage.objects.store", "storehouse.testing.MemoryNamespace"),
+            ("storehouse.cli.users", "storehouse.testing.MemoryAccounts"),
+            ("storehouse.testing.objects", "storehouse.app.service.make_service"),
         ]:
             self.assertFalse(may_import(importer, name), f"{importer} -> {name}")
 
@@ -285,6 +293,7 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.storage.appendlog.log", "storehouse.storage.appendlog.bucket.BucketFile"),
             ("storehouse.frontends.append.door", "storehouse.storage.appendlog.interfaces.IAppendLog"),
             ("storehouse.frontends.append.door", "storehouse.frontends.http.reply.Reply"),
+            ("storehouse.testing.objects", "storehouse.storage.objects.store.LocalObjectStore"),
             ("storehouse.app.service", "storehouse.storage.appendlog.log.LocalAppendLog"),
             ("storehouse.app.service", "storehouse.app.lifecycle.StorehouseService"),
             ("storehouse.app.lifecycle", "storehouse.core.sockets.listen"),

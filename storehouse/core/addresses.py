@@ -105,7 +105,7 @@ def find_address(endpoint: str) -> Address:
     """
     memory = AskedReactor()
     try:
-        server = serverFromString(memory, endpoint)  # type: ignore[arg-type]
+        server = serverFromString(memory, endpoint)
     except KeyError as error:
         raise ValueError(f"{error} is missing") from None
     except IsADirectoryError as error:

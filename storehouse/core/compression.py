@@ -216,7 +216,7 @@ class Expander:
         while not self._plain:
             self._look()
         start, self._start = self._start, b""
-        return start or self._next()  # type: ignore[no-any-return]
+        return start or self._next()
 
     def _look(self) -> None:
         """Find out whether what comes next is compressed."""
@@ -242,7 +242,7 @@ def _behind(start: bytes, following: Any) -> Any:
     def read(size: int) -> bytes:
         nonlocal start
         first, start = start, b""
-        return first or following()  # type: ignore[no-any-return]
+        return first or following()
 
     return read
 

@@ -19,11 +19,11 @@ from storehouse.errors import StorageFailed
 from storehouse.frontends.http.request import parse_query
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.objects.door import ObjectsDoor
-from storehouse.storage.accounts.memory import MemoryAccounts
 from storehouse.storage.dataspace.holds import Holds
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing.accounts import MemoryAccounts
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 
 #: Keys that some path, shell or file system would like to change.

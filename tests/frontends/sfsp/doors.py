@@ -22,9 +22,9 @@ from storehouse.frontends.sfsp.factory import SFSPFactory
 from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
-from storehouse.storage.namespace.memory import MemoryNamespace
 from storehouse.storage.objects.interfaces import ObjectInfo
 from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing.namespace import MemoryNamespace
 from tests.core.test_jobs import HandDisk
 from tests.frontends.http.wire import Connection
 

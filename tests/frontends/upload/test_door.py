@@ -15,11 +15,11 @@ from storehouse.core.disk import InlineDisk
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.door import UploadDoor
 from storehouse.frontends.upload.gate import COOKIE
-from storehouse.storage.accounts.memory import MemoryAccounts
 from storehouse.storage.dataspace.memory import MemoryDataSpace
-from storehouse.storage.namespace.memory import MemoryNamespace
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
+from storehouse.testing.accounts import MemoryAccounts
+from storehouse.testing.namespace import MemoryNamespace
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 
 _HTML = "Accept: text/html,*/*"

@@ -1,4 +1,4 @@
-"""The local namespace, and the one in memory, do what a namespace must."""
+"""The local namespace does what a namespace must."""
 
 from __future__ import annotations
 
@@ -12,17 +12,7 @@ from zope.interface.verify import verifyObject
 from storehouse.core.disk import DiskThreads
 from storehouse.storage.namespace.interfaces import IChecked
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
-from storehouse.storage.namespace.memory import MemoryNamespace
 from tests.conformance.namespace import NamespaceTestsMixin
-
-
-class MemoryNamespaceTests(NamespaceTestsMixin, TestCase):
-    """L{MemoryNamespace}."""
-
-    persistent = False
-
-    async def make_namespace(self) -> MemoryNamespace:
-        return MemoryNamespace()
 
 
 class LocalNamespaceTests(NamespaceTestsMixin, TestCase):

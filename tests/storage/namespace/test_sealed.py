@@ -16,8 +16,8 @@ from storehouse.core.disk import DiskThreads, InlineDisk
 from storehouse.errors import DamagedEntry, NoSuchKey, Unavailable
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
-from storehouse.storage.namespace.memory import MemoryNamespace
 from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
+from storehouse.testing.namespace import MemoryNamespace
 from tests.conformance.namespace import NamespaceTestsMixin, entry
 from tests.storage.namespace import test_local
 from tests.storage.sealed.keys import vault_in

@@ -13,8 +13,8 @@ from storehouse.events import Events
 from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
-from storehouse.storage.namespace.memory import MemoryNamespace
 from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing.namespace import MemoryNamespace
 
 __all__ = ["LocalStoreTestCase", "MemoryStoreTestCase"]
 

@@ -15,9 +15,9 @@ from storehouse.events import Events, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.namespace.interfaces import Entry
-from storehouse.storage.namespace.memory import MemoryNamespace
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.objects.tags import encode_entry
+from storehouse.testing.namespace import MemoryNamespace
 
 
 class TellingNames(MemoryNamespace):

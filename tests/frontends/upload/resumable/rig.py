@@ -24,11 +24,11 @@ from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
 from storehouse.frontends.upload.resumable.tus.door import TusUploads
 from storehouse.frontends.upload.throughput import Activity
 from storehouse.frontends.upload.upload import Upload
-from storehouse.storage.accounts.memory import MemoryAccounts
 from storehouse.storage.dataspace.memory import MemoryDataSpace
-from storehouse.storage.namespace.memory import MemoryNamespace
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
+from storehouse.testing.accounts import MemoryAccounts
+from storehouse.testing.namespace import MemoryNamespace
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 
 __all__ = ["ResumableDoorCase"]

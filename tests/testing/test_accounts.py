@@ -1,10 +1,10 @@
-"""Tests of L{storehouse.storage.accounts.memory}."""
+"""Tests of L{storehouse.testing.accounts}."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.storage.accounts.memory import MemoryAccounts
+from storehouse.testing.accounts import MemoryAccounts
 from tests.conformance.accounts import SETTINGS, AccountsTestsMixin
 
 

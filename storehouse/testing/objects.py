@@ -1,0 +1,29 @@
+"""An object store in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from storehouse.core.disk import InlineDisk
+from storehouse.events import Events
+from storehouse.storage.dataspace.memory import MemoryDataSpace
+from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing.namespace import MemoryNamespace
+
+__all__ = ["memory_object_store"]
+
+
+def memory_object_store(events: Events | None = None, clock: Callable[[], float] = time.time) -> LocalObjectStore:
+    """
+    A started L{IObjectStore<storehouse.storage.objects.interfaces.IObjectStore>} without files, threads or a reactor: it is
+    the store of the service, on a data space and a namespace in memory. All that it is given it keeps in memory.
+
+    @param events: where it reports what happened, such as C{ObjectStored}.
+    @param clock: the time, in seconds since 1970 UTC.
+    """
+    space = MemoryDataSpace()
+    space.start()
+    store = LocalObjectStore(space, MemoryNamespace(), InlineDisk(), events, clock)
+    store.start()
+    return store

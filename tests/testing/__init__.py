@@ -1,0 +1,1 @@
+"""Tests of storehouse.testing: what is there for tests does what it stands for."""
