@@ -31,18 +31,20 @@ class Checkpointer:
         self._files = files
         self._on_failure = on_failure
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="storehouse-checkpoint", daemon=True)
+        self._thread: threading.Thread | None = None
         self._done: dict[Segment, threading.Event] = {}
         self._error: BaseException | None = None
         self.syncs = 0
 
     def start(self) -> None:
+        # Not made before: a fork, by which twistd goes into the background, ends what Python 3.13 holds of threads.
+        self._thread = threading.Thread(target=self._work, name="storehouse-checkpoint", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread after what was handed to it."""
         self._jobs.put(None)
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     def call(self, job: Callable[[], None]) -> None:

@@ -79,16 +79,18 @@ class GroupCommit:
         self._is_calling_back = False
         # SimpleQueue is implemented in C: handing over a group takes a microsecond.
         self._jobs: SimpleQueue[Group | Callable[[], None] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="storehouse-commit", daemon=True)
+        self._thread: threading.Thread | None = None
         self.unsynced: set[BucketFile] = set()
 
     def start(self) -> None:
+        # Not made before: a fork, by which twistd goes into the background, ends what Python 3.13 holds of threads.
+        self._thread = threading.Thread(target=self._work, name="storehouse-commit", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End the commit thread after what was handed to it."""
         self._jobs.put(None)
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     # -- in the reactor's thread --------------------------------------------------------------
