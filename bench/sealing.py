@@ -30,10 +30,10 @@ from storehouse.core.keys.keyring import Derivation
 from storehouse.core.keys.vault import Vault
 from storehouse.core.platform import keep_freed_memory
 from storehouse.core.streams import BytesStream
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.sealed.dataspace import SealedDataSpace
 from storehouse.storage.sealed.formats import BOUNDS, FRAME, nonce_of
+from storehouse.testing.dataspace import MemoryDataSpace
 
 __all__ = ["main"]
 

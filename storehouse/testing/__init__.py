@@ -5,8 +5,8 @@ The stores do what those on disk do, by the same conformance tests, and are gone
 imports this package.
 """
 
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.testing.accounts import MemoryAccounts
+from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.files import FailingFiles, UnsyncedFiles
 from storehouse.testing.namespace import MemoryNamespace
 from storehouse.testing.objects import memory_object_store

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from storehouse.core.disk import InlineDisk
 from storehouse.events import Events
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.namespace import MemoryNamespace
 
 __all__ = ["memory_object_store"]

@@ -19,11 +19,11 @@ from storehouse.core.streams import IByteStream, Piece, PushedStream
 from storehouse.errors import NoSuchKey
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.interfaces import ObjectInfo
 from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.namespace import MemoryNamespace
 from tests.core.test_jobs import HandDisk
 from tests.frontends.http.wire import Connection

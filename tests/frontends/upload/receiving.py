@@ -23,8 +23,8 @@ from storehouse.frontends.upload.memory import UploadMemory
 from storehouse.frontends.upload.receive import Intake
 from storehouse.frontends.upload.throughput import Activity
 from storehouse.frontends.upload.upload import Upload
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.namespace import MemoryNamespace
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 from tests.frontends.upload.gates import OpenGate

@@ -15,10 +15,10 @@ from storehouse.core.disk import InlineDisk
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.door import UploadDoor
 from storehouse.frontends.upload.gate import COOKIE
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from storehouse.testing.accounts import MemoryAccounts
+from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.namespace import MemoryNamespace
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 

@@ -17,9 +17,9 @@ from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.upload.gate import COOKIE, Gate
 from storehouse.storage.accounts.interfaces import NewKey, Session
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.testing.accounts import MemoryAccounts
+from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.namespace import MemoryNamespace
 from tests.frontends.http.wire import Answer, Connection, make_site, request, split_answers
 

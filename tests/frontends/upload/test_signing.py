@@ -22,9 +22,9 @@ from storehouse.frontends.upload.links import Links
 from storehouse.frontends.upload.sessions import SignIn, SignOut
 from storehouse.frontends.upload.users import Users
 from storehouse.storage.accounts.interfaces import Grant, NewKey
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.testing.accounts import MemoryAccounts
+from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.namespace import MemoryNamespace
 from tests.frontends.http.wire import Answer, Connection, make_site, request, split_answers
 

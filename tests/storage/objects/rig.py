@@ -10,10 +10,10 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.core.disk import DiskThreads
 from storehouse.events import Events
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.namespace import MemoryNamespace
 
 __all__ = ["LocalStoreTestCase", "MemoryStoreTestCase"]

@@ -13,10 +13,10 @@ from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSpace, StorageFailed, Unavailable
 from storehouse.events import Events, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.objects.tags import encode_entry
+from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.namespace import MemoryNamespace
 
 

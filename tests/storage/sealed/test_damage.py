@@ -16,10 +16,10 @@ from storehouse.core.streams import BytesStream, IByteStream, closing, read_all
 from storehouse.errors import DamagedObject, NoSuchUpload
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.layout import Layout
-from storehouse.storage.dataspace.memory import MemoryDataSpace, StoredChunk, StoredObject
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.sealed.dataspace import SealedDataSpace
 from storehouse.storage.sealed.formats import BOUNDS, FRAME, SEALED_FRAME, plain_size, sealed_size
+from storehouse.testing.dataspace import MemoryDataSpace, PartContent, StoredObject
 from tests.conformance.dataspace import content
 from tests.conformance.streams import begun
 from tests.storage.namespace.rig import now
@@ -71,7 +71,7 @@ class Case(TestCase):
     def replace(self, id: str, datas: list[bytes], metadata: Any = None) -> None:
         """What is stored is something else."""
         kept = self.stored(id).metadata if metadata is None else metadata
-        self.inner._objects[id] = StoredObject.of([StoredChunk.of(data) for data in datas], kept)
+        self.inner._objects[id] = StoredObject.of([PartContent.of(data) for data in datas], kept)
 
     def check_damaged(self, id: str, whole: bytes) -> None:
         """It fails, and what comes before is right; also for one who remembers nothing."""
@@ -124,23 +124,23 @@ class FrameTests(Case):
     def test_every_byte_flipped(self) -> None:
         data = content(50)
         self.put("ab", data)
-        (chunk,) = self.stored("ab").chunks
-        for place in range(len(chunk.data)):
+        (stored,) = self.stored("ab").contents
+        for place in range(len(stored.data)):
             for bit in (1, 128):
-                changed = bytearray(chunk.data)
+                changed = bytearray(stored.data)
                 changed[place] ^= bit
                 self.replace("ab", [bytes(changed)])
                 self.check_damaged("ab", data)
-        self.replace("ab", [chunk.data])
+        self.replace("ab", [stored.data])
         self.assertEqual(self.get("ab"), data)
 
     def test_good_frames_come_first(self) -> None:
         """All that comes before the frame that is damaged is given out; which it is is told."""
         data = content(5 * FRAME + 100)
         self.put("ab", data)
-        (chunk,) = self.stored("ab").chunks
+        (stored,) = self.stored("ab").contents
         for frame in range(6):
-            changed = bytearray(chunk.data)
+            changed = bytearray(stored.data)
             changed[frame * SEALED_FRAME + 5] ^= 1
             self.replace("ab", [bytes(changed)])
             given: list[bytes] = []
@@ -155,8 +155,8 @@ class FrameTests(Case):
     def test_frames_swapped(self) -> None:
         data = content(4 * FRAME)
         self.put("ab", data)
-        (chunk,) = self.stored("ab").chunks
-        frames = [chunk.data[start : start + SEALED_FRAME] for start in range(0, len(chunk.data), SEALED_FRAME)]
+        (stored,) = self.stored("ab").contents
+        frames = [stored.data[start : start + SEALED_FRAME] for start in range(0, len(stored.data), SEALED_FRAME)]
         for one in range(4):
             for other in range(one):
                 changed = list(frames)
@@ -170,30 +170,30 @@ class FrameTests(Case):
         """Cut within a frame, behind one, or to nothing; and with more behind it."""
         data = content(3 * FRAME + 10)
         self.put("ab", data)
-        (chunk,) = self.stored("ab").chunks
-        for size in (0, 1, 16, SEALED_FRAME, 2 * SEALED_FRAME, 3 * SEALED_FRAME, len(chunk.data) - 1):
-            self.replace("ab", [chunk.data[:size]])
+        (stored,) = self.stored("ab").contents
+        for size in (0, 1, 16, SEALED_FRAME, 2 * SEALED_FRAME, 3 * SEALED_FRAME, len(stored.data) - 1):
+            self.replace("ab", [stored.data[:size]])
             self.check_damaged("ab", data)
             with self.assertRaises(DamagedObject):
                 self.get("ab", 3 * FRAME, 5)
-        self.replace("ab", [chunk.data + b"x"])
+        self.replace("ab", [stored.data + b"x"])
         self.check_damaged("ab", data)
 
     def test_last_frame_is_told(self) -> None:
         """An object that ends where a frame does cannot be made of a longer one, even with another description."""
         self.put("aa", content(2 * FRAME))
         self.put("bb", content(FRAME))
-        self.replace("bb", [self.stored("aa").chunks[0].data[:SEALED_FRAME]])
+        self.replace("bb", [self.stored("aa").contents[0].data[:SEALED_FRAME]])
         self.check_damaged("bb", content(FRAME))
 
     def test_parts_reordered(self) -> None:
         datas = [content(FRAME + 5, 1), content(FRAME + 5, 2), content(FRAME + 5, 3)]
         self.put_parts("ab", *datas)
-        chunks = [chunk.data for chunk in self.stored("ab").chunks]
+        contents = [stored.data for stored in self.stored("ab").contents]
         for order in ((1, 0, 2), (0, 2, 1), (2, 1, 0), (0, 0, 2), (0, 1, 1)):
-            self.replace("ab", [chunks[place] for place in order])
+            self.replace("ab", [contents[place] for place in order])
             self.check_damaged("ab", b"".join(datas))
-        self.replace("ab", chunks[:2])
+        self.replace("ab", contents[:2])
         self.check_damaged("ab", b"".join(datas))
 
     def test_objects_swapped(self) -> None:
@@ -203,9 +203,9 @@ class FrameTests(Case):
         self.put("bb", other)
         theirs = self.stored("bb")
         mine = self.stored("aa")
-        self.replace("aa", [theirs.chunks[0].data])
+        self.replace("aa", [theirs.contents[0].data])
         self.check_damaged("aa", one)
-        for data in (mine.chunks[0].data, theirs.chunks[0].data):
+        for data in (mine.contents[0].data, theirs.contents[0].data):
             self.replace("aa", [data], theirs.metadata)
             self.check_damaged("aa", one)
             with self.assertRaises(DamagedObject):
@@ -213,14 +213,14 @@ class FrameTests(Case):
         # Half of each.
         header, _ = mine.metadata["sealed"]
         _, body = theirs.metadata["sealed"]
-        self.replace("aa", [mine.chunks[0].data], {"sealed": [header, body]})
+        self.replace("aa", [mine.contents[0].data], {"sealed": [header, body]})
         self.check_damaged("aa", one)
 
     def test_empty(self) -> None:
         """That there are no bytes is authentic, too."""
         self.put("ab", b"")
-        (chunk,) = self.stored("ab").chunks
-        self.assertEqual((len(chunk.data), self.get("ab")), (16, b""))
+        (stored,) = self.stored("ab").contents
+        self.assertEqual((len(stored.data), self.get("ab")), (16, b""))
         self.replace("ab", [bytes(16)])
         self.check_damaged("ab", b"")
 
@@ -232,17 +232,17 @@ class FrameTests(Case):
             for place in range(len(text) - 2):
                 changed = list(texts)
                 changed[number] = text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :]
-                self.replace("ab", [chunk.data for chunk in self.stored("ab").chunks], {"sealed": changed})
+                self.replace("ab", [stored.data for stored in self.stored("ab").contents], {"sealed": changed})
                 with self.assertRaises(DamagedObject):
                     now(self.make().get("ab"))
 
     def test_copies_are_not_made_of_damage(self) -> None:
         self.put("aa", content(100))
         self.put("bb", content(100, 1))
-        self.replace("aa", [self.stored("aa").chunks[0].data], self.stored("bb").metadata)
+        self.replace("aa", [self.stored("aa").contents[0].data], self.stored("bb").metadata)
         with self.assertRaises(DamagedObject):
             now(self.space.copy("cc", "aa"))
-        self.replace("bb", [self.stored("bb").chunks[0].data[:-1]])
+        self.replace("bb", [self.stored("bb").contents[0].data[:-1]])
         with self.assertRaises(DamagedObject):
             now(self.space.copy("cc", "bb"))
         with self.assertRaises(DamagedObject):
@@ -275,9 +275,9 @@ class UploadDamageTests(Case):
 
     def test_bytes_exchanged(self) -> None:
         """They are found when they are read."""
-        chunks = self.inner._uploads["ff"].chunks
+        contents = self.inner._uploads["ff"].contents
         parts = now(self.space.list_parts("ff"))
-        chunks[1], chunks[2] = chunks[2], chunks[1]
+        contents[1], contents[2] = contents[2], contents[1]
         with self.assertRaises(DamagedObject):
             read_into([], now(self.space.get_part("ff", 1)))
         now(self.space.complete_upload("ab", "ff", parts))
@@ -385,10 +385,10 @@ class RangeTests(Case):
         now(self.space.copy("cc", "ab"))
         now(self.space.copy("dd", "ab", 100, FRAME))
         now(self.space.copy("ee", "ab", 100, FRAME - 1))
-        chunks = self.stored("ab").chunks
-        self.assertEqual(self.stored("cc").chunks, chunks)
-        self.assertEqual(self.stored("dd").chunks, chunks[1:2])
-        self.assertNotIn(self.stored("ee").chunks[0], chunks)
+        contents = self.stored("ab").contents
+        self.assertEqual(self.stored("cc").contents, contents)
+        self.assertEqual(self.stored("dd").contents, contents[1:2])
+        self.assertNotIn(self.stored("ee").contents[0], contents)
         self.assertNotEqual(self.stored("cc").metadata, self.stored("ab").metadata)
 
     def test_same_bytes_are_not_the_same(self) -> None:
@@ -397,10 +397,10 @@ class RangeTests(Case):
         seen: set[bytes] = set()
         for id in ("aa", "bb"):
             self.put(id, content(100))
-            seen.add(self.stored(id).chunks[0].data)
+            seen.add(self.stored(id).contents[0].data)
         for _ in range(2):
             now(self.space.upload_part("ff", 1, BytesStream(content(100)), 100))
-            seen.add(self.inner._uploads["ff"].chunks[1].data)
+            seen.add(self.inner._uploads["ff"].contents[1].data)
         self.assertEqual(len(seen), 4)
 
 
@@ -412,7 +412,7 @@ class ManyPartsTests(Case):
         key = self.inner._uploads["ff"]
         for number in range(1, 10_001):
             now(self.space.upload_part("ff", number, BytesStream(b"%05d" % number), 5))
-        self.assertEqual(len(key.chunks), 10_000)
+        self.assertEqual(len(key.contents), 10_000)
         parts = now(self.make().list_parts("ff"))
         part = now(self.space.complete_upload("ab", "ff", parts))
         self.assertEqual(part, attrs.evolve(part, size=50_000))

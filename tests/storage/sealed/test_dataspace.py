@@ -9,10 +9,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from storehouse.core.disk import DiskThreads, InlineDisk
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.sealed.dataspace import SealedDataSpace
 from storehouse.storage.sealed.formats import BOUNDS
+from storehouse.testing.dataspace import MemoryDataSpace
 from tests.conformance.dataspace import BLOCK, DataSpaceTestsMixin, PersistentDataSpaceTestsMixin
 from tests.conformance.dataspace_described import LateTestsMixin
 from tests.conformance.dataspace_inventory import InventoryTestsMixin

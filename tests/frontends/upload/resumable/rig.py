@@ -24,10 +24,10 @@ from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
 from storehouse.frontends.upload.resumable.tus.door import TusUploads
 from storehouse.frontends.upload.throughput import Activity
 from storehouse.frontends.upload.upload import Upload
-from storehouse.storage.dataspace.memory import MemoryDataSpace
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from storehouse.testing.accounts import MemoryAccounts
+from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.namespace import MemoryNamespace
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 

@@ -1,4 +1,4 @@
-"""A data space in memory: for tests of what uses one, and to read what L{IDataSpace} asks for in few lines."""
+"""A data space in memory: for tests of what uses one, and the shortest text that does what L{IDataSpace} asks for."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from storehouse.storage.dataspace.values import (
     choose_parts,
 )
 
-__all__ = ["MemoryDataSpace", "StoredChunk", "StoredObject"]
+__all__ = ["MemoryDataSpace", "PartContent", "StoredObject"]
 
 
 def _tag(data: bytes) -> str:
@@ -50,76 +50,74 @@ def _tag(data: bytes) -> str:
 
 
 @attrs.frozen
-class StoredChunk:
-    """The bytes of a part. They are shared by all that has them."""
+class PartContent:
+    """The bytes of a part. Copies share them."""
 
     data: bytes
     etag: str
 
     @classmethod
-    def of(cls, data: bytes) -> StoredChunk:
-        """Those of these bytes."""
+    def of(cls, data: bytes) -> PartContent:
         return cls(data, _tag(data))
 
 
 @attrs.frozen
 class StoredObject:
-    """An object: its bytes, and what is said of it."""
+    """An object: its bytes and metadata."""
 
-    chunks: tuple[StoredChunk, ...]
+    contents: tuple[PartContent, ...]
     metadata: dict[str, list[str]]
     etag: str
     size: int
 
     @classmethod
-    def of(cls, chunks: Sequence[StoredChunk], metadata: dict[str, list[str]]) -> StoredObject:
-        """One of these parts."""
-        etag = chunks[0].etag
-        if len(chunks) > 1:
-            etag = f"{_tag(''.join(chunk.etag + chr(10) for chunk in chunks).encode())}-{len(chunks)}"
-        return cls(tuple(chunks), metadata, etag, sum(len(chunk.data) for chunk in chunks))
+    def of(cls, contents: Sequence[PartContent], metadata: dict[str, list[str]]) -> StoredObject:
+        etag = contents[0].etag
+        if len(contents) > 1:
+            etag = f"{_tag(''.join(content.etag + chr(10) for content in contents).encode())}-{len(contents)}"
+        return cls(tuple(contents), metadata, etag, sum(len(content.data) for content in contents))
 
-    def spans(self, offset: int, length: int) -> Iterator[tuple[StoredChunk, int, int]]:
-        """What of which chunk is in a range."""
+    def spans(self, offset: int, length: int) -> Iterator[tuple[PartContent, int, int]]:
+        """The contents of a range, with where in each it begins and ends."""
         end = offset + length
         position = 0
-        for chunk in self.chunks:
-            after = position + len(chunk.data)
+        for content in self.contents:
+            after = position + len(content.data)
             if max(offset, position) < min(end, after):
-                yield chunk, max(offset, position) - position, min(end, after) - position
+                yield content, max(offset, position) - position, min(end, after) - position
             position = after
 
     def pieces(self, offset: int, length: int) -> Iterator[Piece]:
-        """A range in pieces that are not too large."""
-        for chunk, start, end in self.spans(offset, length):
+        """A range in pieces of at most L{PIECE} bytes."""
+        for content, start, end in self.spans(offset, length):
             for position in range(start, end, PIECE):
-                yield memoryview(chunk.data)[position : min(position + PIECE, end)]
+                yield memoryview(content.data)[position : min(position + PIECE, end)]
 
-    def cut(self, offset: int, length: int) -> tuple[StoredChunk, ...]:
-        """A range as chunks, of which there is always one."""
+    def cut(self, offset: int, length: int) -> tuple[PartContent, ...]:
+        """A range as contents, of which there is always one."""
         if length == self.size:
-            return self.chunks
+            return self.contents
         return tuple(
-            chunk if end - start == len(chunk.data) else StoredChunk.of(chunk.data[start:end])
-            for chunk, start, end in self.spans(offset, length)
-        ) or (StoredChunk.of(b""),)
+            content if end - start == len(content.data) else PartContent.of(content.data[start:end])
+            for content, start, end in self.spans(offset, length)
+        ) or (PartContent.of(b""),)
 
 
 @attrs.define
 class _OpenUpload:
-    """An upload: its parts, and what is noted of them."""
+    """An upload: its parts, and their notes."""
 
     metadata: dict[str, list[str]]
     created: float
     touched: float
-    chunks: dict[int, StoredChunk] = attrs.Factory(dict)
+    contents: dict[int, PartContent] = attrs.Factory(dict)
     notes: dict[int, str] = attrs.Factory(dict)
 
     def parts(self) -> list[Part]:
         """The parts, in ascending order."""
         return [
-            Part(number, chunk.etag, len(chunk.data), self.notes[number])
-            for number, chunk in sorted(self.chunks.items())
+            Part(number, content.etag, len(content.data), self.notes[number])
+            for number, content in sorted(self.contents.items())
         ]
 
     def listed(self) -> dict[int, Part]:
@@ -127,13 +125,12 @@ class _OpenUpload:
         return {part.number: part for part in self.parts()}
 
     def described(self, id: str) -> Upload:
-        """As it is told."""
-        size = sum(len(chunk.data) for chunk in self.chunks.values())
+        size = sum(len(content.data) for content in self.contents.values())
         return Upload(
             id,
             self.created,
             self.touched,
-            len(self.chunks),
+            len(self.contents),
             size,
             {name: list(values) for name, values in self.metadata.items()},
         )
@@ -142,7 +139,7 @@ class _OpenUpload:
 @implementer(IDataSpace, IDescribed)
 class MemoryDataSpace:
     """
-    A data space that is gone with the process. All it is given it holds at once.
+    A data space that is gone with the process. It keeps all that it is given in memory.
 
     @param clock: has C{seconds()}, for the times of uploads.
     @param bounds: of what is kept with objects and parts.
@@ -160,7 +157,7 @@ class MemoryDataSpace:
         self.failed: StorehouseError | None = None
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Take operations."""
         self._running = True
 
     def stop(self) -> Deferred[None]:
@@ -202,8 +199,8 @@ class MemoryDataSpace:
         if instead_of:
             check_free(upload_id, upload.listed(), number, 1)
         for other in instead_of:
-            upload.chunks.pop(other, None)
-        return self._add_part(upload, number, StoredChunk.of(data), kept)
+            upload.contents.pop(other, None)
+        return self._add_part(upload, number, PartContent.of(data), kept)
 
     @deferred
     async def upload_part_link(
@@ -222,7 +219,7 @@ class MemoryDataSpace:
         check_free(upload_id, upload.listed(), number, len(chosen))
         notes = [part.note if note is None else self._note(note(part, at)) for at, part in enumerate(chosen, number)]
         for place, part in enumerate(chosen):
-            self._add_part(upload, number + place, source.chunks[part.number], notes[place])
+            self._add_part(upload, number + place, source.contents[part.number], notes[place])
         return [part.etag for part in chosen]
 
     @deferred
@@ -230,7 +227,7 @@ class MemoryDataSpace:
         """See L{IDataSpace.get_part}."""
         upload = self._upload(upload_id)
         (part,) = choose_parts(upload_id, upload.listed(), [number])
-        return _reader(upload_id, StoredObject.of([upload.chunks[number]], {}), 0, part.size)
+        return _reader(upload_id, StoredObject.of([upload.contents[number]], {}), 0, part.size)
 
     @deferred
     async def upload_part_copy(
@@ -247,9 +244,9 @@ class MemoryDataSpace:
         upload = self._upload(upload_id)
         check_number(number)
         stored = self._object(source_id, expected)
-        chunks = stored.cut(offset, check_range(offset, length, stored.size))
-        chunk = chunks[0] if len(chunks) == 1 else StoredChunk.of(b"".join(chunk.data for chunk in chunks))
-        return self._add_part(upload, number, chunk, self._note(note))
+        contents = stored.cut(offset, check_range(offset, length, stored.size))
+        content = contents[0] if len(contents) == 1 else PartContent.of(b"".join(content.data for content in contents))
+        return self._add_part(upload, number, content, self._note(note))
 
     @deferred
     async def complete_upload(
@@ -260,7 +257,7 @@ class MemoryDataSpace:
         self._check_new(id)
         chosen = check_parts(upload_id, parts, upload.listed())
         kept = upload.metadata if metadata is None else self._checked(metadata)
-        stored = self._add(id, [upload.chunks[part.number] for part in chosen], kept)
+        stored = self._add(id, [upload.contents[part.number] for part in chosen], kept)
         del self._uploads[upload_id]
         return Part(0, stored.etag, stored.size)
 
@@ -306,11 +303,11 @@ class MemoryDataSpace:
         """See L{IDataSpace.put}."""
         async with closing(stream):
             self._check_new(id)
-            told = metadata if callable(metadata) else self._checked(metadata)
+            given = metadata if callable(metadata) else self._checked(metadata)
             data = await self._receive(stream, size)
-        kept = self._checked(told()) if callable(told) else told
+        kept = self._checked(given()) if callable(given) else given
         self._check_new(id)
-        stored = self._add(id, [StoredChunk.of(data)], kept)
+        stored = self._add(id, [PartContent.of(data)], kept)
         return Part(1, stored.etag, stored.size)
 
     @deferred
@@ -360,8 +357,8 @@ class MemoryDataSpace:
         """See L{IDataSpace.copy}."""
         source = self._object(source_id, expected)
         self._check_new(id)
-        chunks = source.cut(offset, check_range(offset, length, source.size))
-        stored = self._add(id, chunks, self._checked(source.metadata if metadata is None else metadata))
+        contents = source.cut(offset, check_range(offset, length, source.size))
+        stored = self._add(id, contents, self._checked(source.metadata if metadata is None else metadata))
         return Part(0, stored.etag, stored.size)
 
     @deferred
@@ -420,15 +417,15 @@ class MemoryDataSpace:
             raise NoSuchUpload(f"there is no upload {upload_id}")
         return upload
 
-    def _add(self, id: str, chunks: Iterable[StoredChunk], metadata: dict[str, list[str]]) -> StoredObject:
-        stored = self._objects[id] = StoredObject.of(tuple(chunks), metadata)
+    def _add(self, id: str, contents: Iterable[PartContent], metadata: dict[str, list[str]]) -> StoredObject:
+        stored = self._objects[id] = StoredObject.of(tuple(contents), metadata)
         return stored
 
-    def _add_part(self, upload: _OpenUpload, number: int, chunk: StoredChunk, note: str) -> str:
-        upload.chunks[number] = chunk
+    def _add_part(self, upload: _OpenUpload, number: int, content: PartContent, note: str) -> str:
+        upload.contents[number] = content
         upload.notes[number] = note
         upload.touched = self._seconds()
-        return chunk.etag
+        return content.etag
 
     @staticmethod
     async def _receive(stream: IByteStream, size: int | None) -> bytes:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.core.streams import BytesStream
 from storehouse.errors import SizeMismatch, Unavailable
-from storehouse.storage.dataspace.memory import MemoryDataSpace
+from storehouse.testing.dataspace import MemoryDataSpace
 from tests.conformance.dataspace import BLOCK, DataSpaceTestsMixin, SpaceTestsMixin, content
 from tests.conformance.dataspace_described import DescribedTestsMixin, LateTestsMixin
 from tests.conformance.dataspace_inventory import InventoryTestsMixin
