@@ -26,11 +26,11 @@ from storehouse.core.platform import keep_freed_memory
 from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSuchBucket
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
-from storehouse.storage.namespace.entries import encode_entry
 from storehouse.storage.namespace.index import IndexBuilder
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.journal import Journal
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
+from storehouse.storage.namespace.values import encode_entry
 from storehouse.storage.objects.store import LocalObjectStore
 
 __all__ = ["WORK"]

@@ -32,7 +32,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.streams import deferred
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.events import ArchiveShipped, Events, StoreFailed
-from storehouse.storage.namespace.names import check_bucket
+from storehouse.storage.namespace.values import check_bucket
 from storehouse.storage.shipping.prefixes import ShippedPrefixes
 from storehouse.storage.shipping.shipper import Shipper
 from storehouse.storage.shipping.store import StoreDestination

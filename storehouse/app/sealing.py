@@ -25,13 +25,13 @@ from storehouse.storage.dataspace.layout import Layout, names_in
 from storehouse.storage.dataspace.values import Bounds
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
-from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
 from storehouse.storage.namespace.tree import Tree
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from storehouse.storage.resumable.sealed import StateCipher
 from storehouse.storage.sealed.dataspace import SealedDataSpace
 from storehouse.storage.sealed.formats import BOUNDS, is_sealed
+from storehouse.storage.sealed.namespace import SEALED_METADATA, SealedNamespace
 
 if TYPE_CHECKING:
     from storehouse.storage.accounts.local import LocalAccounts

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,7 +12,7 @@ from twisted.python.failure import Failure
 
 from storehouse.core.disk import IDisk
 
-__all__ = ["KeyedLocks", "Slots", "finished", "over", "settled", "whole"]
+__all__ = ["KeyedLocks", "Slots", "finished", "in_slices", "over", "settled", "whole"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +72,47 @@ async def whole(disk: IDisk, f: Callable[P, T], *args: P.args, **kwargs: P.kwarg
     clean up behind it while it works. The cancellation then comes too late.
     """
     return await finished(disk.run(f, *args, **kwargs))
+
+
+#: Seconds of a slice: a thread that is busy in Python stalls the reactor for as long.
+_SLICE = 0.002
+
+#: Seconds between two slices, for the reactor.
+_REST = 0.0005
+
+#: Slices of one job: under load it may be long until the next job gets a thread.
+_SLICES = 10
+
+
+async def in_slices(
+    run: Callable[..., Awaitable[tuple[list[T], bool]]], walk: Iterator[T], each: Callable[[T], object]
+) -> None:
+    """
+    Run a walk in the disk threads, in slices of milliseconds.
+
+    @param run: runs a function there, as L{IDisk.run}.
+    @param each: called with each item that the walk yields, in the caller's thread.
+    """
+
+    def step() -> tuple[list[T], bool]:
+        found: list[T] = []
+        for turn in range(_SLICES):
+            if turn:
+                time.sleep(_REST)
+            until = time.monotonic() + _SLICE
+            for item in walk:
+                found.append(item)
+                if time.monotonic() > until:
+                    break
+            else:
+                return found, True
+        return found, False
+
+    done = False
+    while not done:
+        found, done = await run(step)
+        for item in found:
+            each(item)
 
 
 class Slots:

@@ -10,10 +10,17 @@ from zope.interface import implementer
 
 from storehouse.core.streams import deferred
 from storehouse.errors import AlreadyExists, BucketNotEmpty, InvalidName, NoSuchBucket, NoSuchKey, Unavailable
-from storehouse.storage.namespace.entries import MAX_METADATA, checked, checked_metadata
 from storehouse.storage.namespace.interfaces import Bucket, Condition, Entry, INamespace, Metadata, Needed, Page
-from storehouse.storage.namespace.listing import common_prefix
-from storehouse.storage.namespace.names import check_bucket, check_id, check_key, check_text
+from storehouse.storage.namespace.values import (
+    MAX_METADATA,
+    check_bucket,
+    check_id,
+    check_key,
+    check_text,
+    checked,
+    checked_metadata,
+    common_prefix,
+)
 
 __all__ = ["MemoryNamespace"]
 

@@ -23,8 +23,8 @@ from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
 from storehouse.storage.dataspace.wormer import WormerDataSpace
 from storehouse.storage.namespace.local import LocalNamespace
-from storehouse.storage.namespace.sealed import SealedNamespace
 from storehouse.storage.sealed.dataspace import SealedDataSpace
+from storehouse.storage.sealed.namespace import SealedNamespace
 from tests.storage.sealed.keys import LIGHT
 
 _OFF = {"append": "off", "sfsp": "off", "https": "off", "admin": "tcp:0:interface=127.0.0.1"}

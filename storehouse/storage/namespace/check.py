@@ -1,7 +1,7 @@
 """
 What is wrong with a namespace: its files each for itself, and the index as against them.
 
-The walks are generators, for L{in_slices<storehouse.storage.namespace.concurrency.in_slices>}: they yield L{Problem}s, keys
+The walks are generators, for L{in_slices<storehouse.core.jobs.in_slices>}: they yield L{Problem}s, keys
 to look at again while nobody changes them, and C{None} for each key.
 """
 
@@ -12,15 +12,13 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
+from storehouse.core.jobs import in_slices
 from storehouse.errors import Damaged, DamagedEntry, NoSuchBucket, Unavailable
-from storehouse.storage.namespace.concurrency import in_slices
-from storehouse.storage.namespace.entries import encode_entry
-from storehouse.storage.namespace.index import Index, Row, ids_of, older_of
+from storehouse.storage.namespace.index import Index, Row, Upkeep, ids_of, older_of
 from storehouse.storage.namespace.interfaces import Bucket, Problem
 from storehouse.storage.namespace.journal import read_journal
-from storehouse.storage.namespace.names import id_of_file
 from storehouse.storage.namespace.tree import DEFAULT, TOP, KeyPath, Tree
-from storehouse.storage.namespace.upkeep import Upkeep
+from storehouse.storage.namespace.values import encode_entry, id_of_file
 
 __all__ = ["check", "problems_of"]
 

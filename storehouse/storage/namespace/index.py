@@ -1,7 +1,11 @@
 """
-The index of a namespace: its keys in order, in SQLite (docs/formats/namespace.md).
+The index of a namespace: its keys in order, in SQLite (docs/formats/namespace.md). L{Index} is the file, L{rebuild} makes it
+from the tree, and L{Upkeep} keeps both in agreement while the namespace runs.
 
 It is derived: what is damaged here is read again from the tree. Commits are not synced; L{Index.sync} does that.
+
+Walks through all keys are generators: they yield the number of keys so far, so that they can be run in slices beside other
+work (L{in_slices<storehouse.core.jobs.in_slices>}), or through, at start.
 
 SQLite releases the interpreter's lock for each step and may wait long for it, so each call here takes few steps, even for
 a thousand rows.
@@ -10,30 +14,63 @@ a thousand rows.
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
-from storehouse.storage.namespace.entries import decode_row
+from storehouse.core.disk import IDisk
+from storehouse.core.jobs import KeyedLocks, in_slices
+from storehouse.errors import DamagedEntry, NoSpace, Unavailable
+from storehouse.storage.namespace.interfaces import Bucket, Entry
+from storehouse.storage.namespace.journal import Journal
+from storehouse.storage.namespace.tree import KeyPath, Tree
+from storehouse.storage.namespace.values import (
+    Item,
+    decode_row,
+    encode_bucket,
+    encode_entry,
+    is_bucket,
+    list_items,
+    list_names,
+)
 
 __all__ = [
+    "DAMAGED",
     "MARKED",
     "VERSION",
     "Change",
     "Index",
     "IndexBuilder",
     "IndexUnusable",
+    "KnownRows",
     "Row",
     "Totals",
+    "Upkeep",
+    "bucket_of",
     "ids_of",
+    "index_bucket",
     "is_full",
     "make_private",
+    "mark_of",
     "older_of",
+    "rebuild",
+    "row_of",
 ]
+
+
+T = TypeVar("T")
+
+_log = Logger()
 
 #: The version in C{meta}.
 VERSION = "1"
@@ -464,3 +501,470 @@ def _sync(path: str, flags: int) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+#: A file in the directory of the index: the index is damaged, and is rebuilt by the next start.
+DAMAGED = "damaged"
+
+_STRETCH = 500
+
+
+def row_of(tree: Tree, key_path: KeyPath) -> Row | None:
+    """
+    The row that the index must have of a key, read from the tree; C{None} for none.
+
+    @raise DamagedEntry: if the default version cannot be read: see L{mark_of}.
+    """
+    entry = tree.current(key_path)
+    if entry is None:
+        return None
+    return entry.size, encode_entry(entry, key_path.key), older_of(id for id in tree.ids(key_path) if id != entry.id)
+
+
+def mark_of(tree: Tree, key_path: KeyPath, error: DamagedEntry) -> Row:
+    """The row that marks a key as damaged: its default version cannot be read, and no older row has it."""
+    _log.error("damaged: {error}", error=error)
+    ids: list[str] = []
+    default = None
+    try:
+        ids = tree.ids(key_path)
+        default = tree.default_of(key_path)
+    except DamagedEntry:
+        pass  # as just logged
+    return 0, b"", older_of(id for id in ids if id != default)
+
+
+class KnownRows:
+    """
+    The rows of an index that is being rebuilt, for keys whose default version cannot be read from the tree.
+
+    @param directory: of the index, which must be closed and belong to the tree.
+    """
+
+    def __init__(self, directory: str) -> None:
+        # Immutable: SQLite makes no files beside it, and removes none at the end.
+        path = quote(os.path.abspath(os.path.join(directory, "keys.db")))
+        self._connection = sqlite3.connect(
+            f"file:{path}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
+
+    def row(self, bucket: str, data: bytes) -> Row | None:
+        """The row of a key; C{None} if there is none, or it is damaged."""
+        query = (
+            "SELECT size, text, older FROM keys WHERE key = ? AND bucket = (SELECT number FROM buckets WHERE name = ?)"
+        )
+        try:
+            found = self._connection.execute(query, (data, bucket)).fetchone()
+            return None if found is None or decode_row(found[1])[0].encode() != data else found
+        except (sqlite3.Error, ValueError, TypeError):
+            return None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def bucket_of(tree: Tree, name: str, known: Bucket | None = None) -> Bucket:
+    """A bucket of the tree; if its file is damaged, as it was known, or without metadata."""
+    try:
+        return tree.read_bucket(name)
+    except DamagedEntry as error:
+        _log.error("{error}", error=error)
+        return known or Bucket(name, 0)
+
+
+def index_bucket(
+    tree: Tree,
+    name: str,
+    rows: Callable[[list[tuple[bytes, Row]]], object],
+    before: int = 0,
+    strange: Callable[[str], object] = lambda path: None,
+    known: KnownRows | None = None,
+) -> Iterator[int]:
+    """
+    Give the rows of all keys of a bucket, in order, some at a time. Yields the number of keys so far.
+
+    @param rows: called with some rows.
+    @param before: the number to count from.
+    @param strange: called with each path below C{objects} that is no key's.
+    @param known: the rows of keys whose default version cannot be read.
+    """
+    keys: list[bytes] = []
+    for path, key in tree.walk(name):
+        if key is None:
+            strange(path)
+        else:
+            keys.append(key.encode())
+    keys.sort()
+    count = before
+    stretch: list[tuple[bytes, Row]] = []
+    for data in keys:
+        key_path = tree.key_path(name, data.decode(), data)
+        try:
+            row = row_of(tree, key_path)
+        except DamagedEntry as error:
+            row = (known and known.row(name, data)) or mark_of(tree, key_path, error)
+        if row is not None:
+            stretch.append((data, row))
+            count += 1
+        if len(stretch) == _STRETCH:
+            rows(stretch)
+            stretch = []
+        yield count
+    rows(stretch)
+
+
+def rebuild(tree: Tree, directory: str, stamp: str, generation: int, known: KnownRows | None = None) -> Iterator[int]:
+    """
+    Rebuild the index in C{directory}, which must be closed. Yields the number of keys so far. Damaged keys keep their rows
+    of C{known}, which is closed at the end, or are marked as damaged; other files are counted.
+    """
+    builder = IndexBuilder(directory, stamp, generation)
+    strange: list[str] = []
+    count = unknown = 0
+    for name in tree.bucket_names():
+        if not is_bucket(name):
+            unknown += 1
+            continue
+        number = builder.bucket(name, encode_bucket(bucket_of(tree, name)))
+        before = count
+        for count in index_bucket(tree, name, partial(builder.rows, number), before, strange.append, known):
+            yield count
+        if strange:
+            first = os.path.join(tree.buckets, name, "objects", strange[0])
+            _log.error(
+                "{count} files in the bucket {bucket} are no keys, such as {first}",
+                count=len(strange),
+                bucket=name,
+                first=first,
+            )
+            unknown += len(strange)
+            strange.clear()
+    if known is not None:
+        known.close()
+    builder.finish(unknown)
+    yield count
+
+
+class Upkeep:
+    """
+    The index, its checkpoints, and its repair.
+
+    The index never makes an operation on a key fail: if it cannot be read or written, that is logged, the tree is read
+    instead, and the next start rebuilds it. Rows that a full disk has no room for are written later; until then keys are not
+    listed.
+
+    @ivar broken: why the index is not used any more, or C{None}.
+    @ivar repairs: how many rows were wrong, and were repaired.
+    @ivar checkpoints: how often the index was brought to disk.
+    """
+
+    _log = Logger()
+
+    def __init__(self, tree: Tree, journal: Journal, disk: IDisk) -> None:
+        self.index = Index(os.path.join(tree.directory, "index"))
+        self.broken: str | None = None
+        self.repairs = 0
+        self.checkpoints = 0
+        self._tree = tree
+        self._journal = journal
+        self._disk = disk
+        self._locks = KeyedLocks()
+        self._checkpoints = 0  # under way, or waiting
+        # Rows that a full disk had no room for; they are written before the next checkpoint.
+        self._owed: dict[tuple[int, bytes], Row | None] = {}
+        self._owing = threading.Lock()
+
+    # -- rows: in any thread -------------------------------------------------------------------
+
+    def break_off(self, error: object) -> None:
+        """Stop using the index, and have the next start rebuild it."""
+        if self.broken is not None:
+            return
+        self.broken = str(error)
+        directory = os.path.dirname(self.index.path)
+        self._log.critical(
+            "the index in {directory} is damaged ({error}); keys are not listed until it is rebuilt, by a restart "
+            "or 'storehouse reindex'",
+            directory=directory,
+            error=error,
+        )
+        try:
+            with open(os.path.join(directory, DAMAGED), "w") as file:
+                file.write(self.broken)
+        except OSError as failure:
+            self._log.error("the damage of the index cannot be noted for the next start: {error}", error=failure)
+
+    def get(self, number: int, data: bytes, key: str) -> tuple[Entry, frozenset[str]] | None:
+        """
+        The default version of a key, and the IDs of the others; C{None} if its row is missing or cannot be read. For the
+        reactor's thread.
+        """
+        if self.broken is not None or (number, data) in self._owed:
+            return None
+        try:
+            row = self.index.get(number, data)
+            if row is None:
+                return None
+            named, entry = decode_row(row[0])
+        except sqlite3.Error as error:
+            self.break_off(error)
+            return None
+        except ValueError:
+            return None
+        return (entry, ids_of(row[1])) if named == key else None
+
+    def apply(self, number: int, data: bytes, row: Row | None) -> None:
+        """Change a row, after its key was changed."""
+        if self.broken is not None:
+            return
+        if self._owed:
+            with self._owing:
+                self._owed.pop((number, data), None)
+        try:
+            self.index.apply([(number, data, row)])
+        except sqlite3.Error as error:
+            if not is_full(error):
+                self.break_off(error)
+                return
+            self._log.warn(
+                "the disk is full: a row of the index {path} is written later ({error})",
+                path=self.index.path,
+                error=error,
+            )
+            with self._owing:
+                self._owed[number, data] = row
+
+    def _pay(self) -> None:
+        """
+        Write the rows that a full disk had no room for.
+
+        @raise NoSpace: if it still is full.
+        """
+        with self._owing:
+            try:
+                if self._owed and self.broken is None:
+                    self.index.apply([(number, data, row) for (number, data), row in self._owed.items()])
+            except sqlite3.Error as error:
+                if is_full(error):
+                    raise NoSpace(
+                        f"the disk is full: the index {self.index.path} cannot be written ({error})"
+                    ) from error
+                self.break_off(error)
+            self._owed.clear()
+
+    def repair(self, number: int, data: bytes, key_path: KeyPath) -> Entry | None:
+        """
+        Read a key from the tree, and repair its row. The caller holds the key.
+
+        @raise DamagedEntry: if its default version cannot be read. A row that has it stays; otherwise the row marks the damage.
+        """
+        try:
+            row = row_of(self._tree, key_path)
+        except DamagedEntry as error:
+            if self.get_row(number, data, key_path.key) is None:
+                self._put_right(number, data, key_path, mark_of(self._tree, key_path, error))
+            raise
+        self._put_right(number, data, key_path, row)
+        return None if row is None else decode_row(row[1])[1]
+
+    def get_row(self, number: int, data: bytes, key: str) -> Entry | None:
+        """The default version of a key, by its row; C{None} if that is missing or cannot be read. For any thread."""
+        try:
+            row = None if self.broken is not None or (number, data) in self._owed else self.index.row(number, data)
+            named, entry = decode_row(row[1]) if row is not None else ("", None)
+        except sqlite3.Error as error:
+            self.break_off(error)
+            return None
+        except ValueError:
+            return None
+        return entry if named == key else None
+
+    def _put_right(self, number: int, data: bytes, key_path: KeyPath, row: Row | None) -> None:
+        if self.broken is not None:
+            return
+        try:
+            there = self.index.row(number, data)
+        except sqlite3.Error as error:
+            self.break_off(error)
+            return
+        if there == row and (number, data) not in self._owed:
+            return
+        # An older version whose file is missing stays in the row, so that a check can report it.
+        if there is not None and row is not None and there[:2] == row[:2] and ids_of(there[2]) > ids_of(row[2]):
+            return
+        if there is not None and there[1] and row is None and self.get_row(number, data, key_path.key) is None:
+            # Perhaps it is the row of another key, which is not listed then.
+            self.break_off(f"it has a damaged row, and {key_path.bucket} has no key {key_path.key!r}")
+            return
+        if there is None and row is not None:
+            self.share()  # perhaps it is a copy of another key
+        self.apply(number, data, row)
+        self.repairs += 1
+        self._log.warn(
+            "the row of {key} in the index was wrong, and is repaired", key=f"{key_path.bucket}/{key_path.key}"
+        )
+
+    def share(self) -> None:
+        """Remember that two keys may name the same ID."""
+        try:
+            if self.broken is None:
+                self.index.share()
+        except sqlite3.Error as error:
+            if not is_full(error):
+                self.break_off(error)
+
+    def add_bucket(self, name: str, text: bytes) -> int:
+        """@return: its number; one that no bucket has if the index is broken."""
+        try:
+            return -1 if self.broken is not None else self.index.add_bucket(name, text)
+        except sqlite3.Error as error:
+            self.break_off(error)
+            return -1
+
+    def change_bucket(self, number: int, text: bytes) -> None:
+        """Write the C{bucket.json} of a bucket to its row."""
+        try:
+            if self.broken is None:
+                self.index.change_bucket(number, text)
+        except sqlite3.Error as error:
+            self.break_off(error)
+
+    def drop_bucket(self, number: int) -> None:
+        """Remove a bucket and its rows."""
+        try:
+            if self.broken is None:
+                self.index.drop_bucket(number)
+        except sqlite3.Error as error:
+            self.break_off(error)
+
+    def page(self, number: int, prefix: str, delimiter: str, after: str, limit: int) -> tuple[list[Item], str | None]:
+        """
+        A page of L{list_items<storehouse.storage.namespace.values.list_items>}, and the C{after} of the next one.
+
+        @raise Unavailable: if the index is broken.
+        @raise NoSpace: if it lacks rows that a full disk has no room for.
+        """
+        # One more tells whether there is more.
+        items = self._listed(list_items, number, prefix, delimiter, after, limit + 1)
+        return items[:limit], items[limit - 1][0] if len(items) > limit > 0 else None
+
+    def names(self, number: int, prefix: str, after: str, limit: int) -> list[str]:
+        """
+        Keys without entries, by L{list_names<storehouse.storage.namespace.values.list_names>}.
+
+        @raise Unavailable: and L{NoSpace}, as L{page}.
+        """
+        return self._listed(list_names, number, prefix, after, limit)
+
+    def _listed(self, f: Callable[..., list[T]], *args: Any) -> list[T]:
+        if self._owed:
+            self._pay()
+        self.check_index()
+        try:
+            return f(self.index, *args)
+        except sqlite3.Error as error:
+            self.break_off(error)
+        self.check_index()
+        return []
+
+    def check_index(self) -> None:
+        """@raise Unavailable: if the index is broken."""
+        if self.broken is not None:
+            raise Unavailable(f"the index of keys is damaged, and a restart rebuilds it: {self.broken}")
+
+    def tell_damage(self, damaged: int) -> None:
+        """Log the damage that a start found."""
+        if damaged or self.unknown:
+            self._log.error(
+                "in {directory} {damaged} keys or buckets cannot be read, and {unknown} other files are not part of the namespace: 'storehouse fsck' lists them",
+                directory=self._tree.directory,
+                damaged=damaged,
+                unknown=self.unknown,
+            )
+
+    @property
+    def unknown(self) -> int:
+        """How many files were neither keys nor buckets when the index was made."""
+        return 0 if self.broken is not None else self.index.unknown
+
+    @property
+    def damaged(self) -> int:
+        """How many keys the index has whose default version cannot be read."""
+        try:
+            return 0 if self.broken is not None else self.index.marked()
+        except sqlite3.Error as error:
+            self.break_off(error)
+            return 0
+
+    # -- in the reactor's thread ---------------------------------------------------------------
+
+    def begin_checkpoint(self) -> None:
+        """Begin a checkpoint, unless one is under way."""
+        if not self._checkpoints:
+            Deferred.fromCoroutine(self.checkpoint()).addErrback(
+                lambda failure: self._log.error("the checkpoint failed: {error}", error=failure.value)
+            )
+
+    async def checkpoint(self) -> None:
+        """
+        Bring the index to disk, and begin a new journal with the IDs that are still open.
+
+        @raise StorehouseError: if the journal cannot be written.
+        """
+        self._checkpoints += 1
+        try:
+            async with self._locks.held("checkpoint"):
+                await self._journal.renew(self._sync)
+                self.checkpoints += 1
+        finally:
+            self._checkpoints -= 1
+
+    async def idle(self) -> None:
+        """Wait until no checkpoint is under way."""
+        async with self._locks.held("checkpoint"):
+            pass
+
+    def _sync(self, generation: int) -> None:
+        self._pay()
+        if self.broken is None:
+            try:
+                self.index.sync(generation)
+            except sqlite3.Error as error:
+                if is_full(error):
+                    raise NoSpace(
+                        f"the disk is full: the index {self.index.path} cannot be written ({error})"
+                    ) from error
+                self.break_off(error)
+
+    async def reindex(self, progress: Callable[[int], object]) -> tuple[int, dict[str, tuple[int, Bucket]]]:
+        """Rebuild the index while nothing else uses it. @return: the number of keys, and the buckets."""
+        await self.idle()
+        directory = os.path.dirname(self.index.path)
+        stamp = secrets.token_hex(8)
+        counts = [0]
+
+        def step(count: int) -> None:
+            counts[0] = count
+            if count % 1000 == 0:
+                progress(count)
+
+        # After a crash before the journal has the new stamp, the next start rebuilds the index.
+        self.index.close()
+        # Keys that only their rows can give are not lost.
+        known = None if self.broken is not None or self._owed else KnownRows(directory)
+        self.broken = self.broken or "it is being rebuilt"
+        self._owed.clear()
+        await in_slices(self._disk.run, rebuild(self._tree, directory, stamp, self._journal.generation, known), step)
+        if os.path.exists(os.path.join(directory, DAMAGED)):
+            os.unlink(os.path.join(directory, DAMAGED))
+        self.index = Index(directory)
+        self.index.open()
+        self._journal.stamp = stamp
+        self.broken = None
+        await self.checkpoint()
+        buckets = {
+            total.name: (total.number, bucket_of(self._tree, total.name))
+            for total in await self._disk.run(self.index.totals)
+        }
+        return counts[0], buckets

@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable
-from typing import Any, NoReturn, TypeVar
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from functools import wraps
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import attrs
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.jobs import KeyedLocks
+from storehouse.core.latency import Latency
 from storehouse.errors import (
     DamagedEntry,
     InvalidName,
@@ -30,9 +34,7 @@ from storehouse.errors import (
     Unavailable,
 )
 from storehouse.storage.namespace.check import check, problems_of
-from storehouse.storage.namespace.concurrency import Gate, Lane, gather, lasting
-from storehouse.storage.namespace.entries import MAX_METADATA, checked, checked_metadata, encode_bucket, encode_entry
-from storehouse.storage.namespace.index import older_of
+from storehouse.storage.namespace.index import Upkeep, older_of
 from storehouse.storage.namespace.interfaces import (
     Bucket,
     Condition,
@@ -45,17 +47,24 @@ from storehouse.storage.namespace.interfaces import (
     Problem,
 )
 from storehouse.storage.namespace.journal import KEPT, LEAVING, NEW, Journal
-from storehouse.storage.namespace.metrics import NamespaceMetrics
-from storehouse.storage.namespace.names import check_bucket, check_id, check_key
 from storehouse.storage.namespace.needed import needed
 from storehouse.storage.namespace.recovery import prepare, recover
 from storehouse.storage.namespace.restore import restore
 from storehouse.storage.namespace.tree import UNREADABLE, AlreadyThere, KeyPath, NotInJournal, Stale, Tree
-from storehouse.storage.namespace.upkeep import Upkeep
+from storehouse.storage.namespace.values import (
+    MAX_METADATA,
+    check_bucket,
+    check_id,
+    check_key,
+    checked,
+    checked_metadata,
+    encode_bucket,
+    encode_entry,
+)
 
-__all__ = ["LocalNamespace", "NamespaceSettings"]
+__all__ = ["Gate", "Lane", "LocalNamespace", "NamespaceSettings"]
 
-
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -103,6 +112,134 @@ class _Found:
         return self.trusted is not None and self.trusted.id == self.expected
 
 
+async def gather(waited_for: Sequence[Deferred[Any]]) -> None:
+    """Wait for all, then raise the first failure."""
+    failures: list[Failure] = []
+    for each in waited_for:
+        each.addErrback(failures.append)
+    for each in waited_for:
+        await each
+    if failures:
+        failures[0].raiseException()
+
+
+class Gate:
+    """
+    Lets many operations in at a time, or shuts all out for one that runs alone. For the reactor's thread.
+
+    @ivar inside: how many are in.
+    """
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self._closed = False
+        self._empty: Deferred[None] | None = None
+        self._waiting: list[Deferred[None]] = []
+
+    async def enter(self) -> None:
+        """Go in, once the gate is open. L{leave} must follow."""
+        while self._closed:
+            await self._wait()
+        self.inside += 1
+
+    def leave(self) -> None:
+        """Go out; the last one lets the caller of L{close} go on."""
+        self.inside -= 1
+        if self.inside == 0 and self._empty is not None:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
+    async def close(self) -> None:
+        """Shut the gate, and wait until all are out. L{open} must follow."""
+        while self._closed:
+            await self._wait()
+        self._closed = True
+        if self.inside:
+            self._empty = Deferred(lambda _: self._give_up())
+            await self._empty
+
+    def open(self) -> None:
+        """Open the gate."""
+        self._closed = False
+        waiting, self._waiting = self._waiting, []
+        for turn in waiting:
+            turn.callback(None)
+
+    async def _wait(self) -> None:
+        turn: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(turn)
+        await turn
+
+    def _give_up(self) -> None:
+        self._empty = None
+        self.open()
+
+
+#: Seconds after which a thread gives back the results that it has.
+_BATCH = 0.002
+
+
+@implementer(IDisk)
+class Lane:
+    """
+    One disk thread for many short jobs that stay in the page cache: several threads would only contend for the interpreter's
+    lock.
+    """
+
+    def __init__(self, disk: IDisk) -> None:
+        self._disk = disk
+        self._jobs: deque[tuple[Callable[[], Any], Deferred[Any]]] = deque()
+        self._busy = False
+
+    def run(self, f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        result: Deferred[T] = Deferred()
+        self._jobs.append((lambda: f(*args, **kwargs), result))
+        if not self._busy:
+            self._next()
+        return result
+
+    def _next(self) -> None:
+        self._busy = True
+        self._disk.run(self._work).addCallback(self._done)
+
+    def _work(self) -> list[tuple[Deferred[Any], Any]]:
+        until = time.monotonic() + _BATCH
+        done: list[tuple[Deferred[Any], Any]] = []
+        while self._jobs and (not done or time.monotonic() < until):
+            job, result = self._jobs.popleft()
+            try:
+                outcome = job()
+            except BaseException:
+                outcome = Failure()
+            done.append((result, outcome))
+        return done
+
+    def _done(self, done: list[tuple[Deferred[Any], Any]]) -> None:
+        # Callers first: their next jobs are in the next batch, and they do not contend with the thread meanwhile.
+        for result, outcome in done:
+            result.callback(outcome)
+        self._busy = False
+        if self._jobs:
+            self._next()
+
+
+def lasting(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
+    """
+    Make a method that returns a Deferred of a coroutine function. If the Deferred is cancelled, the work goes on to its end:
+    threads cannot be stopped, and until they are done the key must stay held.
+    """
+
+    @wraps(method)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        given: Deferred[T] = Deferred(lambda _: None)
+        Deferred.fromCoroutine(method(*args, **kwargs)).addBoth(
+            lambda result: None if given.called else given.callback(result)
+        )
+        return given
+
+    return wrapper
+
+
 @implementer(INamespace, IChecked)
 class LocalNamespace:
     """
@@ -134,7 +271,7 @@ class LocalNamespace:
         self.tree = Tree(settings.directory, self._files, settings.durable)
         self.journal = Journal(settings.directory, self._files, disk, settings.durable, lambda error: self._fail(error))
         self.upkeep = Upkeep(self.tree, self.journal, disk)
-        self.metrics = NamespaceMetrics(self)
+        self._latencies: dict[str, Latency] = {}
         self.failed: StorehouseError | None = None
         self._refusal: StorehouseError | None = Unavailable("the namespace has not been started")
         self._on_failure = on_failure
@@ -259,7 +396,7 @@ class LocalNamespace:
     def _finish(self, operation: str, began: float, bucket: str, key: str) -> None:
         """Release the key, and count the operation."""
         self._locks.leave(f"{bucket}/{key}")
-        self.metrics.observe(operation, time.monotonic() - began)
+        self._observe(operation, time.monotonic() - began)
         if self.journal.count >= self._settings.checkpoint_records:
             self.upkeep.begin_checkpoint()
         self._gate.leave()
@@ -468,7 +605,7 @@ class LocalNamespace:
                 raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
         except OSError as error:
             self._raise(error)
-        self.metrics.observe("look_up", time.monotonic() - began)
+        self._observe("look_up", time.monotonic() - began)
         return entry
 
     def _is_there(self, key_path: KeyPath) -> bool:
@@ -537,7 +674,7 @@ class LocalNamespace:
             if isinstance(found, Entry):
                 entries.append((key, found))
         self.upkeep.check_index()
-        self.metrics.observe("list", time.monotonic() - began)
+        self._observe("list", time.monotonic() - began)
         return Page(entries, [key for key, entry in items if entry is False], next_after, damaged)
 
     @lasting
@@ -689,6 +826,72 @@ class LocalNamespace:
     def _run(self, f: Callable[[], T]) -> Coroutine[Any, Any, T]:
         return self._inside(lambda: self._disk.run(f))
 
+    # -- metrics -----------------------------------------------------------------------------
+
+    def _observe(self, operation: str, seconds: float) -> None:
+        latency = self._latencies.get(operation)
+        if latency is None:
+            latency = self._latencies[operation] = Latency()
+        latency.observe(seconds)
+
     def collect(self) -> Iterable[Metric]:
-        """The metric families."""
-        return self.metrics.collect()
+        """The metric families. The index keeps the counts of keys."""
+        operations = HistogramMetricFamily(
+            "storehouse_namespace_operation_seconds", "Operations on keys, with waiting.", labels=["operation"]
+        )
+        for name, latency in sorted(self._latencies.items()):
+            operations.add_metric([name], latency.buckets(), latency.total)
+        yield operations
+        upkeep, journal = self.upkeep, self.journal
+        try:
+            totals = upkeep.index.totals() if upkeep.broken is None else []
+        except sqlite3.Error as error:
+            upkeep.break_off(error)
+            totals = []
+        yield GaugeMetricFamily("storehouse_namespace_buckets", "Buckets.", value=len(totals))
+        keys = GaugeMetricFamily("storehouse_namespace_keys", "Keys of a bucket.", labels=["bucket"])
+        size = GaugeMetricFamily(
+            "storehouse_namespace_bytes", "Bytes of the default versions of a bucket's keys.", labels=["bucket"]
+        )
+        for total in totals:
+            keys.add_metric([total.name], total.keys)
+            size.add_metric([total.name], total.size)
+        yield keys
+        yield size
+        yield CounterMetricFamily(
+            "storehouse_namespace_index_repairs", "Rows of the index that were wrong.", value=upkeep.repairs
+        )
+        yield GaugeMetricFamily(
+            "storehouse_namespace_index_broken",
+            "1 while the index cannot be used and keys are not listed.",
+            value=upkeep.broken is not None,
+        )
+        yield GaugeMetricFamily(
+            "storehouse_namespace_damaged_keys",
+            "Keys and buckets of which what is known cannot be read.",
+            value=self.damaged,
+        )
+        yield GaugeMetricFamily(
+            "storehouse_namespace_unknown_names",
+            "Names that were neither keys nor buckets when the index was made.",
+            value=self.unknown,
+        )
+        yield CounterMetricFamily(
+            "storehouse_namespace_journal_syncs", "Groups of intents written to the journal.", value=journal.syncs
+        )
+        yield CounterMetricFamily(
+            "storehouse_namespace_checkpoints", "Times the index was brought to disk.", value=upkeep.checkpoints
+        )
+        yield GaugeMetricFamily(
+            "storehouse_namespace_open_ids", "IDs that a crash now could leave without a key.", value=len(journal.open)
+        )
+        yield GaugeMetricFamily(
+            "storehouse_namespace_unsettled",
+            "IDs that an earlier crash may have left without a key.",
+            value=len(self.unsettled),
+        )
+        yield GaugeMetricFamily(
+            "storehouse_namespace_failed",
+            "1 once a sync has failed and nothing is changed any more.",
+            value=self.failed is not None,
+        )

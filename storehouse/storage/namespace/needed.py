@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from typing import Any
 
 from storehouse.core.files import read_regular
+from storehouse.core.jobs import in_slices
 from storehouse.errors import Damaged, InvalidName, NoSuchBucket
-from storehouse.storage.namespace.concurrency import in_slices
+from storehouse.storage.namespace.index import Upkeep
 from storehouse.storage.namespace.interfaces import Needed
-from storehouse.storage.namespace.names import check_bucket, encode_key, id_of_file
 from storehouse.storage.namespace.tree import DEFAULT, TOP, Tree
-from storehouse.storage.namespace.upkeep import Upkeep
+from storehouse.storage.namespace.values import check_bucket, encode_key, id_of_file
 
 __all__ = ["find_needed", "needed"]
 

@@ -1,10 +1,4 @@
-"""
-From the files of a namespace to a tree, an index and a journal that agree: what a start does before anything else, and the
-index rebuilt.
-
-Walks through all keys are generators: they yield the number of keys so far, so that they can be run in slices beside other
-work (L{in_slices<storehouse.storage.namespace.concurrency.in_slices>}), or through, at start.
-"""
+"""From the files of a namespace to a tree, an index and a journal that agree: what a start does before anything else."""
 
 from __future__ import annotations
 
@@ -13,9 +7,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator
 from functools import partial
-from urllib.parse import quote
 
 import attrs
 from twisted.logger import Logger
@@ -25,30 +17,32 @@ from storehouse.core.filesystem import check_names, check_together
 from storehouse.core.opening import check_directories, has_flipped_bit, is_json, shown
 from storehouse.core.pairing import STAMPS
 from storehouse.errors import DamagedEntry, StartFailed, StorageFailed, StoreUnusable
-from storehouse.storage.namespace.entries import decode_bucket, decode_row, encode_bucket, encode_entry
-from storehouse.storage.namespace.index import Index, IndexBuilder, IndexUnusable, Row, ids_of, is_full, older_of
+from storehouse.storage.namespace.index import (
+    DAMAGED,
+    Index,
+    IndexUnusable,
+    Row,
+    bucket_of,
+    ids_of,
+    index_bucket,
+    is_full,
+    mark_of,
+    older_of,
+    rebuild,
+    row_of,
+)
 from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.namespace.journal import LEAVING, NEW, Found, Intent, read_journal
-from storehouse.storage.namespace.names import is_bucket
 from storehouse.storage.namespace.tree import KeyPath, Tree
+from storehouse.storage.namespace.values import decode_bucket, decode_row, encode_bucket, is_bucket
 
 __all__ = [
-    "DAMAGED",
-    "KnownRows",
     "Recovered",
-    "bucket_of",
-    "index_bucket",
-    "mark_of",
     "prepare",
-    "rebuild",
     "recover",
-    "row_of",
 ]
 
 _log = Logger()
-
-#: A file in the directory of the index: the index is damaged, and is rebuilt by the next start.
-DAMAGED = "damaged"
 
 _FORMAT = {"format": "namespace", "version": 1}
 
@@ -315,145 +309,3 @@ def _unsettled(tree: Tree, intents: list[Intent]) -> list[Intent]:
             (bucket, key, [id], NEW if how == NEW else LEAVING) for id, how in leftovers.items() if id not in named
         ]
     return remaining
-
-
-_log = Logger()
-
-_STRETCH = 500
-
-
-def row_of(tree: Tree, key_path: KeyPath) -> Row | None:
-    """
-    The row that the index must have of a key, read from the tree; C{None} for none.
-
-    @raise DamagedEntry: if the default version cannot be read: see L{mark_of}.
-    """
-    entry = tree.current(key_path)
-    if entry is None:
-        return None
-    return entry.size, encode_entry(entry, key_path.key), older_of(id for id in tree.ids(key_path) if id != entry.id)
-
-
-def mark_of(tree: Tree, key_path: KeyPath, error: DamagedEntry) -> Row:
-    """The row that marks a key as damaged: its default version cannot be read, and no older row has it."""
-    _log.error("damaged: {error}", error=error)
-    ids: list[str] = []
-    default = None
-    try:
-        ids = tree.ids(key_path)
-        default = tree.default_of(key_path)
-    except DamagedEntry:
-        pass  # as just logged
-    return 0, b"", older_of(id for id in ids if id != default)
-
-
-class KnownRows:
-    """
-    The rows of an index that is being rebuilt, for keys whose default version cannot be read from the tree.
-
-    @param directory: of the index, which must be closed and belong to the tree.
-    """
-
-    def __init__(self, directory: str) -> None:
-        # Immutable: SQLite makes no files beside it, and removes none at the end.
-        path = quote(os.path.abspath(os.path.join(directory, "keys.db")))
-        self._connection = sqlite3.connect(
-            f"file:{path}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
-        )
-
-    def row(self, bucket: str, data: bytes) -> Row | None:
-        """The row of a key; C{None} if there is none, or it is damaged."""
-        query = (
-            "SELECT size, text, older FROM keys WHERE key = ? AND bucket = (SELECT number FROM buckets WHERE name = ?)"
-        )
-        try:
-            found = self._connection.execute(query, (data, bucket)).fetchone()
-            return None if found is None or decode_row(found[1])[0].encode() != data else found
-        except (sqlite3.Error, ValueError, TypeError):
-            return None
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-
-
-def bucket_of(tree: Tree, name: str, known: Bucket | None = None) -> Bucket:
-    """A bucket of the tree; if its file is damaged, as it was known, or without metadata."""
-    try:
-        return tree.read_bucket(name)
-    except DamagedEntry as error:
-        _log.error("{error}", error=error)
-        return known or Bucket(name, 0)
-
-
-def index_bucket(
-    tree: Tree,
-    name: str,
-    rows: Callable[[list[tuple[bytes, Row]]], object],
-    before: int = 0,
-    strange: Callable[[str], object] = lambda path: None,
-    known: KnownRows | None = None,
-) -> Iterator[int]:
-    """
-    Give the rows of all keys of a bucket, in order, some at a time. Yields the number of keys so far.
-
-    @param rows: called with some rows.
-    @param before: the number to count from.
-    @param strange: called with each path below C{objects} that is no key's.
-    @param known: the rows of keys whose default version cannot be read.
-    """
-    keys: list[bytes] = []
-    for path, key in tree.walk(name):
-        if key is None:
-            strange(path)
-        else:
-            keys.append(key.encode())
-    keys.sort()
-    count = before
-    stretch: list[tuple[bytes, Row]] = []
-    for data in keys:
-        key_path = tree.key_path(name, data.decode(), data)
-        try:
-            row = row_of(tree, key_path)
-        except DamagedEntry as error:
-            row = (known and known.row(name, data)) or mark_of(tree, key_path, error)
-        if row is not None:
-            stretch.append((data, row))
-            count += 1
-        if len(stretch) == _STRETCH:
-            rows(stretch)
-            stretch = []
-        yield count
-    rows(stretch)
-
-
-def rebuild(tree: Tree, directory: str, stamp: str, generation: int, known: KnownRows | None = None) -> Iterator[int]:
-    """
-    Rebuild the index in C{directory}, which must be closed. Yields the number of keys so far. Damaged keys keep their rows
-    of C{known}, which is closed at the end, or are marked as damaged; other files are counted.
-    """
-    builder = IndexBuilder(directory, stamp, generation)
-    strange: list[str] = []
-    count = unknown = 0
-    for name in tree.bucket_names():
-        if not is_bucket(name):
-            unknown += 1
-            continue
-        number = builder.bucket(name, encode_bucket(bucket_of(tree, name)))
-        before = count
-        for count in index_bucket(tree, name, partial(builder.rows, number), before, strange.append, known):
-            yield count
-        if strange:
-            first = os.path.join(tree.buckets, name, "objects", strange[0])
-            _log.error(
-                "{count} files in the bucket {bucket} are no keys, such as {first}",
-                count=len(strange),
-                bucket=name,
-                first=first,
-            )
-            unknown += len(strange)
-            strange.clear()
-    if known is not None:
-        known.close()
-    builder.finish(unknown)
-    yield count

@@ -12,13 +12,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import finished
+from storehouse.core.jobs import finished, in_slices
 from storehouse.errors import DamagedEntry, NoSuchBucket, StorehouseError
-from storehouse.storage.namespace.concurrency import in_slices
-from storehouse.storage.namespace.entries import decode_row
+from storehouse.storage.namespace.index import Upkeep
 from storehouse.storage.namespace.interfaces import Bucket, Needed, Problem
 from storehouse.storage.namespace.tree import KeyPath, Tree
-from storehouse.storage.namespace.upkeep import Upkeep
+from storehouse.storage.namespace.values import decode_row
 
 __all__ = ["restore"]
 

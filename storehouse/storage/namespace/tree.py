@@ -21,10 +21,18 @@ from storehouse.core.files import NO_SPACE, Files, read_regular
 from storehouse.core.pairing import STAMPS
 from storehouse.core.root import set_aside
 from storehouse.errors import AlreadyExists, BucketNotEmpty, DamagedEntry, NoSpace, NoSuchKey, StorageFailed
-from storehouse.storage.namespace.entries import decode_bucket, decode_entry, encode_bucket, is_entry
 from storehouse.storage.namespace.interfaces import Bucket, Entry
 from storehouse.storage.namespace.journal import LEAVING, NEW
-from storehouse.storage.namespace.names import decode_key, encode_key, id_of_file, is_part
+from storehouse.storage.namespace.values import (
+    decode_bucket,
+    decode_entry,
+    decode_key,
+    encode_bucket,
+    encode_key,
+    id_of_file,
+    is_entry,
+    is_part,
+)
 
 __all__ = ["DEFAULT", "TOP", "UNREADABLE", "AlreadyThere", "KeyPath", "NotInJournal", "Stale", "Tree", "read_small"]
 

@@ -11,8 +11,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import DamagedEntry, NoSuchKey
-from storehouse.storage.namespace.entries import decode_bucket, decode_entry, encode_bucket
 from storehouse.storage.namespace.interfaces import Bucket, Entry
+from storehouse.storage.namespace.values import decode_bucket, decode_entry, encode_bucket
 from tests.conformance.namespace import entry
 from tests.storage.namespace.rig import Driven, now
 

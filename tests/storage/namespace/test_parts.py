@@ -11,11 +11,18 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
-from storehouse.storage.namespace.concurrency import Gate, Lane
-from storehouse.storage.namespace.entries import decode_entry, decode_row, encode_entry, format_time, parse_time
 from storehouse.storage.namespace.index import Index, IndexUnusable, ids_of, older_of
 from storehouse.storage.namespace.journal import read_journal
-from storehouse.storage.namespace.names import decode_key, encode_key
+from storehouse.storage.namespace.local import Gate, Lane
+from storehouse.storage.namespace.values import (
+    decode_entry,
+    decode_key,
+    decode_row,
+    encode_entry,
+    encode_key,
+    format_time,
+    parse_time,
+)
 from tests.conformance.namespace import ODD_KEYS, entry
 from tests.storage.namespace.rig import Driven, contents, flip, now
 

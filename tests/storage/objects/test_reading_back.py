@@ -16,7 +16,7 @@ from storehouse.storage.objects.interfaces import ObjectInfo
 from tests.conformance.dataspace import content
 from tests.conformance.objectstore import StoreTestsMixin
 from tests.storage.objects.rig import LocalStoreTestCase
-from tests.storage.objects.test_sealed import SealedStoreTestCase
+from tests.storage.sealed.test_objects import SealedStoreTestCase
 
 SIZES = (0, 5, 4096, 70_001)
 

@@ -14,7 +14,7 @@ from tests.around import on_disk
 from tests.conformance.objectstore import StoreTestsMixin
 from tests.storage.objects.rig import LocalStoreTestCase
 from tests.storage.objects.test_reading_back import resealed
-from tests.storage.objects.test_sealed import SealedStoreTestCase
+from tests.storage.sealed.test_objects import SealedStoreTestCase
 
 
 class RemovingTestsMixin(StoreTestsMixin):

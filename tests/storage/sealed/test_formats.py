@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.keys.keyring import Keyring
 from storehouse.storage.namespace.interfaces import Entry
-from storehouse.storage.namespace.sealed_entries import NameKeys
+from storehouse.storage.sealed.entries import NameKeys
 from storehouse.storage.sealed.formats import (
     FRAME,
     Description,

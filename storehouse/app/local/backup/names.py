@@ -16,11 +16,10 @@ from urllib.parse import quote
 from storehouse.app.local.backup.target import Target
 from storehouse.core.files import Files
 from storehouse.errors import StorageFailed, StorehouseError
-from storehouse.storage.namespace.entries import decode_row
 from storehouse.storage.namespace.index import ids_of
 from storehouse.storage.namespace.journal import NEW, read_journal
-from storehouse.storage.namespace.names import id_of_file
 from storehouse.storage.namespace.tree import DEFAULT, KeyPath, Tree
+from storehouse.storage.namespace.values import decode_row, id_of_file
 
 __all__ = ["NAMESPACE", "NamesBackup", "bytes_of_keys", "keys_in"]
 

@@ -1,4 +1,9 @@
-"""The JSON files of a namespace, as bytes (docs/formats/namespace.md)."""
+"""
+What every namespace has in common, whatever keeps it: names of buckets, keys and IDs; entries and buckets; and listings.
+
+Names and values are checked here, and written as docs/formats/namespace.md says: the path of a key, the JSON files of versions
+and buckets. Listings are pages of keys in order, with common prefixes as in S3, made from the rows of an index in SQLite.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +11,149 @@ import calendar
 import json
 import re
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import attrs
 
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed, has_checksum
 from storehouse.errors import InvalidName
 from storehouse.storage.namespace.interfaces import Bucket, Entry, Metadata
-from storehouse.storage.namespace.names import check_id, check_text
 
 __all__ = [
+    "MAX_KEY",
     "MAX_METADATA",
+    "Item",
+    "check_bucket",
+    "check_id",
+    "check_key",
+    "check_text",
     "checked",
     "checked_metadata",
+    "common_prefix",
     "decode_bucket",
     "decode_entry",
+    "decode_key",
     "decode_row",
     "encode_bucket",
     "encode_entry",
+    "encode_key",
     "format_time",
+    "id_of_file",
+    "is_bucket",
     "is_entry",
+    "list_items",
+    "list_names",
     "parse_time",
+    "start_of",
 ]
+
+
+#: Bytes of UTF-8 that a key may have.
+MAX_KEY = 1024
+
+#: The most characters of a directory in the path of a key.
+_PIECE = 200
+
+#: The end of directories that are not the last of their key.
+_MORE = "+"
+
+_SAFE = "-_~!@=,()'"
+
+_bucket = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
+_address = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+", re.ASCII)
+_id = re.compile(r"[0-9a-f]{2,128}", re.ASCII)
+_file = re.compile(r"([0-9a-f]{2,128})\.json", re.ASCII)
+
+
+def check_bucket(name: str) -> str:
+    """@raise InvalidName: unless S3 allows the name for a bucket."""
+    if not is_bucket(name):
+        raise InvalidName(
+            f"{name[:200]!r} is no name for a bucket, which has 3 to 63 of a-z 0-9 . -, a letter or digit at both ends, "
+            "no two dots together, not an IP address"
+        )
+    return name
+
+
+def is_bucket(name: str) -> bool:
+    """Whether a name can be a bucket's."""
+    return bool(_bucket.fullmatch(name)) and ".." not in name and not _address.fullmatch(name)
+
+
+def check_text(kind: str, text: str) -> bytes:
+    """
+    The UTF-8 of a text.
+
+    @raise InvalidName: if it has a lone surrogate.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidName(f"the {kind} {text[:200]!r} is not Unicode text") from None
+
+
+def check_key(key: str) -> bytes:
+    """
+    The UTF-8 of a key.
+
+    @raise InvalidName: unless it is 1 to L{MAX_KEY} bytes.
+    """
+    data = check_text("key", key)
+    if not data:
+        raise InvalidName("the key is empty")
+    if len(data) > MAX_KEY:
+        raise InvalidName(f"the key has {len(data)} bytes; at most {MAX_KEY} are allowed")
+    return data
+
+
+def check_id(id: str) -> str:
+    """@raise InvalidName: unless it is 2 to 128 lower-case hexadecimal digits."""
+    if not _id.fullmatch(id):
+        raise InvalidName(f"the ID {id[:200]!r} is not 2 to 128 lower-case hexadecimal digits")
+    return id
+
+
+def id_of_file(name: str) -> str | None:
+    """The ID of a file name C{<ID>.json}; C{None} for other names."""
+    found = _file.fullmatch(name)
+    return found[1] if found else None
+
+
+def encode_key(key: bytes) -> str:
+    """The path of a key below C{objects/}: one component, or several if it is long."""
+    text = quote_from_bytes(key, _SAFE)
+    if len(text) <= _PIECE:
+        return text if text[0] != "." else "%2E" + text[1:]
+    pieces = []
+    while text:
+        end = _PIECE
+        if len(text) > _PIECE and "%" in text[_PIECE - 2 : _PIECE]:
+            end = text.index("%", _PIECE - 2)
+        piece, text = text[:end], text[end:]
+        pieces.append("%2E" + piece[1:] if piece[0] == "." else piece)
+    return f"{_MORE}/".join(pieces)
+
+
+def decode_key(path: str) -> str | None:
+    """The key of a path below C{objects/}; C{None} if L{encode_key} gives this path for no key."""
+    data = unquote_to_bytes(path.replace(f"{_MORE}/", ""))
+    try:
+        key = data.decode()
+    except UnicodeDecodeError:
+        return None
+    if not 0 < len(data) <= MAX_KEY or encode_key(data) != path:
+        return None
+    return key
+
+
+def is_part(name: str) -> bool:
+    """Whether a directory is not the last one of its key."""
+    return name.endswith(_MORE)
+
 
 #: Bytes of UTF-8 that the names and values of one metadata may have together.
 MAX_METADATA = 64 << 10
@@ -271,3 +395,120 @@ def decode_bucket(data: bytes, name: str, made: int = 0) -> Bucket:
         return Bucket(name, when, checked_metadata(_metadata(fields.get("metadata"))))
     except (KeyError, TypeError, InvalidName) as error:
         raise ValueError(f"a field is missing or of the wrong kind: {error}") from None
+
+
+#: A key with its entry, C{None} if its row has none; or a common prefix, with C{False}.
+Item = tuple[str, "Entry | bool | None"]
+
+
+class Selecting(Protocol):
+    """An index of keys, with a table C{keys}."""
+
+    def select(self, query: str, values: Mapping[str, object]) -> list[tuple[bytes, ...]]:
+        """All rows of a query."""
+
+
+# The rows come as one text, in a single step: each step releases the interpreter's lock and waits for it.
+_PLAIN = """
+SELECT CAST(group_concat(hex(key) || ' ' || text, char(10)) AS BLOB) FROM (
+    SELECT key, text FROM keys WHERE bucket = :bucket AND key >= :start AND key < :end ORDER BY key LIMIT :limit
+)
+"""
+
+_NAMES = """
+SELECT CAST(group_concat(hex(key), char(10)) AS BLOB) FROM (
+    SELECT key FROM keys WHERE bucket = :bucket AND key >= :start AND key < :end ORDER BY key LIMIT :limit
+)
+"""
+
+# From each key to the next one behind it, or behind its common prefix.
+_AT = "instr(substr(k, :length + 1), :delimiter)"
+_DELIMITED = f"""
+WITH RECURSIVE walk(k) AS (
+    SELECT (SELECT key FROM keys WHERE bucket = :bucket AND key >= :start AND key < :end ORDER BY key LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT key FROM keys WHERE bucket = :bucket AND key < :end AND key >= CASE {_AT}
+            WHEN 0 THEN CAST(k || x'00' AS BLOB)
+            ELSE CAST(substr(k, 1, :length + {_AT} - 1) || :beyond AS BLOB)
+        END ORDER BY key LIMIT 1
+    ) FROM walk WHERE k IS NOT NULL LIMIT :limit
+)
+SELECT CAST(group_concat(CASE {_AT}
+    WHEN 0 THEN hex(k) || ' ' || (SELECT text FROM keys WHERE bucket = :bucket AND key = k)
+    ELSE hex(substr(k, 1, :length + {_AT} - 1 + length(:delimiter)))
+END, char(10)) AS BLOB) FROM walk WHERE k IS NOT NULL
+"""
+
+
+def _behind(text: bytes) -> bytes:
+    """The least text that is greater than all that begin with this one. UTF-8 has no byte FF."""
+    return text[:-1] + bytes([text[-1] + 1]) if text else b"\xff"
+
+
+def common_prefix(key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
+    """The common prefix by which a listing has a key that begins with C{prefix}; C{None} if it lists the key itself."""
+    at = key.find(delimiter, len(prefix)) if delimiter else -1
+    return None if at < 0 else key[: at + len(delimiter)]
+
+
+def start_of(prefix: bytes, delimiter: bytes, after: bytes) -> bytes:
+    """The least key that a listing can have."""
+    if after < prefix:
+        return prefix
+    # Only if it is a common prefix are all keys that begin with it left out.
+    if after.startswith(prefix) and common_prefix(after, prefix, delimiter) == after:
+        return _behind(after)
+    return after + b"\0" if after else prefix
+
+
+def list_items(index: Selecting, bucket: int, prefix: str, delimiter: str, after: str, limit: int) -> list[Item]:
+    """
+    The first C{limit} keys and common prefixes of a listing, in order.
+
+    @raise InvalidName: if an argument is not Unicode text.
+    """
+    begins, mark = check_text("prefix", prefix), check_text("delimiter", delimiter)
+    values: dict[str, object] = {
+        "bucket": bucket,
+        "start": start_of(begins, mark, check_text("key to start after", after)),
+        "end": _behind(begins),
+        "limit": limit,
+    }
+    if mark:
+        values |= {"length": len(begins), "delimiter": mark, "beyond": _behind(mark)}
+    ((found,),) = index.select(_DELIMITED if mark else _PLAIN, values)
+    lines = found.split(b"\n") if found else []
+    items: list[Item] = []
+    for line in lines:
+        head, space, text = line.partition(b" ")
+        try:
+            key = bytes.fromhex(head.decode()).decode()
+        except ValueError:
+            continue  # the rest of a damaged row
+        if not space:
+            items.append((key, False))
+            continue
+        try:
+            named, entry = decode_row(text)
+        except ValueError:
+            named, entry = key, None
+        items.append((key, entry if named == key else None))
+    return items
+
+
+def list_names(index: Selecting, bucket: int, prefix: str, after: str, limit: int) -> list[str]:
+    """
+    The first C{limit} keys, in order.
+
+    @raise InvalidName: if an argument is not Unicode text.
+    """
+    begins = check_text("prefix", prefix)
+    values: dict[str, object] = {
+        "bucket": bucket,
+        "start": start_of(begins, b"", check_text("key to start after", after)),
+        "end": _behind(begins),
+        "limit": limit,
+    }
+    ((found,),) = index.select(_NAMES, values)
+    return [bytes.fromhex(line).decode() for line in found.decode().split("\n")] if found else []

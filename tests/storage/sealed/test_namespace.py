@@ -16,7 +16,7 @@ from storehouse.core.disk import DiskThreads, InlineDisk
 from storehouse.errors import DamagedEntry, NoSuchKey, Unavailable
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
-from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
+from storehouse.storage.sealed.namespace import SEALED_METADATA, SealedNamespace
 from storehouse.testing.namespace import MemoryNamespace
 from tests.conformance.namespace import NamespaceTestsMixin, entry
 from tests.storage.namespace import test_local

@@ -20,7 +20,6 @@ from storehouse.core.jobs import KeyedLocks, finished, over
 from storehouse.core.keys.vault import Vault
 from storehouse.core.streams import deferred
 from storehouse.errors import DamagedEntry, InvalidName, NoSuchBucket, NoSuchKey, StorehouseError, Unavailable
-from storehouse.storage.namespace.entries import checked
 from storehouse.storage.namespace.interfaces import (
     Bucket,
     Condition,
@@ -32,10 +31,9 @@ from storehouse.storage.namespace.interfaces import (
     Page,
     Problem,
 )
-from storehouse.storage.namespace.listing import list_items, list_names
-from storehouse.storage.namespace.names import check_bucket, check_key
-from storehouse.storage.namespace.sealed_entries import SEALED_METADATA, NameKeys, no_such_key
-from storehouse.storage.namespace.sealed_index import SealedIndex
+from storehouse.storage.namespace.values import check_bucket, check_key, checked, list_items, list_names
+from storehouse.storage.sealed.entries import SEALED_METADATA, NameKeys, no_such_key
+from storehouse.storage.sealed.index import SealedIndex
 
 __all__ = ["SEALED_METADATA", "SealedNamespace"]
 

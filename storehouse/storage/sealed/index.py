@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from storehouse.storage.namespace.entries import encode_entry
 from storehouse.storage.namespace.interfaces import Entry, Problem
+from storehouse.storage.namespace.values import encode_entry
 
 __all__ = ["SealedIndex"]
 
@@ -90,7 +90,7 @@ class SealedIndex:
         return sum(map(len, self._lost.values()))
 
     def select(self, query: str, values: Mapping[str, Any]) -> list[Any]:
-        """What a query gives: for L{list_items<storehouse.storage.namespace.listing.list_items>}."""
+        """What a query gives: for L{list_items<storehouse.storage.namespace.values.list_items>}."""
         return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:

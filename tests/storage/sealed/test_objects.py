@@ -8,9 +8,9 @@ from twisted.internet import reactor
 
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
-from storehouse.storage.namespace.sealed import SEALED_METADATA, SealedNamespace
 from storehouse.storage.sealed.dataspace import SealedDataSpace
 from storehouse.storage.sealed.formats import BOUNDS
+from storehouse.storage.sealed.namespace import SEALED_METADATA, SealedNamespace
 from tests.conformance.objectstore import ObjectStoreTestsMixin, PersistentObjectStoreTestsMixin
 from tests.storage.objects.rig import LocalStoreTestCase
 from tests.storage.sealed.keys import vault_in
