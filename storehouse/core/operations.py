@@ -43,17 +43,12 @@ class Operations:
         self._latencies: defaultdict[tuple[str, str], Latency] = defaultdict(Latency)
         self._running: set[Deferred[Any]] = set()
 
-    def run(self, name: str, work: Coroutine[Any, Any, T], stream: IByteStream | None = None) -> Deferred[T]:
+    async def observed(self, name: str, work: Coroutine[Any, Any, T], stream: IByteStream | None) -> T:
         """
-        Run one.
+        See L{operation}, by which this is called.
 
-        @param stream: what it was given to read from: closed when it is over, or refused.
+        @param stream: what C{work} was given to read from: closed when it is over, or refused.
         """
-        result = Deferred.fromCoroutine(self._observed(name, work, stream))
-        self.track(result)
-        return result
-
-    async def _observed(self, name: str, work: Coroutine[Any, Any, T], stream: IByteStream | None) -> T:
         began = time.perf_counter()
         outcome = "ok"
         try:
@@ -114,7 +109,8 @@ S = TypeVar("S", bound=_HasOperations)
 
 def operation(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[S, P], Deferred[T]]:
     """
-    A coroutine method of a store as one of its operations, which returns a Deferred: see L{Operations.run}.
+    A coroutine method of a store as one of its operations, which returns a Deferred: refused when the store is not open,
+    timed, and waited for at its end.
 
     Its argument C{stream}, if it has one, is closed when it is over, or refused.
     """
@@ -127,6 +123,8 @@ def operation(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Ca
         stream: Any = None
         if place is not None:
             stream = args[place] if place < len(args) else kwargs.get("stream")
-        return store.operations.run(name, method(store, *args, **kwargs), stream)
+        result = Deferred.fromCoroutine(store.operations.observed(name, method(store, *args, **kwargs), stream))
+        store.operations.track(result)
+        return result
 
     return run

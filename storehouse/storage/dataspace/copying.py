@@ -9,8 +9,7 @@ import attrs
 
 from storehouse.storage.dataspace.hashes import Hash
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.open_part import OpenPart
-from storehouse.storage.dataspace.opened import OpenObject, Span, spans_of
+from storehouse.storage.dataspace.opened import OpenObject, OpenPart, Span, spans_of
 from storehouse.storage.dataspace.reader import READ_SIZE
 from storehouse.storage.dataspace.staging import PartWriter, Staging, checksum_name, part_name
 from storehouse.storage.dataspace.values import check_range

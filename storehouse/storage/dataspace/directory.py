@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 import attrs
 from twisted.logger import Logger
 
+from storehouse.core import root
 from storehouse.core.budget import WriteMemory
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
@@ -18,7 +19,6 @@ from storehouse.core.jobs import KeyedLocks, whole
 from storehouse.core.operations import Operations
 from storehouse.core.streams import IByteStream, Piece
 from storehouse.errors import AlreadyExists, DamagedObject, NoSpace, StorageFailed, StorehouseError, Unavailable
-from storehouse.storage.dataspace.aside import set_aside
 from storehouse.storage.dataspace.hashes import HASHES, find_hash
 from storehouse.storage.dataspace.incoming import write_beside
 from storehouse.storage.dataspace.interfaces import Part
@@ -241,7 +241,7 @@ class StoreDirectory:
     def set_aside(self, path: str, why: str) -> str:
         """In a disk thread: take something out of its place, and keep it. @return: where it is now."""
         own = os.path.join(self.layout.root, "recovered")
-        kept = set_aside(self.files, (self.settings.recovered or own, own), path, why)
+        kept = _move_aside(self.files, (self.settings.recovered or own, own), path, why)
         self._log.warn("{path} is now {kept}: {why}", path=path, kept=kept, why=why)
         return kept
 
@@ -281,3 +281,27 @@ class StoreDirectory:
                 self.files.unlink(path)
         except OSError as error:
             self._log.error("{path} could not be removed: {error}", path=path, error=str(error))
+
+
+def _move_aside(files: Files, places: tuple[str, ...], path: str, why: str) -> str:
+    """
+    Move a file or directory out of the store. It is on disk where it is then, with its note, when this returns.
+
+    @param places: directories for it; the first that is on its file system is taken.
+    @return: where it is now.
+    @raise OSError: with it where it was.
+    """
+    device = os.lstat(path).st_dev
+    for place in places:
+        files.make_directory(place)
+        if os.stat(place).st_dev != device:
+            continue
+        try:
+            target = root.set_aside(files, place, path, path, why)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                continue
+            raise
+        files.sync_directory(os.path.dirname(path))
+        return target
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)

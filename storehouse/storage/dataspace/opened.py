@@ -1,22 +1,279 @@
 """
-Reading, in a disk thread: objects, held by the descriptors of their directories.
+Reading what is stored: objects and uploads, held by the descriptors of their directories; their parts; the blocks of those.
+
+Files are opened through the directory, so that they stay readable when it is renamed. All of this runs in a disk thread, but
+for small objects that the kernel has in memory (L{read_small}, L{OpenObject.read_at_once}): to tell a thread takes longer.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 
 import attrs
 
-from storehouse.core.access import WAITING, Access, NotCached
+from storehouse.core.access import CACHED, WAITING, Access, NotCached
+from storehouse.core.files import NO_WAIT
 from storehouse.errors import DamagedObject, NoSuchObject, NoSuchUpload, StorehouseError
-from storehouse.storage.dataspace.formats import ObjectInfo, check_own, decode_object
+from storehouse.storage.dataspace.formats import (
+    MAX_DESCRIPTION,
+    MAX_HEADER,
+    ObjectInfo,
+    check_own,
+    decode_header,
+    decode_object,
+    decode_object_cached,
+    is_our_tag,
+    part_tag,
+)
+from storehouse.storage.dataspace.hashes import Hasher
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.open_part import OpenPart, read_description
-from storehouse.storage.dataspace.values import check_expected
+from storehouse.storage.dataspace.staging import checksum_name, part_name
+from storehouse.storage.dataspace.values import check_expected, check_range
 
-__all__ = ["OpenObject", "OpenUploadPart", "Span", "spans_of"]
+__all__ = ["OpenObject", "OpenPart", "OpenUploadPart", "Span", "read_description", "read_small", "spans_of"]
+
+_READ = os.O_RDONLY | os.O_CLOEXEC | NO_WAIT
+
+# What opening a link says, when it is not followed; and a socket, or a device that is none.
+_NOT_REGULAR = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
+
+# Bytes of the pieces that are given out.
+_PIECE = 256 << 10
+
+# Bytes of checksum lines that are read at once.
+_LINES = 64 << 10
+
+# Bytes of a checksum file that are read when it is opened: those of a part of some 250 MiB.
+_START = 16 << 10
+
+# Checksum files that do not fit, and were compared with the tag of their part before: device, inode, time, size, tag.
+_compared: set[tuple[int, int, int, int, str]] = set()
+_MOST_COMPARED = 4096
+
+
+def read_description(directory: int, name: str, id: str, access: Access = WAITING) -> bytes:
+    """
+    A JSON file of an object or upload.
+
+    @raise DamagedObject: if it is not there, or too long to be one.
+    """
+    try:
+        fd = access.open(name, _READ, directory)
+    except FileNotFoundError:
+        raise DamagedObject(id, f"{name} is missing") from None
+    except OSError as error:
+        if error.errno in _NOT_REGULAR:
+            raise DamagedObject(id, f"{name} is not a regular file") from None
+        raise
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedObject(id, f"{name} is not a regular file")
+        if status.st_size > MAX_DESCRIPTION:
+            raise DamagedObject(id, f"{name} has {status.st_size} bytes")
+        return access.read(fd, status.st_size, 0)
+    finally:
+        os.close(fd)
+
+
+class OpenPart:
+    """
+    The files of a part.
+
+    @param id: of the object or upload it belongs to, for errors.
+    @param compared: whether the tag of the part must be that of its checksums.
+    @ivar header: of its checksum file.
+    @raise DamagedObject: if they do not belong together.
+    """
+
+    def __init__(self, directory: int, id: str, part: Part, access: Access = WAITING, compared: bool = True) -> None:
+        self.id = id
+        self.part = part
+        self.access = access
+        self._fd = self._sums = -1
+        try:
+            self._fd = self._open(directory, part_name(part.number))
+            self._sums = self._open(directory, checksum_name(part.number))
+            self._size = self._status(self._fd, part_name(part.number)).st_size
+            status = self._status(self._sums, checksum_name(part.number))
+            self._start = access.read(self._sums, _START, 0)
+            try:
+                self.header, self._lines_at = decode_header(self._start[:MAX_HEADER])
+            except ValueError as error:
+                raise self._damaged(f"the header of {checksum_name(part.number)} cannot be read: {error}") from None
+            self._check_sizes(status.st_size)
+            if compared and is_our_tag(part.etag):
+                self._check_tag(status)
+        except BaseException:
+            self.close()
+            raise
+
+    def _damaged(self, reason: str, block: int | None = None, missing: bool = False) -> DamagedObject:
+        return DamagedObject(self.id, reason, self.part.number, block, missing)
+
+    def _open(self, directory: int, name: str) -> int:
+        try:
+            return self.access.open(name, _READ, directory)
+        except FileNotFoundError:
+            raise self._damaged(f"{name} is missing", missing=name == part_name(self.part.number)) from None
+        except OSError as error:
+            if error.errno in _NOT_REGULAR:
+                raise self._damaged(f"{name} is not a regular file") from None
+            raise
+
+    def _status(self, fd: int, name: str) -> os.stat_result:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise self._damaged(f"{name} is not a regular file")
+        return status
+
+    def _check_sizes(self, sums_size: int) -> None:
+        header = self.header
+        for what, number in (("it should have", self.part.size), ("its checksum file is for", header.data_length)):
+            if number != self._size:
+                raise self._damaged(f"{part_name(self.part.number)} has {self._size} bytes, {what} {number}")
+        expected = self._lines_at + header.block_count * header.line_length
+        if sums_size != expected:
+            raise self._damaged(f"{checksum_name(self.part.number)} has {sums_size} bytes instead of {expected}")
+
+    def _check_tag(self, status: os.stat_result) -> None:
+        """The files of another part of the same size agree with each other, too: the tag tells them apart."""
+        # What was read at the beginning is all there is of most; a large one is compared once.
+        is_large = status.st_size > len(self._start)
+        known = (status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size, self.part.etag)
+        if is_large and known in _compared:
+            return
+        if is_large and self.access is CACHED:
+            raise NotCached
+        if part_tag(self.header, self.all_lines()) != self.part.etag:
+            if self.access is CACHED:
+                raise NotCached
+            # A line may be damaged, and the bytes be right: then only its block is not given out.
+            if part_tag(self.header, map(self._line_of, range(self.header.block_count))) != self.part.etag:
+                raise self._damaged(f"its etag is not that of {checksum_name(self.part.number)}")
+        if is_large:
+            if len(_compared) >= _MOST_COMPARED:
+                _compared.clear()
+            _compared.add(known)
+
+    def check_lines(self) -> None:
+        """
+        Compare all checksum lines with the tag of the part, where that is one of ours. The blocks are not read.
+
+        @raise DamagedObject: if a line is another one: the block that it is of cannot be given out.
+        """
+        if is_our_tag(self.part.etag) and part_tag(self.header, self.all_lines()) != self.part.etag:
+            raise self._damaged(f"its etag is not that of {checksum_name(self.part.number)}")
+
+    def _line_of(self, block: int) -> bytes:
+        start, size = self.header.span(block)
+        return self.header.line(self.access.read(self._fd, size, start))
+
+    @property
+    def fd(self) -> int:
+        """The file with its bytes."""
+        return self._fd
+
+    def lines(self, first: int, count: int) -> bytes:
+        """The checksum lines of some blocks, unchecked."""
+        length = self.header.line_length
+        start = self._lines_at + first * length
+        end = start + count * length
+        if end <= len(self._start):
+            return self._start[start:end]
+        return self.access.read(self._sums, end - start, start)
+
+    def all_lines(self) -> Iterator[bytes]:
+        """All checksum lines, some at a time."""
+        at_once = max(1, _LINES // self.header.line_length)
+        for first in range(0, self.header.block_count, at_once):
+            yield self.lines(first, min(at_once, self.header.block_count - first))
+
+    def read(self, offset: int, length: int, at_most: int) -> list[bytes]:
+        """
+        Verified bytes from C{offset} on: C{length}, or as many blocks as make C{at_most}, at least one.
+
+        Bytes before a damaged block are given; the next call, which begins there, raises.
+
+        @raise DamagedObject: at a block that is not what was stored.
+        """
+        size = self.header.block_size
+        end = offset + length
+        first = offset // size
+        last = min((end - 1) // size, first + max(1, at_most // size) - 1)
+        lines = self.lines(first, last - first + 1)
+        width = self.header.line_length
+        pieces: list[bytes] = []
+        for block in range(first, last + 1):
+            line = lines[(block - first) * width : (block - first + 1) * width]
+            start = block * size
+            try:
+                pieces += self._block(block, line, max(0, offset - start), end - start)
+            except DamagedObject:
+                if not pieces:
+                    raise
+                break
+        return pieces
+
+    def read_plain(self, offset: int, length: int) -> list[bytes]:
+        """
+        Bytes from C{offset} on as they are in the file, verified by nobody, in pieces.
+
+        @raise DamagedObject: if the file has become too short.
+        """
+        pieces = []
+        end = offset + length
+        while offset < end:
+            piece = self.access.read(self._fd, min(_PIECE, end - offset), offset)
+            if not piece:
+                raise self._damaged(f"it ends after {offset} of {self.part.size} bytes")
+            pieces.append(piece)
+            offset += len(piece)
+        return pieces
+
+    def _block(self, block: int, line: bytes, low: int, high: int) -> list[bytes]:
+        """What lies between two places of a block, in pieces, after all of the block was verified."""
+        header = self.header
+        start, size = header.span(block)
+        if header.hash.start is None or size <= _PIECE:
+            data = self.access.read(self._fd, size, start)
+            got, checksum = len(data), header.hash.digest(data)
+            pieces = [data if low == 0 and high >= size else data[low:high]]
+        else:
+            got, checksum, pieces = self._hash_in_place(header.hash.start(), start, size, low, min(high, size))
+        if got != size:
+            raise self._damaged(f"it ends after {got} of {size} bytes", block)
+        if checksum.hex().encode() + b"\n" != line:
+            raise self._damaged("its checksum is wrong", block)
+        return pieces
+
+    def _hash_in_place(
+        self, hasher: Hasher, start: int, size: int, low: int, high: int
+    ) -> tuple[int, bytes, list[bytes]]:
+        """Where the hash permits, bytes are copied only if they are wanted."""
+        view = self.access.buffer()
+        pieces = []
+        got = 0
+        while got < size:
+            count = self.access.read_into(self._fd, view[: size - got], start + got)
+            if not count:
+                break
+            hasher.update(view[:count])
+            for at in range(max(0, low - got), min(count, high - got), _PIECE):
+                pieces.append(bytes(view[at : min(at + _PIECE, count, high - got)]))
+            got += count
+        return got, hasher.digest(), pieces
+
+    def close(self) -> None:
+        """Close its files."""
+        for fd in (self._fd, self._sums):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._sums = -1
+
 
 _DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
@@ -159,3 +416,43 @@ class OpenUploadPart(OpenObject):
     def _describe(self) -> ObjectInfo:
         self.part(self._only)
         return ObjectInfo(self._only.etag, self._only.size, (self._only,), {})
+
+
+# Bytes of the largest object that is read this way.
+_SMALL_SIZE = 64 << 10
+
+
+def read_small(path: str, offset: int, length: int | None, expected: Part | None = None) -> tuple[ObjectInfo, bytes]:
+    """
+    A range of an object.
+
+    @param path: its directory.
+    @param expected: see L{IDataSpace.get<storehouse.storage.dataspace.interfaces.IDataSpace.get>}.
+    @raise NotCached: if it is not small, not in memory, or not in order.
+    @raise InvalidRange: if the range does not lie within it.
+    """
+    try:
+        info = decode_object_cached(CACHED.read_file(f"{path}/data.json", _SMALL_SIZE))
+        if len(info.parts) != 1 or info.size > _SMALL_SIZE or info.id not in ("", path.rpartition("/")[2]):
+            raise NotCached
+        if expected is not None and (info.size != expected.size or expected.etag not in ("", info.etag)):
+            raise NotCached
+        part = info.parts[0]
+        sums = CACHED.read_file(f"{path}/{checksum_name(part.number)}", _SMALL_SIZE)
+        header, start = decode_header(sums)
+        data = CACHED.read_file(f"{path}/{part_name(part.number)}", _SMALL_SIZE)
+    except (OSError, ValueError):
+        raise NotCached from None
+    if not len(data) == part.size == header.data_length:
+        raise NotCached
+    size = header.block_size
+    if min(size, len(data)) > header.hash.at_once:
+        raise NotCached
+    if size >= len(data):
+        lines = header.line(data) if data else b""
+    else:
+        lines = b"".join([header.line(data[at : at + size]) for at in range(0, len(data), size)])
+    if sums[start:] != lines or (is_our_tag(part.etag) and part_tag(header, (lines,)) != part.etag):
+        raise NotCached
+    count = check_range(offset, length, info.size)
+    return info, data if count == len(data) else data[offset : offset + count]

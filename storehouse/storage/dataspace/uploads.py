@@ -22,8 +22,7 @@ from storehouse.storage.dataspace.formats import (
     joined_etag,
 )
 from storehouse.storage.dataspace.interfaces import Metadata, Part, Upload
-from storehouse.storage.dataspace.open_part import read_description
-from storehouse.storage.dataspace.opened import OpenUploadPart
+from storehouse.storage.dataspace.opened import OpenUploadPart, read_description
 from storehouse.storage.dataspace.staging import Staging, checksum_name, part_name
 
 __all__ = [

@@ -28,7 +28,7 @@ from storehouse.storage.dataspace.formats import (
     joined_etag,
 )
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.open_part import OpenPart, read_description
+from storehouse.storage.dataspace.opened import OpenPart, read_description
 from storehouse.storage.dataspace.staging import checksum_name, part_name
 
 __all__ = ["Entry", "Finding", "Moved", "reason_of"]

@@ -37,9 +37,8 @@ from storehouse.storage.dataspace.interfaces import (
     Upload,
 )
 from storehouse.storage.dataspace.layout import names_in
-from storehouse.storage.dataspace.opened import OpenObject, OpenUploadPart
+from storehouse.storage.dataspace.opened import OpenObject, OpenUploadPart, read_small
 from storehouse.storage.dataspace.reader import READ_SIZE, BlockStream, ReadMemory
-from storehouse.storage.dataspace.small import read_small
 from storehouse.storage.dataspace.staging import Staging
 from storehouse.storage.dataspace.uploads import (
     UploadState,

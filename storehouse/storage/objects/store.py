@@ -20,7 +20,6 @@ from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader, Upload
 from storehouse.storage.namespace.interfaces import Bucket, Entry, IChecked, INamespace
 from storehouse.storage.objects.check import check, compare, unserved
-from storehouse.storage.objects.conditions import check_condition, info_of
 from storehouse.storage.objects.interfaces import (
     ALWAYS,
     Condition,
@@ -34,7 +33,7 @@ from storehouse.storage.objects.interfaces import (
     OpenUpload,
     Problem,
 )
-from storehouse.storage.objects.pair import Pair, new_id
+from storehouse.storage.objects.pair import Pair, check_condition, info_of, new_id
 from storehouse.storage.objects.recovery import begin
 from storehouse.storage.objects.tags import MD5, Tag, encode_entry, noted_with, of_parts, visible
 

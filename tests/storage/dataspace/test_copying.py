@@ -13,7 +13,7 @@ from storehouse.errors import DamagedObject
 from storehouse.storage.dataspace.copying import copy_object, copy_part
 from storehouse.storage.dataspace.hashes import HASHES, find_hash
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.open_part import OpenPart
+from storehouse.storage.dataspace.opened import OpenPart
 from storehouse.storage.dataspace.staging import Staging
 from tests.conformance.dataspace import content
 from tests.storage.dataspace.test_opened import StoreCase, Stored

@@ -14,13 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.core.access import CACHED, WAITING
 from storehouse.core.files import Files
 from storehouse.errors import DamagedObject, NoSuchObject
-from storehouse.storage.dataspace import open_part
+from storehouse.storage.dataspace import opened
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, joined_etag
 from storehouse.storage.dataspace.hashes import HASHES, find_hash
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.layout import Layout
-from storehouse.storage.dataspace.open_part import OpenPart, read_description
-from storehouse.storage.dataspace.opened import OpenObject, spans_of
+from storehouse.storage.dataspace.opened import OpenObject, OpenPart, read_description, spans_of
 from storehouse.storage.dataspace.staging import PartWriter, Staging
 from tests.around import on_disk
 from tests.conformance.dataspace import content
@@ -175,7 +174,7 @@ class PartTests(StoreCase):
         with open(f"{path}/part.1.checksum", "rb") as file:
             _, lines = file.read().split(b"\n", 1)
         for at_once in (1, 9, 100, 1 << 20):
-            with patch.object(open_part, "_LINES", at_once):
+            with patch.object(opened, "_LINES", at_once):
                 self.assertEqual(b"".join(part.all_lines()), lines)
         self.assertEqual(part.lines(3, 2), lines[27:45])
 

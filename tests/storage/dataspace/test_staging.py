@@ -17,7 +17,7 @@ from storehouse.storage.dataspace import staging
 from storehouse.storage.dataspace.formats import ChecksumHeader, encode_header, part_tag
 from storehouse.storage.dataspace.hashes import HASHES, Hash, find_hash
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.open_part import OpenPart
+from storehouse.storage.dataspace.opened import OpenPart
 from storehouse.storage.dataspace.staging import PartWriter, Staging
 from tests.conformance.dataspace import content
 from tests.storage.dataspace.test_opened import StoreCase

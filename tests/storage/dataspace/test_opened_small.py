@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.dataspace.small}: only what is as it should be is read without a thread."""
+"""Tests of L{read_small<storehouse.storage.dataspace.opened.read_small>}: only what is as it should be is read without a thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import BytesStream, StreamClosed, read_all
 from storehouse.errors import DamagedObject, InvalidRange
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.small import read_small
+from storehouse.storage.dataspace.opened import read_small
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from tests.around import on_disk
 from tests.conformance.dataspace import content
