@@ -14,11 +14,12 @@ from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import InlineDisk
 from storehouse.core.fast.tcp import LARGE_READS
 from storehouse.core.sfsp import Send
-from storehouse.core.streams import read_all
+from storehouse.core.streams import IByteStream, read_all
 from storehouse.errors import DamagedObject, NoSpace, SizeMismatch, StorageFailed, Unavailable
+from storehouse.frontends.sfsp.body import ChunkBody
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory
-from tests.conformance.streams import begun
+from tests.conformance.streams import ByteStreamTests, begun
 from tests.core.test_jobs import HandDisk
 from tests.frontends.sfsp.doors import OK, DoorCase, HandStore, Peer, bounds, listing, missing, receive, send
 
@@ -42,6 +43,27 @@ class HandCase(SynchronousTestCase):
 
     def connect(self, window: int | None = None) -> Peer:
         return Peer(self.factory, window)
+
+
+class ChunkBodyTests(ByteStreamTests, SynchronousTestCase):
+    """L{ChunkBody}."""
+
+    def make_stream(self) -> IByteStream:
+        body = ChunkBody(len(self.DATA), lambda: None, lambda: None)
+        body.take(self.DATA[:4])
+        body.take(self.DATA[4:])
+        return body
+
+    def test_last_bytes(self) -> None:
+        """What waits to be read has the connection wait; but not its last bytes, for what follows is not of the chunk."""
+        asked: list[str] = []
+        body = ChunkBody(6, lambda: asked.append("pause"), lambda: asked.append("resume"))
+        body.take(b"abc")
+        self.assertEqual((body.left, asked), (3, ["pause"]))
+        self.assertEqual(self.successResultOf(begun(body.read())), b"abc")
+        body.take(b"def")
+        self.assertEqual((body.left, asked), (0, ["pause", "resume"]))
+        self.assertEqual(self.rest_of(body), b"def")
 
 
 class OrderTests(HandCase):

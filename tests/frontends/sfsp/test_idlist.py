@@ -15,7 +15,32 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import IByteStream, StreamClosed, read_all
 from storehouse.errors import NoSpace, Unavailable
 from storehouse.frontends.sfsp.idlist import SHORT, IdList
-from tests.conformance.streams import begun
+from tests.conformance.streams import ByteStreamTests, begun
+
+
+class IdListConformance(ByteStreamTests, SynchronousTestCase):
+    """A short one, and one that is in a file."""
+
+    DATA = bytes(range(200)) * 8
+
+    def make_stream(self) -> IByteStream:
+        ids = IdList(InlineDisk(), "/nowhere")
+        self.successResultOf(Deferred.fromCoroutine(ids.add(self.DATA)))
+        self.successResultOf(Deferred.fromCoroutine(ids.finish()))
+        return ids
+
+
+class LongIdListConformance(IdListConformance):
+    DATA = bytes(range(200)) * 800
+
+    def make_stream(self) -> IByteStream:
+        directory = os.path.abspath(self.mktemp())
+        os.makedirs(directory)
+        ids = IdList(InlineDisk(), directory)
+        self.addCleanup(ids.close)
+        self.successResultOf(Deferred.fromCoroutine(ids.add(self.DATA)))
+        self.successResultOf(Deferred.fromCoroutine(ids.finish()))
+        return ids
 
 
 class IdListTests(SynchronousTestCase):

@@ -12,12 +12,12 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.streams import BytesStream, StreamClosed, read_all
+from storehouse.core.streams import BytesStream, IByteStream, StreamClosed, read_all
 from storehouse.errors import ChecksumMismatch
 from storehouse.frontends.upload.digests import ALGORITHMS, Checksums, checked
 from storehouse.frontends.upload.memory import UploadMemory
 from tests.conformance.dataspace import content, pieces_of
-from tests.conformance.streams import begun
+from tests.conformance.streams import StageTests, Upstream, begun
 
 KIB = 1 << 10
 
@@ -40,6 +40,14 @@ class SlowDisk:
             self._jobs.popleft()()
             count += 1
         return count
+
+
+class CheckedConformance(StageTests, SynchronousTestCase):
+    """L{checked}."""
+
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        checksums = Checksums(ALGORITHMS, InlineDisk(), UploadMemory(64 << 20, 10).join())
+        return checked(upstream, checksums, lambda count: None)
 
 
 class ChecksumsTests(SynchronousTestCase):
