@@ -1,17 +1,16 @@
 """
 Streams: bytes that are pulled, a piece at a time.
 
-Whoever wants bytes reads them; whoever is slow reads later, so that nothing else has to tell anybody to pause. What is
-pushed (by a transport) becomes a stream at the edge, L{PushedStream}, and nowhere else; L{pour} writes one to a
-transport. A stage, which does something with the bytes on their way, is an async generator of a few lines under
-L{stage}. What must not hold the bytes up (a hash or a write in a disk thread) runs L{Beside}.
+A slow reader reads later, so nothing has to be paused. What a transport pushes becomes a stream at its edge
+(L{PushedStream}), and nowhere else. A stage does something with the bytes on their way: an async generator of a few lines
+under L{stage}. What must not hold the bytes up, such as a hash or a write in a disk thread, runs L{Beside}.
 
-Rules for everybody:
+Rules:
 
-- B{Owner.} A stream that is passed on belongs to the one it is passed to, who closes it, whatever happens. A stage owns
-  what it reads from: closing the last stage closes all.
-- B{Pieces} are C{bytes}, or C{memoryview}s of bytes, of any size but none; they do not change as long as somebody has
-  them. The empty piece is the end, and comes again each time.
+- B{Owner.} A stream that is passed on belongs to its receiver, which closes it, whatever happens. A stage owns what it
+  reads from: closing the last stage closes all.
+- B{Pieces} are C{bytes}, or C{memoryview}s of bytes, of any size but none; their bytes do not change as
+  long as anything refers to them. The empty piece is the end, as often as it is read.
 - B{Memory.} A stream holds one piece, or what its docstring says.
 - B{Turns.} A piece that is at hand comes at once, without a turn of the reactor. A loop that may be long calls
   L{breath<storehouse.core.turns.breath>}.
@@ -26,27 +25,20 @@ from types import coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
-from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import over
-from storehouse.core.pushed import PIECE, Asking, BytesSource, Collector, ISource, collect
-from storehouse.core.turns import breath
 from storehouse.errors import SizeMismatch, TooLarge
 
 __all__ = [
     "PIECE",
-    "Asking",
     "Beside",
-    "BytesSource",
     "BytesStream",
-    "Collector",
     "GeneratorStream",
     "IByteStream",
-    "ISource",
     "Piece",
     "PieceBuffer",
     "PushedStream",
@@ -54,15 +46,12 @@ __all__ = [
     "awaiting",
     "beside",
     "closing",
-    "collect",
     "counted",
     "cut",
     "deferred",
     "exact",
-    "hashed",
     "joined",
     "limited",
-    "pour",
     "read_all",
     "stage",
     "updating",
@@ -70,6 +59,9 @@ __all__ = [
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: Bytes of a piece of a stream from memory or a store, at most.
+PIECE = 256 << 10
 
 #: Bytes, of which nothing changes as long as anybody has them. No bytes are the end.
 Piece = bytes | memoryview
@@ -445,64 +437,6 @@ class PushedStream:
             self._resume()
 
 
-@implementer(IPushProducer)
-class _Pouring:
-    """The producer that a consumer of L{pour} sees."""
-
-    def __init__(self, stream: IByteStream) -> None:
-        self.is_stopped = False
-        self.turn: Deferred[None] | None = None  # fires when the consumer wants more; None while it does
-        self._stream = stream
-
-    def pauseProducing(self) -> None:
-        if self.turn is None and not self.is_stopped:
-            self.turn = Deferred()
-
-    def resumeProducing(self) -> None:
-        turn, self.turn = self.turn, None
-        if turn is not None and not turn.called:
-            turn.callback(None)
-
-    def stopProducing(self) -> None:
-        self.is_stopped = True
-        self._stream.close()  # a read that waits ends
-        self.resumeProducing()
-
-
-async def pour(stream: IByteStream, consumer: IConsumer) -> int:
-    """
-    Write a stream to a transport or another C{IConsumer}, as fast as it takes the bytes, and close the stream.
-
-    @return: how many bytes there were, when the consumer has been given all, which does not mean that they were sent. It
-        has no producer any more then, also if this raises.
-    @raise StreamClosed: if the consumer calls C{stopProducing}, as a transport does when its connection is lost.
-    """
-    producer = _Pouring(stream)
-    count = 0
-    try:
-        consumer.registerProducer(producer, True)
-        try:
-            while True:
-                if producer.turn is not None:
-                    await producer.turn
-                if producer.is_stopped:
-                    raise StreamClosed("the consumer wanted no more")
-                if not (piece := await stream.read()):
-                    return count
-                if producer.turn is not None:  # it came while the consumer was paused
-                    await producer.turn
-                    if producer.is_stopped:
-                        raise StreamClosed("the consumer wanted no more")
-                count += len(piece)
-                consumer.write(piece if isinstance(piece, bytes) else bytes(piece))
-                await breath()
-        finally:
-            producer.is_stopped = True
-            consumer.unregisterProducer()
-    finally:
-        await stream.close()
-
-
 async def read_all(stream: IByteStream, limit: int = 64 << 20) -> bytes:
     """
     All bytes of a stream, which is closed then.
@@ -528,7 +462,7 @@ async def read_all(stream: IByteStream, limit: int = 64 << 20) -> bytes:
 
 
 class Hash(Protocol):
-    """What L{hashed} feeds: a hash of C{hashlib}, say."""
+    """What L{updating} feeds: a hash of C{hashlib}, say."""
 
     def update(self, data: Piece, /) -> object: ...
 
@@ -538,18 +472,6 @@ async def counted(stream: IByteStream, count: Callable[[int], object]) -> AsyncG
     """Tell C{count} how many bytes each piece has, before it goes on."""
     while piece := await stream.read():
         count(len(piece))
-        yield piece
-
-
-@stage
-async def hashed(stream: IByteStream, *hashes: Hash) -> AsyncGenerator[Piece, None]:
-    """
-    Hash the bytes as they pass, in the reactor's thread, which costs it 0.5 to 2 ms a MiB: for small bodies. L{beside}
-    does it in a disk thread.
-    """
-    while piece := await stream.read():
-        for each in hashes:
-            each.update(piece)
         yield piece
 
 

@@ -7,10 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
-from zope.interface.verify import verifyObject
 
 from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import (
@@ -30,10 +27,8 @@ from storehouse.core.streams import (
     cut,
     deferred,
     exact,
-    hashed,
     joined,
     limited,
-    pour,
     read_all,
     stage,
     updating,
@@ -94,11 +89,6 @@ class GeneratorStreamConformance(StageTests, SynchronousTestCase):
 class CountedConformance(StageTests, SynchronousTestCase):
     def make_stage(self, upstream: Upstream) -> IByteStream:
         return counted(upstream, lambda size: None)
-
-
-class HashedConformance(StageTests, SynchronousTestCase):
-    def make_stage(self, upstream: Upstream) -> IByteStream:
-        return hashed(upstream, hashlib.sha256(), hashlib.md5())
 
 
 class LimitedConformance(StageTests, SynchronousTestCase):
@@ -351,136 +341,6 @@ class PushedStreamTests(Tests):
         self.assertEqual(self.pieces_of(stream), [b"a"])
 
 
-@implementer(IConsumer)
-class Taker:
-    """
-    A consumer.
-
-    @ivar paused: whether it pauses its producer after each piece.
-    """
-
-    def __init__(self, paused: bool = False, error: Exception | None = None) -> None:
-        self.pieces: list[bytes] = []
-        self.producer: Any = None
-        self.paused = paused
-        self.error = error
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        verifyObject(IPushProducer, producer)
-        assert streaming
-        self.producer = producer
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-    def write(self, data: bytes) -> None:
-        assert isinstance(data, bytes)
-        if self.error is not None:
-            raise self.error
-        self.pieces.append(data)
-        if self.paused:
-            self.producer.pauseProducing()
-
-
-class PourTests(Tests):
-    def test_all(self) -> None:
-        taker, upstream = Taker(), Upstream()
-        poured = begun(pour(upstream, taker))
-        upstream.write(b"a")
-        upstream.write(memoryview(b"bc"))
-        upstream.end()
-        self.assertEqual((self.successResultOf(poured), taker.pieces), (3, [b"a", b"bc"]))
-        self.assertEqual((taker.producer, upstream.is_closed), (None, True))
-
-    def test_pauses(self) -> None:
-        """Nothing is read, nor written, while the consumer does not want it."""
-        taker, upstream = Taker(paused=True), Upstream()
-        poured = begun(pour(upstream, taker))
-        for piece in (b"a", b"b"):
-            upstream.write(piece)
-        self.assertEqual((taker.pieces, upstream.waiting), ([b"a"], 1))
-        taker.producer.resumeProducing()
-        self.assertEqual(taker.pieces, [b"a", b"b"])
-        upstream.end()
-        self.assertNoResult(poured)
-        taker.producer.resumeProducing()
-        self.successResultOf(poured)
-
-    def test_paused_while_waiting(self) -> None:
-        """What comes while it is paused is written when it is wanted."""
-        taker, upstream = Taker(), Upstream()
-        poured = begun(pour(upstream, taker))
-        taker.producer.pauseProducing()
-        upstream.write(b"a")
-        self.assertEqual(taker.pieces, [])
-        upstream.end()
-        taker.producer.resumeProducing()
-        self.assertEqual((self.successResultOf(poured), taker.pieces), (1, [b"a"]))
-
-    def test_many(self) -> None:
-        """However many pieces there are, and however it pauses and resumes: without a recursion."""
-
-        class Hasty(Taker):
-            def write(self, data: bytes) -> None:
-                super().write(data)
-                self.producer.pauseProducing()
-                self.producer.resumeProducing()
-
-        taker = Hasty()
-        pieces = [b"%d" % n for n in range(3000)]
-        self.successResultOf(begun(pour(BytesStream(pieces), taker)))
-        self.assertEqual(taker.pieces, pieces)
-
-    def test_stopped(self) -> None:
-        """A consumer that is gone: in a read, while it is paused, and with pieces at hand."""
-        for paused, pieces in ((False, [b"a"]), (True, [b"a"]), (True, [b"a", b"b"])):
-            taker, upstream = Taker(paused), Upstream()
-            poured = begun(pour(upstream, taker))
-            for piece in pieces:
-                upstream.write(piece)
-            taker.producer.stopProducing()
-            self.failureResultOf(poured, StreamClosed)
-            self.assertEqual((taker.pieces, taker.producer), ([b"a"], None))
-            self.assertEqual(self.failure_of(upstream, StreamClosed), [])
-
-    def test_stopped_at_once(self) -> None:
-        """As transports do that are not connected."""
-
-        class Closed(Taker):
-            def registerProducer(self, producer: Any, streaming: bool) -> None:
-                super().registerProducer(producer, streaming)
-                producer.stopProducing()
-
-        taker = Closed()
-        self.failureResultOf(begun(pour(BytesStream(b"a"), taker)), StreamClosed)
-        self.assertEqual(taker.pieces, [])
-
-    def test_errors(self) -> None:
-        """Of the stream, of the consumer, and of registering: all is closed."""
-
-        class Busy(Taker):
-            def registerProducer(self, producer: Any, streaming: bool) -> None:
-                raise ZeroDivisionError
-
-        for taker in (Taker(error=ZeroDivisionError()), Busy(), Taker()):
-            upstream = Upstream()
-            poured = begun(pour(upstream, taker))
-            if type(taker) is Taker and taker.error is None:
-                upstream.fail(ZeroDivisionError())
-            else:
-                upstream.write(b"a")
-            self.failureResultOf(poured, ZeroDivisionError)
-            self.assertIsNone(taker.producer)
-            self.assertTrue(upstream.is_closed)
-
-    def test_cancelled(self) -> None:
-        taker, upstream = Taker(), Upstream()
-        poured = begun(pour(upstream, taker))
-        poured.cancel()
-        self.failureResultOf(poured, CancelledError)
-        self.assertEqual((taker.producer, upstream.is_closed), (None, True))
-
-
 class ReadAllTests(Tests):
     def test_all(self) -> None:
         for pieces in ([], [b"ab"], [b"a", memoryview(b"bc")], [memoryview(b"abc")]):
@@ -508,12 +368,6 @@ class StagesTests(Tests):
         counts: list[int] = []
         self.pieces_of(counted(BytesStream([b"a", b"bcd"]), counts.append))
         self.assertEqual(counts, [1, 3])
-
-    def test_hashed(self) -> None:
-        sha, md5 = hashlib.sha256(), hashlib.md5()
-        self.pieces_of(hashed(BytesStream([b"a", memoryview(b"bcd")]), sha, md5))
-        self.assertEqual(sha.digest(), hashlib.sha256(b"abcd").digest())
-        self.assertEqual(md5.digest(), hashlib.md5(b"abcd").digest())
 
     def test_limited(self) -> None:
         self.assertEqual(self.pieces_of(limited(BytesStream([b"ab", b"c"]), 3, ZeroDivisionError)), [b"ab", b"c"])

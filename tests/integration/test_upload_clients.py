@@ -21,7 +21,7 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.disk import DiskThreads
-from storehouse.core.streams import collect
+from storehouse.core.streams import read_all
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.forms.form import FormUpload
@@ -98,7 +98,7 @@ class ClientTests(TestCase):
 
     async def stored(self, key: str) -> bytes:
         """The bytes of an object."""
-        return await collect(await self.store.get("uploads", key))
+        return await read_all(await self.store.get("uploads", key))
 
     async def test_curl_forms(self) -> None:
         """Small and large files, and fields, in one form, of a length that is known and of one that is not."""

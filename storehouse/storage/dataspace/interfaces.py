@@ -7,13 +7,12 @@ Source: the fourth seed ("DataSpace"); docs/formats/wormer.md is the format on d
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface, implementer
 
-from storehouse.core.streams import IByteStream, Piece, pour
+from storehouse.core.streams import IByteStream, Piece
 from storehouse.errors import StorehouseError
 
 __all__ = ["IDataSpace", "IDescribed", "IInventory", "IUploads", "Metadata", "Part", "Reader", "Upload"]
@@ -94,10 +93,6 @@ class Reader:
     def close(self) -> Deferred[None]:
         """See L{IByteStream.close}."""
         return self.stream.close()
-
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        """For those who still take what is pushed."""
-        return Deferred.fromCoroutine(pour(self, consumer))
 
 
 class IUploads(Interface):

@@ -7,13 +7,12 @@ Source: the fourth seed; the conditions, tags and listings are those that the S3
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
-from storehouse.core.streams import IByteStream, Piece, pour
+from storehouse.core.streams import IByteStream, Piece
 from storehouse.storage.dataspace.interfaces import Part, Reader
 from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.objects.values import (
@@ -67,10 +66,6 @@ class ObjectReader:
     def close(self) -> Deferred[None]:
         """See L{IByteStream.close}."""
         return self.stream.close()
-
-    def deliver(self, consumer: Any) -> Deferred[int]:
-        """For those who still take what is pushed."""
-        return Deferred.fromCoroutine(pour(self, consumer))
 
 
 class IObjectStore(Interface):

@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.config.shipping import Connecting, S3Settings
 from storehouse.core.disk import DiskThreads
-from storehouse.core.streams import collect
+from storehouse.core.streams import read_all
 from storehouse.errors import InvalidSetting, RemoteRefused, RemoteUnavailable
 from storehouse.storage.shipping.s3 import S3Destination, read_uploads
 from tests.conformance.destination import MIB, DestinationTestsMixin
@@ -115,7 +115,7 @@ class S3TroubleTests(TroubleTestsMixin, S3TestCase):
         self.assertIn("certificate", str(error).lower())
         trusting = self.make(connecting=Connecting(ca_file=certificate), **settings)
         await trusting.put(self.name(), self.file(b"over TLS"))
-        self.assertEqual(await collect(await trusting.get(self.name())), b"over TLS")
+        self.assertEqual(await read_all(await trusting.get(self.name())), b"over TLS")
 
     def test_bad_ca_file(self) -> None:
         empty = self.file(b"")

@@ -14,7 +14,7 @@ from twisted.web.server import Request, Site
 
 from storehouse.config.shipping import Connecting, SwiftSettings
 from storehouse.core.disk import DiskThreads
-from storehouse.core.streams import collect
+from storehouse.core.streams import read_all
 from storehouse.errors import RemoteRefused, RemoteUnavailable
 from storehouse.storage.shipping.swift import SwiftDestination
 from tests.conformance.destination import MIB, DestinationTestsMixin
@@ -83,7 +83,7 @@ class SwiftTroubleTests(TroubleTestsMixin, SwiftTestCase):
         ):
             destination._admission = attrs.evolve(destination._admission, token="AUTH_tk00")
             result = await ask()
-        self.assertEqual(await collect(result), self.data[:1])
+        self.assertEqual(await read_all(result), self.data[:1])
 
     async def test_segments_are_found(self) -> None:
         """What was uploaded before is not uploaded again."""
@@ -114,7 +114,7 @@ class SwiftTroubleTests(TroubleTestsMixin, SwiftTestCase):
     async def test_keystone(self) -> None:
         destination = self.keystone(region="two")
         await destination.put(self.name(), self.file(b"x"))
-        self.assertEqual(await collect(await destination.get(self.name())), b"x")
+        self.assertEqual(await read_all(await destination.get(self.name())), b"x")
         self.assertEqual(
             self.identity.asked,
             {

@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 
 from storehouse.config.shipping import Connecting, ShipperSettings
 from storehouse.core.disk import DiskThreads
-from storehouse.core.streams import collect
+from storehouse.core.streams import read_all
 from storehouse.errors import NoSuchKey, RemoteRefused, RemoteUnavailable
 from storehouse.events import ArchiveShipped, Events, ShippingFailed
 from storehouse.storage.shipping.shipper import Shipper
@@ -72,7 +72,7 @@ class TroubleTestsMixin(TestCase):
         before = reactor.seconds()
         await destination.put(self.name(), self.file(data))
         self.assertGreater(reactor.seconds() - before, 1.5)
-        self.assertEqual(await collect(await destination.get(self.name())), data)
+        self.assertEqual(await read_all(await destination.get(self.name())), data)
 
     async def test_cut(self) -> None:
         """Connections that end in mid-upload: the request is repeated, then given up; nothing is there."""
@@ -82,7 +82,7 @@ class TroubleTestsMixin(TestCase):
         await self.refused(NoSuchKey, self.make().stat(self.name()))
         road.repair()
         await destination.put(self.name(), self.file(self.data))
-        self.assertEqual(await collect(await destination.get(self.name())), self.data)
+        self.assertEqual(await read_all(await destination.get(self.name())), self.data)
 
     async def test_cut_once(self) -> None:
         """A request that fails once is repeated."""
@@ -95,7 +95,7 @@ class TroubleTestsMixin(TestCase):
 
         road.on_passed = mend
         await destination.put(self.name(), self.file(self.data))
-        self.assertEqual(await collect(await destination.get(self.name())), self.data)
+        self.assertEqual(await read_all(await destination.get(self.name())), self.data)
 
     async def test_stalled(self) -> None:
         """A server that takes nothing any more, and says nothing."""
