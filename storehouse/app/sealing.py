@@ -19,7 +19,6 @@ from storehouse.core.keys.keyring import Keyring
 from storehouse.core.keys.vault import Vault
 from storehouse.core.pairing import STAMPS, Pair
 from storehouse.errors import InvalidSetting, StorehouseError
-from storehouse.storage.accounts.keys import needs_master_key
 from storehouse.storage.dataspace.formats import decode_object
 from storehouse.storage.dataspace.layout import Layout, names_in
 from storehouse.storage.dataspace.values import Bounds
@@ -28,7 +27,7 @@ from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.namespace.tree import Tree
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
-from storehouse.storage.resumable.sealed import StateCipher
+from storehouse.storage.sealed.cipher import ACCOUNTS, RESUMABLE, KeyringCipher
 from storehouse.storage.sealed.dataspace import SealedDataSpace
 from storehouse.storage.sealed.formats import BOUNDS, is_sealed
 from storehouse.storage.sealed.namespace import SEALED_METADATA, SealedNamespace
@@ -107,6 +106,8 @@ def _stored(settings: Settings) -> str:
     if os.path.isdir(names) and set(os.listdir(names)) - STAMPS:
         return f"there are buckets in {names} already"
     accounts = os.path.join(os.path.abspath(settings.root), "accounts")
+    from storehouse.storage.accounts.local import needs_master_key  # as in L{make_accounts}
+
     if needs_master_key(accounts):
         return f"the secret of the accounts in {accounts} is encrypted"
     return ""
@@ -202,11 +203,10 @@ def make_accounts(settings: Settings, disk: IDisk, keyring: Callable[[], Keyring
     @param keyring: gives the keys by which their secret is encrypted; C{None} to leave it plain.
     """
     # Imported here: a service without the door of uploads, and most commands, need none.
-    from storehouse.storage.accounts.keys import KeyringWrap
     from storehouse.storage.accounts.local import LocalAccounts
 
-    wrap = None if keyring is None else KeyringWrap(keyring)
-    return LocalAccounts(os.path.join(os.path.abspath(settings.root), "accounts"), disk, settings.https, wrap)
+    cipher = None if keyring is None else KeyringCipher(keyring, ACCOUNTS)
+    return LocalAccounts(os.path.join(os.path.abspath(settings.root), "accounts"), disk, settings.https, cipher)
 
 
 def make_resumable(
@@ -225,5 +225,5 @@ def make_resumable(
         settings.https.upload_expiry,
         durable=settings.objects.sync == "disk",
     )
-    cipher = None if vault is None else StateCipher(lambda: vault.keyring)
+    cipher = None if vault is None else KeyringCipher(lambda: vault.keyring, RESUMABLE)
     return LocalResumableUploads(objects, disk, reactor, kept, cipher=cipher)

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 
 from storehouse.config.settings import HTTPSSettings
-from storehouse.storage.accounts.accounts import Accounts
-from storehouse.storage.accounts.keys import SECRET_SIZE, Keys
+from storehouse.storage.accounts.accounts import SECRET_SIZE, Accounts, Keys
 from storehouse.storage.accounts.users import Users
 
 __all__ = ["MemoryAccounts"]

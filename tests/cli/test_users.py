@@ -20,8 +20,8 @@ from storehouse.core.root import RootLock
 from storehouse.errors import LinkUsed, NotSignedIn, SignInRefused
 from storehouse.frontends.http.request import parse_query
 from storehouse.storage.accounts.interfaces import Grant
-from storehouse.storage.accounts.keys import KeyringWrap
 from storehouse.storage.accounts.local import LocalAccounts
+from storehouse.storage.sealed.cipher import ACCOUNTS, KeyringCipher
 from tests.integration.process import Storehouse
 
 QUICK = Derivation(64, 1, 1)
@@ -145,7 +145,9 @@ class UserTests(UsersCase):
         marker = str(self.root / "objects" / "sealed")
         vault = Vault(str(self.root / "keyring.json"), marker, b"open sesame", False, str, derivation=QUICK)
         vault.start()
-        accounts = LocalAccounts(str(self.root / "accounts"), InlineDisk(), wrap=KeyringWrap(lambda: vault.keyring))
+        accounts = LocalAccounts(
+            str(self.root / "accounts"), InlineDisk(), cipher=KeyringCipher(lambda: vault.keyring, ACCOUNTS)
+        )
         accounts.start()
         for arguments in (("user", "add", "bob"), ("user", "rotate", "ann"), ("sign", "--get", "a", "--as", "ann")):
             self.assertIn("masterkey", self.run_command(*arguments, status=1).stderr)
@@ -210,7 +212,9 @@ class ServiceTests(UsersCase):
         self.assertIn("masterkey", self.run_command("user", "rotate", "ann", status=1).stderr)
         vault = Vault(str(self.root / "keyring.json"), "", b"open sesame", False, str)
         keyring, _ = vault.open(vault.read() or b"", b"open sesame")
-        accounts = LocalAccounts(str(self.root / "accounts"), InlineDisk(), wrap=KeyringWrap(lambda: keyring))
+        accounts = LocalAccounts(
+            str(self.root / "accounts"), InlineDisk(), cipher=KeyringCipher(lambda: keyring, ACCOUNTS)
+        )
         accounts.start()
         self.assertRaises(SignInRefused, accounts.user_of_key, *ann)
         self.assertEqual(accounts.user_of_key(*new).name, "ann")

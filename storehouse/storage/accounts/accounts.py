@@ -1,4 +1,9 @@
-"""What accounts do, wherever they are kept: users, sign-in, sessions and signed links."""
+"""
+What accounts do, wherever they are kept: users, sign-in, sessions and signed links, and the keys that these need.
+
+All that accounts sign or encrypt is done with keys derived from one secret of 32 random bytes by HKDF-SHA256 (RFC 5869, no
+salt). Each key has a label of its own, so that what is signed for one purpose is worthless for another (docs/accounts.rst).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 import attrs
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
@@ -18,6 +27,7 @@ from storehouse.config.settings import HTTPSSettings
 from storehouse.core.streams import deferred
 from storehouse.errors import (
     BadRequest,
+    Damaged,
     Forbidden,
     LinkExpired,
     LinkUsed,
@@ -27,11 +37,16 @@ from storehouse.errors import (
 )
 from storehouse.storage.accounts import links
 from storehouse.storage.accounts.interfaces import Grant, IAccounts, NewKey, Session, User
-from storehouse.storage.accounts.keys import Keys, new_key_id, new_secret
 from storehouse.storage.accounts.sessions import Ticket, read_cookie, request_token, write_cookie
 from storehouse.storage.accounts.users import Account, Token, Users, check_user_name, hash_token
 
-__all__ = ["Accounts"]
+__all__ = ["SECRET_SIZE", "Accounts", "Keys"]
+
+#: Bytes of the secret that all keys are derived from.
+SECRET_SIZE = 32
+
+_ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_NONCE = 12
 
 #: The largest C{max-bytes} of a link.
 _MAX_BYTES = 1 << 60
@@ -40,6 +55,59 @@ _MAX_BYTES = 1 << 60
 _WRONG_KEY = "there is no such access key, or its secret is wrong"
 _WRONG_TOKEN = "the sign-in link is unknown, used or expired: ask for a new one"
 _USED_LINK = "the link works once, and was used: ask for a new one"
+
+
+def _new_key_id() -> str:
+    """The ID of an access key: C{SH} and 18 of A-Z and 2-7, which are 90 random bits."""
+    return "SH" + "".join(secrets.choice(_ID_LETTERS) for _ in range(18))
+
+
+def _new_secret() -> str:
+    """The secret of an access key: 40 characters of URL-safe base64, 240 random bits."""
+    return secrets.token_urlsafe(30)
+
+
+class Keys:
+    """
+    The keys derived from the secret of a root.
+
+    @ivar sessions: signs cookies.
+    @ivar requests: makes the request tokens of sessions.
+    @ivar links: signs links.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != SECRET_SIZE:
+            raise ValueError(f"a secret has {SECRET_SIZE} bytes, not {len(secret)}")
+        self.sessions = _derive(secret, "sessions")
+        self.requests = _derive(secret, "request tokens")
+        self.links = _derive(secret, "links")
+        self._access_keys = AESGCM(_derive(secret, "access keys"))
+
+    def seal_secret(self, name: str, key_id: str, secret: str) -> bytes:
+        """
+        Encrypt the secret of an access key for storage: a nonce of 12 bytes, then AES-256-GCM.
+
+        It is encrypted, not hashed, since protocols that sign requests need the secret itself. User and key ID are
+        authenticated with it: otherwise someone who can write the file could give a known secret to another user.
+        """
+        nonce = os.urandom(_NONCE)
+        return nonce + self._access_keys.encrypt(nonce, secret.encode(), _associated(name, key_id))
+
+    def open_secret(self, name: str, key_id: str, sealed: bytes) -> str:
+        """@raise Damaged: unless it was encrypted for that user and ID with this root's secret."""
+        try:
+            return self._access_keys.decrypt(sealed[:_NONCE], sealed[_NONCE:], _associated(name, key_id)).decode()
+        except (InvalidTag, ValueError):
+            raise Damaged(f"the access key of {name} is damaged, or was encrypted on another root: rotate it") from None
+
+
+def _derive(secret: bytes, purpose: str) -> bytes:
+    return HKDF(SHA256(), 32, None, f"storehouse accounts 1: {purpose}".encode()).derive(secret)
+
+
+def _associated(name: str, key_id: str) -> bytes:
+    return f"{name}\n{key_id}".encode()
 
 
 @implementer(IAccounts)
@@ -101,7 +169,7 @@ class Accounts(ABC):
         return await self._add_user(check_user_name(name), is_admin, is_claimed=True)
 
     async def _add_user(self, name: str, is_admin: bool, is_claimed: bool) -> NewKey:
-        now, key_id, secret = self._clock(), new_key_id(), new_secret()
+        now, key_id, secret = self._clock(), _new_key_id(), _new_secret()
         user = User(name, key_id, is_admin, False, now, now)
         sealed = self._keys().seal_secret(name, key_id, secret)
         await self._change(lambda users: users.with_new(Account(user, sealed, 0, is_claimed)))
@@ -133,7 +201,7 @@ class Accounts(ABC):
 
     @deferred
     async def rotate_key(self, name: str) -> NewKey:
-        key_id, secret = new_key_id(), new_secret()
+        key_id, secret = _new_key_id(), _new_secret()
         sealed = self._keys().seal_secret(name, key_id, secret)
 
         def step(users: Users) -> Users:
@@ -147,7 +215,7 @@ class Accounts(ABC):
     def user_of_key(self, key_id: str, secret: str) -> User:
         account = self._users().by_key.get(key_id)
         # An unknown ID is compared with a random secret, so that it takes as long as a known one.
-        expected = self._secret_of(account) if account is not None else new_secret()
+        expected = self._secret_of(account) if account is not None else _new_secret()
         is_right = hmac.compare_digest(expected.encode(), secret.encode("utf-8", "surrogatepass"))
         if account is None or not is_right or account.user.is_disabled:
             raise SignInRefused(_WRONG_KEY)

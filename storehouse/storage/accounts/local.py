@@ -2,10 +2,24 @@
 Accounts in files, in C{ROOT/accounts}::
 
     users.json    users and sign-in tokens (L{storehouse.storage.accounts.users})
-    secret.key    the secret that all keys are derived from (L{storehouse.storage.accounts.keys})
-    spent.log     used links and ended sessions (L{storehouse.storage.accounts.spent})
+    secret.key    the secret that all keys are derived from
+    spent.log     used links that work once, and sessions that were ended early, until they expire
     url           the URL of the door, for commands that make links
     lock          held by the process that changes one of them; its content means nothing
+
+C{secret.key} is one JSON object with a checksum (L{storehouse.core.checksummed}); C{secret} is the 32 bytes, with
+C{is_wrapped} encrypted by a key of the keyring::
+
+    {"format":"storehouse secret","version":1,"is_wrapped":false,"secret":"BASE64","checksum":"..."}
+
+C{spent.log} has such an object a line. C{id} is C{link} and the nonce of a link, or C{session} and the ID of a session;
+C{by} is the user who signed the link, or the owner of the session; lines of earlier versions do not have it::
+
+    {"id":"link 685444a9a8ffd2f825fc64989cc5b28b","until":1790000060,"by":"ann","checksum":"..."}
+
+A line is on disk before the request that needs it continues. A last line that a crash has cut is dropped; damage elsewhere
+keeps the service from starting, since a used link could become valid again. Expired lines are removed when they outnumber the
+others.
 
 Source: docs/accounts.rst.
 """
@@ -15,25 +29,37 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from base64 import b64decode, b64encode
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from storehouse.config.settings import HTTPSSettings
+from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.disk import IDisk
-from storehouse.core.files import Files
+from storehouse.core.files import NO_SPACE, Files, open_stored, read_exactly
 from storehouse.core.jobs import whole
+from storehouse.core.platform import optional_module
 from storehouse.core.streams import deferred
-from storehouse.errors import Damaged, NoSpace, StartFailed, StorageFailed
-from storehouse.storage.accounts.accounts import Accounts
-from storehouse.storage.accounts.directory import AccountsDirectory
-from storehouse.storage.accounts.keys import Keys, KeyWrap, load_keys
-from storehouse.storage.accounts.spent import SpentLog
+from storehouse.errors import (
+    Damaged,
+    NoSpace,
+    ShareUsedUp,
+    StartFailed,
+    StorageFailed,
+    StoreUnusable,
+    Unavailable,
+    WrongMasterKey,
+)
+from storehouse.storage.accounts.accounts import SECRET_SIZE, Accounts, Keys
 from storehouse.storage.accounts.users import Users
+from storehouse.storage.sealed.interfaces import ICipher
 
-__all__ = ["ADMINISTRATOR", "LocalAccounts", "show_sign_in_link"]
+__all__ = ["ADMINISTRATOR", "AccountsDirectory", "LocalAccounts", "SpentLog", "needs_master_key", "show_sign_in_link"]
 
 #: The name of the user that the first start creates.
 ADMINISTRATOR = "admin"
@@ -42,6 +68,7 @@ ADMINISTRATOR = "admin"
 SIGN_IN_LIFETIME = 3600.0
 
 _USERS = "users.json"
+_SECRET = "secret.key"
 _SPENT = "spent.log"
 _URL = "url"
 
@@ -50,13 +77,342 @@ _MAX_URL = 4096
 #: Device, inode, modification time and size: differ when the file was replaced.
 _FileState = tuple[int, int, int, int]
 
+#: Seconds to wait for another process to finish its change, and between two tries.
+_LOCK_TIMEOUT = 10.0
+_LOCK_RETRY = 0.01
+
+#: Seconds for which an entry is kept after it has expired, in case the clock is set back.
+_SLACK = 3600
+
+#: A file of up to this many lines is never rewritten.
+_SMALL = 1000
+
+# Of secret.key.
+_FORMAT = "storehouse secret"
+_VERSION = 1
+
+# The file has some 200 bytes; no more than this is read before it is known to be ours.
+_MAX_FILE = 4096
+
+# What is authenticated with the encrypted secret.
+_ABOUT = "storehouse accounts 1: secret.key"
+
+
+class AccountsDirectory:
+    """
+    A directory of mode 0700 with files of mode 0600. A service and commands change them, one process at a time. Methods
+    block, and may be called in any thread.
+
+    When root runs a command, the files it creates get the owner of the directory: otherwise a service that runs as
+    another user could not read them any more.
+    """
+
+    def __init__(self, path: str, files: Files) -> None:
+        self.path = path
+        self.files = files
+
+    def file(self, name: str) -> str:
+        """The path of a file."""
+        return os.path.join(self.path, name)
+
+    def create(self) -> None:
+        """Create the directory if it is missing. @raise StartFailed: if that is not possible."""
+        is_new = not os.path.isdir(self.path)
+        try:
+            self.files.make_directory(self.path)
+            if is_new and os.geteuid() == 0:
+                parent = os.stat(os.path.dirname(self.path))
+                os.chown(self.path, parent.st_uid, parent.st_gid)
+        except OSError as error:
+            raise StartFailed(
+                f"the accounts directory {self.path} cannot be created: {error.strerror or error}"
+            ) from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """
+        Exclude other threads and processes.
+
+        @raise Unavailable: if another process holds the lock for 10 seconds.
+        @raise NoSpace: if the block fails because the disk is full.
+        @raise StorageFailed: if the block fails with another C{OSError}.
+        """
+        try:
+            fd = self.files.open(self.file("lock"), os.O_RDWR | os.O_CREAT)
+            try:
+                self._give_to_owner(fd)
+                self._lock(fd)
+                yield
+            finally:
+                self.files.close(fd)
+        except OSError as error:
+            what = f"{error.filename or self.path}: {error.strerror or error}"
+            if error.errno in NO_SPACE:
+                raise NoSpace(f"the accounts cannot be changed: {what}") from None
+            raise StorageFailed(f"the accounts cannot be changed: {what}") from None
+
+    def _lock(self, fd: int) -> None:
+        fcntl = optional_module("fcntl")
+        if fcntl is None:
+            return
+        end = time.monotonic() + _LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise Unavailable(f"another process is changing the accounts in {self.path}") from None
+                time.sleep(_LOCK_RETRY)
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file; C{None} if it does not exist."""
+        try:
+            with open_stored(self.file(name)) as file:
+                return file.readall()
+        except FileNotFoundError:
+            return None
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Replace a file as a whole, or create it. Durable when it returns. Only while L{locked}."""
+        new = self.file(name + ".new")
+        fd = self.files.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            self._give_to_owner(fd)
+            self.files.write_at(fd, (data,), 0)
+            self.files.sync_data(fd)
+        finally:
+            self.files.close(fd)
+        self.files.rename(new, self.file(name))
+        self.files.sync_directory(self.path)
+
+    def open_log(self, name: str) -> int:
+        """Open a file to append to, or create it; its name is durable. Only while L{locked}."""
+        is_new = not os.path.lexists(self.file(name))
+        fd = self.files.open(self.file(name), os.O_RDWR | os.O_CREAT)
+        if is_new:
+            try:
+                self._give_to_owner(fd)
+                self.files.sync_directory(self.path)
+            except BaseException:
+                self.files.close(fd)
+                raise
+        return fd
+
+    def _give_to_owner(self, fd: int) -> None:
+        if os.geteuid() == 0:
+            owner = os.stat(self.path)
+            os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+class SpentLog:
+    """
+    A set of IDs with their expiry, on disk.
+
+    L{add} blocks, and may be called in any thread while the directory is locked; C{in} looks in memory only.
+
+    @param limit: entries of each kind and each user. The limit is for each of them apart, so that no user can keep the
+        links of others from being used, or their sessions from being ended. The kind is the first word of an ID.
+    """
+
+    def __init__(self, directory: AccountsDirectory, name: str, limit: int = 20_000) -> None:
+        self._directory = directory
+        self._name = name
+        self._limit = limit
+        # ID: (expiry, user)
+        self._entries: dict[str, tuple[float, str]] = {}
+        # (kind, user): entries
+        self._counts: Counter[tuple[str, str]] = Counter()
+        # The file is rewritten without expired lines when it has this many.
+        self._max_lines = _SMALL
+        self._lines = 0
+        # The device and inode of the file that was read, and the end of its last whole line.
+        self._file: tuple[int, int] | None = None
+        self._end = 0
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._entries
+
+    def load(self) -> None:
+        """
+        Read the file. Only while L{AccountsDirectory.locked}.
+
+        @raise StoreUnusable: if it is damaged.
+        """
+        fd = self._directory.open_log(self._name)
+        try:
+            self._read(fd)
+        finally:
+            self._directory.files.close(fd)
+
+    def add(self, id: str, until: float, now: float, by: str = "") -> bool:
+        """
+        Add an ID; durable when it returns. Only while L{AccountsDirectory.locked}.
+
+        @param by: the user who signed the link, or owned the session.
+        @return: C{False} if it was there already.
+        @raise ShareUsedUp: if there are too many of that kind and user.
+        """
+        fd = self._directory.open_log(self._name)
+        try:
+            stat = os.fstat(fd)
+            if (stat.st_dev, stat.st_ino) != self._file or stat.st_size != self._end:
+                # Another process has added lines, or a write of this one has failed.
+                self._read(fd)
+                self._directory.files.truncate(fd, self._end)
+            if id in self._entries:
+                return False
+            line = _encode_spent(id, until, by)
+            share = _kind_of(id), by
+            is_full = self._counts[share] >= self._limit
+            if is_full and not self._has_expired(share, now):
+                # Refused before anything is written: the request may come again and again.
+                raise ShareUsedUp(
+                    f"{self._limit} {share[0]}s of {by or 'one user'} are recorded as used or ended already:"
+                    " try again when some of them have expired"
+                )
+            if self._lines >= self._max_lines or is_full:
+                self._compact(now)
+                return self.add(id, until, now, by)
+            self._directory.files.write_synced(fd, line, self._end)
+            self._end += len(line)
+            self._lines += 1
+            self._entries[id] = until, by
+            self._counts[share] += 1
+            return True
+        finally:
+            self._directory.files.close(fd)
+
+    def _has_expired(self, share: tuple[str, str], now: float) -> bool:
+        return any(
+            until + _SLACK <= now
+            for id, (until, by) in self._entries.items()
+            if by == share[1] and _kind_of(id) == share[0]
+        )
+
+    def _read(self, fd: int) -> None:
+        stat = os.fstat(fd)
+        data = read_exactly(fd, stat.st_size, 0)
+        *lines, _torn = data.split(b"\n")
+        entries: dict[str, tuple[float, str]] = {}
+        end = 0
+        damaged: int | None = None
+        for number, line in enumerate(lines, start=1):
+            try:
+                fields, is_checked = decode_checksummed(line)
+                if not is_checked:
+                    raise ValueError("it has no checksum")
+                if damaged is not None:
+                    raise StoreUnusable(
+                        f"line {damaged} of {self._directory.file(self._name)} is damaged: the file says which links and sessions"
+                        " must not be used again. Without it all of them can be, until they expire"
+                    )
+                entries[fields["id"]] = fields["until"], fields.get("by", "")
+                end += len(line) + 1
+            except (ValueError, KeyError, TypeError):
+                # Damage only if a whole line follows; otherwise it is what a power cut has left of the last lines.
+                damaged = damaged or number
+        self._entries, self._lines, self._max_lines = entries, len(entries), _SMALL
+        self._file, self._end = (stat.st_dev, stat.st_ino), end
+        self._count_entries()
+
+    def _compact(self, now: float) -> None:
+        """Rewrite the file without expired lines."""
+        self._entries = {id: (until, by) for id, (until, by) in self._entries.items() if until + _SLACK > now}
+        data = b"".join(_encode_spent(id, until, by) for id, (until, by) in self._entries.items())
+        self._directory.replace(self._name, data)
+        stat = os.stat(self._directory.file(self._name))
+        self._file, self._end, self._lines = (stat.st_dev, stat.st_ino), len(data), len(self._entries)
+        # Twice what is left, so that each line is rewritten once on average, not with each line that is added.
+        self._max_lines = max(_SMALL, 2 * self._lines)
+        self._count_entries()
+
+    def _count_entries(self) -> None:
+        self._counts = Counter((_kind_of(id), by) for id, (_, by) in self._entries.items())
+
+
+def _kind_of(id: str) -> str:
+    return id.partition(" ")[0]
+
+
+def _encode_spent(id: str, until: float, by: str) -> bytes:
+    return encode_checksummed({"id": id, "until": until, **({"by": by} if by else {})}) + b"\n"
+
+
+def needs_master_key(directory: str) -> bool:
+    """
+    Whether the accounts in a directory have a secret that is encrypted. C{False} if it is damaged, which L{load_keys} reports.
+    """
+    try:
+        with open(os.path.join(directory, _SECRET), "rb") as file:
+            return _decode_secret(file.read(_MAX_FILE))[1]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def load_keys(directory: AccountsDirectory, cipher: ICipher | None, may_create: bool) -> Keys:
+    """
+    Read the secret and derive the keys. With a cipher, a secret that was stored plain is encrypted now. Only while
+    L{AccountsDirectory.locked}.
+
+    @param may_create: create the secret if it is missing. Not where there are users already, whose access keys were
+        encrypted with a secret that is lost.
+    @raise StoreUnusable: if it is missing and C{may_create} is false, or is damaged.
+    @raise WrongMasterKey: if it is encrypted by another key, or is encrypted and there is no cipher.
+    """
+    path = directory.file(_SECRET)
+    data = directory.read(_SECRET)
+    if data is None:
+        if not may_create:
+            raise StoreUnusable(
+                f"{path} is missing: without it no access key, session or link of this root can be checked. Restore it from"
+                " a backup; or remove the directory, and add all users again"
+            )
+        secret = os.urandom(SECRET_SIZE)
+        directory.replace(_SECRET, _encode_secret(secret, cipher))
+        return Keys(secret)
+    try:
+        secret, is_wrapped = _decode_secret(data)
+    except (ValueError, KeyError, TypeError) as problem:
+        raise StoreUnusable(f"{path} is damaged: {problem}; restore it from a backup") from None
+    if is_wrapped:
+        if cipher is None:
+            raise WrongMasterKey(
+                f"{path} is encrypted: give the master key with the environment variable masterkey, or with master-key-file"
+            )
+        try:
+            secret = cipher.decrypt(_ABOUT, secret)
+        except ValueError:
+            raise WrongMasterKey(f"{path} is encrypted by a key of another keyring than this root's") from None
+    elif cipher is not None:
+        directory.replace(_SECRET, _encode_secret(secret, cipher))
+    if len(secret) != SECRET_SIZE:
+        raise StoreUnusable(f"{path} is damaged: its secret does not have {SECRET_SIZE} bytes")
+    return Keys(secret)
+
+
+def _encode_secret(secret: bytes, cipher: ICipher | None) -> bytes:
+    stored = secret if cipher is None else cipher.encrypt(_ABOUT, secret)
+    fields = {"format": _FORMAT, "version": _VERSION, "is_wrapped": cipher is not None}
+    return encode_checksummed({**fields, "secret": b64encode(stored).decode("ascii")}) + b"\n"
+
+
+def _decode_secret(data: bytes) -> tuple[bytes, bool]:
+    """@return: the secret as it is stored, and whether it is encrypted."""
+    fields, is_checked = decode_checksummed(data.removesuffix(b"\n"))
+    if not is_checked or fields["format"] != _FORMAT:
+        raise ValueError("it is not a secret with a checksum")
+    if fields["version"] != _VERSION:
+        raise ValueError(f"its version {fields['version']} is unknown here")
+    return b64decode(fields["secret"], validate=True), bool(fields["is_wrapped"])
+
 
 class LocalAccounts(Accounts):
     """
     L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>} in a directory. A service and any number of commands
     can have it open at the same time.
 
-    @param wrap: seals the secret under the store's master key; C{None} if there is none.
+    @param cipher: encrypts the secret; C{None} if there is no master key.
     """
 
     _log = Logger()
@@ -66,14 +422,14 @@ class LocalAccounts(Accounts):
         directory: str,
         disk: IDisk,
         settings: HTTPSSettings | None = None,
-        wrap: KeyWrap | None = None,
+        cipher: ICipher | None = None,
         files: Files | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         Accounts.__init__(self, settings, clock)
         self._directory = AccountsDirectory(os.path.abspath(directory), Files() if files is None else files)
         self._disk = disk
-        self._wrap = wrap
+        self._cipher = cipher
         self._derived: Keys | None = None
         self._current = Users()
         self._seen: _FileState | None = None
@@ -97,7 +453,7 @@ class LocalAccounts(Accounts):
             with self._directory.locked():
                 self._seen, self._current = self._file_state(), self._read()
                 if not users_only:
-                    self._derived = load_keys(self._directory, self._wrap, may_create=not self._current.by_name)
+                    self._derived = load_keys(self._directory, self._cipher, may_create=not self._current.by_name)
                     self._spent.load()
         except (Damaged, NoSpace, StorageFailed) as error:
             raise StartFailed(error.detail) from None

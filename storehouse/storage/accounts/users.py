@@ -9,7 +9,7 @@ The file is one JSON object with a checksum (L{storehouse.core.checksummed})::
      "tokens":[{"hash":"64 hex","user":"ann","expires":1790003600}],"checksum":"..."}
 
 C{secret} is the sealed secret of the access key
-(L{Keys.seal_secret<storehouse.storage.accounts.keys.Keys.seal_secret>}), C{hash} the SHA-256 of a token. C{sequence}
+(L{Keys.seal_secret<storehouse.storage.accounts.accounts.Keys.seal_secret>}), C{hash} the SHA-256 of a token. C{sequence}
 grows with every change.
 """
 

@@ -40,9 +40,9 @@ from storehouse.storage.resumable.completing import Completing
 from storehouse.storage.resumable.formats import State
 from storehouse.storage.resumable.interfaces import IResumableUploads, ResumableUpload
 from storehouse.storage.resumable.parts import PartCutter, count_to_join
-from storehouse.storage.resumable.sealed import StateCipher
 from storehouse.storage.resumable.states import INDEXES
 from storehouse.storage.resumable.uploads import CachedUpload, ResumableSettings, Uploads, least_of
+from storehouse.storage.sealed.interfaces import ICipher
 
 __all__ = ["MAX_METADATA", "MAX_PIECES", "LocalResumableUploads", "ResumableSettings"]
 
@@ -72,7 +72,7 @@ class LocalResumableUploads:
         clock: IReactorTime,
         settings: ResumableSettings,
         files: Files | None = None,
-        cipher: StateCipher | None = None,
+        cipher: ICipher | None = None,
     ) -> None:
         self.operations = Operations(
             "the store of resumable uploads",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from storehouse.core.files import Files, open_stored
 from storehouse.errors import DamagedObject, NoSuchUpload, StartFailed, StoreUnusable
 from storehouse.storage.resumable.formats import State, decode_state, encode_state
-from storehouse.storage.resumable.sealed import StateCipher
+from storehouse.storage.sealed.interfaces import ICipher
 
 __all__ = ["INDEXES", "States", "is_id"]
 
@@ -33,7 +33,7 @@ class States:
     @param cipher: encrypts them; C{None} if there is no master key.
     """
 
-    def __init__(self, directory: str, files: Files, durable: bool, cipher: StateCipher | None = None) -> None:
+    def __init__(self, directory: str, files: Files, durable: bool, cipher: ICipher | None = None) -> None:
         self._root = directory
         self._files = files
         self._durable = durable

@@ -35,8 +35,8 @@ from storehouse.storage.resumable.formats import State
 from storehouse.storage.resumable.interfaces import ResumableUpload
 from storehouse.storage.resumable.open_uploads import MAX_OPEN, OpenUploads
 from storehouse.storage.resumable.parts import PartCutter
-from storehouse.storage.resumable.sealed import StateCipher
 from storehouse.storage.resumable.states import States, is_id
+from storehouse.storage.sealed.interfaces import ICipher
 
 __all__ = ["CachedUpload", "ResumableSettings", "Uploads", "completed", "least_of"]
 
@@ -137,7 +137,7 @@ class Uploads:
         clock: IReactorTime,
         settings: ResumableSettings,
         files: Files | None = None,
-        cipher: StateCipher | None = None,
+        cipher: ICipher | None = None,
     ) -> None:
         self.store = store
         self.clock = clock

@@ -14,8 +14,8 @@ import storehouse
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.errors import BadRequest, Damaged, LinkTampered, NotSignedIn
 from storehouse.frontends.http.request import parse_query
+from storehouse.storage.accounts.accounts import Keys
 from storehouse.storage.accounts.interfaces import Grant, User
-from storehouse.storage.accounts.keys import Keys
 from storehouse.storage.accounts.links import canonical_path, read_query, write_query
 from storehouse.storage.accounts.sessions import Ticket, read_cookie, request_token, write_cookie
 from storehouse.storage.accounts.users import Account, Token, Users, hash_token

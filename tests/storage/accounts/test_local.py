@@ -22,25 +22,25 @@ from storehouse.errors import (
     NotSignedIn,
     StartFailed,
     StorageFailed,
-    WrongMasterKey,
 )
 from storehouse.storage.accounts.local import LocalAccounts
 from tests.conformance.accounts import SETTINGS, PersistentAccountsTestsMixin, fields_of
 
 
-class Wrapping:
-    """A master key, as far as accounts know of one."""
+class XorCipher:
+    """A cipher, as far as accounts need one."""
 
     def __init__(self, key: int) -> None:
         self.key = key
 
-    def seal(self, data: bytes) -> bytes:
-        return b"wrapped" + bytes((self.key,)) + bytes(byte ^ self.key for byte in data)
+    def encrypt(self, about: str, data: bytes) -> bytes:
+        return about.encode() + bytes((self.key,)) + bytes(byte ^ self.key for byte in data)
 
-    def open(self, data: bytes) -> bytes:
-        if data[:8] != b"wrapped" + bytes((self.key,)):
-            raise WrongMasterKey("it is another master key")
-        return bytes(byte ^ self.key for byte in data[8:])
+    def decrypt(self, about: str, data: bytes) -> bytes:
+        start = about.encode() + bytes((self.key,))
+        if not data.startswith(start):
+            raise ValueError("it is another key")
+        return bytes(byte ^ self.key for byte in data[len(start) :])
 
 
 class FailingFiles(Files):
@@ -69,9 +69,9 @@ class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
         self.files = FailingFiles()
         PersistentAccountsTestsMixin.setUp(self)
 
-    def make_accounts(self, wrap: Any = None, users_only: bool = False) -> LocalAccounts:
+    def make_accounts(self, cipher: Any = None, users_only: bool = False) -> LocalAccounts:
         accounts = LocalAccounts(
-            str(self.directory), InlineDisk(), SETTINGS, wrap, files=self.files, clock=self.clock.seconds
+            str(self.directory), InlineDisk(), SETTINGS, cipher, files=self.files, clock=self.clock.seconds
         )
         accounts.start(users_only)
         return accounts
@@ -79,9 +79,9 @@ class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
     def reopen(self) -> LocalAccounts:
         return self.make_accounts()
 
-    def refused(self, wrap: Any = None) -> str:
+    def refused(self, cipher: Any = None) -> str:
         """Why it does not start."""
-        accounts = LocalAccounts(str(self.directory), InlineDisk(), SETTINGS, wrap, clock=self.clock.seconds)
+        accounts = LocalAccounts(str(self.directory), InlineDisk(), SETTINGS, cipher, clock=self.clock.seconds)
         return str(self.assertRaises(StartFailed, accounts.start))
 
     # -- files ---------------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
     def test_without_the_secret(self) -> None:
         """Users can be listed, disabled, and given a sign-in link without the master key."""
         self.add()
-        self.make_accounts(Wrapping(7))
+        self.make_accounts(XorCipher(7))
         accounts = self.make_accounts(users_only=True)
         self.successResultOf(accounts.disable_user("ann"))
         self.successResultOf(accounts.enable_user("ann"))
@@ -173,21 +173,21 @@ class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
         key = self.add()
         plain = json.loads((self.directory / "secret.key").read_bytes())["secret"]
         # With a master key from now on.
-        wrapped = self.make_accounts(Wrapping(7))
+        wrapped = self.make_accounts(XorCipher(7))
         self.assertEqual(wrapped.user_of_key(key.user.key_id, key.secret), key.user)
         self.assertNotIn(plain, (self.directory / "secret.key").read_text())
-        again = self.make_accounts(Wrapping(7))
+        again = self.make_accounts(XorCipher(7))
         self.assertEqual(again.user_of_key(key.user.key_id, key.secret), key.user)
         before = (self.directory / "secret.key").read_bytes()
         self.assertIn("masterkey", self.refused())
-        self.assertIn("another master key", self.refused(Wrapping(8)))
+        self.assertIn("another keyring", self.refused(XorCipher(8)))
         self.assertEqual((self.directory / "secret.key").read_bytes(), before)
 
     def test_master_key_from_the_first_start(self) -> None:
         self.directory = self.root / "other"
-        accounts = self.make_accounts(Wrapping(7))
+        accounts = self.make_accounts(XorCipher(7))
         key = self.successResultOf(accounts.add_user("ann"))
-        again = self.make_accounts(Wrapping(7))
+        again = self.make_accounts(XorCipher(7))
         self.assertEqual(again.user_of_key(key.user.key_id, key.secret), key.user)
 
     # -- a disk that fails ---------------------------------------------------------------------------------------------

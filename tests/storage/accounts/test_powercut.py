@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
 from storehouse.errors import LinkUsed, NotSignedIn, SignInRefused
-from storehouse.storage.accounts import spent
+from storehouse.storage.accounts import local
 from storehouse.storage.accounts.interfaces import Grant, NewKey
 from storehouse.storage.accounts.local import LocalAccounts
 from tests.conformance.accounts import NOW, SETTINGS, fields_of
@@ -133,7 +133,7 @@ class PowerCutTests(SynchronousTestCase):
 
     def test_power_cuts(self) -> None:
         # So that files are written anew meanwhile.
-        self.patch(spent, "_SMALL", 2)
+        self.patch(local, "_SMALL", 2)
         explorer = AccountsExplorer(self.mktemp(), 20261121)
         top, recorder = explorer.fresh()
         life = explorer.session(recorder, top)

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.accounts.spent}."""
+"""Tests of L{storehouse.storage.accounts.local.SpentLog}."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.files import Files
 from storehouse.errors import ShareUsedUp, StartFailed, Unavailable
-from storehouse.storage.accounts.directory import AccountsDirectory
-from storehouse.storage.accounts.spent import SpentLog
+from storehouse.storage.accounts.local import AccountsDirectory, SpentLog
 
 NOW = 1_790_000_000.0
 
