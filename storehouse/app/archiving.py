@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import attrs
@@ -17,15 +16,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from storehouse.archive.archive import ArchiveReader
-from storehouse.archive.finding import find_archives
 from storehouse.archive.handlers import check_compressed_once
 from storehouse.archive.names import check_template
 from storehouse.archive.plugins import CALLBACKS, CHECKERS, make
 from storehouse.archive.roll_checker import AnyRollChecker
-from storehouse.archive.roll_manager import WritingRollManager
 from storehouse.archive.scan import MAX_RECORD
-from storehouse.archive.slices import ArchiveSlices
 from storehouse.config import OFF, Settings, tables
 from storehouse.config.shipping import DestinationSettings, S3Settings, ShipperSettings, StoreSettings
 from storehouse.core.disk import IDisk
@@ -36,22 +31,13 @@ from storehouse.storage.namespace.values import check_bucket
 from storehouse.storage.shipping.prefixes import ShippedPrefixes
 from storehouse.storage.shipping.shipper import Shipper
 from storehouse.storage.shipping.store import StoreDestination
-from storehouse.storage.streams.interfaces import Library
 from storehouse.storage.streams.settings import StreamSettings
 from storehouse.storage.streams.streams import LocalStreams
 
-__all__ = ["LIBRARY", "Shipping", "make_closer", "make_shipping", "make_streams"]
+__all__ = ["Shipping", "make_closer", "make_shipping", "make_streams"]
 
 #: Seconds after which a shipper that could not begin tries again.
 _AGAIN = 30.0
-
-#: The archive library, for streams.
-LIBRARY = Library(
-    make_manager=WritingRollManager,
-    find_archives=find_archives,
-    open_reader=ArchiveReader,
-    make_slices=ArchiveSlices,
-)
 
 
 class Shipping:
@@ -195,13 +181,6 @@ def make_streams(
     if not settings.tables.streams:
         return None
     streams = []
-    # What was written here is read, however large it may be.
-    most = max(MAX_RECORD, 2 * settings.archive.max_record)
-    library = attrs.evolve(
-        LIBRARY,
-        open_reader=partial(ArchiveReader, max_record=most),
-        make_slices=partial(ArchiveSlices, max_record=most),
-    )
     taken: dict[str, str] = {}
     for table in settings.tables.streams:
         with _Named(f"[archive.streams.{table.name}]"):
@@ -212,7 +191,6 @@ def make_streams(
             streams.append(stream)
     return LocalStreams(
         streams,
-        library,
         disk,
         reactor,
         events,
@@ -244,6 +222,8 @@ def _stream(table: tables.Stream, settings: Settings) -> StreamSettings:
         sync=table.sync,
         ship=table.ship,
         keep_local=table.keep_local,
+        # All that the door has taken can be read, with its metadata.
+        max_record=max(MAX_RECORD, 2 * settings.archive.max_record),
     )
 
 

@@ -21,7 +21,7 @@ from storehouse.archive.archive import BUFFER_SIZE, ArchiveReader, ArchiveWriter
 from storehouse.archive.clocks import Clock, now_ns_of, utc
 from storehouse.archive.finding import find_matching, find_now
 from storehouse.archive.handlers import CallbackChain, Job
-from storehouse.archive.interfaces import IArchive, Payload, ReadsRecords, Sync, WritesRecords
+from storehouse.archive.interfaces import Payload, ReadsRecords, Sync, WritesRecords
 from storehouse.archive.leftovers import (
     Leftover,
     Marker,
@@ -145,7 +145,7 @@ class WritingRollManager:
         self._incomplete: list[Leftover] = []
         self._unnoted: list[Leftover] = []
         self.recovered: tuple[Recovered, ...] = ()
-        self.written_to: tuple[IArchive, str] | None = None
+        self.written_to: tuple[ArchiveWriter, str] | None = None
         if not os.path.isdir(self.directory):
             self._files.make_directory(self.directory)
         self._pattern = template_pattern(self.filename_template)

@@ -1,5 +1,5 @@
 """
-What a stream is: records under a name, written to one archive after the other.
+Streams: records under a name, written to one archive after another.
 
 Source: the second seed. docs/archive.rst is for users; docs/formats/archive.md is the format of archives.
 """
@@ -7,7 +7,6 @@ Source: the second seed. docs/archive.rst is for users; docs/formats/archive.md 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -15,22 +14,22 @@ from zope.interface import Attribute, Interface
 
 from storehouse.archive.interfaces import Payload, Record
 
-__all__ = ["Appended", "Archive", "IRecordSource", "IStream", "IStreams", "Library", "NewRecord", "State"]
+__all__ = ["Appended", "Archive", "IRecordSource", "IStream", "IStreams", "NewRecord", "State"]
 
-#: What is to be written: metadata and payload.
+#: A record to be written: metadata and payload.
 NewRecord = tuple[Mapping[str, str], Payload]
 
 
 class State:
-    """How far an archive has come."""
+    """The states of an archive."""
 
     #: It is being written.
     OPEN = "open"
-    #: Nobody writes to it any more; its callbacks are not done.
+    #: It is not written any more; its callbacks are not done.
     CLOSED = "closed"
     #: Its callbacks are done.
     FINISHED = "finished"
-    #: It is at its destination, verified.
+    #: It is at its destination, and verified.
     SHIPPED = "shipped"
 
 
@@ -39,16 +38,16 @@ class Archive:
     """
     One archive of a stream.
 
-    @ivar number: its place in the stream: archives are written, and read, in this order. From 1, and less for those that were
-        found again at their destination.
-    @ivar path: the local file; empty if there is none any more.
+    @ivar number: archives are written, and read, in the order of their numbers. From 1; less for some that were found again
+        at their destination.
+    @ivar path: of the local file; empty if it was removed.
     @ivar state: one of L{State}.
-    @ivar salt: the random number in its header, by which it is told from others of its name; 0 if it is not known.
+    @ivar salt: the random number in its header, which tells it from others of its name; 0 if unknown.
     @ivar created: when it was opened, nanoseconds since 1970 UTC.
     @ivar records: how many it has; of an open one, those that are durable.
     @ivar size: bytes of it as it was written; of an open one, those that are durable.
-    @ivar lowest: the lowest time of its records, nanoseconds since 1970 UTC; 0 if that is not known.
-    @ivar highest: the highest; 0 if that is not known.
+    @ivar lowest: the lowest time of its records, nanoseconds since 1970 UTC; 0 if unknown.
+    @ivar highest: the highest; 0 if unknown.
     @ivar remote: its name at the destination; empty if it was not shipped.
     @ivar remote_size: bytes there.
     @ivar destination: the name of the destination; empty if it was not shipped.
@@ -71,54 +70,35 @@ class Archive:
 @attrs.frozen
 class Appended:
     """
-    What became of records.
+    Records that were written.
 
     @ivar records: how many.
-    @ivar sync: the level at which they are durable, C{record} or C{os}.
+    @ivar sync: the level at which they are durable: C{record}, on disk; or C{os}.
     """
 
     records: int
     sync: str
 
 
-@attrs.frozen(kw_only=True)
-class Library:
-    """
-    What streams need of the archive library.
-
-    @ivar make_manager: the class of managers that write; see C{WritingRollManager}.
-    @ivar find_archives: C{(pattern, directory)} to the paths of archives in the order of writing.
-    @ivar open_reader: of a path, an L{IArchiveReader<storehouse.archive.interfaces.IArchiveReader>}; with
-        C{skip_damaged} one that passes over damage; see C{ArchiveReader}.
-    @ivar make_slices: what reads in slices; see C{ArchiveSlices}.
-    """
-
-    make_manager: Callable[..., Any]
-    find_archives: Callable[[str, str], Sequence[str]]
-    open_reader: Callable[..., Any]
-    make_slices: Callable[..., Any]
-
-
 class IRecordSource(Interface):
     """
-    Records in the order of writing, each once, to be asked for as they are wanted: whoever asks for nothing has nothing
-    read. What is written after the source was made does not belong to it.
+    Records in the order of writing, each once. They are read from disk, or fetched, as they are pulled. Records that are
+    written after the source was made are not part of it.
     """
 
     def next_batch(room: Callable[[int], Awaitable[None]] | None = None) -> Deferred[list[Record]]:
         """
-        The next records, a bounded number of bytes; an empty list at the end.
+        The next records, of a bounded size; an empty list at the end.
 
-        @param room: called with how many bytes of an archive are going to be read at once, and waited for: has memory for
-            them, or fails.
-
-        Fails with C{DamagedArchive}, which names archive and offset, before the first record behind damage: the next call goes
-        on with what is whole behind it. Fails with C{RemoteUnavailable} and its like if the destination does not give what it
-        has; the next call tries again.
+        @param room: called, and awaited, with the number of bytes of an archive that are to be read at once, all of them in
+            memory together: reserves the memory, or fails.
+        @raise DamagedArchive: with archive and offset, before the first record behind damage. The next call continues behind
+            it.
+        @raise Unavailable: for instance C{RemoteUnavailable} from a destination. The next call tries again.
         """
 
     def close() -> None:
-        """Free what it holds. To be called in any case; harmless at any time."""
+        """Close files. To be called in any case; harmless at any time, and more than once."""
 
 
 class IStream(Interface):
@@ -129,15 +109,16 @@ class IStream(Interface):
 
     def append(records: Iterable[NewRecord]) -> Deferred[Appended]:
         """
-        Write records, all or none, one behind the other.
+        Write records, all or none, one after another.
 
-        @return: fires when they are durable as L{sync} says.  Fails with C{InvalidRecord} (text to text, and text or
-            bytes), C{NoSpace}, C{StorageFailed} (then the process should end), C{Unavailable}: nothing was written then.
+        @return: fires when they are durable at the level L{sync}. Fails, with nothing written, with C{InvalidRecord} (metadata
+            is not text to text, or the payload neither text nor bytes), C{NoSpace}, C{Unavailable}, or C{StorageFailed} (the
+            process should end then).
         """
 
-    def read(start: int | None = None, end: int | None = None) -> Any:
+    def read(start: int | None = None, end: int | None = None) -> IRecordSource:
         """
-        An L{IRecordSource} of all that is durable now, wherever it is.
+        All records that are durable now, in local archives and those at destinations.
 
         @param start: records of that time or later, nanoseconds since 1970 UTC; C{None} for no bound.
         @param end: records before that time.
@@ -149,13 +130,13 @@ class IStream(Interface):
 
 class IStreams(Interface):
     """
-    Streams by their names, which the configuration gives.
+    Streams by their names, as configured.
 
     All methods are called in the reactor's thread, and those that take a name raise or fail with C{NoSuchStream}.
     """
 
     def names() -> Sequence[str]:
-        """All, in order."""
+        """All names, sorted."""
 
-    def stream(name: str) -> Any:
+    def stream(name: str) -> IStream:
         """The L{IStream} of that name."""

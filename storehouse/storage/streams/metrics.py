@@ -1,4 +1,4 @@
-"""What streams tell about themselves."""
+"""Metrics of streams."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["StreamCounters", "collect"]
 @attrs.define
 class StreamCounters:
     """
-    What one stream counts.
+    Counters of one stream.
 
     @ivar records_in: records that were acknowledged, and C{bytes_in} of their payloads and metadata.
     @ivar records_out: records that were read, and C{bytes_out} of their payloads.
     @ivar rolls: archives that were closed.
-    @ivar failures: what could not be written, closed, shipped or read.
+    @ivar failures: of writing, closing, shipping and reading.
     """
 
     records_in: int = 0
@@ -43,10 +43,10 @@ _COUNTERS = (
 
 def collect(streams: Mapping[str, tuple[StreamCounters, Iterable[Archive], bool, int]]) -> Iterable[Metric]:
     """
-    The metric families.
+    Metric families, for a C{prometheus_client} registry.
 
-    @param streams: of each its counters, its archives, whether all of it is served, and how many damaged catalogues of it are
-        set aside.
+    @param streams: of each stream its counters, its archives, whether all of it is served, and the number of damaged catalogues
+        that are set aside.
     """
     for field, text in _COUNTERS:
         counter = CounterMetricFamily(f"storehouse_streams_{field}", text, labels=["stream"])

@@ -1,17 +1,20 @@
-"""Records of a stream in the order of writing, wherever its archives are."""
+"""Records of a stream in the order of writing, from local archives and from those at destinations."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from storehouse.archive.interfaces import Record
+from storehouse.archive.archive import ArchiveReader
+from storehouse.archive.interfaces import ArchiveInfo, Record
+from storehouse.archive.slices import ArchiveSlices
 from storehouse.core.disk import IDisk
 from storehouse.core.files import open_regular, read_exactly
 from storehouse.core.jobs import whole
@@ -25,180 +28,191 @@ from storehouse.errors import (
     Unavailable,
     UnknownArchiveFormat,
 )
+from storehouse.storage.shipping.interfaces import IDestination
 from storehouse.storage.streams.catalogue import Catalogue
-from storehouse.storage.streams.interfaces import Archive, IRecordSource, Library, State
+from storehouse.storage.streams.interfaces import Archive, IRecordSource, State
 from storehouse.storage.streams.metrics import StreamCounters
 
 __all__ = ["RecordSource", "header_of"]
 
-#: Bytes, and records, of a damaged archive that are read in one go.
-_PIECE, _TOGETHER = 1 << 20, 256
+#: Bytes, and records, of a damaged archive that are read in one job of a disk thread.
+_BATCH_SIZE, _BATCH_RECORDS = 1 << 20, 256
 
-#: How often, and after how many seconds, a file is looked for again whose name a callback is changing.
+#: How often, and after how many seconds, a file is looked for again while a callback may be renaming it.
 _TRIES, _PAUSE = 100, 0.05
 
+#: C{(name, size)} to the slices of an archive.
+_MakeSlices = Callable[[str, int], ArchiveSlices]
 
-class _Sliced:
-    """
-    An archive that is read in slices.
 
-    @ivar slices: what takes them apart.
-    """
-
-    slices: Any
-    _told = 0
+class _Reader(Protocol):
+    """Reads one archive, step by step."""
 
     @property
-    def ended(self) -> bool:
-        """Whether there is no more of it."""
-        return self.slices.wanted is None
+    def has_ended(self) -> bool: ...
 
     @property
     def next_size(self) -> int:
         """Bytes that the next step reads."""
-        wanted = self.slices.wanted
-        size: int = 0 if wanted is None else wanted.length
-        return size
 
-    def damages(self) -> Sequence[DamagedArchive]:
-        """What was passed over since this was asked for last."""
-        before, self._told = self._told, len(self.slices.damages)
-        found: list[DamagedArchive] = self.slices.damages[before:]
-        return found
+    async def step(self) -> list[Record]:
+        """Read some more. It may return no records, and not be at the end."""
+
+    def take_damages(self) -> Sequence[DamagedArchive]:
+        """What was skipped since the last call."""
+
+    def close(self) -> None: ...
 
 
-class _Local(_Sliced):
+class _SlicesReader:
     """
-    An archive in a file. Once open it can be read to its end, whatever becomes of its name.
+    Reads an archive by its slices; see L{ArchiveSlices}.
 
-    @param make: C{make(name, size)} gives the slices.
+    @param read: reads bytes at an offset, and feeds them to the slices.
+    @ivar path: of the local file; empty for an archive at a destination.
     """
 
-    def __init__(self, disk: IDisk, path: str, make: Callable[[str, int], Any], size: int | None) -> None:
-        """Waits for the disk. @param size: as if it had so many bytes only."""
-        self._disk = disk
+    def __init__(
+        self,
+        slices: ArchiveSlices,
+        read: Callable[[int, int], Awaitable[list[Record]]],
+        path: str = "",
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path = path
-        self._fd = open_regular(path, follow=True)
-        try:
-            self.slices = make(path, os.fstat(self._fd).st_size if size is None else size)
-            self.feed()  # the header
-        except BaseException:
-            self.close()
-            raise
+        self.slices = slices
+        self.close = close
+        self._read = read
+        self._taken = 0
+
+    @property
+    def has_ended(self) -> bool:
+        return self.slices.wanted is None
+
+    @property
+    def next_size(self) -> int:
+        return 0 if self.slices.wanted is None else self.slices.wanted.length
 
     async def step(self) -> list[Record]:
-        """The next slice."""
-        return await whole(self._disk, self.feed)
-
-    def feed(self) -> list[Record]:
-        """Read what is wanted, and go on with it."""
         wanted = self.slices.wanted
-        data = read_exactly(self._fd, wanted.length, wanted.offset) if wanted.length else b""
-        records: list[Record] = self.slices.feed(data)
-        return records
+        return [] if wanted is None else await self._read(wanted.offset, wanted.length)
 
-    def close(self) -> None:
-        """Close the file."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+    def take_damages(self) -> Sequence[DamagedArchive]:
+        before, self._taken = self._taken, len(self.slices.damages)
+        return self.slices.damages[before:]
 
 
-class _Remote(_Sliced):
-    """An archive at a destination, of which only what is wanted is fetched."""
+def _open_local(disk: IDisk, path: str, make: _MakeSlices, size: int | None) -> _SlicesReader:
+    """
+    Open a local archive, and read its header. Once open it can be read to its end, even if it is renamed or removed. Waits
+    for the disk.
 
-    def __init__(self, disk: IDisk, destination: Any, archive: Archive, make: Callable[[str, int], Any]) -> None:
-        self._disk = disk
-        self._destination = destination
-        self._name = archive.remote
-        self.slices = make(archive.remote, archive.remote_size)
+    @param size: read no further than this offset; C{None} for the whole file.
+    """
+    fd = open_regular(path, follow=True)
+    try:
+        slices = make(path, os.fstat(fd).st_size if size is None else size)
 
-    async def step(self) -> list[Record]:
-        """The next slice."""
-        wanted = self.slices.wanted
+        def feed(offset: int, length: int) -> list[Record]:
+            return slices.feed(read_exactly(fd, length, offset) if length else b"")
+
+        if slices.wanted is not None:
+            feed(slices.wanted.offset, slices.wanted.length)
+    except BaseException:
+        os.close(fd)
+        raise
+    return _SlicesReader(slices, lambda offset, length: whole(disk, feed, offset, length), path, lambda: os.close(fd))
+
+
+def _open_remote(disk: IDisk, destination: IDestination, archive: Archive, make: _MakeSlices) -> _SlicesReader:
+    """Open an archive at a destination, of which only the slices are fetched that are needed."""
+    name = archive.remote
+    slices = make(name, archive.remote_size)
+
+    async def read(offset: int, length: int) -> list[Record]:
         data = b""
-        if wanted.length:
+        if length:
             try:
-                reader = await self._destination.get(self._name, wanted.offset, wanted.length)
-                data = await read_all(reader, wanted.length)
+                data = await read_all(await destination.get(name, offset, length), length)
             except NoSuchKey as error:
-                raise DamagedArchive(self._name, wanted.offset, f"it is not where it was shipped to: {error}") from None
-            except (Damaged, InvalidRange) as error:  # as our own store has it, or whoever has put something else there
-                raise DamagedArchive(self._name, wanted.offset, f"it is damaged where it is: {error}") from None
+                raise DamagedArchive(name, offset, f"it is not where it was shipped to: {error}") from None
+            except (
+                Damaged,
+                InvalidRange,
+            ) as error:  # in our own store; or another program has replaced it by something shorter
+                raise DamagedArchive(name, offset, f"it is damaged at its destination: {error}") from None
         try:
-            return await whole(self._disk, self.slices.feed, data)
+            return await whole(disk, slices.feed, data)
         except UnknownArchiveFormat as error:
-            raise DamagedArchive(self._name, 0, str(error)) from None
+            raise DamagedArchive(name, 0, str(error)) from None
 
-    def close(self) -> None:
-        """Nothing is held."""
+    return _SlicesReader(slices, read)
 
 
-async def header_of(disk: IDisk, destination: Any, archive: Archive, library: Library) -> Any:
+async def header_of(disk: IDisk, destination: IDestination, archive: Archive, max_record: int) -> ArchiveInfo:
     """
-    The header of an archive at a destination, of which no more is fetched than that and the next slice.
+    The header of an archive at a destination; little more than that is fetched.
 
-    @raise DamagedArchive: if it is none.
-    @raise StorehouseError: if the destination cannot be asked.
+    @raise DamagedArchive: if it has none.
+    @raise StorehouseError: if the destination cannot be read.
     """
-    remote = _Remote(disk, destination, archive, library.make_slices)
-    while remote.slices.info is None and not remote.ended:
-        await remote.step()
-    if remote.slices.info is None:
+    reader = _open_remote(
+        disk, destination, archive, lambda name, size: ArchiveSlices(name, size, max_record=max_record)
+    )
+    while reader.slices.info is None and not reader.has_ended:
+        await reader.step()
+    if reader.slices.info is None:
         raise DamagedArchive(archive.remote, 0, "it has no header")
-    return remote.slices.info
+    return reader.slices.info
 
 
-class _Salvaged:
-    """What is whole of an archive in a file that is damaged in a way that slices cannot pass over."""
+class _ScanReader:
+    """
+    Reads the whole records of a local archive that is damaged in a way that slices cannot skip.
 
-    def __init__(self, disk: IDisk, reader: Any, behind: int, wanted: Callable[[int], bool], most: int) -> None:
-        """
-        @param reader: of the archive, which passes over damage.
-        @param behind: the offset of the last record that was given; -1 if none was.
-        @param wanted: whether a record of a time is.
-        @param most: how many records there are to give, at most.
-        """
-        self.ended = False
-        self.next_size = _PIECE
+    @param reader: of the archive; it skips damage.
+    @param behind: the offset of the last record that was returned before; -1 if none was.
+    @param is_wanted: whether a record of a time is.
+    @param limit: records to return, at most.
+    """
+
+    next_size = _BATCH_SIZE
+
+    def __init__(
+        self, disk: IDisk, reader: ArchiveReader, behind: int, is_wanted: Callable[[int], bool], limit: int
+    ) -> None:
+        self.has_ended = False
+        self.close = reader.close
         self._disk = disk
-        self._reader = reader
         self._behind = behind
-        self._wanted = wanted
-        self._left = most
+        self._is_wanted = is_wanted
+        self._left = limit
         self._scan = reader.scan(behind if behind >= 0 else None)
-        self._steps: Iterator[Any] = self._scan.walk()
-        # What it finds first was told already.
-        self._told = 1
+        self._steps = self._scan.walk()
+        # The damage that it finds at once is the one for which this reader was made: that was reported before.
+        self._taken = 1
 
-    def damages(self) -> Sequence[DamagedArchive]:
-        """What was passed over since this was asked for last."""
-        before, self._told = self._told, max(self._told, len(self._scan.damages))
-        found: list[DamagedArchive] = self._scan.damages[before:]
-        return found
+    def take_damages(self) -> Sequence[DamagedArchive]:
+        before, self._taken = self._taken, max(self._taken, len(self._scan.damages))
+        return self._scan.damages[before:]
 
     async def step(self) -> list[Record]:
-        """Some records."""
-        return await whole(self._disk, self._some)
+        return await whole(self._disk, self._read)
 
-    def _some(self) -> list[Record]:
+    def _read(self) -> list[Record]:
         records: list[Record] = []
         size = 0
-        for seen, (metadata, payload, time, offset) in enumerate(self._steps, start=1):
-            if offset > self._behind and self._wanted(time):
+        for count, (metadata, payload, time, offset) in enumerate(self._steps, start=1):
+            if offset > self._behind and self._is_wanted(time):
                 records.append(Record(0, offset, time, metadata, payload))
                 size += len(payload)
                 self._left -= 1
             if self._left <= 0:
                 break
-            if size >= _PIECE or seen >= _TOGETHER:
+            if size >= _BATCH_SIZE or count >= _BATCH_RECORDS:
                 return records
-        self.ended = True
+        self.has_ended = True
         return records
-
-    def close(self) -> None:
-        """Close the file."""
-        self._reader.close()
 
 
 @implementer(IRecordSource)
@@ -206,24 +220,27 @@ class RecordSource:
     """
     See L{IRecordSource}.
 
-    What there is when it is made is what it gives: archives by their numbers, and of each as many records as were durable
-    then. Where an archive is, is looked up when its turn comes.
+    It has the archives that there are when it is made, and of the open one the records that are durable then. Where an archive
+    is, the catalogue tells when its turn comes: callbacks rename archives, and the shipper may remove the local file.
+
+    @param start: records of that time or later, nanoseconds since 1970 UTC; C{None} for no bound.
+    @param end: records before that time.
     """
 
     def __init__(
         self,
         catalogue: Catalogue,
-        destinations: Mapping[str, Any],
-        library: Library,
+        destinations: Mapping[str, IDestination],
+        max_record: int,
         disk: IDisk,
-        clock: Any,
+        clock: IReactorTime,
         counters: StreamCounters,
         start: int | None,
         end: int | None,
     ) -> None:
         self._catalogue = catalogue
         self._destinations = destinations
-        self._library = library
+        self._max_record = max_record
         self._disk = disk
         self._clock = clock
         self._counters = counters
@@ -231,40 +248,41 @@ class RecordSource:
         self._end = end
         self._todo = [archive for archive in catalogue.all() if not self._is_outside(archive)]
         self._todo.reverse()
-        self._current: Any = None
-        self._archive: Archive | None = None  # the one that is read,
-        self._behind = -1  # the offset of the last record that was given of it,
-        self._given = 0  # and how many were
-        # What is missing may have been anywhere; so it is told before all else.
-        self._told: deque[DamagedArchive] = deque(
+        self._reader: _Reader | None = None
+        self._archive: Archive | None = None  # which the reader reads,
+        self._behind = -1  # the offset of the last record that was read of it,
+        self._count = 0  # and how many were
+        # To be raised before anything else: what is missing of a damaged catalogue may have been anywhere.
+        self._damages: deque[DamagedArchive] = deque(
             DamagedArchive(path, 0, "a damaged catalogue: archives that were shipped may be missing from the stream")
             for path in catalogue.lacking
         )
-        self._held: list[Record] = []
-        self._busy = False
-        self._closed = False
+        # To be returned once the damage between them and earlier records was raised.
+        self._records: list[Record] = []
+        self._is_busy = False
+        self._is_closed = False
 
     def _is_outside(self, archive: Archive) -> bool:
         if archive.state == State.OPEN:
             nothing = not archive.records
             return nothing or (self._end is not None and archive.created >= self._end)
-        if not archive.highest:  # it is not known
+        if not archive.highest:  # unknown
             return False
         before = self._start is not None and archive.highest < self._start
         return before or (self._end is not None and archive.lowest >= self._end)
 
     @deferred
     async def next_batch(self, room: Callable[[int], Awaitable[None]] | None = None) -> list[Record]:
-        if self._busy or self._closed:
-            raise Unavailable("one batch at a time can be asked for, and none once it is closed")
-        self._busy = True
+        if self._is_busy or self._is_closed:
+            raise Unavailable("one batch at a time can be read, and none after the source was closed")
+        self._is_busy = True
         try:
             records = await self._next(room)
         except StorehouseError:
             self._counters.failures += 1
             raise
         finally:
-            self._busy = False
+            self._is_busy = False
             self._leave_if_closed()
         self._counters.records_out += len(records)
         self._counters.bytes_out += sum(len(record.payload) for record in records)
@@ -272,83 +290,89 @@ class RecordSource:
 
     async def _next(self, room: Callable[[int], Awaitable[None]] | None) -> list[Record]:
         size = 0
-        while not self._closed:
-            if self._told:
-                raise self._told.popleft()
-            if self._held:
-                held, self._held = self._held, []
-                return held
-            if self._current is None:
+        while not self._is_closed:
+            if self._damages:
+                raise self._damages.popleft()
+            if self._records:
+                records, self._records = self._records, []
+                return records
+            reader = self._reader
+            if reader is None:
                 if not self._todo:
                     return []
                 await self._begin(self._todo.pop())
                 continue
-            if self._current.ended:
+            if reader.has_ended:
                 self._leave()
                 continue
             if room is not None:
-                # All that is read until there is a record is held until then.
-                size += self._current.next_size
+                # What is read until there is a record stays in memory until then.
+                size += reader.next_size
                 await room(size)
             try:
-                records: list[Record] = await self._current.step()
+                records = await reader.step()
             except DamagedArchive:
-                await self._pass_over()
+                await self._skip_damage()
                 raise
-            self._told += self._current.damages()
+            self._damages += reader.take_damages()
             if records:
                 self._behind = records[-1].offset
-                self._given += len(records)
-                # Behind what is damaged among them.
-                self._held = records
+                self._count += len(records)
+                self._records = records
         return []
 
     async def _begin(self, archive: Archive) -> None:
-        self._archive, self._behind, self._given = archive, -1, 0
+        self._archive, self._behind, self._count = archive, -1, 0
         try:
-            self._current = await self._open(archive)
+            self._reader = await self._open(archive)
         except DamagedArchive:
-            raise  # the next call goes on behind it
+            raise  # the next call continues behind it
         except BaseException:
             self._todo.append(archive)
             raise
 
-    async def _pass_over(self) -> None:
-        """The archive that is read is damaged: from now on what is whole of it is read, as far as that can be told."""
-        current, archive = self._current, self._archive
+    async def _skip_damage(self) -> None:
+        """Read on behind damage in a local archive, as far as whole records can be found there."""
+        reader, archive = self._reader, self._archive
         self._leave()
-        if isinstance(current, _Local) and archive is not None and not self._closed:
+        if isinstance(reader, _SlicesReader) and reader.path and archive is not None and not self._is_closed:
             try:
-                self._current = await whole(self._disk, self._salvage, current.path, archive)
+                self._reader = await whole(self._disk, self._scan, reader.path, archive)
             except (StorehouseError, OSError):
-                pass  # nothing of it can
+                pass  # nothing can be found
 
-    def _salvage(self, path: str, archive: Archive) -> _Salvaged | None:
-        reader = self._library.open_reader(path, skip_damaged=True)
+    def _scan(self, path: str, archive: Archive) -> _ScanReader | None:
+        reader = ArchiveReader(path, skip_damaged=True, max_record=self._max_record)
         if reader.info.salt != archive.salt:
             reader.close()
             return None
         low = 0 if self._start is None else self._start
         high = 1 << 64 if self._end is None else self._end
-        most = archive.records - self._given if archive.state == State.OPEN else sys.maxsize
-        return _Salvaged(self._disk, reader, self._behind, lambda time: low <= time < high, most)
+        limit = archive.records - self._count if archive.state == State.OPEN else sys.maxsize
+        return _ScanReader(self._disk, reader, self._behind, lambda time: low <= time < high, limit)
 
-    async def _open(self, then: Archive) -> Any:
-        """@param then: what was known of the archive when this source was made."""
+    async def _open(self, then: Archive) -> _Reader | None:
+        """
+        @param then: the archive as it was when this source was made.
+        @return: C{None} if it is gone.
+        """
         for _ in range(_TRIES):
             now = self._catalogue.get(then.number)
             if now is None:
-                return None  # a callback that was configured to do so has removed it
+                return None  # removed by a callback that was configured to do so
             if now.path:
                 try:
-                    return await self._open_local(now, then)
+                    is_open = now.state == State.OPEN
+                    size = now.size if is_open else None
+                    make = self._make_slices(then, is_open)
+                    return await whole(self._disk, _open_local, self._disk, now.path, make, size)
                 except (FileNotFoundError, UnknownArchiveFormat) as problem:
-                    # Another archive may have got the name of one that was moved; but damage is damage.
-                    moved = isinstance(problem, FileNotFoundError) or self._catalogue.get(then.number) != now
+                    # Of one that was moved meanwhile another archive may have the name now: then the salt differs.
+                    is_moved = isinstance(problem, FileNotFoundError) or self._catalogue.get(then.number) != now
                     if isinstance(problem, FileNotFoundError) and now.state == State.FINISHED and not now.remote:
-                        # Nobody is at work on it.
+                        # No callback is renaming it any more.
                         raise DamagedArchive(now.path, 0, "the file is gone") from None
-                    if not moved and not now.remote:
+                    if not is_moved and not now.remote:
                         raise DamagedArchive(now.path, 0, str(problem)) from None
             if now.remote:
                 destination = self._destinations.get(now.destination)
@@ -356,43 +380,32 @@ class RecordSource:
                     raise Unavailable(
                         f"{now.remote} was shipped to {now.destination!r}, and no destination of that name is configured"
                     )
-                return _Remote(self._disk, destination, now, self._maker(then, growing=False))
+                return _open_remote(self._disk, destination, now, self._make_slices(then, is_open=False))
             await deferLater(self._clock, _PAUSE, lambda: None)
         raise DamagedArchive(then.path, 0, "the file is gone")
 
-    async def _open_local(self, now: Archive, then: Archive) -> _Local:
-        growing = now.state == State.OPEN
-        size = now.size if growing else None
-        make = self._maker(then, growing)
-        return await whole(self._disk, _Local, self._disk, now.path, make, size)
-
-    def _maker(self, then: Archive, growing: bool) -> Callable[[str, int], Any]:
-        most = then.records if then.state == State.OPEN else None
-
-        def make(name: str, size: int) -> Any:
-            return self._library.make_slices(
-                name,
-                size,
-                start=self._start,
-                end=self._end,
-                most=most,
-                growing=growing,
-                salt=then.salt or None,
-                skip_damaged=True,
-            )
-
-        return make
-
-    def _leave_if_closed(self) -> None:
-        if self._closed:
-            self._leave()
+    def _make_slices(self, then: Archive, is_open: bool) -> _MakeSlices:
+        return lambda name, size: ArchiveSlices(
+            name,
+            size,
+            start=self._start,
+            end=self._end,
+            most=then.records if then.state == State.OPEN else None,
+            growing=is_open,
+            salt=then.salt or None,
+            skip_damaged=True,
+            max_record=self._max_record,
+        )
 
     def _leave(self) -> None:
-        current, self._current = self._current, None
-        if current is not None:
-            current.close()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+    def _leave_if_closed(self) -> None:
+        if self._is_closed and not self._is_busy:
+            self._leave()
 
     def close(self) -> None:
-        self._closed = True
-        if not self._busy:
-            self._leave()
+        self._is_closed = True
+        self._leave_if_closed()

@@ -1,18 +1,22 @@
-"""Archives on their way to a destination: handed over when their callbacks are done, and noted when they have arrived."""
+"""Hands archives to shippers when their callbacks are done, and notes in the catalogue when they have arrived."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.jobs import settled, whole
+from storehouse.core.turns import Reactor
 from storehouse.errors import NotFound, StorehouseError, Unavailable
 from storehouse.events import ArchiveShipped
+from storehouse.storage.shipping.interfaces import IShipper
 from storehouse.storage.streams.interfaces import Archive, State
 from storehouse.storage.streams.stream import Stream
 
@@ -26,25 +30,25 @@ class Handover:
     """
     Hands the archives of streams to their shippers.
 
-    A local file is removed here, not by the shipper, and only once the catalogue says where else the archive is: so there is
-    no moment in which nobody could tell.
+    A local file is removed here, not by the shipper, and only once the catalogue has where else the archive is: at each moment
+    readers find one of the two.
 
-    @param shippers: an C{IShipper} for each destination, by its name.
+    @param shippers: by the names of destinations.
     """
 
     _log = Logger()
 
-    def __init__(self, shippers: dict[str, Any], disk: IDisk, clock: Any, files: Files) -> None:
+    def __init__(self, shippers: Mapping[str, IShipper], disk: IDisk, clock: Reactor, files: Files) -> None:
         self._shippers = shippers
         self._disk = disk
         self._clock = clock
         self._files = files
         self._handed: set[tuple[str, int]] = set()
-        self._again: dict[tuple[str, int], float] = {}
-        self._work: set[Deferred[Any]] = set()
+        self._again: dict[tuple[str, int], float] = {}  # the reactor's seconds from which to try it again
+        self._work: set[Deferred[None]] = set()
 
     def look(self, stream: Stream) -> None:
-        """Hand over what has not been, and remove what need not be here any more."""
+        """Hand over finished archives, and remove local files of shipped ones unless they are to stay."""
         settings = stream.settings
         if not settings.ship:
             return
@@ -60,34 +64,36 @@ class Handover:
                 self._begin(self._remove(stream, archive))
 
     def arrived(self, stream: Stream, event: ArchiveShipped) -> None:
-        """A file has."""
+        """Note that an archive has arrived."""
         archive = stream.catalogue.find(event.path)
         if archive is not None and archive.state == State.FINISHED and stream.settings.ship:
             self._begin(self._note(stream, archive, event))
 
     async def stop(self) -> None:
-        """@return: when nothing is being done any more."""
+        """Wait until nothing is under way."""
         while self._work:
             await settled(next(iter(self._work)))
 
-    def _begin(self, work: Any) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         done: Deferred[None] = Deferred()
         self._work.add(done)
 
-        def over(result: Any) -> None:
+        def end(result: Failure | None) -> None:
             self._work.discard(done)
             if result is not None:
                 self._log.failure("a defect in the handing over of archives", result)
             done.callback(None)
 
-        Deferred.fromCoroutine(work).addBoth(over)
+        Deferred.fromCoroutine(work).addBoth(end)
 
     async def _ship(self, stream: Stream, archive: Archive) -> None:
         try:
             await self._shippers[stream.settings.ship].ship(archive.path, stream.name, False)
         except NotFound:
             now = stream.catalogue.get(archive.number)
-            if now is not None and now.state == State.FINISHED:  # otherwise what the last process had begun has arrived
+            if (
+                now is not None and now.state == State.FINISHED
+            ):  # else: arrived, after an earlier process handed it over
                 stream.counters.failures += 1
                 self._log.error("{path} cannot be shipped: it is gone", path=archive.path)
         except Unavailable:
@@ -110,7 +116,7 @@ class Handover:
                 ),
             )
         except OSError as error:
-            # Known here, and shipped again after a restart if it is not noted by then, which is harmless.
+            # The catalogue has it in memory; if it is not written by the next start, the archive is shipped again: harmless.
             self._log.warn("that {path} was shipped cannot be noted: {error}", path=archive.path, error=str(error))
             return
         self._handed.discard((stream.name, archive.number))
@@ -130,7 +136,7 @@ class Handover:
             self._files.sync_directory(os.path.dirname(archive.path))
         except FileNotFoundError:
             pass
-        # Only now: a name that is not in the catalogue would be taken for an archive of somebody else.
+        # Only now: a file that the catalogue does not have would be adopted as another archive.
         stream.catalogue.change(archive.number, path="")
 
     def _later(self, stream: Stream, archive: Archive) -> None:

@@ -1,50 +1,56 @@
-"""One stream: records in, by groups that share a sync."""
+"""One stream: appends are written in groups that share a sync."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import cast
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from storehouse.archive.archive import ArchiveWriter
+from storehouse.archive.clocks import Clock
+from storehouse.archive.roll_manager import WritingRollManager
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.jobs import finished, whole
+from storehouse.core.jobs import finished, over, whole
 from storehouse.core.streams import deferred
-from storehouse.core.turns import breath
+from storehouse.core.turns import Reactor, breath
 from storehouse.errors import InvalidRecord, NoSpace, StartFailed, StorageFailed, StorehouseError, Unavailable
+from storehouse.storage.shipping.interfaces import IDestination
 from storehouse.storage.streams.catalogue import Catalogue
-from storehouse.storage.streams.interfaces import Appended, Archive, IStream, Library, NewRecord, State
+from storehouse.storage.streams.interfaces import Appended, Archive, IStream, NewRecord, State
 from storehouse.storage.streams.metrics import StreamCounters
-from storehouse.storage.streams.opening import Opening
 from storehouse.storage.streams.reading import RecordSource
+from storehouse.storage.streams.recovery import Recovery
 from storehouse.storage.streams.settings import StreamSettings
 from storehouse.storage.streams.tracking import Tracker
 
 __all__ = ["Stream"]
 
-#: Records that one job writes, unless a single append has more: some milliseconds.
-_MOST_RECORDS = 512
+#: Records that one job of a disk thread writes, unless a single append has more: some milliseconds.
+_MAX_RECORDS = 512
 
 #: Bytes that one job writes, unless a single append has more.
-_MOST_BYTES = 4 << 20
+_MAX_BYTES = 4 << 20
 
-#: Records whose sizes are counted before others may be served.
-_AT_ONCE = 50
+#: Records whose sizes are added up before the reactor may do something else.
+_SLICE = 50
 
-#: What a record costs in memory, beside its bytes.
+#: Bytes that a record takes in memory, beside its own.
 _OVERHEAD = 300
 
 
 @attrs.define
-class _Waiting:
-    """Records that wait to be written."""
+class _Append:
+    """Records of one append that wait to be written. C{error} is why these, unlike the rest of their group, were not."""
 
     records: list[NewRecord]
     size: int
@@ -57,17 +63,19 @@ class Stream:
     """
     See L{IStream}.
 
-    While a job in a disk thread writes, records gather; the next job writes all that wait, and syncs once. There is one job
-    at a time for a stream, so their order is that of the appends.
+    While a job in a disk thread writes, further appends gather; the next job writes all of them, and syncs once. A stream has
+    one job at a time, so that records are in the order of the appends.
 
-    @ivar counters: what it counts.
-    @ivar failed: why nothing is written any more.
+    @ivar failed: the error after which nothing is written any more; C{None} before.
     @ivar unusable: why it could not be started; C{None} if it could.
-    @ivar incomplete: whether archives that were shipped may be missing, and nobody has looked for them at the destination yet.
+    @ivar incomplete: whether archives that were shipped may be missing from the catalogue, and are to be looked for at the
+        destination.
     @param budget: bounds the bytes that wait in all streams together.
     @param destinations: where archives were shipped to, by name.
     @param on_failure: called with the error, in the reactor's thread, when a sync failed.
-    @param changed: called in the reactor's thread with the stream, what happened to an archive, and the archive.
+    @param changed: called in the reactor's thread with the stream, what happened to an archive, and the archive; see
+        L{Tracker}.
+    @param clock: for the times of records; C{None} for the system's.
     """
 
     _log = Logger()
@@ -75,15 +83,14 @@ class Stream:
     def __init__(
         self,
         settings: StreamSettings,
-        library: Library,
         disk: IDisk,
-        reactor: Any,
+        reactor: Reactor,
         files: Files,
         budget: ByteBudget,
-        destinations: Mapping[str, Any],
+        destinations: Mapping[str, IDestination],
         on_failure: Callable[[StorehouseError], object],
         changed: Callable[[Stream, str, Archive], object],
-        clock: Any = None,
+        clock: Clock | None = None,
     ) -> None:
         self.settings = settings
         self.name = settings.name
@@ -93,7 +100,6 @@ class Stream:
         self.unusable: StorehouseError | None = None
         self.incomplete = False
         self.destinations = destinations
-        self._library = library
         self._disk = disk
         self._reactor = reactor
         self._files = files
@@ -103,36 +109,36 @@ class Stream:
         self.catalogue = Catalogue(settings.catalogue, files, self._sync_failed, settings.root)
         self._tracker = Tracker(
             self.catalogue,
-            library,
+            settings.max_record,
             disk,
-            lambda f, *args: reactor.callFromThread(f, *args),
+            reactor,
             lambda what, archive: changed(self, what, archive),
             self._sync_file,
         )
-        self._manager: Any = None
-        self._queue: deque[_Waiting] = deque()
-        self._poll_due = False
+        self._manager: WritingRollManager | None = None
+        self._queue: deque[_Append] = deque()
+        self._is_poll_due = False
         self._work: Deferred[None] | None = None
 
     # -- start and stop ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """
-        Open the catalogue, and finish what the last process left. Blocks; to be called before the reactor runs, or in a disk
-        thread if it failed then.
+        Open the catalogue, and finish what the last process left. Waits for the disk: to be called before the reactor runs, or in
+        a disk thread if that failed.
 
-        @raise StartFailed: if a directory or the catalogue cannot be used; nothing is open then. A full disk is no reason,
-            nor is a damaged catalogue.
+        @raise StartFailed: if a directory or the catalogue cannot be used; nothing is open then. A stream starts with a full
+            disk, and with a damaged catalogue.
         """
         settings = self.settings
         try:
             self.catalogue.open()
             for problem in self.catalogue.problems:
                 self._log.error("{path}: {problem}", path=settings.catalogue, problem=problem)
-            opening = Opening(settings, self.catalogue, self._library)
-            opening.relocate()
-            opening.adopt()
-            self._manager = self._library.make_manager(
+            recovery = Recovery(settings, self.catalogue)
+            recovery.relocate()
+            recovery.adopt()
+            self._manager = WritingRollManager(
                 settings.template,
                 settings.checker,
                 settings.directory,
@@ -141,15 +147,15 @@ class Stream:
                 sync=settings.sync,
                 buffer_size=0,
                 callbacks=self._tracker.callbacks(settings.callbacks),
-                # Directory and template may have been others then.
+                # The last process may have had another directory or template.
                 leftovers=[each.path for each in self.catalogue.all() if each.state in (State.OPEN, State.CLOSED)],
-                # The catalogue does.
+                # The catalogue has it.
                 keep_order=False,
                 clock=self._clock,
                 files=self._files,
             )
-            opening.settle(self._manager)
-            # A destination that is a store of our own has only what is of this root.
+            recovery.settle(self._manager)
+            # At another destination files of this name may be of another root.
             is_own = getattr(self.destinations.get(settings.ship), "is_own", False)
             self.incomplete = is_own and bool(self.catalogue.is_new or self.catalogue.lacking)
         except OSError as error:
@@ -161,34 +167,33 @@ class Stream:
         """
         Write what waits, and close the archive that is open: complete, it has its index, needs no recovery, and can be shipped.
 
-        Callbacks that are at work are waited for, but not longer than so many seconds: the next start calls them again.
+        @param patience: seconds to wait for callbacks that are at work. The next start calls those again that have not finished.
         """
         if self._manager is None:
             return
         manager, self._manager = self._manager, None
         while self._work is not None:
-            await _also(self._work)
+            await over(self._work)
         try:
             await whole(self._disk, manager.close)
         except (StorehouseError, OSError):
             self.counters.failures += 1
-            self._log.failure("the archive of {stream} that is open cannot be closed", stream=self.name)
-        await self._quiet(self._reactor.seconds() + patience)
+            self._log.failure("the archive of {stream} cannot be closed", stream=self.name)
+        await self._wait_for_callbacks(self._reactor.seconds() + patience)
         await whole(self._disk, manager.stop)
 
-    async def _quiet(self, deadline: float) -> None:
-        """Wait until no callback is at work."""
+    async def _wait_for_callbacks(self, deadline: float) -> None:
         while left := [done for done in self._tracker.running if not done.called]:
-            over = DeferredList([_also(done) for done in left], consumeErrors=True)
-            over.addTimeout(max(0.0, deadline - self._reactor.seconds()), self._reactor)
+            all_done = DeferredList([over(done) for done in left], consumeErrors=True)
+            all_done.addTimeout(max(0.0, deadline - self._reactor.seconds()), cast(IReactorTime, self._reactor))
             try:
-                await over
+                await all_done
             except TimeoutError:
-                self._log.warn("callbacks of {stream} are at work still", stream=self.name)
+                self._log.warn("callbacks of {stream} are still at work", stream=self.name)
                 return
 
     def close(self) -> None:
-        """Close the catalogue: nothing becomes of archives any more."""
+        """Close the catalogue: the last step of a stop."""
         self.catalogue.close()
 
     # -- writing -------------------------------------------------------------------------------------------------------
@@ -197,18 +202,18 @@ class Stream:
     async def append(self, records: Iterable[NewRecord]) -> Appended:
         taken = list(records)
         size = 0
-        for first in range(0, len(taken), _AT_ONCE):
-            size += sum(map(_size_of, taken[first : first + _AT_ONCE]))
+        for start in range(0, len(taken), _SLICE):
+            size += sum(map(_size_of, taken[start : start + _SLICE]))
             await breath()
         self._check()
         async with self._budget.reserved(size + _OVERHEAD * len(taken)):
             self._check()
-            waiting = _Waiting(taken, size, Deferred())
-            self._queue.append(waiting)
-            self._go()
+            append = _Append(taken, size, Deferred())
+            self._queue.append(append)
+            self._start_work()
             try:
-                # It is written, whoever waits for it.
-                await finished(waiting.done)
+                # Not cancellable: the records are written, and count, whether or not the client waits.
+                await finished(append.done)
             except StorehouseError:
                 self.counters.failures += 1
                 raise
@@ -220,22 +225,22 @@ class Stream:
         if self.unusable is not None:
             raise Unavailable(f"the stream {self.name} cannot be used: {self.unusable.detail}")
         if self.failed is not None:
-            raise StorageFailed(f"the stream {self.name} takes no more: {self.failed}")
+            raise StorageFailed(f"the stream {self.name} takes no more records: {self.failed}")
         if self._manager is None:
             raise Unavailable(f"the stream {self.name} is closed")
 
     def poll(self) -> None:
-        """Have the archive rolled that is to be, and callbacks called again that failed. To be called now and then."""
+        """Roll the open archive if that is due, and repeat callbacks that failed. To be called about each second."""
         if self.failed is None and self._manager is not None:
-            self._poll_due = True
-            self._go()
+            self._is_poll_due = True
+            self._start_work()
 
-    def _go(self) -> None:
+    def _start_work(self) -> None:
         if self._work is None:
             work = self._work = Deferred()
-            Deferred.fromCoroutine(self._run()).addBoth(self._over, work)
+            Deferred.fromCoroutine(self._run()).addBoth(self._end_work, work)
 
-    def _over(self, result: Any, work: Deferred[None]) -> None:
+    def _end_work(self, result: Failure | None, work: Deferred[None]) -> None:
         self._work = None
         if result is not None:
             self._log.failure("a defect in the stream {stream}", result, stream=self.name)
@@ -243,9 +248,11 @@ class Stream:
 
     async def _run(self) -> None:
         manager = self._manager
-        while self._queue or self._poll_due:
-            if self._poll_due:
-                self._poll_due = False
+        if manager is None:
+            raise RuntimeError("a stream has no work before its start")
+        while self._queue or self._is_poll_due:
+            if self._is_poll_due:
+                self._is_poll_due = False
                 try:
                     await whole(self._disk, self._catch_up, manager)
                 except (StorehouseError, OSError) as error:
@@ -257,65 +264,66 @@ class Stream:
                 if reason is None:
                     reason = await whole(self._disk, self._write, manager, batch)
                     self._note(reason)
-                for waiting in batch:
-                    problem = waiting.error or reason
+                for append in batch:
+                    problem = append.error or reason
                     if problem is None:
-                        waiting.done.callback(None)
+                        append.done.callback(None)
                     else:
-                        waiting.done.errback(problem)
+                        append.done.errback(problem)
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> list[_Append]:
+        batch: list[_Append] = []
         records = size = 0
         while self._queue:
-            following = self._queue[0]
-            if batch and (records + len(following.records) > _MOST_RECORDS or size + following.size > _MOST_BYTES):
+            append = self._queue[0]
+            if batch and (records + len(append.records) > _MAX_RECORDS or size + append.size > _MAX_BYTES):
                 break
             batch.append(self._queue.popleft())
-            records += len(following.records)
-            size += following.size
+            records += len(append.records)
+            size += append.size
         return batch
 
-    def _write(self, manager: Any, batch: Sequence[_Waiting]) -> Exception | None:
-        """Write a batch, in a disk thread. @return: why none of it was written; what befell a single one is noted there."""
+    def _write(self, manager: WritingRollManager, batch: Sequence[_Append]) -> Exception | None:
+        """Write a batch, in a disk thread. @return: why none of it was written. Errors of single appends are noted there."""
         try:
-            manager.write_many([record for waiting in batch for record in waiting.records])
+            manager.write_many([record for append in batch for record in append.records])
         except (NoSpace, StorageFailed) as error:
             return error
         except StorehouseError as error:
             if len(batch) == 1:
                 return error
-            # One of them is to blame, and only that one is to be refused.
-            for waiting in batch:
-                waiting.error = self._write(manager, [waiting])
+            # Refuse only the append that is to blame.
+            for append in batch:
+                append.error = self._write(manager, [append])
             return None
         except OSError as error:
             if error.errno in NO_SPACE:
                 return NoSpace(f"there is no room for the stream {self.name}")
             return Unavailable(f"no archive can be opened for the stream {self.name}: {error}")
-        self._learn(*manager.written_to)
+        if manager.written_to is not None:
+            self._note_written(*manager.written_to)
         return None
 
-    def _learn(self, archive: Any, path: str) -> None:
-        """What was written is read from now on, also if a full disk kept that the archive was opened, or closed, from being noted."""
+    def _note_written(self, archive: ArchiveWriter, path: str) -> None:
+        """Readers get the records from now on, even if the disk was too full to note that the archive was opened or closed."""
         salt = archive.info.salt
         if not self.catalogue.grew(path, salt, archive.size, archive.count) and os.path.exists(path):
             try:
                 self.catalogue.add(path, salt=salt, created=archive.info.created)
             except OSError as problem:
-                # Known here; written as soon as it can be.
+                # The catalogue has it nevertheless, and writes it later.
                 self._log.warn("{path} cannot be noted: {problem}", path=path, problem=str(problem))
             self.catalogue.grew(path, salt, archive.size, archive.count)
 
-    def _catch_up(self, manager: Any) -> None:
-        """In a disk thread, now and then: what is due, and what was not possible before."""
+    def _catch_up(self, manager: WritingRollManager) -> None:
+        """Do, in a disk thread, what is due, and what was not possible before."""
         manager.poll()
         self.catalogue.catch_up()
         if self.catalogue.set_aside:
-            self.catalogue.look_aside()
+            self.catalogue.find_set_aside()
 
     def _sync_file(self, path: str) -> None:
-        """Bring a file and its name to disk."""
+        """Make a file and its name durable."""
         fd = self._files.open(path, os.O_RDONLY)
         try:
             self._files.sync_data(fd)
@@ -332,7 +340,7 @@ class Stream:
             self._on_failure(error)
 
     def _sync_failed(self, error: OSError) -> None:
-        """In any thread: the catalogue, or an archive, cannot be brought to disk."""
+        """The catalogue, or an archive, cannot be synced. Called in any thread."""
         self._reactor.callFromThread(self._note, StorageFailed(f"the archives of {self.name}: {error}"))
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -346,9 +354,9 @@ class Stream:
         return RecordSource(
             self.catalogue,
             self.destinations,
-            self._library,
+            self.settings.max_record,
             self._disk,
-            self._reactor,
+            cast(IReactorTime, self._reactor),
             self.counters,
             start,
             end,
@@ -361,15 +369,3 @@ def _size_of(record: NewRecord) -> int:
         return len(payload) + sum(len(name) + len(value) for name, value in metadata.items())
     except (TypeError, AttributeError) as problem:
         raise InvalidRecord(f"metadata is text to text, and a payload text or bytes: {problem}") from None
-
-
-def _also(event: Deferred[Any]) -> Deferred[None]:
-    """A Deferred of one's own that fires with C{event}."""
-    own: Deferred[None] = Deferred()
-
-    def fire(result: Any) -> Any:
-        own.callback(None)
-        return result
-
-    event.addBoth(fire)
-    return own

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import cast
 
 from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from storehouse.archive.clocks import Clock
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.jobs import settled, whole
 from storehouse.core.streams import deferred
+from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidSetting, NoSuchStream, StorehouseError
 from storehouse.events import ArchiveClosed, ArchiveOpened, ArchiveShipped, Events
-from storehouse.storage.streams.interfaces import Archive, IStreams, Library
+from storehouse.storage.shipping.interfaces import IDestination, IShipper
+from storehouse.storage.streams.interfaces import Archive, IStreams
 from storehouse.storage.streams.metrics import collect
-from storehouse.storage.streams.rebuilding import find_shipped
+from storehouse.storage.streams.recovery import find_shipped
 from storehouse.storage.streams.settings import StreamSettings
 from storehouse.storage.streams.shipping import Handover
 from storehouse.storage.streams.stream import Stream
 
 __all__ = ["LocalStreams"]
 
-#: Seconds between two looks at whether to roll.
+#: Seconds between two polls.
 _INTERVAL = 1.0
 
-#: Seconds between two tries to start a stream that could not be started.
+#: Seconds between two attempts to start a stream.
 _AGAIN = 30.0
 
 
@@ -39,13 +43,12 @@ class LocalStreams:
     """
     See L{IStreams}.
 
-    @param library: the archive library.
-    @param reactor: the time, and the way back from other threads.
-    @param shippers: an C{IShipper} for each destination, by its name; they must be stopped after this.
-    @param destinations: likewise the C{IDestination}s, to read from.
+    @param shippers: by the names of destinations; they must be stopped after this.
+    @param destinations: to read from, by their names.
     @param memory: bytes of records that wait to be written, in all streams.
-    @ivar failed: what it failed with for good.
     @param on_failure: called once, in the reactor's thread, if a sync failed; the process should then end.
+    @param clock: for the times of records; C{None} for the system's.
+    @ivar failed: that error, from then on.
     """
 
     _log = Logger()
@@ -53,16 +56,15 @@ class LocalStreams:
     def __init__(
         self,
         settings: Iterable[StreamSettings],
-        library: Library,
         disk: IDisk,
-        reactor: Any,
+        reactor: Reactor,
         events: Events,
-        shippers: Mapping[str, Any] | None = None,
-        destinations: Mapping[str, Any] | None = None,
+        shippers: Mapping[str, IShipper] | None = None,
+        destinations: Mapping[str, IDestination] | None = None,
         memory: int = 64 << 20,
         on_failure: Callable[[StorehouseError], object] = lambda error: None,
         files: Files | None = None,
-        clock: Any = None,
+        clock: Clock | None = None,
     ) -> None:
         files = files or Files()
         destinations = destinations or {}
@@ -70,12 +72,11 @@ class LocalStreams:
         self._reactor = reactor
         self._events = events
         self._on_failure = on_failure
-        self._handover = Handover(dict(shippers or {}), disk, reactor, files)
+        self._handover = Handover(shippers or {}, disk, reactor, files)
         budget = ByteBudget(memory)
         self._streams = {
             each.name: Stream(
                 each,
-                library,
                 disk,
                 reactor,
                 files,
@@ -88,7 +89,6 @@ class LocalStreams:
             for each in settings
         }
         self._disk = disk
-        self._library = library
         self._polling: LoopingCall | None = None
         self._trying: Deferred[None] | None = None
         self._next_try = 0.0
@@ -98,14 +98,14 @@ class LocalStreams:
 
     def start(self) -> None:
         """
-        Finish what the last process left, and begin. Blocks; to be called before the reactor runs.
+        Finish what the last process left, and begin. Waits for the disk: to be called before the reactor runs.
 
-        A stream that cannot be used is tried again now and then; the others are served.
+        A stream that cannot be used is started again each half minute; the others are served meanwhile.
 
         @raise InvalidSetting: if a stream cannot be as it is configured.
         """
         started: list[Stream] = []
-        self._unsubscribe = self._events.subscribe(ArchiveShipped, self._arrived)
+        self._unsubscribe = self._events.subscribe(ArchiveShipped, self._archive_shipped)
         try:
             for stream in self._streams.values():
                 try:
@@ -113,7 +113,7 @@ class LocalStreams:
                 except InvalidSetting:
                     raise
                 except StorehouseError as error:
-                    self._log.error("{error}; it is tried again", error=error.detail)
+                    self._log.error("{error}; it will be tried again", error=error.detail)
                     stream.unusable = error
                 started.append(stream)
         except BaseException:
@@ -124,12 +124,12 @@ class LocalStreams:
         incomplete = any(stream.incomplete for stream in started)
         self._next_try = self._reactor.seconds() + (0.0 if incomplete else _AGAIN)
         self._polling = LoopingCall(self._poll)
-        self._polling.clock = self._reactor
+        self._polling.clock = cast(IReactorTime, self._reactor)
         self._polling.start(_INTERVAL, now=False)
 
     @deferred
     async def stop(self) -> None:
-        """Write what waits, close the archives that are open, and have them handed over."""
+        """Write what waits, close the open archives, and hand them over to their shippers."""
         if self._polling is None:
             return
         self._polling.stop()
@@ -154,7 +154,7 @@ class LocalStreams:
             self._next_try = self._reactor.seconds() + _AGAIN
             trying = self._trying = Deferred.fromCoroutine(self._try_again(unusable))
             trying.addErrback(lambda failure: self._log.failure("a defect in the start of a stream", failure))
-            trying.addBoth(self._tried)
+            trying.addBoth(self._end_try)
 
     async def _try_again(self, streams: Sequence[Stream]) -> None:
         for stream in streams:
@@ -170,43 +170,45 @@ class LocalStreams:
                 self._log.info("the stream {name} can be used again", name=stream.name)
 
     async def _complete(self, stream: Stream) -> None:
-        """Find archives again that a damaged catalogue knew."""
+        """Find archives at the destination that a damaged catalogue has lost."""
         try:
             destination = stream.destinations[stream.settings.ship]
-            count = await find_shipped(stream, destination, self._library, self._disk)
+            count = await find_shipped(stream.settings, stream.catalogue, destination, self._disk)
         except (StorehouseError, OSError) as error:
-            self._log.warn("what was shipped of {name} cannot be found: {error}", name=stream.name, error=str(error))
+            self._log.warn(
+                "shipped archives of {name} cannot be looked for: {error}", name=stream.name, error=str(error)
+            )
             return
         stream.incomplete = False
         if count:
             self._log.warn(
-                "{count} archives of {name} that the catalogue did not know were found at {destination!r}",
+                "{count} archives of {name} that were not in the catalogue were found at {destination!r}",
                 count=count,
                 name=stream.name,
                 destination=destination,
             )
 
-    def _tried(self, result: Any) -> None:
+    def _end_try(self, result: object) -> None:
         self._trying = None
 
     @property
     def degraded(self) -> str:
-        """What is not served, and why; empty if all is."""
-        said = [each.unusable.detail for each in self._streams.values() if each.unusable is not None]
-        said += [
+        """Which streams are not served as a whole, and why; empty if all are."""
+        reasons = [each.unusable.detail for each in self._streams.values() if each.unusable is not None]
+        reasons += [
             f"{each.settings.catalogue} was damaged: archives of {each.name} that were shipped may be missing; see the log,"
-            f" and move {', '.join(each.catalogue.lacking)} away once that is dealt with"
+            f" and move {', '.join(each.catalogue.lacking)} away when they are found"
             for each in self._streams.values()
             if each.catalogue.lacking
         ]
-        return "; ".join(said)
+        return "; ".join(reasons)
 
     def _fail(self, error: StorehouseError) -> None:
         if self.failed is None:
             self.failed = error
             self._on_failure(error)
 
-    # -- what is asked of it -------------------------------------------------------------------------------------------
+    # -- IStreams ------------------------------------------------------------------------------------------------------
 
     def names(self) -> Sequence[str]:
         return sorted(self._streams)
@@ -218,7 +220,7 @@ class LocalStreams:
         return found
 
     def collect(self) -> Iterable[Metric]:
-        """For Prometheus."""
+        """Metric families, for a C{prometheus_client} registry."""
         return collect(
             {
                 name: (
@@ -231,7 +233,7 @@ class LocalStreams:
             }
         )
 
-    # -- what happens --------------------------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------------
 
     def _changed(self, stream: Stream, what: str, archive: Archive) -> None:
         if what == "opened":
@@ -244,7 +246,7 @@ class LocalStreams:
         elif what == "finished":
             self._handover.look(stream)
 
-    def _arrived(self, event: ArchiveShipped) -> None:
+    def _archive_shipped(self, event: ArchiveShipped) -> None:
         stream = self._streams.get(event.stream)
         if stream is not None:
             self._handover.arrived(stream, event)

@@ -1,73 +1,81 @@
-"""What keeps the catalogue of a stream true: callbacks of its manager, before, around and behind those that are configured."""
+"""
+Keeps the catalogue of a stream true: callbacks of its manager, before, around and behind those that are configured.
+
+The manager calls them in the thread that opens or closes an archive, and again after a restart if they had not succeeded.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
+from storehouse.archive.archive import ArchiveReader
+from storehouse.archive.interfaces import IArchiveCallback
 from storehouse.core.disk import IDisk
+from storehouse.core.turns import Reactor
 from storehouse.storage.streams.catalogue import Catalogue
-from storehouse.storage.streams.interfaces import Archive, Library, State
+from storehouse.storage.streams.interfaces import Archive, State
 
-__all__ = ["Followed", "Tracker"]
+__all__ = ["Tracker"]
 
 
 class Tracker:
     """
     The callbacks of one stream's manager.
 
-    @ivar running: what callbacks are at work for.
-    @param sync: C{sync(path)} brings a file and its name to disk.
-    @param from_thread: C{from_thread(f, *args)} has C{f(*args)} called in the reactor's thread.
-    @param changed: called in the reactor's thread with what happened, C{opened}, C{closed}, C{finished} or C{gone}, and the
-        archive.
+    @ivar running: callbacks that are at work.
+    @param sync: C{sync(path)} makes a file and its name durable.
+    @param changed: called in the reactor's thread with C{opened}, C{closed}, C{finished} or C{gone}, and the archive.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
         catalogue: Catalogue,
-        library: Library,
+        max_record: int,
         disk: IDisk,
-        from_thread: Callable[..., object],
+        reactor: Reactor,
         changed: Callable[[str, Archive], object],
         sync: Callable[[str], object],
     ) -> None:
         self.catalogue = catalogue
         self.disk = disk
-        self.from_thread = from_thread
-        self.running: set[Deferred[Any]] = set()
-        self._library = library
+        self.reactor = reactor
+        self.running: set[Deferred[str | None]] = set()
+        self._max_record = max_record
         self._changed = changed
         self._sync = sync
 
-    def callbacks(self, configured: tuple[Any, ...]) -> list[Any]:
-        """What the manager is to be given."""
-        return [_First(self), *(Followed(self, callback) for callback in configured), Followed(self, _Last(self))]
+    def callbacks(self, configured: Sequence[IArchiveCallback]) -> list[IArchiveCallback]:
+        """The configured callbacks, and around them those that note what happens."""
+        return [
+            _NoteClosed(self),
+            *(_InDiskThread(self, callback) for callback in configured),
+            _InDiskThread(self, _NoteFinished(self)),
+        ]
 
-    def opened(self, path: str) -> Archive:
-        """An archive was made."""
-        with self._library.open_reader(path) as reader:
+    def _open(self, path: str) -> ArchiveReader:
+        return ArchiveReader(path, max_record=self._max_record)
+
+    def opened(self, path: str) -> None:
+        """Note that an archive was created."""
+        with self._open(path) as reader:
             info = reader.info
         archive = self.catalogue.add(path, salt=info.salt, created=info.created)
-        self.from_thread(self._changed, "opened", archive)
-        return archive
+        self.reactor.callFromThread(self._changed, "opened", archive)
 
     def closed(self, path: str) -> None:
-        """It was closed."""
-        # A catalogue that is on disk must not say more than what is there after a power cut, whatever was promised.
+        """Note that an archive was closed."""
+        # Also at level "os": after a power cut the catalogue must not say more than the archive has.
         self._sync(path)
-        with self._library.open_reader(path) as reader:
+        with self._open(path) as reader:
             info, count, times, size = reader.info, reader.count, reader.times, os.stat(path).st_size
         found = self.catalogue.find(path)
         if found is None or found.salt != info.salt:
-            # Made just before a crash, or while there was no room to note it.
+            # Created just before a crash, or on a full disk.
             found = self.catalogue.add(path, salt=info.salt, created=info.created)
         lowest, highest = times or (0, 0)
         archive = self.catalogue.change(
@@ -80,124 +88,121 @@ class Tracker:
             highest=highest,
         )
         if archive is not None:
-            self.from_thread(self._changed, "closed", archive)
+            self.reactor.callFromThread(self._changed, "closed", archive)
 
     def find(self, path: str) -> Archive | None:
-        """The archive of a path; also if a crash came between a callback and the note of it."""
+        """The archive of a path, by its salt if its new path was not noted before a crash."""
         found = self.catalogue.find(os.path.abspath(path))
         if found is None and os.path.exists(path):
-            with self._library.open_reader(path) as reader:
+            with self._open(path) as reader:
                 salt = reader.info.salt
             found = next((archive for archive in self.catalogue.all() if salt and archive.salt == salt), None)
         return found
 
     def moved(self, number: int, path: str | None) -> None:
-        """A callback is done with it."""
+        """Note that a callback has renamed or removed an archive. @param path: C{None} if it is where it was, or is gone."""
         archive = self.catalogue.get(number)
         if archive is None or archive.state != State.CLOSED:
-            return  # it has come further since
+            return  # the last callback was faster
         if path is not None:
             self.catalogue.moved(number, os.path.abspath(path))
         elif not os.path.lexists(archive.path):
             self.catalogue.remove(number)
-            self.from_thread(self._changed, "gone", archive)
+            self.reactor.callFromThread(self._changed, "gone", archive)
 
     def finished(self, path: str) -> None:
-        """All its callbacks are done."""
+        """Note that all callbacks of an archive are done."""
         found = self.find(path)
         if found is not None:
             self._sync(path)
             archive = self.catalogue.change(found.number, state=State.FINISHED, path=os.path.abspath(path))
             if archive is not None:
-                self.from_thread(self._changed, "finished", archive)
+                self.reactor.callFromThread(self._changed, "finished", archive)
 
 
-class _First:
-    """Is told before all others."""
+@implementer(IArchiveCallback)
+class _NoteClosed:
+    """Is called before all other callbacks."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
 
     def on_open(self, filename: str) -> None:
-        """Note it."""
         self._tracker.opened(filename)
 
     def on_close(self, filename: str) -> str:
-        """Note it."""
         self._tracker.closed(filename)
         return filename
 
 
-class _Last:
-    """Is told once all others have succeeded."""
+@implementer(IArchiveCallback)
+class _NoteFinished:
+    """Is called once all other callbacks have succeeded."""
 
-    #: It removes nothing, but is not to be called before the others have succeeded.
+    #: It removes nothing, but callbacks that remove files are the last ones.
     removes_file = True
-    #: Nothing is missed of a file that another callback has removed as configured.
+    #: If another callback has removed the file, the chain does not log that it is missing.
     is_note = True
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
 
     def on_open(self, filename: str) -> None:
-        """Nothing to be done."""
+        pass
 
     def on_close(self, filename: str) -> str:
-        """Note it."""
         self._tracker.finished(filename)
         return filename
 
 
-class Followed:
+@implementer(IArchiveCallback)
+class _InDiskThread:
     """
-    A callback that is called in a disk thread of its own, so that nobody who writes waits for a compression, and whose outcome
-    the catalogue learns of.
+    Calls another callback in a disk thread, so that no writer waits for a compression, and notes the outcome.
 
     @ivar wrapped: the callback.
     """
 
-    def __init__(self, tracker: Tracker, wrapped: Any) -> None:
+    def __init__(self, tracker: Tracker, wrapped: IArchiveCallback) -> None:
         self._tracker = tracker
         self.wrapped = wrapped
         self.removes_file = bool(getattr(wrapped, "removes_file", False))
         self.is_note = bool(getattr(wrapped, "is_note", False))
 
     def __repr__(self) -> str:
-        return f"<Followed {type(self.wrapped).__name__}>"
+        return f"<{type(self.wrapped).__name__} in a disk thread>"
 
-    def on_open(self, filename: str) -> Any:
-        """Tell it."""
+    def on_open(self, filename: str) -> object:
         return self.wrapped.on_open(filename)
 
     def poll(self) -> None:
-        """Tell it, if it wants to be told."""
+        """The manager polls callbacks that have this method."""
         poll = getattr(self.wrapped, "poll", None)
         if poll is not None:
             poll()
 
-    def on_close(self, filename: str) -> Deferred[Any]:
-        """Have it called."""
-        done: Deferred[Any] = Deferred()
-        # Counted at once: who stops waits for it.
+    def on_close(self, filename: str) -> Deferred[str | None]:
+        done: Deferred[str | None] = Deferred()
+        # At once, and not in _begin: a stop waits for what is running.
         self._tracker.running.add(done)
-        self._tracker.from_thread(self._begin, filename, done)
+        self._tracker.reactor.callFromThread(self._begin, filename, done)
         return done
 
-    def _begin(self, filename: str, done: Deferred[Any]) -> None:
-        Deferred.fromCoroutine(self._call(filename)).addBoth(self._over, done)
+    def _begin(self, filename: str, done: Deferred[str | None]) -> None:
+        Deferred.fromCoroutine(self._call(filename)).addBoth(self._end, done)
 
-    def _over(self, result: Any, done: Deferred[Any]) -> None:
+    def _end(self, result: str | Failure | None, done: Deferred[str | None]) -> None:
         if isinstance(result, Failure):
             done.errback(result)
         else:
             done.callback(result)
-        # Only now, since the next callback has begun.
+        # Only now: by done the next callback has begun, and a stop sees that one.
         self._tracker.running.discard(done)
 
-    async def _call(self, filename: str) -> Any:
+    async def _call(self, filename: str) -> str | None:
         tracker = self._tracker
         archive = await tracker.disk.run(tracker.find, filename)
-        result = await tracker.disk.run(self.wrapped.on_close, filename)
+        result: Deferred[str | None] | str | None = await tracker.disk.run(self.wrapped.on_close, filename)
         if isinstance(result, Deferred):
             result = await result
         if archive is not None:

@@ -9,31 +9,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from storehouse.archive.archive import ArchiveReader
-from storehouse.archive.finding import find_archives
 from storehouse.archive.roll_checker import RecordCountRollChecker
-from storehouse.archive.roll_manager import WritingRollManager
-from storehouse.archive.slices import ArchiveSlices
 from storehouse.config.shipping import ShipperSettings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.errors import DamagedArchive
 from storehouse.events import ArchiveClosed, ArchiveOpened, Events
 from storehouse.storage.shipping.shipper import Shipper
-from storehouse.storage.streams.interfaces import Library
 from storehouse.storage.streams.settings import StreamSettings
 from storehouse.storage.streams.stream import Stream
 from storehouse.storage.streams.streams import LocalStreams
 from tests.storage.shipping.fake import MemoryDestination
 
-__all__ = ["LIBRARY", "Reactor", "Room", "all_of", "outcome"]
-
-LIBRARY = Library(
-    make_manager=WritingRollManager,
-    find_archives=find_archives,
-    open_reader=ArchiveReader,
-    make_slices=ArchiveSlices,
-)
+__all__ = ["Reactor", "Room", "all_of", "outcome"]
 
 
 class Reactor(Clock):
@@ -117,7 +105,6 @@ class Room:
                     **given,
                 )
             ],
-            LIBRARY,
             self.disk,
             self.reactor,
             events,
