@@ -561,11 +561,36 @@ class Beside(Generic[T]):
         self.is_running = True
         begin(*args, **kwargs).addBoth(self._ended)
 
+    def run(self, work: Awaitable[T]) -> None:
+        """
+        Begin something that can be awaited, such as a read, when nothing goes on and no result is left. One that does not
+        wait is over then, and costs no Deferred.
+        """
+        steps: Any = work if hasattr(work, "throw") else _awaited(work)
+        try:
+            awaits = steps.send(None)
+        except StopIteration as stop:
+            self._outcome = stop.value
+        except BaseException:
+            self._ended(Failure())
+        else:
+            self.is_running = True
+            Deferred.fromCoroutine(_continued(steps, awaits)).addBoth(self._ended)
+
     def _ended(self, outcome: T | Failure) -> None:
         self.is_running = False
         self._outcome = outcome
         if isinstance(outcome, Failure) and self._stream is not None:
             self._stream.close()
+        self.wake()
+
+    async def wait(self) -> None:
+        """Wait for the work that goes on, or until L{wake} is called; whatever the work comes to, L{result} has it."""
+        if self.is_running:
+            await self._turn()
+
+    def wake(self) -> None:
+        """End L{wait} although the work goes on."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(None)
@@ -595,6 +620,25 @@ class Beside(Generic[T]):
             await waiting
         finally:
             self._waiting = None
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+@coroutine
+def _continued(steps: Any, awaits: Any) -> Generator[Any, Any, Any]:
+    """The rest of a coroutine that was begun by hand, and awaits something."""
+    try:
+        while True:
+            try:
+                result = yield awaits
+            except BaseException as error:
+                awaits = steps.throw(error)
+            else:
+                awaits = steps.send(result)
+    except StopIteration as stop:
+        return stop.value
 
 
 @stage

@@ -478,6 +478,74 @@ class PieceBufferTests(Tests):
             self.assertEqual([type(left) for left in buffer.take()], [kind])
 
 
+class BesideReadTests(SynchronousTestCase):
+    """L{Beside.run}: a read that goes on while its owner does something else."""
+
+    def setUp(self) -> None:
+        self.upstream = Upstream()
+        self.reading: Beside[Piece] = Beside()
+
+    def result(self) -> Deferred[Piece | None]:
+        return begun(self.reading.result())
+
+    def test_at_hand(self) -> None:
+        """What does not wait is over at once; so is what fails."""
+        for stream in (BytesStream(b"a"), joined([lambda: succeed(BytesStream(b"a"))])):
+            self.reading.run(stream.read())
+            self.assertFalse(self.reading.is_running)
+            self.assertEqual(self.successResultOf(self.result()), b"a")
+            stream.close()
+            self.reading.run(stream.read())
+            self.failureResultOf(self.result(), StreamClosed)
+        self.reading.run(succeed(b"b"))
+        self.assertEqual(self.successResultOf(self.result()), b"b")
+
+    def test_waits(self) -> None:
+        """Its result comes later, also of several waits in a row, and its failure."""
+        stream = limited(self.upstream, 3, ZeroDivisionError)
+        self.reading.run(stream.read())
+        self.assertTrue(self.reading.is_running)
+        result = self.result()
+        self.upstream.write(b"abc")
+        self.assertEqual(self.successResultOf(result), b"abc")
+        self.reading.run(stream.read())
+        self.upstream.write(b"d")
+        self.failureResultOf(self.result(), ZeroDivisionError)
+
+        async def twice() -> Piece:
+            try:
+                await first
+            except KeyError:
+                pass
+            return await second
+
+        first: Deferred[None] = Deferred()
+        second: Deferred[Piece] = Deferred()
+        self.reading.run(twice())
+        first.errback(KeyError())
+        self.assertTrue(self.reading.is_running)
+        second.callback(b"e")
+        self.assertEqual(self.successResultOf(self.result()), b"e")
+
+    def test_woken(self) -> None:
+        """A wait ends with the work, or when it is woken, or cancelled: the work goes on then."""
+        self.reading.run(self.upstream.read())
+        waiting = begun(self.reading.wait())
+        self.assertNoResult(waiting)
+        self.reading.wake()
+        self.successResultOf(waiting)
+        waiting = begun(self.reading.wait())
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.assertTrue(self.reading.is_running)
+        waiting = begun(self.reading.wait())
+        self.upstream.fail(ZeroDivisionError())
+        self.successResultOf(waiting)
+        self.failureResultOf(self.result(), ZeroDivisionError)
+        self.successResultOf(begun(self.reading.wait()))
+        self.reading.wake()
+
+
 class BesideTests(Tests):
     def setUp(self) -> None:
         self.disk = HeldDisk()

@@ -1,1 +1,1 @@
-"""Uploads that can be gone on with after a break, whatever the protocol."""
+"""Uploads that can continue after a break, whatever the protocol."""

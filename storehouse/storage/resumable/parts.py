@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from storehouse.core.digests import crc32c
@@ -109,7 +108,6 @@ class PartCutter:
         self._is_reading = False  # a read was begun whose piece was not taken yet
         self._is_over = False
         self._is_time_up = False
-        self._waiting: Deferred[Piece | None] | None = None
 
     async def has_more(self) -> bool:
         """Wait for the first byte of the next part. @return: whether there is one."""
@@ -158,8 +156,7 @@ class PartCutter:
 
     def _end_part(self) -> None:
         self._is_time_up = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        self._reading.wake()
 
     async def _read(self) -> Piece:
         """The next piece; nothing when the stream is over, or has failed, or the part is to end."""
@@ -167,31 +164,16 @@ class PartCutter:
             return b""
         if not self._is_reading:
             self._is_reading = True
-            await self._reading.start(self._begin_read)
+            self._reading.run(self._stream.read())
+        if self._reading.is_running:
+            await self._reading.wait()
+            if self._reading.is_running:
+                return b""
+        self._is_reading = False
         try:
-            piece = await self._wait() or b""
+            piece = await self._reading.result() or b""
         except BaseException as error:
-            if self._reading.is_running:  # it was this wait that was cancelled
-                if self._is_time_up and isinstance(error, CancelledError):
-                    return b""
-                raise
             self.error = self.error or error
             piece = b""
-        self._is_reading = False
         self._is_over = not piece
         return piece
-
-    def _begin_read(self) -> Deferred[Piece]:
-        async def read() -> Piece:
-            return await self._stream.read()
-
-        return Deferred.fromCoroutine(read())
-
-    async def _wait(self) -> Piece | None:
-        if not self._reading.is_running:
-            return await self._reading.result()
-        self._waiting = Deferred.fromCoroutine(self._reading.result())
-        try:
-            return await self._waiting
-        finally:
-            self._waiting = None
