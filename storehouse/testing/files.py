@@ -100,7 +100,7 @@ class FailingFiles(Files):
         ending: str = "",
         skip: int = 0,
         times: int | None = None,
-    ) -> None:
+    ) -> FailingFiles:
         """
         Have calls fail from now on. A write that fails has written the first half of its bytes, as on a disk that fills up.
 
@@ -109,12 +109,14 @@ class FailingFiles(Files):
         @param ending: fail those only whose path ends so.
         @param skip: how many such calls succeed before.
         @param times: how many fail; C{None} for all.
+        @return: this object.
         @raise ValueError: for a method that is none, or cannot fail.
         """
         for method in methods:
             if method not in CALLS:
                 raise ValueError(f"{method} is not a call that can fail: {', '.join(CALLS)}")
         self._rules.append(_Rule(methods or CALLS, error, ending, skip, times))
+        return self
 
     def mend(self) -> None:
         """Have nothing fail any more."""

@@ -17,8 +17,9 @@ from typing import Any
 from storehouse.archive.handlers import ChangeExtension, CompressFile, MoveFile
 from storehouse.archive.roll_manager import WritingRollManager
 from storehouse.core.files import Files
+from storehouse.testing.files import FailingFiles
 
-__all__ = ["BELOW", "CASES", "NAME", "NoLinks", "callback_of"]
+__all__ = ["BELOW", "CASES", "NAME", "callback_of"]
 
 #: The archive's, and that of the directory beside it that archives are moved to.
 NAME = "a.ev"
@@ -32,13 +33,6 @@ CASES = {
     "gzip": NAME + ".gz",
     "zstd": NAME + ".zst",
 }
-
-
-class NoLinks(Files):
-    """A file system without hard links, or another one."""
-
-    def link(self, source: str, target: str) -> None:
-        raise OSError(errno.EXDEV, "another file system")
 
 
 class _Killed(Files):
@@ -59,7 +53,7 @@ def callback_of(case: str, directory: str) -> Any:
     if case == "extension":
         return ChangeExtension()
     if case in ("move", "copy"):
-        files = NoLinks() if case == "copy" else Files()
+        files = FailingFiles().fail("link", error=errno.EXDEV) if case == "copy" else Files()
         return MoveFile(destination_folder=os.path.join(directory, BELOW), files=files)
     return CompressFile(method=case)
 

@@ -25,7 +25,7 @@ from storehouse.archive.roll_manager import ReadingRollManager, WritingRollManag
 from storehouse.core.compression import GZIP, ZSTD
 from storehouse.core.files import Files
 from storehouse.errors import InvalidSetting
-from tests.archive.killed import NoLinks
+from storehouse.testing.files import FailingFiles
 from tests.archive.rig import files_in, read, write
 
 
@@ -115,7 +115,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(Path(self.path + ".done").read_bytes(), b"precious")
 
     def test_move(self) -> None:
-        for files in (Files(), NoLinks()):
+        for files in (Files(), FailingFiles().fail("link", error=errno.EXDEV)):
             target = os.path.join(self.directory, "below", "deeper")
             before = os.stat(self.path).st_mtime_ns
             moved = MoveFile(destination_folder=target, files=files).on_close(self.path)
@@ -220,17 +220,9 @@ class FileTests(SynchronousTestCase):
 
     def test_removal_not_on_disk(self) -> None:
         """The file is where it was to go: that is no failure, and the log tells of it."""
-
-        class Failing(Files):
-            synced = 0
-
-            def sync_directory(self, path: str) -> None:
-                self.synced += 1
-                if self.synced == 2:
-                    raise OSError(errno.EIO, "broken")
-
         for make_one in (CompressFile, ChangeExtension):
-            moved = make_one(files=Failing()).on_close(self.path)
+            files = FailingFiles().fail("sync_directory", error=errno.EIO, skip=1, times=1)
+            moved = make_one(files=files).on_close(self.path)
             self.assertEqual(self.names(), [os.path.basename(moved)])
             os.unlink(moved)
             Path(self.path).write_bytes(self.data)

@@ -11,26 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.core.files import Files
 from storehouse.core.pairing import Pair
 from storehouse.errors import StartFailed
-
-
-class Cut(Files):
-    """Files of which everything fails after some calls."""
-
-    left = 1000
-    code = errno.EIO
-
-    def _count(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise OSError(self.code, os.strerror(self.code))
-
-    def open(self, path: str, flags: int) -> int:
-        self._count()
-        return super().open(path, flags)
-
-    def rename(self, source: str, target: str) -> None:
-        self._count()
-        super().rename(source, target)
+from storehouse.testing.files import FailingFiles
 
 
 class PairTests(SynchronousTestCase):
@@ -160,8 +141,7 @@ class PairTests(SynchronousTestCase):
     def test_cut_short(self) -> None:
         """Wherever the first start is cut short, the next one goes on."""
         for left in range(8):
-            files = Cut()
-            files.left = left
+            files = FailingFiles().fail("open", "rename", error=errno.EIO, skip=left)
             names, objects = f"n{left}", f"o{left}"
             try:
                 self.pair(names, objects, files=files).start()
@@ -175,8 +155,7 @@ class PairTests(SynchronousTestCase):
 
     def test_full(self) -> None:
         """Without room a store is opened all the same."""
-        files = Cut()
-        files.left, files.code = 0, errno.ENOSPC
+        files = FailingFiles().fail("open", "rename")
         self.pair(ids=("aa",), there=("aa",), files=files).start()
         self.assertIsNone(self.stamp("n"))
         self.pair(ids=("aa",), there=("aa",)).start()

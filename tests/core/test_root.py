@@ -6,43 +6,14 @@ import errno
 import os
 import stat
 import types
-from collections.abc import Sequence
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import root as module
-from storehouse.core.files import Files
 from storehouse.core.root import RootLock, check_owner, make_room
 from storehouse.errors import RootInUse, StartFailed
-
-
-class Refusing(Files):
-    """Fails to open files, with one error."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def open(self, path: str, flags: int) -> int:
-        raise OSError(self.number, os.strerror(self.number), path)
-
-
-class Recording(Files):
-    """Writes down what is synced."""
-
-    def __init__(self) -> None:
-        self.synced: list[str] = []
-
-    def sync_directory(self, path: str) -> None:
-        self.synced.append(path)
-        super().sync_directory(path)
-
-
-class Full(Files):
-    """A disk without room."""
-
-    def write_at(self, fd: int, pieces: Sequence[bytes], offset: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+from storehouse.testing.files import FailingFiles
 
 
 class RootLockTests(SynchronousTestCase):
@@ -52,13 +23,13 @@ class RootLockTests(SynchronousTestCase):
         self.root = os.path.abspath(self.mktemp())
 
     def test_makes_root(self) -> None:
-        files = Recording()
+        files = FailingFiles()
         lock = RootLock(self.root, files)
         lock.acquire()
         self.addCleanup(lock.release)
         self.assertTrue(lock.held)
         self.assertEqual(stat.S_IMODE(os.stat(self.root).st_mode), 0o700)
-        self.assertIn(os.path.dirname(self.root), files.synced)
+        self.assertIn(("sync_directory", os.path.dirname(self.root)), files.calls)
         with open(os.path.join(self.root, "lock"), encoding="ascii") as file:
             self.assertEqual(file.read(), f"{os.getpid()}\n")
 
@@ -124,14 +95,15 @@ class RootLockTests(SynchronousTestCase):
             (errno.EROFS, "read-only"),
             (errno.ENOSPC, "No space left"),
         ]:
-            detail = self.assertRaises(StartFailed, RootLock(self.root, Refusing(number)).acquire).detail
+            files = FailingFiles().fail("open", error=number)
+            detail = self.assertRaises(StartFailed, RootLock(self.root, files).acquire).detail
             self.assertIn(words, detail)
             self.assertIn(self.root, detail)
 
     def test_reserve(self) -> None:
         """A full disk is no reason not to start, and then what was kept for it is given away."""
         reserve = os.path.join(self.root, "reserve")
-        full = RootLock(self.root, Full())
+        full = RootLock(self.root, FailingFiles().fail("write_at"))
         full.acquire()
         self.assertFalse(os.path.exists(reserve))
         full.release()

@@ -18,6 +18,7 @@ from storehouse.core.keys.keyring import HEADER_SIZE, Derivation, Keyring, Prote
 from storehouse.core.keys.masterkey import read_key_file, take_master_key
 from storehouse.core.keys.vault import Vault, decode_marker, encode_marker
 from storehouse.errors import InvalidSetting, StartFailed, WrongMasterKey
+from storehouse.testing.files import FailingFiles
 from tests.storage.sealed.keys import LIGHT, MASTER, vault_in
 
 
@@ -298,12 +299,8 @@ class VaultTests(SynchronousTestCase):
             self.vault(seal_names=True).start()
 
     def test_cannot_be_written(self) -> None:
-        class Failing(Files):
-            def sync_data(self, fd: int) -> None:
-                raise OSError(28, "No space left on device")
-
         with self.assertRaises(StartFailed) as caught:
-            self.vault(files=Failing()).start()
+            self.vault(files=FailingFiles().fail("sync_data")).start()
         self.assertIn("No space", caught.exception.detail)
         # What was left half-way does no harm.
         self.started()

@@ -11,15 +11,15 @@ from twisted.internet.task import Clock
 
 from storehouse.config.settings import AppendSettings, ConnectionSettings
 from storehouse.core.disk import InlineDisk
-from storehouse.core.files import Files
 from storehouse.frontends.append.door import AppendDoor
 from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.site import DoorSite
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog
+from storehouse.testing.files import UnsyncedFiles
 from tests.frontends.http.wire import Connection
 
-__all__ = ["Door", "QuickFiles", "Reactor"]
+__all__ = ["Door", "Reactor"]
 
 
 class Reactor(Clock):
@@ -31,17 +31,6 @@ class Reactor(Clock):
 
     def callFromThread(self, f: Callable[..., object], *args: Any) -> None:
         self.posted.put(lambda: f(*args))
-
-
-class QuickFiles(Files):
-    """Leaves out the syncs: these tests pull no plugs."""
-
-    def sync_data(self, fd: int) -> None: ...
-
-    def sync_directory(self, path: str) -> None: ...
-
-    def write_synced(self, fd: int, data: bytes, offset: int) -> None:
-        self.write_at(fd, (data,), offset)
 
 
 class Door:
@@ -75,7 +64,7 @@ class Door:
             ),
             self.reactor,
             InlineDisk(),
-            files=QuickFiles(),
+            files=UnsyncedFiles(),
         )
         self.log.start()
         door = AppendDoor(self.log, limits, fast_lane=fast_lane)

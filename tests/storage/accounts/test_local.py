@@ -7,7 +7,6 @@ import json
 import os
 import stat
 from base64 import b64encode
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.disk import InlineDisk
-from storehouse.core.files import Files
 from storehouse.errors import (
     Damaged,
     NoSpace,
@@ -24,6 +22,7 @@ from storehouse.errors import (
     StorageFailed,
 )
 from storehouse.storage.accounts.local import LocalAccounts
+from storehouse.testing.files import FailingFiles
 from tests.conformance.accounts import SETTINGS, PersistentAccountsTestsMixin, fields_of
 
 
@@ -41,23 +40,6 @@ class XorCipher:
         if not data.startswith(start):
             raise ValueError("it is another key")
         return bytes(byte ^ self.key for byte in data[len(start) :])
-
-
-class FailingFiles(Files):
-    """Files of a disk that fails when it is told to."""
-
-    error = 0
-
-    def write_at(self, fd: int, pieces: Sequence[bytes], offset: int) -> None:
-        if self.error:
-            raise OSError(self.error, os.strerror(self.error))
-        super().write_at(fd, pieces, offset)
-
-    def write_synced(self, fd: int, data: bytes, offset: int) -> None:
-        if self.error:
-            os.pwrite(fd, data[:10], offset)
-            raise OSError(self.error, os.strerror(self.error))
-        super().write_synced(fd, data, offset)
 
 
 class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
@@ -197,11 +179,11 @@ class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
         fields = fields_of(self.sign(once=True))
         session = self.accounts.begin_session(key.user)
         for error, kind in ((errno.ENOSPC, NoSpace), (errno.EIO, StorageFailed)):
-            self.files.error = error
+            self.files.fail("write_at", "write_synced", error=error)
             self.fails(self.accounts.add_user("bob"), kind)
             self.fails(self.accounts.end_session(session), kind)
             self.fails(self.accounts.use_link(self.accounts.grant_of("PUT", "/upload/a", fields)), kind)
-            self.files.error = 0
+            self.files.mend()
         # What was not acknowledged has not happened, and what is half written is in nobody's way.
         self.assertEqual(self.accounts.session_of(session.cookie), session)
         self.assertEqual([user.name for user in self.successResultOf(self.accounts.list_users())], ["ann"])

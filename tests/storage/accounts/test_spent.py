@@ -7,9 +7,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.files import Files
 from storehouse.errors import ShareUsedUp, StartFailed, Unavailable
 from storehouse.storage.accounts.local import AccountsDirectory, SpentLog
+from storehouse.testing.files import UnsyncedFiles
 
 NOW = 1_790_000_000.0
 
@@ -20,24 +20,11 @@ GOLDEN = b'{"id":"link 00112233445566778899aabbccddeeff","until":1790000060,"che
 GOLDEN_BY = b'{"id":"link 00112233445566778899aabbccddeeff","until":1790000060,"by":"ann","checksum":"b436b614"}\n'
 
 
-class FastFiles(Files):
-    """Files that do not wait for the disk."""
-
-    def write_synced(self, fd: int, data: bytes, offset: int) -> None:
-        self.write_at(fd, (data,), offset)
-
-    def sync_data(self, fd: int) -> None:
-        pass
-
-    def sync_directory(self, path: str) -> None:
-        pass
-
-
 class SpentTests(SynchronousTestCase):
     """L{SpentLog}."""
 
     def setUp(self) -> None:
-        self.directory = AccountsDirectory(os.path.abspath(self.mktemp()), FastFiles())
+        self.directory = AccountsDirectory(os.path.abspath(self.mktemp()), UnsyncedFiles())
         self.directory.create()
         self.path = Path(self.directory.file("spent.log"))
         self.spent = self.opened()

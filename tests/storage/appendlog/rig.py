@@ -23,12 +23,12 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog
+from storehouse.testing.files import UnsyncedFiles
 
 __all__ = [
     "DISK",
     "OS",
     "Driven",
-    "Quick",
     "SeedStore",
     "TurningReactor",
     "Watched",
@@ -68,20 +68,7 @@ def contents(path: str) -> bytes:
         return file.read()
 
 
-class Quick(Files):
-    """Syncs nothing: the page cache is enough for tests that cut no power."""
-
-    def sync_data(self, fd: int) -> None:
-        pass
-
-    def sync_directory(self, path: str) -> None:
-        pass
-
-    def write_synced(self, fd: int, data: bytes, offset: int) -> None:
-        self.write_at(fd, (data,), offset)
-
-
-class Watched(Quick):
+class Watched(UnsyncedFiles):
     """
     Notes calls, and fails where it is told to.
 
@@ -193,7 +180,7 @@ class Driven:
         bounds = {name: settings.pop(name) for name in ("max_open", "log_files") if name in settings}
         self.settings = AppendSettings(directory=directory, **{"buckets": 2, "wal_size": 1, **settings})
         self.log = LocalAppendLog(
-            self.settings, self.reactor, InlineDisk(), self.failures.append, files or Quick(), **bounds
+            self.settings, self.reactor, InlineDisk(), self.failures.append, files or UnsyncedFiles(), **bounds
         )
         self.running = False
 

@@ -16,8 +16,9 @@ from storehouse.core.disk import DiskThreads
 from storehouse.errors import NoSuchPrefix, Unavailable
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog
+from storehouse.testing.files import UnsyncedFiles
 from tests.conformance.appendlog import BUCKETS, MAX_RECORD, AppendLogTestsMixin
-from tests.storage.appendlog.rig import Driven, Quick, SeedStore, contents
+from tests.storage.appendlog.rig import Driven, SeedStore, contents
 
 
 class LocalLogTestCase(TestCase):
@@ -41,7 +42,7 @@ class LocalLogTestCase(TestCase):
             max_record=MAX_RECORD,
             wal_size=1 << 20,
         )
-        log = LocalAppendLog(settings, reactor, self.disk, self.fail, Quick(), max_open)
+        log = LocalAppendLog(settings, reactor, self.disk, self.fail, UnsyncedFiles(), max_open)
         log.start()
         self.addCleanup(log.stop)
         return log

@@ -27,12 +27,12 @@ from storehouse.storage.appendlog.formats import (
     encode_frame,
 )
 from storehouse.storage.appendlog.wal import read_salt
+from storehouse.testing.files import UnsyncedFiles
 from tests.around import on_disk
 from tests.storage.appendlog.rig import (
     DISK,
     OS,
     Driven,
-    Quick,
     SeedStore,
     Watched,
     contents,
@@ -733,7 +733,7 @@ class ReplayTests(RecoveryTestCase):
     def test_nonsense_frame(self) -> None:
         """A frame that cannot be taken apart stops the start, and is named."""
         self.start().stop()
-        salt = read_salt(os.path.join(self.directory, ".wal"), Quick())
+        salt = read_salt(os.path.join(self.directory, ".wal"), UnsyncedFiles())
         assert salt is not None
         rest = struct.pack("<QQII", 1000, 1000, 3, 1) + b"abc"
         segment = os.path.join(self.directory, ".wal", "segment.1")

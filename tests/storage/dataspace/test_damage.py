@@ -14,7 +14,6 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.files import Files
 from storehouse.core.streams import BytesStream, closing
 from storehouse.errors import DamagedObject, StartFailed
 from storehouse.storage.dataspace import staging
@@ -22,6 +21,7 @@ from storehouse.storage.dataspace.hashes import HASHES
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.scrub import Finding, scrub
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from storehouse.testing.files import UnsyncedFiles
 from tests.conformance.streams import begun
 from tests.crash import rounds
 from tests.soak import long_loop
@@ -29,16 +29,6 @@ from tests.soak import long_loop
 BLOCK = 512
 
 _KINDS = {"object": "data", "upload": "uploads"}
-
-
-class HastyFiles(Files):
-    """Nobody pulls a plug here."""
-
-    def sync_data(self, fd: int) -> None:
-        pass
-
-    def sync_directory(self, path: str) -> None:
-        pass
 
 
 def wait(deferred: Deferred[Any]) -> Any:
@@ -91,7 +81,7 @@ class DamageTests(SynchronousTestCase):
         self.before = self.names()
 
     def open(self, hash: str = HASHES[0]) -> WormerDataSpace:
-        space = WormerDataSpace(WormerSettings(self.root, hash, BLOCK), InlineDisk(), files=HastyFiles())
+        space = WormerDataSpace(WormerSettings(self.root, hash, BLOCK), InlineDisk(), files=UnsyncedFiles())
         space.start()
         return space
 

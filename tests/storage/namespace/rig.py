@@ -14,21 +14,9 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.storage.namespace.interfaces import Entry, Page, Problem
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
+from storehouse.testing.files import UnsyncedFiles
 
-__all__ = ["Driven", "Quick", "contents", "flip", "now"]
-
-
-class Quick(Files):
-    """Syncs nothing: the page cache is enough for tests that cut no power."""
-
-    def sync_data(self, fd: int) -> None:
-        pass
-
-    def sync_directory(self, path: str) -> None:
-        pass
-
-    def write_synced(self, fd: int, data: bytes, offset: int) -> None:
-        self.write_at(fd, (data,), offset)
+__all__ = ["Driven", "contents", "flip", "now"]
 
 
 def now(waited_for: Deferred[Any]) -> Any:
@@ -61,7 +49,7 @@ class Driven:
 
     def __init__(self, directory: str, files: Files | None = None, **settings: Any) -> None:
         self.directory = os.path.abspath(directory)
-        self.files = files or Quick()
+        self.files = files or UnsyncedFiles()
         self.settings = NamespaceSettings(self.directory, **settings)
         self.failures: list[Exception] = []
         self.running = False
@@ -91,7 +79,7 @@ class Driven:
         self.abandon()
         return Driven(
             target,
-            Quick(),
+            UnsyncedFiles(),
             durable=self.settings.durable,
             checkpoint_records=self.settings.checkpoint_records,
             checkpoint_interval=self.settings.checkpoint_interval,

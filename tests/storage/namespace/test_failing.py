@@ -11,14 +11,15 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import NoSpace, NoSuchKey, StorageFailed, StorehouseError
+from storehouse.testing.files import UnsyncedFiles
 from tests.conformance.namespace import entry
-from tests.storage.namespace.rig import Driven, Quick, now
+from tests.storage.namespace.rig import Driven, now
 
 WRITES = ("open", "write_at", "write_synced", "mkdir", "rename", "symlink")
 SYNCS = ("sync_data", "sync_directory", "write_synced")
 
 
-class Failing(Quick):
+class Failing(UnsyncedFiles):
     """Files of which one call, counted from now, fails."""
 
     left = -1
@@ -39,7 +40,7 @@ class Failing(Quick):
 
 
 def _counting(name: str) -> Any:
-    method = getattr(Quick, name)
+    method = getattr(UnsyncedFiles, name)
 
     def call(self: Failing, *args: Any) -> Any:
         self.count(name)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.errors import StartFailed, StoreUnusable
 from storehouse.storage.namespace.recovery import prepare
 from storehouse.storage.namespace.tree import Tree
-from tests.storage.namespace.rig import Quick
+from storehouse.testing.files import UnsyncedFiles
 
 
 class PrepareTests(SynchronousTestCase):
@@ -22,7 +22,7 @@ class PrepareTests(SynchronousTestCase):
             file.write(data)
 
     def refused(self, kind: type[StartFailed]) -> str:
-        files = Quick()
+        files = UnsyncedFiles()
         error = self.assertRaises(kind, prepare, Tree(self.directory, files, False), files)
         self.assertIs(type(error), kind)
         self.assertIn(self.directory, error.detail)

@@ -20,12 +20,13 @@ from storehouse.errors import (
     StorehouseError,
 )
 from storehouse.storage.namespace.interfaces import Entry
+from storehouse.testing.files import UnsyncedFiles
 from tests.conformance.namespace import entry
-from tests.storage.namespace.rig import Driven, Quick, flip, now
+from tests.storage.namespace.rig import Driven, flip, now
 from tests.storage.namespace.test_failing import WRITES, Failing
 
 
-class LayeredFiles(Quick):
+class LayeredFiles(UnsyncedFiles):
     """As overlayfs: directories below these cannot be renamed. Fails for good after some removals."""
 
     lower: tuple[str, ...] = ()
@@ -372,7 +373,7 @@ class LayeredTests(SynchronousTestCase):
     def test_without_links(self) -> None:
         """C{default.json} is a file with the name that a link would lead to."""
 
-        class Linkless(Quick):
+        class Linkless(UnsyncedFiles):
             def symlink(self, target: str, path: str) -> None:
                 raise OSError(errno.EPERM, os.strerror(errno.EPERM), path)
 

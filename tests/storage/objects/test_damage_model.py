@@ -28,8 +28,9 @@ from storehouse.errors import Damaged, InvalidRange, NotFound, StorehouseError
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing.files import UnsyncedFiles
 from tests.soak import count, long_loop, rounds
-from tests.storage.namespace.rig import Quick, now
+from tests.storage.namespace.rig import now
 
 BUCKETS = ["one", "two"]
 KEYS = ["a", "b", "c/d", "e" * 300, "default.json", "größe"]
@@ -60,7 +61,7 @@ class Model:
     # -- start and stop ------------------------------------------------------------------------
 
     def start(self) -> None:
-        files = Quick()
+        files = UnsyncedFiles()
         settings = WormerSettings(f"{self.top}/data", "CRC32C", 64, False)
         self.space = WormerDataSpace(settings, InlineDisk(), files=files)
         names = NamespaceSettings(f"{self.top}/names", False, 20)

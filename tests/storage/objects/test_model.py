@@ -31,9 +31,10 @@ from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
 from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing.files import UnsyncedFiles
 from tests.conformance.objectstore import ABSENT, ANY
 from tests.soak import SOAK, count, long_loop, rounds
-from tests.storage.namespace.rig import Quick, now
+from tests.storage.namespace.rig import now
 from tests.storage.namespace.test_model import keys, texts
 
 BUCKETS = ["one", "two"]
@@ -60,7 +61,7 @@ class Machine(RuleBasedStateMachine):
         self.start()
 
     def start(self) -> None:
-        files = Quick()
+        files = UnsyncedFiles()
         self.space = WormerDataSpace(
             WormerSettings(f"{self.top}/data", "CRC32C", 512, False), InlineDisk(), files=files
         )

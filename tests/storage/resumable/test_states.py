@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.files import Files
 from storehouse.core.streams import BytesStream
 from storehouse.errors import DamagedObject, NoSpace, NoSuchUpload, StartFailed, Unavailable, UploadGone
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from storehouse.storage.resumable.states import INDEXES, States
+from storehouse.testing.files import FailingFiles
 from tests.storage.resumable.rig import MemoryUploadsTestCase
 from tests.storage.resumable.test_formats import STATE
-
-
-class FailingFiles(Files):
-    """Fails with an error, when told to."""
-
-    number = 0
-
-    def write_at(self, fd: int, pieces: Any, offset: int) -> None:
-        if self.number:
-            raise OSError(self.number, os.strerror(self.number))
-        super().write_at(fd, pieces, offset)
 
 
 class StatesTests(SynchronousTestCase):
@@ -81,7 +69,7 @@ class StatesTests(SynchronousTestCase):
     def test_full(self) -> None:
         """What cannot be written leaves nothing, and the state as it was."""
         self.states.write(STATE)
-        self.files.number = errno.ENOSPC
+        self.files.fail("write_at")
         self.assertRaises(OSError, self.states.write, STATE)
         self.assertEqual(os.listdir(f"{self.directory}/tmp"), [])
         self.assertEqual(self.states.read(STATE.id), STATE)
@@ -102,30 +90,31 @@ class FailingTests(MemoryUploadsTestCase):
         """What is refused leaves nothing; what was there goes on when there is room."""
         upload = await self.uploads.create("ann", "file", 3)
         for number, error in ((errno.ENOSPC, NoSpace), (errno.EDQUOT, NoSpace), (errno.EIO, Unavailable)):
-            self.files.number = number
+            self.files.mend()
+            self.files.fail("write_at", error=number)
             await self.assertFailure(self.uploads.create("ann", "file", 3), error)
         await self.assertFailure(self.uploads.remove(upload.id), Unavailable)
         self.assertEqual(len(await self.store.list_uploads("uploads")), 1)
-        self.files.number = 0
+        self.files.mend()
         self.assertEqual((await self.uploads.append(upload.id, 0, BytesStream(b"abc"), 3)).key, "file")
 
     async def test_no_room_to_remove(self) -> None:
         """What is given up goes, since that makes room; the next start knows that it is gone."""
         upload = await self.uploads.create("ann", "file", 3)
-        self.files.number = errno.ENOSPC
+        self.files.fail("write_at")
         await self.assertFailure(self.uploads.remove(upload.id), NoSpace)
         self.assertEqual(await self.store.list_uploads("uploads"), [])
-        self.files.number = 0
+        self.files.mend()
         self.uploads = await self.make_uploads()
         await self.assertFailure(self.uploads.append(upload.id, 0, BytesStream(b"abc"), 3), UploadGone)
 
     async def test_completed_anyway(self) -> None:
         """That a state cannot be written does not undo the object; the next start finds it by its metadata."""
         upload = await self.uploads.create("ann", "file", 3)
-        self.files.number = errno.ENOSPC
+        self.files.fail("write_at")
         self.assertTrue((await self.uploads.append(upload.id, 0, BytesStream(b"abc"), 3)).is_complete)
         self.assertTrue((await self.uploads.get(upload.id)).is_complete)
-        self.files.number = 0
+        self.files.mend()
         self.uploads = await self.make_uploads()
         again = await self.uploads.get(upload.id)
         self.assertEqual((again.is_complete, again.key, again.offset, again.length), (True, "file", 3, 3))

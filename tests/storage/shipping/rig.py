@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import hashlib
 import io
@@ -24,7 +23,7 @@ from storehouse.events import ArchiveShipped, Events, ShippingFailed
 from storehouse.storage.shipping.shipper import Shipper
 from tests.storage.shipping.fake import MemoryDestination
 
-__all__ = ["FullFiles", "Killed", "KilledFiles", "ShipperTestCase", "unpacked"]
+__all__ = ["Killed", "KilledFiles", "ShipperTestCase", "unpacked"]
 
 
 def unpacked(name: str, data: bytes) -> bytes:
@@ -74,22 +73,6 @@ class KilledFiles(Files):
             raise Killed(name)
 
         return call
-
-
-class FullFiles(Files):
-    """
-    A disk that is full at times.
-
-    @ivar full: the paths whose files cannot grow, by their endings.
-    """
-
-    def __init__(self) -> None:
-        self.full: tuple[str, ...] = ()
-
-    def write_at(self, fd: int, pieces: Any, offset: int) -> None:
-        if self.full and os.readlink(f"/proc/self/fd/{fd}").endswith(self.full):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        super().write_at(fd, pieces, offset)
 
 
 class ShipperTestCase(SynchronousTestCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 from typing import Any
@@ -23,7 +24,8 @@ from storehouse.errors import (
 )
 from storehouse.storage.shipping.callback import UploadFile
 from storehouse.storage.shipping.interfaces import IShipper
-from tests.storage.shipping.rig import FullFiles, ShipperTestCase
+from storehouse.testing.files import FailingFiles
+from tests.storage.shipping.rig import ShipperTestCase
 
 DATA = b"some records\n" * 50
 
@@ -360,20 +362,20 @@ class FailureTests(ShipperTestCase):
             self.shipped.clear()
             self.failures.clear()
             self.destination.held.clear()
-            files = FullFiles()
+            files = FailingFiles()
             shipper = self.started(files)
             waiting = self.hang("stat") if ending == ".json.tmp" else []
             if not waiting and ending == ".packed":
-                files.full = (ending,)
+                files.fail("write_at", ending=ending)
             self.successResultOf(shipper.ship(self.archive()))
-            files.full = (ending,)
+            files.fail("write_at", ending=ending)
             for each in waiting:
                 each.callback(None)
             self.destination.before = lambda verb, name: None
             self.assertEqual(self.shipped, [])
             self.clock.advance(5.0)
             self.assertIsInstance(self.failures[-1].error, NoSpace)
-            files.full = ()
+            files.mend()
             self.clock.pump([10.0] * 5)
             self.assertEqual(len(self.shipped), 1)
             self.assertEqual(list(self.held().values()), [DATA])
@@ -382,9 +384,9 @@ class FailureTests(ShipperTestCase):
 
     def test_no_room_to_take(self) -> None:
         """Then the file is left alone."""
-        files = FullFiles()
+        files = FailingFiles()
         shipper = self.started(files)
-        files.full = (".json.tmp",)
+        files.fail("write_at", ending=".json.tmp")
         path = self.archive()
         self.failureResultOf(shipper.ship(path), NoSpace)
         self.assertEqual(self.in_spool(), [])
@@ -402,14 +404,9 @@ class FailureTests(ShipperTestCase):
 
     def test_copied(self) -> None:
         """A file that cannot have a second name in the shipping directory."""
-
-        class Elsewhere(FullFiles):
-            def link(self, source: str, target: str) -> None:
-                raise OSError(18, "Invalid cross-device link")
-
         waiting = self.hang("stat")
         path = self.archive()
-        shipper = self.started(Elsewhere(), delete=True)
+        shipper = self.started(FailingFiles().fail("link", error=errno.EXDEV), delete=True)
         first = self.successResultOf(shipper.ship(path))
         self.assertEqual(os.stat(path).st_nlink, 1)
         self.assertEqual(self.successResultOf(shipper.ship(path)).id, first.id)

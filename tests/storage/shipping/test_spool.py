@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import os
 import shutil
@@ -13,11 +12,11 @@ from unittest import mock
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.files import Files
 from storehouse.errors import NotFound, RootInUse
 from storehouse.storage.shipping import steps
 from storehouse.storage.shipping.names import object_name
 from storehouse.storage.shipping.spool import WAITING, Note, read_note, write_note
+from storehouse.testing.files import FailingFiles
 from tests.storage.shipping.rig import ShipperTestCase
 
 DATA = b"some records\n" * 50
@@ -191,14 +190,8 @@ class FullStartTests(ShipperTestCase):
         self.destination.before = lambda verb, name: None
         first, *_ = sorted(Path(self.top, "shipping", "waiting").glob("*.json"))
         first.write_bytes(first.read_bytes()[:-9])
-
-        class Full(Files):
-            def rename(self, source: str, target: str) -> None:
-                if target.endswith(".damaged"):
-                    raise OSError(errno.ENOSPC, "No space left on device")
-                super().rename(source, target)
-
-        self.successResultOf(self.started(Full()).stop())
+        files = FailingFiles().fail("rename", ending=".damaged")
+        self.successResultOf(self.started(files).stop())
         self.assertEqual(len(self.destination.held), 2)
         self.assertTrue(first.exists())
         shipper = self.started()
