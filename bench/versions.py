@@ -99,7 +99,8 @@ def _appending(
 def _storehouse(checkout: Path, *words: str) -> str:
     command = [sys.executable, "-m", "storehouse.cli", *words]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    # Python looks where it stands before it looks at PYTHONPATH.
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=checkout, check=False)
     if done.returncode:
         raise BenchError(f"storehouse {words[0]} failed: {done.stderr[-2000:]}")
     return done.stdout
