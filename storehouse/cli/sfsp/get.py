@@ -10,7 +10,7 @@ from storehouse.cli.errors import CommandError, reason_of
 from storehouse.cli.options import progress_option
 from storehouse.cli.output import Output
 from storehouse.cli.progress import Progress
-from storehouse.cli.sfsp.common import NAME, Remote, direct_writer, remote_options
+from storehouse.cli.sfsp.remote import NAME, Remote, direct_writer, remote_options
 from storehouse.clients.sfsp import SFSPClient, get_file, stream_file
 from storehouse.clients.sfsp.files import hand_over
 from storehouse.core.disk import DiskThreads
@@ -30,7 +30,7 @@ def command(remote: Remote, name: bytes, path: str | None, connections: int, pro
     """
     Fetch the file NAME.
 
-    FILE is written beside its place, and takes it when it is whole and on disk. Without -o the bytes go to standard output,
+    The bytes are written beside FILE, and replace it when they are whole and on disk. Without -o the bytes go to standard output,
     in order, over one connection. A file of which a chunk is missing is not fetched.
 
     \b

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import click
 from twisted.internet.defer import Deferred
 
 from storehouse.cli.errors import CommandError
 from storehouse.cli.output import Output
-from storehouse.cli.sfsp.common import NAME, Remote, direct_writer, remote_options
+from storehouse.cli.sfsp.remote import NAME, Remote, direct_writer, remote_options
 from storehouse.clients.sfsp import SFSPClient
 from storehouse.clients.sfsp.reasons import shown
 from storehouse.core.disk import DiskThreads
@@ -38,7 +37,7 @@ def command(remote: Remote, name: bytes, ranges: bool, as_json: bool) -> None:
         write = direct_writer(output)
         lines = _Ranges(as_json) if ranges else _Lines(as_json)
 
-        async def ls(client: SFSPClient, disk: DiskThreads) -> Any:
+        async def ls(client: SFSPClient, disk: DiskThreads) -> int:
             def take(ids: Sequence[int]) -> Deferred[None]:
                 return disk.run(write, "".join(lines.of(ids)).encode())
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import click
 
 from storehouse.cli.errors import CommandError
 from storehouse.cli.options import progress_option
 from storehouse.cli.progress import Progress
-from storehouse.cli.sfsp.common import NAME, Remote, parse_chunk, remote_options
+from storehouse.cli.sfsp.remote import NAME, Remote, parse_chunk, remote_options
 from storehouse.clients.sfsp import Incomplete, SFSPClient, put_file
 from storehouse.core.disk import DiskThreads
 from storehouse.errors import AlreadyExists, Conflict
@@ -45,7 +44,7 @@ def command(
     """
     with Progress("put", os.path.getsize(file), progress) as shown:
 
-        async def put(client: SFSPClient, disk: DiskThreads) -> Any:
+        async def put(client: SFSPClient, disk: DiskThreads) -> None:
             try:
                 await put_file(client, disk, name or default_name(file), file, chunk, overwrite, shown.show)
             except AlreadyExists as error:
@@ -62,5 +61,5 @@ def command(
 
 
 def default_name(file: str) -> bytes:
-    """The name of a file on the server, unless it is said."""
+    """The name of a file on the server, unless another is given."""
     return os.fsencode(os.path.basename(file))

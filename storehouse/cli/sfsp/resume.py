@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import click
 
 from storehouse.cli.errors import CommandError
 from storehouse.cli.options import progress_option
 from storehouse.cli.progress import Progress
-from storehouse.cli.sfsp.common import NAME, Remote, parse_chunk, remote_options
 from storehouse.cli.sfsp.put import default_name
+from storehouse.cli.sfsp.remote import NAME, Remote, parse_chunk, remote_options
 from storehouse.clients.sfsp import Incomplete, SFSPClient, resume_file
+from storehouse.clients.sfsp.files import Sent
 from storehouse.core.disk import DiskThreads
 
 __all__ = ["command"]
@@ -43,7 +43,7 @@ def command(
     """
     with Progress("resume", os.path.getsize(file), progress) as shown:
 
-        async def resume(client: SFSPClient, disk: DiskThreads) -> Any:
+        async def resume(client: SFSPClient, disk: DiskThreads) -> Sent:
             try:
                 done = await resume_file(client, disk, name or default_name(file), file, chunk, verify, shown.show)
             except Incomplete as error:

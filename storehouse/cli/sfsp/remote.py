@@ -1,4 +1,4 @@
-"""What the verbs of SFSP have in common: where the server is, and how it is spoken to."""
+"""The server that the verbs of SFSP are for: its options, and a client of it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import functools
 import os
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
 import click
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from zope.interface import implementer
 
 from storehouse.cli.errors import CommandError, reason_of
@@ -25,22 +31,25 @@ from storehouse.core.sfsp import MAX_ID
 from storehouse.core.values import parse_size
 from storehouse.errors import InvalidAnswer, RemoteRefused, RemoteUnavailable
 
+if TYPE_CHECKING:
+    from twisted.protocols.tls import TLSMemoryBIOProtocol
+
 __all__ = ["DEFAULT_SERVER", "NAME", "Remote", "direct_writer", "parse_chunk", "remote_options"]
 
 T = TypeVar("T")
 
-#: Where SFSP is spoken when nothing else is said.
+#: The server, unless another is given.
 DEFAULT_SERVER = "sfsp://127.0.0.1:7370"
 
 _PORT = 7370
 
 
-class _NameType(click.ParamType):
+class _NameType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5
     """The name of a file on the server: the bytes that were typed."""
 
     name = "name"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+    def convert(self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
         """@raise click.BadParameter: if it is empty."""
         name = value if isinstance(value, bytes) else os.fsencode(value)
         if not name:
@@ -75,7 +84,7 @@ class Remote:
     url: str
     host: str
     port: int
-    tls: Any
+    tls: IOpenSSLClientConnectionCreator | None
     timeout: float
 
     def run(self, work: Callable[[SFSPClient, DiskThreads], Awaitable[T]], connections: int = 1) -> T:
@@ -107,8 +116,8 @@ class Remote:
 
         return run(with_client)
 
-    def _endpoint(self, reactor: Any) -> Any:
-        endpoint = HostnameEndpoint(reactor, self.host, self.port, timeout=self.timeout)
+    def _endpoint(self, reactor: Any) -> IStreamClientEndpoint:
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, self.host, self.port, timeout=self.timeout)
         return endpoint if self.tls is None else _TLSEndpoint(endpoint, self.tls, reactor)
 
 
@@ -116,20 +125,28 @@ class Remote:
 class _TLSEndpoint:
     """TLS over another endpoint. (C{wrapClientTLS} of Twisted takes the time from the reactor of the process.)"""
 
-    def __init__(self, endpoint: Any, options: Any, reactor: Any) -> None:
+    def __init__(
+        self, endpoint: IStreamClientEndpoint, options: IOpenSSLClientConnectionCreator, reactor: IReactorTime
+    ) -> None:
         self._endpoint = endpoint
         self._options = options
         self._reactor = reactor
 
-    def connect(self, protocolFactory: Any) -> Any:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See L{IStreamClientEndpoint}."""
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
         factory = TLSMemoryBIOFactory(self._options, True, protocolFactory, self._reactor)
-        return self._endpoint.connect(factory).addCallback(lambda protocol: protocol.wrappedProtocol)
+        connecting = cast("Deferred[TLSMemoryBIOProtocol]", self._endpoint.connect(factory))
+        return connecting.addCallback(_wrapped_in)
 
 
-def remote_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def _wrapped_in(protocol: TLSMemoryBIOProtocol) -> IProtocol:
+    wrapped: IProtocol = protocol.wrappedProtocol
+    return wrapped
+
+
+def remote_options(function: Callable[..., T]) -> Callable[..., T]:
     """Add --server, --ca, --cert, --key and --timeout; the function gets a L{Remote} as C{remote}."""
     file = click.Path(exists=True, dir_okay=False)
 
@@ -165,7 +182,7 @@ def remote_options(function: Callable[..., Any]) -> Callable[..., Any]:
         key: str | None,
         timeout: float,
         **kwargs: Any,
-    ) -> Any:
+    ) -> T:
         scheme, host, port = server
         if scheme != "sfsps" and (ca or cert or key):
             raise click.UsageError("--ca, --cert and --key are for a --server of sfsps://.")
@@ -196,7 +213,7 @@ def _parse_server(ctx: click.Context, param: click.Parameter, value: str) -> tup
 _pem = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def _tls_options(host: str, ca: str | None, cert: str | None, key: str | None) -> Any:
+def _tls_options(host: str, ca: str | None, cert: str | None, key: str | None) -> IOpenSSLClientConnectionCreator:
     from OpenSSL.crypto import Error
     from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS, trustRootFromCertificates
 
