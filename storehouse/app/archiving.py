@@ -24,7 +24,7 @@ from storehouse.archive.scan import MAX_RECORD
 from storehouse.config import OFF, Settings, tables
 from storehouse.config.shipping import DestinationSettings, S3Settings, ShipperSettings, StoreSettings
 from storehouse.core.disk import IDisk
-from storehouse.core.streams import deferred
+from storehouse.core.jobs import deferred
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.events import ArchiveShipped, Events, StoreFailed
 from storehouse.storage.namespace.values import check_bucket

@@ -32,11 +32,10 @@ from storehouse.config import Settings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
-from storehouse.core.jobs import whole
+from storehouse.core.jobs import deferred, whole
 from storehouse.core.native import MISSING
 from storehouse.core.platform import file_limit
 from storehouse.core.root import RootLock
-from storehouse.core.streams import deferred
 from storehouse.core.turns import Turns
 from storehouse.errors import Unavailable
 from storehouse.events import Events, StoreFailed

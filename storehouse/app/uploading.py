@@ -18,9 +18,8 @@ from storehouse.app.sealing import BUCKET, make_accounts
 from storehouse.config import Settings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import settled
+from storehouse.core.jobs import deferred, settled
 from storehouse.core.keys.vault import Vault
-from storehouse.core.streams import deferred
 from storehouse.core.tls.server import ServerTLS, choose_source
 from storehouse.errors import AlreadyExists
 from storehouse.frontends.http.guard import Guard

@@ -1,48 +1,87 @@
-"""Jobs in the disk threads that are seen through."""
+"""Work that is waited for: as Deferreds, to its end though the waiter is cancelled, so many at a time, and again and again."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, overload
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from storehouse.core.disk import IDisk
 
-__all__ = ["KeyedLocks", "Slots", "finished", "in_slices", "over", "settled", "whole"]
+__all__ = ["KeyedLocks", "Repeated", "Slots", "deferred", "finished", "in_slices", "over", "settled", "whole"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+@overload
+def deferred(method: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, Deferred[T]]: ...
+
+
+@overload
+def deferred(*, lasting: bool) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Deferred[T]]]: ...
+
+
+def deferred(method: Any = None, /, *, lasting: bool = False) -> Any:
+    """
+    A decorator: a coroutine function as one that returns a Deferred. It starts at once, and no error escapes synchronously.
+
+    Cancelling the Deferred cancels what the coroutine waits for.
+
+    @param lasting: cancelling the Deferred leaves the coroutine alone, which continues to its end: a thread cannot be
+        stopped, and until it is done the locks that it works under must stay taken.
+    """
+
+    def decorate(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
+        @wraps(method)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+            work = Deferred.fromCoroutine(method(*args, **kwargs))
+            return _detached(work) if lasting else work
+
+        return wrapper
+
+    return decorate if method is None else decorate(method)
+
+
+def _detached(work: Deferred[T]) -> Deferred[T]:
+    """The result of some work in a Deferred whose cancelling does not reach it."""
+    result: Deferred[T] = Deferred(lambda _: None)
+    work.addBoth(lambda outcome: None if result.called else result.callback(outcome))
+    return result
+
+
 def over(work: Deferred[Any]) -> Deferred[None]:
-    """Fires when something is over, and leaves its result to others."""
-    told: Deferred[None] = Deferred()
+    """Fires when some work is over, however it ends, and leaves its result to others."""
+    waiting: Deferred[None] = Deferred()
 
     def ended(result: Any) -> Any:
-        if not told.called:
-            told.callback(None)
+        if not waiting.called:
+            waiting.callback(None)
         return result
 
     work.addBoth(ended)
-    return told
+    return waiting
 
 
 async def settled(work: Deferred[Any]) -> None:
-    """Wait until something is over, however it ends, and although the one who waits is cancelled meanwhile."""
-    over: list[Any] = []
+    """Wait until some work is over, however it ends, also if the waiter is cancelled meanwhile."""
+    outcome: list[Any] = []
     waiting: list[Deferred[None]] = []
 
     def ended(result: Any) -> None:
-        over.append(result)
+        outcome.append(result)
         if waiting:
             waiting.pop().callback(None)
 
     work.addBoth(ended)
-    while not over:
+    while not outcome:
         turn: Deferred[None] = Deferred()
         waiting[:] = [turn]
         try:
@@ -53,8 +92,7 @@ async def settled(work: Deferred[Any]) -> None:
 
 async def finished(work: Deferred[T]) -> T:
     """
-    What something has come to. Who waits cannot be cancelled: that comes too late for what was begun and cannot be
-    undone.
+    The result of some work. The waiter cannot be cancelled: that comes too late for work that has begun and cannot be undone.
     """
     outcome: list[Any] = []
     work.addBoth(outcome.append)
@@ -68,8 +106,8 @@ async def finished(work: Deferred[T]) -> T:
 
 async def whole(disk: IDisk, f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """
-    Run C{f} in a disk thread, and wait for its end even when cancelled: a thread cannot be stopped, and nobody may
-    clean up behind it while it works. The cancellation then comes too late.
+    Run C{f} in a disk thread, and wait for its end also when cancelled: a thread cannot be stopped, and what it works with must
+    not be cleaned up meanwhile. The cancellation has no effect then.
     """
     return await finished(disk.run(f, *args, **kwargs))
 
@@ -117,9 +155,9 @@ async def in_slices(
 
 class Slots:
     """
-    So many may do something at a time; further ones wait, first come, first served. For C{async with}.
+    A semaphore: so many may enter at a time; further ones wait, first come, first served. For C{async with}.
 
-    @ivar free: how many more may.
+    @ivar free: how many more may enter.
     """
 
     def __init__(self, count: int) -> None:
@@ -128,7 +166,7 @@ class Slots:
         self._handing = False
 
     async def enter(self) -> None:
-        """Wait for a slot, and take it. L{leave} gives it back."""
+        """Wait for a slot, and take it. L{leave} must follow."""
         if self.free and not self._waiting:
             self.free -= 1
             return
@@ -144,7 +182,7 @@ class Slots:
             raise
 
     def leave(self) -> None:
-        """See L{enter}."""
+        """Give a slot back."""
         self.free += 1
         # The next one may be done at once, and a thousand behind it: that must not become a recursion.
         if self._handing:
@@ -165,7 +203,7 @@ class Slots:
 
 
 class KeyedLocks:
-    """A lock for each of many names, there only while somebody holds or wants it."""
+    """A lock for each of many names, in memory only while it is taken or waited for."""
 
     def __init__(self) -> None:
         self._queues: dict[str, list[Deferred[None]]] = {}
@@ -173,11 +211,11 @@ class KeyedLocks:
         self._handing = False
 
     def held(self, name: str) -> _Held:
-        """For C{async with}: entered by one at a time, in the order in which they came."""
+        """For C{async with}: one at a time is inside, in the order in which they came."""
         return _Held(self, name)
 
     async def enter(self, name: str) -> None:
-        """See L{held}."""
+        """Wait for the lock, and take it. L{leave} must follow."""
         queue = self._queues.get(name)
         if queue is None:
             self._queues[name] = []
@@ -194,13 +232,13 @@ class KeyedLocks:
             raise
 
     def leave(self, name: str) -> None:
-        """See L{held}."""
+        """Give the lock back."""
         queue = self._queues[name]
         if not queue:
             del self._queues[name]
             return
         self._next.append(queue.pop(0))
-        # Whoever is next may be done at once, and a thousand behind it: that must not become a recursion.
+        # The next one may be done at once, and a thousand behind it: that must not become a recursion.
         if self._handing:
             return
         self._handing = True
@@ -221,3 +259,30 @@ class _Held:
 
     async def __aexit__(self, *error: object) -> None:
         self._locks.leave(self._name)
+
+
+class Repeated:
+    """
+    Calls a coroutine function once in an interval, not again before it has ended.
+
+    @param interval: in seconds.
+    @param work: must not fail: it logs what goes wrong.
+    """
+
+    def __init__(self, clock: IReactorTime, interval: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._interval = interval
+        self._loop = LoopingCall(work)
+        self._loop.clock = clock
+        self._running: Deferred[Any] | None = None
+
+    def start(self) -> None:
+        """Begin. The first call is an interval away."""
+        self._running = self._loop.start(self._interval, now=False)
+
+    @deferred
+    async def stop(self) -> None:
+        """End. Fires when a call that runs has ended. Harmless when it was not started."""
+        if self._loop.running:
+            self._loop.stop()
+        if self._running is not None:
+            await settled(self._running)

@@ -19,7 +19,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from functools import wraps
 from types import coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
@@ -48,7 +48,6 @@ __all__ = [
     "closing",
     "counted",
     "cut",
-    "deferred",
     "exact",
     "joined",
     "limited",
@@ -98,18 +97,6 @@ class IByteStream(Interface):
         @return: fires when nothing is held any more, neither files nor threads. Never fails; cancelling it changes
             nothing.
         """
-
-
-def deferred(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
-    """
-    A coroutine method as one that returns a Deferred, so that it starts at once and no error escapes synchronously.
-    """
-
-    @wraps(method)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        return Deferred.fromCoroutine(method(*args, **kwargs))
-
-    return wrapper
 
 
 # -- what streams are made of ----------------------------------------------------------------------

@@ -12,7 +12,8 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from storehouse.core.streams import PIECE, BytesStream, IByteStream, Piece, closing, deferred, exact, read_all
+from storehouse.core.jobs import deferred
+from storehouse.core.streams import PIECE, BytesStream, IByteStream, Piece, closing, exact, read_all
 from storehouse.errors import (
     AlreadyExists,
     NoSuchObject,

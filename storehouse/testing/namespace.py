@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 import attrs
 from zope.interface import implementer
 
-from storehouse.core.streams import deferred
+from storehouse.core.jobs import deferred
 from storehouse.errors import AlreadyExists, BucketNotEmpty, InvalidName, NoSuchBucket, NoSuchKey, Unavailable
 from storehouse.storage.namespace.interfaces import Bucket, Condition, Entry, INamespace, Metadata, Needed, Page
 from storehouse.storage.namespace.values import (

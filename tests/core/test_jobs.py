@@ -7,13 +7,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from storehouse.core.disk import DiskThreads, IDisk, InlineDisk
-from storehouse.core.jobs import KeyedLocks, Slots, settled, whole
+from storehouse.core.jobs import KeyedLocks, Repeated, Slots, deferred, settled, whole
 
 
 @implementer(IDisk)
@@ -370,3 +371,88 @@ class SlotsTests(SynchronousTestCase):
         self.ends[1].callback(None)
         for work in works:
             self.successResultOf(work)
+
+
+class RepeatedTests(SynchronousTestCase):
+    """L{Repeated}."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.begun: list[Deferred[None]] = []
+        self.repeated = Repeated(self.clock, 10.0, self.work)
+
+    async def work(self) -> None:
+        turn: Deferred[None] = Deferred()
+        self.begun.append(turn)
+        await turn
+
+    def test_one_at_a_time(self) -> None:
+        self.repeated.start()
+        self.clock.advance(9)
+        self.assertEqual(len(self.begun), 0)
+        self.clock.advance(1)
+        self.clock.pump([10.0] * 5)
+        self.assertEqual(len(self.begun), 1)
+        self.begun[0].callback(None)
+        self.clock.advance(10)
+        self.assertEqual(len(self.begun), 2)
+
+    def test_stop_waits(self) -> None:
+        self.repeated.start()
+        self.clock.advance(10)
+        stopped = self.repeated.stop()
+        self.assertNoResult(stopped)
+        self.begun[0].callback(None)
+        self.successResultOf(stopped)
+        self.clock.pump([10.0] * 5)
+        self.assertEqual(len(self.begun), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_never_begun(self) -> None:
+        self.successResultOf(self.repeated.stop())
+
+
+class DeferredTests(SynchronousTestCase):
+    """L{deferred}, plain and lasting."""
+
+    def setUp(self) -> None:
+        self.waiting: Deferred[int] = Deferred()
+        self.ended: list[object] = []
+
+    async def work(self, more: int) -> int:
+        try:
+            result = await self.waiting + more
+        except CancelledError:
+            self.ended.append("cancelled")
+            raise
+        self.ended.append(result)
+        return result
+
+    def test_result(self) -> None:
+        for decorated in (deferred(self.work), deferred(lasting=True)(self.work)):
+            self.waiting = Deferred()
+            result = decorated(1)
+            self.assertNoResult(result)
+            self.waiting.callback(2)
+            self.assertEqual(self.successResultOf(result), 3)
+
+    def test_error(self) -> None:
+        """None escapes synchronously."""
+        for decorated in (deferred(self.work), deferred(lasting=True)(self.work)):
+            self.waiting = fail(KeyError())
+            self.failureResultOf(decorated(1), KeyError)
+
+    def test_cancelled(self) -> None:
+        result = deferred(self.work)(1)
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.assertEqual(self.ended, ["cancelled"])
+
+    def test_lasting(self) -> None:
+        """The work is not cancelled, and its result has no one who wants it."""
+        result = deferred(lasting=True)(self.work)(1)
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.assertEqual(self.ended, [])
+        self.waiting.callback(2)
+        self.assertEqual(self.ended, [3])

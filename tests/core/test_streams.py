@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import deferred
 from storehouse.core.streams import (
     PIECE,
     Beside,
@@ -25,7 +26,6 @@ from storehouse.core.streams import (
     closing,
     counted,
     cut,
-    deferred,
     exact,
     joined,
     limited,

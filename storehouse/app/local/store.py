@@ -13,9 +13,10 @@ from zope.interface import implementer
 from storehouse.app.sealing import make_names, make_pair, make_space, make_vault, make_wormer
 from storehouse.config import Settings
 from storehouse.core.disk import IDisk, InlineDisk
+from storehouse.core.jobs import deferred
 from storehouse.core.keys.masterkey import take_master_key
 from storehouse.core.root import RootLock
-from storehouse.core.streams import IByteStream, Piece, deferred
+from storehouse.core.streams import IByteStream, Piece
 from storehouse.errors import StartFailed
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.objects.values import ObjectInfo

@@ -13,8 +13,8 @@ from twisted.internet.task import deferLater
 from storehouse.clients.sfsp.connection import ChunkReader, Connection, TakeIds
 from storehouse.clients.sfsp.pool import Pool
 from storehouse.clients.sfsp.reasons import ServerSilent, StaleConnection, shown
-from storehouse.core.jobs import settled
-from storehouse.core.streams import GeneratorStream, IByteStream, Piece, cut, deferred
+from storehouse.core.jobs import deferred, settled
+from storehouse.core.streams import GeneratorStream, IByteStream, Piece, cut
 from storehouse.errors import NoSuchChunk, RemoteUnavailable
 
 __all__ = ["SFSPClient"]

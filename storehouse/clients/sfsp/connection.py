@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from storehouse.clients.sfsp.reasons import ServerSilent, StaleConnection, error_of, shown
+from storehouse.core.jobs import deferred
 from storehouse.core.sfsp import (
     MAX_ID,
     AnswerDecoder,
@@ -29,7 +30,7 @@ from storehouse.core.sfsp import (
     encode_receive,
     encode_send,
 )
-from storehouse.core.streams import IByteStream, Piece, PushedStream, deferred
+from storehouse.core.streams import IByteStream, Piece, PushedStream
 from storehouse.core.turns import breath
 from storehouse.errors import InvalidAnswer, NoSuchChunk, RemoteRefused, RemoteUnavailable, SizeMismatch
 

@@ -22,8 +22,8 @@ from storehouse.clients.sfsp.ranges import Ranges
 from storehouse.clients.sfsp.reasons import shown
 from storehouse.core.disk import IDisk
 from storehouse.core.files import read_exactly
-from storehouse.core.jobs import settled, whole
-from storehouse.core.streams import Beside, GeneratorStream, IByteStream, Piece, StreamClosed, deferred
+from storehouse.core.jobs import deferred, settled, whole
+from storehouse.core.streams import Beside, GeneratorStream, IByteStream, Piece, StreamClosed
 from storehouse.errors import AlreadyExists, Conflict, NoSuchChunk, SizeMismatch, StorehouseError
 
 __all__ = [

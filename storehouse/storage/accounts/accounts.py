@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from storehouse.config.settings import HTTPSSettings
-from storehouse.core.streams import deferred
+from storehouse.core.jobs import deferred
 from storehouse.errors import (
     BadRequest,
     Damaged,

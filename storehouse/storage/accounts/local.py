@@ -42,9 +42,8 @@ from storehouse.config.settings import HTTPSSettings
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files, open_stored, read_exactly
-from storehouse.core.jobs import whole
+from storehouse.core.jobs import deferred, whole
 from storehouse.core.platform import optional_module
-from storehouse.core.streams import deferred
 from storehouse.errors import (
     Damaged,
     NoSpace,

@@ -21,8 +21,9 @@ from zope.interface import implementer
 from storehouse.core.access import CACHED, WAITING, Access, NotCached
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
+from storehouse.core.jobs import deferred
 from storehouse.core.operations import operation
-from storehouse.core.streams import BytesStream, IByteStream, Piece, deferred
+from storehouse.core.streams import BytesStream, IByteStream, Piece
 from storehouse.errors import NoSuchObject, NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.storage.dataspace.copying import copy_object, copy_part_of
 from storehouse.storage.dataspace.directory import Receiver, StoreDirectory, WormerSettings

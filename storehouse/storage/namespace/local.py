@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from functools import wraps
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import attrs
@@ -21,7 +20,7 @@ from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.jobs import KeyedLocks
+from storehouse.core.jobs import KeyedLocks, deferred
 from storehouse.core.latency import Latency
 from storehouse.errors import (
     DamagedEntry,
@@ -223,23 +222,6 @@ class Lane:
             self._next()
 
 
-def lasting(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
-    """
-    Make a method that returns a Deferred of a coroutine function. If the Deferred is cancelled, the work goes on to its end:
-    threads cannot be stopped, and until they are done the key must stay held.
-    """
-
-    @wraps(method)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        given: Deferred[T] = Deferred(lambda _: None)
-        Deferred.fromCoroutine(method(*args, **kwargs)).addBoth(
-            lambda result: None if given.called else given.callback(result)
-        )
-        return given
-
-    return wrapper
-
-
 @implementer(INamespace, IChecked)
 class LocalNamespace:
     """
@@ -331,7 +313,7 @@ class LocalNamespace:
         self._timer.clock = self._reactor
         self._timer.start(self._settings.checkpoint_interval, now=False)
 
-    @lasting
+    @deferred(lasting=True)
     async def stop(self) -> None:
         if self._timer is not None:
             self._timer.stop()
@@ -420,7 +402,7 @@ class LocalNamespace:
 
     # -- keys --------------------------------------------------------------------------------
 
-    @lasting
+    @deferred(lasting=True)
     async def intend(self, bucket: str, key: str, ids: Iterable[str]) -> None:
         self._locate(bucket, key)
         checked = [check_id(id) for id in ids]
@@ -463,7 +445,7 @@ class LocalNamespace:
         except (OSError, StorehouseError) as error:
             self._log.error("{error}", error=error)
 
-    @lasting
+    @deferred(lasting=True)
     async def publish(
         self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
     ) -> list[Entry]:
@@ -537,7 +519,7 @@ class LocalNamespace:
         older = found.older | {found.expected} if keep and found.known and found.expected is not None else found.older
         self.upkeep.apply(number, data, (entry.size, text, older_of(older - {entry.id})))
 
-    @lasting
+    @deferred(lasting=True)
     async def unpublish(
         self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
     ) -> list[Entry]:
@@ -587,7 +569,7 @@ class LocalNamespace:
             self._found(number, data, key_path)
         return removed
 
-    @lasting
+    @deferred(lasting=True)
     async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
         began = time.monotonic()
         number, data, key_path = self._locate(bucket, key)
@@ -636,7 +618,7 @@ class LocalNamespace:
         finally:
             self._finish("repair", began, bucket, key)
 
-    @lasting
+    @deferred(lasting=True)
     async def versions(self, bucket: str, key: str) -> list[Entry]:
         began = time.monotonic()
         _, _, key_path = await self._begin(bucket, key)
@@ -650,7 +632,7 @@ class LocalNamespace:
             raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
         return found
 
-    @lasting
+    @deferred(lasting=True)
     async def list_keys(
         self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
     ) -> Page:
@@ -677,7 +659,7 @@ class LocalNamespace:
         self._observe("list", time.monotonic() - began)
         return Page(entries, [key for key, entry in items if entry is False], next_after, damaged)
 
-    @lasting
+    @deferred(lasting=True)
     async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
         self._locate(bucket, "-")
         return await self._inside(
@@ -686,7 +668,7 @@ class LocalNamespace:
 
     # -- buckets -----------------------------------------------------------------------------
 
-    @lasting
+    @deferred(lasting=True)
     async def create_bucket(self, name: str, metadata: Metadata | None = None) -> Bucket:
         bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}))
         await self._change_bucket(name, self._create_bucket, bucket)
@@ -696,7 +678,7 @@ class LocalNamespace:
         self.tree.create_bucket(bucket)
         return self.upkeep.add_bucket(bucket.name, encode_bucket(bucket)), bucket
 
-    @lasting
+    @deferred(lasting=True)
     async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
         await self.get_bucket(name)
         changed = await self._change_bucket(name, self._set_bucket_metadata, (name, checked_metadata(metadata)))
@@ -713,7 +695,7 @@ class LocalNamespace:
         self.upkeep.change_bucket(number, encode_bucket(bucket))
         return number, bucket
 
-    @lasting
+    @deferred(lasting=True)
     async def delete_bucket(self, name: str) -> None:
         await self.get_bucket(name)
         await self._change_bucket(name, self._delete_bucket, name)
@@ -749,12 +731,12 @@ class LocalNamespace:
         finally:
             self._gate.open()
 
-    @lasting
+    @deferred(lasting=True)
     async def get_bucket(self, name: str) -> Bucket:
         self._locate(check_bucket(name), "-")
         return self._buckets[name][1]
 
-    @lasting
+    @deferred(lasting=True)
     async def usage(self, bucket: str) -> tuple[int, int]:
         self._locate(check_bucket(bucket), "-")
         for totals in await self._disk.run(self.upkeep.index.totals):
@@ -762,7 +744,7 @@ class LocalNamespace:
                 return totals.keys, totals.size
         return 0, 0
 
-    @lasting
+    @deferred(lasting=True)
     async def list_buckets(self) -> list[Bucket]:
         if self._refusal is not None:
             raise self._refusal
@@ -770,7 +752,7 @@ class LocalNamespace:
 
     # -- upkeep ------------------------------------------------------------------------------
 
-    @lasting
+    @deferred(lasting=True)
     async def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> list[Problem]:
         if self._refusal is not None:
             raise self._refusal
@@ -791,7 +773,7 @@ class LocalNamespace:
         await check(self.upkeep, self.tree, path, self._run, self._buckets, problems.append, look_closer, report)
         return problems
 
-    @lasting
+    @deferred(lasting=True)
     async def restore(self, has_bytes: Callable[[str], Deferred[bool]]) -> list[Problem]:
         return await restore(
             self.tree,
@@ -805,7 +787,7 @@ class LocalNamespace:
             has_bytes,
         )
 
-    @lasting
+    @deferred(lasting=True)
     async def reindex(self, progress: Callable[[int], object] | None = None) -> int:
         if self._refusal is not None:
             raise self._refusal
@@ -818,7 +800,7 @@ class LocalNamespace:
             self._gate.open()
         return count
 
-    @lasting
+    @deferred(lasting=True)
     async def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Needed:
         report = progress or (lambda count: None)
         return await needed(self.upkeep, self.tree, ids, self._run, self._look_closer, report)

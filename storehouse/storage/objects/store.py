@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import finished, settled
+from storehouse.core.jobs import deferred, finished, settled
 from storehouse.core.operations import operation
-from storehouse.core.streams import IByteStream, awaiting, deferred
+from storehouse.core.streams import IByteStream, awaiting
 from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader, Upload

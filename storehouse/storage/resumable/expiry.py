@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from storehouse.core.repeated import Repeated
+from storehouse.core.jobs import Repeated
 from storehouse.storage.resumable.interfaces import IResumableUploads
 
 __all__ = ["EXPIRY_INTERVAL", "ResumableExpiry"]

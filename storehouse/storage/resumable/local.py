@@ -15,9 +15,9 @@ from zope.interface import implementer
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
 from storehouse.core.freenames import NAME_RULES
-from storehouse.core.jobs import over
+from storehouse.core.jobs import deferred, over
 from storehouse.core.operations import Operations, operation
-from storehouse.core.streams import IByteStream, deferred, joined, limited
+from storehouse.core.streams import IByteStream, joined, limited
 from storehouse.errors import (
     AlreadyExists,
     BadRequest,

@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import KeyedLocks
+from storehouse.core.jobs import KeyedLocks, deferred
 from storehouse.core.keys.vault import Vault
-from storehouse.core.streams import IByteStream, closing, deferred
+from storehouse.core.streams import IByteStream, closing
 from storehouse.errors import Damaged, InvalidRange, NoSuchUpload, StorehouseError
 from storehouse.storage.dataspace.interfaces import IDataSpace, Metadata, Part, Reader, Upload
 from storehouse.storage.dataspace.values import (

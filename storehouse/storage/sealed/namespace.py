@@ -16,9 +16,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import KeyedLocks, finished, over
+from storehouse.core.jobs import KeyedLocks, deferred, finished, over
 from storehouse.core.keys.vault import Vault
-from storehouse.core.streams import deferred
 from storehouse.errors import DamagedEntry, InvalidName, NoSuchBucket, NoSuchKey, StorehouseError, Unavailable
 from storehouse.storage.namespace.interfaces import (
     Bucket,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zope.interface import implementer
 
 from storehouse.archive.interfaces import IArchiveCallback
-from storehouse.core.streams import deferred
+from storehouse.core.jobs import deferred
 from storehouse.storage.shipping.interfaces import IShipper
 
 __all__ = ["UploadFile"]

@@ -8,9 +8,8 @@ import re
 from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import whole
+from storehouse.core.jobs import deferred, whole
 from storehouse.core.names import check_prefix
-from storehouse.core.streams import deferred
 from storehouse.events import ArchiveShipped, Events
 from storehouse.storage.appendlog.interfaces import IAppendLog
 from storehouse.storage.shipping.interfaces import IShipper

@@ -24,9 +24,8 @@ from zope.interface import implementer
 from storehouse.config.shipping import ShipperSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.jobs import KeyedLocks, settled, whole
+from storehouse.core.jobs import KeyedLocks, deferred, settled, whole
 from storehouse.core.names import check_prefix
-from storehouse.core.streams import deferred
 from storehouse.errors import (
     BadRequest,
     NoSpace,

@@ -7,7 +7,8 @@ from zope.interface import implementer
 
 from storehouse.config.shipping import StoreSettings
 from storehouse.core.disk import IDisk
-from storehouse.core.streams import IByteStream, deferred
+from storehouse.core.jobs import deferred
+from storehouse.core.streams import IByteStream
 from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchBucket, NoSuchKey, RemoteDamaged
 from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
 from storehouse.storage.shipping.files import read_file

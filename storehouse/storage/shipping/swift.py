@@ -22,7 +22,8 @@ from zope.interface import implementer
 
 from storehouse.config.shipping import SwiftSettings
 from storehouse.core.disk import IDisk
-from storehouse.core.streams import BytesStream, IByteStream, deferred
+from storehouse.core.jobs import deferred
+from storehouse.core.streams import BytesStream, IByteStream
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable
 from storehouse.storage.shipping.files import hash_range
 from storehouse.storage.shipping.http import FileRange, RemoteClient, Response, range_header

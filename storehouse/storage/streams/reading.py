@@ -17,8 +17,8 @@ from storehouse.archive.interfaces import ArchiveInfo, Record
 from storehouse.archive.slices import ArchiveSlices
 from storehouse.core.disk import IDisk
 from storehouse.core.files import open_regular, read_exactly
-from storehouse.core.jobs import whole
-from storehouse.core.streams import deferred, read_all
+from storehouse.core.jobs import deferred, whole
+from storehouse.core.streams import read_all
 from storehouse.errors import (
     Damaged,
     DamagedArchive,

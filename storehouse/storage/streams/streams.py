@@ -16,8 +16,7 @@ from storehouse.archive.clocks import Clock
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
-from storehouse.core.jobs import settled, whole
-from storehouse.core.streams import deferred
+from storehouse.core.jobs import deferred, settled, whole
 from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidSetting, NoSuchStream, StorehouseError
 from storehouse.events import ArchiveClosed, ArchiveOpened, ArchiveShipped, Events

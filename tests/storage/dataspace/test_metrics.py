@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import deferred as as_deferred
 from storehouse.core.operations import Operations
 from storehouse.core.streams import BytesStream, read_all
-from storehouse.core.streams import deferred as as_deferred
 from storehouse.errors import AlreadyExists, DamagedObject, InvalidName, NoSuchObject, StorehouseError
 from storehouse.storage.dataspace.metrics import SpaceMetrics
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings

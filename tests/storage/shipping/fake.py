@@ -10,7 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from storehouse.core.streams import BytesStream, IByteStream, deferred
+from storehouse.core.jobs import deferred
+from storehouse.core.streams import BytesStream, IByteStream
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged
 from storehouse.storage.shipping.interfaces import IDestination, Listing, LocalFile, Stored
 from storehouse.storage.shipping.names import check_name
