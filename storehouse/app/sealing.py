@@ -27,9 +27,8 @@ from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.namespace.tree import Tree
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
-from storehouse.storage.sealed.cipher import ACCOUNTS, RESUMABLE, KeyringCipher
 from storehouse.storage.sealed.dataspace import SealedDataSpace
-from storehouse.storage.sealed.formats import BOUNDS, is_sealed
+from storehouse.storage.sealed.formats import ACCOUNTS, BOUNDS, RESUMABLE, KeyringCipher, is_sealed
 from storehouse.storage.sealed.namespace import SEALED_METADATA, SealedNamespace
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from storehouse.errors import LinkUsed, NotSignedIn, SignInRefused
 from storehouse.frontends.http.request import parse_query
 from storehouse.storage.accounts.interfaces import Grant
 from storehouse.storage.accounts.local import LocalAccounts
-from storehouse.storage.sealed.cipher import ACCOUNTS, KeyringCipher
+from storehouse.storage.sealed.formats import ACCOUNTS, KeyringCipher
 from tests.integration.process import Storehouse
 
 QUICK = Derivation(64, 1, 1)

@@ -1,14 +1,18 @@
 """
-What is encrypted of objects and uploads, as bytes (docs/formats/sealed.md).
+What is encrypted, as bytes (docs/formats/sealed.md).
 
-All functions here are pure, but for the random bytes that they take.  Those that read raise C{ValueError}s that say what
-is wrong with the bytes.
+All functions here are pure, but for the random bytes that they take. Those that read raise C{ValueError}s that say what is
+wrong with the bytes.
 
 ==========================  ================================================================================
 a part                      frames: up to 64 KiB, encrypted, and a tag of 16 bytes; every frame but the last full
 metadata C{sealed} [0]      base64: version, ID of the wrapping key, nonce, wrapped key, tag
 metadata C{sealed} [1]      base64: nonce, encrypted description, tag
 a part's note in an upload  base64: nonce, encrypted (size, key of the part, note), tag
+a key of a namespace        HMAC-SHA256 of bucket, NUL and key, as 64 hex digits
+its entry                   ID, size and time as they are; no etag, no content type; metadata C{sealed}, one text
+that text                   base64: nonce, encrypted JSON of key, etag, contentType and metadata, tag
+small values                nonce, encrypted value, tag: states of resumable uploads, and the secret of accounts
 ==========================  ================================================================================
 """
 
@@ -20,26 +24,36 @@ import json
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
 import attrs
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from storehouse.core.keys.keyring import KEY_SIZE, NONCE_SIZE, TAG_SIZE, Keyring
+from storehouse.errors import NoSuchKey
 from storehouse.storage.dataspace.values import Bounds
+from storehouse.storage.namespace.interfaces import Entry
 
 __all__ = [
+    "ACCOUNTS",
     "BOUNDS",
     "FRAME",
+    "RESUMABLE",
     "SEALED_FRAME",
+    "SEALED_METADATA",
     "Description",
+    "KeyringCipher",
+    "NameKeys",
     "SealedPart",
     "is_sealed",
+    "no_such_key",
     "nonce_of",
     "object_key",
     "open_note",
@@ -55,14 +69,15 @@ __all__ = [
     "upload_key",
 ]
 
+
 #: Bytes of a frame before it is encrypted, and after.
 FRAME = 64 << 10
 SEALED_FRAME = FRAME + TAG_SIZE
 
-#: What the data space below must let be kept: some 300,000 parts of an object, and notes with what we add to them.
+#: What the data space below must take: the keys of some 300,000 parts of an object, and notes with what is added to them.
 BOUNDS = Bounds(metadata=16 << 20, note=2048)
 
-#: The name of the only metadata that the data space below is given.
+#: The name of the only metadata that is stored below.
 _NAME = "sealed"
 
 _part = struct.Struct(f">Q{KEY_SIZE}s")
@@ -107,7 +122,7 @@ class SealedPart:
     A part of an object.
 
     @ivar size: its bytes before they were encrypted.
-    @ivar key: that of its frames.
+    @ivar key: encrypts its frames.
     """
 
     size: int
@@ -127,10 +142,10 @@ class SealedPart:
 @attrs.frozen(slots=False)
 class Description:
     """
-    What is known of an object.
+    What the key of an object opens.
 
-    @ivar metadata: as it was given.
-    @ivar starts: where each part begins in the object; and the object's end.
+    @ivar metadata: that of the object, as its user gave it.
+    @ivar starts: the offset of each part in the object; and the size of the object.
     @ivar sealed_starts: the same of what is stored.
     """
 
@@ -164,8 +179,8 @@ class Description:
         tag = _tag([part.key for part in self.parts])
         return tag if len(self.parts) == 1 else f"{tag}-{len(self.parts)}"
 
-    def place(self, offset: int) -> tuple[int, int]:
-        """The part in which a byte of the object is, and the byte's place in it."""
+    def locate(self, offset: int) -> tuple[int, int]:
+        """The index of the part that has a byte of the object, and the byte's offset in it."""
         index = bisect_right(self.starts, offset, 0, len(self.parts)) - 1
         return index, offset - self.starts[index]
 
@@ -173,9 +188,9 @@ class Description:
         """The parts that a range is made of; C{None} if it has less than the whole of one, or nothing."""
         if length == self.size:
             return range(len(self.parts))
-        first, begin = self.place(offset)
+        first, begin = self.locate(offset)
         end = offset + length
-        last, rest = self.place(end)
+        last, rest = self.locate(end)
         if not length or begin or (rest and end != self.size):
             return None
         return range(first, len(self.parts) if end == self.size else last)
@@ -310,3 +325,120 @@ def open_note(key: bytes, upload_id: str, number: int, text: str) -> tuple[Seale
     """What L{seal_note} was given."""
     data = _decrypt(key, text, _about("part", f"{upload_id}/{number}"))
     return SealedPart(*_part.unpack_from(data)), data[_part.size :].decode()
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+#: Bytes of metadata that the namespace below must let an entry have.
+SEALED_METADATA = 256 << 10
+
+
+def _derived(key: bytes, purpose: bytes) -> bytes:
+    return HKDFExpand(algorithm=hashes.SHA256(), length=KEY_SIZE, info=purpose).derive(key)
+
+
+class NameKeys:
+    """
+    Encrypts names.
+
+    @param key: C{names_key} of the keyring.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(_derived(key, b"storehouse names encryption 1"))
+        self._hmac = hmac.HMAC(_derived(key, b"storehouse names lookup 1"), hashes.SHA256())
+
+    def key_of(self, bucket: str, key: bytes) -> str:
+        """The name that a key has on disk."""
+        mac = self._hmac.copy()
+        mac.update(bucket.encode() + b"\0" + key)
+        return mac.finalize().hex()
+
+    def seal(self, bucket: str, key: str, stored_key: str, entry: Entry) -> Entry:
+        """
+        The entry on disk for an entry.
+
+        @param stored_key: what L{key_of} returned.
+        """
+        inside = {
+            "key": key,
+            "etag": entry.etag,
+            "contentType": entry.content_type,
+            "metadata": {name: list(values) for name, values in entry.metadata.items()},
+            **({"tag": entry.tag} if entry.tag else {}),
+        }
+        data = json.dumps(inside, ensure_ascii=False, separators=(",", ":")).encode()
+        nonce = os.urandom(NONCE_SIZE)
+        sealed = nonce + self._cipher.encrypt(nonce, data, _about_entry(bucket, stored_key, entry))
+        text = base64.b64encode(sealed).decode()
+        return attrs.evolve(entry, etag="", content_type="", metadata={_NAME: [text]}, tag="")
+
+    def open(self, bucket: str, stored_key: str, stored: Entry) -> tuple[str, Entry]:
+        """
+        The key and the entry that L{seal} was given.
+
+        @raise ValueError: if it is not authentic, or is of another key.
+        """
+        if list(stored.metadata) != [_NAME] or len(stored.metadata[_NAME]) != 1:
+            raise ValueError("it is not encrypted, and all names here are")
+        try:
+            sealed = base64.b64decode(stored.metadata[_NAME][0], validate=True)
+            data = self._cipher.decrypt(
+                sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], _about_entry(bucket, stored_key, stored)
+            )
+        except (InvalidTag, ValueError):
+            raise ValueError("what is encrypted is not authentic") from None
+        inside = json.loads(data)
+        return inside["key"], attrs.evolve(
+            stored,
+            etag=inside["etag"],
+            content_type=inside["contentType"],
+            metadata=inside["metadata"],
+            tag=inside.get("tag", ""),
+        )
+
+
+def _about_entry(bucket: str, stored_key: str, entry: Entry) -> bytes:
+    return f"storehouse name 1\0{bucket}\0{stored_key}\0{entry.id}\0{entry.size}\0{entry.created}".encode()
+
+
+def no_such_key(bucket: str, key: str, id: str | None) -> NoSuchKey:
+    """The error for a key, or a version of it, that is not there, with its name before it was encrypted."""
+    return NoSuchKey(f"the bucket {bucket} has no key {key!r}" + ("" if id is None else f" with a version {id}"))
+
+
+#: The purposes that keys are derived for.
+ACCOUNTS = b"storehouse accounts 1: secret.key"
+RESUMABLE = b"storehouse resumable 1: states"
+
+
+class KeyringCipher:
+    """
+    L{ICipher<storehouse.storage.sealed.interfaces.ICipher>}: a nonce of 12 bytes, then AES-256-GCM.
+
+    The key is derived (HKDF-SHA256, no salt) from the C{names_key} of the keyring, which lasts: the keys that wrap those of
+    objects are dropped by C{storehouse rekey}.
+
+    @param keyring: returns the keyring, once it is open.
+    @param purpose: what the key is derived for, and nothing else.
+    """
+
+    def __init__(self, keyring: Callable[[], Keyring], purpose: bytes) -> None:
+        self._keyring = keyring
+        self._purpose = purpose
+        self._derived: AESGCM | None = None
+
+    def encrypt(self, about: str, data: bytes) -> bytes:
+        nonce = os.urandom(NONCE_SIZE)
+        return nonce + self._cipher().encrypt(nonce, data, about.encode("ascii"))
+
+    def decrypt(self, about: str, data: bytes) -> bytes:
+        try:
+            return self._cipher().decrypt(data[:NONCE_SIZE], data[NONCE_SIZE:], about.encode("ascii"))
+        except (InvalidTag, ValueError):
+            raise ValueError("the keys of this root do not decrypt it") from None
+
+    def _cipher(self) -> AESGCM:
+        if self._derived is None:
+            self._derived = AESGCM(HKDF(SHA256(), 32, None, self._purpose).derive(self._keyring().names_key))
+        return self._derived

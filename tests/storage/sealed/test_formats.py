@@ -6,15 +6,20 @@ import base64
 from collections.abc import Callable
 from unittest import mock
 
+import attrs
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.keys.keyring import Keyring
 from storehouse.storage.namespace.interfaces import Entry
-from storehouse.storage.sealed.entries import NameKeys
+from storehouse.storage.sealed.codec import Encryptor
 from storehouse.storage.sealed.formats import (
+    ACCOUNTS,
     FRAME,
+    RESUMABLE,
     Description,
+    KeyringCipher,
+    NameKeys,
     SealedPart,
     nonce_of,
     open_note,
@@ -27,7 +32,6 @@ from storehouse.storage.sealed.formats import (
     seal_upload,
     upload_key,
 )
-from storehouse.storage.sealed.frames import Sealing
 
 WRAPPING = bytes(range(32))
 
@@ -115,12 +119,12 @@ class GoldenTests(SynchronousTestCase):
                 open_note(key, upload_id, number, text)
 
     def test_frames(self) -> None:
-        sealing = Sealing(b"p" * 32)
+        sealing = Encryptor(b"p" * 32)
         self.assertIsNone(sealing.next_batch(9, 1 << 20, False))
         batch = sealing.next_batch(9, 1 << 20, True)
         assert batch is not None
         self.assertEqual(batch.size, 9)
-        (frame,), wrong = batch.work([b"some ", b"", b"text"])
+        (frame,), wrong = batch.code([b"some ", b"", b"text"])
         self.assertIsNone(wrong)
         self.assertEqual(frame.hex(), "67954ed9dff284b55ce7ec83b18886a3c0996d7dadc5f9db83")
         self.assertEqual(frame, gcm(b"p" * 32, bytes([0, 0, 0, 1]) + bytes(8), b"some text", b""))
@@ -128,14 +132,14 @@ class GoldenTests(SynchronousTestCase):
     def test_several_frames(self) -> None:
         """Only the last is marked, and a full one may be it."""
         data = bytes(2 * FRAME)
-        sealing = Sealing(b"p" * 32)
+        sealing = Encryptor(b"p" * 32)
         first = sealing.next_batch(2 * FRAME, FRAME, False)
         self.assertIsNone(sealing.next_batch(FRAME, FRAME, False))
         last = sealing.next_batch(FRAME, FRAME, True)
         assert first is not None and last is not None
         self.assertEqual((first.size, last.size), (FRAME, FRAME))
         # The one that comes after may be known before the first is worked on.
-        frames = first.work([data[:FRAME]])[0] + last.work([data[FRAME:]])[0]
+        frames = first.code([data[:FRAME]])[0] + last.code([data[FRAME:]])[0]
         self.assertTrue(sealing.done)
         self.assertEqual(
             frames,
@@ -187,3 +191,53 @@ class GoldenTests(SynchronousTestCase):
                 rewrapped_object(both, wrong, sealed)
         with self.assertRaises(ValueError):
             rewrapped_object(both, "ab", upload)
+
+
+ID, OTHER = "ab" * 16, "cd" * 16
+
+#: 32 zero bytes, as the secret of accounts, and C{b"a state"}, as that of an upload, encrypted with a keyring of known keys.
+GOLDEN_SECRET = bytes.fromhex(
+    "000102030405060708090a0b861889afe92ddd38111d60b05d562734156c96cac81473fa52d957307b23e40cacaee9bc8d924e2e9426d4ad508740fe"
+)
+GOLDEN_STATE = bytes.fromhex("000102030405060708090a0b8438e1de234c28bb2d18d2e5e5ac1decd748ce10e41bff")
+
+
+class KeyringCipherTests(SynchronousTestCase):
+    """L{KeyringCipher}."""
+
+    def setUp(self) -> None:
+        self.keyring = Keyring.make()
+        self.cipher = KeyringCipher(lambda: self.keyring, RESUMABLE)
+
+    def test_round_trip(self) -> None:
+        for data in (b"", b"a secret name", bytes(10_000)):
+            stored = self.cipher.encrypt(ID, data)
+            self.assertEqual(len(stored), 12 + len(data) + 16)
+            self.assertNotIn(b"secret", stored)
+            self.assertNotEqual(stored, self.cipher.encrypt(ID, data))
+            self.assertEqual(KeyringCipher(lambda: self.keyring, RESUMABLE).decrypt(ID, stored), data)
+
+    def test_golden(self) -> None:
+        keyring = attrs.evolve(Keyring.make(), names_key=bytes(range(32)))
+        secret = KeyringCipher(lambda: keyring, ACCOUNTS).decrypt(ACCOUNTS.decode(), GOLDEN_SECRET)
+        self.assertEqual(secret, bytes(32))
+        self.assertEqual(KeyringCipher(lambda: keyring, RESUMABLE).decrypt(ID, GOLDEN_STATE), b"a state")
+
+    def test_changed(self) -> None:
+        stored = self.cipher.encrypt(ID, b"data")
+        for at in range(len(stored)):
+            changed = stored[:at] + bytes([stored[at] ^ 1]) + stored[at + 1 :]
+            self.assertRaises(ValueError, self.cipher.decrypt, ID, changed)
+            self.assertRaises(ValueError, self.cipher.decrypt, ID, stored[:at])
+
+    def test_about_another(self) -> None:
+        stored = self.cipher.encrypt(ID, b"data")
+        self.assertRaises(ValueError, self.cipher.decrypt, OTHER, stored)
+        self.assertRaises(ValueError, KeyringCipher(lambda: self.keyring, ACCOUNTS).decrypt, ID, stored)
+
+    def test_other_keys(self) -> None:
+        """The keys that wrap those of objects do not matter; those of another root do."""
+        stored = self.cipher.encrypt(ID, b"data")
+        self.keyring = self.keyring.begun().finished(plain=False)
+        self.assertEqual(KeyringCipher(lambda: self.keyring, RESUMABLE).decrypt(ID, stored), b"data")
+        self.assertRaises(ValueError, KeyringCipher(Keyring.make, RESUMABLE).decrypt, ID, stored)
