@@ -163,7 +163,7 @@ def _app_may_import(importer: str, name: str) -> bool:
         doors = ("storehouse.frontends.http", "storehouse.frontends.upload")
         return inside(name, *rooms, *doors, "storehouse.app.lifecycle", "storehouse.app.sealing")
     if module == "local":
-        return inside(name, *rooms, "storehouse.app.sealing", "storehouse.app.local")
+        return inside(name, *rooms, "storehouse.app.sealing", "storehouse.app.archiving", "storehouse.app.local")
     if module == "service":
         return not inside(name, "storehouse.app.tap", "storehouse.cli", "storehouse.app.local", "storehouse.clients")
     return inside(name, *ground, "storehouse.app.service")

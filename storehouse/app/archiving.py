@@ -1,18 +1,18 @@
 """
-Streams, destinations and shippers, put together from settings.
+Streams, destinations and shippers, composed from settings.
 
-A part of L{storehouse.app.service}, which names concrete classes likewise.
+A part of L{storehouse.app.service}: concrete classes are named here, too.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
-import attrs
 from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -25,71 +25,76 @@ from storehouse.config import OFF, Settings, tables
 from storehouse.config.shipping import DestinationSettings, S3Settings, ShipperSettings, StoreSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred
+from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidSetting, StorehouseError
-from storehouse.events import ArchiveShipped, Events, StoreFailed
+from storehouse.events import Events, StoreFailed
+from storehouse.storage.appendlog.interfaces import IAppendLog
 from storehouse.storage.namespace.values import check_bucket
+from storehouse.storage.objects.interfaces import IObjectStore
+from storehouse.storage.shipping.interfaces import IDestination
 from storehouse.storage.shipping.prefixes import ShippedPrefixes
 from storehouse.storage.shipping.shipper import Shipper
 from storehouse.storage.shipping.store import StoreDestination
 from storehouse.storage.streams.settings import StreamSettings
 from storehouse.storage.streams.streams import LocalStreams
 
-__all__ = ["Shipping", "make_closer", "make_shipping", "make_streams"]
+__all__ = ["Shipping", "make_closer", "make_destination", "make_shipping", "make_streams"]
 
-#: Seconds after which a shipper that could not begin tries again.
+#: Seconds until a shipper that could not start tries again.
 _AGAIN = 30.0
 
 
 class Shipping:
     """
-    The shippers of one process, a destination each, as one store of the service.
+    The shippers of one process, one for each destination, as one store of the service.
 
-    A shipper that cannot begin, for there is no room for instance, tries again now and then.
+    A shipper that cannot start, on a full disk for instance, tries again each half minute.
 
     @ivar shippers: by the names of their destinations.
-    @ivar destinations: likewise.
+    @ivar destinations: by their names.
     """
 
     _log = Logger()
 
     failed: Exception | None = None
 
-    def __init__(self, shippers: Mapping[str, Shipper], destinations: Mapping[str, Any], clock: Any) -> None:
-        """@param clock: C{callLater}, as a reactor has it."""
+    def __init__(
+        self, shippers: Mapping[str, Shipper], destinations: Mapping[str, IDestination], clock: Reactor
+    ) -> None:
         self.shippers = shippers
         self.destinations = destinations
         self._clock = clock
-        self._broken: dict[str, str] = {}
-        self._again: dict[str, Any] = {}
+        self._failures: dict[str, str] = {}  # why a shipper could not start, by the name of its destination
+        self._again: dict[str, IDelayedCall] = {}
 
     def start(self) -> None:
-        """Begin; what the last process left is read while the reactor runs."""
+        """Start all shippers; what the last process left is read while the reactor runs."""
         for name in self.shippers:
-            self._begin(name)
+            self._start(name)
 
-    def _begin(self, name: str) -> None:
+    def _start(self, name: str) -> None:
         self._again.pop(name, None)
         starting = self.shippers[name].start()
-        starting.addCallbacks(self._began, self._is_broken, callbackArgs=(name,), errbackArgs=(name,))
+        starting.addCallbacks(self._started, self._start_failed, callbackArgs=(name,), errbackArgs=(name,))
 
-    def _began(self, result: Any, name: str) -> None:
-        self._broken.pop(name, None)
+    def _started(self, result: None, name: str) -> None:
+        self._failures.pop(name, None)
 
-    def _is_broken(self, failure: Failure, name: str) -> None:
+    def _start_failed(self, failure: Failure, name: str) -> None:
         reason = str(failure.value)
-        if self._broken.get(name) != reason:
-            self._log.failure("nothing can be shipped to {name}; it is tried again", failure, name=name)
-        self._broken[name] = reason
-        self._again[name] = self._clock.callLater(_AGAIN, self._begin, name)
+        if self._failures.get(name) != reason:
+            self._log.failure("nothing can be shipped to {name}; it will be tried again", failure, name=name)
+        self._failures[name] = reason
+        self._again[name] = self._clock.callLater(_AGAIN, self._start, name)
 
     @property
     def degraded(self) -> str:
-        """What is not shipped, and why; empty if all is."""
-        return "; ".join(f"nothing can be shipped to {name}: {reason}" for name, reason in self._broken.items())
+        """Which destinations nothing can be shipped to, and why; empty for none."""
+        return "; ".join(f"nothing can be shipped to {name}: {reason}" for name, reason in self._failures.items())
 
     @deferred
     async def stop(self) -> None:
-        """Break off what is on its way; the next start goes on with it."""
+        """Interrupt what is on its way; the next start continues with it."""
         for call in self._again.values():
             call.cancel()
         self._again.clear()
@@ -99,7 +104,7 @@ class Shipping:
             await destination.close()
 
     def collect(self) -> Iterable[Metric]:
-        """What all shippers tell, by destination."""
+        """The metric families of all shippers, with the destination as a label."""
         merged: dict[str, Metric] = {}
         for name, shipper in self.shippers.items():
             for family in shipper.collect():
@@ -109,25 +114,22 @@ class Shipping:
         return merged.values()
 
 
-class _Labelled(Events):
-    """Events of one shipper: they tell the name of the destination."""
-
-    def __init__(self, events: Events, name: str) -> None:
-        Events.__init__(self)
-        self._events = events
-        self._name = name
-
-    def publish(self, event: object) -> None:
-        """See L{Events.publish}."""
-        self._events.publish(
-            attrs.evolve(event, destination=self._name) if isinstance(event, ArchiveShipped) else event
-        )
-
-
-def _destination(settings: DestinationSettings, reactor: Any, disk: IDisk, objects: Any) -> Any:
+def make_destination(
+    settings: DestinationSettings,
+    reactor: Reactor,
+    disk: IDisk,
+    objects: IObjectStore | None,
+    on_progress: Callable[[str, float], object] = lambda name, fraction: None,
+) -> IDestination:
+    """
+    @param objects: the object store of the root, for the destination that it is.
+    @param on_progress: see L{StoreDestination}; other destinations do not call it.
+    """
     if isinstance(settings, StoreSettings):
         check_bucket(settings.bucket)
-        return StoreDestination(settings, objects, disk)
+        if objects is None:
+            raise InvalidSetting("the object store of the root is not open")
+        return StoreDestination(settings, objects, disk, on_progress)
     # Imported here: an HTTP client is a fifth of what a start costs, and few ship to other servers.
     if isinstance(settings, S3Settings):
         from storehouse.storage.shipping.s3 import S3Destination
@@ -138,30 +140,32 @@ def _destination(settings: DestinationSettings, reactor: Any, disk: IDisk, objec
     return SwiftDestination(settings, reactor, disk)
 
 
-def make_shipping(settings: Settings, reactor: Any, disk: IDisk, events: Events, objects: Any) -> Shipping | None:
+def make_shipping(
+    settings: Settings, reactor: Reactor, disk: IDisk, events: Events, objects: IObjectStore
+) -> Shipping | None:
     """
-    The shippers that the settings ask for; C{None} for none.
+    The shippers of the destinations in the settings; C{None} if there are none.
 
     @param objects: the object store of this process.
     @raise InvalidSetting: naming the table.
     """
-    shippers, destinations = {}, {}
+    shippers: dict[str, Shipper] = {}
+    destinations: dict[str, IDestination] = {}
     for table in settings.tables.destinations:
-        with _Named(f"[destinations.{table.name}]"):
-            destination = destinations[table.name] = _destination(table.settings, reactor, disk, objects)
+        with _table(f"[destinations.{table.name}]"):
+            destination = destinations[table.name] = make_destination(table.settings, reactor, disk, objects)
             directory = os.path.join(settings.shipping_directory, table.name)
-            how = ShipperSettings(directory=directory, root=os.path.abspath(settings.root), **table.shipping)
-            shippers[table.name] = Shipper(how, destination, disk, reactor, _Labelled(events, table.name))
+            shipping = ShipperSettings(directory=directory, root=os.path.abspath(settings.root), **table.shipping)
+            shippers[table.name] = Shipper(shipping, destination, disk, reactor, events, name=table.name)
     return Shipping(shippers, destinations, reactor) if shippers else None
 
 
 def make_closer(
-    settings: Settings, log: Any, shipping: Shipping | None, disk: IDisk, events: Events
+    settings: Settings, log: IAppendLog, shipping: Shipping | None, disk: IDisk, events: Events
 ) -> Callable[[str], Deferred[None]]:
-    """What closes a storage prefix, and ships it if that is set."""
+    """The function that closes a storage prefix of the append log, and ships its bucket files if that is set."""
     if settings.append.ship == OFF or shipping is None:
-        close: Callable[[str], Deferred[None]] = log.close_prefix
-        return close
+        return log.close_prefix
     names = frozenset(name.strip() for name in settings.append.ship_prefixes.split(","))
     shipper = shipping.shippers[settings.append.ship]
     which = None if "*" in names else names
@@ -171,23 +175,23 @@ def make_closer(
 
 
 def make_streams(
-    settings: Settings, reactor: Any, disk: IDisk, events: Events, shipping: Shipping | None
+    settings: Settings, reactor: Reactor, disk: IDisk, events: Events, shipping: Shipping | None
 ) -> LocalStreams | None:
     """
-    The streams that the settings ask for; C{None} for none.
+    The streams in the settings; C{None} if there are none.
 
     @raise InvalidSetting: naming the table.
     """
     if not settings.tables.streams:
         return None
     streams = []
-    taken: dict[str, str] = {}
+    names: dict[str, str] = {}  # of streams, by their directories
     for table in settings.tables.streams:
-        with _Named(f"[archive.streams.{table.name}]"):
+        with _table(f"[archive.streams.{table.name}]"):
             stream = _stream(table, settings)
-            other = taken.setdefault(os.path.realpath(stream.directory), table.name)
+            other = names.setdefault(os.path.realpath(stream.directory), table.name)
             if other != table.name:
-                raise InvalidSetting(f"directory cannot be {stream.directory!r}: that is where {other} is")
+                raise InvalidSetting(f"directory cannot be {stream.directory!r}: that is the directory of {other}")
             streams.append(stream)
     return LocalStreams(
         streams,
@@ -202,12 +206,12 @@ def make_streams(
 
 
 def _stream(table: tables.Stream, settings: Settings) -> StreamSettings:
-    with _Named("roll"):
+    with _table("roll"):
         checkers = [make(CHECKERS, checker) for checker in table.roll]
-    with _Named("callbacks"):
+    with _table("callbacks"):
         callbacks = tuple(make(CALLBACKS, callback) for callback in table.callbacks)
         check_compressed_once(callbacks)
-    with _Named("template"):
+    with _table("template"):
         check_template(table.template)
     return StreamSettings(
         name=table.name,
@@ -227,15 +231,10 @@ def _stream(table: tables.Stream, settings: Settings) -> StreamSettings:
     )
 
 
-@attrs.frozen
-class _Named:
-    """Says of what is not usable where it stands."""
-
-    where: str
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, StorehouseError):
-            raise InvalidSetting(f"{self.where}: {error.detail}") from None
+@contextmanager
+def _table(name: str) -> Iterator[None]:
+    """Errors within name the table, or key, of the file."""
+    try:
+        yield
+    except StorehouseError as error:
+        raise InvalidSetting(f"{name}: {error.detail}") from None

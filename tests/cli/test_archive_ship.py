@@ -218,7 +218,7 @@ class ShipTests(ArchiveCase):
             wait_for(lambda: bool(self.bucket.puts), "an upload")
             if number == signal.SIGINT:
                 said = self.refused(*words)
-                self.assertIn("another shipper works on the shipping directory", said)
+                self.assertIn("another shipper uses the shipping directory", said)
             process.send_signal(number)
             self.assertEqual(self.ended(process)[:2], (status, ""))
             self.assertIn("a", self.left())

@@ -153,7 +153,7 @@ class StreamTests(TablesCase):
                 "two callbacks compress",
             ),
             (f'template = "{"x" * 300}"', "template", "300 bytes"),
-            ('directory = "x"\n[archive.streams.b]\ndirectory = "x"', "[archive.streams.b]", "where a is"),
+            ('directory = "x"\n[archive.streams.b]\ndirectory = "x"', "[archive.streams.b]", "directory of a"),
             ('callbacks = [{callback = "delete"}]\nship = "o"\n[destinations.o]\nkind = "store"', "keep_local"),
         ]:
             said = str(

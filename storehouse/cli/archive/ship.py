@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import click
@@ -33,6 +33,7 @@ from storehouse.cli.store import Opener, printable
 from storehouse.config import load_settings
 from storehouse.core.disk import DiskThreads
 from storehouse.errors import StorehouseError
+from storehouse.storage.objects.interfaces import IObjectStore
 
 __all__ = ["command"]
 
@@ -131,12 +132,20 @@ def command(
                 # What is wrong with the root is no failure of a file.
                 is_store = isinstance(destination, StoreSettings)
                 store = await opened.enter_async_context(Opener(loaded)()) if is_store else None
-                there = make_destination(destination, reactor, disk, store)
+                fractions: dict[str, float] = {}
+                there = make_destination(
+                    # A command's store has the methods that a destination calls.
+                    destination,
+                    reactor,
+                    disk,
+                    cast(IObjectStore | None, store),
+                    fractions.__setitem__,
+                )
                 opened.push_async_callback(there.close)
                 failed, uploaded = [], 0
                 for directory, inside in spools.items():
                     mine = attrs.evolve(settings, directory=directory, root=os.path.dirname(os.path.abspath(directory)))
-                    dead, size = await ship_files(reactor, disk, mine, there, inside, stream, watching)
+                    dead, size = await ship_files(reactor, disk, mine, there, inside, stream, watching, fractions)
                     failed += dead
                     uploaded += size
                     watching.next()
@@ -219,7 +228,7 @@ class _Watching(Watcher):
         what = "given up" if event.dead else f"attempt {event.attempts} failed"
         click.echo(one_line(f"{event.path}: {what}: {reason_of(event.error)}"), err=True)
 
-    def came(self, size: float) -> None:
+    def progressed(self, size: float) -> None:
         """The progress bar."""
         at = int(self._before + size)
         self._shown.advance(at - int(self._came))

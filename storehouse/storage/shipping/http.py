@@ -39,6 +39,7 @@ from zope.interface import implementer
 from storehouse.config.shipping import Connecting
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import BytesStream, IByteStream, Piece, PushedStream, read_all
+from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidSetting, RemoteUnavailable, TooLarge
 from storehouse.storage.shipping.files import read_file
 
@@ -98,8 +99,8 @@ class RemoteClient:
     @param random: makes the pauses between tries uneven, so that many clients do not come back all at once.
     """
 
-    def __init__(self, reactor: IReactorTime, disk: IDisk, connecting: Connecting, random: Random) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: Reactor, disk: IDisk, connecting: Connecting, random: Random) -> None:
+        self._reactor = cast(IReactorTime, reactor)
         self._disk = disk
         self._connecting = connecting
         self._random = random

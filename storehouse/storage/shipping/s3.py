@@ -17,7 +17,6 @@ from xml.etree import ElementTree
 
 from aws_request_signer import AwsRequestSigner
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -25,6 +24,7 @@ from storehouse.config.shipping import S3Settings
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred
 from storehouse.core.streams import BytesStream, IByteStream
+from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable
 from storehouse.storage.shipping.files import hash_range
 from storehouse.storage.shipping.http import FileRange, RemoteClient, Response, range_header
@@ -57,7 +57,7 @@ class S3Destination:
 
     _log = Logger()
 
-    def __init__(self, settings: S3Settings, reactor: IReactorTime, disk: IDisk, random: Random | None = None) -> None:
+    def __init__(self, settings: S3Settings, reactor: Reactor, disk: IDisk, random: Random | None = None) -> None:
         self._settings = settings
         self._disk = disk
         self._client = RemoteClient(reactor, disk, settings.connecting, random or Random())

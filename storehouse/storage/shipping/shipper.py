@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import attrs
 from prometheus_client.core import Metric
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -26,6 +26,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.jobs import KeyedLocks, deferred, settled, whole
 from storehouse.core.names import check_prefix
+from storehouse.core.turns import Reactor
 from storehouse.errors import (
     BadRequest,
     NoSpace,
@@ -72,6 +73,7 @@ class Shipper:
     @param clock: for the pauses between attempts.
     @param random: makes these pauses uneven.
     @param now: returns the time, seconds since 1970 UTC.
+    @param name: of the destination, for events: C{ArchiveShipped.destination}.
     """
 
     _log = Logger()
@@ -81,11 +83,12 @@ class Shipper:
         settings: ShipperSettings,
         destination: IDestination,
         disk: IDisk,
-        clock: IReactorTime,
+        clock: Reactor,
         events: Events | None = None,
         files: Files | None = None,
         random: Random | None = None,
         now: Callable[[], float] = time.time,
+        name: str = "",
     ) -> None:
         self.deletes = settings.delete
         self._settings = settings
@@ -94,6 +97,7 @@ class Shipper:
         self._events = events or Events()
         self._random = random or Random()
         self._now = now
+        self._name = name
         self._shipped = self._failed = 0
         files = files or Files()
         self._spool = Spool(os.path.abspath(settings.directory), files, settings.root)
@@ -304,7 +308,9 @@ class Shipper:
         self._log.info(
             "shipped {path} as {name}, {size} bytes", path=printable(note.path), name=note.name, size=note.size
         )
-        self._events.publish(ArchiveShipped(note.stream, note.path, note.name, note.size, note.digest, note.deleted))
+        self._events.publish(
+            ArchiveShipped(note.stream, note.path, note.name, note.size, note.digest, note.deleted, self._name)
+        )
         self._forget(note)
         try:
             await self._on_disk(self._spool.remove, note)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from storehouse.config.shipping import StoreSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred
-from storehouse.core.streams import IByteStream
+from storehouse.core.streams import IByteStream, counted
 from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchBucket, NoSuchKey, RemoteDamaged
 from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
 from storehouse.storage.shipping.files import read_file
@@ -28,14 +30,22 @@ class StoreDestination:
 
     @ivar is_own: the bucket belongs to this root: all that is in it under the name of a stream is of that stream.
     @param store: a started L{IObjectStore}. It is not stopped here.
+    @param on_progress: called with the name of a file that is being stored, and the fraction of its bytes that was taken.
     """
 
     is_own = True
 
-    def __init__(self, settings: StoreSettings, store: IObjectStore, disk: IDisk) -> None:
+    def __init__(
+        self,
+        settings: StoreSettings,
+        store: IObjectStore,
+        disk: IDisk,
+        on_progress: Callable[[str, float], object] = lambda name, fraction: None,
+    ) -> None:
         self._bucket = settings.bucket
         self._store = store
         self._disk = disk
+        self._on_progress = on_progress
 
     def __repr__(self) -> str:
         return f"<StoreDestination {self._bucket}>"
@@ -84,7 +94,14 @@ class StoreDestination:
         return _stored(info)
 
     async def _put(self, name: str, file: LocalFile) -> ObjectInfo:
-        stream = read_file(self._disk, file.path, 0, file.size)
+        taken = 0
+
+        def count(size: int) -> None:
+            nonlocal taken
+            taken += size
+            self._on_progress(name, taken / file.size)
+
+        stream = counted(read_file(self._disk, file.path, 0, file.size), count)
         return await self._store.put(
             self._bucket, name, stream, file.size, file.content_type, {_SHA256: [file.sha256]}, md5=True
         )

@@ -17,13 +17,13 @@ from urllib.parse import quote, urlencode
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from storehouse.config.shipping import SwiftSettings
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred
 from storehouse.core.streams import BytesStream, IByteStream
+from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable
 from storehouse.storage.shipping.files import hash_range
 from storehouse.storage.shipping.http import FileRange, RemoteClient, Response, range_header
@@ -50,9 +50,7 @@ class SwiftDestination:
     @param random: makes the pauses between tries uneven.
     """
 
-    def __init__(
-        self, settings: SwiftSettings, reactor: IReactorTime, disk: IDisk, random: Random | None = None
-    ) -> None:
+    def __init__(self, settings: SwiftSettings, reactor: Reactor, disk: IDisk, random: Random | None = None) -> None:
         self._settings = settings
         self._disk = disk
         self._client = RemoteClient(reactor, disk, settings.connecting, random or Random())
