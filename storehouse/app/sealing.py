@@ -17,7 +17,7 @@ from storehouse.core.files import read_regular
 from storehouse.core.highwayhash import IS_FAST
 from storehouse.core.keys.keyring import Keyring
 from storehouse.core.keys.vault import Vault
-from storehouse.core.pairing import STAMPS, Pair
+from storehouse.core.stamps import STAMPS, Stamps
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.storage.dataspace.formats import decode_object
 from storehouse.storage.dataspace.layout import Layout, names_in
@@ -39,9 +39,9 @@ __all__ = [
     "hash_of",
     "make_accounts",
     "make_names",
-    "make_pair",
     "make_resumable",
     "make_space",
+    "make_stamps",
     "make_vault",
     "make_wormer",
 ]
@@ -75,7 +75,7 @@ def make_vault(settings: Settings, master: bytes | None, follow: bool = False) -
         lambda: _stored(settings),
         follow,
         # Not even a mark is made in objects of another store.
-        before=make_pair(settings).verify,
+        before=make_stamps(settings).verify,
         contradicts=lambda keyring: _is_of_another(layout, keyring),
     )
 
@@ -112,15 +112,15 @@ def _stored(settings: Settings) -> str:
     return ""
 
 
-def make_pair(settings: Settings) -> Pair:
-    """What sees to it that namespace and data space belong together. To be started after the keys, and before both."""
+def make_stamps(settings: Settings) -> Stamps:
+    """The stamps of namespace and data space. To be started after the keys, and before both."""
     layout = Layout(os.path.abspath(settings.objects_directory))
     reader = Tree(os.path.abspath(settings.namespace_directory))
 
     def has_objects() -> bool:
         return any(names_in(f"{layout.data}/{index}") for index in names_in(layout.data))
 
-    return Pair(
+    return Stamps(
         reader.directory,
         layout.root,
         reader.some_ids,

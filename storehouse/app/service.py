@@ -22,9 +22,9 @@ from storehouse.app.lifecycle import StorehouseService
 from storehouse.app.sealing import (
     make_accounts,
     make_names,
-    make_pair,
     make_resumable,
     make_space,
+    make_stamps,
     make_vault,
     make_wormer,
 )
@@ -129,7 +129,7 @@ def make_service(
     sealed = master_key is not None
     # The first to be started: without the right key, and the right objects, nothing is touched.
     vault = service.stores["keyring"] = make_vault(settings, master_key)
-    service.stores["pair"] = make_pair(settings)
+    service.stores["stamps"] = make_stamps(settings)
     wormer = make_wormer(settings, disk, sealed, lambda error: events.publish(StoreFailed("data space", error)))
     space = make_space(settings, wormer, vault, disk) if sealed else wormer
     names = make_names(

@@ -137,9 +137,9 @@ class Opener:
         """
         if self._settings.objects.directory:
             # Objects that are named apart may be those of another store.
-            from storehouse.app.local.store import check_pair
+            from storehouse.app.local.store import check_stamps
 
-            check_pair(self._settings)
+            check_stamps(self._settings)
         until = time.monotonic() + _PATIENCE
         while True:
             with service_of(self._settings) as service:

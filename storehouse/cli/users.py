@@ -23,7 +23,7 @@ from storehouse.cli.store import service_of
 from storehouse.config import Settings
 from storehouse.core import times
 from storehouse.core.keys.masterkey import take_master_key
-from storehouse.core.linkpaths import link_path
+from storehouse.core.names import link_path
 from storehouse.errors import Forbidden, InvalidName
 from storehouse.storage.accounts.interfaces import NewKey, User
 

@@ -1,14 +1,28 @@
-"""Names from outside, checked before anything is done with them."""
+"""Names that clients give: checked, replaced by a free one where they are taken, and written into the paths of links."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+from urllib.parse import quote
 
-from storehouse.errors import InvalidName
+from storehouse.errors import AlreadyExists, InvalidName, PreconditionFailed
 
-__all__ = ["DEFAULT_PREFIX", "MAX_IDENTIFIER", "MAX_PREFIX", "check_identifier", "check_prefix"]
+__all__ = [
+    "DEFAULT_PREFIX",
+    "MAX_IDENTIFIER",
+    "MAX_PREFIX",
+    "MOST_CANDIDATES",
+    "NAME_RULES",
+    "candidates",
+    "check_identifier",
+    "check_prefix",
+    "claim",
+    "link_path",
+]
 
-#: The prefix of requests that name none.
+#: The storage prefix of requests without one.
 DEFAULT_PREFIX = "default"
 
 #: The most bytes of UTF-8 that a storage prefix may have.
@@ -59,3 +73,100 @@ def check_identifier(name: bytes) -> bytes:
     """
     _text("id", name, MAX_IDENTIFIER)
     return name
+
+
+# -- names that are taken --------------------------------------------------------------------------
+
+# report.pdf, report (1).pdf, report (2).pdf and so on. It is not checked first whether a name is free, and taken then: another
+# client may be as quick. A name is claimed from a store that refuses one that is taken, and then the next one is tried.
+
+T = TypeVar("T")
+
+#: What becomes of an upload whose name is taken: the values of the setting C{https-names}.
+NAME_RULES = ("rename", "replace", "refuse")
+
+#: Names that are tried for one file.
+MOST_CANDIDATES = 10_000
+
+# Bytes of UTF-8 that a key may have.
+_MOST_BYTES = 1024
+
+# An ending is what people take for one: not all that follows a dot.
+_LONGEST_ENDING = 16
+
+_TWO_ENDINGS = frozenset({"bz2", "gz", "lz", "lz4", "lzma", "xz", "zst"})
+
+
+def candidates(key: str) -> Iterator[str]:
+    """
+    The key itself, then those that a number makes of it: C{a/b.txt}, C{a/b (1).txt}, C{a/b (2).txt}; at most
+    L{MOST_CANDIDATES}. All have at most 1024 bytes: a name that would be longer is cut before its number.
+    """
+    yield key
+    folder, slash, name = key.rpartition("/")
+    stem, ending = _split(name)
+    for number in range(1, MOST_CANDIDATES):
+        mark = f" ({number}){ending}"
+        yield folder + slash + _cut(stem, _MOST_BYTES - len((folder + slash + mark).encode())) + mark
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A name and its ending with the dot: C{.tar.gz} is one, and C{.profile} has none."""
+    stem, dot, ending = name.rpartition(".")
+    if not stem.strip(".") or not 0 < len(ending) <= _LONGEST_ENDING:
+        return name, ""
+    if ending.lower() in _TWO_ENDINGS:
+        inner, inner_dot, first = stem.rpartition(".")
+        if inner.strip(".") and first.lower() == "tar":
+            return inner, inner_dot + first + dot + ending
+    return stem, dot + ending
+
+
+def _cut(text: str, size: int) -> str:
+    """The beginning of a text, of at most C{size} bytes, without half a character at its end."""
+    data = text.encode()
+    return text if len(data) <= size else data[: max(size, 0)].decode(errors="ignore")
+
+
+async def claim(key: str, rule: str, store: Callable[[str, bool], Awaitable[T]]) -> T:
+    """
+    Store under a key, or what the rule makes of it if that is taken.
+
+    @param rule: one of L{NAME_RULES}.
+    @param store: called with a key, and whether nothing may have it yet; raises L{PreconditionFailed} if something does.
+        What it would store must still be there for the next call.
+    @return: what C{store} returned.
+    @raise AlreadyExists: if the rule is to refuse, or too many names are taken.
+    """
+    if rule == "replace":
+        return await store(key, False)
+    for candidate in candidates(key) if rule == "rename" else (key,):
+        try:
+            return await store(candidate, True)
+        except PreconditionFailed:
+            continue
+    if rule == "refuse":
+        raise AlreadyExists(f"there is a {key} already")
+    raise AlreadyExists(f"there is a {key} already, and {MOST_CANDIDATES - 1} with a number behind the name")
+
+
+# -- paths of links --------------------------------------------------------------------------------
+
+#: The path below which the https door has each method of links.
+_LINK_PATHS = {"PUT": "/upload/", "GET": "/download/"}
+
+
+def link_path(method: str, name: str, is_prefix: bool = False) -> str:
+    """
+    The path of the URL of a signed link, percent-encoded.
+
+    @param method: C{PUT}, to store, or C{GET}, to read.
+    @param is_prefix: whether the name is that of a folder, for all below it: the path ends with a slash then; an empty
+        name is for everything.
+    @raise KeyError: for another method.
+    @raise UnicodeEncodeError: for a name that is not Unicode text.
+    """
+    if is_prefix:
+        name = name.strip("/")
+        name += "/" if name else ""
+    return _LINK_PATHS[method] + quote(name.encode(), safe="/")

@@ -19,7 +19,7 @@ from storehouse.errors import Damaged, InvalidSetting, NoSpace, StorageFailed, S
 __all__ = ["VITAL", "Opening", "check_directories", "has_flipped_bit", "is_json", "is_local", "shown"]
 
 #: The stores without which nothing is opened: without the right key, and the right objects, nothing is touched.
-VITAL = frozenset({"keyring", "pair"})
+VITAL = frozenset({"keyring", "stamps"})
 
 #: The errors of the system that are of this disk, and not of how the service was set up.
 _LOCAL_SQLITE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOTADB})

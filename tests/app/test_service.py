@@ -481,7 +481,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "https", "admin"])
         stores = [
             "keyring",
-            "pair",
+            "stamps",
             "append_log",
             "data_space",
             "namespace",
@@ -500,19 +500,19 @@ class MakeServiceTests(SynchronousTestCase):
         stores = ["data_space", "namespace", "objects", "resumable", "accounts", "uploads"]
         self.assertEqual(
             (list(service.sites), list(service.stores)),
-            (["objects", "sfsp", "https", "admin"], ["keyring", "pair", *stores]),
+            (["objects", "sfsp", "https", "admin"], ["keyring", "stamps", *stores]),
         )
         service = self.make(sfsp="off")
         self.assertEqual(list(service.sites), ["append", "objects", "https", "admin"])
         service = self.make(admin="off")
         self.assertEqual(
             (list(service.sites), list(service.stores)),
-            (["append", "objects", "sfsp", "https"], ["keyring", "pair", "append_log", *stores]),
+            (["append", "objects", "sfsp", "https"], ["keyring", "stamps", "append_log", *stores]),
         )
 
         service = self.make(https="off")
         self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "admin"])
-        self.assertEqual(list(service.stores), ["keyring", "pair", "append_log", *stores[:-2]])
+        self.assertEqual(list(service.stores), ["keyring", "stamps", "append_log", *stores[:-2]])
         self.assertEqual(service.tls, {})
 
     def test_paths_are_told_from_here(self) -> None:
@@ -564,7 +564,7 @@ class ObjectsTests(TestCase):
         try:
             store: Any = service.stores["data_space"]
             await store.put("ab", BytesStream(b"some text"), None, {})
-            names = ("service", "keyring", "pair", "data_space", "namespace", "objects", "resumable")
+            names = ("service", "keyring", "stamps", "data_space", "namespace", "objects", "resumable")
             self.assertEqual(service.parts(), dict.fromkeys(names, ""))
             shown = await deferToThread(fetch, f"http://127.0.0.1:{service.ports['admin'].getHost().port}/metrics")
             for line in (

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.core.times}, and of the URLs of links."""
+"""Tests of L{storehouse.core.times}."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import values
-from storehouse.core.linkpaths import link_path
 from storehouse.core.times import parse_duration, parse_lifetime, parse_time
 
 
@@ -57,24 +56,6 @@ class DurationTests(SynchronousTestCase):
         self.assertEqual(values.seconds(allow_zero=True)("0"), 0)
         for value in ("0", "x", "-1", True, "9999999999999", "999999999999", "40000d", 1e12):
             self.assertRaises(ValueError, values.seconds(), value)
-
-
-class LinkPathTests(SynchronousTestCase):
-    """L{link_path}."""
-
-    def test_paths(self) -> None:
-        for method, name, is_prefix, path in (
-            ("PUT", "a", False, "/upload/a"),
-            ("GET", "a/b c", False, "/download/a/b%20c"),
-            ("GET", "a?b#c%d+é", False, "/download/a%3Fb%23c%25d%2B%C3%A9"),
-            ("PUT", "a", True, "/upload/a/"),
-            ("PUT", "/a/b/", True, "/upload/a/b/"),
-            ("PUT", "", True, "/upload/"),
-            ("GET", "/", True, "/download/"),
-        ):
-            self.assertEqual(link_path(method, name, is_prefix), path)
-        self.assertRaises(KeyError, link_path, "POST", "a")
-        self.assertRaises(UnicodeEncodeError, link_path, "GET", "\ud800")
 
 
 class TimeTests(SynchronousTestCase):

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from storehouse.app.local.waiting import run
-from storehouse.app.sealing import make_pair, make_vault, make_wormer
+from storehouse.app.sealing import make_stamps, make_vault, make_wormer
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.keys.keyring import Derivation
@@ -54,7 +54,7 @@ def init_keys(
     lock = RootLock(settings.root)
     lock.acquire()
     try:
-        make_pair(settings).verify()
+        make_stamps(settings).verify()
         if vault.read() is not None:
             raise StartFailed(f"there is a keyring already, {vault.path}: 'storehouse rekey' changes its master key")
         vault.check_not_lost()
@@ -136,7 +136,7 @@ def rekey(
     lock = RootLock(settings.root)
     lock.acquire()
     try:
-        make_pair(settings).verify()
+        make_stamps(settings).verify()
         vault = make_vault(settings, master, follow=True)
         keyring, protector = vault.begin_rekey(new_master, derivation)
         if not keyring.unfinished:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from storehouse.app.local.waiting import run
-from storehouse.app.sealing import make_pair
+from storehouse.app.sealing import make_stamps
 from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.root import RootLock
@@ -44,8 +44,8 @@ class LocalObjects:
             raise StartFailed(f"there are no objects: {self.directory} has neither format.json nor data/")
         if not os.access(self.directory, os.R_OK | os.X_OK):
             raise StartFailed(f"the objects directory {self.directory} cannot be read: permission denied")
-        self._pair = make_pair(settings)
-        self._pair.check()
+        self._stamps = make_stamps(settings)
+        self._stamps.check()
 
     def count(self, on_count: Callable[[int], object]) -> int:
         """Bytes of all parts. C{on_count} is told of bytes as they are found."""
@@ -95,7 +95,7 @@ class LocalObjects:
         lock = RootLock(self._root)
         lock.acquire()
         try:
-            self._pair.verify()
+            self._stamps.verify()
             space = WormerDataSpace(WormerSettings(self.directory), InlineDisk())
             space.start()
             try:

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from storehouse.app.sealing import make_names, make_pair, make_space, make_vault, make_wormer
+from storehouse.app.sealing import make_names, make_space, make_stamps, make_vault, make_wormer
 from storehouse.config import Settings
 from storehouse.core.disk import IDisk, InlineDisk
 from storehouse.core.jobs import deferred
@@ -21,7 +21,7 @@ from storehouse.errors import StartFailed
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.objects.values import ObjectInfo
 
-__all__ = ["LocalStore", "check_pair", "join", "open_store"]
+__all__ = ["LocalStore", "check_stamps", "join", "open_store"]
 
 
 class _Interrupted(Exception):
@@ -88,7 +88,7 @@ async def open_store(settings: Settings, create: bool = False, disk: IDisk | Non
         lock.acquire()
         opened.callback(lock.release)
         start(vault)
-        start(make_pair(settings))
+        start(make_stamps(settings))
         wormer = make_wormer(settings, disk, vault.is_open)
         space = make_space(settings, wormer, vault, disk) if vault.is_open else wormer
         # The clock stands still: what a service does now and then is done at the end.
@@ -102,9 +102,9 @@ async def open_store(settings: Settings, create: bool = False, disk: IDisk | Non
         yield store
 
 
-def check_pair(settings: Settings) -> None:
+def check_stamps(settings: Settings) -> None:
     """@raise StartFailed: if namespace and data space have stamps of different stores."""
-    make_pair(settings).check()
+    make_stamps(settings).check()
 
 
 def join(settings: Settings) -> None:
@@ -120,6 +120,6 @@ def join(settings: Settings) -> None:
     lock = RootLock(os.path.abspath(settings.root))
     lock.acquire()
     try:
-        make_pair(settings).join()
+        make_stamps(settings).join()
     finally:
         lock.release()

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from storehouse.core.jsontext import take_json
-from storehouse.core.linkpaths import link_path
+from storehouse.core.names import link_path
 from storehouse.core.times import parse_lifetime
 from storehouse.core.values import parse_size
 from storehouse.errors import BadRequest, Forbidden, InvalidName, MalformedBody

@@ -16,9 +16,9 @@ from crc32c import crc32c
 from twisted.internet.defer import Deferred
 
 from storehouse.core.disk import IDisk
-from storehouse.core.freenames import candidates, claim
 from storehouse.core.jobs import over
 from storehouse.core.mediatypes import guessed_type
+from storehouse.core.names import candidates, claim
 from storehouse.core.streams import BytesStream, GeneratorStream, IByteStream, Piece
 from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchKey, PreconditionFailed, SizeMismatch, TooLarge
 from storehouse.frontends.http.body import RequestBody
@@ -67,7 +67,7 @@ class Intake:
     Where files come in.
 
     @param max_size: bytes that a file may have; 0 for no bound.
-    @param rule: what is done about names that are taken; see L{storehouse.core.freenames}.
+    @param rule: what is done about names that are taken; see L{storehouse.core.names}.
     @ivar memory: the memory for all of them.
     @ivar max_size: as it was given.
     """

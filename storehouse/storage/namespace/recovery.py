@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from storehouse.core.files import Files, read_regular
 from storehouse.core.filesystem import check_names, check_together
 from storehouse.core.opening import check_directories, has_flipped_bit, is_json, shown
-from storehouse.core.pairing import STAMPS
+from storehouse.core.stamps import STAMPS
 from storehouse.errors import DamagedEntry, StartFailed, StorageFailed, StoreUnusable
 from storehouse.storage.namespace.index import (
     DAMAGED,

@@ -18,8 +18,8 @@ from itertools import islice
 from twisted.logger import Logger
 
 from storehouse.core.files import NO_SPACE, Files, read_regular
-from storehouse.core.pairing import STAMPS
 from storehouse.core.root import set_aside
+from storehouse.core.stamps import STAMPS
 from storehouse.errors import AlreadyExists, BucketNotEmpty, DamagedEntry, NoSpace, NoSuchKey, StorageFailed
 from storehouse.storage.namespace.interfaces import Bucket, Entry
 from storehouse.storage.namespace.journal import LEAVING, NEW

@@ -6,8 +6,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from storehouse.core.freenames import claim
 from storehouse.core.jobs import finished
+from storehouse.core.names import claim
 from storehouse.core.streams import BytesStream
 from storehouse.errors import BadRequest, NoSpace, NotFound, StorehouseError, TooLarge
 from storehouse.storage.dataspace.interfaces import Part

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import attrs
 
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed
-from storehouse.core.freenames import NAME_RULES
+from storehouse.core.names import NAME_RULES
 
 __all__ = ["Stage", "State", "decode_state", "encode_state"]
 

@@ -92,7 +92,7 @@ class IResumableUploads(Interface):
         @param metadata: from the client, given back by L{get}.
         @param object_metadata: to be kept with the object; C{crc32c} and C{upload}, the ID, are added.
         @param names: what becomes of a name that is taken when it is complete, one of
-            L{NAME_RULES<storehouse.core.freenames.NAME_RULES>}; empty for what is set.
+            L{NAME_RULES<storehouse.core.names.NAME_RULES>}; empty for what is set.
         @param max_bytes: a bound for it; and for all partial ones together that are begun with the same link, and are
             not complete.
         @return: fails with C{TooLarge}, C{InvalidName}, C{Conflict} if the owner, or the link, has as many that are not

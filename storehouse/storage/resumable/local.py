@@ -14,8 +14,8 @@ from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
-from storehouse.core.freenames import NAME_RULES
 from storehouse.core.jobs import deferred, over
+from storehouse.core.names import NAME_RULES
 from storehouse.core.operations import Operations, operation
 from storehouse.core.streams import IByteStream, joined, limited
 from storehouse.errors import (

@@ -15,8 +15,8 @@ from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.freenames import candidates
 from storehouse.core.jobs import KeyedLocks, finished, whole
+from storehouse.core.names import candidates
 from storehouse.errors import (
     DamagedEntry,
     NoSpace,
@@ -59,7 +59,7 @@ class ResumableSettings:
 
     @ivar directory: an absolute path; made if it is not there.
     @ivar bucket: where the objects go; must be there.
-    @ivar names: what becomes of a name that is taken, one of L{NAME_RULES<storehouse.core.freenames.NAME_RULES>}.
+    @ivar names: what becomes of a name that is taken, one of L{NAME_RULES<storehouse.core.names.NAME_RULES>}.
     @ivar max_size: bytes that an upload may have; 0 for no bound.
     @ivar expiry: seconds without a request after which an upload is removed; 0 for never.
     @ivar max_open: uploads that are not complete, for each user, and for each link.

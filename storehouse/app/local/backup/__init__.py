@@ -23,7 +23,7 @@ from storehouse.app.local.backup.objects import OBJECTS, Counts, ObjectsBackup
 from storehouse.app.local.backup.restore import Restored, restore, size_of_backup
 from storehouse.app.local.backup.streams import ARCHIVES, SHIPPING, back_up_shipping, back_up_streams
 from storehouse.app.local.backup.target import Target
-from storehouse.app.sealing import make_pair
+from storehouse.app.sealing import make_stamps
 from storehouse.config import Settings
 from storehouse.core.root import RootLock
 from storehouse.errors import StartFailed
@@ -107,7 +107,7 @@ def make_backup(
         lock.acquire()
     try:
         # Half of a store must not take the place of a backup of all of it.
-        make_pair(settings).verify()
+        make_stamps(settings).verify()
         target = Target(path, root, [append, objects, *directories.values()], alive, told)
         try:
             began = time.time_ns()

@@ -9,7 +9,7 @@ import shutil
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.files import Files
-from storehouse.core.pairing import Pair
+from storehouse.core.stamps import Stamps
 from storehouse.errors import StartFailed
 from storehouse.testing.files import FailingFiles
 
@@ -29,8 +29,8 @@ class PairTests(SynchronousTestCase):
         there: tuple[str, ...] = (),
         buckets: bool = False,
         files: Files | None = None,
-    ) -> Pair:
-        return Pair(
+    ) -> Stamps:
+        return Stamps(
             os.path.join(self.top, names),
             os.path.join(self.top, objects),
             lambda: ids,
@@ -48,7 +48,7 @@ class PairTests(SynchronousTestCase):
         except FileNotFoundError:
             return None
 
-    def refused(self, pair: Pair, *words: str) -> None:
+    def refused(self, pair: Stamps, *words: str) -> None:
         """With a sentence that names both, says why and what to do; nothing is made or changed."""
         before = sorted(os.walk(self.top))
         error = self.assertRaises(StartFailed, pair.start)

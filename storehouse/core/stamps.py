@@ -1,8 +1,9 @@
 """
-That a namespace and a data space belong together: each has the stamp of their store, C{stamp} in its directory.
+The stamps by which a namespace and a data space are known to belong together: each has that of their store, the file C{stamp} in
+its directory.
 
-It is a line of JSON with a checksum (L{storehouse.core.checksummed}): C{{"format":"stamp","version":1,"store":ID,...}}, ID 32 hex
-digits that are made at random. Without it a data space that was forgotten, exchanged or lost would be taken for an empty
+It is a line of JSON with a checksum (L{storehouse.core.checksummed}): C{{"format":"stamp","version":1,"store":ID,...}}, ID 32
+random hex digits. Without it a data space that was forgotten, exchanged or lost would be taken for an empty
 one, and a check would call everything in it, or in the namespace, lost (docs/formats/namespace.md).
 """
 
@@ -21,18 +22,18 @@ from storehouse.core.checksummed import decode_checksummed, encode_checksummed
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.errors import StartFailed, StorehouseError
 
-__all__ = ["STAMPS", "Pair"]
+__all__ = ["STAMPS", "Stamps"]
 
-#: The names of the files that are made in both directories.
+#: The names of the files in both directories.
 STAMPS = frozenset({"stamp", "stamp.new"})
 
-#: IDs that are looked for before two directories without stamps are taken for strangers.
+#: IDs that are looked for before two directories without stamps are taken for those of different stores.
 _MOST = 1000
 
 
-class Pair:
+class Stamps:
     """
-    A namespace and a data space, to be started before both of them.
+    The stamps of a namespace and a data space, to be started before both of them.
 
     @param names: the directory of the namespace.
     @param objects: the directory of the data space.
@@ -40,7 +41,7 @@ class Pair:
     @param is_there: whether the data space has an ID.
     @param has_objects: whether it has any.
     @param has_buckets: whether the namespace has any.
-    @ivar failed: nothing: it is done once it is started.
+    @ivar failed: C{None}: it cannot fail once it is started.
     """
 
     _log = Logger()
@@ -68,9 +69,9 @@ class Pair:
 
     def start(self) -> None:
         """
-        See to it that they belong together, and give both the stamp if one has none: both are empty, or a key has its bytes.
+        Check that they belong together, and write the stamp where it is missing: they do if both are empty, or a key has its bytes.
 
-        @raise StartFailed: if they do not, or that cannot be told; nothing was changed.
+        @raise StartFailed: if they do not, or that cannot be found out; nothing was changed.
         """
         try:
             store = self._store()
@@ -82,20 +83,19 @@ class Pair:
                 self._log.warn("no room for the stamps of namespace and data space; a start that has room makes them")
                 return
             if error.errno == errno.EISDIR:
-                # They belong together, which was found out without it.
+                # That they belong together was found out without it.
                 self._log.warn("a directory is in the place of {stamp}, which cannot be written", stamp=error.filename)
                 return
             raise StartFailed(f"{error.filename or self._names} cannot be used: {error.strerror or error}") from error
 
     def stop(self) -> Deferred[None]:
-        """Nothing is open."""
         return succeed(None)
 
     def verify(self) -> None:
         """
-        Before anything is made: see to it that they belong together, or that there is only a data space and it has no stamp.
+        Without changing anything: check that they belong together, or that there is only a data space and it has no stamp.
 
-        @raise StartFailed: if they do not, or that cannot be told.
+        @raise StartFailed: if they do not, or that cannot be found out.
         """
         try:
             if os.path.isdir(self._names) or _read(self._objects) is not None:
@@ -105,7 +105,7 @@ class Pair:
 
     def check(self) -> None:
         """
-        For commands that use one of them alone, also beside a service.
+        The quick check, for commands that use one of them alone, also beside a service.
 
         @raise StartFailed: if both have stamps, and not the same.
         """
@@ -114,7 +114,7 @@ class Pair:
         except OSError:
             return  # without the right to look at them they cannot be used either
         if names is not None and objects is not None and names != objects:
-            raise self._strangers("they have the stamps of different stores")
+            raise self._different("they have the stamps of different stores")
 
     def join(self) -> None:
         """
@@ -133,26 +133,26 @@ class Pair:
         if names is not None and names == objects:
             return names
         if names is not None and objects is not None:
-            raise self._strangers("they have the stamps of different stores")
-        # It was being given to both.
+            raise self._different("they have the stamps of different stores")
+        # A start ended while it was writing both.
         if names is not None and names == _read(self._objects, "stamp.new"):
             return names
         ids = list(islice(self._ids(), _MOST))
         if any(map(self._is_there, ids)):
             return names or objects or secrets.token_hex(16)
         if names is not None:
-            raise self._strangers(f"{self._objects} has not the stamp that {self._names} has")
+            raise self._different(f"{self._objects} has not the stamp that {self._names} has")
         if objects is not None:
-            raise self._strangers(f"{self._names} has not the stamp that {self._objects} has")
+            raise self._different(f"{self._names} has not the stamp that {self._objects} has")
         if not ids:
             if not self._has_objects() or self._has_buckets():
                 return secrets.token_hex(16)
-            raise self._strangers(f"there are objects in {self._objects}, and no buckets in {self._names}")
+            raise self._different(f"there are objects in {self._objects}, and no buckets in {self._names}")
         if not self._has_objects():
-            raise self._strangers(f"there are keys in {self._names}, and no objects in {self._objects}")
-        raise self._strangers(f"none of {len(ids)} IDs that keys have is among the objects")
+            raise self._different(f"there are keys in {self._names}, and no objects in {self._objects}")
+        raise self._different(f"none of {len(ids)} IDs that keys have is among the objects")
 
-    def _strangers(self, reason: str) -> StartFailed:
+    def _different(self, reason: str) -> StartFailed:
         return StartFailed(
             f"the namespace in {self._names} and the objects in {self._objects} do not belong together: {reason}. "
             "Perhaps --root or --objects-dir is another one than before, or one of both was lost or put back from another "
@@ -164,7 +164,7 @@ class Pair:
         for directory in (self._objects, self._names):
             files.make_directory(directory)
         text = encode_checksummed({"format": "stamp", "version": 1, "store": store})
-        # As long as only one has it, the other one has it in writing.
+        # As long as only one has it, the other one has it as stamp.new.
         self._write(os.path.join(self._objects, "stamp.new"), text)
         self._sync(self._objects)
         if _read(self._names) != store:
