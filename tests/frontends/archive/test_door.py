@@ -18,10 +18,10 @@ from storehouse.frontends.archive.door import ArchiveDoor
 from storehouse.frontends.archive.records import (
     encode_binary,
     encode_lines,
+    format_time,
     parse_binary,
     parse_lines,
     parse_time,
-    written_time,
 )
 from storehouse.frontends.http.site import DoorSite
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
@@ -366,9 +366,9 @@ class RecordTests(SynchronousTestCase):
 
     @given(st.integers(0, 2**63))
     def test_times(self, time: int) -> None:
-        self.assertEqual(parse_time("from", written_time(time), 0.0), time)
+        self.assertEqual(parse_time("from", format_time(time), 0.0), time)
 
-    def test_written_times(self) -> None:
+    def test_format_times(self) -> None:
         for text in (
             "2026-01-31T12:00:00Z",
             "2026-01-31t14:00:00.0+02:00",

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.archive.longrecords}: long lines are the same as short ones."""
+"""Tests of L{storehouse.frontends.archive.records}: long lines are the same as short ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.archive.interfaces import Record
 from storehouse.errors import MalformedBody, TooLarge
 from storehouse.frontends.archive import records
-from storehouse.frontends.archive.records import encode_binary, encode_lines, encode_slowly, parse_binary, parse_lines
+from storehouse.frontends.archive.records import encode_binary, encode_in_steps, encode_lines, parse_binary, parse_lines
 
 MIB = 1 << 20
 
@@ -38,7 +38,7 @@ class LongRecordTests(SynchronousTestCase):
     def both(self) -> Iterator[None]:
         """The short way and the long."""
         yield
-        self.patch(records, "SHORT", -1)
+        self.patch(records, "_LONG_LINE", -1)
         yield
 
     def test_lines(self) -> None:
@@ -73,10 +73,10 @@ class LongRecordTests(SynchronousTestCase):
         """Payloads of megabytes go in and out."""
         for payload in ("x\u00e9\n\U0001f600" * 300_000, bytes(range(256)) * 8000, "", b""):
             record = Record(0, 0, 0, {"a": "b"}, payload)
-            lines = self.successResultOf(Deferred.fromCoroutine(encode_slowly(encode_lines, [record, record])))
+            lines = self.successResultOf(Deferred.fromCoroutine(encode_in_steps(encode_lines, [record, record])))
             self.assertEqual(lines, encode_lines([record, record]))
             self.assertEqual(self.read(lines), [({"a": "b"}, payload)] * 2)
-            binary = self.successResultOf(Deferred.fromCoroutine(encode_slowly(encode_binary, [record])))
+            binary = self.successResultOf(Deferred.fromCoroutine(encode_in_steps(encode_binary, [record])))
             self.assertEqual(binary, encode_binary([record]))
 
     def test_padding_within(self) -> None:
