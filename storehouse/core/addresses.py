@@ -1,4 +1,4 @@
-"""Where an endpoint string would listen, told without listening there."""
+"""Where an endpoint string would listen, found out without listening there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 from storehouse.core.sockets import AskedReactor
@@ -22,7 +23,7 @@ class Address:
     """
     Where a door listens.
 
-    @ivar scheme: C{http} or C{https}; C{unix} for a socket file; empty when it cannot be told.
+    @ivar scheme: C{http} or C{https}; C{unix} for a socket file; empty when it is not known.
     @ivar host: the address of the interface, or the path of the socket file; empty for all interfaces.
     @ivar port: the TCP port; 0 when there is none yet.
     """
@@ -33,7 +34,7 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach it.  What cannot be told counts as not."""
+        """Whether only this machine can reach it; not if that is not known."""
         if self.scheme == "unix":
             return True
         if not self.scheme:
@@ -49,7 +50,7 @@ class Address:
     def host_text(self) -> str:
         """The address for people."""
         if not self.scheme:
-            return "an address that cannot be told"
+            return "an address that is not known"
         return self.host or "all interfaces"
 
     @property
@@ -64,7 +65,7 @@ class Address:
         return f"{self.scheme or 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
-def is_loopback(address: Any) -> bool:
+def is_loopback(address: IAddress) -> bool:
     """Whether an end of a connection, an C{IAddress}, is one by which a machine reaches itself; not that of a socket file."""
     return _is_loopback(getattr(address, "host", ""))
 

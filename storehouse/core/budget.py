@@ -23,10 +23,11 @@ from bisect import insort
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from storehouse.errors import Overloaded, Unavailable
 
@@ -85,7 +86,7 @@ class ByteBudget:
     @ivar given_up: responses that were aborted since their clients did not read them.
     """
 
-    def __init__(self, total: int, clock: Any = None, patience: float = 60.0) -> None:
+    def __init__(self, total: int, clock: IReactorTime | None = None, patience: float = 60.0) -> None:
         self.total = total
         self.used = 0
         self.peak = 0
@@ -102,7 +103,7 @@ class ByteBudget:
         self._queues: tuple[list[_Waiting], list[_Waiting]] = ([], [])
         self._stalled: dict[Hold, tuple[float, Callable[[], object]]] = {}
         self._handing = False
-        self._look: Any = None
+        self._look: IDelayedCall | None = None
 
     @property
     def waiting(self) -> int:
@@ -498,7 +499,7 @@ class Shares(Generic[H]):
             self._counts[holder] += 1
 
     def leave(self, holders: Iterable[H]) -> None:
-        """Count one less."""
+        """Undo one L{enter}."""
         self.used -= 1
         for holder in holders:
             self._counts[holder] -= 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 if sys.version_info >= (3, 14):
@@ -110,7 +111,7 @@ class Decompressor:
     @param read: gives the next compressed bytes, none at the end.
     """
 
-    def __init__(self, method: str, read: Any) -> None:
+    def __init__(self, method: str, read: Callable[[int], bytes]) -> None:
         self._method = method
         self._read = read
         self._expander: Any = None
@@ -201,7 +202,7 @@ class Expander:
     @ivar methods: the compressions, the outermost first, as far as they are known.
     """
 
-    def __init__(self, read: Any) -> None:
+    def __init__(self, read: Callable[[int], bytes]) -> None:
         self.methods: list[str] = []
         self._next: Any = lambda: read(_PIECE)
         self._start = b""
@@ -247,6 +248,6 @@ def _behind(start: bytes, following: Any) -> Any:
     return read
 
 
-def make_decompressor(method: str, read: Any) -> Decompressor:
+def make_decompressor(method: str, read: Callable[[int], bytes]) -> Decompressor:
     """What expands a file as a whole. @param read: C{read(size)}, in order."""
     return Decompressor(method, read)

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
-from storehouse.core.turns import is_spent
+from storehouse.core.turns import Reactor, is_spent
 
 __all__ = ["DiskThreads", "IDisk", "InlineDisk"]
 
@@ -35,14 +35,14 @@ class IDisk(Interface):
 @implementer(IDisk)
 class DiskThreads:
     """
-    Threads of our own, so that name look-ups and other guests of the reactor's pool do not wait for disks, nor disks for
+    Threads of our own, since name look-ups and whatever else uses the reactor's pool must not wait for disks, nor disks for
     them.
 
     They hand over results in batches: the reactor is woken once for all that are done by then, and takes as many in a
     turn as fit into it.  For a small job that and a plain queue cost a third of what Twisted's thread pool does.
     """
 
-    def __init__(self, reactor: Any, size: int = 8) -> None:
+    def __init__(self, reactor: Reactor, size: int = 8) -> None:
         self._reactor = reactor
         self._size = size
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -52,7 +52,7 @@ class DiskThreads:
         self._waking = False
 
     def start(self) -> None:
-        """Begin to take work. Threads are made as they are needed."""
+        """Take work. Threads are started as they are needed."""
 
     def stop(self) -> None:
         """Finish what was taken, then end the threads."""
@@ -63,7 +63,6 @@ class DiskThreads:
             thread.join()
 
     def run(self, f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """See L{IDisk.run}."""
         result: Deferred[T] = Deferred()
 
         def job() -> None:
@@ -89,7 +88,7 @@ class DiskThreads:
             job()
 
     def _hand_over(self) -> None:
-        # Before looking: what is done from now on wakes us again.
+        # Before looking: a thread that is done from now on wakes the reactor again.
         self._waking = False
         while self._results:
             result, outcome = self._results.popleft()
@@ -106,7 +105,6 @@ class InlineDisk:
     """Runs everything at once in the caller's thread: for tests and for tools without a reactor."""
 
     def run(self, f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """See L{IDisk.run}."""
         result: Deferred[T] = Deferred()
         try:
             value = f(*args, **kwargs)

@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Protocol, TypeVar
 
 from twisted.logger import Logger
 
@@ -52,7 +52,7 @@ def has_flipped_bit(found: bytes, wanted: bytes) -> bool:
 
 
 def is_json(found: bytes) -> bool:
-    """Whether a text is JSON, of whatever: one that is not was damaged, and is not that of another store."""
+    """Whether a text is JSON, of any kind: one that is not was damaged, and is not that of another store."""
     try:
         json.loads(found)
     except (ValueError, RecursionError):
@@ -61,25 +61,35 @@ def is_json(found: bytes) -> bool:
 
 
 def shown(found: bytes) -> str:
-    """What a small file holds, in words, for an error."""
+    """The content of a small file, in words, for an error."""
     return f"holds {found[:100]!r}" if found else "is empty"
 
 
 def check_directories(*paths: str) -> None:
     """
-    See that nothing else is in the place of directories; they need not be there. Links are not looked at: they may lead to
-    what is not mounted.
+    Check that what is at these paths, if anything, is directories. Links are not followed: they may lead to what is not mounted.
 
-    @raise StoreUnusable: naming the first that is none.
+    @raise StoreUnusable: naming the first that is not.
     """
     for path in paths:
         if os.path.lexists(path) and not os.path.islink(path) and not os.path.isdir(path):
             raise StoreUnusable(f"{path} is not a directory: move away what is there, and start again")
 
 
+class _Started(Protocol):
+    """A store or a chore."""
+
+    def start(self) -> object: ...
+
+    def stop(self) -> object: ...
+
+
+C = TypeVar("C", bound=_Started)
+
+
 class Opening:
     """
-    Which parts need which stores, and what could not be opened.
+    Which stores and doors need which stores, and what could not be opened.
 
     @ivar needs: the stores that a store or a door cannot do without, by its name.
     @ivar chores: likewise for chores, with the door that a chore is a part of, or C{""}.
@@ -91,15 +101,15 @@ class Opening:
 
     def __init__(self) -> None:
         self.needs: dict[str, tuple[str, ...]] = {}
-        self.chores: list[tuple[Any, tuple[str, ...], str]] = []
+        self.chores: list[tuple[_Started, tuple[str, ...], str]] = []
         self.shut: dict[str, str] = {}
         self.errors: list[Exception] = []
 
-    def open_stores(self, stores: Mapping[str, Any], undo: list[Callable[[], object]]) -> None:
+    def open_stores(self, stores: Mapping[str, _Started], undo: list[Callable[[], object]]) -> None:
         """
         Start them in order.
 
-        @param undo: gets what stops each.
+        @param undo: the C{stop} of each is appended.
         @raise Exception: what one cannot be started for, unless that is a reason of this disk (L{is_local}): then it stays
             shut, and so does what needs it.
         """
@@ -115,11 +125,11 @@ class Opening:
             else:
                 undo.append(store.stop)
 
-    def start_chores(self, chores: list[Any], undo: list[Callable[[], object]]) -> None:
-        """As L{open_stores}; those that are not started are taken out of the list."""
-        known = {id(chore): (stores, door) for chore, stores, door in self.chores}
+    def start_chores(self, chores: list[C], undo: list[Callable[[], object]]) -> None:
+        """Like L{open_stores}; chores that are not started are removed from the list."""
+        needed = {id(chore): (stores, door) for chore, stores, door in self.chores}
         for chore in list(chores):
-            stores, door = known.get(id(chore), ((), ""))
+            stores, door = needed.get(id(chore), ((), ""))
             # A chore of a door has nothing to do for one that stays shut.
             if any(name in self.shut for name in (*stores, door, *self.needs.get(door, ()))):
                 chores.remove(chore)
@@ -138,8 +148,8 @@ class Opening:
         """
         Whether something cannot be open.
 
-        @param name: by which its needs are known.
-        @param title: by which it is told that it is shut.
+        @param name: its name in L{needs}.
+        @param title: its name in L{shut}.
         """
         missing = next((each for each in self.needs.get(name, ()) if each in self.shut), None)
         if missing is not None:

@@ -1,9 +1,10 @@
-"""Addresses of clients: which of them count as one, and which are proxies that are believed what they say of others."""
+"""Addresses of clients: which of them count as one, and which are those of proxies that are trusted to name their clients."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+
+from twisted.internet.interfaces import IAddress
 
 __all__ = ["NOBODY", "TrustedProxies", "network_of", "plain_address"]
 
@@ -15,7 +16,7 @@ def plain_address(text: str) -> str:
     """
     An address as it is compared and logged: without a zone, and one of IPv4 as that, however it is written.
 
-    @raise ValueError: if it is none.
+    @raise ValueError: if it is not an address.
     """
     address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
@@ -24,7 +25,7 @@ def plain_address(text: str) -> str:
 
 
 def network_of(peer: str) -> str:
-    """What counts as one client: an address of IPv4, or the 2^64 of IPv6 that one host is given. Other texts are themselves."""
+    """What counts as one client: an address of IPv4, or the 2^64 of IPv6 that one host is given; any other text by itself."""
     if ":" not in peer:
         return peer[:100]
     try:
@@ -36,10 +37,10 @@ def network_of(peer: str) -> str:
 
 class TrustedProxies:
     """
-    Whom to believe.
+    The proxies that are trusted to name the clients for which they make connections and requests.
 
     @param text: addresses and networks with commas between them; C{unix} for all that connect to a socket file.
-    @raise ValueError: if it is not that; the text says why.
+    @raise ValueError: naming the word that is neither.
     """
 
     def __init__(self, text: str = "") -> None:
@@ -71,7 +72,7 @@ class TrustedProxies:
             return False
         return any(given in network for network in self._networks)
 
-    def trusts_peer(self, peer: Any) -> bool:
+    def trusts_peer(self, peer: IAddress) -> bool:
         """
         Whether a connection is one of a proxy.
 
@@ -81,5 +82,5 @@ class TrustedProxies:
         return self._unix if host is None else self.trusts(host)
 
 
-#: No proxy is believed anything.
+#: No proxy is trusted.
 NOBODY = TrustedProxies()

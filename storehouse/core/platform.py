@@ -7,12 +7,12 @@ import os
 import select
 import sys
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 __all__ = ["file_limit", "keep_freed_memory", "missing_features", "optional_module", "raise_file_limit"]
 
 
-def optional_module(name: str) -> Any:
+def optional_module(name: str) -> ModuleType | None:
     """A module of the standard library that not every system has; C{None} where it is missing."""
     try:
         return import_module(name)
@@ -33,7 +33,7 @@ def missing_features() -> list[str]:
 
 def raise_file_limit() -> tuple[int, int] | None:
     """
-    Let this process open as many files and connections as it may.
+    Let this process open as many files and connections as the system allows.
 
     @return: the limit before and now; C{None} where there is no such limit.
     """
@@ -69,12 +69,12 @@ _M_ARENA_MAX = -8
 
 def keep_freed_memory(size: int = 32 << 20) -> bool:
     """
-    Have the C library keep up to C{size} bytes of what is freed, for all threads together, where it can be told so.
+    Have the C library keep up to C{size} bytes of what is freed, for all threads together, where it has a call for that.
 
     Pieces of bodies and blocks come and go all the time.  To give each back to the system, and to get it again page by
     page, takes three times as long as to read and to hash what is in it.
 
-    @return: whether it could be told.
+    @return: whether it has.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:

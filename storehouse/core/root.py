@@ -69,8 +69,8 @@ def check_owner(root: str) -> None:
 def _name_of(uid: int) -> str:
     pwd = optional_module("pwd")
     try:
-        return str(pwd.getpwuid(uid).pw_name)
-    except (AttributeError, KeyError):
+        return f"#{uid}" if pwd is None else str(pwd.getpwuid(uid).pw_name)
+    except KeyError:
         return f"#{uid}"
 
 

@@ -1,4 +1,4 @@
-"""Where endpoints listen, and socket files whose paths may be longer than the 107 bytes that the system takes."""
+"""Where endpoints listen, and socket files, whose paths may be longer than the 107 bytes that the system takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKLOG", "MAX_PATH", "AskedReactor", "SocketPath", "SocketPort", "connect", "has_left", "listen"]
 
-#: Connections that may wait to be accepted; the system takes fewer if it is told to (C{net.core.somaxconn}).
+#: Connections that may wait to be accepted; the system takes fewer if it is set to (C{net.core.somaxconn}).
 BACKLOG = 1024
 
 #: Bytes that the system takes of a path, but for the zero at its end.
@@ -31,7 +31,7 @@ def has_left(transport: Any, missing: int) -> bool:
     """
     Whether the peer of a connection has closed it, which a reactor does not find out while it does not read.
 
-    A peer that has only closed its own half is there still, if all that it announced has come: it waits for the answer.
+    A peer that has only closed its own half is there still, if all that it announced has come: it waits for the response.
 
     @param missing: bytes that are expected and were not read yet; 0 if that is not known.
     """
@@ -49,13 +49,14 @@ def has_left(transport: Any, missing: int) -> bool:
         waiting = array.array("i", [0])
         fcntl.ioctl(fileno(), termios.FIONREAD, waiting)
     except (OSError, ValueError):
-        return False  # it is closed here already, and others are told so
+        return False  # it is closed here already, which its protocol learns by itself
     return waiting[0] < missing
 
 
 class AskedReactor:
     """
-    Remembers where an endpoint listens, and does not listen there. Twisted's C{MemoryReactor} would bring its tests' machinery.
+    What an endpoint is given to listen with, that notes where it would, and does not listen there. It implements C{listenTCP},
+    C{listenSSL} and C{listenUNIX} of a reactor. (Twisted's C{MemoryReactor} would import all that its tests need.)
 
     @ivar tcp: ports, factories, backlogs and interfaces.
     @ivar ssl: ports, factories, context factories, backlogs and interfaces.
@@ -67,18 +68,17 @@ class AskedReactor:
         self.ssl: list[tuple[Any, Any, Any, int, str]] = []
         self.unix: list[tuple[Any, Any]] = []
 
-    def listenTCP(self, port: Any, factory: Any, backlog: int = 50, interface: str = "") -> None:
-        """See C{IReactorTCP}."""
+    def listenTCP(self, port: object, factory: object, backlog: int = 50, interface: str = "") -> None:
         self.tcp.append((port, factory, backlog, interface))
 
-    def listenSSL(self, port: Any, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = "") -> None:
-        """See C{IReactorSSL}."""
+    def listenSSL(
+        self, port: object, factory: object, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> None:
         self.ssl.append((port, factory, contextFactory, backlog, interface))
 
     def listenUNIX(
-        self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
+        self, address: object, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
     ) -> None:
-        """See C{IReactorUNIX}."""
         self.unix.append((address, factory))
 
 
@@ -105,7 +105,7 @@ class SocketPath:
 
     def remove_stale(self) -> None:
         """
-        Remove the file, which a dead process left. To be called by who has the right to the directory.
+        Remove the file, which a dead process left. Only for a process that has the lock on the root.
 
         @raise OSError: if it is no socket, or cannot be removed.
         """
@@ -165,7 +165,6 @@ class SocketPort:
         self._way = way
 
     def getHost(self) -> Any:
-        """Its address."""
         return self._port.getHost()
 
     def stopListening(self) -> Deferred[Any]:
@@ -182,15 +181,15 @@ class SocketPort:
 
 def listen(reactor: Any, path: str, factory: Any) -> SocketPort:
     """
-    Listen on a socket file that only the user of this process can open, in place of one that is there. To be called by
-    who has the right to the directory: nobody else listens there.
+    Listen on a socket file that only the user of this process can open, in place of one that is there. Only for a process that
+    has the lock on the root: no other listens there then.
 
     @raise OSError: if that cannot be, or C{CannotListenError}.
     """
     way = SocketPath(path)
     try:
         way.remove_stale()
-        # Nobody comes in before the mode is set: connections are refused until then.
+        # None is let in before the mode is set: connections are refused until then.
         return SocketPort(reactor.listenUNIX(way.short, factory, BACKLOG, mode=0o600), way)
     except BaseException:
         way.close()

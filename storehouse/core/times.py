@@ -114,7 +114,7 @@ _LONGEST = 36525 * 86400
 _match = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([smhdw]?)", re.ASCII).fullmatch
 
 
-def parse_duration(value: float | str, at_least: float = math.ulp(0.0), at_most: float = _LONGEST) -> float:
+def parse_duration(value: object, at_least: float = math.ulp(0.0), at_most: float = _LONGEST) -> float:
     """
     Seconds, or a number with a unit: C{90s}, C{15m}, C{2h}, C{7d}, C{1w}.
 

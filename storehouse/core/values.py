@@ -1,4 +1,4 @@
-"""How the values of settings are written: functions that take what was written and give the value, or make such ones."""
+"""Parsers of the values of settings: functions that take what was written, a text or what TOML has, and return the value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from storehouse.core.times import parse_duration
@@ -34,6 +34,8 @@ __all__ = [
     "write_size",
 ]
 
+T = TypeVar("T")
+
 #: The value of what is not wanted, such as a door that is not opened.
 OFF = "off"
 
@@ -59,7 +61,7 @@ _host = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\Z")
 _size = re.compile(r"([0-9]{1,18})\s*([a-z]*)", re.IGNORECASE | re.ASCII)
 
 
-def parse_whole(value: Any) -> int:
+def parse_whole(value: object) -> int:
     """@raise ValueError: unless it is a whole number."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ValueError("a whole number is needed")
@@ -84,7 +86,7 @@ def write_size(size: int) -> str:
     return str(size)
 
 
-def parse_size(value: Any) -> int:
+def parse_size(value: object) -> int:
     """
     Read a number of bytes, such as C{4096}, C{64KiB} or C{1GiB}; C{KiB MiB GiB TiB}, or only C{K M G T}, are
     powers of 1024, C{kB MB GB TB} of 1000.
@@ -99,7 +101,7 @@ def parse_size(value: Any) -> int:
     return int(match[1]) * _units[match[2].lower()]
 
 
-def parse_flag(value: Any) -> bool:
+def parse_flag(value: object) -> bool:
     """
     Read a switch: C{on}, C{off}, C{true}, C{false}, C{yes}, C{no}, or a boolean.
 
@@ -113,25 +115,25 @@ def parse_flag(value: Any) -> bool:
     return switch
 
 
-def sized(low: int = 1, high: int | None = None) -> Callable[[Any], int]:
-    """Bytes within bounds."""
+def sized(low: int = 1, high: int | None = None) -> Callable[[object], int]:
+    """A parser of numbers of bytes within bounds, both included; C{None} for no upper one."""
     return lambda value: _between(parse_size(value), low, high, write_size)
 
 
-def counted(low: int = 1, high: int | None = None) -> Callable[[Any], int]:
-    """A whole number within bounds."""
+def counted(low: int = 1, high: int | None = None) -> Callable[[object], int]:
+    """A parser of whole numbers within bounds, both included; C{None} for no upper one."""
     return lambda value: _between(parse_whole(value), low, high)
 
 
-def seconds(allow_zero: bool = False) -> Callable[[Any], float]:
-    """A span of time, as L{parse_duration} reads it: seconds, or a number with a unit, such as C{15m} or C{7d}."""
+def seconds(allow_zero: bool = False) -> Callable[[object], float]:
+    """A parser of spans of time, in seconds; see L{parse_duration}."""
     return lambda value: parse_duration(value, 0 if allow_zero else math.ulp(0.0))
 
 
-def one_of(*words: str) -> Callable[[Any], str]:
-    """One of these words, which are in lower case."""
+def one_of(*words: str) -> Callable[[object], str]:
+    """A parser of one of these words, which are in lower case."""
 
-    def parse(value: Any) -> str:
+    def parse(value: object) -> str:
         if not isinstance(value, str) or value.lower() not in words:
             raise ValueError(f"it must be {' or '.join(words)}")
         return value.lower()
@@ -139,22 +141,22 @@ def one_of(*words: str) -> Callable[[Any], str]:
     return parse
 
 
-def name_of(*names: str) -> Callable[[Any], str]:
-    """One of these names, however it is capitalised."""
-    known = {name.lower(): name for name in names}
+def name_of(*names: str) -> Callable[[object], str]:
+    """A parser of one of these names, however it is capitalised."""
+    by_lower = {name.lower(): name for name in names}
 
-    def parse(value: Any) -> str:
-        if not isinstance(value, str) or value.lower() not in known:
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or value.lower() not in by_lower:
             raise ValueError(f"it must be {' or '.join(names)}")
-        return known[value.lower()]
+        return by_lower[value.lower()]
 
     return parse
 
 
-def or_off(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """C{off} and 0 are 0."""
+def or_off(parse: Callable[[object], T]) -> Callable[[object], T | int]:
+    """A parser that takes C{off} for 0."""
 
-    def parse_or_off(value: Any) -> Any:
+    def parse_or_off(value: object) -> T | int:
         if value is False or (isinstance(value, str) and value.strip().lower() == OFF):
             return 0
         return parse(value)
@@ -162,21 +164,21 @@ def or_off(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return parse_or_off
 
 
-def parse_text(value: Any) -> str:
+def parse_text(value: object) -> str:
     """@raise ValueError: unless it is a text that is not empty."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("a text that is not empty is needed")
     return value
 
 
-def parse_optional(value: Any) -> str:
+def parse_optional(value: object) -> str:
     """@raise ValueError: unless it is a text; it may be empty."""
     if not isinstance(value, str) or "\0" in value:
         raise ValueError("a text is needed")
     return value
 
 
-def parse_url(value: Any) -> str:
+def parse_url(value: object) -> str:
     """@raise ValueError: unless it is a URL of https or http that others can be appended to: neither query nor user."""
     text = parse_text(value)
     try:
@@ -189,7 +191,7 @@ def parse_url(value: Any) -> str:
     return text
 
 
-def parse_hosts(value: Any) -> frozenset[str]:
+def parse_hosts(value: object) -> frozenset[str]:
     """
     Names of hosts with commas between, or a list of them, in lower case; C{*.NAME} is all names below one, C{off} is none.
 
@@ -207,11 +209,11 @@ def parse_hosts(value: Any) -> frozenset[str]:
     return found
 
 
-def parse_path_or_off(value: Any) -> str:
+def parse_path_or_off(value: object) -> str:
     """A path; C{off} is none."""
     return "" if value is False or str(value).strip().lower() == OFF else parse_path(value)
 
 
-def parse_path(value: Any) -> str:
+def parse_path(value: object) -> str:
     """A path; C{~} is the home directory."""
     return os.path.expanduser(parse_text(value))

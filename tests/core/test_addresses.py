@@ -36,9 +36,9 @@ class AddressTests(SynchronousTestCase):
             self.assertFalse(address.is_local, endpoint)
             self.assertIn(host, (address.host_text, "all interfaces"))
 
-    def test_cannot_be_told(self) -> None:
+    def test_not_known(self) -> None:
         self.assertFalse(Address("").is_local)
-        self.assertEqual(Address("").host_text, "an address that cannot be told")
+        self.assertEqual(Address("").host_text, "an address that is not known")
 
     def test_all_interfaces_are_asked_on_loopback(self) -> None:
         self.assertEqual(find_address("tcp:80").url, "http://127.0.0.1:80")
