@@ -42,8 +42,7 @@ from storehouse.events import Events, StoreFailed
 from storehouse.frontends.admin.door import AdminDoor, ReadinessMetric, versions
 from storehouse.frontends.append.door import AppendDoor
 from storehouse.frontends.archive.door import ArchiveDoor
-from storehouse.frontends.http.guard import Guard
-from storehouse.frontends.http.site import DoorSite
+from storehouse.frontends.http.site import DoorSite, Guard
 from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory

@@ -22,9 +22,7 @@ from storehouse.core.jobs import deferred, settled
 from storehouse.core.keys.vault import Vault
 from storehouse.core.tls.server import ServerTLS, choose_source
 from storehouse.errors import AlreadyExists
-from storehouse.frontends.http.guard import Guard
-from storehouse.frontends.http.security import security_fields
-from storehouse.frontends.http.site import DoorSite
+from storehouse.frontends.http.site import DoorSite, Guard, security_fields
 from storehouse.frontends.upload.door import UploadDoor
 from storehouse.storage.accounts.local import LocalAccounts, show_sign_in_link
 from storehouse.storage.objects.interfaces import IObjectStore

@@ -11,9 +11,9 @@ import sys
 from typing import Any
 
 from storehouse.errors import MalformedBody, TooLarge
+from storehouse.frontends.upload.files import key_for
 from storehouse.frontends.upload.forms.multipart import FormLimits, MultipartReader, PartBegun, PartEnded
 from storehouse.frontends.upload.forms.parthead import boundary_of
-from storehouse.frontends.upload.names import key_for
 
 __all__ = ["SEEDS", "try_form"]
 

@@ -25,8 +25,7 @@ from storehouse.errors import StartFailed, TooLarge
 from storehouse.frontends.http.reply import OCTETS, Reply, json_reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root
-from storehouse.frontends.http.security import security_fields
-from storehouse.frontends.http.site import DoorSite
+from storehouse.frontends.http.site import DoorSite, security_fields
 from tests.integration.process import CHECKOUT
 
 __all__ = ["HTTPSDoor"]

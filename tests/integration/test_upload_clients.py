@@ -25,8 +25,7 @@ from storehouse.core.streams import read_all
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.forms.form import FormUpload
-from storehouse.frontends.upload.memory import UploadMemory
-from storehouse.frontends.upload.receive import Intake
+from storehouse.frontends.upload.intake import Intake, UploadMemory
 from storehouse.frontends.upload.throughput import Activity
 from storehouse.frontends.upload.upload import Upload
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings

@@ -12,11 +12,9 @@ from twisted.web.resource import IResource
 
 from storehouse import __version__
 from storehouse.core.native import MISSING
-from storehouse.frontends.http.metrics import metrics_reply
-from storehouse.frontends.http.reply import Reply, json_reply, text_reply
+from storehouse.frontends.http.reply import Reply, json_reply, metrics_reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, Root
-from storehouse.frontends.http.targets import check_fields
+from storehouse.frontends.http.resource import Leaf, Root, check_fields
 
 __all__ = ["AdminDoor", "ReadinessMetric", "versions"]
 

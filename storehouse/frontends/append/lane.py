@@ -18,9 +18,8 @@ from storehouse.core.names import DEFAULT_PREFIX
 from storehouse.errors import EmptyRecord, StorehouseError
 from storehouse.frontends.append.append import AT_ONCE, MAX_LANE_BODY, append_reply, multi_reply
 from storehouse.frontends.http.channel import DoorChannel
-from storehouse.frontends.http.errors import error_reply
 from storehouse.frontends.http.lane import DECLINED, OWED, Head, ILane, IRoute
-from storehouse.frontends.http.reply import OCTETS, Reply, encode_reply
+from storehouse.frontends.http.reply import OCTETS, Reply, encode_reply, error_reply
 from storehouse.storage.appendlog.interfaces import Durability, IAppendLog, IBucketFile
 
 __all__ = ["AppendLane"]

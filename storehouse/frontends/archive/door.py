@@ -30,11 +30,9 @@ from storehouse.frontends.archive.records import (
     parse_time,
     payload_of,
 )
-from storehouse.frontends.http.errors import ClientGone
-from storehouse.frontends.http.reply import Reply, json_reply, text_reply
+from storehouse.frontends.http.reply import ClientGone, Reply, json_reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, Root
-from storehouse.frontends.http.targets import check_body, check_fields
+from storehouse.frontends.http.resource import Leaf, Root, check_body, check_fields
 from storehouse.storage.streams.interfaces import Archive, IRecordSource, IStreams, NewRecord
 
 __all__ = ["ArchiveDoor"]

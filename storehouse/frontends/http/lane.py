@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 from zope.interface import Attribute, Interface
 
-from storehouse.frontends.http.requestline import host_name
+from storehouse.frontends.http.request import host_name
 
 __all__ = ["DECLINED", "MAX_FIELDS", "MAX_HEAD", "OWED", "Head", "ILane", "IRoute", "PlanCache", "parse_head"]
 

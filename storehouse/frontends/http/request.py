@@ -1,13 +1,23 @@
-"""Requests whose handlers run as soon as the head is there, and take the body as it comes."""
+"""
+Requests: their first line, their body as it comes, and how they are answered.
+
+A handler runs as soon as the head is there, and takes the body as it comes: this is the edge where what a connection pushes
+becomes a stream. What a request line names is brought into one form, the origin form, so that nothing behind this knows of the
+others (RFC 9112, section 3; RFC 9110, sections 4.2 and 7.2).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from io import BytesIO
+from ipaddress import AddressValueError, IPv6Address
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import Deferred
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.web import server
@@ -17,13 +27,298 @@ from zope.interface import implementer, provider
 from storehouse.core.budget import ByteBudget, Hold
 from storehouse.core.connections import Ahead, Backlog
 from storehouse.core.peers import network_of
-from storehouse.errors import BadRequest, StorehouseError
-from storehouse.frontends.http.body import RequestBody
-from storehouse.frontends.http.errors import AmbiguousFraming, ClientGone, NoSuchResource
-from storehouse.frontends.http.reply import REASONS, Reply
+from storehouse.core.streams import Piece, PushedStream
+from storehouse.errors import BadRequest, StorehouseError, TooLarge
+from storehouse.frontends.http.reply import (
+    REASONS,
+    AmbiguousFraming,
+    ClientGone,
+    MethodUnknown,
+    NoSuchResource,
+    Reply,
+    VersionNotSpoken,
+)
 from storehouse.frontends.http.shown import shown, shown_error, shown_name
 
-__all__ = ["StreamingRequest", "parse_query"]
+__all__ = ["BodyTooLarge", "RequestBody", "RequestLine", "StreamingRequest", "host_name", "parse_line", "parse_query"]
+
+
+# -- the request line and the Host field -----------------------------------------------------------
+
+_line = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\Z").match
+_absolute = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)\Z").match
+_host = re.compile(
+    rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|((?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*))(?::([0-9]*))?\Z"
+).match
+
+
+@attrs.frozen
+class RequestLine:
+    """
+    What a request line says.
+
+    @ivar target: a path with its query, or C{*}.
+    @ivar version: C{HTTP/1.0} or C{HTTP/1.1}, as which later ones of HTTP/1 are read.
+    @ivar scheme: in lower case, if the line names one.
+    @ivar authority: the host and port that the line names; then the Host field does not count.
+    """
+
+    method: bytes
+    target: bytes
+    version: bytes
+    scheme: bytes = b""
+    authority: bytes | None = None
+
+
+def host_name(value: bytes) -> bytes | None:
+    """
+    The host that a Host field names, in lower case, without its port and without the dot or brackets around it.
+
+    @return: C{None} if the value is malformed.
+    """
+    match = _host(value)
+    if match is None:
+        return None
+    literal, name, port = match.groups()
+    if port and (len(port) > 5 or int(port) > 65535):
+        return None
+    if literal is not None:
+        try:
+            return str(IPv6Address(literal.decode("ascii"))).encode("ascii")
+        except AddressValueError:
+            return None
+    if not name:
+        return b"" if not value else None
+    return bytes(name.lower().removesuffix(b"."))
+
+
+def parse_line(line: bytes) -> RequestLine:
+    """
+    Read a request line, without its end.
+
+    @raise AmbiguousFraming: if it is malformed.
+    @raise VersionNotSpoken: if it is of another HTTP than HTTP/1.
+    @raise MethodUnknown: if it asks for a tunnel.
+    """
+    match = _line(line)
+    if match is None:
+        raise AmbiguousFraming(
+            "the request line is not METHOD TARGET HTTP/1.1; in the target spaces, control characters and all that is not ASCII are percent-encoded"
+        )
+    method, target, major, minor = match.groups()
+    if major != b"1":
+        raise VersionNotSpoken(f"HTTP/{major.decode()}.{minor.decode()} is not spoken here; HTTP/1.1 is")
+    version = b"HTTP/1.0" if minor == b"0" else b"HTTP/1.1"
+    if b"#" in target:
+        raise AmbiguousFraming("the request's target has a fragment; a # in a name is written %23")
+    if method == b"CONNECT":
+        raise _tunnel(target)
+    if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
+        return RequestLine(method, target, version)
+    absolute = _absolute(target)
+    if absolute is None or absolute[1].lower() not in (b"http", b"https"):
+        raise AmbiguousFraming("the request's target is neither a path nor a URL of http or https")
+    scheme, authority, rest = absolute.groups()
+    if b"@" in authority:
+        raise AmbiguousFraming("the request's target names a user before its host, which a URL of HTTP must not")
+    if not host_name(authority):
+        raise AmbiguousFraming("the request's target names no host, or none that could be")
+    if not rest.startswith(b"/"):
+        rest = b"*" if method == b"OPTIONS" and not rest else b"/" + rest
+    return RequestLine(method, rest, version, scheme.lower(), authority)
+
+
+def _tunnel(target: bytes) -> AmbiguousFraming | MethodUnknown:
+    host, _, port = target.rpartition(b":")
+    if host and host_name(target) and port.isdigit() and int(port):
+        return MethodUnknown("this is no proxy: CONNECT is not possible")
+    return AmbiguousFraming("the target of CONNECT is not HOST:PORT")
+
+
+# -- the body --------------------------------------------------------------------------------------
+
+
+class BodyTooLarge(TooLarge):
+    """The body of a request exceeds what is taken here."""
+
+
+class _Connection(Protocol):
+    def pause_body(self) -> None: ...
+
+    def resume_body(self) -> None: ...
+
+    def body_wanted(self) -> None: ...
+
+
+class RequestBody(PushedStream):
+    """
+    The bytes of one request's body, an L{IByteStream<storehouse.core.streams.IByteStream>}.
+
+    Until somebody reads them they wait: at most what the kernel gave at once is held here, the rest with the peer. A client
+    that waits for C{100 Continue} gets it with the first read. Closed early, the rest is thrown away as it comes.
+
+    @ivar length: bytes announced; C{None} for a chunked body.
+    @ivar complete: whether all of it has been received.
+    @ivar came: bytes that were received.
+    @ivar untouched: whether nobody has read of it.
+    @ivar is_small: whether it is one that is small by nature, and so must come soon.
+    @ivar trailers: once it has, the fields that followed it, if it was chunked; names in lower case. At most 64 KiB.
+    """
+
+    def __init__(self, connection: _Connection, length: int | None) -> None:
+        PushedStream.__init__(self, self._update_pause, self._update_pause)
+        self.length = length
+        self.complete = length == 0
+        self.came = 0
+        self.untouched = True
+        self.is_small = False
+        self.trailers: dict[bytes, bytes] = {}
+        self._connection = connection
+        self._has_peer_wait = False
+        self._is_suspended = False
+        self._is_closed = False
+        self._arrival: Deferred[None] | None = None  # fires when it has come, or will not
+        self._room: Deferred[None] | None = None  # what read_all() waits for besides bytes
+        if self.complete:
+            self.end()
+
+    # -- for handlers ------------------------------------------------------------------------
+
+    def read(self) -> Coroutine[Any, Any, Piece]:
+        """
+        See L{IByteStream.read<storehouse.core.streams.IByteStream.read>}.
+
+        @raise StorehouseError: if the body does not arrive whole.
+        """
+        if self.untouched:
+            self.untouched = False
+            self._connection.body_wanted()
+        return PushedStream.read(self)
+
+    async def read_all(self, limit: int, hold: Hold | None = None, is_small: bool | None = None) -> bytes:
+        """
+        Read the whole body, and close it.
+
+        @param hold: what its bytes are counted by as they come; they wait while there is no room for more.
+        @param is_small: whether it is one that is small by nature, such as a form, and so must come soon; C{None} if that
+            goes by whether it is counted.
+        @raise BodyTooLarge: if it exceeds C{limit} bytes; at once if it says so itself.
+        @raise Overloaded: if there is no room for it.
+        """
+        if self.length is not None and self.length > limit:
+            raise BodyTooLarge(f"the body has {self.length} bytes; at most {limit} are allowed")
+        self.is_small = hold is None if is_small is None else is_small
+        # Never held twice, as by gathering pieces and joining them: a BytesIO grows in place, and gives its value
+        # without a copy.
+        whole: Piece = b""
+        rest: BytesIO | None = None
+        left = limit
+        try:
+            while piece := await self.read():
+                left -= len(piece)
+                if left < 0:
+                    raise BodyTooLarge(f"the body has more than {limit} bytes")
+                if rest is not None:
+                    rest.write(piece)
+                elif whole:
+                    rest = BytesIO()
+                    rest.write(whole)
+                    rest.write(piece)
+                    whole = b""
+                else:
+                    whole = piece
+                if hold is not None and (room := hold.take(len(piece))) is not None:
+                    await self._wait_for(room)
+        except BaseException:
+            whole, rest = b"", None  # the error refers to this frame, and they are not counted any more
+            raise
+        finally:
+            self.close()
+        return rest.getvalue() if rest is not None else bytes(whole)
+
+    async def _wait_for(self, room: Deferred[None]) -> None:
+        self._room = room
+        self.suspend()  # rather than to have one more piece come, that nobody has counted
+        try:
+            await room
+        except CancelledError:
+            if self._failure is not None:
+                raise self._failure from None
+            raise
+        finally:
+            self._room = None
+            self.proceed()
+
+    async def drain(self) -> None:
+        """Throw the body away, and wait until it has come; or it is known that it will not."""
+        self.untouched = False
+        self.is_small = True
+        self.close()
+        if not self.complete and self._failure is None:
+            self._arrival = Deferred()
+            await self._arrival
+
+    def close(self) -> Deferred[None]:
+        """See L{IByteStream.close<storehouse.core.streams.IByteStream.close>}."""
+        self._is_closed = True
+        closing = PushedStream.close(self)
+        self._update_pause()
+        return closing
+
+    def suspend(self) -> None:
+        """Have the peer wait, whether somebody reads or not, until L{proceed}."""
+        self._is_suspended = True
+        self._update_pause()
+
+    def proceed(self) -> None:
+        """The peer need not wait any more, unless nobody reads."""
+        self._is_suspended = False
+        self._update_pause()
+
+    def _update_pause(self) -> None:
+        may_come = not (self.complete or self._is_closed) and self._failure is None
+        waits = may_come and (self._is_paused or self._is_suspended)
+        if waits != self._has_peer_wait:
+            self._has_peer_wait = waits
+            if waits:
+                self._connection.pause_body()
+            else:
+                self._connection.resume_body()
+
+    # -- for the connection ------------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """The next bytes have come."""
+        self.came += len(data)
+        self.write(data)
+
+    def finished(self) -> None:
+        """All of it has come."""
+        self.complete = True
+        self._update_pause()
+        self.end()
+        self._has_arrived()
+
+    def failed(self, error: BaseException) -> None:
+        """It will not become whole."""
+        self.fail(error)
+        self._update_pause()
+        if self._room is not None:
+            self._room.cancel()
+        self._has_arrived()
+
+    def discard(self) -> None:
+        """The response is out, and nobody reads what is still to come."""
+        if self._failure is None:  # or else that is what a reader is to be told
+            self.close()
+
+    def _has_arrived(self) -> None:
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None:
+            arrival.callback(None)
+
+
+# -- the request -----------------------------------------------------------------------------------
 
 _MAX_FIELDS = 64
 

@@ -1,9 +1,18 @@
-"""A listening door: its connections, their bounds and its clock."""
+"""
+A listening door: its connections, their bounds and its clock; and what it refuses, and tells, browsers.
+
+A door that asks nobody who they are, or that only this machine reaches, must not serve somebody else's page. Two ways are shut. A
+page may send a request to another site (CSRF); browsers say so in C{Sec-Fetch-Site} and C{Origin} (Fetch standard, section 3.2;
+Fetch Metadata, section 2.3), which pages cannot write themselves. And the name of a page's own site may be made to point at this
+machine (DNS rebinding); then the C{Host} field has a name that is none of ours.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any
 
 import attrs
@@ -20,17 +29,138 @@ from storehouse.core.connections import Connections
 from storehouse.core.fast.names import require
 from storehouse.core.fast.tcp import unsent
 from storehouse.core.peers import NOBODY, TrustedProxies, network_of
-from storehouse.errors import ShareUsedUp
-from storehouse.frontends.http.channel import DoorChannel
-from storehouse.frontends.http.errors import error_reply
+from storehouse.core.tls.contexts import own_names
+from storehouse.errors import ForgedRequest, ShareUsedUp
+from storehouse.frontends.http.channel import DoorChannel, missing_names
 from storehouse.frontends.http.forwarded import forwarded_address
-from storehouse.frontends.http.guard import Guard
 from storehouse.frontends.http.lane import ILane, PlanCache
-from storehouse.frontends.http.reply import Reply, encode_reply
+from storehouse.frontends.http.reply import Misdirected, Reply, encode_reply, error_reply
+from storehouse.frontends.http.request import StreamingRequest, host_name
+from storehouse.frontends.http.resource import is_browser
 from storehouse.frontends.http.shown import shown, shown_name
-from storehouse.frontends.http.strict import missing_names
 
-__all__ = ["DoorSite"]
+__all__ = ["DoorSite", "Guard", "refuse_browsers", "refuse_other_sites", "security_fields"]
+
+
+# -- browsers --------------------------------------------------------------------------------------
+
+#: Methods that change nothing (RFC 9110, section 9.2.1).
+_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
+
+
+@attrs.frozen
+class Guard:
+    """
+    Refuses what other sites' pages have browsers ask for.
+
+    @ivar hosts: names of hosts, in lower case, by which the door is reached, beside IP addresses, C{localhost} and the names
+        of its certificate; C{*.NAME} is all names below one.
+    @ivar checks_origins: whether requests that change something are refused if a page of another site makes them. Not
+        for a door that looks at who makes a request.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    checks_origins: bool = True
+
+    def knows(self, host: bytes) -> bool:
+        """Whether a host may be named on loopback, whatever the certificate."""
+        name = host.decode("latin-1")
+        if not name or name == "localhost" or name.endswith(".localhost") or _is_address(name):
+            return True
+        return _is_among(name, self.hosts)
+
+    def check(self, request: StreamingRequest) -> None:
+        """
+        Look at the head of a request.
+
+        @raise Misdirected: if it came over loopback for a host that is not this one.
+        @raise ForgedRequest: if a page of another site has it made, and it would change something.
+        """
+        channel = request.channel
+        if channel.at_loopback:
+            host = host_name(_last(request, b"Host"))
+            if host and not self.knows(host) and not _is_among(host.decode("latin-1"), own_names(channel.transport)):
+                raise Misdirected(
+                    f"the host {host[:200].decode('latin-1')} is not a name of this server: reach it as localhost or by its address,"
+                    " or start it with --allowed-host if the name is right, such as that of a proxy before it"
+                )
+        if self.checks_origins and request.method not in _SAFE:
+            refuse_other_sites(request)
+
+
+def refuse_other_sites(request: StreamingRequest) -> None:
+    """@raise ForgedRequest: if a page of another site has the browser make the request."""
+    headers = request.requestHeaders
+    sites = {value.lower() for value in headers.getRawHeaders(b"Sec-Fetch-Site", [])}
+    if sites and sites <= {b"same-origin", b"none"}:
+        return
+    ours = {scheme + _last(request, b"Host").lower() for scheme in (b"http://", b"https://")}
+    origins = {value.lower() for value in headers.getRawHeaders(b"Origin", [])}
+    if sites - {b"same-site"} or not origins <= ours or (sites and not origins):
+        raise ForgedRequest("a page of another site has made this request: nothing was changed")
+
+
+def refuse_browsers(request: StreamingRequest) -> None:
+    """
+    For requests that change something although they are a C{GET}, as programs from before make them: any page can have a
+    browser make one.
+
+    @raise ForgedRequest: if a browser does.
+    """
+    if request.method in _SAFE and is_browser(request):
+        raise ForgedRequest(
+            "a GET that changes something is not taken from browsers, since any page can make one: use POST"
+        )
+
+
+def _last(request: StreamingRequest, name: bytes) -> bytes:
+    return (request.requestHeaders.getRawHeaders(name) or [b""])[-1]
+
+
+def _is_among(name: str, known: frozenset[str]) -> bool:
+    return name in known or any(each.startswith("*.") and name.endswith(each[1:]) for each in known)
+
+
+@lru_cache(1024)
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+#: For answers that say nothing else: what is served is shown by itself, to who asked, and does nothing.
+_SECURITY = (
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"X-Frame-Options", b"DENY"),
+    (b"Referrer-Policy", b"no-referrer"),
+    (b"Cross-Origin-Opener-Policy", b"same-origin"),
+    (b"Cross-Origin-Resource-Policy", b"same-origin"),
+    (b"Permissions-Policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    # The last two are not part of default-src.
+    (
+        b"Content-Security-Policy",
+        b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
+    (b"Cache-Control", b"no-store"),
+)
+
+#: Seconds for which a browser uses nothing but TLS with this host (RFC 6797).
+_HTTPS_ONLY = b"max-age=31536000"
+
+
+def security_fields(https_only: bool = False) -> tuple[tuple[bytes, bytes], ...]:
+    """
+    The header fields of every answer of a door for browsers, unless the answer has one of that name itself.
+
+    @param https_only: tell browsers to use nothing but TLS with this host from now on. Only for a certificate that they
+        trust by themselves: they would not let people go on with any other.
+    """
+    return (*_SECURITY, (b"Strict-Transport-Security", _HTTPS_ONLY)) if https_only else _SECURITY
+
+
+# -- the door --------------------------------------------------------------------------------------
 
 #: Connections that are told at once that they are one too many; others are closed without a word.
 _MOST_REFUSALS = 64

@@ -5,11 +5,9 @@ from __future__ import annotations
 import attrs
 
 from storehouse.errors import BadRequest
-from storehouse.frontends.http.errors import MethodNotAllowed
-from storehouse.frontends.http.reply import Reply, json_reply, long_json_reply
+from storehouse.frontends.http.reply import MethodNotAllowed, Reply, json_reply, long_json_reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.targets import check_fields, number_of, text_of
+from storehouse.frontends.http.resource import Leaf, check_fields, number_of, text_of
 from storehouse.frontends.objects.params import json_object, metadata_in, names_in_path
 from storehouse.storage.objects.interfaces import IObjectStore
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from storehouse.frontends.http.reply import Reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, Root
-from storehouse.frontends.http.targets import check_fields
+from storehouse.frontends.http.resource import Leaf, Root, check_fields
 from storehouse.frontends.objects.buckets import Buckets
 from storehouse.frontends.objects.hold import Hold, IHolds
 from storehouse.frontends.objects.objects import Copy, Info, Objects

@@ -8,12 +8,16 @@ from typing import Any
 import attrs
 
 from storehouse.errors import BadRequest, InvalidRange
-from storehouse.frontends.http.ranges import content_range
 from storehouse.frontends.http.reply import OCTETS, Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.sending import open_selected, send_stream, unsatisfied_reply, validators_of
-from storehouse.frontends.http.targets import check_body, check_fields
+from storehouse.frontends.http.resource import Leaf, check_body, check_fields
+from storehouse.frontends.http.sending import (
+    content_range,
+    open_selected,
+    send_stream,
+    unsatisfied_reply,
+    validators_of,
+)
 from storehouse.frontends.objects.params import (
     condition_in,
     condition_of,

@@ -15,10 +15,9 @@ from typing import Any, Protocol
 import attrs
 
 from storehouse.errors import BadRequest, Conflict, StorehouseError
-from storehouse.frontends.http.errors import ClientGone
+from storehouse.frontends.http.reply import ClientGone
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.targets import check_fields
+from storehouse.frontends.http.resource import Leaf, check_fields
 from storehouse.frontends.objects.params import flag_of, json_object
 
 __all__ = ["Check", "IRekeying", "Reindex", "Rekey"]

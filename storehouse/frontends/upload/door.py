@@ -12,27 +12,22 @@ from prometheus_client import CollectorRegistry
 from storehouse.config.settings import HTTPSSettings
 from storehouse.core.disk import IDisk
 from storehouse.errors import BadRequest, NotSignedIn
-from storehouse.frontends.http.errors import error_reply
-from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.http.reply import Reply, error_reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, Root
-from storehouse.frontends.http.targets import accepts_html, check_fields, is_browser
+from storehouse.frontends.http.resource import Leaf, Root, accepts_html, check_fields, is_browser
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.assets import StaticFiles, load_assets
 from storehouse.frontends.upload.download import Downloads
 from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.gate import Gate
+from storehouse.frontends.upload.intake import Intake, UploadMemory
 from storehouse.frontends.upload.links import Links
 from storehouse.frontends.upload.listing import Listings
-from storehouse.frontends.upload.memory import UploadMemory
-from storehouse.frontends.upload.metrics import Metrics
 from storehouse.frontends.upload.open import OpenUploads
-from storehouse.frontends.upload.overview import DiskLeft, Overview
-from storehouse.frontends.upload.receive import Intake
 from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
 from storehouse.frontends.upload.resumable.tus.door import TusUploads
 from storehouse.frontends.upload.sessions import SignIn, SignOut
-from storehouse.frontends.upload.stats import EventStream, Stats
+from storehouse.frontends.upload.stats import DiskLeft, EventStream, Metrics, Overview, Stats
 from storehouse.frontends.upload.throughput import Activity
 from storehouse.frontends.upload.upload import Upload
 from storehouse.frontends.upload.users import Users

@@ -8,23 +8,22 @@ from base64 import b64encode
 from twisted.logger import Logger
 
 from storehouse.errors import BadRequest, InvalidRange
-from storehouse.frontends.http.conditions import check_conditions, has_conditions
-from storehouse.frontends.http.errors import MethodNotAllowed
-from storehouse.frontends.http.ranges import content_range
-from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.reply import MethodNotAllowed, Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest, parse_query
-from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.resource import Leaf, check_fields, decoded, text_of
 from storehouse.frontends.http.sending import (
     Selection,
+    check_conditions,
+    content_range,
+    has_conditions,
     open_selected,
     send_stream,
     unsatisfied_reply,
     validators_of,
 )
-from storehouse.frontends.http.targets import check_fields, decoded, text_of
+from storehouse.frontends.upload.files import present
 from storehouse.frontends.upload.gate import Gate, Visitor
 from storehouse.frontends.upload.listing import Listings, described
-from storehouse.frontends.upload.mediatypes import present
 from storehouse.frontends.upload.ranges import ByteRanges
 from storehouse.frontends.upload.throughput import Activity, Download
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, IObjectStore, ObjectInfo, ObjectReader

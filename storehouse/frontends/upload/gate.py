@@ -1,15 +1,23 @@
-"""Who may: every resource of the upload door asks here before it does anything."""
+"""
+Who may: every resource of the upload door asks here before it does anything. Refusals are written to the log, at a bounded rate:
+enough to see an attack, too few for one to fill the log.
+"""
 
 from __future__ import annotations
 
 import hmac
+import math
+import re
+import time
 from base64 import b64decode
 from binascii import Error as BadBase64
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import attrs
+from twisted.logger import Logger
 
 from storehouse.core.peers import network_of
 from storehouse.core.tls.contexts import peer_common_name
@@ -24,19 +32,129 @@ from storehouse.errors import (
     SignInRefused,
 )
 from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.resource import check_fields
 from storehouse.frontends.http.shown import shown_name
-from storehouse.frontends.http.targets import check_fields
-from storehouse.frontends.upload.memory import LINK
-from storehouse.frontends.upload.refusals import RefusalLog
 from storehouse.storage.accounts.interfaces import LINK_PARAMETERS, Grant, IAccounts, Session, User
 from storehouse.storage.objects.interfaces import IObjectStore
 
-__all__ = ["COOKIE", "TOKEN_FIELD", "Action", "Gate", "Visitor", "check_query"]
+__all__ = ["COOKIE", "LINK", "TOKEN_FIELD", "Action", "Attempts", "Gate", "RefusalLog", "Visitor", "check_query"]
+
+
+# -- refusals --------------------------------------------------------------------------------------
+
+
+class Attempts:
+    """
+    A bounded table of peers that failed to sign in lately: each has a bucket that a failure fills by one and time empties.
+
+    Keys are too long to be guessed. This keeps those who try nevertheless from taking the time of others, and their
+    failures from filling the log.
+
+    @param clock: tells the time in seconds.
+    @param burst: failures that a peer may have at once.
+    @param interval: seconds after which it may have one more.
+    @param size: peers that are remembered; the one that failed longest ago is forgotten for one more.
+    """
+
+    def __init__(self, clock: Callable[[], float], burst: int = 20, interval: float = 15.0, size: int = 4096) -> None:
+        self._clock = clock
+        self._burst = burst
+        self._interval = interval
+        self._size = size
+        self._peers: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, peer: str) -> int:
+        """Whole seconds until a peer may try again; 0 for now."""
+        over = self._level(network_of(peer)) + 1 - self._burst
+        return math.ceil(over * self._interval) if over > 0 else 0
+
+    def failed(self, peer: str) -> None:
+        """A peer has failed."""
+        network = network_of(peer)
+        level = self._level(network) + 1
+        self._peers.pop(network, None)
+        while len(self._peers) >= self._size:
+            self._peers.popitem(last=False)
+        self._peers[network] = (level, self._clock())
+
+    def _level(self, network: str) -> float:
+        level, when = self._peers.get(network, (0.0, 0.0))
+        return max(0.0, level - max(0.0, self._clock() - when) / self._interval)
+
+
+# As long as our key IDs, so that secrets, which have twice as many characters, are never shown.
+_is_key_id = re.compile(r"[A-Za-z0-9._@-]{1,20}\Z").match
+
+
+class RefusalLog:
+    """
+    Writes a line for a refusal, at a bounded rate for each address and for all together; what is left out is counted.
+
+    Never what somebody gave as a secret, nor what might be one: people put them into the wrong field.
+
+    @param clock: tells the time in seconds.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._peers = Attempts(clock)
+        self._all = Attempts(clock, burst=100, interval=1.0, size=1)
+        self._left_out = 0
+
+    def key(self, peer: str, key_id: str) -> None:
+        """An access key was not right."""
+        self._tell(
+            peer,
+            "access key {key_id} from {peer} refused{more}",
+            key_id=key_id if _is_key_id(key_id) else "(malformed)",
+        )
+
+    def sign_in(self, peer: str, key_id: str | None) -> None:
+        """A sign-in failed: by an access key, or, with C{None}, by a link."""
+        shown = "by link" if key_id is None else f"by key {key_id if _is_key_id(key_id) else '(malformed)'}"
+        self._tell(peer, "sign-in from {peer} refused, {how}{more}", how=shown)
+
+    def certificate(self, peer: str, name: str) -> None:
+        """A certificate is of nobody who is known."""
+        self._tell(
+            peer, "certificate of {name} from {peer} refused{more}", name=shown_name(name.encode("utf-8", "replace"))
+        )
+
+    def link(self, peer: str) -> None:
+        """The signature of a link was not right."""
+        self._tell(peer, "link with a wrong signature from {peer} refused{more}")
+
+    def origin(self, peer: str, origin: bytes, host: bytes) -> None:
+        """A page of another origin has made a request, or a proxy has changed the Host field."""
+        self._tell(
+            peer,
+            "request from {peer} refused, since a page of {origin} made it and this server is called {host}; if a proxy"
+            " changed the Host field, have it pass the field on, or set --https-url{more}",
+            origin=shown_name(origin),
+            host=shown_name(host),
+        )
+
+    def _tell(self, peer: str, text: str, **fields: Any) -> None:
+        if self._peers.wait(peer) or self._all.wait(""):
+            self._left_out += 1
+            return
+        self._peers.failed(peer)
+        self._all.failed("")
+        left_out, self._left_out = self._left_out, 0
+        more = f" ({left_out} other refusals were not logged)" if left_out else ""
+        self._log.warn(text, peer=peer, more=more, **fields)
+
+
+# -- the gate --------------------------------------------------------------------------------------
 
 #: What the name of a session's cookie begins with. Browsers take one of this prefix only over TLS, for this very host, for
 #: all of it, whatever the port: the realm of the accounts follows, so that services on one host leave each other's alone. A
 #: cookie without it is one of the first release, and taken as long as it is good.
 COOKIE = b"__Host-storehouse"
+
+#: The kind of holder of a link, of whom all together have half of the sessions at most: strangers have links.
+LINK = "link"
 
 #: The field of a request that repeats its session's token.
 TOKEN_FIELD = b"X-CSRF-Token"

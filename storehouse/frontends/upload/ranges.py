@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-from storehouse.frontends.http.ranges import Span, content_range
+from storehouse.frontends.http.sending import Span, content_range
 
 __all__ = ["ByteRanges"]
 

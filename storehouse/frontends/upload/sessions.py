@@ -9,15 +9,12 @@ import attrs
 from twisted.logger import Logger
 
 from storehouse.errors import BadRequest, NotSignedIn, SignInRefused
-from storehouse.frontends.http.errors import error_reply
-from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.reply import Reply, error_reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.targets import accepts_html, check_fields
+from storehouse.frontends.http.resource import Leaf, accepts_html, check_fields
 from storehouse.frontends.upload import pages
-from storehouse.frontends.upload.attempts import Attempts
 from storehouse.frontends.upload.forms.small import local_path, read_form, see_other
-from storehouse.frontends.upload.gate import TOKEN_FIELD, Gate, Visitor
+from storehouse.frontends.upload.gate import TOKEN_FIELD, Attempts, Gate, Visitor
 from storehouse.storage.accounts.interfaces import IAccounts, Session
 
 __all__ = ["SignIn", "SignOut", "check_form_token"]

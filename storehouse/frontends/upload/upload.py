@@ -8,19 +8,14 @@ from __future__ import annotations
 from typing import Protocol
 
 from storehouse.errors import BadRequest, DamagedEntry, MalformedBody, NoSuchKey
-from storehouse.frontends.http.errors import MethodNotAllowed
-from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.http.reply import MethodNotAllowed, Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.targets import check_body, check_fields, field_of
+from storehouse.frontends.http.resource import Leaf, check_body, check_fields, field_of
 from storehouse.frontends.upload import pages
-from storehouse.frontends.upload.answers import file_reply
-from storehouse.frontends.upload.digests import digests_in
+from storehouse.frontends.upload.files import file_reply, key_in_path, said_type
 from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.gate import Gate, check_query
-from storehouse.frontends.upload.mediatypes import said_type
-from storehouse.frontends.upload.names import key_in_path
-from storehouse.frontends.upload.receive import FileHead, Intake
+from storehouse.frontends.upload.intake import FileHead, Intake, digests_in
 from storehouse.frontends.upload.resumable.ietf.fields import asks_for_resumption
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
 

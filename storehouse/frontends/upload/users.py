@@ -6,8 +6,7 @@ import attrs
 
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.http.targets import check_fields
+from storehouse.frontends.http.resource import Leaf, check_fields
 from storehouse.frontends.upload.gate import Gate
 from storehouse.storage.accounts.interfaces import IAccounts
 

@@ -22,7 +22,7 @@ from storehouse.core.fast import tcp as fast_tcp
 from storehouse.core.fast import tls as fast_tls
 from storehouse.core.fast.names import lacking
 from storehouse.errors import StartFailed
-from storehouse.frontends.http import strict
+from storehouse.frontends.http import channel
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
 
@@ -43,7 +43,7 @@ class LackingTests(SynchronousTestCase):
 
     def test_nothing(self) -> None:
         """With the Twisted that is here."""
-        self.assertEqual(strict.missing_names() + fast_tcp.missing_names() + fast_tls.missing_names(), [])
+        self.assertEqual(channel.missing_names() + fast_tcp.missing_names() + fast_tls.missing_names(), [])
 
     def test_found(self) -> None:
         class Thing:
@@ -65,9 +65,9 @@ class RefusedTests(SynchronousTestCase):
     def test_framing(self) -> None:
         """No door is made without one of the names that are looked for, and the refusal names it."""
         for owner, attribute, wanted in (
-            (strict, "HTTPChannel", strict._OF_CHANNEL),
-            (http, "Request", strict._OF_REQUEST),
-            (http, "_ChunkedTransferDecoder", strict._OF_CHUNKS),
+            (channel, "HTTPChannel", channel._OF_CHANNEL),
+            (http, "Request", channel._OF_REQUEST),
+            (http, "_ChunkedTransferDecoder", channel._OF_CHUNKS),
         ):
             whole = getattr(owner, attribute)
             for name in wanted:

@@ -12,8 +12,7 @@ from twisted.internet.task import Clock
 from storehouse.config.settings import AppendSettings, ConnectionSettings
 from storehouse.core.disk import InlineDisk
 from storehouse.frontends.append.door import AppendDoor
-from storehouse.frontends.http.guard import Guard
-from storehouse.frontends.http.site import DoorSite
+from storehouse.frontends.http.site import DoorSite, Guard
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog
 from storehouse.testing.files import UnsyncedFiles

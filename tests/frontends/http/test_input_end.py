@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.fast.tcp import make_eager
-from storehouse.frontends.http import channel, strict
+from storehouse.frontends.http import channel
 from storehouse.frontends.http.reply import OCTETS
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.http.site import DoorSite
@@ -126,9 +126,8 @@ class InputEndTests(ChannelCase):
             turns.append(Deferred())
             return turns[-1]
 
-        for module in (strict, channel):
-            self.patch(module, "is_spent", lambda: True)
-            self.patch(module, "breath", breath)
+        self.patch(channel, "is_spent", lambda: True)
+        self.patch(channel, "breath", breath)
         for rest in (b"", b"GET /ec", request("POST /echo", b"xy")[:-1]):
             connection = self.connect()
             connection.send(request("GET /echo") * 3 + request("POST /echo", b"hello") + rest)
@@ -180,9 +179,8 @@ class AppendDoorTests(TestCase):
                 turns.append(Deferred())
                 return turns[-1]
 
-            for module in (strict, channel):
-                self.patch(module, "is_spent", lambda: True)
-                self.patch(module, "breath", breath)
+            self.patch(channel, "is_spent", lambda: True)
+            self.patch(channel, "breath", breath)
             connection = door.connect()
             one = request("POST /append?id=a", b"one")
             connection.send(one * 3 + request("GET /stat") * 2 + one * 2 + one[:-1], settle=False)

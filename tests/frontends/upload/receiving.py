@@ -19,8 +19,7 @@ from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.forms.form import FormUpload
-from storehouse.frontends.upload.memory import UploadMemory
-from storehouse.frontends.upload.receive import Intake
+from storehouse.frontends.upload.intake import Intake, UploadMemory
 from storehouse.frontends.upload.throughput import Activity
 from storehouse.frontends.upload.upload import Upload
 from storehouse.storage.objects.store import LocalObjectStore

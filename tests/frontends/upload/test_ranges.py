@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.http.ranges} and L{storehouse.frontends.upload.ranges}."""
+"""Tests of L{storehouse.frontends.http.sending} and L{storehouse.frontends.upload.ranges}."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import InvalidRange
-from storehouse.frontends.http.ranges import MOST_RANGES, Span, parse_ranges
+from storehouse.frontends.http.sending import MOST_RANGES, Span, parse_ranges
 from storehouse.frontends.upload.ranges import ByteRanges
 
 _numbers = st.integers(0, 40)

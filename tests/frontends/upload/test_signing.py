@@ -15,9 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.core.disk import InlineDisk
 from storehouse.errors import NotSignedIn
 from storehouse.frontends.http.request import parse_query
-from storehouse.frontends.upload.attempts import Attempts
 from storehouse.frontends.upload.forms.small import local_path
-from storehouse.frontends.upload.gate import COOKIE, Gate
+from storehouse.frontends.upload.gate import COOKIE, Attempts, Gate
 from storehouse.frontends.upload.links import Links
 from storehouse.frontends.upload.sessions import SignIn, SignOut
 from storehouse.frontends.upload.users import Users
@@ -224,7 +223,7 @@ class SignInTests(SigningCase):
         self.assertEqual(answer.fields["location"], "/upload")
         self.assertEqual(self.accounts.session_of(self.cookie_in(answer).partition("=")[2]).user, self.ada.user)
         page = self.ask(f"POST /sign-in/{token}", b"", FORM, HTML, status=401)
-        self.assertIn(b"used already", page.body)
+        self.assertIn(b"used or expired", page.body)
         self.assertNotIn("set-cookie", page.fields)
 
     def test_strange_token(self) -> None:

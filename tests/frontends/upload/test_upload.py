@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.upload.upload} and L{storehouse.frontends.upload.digests}."""
+"""Tests of L{storehouse.frontends.upload.upload} and L{storehouse.frontends.upload.intake}."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import BadRequest
-from storehouse.frontends.http.body import RequestBody
-from storehouse.frontends.upload.digests import digests_in
+from storehouse.frontends.http.request import RequestBody
 from storehouse.frontends.upload.gate import Visitor
+from storehouse.frontends.upload.intake import digests_in
 from storehouse.storage.accounts.interfaces import Grant
 from tests.frontends.http.wire import request, split_answers
 from tests.frontends.upload.receiving import QuietConnection, ReceivingCase
@@ -278,7 +278,7 @@ class AloneTests(ReceivingCase):
     """L{Intake.store_file} alone."""
 
     def test_body_fails(self) -> None:
-        from storehouse.frontends.upload.receive import FileHead
+        from storehouse.frontends.upload.intake import FileHead
         from tests.frontends.upload.gates import ANN
 
         visitor = Visitor(ANN, "key")

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 
 from storehouse.errors import MalformedBody
-from storehouse.frontends.upload.names import without_home
+from storehouse.frontends.upload.files import without_home
 
 __all__ = ["MEDIA_TYPE", "PartBegun", "boundary_of", "charset_of", "read_head"]
 

@@ -10,9 +10,8 @@ from urllib.parse import quote
 from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSuchUpload, StorehouseError, TooLarge
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.upload.digests import Checksums, checked
 from storehouse.frontends.upload.gate import Gate, Visitor
-from storehouse.frontends.upload.receive import Intake
+from storehouse.frontends.upload.intake import Checksums, Intake, checked
 from storehouse.storage.resumable.interfaces import IResumableUploads, ResumableUpload
 
 __all__ = ["Resuming", "id_in", "is_his", "object_metadata", "path_of", "quietly_removed", "url_of_upload"]

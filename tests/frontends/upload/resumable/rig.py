@@ -18,8 +18,7 @@ from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.gate import Gate
-from storehouse.frontends.upload.memory import UploadMemory
-from storehouse.frontends.upload.receive import Intake
+from storehouse.frontends.upload.intake import Intake, UploadMemory
 from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
 from storehouse.frontends.upload.resumable.tus.door import TusUploads
 from storehouse.frontends.upload.throughput import Activity

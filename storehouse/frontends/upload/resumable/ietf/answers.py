@@ -9,12 +9,10 @@ from typing import Any
 import attrs
 
 from storehouse.errors import NotFound, OffsetMismatch, SizeMismatch, StorehouseError, TooLarge
-from storehouse.frontends.http.errors import error_reply, status_of
-from storehouse.frontends.http.reply import Reply, json_reply
+from storehouse.frontends.http.reply import Reply, error_reply, json_reply, status_of
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.upload.answers import file_reply
-from storehouse.frontends.upload.names import url_of
-from storehouse.frontends.upload.receive import Intake
+from storehouse.frontends.upload.files import file_reply, url_of
+from storehouse.frontends.upload.intake import Intake
 from storehouse.frontends.upload.resumable.ietf.fields import Said, flag_text, limit_text
 from storehouse.frontends.upload.resumable.resuming import url_of_upload
 from storehouse.storage.resumable.interfaces import ResumableUpload

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from storehouse.errors import BadRequest, OffsetMismatch, SizeMismatch, TooLarge
-from storehouse.frontends.http.errors import UnsupportedType
-from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.http.reply import Reply, UnsupportedType
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import check_body, field_of
+from storehouse.frontends.http.resource import check_body, field_of
 from storehouse.frontends.upload.resumable.ietf.answers import Answers
 from storehouse.frontends.upload.resumable.ietf.checking import checking_of
 from storehouse.frontends.upload.resumable.ietf.fields import Said

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.upload.digests import Checksums, digests_in
+from storehouse.frontends.upload.intake import Checksums, digests_in
 
 __all__ = ["checking_of"]
 

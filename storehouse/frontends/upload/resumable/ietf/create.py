@@ -6,9 +6,8 @@ from storehouse.core.mediatypes import guessed_type
 from storehouse.errors import BadRequest, ChecksumMismatch, SizeMismatch, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import field_of
-from storehouse.frontends.upload.mediatypes import said_type
-from storehouse.frontends.upload.names import content_type_in, key_in_path
+from storehouse.frontends.http.resource import field_of
+from storehouse.frontends.upload.files import content_type_in, key_in_path, said_type
 from storehouse.frontends.upload.resumable.ietf.answers import Answers
 from storehouse.frontends.upload.resumable.ietf.checking import checking_of
 from storehouse.frontends.upload.resumable.resuming import Resuming, object_metadata, quietly_removed

@@ -9,7 +9,7 @@ from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.upload.gate import Gate, check_query
-from storehouse.frontends.upload.receive import Intake
+from storehouse.frontends.upload.intake import Intake
 from storehouse.frontends.upload.resumable.ietf.answers import Answers
 from storehouse.frontends.upload.resumable.ietf.append import append
 from storehouse.frontends.upload.resumable.ietf.create import create

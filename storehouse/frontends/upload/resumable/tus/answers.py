@@ -5,10 +5,9 @@ from __future__ import annotations
 from twisted.web.http import datetimeToString
 
 from storehouse.errors import ChecksumMismatch
-from storehouse.frontends.http.errors import error_reply
-from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.http.reply import Reply, error_reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.upload.names import url_of
+from storehouse.frontends.upload.files import url_of
 from storehouse.storage.resumable.interfaces import ResumableUpload
 
 __all__ = ["Headers", "expires_of", "mismatch_reply", "no_content", "offset_of", "stored_at"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from storehouse.errors import BadRequest
-from storehouse.frontends.http.errors import UnsupportedType
+from storehouse.frontends.http.reply import UnsupportedType
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import check_whole, field_of
+from storehouse.frontends.http.resource import check_whole, field_of
 from storehouse.frontends.upload.resumable.resuming import Resuming
 from storehouse.frontends.upload.resumable.tus.answers import expires_of, no_content, offset_of, stored_at
 from storehouse.frontends.upload.resumable.tus.checking import checking_of

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from storehouse.errors import BadRequest
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import field_of
-from storehouse.frontends.upload.digests import ALGORITHMS, Checksums
+from storehouse.frontends.http.resource import field_of
+from storehouse.frontends.upload.intake import ALGORITHMS, Checksums
 from storehouse.frontends.upload.resumable.tus.fields import checksum_in
 
 __all__ = ["checking_of"]

@@ -11,10 +11,9 @@ from storehouse.core.mediatypes import guessed_type
 from storehouse.errors import BadRequest, ChecksumMismatch, LinkOutOfScope, NoSuchUpload, SizeMismatch, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.targets import check_body, field_of, text_of
+from storehouse.frontends.http.resource import check_body, field_of, text_of
+from storehouse.frontends.upload.files import content_type_in, key_for, said_type
 from storehouse.frontends.upload.gate import Visitor
-from storehouse.frontends.upload.mediatypes import said_type
-from storehouse.frontends.upload.names import content_type_in, key_for
 from storehouse.frontends.upload.resumable.resuming import (
     Resuming,
     is_his,

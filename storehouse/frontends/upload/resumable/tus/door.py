@@ -8,13 +8,11 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import NOT_DONE_YET
 
 from storehouse.errors import BadRequest, ChecksumMismatch
-from storehouse.frontends.http.errors import MethodNotAllowed, UnsupportedVersion
-from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.http.reply import MethodNotAllowed, Reply, UnsupportedVersion
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
-from storehouse.frontends.upload.digests import ALGORITHMS
 from storehouse.frontends.upload.gate import Gate, check_query
-from storehouse.frontends.upload.receive import Intake
+from storehouse.frontends.upload.intake import ALGORITHMS, Intake
 from storehouse.frontends.upload.resumable.resuming import Resuming
 from storehouse.frontends.upload.resumable.tus.answers import Headers, mismatch_reply, no_content
 from storehouse.frontends.upload.resumable.tus.append import append

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from storehouse.errors import BadRequest, UnknownAlgorithm
-from storehouse.frontends.upload.digests import ALGORITHMS
+from storehouse.frontends.upload.intake import ALGORITHMS
 
 __all__ = [
     "EXTENSIONS",

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.http.conditions}: any bytes in the fields. The rules are tested on the wire."""
+"""Tests of L{storehouse.frontends.http.sending}."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
 from storehouse.errors import BadRequest, PreconditionFailed
-from storehouse.frontends.http.conditions import Validators, check_conditions, has_conditions, range_is_wanted
+from storehouse.frontends.http.sending import Validators, check_conditions, has_conditions, range_is_wanted
 
 _names = st.sampled_from([b"If-Match", b"If-None-Match", b"If-Modified-Since", b"If-Unmodified-Since", b"If-Range"])
 _values = st.one_of(

@@ -1,27 +1,41 @@
-"""Tests of L{storehouse.frontends.upload.memory}: how much is held, by whom, and that it is given back."""
+"""Tests of L{storehouse.frontends.upload.intake}."""
 
 from __future__ import annotations
 
+import hashlib
 import tracemalloc
 from collections import deque
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import attrs
+from crc32c import crc32c
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.errors import NoSuchKey, TooManyUploads
+from storehouse.core.disk import InlineDisk
+from storehouse.core.streams import BytesStream, IByteStream, StreamClosed, read_all
+from storehouse.errors import BadRequest, ChecksumMismatch, NoSpace, NoSuchKey, TooManyUploads
+from storehouse.frontends.http.request import RequestBody
 from storehouse.frontends.upload.gate import Visitor
-from storehouse.frontends.upload.memory import UploadMemory
+from storehouse.frontends.upload.intake import ALGORITHMS, Checksums, FileHead, Intake, Pieces, UploadMemory, checked
+from storehouse.frontends.upload.throughput import Activity
 from storehouse.storage.objects.interfaces import ObjectInfo
+from tests.conformance.dataspace import content, pieces_of
+from tests.conformance.streams import StageTests, Upstream, begun
 from tests.frontends.http.wire import Connection, request, split_answers
 from tests.frontends.upload.forms.test_form import KIND
 from tests.frontends.upload.forms.test_multipart import file, part, whole
-from tests.frontends.upload.gates import ANN
-from tests.frontends.upload.receiving import ReceivingCase
+from tests.frontends.upload.gates import ANN, OpenGate
+from tests.frontends.upload.receiving import QuietConnection, ReceivingCase
+
+# -- memory ----------------------------------------------------------------------------------------
 
 MIB = 1 << 20
 
@@ -346,3 +360,292 @@ class CrowdTests(ReceivingCase):
         for connection in connections:
             connection.close()
         self.nothing_held()
+
+
+# -- checksums -------------------------------------------------------------------------------------
+
+KIB = 1 << 10
+
+
+class ManualDisk:
+    """Does what it is given when a test says so."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Callable[[], None]] = deque()
+
+    def run(self, f: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+        self._jobs.append(lambda: result.callback(f(*args)))
+        return result
+
+    def work(self) -> int:
+        """@return: how much there was to do."""
+        count = 0
+        while self._jobs:
+            self._jobs.popleft()()
+            count += 1
+        return count
+
+
+class CheckedConformance(StageTests, SynchronousTestCase):
+    """L{checked}."""
+
+    def make_stage(self, upstream: Upstream) -> IByteStream:
+        checksums = Checksums(ALGORITHMS, InlineDisk(), UploadMemory(64 << 20, 10).join())
+        return checked(upstream, checksums, lambda count: None)
+
+
+class ChecksumsTests(SynchronousTestCase):
+    """L{Checksums}, and L{checked}."""
+
+    def setUp(self) -> None:
+        self.memory = UploadMemory(64 << 20, 10)
+        self.session = self.memory.join()
+
+    def digests(self, data: bytes) -> dict[str, bytes]:
+        return {
+            "sha1": hashlib.sha1(data).digest(),
+            "sha256": hashlib.sha256(data).digest(),
+            "crc32c": crc32c(data).to_bytes(4, "big"),
+        }
+
+    def test_digests(self) -> None:
+        """Of any size, in any pieces."""
+        for size in (0, 1, 64 * KIB, 64 * KIB + 1, 256 * KIB, 700 * KIB, 1024 * KIB + 1):
+            for sizes in ((size or 1,), (1, 100_000, 65_536)):
+                data = content(size)
+                counted: list[int] = []
+                checksums = Checksums(ALGORITHMS, InlineDisk(), self.session)
+                stream = checked(BytesStream(list(pieces_of(data, sizes))), checksums, counted.append)
+                self.assertEqual(self.successResultOf(begun(read_all(stream))), data)
+                self.assertEqual((sum(counted), self.memory.held), (size, 0))
+                for algorithm, digest in self.digests(data).items():
+                    checksums.check(algorithm, digest)
+                    wrong = bytes([digest[0] ^ 1]) + digest[1:]
+                    self.assertRaises(ChecksumMismatch, checksums.check, algorithm, wrong)
+
+    def test_slow_hashing(self) -> None:
+        """The reader waits when too much does, all of which is counted; the end waits for the hash."""
+        disk = ManualDisk()
+        data = content(1024 * KIB)
+        checksums = Checksums(["sha256"], disk, self.session)
+        pieces = list(pieces_of(data, (64 * KIB,)))
+        stream = checked(BytesStream(pieces), checksums, lambda count: None)
+        done = begun(read_all(stream))
+        self.assertNoResult(done)
+        # The first was hashed at once, the second is being hashed, and as much waits as may.
+        self.assertEqual(self.memory.held, 64 * KIB + 256 * KIB)
+        while disk.work():
+            pass
+        self.assertEqual(self.successResultOf(done), data)
+        checksums.check("sha256", self.digests(data)["sha256"])
+        self.assertEqual(self.memory.held, 0)
+
+    def test_nothing_waits_for_more(self) -> None:
+        """What came is hashed although nothing more comes: its memory is given back."""
+        disk = ManualDisk()
+        checksums = Checksums(["sha256"], disk, self.session)
+        for size in (60 * KIB, 10 * KIB, 3, 5):
+            self.successResultOf(begun(checksums.update(bytes(size))))
+        self.assertEqual(self.memory.held, 10 * KIB + 8)
+        while disk.work():
+            pass
+        self.assertEqual(self.memory.held, 0)
+
+    def test_closed(self) -> None:
+        """A reader that wants no more ends it, and nothing is left in a thread, nor in memory."""
+        disk = ManualDisk()
+        upstream = BytesStream(list(pieces_of(content(1024 * KIB), (64 * KIB,))))
+        stream = checked(upstream, Checksums(["sha1"], disk, self.session), lambda count: None)
+        for _ in range(3):
+            self.successResultOf(begun(stream.read()))
+        closed = stream.close()
+        self.assertNoResult(closed)
+        while disk.work():
+            pass
+        self.successResultOf(closed)
+        self.assertEqual(self.memory.held, 0)
+        self.failureResultOf(begun(upstream.read()), StreamClosed)
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+class _Store:
+    """
+    Takes a piece whenever the test says so.
+
+    @ivar data: what it took.
+    @ivar fails: whether it fails with the next one.
+    """
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.fails = False
+        self.is_done = False
+        self._turns = 0
+        self._turn: Deferred[None] | None = None
+
+    def take(self, count: int) -> None:
+        """Take so many pieces more."""
+        self._turns += count
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.callback(None)
+
+    def put(self, bucket: str, key: str, stream: IByteStream, size: Any, *given: Any) -> Deferred[ObjectInfo]:
+        return Deferred.fromCoroutine(self._put(key, stream))
+
+    async def _put(self, key: str, stream: IByteStream) -> ObjectInfo:
+        try:
+            while True:
+                while not self._turns:
+                    self._turn = Deferred()
+                    await self._turn
+                self._turns -= 1
+                piece = await stream.read()
+                if self.fails:
+                    raise NoSpace("full")
+                if not piece:
+                    break
+                self.data += piece
+        finally:
+            await stream.close()
+        self.is_done = True
+        return ObjectInfo(key, "00", len(self.data), "etag", 0, "", {})
+
+
+class IncomingFileTests(SynchronousTestCase):
+    """One file."""
+
+    def setUp(self) -> None:
+        self.memory = UploadMemory(MIB, 10)
+        self.store: Any = _Store()
+        gate: Any = OpenGate()
+        self.intake = Intake(self.store, self.memory, gate, Activity(Clock()), InlineDisk(), rule="replace")
+        self.connection = QuietConnection()
+        self.body = RequestBody(self.connection, None)
+
+    def receive(self, size: int | None = None) -> Deferred[ObjectInfo]:
+        head = FileHead("a", "a", "put", size)
+        return Deferred.fromCoroutine(self.intake.store_file(Visitor(ANN, "key"), self.body, head))
+
+    def test_whole(self) -> None:
+        """A small one stays in memory until it is whole, and is counted until it is stored."""
+        done = self.receive()
+        for _ in range(10):
+            self.body.received(b"x" * 1000)
+        self.store.take(5)
+        self.assertEqual((self.store.data, self.memory.held), (b"", 10_000))
+        self.body.finished()
+        self.assertEqual(self.successResultOf(done).size, 10_000)
+        self.assertEqual((self.memory.held, self.memory.sessions), (0, 0))
+
+    def test_held_first(self) -> None:
+        """One that outgrows its share goes to the store, what was held first; the client waits while the store does."""
+        done = self.receive()
+        held = b"held first" * 1000
+        self.body.received(held)
+        self.body.received(b"much" * 40_000)
+        self.assertEqual(self.memory.held, 170_000)
+        self.assertFalse(self.connection.is_paused)
+        self.body.received(b"then" * 3000)
+        self.assertTrue(self.connection.is_paused)
+        self.assertEqual(self.memory.held, 182_000)
+        self.store.take(2)
+        self.assertEqual((self.store.data, self.memory.held), (held + b"much" * 40_000, 12_000))
+        self.store.take(2)
+        self.assertEqual((self.connection.is_paused, self.memory.held), (False, 0))
+        self.body.received(b" the rest")
+        self.body.finished()
+        self.store.take(3)
+        expected = held + b"much" * 40_000 + b"then" * 3000 + b" the rest"
+        self.assertEqual(self.successResultOf(done).size, len(expected))
+        self.assertEqual(self.store.data, expected)
+
+    def test_store_fails(self) -> None:
+        """However much waits: nothing is held then, and the rest is thrown away."""
+        for pieces in ((10_000, 200_000), (200_000,), (200_000, 10), (200_000, 10_000)):
+            self.setUp()
+            self.store.fails = True
+            done = self.receive(20 * MIB)
+            for size in pieces:
+                self.body.received(b"x" * size)
+            self.store.take(1)
+            self.failureResultOf(done, NoSpace)
+            self.assertEqual((self.connection.is_paused, self.memory.held), (False, 0))
+            self.body.received(b"more" * 5000)
+            self.assertEqual((self.connection.is_paused, self.memory.held), (False, 0))
+
+    def test_client_leaves(self) -> None:
+        for size in (None, 20 * MIB):
+            for count in (0, 1, 3):
+                self.setUp()
+                done = self.receive(size)
+                for _ in range(count):
+                    self.body.received(b"x" * 20_000)
+                self.body.failed(BadRequest("gone"))
+                self.store.take(10)
+                self.failureResultOf(done, BadRequest)
+                self.assertEqual((self.memory.held, self.memory.sessions, self.store.is_done), (0, 0, False))
+
+    def test_others_come(self) -> None:
+        """What a slow client has in memory goes to the store when others need the memory, although nothing more comes."""
+        done = self.receive()
+        self.body.received(b"x" * 100_000)
+        self.store.take(10)
+        self.assertEqual(self.store.data, b"")
+        others = [self.memory.join() for _ in range(8)]
+        self.assertEqual((len(self.store.data), self.memory.held), (100_000, 0))
+        # And so does what is joined of its small pieces then.
+        self.body.received(b"y" * 100)
+        self.assertEqual((len(self.store.data), self.memory.held), (100_000, 100))
+        self.memory.budget = 500
+        self.memory.join()
+        self.assertEqual((len(self.store.data), self.memory.held), (100_100, 0))
+        self.body.received(b"z")
+        self.body.finished()
+        self.assertEqual(self.successResultOf(done).size, 100_101)
+        self.assertEqual(self.store.data, b"x" * 100_000 + b"y" * 100 + b"z")
+        self.assertEqual(len(others), 8)
+
+    @given(st.lists(st.one_of(st.integers(1, 40_000), st.sampled_from(["take", "take", "let go"])), max_size=30))
+    def test_any(self, steps: list[Any]) -> None:
+        """Whoever is slow when, all arrives in order, and what waits is counted."""
+        self.setUp()
+        done = self.receive()
+        sent = b""
+        for number, step in enumerate(steps):
+            if isinstance(step, int):
+                piece = bytes([number]) * step
+                self.body.received(piece)
+                sent += piece
+            elif step == "take":
+                self.store.take(1)
+            else:
+                for session in self.memory._sessions:
+                    if session.spill is not None:
+                        session.spill()
+            self.assertTrue(sent.startswith(self.store.data))
+            self.assertGreaterEqual(self.memory.held, 0)
+            # The store has at most one piece in its hands.
+            self.assertLessEqual(self.memory.held, len(sent) - len(self.store.data))
+        self.body.finished()
+        self.store.take(1000)
+        self.assertEqual(self.successResultOf(done).size, len(sent))
+        self.assertEqual((self.store.data, self.memory.held), (sent, 0))
+
+
+class PiecesTests(SynchronousTestCase):
+    """L{Pieces}."""
+
+    def test_pieces(self) -> None:
+        """Small ones are joined; large ones are not copied."""
+        pieces = Pieces()
+        large = b"x" * 10_000
+        for data in (b"a", b"b", large, b"c", b"d"):
+            pieces.add(data)
+        taken = pieces.take()
+        self.assertEqual(taken, [b"ab", large, b"cd"])
+        self.assertIs(taken[1], large)
+        self.assertEqual(pieces.take(), [])

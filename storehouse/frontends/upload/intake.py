@@ -1,0 +1,849 @@
+"""
+Files that come in, by whichever way, until they are objects of the store.
+
+While a file is small it stays in memory, and is stored in one go when it is whole; beyond its session's share of the memory it
+goes to the store as it comes. That is the second seed's hybrid: "keeps a reasonable amount of data in memory without ever
+writing it to disk, and flushes to disk when a session is going to begin to use unfair amounts of memory".
+
+The budget is for all sessions together. Three quarters of it are divided equally among those that are there: a file that
+is whole before it exceeds its session's share is written once, and one that exceeds it goes to the store as it comes, what
+was held first. As sessions join, shares shrink, and what exceeds them then begins to go to the store as well. The last
+quarter is for what is on its way there: when half of that is taken, too, all clients wait until there is room. Shares are
+given back by those that wait for nobody but the store, so that there is always room again, however slow the clients are.
+
+Checksums that a client sends with bytes are compared before these are stored. Sources: RFC 9530: C{Repr-Digest} and
+C{Content-Digest}, which are the same for a file that is sent whole and as it is; and the extension C{checksum} of tus 1.0.0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from base64 import b64decode
+from binascii import Error as BadBase64
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import attrs
+from crc32c import crc32c
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from twisted.internet.defer import Deferred
+
+from storehouse.core.budget import Shares
+from storehouse.core.disk import IDisk
+from storehouse.core.jobs import over
+from storehouse.core.mediatypes import guessed_type
+from storehouse.core.names import candidates, claim
+from storehouse.core.streams import Beside, BytesStream, GeneratorStream, IByteStream, Piece, stage
+from storehouse.errors import (
+    AlreadyExists,
+    BadRequest,
+    ChecksumMismatch,
+    DamagedEntry,
+    NoSuchKey,
+    PreconditionFailed,
+    SizeMismatch,
+    TooLarge,
+    TooManyUploads,
+)
+from storehouse.frontends.http.request import RequestBody
+from storehouse.frontends.upload.files import content_type_in
+from storehouse.frontends.upload.gate import LINK, Visitor
+from storehouse.frontends.upload.throughput import Activity
+from storehouse.storage.objects.interfaces import ALWAYS, Condition, IObjectStore, ObjectInfo
+
+__all__ = [
+    "ALGORITHMS",
+    "JOINED",
+    "SMALL",
+    "Checksums",
+    "FileHead",
+    "IGate",
+    "IncomingFile",
+    "Intake",
+    "Pieces",
+    "UploadMemory",
+    "UploadSession",
+    "checked",
+    "digests_in",
+]
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+#: No share is larger: more in memory makes nothing faster.
+_LARGEST_SHARE = 8 << 20
+
+#: Pieces of fewer bytes are joined: an object for each of few bytes takes many times as much memory as they do.
+SMALL = 8 << 10
+
+#: Bytes that are joined at most.
+JOINED = 64 << 10
+
+
+class Pieces:
+    """Bytes that are held, in few objects."""
+
+    def __init__(self) -> None:
+        self._whole: list[Piece] = []
+        self._small = bytearray()
+
+    def add(self, data: Piece) -> None:
+        """Hold these, too."""
+        if len(data) >= SMALL:
+            self._join()
+            self._whole.append(data)
+            return
+        self._small += data
+        if len(self._small) >= JOINED:
+            self._join()
+
+    def take(self) -> list[Piece]:
+        """All of them, which are not held here any more."""
+        self._join()
+        whole, self._whole = self._whole, []
+        return whole
+
+    def _join(self) -> None:
+        if self._small:
+            self._whole.append(bytes(self._small))
+            self._small = bytearray()
+
+
+class UploadSession:
+    """
+    One request that brings files. For C{with}: it leaves at the end.
+
+    @ivar held: bytes in memory that are this session's.
+    @ivar holders: whose shares of the sessions it is in.
+    @ivar spill: called when the session has to let go of what it holds; C{None} if nothing it holds can be let go of.
+    """
+
+    def __init__(
+        self,
+        memory: UploadMemory,
+        stop: Callable[[], None],
+        go_on: Callable[[], None],
+        holders: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        self.held = 0
+        self.holders = holders
+        self.spill: Callable[[], None] | None = None
+        self.stop = stop
+        self.go_on = go_on
+        self._memory = memory
+
+    def __enter__(self) -> UploadSession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.leave()
+
+    def hold(self, size: int) -> None:
+        """Some bytes more are in memory; or less, if it is negative."""
+        self.held += size
+        self._memory.holds(size)
+
+    def may_hold(self, size: int) -> bool:
+        """Whether so many bytes more may stay in memory until the file is whole."""
+        return self.held + size <= self._memory.share and not self._memory.is_full
+
+    @property
+    def is_half_full(self) -> bool:
+        """Whether half of the session's share is held, or more."""
+        return self.held * 2 >= self._memory.share
+
+    @property
+    def has_too_much(self) -> bool:
+        """Whether more is held than the session's share."""
+        return self.held > self._memory.share
+
+    def stored(self, spilled: bool) -> None:
+        """Count a file that was stored."""
+        self._memory.count(spilled)
+
+    def leave(self) -> None:
+        """The request is over. Harmless when it is already."""
+        self._memory.left(self)
+
+
+class UploadMemory:
+    """
+    The budget and who has it.
+
+    @param budget: bytes.
+    @param most_sessions: sessions at once.
+    @ivar held: bytes in memory now.
+    @ivar peak: the most that there ever were.
+    @ivar refused: sessions that were one too many.
+    """
+
+    def __init__(self, budget: int, most_sessions: int) -> None:
+        self.budget = budget
+        self.held = 0
+        self.peak = 0
+        self.refused = 0
+        self._most_sessions = most_sessions
+        self._sessions: dict[UploadSession, None] = {}
+        self._shares: Shares[tuple[str, str]] = Shares(most_sessions)
+        self._most_of_link = max(1, most_sessions // 2)
+        self._divided = budget * 3 // 4
+        self._full = budget * 7 // 8
+        self._waiting = False
+        self._files = {True: 0, False: 0}
+
+    @property
+    def sessions(self) -> int:
+        """How many there are."""
+        return len(self._sessions)
+
+    @property
+    def share(self) -> int:
+        """Bytes that one session may hold."""
+        return min(_LARGEST_SHARE, self.budget // 8, self._divided // max(1, len(self._sessions)))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be held by anybody."""
+        return self.held >= self._full
+
+    def join(
+        self,
+        stop: Callable[[], None] = lambda: None,
+        go_on: Callable[[], None] = lambda: None,
+        holders: Sequence[tuple[str, str]] = (),
+    ) -> UploadSession:
+        """
+        A request that brings files begins. To be called before any of its body is wanted.
+
+        @param stop: has the client wait.
+        @param go_on: undoes that.
+        @param holders: whose shares of the sessions it is in: an address, a user, a link, each with its kind; see L{Shares}.
+        @raise TooManyUploads: if there are as many as may be, or as one of the holders may have.
+        """
+        if len(self._sessions) >= self._most_sessions:
+            self.refused += 1
+            raise TooManyUploads(
+                f"{self._most_sessions} uploads are being received, which is as many as are allowed: try again in a moment"
+            )
+        refused = next(
+            (each for each in holders if each[0] == LINK and self._shares.count(each) >= self._most_of_link), None
+        )
+        refused = refused or self._shares.refused(holders)
+        if refused is not None:
+            self.refused += 1
+            raise TooManyUploads(
+                f"this {refused[0]} has as many uploads at once as it may have, so that others get in: try again in a moment"
+            )
+        self._shares.enter(holders)
+        session = UploadSession(self, stop, go_on, holders)
+        self._sessions[session] = None
+        if self._waiting:
+            stop()
+        share = self.share
+        if self.held > share:  # or else nobody has too much
+            for other in list(self._sessions):
+                if other.held > share and other.spill is not None:
+                    other.spill()
+        return session
+
+    @asynccontextmanager
+    async def receiving(
+        self, body: RequestBody, holders: Sequence[tuple[str, str]] = ()
+    ) -> AsyncIterator[UploadSession]:
+        """
+        A session for one request: what waits of its body is counted, and the client waits when the memory is full. The body
+        is closed at the end.
+
+        @raise TooManyUploads: as L{join} does.
+        """
+        with self.join(body.suspend, body.proceed, holders) as session:
+            body.account = session.hold
+            session.hold(body.waiting)
+            try:
+                yield session
+            finally:
+                await body.close()
+                body.account = None
+
+    # -- for sessions --------------------------------------------------------------------------
+
+    def holds(self, size: int) -> None:
+        """See L{UploadSession.hold}."""
+        self.held += size
+        if size > 0:
+            self.peak = max(self.peak, self.held)
+        if not self._waiting and self.held >= self._full:
+            self._waiting = True
+            for session in list(self._sessions):
+                session.stop()
+        elif self._waiting and self.held <= (self._divided + self._full) // 2:
+            self._waiting = False
+            for session in list(self._sessions):
+                # The first ones may fill it again at once.
+                if self._waiting:
+                    break
+                session.go_on()
+
+    def count(self, spilled: bool) -> None:
+        """See L{UploadSession.stored}."""
+        self._files[spilled] += 1
+
+    def left(self, session: UploadSession) -> None:
+        """See L{UploadSession.leave}."""
+        if self._sessions.pop(session, 0) is None:
+            self._shares.leave(session.holders)
+            session.spill = None
+            session.hold(-session.held)
+
+    # -- metrics -------------------------------------------------------------------------------
+
+    def collect(self) -> Iterable[Metric]:
+        """Metric families, for a C{prometheus_client} registry."""
+        name = "storehouse_upload_memory"
+        for suffix, text, value in (
+            ("budget_bytes", "Bytes of uploads that may be in memory together.", self.budget),
+            ("held_bytes", "Bytes of uploads that are in memory.", self.held),
+            ("peak_bytes", "The most bytes of uploads that were in memory at once.", self.peak),
+            ("share_bytes", "Bytes that each session may hold until its file is whole.", self.share),
+        ):
+            yield GaugeMetricFamily(f"{name}_{suffix}", text, value=value)
+        yield GaugeMetricFamily("storehouse_upload_sessions", "Requests that bring files.", value=self.sessions)
+        yield GaugeMetricFamily(
+            "storehouse_upload_sessions_limit", "Requests that may bring files at once.", value=self._most_sessions
+        )
+        yield CounterMetricFamily(
+            "storehouse_upload_sessions_refused", "Requests with files that were one too many.", value=self.refused
+        )
+        files = CounterMetricFamily(
+            "storehouse_upload_files",
+            "Files that were stored: from memory, whole, or as they came.",
+            labels=["way"],
+        )
+        files.add_metric(["memory"], self._files[False])
+        files.add_metric(["spilled"], self._files[True])
+        yield files
+
+
+# -- checksums -------------------------------------------------------------------------------------
+
+#: What can be computed, by the names that tus has for it.
+ALGORITHMS = ("sha1", "sha256", "crc32c")
+
+# Bytes that may wait while as many are hashed in a thread.
+_MOST_WAITING = 256 << 10
+
+# Bytes at the beginning of a body that are hashed in the reactor's thread, in some 100 microseconds: most bodies have no more,
+# and are done sooner than a thread is asked.
+_SMALL = 64 << 10
+
+#: What is computed, by its name in the field; others are passed over, as RFC 9530 has it.
+_ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512"}
+
+_member = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)\s*=\s*:([A-Za-z0-9+/=]*):\s*").fullmatch
+
+
+def digests_in(name: str, values: Sequence[bytes]) -> dict[str, bytes]:
+    """
+    The digests that a field has and that are computed here: the name for C{hashlib}, and the digest.
+
+    @raise BadRequest: if it is no such field.
+    """
+    found: dict[str, bytes] = {}
+    for member in b",".join(values).decode("latin-1").split(",") if values else ():
+        match = _member(member)
+        try:
+            value = b64decode(match[2], validate=True) if match is not None else None
+        except BadBase64:
+            value = None
+        if match is None or value is None:
+            raise BadRequest(f"{name} is not of the form sha-256=:BASE64:")
+        algorithm = _ALGORITHMS.get(match[1])
+        if algorithm is not None:
+            if len(value) != hashlib.new(algorithm).digest_size:
+                raise BadRequest(f"the {match[1]} in {name} has {len(value)} bytes")
+            if found.setdefault(algorithm, value) != value:
+                raise BadRequest(f"{name} has more than one {match[1]}")
+    return found
+
+
+class Checksums:
+    """
+    The checksums of bytes that come, computed beside in a disk thread. To be closed.
+
+    @param algorithms: what is to be computed: of L{ALGORITHMS}, or another one of C{hashlib}'s.
+    @param session: what the bytes that wait are counted by. None wait unless others are worked on, so that this memory is
+        always given back, however slow the client is.
+    """
+
+    def __init__(self, algorithms: Iterable[str], disk: IDisk, session: UploadSession) -> None:
+        self._has_crc = "crc32c" in algorithms
+        self._crc = 0
+        # SHA-1 is what tus demands: it tells bytes that were garbled, and keeps out nobody.
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms if name != "crc32c"}
+        self._disk = disk
+        self._session = session
+        self._count = 0
+        self._waiting = Pieces()
+        self._size_waiting = 0
+        self._beside: Beside[None] = Beside()
+        self._is_working = False
+
+    async def update(self, piece: Piece) -> None:
+        """Some bytes more. Waits while too many do."""
+        if self._has_crc:
+            self._crc = crc32c(piece, self._crc)
+        if not self._hashes:
+            return
+        size = len(piece)
+        self._count += size
+        if self._count <= _SMALL:
+            self._hash([piece])
+            return
+        self._waiting.add(piece)
+        self._size_waiting += size
+        self._session.hold(size)
+        if not self._is_working:
+            await self._beside.start(self._work)
+        elif self._size_waiting >= _MOST_WAITING:
+            await self._beside.result()
+
+    async def finish(self) -> None:
+        """All bytes have come."""
+        await self._beside.result()
+
+    def check(self, algorithm: str, digest: bytes) -> None:
+        """
+        To be called after L{finish}.
+
+        @raise ChecksumMismatch: if the bytes have another digest.
+        """
+        computed = self._crc.to_bytes(4, "big") if algorithm == "crc32c" else self._hashes[algorithm].digest()
+        if not hmac.compare_digest(computed, digest):
+            raise ChecksumMismatch(
+                f"the {algorithm} of what came is {computed.hex()}, and not what was announced: nothing of it is kept"
+            )
+
+    async def close(self) -> None:
+        """Hold nothing more. Harmless more than once."""
+        await self._beside.close()
+        self._waiting.take()
+        size, self._size_waiting = self._size_waiting, 0
+        self._session.hold(-size)
+
+    def _work(self) -> Deferred[None]:
+        self._is_working = True
+        return Deferred.fromCoroutine(self._hash_waiting())
+
+    async def _hash_waiting(self) -> None:
+        try:
+            while self._size_waiting:
+                pieces, size, self._size_waiting = self._waiting.take(), self._size_waiting, 0
+                try:
+                    await self._disk.run(self._hash, pieces)
+                finally:
+                    self._session.hold(-size)
+        finally:
+            self._is_working = False
+
+    def _hash(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            for computed in self._hashes.values():
+                computed.update(piece)
+
+
+@stage
+async def checked(
+    stream: IByteStream, checksums: Checksums, count: Callable[[int], object]
+) -> AsyncGenerator[Piece, None]:
+    """
+    Compute checksums of the bytes that pass, and close them at the end.
+
+    @param count: told of the bytes of each piece.
+    """
+    try:
+        while piece := await stream.read():
+            count(len(piece))
+            await checksums.update(piece)
+            yield piece
+        await checksums.finish()
+    finally:
+        await checksums.close()
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+class IGate(Protocol):
+    """What is asked of L{Gate<storehouse.frontends.upload.gate.Gate>}."""
+
+    async def use(self, visitor: Visitor) -> None:
+        """Use up a link that works once."""
+
+
+@attrs.frozen
+class FileHead:
+    """
+    What is known of a file before its bytes come.
+
+    @ivar key: its name in the bucket; see L{key_for<storehouse.frontends.upload.files.key_for>}.
+    @ivar filename: its name as it was given.
+    @ivar via: the way: C{form} or C{put}.
+    @ivar size: bytes that it has; C{None} if that is not known.
+    @ivar content_type: its media type; empty to guess it from the name.
+    @ivar condition: what must be true of the key; C{None} to do what the setting C{upload-names} says.
+    @ivar digests: what must be true of the bytes: digests by their names for C{hashlib}.
+    """
+
+    key: str
+    filename: str
+    via: str
+    size: int | None = None
+    content_type: str = ""
+    condition: Condition | None = None
+    digests: Mapping[str, bytes] = attrs.Factory(dict)
+
+
+class Intake:
+    """
+    Where files come in.
+
+    @param max_size: bytes that a file may have; 0 for no bound.
+    @param rule: what is done about names that are taken; see L{storehouse.core.names}.
+    @ivar memory: the memory for all of them.
+    @ivar max_size: as it was given.
+    """
+
+    def __init__(
+        self,
+        store: IObjectStore,
+        memory: UploadMemory,
+        gate: IGate,
+        activity: Activity,
+        disk: IDisk,
+        max_size: int = 0,
+        rule: str = "rename",
+        bucket: str = "uploads",
+    ) -> None:
+        self.store = store
+        self.memory = memory
+        self.gate = gate
+        self.activity = activity
+        self.disk = disk
+        self.rule = rule
+        self.bucket = bucket
+        self.max_size = max_size
+        self._claimed: set[str] = set()
+
+    def limit_of(self, visitor: Visitor) -> int | None:
+        """Bytes that a file of this visitor may have; C{None} for no bound."""
+        bounds = [bound for bound in (self.max_size or None, visitor.max_bytes) if bound is not None]
+        return min(bounds, default=None)
+
+    async def begin(
+        self, visitor: Visitor, session: UploadSession, stream: IByteStream, head: FileHead
+    ) -> IncomingFile:
+        """
+        A file is going to come. Whatever can be refused without its bytes is refused here.
+
+        @raise TooLarge: if it says so itself.
+        @raise LinkUsed: if the visitor's link was used up.
+        @raise PreconditionFailed: if the condition does not hold.
+        @raise AlreadyExists: if the name is taken, and that is refused.
+        """
+        limit = self.limit_of(visitor)
+        if limit is not None and head.size is not None and head.size > limit:
+            raise TooLarge(f"the file has {head.size} bytes; at most {limit} are taken")
+        await self._check_key(head)
+        await self.gate.use(visitor)
+        return IncomingFile(self, visitor, session, stream, head, limit)
+
+    async def store_file(self, visitor: Visitor, body: RequestBody, head: FileHead) -> ObjectInfo:
+        """
+        Store a file that comes alone.
+
+        @return: what was stored, once it is durable.
+        @raise TooManyUploads: at once.
+        @raise StorehouseError: as L{begin} does, and the store, and what C{body} failed with. Nothing is stored then.
+        """
+        async with self.memory.receiving(body, visitor.shares) as session:
+            file = await self.begin(visitor, session, body, head)
+            try:
+                await file.gather()
+                return await file.store()
+            finally:
+                await file.close()
+
+    # -- names ---------------------------------------------------------------------------------
+
+    async def _check_key(self, head: FileHead) -> None:
+        condition = head.condition
+        if condition == ALWAYS or (condition is None and self.rule != "refuse"):
+            return
+        try:
+            etag = (await self.store.head(self.bucket, head.key)).etag
+        except NoSuchKey:
+            if condition is not None and condition.etag is not None:
+                raise PreconditionFailed(f"there is no {head.key}") from None
+            return
+        except DamagedEntry:
+            # Something is there, and no etag is the one that it has.
+            etag = ""
+        if condition is None:
+            raise AlreadyExists(f"there is a {head.key} already")
+        if condition.absent:
+            raise PreconditionFailed(f"there is a {head.key} already")
+        if condition.etag not in (None, "*", etag):
+            # Not what it has: a visitor who may only store is not told that.
+            raise PreconditionFailed(f"{head.key} has another etag")
+
+    def put(
+        self,
+        key: str,
+        stream: IByteStream,
+        size: int | None,
+        head: FileHead,
+        metadata: Mapping[str, list[str]],
+        condition: Condition,
+    ) -> Deferred[ObjectInfo]:
+        """
+        Store it under this key.
+
+        @param metadata: read when the stream has ended.
+        """
+        content_type = content_type_in(head.content_type) or guessed_type(head.key)
+        return self.store.put(self.bucket, key, stream, size, content_type, metadata, condition)
+
+    async def put_renamed(self, head: FileHead, pieces: list[Piece], metadata: Mapping[str, list[str]]) -> ObjectInfo:
+        """Store what is there whole, under its key or what L{rule} makes of it."""
+        size = sum(map(len, pieces))
+
+        async def store(key: str, is_absent: bool) -> ObjectInfo:
+            if is_absent and key in self._claimed:
+                raise PreconditionFailed(f"{key} is being stored")
+            condition = Condition(absent=True) if is_absent else ALWAYS
+            return await self.put(key, BytesStream(pieces), size, head, metadata, condition)
+
+        return await claim(head.key, self.rule, store)
+
+    async def put_claimed(self, head: FileHead, stream: IByteStream, metadata: Mapping[str, list[str]]) -> ObjectInfo:
+        """
+        Store what is still coming, under its key or what L{rule} makes of it: it cannot be tried again under another one, so
+        that the key is claimed first.
+        """
+        key = await self._claim(head.key)
+        try:
+            return await self.put(key, stream, head.size, head, metadata, Condition(absent=True))
+        except PreconditionFailed:
+            raise AlreadyExists(f"something else was stored as {key} while the file came: send it again") from None
+        finally:
+            self._claimed.discard(key)
+
+    async def _claim(self, key: str) -> str:
+        for candidate in candidates(key) if self.rule == "rename" else (key,):
+            if candidate in self._claimed:
+                continue
+            # Before the look, so that nobody else looks meanwhile.
+            self._claimed.add(candidate)
+            try:
+                await self.store.head(self.bucket, candidate)
+            except NoSuchKey:
+                return candidate
+            except DamagedEntry:
+                pass  # it is taken
+            except BaseException:
+                self._claimed.discard(candidate)
+                raise
+            self._claimed.discard(candidate)
+        raise AlreadyExists(f"there is a {key} already")
+
+
+class IncomingFile:
+    """
+    One file that is being received: L{gather} it, then L{store} it, and L{close} it in any case.
+
+    @ivar head: what was known of it before.
+    @ivar count: bytes that have come.
+    @ivar is_spilled: whether the store gets it as it comes.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        visitor: Visitor,
+        session: UploadSession,
+        stream: IByteStream,
+        head: FileHead,
+        limit: int | None,
+    ) -> None:
+        self.head = head
+        self.count = 0
+        self.is_spilled = head.size is not None and not session.may_hold(head.size)
+        self._crc = 0
+        self._intake = intake
+        self._session = session
+        self._stream = stream
+        self._limit = limit
+        self._metadata = {"filename": [head.filename], "uploader": [visitor.name], "via": [head.via]}
+        self._upload = intake.activity.begin_upload(head.via, head.key, visitor.name)
+        self._checksums = Checksums(head.digests, intake.disk, session) if head.digests else None
+        self._held = Pieces()
+        self._size_held = 0
+        self._reading: Deferred[None] | None = None  # a read that goes on while what is held is let go of
+        self._read_piece: Piece = b""  # what it gave
+        self._read_error: BaseException | None = None
+        self._waiting: Deferred[None] | None = None  # fires when it is over, or what is held is to be let go of
+        self._lets_go = False
+        session.spill = self._let_go
+
+    async def gather(self) -> None:
+        """
+        Hold what comes in memory until it is whole, or more than its share: then L{store} reads on.
+
+        @raise TooLarge: if there are too many bytes.
+        @raise SizeMismatch: if they are not as many as was said.
+        @raise ChecksumMismatch: if they do not have the digest that was announced.
+        """
+        while not self.is_spilled:
+            piece = await self._next()
+            if piece is None:
+                self.is_spilled = True
+            elif not piece:
+                await self._verify()
+                return
+            else:
+                self.is_spilled = not self._hold(piece)
+
+    async def store(self) -> ObjectInfo:
+        """
+        Store it: what is in memory, or as it comes.
+
+        @return: what was stored; it is durable.
+        @raise StorehouseError: as L{gather} does.
+        """
+        intake, head = self._intake, self.head
+        condition = head.condition or (ALWAYS if intake.rule == "replace" else None)
+        # What is in memory stays counted until it is stored.
+        pieces = [] if self.is_spilled else self._held.take()
+        stream = GeneratorStream(self._pieces(), self._stream) if self.is_spilled else BytesStream(pieces)
+        try:
+            if condition is not None:
+                size = head.size if self.is_spilled else self.count
+                info = await intake.put(head.key, stream, size, head, self._metadata, condition)
+            elif self.is_spilled:
+                info = await intake.put_claimed(head, stream, self._metadata)
+            else:
+                info = await intake.put_renamed(head, pieces, self._metadata)
+        finally:
+            await stream.close()
+        self._session.stored(self.is_spilled)
+        self._upload.end(info.key, info.size)
+        return info
+
+    async def close(self) -> None:
+        """Hold nothing more. What was not stored will not be."""
+        if self._reading is not None:
+            await self._stream.close()
+        if self._checksums is not None:
+            await self._checksums.close()
+        self._held.take()
+        size, self._size_held = self._size_held, 0
+        self._session.hold(-size)
+        self._upload.fail()
+
+    # -- what comes ----------------------------------------------------------------------------
+
+    async def _pieces(self) -> AsyncGenerator[Piece, None]:
+        """For the store: what is held first, then the rest as it comes; small pieces are joined, for few objects."""
+        is_due, has_ended = True, False
+        while True:
+            if is_due:
+                held = deque(self._held.take())
+                while held:
+                    piece: Piece | None = held.popleft()
+                    assert piece
+                    self._size_held -= len(piece)
+                    self._session.hold(-len(piece))
+                    yield piece
+                is_due = self._lets_go = False
+            if has_ended:
+                break
+            piece = await self._next()
+            if piece is None:
+                is_due = True
+            elif not piece:
+                is_due = has_ended = True
+            elif len(piece) >= SMALL and not self._size_held:
+                yield piece
+            else:
+                may_stay = self._hold(piece)
+                is_due = len(piece) >= SMALL or self._size_held >= JOINED or not may_stay
+        # The store keeps nothing if this raises, for it has not seen the end.
+        await self._verify()
+
+    async def _next(self) -> Piece | None:
+        """
+        The next piece, counted; C{None} if the memory that is held is to be let go of first, since others need it: the
+        client may take its time with the next one.
+        """
+        if self._reading is None and not self._size_held:
+            piece = await self._stream.read()
+        elif self._lets_go:
+            return None
+        else:
+            if self._reading is None:
+                self._reading = Deferred.fromCoroutine(self._read())
+            if not self._reading.called:
+                self._waiting = over(self._reading)
+                await self._waiting
+                if not self._reading.called:
+                    return None
+            self._reading = None
+            if self._read_error is not None:
+                raise self._read_error
+            piece, self._read_piece = self._read_piece, b""
+        size = len(piece)
+        self.count += size
+        if self._limit is not None and self.count > self._limit:
+            raise TooLarge(
+                f"the file {self.head.key} has more than {self._limit} bytes, which are the most that are taken"
+            )
+        self._crc = crc32c(piece, self._crc)
+        self._upload.add(size)
+        if self._checksums is not None:
+            await self._checksums.update(piece)
+        return piece
+
+    async def _read(self) -> None:
+        try:
+            self._read_piece = await self._stream.read()
+        except BaseException as error:
+            self._read_error = error
+
+    def _hold(self, piece: Piece) -> bool:
+        """Keep it in memory. @return: whether it may stay there."""
+        size = len(piece)
+        may_stay = self._session.may_hold(size)
+        self._held.add(piece)
+        self._size_held += size
+        self._session.hold(size)
+        return may_stay
+
+    def _let_go(self) -> None:
+        self._lets_go = True
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
+
+    async def _verify(self) -> None:
+        """All bytes have come."""
+        if self.head.size is not None and self.count != self.head.size:
+            raise SizeMismatch(f"the file {self.head.key} has {self.count} bytes; {self.head.size} were announced")
+        if self._checksums is not None:
+            await self._checksums.finish()
+            for algorithm, digest in self.head.digests.items():
+                self._checksums.check(algorithm, digest)
+        self._metadata["crc32c"] = [f"{self._crc:08x}"]
