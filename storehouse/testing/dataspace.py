@@ -22,7 +22,6 @@ from storehouse.errors import (
     Unavailable,
 )
 from storehouse.storage.dataspace.interfaces import (
-    IDataSpace,
     IDescribed,
     Metadata,
     Part,
@@ -137,7 +136,7 @@ class _OpenUpload:
         )
 
 
-@implementer(IDataSpace, IDescribed)
+@implementer(IDescribed)
 class MemoryDataSpace:
     """
     A data space that is gone with the process. It keeps all that it is given in memory.
@@ -328,6 +327,10 @@ class MemoryDataSpace:
     async def get_metadata(self, id: str) -> dict[str, list[str]]:
         """See L{IDataSpace.get_metadata}."""
         return self._checked(self._object(id).metadata)
+
+    @deferred
+    async def passed(self) -> None:
+        """See L{IDescribed.passed}. Operations are over when they return."""
 
     @deferred
     async def replace_metadata(self, id: str, metadata: Metadata) -> None:

@@ -6,11 +6,29 @@ import time
 from collections.abc import Callable, Collection, Iterable
 
 import attrs
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from storehouse.core.jobs import deferred
-from storehouse.errors import AlreadyExists, BucketNotEmpty, InvalidName, NoSuchBucket, NoSuchKey, Unavailable
-from storehouse.storage.namespace.interfaces import Bucket, Condition, Entry, INamespace, Metadata, Needed, Page
+from storehouse.errors import (
+    AlreadyExists,
+    BucketNotEmpty,
+    InvalidName,
+    NoSuchBucket,
+    NoSuchKey,
+    StorehouseError,
+    Unavailable,
+)
+from storehouse.storage.namespace.interfaces import (
+    Bucket,
+    Condition,
+    Entry,
+    INamespace,
+    Metadata,
+    Needed,
+    Page,
+    Problem,
+)
 from storehouse.storage.namespace.values import (
     MAX_METADATA,
     check_bucket,
@@ -37,6 +55,8 @@ class MemoryNamespace:
         self.unsettled: list[str] = []
         self.unpublished: list[str] = []
         self.shared = False
+        self.failed: StorehouseError | None = None
+        self.damaged = self.unknown = 0
         self._buckets: dict[str, tuple[Bucket, dict[str, _Versions]]] = {}
         self._stopped = False
 
@@ -183,6 +203,21 @@ class MemoryNamespace:
     async def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Needed:
         named = {entry.id for _, keys in self._buckets.values() for versions in keys.values() for entry in versions}
         return Needed(frozenset(ids) & named, "")
+
+    @deferred
+    async def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> list[Problem]:
+        return []
+
+    @deferred
+    async def restore(self, has_bytes: Callable[[str], Deferred[bool]]) -> list[Problem]:
+        return []
+
+    @deferred
+    async def reindex(self, progress: Callable[[int], object] | None = None) -> int:
+        return sum(len(keys) for _, keys in self._buckets.values())
+
+    def start(self) -> None:
+        """See L{INamespace.start}. It is open from the beginning."""
 
     @deferred
     async def stop(self) -> None:

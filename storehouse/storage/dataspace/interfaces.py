@@ -314,12 +314,17 @@ class IDataSpace(IUploads, IInventory):
         """
 
 
-class IDescribed(Interface):
-    """What a data space lets be said anew of what is in it. Each is one step, which is durable when its Deferred fires."""
+class IDescribed(IDataSpace):
+    """
+    A data space whose metadata can be replaced. Each replacement is one step, which is durable when its Deferred fires.
+    """
+
+    def passed() -> Deferred[None]:
+        """Fires when all operations that run now are over."""
 
     def replace_metadata(id: str, metadata: Metadata) -> Deferred[None]:
         """
-        Have an object say something else of itself; its bytes stay. Who reads it may have the one or the other.
+        Replace the metadata of an object; its bytes stay. A reader of that moment may have the old or the new.
 
         @return: fails with C{NoSuchObject}, C{DamagedObject}.
         """

@@ -30,7 +30,6 @@ from storehouse.storage.dataspace.directory import Receiver, StoreDirectory, Wor
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, encode_upload, joined_etag
 from storehouse.storage.dataspace.holding import Holding
 from storehouse.storage.dataspace.interfaces import (
-    IDataSpace,
     IDescribed,
     Metadata,
     Part,
@@ -73,7 +72,7 @@ __all__ = ["WormerDataSpace", "WormerSettings"]
 _REMEMBERED = 64
 
 
-@implementer(IDataSpace, IDescribed)
+@implementer(IDescribed)
 class WormerDataSpace:
     """
     See L{IDataSpace}.
@@ -151,7 +150,7 @@ class WormerDataSpace:
         await self.operations.stopped()
 
     def passed(self) -> Deferred[None]:
-        """Fires when all operations that run now are over."""
+        """See L{IDescribed.passed}."""
         return Deferred.fromCoroutine(self.operations.passed())
 
     # -- objects -------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import attrs
 from zope.interface import Attribute, Interface
 
+from storehouse.errors import StorehouseError
+
 if TYPE_CHECKING:  # commands that import a value from here need no reactor
     from twisted.internet.defer import Deferred
 
-__all__ = ["Bucket", "Condition", "Entry", "IChecked", "INamespace", "Metadata", "Needed", "Page", "Problem"]
+__all__ = ["Bucket", "Condition", "Entry", "INamespace", "Metadata", "Needed", "Page", "Problem"]
 
 #: Name to values. Names and values are any text.
 Metadata = Mapping[str, Sequence[str]]
@@ -82,12 +84,12 @@ class Problem:
     @ivar kind: C{damaged} (a file whose checksum is wrong, or that is another's), C{dangling} (a default that is missing or
         names no version), C{lost} (an older version whose file is missing), C{unknown} (a file that is not part of the
         namespace), C{missing}, C{extra}, C{different} (rows of the index, compared with the tree), C{index} (the index as a
-        whole), C{restored} (by L{IChecked.restore}).
+        whole), C{restored} (by L{INamespace.restore}).
     @ivar bucket: its bucket, or empty.
     @ivar key: its key, if it is known.
     @ivar id: the ID of the version, if it is about one.
     @ivar text: what is wrong, with the path, and what a repair does.
-    @ivar repairable: whether a rebuild of the index repairs it; for a C{dangling} default, whether L{IChecked.check} does,
+    @ivar repairable: whether a rebuild of the index repairs it; for a C{dangling} default, whether L{INamespace.check} does,
         if it is asked to repair.
     """
 
@@ -132,16 +134,20 @@ class INamespace(Interface):
     and belongs to one key.
     """
 
-    unsettled = Attribute(
-        "C{list[str]}: IDs that a crash may have left without a key; call L{settle} once their bytes are gone."
+    failed: StorehouseError | None = Attribute("what it failed with for good, so that nothing is changed any more")
+
+    damaged: int = Attribute("how many keys and buckets cannot be read, by the index")
+
+    unknown: int = Attribute("how many files were neither keys nor buckets when the index was made")
+
+    unsettled: list[str] = Attribute(
+        "IDs that a crash may have left without a key; call L{settle} once their bytes are gone."
     )
 
-    unpublished = Attribute(
-        "C{list[str]}: those of L{unsettled} that were intended, and were never the version of a key."
-    )
+    unpublished: list[str] = Attribute("those of L{unsettled} that were intended, and were never the version of a key.")
 
-    shared = Attribute(
-        "C{bool}: whether two keys may name the same ID, since a key or a bucket was copied on disk: then L{needed} must "
+    shared: bool = Attribute(
+        "whether two keys may name the same ID, since a key or a bucket was copied on disk: then L{needed} must "
         "be called before the bytes of any key are removed."
     )
 
@@ -234,16 +240,7 @@ class INamespace(Interface):
         @param progress: called with the number of keys so far; if it raises, the search ends with that error.
         """
 
-    def stop() -> Deferred[None]:
-        """Finish what runs, sync everything, close. Afterwards all methods fail with C{Unavailable}."""
-
-
-class IChecked(Interface):
-    """A namespace with a derived index: checks and repairs. Nothing is ever guessed about keys."""
-
-    damaged = Attribute("C{int}: how many keys and buckets cannot be read, by the index.")
-
-    unknown = Attribute("C{int}: how many files were neither keys nor buckets when the index was made.")
+    # Checks and repairs. Nothing is ever guessed about keys.
 
     def check(progress: Callable[[int], object] | None = None, repair: bool = False) -> Deferred[list[Problem]]:
         """
@@ -263,4 +260,10 @@ class IChecked(Interface):
         """
 
     def reindex(progress: Callable[[int], object] | None = None) -> Deferred[int]:
-        """Rebuild the index from the keys. Other operations wait. Fires with the number of keys."""
+        """Rebuild the index from the keys, if there is one. Other operations wait. Fires with the number of keys."""
+
+    def start() -> None:
+        """Open it; blocks. Until then, and after L{stop}, all methods fail with C{Unavailable}."""
+
+    def stop() -> Deferred[None]:
+        """Finish what runs, sync everything, close."""

@@ -38,7 +38,6 @@ from storehouse.storage.namespace.interfaces import (
     Bucket,
     Condition,
     Entry,
-    IChecked,
     INamespace,
     Metadata,
     Needed,
@@ -222,7 +221,7 @@ class Lane:
             self._next()
 
 
-@implementer(INamespace, IChecked)
+@implementer(INamespace)
 class LocalNamespace:
     """
     See L{INamespace}.

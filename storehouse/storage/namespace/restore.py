@@ -41,7 +41,7 @@ async def restore(
     has_bytes: Callable[[str], Deferred[bool]],
 ) -> list[Problem]:
     """
-    See L{IChecked.restore<storehouse.storage.namespace.interfaces.IChecked.restore>}.
+    See L{INamespace.restore<storehouse.storage.namespace.interfaces.INamespace.restore>}.
 
     @param buckets: by name, each with its number; it changes as they do.
     @param begin: holds a key; gives its bucket's number, its UTF-8 and its directory.

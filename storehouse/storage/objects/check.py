@@ -19,7 +19,7 @@ from storehouse.errors import (
     StorageFailed,
     Unavailable,
 )
-from storehouse.storage.namespace.interfaces import Entry, IChecked, INamespace
+from storehouse.storage.namespace.interfaces import Entry, INamespace
 from storehouse.storage.objects.interfaces import Problem
 from storehouse.storage.objects.pair import Pair
 
@@ -84,7 +84,7 @@ async def _difference(pair: Pair, bucket: str, key: str, entry: Entry) -> Proble
 
 def unserved(names: INamespace) -> str:
     """What a namespace knows that it cannot serve; empty if there is nothing."""
-    if not IChecked.providedBy(names) or not (names.damaged or names.unknown):
+    if not (names.damaged or names.unknown):
         return ""
     return f"{names.damaged} keys or buckets cannot be read, and {names.unknown} names are neither: 'storehouse fsck' tells which"
 
@@ -147,8 +147,6 @@ class _Check:
     async def _names(self) -> None:
         """The namespace against its index."""
         names = self._pair.names
-        if not IChecked.providedBy(names):
-            return
         found = await finished(names.check(self._progressed, self._repair))
         rebuild = False
         for problem in found:

@@ -25,7 +25,7 @@ from storehouse.errors import (
 )
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader
-from storehouse.storage.namespace.interfaces import Entry, IChecked, INamespace, Problem
+from storehouse.storage.namespace.interfaces import Entry, INamespace, Problem
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
 from storehouse.storage.objects.metrics import StoreMetrics
 from storehouse.storage.objects.removing import Removing
@@ -157,7 +157,7 @@ class Pair:
 
         return Deferred.fromCoroutine(self.with_bytes(bucket, key, examine))
 
-    def restored(self, names: IChecked) -> Deferred[list[Problem]]:
+    def restored(self, names: INamespace) -> Deferred[list[Problem]]:
         """Have keys written anew that only the index knows, if their bytes are there: before it is made anew."""
         return names.restore(lambda id: Deferred.fromCoroutine(self._is_there(id)))
 

@@ -18,7 +18,7 @@ from storehouse.core.streams import IByteStream, awaiting
 from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader, Upload
-from storehouse.storage.namespace.interfaces import Bucket, Entry, IChecked, INamespace
+from storehouse.storage.namespace.interfaces import Bucket, Entry, INamespace
 from storehouse.storage.objects.check import check, compare, unserved
 from storehouse.storage.objects.interfaces import (
     ALWAYS,
@@ -449,12 +449,9 @@ class LocalObjectStore:
     async def reindex(self, progress: Callable[[int], object] | None = None) -> Indexed:
         """See L{IMaintained.reindex}."""
         names = self._pair.names
-        if IChecked.providedBy(names):
-            await finished(self._pair.restored(names))
-            count: int = await finished(names.reindex(progress))
-            return Indexed(count, names.damaged, names.unknown)
-        # It has no index: what it has are its keys.
-        return Indexed(sum([(await names.usage(bucket.name))[0] for bucket in await names.list_buckets()]))
+        await finished(self._pair.restored(names))
+        count = await finished(names.reindex(progress))
+        return Indexed(count, names.damaged, names.unknown)
 
 
 def _described(upload: Upload) -> OpenUpload | None:

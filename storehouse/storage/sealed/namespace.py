@@ -1,14 +1,14 @@
 """
-A namespace that encrypts: names and what is known of them, on top of any other.
+A namespace that encrypts names and entries, on top of any other.
 
-docs/formats/sealed.md says what is written, and what can still be seen.
+docs/formats/sealed.md says what is written, and what can still be seen. On disk the order of keys means nothing: an index in
+memory has it, of some 300 bytes and twice its name for each key.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
 
 import attrs
 from prometheus_client.core import Metric
@@ -25,7 +25,6 @@ from storehouse.storage.namespace.interfaces import (
     Bucket,
     Condition,
     Entry,
-    IChecked,
     INamespace,
     Metadata,
     Needed,
@@ -35,17 +34,17 @@ from storehouse.storage.namespace.interfaces import (
 from storehouse.storage.namespace.values import check_bucket, check_key, checked, encode_entry, list_items, list_names
 from storehouse.storage.sealed.formats import SEALED_METADATA, NameKeys, no_such_key
 
-__all__ = ["SEALED_METADATA", "SealedIndex", "SealedNamespace"]
+__all__ = ["SEALED_METADATA", "SealedNamespace"]
 
 
-# Keys that are decrypted at once while the index is made: a few milliseconds.
+# Keys that are decrypted at once while the index is filled: a few milliseconds.
 _SLICE = 250
 
 
-@implementer(INamespace, IChecked)
+@implementer(INamespace)
 class SealedNamespace:
     """
-    See L{INamespace}. Listings wait until the index is made; all else is done at once.
+    See L{INamespace}. Listings wait until the index is complete; all else is done at once.
 
     @param inner: the namespace below, which must let entries have L{SEALED_METADATA} bytes of metadata. It is started
         and stopped with this one.
@@ -54,13 +53,13 @@ class SealedNamespace:
 
     _log = Logger()
 
-    def __init__(self, inner: Any, vault: Vault, disk: IDisk) -> None:
+    def __init__(self, inner: INamespace, vault: Vault, disk: IDisk) -> None:
         self._inner = inner
         self._vault = vault
         self._disk = disk
         self._locks = KeyedLocks()
-        self._made: NameKeys | None = None
-        self._index = SealedIndex()
+        self._name_keys: NameKeys | None = None
+        self._index = _Index()
         self._loading: Deferred[None] | None = None
         self._load_failure: Failure | None = None
         self._changed: set[tuple[str, str]] | None = None
@@ -70,25 +69,23 @@ class SealedNamespace:
 
     @property
     def failed(self) -> StorehouseError | None:
-        """What the namespace below failed with for good."""
-        failed: StorehouseError | None = getattr(self._inner, "failed", None)
-        return failed
+        """See L{INamespace.failed}."""
+        return self._inner.failed
 
     @property
     def damaged(self) -> int:
-        """See L{IChecked.damaged}. Keys that cannot be decrypted are listed, and removed, by their names on disk."""
-        return max(self._index.count_lost(), getattr(self._inner, "damaged", 0))
+        """See L{INamespace.damaged}. Keys that cannot be decrypted are listed and removed by their names on disk."""
+        return max(self._index.count_lost(), self._inner.damaged)
 
     @property
     def unknown(self) -> int:
-        """See L{IChecked.unknown}."""
-        return getattr(self._inner, "unknown", 0)
+        """See L{INamespace.unknown}."""
+        return self._inner.unknown
 
     @property
     def shared(self) -> bool:
         """See L{INamespace.shared}."""
-        shared: bool = self._inner.shared
-        return shared
+        return self._inner.shared
 
     @property
     def unsettled(self) -> list[str]:
@@ -102,13 +99,12 @@ class SealedNamespace:
 
     def collect(self) -> Iterable[Metric]:
         """For Prometheus: those of the namespace below."""
-        collected: Iterable[Metric] = self._inner.collect() if hasattr(self._inner, "collect") else []
-        return collected
+        collect: Callable[[], Iterable[Metric]] | None = getattr(self._inner, "collect", None)
+        return [] if collect is None else collect()
 
     def start(self) -> None:
-        """Open the namespace below, and begin to make the index."""
-        if hasattr(self._inner, "start"):
-            self._inner.start()
+        """Open the namespace below, and begin to fill the index."""
+        self._inner.start()
         self._load()
 
     def _load(self) -> None:
@@ -128,7 +124,7 @@ class SealedNamespace:
             while after is not None:
                 if self._stopping:
                     raise Unavailable("the server is stopping")
-                # Also where the namespace below answers at once, others have their turn.
+                # Where the namespace below responds at once, too, the reactor takes another turn.
                 await self._disk.run(_nothing)
                 try:
                     after = await self._read_some(bucket.name, after)
@@ -137,7 +133,7 @@ class SealedNamespace:
         self._changed = None
 
     async def _read_some(self, bucket: str, after: str) -> str | None:
-        page: Page = await self._inner.list_keys(bucket, "", "", after, _SLICE)
+        page = await self._inner.list_keys(bucket, "", "", after, _SLICE)
         for stored_key in page.damaged:
             self._unreadable(bucket, stored_key, "it cannot be read")
         found = []
@@ -167,9 +163,9 @@ class SealedNamespace:
 
     @property
     def _keys(self) -> NameKeys:
-        if self._made is None:
-            self._made = NameKeys(self._vault.keyring.names_key)
-        return self._made
+        if self._name_keys is None:
+            self._name_keys = NameKeys(self._vault.keyring.names_key)
+        return self._name_keys
 
     # -- keys ----------------------------------------------------------------------------------
 
@@ -188,7 +184,7 @@ class SealedNamespace:
         return entry
 
     def _opened(self, bucket: str, key: str, stored_key: str, stored: Entry) -> Entry:
-        """An entry; of one that is not authentic nothing but that it is there."""
+        """An entry; one that is not authentic has size -1 and no etag, as L{INamespace.publish} says."""
         try:
             return self._open(bucket, key, stored_key, stored)
         except DamagedEntry as error:
@@ -197,7 +193,7 @@ class SealedNamespace:
 
     def _freed(self, bucket: str, key: str, stored_key: str, freed: list[Entry]) -> list[Entry]:
         entries = [self._opened(bucket, key, stored_key, stored) for stored in freed]
-        # Whose bytes the others name is not known.
+        # The bytes of the others may be another key's.
         self._inner.settle([entry.id for entry in entries if entry.size < 0])
         return [entry for entry in entries if entry.size >= 0]
 
@@ -248,7 +244,7 @@ class SealedNamespace:
             if id is None:
                 self._index.remove(bucket, key, stored_key)
             else:
-                await self._look_again(bucket, key, stored_key)
+                await self._update(bucket, key, stored_key)
         return freed
 
     async def _change(self, bucket: str, key: str, stored_key: str, change: Deferred[list[Entry]]) -> list[Entry]:
@@ -258,11 +254,11 @@ class SealedNamespace:
             freed = await finished(change)
         except BaseException:
             # It may have happened after all.
-            await self._look_again(bucket, key, stored_key)
+            await self._update(bucket, key, stored_key)
             raise
         return self._freed(bucket, key, stored_key, freed)
 
-    async def _look_again(self, bucket: str, key: str, stored_key: str) -> None:
+    async def _update(self, bucket: str, key: str, stored_key: str) -> None:
         try:
             stored = await finished(self._inner.look_up(bucket, stored_key))
             self._index.put(bucket, [(key, stored_key, self._open(bucket, key, stored_key, stored))])
@@ -326,13 +322,11 @@ class SealedNamespace:
 
     def create_bucket(self, name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
         """See L{INamespace.create_bucket}."""
-        made: Deferred[Bucket] = self._inner.create_bucket(name, metadata)
-        return made
+        return self._inner.create_bucket(name, metadata)
 
     def set_bucket_metadata(self, name: str, metadata: Metadata) -> Deferred[Bucket]:
         """See L{INamespace.set_bucket_metadata}."""
-        changed: Deferred[Bucket] = self._inner.set_bucket_metadata(name, metadata)
-        return changed
+        return self._inner.set_bucket_metadata(name, metadata)
 
     @deferred
     async def delete_bucket(self, name: str) -> None:
@@ -342,50 +336,40 @@ class SealedNamespace:
 
     def get_bucket(self, name: str) -> Deferred[Bucket]:
         """See L{INamespace.get_bucket}."""
-        found: Deferred[Bucket] = self._inner.get_bucket(name)
-        return found
+        return self._inner.get_bucket(name)
 
     def list_buckets(self) -> Deferred[list[Bucket]]:
         """See L{INamespace.list_buckets}."""
-        found: Deferred[list[Bucket]] = self._inner.list_buckets()
-        return found
+        return self._inner.list_buckets()
 
     def usage(self, bucket: str) -> Deferred[tuple[int, int]]:
         """See L{INamespace.usage}."""
-        usage: Deferred[tuple[int, int]] = self._inner.usage(bucket)
-        return usage
+        return self._inner.usage(bucket)
 
     def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Deferred[Needed]:
         """See L{INamespace.needed}."""
-        found: Deferred[Needed] = self._inner.needed(ids, progress)
-        return found
+        return self._inner.needed(ids, progress)
 
     # -- upkeep --------------------------------------------------------------------------------
 
     @deferred
     async def check(self, progress: Callable[[int], object] | None = None, repair: bool = False) -> list[Problem]:
-        """See L{IChecked.check}. Keys that nothing says any more are told as they are on disk, in the text."""
-        if not IChecked.providedBy(self._inner):
-            return []
-        return self._index.told(await finished(self._inner.check(progress, repair)))
+        """See L{INamespace.check}. A key that cannot be decrypted is C{None}; the text has its name on disk."""
+        return self._index.named(await finished(self._inner.check(progress, repair)))
 
     @deferred
-    async def restore(self, has_bytes: Callable[[str], Any]) -> list[Problem]:
-        """See L{IChecked.restore}."""
-        restores = IChecked.providedBy(self._inner)
-        return self._index.told(await finished(self._inner.restore(has_bytes))) if restores else []
+    async def restore(self, has_bytes: Callable[[str], Deferred[bool]]) -> list[Problem]:
+        """See L{INamespace.restore}."""
+        return self._index.named(await finished(self._inner.restore(has_bytes)))
 
     @deferred
     async def reindex(self, progress: Callable[[int], object] | None = None) -> int:
-        """See L{IChecked.reindex}."""
+        """See L{INamespace.reindex}."""
         if self._loading is not None and not self._loading.called:
             await over(self._loading)
-        if not IChecked.providedBy(self._inner):
-            count = sum([(await self.usage(bucket.name))[0] for bucket in await self.list_buckets()])
-        else:
-            count = await finished(self._inner.reindex(progress))
+        count = await finished(self._inner.reindex(progress))
         self._index.close()
-        self._index = SealedIndex()
+        self._index = _Index()
         self._load()
         if self._loading is not None:
             await over(self._loading)
@@ -395,7 +379,7 @@ class SealedNamespace:
 
 
 def _nothing() -> None:
-    """Let others have their turn."""
+    """A job for a disk thread: until its result comes, the reactor takes another turn."""
 
 
 # The columns that listings ask for are those of the index on disk.
@@ -410,22 +394,22 @@ _PUT = (
 )
 
 
-class SealedIndex:
-    """Some 300 bytes and twice its name for each key. For one thread."""
+class _Index:
+    """The keys in order, in memory, each with its entry and its name on disk. For one thread."""
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.executescript(_SCHEMA)
         self._numbers: dict[str, int] = {}
-        # What keys of which nothing can be decrypted are called on disk.
+        # The names on disk of keys that cannot be decrypted.
         self._lost: dict[str, set[str]] = {}
 
     def number(self, bucket: str) -> int:
-        """What a bucket is called here."""
+        """The number of a bucket in the rows."""
         return self._numbers.setdefault(bucket, len(self._numbers))
 
     def put(self, bucket: str, keys: Collection[tuple[str, str, Entry]]) -> None:
-        """Give keys, each with what it is called on disk, these entries."""
+        """Add or replace rows. @param keys: key, name on disk, entry."""
         number = self.number(bucket)
         self._lost.get(bucket, set()).difference_update([stored for _, stored, _ in keys])
         rows = [(number, key.encode(), encode_entry(entry, key), stored) for key, stored, entry in keys]
@@ -434,50 +418,50 @@ class SealedIndex:
         self._connection.execute("COMMIT")
 
     def remove(self, bucket: str, key: str, stored: str) -> None:
-        """A key is not there any more."""
+        """Remove the row of a key."""
         self._lost.get(bucket, set()).discard(stored)
         self._connection.execute("DELETE FROM keys WHERE bucket = ? AND key = ?", (self.number(bucket), key.encode()))
 
     def clear(self, bucket: str) -> None:
-        """A bucket has no keys."""
+        """Remove all rows of a bucket."""
         self._lost.pop(bucket, None)
         self._connection.execute("DELETE FROM keys WHERE bucket = ?", (self.number(bucket),))
 
     def key_of(self, bucket: str, stored: str) -> str | None:
-        """The key that is called so on disk. Takes long."""
+        """The key with a name on disk; C{None} if no row has it. Looks at all rows."""
         found = self._connection.execute(
             "SELECT key FROM keys WHERE bucket = ? AND stored = ?", (self.number(bucket), stored)
         ).fetchone()
         return None if found is None else found[0].decode()
 
-    def told(self, problems: list[Problem]) -> list[Problem]:
-        """Problems of keys as they are on disk, of the keys themselves; of C{None} if nothing says which they are."""
+    def named(self, problems: list[Problem]) -> list[Problem]:
+        """Problems with the keys in place of their names on disk; C{None} where no row has them."""
         return [
             each if each.key is None else attrs.evolve(each, key=self.key_of(each.bucket, each.key))
             for each in problems
         ]
 
     def lose(self, bucket: str, stored: str) -> None:
-        """A key cannot be read; nobody knows which one it is."""
+        """Note that a key cannot be decrypted."""
         self._lost.setdefault(bucket, set()).add(stored)
 
     def is_lost(self, bucket: str, stored: str) -> bool:
-        """Whether that was said of it."""
+        """Whether L{lose} was called for it."""
         return stored in self._lost.get(bucket, ())
 
     def lost(self, bucket: str, prefix: str, after: str, until: str | None) -> list[str]:
-        """Those whose names on disk are in a stretch, in order."""
+        """The names on disk of keys that cannot be decrypted, from one name to another, in order."""
         names = sorted(self._lost.get(bucket, ()))
         return [name for name in names if name.startswith(prefix) and after < name and (until is None or name <= until)]
 
     def count_lost(self) -> int:
-        """How many there are."""
+        """How many keys cannot be decrypted."""
         return sum(map(len, self._lost.values()))
 
-    def select(self, query: str, values: Mapping[str, Any]) -> list[Any]:
-        """What a query gives: for L{list_items<storehouse.storage.namespace.values.list_items>}."""
+    def select(self, query: str, values: Mapping[str, object]) -> list[tuple[bytes, ...]]:
+        """The rows of a query, for L{list_items}."""
         return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:
-        """Forget all."""
+        """Drop all rows."""
         self._connection.close()

@@ -1,9 +1,8 @@
-"""The keys of all objects and uploads of a space, wrapped anew: their bytes are neither read nor written."""
+"""Another master key: the keys of all objects and uploads are wrapped anew. Their bytes are neither read nor written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
@@ -12,6 +11,7 @@ from storehouse.core.jobs import whole
 from storehouse.core.keys.keyring import Derivation, Keyring
 from storehouse.core.keys.vault import Vault
 from storehouse.errors import Conflict, Damaged, NoSuchObject, NoSuchUpload
+from storehouse.storage.dataspace.interfaces import IDescribed
 from storehouse.storage.sealed.formats import is_sealed, rewrapped_object, rewrapped_upload
 
 __all__ = ["Rekeying", "Rewrapped", "count", "rewrap"]
@@ -20,10 +20,10 @@ __all__ = ["Rekeying", "Rewrapped", "count", "rewrap"]
 @attrs.define
 class Rewrapped:
     """
-    What was done.
+    What L{rewrap} did.
 
     @ivar objects: objects whose keys were wrapped anew.
-    @ivar uploads: uploads whose keys were.
+    @ivar uploads: uploads whose keys were wrapped anew.
     @ivar plain: objects and uploads that are not encrypted.
     @ivar damaged: IDs of what could not be read, with the reason.
     """
@@ -38,17 +38,17 @@ class Rekeying:
     """
     Another master key for a store that is open.
 
-    What is stored meanwhile is no danger: keys are wrapped by the current key of the vault in the moment in which an
-    operation of the space below begins, or later. So all that the old key has wrapped is there once those operations are over
-    that ran when the new one became current, and is looked at then.
+    Objects and uploads are stored meanwhile. Their keys are wrapped by the current key of the vault, no earlier than when an
+    operation of the space below begins: so all that the old key wraps is there once the operations are over that ran when the
+    new one became current. Only then are they listed.
 
     @param vault: the keys, open.
     @param space: the space below the one that encrypts.
-    @param is_held: whether somebody makes a copy of the store: keyring and objects would not be of one moment.
+    @param is_held: whether a backup of the store is being made: its keyring and objects would not be of one moment.
     @ivar is_running: whether keys are wrapped anew.
     """
 
-    def __init__(self, vault: Vault, space: Any, disk: IDisk, is_held: Callable[[], bool]) -> None:
+    def __init__(self, vault: Vault, space: IDescribed, disk: IDisk, is_held: Callable[[], bool]) -> None:
         self.is_running = False
         self._vault = vault
         self._space = space
@@ -63,14 +63,14 @@ class Rekeying:
         derivation: Derivation | None = None,
     ) -> Rewrapped:
         """
-        Have the keyring opened by another master key, and wrap the keys of all objects and open uploads by a new key. It may
-        be ended at any moment: done again, it goes on.
+        Encrypt the keyring by another master key, and wrap the keys of all objects and open uploads by a new key. It may be
+        interrupted at any moment: done again, it continues.
 
-        @param new_master: the new master key; C{None} to go on with one that was begun.
-        @param on_total: told how many objects there are.
-        @param on_progress: told how many more were looked at.
-        @return: what was done. If anything is damaged the old key is kept.
-        @raise Conflict: if a backup is being made, or this is done already.
+        @param new_master: the new master key; C{None} to continue a change that was begun.
+        @param on_total: called with the number of objects.
+        @param on_progress: called with the number of objects that were looked at since the last call.
+        @return: what was done. If anything is damaged the old key stays in the keyring.
+        @raise Conflict: if a backup is being made, or the master key is being changed already.
         @raise StorehouseError: as L{Vault.begin_rekey<storehouse.core.keys.vault.Vault.begin_rekey>}.
         """
         if self.is_running:
@@ -87,7 +87,7 @@ class Rekeying:
             on_total(await count(self._space))
             done = await rewrap(self._space, keyring, on_progress)
             if not done.damaged:
-                # In memory the old key stays until the next start, for those who have read what it wrapped just now.
+                # In memory the old key stays until the next start, for readers of metadata that it wrapped just now.
                 finished = keyring.finished(plain=keyring.plain and done.plain > 0)
                 await whole(self._disk, self._vault.write, finished, protector)
             return done
@@ -95,16 +95,16 @@ class Rekeying:
             self.is_running = False
 
 
-async def count(space: Any) -> int:
-    """The objects of an C{IInventory}."""
+async def count(space: IDescribed) -> int:
+    """How many objects a data space has."""
     return sum([len(await space.list_ids(f"{number:02x}")) for number in range(256)])
 
 
-async def rewrap(space: Any, keyring: Keyring, progress: Callable[[int], object]) -> Rewrapped:
+async def rewrap(space: IDescribed, keyring: Keyring, progress: Callable[[int], object]) -> Rewrapped:
     """
-    Wrap by the current key what others have wrapped. What was done before is passed over, so this can be done again.
+    Wrap by the current key all keys that others wrap. Keys that it wraps already are left, so this can be done again.
 
-    @param space: an C{IDataSpace}, C{IUploads}, C{IInventory} and C{IDescribed}, such as the one below that which encrypts.
+    @param space: the space below the one that encrypts.
     @param progress: called with the number of objects that were looked at since the last call.
     """
     done = Rewrapped()
@@ -124,10 +124,10 @@ async def rewrap(space: Any, keyring: Keyring, progress: Callable[[int], object]
             progress(1)
     for upload in await space.list_uploads():
         try:
-            metadata = (await space.get_upload(upload.id)).metadata
-            if not is_sealed(metadata):
+            stored = (await space.get_upload(upload.id)).metadata
+            if not is_sealed(stored):
                 done.plain += 1
-            elif (new := rewrapped_upload(keyring, upload.id, metadata)) is not None:
+            elif (new := rewrapped_upload(keyring, upload.id, stored)) is not None:
                 await space.replace_upload_metadata(upload.id, new)
                 done.uploads += 1
         except NoSuchUpload:

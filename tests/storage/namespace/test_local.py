@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from storehouse.core.disk import DiskThreads
-from storehouse.storage.namespace.interfaces import IChecked
+from storehouse.storage.namespace.interfaces import INamespace
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from tests.conformance.namespace import NamespaceTestsMixin
 
@@ -36,7 +36,7 @@ class LocalNamespaceTests(NamespaceTestsMixin, TestCase):
         return namespace
 
     def test_checked(self) -> None:
-        verifyObject(IChecked, self.namespace)
+        verifyObject(INamespace, self.namespace)
 
     async def tearDown(self) -> None:
         """Whatever was done, tree and index agree, and nothing is left behind."""

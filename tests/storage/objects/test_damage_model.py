@@ -172,12 +172,12 @@ class Model:
     def in_tree(self, bucket: str, key: str, id: str) -> bool:
         """Whether the files of a key, damaged as they may be, still name the version that the index has."""
         tree = self.names.tree
-        place = tree.place(bucket, key, key.encode())
+        key_path = tree.key_path(bucket, key, key.encode())
         try:
-            default = tree.default_of(place)
+            default = tree.default_of(key_path)
         except Damaged:
             default = None
-        ids = tree.ids(place)
+        ids = tree.ids(key_path)
         return default == id or (id in ids and default not in ids)
 
     def is_kept(self, bucket: str, key: str, id: str, what: str) -> bool:
@@ -187,14 +187,14 @@ class Model:
         if what not in ("repair", "reindex") or id in now(self.names.needed([id])).ids:
             return False
         # Nothing is written where a link leads.
-        place = self.names.tree.place(bucket, key, key.encode())
-        path = place.path
+        key_path = self.names.tree.key_path(bucket, key, key.encode())
+        path = key_path.directory
         while path != self.names.tree.buckets:
             if os.path.islink(path) and os.path.isdir(path):
                 return False
             path = os.path.dirname(path)
         try:
-            return self.names.tree.current(place) is None
+            return self.names.tree.current(key_path) is None
         except Damaged:
             return False
 

@@ -125,7 +125,7 @@ class ReadingBackTestsMixin(StoreTestsMixin):
     async def test_exchanged_entries(self) -> None:
         """What the namespace has of two versions."""
         first = await self.put("key", b"12345")
-        path = self.names.tree.place("bucket", "key", b"key").path if hasattr(self.names, "tree") else ""
+        path = self.names.tree.key_path("bucket", "key", b"key").directory if hasattr(self.names, "tree") else ""
         if not path:
             return  # encrypted entries are bound to their places
         kept = {name: os.readlink(f"{path}/{name}") for name in os.listdir(path) if name == "default.json"}
@@ -275,7 +275,7 @@ class ReadingBackTests(ReadingBackTestsMixin, LocalStoreTestCase):
     async def old(self, change: Callable[[str], object]) -> None:
         one, two = await self.two(5)
         for info in (one, two):
-            change(f"{self.names.tree.place('bucket', info.key, info.key.encode()).path}/{info.id}.json")
+            change(f"{self.names.tree.key_path('bucket', info.key, info.key.encode()).directory}/{info.id}.json")
         for info in (one, two):
             path = f"{self.of(info)}/data.json"
             with open(path, encoding="utf-8") as file:
