@@ -311,7 +311,7 @@ class RuleTests(SynchronousTestCase):
             ("storehouse.archive.archive", "storehouse.archive.archive.ArchiveReader"),
             ("storehouse.cli.options", "storehouse.config.load_settings"),
             ("storehouse.archive.roll_manager", "storehouse.archive.roll_manager.WritingRollManager"),
-            ("storehouse.clients.sfsp.client", "storehouse.core.sfsp.AnswerDecoder"),
+            ("storehouse.clients.sfsp.client", "storehouse.core.sfsp.ResponseDecoder"),
             ("storehouse.cli.sfsp.put", "storehouse.clients.sfsp.SFSPClient"),
         ]:
             self.assertTrue(may_import(importer, name), f"{importer} -> {name}")

@@ -1,4 +1,4 @@
-"""How this process says that it cannot start or go on, and the status with which it ends."""
+"""How this process reports that it cannot start or continue, and the status with which it ends."""
 
 from __future__ import annotations
 

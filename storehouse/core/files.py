@@ -34,8 +34,8 @@ __all__ = [
 #: The errors that mean "no room", as against "broken".
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
-#: Flags for files that are ours and were not made just now: a FIFO in the place of one must not be waited for, and a
-#: symbolic link leads to what is not ours. What was opened is then to be given to L{check_regular}.
+#: Flags for files of ours that exist already: a FIFO in the place of one must not be waited for, and a symbolic link leads to
+#: what is not ours. What was opened is then to be checked with L{check_regular}.
 NO_WAIT = os.O_NONBLOCK | os.O_NOFOLLOW
 
 #: The errors that mean that there are no hard links, or not to this file.
@@ -88,8 +88,8 @@ class Files:
 
     def open(self, path: str, flags: int) -> int:
         """
-        Open without inheritance; files are made with mode 0600. Never waits for what is in the place of a file and is
-        none, such as a FIFO, and follows no link: raises C{EINVAL}.
+        Open, not inherited by children; new files have mode 0600. What is there and not a regular file, such as a FIFO or a link,
+        is refused with C{EINVAL}, and not waited for.
         """
         fd = _open(path, flags | NO_WAIT, None)
         # With O_EXCL it was made just now.
@@ -102,7 +102,6 @@ class Files:
         return fd
 
     def close(self, fd: int) -> None:
-        """Close."""
         os.close(fd)
 
     def write_at(self, fd: int, pieces: Sequence[bytes], offset: int) -> None:
@@ -180,7 +179,6 @@ class Files:
             _fallocate(fd, _FALLOC_FL_KEEP_SIZE, offset, size)
 
     def truncate(self, fd: int, size: int) -> None:
-        """Cut or extend."""
         os.ftruncate(fd, size)
 
     def sync_data(self, fd: int) -> None:
@@ -188,12 +186,12 @@ class Files:
         _sync_data(fd)
 
     def begin_writeback(self, fd: int) -> None:
-        """Have the system begin to write a file back, where it can be asked to. Promises nothing: a sync follows."""
+        """Have the system begin to write a file back, where it has a call for that. Nothing is durable by it: a sync follows."""
         if _sync_file_range is not None:
             _sync_file_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
     def sync_all(self) -> None:
-        """Bring everything to disk that the system holds, whoever wrote it."""
+        """Bring to disk all that the system has in memory, of all processes."""
         os.sync()
 
     def sync_directory(self, path: str) -> None:
@@ -213,8 +211,8 @@ class Files:
         Make a directory with mode 0700 and bring its name to disk. Parents are made as well; one that is
         there is fine.
 
-        The name of the last one that is there is brought to disk too: its maker may have been killed before
-        doing so.
+        The name of the last one that is there is brought to disk too: the process that made it may have been killed before it
+        did so.
         """
         target = Path(path)
         missing = []
@@ -224,7 +222,7 @@ class Files:
         try:
             self.sync_directory(str(target.parent))
         except PermissionError:
-            pass  # then it is not of our making
+            pass  # then it was not made by us
         for directory in reversed(missing):
             self.mkdir(str(directory))
             self.sync_directory(str(directory.parent))
@@ -300,7 +298,6 @@ class Files:
         os.link(source, target)
 
     def unlink(self, path: str) -> None:
-        """Remove a file."""
         os.unlink(path)
 
     def symlink(self, target: str, path: str) -> None:
@@ -339,7 +336,7 @@ def _open(path: str, flags: int, directory: int | None) -> int:
 
 def open_regular(path: str, follow: bool = False, directory: int | None = None) -> int:
     """
-    Open a file for reading. Never waits for what is in its place and is none, such as a FIFO.
+    Open a file for reading. What is not a regular file, such as a FIFO, is refused and not waited for.
 
     @param follow: whether the path may be a link to a file.
     @param directory: an open directory that C{path} is relative to.
@@ -394,6 +391,6 @@ def read_exactly(fd: int, size: int, offset: int) -> bytes:
 
 
 def forget_cached(fd: int) -> None:
-    """Have the next reads of a file come from the disk, where the system can be asked for that."""
+    """Have the next reads of a file come from the disk, where the system has a call for that."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -21,7 +21,6 @@ class Latency:
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        """One more."""
         self.total += seconds
         for at, bound in enumerate(_BOUNDS):
             if seconds <= bound:

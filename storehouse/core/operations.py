@@ -29,7 +29,7 @@ class Operations:
 
     @param store: what is not open, for users: C{"the object store"}.
     @param metric: the name of the histogram.
-    @param text: what it tells.
+    @param text: its help text.
     @ivar refusal: why none is taken; C{None} if they are.
     @ivar opening: those that come wait for the end of this; C{None} for nothing.
     """
@@ -93,7 +93,6 @@ class Operations:
             await over(next(iter(self._running)))
 
     def collect(self) -> Iterable[Metric]:
-        """The metric family."""
         family = HistogramMetricFamily(self._metric, self._text, labels=["operation", "outcome"])
         for (operation, outcome), latency in sorted(self._latencies.items()):
             family.add_metric([operation, outcome], latency.buckets(), latency.total)

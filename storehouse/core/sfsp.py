@@ -1,14 +1,14 @@
 """
-SFSP v0.1.0 on the wire: requests and answers, from bytes and to bytes, without a socket.
+SFSP v0.1.0 on the wire: requests and responses, from bytes and to bytes, without a socket.
 
 All numbers are unsigned, of 64 bits, little-endian::
 
-    send      "*"  name size  name  id  size  data        answer  code  message size  message
-    receive   "/"  name size  name  id                    answer  10  name size  name  id  size  data
-                                                              or  20
-                                                              or  code  message size  message
-    list      "%"  name size  name                        answer  10  count  id ...
-                                                              or  code  message size  message
+    send      "*"  name size  name  id  size  data        response  code  message size  message
+    receive   "/"  name size  name  id                    response  10  name size  name  id  size  data
+                                                                or  20
+                                                                or  code  message size  message
+    list      "%"  name size  name                        response  10  count  id ...
+                                                                or  code  message size  message
 
 Source: the fifth seed; docs/formats/sfsp.md says how what it leaves open is understood.
 """
@@ -29,7 +29,6 @@ __all__ = [
     "MAX_CHUNK",
     "MAX_ID",
     "MAX_NAME",
-    "AnswerDecoder",
     "Chunk",
     "Code",
     "Ids",
@@ -37,6 +36,7 @@ __all__ = [
     "Receive",
     "Request",
     "RequestDecoder",
+    "ResponseDecoder",
     "Send",
     "Status",
     "encode_chunk",
@@ -57,7 +57,7 @@ MAX_NAME = 4096
 #: Bytes that a chunk may have, unless a limit is given.
 MAX_CHUNK = 1 << 32
 
-# Bytes of a message that an answer may have.
+# Bytes of a message that a response may have.
 _MAX_MESSAGE = 64 << 10
 
 # Numbers of a list that are handed out at once, at most.
@@ -68,11 +68,11 @@ _two = Struct("<QQ")
 _pack_number = _number.pack
 _pack_two = _two.pack
 
-A = TypeVar("A")
+R = TypeVar("R")
 
 
 class Code(IntEnum):
-    """What an answer begins with."""
+    """What a response begins with."""
 
     OK = 10
     NOT_FOUND = 20
@@ -110,14 +110,14 @@ class List:
     name: bytes
 
 
-#: What a client asks for.
+#: What a client sends.
 Request = Send | Receive | List
 
 
 @attrs.frozen
 class Status:
     """
-    An answer of a code alone, or with a message.
+    A response of a code alone, or with a message.
 
     @ivar message: UTF-8 for people, from our server; anything, from another one.
     """
@@ -128,7 +128,7 @@ class Status:
 
 @attrs.frozen
 class Chunk:
-    """An answer with a chunk. Its bytes follow."""
+    """A response with a chunk. Its bytes follow."""
 
     name: bytes
     id: int
@@ -137,7 +137,7 @@ class Chunk:
 
 @attrs.frozen
 class Ids:
-    """An answer with IDs. They follow."""
+    """A response with IDs. They follow."""
 
     count: int
 
@@ -161,24 +161,24 @@ def encode_list(name: bytes) -> bytes:
 
 
 def encode_status(code: Code, message: bytes = b"") -> bytes:
-    """An answer with a message, which may be empty; C{NOT_FOUND} has none."""
+    """A response with a message, which may be empty; C{NOT_FOUND} has none."""
     if code == Code.NOT_FOUND:
         return _pack_number(code)
     return _pack_two(code, len(message)) + message
 
 
 def encode_chunk(name: bytes, id: int, size: int) -> bytes:
-    """An answer with a chunk, up to its data."""
+    """A response with a chunk, up to its data."""
     return b"".join((_pack_two(Code.OK, len(name)), name, _pack_two(id, size)))
 
 
 def encode_ids_head(count: int) -> bytes:
-    """An answer with IDs, up to the first."""
+    """A response with IDs, up to the first."""
     return _pack_two(Code.OK, count)
 
 
 def encode_ids(ids: Sequence[int]) -> bytes:
-    """The IDs."""
+    """IDs behind L{encode_ids_head}, some at a time."""
     return pack(f"<{len(ids)}Q", *ids)
 
 
@@ -187,7 +187,7 @@ def encode_ids(ids: Sequence[int]) -> bytes:
 
 class _Decoder:
     """
-    Bytes that came and were not yet understood: no more than one head and what was fed last.
+    The bytes that have come and are not decoded yet: no more than one head and what was fed last.
 
     @ivar left: bytes of the data that are still to come.
     """
@@ -199,7 +199,7 @@ class _Decoder:
 
     @property
     def held(self) -> int:
-        """Bytes that came and were not given out."""
+        """Bytes that have come and were not returned."""
         return len(self._data) - self._at
 
     def feed(self, data: bytes) -> None:
@@ -243,8 +243,8 @@ class RequestDecoder(_Decoder):
         """
         The next request; behind a L{Send} the bytes of its chunk, until C{left} is 0; C{None} if more must come.
 
-        @raise InvalidRequest: if this is no request. Nothing can be understood from there on.
-        @raise TooLarge: if a name or chunk is announced that is larger than allowed; so then, too.
+        @raise InvalidRequest: if it is not a request. Nothing behind it can be decoded.
+        @raise TooLarge: if a name or chunk is announced that is larger than allowed; nothing behind it can be decoded either.
         """
         if self.left:
             return self._some_data()
@@ -284,9 +284,9 @@ class RequestDecoder(_Decoder):
         return Send(data[start:end], id, chunk)
 
 
-class AnswerDecoder(_Decoder):
+class ResponseDecoder(_Decoder):
     """
-    What a server sends, answer by answer. What an answer looks like depends on what was asked: say so with L{expect}.
+    What a server sends, response by response. What a response looks like depends on the request, which L{expect} is called with.
 
     @param max_chunk: bytes that a chunk may have.
     """
@@ -299,7 +299,7 @@ class AnswerDecoder(_Decoder):
         self._ids_left = 0
 
     def expect(self, kind: type[Request]) -> None:
-        """A request of this kind was sent; answers come in the order of requests."""
+        """A request of this kind was sent; responses come in the order of requests."""
         self._expected.append(kind)
 
     @property
@@ -309,10 +309,10 @@ class AnswerDecoder(_Decoder):
 
     def next(self) -> Status | Chunk | Ids | bytes | tuple[int, ...] | None:
         """
-        The next answer; behind a L{Chunk} its bytes, until C{left} is 0; behind L{Ids} some of them at a time, until
+        The next response; behind a L{Chunk} its bytes, until C{left} is 0; behind L{Ids} some of them at a time, until
         C{ids_left} is; C{None} if more must come.
 
-        @raise InvalidAnswer: if this is none. Nothing can be understood from there on.
+        @raise InvalidAnswer: if it is not a response. Nothing behind it can be decoded.
         """
         if self.left:
             return self._some_data()
@@ -326,27 +326,27 @@ class AnswerDecoder(_Decoder):
         try:
             code = Code(number)
         except ValueError:
-            raise InvalidAnswer(f"an answer begins with 10, 20, 21 or 30, not with {number}") from None
-        # A server may refuse what was not asked: a connection that was idle for too long.
+            raise InvalidAnswer(f"a response begins with 10, 20, 21 or 30, not with {number}") from None
+        # A server may refuse without a request: a connection that was idle for too long.
         kind = self._expected[0] if self._expected else None
         if kind is None and code != Code.INVALID_REQ:
-            raise InvalidAnswer(f"an answer came, {code.name}, although nothing was asked")
+            raise InvalidAnswer(f"a response came, {code.name}, although there was no request")
         if code == Code.NOT_FOUND:
-            return self._answered(at + 8, Status(code))
+            return self._responded(at + 8, Status(code))
         if size < 16:
             return None
         (length,) = _number.unpack_from(data, at + 8)
         start = at + 16
         if code == Code.OK and kind is List:
             self._ids_left = length
-            return self._answered(start, Ids(length))
+            return self._responded(start, Ids(length))
         if code == Code.OK and kind is Receive:
             return self._chunk(start, length)
         if length > _MAX_MESSAGE:
             raise InvalidAnswer(f"a message of {length} bytes is announced; at most {_MAX_MESSAGE} are taken")
         if start + length > len(data):
             return None
-        return self._answered(start + length, Status(code, data[start : start + length]))
+        return self._responded(start + length, Status(code, data[start : start + length]))
 
     def _chunk(self, start: int, length: int) -> Chunk | None:
         if length > self._max_name:
@@ -358,7 +358,7 @@ class AnswerDecoder(_Decoder):
         if size > self._max_chunk:
             raise InvalidAnswer(f"a chunk of {size} bytes is announced; at most {self._max_chunk} are taken")
         chunk = Chunk(self._data[start:end], id, size)
-        self._answered(end + 16, chunk)
+        self._responded(end + 16, chunk)
         self.left = size
         return chunk
 
@@ -371,8 +371,8 @@ class AnswerDecoder(_Decoder):
         self._ids_left -= count
         return ids
 
-    def _answered(self, end: int, answer: A) -> A:
+    def _responded(self, end: int, response: R) -> R:
         self._at = end
         if self._expected:
             self._expected.popleft()
-        return answer
+        return response

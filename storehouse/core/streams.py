@@ -62,7 +62,7 @@ T = TypeVar("T")
 #: Bytes of a piece of a stream from memory or a store, at most.
 PIECE = 256 << 10
 
-#: Bytes, of which nothing changes as long as anybody has them. No bytes are the end.
+#: Bytes, which do not change as long as anybody has them. No bytes are the end.
 Piece = bytes | memoryview
 
 
@@ -94,8 +94,7 @@ class IByteStream(Interface):
         """
         Give up what is left. Harmless at any time, and more than once.
 
-        @return: fires when nothing is held any more, neither files nor threads. Never fails; cancelling it changes
-            nothing.
+        @return: fires when no files and no threads are in use any more. Never fails; cancelling it changes nothing.
         """
 
 
@@ -138,7 +137,6 @@ class GeneratorStream:
 
     @coroutine
     def read(self) -> Generator[Deferred[Any], Any, Piece]:
-        """See L{IByteStream.read}."""
         # Drives the generator by hand: that tells what it waits for, which close() must cancel.
         if self._error is not None:
             raise self._error
@@ -178,7 +176,6 @@ class GeneratorStream:
                 self._read_over.callback(None)
 
     def close(self) -> Deferred[None]:
-        """See L{IByteStream.close}."""
         if self._closing is None:
             is_finished = self._is_over or self._error is not None
             self._error = StreamClosed("the stream was closed")
@@ -192,7 +189,6 @@ class GeneratorStream:
         return succeed(None) if self._closing.called else over(self._closing)
 
     async def _stop(self) -> None:
-        """End the generator."""
         if self._is_reading:
             self._read_over = Deferred()
             if self._awaited is not None:
@@ -233,10 +229,10 @@ def stage(
     """
 
     @wraps(generator)
-    def made(stream: IByteStream, /, *args: P.args, **kwargs: P.kwargs) -> IByteStream:
+    def staged(stream: IByteStream, /, *args: P.args, **kwargs: P.kwargs) -> IByteStream:
         return GeneratorStream(generator(stream, *args, **kwargs), stream)
 
-    return made
+    return staged
 
 
 @implementer(IByteStream)
@@ -253,7 +249,6 @@ class BytesStream:
         self._error: BaseException | None = None
 
     async def read(self) -> Piece:
-        """See L{IByteStream.read}."""
         if self._error is not None:
             raise self._error
         try:
@@ -266,7 +261,6 @@ class BytesStream:
         return b""
 
     def close(self) -> Deferred[None]:
-        """See L{IByteStream.close}."""
         self._pieces = iter(())
         self._error = StreamClosed("the stream was closed")
         return succeed(None)
@@ -301,13 +295,13 @@ _PIECE_COST = 64
 @implementer(IByteStream)
 class PushedStream:
     """
-    What is pushed, by a transport or whoever parses what it gives, as a stream: the one place where flow is controlled.
+    What is pushed, by a transport or a parser of its bytes, as a stream: the one place where flow is controlled.
 
     Bytes that come while nobody reads wait here. Once there are more than C{bound} of them C{pause} is called, and
     C{resume} when a reader has taken enough; what was on its way at that moment still is taken.
 
     @param pause: have the peer wait.
-    @param resume: let it go on.
+    @param resume: let it continue.
     @param bound: bytes that may wait before it is paused. 0 pauses it whenever something waits.
     @param closed: called once if the stream is closed before its end: nothing more is wanted, what comes is dropped.
     @ivar waiting: bytes that wait.
@@ -371,7 +365,6 @@ class PushedStream:
     # For the reader.
 
     async def read(self) -> Piece:
-        """See L{IByteStream.read}."""
         if self._error is not None:
             raise self._error
         if self._reader is not None:
@@ -398,7 +391,6 @@ class PushedStream:
             raise self._error
 
     def close(self) -> Deferred[None]:
-        """See L{IByteStream.close}. The peer is not kept waiting any more."""
         if isinstance(self._error, StreamClosed):
             return succeed(None)
         is_early = not self._has_ended and self._failure is None
@@ -428,7 +420,7 @@ async def read_all(stream: IByteStream, limit: int = 64 << 20) -> bytes:
     """
     All bytes of a stream, which is closed then.
 
-    @raise TooLarge: if there are more than C{limit}; no more than that, and a piece, was held.
+    @raise TooLarge: if there are more than C{limit}; no more than that, and a piece, was in memory.
     """
     pieces: list[Piece] = []
     left = limit
@@ -456,7 +448,7 @@ class Hash(Protocol):
 
 @stage
 async def counted(stream: IByteStream, count: Callable[[int], object]) -> AsyncGenerator[Piece, None]:
-    """Tell C{count} how many bytes each piece has, before it goes on."""
+    """Call C{count} with the number of bytes of each piece, before it is passed on."""
     while piece := await stream.read():
         count(len(piece))
         yield piece
@@ -464,7 +456,7 @@ async def counted(stream: IByteStream, count: Callable[[int], object]) -> AsyncG
 
 @stage
 async def limited(stream: IByteStream, limit: int, error: Callable[[], Exception]) -> AsyncGenerator[Piece, None]:
-    """Fail with what C{error} makes once there are more bytes than C{limit}."""
+    """Fail with the error that C{error} returns once there are more bytes than C{limit}."""
     left = limit
     while piece := await stream.read():
         left -= len(piece)
@@ -475,7 +467,7 @@ async def limited(stream: IByteStream, limit: int, error: Callable[[], Exception
 
 @stage
 async def exact(stream: IByteStream, size: int) -> AsyncGenerator[Piece, None]:
-    """Fail with C{SizeMismatch} if there are more or fewer bytes; before any is given that is too many."""
+    """Fail with C{SizeMismatch} if there are more or fewer bytes; before any is passed on that is too many."""
     left = size
     while piece := await stream.read():
         left -= len(piece)
@@ -526,24 +518,24 @@ def joined(opens: Iterable[Callable[[], Awaitable[IByteStream]]]) -> IByteStream
 
 class Beside(Generic[T]):
     """
-    One piece of work at a time that goes on while its owner does something else: a call in a disk thread, most often.
+    One piece of work at a time that runs while its owner does something else: a call in a disk thread, most often.
 
     Cancelling who waits here does not touch the work, since a thread cannot be stopped. Its owner calls L{close} in a
     C{finally}, before it lets go of what the work uses.
 
     @param stream: what the owner may wait for meanwhile: it is closed when the work fails, so that its read ends with
-        L{StreamClosed}, and L{result} tells why.
-    @ivar is_running: whether the work goes on.
+        L{StreamClosed}, and L{result} raises the reason.
+    @ivar is_running: whether there is work that has not ended.
     """
 
     def __init__(self, stream: IByteStream | None = None) -> None:
         self._stream = stream
         self.is_running = False
-        self._outcome: T | Failure | None = None  # of what was started last, until it is asked for
+        self._outcome: T | Failure | None = None  # of what was started last, until L{result} returns it
         self._waiting: Deferred[None] | None = None
 
     async def start(self, begin: Callable[P, Deferred[T]], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Wait for the work that goes on, whose failure is raised and whose result is dropped; then begin this."""
+        """Wait for the work that runs, whose failure is raised and whose result is dropped; then begin this."""
         await self.result()
         self.is_running = True
         begin(*args, **kwargs).addBoth(self._ended)
@@ -583,7 +575,7 @@ class Beside(Generic[T]):
             waiting.callback(None)
 
     async def result(self) -> T | None:
-        """Wait for the work that goes on. @return: its result; C{None} if there is none. Its failure is raised."""
+        """Wait for the work that runs. @return: its result; C{None} if there is none. Its failure is raised."""
         while self.is_running:
             await self._turn()
         outcome, self._outcome = self._outcome, None
@@ -592,7 +584,7 @@ class Beside(Generic[T]):
         return outcome
 
     async def close(self) -> None:
-        """Wait until nothing goes on, although it was cancelled meanwhile. What comes of the work is dropped."""
+        """Wait until no work runs, also if this is cancelled meanwhile. The outcome of the work is dropped."""
         while self.is_running:
             try:
                 await self._turn()
@@ -636,7 +628,7 @@ async def beside(
     Have work done with the bytes in a disk thread, such as hashing (L{updating}), while they pass and the next ones come.
 
     All of it is done before the stream ends; what it raises comes instead of the next piece, or of the end. Up to twice
-    C{batch} bytes, and a piece, are held.
+    C{batch} bytes, and a piece, are in memory.
 
     @param work: called with some pieces, in order, one call after the other. For the last ones, if they have no more than
         64 KiB, it is called in the reactor's thread: that is faster than to ask a thread.
@@ -666,7 +658,7 @@ async def beside(
         await going.close()
 
 
-# Bytes that are worked with at once rather than in a thread.
+# Bytes that are worked with in the reactor's thread rather than in another: they take less time than to ask for a thread.
 _INLINE = 64 << 10
 
 
@@ -712,12 +704,11 @@ class PieceBuffer:
         self._pieces: list[Piece] = []
 
     def add(self, piece: Piece) -> None:
-        """One more."""
         self._pieces.append(piece)
         self.size += len(piece)
 
     def take(self, size: int | None = None) -> list[Piece]:
-        """So many bytes, no more than there are; C{None} for all. Most of them should be taken: the rest is looked at."""
+        """Remove so many bytes, no more than there are; C{None} for all. It takes longer the more pieces remain."""
         pieces, self._pieces = self._pieces, []
         surplus = 0 if size is None else self.size - size
         self.size = surplus

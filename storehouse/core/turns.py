@@ -63,7 +63,7 @@ class _Pace:
 
     @ivar until: when, by C{time.monotonic}, the slice of this turn is used up; infinite while no reactor is measured,
         as in commands, in tests without a reactor, and at start.
-    @ivar waiting: what goes on in later turns, in the order in which it began to wait.
+    @ivar waiting: what continues in later turns, in the order in which it began to wait.
     @ivar turns: whose reactor it is.
     """
 
@@ -185,7 +185,6 @@ class Turns:
             self._counts[-1] += 1
 
     def begin(self) -> None:
-        """A turn begins."""
         now = monotonic()
         if now >= self._window_ends:
             self._window_ends = now + _WINDOW
@@ -212,7 +211,7 @@ class Turns:
         return waiting
 
     def _resume(self) -> None:
-        """A slice for those who wait, whatever else the turn has brought: at least one goes on."""
+        """A slice of time for what waits, whatever else the turn has brought: at least one continues."""
         self._resuming = None
         _pace.until = monotonic() + SLICE
         while _pace.waiting:
@@ -256,7 +255,7 @@ class Turns:
 
 class _Poller:
     """
-    An epoll object that tells when it waits and when it has something, and gives that in pieces.
+    An epoll object that notes when it waits and when it has events, and hands these out as far as the turn has time for them.
 
     Twisted's epoll reactor uses C{poll}, C{register}, C{modify},
     C{unregister} and C{close} of it.

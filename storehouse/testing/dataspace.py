@@ -6,10 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from storehouse.core.jobs import deferred
@@ -141,13 +141,13 @@ class MemoryDataSpace:
     """
     A data space that is gone with the process. It keeps all that it is given in memory.
 
-    @param clock: has C{seconds()}, for the times of uploads.
+    @param clock: for the times of uploads; the system's if there is none.
     @param bounds: of what is kept with objects and parts.
     @ivar aside: objects that were set aside.
     @ivar failed: C{None}: nothing ever fails here; stores on disk have this too.
     """
 
-    def __init__(self, clock: Any = None, bounds: Bounds | None = None) -> None:
+    def __init__(self, clock: IReactorTime | None = None, bounds: Bounds | None = None) -> None:
         self._seconds = time.time if clock is None else clock.seconds
         self._bounds = bounds or Bounds()
         self._objects: dict[str, StoredObject] = {}
@@ -157,7 +157,6 @@ class MemoryDataSpace:
         self.failed: StorehouseError | None = None
 
     def start(self) -> None:
-        """Take operations."""
         self._running = True
 
     def stop(self) -> Deferred[None]:
@@ -169,7 +168,6 @@ class MemoryDataSpace:
 
     @deferred
     async def init_upload(self, upload_id: str, metadata: Metadata) -> None:
-        """See L{IDataSpace.init_upload}."""
         self._check_running()
         check_id(upload_id, "upload ID")
         kept = self._checked(metadata)
@@ -188,7 +186,6 @@ class MemoryDataSpace:
         note: Callable[[], str] | None = None,
         instead_of: Sequence[int] = (),
     ) -> str:
-        """See L{IDataSpace.upload_part}."""
         async with closing(stream):
             upload = self._upload(upload_id)
             check_number(number)
@@ -211,7 +208,6 @@ class MemoryDataSpace:
         source_numbers: Sequence[int],
         note: Callable[[Part, int], str] | None = None,
     ) -> list[str]:
-        """See L{IDataSpace.upload_part_link}."""
         upload, source = self._upload(upload_id), self._upload(source_upload_id)
         check_number(number)
         check_number(number + max(len(source_numbers), 1) - 1)
@@ -224,7 +220,6 @@ class MemoryDataSpace:
 
     @deferred
     async def get_part(self, upload_id: str, number: int) -> Reader:
-        """See L{IDataSpace.get_part}."""
         upload = self._upload(upload_id)
         (part,) = choose_parts(upload_id, upload.listed(), [number])
         return _reader(upload_id, StoredObject.of([upload.contents[number]], {}), 0, part.size)
@@ -240,7 +235,6 @@ class MemoryDataSpace:
         note: str = "",
         expected: Part | None = None,
     ) -> str:
-        """See L{IDataSpace.upload_part_copy}."""
         upload = self._upload(upload_id)
         check_number(number)
         stored = self._object(source_id, expected)
@@ -252,7 +246,6 @@ class MemoryDataSpace:
     async def complete_upload(
         self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None
     ) -> Part:
-        """See L{IDataSpace.complete_upload}."""
         upload = self._upload(upload_id)
         self._check_new(id)
         chosen = check_parts(upload_id, parts, upload.listed())
@@ -263,29 +256,24 @@ class MemoryDataSpace:
 
     @deferred
     async def abort_upload(self, upload_id: str) -> None:
-        """See L{IDataSpace.abort_upload}."""
         self._upload(upload_id)
         del self._uploads[upload_id]
 
     @deferred
     async def list_parts(self, upload_id: str) -> list[Part]:
-        """See L{IDataSpace.list_parts}."""
         return self._upload(upload_id).parts()
 
     @deferred
     async def list_uploads(self) -> list[Upload]:
-        """See L{IUploads.list_uploads}."""
         self._check_running()
         return [upload.described(id) for id, upload in sorted(self._uploads.items())]
 
     @deferred
     async def get_upload(self, upload_id: str) -> Upload:
-        """See L{IUploads.get_upload}."""
         return self._upload(upload_id).described(upload_id)
 
     @deferred
     async def expire_uploads(self, age: float, keep: Callable[[str], bool] | None = None) -> list[str]:
-        """See L{IUploads.expire_uploads}."""
         self._check_running()
         before = self._seconds() - age
         idle = sorted(id for id, upload in self._uploads.items() if upload.touched <= before)
@@ -300,7 +288,6 @@ class MemoryDataSpace:
     async def put(
         self, id: str, stream: IByteStream, size: int | None, metadata: Metadata | Callable[[], Metadata]
     ) -> Part:
-        """See L{IDataSpace.put}."""
         async with closing(stream):
             self._check_new(id)
             given = metadata if callable(metadata) else self._checked(metadata)
@@ -319,13 +306,11 @@ class MemoryDataSpace:
         verified: bool = True,
         expected: Part | None = None,
     ) -> Reader:
-        """See L{IDataSpace.get}."""
         stored = self._object(id, expected)
         return _reader(id, stored, offset, check_range(offset, length, stored.size))
 
     @deferred
     async def get_metadata(self, id: str) -> dict[str, list[str]]:
-        """See L{IDataSpace.get_metadata}."""
         return self._checked(self._object(id).metadata)
 
     @deferred
@@ -334,17 +319,14 @@ class MemoryDataSpace:
 
     @deferred
     async def replace_metadata(self, id: str, metadata: Metadata) -> None:
-        """See L{IDescribed.replace_metadata}."""
         self._objects[id] = attrs.evolve(self._object(id), metadata=self._checked(metadata))
 
     @deferred
     async def replace_upload_metadata(self, upload_id: str, metadata: Metadata) -> None:
-        """See L{IDescribed.replace_upload_metadata}."""
         self._upload(upload_id).metadata = self._checked(metadata)
 
     @deferred
     async def delete(self, id: str) -> None:
-        """See L{IDataSpace.delete}."""
         self._object(id)
         del self._objects[id]
 
@@ -358,7 +340,6 @@ class MemoryDataSpace:
         metadata: Metadata | None = None,
         expected: Part | None = None,
     ) -> Part:
-        """See L{IDataSpace.copy}."""
         source = self._object(source_id, expected)
         self._check_new(id)
         contents = source.cut(offset, check_range(offset, length, source.size))
@@ -367,24 +348,20 @@ class MemoryDataSpace:
 
     @deferred
     async def list_ids(self, index: str) -> list[str]:
-        """See L{IInventory.list_ids}."""
         self._check_running()
         check_index(index)
         return sorted(id for id in self._objects if id.startswith(index))
 
     @deferred
     async def examine(self, id: str, expected: Part | None = None) -> dict[str, list[str]]:
-        """See L{IInventory.examine}."""
         return self._checked(self._object(id, expected).metadata)
 
     @deferred
     async def examine_upload(self, upload_id: str) -> None:
-        """See L{IInventory.examine_upload}."""
         self._upload(upload_id)
 
     @deferred
     async def set_aside(self, id: str, why: str) -> str:
-        """See L{IInventory.set_aside}."""
         self._object(id)
         self.aside[id] = self._objects.pop(id)
         return f"memory/{id}"

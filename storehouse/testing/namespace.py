@@ -117,8 +117,7 @@ class MemoryNamespace:
         for id in ids:
             check_id(id)
 
-    def settle(self, ids: Iterable[str]) -> None:
-        """See L{INamespace.settle}."""
+    def settle(self, ids: Iterable[str]) -> None: ...  # nothing is ever unsettled here
 
     @deferred
     async def publish(

@@ -197,7 +197,7 @@ class FailureTests(SFSPCase):
             thread = threading.Thread(target=serve, daemon=True)
             thread.start()
             host = f"127.0.0.1:{listening.getsockname()[1]}"
-            for scheme, said in (("sfsp", " does not speak SFSP: an answer begins with"), ("sfsps", ": TLS failed: ")):
+            for scheme, said in (("sfsp", " does not speak SFSP: a response begins with"), ("sfsps", ": TLS failed: ")):
                 args = ("ls", "n", "--timeout", "5", "--server", f"{scheme}://{host}")
                 result = self.run_command("sfsp", *args, status=1)
                 self.assertIn(f"{scheme}://{host}{said}", result.stderr)

@@ -16,13 +16,13 @@ from storehouse.core.sfsp import (
     MAX_CHUNK,
     MAX_ID,
     MAX_NAME,
-    AnswerDecoder,
     Chunk,
     Code,
     Ids,
     List,
     Receive,
     RequestDecoder,
+    ResponseDecoder,
     Send,
     Status,
 )
@@ -71,7 +71,7 @@ def answer_to_bytes(answer: Any) -> bytes:
     return sfsp.encode_status(*what)
 
 
-def drain(decoder: RequestDecoder | AnswerDecoder) -> Iterator[Any]:
+def drain(decoder: RequestDecoder | ResponseDecoder) -> Iterator[Any]:
     """What a decoder has."""
     while (came := decoder.next()) is not None:
         yield came
@@ -303,7 +303,7 @@ class RequestTests(SynchronousTestCase):
 
 
 class AnswerTests(SynchronousTestCase):
-    """L{AnswerDecoder}."""
+    """L{ResponseDecoder}."""
 
     PIPELINE = (
         (Send, (Code.OK, b"")),
@@ -319,8 +319,8 @@ class AnswerTests(SynchronousTestCase):
         (List, (Code.INVALID_REQ, b"closing")),
     )
 
-    def decoder_for(self, answers: Iterable[Any], **limits: int) -> AnswerDecoder:
-        decoder = AnswerDecoder(**limits)
+    def decoder_for(self, answers: Iterable[Any], **limits: int) -> ResponseDecoder:
+        decoder = ResponseDecoder(**limits)
         for kind, _ in answers:
             decoder.expect(kind)
         return decoder
@@ -377,7 +377,7 @@ class AnswerTests(SynchronousTestCase):
     def test_unasked(self) -> None:
         """Nothing may come unasked but INVALID_REQ, with which a server ends what was idle for too long."""
         for code in (Code.OK, Code.NOT_FOUND, Code.INTERNAL):
-            decoder = AnswerDecoder()
+            decoder = ResponseDecoder()
             decoder.feed(pack("<QQ", code, 0))
             self.assertIn(code.name, str(self.assertRaises(InvalidAnswer, decoder.next)))
         decoder = self.decoder_for([(Send, None)])
@@ -453,7 +453,7 @@ class NoiseTests(SynchronousTestCase):
     def test_answers(self, kinds: list[Any], data: bytes, sizes: list[int]) -> None:
         outcomes = []
         for pieces in ([data], in_pieces(data, sizes)):
-            decoder = AnswerDecoder(5, 20)
+            decoder = ResponseDecoder(5, 20)
             for kind in kinds:
                 decoder.expect(kind)
             outcomes.append(self.outcome(decoder, pieces))

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from storehouse.core.sfsp import (
-    AnswerDecoder,
     Chunk,
     Ids,
     List,
     Receive,
     RequestDecoder,
+    ResponseDecoder,
     Send,
     encode_chunk,
     encode_list,
@@ -53,7 +53,7 @@ def try_bytes(data: bytes) -> None:
         raise AssertionError(f"requests: {outcomes}")
     outcomes = []
     for given in ([data], pieces):
-        decoder = AnswerDecoder(limit, 1000)
+        decoder = ResponseDecoder(limit, 1000)
         for turn in range(asked % 7):
             decoder.expect(_KINDS[(asked // 7 + turn) % 3])
         outcomes.append(_play(decoder, given, 65536))
@@ -97,9 +97,9 @@ def main(seconds: int, corpus: str) -> None:
     """Does not return: libFuzzer ends the process."""
     import atheris
 
-    for function in (RequestDecoder.next, AnswerDecoder.next, AnswerDecoder._chunk, AnswerDecoder._some_ids):
+    for function in (RequestDecoder.next, ResponseDecoder.next, ResponseDecoder._chunk, ResponseDecoder._some_ids):
         setattr(
-            AnswerDecoder if "Answer" in function.__qualname__ else RequestDecoder,
+            ResponseDecoder if "Answer" in function.__qualname__ else RequestDecoder,
             function.__name__,
             atheris.instrument_func(function),
         )

@@ -17,13 +17,13 @@ from storehouse.clients.sfsp.reasons import ServerSilent, StaleConnection, error
 from storehouse.core.jobs import deferred
 from storehouse.core.sfsp import (
     MAX_ID,
-    AnswerDecoder,
     Chunk,
     Code,
     Ids,
     List,
     Receive,
     Request,
+    ResponseDecoder,
     Send,
     Status,
     encode_list,
@@ -264,7 +264,7 @@ class Connection(Protocol):
         self.ended: Deferred[None] = Deferred()
         self._clock = clock
         self._timeout = timeout
-        self._decoder = AnswerDecoder(max_chunk=max_chunk)
+        self._decoder = ResponseDecoder(max_chunk=max_chunk)
         self._waiting: deque[_Exchange[Any]] = deque()  # not yet sent
         self._sent: deque[_Exchange[Any]] = deque()  # at least in part, with a response that has not come whole
         self._sending: _Sending | None = None  # its data is on the way

@@ -41,7 +41,7 @@ TAG_SIZE = 16
 _VERSION = 1
 _ID_SIZE = 8
 
-#: Bytes of a wrapped key with what tells how: version, ID of the key that it is wrapped by, nonce, key, tag.
+#: Bytes of a wrapped key with all that is needed to unwrap it: version, ID of the key that it is wrapped by, nonce, key, tag.
 HEADER_SIZE = 1 + _ID_SIZE + NONCE_SIZE + KEY_SIZE + TAG_SIZE
 
 # What a file may ask for: who can write it should not be able to have a start take all memory, or hours.
@@ -211,7 +211,6 @@ def _about(head: dict[str, Any]) -> bytes:
 
 
 def encode_keyring(keyring: Keyring, protector: Protector) -> bytes:
-    """The file."""
     inside = {
         "current": keyring.current,
         "keys": {id: _text(key) for id, key in keyring.keys.items()},

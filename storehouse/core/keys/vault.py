@@ -43,7 +43,7 @@ def decode_marker(data: bytes) -> str | None:
 
 class Vault:
     """
-    The keys of a root. To be started before what uses them, by who holds the lock on the root.
+    The keys of a root. To be started before what uses them, by a process that has the lock on the root.
 
     @param path: of the keyring file.
     @param marker: the path of a file beside the objects, which says which keyring there was: one that is lost is not
@@ -201,7 +201,6 @@ class Vault:
             return None
 
     def stop(self) -> Deferred[None]:
-        """Forget the keys."""
         self._keyring = None
         return succeed(None)
 
@@ -217,9 +216,9 @@ class Vault:
     def begin_rekey(self, new_master: bytes | None, derivation: Derivation | None = None) -> tuple[Keyring, Protector]:
         """
         Have the keyring opened by another master key, and give it a new current key: on disk when this returns. This vault
-        goes on with the keys that it has until L{adopt}.
+        continues with the keys that it has until L{adopt}.
 
-        @param new_master: C{None} to go on with a rekey that was begun.
+        @param new_master: C{None} to continue a rekey that was begun.
         @raise WrongMasterKey: if there is no master key, or neither opens the keyring.
         @raise InvalidSetting: if the new master key is missing, or is the old one.
         @raise StartFailed: if there is no keyring, or it cannot be read or written.

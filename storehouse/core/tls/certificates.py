@@ -64,7 +64,6 @@ class Pair:
 
     @property
     def certificate(self) -> x509.Certificate:
-        """The certificate itself."""
         return self.chain[0]
 
     @property
@@ -190,7 +189,6 @@ class GivenFiles:
         self.where = self._certificate
 
     def load(self, now: datetime.datetime) -> Pair:
-        """Read them."""
         return read_pair(self._certificate, self._key)
 
 
@@ -273,7 +271,7 @@ class SelfSigned:
     the certificate alone, to be given to clients.
 
     @param directory: where it is kept.
-    @param names: tells the names that it is to be for.
+    @param names: returns the names that it is to be for.
     """
 
     _log = Logger()

@@ -137,7 +137,7 @@ def make_context(pair: Pair, client_ca: str = "") -> SSL.Context:
             authority = each.original
             store.add_cert(authority)
             context.add_client_ca(authority)
-        # Asked for, and not insisted on: whoever has none signs in by other means.
+        # Not required: a client without one signs in by other means.
         context.set_verify(SSL.VERIFY_PEER)
     return context
 
@@ -191,7 +191,6 @@ class _WithOptions:
         self._interface = interface
 
     def listen(self, factory: Any) -> Deferred[Any]:
-        """Listen."""
         return succeed(self._reactor.listenSSL(self._port, factory, self._options, self._backlog, self._interface))
 
 
@@ -205,7 +204,6 @@ class _Secured:
         self._tls = tls
 
     def listen(self, factory: Any) -> Deferred[Any]:
-        """Listen."""
         listening: Deferred[Any] = self._below.listen(secured_factory(self._tls, factory, self._reactor))
         return listening
 
@@ -250,7 +248,7 @@ def server_endpoint(reactor: Any, description: str, client_ca: str = "", trusted
     """
     if not description.startswith("ssl:"):
         if client_ca:
-            raise ValueError("certificates can be asked of clients at an ssl: endpoint only")
+            raise ValueError("certificates of clients can be required at an ssl: endpoint only")
         return proxied_endpoint(serverFromString(reactor, completed(description)), trusted, reactor)
     roots = trustRootFromCertificates(read_certificates(client_ca)) if client_ca else None
     port, options, backlog, interface = _understand(completed(description))
@@ -286,7 +284,7 @@ def endpoint_pair(description: str) -> Pair:
 
 def secured_endpoint(reactor: Any, description: str, tls: Any, trusted: TrustedProxies = NOBODY) -> Any:
     """
-    The endpoint that a text describes, with TLS of ours. What an C{ssl:} endpoint says of TLS is not asked: its
+    The endpoint that a text describes, with TLS of ours. What an C{ssl:} endpoint says of TLS is not used: its
     certificate is L{endpoint_pair}.
 
     @param tls: an C{IOpenSSLServerConnectionCreator}.

@@ -54,7 +54,6 @@ class OfEndpoint:
         self.where = endpoint
 
     def load(self, now: datetime.datetime) -> Pair:
-        """Read it."""
         return endpoint_pair(self.where)
 
 
@@ -113,11 +112,10 @@ class ServerTLS:
     # -- for connections ---------------------------------------------------------------------
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
-        """A connection comes in."""
         assert self._context is not None
         return SSL.Connection(self._context)
 
-    # -- what is known of it -----------------------------------------------------------------
+    # -- properties -----------------------------------------------------------------
 
     @property
     def is_self_signed(self) -> bool:
@@ -174,7 +172,7 @@ class ServerTLS:
             self._clock.start(_LOOK, now=False)
 
     def stop(self) -> Deferred[None]:
-        """Look no more; connections go on."""
+        """Look for changes no more; connections stay open."""
         if self._clock.running:
             self._clock.stop()
         done: Deferred[None] = Deferred()

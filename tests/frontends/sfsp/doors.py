@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.config.settings import ConnectionSettings, SFSPSettings
 from storehouse.core import sfsp
 from storehouse.core.disk import InlineDisk
-from storehouse.core.sfsp import AnswerDecoder, Chunk, Code, Ids, List, Receive, Send, Status
+from storehouse.core.sfsp import Chunk, Code, Ids, List, Receive, ResponseDecoder, Send, Status
 from storehouse.core.streams import IByteStream, Piece, PushedStream
 from storehouse.errors import NoSuchKey
 from storehouse.frontends.sfsp.chunks import Chunks
@@ -59,7 +59,7 @@ class Peer(Connection):
 
     def __init__(self, factory: Any, window: int | None = None, settle: Callable[[], None] = lambda: None) -> None:
         self.answers: list[Any] = []
-        self._decoder = AnswerDecoder(max_name=1 << 20)
+        self._decoder = ResponseDecoder(max_name=1 << 20)
         self._seen = 0
         self._half: Any = None
         self._ends = self._ended = False

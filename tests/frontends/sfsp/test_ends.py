@@ -15,7 +15,7 @@ from twisted.trial.unittest import TestCase
 from storehouse.core import sfsp
 from storehouse.core.disk import InlineDisk
 from storehouse.core.fast.tcp import make_eager
-from storehouse.core.sfsp import AnswerDecoder, Code, Send, Status
+from storehouse.core.sfsp import Code, ResponseDecoder, Send, Status
 from storehouse.core.tls.contexts import server_endpoint
 from storehouse.errors import NoSpace
 from storehouse.frontends.sfsp.chunks import Chunks
@@ -544,7 +544,7 @@ class SocketTests(TestCase):
         data = b""
         while piece := connection.recv(65536):
             data += piece
-        decoder = AnswerDecoder()
+        decoder = ResponseDecoder()
         decoder.feed(data)
         status = decoder.next()
         assert isinstance(status, Status)
