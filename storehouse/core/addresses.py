@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from functools import lru_cache
-from typing import Any
 
 import attrs
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 from storehouse.core.sockets import AskedReactor
 from storehouse.core.tls.contexts import OPENSSL_ERRORS, openssl_reason
 
-__all__ = ["Address", "find_address", "is_loopback"]
+__all__ = ["Address", "find_address"]
 
 
 @attrs.frozen
@@ -63,20 +60,6 @@ class Address:
             return f"unix:{self.host}"
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"{self.scheme or 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
-
-
-def is_loopback(address: IAddress) -> bool:
-    """Whether an end of a connection, an C{IAddress}, is one by which a machine reaches itself; not that of a socket file."""
-    return _is_loopback(getattr(address, "host", ""))
-
-
-@lru_cache(1024)
-def _is_loopback(host: str) -> bool:
-    try:
-        found: Any = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return bool((getattr(found, "ipv4_mapped", None) or found).is_loopback)
 
 
 #: What Python says of values and arguments, and what that means for somebody who wrote an endpoint.

@@ -91,15 +91,7 @@ class Files:
         Open, not inherited by children; new files have mode 0600. What is there and not a regular file, such as a FIFO or a link,
         is refused with C{EINVAL}, and not waited for.
         """
-        fd = _open(path, flags | NO_WAIT, None)
-        # With O_EXCL it was made just now.
-        if not flags & os.O_EXCL:
-            try:
-                check_regular(os.fstat(fd).st_mode, path)
-            except BaseException:
-                os.close(fd)
-                raise
-        return fd
+        return _open(path, flags | NO_WAIT, None)
 
     def close(self, fd: int) -> None:
         os.close(fd)
@@ -326,12 +318,20 @@ def check_regular(mode: int, path: str) -> None:
 
 def _open(path: str, flags: int, directory: int | None) -> int:
     try:
-        return os.open(path, flags | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        fd = os.open(path, flags | os.O_CLOEXEC, 0o600, dir_fd=directory)
     except OSError as error:
         # A link; a socket, or a FIFO at whose other end is nobody; a directory that was to be written.
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise OSError(errno.EINVAL, "it is not a regular file", path) from None
         raise
+    # With O_EXCL it is new, and a regular file.
+    if not flags & os.O_EXCL:
+        try:
+            check_regular(os.fstat(fd).st_mode, path)
+        except BaseException:
+            os.close(fd)
+            raise
+    return fd
 
 
 def open_regular(path: str, follow: bool = False, directory: int | None = None) -> int:
@@ -342,13 +342,7 @@ def open_regular(path: str, follow: bool = False, directory: int | None = None) 
     @param directory: an open directory that C{path} is relative to.
     @raise OSError: also, with C{EINVAL}, for what is no plain file.
     """
-    fd = _open(path, os.O_RDONLY | (os.O_NONBLOCK if follow else NO_WAIT), directory)
-    try:
-        check_regular(os.fstat(fd).st_mode, path)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+    return _open(path, os.O_RDONLY | (os.O_NONBLOCK if follow else NO_WAIT), directory)
 
 
 def open_stored(path: str, follow: bool = False) -> FileIO:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from twisted.internet.interfaces import IAddress
 
-__all__ = ["NOBODY", "TrustedProxies", "network_of", "plain_address"]
+__all__ = ["NOBODY", "TrustedProxies", "is_loopback", "network_of", "plain_address"]
 
 #: What names connections to socket files among proxies.
 _UNIX = "unix"
@@ -33,6 +34,19 @@ def network_of(peer: str) -> str:
     except ValueError:
         return peer[:100]
     return str(IPv6Address(int(address) >> 64 << 64)) if isinstance(address, IPv6Address) else str(address)
+
+
+def is_loopback(address: IAddress) -> bool:
+    """Whether an end of a connection, an C{IAddress}, is one by which a machine reaches itself; not that of a socket file."""
+    return _is_loopback(getattr(address, "host", ""))
+
+
+@lru_cache(1024)
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(plain_address(host)).is_loopback
+    except ValueError:
+        return False
 
 
 class TrustedProxies:

@@ -27,11 +27,10 @@ from twisted.web import http
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from storehouse.core.addresses import is_loopback
 from storehouse.core.connections import Backlog, IdleWatch, Lingering, Pace
 from storehouse.core.fast.names import lacking
 from storehouse.core.fast.tcp import LARGE_READS
-from storehouse.core.peers import network_of
+from storehouse.core.peers import is_loopback, network_of
 from storehouse.core.sockets import has_left
 from storehouse.core.turns import breath, is_spent
 from storehouse.errors import RequestTimeout, StorehouseError

@@ -11,7 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.addresses import is_loopback
+from storehouse.core.peers import is_loopback
 from storehouse.errors import TooLarge
 from storehouse.frontends.http import site
 from storehouse.frontends.http.reply import OCTETS, Reply
