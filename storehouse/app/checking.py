@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from twisted.internet.task import Clock
 
 from storehouse.app.service import make_service
 from storehouse.config import Settings
 from storehouse.core.keys.masterkey import take_master_key
+from storehouse.core.turns import Reactor
 from storehouse.errors import StorehouseError
 
 __all__ = ["find_refusal"]
@@ -23,7 +25,7 @@ def find_refusal(settings: Settings, environ: Mapping[str, str]) -> str:
     """
     try:
         master_key = take_master_key(dict(environ), settings.master_key_file)
-        make_service(settings, Clock(), master_key=master_key).check()
+        make_service(settings, cast(Reactor, Clock()), master_key=master_key).check()
     except StorehouseError as error:
         return error.detail
     return ""

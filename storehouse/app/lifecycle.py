@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
-from twisted.application.service import Service
+from twisted.application.service import IServiceCollection, Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError, ReactorNotRunning
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IReactorCore, IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
@@ -22,14 +23,17 @@ from twisted.python.log import callWithContext
 
 from storehouse.config import Settings
 from storehouse.core.addresses import Address, find_address
+from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
 from storehouse.core.fast.tcp import accept_few, make_eager
 from storehouse.core.filesystem import disk_troubles
 from storehouse.core.logs import JSONLinesObserver, line_writer
 from storehouse.core.opening import Opening
 from storehouse.core.platform import missing_features, raise_file_limit
-from storehouse.core.sockets import listen
+from storehouse.core.root import RootLock
+from storehouse.core.sockets import SocketPort, listen
 from storehouse.core.tls.contexts import secured_endpoint, server_endpoint
+from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidSetting, StartFailed, StorehouseError
 from storehouse.events import StoreFailed
 
@@ -127,7 +131,9 @@ class StorehouseService(Service):
 
     name = "storehouse"
 
-    def __init__(self, settings: Settings, reactor: Any, lock: Any, disk: Any, exits: Exits | None = None) -> None:
+    def __init__(
+        self, settings: Settings, reactor: Reactor, lock: RootLock, disk: DiskThreads, exits: Exits | None = None
+    ) -> None:
         self.settings = settings
         self.state = "starting"
         self.stores: dict[str, Store] = {}
@@ -136,7 +142,7 @@ class StorehouseService(Service):
         self.sites: dict[str, Any] = {}
         self.tls: dict[str, TLS] = {}
         self.sockets: dict[str, str] = {}
-        self.ports: dict[str, Any] = {}
+        self.ports: dict[str, IListeningPort | SocketPort] = {}
         self.directories: list[str] = []
         self._reactor = reactor
         self._lock = lock
@@ -145,11 +151,12 @@ class StorehouseService(Service):
         self._addresses: dict[str, Address] = {}
         self._undo: list[Callable[[], object]] = []
 
-    def setServiceParent(self, parent: Any) -> None:
+    def setServiceParent(self, parent: IServiceCollection) -> None:
         """With JSON logging, also tell the application to log that way."""
         Service.setServiceParent(self, parent)
         if self.settings.log.format == "json" and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, JSONLinesObserver(line_writer(self.settings.log.file)))
+            observer = JSONLinesObserver(line_writer(self.settings.log.file))
+            parent.setComponent(ILogObserver, observer)  # type: ignore[no-untyped-call]
 
     def parts(self) -> dict[str, str]:
         """Why each part is not ready, by its name; an empty text for one that is."""
@@ -247,7 +254,7 @@ class StorehouseService(Service):
         if self._exits is not None:
             self._exits.gave_up()
         try:
-            self._reactor.stop()
+            cast(IReactorCore, self._reactor).stop()
         except ReactorNotRunning:  # it stops already
             pass
 
@@ -322,9 +329,12 @@ class StorehouseService(Service):
 
     def _endpoint(self, name: str) -> IStreamServerEndpoint:
         endpoint, trusted = self.settings.doors[name], self.settings.proxies
+        made: IStreamServerEndpoint
         if name in self.tls:
-            return secured_endpoint(self._reactor, endpoint, self.tls[name], trusted)
-        return server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""), trusted)
+            made = secured_endpoint(self._reactor, endpoint, self.tls[name], trusted)
+        else:
+            made = server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""), trusted)
+        return made
 
     def _listen(self, name: str) -> None:
         endpoint = self.settings.doors[name]
@@ -351,7 +361,7 @@ class StorehouseService(Service):
             raise InvalidSetting(f"{name} cannot be {endpoint!r}: this kind of endpoint does not listen")
         self._listening(name, port)
 
-    def _listening(self, name: str, port: Any) -> None:
+    def _listening(self, name: str, port: IListeningPort | SocketPort) -> None:
         self.ports[name] = port
         self._undo.append(self.ports.clear)
         self._undo.append(port.stopListening)
@@ -362,7 +372,7 @@ class StorehouseService(Service):
         """The base of the URLs of a door that listens, as this machine reaches it; or the name of its socket file."""
         address = self._addresses[name]
         host = self.ports[name].getHost()
-        if hasattr(host, "port"):
+        if isinstance(host, (IPv4Address, IPv6Address)):
             address = attrs.evolve(
                 address, scheme=address.scheme or "http", host=address.host or host.host, port=host.port
             )
@@ -436,7 +446,7 @@ class _AllOrNothing:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None:
             return
         while self._undo:

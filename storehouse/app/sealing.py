@@ -9,7 +9,9 @@ import base64
 import os
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IReactorTime
 
 from storehouse.config import Settings
 from storehouse.core.disk import IDisk
@@ -176,7 +178,7 @@ def _memory(settings: Settings, sealed: bool) -> int:
 
 def make_names(
     settings: Settings,
-    reactor: Any,
+    reactor: IReactorTime,
     disk: IDisk,
     vault: Vault,
     sealed: bool,
@@ -209,7 +211,7 @@ def make_accounts(settings: Settings, disk: IDisk, keyring: Callable[[], Keyring
 
 
 def make_resumable(
-    settings: Settings, reactor: Any, disk: IDisk, objects: IObjectStore, vault: Vault | None
+    settings: Settings, reactor: IReactorTime, disk: IDisk, objects: IObjectStore, vault: Vault | None
 ) -> LocalResumableUploads:
     """
     Resumable uploads.

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from prometheus_client import CollectorRegistry, Info
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from storehouse.app.archiving import make_closer, make_shipping, make_streams
@@ -36,7 +38,7 @@ from storehouse.core.jobs import deferred, whole
 from storehouse.core.native import MISSING
 from storehouse.core.platform import file_limit
 from storehouse.core.root import RootLock
-from storehouse.core.turns import Turns
+from storehouse.core.turns import Reactor, Turns
 from storehouse.errors import Unavailable
 from storehouse.events import Events, StoreFailed
 from storehouse.frontends.admin.door import AdminDoor, ReadinessMetric, versions
@@ -71,7 +73,7 @@ def _most_open(settings: Settings) -> int:
 
 
 def make_service(
-    settings: Settings, reactor: Any, exits: Exits | None = None, master_key: bytes | None = None
+    settings: Settings, reactor: Reactor, exits: Exits | None = None, master_key: bytes | None = None
 ) -> StorehouseService:
     """
     Put a storehouse together.  Nothing is opened before it is started.
@@ -93,6 +95,7 @@ def make_service(
         _log.warn(
             "new objects are checked by BLAKE3: there is no native module for HighwayHash256 ({reason})", reason=MISSING
         )
+    clock = cast(IReactorTime, reactor)
     disk = DiskThreads(reactor)
     service = StorehouseService(settings, reactor, RootLock(settings.root), disk, exits)
     apart = [os.path.abspath(table.directory) for table in settings.tables.streams if table.directory]
@@ -100,13 +103,18 @@ def make_service(
     events = Events()
     events.subscribe(StoreFailed, service.store_failed)
     registry = CollectorRegistry()
+
+    def register(collector: object) -> None:
+        # Ours have collect(), but not the library's class.
+        registry.register(cast(Collector, collector))
+
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     turns = Turns(reactor)
-    registry.register(turns)  # type: ignore[arg-type]
+    register(turns)
     Info("storehouse", "Versions of storehouse and of what it runs on.", registry=registry).info(versions())
-    budget = ByteBudget(settings.shares.requests, reactor, settings.connections.idle_timeout)
-    registry.register(budget)  # type: ignore[arg-type]
+    budget = ByteBudget(settings.shares.requests, clock, settings.connections.idle_timeout)
+    register(budget)
     guard = Guard(settings.allowed_host)
 
     def add_site(name: str, resource: Any, lane: Any = None) -> None:
@@ -122,7 +130,7 @@ def make_service(
             guard=guard,
             trusted=settings.proxies,
         )
-        registry.register(site)  # type: ignore[arg-type]
+        register(site)
         service.sites[name] = site
 
     sealed = master_key is not None
@@ -133,14 +141,14 @@ def make_service(
     space = make_space(settings, wormer, vault, disk) if sealed else wormer
     names = make_names(
         settings,
-        reactor,
+        clock,
         disk,
         vault,
         settings.seal_names,
         lambda error: events.publish(StoreFailed("namespace", error)),
     )
     objects = LocalObjectStore(space, names, disk, events)
-    resumable = make_resumable(settings, reactor, disk, objects, vault if sealed else None)
+    resumable = make_resumable(settings, clock, disk, objects, vault if sealed else None)
     shipping = make_shipping(settings, reactor, disk, events, objects)
     if "append" in settings.doors:
         log = LocalAppendLog(
@@ -152,7 +160,7 @@ def make_service(
             log_files=settings.log.level == "debug",
         )
         service.stores["append_log"] = log
-        registry.register(log)  # type: ignore[arg-type]
+        register(log)
         door = AppendDoor(
             log,
             limits=settings.append,
@@ -163,7 +171,7 @@ def make_service(
         add_site("append", door.resource, door.lane)
     service.stores.update(data_space=space, namespace=names, objects=objects)
     for collector in (space, names, objects):
-        registry.register(collector)  # type: ignore[arg-type]
+        register(collector)
     service.sockets["objects"] = settings.objects_socket
 
     @deferred
@@ -187,11 +195,11 @@ def make_service(
     add_site("objects", ObjectsDoor(objects, holds, accounts, rekeying).resource)
     if shipping is not None:
         service.stores["shipping"] = shipping
-        registry.register(shipping)  # type: ignore[arg-type]
+        register(shipping)
     streams = make_streams(settings, reactor, disk, events, shipping)
     if streams is not None:
         service.stores["streams"] = streams
-        registry.register(streams)  # type: ignore[arg-type]
+        register(streams)
         if "archive" in settings.doors:
             add_site("archive", ArchiveDoor(streams, settings.archive).resource)
     if "sfsp" in settings.doors:
@@ -205,10 +213,10 @@ def make_service(
             budget=budget,
             trusted=settings.proxies,
         )
-        registry.register(factory)  # type: ignore[arg-type]
+        register(factory)
         service.sites["sfsp"] = factory
     service.stores["resumable"] = resumable
-    registry.register(resumable)  # type: ignore[arg-type]
+    register(resumable)
     if "https" in settings.doors:
         # Imported here: it is a fifth of what a start costs.
         from storehouse.app.uploading import add_uploads
@@ -222,7 +230,7 @@ def make_service(
 
     scrubber = Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace, compare=compare)
     expiry = Expiry(space, reactor, settings.objects.upload_expiry, resumable.keeps)
-    resumable_expiry = ResumableExpiry(resumable, reactor, settings.https.upload_expiry)
+    resumable_expiry = ResumableExpiry(resumable, clock, settings.https.upload_expiry)
     service.chores += [scrubber, expiry, resumable_expiry, turns]
     # Each needs all that those need that it needs.
     service.opening.needs.update(
@@ -241,7 +249,7 @@ def make_service(
         (expiry, ("data_space", "resumable"), ""),
         (resumable_expiry, ("resumable",), ""),
     ]
-    registry.register(ReadinessMetric(service.parts))  # type: ignore[arg-type]
+    register(ReadinessMetric(service.parts))
     if "admin" in settings.doors:
         add_site("admin", AdminDoor(registry, service.parts, service.degraded).resource)
     return service

@@ -11,9 +11,10 @@ import gc
 import os
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import Application, IService
+from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
 
 from storehouse import __version__
@@ -22,6 +23,7 @@ from storehouse.core.exits import Exits
 from storehouse.core.keys.masterkey import take_master_key
 from storehouse.core.platform import keep_freed_memory
 from storehouse.core.root import make_room
+from storehouse.core.turns import Reactor
 from storehouse.errors import StorehouseError
 
 __all__ = ["Options", "makeService", "make_application"]
@@ -83,7 +85,7 @@ class Options(usage.Options):
         @raise usage.UsageError: for one that is not known, with the name that it has now, or the nearest ones.
         """
         try:
-            super().parseOptions(options)
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             unknown = _unknown.fullmatch(str(error))
             raise (error if unknown is None else usage.UsageError(unknown_option(unknown[1]))) from None
@@ -124,12 +126,15 @@ def makeService(options: Options) -> IService:
     try:
         settings = load_settings(options.given, options["config"])
         make_room(settings.root)
-        service = make_service(settings, reactor, exits, take_master_key(os.environ, settings.master_key_file))
+        service = make_service(
+            settings, cast(Reactor, reactor), exits, take_master_key(os.environ, settings.master_key_file)
+        )
     except StorehouseError as error:
         raise SystemExit(f"storehouse: {error.detail}") from None
     exits.install()
-    reactor.callWhenRunning(exits.started)  # type: ignore[attr-defined]
-    reactor.callWhenRunning(_settle_memory)  # type: ignore[attr-defined]
+    core = cast(IReactorCore, reactor)
+    core.callWhenRunning(exits.started)
+    core.callWhenRunning(_settle_memory)
     return service
 
 
@@ -151,7 +156,7 @@ def make_application(arguments: Sequence[str], name: str = "storehouse") -> Any:
     @param arguments: as on the command line behind C{twistd storehouse}.
     @raise SystemExit: with one line for the user when they cannot be used.
     """
-    options = Options()
+    options = Options()  # type: ignore[no-untyped-call]
     application = Application(name)
     try:
         options.parseOptions(list(arguments))

@@ -6,10 +6,11 @@ A part of L{storehouse.app.service}: it names concrete classes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -21,6 +22,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred, settled
 from storehouse.core.keys.vault import Vault
 from storehouse.core.tls.server import ServerTLS, choose_source
+from storehouse.core.turns import Reactor
 from storehouse.errors import AlreadyExists
 from storehouse.frontends.http.site import DoorSite, Guard, security_fields
 from storehouse.frontends.upload.door import UploadDoor
@@ -92,7 +94,7 @@ class _Welcome:
 def add_uploads(
     service: StorehouseService,
     settings: Settings,
-    reactor: Any,
+    reactor: Reactor,
     disk: IDisk,
     objects: IObjectStore,
     resumable: LocalResumableUploads,
@@ -147,4 +149,4 @@ def add_uploads(
     site.end_answers = door.stop
     service.sites["https"] = site
     for collector in (site, tls, *door.collectors):
-        registry.register(collector)  # type: ignore[arg-type]
+        registry.register(cast(Collector, collector))  # ours have collect(), but not the library's class
