@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Latency"]
+from collections.abc import Sequence
+from itertools import accumulate
+
+__all__ = ["Latency", "cumulated"]
 
 _BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
@@ -29,10 +32,15 @@ class Latency:
         self.counts[-1] += 1
 
     def buckets(self) -> list[tuple[str, float]]:
-        """As a Prometheus histogram has them: how many took at most each bound."""
-        below = 0
-        buckets = []
-        for bound, count in zip([*map(str, _BOUNDS), "+Inf"], self.counts, strict=True):
-            below += count
-            buckets.append((bound, float(below)))
-        return buckets
+        """See L{cumulated}."""
+        return cumulated(_BOUNDS, self.counts)
+
+
+def cumulated(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """
+    The buckets of a histogram as Prometheus has them: how many values were at most each bound.
+
+    @param counts: how many values were at most each bound and more than the one before; the last, more than all bounds.
+    """
+    names = [*map(str, bounds), "+Inf"]
+    return [(name, float(count)) for name, count in zip(names, accumulate(counts), strict=True)]

@@ -21,6 +21,8 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 
+from storehouse.core.latency import cumulated
+
 __all__ = ["LONGEST", "SLICE", "Reactor", "Turns", "breath", "is_spent"]
 
 #: Seconds after which work that can wait does, within a turn.
@@ -240,15 +242,10 @@ class Turns:
             value=self.recent,
         )
         short = self.count - sum(self._counts[1:])
-        buckets = []
-        below = 0
-        for bound, count in zip([*map(str, _BOUNDS), "+Inf"], [short, *self._counts[1:]], strict=True):
-            below += count
-            buckets.append((bound, float(below)))
         yield HistogramMetricFamily(
             f"{name}_seconds",
             "CPU times of the reactor's turns; the sum is that of turns over 10 ms.",
-            buckets=buckets,
+            buckets=cumulated(_BOUNDS, [short, *self._counts[1:]]),
             sum_value=self._spent_long,
         )
 

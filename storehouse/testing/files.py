@@ -85,12 +85,16 @@ class FailingFiles(Files):
         log = LocalAppendLog(settings, reactor, disk, files)
         files.fail("write_at", error=errno.ENOSPC)
 
+    To C{fail()} with an exception that nothing catches, at each call in turn (C{skip}), is as if the process was killed there.
+
     @ivar calls: the calls so far, failed ones too: the name of a method, and the path that it was for. The path of an open
         file is its name of now, that of two names the second one.
+    @ivar failures: how many of them failed.
     """
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
+        self.failures = 0
         self._rules: list[_Rule] = []
 
     def fail(
@@ -130,6 +134,7 @@ class FailingFiles(Files):
         self.calls.append((method, path))
         for rule in self._rules:
             if rule.applies(method, path):
+                self.failures += 1
                 if isinstance(rule.error, int):
                     raise OSError(rule.error, os.strerror(rule.error), path)
                 raise rule.error

@@ -8,8 +8,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.archive.archive import ArchiveReader, ArchiveWriter, recover_archive
-from storehouse.core.files import Files
 from storehouse.errors import DamagedArchive, EndOfArchive, NoSuchRecord, UnknownArchiveFormat
+from storehouse.testing.files import FailingFiles
 from tests.archive.rig import KINDS, read, write
 
 RECORDS = [
@@ -113,7 +113,7 @@ class TornTests(SynchronousTestCase):
         while True:
             Path(path).write_bytes(torn)
             try:
-                recover_archive(path, _Failing(steps))
+                recover_archive(path, FailingFiles().fail(error=_Stop(), skip=steps))
             except _Stop:
                 steps += 1
             else:
@@ -128,38 +128,6 @@ class TornTests(SynchronousTestCase):
 
 class _Stop(BaseException):
     """As if the process was killed."""
-
-
-class _Failing(Files):
-    """Stops after so many calls."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def _step(self) -> None:
-        if not self.left:
-            raise _Stop
-        self.left -= 1
-
-    def open(self, path: str, flags: int) -> int:
-        self._step()
-        return super().open(path, flags)
-
-    def write_at(self, fd: int, pieces: object, offset: int) -> None:
-        self._step()
-        super().write_at(fd, pieces, offset)  # type: ignore[arg-type]
-
-    def truncate(self, fd: int, size: int) -> None:
-        self._step()
-        super().truncate(fd, size)
-
-    def sync_data(self, fd: int) -> None:
-        self._step()
-        super().sync_data(fd)
-
-    def sync_directory(self, path: str) -> None:
-        self._step()
-        super().sync_directory(path)
 
 
 class FlippedTests(SynchronousTestCase):

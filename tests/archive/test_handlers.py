@@ -52,42 +52,6 @@ class _Stop(BaseException):
     """As if the process was killed."""
 
 
-class Stopping(Files):
-    """Stops after so many calls that change something."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def _step(self) -> None:
-        if not self.left:
-            raise _Stop
-        self.left -= 1
-
-    def write_at(self, fd: int, pieces: Any, offset: int) -> None:
-        self._step()
-        super().write_at(fd, pieces, offset)
-
-    def sync_data(self, fd: int) -> None:
-        self._step()
-        super().sync_data(fd)
-
-    def sync_directory(self, path: str) -> None:
-        self._step()
-        super().sync_directory(path)
-
-    def link(self, source: str, target: str) -> None:
-        self._step()
-        super().link(source, target)
-
-    def unlink(self, path: str) -> None:
-        self._step()
-        super().unlink(path)
-
-    def rename(self, source: str, target: str) -> None:
-        self._step()
-        super().rename(source, target)
-
-
 class FileTests(SynchronousTestCase):
     """Our callbacks, one by one."""
 
@@ -188,7 +152,7 @@ class FileTests(SynchronousTestCase):
             while True:
                 noted = NotedPath(self.path, Identity.of(self.path))
                 try:
-                    end = make_one(Stopping(steps)).on_close(self.path)
+                    end = make_one(FailingFiles().fail(error=_Stop(), skip=steps)).on_close(self.path)
                 except _Stop:
                     steps += 1
                     end = make_one(Files()).on_close(noted)

@@ -23,7 +23,7 @@ from storehouse.events import ArchiveShipped, Events, ShippingFailed
 from storehouse.storage.shipping.shipper import Shipper
 from tests.storage.shipping.fake import MemoryDestination
 
-__all__ = ["Killed", "KilledFiles", "ShipperTestCase", "unpacked"]
+__all__ = ["Killed", "ShipperTestCase", "unpacked"]
 
 
 def unpacked(name: str, data: bytes) -> bytes:
@@ -38,41 +38,6 @@ def unpacked(name: str, data: bytes) -> bytes:
 
 class Killed(BaseException):
     """The process would be gone."""
-
-
-def _methods() -> list[str]:
-    return [name for name in vars(Files) if not name.startswith("_") and name not in ("begin_writeback", "mkdir")]
-
-
-class KilledFiles(Files):
-    """
-    Files that work until a call with a number, and never after it.
-
-    @ivar calls: the calls so far.
-    """
-
-    def __init__(self, fatal: int) -> None:
-        self.calls: list[str] = []
-        self._fatal = fatal
-        for name in _methods():
-            setattr(self, name, self._counted(name, getattr(super(), name)))
-
-    @property
-    def killed(self) -> bool:
-        return len(self.calls) >= self._fatal
-
-    def _counted(self, name: str, method: Any) -> Any:
-        def call(*args: Any) -> Any:
-            if not self.killed:
-                self.calls.append(name)
-                if not self.killed:
-                    return method(*args)
-                if name == "write_at":
-                    fd, (data,), offset = args
-                    os.pwrite(fd, data[: len(data) // 2], offset)
-            raise Killed(name)
-
-        return call
 
 
 class ShipperTestCase(SynchronousTestCase):

@@ -13,10 +13,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from storehouse.core.files import Files
 from storehouse.storage.shipping.spool import read_note
+from storehouse.testing.files import FailingFiles
 from tests.crash.small_disk import PLAIN, kind_of_disk, wrapped
 from tests.integration.process import CHECKOUT
 from tests.soak import count, long_loop, rounds
-from tests.storage.shipping.rig import Killed, KilledFiles, ShipperTestCase
+from tests.storage.shipping.rig import Killed, ShipperTestCase
 
 DATA = b"some records\n" * 50
 
@@ -69,9 +70,9 @@ class KillTests(ShipperTestCase):
                 fatal += 1
                 self.setUp()
                 path = self.archive()
-                files = KilledFiles(fatal)
+                files = FailingFiles().fail(error=Killed(), skip=fatal - 1)
                 acknowledged = self.live(path, files, delete=deletes)
-                if not files.killed:
+                if not files.failures:
                     self.assertTrue(acknowledged)
                     break
                 self.go_on(delete=deletes)
@@ -86,12 +87,12 @@ class KillTests(ShipperTestCase):
                 second += 1
                 self.setUp()
                 path = self.archive()
-                acknowledged = self.live(path, KilledFiles(first), delete=True)
-                files = KilledFiles(second)
+                acknowledged = self.live(path, FailingFiles().fail(error=Killed(), skip=first - 1), delete=True)
+                files = FailingFiles().fail(error=Killed(), skip=second - 1)
                 acknowledged = self.live(path, files, delete=True) or acknowledged
                 self.go_on(delete=True)
                 self.check(path, acknowledged, True)
-                if not files.killed:
+                if not files.failures:
                     break
 
     def test_each_request(self) -> None:
