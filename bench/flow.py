@@ -41,15 +41,15 @@ __all__ = ["LIMITS", "Flow", "main", "measured"]
 
 #: Of each kind of request: modules and frames that it may have at most.
 LIMITS = {
-    "append": (24, 9),
-    "get of a record": (25, 9),
-    "form of 2 kB": (76, 37),
-    "form of 8 MiB": (79, 37),
-    "PUT of 8 MiB": (79, 40),
-    "GET of 8 MiB": (67, 36),
-    "tus, 8 MiB": (96, 35),
-    "SFSP send": (54, 22),
-    "SFSP receive": (48, 20),
+    "append": (18, 9),
+    "get of a record": (15, 9),
+    "form of 2 kB": (52, 34),
+    "form of 8 MiB": (52, 34),
+    "PUT of 8 MiB": (51, 31),
+    "GET of 8 MiB": (46, 33),
+    "tus, 8 MiB": (65, 31),
+    "SFSP send": (43, 20),
+    "SFSP receive": (34, 17),
 }
 
 _LARGE = 8 << 20

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from storehouse.core.disk import IDisk
 
-__all__ = ["KeyedLocks", "Repeated", "Slots", "deferred", "finished", "in_slices", "over", "settled", "whole"]
+__all__ = ["KeyedLocks", "Repeated", "Run", "Slots", "deferred", "finished", "in_slices", "over", "settled", "whole"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -122,13 +122,16 @@ _REST = 0.0005
 _SLICES = 10
 
 
-async def in_slices(
-    run: Callable[..., Awaitable[tuple[list[T], bool]]], walk: Iterator[T], each: Callable[[T], object]
-) -> None:
+class Run(Protocol):
+    """Runs a function in a disk thread, as L{IDisk.run}."""
+
+    def __call__(self, f: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+async def in_slices(run: Run, walk: Iterator[T], each: Callable[[T], object]) -> None:
     """
     Run a walk in the disk threads, in slices of milliseconds.
 
-    @param run: runs a function there, as L{IDisk.run}.
     @param each: called with each item that the walk yields, in the caller's thread.
     """
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TypeVar
 
-from storehouse.core.jobs import in_slices
+from storehouse.core.jobs import Run, in_slices
 from storehouse.errors import Damaged, DamagedEntry, NoSuchBucket, Unavailable
 from storehouse.storage.namespace.index import Index, Row, Upkeep, ids_of, older_of
 from storehouse.storage.namespace.interfaces import Bucket, Problem
@@ -21,6 +21,8 @@ from storehouse.storage.namespace.tree import DEFAULT, TOP, KeyPath, Tree
 from storehouse.storage.namespace.values import encode_entry, id_of_file
 
 __all__ = ["check", "problems_of"]
+
+T = TypeVar("T")
 
 _STRETCH = 200
 
@@ -226,10 +228,10 @@ async def check(
     upkeep: Upkeep,
     tree: Tree,
     journal: str,
-    run: Callable[..., Awaitable[Any]],
+    run: Run,
     buckets: Mapping[str, tuple[int, Bucket]],
     found: Callable[[Problem], object],
-    look_closer: Callable[[str, str], Coroutine[Any, Any, None]],
+    look_closer: Callable[[str, str], Awaitable[None]],
     progress: Callable[[int], object],
 ) -> None:
     """
@@ -255,8 +257,8 @@ async def check(
             if count[0] % 1000 == 0:
                 progress(count[0])
 
-    async def with_index(f: Callable[[], Any]) -> Any:
-        def same() -> Any:
+    async def with_index(f: Callable[[], T]) -> T:
+        def same() -> T:
             if upkeep.index is not index:
                 raise Unavailable("the index was rebuilt meanwhile: check again")
             return f()

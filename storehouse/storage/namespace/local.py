@@ -110,7 +110,7 @@ class _Found:
         return self.trusted is not None and self.trusted.id == self.expected
 
 
-async def gather(waited_for: Sequence[Deferred[Any]]) -> None:
+async def gather(waited_for: Sequence[Deferred[None]]) -> None:
     """Wait for all, then raise the first failure."""
     failures: list[Failure] = []
     for each in waited_for:

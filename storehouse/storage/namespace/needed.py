@@ -11,11 +11,11 @@ import errno
 import os
 import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 from storehouse.core.files import read_regular
-from storehouse.core.jobs import in_slices
+from storehouse.core.jobs import Run, in_slices
 from storehouse.errors import Damaged, InvalidName, NoSuchBucket
 from storehouse.storage.namespace.index import Upkeep
 from storehouse.storage.namespace.interfaces import Needed
@@ -34,8 +34,8 @@ async def needed(
     upkeep: Upkeep,
     tree: Tree,
     ids: Collection[str],
-    run: Callable[..., Awaitable[Any]],
-    look_closer: Callable[[str, str], Coroutine[Any, Any, object]],
+    run: Run,
+    look_closer: Callable[[str, str], Awaitable[object]],
     progress: Callable[[int], object],
 ) -> Needed:
     """
@@ -69,7 +69,7 @@ async def needed(
 async def find_needed(
     tree: Tree,
     ids: Collection[str],
-    run: Callable[..., Awaitable[Any]],
+    run: Run,
     progress: Callable[[int], object],
     meet: Callable[[str, str], object] = lambda bucket, key: None,
 ) -> Needed:

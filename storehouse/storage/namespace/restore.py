@@ -6,13 +6,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
-from storehouse.core.jobs import finished, in_slices
+from storehouse.core.jobs import Run, finished, in_slices
 from storehouse.errors import DamagedEntry, NoSuchBucket, StorehouseError
 from storehouse.storage.namespace.index import Upkeep
 from storehouse.storage.namespace.interfaces import Bucket, Needed, Problem
@@ -36,7 +35,7 @@ async def restore(
     begin: Callable[[str, str], Awaitable[tuple[int, bytes, KeyPath]]],
     finish: Callable[[str, float, str, str], object],
     disk: IDisk,
-    run: Callable[[Callable[[], Any]], Awaitable[Any]],
+    run: Run,
     needed: Callable[[Collection[str]], Deferred[Needed]],
     has_bytes: Callable[[str], Deferred[bool]],
 ) -> list[Problem]:

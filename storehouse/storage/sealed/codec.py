@@ -221,7 +221,6 @@ class Encryptor:
         self.size = 0
 
     def next_batch(self, available: int, most: int, ended: bool) -> Batch | None:
-        """See L{Coder.next_batch}."""
         if self.done:
             return None
         count = max(1, most // FRAME) * FRAME
@@ -320,11 +319,9 @@ class Decryptor:
 
     @property
     def done(self) -> bool:
-        """See L{Coder.done}."""
         return self._next is None and not self._wanted
 
     def next_batch(self, available: int, most: int, ended: bool) -> Batch | None:
-        """See L{Coder.next_batch}."""
         while self._next is not None and self._wanted < most and len(self._gathered) < _MAX_FRAMES:
             self._gathered.append(self._next)
             self._wanted += self._next.sealed

@@ -159,7 +159,6 @@ class SealedDataSpace:
     async def put(
         self, id: str, stream: IByteStream, size: int | None, metadata: Metadata | Callable[[], Metadata]
     ) -> Part:
-        """See L{IDataSpace.put}."""
         part = await self._put(id, stream, size, metadata)
         return Part(1, part.etag, part.size)
 
@@ -190,7 +189,6 @@ class SealedDataSpace:
         verified: bool = True,
         expected: Part | None = None,
     ) -> Reader:
-        """See L{IDataSpace.get}."""
         return await self._get(id, offset, length, expected)
 
     async def _get(self, id: str, offset: int, length: int | None, expected: Part | None) -> Reader:
@@ -240,7 +238,6 @@ class SealedDataSpace:
 
     @deferred
     async def get_metadata(self, id: str) -> dict[str, list[str]]:
-        """See L{IDataSpace.get_metadata}."""
         stored = await self._inner.get_metadata(id)
         description = self._codec.open_object(id, stored)
         metadata: Metadata = stored if description is None else description.metadata
@@ -248,7 +245,6 @@ class SealedDataSpace:
 
     @deferred
     async def delete(self, id: str) -> None:
-        """See L{IDataSpace.delete}."""
         async with self._sources.held(id):
             await self._inner.delete(id)
         self._codec.forget(id)
@@ -263,7 +259,6 @@ class SealedDataSpace:
         metadata: Metadata | None = None,
         expected: Part | None = None,
     ) -> Part:
-        """See L{IDataSpace.copy}."""
         codec = self._codec
         check_id(id)
         given = None if metadata is None else check_metadata(metadata)
@@ -290,12 +285,10 @@ class SealedDataSpace:
 
     @deferred
     async def list_ids(self, index: str) -> list[str]:
-        """See L{IDataSpace.list_ids}."""
         return await self._inner.list_ids(index)
 
     @deferred
     async def examine(self, id: str, expected: Part | None = None) -> dict[str, list[str]]:
-        """See L{IDataSpace.examine}."""
         codec = self._codec
         stored = await self._inner.examine(id)
         found = codec.open_object(id, stored)
@@ -308,7 +301,6 @@ class SealedDataSpace:
 
     @deferred
     async def set_aside(self, id: str, why: str) -> str:
-        """See L{IDataSpace.set_aside}."""
         async with self._sources.held(id):
             path = await self._inner.set_aside(id, why)
         self._codec.forget(id)
@@ -351,7 +343,6 @@ class SealedDataSpace:
 
     @deferred
     async def init_upload(self, upload_id: str, metadata: Metadata) -> None:
-        """See L{IDataSpace.init_upload}."""
         check_id(upload_id, "upload ID")
         checked = check_metadata(metadata)
         codec, sealed = self._codec.begin_upload(upload_id, checked)
@@ -369,7 +360,6 @@ class SealedDataSpace:
         note: Callable[[], str] | None = None,
         instead_of: Sequence[int] = (),
     ) -> str:
-        """See L{IDataSpace.upload_part}."""
         return await self._upload_part(upload_id, number, stream, size, note, instead_of)
 
     async def _upload_part(
@@ -409,7 +399,6 @@ class SealedDataSpace:
         note: str = "",
         expected: Part | None = None,
     ) -> str:
-        """See L{IDataSpace.upload_part_copy}."""
         codec = self._codec
         check_number(number)
         check_note(note)
@@ -438,7 +427,6 @@ class SealedDataSpace:
         source_numbers: Sequence[int],
         note: Callable[[Part, int], str] | None = None,
     ) -> list[str]:
-        """See L{IDataSpace.upload_part_link}."""
         upload, source = await self._upload(upload_id), await self._upload(source_upload_id)
         etags: list[str] = []
 
@@ -454,7 +442,6 @@ class SealedDataSpace:
 
     @deferred
     async def get_part(self, upload_id: str, number: int) -> Reader:
-        """See L{IDataSpace.get_part}."""
         codec = self._codec
         upload = await self._upload(upload_id)
         for _ in range(_TRIES):
@@ -478,7 +465,6 @@ class SealedDataSpace:
     async def complete_upload(
         self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None
     ) -> Part:
-        """See L{IDataSpace.complete_upload}."""
         codec = self._codec
         check_id(id)
         check_order(parts)
@@ -496,13 +482,11 @@ class SealedDataSpace:
 
     @deferred
     async def abort_upload(self, upload_id: str) -> None:
-        """See L{IDataSpace.abort_upload}."""
         await self._inner.abort_upload(upload_id)
         self._end(upload_id)
 
     @deferred
     async def list_parts(self, upload_id: str) -> list[Part]:
-        """See L{IDataSpace.list_parts}."""
         return [listed.part for listed in await self._listed(await self._upload(upload_id))]
 
     # -- all uploads ---------------------------------------------------------------------------
@@ -534,7 +518,6 @@ class SealedDataSpace:
 
     @deferred
     async def get_upload(self, upload_id: str) -> Upload:
-        """See L{IDataSpace.get_upload}."""
         upload = await self._upload(upload_id)
         stored = await self._inner.get_upload(upload_id)
         size = upload.size_of(stored)
@@ -549,13 +532,11 @@ class SealedDataSpace:
 
     @deferred
     async def examine_upload(self, upload_id: str) -> None:
-        """See L{IDataSpace.examine_upload}."""
         await self._inner.examine_upload(upload_id)
         await self._listed(await self._upload(upload_id))
 
     @deferred
     async def expire_uploads(self, age: float, keep: Callable[[str], bool] | None = None) -> list[str]:
-        """See L{IDataSpace.expire_uploads}."""
         expired = await self._inner.expire_uploads(age, keep)
         for upload_id in expired:
             self._end(upload_id)

@@ -69,7 +69,6 @@ class SealedNamespace:
 
     @property
     def failed(self) -> StorehouseError | None:
-        """See L{INamespace.failed}."""
         return self._inner.failed
 
     @property
@@ -79,22 +78,18 @@ class SealedNamespace:
 
     @property
     def unknown(self) -> int:
-        """See L{INamespace.unknown}."""
         return self._inner.unknown
 
     @property
     def shared(self) -> bool:
-        """See L{INamespace.shared}."""
         return self._inner.shared
 
     @property
     def unsettled(self) -> list[str]:
-        """See L{INamespace.unsettled}."""
         return list(self._inner.unsettled)
 
     @property
     def unpublished(self) -> list[str]:
-        """See L{INamespace.unpublished}."""
         return list(self._inner.unpublished)
 
     def collect(self) -> Iterable[Metric]:
@@ -155,7 +150,6 @@ class SealedNamespace:
 
     @deferred
     async def stop(self) -> None:
-        """See L{INamespace.stop}."""
         self._stopping = True
         if self._loading is not None and not self._loading.called:
             await over(self._loading)
@@ -204,18 +198,15 @@ class SealedNamespace:
 
     @deferred
     async def intend(self, bucket: str, key: str, ids: Iterable[str]) -> None:
-        """See L{INamespace.intend}."""
         await finished(self._inner.intend(bucket, self._stored_key(bucket, key), ids))
 
     def settle(self, ids: Iterable[str]) -> None:
-        """See L{INamespace.settle}."""
         self._inner.settle(ids)
 
     @deferred
     async def publish(
         self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
     ) -> list[Entry]:
-        """See L{INamespace.publish}."""
         entry = checked(entry)
         stored_key = self._stored_key(bucket, key)
         sealed = self._keys.seal(bucket, key, stored_key, entry)
@@ -231,7 +222,6 @@ class SealedNamespace:
     async def unpublish(
         self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
     ) -> list[Entry]:
-        """See L{INamespace.unpublish}."""
         stored_key = key if self._index.is_lost(bucket, key) else self._stored_key(bucket, key)
         asked = self._condition(bucket, key, stored_key, condition)
         async with self._locks.held(f"{bucket}/{stored_key}"):
@@ -270,7 +260,6 @@ class SealedNamespace:
 
     @deferred
     async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
-        """See L{INamespace.look_up}."""
         stored_key = self._stored_key(bucket, key)
         try:
             stored = await self._inner.look_up(bucket, stored_key, id)
@@ -280,7 +269,6 @@ class SealedNamespace:
 
     @deferred
     async def versions(self, bucket: str, key: str) -> list[Entry]:
-        """See L{INamespace.versions}."""
         stored_key = self._stored_key(bucket, key)
         try:
             versions = await self._inner.versions(bucket, stored_key)
@@ -300,7 +288,6 @@ class SealedNamespace:
     async def list_keys(
         self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
     ) -> Page:
-        """See L{INamespace.list_keys}."""
         number = await self._listable(bucket)
         if limit < 0:
             raise InvalidName(f"a page cannot have {limit} keys")
@@ -315,39 +302,31 @@ class SealedNamespace:
 
     @deferred
     async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
-        """See L{INamespace.list_names}."""
         return list_names(self._index, await self._listable(bucket), prefix, after, max(0, limit))
 
     # -- buckets -------------------------------------------------------------------------------
 
     def create_bucket(self, name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
-        """See L{INamespace.create_bucket}."""
         return self._inner.create_bucket(name, metadata)
 
     def set_bucket_metadata(self, name: str, metadata: Metadata) -> Deferred[Bucket]:
-        """See L{INamespace.set_bucket_metadata}."""
         return self._inner.set_bucket_metadata(name, metadata)
 
     @deferred
     async def delete_bucket(self, name: str) -> None:
-        """See L{INamespace.delete_bucket}."""
         await finished(self._inner.delete_bucket(name))
         self._index.clear(name)
 
     def get_bucket(self, name: str) -> Deferred[Bucket]:
-        """See L{INamespace.get_bucket}."""
         return self._inner.get_bucket(name)
 
     def list_buckets(self) -> Deferred[list[Bucket]]:
-        """See L{INamespace.list_buckets}."""
         return self._inner.list_buckets()
 
     def usage(self, bucket: str) -> Deferred[tuple[int, int]]:
-        """See L{INamespace.usage}."""
         return self._inner.usage(bucket)
 
     def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Deferred[Needed]:
-        """See L{INamespace.needed}."""
         return self._inner.needed(ids, progress)
 
     # -- upkeep --------------------------------------------------------------------------------
@@ -359,12 +338,10 @@ class SealedNamespace:
 
     @deferred
     async def restore(self, has_bytes: Callable[[str], Deferred[bool]]) -> list[Problem]:
-        """See L{INamespace.restore}."""
         return self._index.named(await finished(self._inner.restore(has_bytes)))
 
     @deferred
     async def reindex(self, progress: Callable[[int], object] | None = None) -> int:
-        """See L{INamespace.reindex}."""
         if self._loading is not None and not self._loading.called:
             await over(self._loading)
         count = await finished(self._inner.reindex(progress))
