@@ -1,6 +1,6 @@
 """
 Budgets that all clients have in common, and the share of them that one address, user or link may use (docs/limits.rst):
-of bytes in memory, L{ByteBudget}, and of connections and uploads, L{Shares}. L{WriteMemory} divides what a store may use.
+of bytes in memory, L{ByteBudget}, and of connections and uploads, L{Shares}. L{StreamMemory} divides what a store may use.
 
 Bytes are counted once they are in memory, never because a client has announced them. When there are too many, those requests
 wait that bring more of them:
@@ -31,7 +31,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from storehouse.errors import Overloaded, Unavailable
 
-__all__ = ["ByteBudget", "Hold", "Shares", "WriteMemory"]
+__all__ = ["ByteBudget", "Hold", "Shares", "StreamMemory"]
 
 #: Bodies of at most so many bytes are small, unless that is more than an eighth of the budget.
 _SMALL = 1 << 20
@@ -507,24 +507,25 @@ class Shares(Generic[H]):
                 del self._counts[holder]
 
 
-class WriteMemory:
+class StreamMemory:
     """
-    How much each of those who write may hold in memory, so that all together hold no more than is given.
+    Divides the memory of a store among the byte streams that it reads: pieces are gathered until there is a share of them.
 
-    @ivar writers: how many there are.
-    @ivar share: bytes to hand over at once. As many again come in meanwhile.
+    @param total: bytes that all streams may hold together.
+    @ivar streams: how many there are. A stream adds 1 to it when it begins, and subtracts 1 at its end.
+    @ivar share: bytes of a stream to hand to a disk thread at once, from 32 KiB to 1 MiB; as many again may be read meanwhile.
     """
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self.writers = 0
+        self.streams = 0
 
     @property
-    def writers(self) -> int:
-        return self._writers
+    def streams(self) -> int:
+        return self._streams
 
-    @writers.setter
-    def writers(self, count: int) -> None:
-        self._writers = count
-        # Asked for with every piece.
+    @streams.setter
+    def streams(self, count: int) -> None:
+        self._streams = count
+        # Computed here, since every piece needs it.
         self.share = max(32 << 10, min(1 << 20, self._total // (2 * max(1, count))))

@@ -12,7 +12,7 @@ import attrs
 from twisted.logger import Logger
 
 from storehouse.core import root
-from storehouse.core.budget import WriteMemory
+from storehouse.core.budget import StreamMemory
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.jobs import KeyedLocks, whole
@@ -135,7 +135,7 @@ class StoreDirectory:
         self.metrics = SpaceMetrics(self.operations)
         self.objects = KeyedLocks()
         self.uploads = KeyedLocks()
-        self.write_memory = WriteMemory(settings.memory)
+        self.stream_memory = StreamMemory(settings.memory)
         self.failed: StorehouseError | None = None
         self.kept: list[str] | None = None
         self._on_failure = on_failure
@@ -218,7 +218,7 @@ class StoreDirectory:
                 raise
 
         try:
-            return await write_beside(stream, self.disk, self.write_memory, size, self.settings.block_size, write)
+            return await write_beside(stream, self.disk, self.stream_memory, size, self.settings.block_size, write)
         except Exception as error:
             # What the stream failed with is not ours to explain.
             if error not in failed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from storehouse.core.budget import WriteMemory
+from storehouse.core.budget import StreamMemory
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import Beside, IByteStream, Piece, PieceBuffer, StreamClosed
 from storehouse.errors import SizeMismatch
@@ -15,7 +15,7 @@ __all__ = ["write_beside"]
 async def write_beside(
     stream: IByteStream,
     disk: IDisk,
-    memory: WriteMemory,
+    memory: StreamMemory,
     size: int | None,
     block_size: int,
     write: Callable[[list[Piece]], None],
@@ -33,7 +33,7 @@ async def write_beside(
     pieces = PieceBuffer()
     writing: Beside[None] = Beside(stream)
     count = in_block = 0  # in_block: bytes of the current block that were handed over
-    memory.writers += 1
+    memory.streams += 1
     try:
         while piece := await stream.read():
             count += len(piece)
@@ -49,7 +49,7 @@ async def write_beside(
         raise
     finally:
         await writing.close()
-        memory.writers -= 1
+        memory.streams -= 1
     if size is not None and count != size:
         raise SizeMismatch(f"the body has {count} bytes; {size} were announced")
     return pieces.take()

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from prometheus_client.core import CounterMetricFamily, Metric
 from twisted.logger import Logger
 
-from storehouse.core.budget import WriteMemory
+from storehouse.core.budget import StreamMemory
 from storehouse.core.disk import IDisk
 from storehouse.core.keys.keyring import KEY_SIZE, TAG_SIZE
 from storehouse.core.keys.vault import Vault
@@ -144,7 +144,7 @@ class Coder(Protocol):
 
 
 @stage
-async def coded(stream: IByteStream, coder: Coder, disk: IDisk, memory: WriteMemory) -> AsyncGenerator[Piece, None]:
+async def coded(stream: IByteStream, coder: Coder, disk: IDisk, memory: StreamMemory) -> AsyncGenerator[Piece, None]:
     """
     A stage: what a coder makes of a stream.
 
@@ -154,7 +154,7 @@ async def coded(stream: IByteStream, coder: Coder, disk: IDisk, memory: WriteMem
     pieces = PieceBuffer()
     working: Beside[Coded] = Beside(stream)
     ended = False
-    memory.writers += 1
+    memory.streams += 1
     try:
         while True:
             while (batch := coder.next_batch(pieces.size, memory.share, ended)) is None and not ended:
@@ -182,7 +182,7 @@ async def coded(stream: IByteStream, coder: Coder, disk: IDisk, memory: WriteMem
         raise
     finally:
         await working.close()
-        memory.writers -= 1
+        memory.streams -= 1
 
 
 class _Splitter:
@@ -367,7 +367,7 @@ class EncryptedStream:
     @ivar size: their bytes; C{None} if that is not known.
     """
 
-    def __init__(self, stream: IByteStream, size: int | None, disk: IDisk, memory: WriteMemory) -> None:
+    def __init__(self, stream: IByteStream, size: int | None, disk: IDisk, memory: StreamMemory) -> None:
         self._key = os.urandom(KEY_SIZE)
         self._encryptor = Encryptor(self._key)
         whole = stream if size is None else exact(stream, size)
@@ -400,8 +400,8 @@ class Codec:
         self.metrics = SealedMetrics()
         self._disk = disk
         # Apart, so that many readers do not slow writers down.
-        self._incoming = WriteMemory(memory)
-        self._outgoing = WriteMemory(memory)
+        self._incoming = StreamMemory(memory)
+        self._outgoing = StreamMemory(memory)
         self._vault = vault
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
         self._cached_parts = 0
@@ -560,7 +560,7 @@ class UploadCodec:
 
 @stage
 async def _decrypted(
-    stream: IByteStream, decryptor: Decryptor, disk: IDisk, memory: WriteMemory, metrics: SealedMetrics
+    stream: IByteStream, decryptor: Decryptor, disk: IDisk, memory: StreamMemory, metrics: SealedMetrics
 ) -> AsyncGenerator[Piece, None]:
     async with closing(coded(exact(stream, decryptor.length), decryptor, disk, memory)) as plain:
         try:

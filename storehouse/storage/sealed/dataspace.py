@@ -118,7 +118,7 @@ class SealedDataSpace:
     @param inner: the space below, with L{BOUNDS<storehouse.storage.sealed.formats.BOUNDS>}. It is started and
         stopped with this one.
     @param vault: the keys; started before.
-    @param memory: bytes that all writers together hold, and all readers.
+    @param memory: bytes that all streams being written hold together, and all being read.
     """
 
     def __init__(self, inner: IDataSpace, vault: Vault, disk: IDisk, memory: int = 64 << 20) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.budget import WriteMemory
+from storehouse.core.budget import StreamMemory
 from storehouse.core.disk import IDisk, InlineDisk
 from storehouse.core.streams import BytesStream, IByteStream, Piece, PushedStream
 from storehouse.errors import SizeMismatch
@@ -48,7 +48,7 @@ class IncomingCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.disk = HandDisk()
-        self.memory = WriteMemory(0)
+        self.memory = StreamMemory(0)
         self.written: list[bytes] = []
         self.error: Exception | None = None
 
@@ -168,7 +168,7 @@ class HandTests(IncomingCase):
             self.error = OSError("the disk")
             self.disk.do()
             self.assertIs(self.failureResultOf(received, OSError).value, self.error)
-            self.assertEqual((self.disk.jobs, self.memory.writers), ([], 0))
+            self.assertEqual((self.disk.jobs, self.memory.streams), ([], 0))
 
     def test_failing_write_while_waiting(self) -> None:
         """What a source has yet to give is not waited for."""
@@ -201,14 +201,14 @@ class HandTests(IncomingCase):
             self.assertNoResult(received)
             self.disk.do()
             self.failureResultOf(received, KeyError)
-            self.assertEqual(self.memory.writers, 0)
+            self.assertEqual(self.memory.streams, 0)
 
     def test_raising_source(self) -> None:
         """A source that cannot even begin."""
         source = Source()
         source.fail(KeyError("broken"))
         self.failureResultOf(self.receive(source), KeyError)
-        self.assertEqual(self.memory.writers, 0)
+        self.assertEqual(self.memory.streams, 0)
 
     def test_cancelled(self) -> None:
         """A thread that is at work is waited for."""
@@ -221,7 +221,7 @@ class HandTests(IncomingCase):
         self.disk.do()
         self.failureResultOf(received, CancelledError)
         self.assertEqual((self.disk.abandoned, len(self.written), self.disk.jobs), (0, 1, []))
-        self.assertEqual(self.memory.writers, 0)
+        self.assertEqual(self.memory.streams, 0)
 
     def test_cancelled_when_idle(self) -> None:
         source = Source()
@@ -248,23 +248,23 @@ class HandTests(IncomingCase):
 
     def test_shares(self) -> None:
         """All writers together hold what is given, each at least 32 KiB and at most 1 MiB."""
-        memory = WriteMemory(64 << 20)
+        memory = StreamMemory(64 << 20)
         self.assertEqual(memory.share, 1 << 20)
-        for memory.writers, share in ((1, 1 << 20), (32, 1 << 20), (64, 512 * KIB), (1024, SHARE), (10**6, SHARE)):
+        for memory.streams, share in ((1, 1 << 20), (32, 1 << 20), (64, 512 * KIB), (1024, SHARE), (10**6, SHARE)):
             self.assertEqual(memory.share, share)
             if share > SHARE:
-                self.assertLessEqual(2 * memory.writers * memory.share, 64 << 20)
-        self.assertEqual(WriteMemory(0).share, SHARE)
+                self.assertLessEqual(2 * memory.streams * memory.share, 64 << 20)
+        self.assertEqual(StreamMemory(0).share, SHARE)
 
     def test_shares_change(self) -> None:
         """The more write, the less each of them holds; who leaves makes room again."""
-        self.memory = WriteMemory(512 * KIB)
+        self.memory = StreamMemory(512 * KIB)
         sources = [Source() for _ in range(4)]
         first = self.receive(sources[0], block_size=1 << 30)
         sources[0].write(bytes(200 * KIB))
         self.assertEqual(self.disk.jobs, [])  # its share is 256 KiB
         others = [self.receive(source) for source in sources[1:]]
-        self.assertEqual((self.memory.writers, self.memory.share), (4, 64 * KIB))
+        self.assertEqual((self.memory.streams, self.memory.share), (4, 64 * KIB))
         sources[0].write(b"x")
         self.disk.do(2)
         self.assertEqual([len(piece) for piece in self.written], [64 * KIB] * 2)
