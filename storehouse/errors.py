@@ -86,7 +86,7 @@ class StorehouseError(Exception):
 
 
 class BadRequest(StorehouseError):
-    """What was asked makes no sense, whatever is stored."""
+    """What was asked is invalid, whatever is stored."""
 
 
 class InvalidName(BadRequest):
@@ -138,7 +138,7 @@ class InvalidRange(BadRequest):
 
     def __init__(self, offset: int, length: int | None, size: int) -> None:
         asked = f"from {offset} to the end" if length is None else f"of {length} bytes from {offset}"
-        super().__init__(f"there is no range {asked} in {size} bytes")
+        super().__init__(f"no range {asked} in {size} bytes")
         self.size = size
 
 
@@ -175,7 +175,7 @@ class NoSuchKey(NotFound):
 
 
 class EndOfArchive(NotFound, EOFError):
-    """An archive has no further record."""
+    """An archive has no more records."""
 
 
 class NoMoreFiles(NotFound, EOFError):
@@ -222,7 +222,7 @@ class OffsetMismatch(Conflict):
     """
 
     def __init__(self, expected: int, given: int) -> None:
-        super().__init__(f"the upload has {expected} bytes, so that nothing can be added at {given}")
+        super().__init__(f"the upload has {expected} bytes, so nothing can be added at {given}")
         self.expected = expected
         self.given = given
 

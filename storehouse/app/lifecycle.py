@@ -194,7 +194,7 @@ class StorehouseService(Service):
             if not self._addresses:
                 self._check()
             for feature in missing_features():
-                _log.warn("this system has no {feature}: storehouse goes a plainer way, and slower", feature=feature)
+                _log.warn("this system has no {feature}: a slower way is used", feature=feature)
             # The lock makes this file, and nothing removes it.
             is_first = not os.path.lexists(os.path.join(self.settings.root, "lock"))
             self._lock.acquire()
@@ -282,9 +282,7 @@ class StorehouseService(Service):
     def _check(self) -> None:
         in_background = self._exits is not None and self._exits.in_background
         if in_background and self.settings.log.format == "json" and not self.settings.log.file:
-            raise InvalidSetting(
-                "log-format json needs log-file when the process goes to the background: there is no standard output"
-            )
+            raise InvalidSetting("log-format json needs log-file in the background: there is no standard output")
         for name, endpoint in self.settings.doors.items():
             try:
                 address = find_address(endpoint)
@@ -293,9 +291,9 @@ class StorehouseService(Service):
             asks = name in self.settings.asking_doors
             if not address.is_local and not self.settings.allow_anonymous and not asks:
                 raise InvalidSetting(
-                    f"{name} cannot be {endpoint!r}: the {_titles[name]} would listen on {address.host_text}, where others than this machine"
-                    " can reach it, and it asks nobody who they are; give an interface such as 127.0.0.1,"
-                    " or say --allow-anonymous if everyone who reaches it may use it"
+                    f"{name} cannot be {endpoint!r}: the {_titles[name]} would listen on {address.host_text}, which "
+                    "other machines can reach, without authentication; give an interface such as 127.0.0.1, or "
+                    "--allow-anonymous if everyone who reaches it may use it"
                 )
             self._addresses[name] = address
         for tls in self.tls.values():
@@ -394,7 +392,7 @@ class StorehouseService(Service):
                 "users": os.path.join(self.settings.root, "accounts") if "https" in self.ports else "",
             }
             where = ", ".join(f"{what} in {self._within_root(path)}" for what, path in parts.items() if path)
-            _log.info("all is kept in {root}: {where}", root=os.path.abspath(self.settings.root), where=where)
+            _log.info("data is in {root}: {where}", root=os.path.abspath(self.settings.root), where=where)
             for name in self.ports:
                 _log.info(
                     "{title} listens on {url}, try: {command}",

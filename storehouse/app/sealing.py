@@ -102,7 +102,7 @@ def _stored(settings: Settings) -> str:
     """What a root has that could be encrypted, or belong to what is, in words; empty if it has nothing."""
     objects = os.path.abspath(settings.objects_directory)
     if os.path.lexists(os.path.join(objects, "format.json")) or names_in(Layout(objects).data):
-        return f"there is a store of objects in {objects} already"
+        return f"there already is a store of objects in {objects}"
     names = os.path.abspath(settings.namespace_directory)
     if os.path.isdir(names) and set(os.listdir(names)) - STAMPS:
         return f"there are buckets in {names} already"

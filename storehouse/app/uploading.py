@@ -78,7 +78,9 @@ class _Welcome:
     def start(self) -> None:
         """Begin."""
         self._telling = Deferred.fromCoroutine(self._tell())
-        self._telling.addErrback(lambda failure: self._log.failure("while seeing who may sign in", failure=failure))
+        self._telling.addErrback(
+            lambda failure: self._log.failure("while checking whether anybody can sign in", failure=failure)
+        )
 
     async def _tell(self) -> None:
         await self._accounts.write_url(self.url)

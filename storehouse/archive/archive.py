@@ -185,10 +185,10 @@ class ArchiveWriter:
         try:
             fd = self._files.open(self.filename, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         except FileExistsError:
-            raise AlreadyExists(f"there is a file {self.filename} already") from None
+            raise AlreadyExists(f"the file {self.filename} already exists") from None
         except OSError as problem:
             if problem.errno in NO_SPACE:
-                raise NoSpace(f"the disk is full: the archive {self.filename} cannot be made") from None
+                raise NoSpace(f"the disk is full: the archive {self.filename} cannot be created") from None
             raise
         try:
             # Recovery leaves a file alone that is locked.
@@ -201,7 +201,7 @@ class ArchiveWriter:
             self._files.close(fd)
             self._files.unlink(self.filename)
             if isinstance(problem, OSError) and problem.errno in NO_SPACE:
-                raise NoSpace(f"the disk is full: the archive {self.filename} cannot be made") from None
+                raise NoSpace(f"the disk is full: the archive {self.filename} cannot be created") from None
             raise
         return fd
 
@@ -359,7 +359,7 @@ class ArchiveWriter:
         except OSError as problem:
             # The kernel may have dropped the pages that it could not write: a second sync would prove nothing.
             self._fail(problem)
-            raise StorageFailed(f"the archive {self.filename} cannot be brought to disk: {problem}") from problem
+            raise StorageFailed(f"the archive {self.filename} cannot be synced to disk: {problem}") from problem
         self._dirty = False
 
     def hand_over(self) -> None:
@@ -390,7 +390,7 @@ class ArchiveWriter:
         If there is room for the records but not for the footer, the file is closed without it: see L{complete}.
 
         @raise NoSpace: if the disk is too full for the records; the archive stays open.
-        @raise StorageFailed: if it cannot be brought to disk; it is closed nevertheless.
+        @raise StorageFailed: if it cannot be synced to disk; it is closed nevertheless.
         """
         if self.closed:
             return
@@ -446,7 +446,7 @@ class ArchiveReader:
     """
     Reads an archive. Methods may wait for the disk. Not to be shared by threads.
 
-    @ivar torn: bytes behind the last whole record, once L{read} or an iteration reached the end.
+    @ivar torn: bytes after the last whole record, once L{read} or an iteration reached the end.
     @ivar damages: the damage that L{read} and iterations skipped so far.
     """
 
@@ -533,12 +533,12 @@ class ArchiveReader:
                 if preamble.startswith(start) and wanted in (None, version):
                     self._empty = True
                     return ArchiveInfo(version)
-            raise UnknownArchiveFormat(f"{self.name} is no archive: it begins with {start!r}")
+            raise UnknownArchiveFormat(f"{self.name} is not an archive: it begins with {start!r}")
         magic, found = PREAMBLE.unpack_from(start)
         if magic != MAGIC:
-            raise UnknownArchiveFormat(f"{self.name} is no archive: it begins with {start[:6]!r}")
+            raise UnknownArchiveFormat(f"{self.name} is not an archive: it begins with {start[:6]!r}")
         if found not in (1, 2):
-            raise UnknownArchiveFormat(f"{self.name} is an archive of version {found}; versions 1 and 2 are known here")
+            raise UnknownArchiveFormat(f"{self.name} is an archive of version {found}; versions 1 and 2 are supported")
         if wanted not in (None, found):
             raise UnknownArchiveFormat(f"{self.name} is an archive of version {found}, not {wanted}")
         if found == 1:
@@ -626,7 +626,7 @@ class ArchiveReader:
             self._note(scan)
         elif not self._skip:
             raise self._failed
-        raise EndOfArchive(f"{self.name} has no further record")
+        raise EndOfArchive(f"{self.name} has no more records")
 
     def __iter__(self) -> Iterator[tuple[dict[str, str], Payload]]:
         """All further records: metadata and payload."""
@@ -737,7 +737,7 @@ class ArchiveReader:
             self._footer = scan.footer
         count = self.count
         if count is not None and not damages and count != records:
-            damages.append(DamagedArchive(self.name, scan.end, f"its footer counts {count} records; it has {records}"))
+            damages.append(DamagedArchive(self.name, scan.end, f"its footer says {count} records; there are {records}"))
         return Verified(records, self.complete, tuple(damages), scan.torn)
 
     def close(self) -> None:
@@ -763,7 +763,7 @@ class Recovered:
     What was done to an archive whose writer was killed.
 
     @ivar records: how many it has.
-    @ivar torn: bytes that were cut off behind the last whole record.
+    @ivar torn: bytes that were cut off after the last whole record.
     @ivar kept: the path of the file that keeps them; C{None} if there are none.
     @ivar damages: damage before its end, which was left as it is.
     @ivar removed: whether it had no whole record, and was removed.
@@ -816,7 +816,8 @@ def recover_archive(path: str, files: Files | None = None) -> Recovered:
     if scan.torn:
         kept = _keep(path, end, scan.torn, files)
         _log.warn(
-            "{path}: a torn tail of {torn} bytes behind the last whole record, at offset {end}, was cut off and is kept as {kept}",
+            "{path}: a torn tail of {torn} bytes after the last whole record, at offset {end}, was cut off and is "
+            "kept as {kept}",
             path=path,
             torn=scan.torn,
             end=end,

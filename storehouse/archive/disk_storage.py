@@ -50,7 +50,7 @@ def pack_notification(
     @raise UnknownArchiveFormat: for another version.
     """
     if version != 1:
-        raise UnknownArchiveFormat(f"only records of version 1 can be made by themselves, not of version {version!r}")
+        raise UnknownArchiveFormat(f"a single record can only be of version 1, not of version {version!r}")
     return encode_record(metadata, notification)
 
 
@@ -68,7 +68,7 @@ def unpack_notification(file_handle: _Readable, *, max_record: int = MAX_RECORD)
     start = _read(file_handle, PREAMBLE.size)
     magic, version = PREAMBLE.unpack(start)
     if magic != MAGIC:
-        raise DamagedArchive(name, 0, "no record begins where one should")
+        raise DamagedArchive(name, 0, "a record is missing here")
     if version != 1:
         raise UnknownArchiveFormat(f"{name} has a record of version {version}; here only version 1 can be read")
     start += _read(file_handle, HEAD_SIZE - PREAMBLE.size)
@@ -77,7 +77,7 @@ def unpack_notification(file_handle: _Readable, *, max_record: int = MAX_RECORD)
     except ValueError as problem:
         raise DamagedArchive(name, 0, str(problem)) from None
     if size > max_record:
-        raise DamagedArchive(name, 0, f"a record says that it has {size} bytes; {max_record} are allowed (max_record)")
+        raise DamagedArchive(name, 0, f"a record claims {size} bytes; {max_record} are allowed (max_record)")
     return ArchiveReader(start + _read(file_handle, size - HEAD_SIZE), name=name, max_record=max_record).read()
 
 

@@ -479,7 +479,7 @@ class CallbackChain:
             if isinstance(result, Deferred):
                 result.addCallbacks(self._succeeded, self._failed, callbackArgs=(job, at), errbackArgs=(job, at))
                 result.addCallback(lambda _: self._run(job))
-                result.addErrback(lambda failure: self._log.failure("a chain of callbacks failed", failure))
+                result.addErrback(lambda failure: self._log.failure("the callbacks failed", failure))
                 return
             self._succeeded(result, job, at)
         self._pass_over(job)
@@ -523,7 +523,7 @@ class CallbackChain:
             except OSError:
                 self._log.failure("{path} cannot be moved to the dead letters", path=job.filename)
         self._log.error(
-            "{path}: given up after {attempts} attempts; these callbacks have not succeeded: {left}",
+            "{path}: gave up after {attempts} attempts; callbacks that did not succeed: {left}",
             path=job.filename,
             attempts=job.attempts,
             left=self._names(job),
@@ -542,7 +542,7 @@ class CallbackChain:
         try:
             job.noted(job)
         except Exception:
-            self._log.failure("the callbacks that are left for {path} cannot be noted", path=job.filename)
+            self._log.failure("the remaining callbacks of {path} cannot be recorded", path=job.filename)
 
     def _names(self, job: Job) -> str:
         return ", ".join(_name(self.callbacks[at]) for at in job.remaining)

@@ -90,7 +90,7 @@ class Verified:
     @ivar records: the whole records.
     @ivar complete: whether the archive has its footer.
     @ivar damages: L{DamagedArchive<storehouse.errors.DamagedArchive>} errors, in order.
-    @ivar torn: bytes behind the last whole record of an archive that is not complete.
+    @ivar torn: bytes after the last whole record of an archive that is not complete.
     """
 
     records: int
@@ -204,7 +204,7 @@ class IArchiveReader(Interface):
     info = Attribute("L{ArchiveInfo}: its header.")
     complete = Attribute("C{bool}: it has its footer (for one that is compressed as a whole: once that was read).")
     count = Attribute("C{int} or C{None}: its records, if a footer says so.")
-    torn = Attribute("C{int}: bytes behind the last whole record, once the end was reached.")
+    torn = Attribute("C{int}: bytes after the last whole record, once the end was reached.")
     damages = Attribute("C{list}: what was skipped so far.")
 
     def read() -> tuple[dict[str, str], Payload]:

@@ -109,7 +109,7 @@ def load_class(kind: Kind[T], name: str) -> Callable[..., object]:
     except Exception as problem:
         raise InvalidSetting(f"the {kind.noun} {name!r} cannot be loaded: {problem}") from problem
     if not callable(found_class):
-        raise InvalidSetting(f"the {kind.noun} {name!r} is no class")
+        raise InvalidSetting(f"the {kind.noun} {name!r} is not a class")
     made: Callable[..., object] = found_class
     return made
 
@@ -128,14 +128,14 @@ def make(kind: Kind[T], what: T | str | Mapping[str, object], arguments: Mapping
         arguments = {**what, **(arguments or {})}
         name = arguments.pop("class", None)
         if not isinstance(name, str):
-            raise InvalidSetting(f"a {kind.noun} is named by its member 'class', which {dict(what)!r} lacks")
+            raise InvalidSetting(f"a {kind.noun} needs the member 'class', which {dict(what)!r} lacks")
         what = name
     if isinstance(what, str):
         made = _build(kind, what, dict(arguments or {}))
     elif isinstance(what, type):
         raise InvalidSetting(f"a {kind.noun} was expected, not the class {what.__name__} itself")
     elif arguments:
-        raise InvalidSetting(f"the {kind.noun} {what!r} is made already and takes no arguments")
+        raise InvalidSetting(f"the {kind.noun} {what!r} is an instance already and takes no arguments")
     else:
         made = what
     if not kind.interface.providedBy(made) and not all(callable(getattr(made, name, None)) for name in kind.methods):
@@ -161,4 +161,4 @@ def _build(kind: Kind[T], name: str, arguments: dict[str, object]) -> object:
     except InvalidSetting:
         raise
     except Exception as problem:
-        raise InvalidSetting(f"the {kind.noun} {name!r} cannot be made: {problem}") from problem
+        raise InvalidSetting(f"the {kind.noun} {name!r} cannot be created: {problem}") from problem

@@ -431,7 +431,7 @@ class ReadingRollManager:
     found again; so is one that they move to C{destination_directory}, or have not finished with.
 
     @ivar files_to_read: paths of the archives that were not begun.
-    @ivar torn: C{(path, bytes)} of archives with other bytes behind the last whole record: their writer was killed, or still
+    @ivar torn: C{(path, bytes)} of archives with other bytes after the last whole record: their writer was killed, or still
         writes.
     @ivar damages: the damage that was skipped.
     """
@@ -739,7 +739,7 @@ class WritingJSONRollManager:
             ours = every or (pattern.fullmatch(name) is not None and not is_ours_beside(name))
             if ours and os.path.isfile(path) and not (self._fd >= 0 and path == self.filename):
                 if is_compressed_file(path):
-                    self._log.warn("{path} is compressed, so it is no working file, and stays as it is", path=path)
+                    self._log.warn("{path} is compressed, so it is not a working file, and stays as it is", path=path)
                     continue
                 self._log.info("{path} was left by an earlier process, and is compressed now", path=path)
                 self._archive(path)

@@ -117,8 +117,8 @@ class Scan:
     One pass through the frames of an archive.
 
     @ivar damages: what was skipped, in order.
-    @ivar torn: bytes behind the last whole record, once the end was reached.
-    @ivar end: the offset behind the last whole record, once the end was reached.
+    @ivar torn: bytes after the last whole record, once the end was reached.
+    @ivar end: the offset after the last whole record, once the end was reached.
     @ivar jumped: set when damage was skipped before the record that comes next.
     """
 
@@ -150,17 +150,14 @@ class Scan:
         @return: why not; empty if so.
         """
         if size > self.max_record:
-            return (
-                f"it says that it has {size} bytes; no more than {self.max_record} are read unless that is asked for "
-                "(max_record, --max-record)"
-            )
+            return f"it claims {size} bytes; at most {self.max_record} are read by default (max_record, --max-record)"
         window = self.window
         if window.limit is not None and offset + size > window.limit:
-            return "it ends behind the end of the archive"
+            return "it ends after the end of the archive"
         if size > _SMALL_CLAIM:
             seen = max(window.start + len(window.data), window.limit or 0)
             if self._spent + size > _TIMES * seen + _MORE:
-                return f"it says that it has {size} bytes, and too many before it said so falsely"
+                return f"it claims {size} bytes, and too many before it made false claims"
             self._spent += size
         return ""
 
@@ -275,7 +272,7 @@ class Scan:
         return following
 
     def senseless(self, offset: int, reason: str) -> None:
-        """The checksum of a frame at C{offset} is right, but what it holds makes no sense."""
+        """The checksum of a frame at C{offset} is right, but what it holds is invalid."""
         damage = DamagedArchive(self.window.source.name, offset, reason)
         if not self.skip:
             raise damage
@@ -287,7 +284,7 @@ class Scan:
         if len(self.damages) < _MOST_DAMAGES:
             self.damages.append(damage)
         elif len(self.damages) == _MOST_DAMAGES:
-            reason = "there is more damage from here on, which is not listed"
+            reason = "there is more damage after this, which is not listed"
             self.damages.append(DamagedArchive(damage.file, damage.offset, reason))
 
     def _search(self, offset: int) -> int | None:

@@ -177,7 +177,7 @@ class ArchiveSlices:
 
     def _open(self, head: bytes) -> None:
         if len(head) < PREAMBLE.size or PREAMBLE.unpack_from(head)[0] != MAGIC:
-            raise UnknownArchiveFormat(f"{self.name} is no archive: it begins with {head[:6]!r}")
+            raise UnknownArchiveFormat(f"{self.name} is not an archive: it begins with {head[:6]!r}")
         version = PREAMBLE.unpack_from(head)[1]
         if version != 2:
             raise UnknownArchiveFormat(f"{self.name} is an archive of version {version}, not 2")
@@ -188,7 +188,7 @@ class ArchiveSlices:
         except ValueError as problem:
             raise self._damaged(0, str(problem)) from None
         if self._salt is not None and self.info.salt != self._salt:
-            raise UnknownArchiveFormat(f"{self.name} is another archive than the one that was there")
+            raise UnknownArchiveFormat(f"{self.name} is not the archive that was there before")
         self._seeds = seeds_of(self.info.salt)
 
     # -- a complete archive ----------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class ArchiveSlices:
         del tail, index
         for first, end in self._matching(groups, footer):
             if end - first.offset > self._max_record + 2 * MOST_TOGETHER + PIECE:
-                raise self._damaged(first.offset, f"a group says that it has {end - first.offset} bytes")
+                raise self._damaged(first.offset, f"a group claims {end - first.offset} bytes")
             data = yield Wanted(first.offset, end - first.offset)
             self._number = first.first
             self._take(first.offset, data)
@@ -321,7 +321,7 @@ class ArchiveSlices:
             if len(data) - at < head:
                 return at, False
             if found != start:
-                raise self._damaged(base + at, "no frame begins where one should")
+                raise self._damaged(base + at, "a frame is missing here")
             if blocks:
                 size = head + block_fields(data, at)[-1]
             else:

@@ -254,7 +254,7 @@ def record_size(fields: tuple[int, ...]) -> int:
         raise ValueError("no record begins here")
     # Four times the pairs: two lengths of four bytes a pair are twice that.
     if zero or payload_size < 4 or strings < 0 or strings % 4 or metadata_size < 4 + 2 * strings:
-        raise ValueError("its lengths do not agree")
+        raise ValueError("its lengths are inconsistent")
     return HEAD_SIZE - 4 + metadata_size + payload_size
 
 
@@ -265,14 +265,14 @@ def decode_metadata(data: bytes, at: int, metadata_size: int, strings: int) -> d
     @param at: where the lengths of the strings begin.
     @param metadata_size: as the record's head says.
     @param strings: likewise; four times the number of pairs.
-    @raise ValueError: if its lengths do not agree with the block's.
+    @raise ValueError: if its lengths are inconsistent with the block's.
     """
     first = at + 2 * strings
     shape = data[at - 8 : first]
     table = _tables.get(shape) or _table_for(shape)
     _, length, cut_keys, places, cuts = table
     if 4 + 2 * strings + length != metadata_size:
-        raise ValueError("the lengths of its strings do not agree")
+        raise ValueError("the lengths of its strings are inconsistent")
     packed = data[first : first + length]
     keys = cut_keys(packed)
     cut = cuts.get(keys) or _cut_for(table, keys)
@@ -308,7 +308,7 @@ class Scan1(Scan):
                     return
                 if len(data) - inside < HEAD_SIZE:
                     self.end = offset
-                    offset = self.lost(offset, "a record is not whole")
+                    offset = self.lost(offset, "a record is incomplete")
                     continue
             fields = head_fields(data, inside)
             covered = False
@@ -323,11 +323,11 @@ class Scan1(Scan):
                 payload_size = fields[3]
                 body = behind - payload_size + 4
                 if int.from_bytes(data[body - 4 : body], "little") != payload_size - 4:
-                    raise ValueError("the lengths of its payload do not agree")
+                    raise ValueError("the lengths of its payload are inconsistent")
                 metadata = decode_metadata(data, inside + HEAD_SIZE, fields[2], fields[5])
             except ValueError as problem:
                 self.end = offset
-                offset = self.lost(offset, f"a record is not whole: {problem}", self._is_large(offset, fields))
+                offset = self.lost(offset, f"a record is incomplete: {problem}", self._is_large(offset, fields))
                 data, base = window.data, window.start
                 continue
             if covered:
@@ -402,7 +402,7 @@ class Scan1(Scan):
             raise ValueError(problem)
         inside = window.cover(offset, size)
         if len(window.data) - inside < size:
-            raise ValueError("it ends behind the end of the archive")
+            raise ValueError("it ends after the end of the archive")
         return inside
 
     def size_at(self, offset: int) -> int | None:

@@ -170,7 +170,7 @@ def decode_header(data: bytes) -> ArchiveInfo:
     if crc32c(data[:32]) != _u32.unpack_from(data, 32)[0]:
         raise ValueError("the checksum of its header is wrong")
     if compression not in _COMPRESSIONS or zero:
-        raise ValueError(f"its header names a compression, {compression}, that is not known here")
+        raise ValueError(f"its header names an unknown compression, {compression}")
     return ArchiveInfo(2, _COMPRESSIONS[compression], created, sequence, salt)
 
 
@@ -328,7 +328,7 @@ def decode_metadata(keys: bytes, values: bytes, flags: int) -> dict[str, str]:
     """
     The metadata of a record.
 
-    @raise ValueError: if it makes no sense. Its checksum was right, so it was written so.
+    @raise ValueError: if it is invalid. Its checksum was right, so it was written so.
     """
     if not flags & HAS_METADATA:
         return {}
@@ -496,11 +496,11 @@ class Scan2(Scan):
                 if not problem and behind > len(data):
                     inside = window.cover(offset, length)
                     data, base = window.data, window.start
-                    problem = "" if len(data) - inside >= length else "it ends behind the end of the archive"
+                    problem = "" if len(data) - inside >= length else "it ends after the end of the archive"
                 if problem:
                     self.end = offset
                     is_large = self.max_record < length <= (window.limit or 0) - offset
-                    offset = self.lost(offset, f"a record is not whole: {problem}", is_large)
+                    offset = self.lost(offset, f"a record is incomplete: {problem}", is_large)
                     data, base = window.data, window.start
                     continue
                 first = inside + RECORD_SIZE
@@ -523,7 +523,7 @@ class Scan2(Scan):
                     metadata = decode_metadata(data[first:second], data[second:third], flags)
                 payload = body.decode() if flags & IS_TEXT else body
             except ValueError as problem:
-                self.senseless(offset, f"a record makes no sense: {problem}")
+                self.senseless(offset, f"a record is invalid: {problem}")
             else:
                 where = offset
                 self.end = offset = offset + behind - inside
@@ -617,7 +617,7 @@ class Scan2(Scan):
                     yield from self._batches_of(raw, where, records, unpack)
                     found = []
             except ValueError as problem:
-                self.senseless(where, f"a block makes no sense: {problem}")
+                self.senseless(where, f"a block is invalid: {problem}")
                 found = []
             yield found
 
@@ -625,10 +625,9 @@ class Scan2(Scan):
         """Why there is no whole block where one begins, and whether there may be one larger than those that are read."""
         *_, raw_size, size = block_fields(self.window.data, self.window.cover(offset, BLOCK_SIZE))
         if raw_size <= self._most_raw:
-            return "a block is not whole", False
+            return "a block is incomplete", False
         return (
-            f"a block says that it holds {raw_size} bytes; no more than {self._most_raw} are read unless that is asked for "
-            "(max_record, --max-record)"
+            f"a block claims {raw_size} bytes; at most {self._most_raw} are read by default (max_record, --max-record)"
         ), offset + BLOCK_SIZE + size <= (self.window.limit or 0)
 
     def _batches_of(
@@ -660,7 +659,7 @@ class Scan2(Scan):
             start, checksum, _, keys, values, size, _ = record_fields(raw, at)
             end = at + RECORD_SIZE + keys + values + size
             if start != begins or end > len(raw):
-                raise ValueError("no record begins where one should")
+                raise ValueError("a record is missing here")
             if crc32c(raw[at + 8 : end], seed) != checksum:
                 raise ValueError("the checksum of a record in it is wrong")
             at = end
@@ -678,7 +677,7 @@ class Scan2(Scan):
             third = second + values
             behind = third + size
             if start != begins or behind > len(raw):
-                raise ValueError("no record begins where one should")
+                raise ValueError("a record is missing here")
             body = raw[third:behind]
             if crc32c(body, crc32c(raw[at + 8 : third], seed)) != checksum:
                 raise ValueError("the checksum of a record in it is wrong")
@@ -703,7 +702,7 @@ class Scan2(Scan):
         self.end = offset
         if start == self._index and self._read_footer(offset):
             return None
-        return self.lost(offset, "no frame begins where one should")
+        return self.lost(offset, "a frame is missing here")
 
     def _read_footer(self, offset: int) -> bool:
         window = self.window

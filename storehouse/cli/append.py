@@ -33,13 +33,13 @@ class _Job:
 @click.command("append")
 @click.argument("id")
 @click.argument("files", metavar="[FILE]...", nargs=-1)
-@click.option("--lines", is_flag=True, help="Every line is a record, without its newline; empty lines are left out.")
+@click.option("--lines", is_flag=True, help="Append each line as a record, without its newline; skip empty lines.")
 @command_option
 @size_option
 @click.option(
     "--durability",
     type=click.Choice(["disk", "os"]),
-    help="Response once the records are on disk, or once they survive a crash of the server's process. Default: the server's setting.",
+    help="Wait until the records are on disk, or only until they survive a crash of the server's process. Default: the server's setting.",
 )
 @click.option("--json", "as_json", is_flag=True, help='Print {"offset":N,"file":"PATH"} for each record.')
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing for the records.")
@@ -75,9 +75,9 @@ def command(
       tail -f access.log | storehouse append --lines --durability os access
     """
     if lines and (from_command or size is not None):
-        raise click.UsageError("--lines appends as it reads: neither --from-command nor --size goes with it.")
+        raise click.UsageError("--lines appends as it reads; it excludes --from-command and --size.")
     if from_command and not files:
-        raise click.UsageError("--from-command needs a program behind --.")
+        raise click.UsageError("--from-command needs a program after --.")
     if from_command:
         sources = [open_command(files, size)]
     else:
@@ -117,7 +117,7 @@ def _append_lines(job: _Job, source: Source, progress: Progress) -> None:
     if batcher.empty and not job.quiet:
         progress.hide()
         click.echo(
-            f"{source.name}: {batcher.empty} empty {'line' if batcher.empty == 1 else 'lines'} left out", err=True
+            f"{source.name}: {batcher.empty} empty {'line' if batcher.empty == 1 else 'lines'} skipped", err=True
         )
 
 

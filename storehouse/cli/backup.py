@@ -58,7 +58,7 @@ class _Service:
 
 @click.command("backup")
 @click.argument("dest", metavar="DEST", type=click.Path())
-@click.option("--json", "as_json", is_flag=True, help="Print what is known of the backup, as an object of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the backup's details as a JSON object.")
 @progress_option
 @settings_options("root", "objects-dir", "append-dir")
 def backup(settings: Settings, dest: str, as_json: bool, progress: bool) -> None:
@@ -79,7 +79,7 @@ def backup(settings: Settings, dest: str, as_json: bool, progress: bool) -> None
     try:
         made = _make(settings, dest, progress)
     except OSError as error:
-        raise CommandError(f"{error.filename or dest}: {error.strerror or error}; there is no backup") from None
+        raise CommandError(f"{error.filename or dest}: {error.strerror or error}; no backup was made") from None
     for warning in made.warnings:
         click.echo(f"Warning: {one_line(warning)}", err=True)
     known = made.description
@@ -102,7 +102,7 @@ def backup(settings: Settings, dest: str, as_json: bool, progress: bool) -> None
     if made.unread_keys:
         wrong.append(f"{made.unread_keys} keys of the root are damaged, such as {made.unread[0]}")
     if wrong:
-        raise CommandError(f"the backup is whole, but {', and '.join(wrong)}: see 'storehouse fsck'")
+        raise CommandError(f"the backup is complete, but {', and '.join(wrong)}: see 'storehouse fsck'")
 
 
 def _make(settings: Settings, dest: str, progress: bool) -> Made:
@@ -119,7 +119,7 @@ def _make(settings: Settings, dest: str, progress: bool) -> Made:
 
 @click.command("restore")
 @click.argument("source", metavar="SOURCE", type=click.Path(exists=True, file_okay=False))
-@click.option("--root", metavar="DIR", required=True, help="The root to make: empty, or not there.")
+@click.option("--root", metavar="DIR", required=True, help="The new root: an empty directory, or none.")
 @progress_option
 def restore(source: str, root: str, progress: bool) -> None:
     """
@@ -148,4 +148,4 @@ def restore(source: str, root: str, progress: bool) -> None:
     for finding in restored.findings:
         click.echo(one_line(finding), err=True)
     if restored.findings:
-        raise CommandError(f"{len(restored.findings)} damages are in the backup, and in the root now")
+        raise CommandError(f"{len(restored.findings)} damaged files are in the backup, and now in the root")

@@ -27,7 +27,7 @@ from storehouse.core.sockets import connect
 __all__ = ["Body", "Client", "Done", "PiecesStream", "Request", "Response", "Server"]
 
 #: What has gone wrong when a request fails.
-_NO_RESPONSE = "the connection failed before the response came"
+_NO_RESPONSE = "the connection failed before the response"
 
 #: The most bytes taken from the socket at once.
 _READ_SIZE = 256 * 1024
@@ -192,11 +192,13 @@ class Response:
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise CommandError(f"the {what} from {self._client.server.url} is not a JSON object; is that a storehouse?")
+            raise CommandError(
+                f"the {what} from {self._client.server.url} is not a JSON object; is it a storehouse server?"
+            )
         return value
 
     def _read_some(self) -> bytes:
-        with self._client.translated("the connection failed while the response came"):
+        with self._client.translated("the connection failed during the response"):
             piece = self._response.read1(_READ_SIZE)
             if not piece and self._response.length:
                 raise IncompleteRead(b"", self._response.length)

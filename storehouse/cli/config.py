@@ -67,7 +67,7 @@ def _settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--config", "-c", metavar="FILE", help="The configuration file.")(decorated)
 
 
-@command.command("show", cls=_Command, short_help="Print all settings, and where each came from.")
+@command.command("show", cls=_Command, short_help="Print all settings and their sources.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: sizes in bytes, times in seconds.")
 @_settings_options
 def show(given: dict[str, Any], config: str | None, as_json: bool) -> None:
@@ -134,7 +134,7 @@ def _described(loaded: Loaded) -> dict[str, Any]:
     return described
 
 
-@command.command("check", cls=_Command, short_help="Say what is wrong with settings, without a start.")
+@command.command("check", cls=_Command, short_help="Check the settings without starting.")
 @_settings_options
 def check(given: dict[str, Any], config: str | None) -> None:
     """

@@ -19,15 +19,14 @@ __all__ = ["fsck", "reindex"]
 
 @click.command("fsck")
 @click.option(
-    "--repair", is_flag=True, help="Make the index anew if it is wrong, and move bytes without a key to ROOT/recovered."
+    "--repair", is_flag=True, help="Rebuild the index if it is wrong, and move bytes without a key to ROOT/recovered."
 )
 @click.option(
     "--join",
     is_flag=True,
-    help="First make the namespace and the objects one store, although they do not belong together: for what is left when"
-    " one of both was lost. No service may run on the root.",
+    help="First join a namespace and objects that do not belong together, after one of them was lost. No service may run on the root.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each problem.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each problem.")
 @progress_option
 @store_options
 async def fsck(opener: Opener, repair: bool, join: bool, as_json: bool, progress: bool) -> None:
@@ -61,7 +60,7 @@ async def fsck(opener: Opener, repair: bool, join: bool, as_json: bool, progress
     repaired = sum(1 for problem in problems if problem.repair)
     found = f"{counted(len(problems), 'problem', 'problems')} found"
     if not repair:
-        raise CommandError(f"{found}; --repair does something about {repaired}")
+        raise CommandError(f"{found}; --repair can repair {repaired}")
     if repaired < len(problems):
         raise CommandError(f"{found}; {repaired} repaired")
     click.echo(f"{found} and repaired", err=True)

@@ -32,15 +32,15 @@ def keys() -> None:
     """
 
 
-@keys.command("init", short_help="Make the keyring of a root that has none.")
-@click.option("--seal-names", is_flag=True, help="Encrypt names, too. Only before anything is stored.")
+@keys.command("init", short_help="Create the keyring of a root that has none.")
+@click.option("--seal-names", is_flag=True, help="Encrypt names too; only before anything is stored.")
 @progress_option
 @settings_options("root", "objects-dir", "master-key-file")
 def init(settings: Settings, seal_names: bool, progress: bool) -> None:
     """
-    Make the keyring of a root that has none. No service may run on the root.
+    Create the keyring of a root that has none. No service may run on the root.
 
-    The first start of a service with a master key does this for an empty root. Where something is stored already, only
+    The first start of a service with a master key does this for an empty root. Where something already exists, only
     this command does: objects from before stay plain until each is copied onto itself (storehouse cp B/K B/K).
 
     It refuses if anything is encrypted already: a keyring that was lost has to be put back from a copy.
@@ -55,18 +55,17 @@ def init(settings: Settings, seal_names: bool, progress: bool) -> None:
     with usage():
         master = take_master_key(dict(os.environ), settings.master_key_file)
         if master is None:
-            raise StartFailed("there is no master key: set masterkey in the environment, or use --master-key-file")
+            raise StartFailed("no master key: set masterkey in the environment, or use --master-key-file")
     with Progress("keys init", None, progress, unit="objects") as shown:
         made = init_keys(settings, master, lambda total: shown.show(0, total), shown.advance)
     click.echo(
-        one_line(
-            f"made {made.path}: keep a copy of it, and of the master key elsewhere; without both nothing can be read"
-        ),
+        one_line(f"made {made.path}: back it up, and keep the master key elsewhere; without both nothing can be read"),
         err=True,
     )
     if made.plain:
         click.echo(
-            f"{counted(made.plain, 'object', 'objects')} from before {'is' if made.plain == 1 else 'are'} plain; "
+            f"{counted(made.plain, 'object', 'objects')} from before {'is' if made.plain == 1 else 'are'} not "
+            "encrypted; "
             "'storehouse cp B/K B/K' encrypts one",
             err=True,
         )
@@ -101,7 +100,7 @@ def rekey(settings: Settings, new_master_key_file: str | None, progress: bool) -
         new = take_master_key(environ, new_master_key_file or "", "newmasterkey", "--new-master-key-file")
         if not os.path.isdir(settings.root):
             raise StartFailed(f"there is no root: {settings.root} is not a directory")
-    in_force = "the new master key is in force"
+    in_force = "the new master key is in use"
     with Progress("rekey", None, progress, unit="objects") as shown, service_of(settings) as service:
         if service is not None:
             # It has the master key, and goes on serving.
@@ -115,7 +114,7 @@ def rekey(settings: Settings, new_master_key_file: str | None, progress: bool) -
         click.echo(one_line(f"{id}  {reason}"), err=True)
     summary = f"{counted(done.objects, 'object', 'objects')} and {counted(done.uploads, 'upload', 'uploads')} rekeyed"
     if done.damaged:
-        raise CommandError(f"{summary}; {len(done.damaged)} could not be read: the old key is kept for them")
+        raise CommandError(f"{summary}; {len(done.damaged)} could not be read; the old key is kept for them")
     if done.plain:
         summary += f"; {done.plain} from before are not encrypted"
     click.echo(f"{summary}; {in_force}", err=True)

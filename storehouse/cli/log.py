@@ -32,7 +32,7 @@ class LogClient:
     """
     The append log of one server, under one prefix. A context manager: leaving it closes the connection.
 
-    Every method raises L{CommandError} if the server cannot be reached, refuses, or responds with what makes no sense.
+    Every method raises L{CommandError} if the server cannot be reached, refuses, or responds with what is invalid.
 
     @param prefix: the storage prefix; C{None} for the server's default.
     @param timeout: the seconds that the server may be silent.
@@ -79,7 +79,7 @@ class LogClient:
         parser = FrameParser(offsets=False)
         yield from _parsed(parser, self._post("/getMulti", id, Body.of(encode_offsets(offsets)), None))
         if parser.records != len(offsets):
-            raise MalformedFrame(f"{len(offsets)} records were asked for, {parser.records} came")
+            raise MalformedFrame(f"{len(offsets)} records were requested, {parser.records} received")
 
     def scan(
         self, of: tuple[str, str | int], start: int | None = None, limit: int | None = None, follow: bool = False
@@ -130,7 +130,7 @@ def _parsed(parser: FrameParser, response: Response) -> Iterator[Piece]:
 def _appended(offsets: Any, file: Any, count: int) -> Appended:
     """Check the response to an append."""
     if not isinstance(offsets, list) or len(offsets) != count or not isinstance(file, str):
-        raise CommandError("the server's response names no offset; is that a storehouse?")
+        raise CommandError("the server's response names no offset; is it a storehouse server?")
     if not all(type(offset) is int for offset in offsets):
-        raise CommandError("the server's response names an offset that is not a number; is that a storehouse?")
+        raise CommandError("the server's response names an offset that is not a number; is it a storehouse server?")
     return Appended(tuple(offsets), file)

@@ -34,9 +34,9 @@ _place = click.argument("place", metavar="[BUCKET[/PREFIX]]", required=False, ty
 
 @click.command("ls")
 @_place
-@click.option("-l", "--long", "is_long", is_flag=True, help="Show size in bytes and time (UTC) before each key.")
-@click.option("-r", "--recursive", is_flag=True, help="Every key, not only up to the next slash.")
-@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON, with all that is known, for each.")
+@click.option("-l", "--long", "is_long", is_flag=True, help="Show the size in bytes and the time (UTC) of each key.")
+@click.option("-r", "--recursive", is_flag=True, help="List all keys below, not only up to the next slash.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with all details for each.")
 @store_options
 async def ls(opener: Opener, place: Name | None, is_long: bool, recursive: bool, as_json: bool) -> None:
     """
@@ -106,7 +106,7 @@ def _line(bucket: str, item: ObjectInfo | str, is_long: bool, as_json: bool) -> 
 
 @click.command("du")
 @_place
-@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each, with sizes in bytes.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each, with sizes in bytes.")
 @store_options
 async def du(opener: Opener, place: Name | None, as_json: bool) -> None:
     """

@@ -40,8 +40,8 @@ __all__ = ["cat", "cp", "put", "rm"]
 @size_option
 @description_options
 @condition_options
-@click.option("--md5", is_flag=True, help="Make the etag the MD5 of the bytes, which takes longer.")
-@click.option("--json", "as_json", is_flag=True, help="Print what is known of the object, as an object of JSON.")
+@click.option("--md5", is_flag=True, help="Use the MD5 of the bytes as the etag (slower).")
+@click.option("--json", "as_json", is_flag=True, help="Print the object's details as a JSON object.")
 @progress_option
 @store_options
 async def put(
@@ -89,7 +89,7 @@ def _taken_apart(arguments: Sequence[str], from_command: bool) -> tuple[Sequence
     """What is read, a path or a program with its arguments, and where it goes."""
     if from_command:
         if len(arguments) < 2:
-            raise click.UsageError("--from-command needs BUCKET/KEY and, behind --, a program.")
+            raise click.UsageError("--from-command needs BUCKET/KEY and, after --, a program.")
         return arguments[1:], NAME.convert(arguments[0], None, None)
     if len(arguments) != 2:
         raise click.UsageError("Give SOURCE and BUCKET/KEY.")
@@ -109,7 +109,7 @@ def _parse_range(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.command("cat")
 @click.argument("names", metavar="BUCKET/KEY...", nargs=-1, required=True, type=NAME)
 @click.option(
-    "--range", "span", metavar="OFFSET[:LENGTH]", callback=_parse_range, help="Only LENGTH bytes from OFFSET on."
+    "--range", "span", metavar="OFFSET[:LENGTH]", callback=_parse_range, help="Only LENGTH bytes from OFFSET."
 )
 @click.option(
     "-o", "--output", "path", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True), help="Write to FILE."
@@ -194,8 +194,10 @@ async def cp(
 
 @click.command("rm")
 @click.argument("names", metavar="BUCKET/KEY...", nargs=-1, required=True, type=PLACE)
-@click.option("-r", "--recursive", is_flag=True, help="Every object whose key begins with KEY, which may be empty.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask whether --recursive is meant.")
+@click.option(
+    "-r", "--recursive", is_flag=True, help="Remove every object whose key begins with KEY, which may be empty."
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @progress_option
 @store_options
 async def rm(opener: Opener, names: Sequence[Name], recursive: bool, yes: bool, progress: bool) -> None:

@@ -80,7 +80,7 @@ def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
         default=60.0,
         show_default=True,
         metavar="SECONDS",
-        help="Give up when the server is silent for so long.",
+        help="Give up after this long without a response.",
     )
     @functools.wraps(function)
     def wrapper(*args: Any, server: Server, prefix: str | None, timeout: float, **kwargs: Any) -> Any:
@@ -96,9 +96,10 @@ _SETTINGS = {
     "append-dir": ("DIR", "The directory of the append log.  [default: ROOT/append]"),
     "master-key-file": (
         "FILE",
-        "A file with the master key, if the root is encrypted and no service runs.  [default: masterkey of the environment]",
+        "A file with the master key, if the root is encrypted and no service runs.  [default: masterkey of the "
+        "environment]",
     ),
-    "config": ("FILE", "The service's configuration file, to find them by."),
+    "config": ("FILE", "The service's configuration file."),
 }
 
 
@@ -144,18 +145,18 @@ size_option = click.option(
     "--size",
     metavar="SIZE",
     callback=parse_bytes,
-    help="The bytes that there must be: fewer or more are an error, and nothing is stored.",
+    help="The expected number of bytes; any other is an error, and nothing is stored.",
 )
 
 command_option = click.option(
     "--from-command",
     is_flag=True,
-    help="Store the output of a program; nothing if it ends with another status than 0.",
+    help="Store the output of a program; nothing if its exit status is not 0.",
 )
 
 progress_option = click.option(
     "--progress/--no-progress",
     "progress",
     default=True,
-    help="A progress line on long work, when standard error is a terminal (the default).",
+    help="Show progress when standard error is a terminal (the default).",
 )

@@ -126,7 +126,7 @@ class Output:
         for path in inputs:
             if same_file(path, self._path) if self._path is not None else self._is_stdout(path):
                 raise CommandError(
-                    f"{path} is read from, so it cannot be the output as well ({self._path or 'standard output'})"
+                    f"{path} is an input, so it cannot be the output as well ({self._path or 'standard output'})"
                 )
 
     def _is_stdout(self, path: str) -> bool:

@@ -164,7 +164,7 @@ class SocketStore:
         if metadata:
             fields["Storehouse-Metadata"] = json.dumps(metadata)
             if len(fields["Storehouse-Metadata"]) > _MAX_METADATA:
-                raise BadRequest(f"the metadata is more than the {_MAX_METADATA} bytes that a running service takes")
+                raise BadRequest(f"the metadata has more than {_MAX_METADATA} bytes, the limit of a running service")
         if condition.absent:
             fields["If-None-Match"] = "*"
         if condition.etag is not None:
@@ -241,7 +241,7 @@ class SocketStore:
         return problems
 
     async def reindex(self, progress: Callable[[int], object] | None = None) -> Indexed:
-        """Make the index of keys anew."""
+        """Rebuild the index of keys."""
         told: dict[str, Any] = {}
         keys = self._follow("/reindex", [], progress, told.update)
         return Indexed(keys, told.get("damaged", 0), told.get("unknown", 0))
@@ -299,7 +299,7 @@ class SocketStore:
                 else:
                     done = self.member(line, "done", int)
         if done is None:
-            raise RemoteUnavailable(f"{self._client.server.url} did not say how it ended")
+            raise RemoteUnavailable(f"{self._client.server.url} did not say whether it succeeded")
         return done
 
     def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
@@ -323,7 +323,7 @@ class SocketStore:
         return value
 
     def _nonsense(self) -> RemoteUnavailable:
-        return RemoteUnavailable(f"the response from {self._client.server.url} makes no sense; is that a storehouse?")
+        return RemoteUnavailable(f"the response from {self._client.server.url} is invalid; is it a storehouse server?")
 
 
 class SocketAccounts:

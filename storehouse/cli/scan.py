@@ -25,20 +25,18 @@ _Writer = Callable[[Piece], bytes]
     "--bucket",
     type=click.IntRange(0, 2**32 - 1),
     metavar="N",
-    help="All records of a bucket file, instead of those of ID.",
+    help="Print all records of a bucket file, not those of an ID.",
 )
-@click.option("--from", "start", type=OFFSET, metavar="OFFSET", help="Begin at the first record at or after OFFSET.")
-@click.option("--limit", type=click.IntRange(1, 2**63 - 1), metavar="N", help="End after N records.")
-@click.option(
-    "--follow", "-f", is_flag=True, help="Go on as records arrive, until Ctrl-C or until the prefix is closed."
-)
+@click.option("--from", "start", type=OFFSET, metavar="OFFSET", help="Start at the first record at or after OFFSET.")
+@click.option("--limit", type=click.IntRange(1, 2**63 - 1), metavar="N", help="Stop after N records.")
+@click.option("--follow", "-f", is_flag=True, help="Wait for more records, until Ctrl-C or until the prefix is closed.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["lines", "raw", "jsonl", "framed"]),
     default="lines",
     show_default=True,
-    help="How records are written.",
+    help="The output format.",
 )
 @progress_option
 @log_options

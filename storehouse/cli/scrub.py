@@ -19,8 +19,8 @@ __all__ = ["command"]
 
 
 @click.command("scrub")
-@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each damage.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but the damage: no progress, no summary.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each damage.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only damage: no progress, no summary.")
 @progress_option
 @settings_options("root", "objects-dir")
 def command(settings: Settings, as_json: bool, quiet: bool, progress: bool) -> None:
@@ -65,7 +65,7 @@ def command(settings: Settings, as_json: bool, quiet: bool, progress: bool) -> N
     if found:
         raise CommandError(f"{counted(found, 'damage', 'damages')} found; {summary}")
     if not quiet:
-        click.echo(f"{summary}: nothing is damaged", err=True)
+        click.echo(f"{summary}: no damage", err=True)
 
 
 def _line(finding: Finding) -> str:

@@ -180,9 +180,9 @@ def open_command(arguments: Sequence[str], size: int | None = None) -> Iterator[
     def check() -> None:
         status = process.wait()
         if status < 0:
-            raise CommandError(f"{name} was ended by {signal.Signals(-status).name}; nothing was stored")
+            raise CommandError(f"{name} was killed by {signal.Signals(-status).name}; nothing was stored")
         if status:
-            raise CommandError(f"{name} ended with status {status}; nothing was stored")
+            raise CommandError(f"{name} exited with status {status}; nothing was stored")
 
     try:
         yield Source(f"the output of {name}", size, cast(_Readable, process.stdout), process.stdout.fileno(), check)

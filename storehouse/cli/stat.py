@@ -23,7 +23,7 @@ _HEAD = ("PREFIX", "RECORDS", "SIZE", "FILES", "BUCKETS", "STATE")
 
 @click.command("stat")
 @click.argument("name", metavar="[BUCKET/KEY]", required=False, type=NAME)
-@click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON, with sizes in bytes.")
+@click.option("--json", "as_json", is_flag=True, help="Print all details as JSON, with sizes in bytes.")
 @log_options
 @store_options
 async def command(opener: Opener, log: LogClient, name: Name | None, as_json: bool) -> None:
@@ -70,7 +70,7 @@ def _of_log(log: LogClient, as_json: bool) -> str:
     response = log.stat()
     prefixes = response.get("prefixes")
     if not isinstance(prefixes, dict):
-        raise CommandError("the server's response names no prefixes; is that a storehouse?")
+        raise CommandError("the server's response names no prefixes; is it a storehouse server?")
     return (
         json.dumps(response, indent=2, ensure_ascii=False)
         if as_json
@@ -91,5 +91,5 @@ def _rows(prefixes: Mapping[str, Any]) -> Iterable[Sequence[str]]:
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise CommandError(
-                f"the server's response about prefix {name} makes no sense; is that a storehouse?"
+                f"the server's response about prefix {name} is invalid; is it a storehouse server?"
             ) from None

@@ -365,16 +365,18 @@ def description_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="NAME=VALUE",
         multiple=True,
         callback=_metadata,
-        help="To be kept with the object; may be given several times.",
+        help="Metadata of the object; may be given several times.",
     )(function)
-    return click.option("--content-type", metavar="TYPE", callback=_content_type, help="Its media type.")(function)
+    return click.option("--content-type", metavar="TYPE", callback=_content_type, help="The media type of the object.")(
+        function
+    )
 
 
 def condition_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --if-absent and --if-match; the function gets a L{Condition} as C{condition}."""
 
-    @click.option("--if-absent", is_flag=True, help="Only if there is no object with that key.")
-    @click.option("--if-match", metavar="ETAG", help="Only if the object that is there has this etag; * for any.")
+    @click.option("--if-absent", is_flag=True, help="Fail if the key exists.")
+    @click.option("--if-match", metavar="ETAG", help="Fail unless the object there has this etag; * for any.")
     @functools.wraps(function)
     def wrapper(*args: Any, if_absent: bool, if_match: str | None, **kwargs: Any) -> Any:
         if if_match is not None and not (if_match.isascii() and if_match.isprintable() and "," not in if_match):

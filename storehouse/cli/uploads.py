@@ -37,14 +37,12 @@ def parse_age(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 @click.command("uploads")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print an object of JSON for each, with times in seconds since 1970."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each, with times in seconds since 1970.")
 @click.option(
     "--expire",
     metavar="AGE",
     callback=parse_age,
-    help="Remove those that were not touched for AGE (7d, 12h, 90m, or seconds), and list them. No service may run on the root.",
+    help="Remove uploads unused for AGE (7d, 12h, 90m, or seconds), and list them. No service may run on the root.",
 )
 @settings_options("root", "objects-dir")
 def command(settings: Settings, as_json: bool, expire: float | None) -> None:

@@ -131,7 +131,7 @@ _url_option = click.option(
     "--url",
     metavar="URL",
     callback=_parse_url,
-    help="The URL of the door.  [default: what the service that runs, or ran last, is reached by; else https://localhost:6445]",
+    help="The URL of the door.  [default: that of the running or last service; else https://localhost:6445]",
 )
 
 
@@ -158,7 +158,7 @@ def user() -> None:
 
 @user.command("add", short_help="Add a user.")
 @click.argument("name")
-@click.option("--admin", "is_admin", is_flag=True, help="One who can manage others.")
+@click.option("--admin", "is_admin", is_flag=True, help="Make the user an administrator.")
 @_json_option
 @accounts_options(create=True)
 async def add(accounts: Accounts, name: str, is_admin: bool, as_json: bool) -> None:
@@ -191,7 +191,7 @@ async def list_(accounts: Accounts, as_json: bool) -> None:
     _print("".join(f"{json.dumps(attrs.asdict(user))}\n" for user in found) if as_json else _table(found))
 
 
-@user.command("disable", short_help="Allow a user nothing any more.")
+@user.command("disable", short_help="Disable a user.")
 @click.argument("name")
 @accounts_options(users_only=True)
 async def disable(accounts: Accounts, name: str) -> None:
@@ -236,7 +236,7 @@ async def rotate(accounts: Accounts, name: str, as_json: bool) -> None:
     _show_key(await accounts.rotate_key(name), as_json)
 
 
-@user.command("sign-in", short_help="Make a link that signs a user in once.")
+@user.command("sign-in", short_help="Create a link that signs a user in once.")
 @click.argument("name")
 @click.option(
     "--expires",
@@ -244,7 +244,7 @@ async def rotate(accounts: Accounts, name: str, as_json: bool) -> None:
     default="1h",
     show_default=True,
     callback=_parse_lifetime,
-    help="How long it is good: 15m, 2h, 7d, or seconds.",
+    help="How long it is valid: 15m, 2h, 7d, or seconds.",
 )
 @_url_option
 @accounts_options(users_only=True)
@@ -270,16 +270,16 @@ async def sign_in(accounts: Accounts, name: str, expires: float, url: str | None
     default="15m",
     show_default=True,
     callback=_parse_lifetime,
-    help="How long it works: 15m, 2h, 7d, or seconds; or when it ends: 2026-12-01T12:00Z. The service's setting https-link-lifetime is the most.",
+    help="How long it is valid: 15m, 2h, 7d, or seconds; or until when: 2026-12-01T12:00Z. At most the service's https-link-lifetime.",
 )
 @click.option(
-    "--max-bytes", metavar="SIZE", callback=parse_bytes, help="With --put: the most that may be stored: 500MB, 1GiB."
+    "--max-bytes", metavar="SIZE", callback=parse_bytes, help="The most bytes to store, with --put: 500MB, 1GiB."
 )
-@click.option("--once", is_flag=True, help="It works once.")
+@click.option("--once", is_flag=True, help="Allow one use.")
 @click.option(
-    "--prefix", "is_prefix", is_flag=True, help="It is for all names in the folder NAME; an empty NAME is everything."
+    "--prefix", "is_prefix", is_flag=True, help="Allow all names in the folder NAME; an empty NAME allows everything."
 )
-@click.option("--as", "name", metavar="USER", help="Who signs.  [default: the first administrator]")
+@click.option("--as", "name", metavar="USER", help="The user who signs.  [default: the first administrator]")
 @_url_option
 @accounts_options()
 async def sign(
@@ -312,9 +312,9 @@ async def sign(
         raise click.UsageError("--max-bytes is for --put.")
     file = str(put if put is not None else get)
     if not file and not is_prefix:
-        raise click.UsageError("NAME is empty; --prefix takes that for everything.")
+        raise click.UsageError("NAME is empty; that needs --prefix, and allows everything.")
     if max_bytes == 0:
-        raise click.BadParameter("a file that may be stored has one byte or more.", param_hint="--max-bytes")
+        raise click.BadParameter("--max-bytes must be 1 or more.", param_hint="--max-bytes")
     method = "GET" if put is None else "PUT"
     try:
         path = link_path(method, file, is_prefix)
@@ -334,9 +334,7 @@ async def _signer(accounts: Accounts, name: str | None) -> User:
         found = [each for each in users if each.is_admin and not each.is_disabled]
     if not found:
         raise Forbidden(
-            "there is no administrator that could sign: name a user with --as"
-            if name is None
-            else f"there is no user {name!r}"
+            "no administrator can sign: name a user with --as" if name is None else f"there is no user {name!r}"
         )
     return min(found, key=lambda each: each.created)
 
@@ -347,7 +345,7 @@ def _show_key(key: NewKey, as_json: bool) -> None:
         return
     _print(f"key ID  {key.user.key_id}\nsecret  {key.secret}\n")
     click.echo(
-        f"This is the access key of {key.user.name}. Its secret is shown this once and cannot be read back: keep it safe.",
+        f"This is the access key of {key.user.name}. Its secret is shown only once: keep it safe.",
         err=True,
     )
 

@@ -142,7 +142,7 @@ def _load(command_line: Mapping[str, object], file: str | None) -> tuple[Loaded 
         where = f" in {origins[option.name]}" if origins[option.name].file else ""
         try:
             if isinstance(value, dict):
-                raise ValueError(f"it is no table; its settings have whole names, such as {_example(option.name)}")
+                raise ValueError(f"it is not a table: its settings have whole names, such as {_example(option.name)}")
             parsed[option.path] = option.parse(value)
         except ValueError as reason:
             problems.append(f"{option.name}{where} cannot be {value!r}: {reason}")
@@ -233,4 +233,4 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         if settings.tables.streams:
             yield "append, archive, sfsp, https and admin are all 'off': there is no door to open"
         else:
-            yield "append, sfsp, https and admin are all 'off', and archive is a door only with streams: there is no door to open"
+            yield "append, sfsp, https and admin are all 'off', and archive needs streams: there is no door to open"

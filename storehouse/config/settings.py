@@ -90,7 +90,8 @@ class AppendSettings:
         "disk",
         one_of("disk", "os"),
         "disk|os",
-        "When the response to an append is sent: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo. A request can ask for either",
+        "When the response to an append is sent: disk, after it is on disk; os, as soon as the operating system has "
+        "it, which a power cut may undo. A request can ask for either",
         cli=True,
     )
     sync_interval: float = option(
@@ -132,7 +133,8 @@ class AppendSettings:
         OFF,
         parse_text,
         "DESTINATION",
-        "The destination, a table of the file, to which the bucket files of a storage prefix are shipped when a request closes it; off ships none",
+        "The destination, a table of the file, to which the bucket files of a storage prefix are shipped when a "
+        "request closes it; off ships none",
     )
     ship_prefixes: str = option(
         "*", parse_text, "NAMES", "The storage prefixes that are shipped, with commas between; * for all"
@@ -153,7 +155,8 @@ class ArchiveSettings:
         "tcp:8003:interface=127.0.0.1",
         parse_text,
         "ENDPOINT",
-        "Where streams of archives are served over HTTP, a Twisted endpoint; only if the configuration file has streams. off opens no such door. In the file: endpoint in [archive]",
+        "Where streams of archives are served over HTTP, a Twisted endpoint; only if the configuration file has "
+        "streams. off opens no such door. In the file: endpoint in [archive]",
         cli=True,
         name="",
     )
@@ -178,7 +181,8 @@ class SFSPSettings:
         "",
         parse_path_or_off,
         "FILE",
-        "A PEM file of certificate authorities: only clients with a certificate signed by one of them may connect; sfsp must be an ssl: endpoint then. off asks for no certificates",
+        "A PEM file of certificate authorities: only clients with a certificate signed by one of them may connect; "
+        "sfsp must be an ssl: endpoint then. off asks for no certificates",
         shown=OFF,
         cli=True,
     )
@@ -194,7 +198,8 @@ class HTTPSSettings:
         "tcp:6445:interface=127.0.0.1",
         parse_text,
         "ENDPOINT",
-        "Where files are uploaded and downloaded over HTTPS, a Twisted endpoint: one such as tcp:6445, to which TLS is added, or an ssl: endpoint with its own certificate; off opens no such door",
+        "Where files are uploaded and downloaded over HTTPS, a Twisted endpoint: one such as tcp:6445, to which TLS "
+        "is added, or an ssl: endpoint with its own certificate; off opens no such door",
         cli=True,
         name="",
     )
@@ -202,7 +207,8 @@ class HTTPSSettings:
         "",
         parse_path_or_off,
         "FILE",
-        "A PEM file with the certificate and its chain; or a directory with fullchain.pem and privkey.pem, as ACME clients keep it. Read again when it changes",
+        "A PEM file with the certificate and its chain; or a directory with fullchain.pem and privkey.pem, as ACME "
+        "clients keep it. Read again when it changes",
         shown="one for this machine is made",
         cli=True,
     )
@@ -226,7 +232,8 @@ class HTTPSSettings:
         "",
         parse_path_or_off,
         "FILE",
-        "A PEM file of certificate authorities: a client with a certificate signed by one of them is signed in as the user of its common name. off asks for no certificates",
+        "A PEM file of certificate authorities: a client with a certificate signed by one of them is signed in as the "
+        "user of its common name. off asks for no certificates",
         shown=OFF,
         cli=True,
         old_names=("client-ca",),
@@ -243,7 +250,7 @@ class HTTPSSettings:
         1024,
         counted(),
         "NUMBER",
-        "Uploads that are received at once; one more gets 503, to be tried again later",
+        "Uploads that are received at once; one more gets 503, and can be tried again later",
         old_names=("upload-sessions",),
     )
     max_files: int = option(
@@ -253,7 +260,8 @@ class HTTPSSettings:
         "rename",
         one_of("rename", "replace", "refuse"),
         "rename|replace|refuse",
-        "What happens to an upload whose name is taken: rename, a number is added to its name; replace, it replaces the other; refuse, it gets 409. PUT always replaces",
+        "What happens to an upload whose name is taken: rename adds a number to its name; replace replaces the file; "
+        "refuse responds with 409. PUT always replaces",
         old_names=("upload-names",),
     )
     upload_expiry: float = option(
@@ -296,14 +304,17 @@ class ObjectsSettings:
         "disk",
         one_of("disk", "os"),
         "disk|os",
-        "When an object is acknowledged: disk, after it is on disk; os, as soon as the operating system has it, which a power cut may undo",
+        "When an object is acknowledged: disk, after it is on disk; os, as soon as the operating system has it, which "
+        "a power cut may undo",
         cli=True,
     )
     hash: str = option(
         "auto",
         name_of("auto", "HighwayHash256", "BLAKE3", "CRC32C"),
         "NAME",
-        "The checksum of blocks of new objects: HighwayHash256, BLAKE3 or CRC32C; auto is HighwayHash256 (BLAKE3 where storehouse was installed without its native module), or CRC32C for encrypted objects, which are authenticated anyway. Objects that exist are read by the checksum that they have",
+        "The checksum of blocks of new objects: HighwayHash256, BLAKE3 or CRC32C; auto is HighwayHash256 (BLAKE3 "
+        "where storehouse was installed without its native module), or CRC32C for encrypted objects, which are "
+        "authenticated anyway. Objects that exist are read by the checksum that they have",
     )
     block_size: int = option(
         MIB,
@@ -341,7 +352,9 @@ class ConnectionSettings:
         0,
         or_off(counted()),
         "NUMBER",
-        "Connections that one address has at once at each door, and requests in flight that proxies make for it; an IPv6 address is its first 64 bits. off sets no limit, but the last eighth of max-connections is for addresses that have few",
+        "Connections that one address has at once at each door, and requests in flight that proxies make for it; an "
+        "IPv6 address is its first 64 bits. off sets no limit, but the last eighth of max-connections is for "
+        "addresses that have few",
         shown=OFF,
     )
     idle_timeout: float = option(60.0, seconds(), "DURATION", "How long a connection may be idle before it is closed")
@@ -355,7 +368,8 @@ class ConnectionSettings:
         KIB,
         or_off(sized(1)),
         "SIZE",
-        "Bytes a second, over 30 seconds, that a client must send of a body while the server waits for it, and read of a response; off takes any that comes within idle-timeout",
+        "Bytes a second, over 30 seconds, that a client must send of a body while the server waits for it, and read "
+        "of a response; off takes any that comes within idle-timeout",
     )
     #: Seconds that it may be silent in a body, which min-body-rate allows for.
     slow_after: float = 30.0
@@ -436,7 +450,9 @@ class Settings:
         512 * MIB,
         sized(16 * MIB),
         "SIZE",
-        "Bytes that all doors together hold in memory: a half is for requests and responses, a quarter for objects on their way to and from the disk, an eighth for uploads, a sixteenth each for SFSP chunks and for records of archives",
+        "Bytes that all doors together hold in memory: a half is for requests and responses, a quarter for objects on "
+        "their way to and from the disk, an eighth for uploads, a sixteenth each for SFSP chunks and for records of "
+        "archives",
         cli=True,
         old_names=("upload-memory", "objects-memory", "sfsp-memory", "archive-memory"),
     )
@@ -444,7 +460,8 @@ class Settings:
         "",
         parse_path_or_off,
         "FILE",
-        "A file with the master key, by which all objects are encrypted; the environment variable masterkey does the same. off encrypts nothing",
+        "A file with the master key, by which all objects are encrypted; the environment variable masterkey does the "
+        "same. off encrypts nothing",
         shown=OFF,
         cli=True,
     )
@@ -452,21 +469,25 @@ class Settings:
         False,
         parse_flag,
         "on|off",
-        "With a master key, encrypt the names of objects and their metadata, too. To be decided before the first object is stored",
+        "With a master key, encrypt the names of objects and their metadata, too. It cannot be changed once an object "
+        "is stored",
         cli=True,
     )
     allow_anonymous: bool = option(
         False,
         parse_flag,
         "on|off",
-        "Let doors without authentication listen on addresses that other machines can reach: everyone who reaches them can read, add and remove records",
+        "Let doors without authentication listen on addresses that other machines can reach: everyone who reaches "
+        "them can read, add and remove records",
         cli=True,
     )
     allowed_host: frozenset[str] = option(
         frozenset(),
         parse_hosts,
         "NAMES",
-        "Names, with commas between, by which requests over loopback may call this server, beside localhost, IP addresses and the names of its certificate: those that a proxy on this machine passes on. *.NAME is all names below one; off adds none",
+        "Names, with commas between, by which requests over loopback may call this server, beside localhost, IP "
+        "addresses and the names of its certificate: those that a proxy on this machine passes on. *.NAME is all "
+        "names below one; off adds none",
         shown=OFF,
         cli=True,
     )
@@ -474,7 +495,9 @@ class Settings:
         "",
         _parse_proxies,
         "ADDRESSES",
-        "Addresses and networks, with commas between, of proxies that are believed about the clients whose connections (the PROXY protocol) and requests (X-Forwarded-For, Forwarded) they pass on; unix for those that connect to a socket file. off believes none",
+        "Addresses and networks, with commas between, of proxies that are believed about the clients whose "
+        "connections (the PROXY protocol) and requests (X-Forwarded-For, Forwarded) they pass on; unix for those that "
+        "connect to a socket file. off believes none",
         shown=OFF,
         cli=True,
     )
@@ -489,7 +512,7 @@ class Settings:
         True,
         parse_flag,
         "on|off",
-        "Short requests take a shorter way through the server; off leads all of them the plain way",
+        "Short requests take a shorter way through the server; off sends all of them the full way",
     )
     log: LoggingSettings = attrs.field(factory=LoggingSettings, metadata=prefix("log"))
     access_log: bool = option(

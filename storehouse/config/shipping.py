@@ -67,7 +67,7 @@ def _given(instance: object, attribute: attrs.Attribute[str], value: str) -> Non
 def _key(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     # A line break from where it was copied, most likely. The text is secret.
     if not value.isprintable():
-        raise InvalidSetting(f"{attribute.name} holds a control character, such as a line break")
+        raise InvalidSetting(f"{attribute.name} contains a control character, such as a line break")
 
 
 def _bucket(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -88,7 +88,7 @@ def _url(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
         raise InvalidSetting(f"{attribute.name} is not an http or https URL")
     if parts.username is not None or parts.query or parts.fragment:
         raise InvalidSetting(
-            f"{attribute.name} holds more than a host, a port and a path; credentials have settings of their own"
+            f"{attribute.name} has more than a host, a port and a path; credentials have settings of their own"
         )
 
 
@@ -100,12 +100,11 @@ class Connecting:
         60.0,
         seconds(),
         "DURATION",
-        "How long a server may make no progress before it counts as gone. What the operating system has taken, some MiB, counts as sent: on a link of less than 100 kB/s set more",
+        "How long a server may make no progress before it counts as gone. What the operating system has taken, some "
+        "MiB, counts as sent: on a link of less than 100 kB/s set more",
         validator=_positive,
     )
-    connect_timeout: float = option(
-        20.0, seconds(), "DURATION", "How long a connection may take to be made", validator=_positive
-    )
+    connect_timeout: float = option(20.0, seconds(), "DURATION", "How long connecting may take", validator=_positive)
     tries: int = option(3, parse_whole, "NUMBER", "How often a single request is sent, at most", validator=_positive)
     pause: float = option(
         0.5,
@@ -271,21 +270,24 @@ class ShipperSettings:
         "read",
         one_of("read", "tag"),
         "read|tag",
-        "read: everything is read back, and its SHA-256 compared. tag: size, tag and the SHA-256 in the metadata are compared, which costs one short request",
+        "read: everything is read back, and its SHA-256 compared. tag: size, tag and the SHA-256 in the metadata are "
+        "compared, which costs one short request",
         validator=_one_of("read", "tag"),
     )
     concurrency: int = option(
         2, parse_whole, "NUMBER", "Files on their way at once; the oldest go first", validator=_positive
     )
-    attempts: int = option(20, parse_whole, "NUMBER", "So many failures make a dead letter", validator=_positive)
+    attempts: int = option(
+        20, parse_whole, "NUMBER", "Failures after which a file becomes a dead letter", validator=_positive
+    )
     pause: float = option(
         1.0,
         seconds(),
         "DURATION",
-        "Time before the second attempt, doubled before each further one; up to half of it is left out at random",
+        "Time before the second attempt, doubled before each further one; reduced at random by up to half",
         validator=_positive,
     )
-    longest_pause: float = option(900.0, seconds(), "DURATION", "The longest of these times", validator=_positive)
+    longest_pause: float = option(900.0, seconds(), "DURATION", "The most time between attempts", validator=_positive)
 
     def __attrs_post_init__(self) -> None:
         if self.longest_pause < self.pause:

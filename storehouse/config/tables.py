@@ -76,21 +76,26 @@ class Stream:
         ({"class": "size", "roll_size_mb": 100}, {"class": "time", "roll_minutes": 60}),
         _some_parts("checker"),
         "TABLES",
-        "Roll checkers; any of them can start the next archive: size (roll_size_mb), time (roll_minutes), records (roll_records), never, or a class of yours by its dotted path or entry point",
+        "Roll checkers; any of them can start the next archive: size (roll_size_mb), time (roll_minutes), records "
+        "(roll_records), never, or a class of yours by its dotted path or entry point",
         shown="100 MiB or an hour",
     )
     callbacks: tuple[Mapping[str, Any], ...] = option(
         (),
         _parts("callback"),
         "TABLES",
-        "What happens to a closed archive, in order: compress (method: gzip or zstd, level), extension (new_extension), move (destination_folder), delete, or a class of yours. They run in disk threads, one after another; writers do not wait for them. One of them may compress; what is compressed already, by its first bytes, is left as it is",
+        "What happens to a closed archive, in order: compress (method: gzip or zstd, level), extension "
+        "(new_extension), move (destination_folder), delete, or a class of yours. They run in disk threads, one after "
+        "another; writers do not wait for them. One of them may compress; what is compressed already, by its first "
+        "bytes, is left as it is",
         shown="none",
     )
     compression: str | None = option(
         None,
         _compression,
         "none|zstd",
-        "zstd: blocks within archives are compressed. Records that are written together are one block, so this pays for batches",
+        "zstd: blocks within archives are compressed. Records that are written together are one block, so this pays "
+        "for batches",
         shown="none",
     )
     level: int | None = option(None, parse_whole, "NUMBER", "The level of the compression", shown="3 for zstd")
@@ -98,7 +103,8 @@ class Stream:
         "record",
         one_of("record", "os"),
         "record|os",
-        "record: records are acknowledged when they are on disk. os: when the operating system has them, which a power cut may undo",
+        "record: records are acknowledged when they are on disk. os: when the operating system has them, which a "
+        "power cut may undo",
     )
     ship: str = option(
         "",
@@ -151,7 +157,7 @@ def _values(where: str, table: Any, *kinds: type[Any]) -> dict[str, Any]:
     for key, value in table.items():
         if key not in known:
             near = did_you_mean(key, known) or f"; there are: {', '.join(known)}"
-            raise InvalidSetting(f"{where} has {key!r}, which is not the name of a setting{near}")
+            raise InvalidSetting(f"{where} has an unknown setting {key!r}{near}")
         try:
             values[key] = known[key].parse(value)
         except ValueError as reason:
@@ -170,7 +176,8 @@ def _name(where: str, name: str) -> str:
         return check_prefix(name.encode("utf-8", "surrogatepass"))
     except InvalidName as reason:
         raise InvalidSetting(
-            f"{where} cannot be named {name!r}: a name is one safe component of a path, of {MAX_PREFIX} bytes at most ({reason})"
+            f"{where} cannot be named {name!r}: a name is one safe component of a path, of {MAX_PREFIX} bytes at most "
+            f"({reason})"
         ) from None
 
 
@@ -197,7 +204,7 @@ def _destination(name: str, table: Any, file: str) -> Destination:
             if secret is not None:
                 secrets[key] = secret
             elif each.is_needed:
-                raise InvalidSetting(f"{where} lacks the secret: say {key}_file = PATH or {key}_env = VARIABLE")
+                raise InvalidSetting(f"{where} lacks the secret: set {key}_file = PATH or {key}_env = VARIABLE")
     own = {each.path[-1] for each in options_of(settings)}
     if kind == "store":
         values = _values(where, rest, settings)
@@ -215,7 +222,7 @@ def _secret(where: str, table: dict[str, Any], key: str) -> str | None:
     """What is secret comes from a file that nobody else can read, or from the environment; taken out of the table."""
     if key in table:
         raise InvalidSetting(
-            f"{key} must not stand in {where}, where others may read it: say {key}_file = PATH or {key}_env = VARIABLE"
+            f"{key} must not be in {where}, which others may read: set {key}_file = PATH or {key}_env = VARIABLE"
         )
     path, variable = table.pop(f"{key}_file", None), table.pop(f"{key}_env", None)
     if path is not None and variable is not None:
@@ -258,7 +265,7 @@ def read_tables(archive: Any, destinations: Any, file: str) -> Tables:
     endpoint = rest.pop("endpoint", None)
     for key in rest:
         raise InvalidSetting(
-            f"[archive] in {file} has {key!r}, which is not known; there are: endpoint, streams"
+            f"[archive] in {file} has an unknown setting {key!r}; known are: endpoint, streams"
             " (settings such as archive-max-record stand before all tables)"
         )
     if not isinstance(streams, dict) or not isinstance(destinations, dict):
@@ -272,6 +279,7 @@ def read_tables(archive: Any, destinations: Any, file: str) -> Tables:
     for stream in tables.streams:
         if stream.ship and stream.ship not in known:
             raise InvalidSetting(
-                f"ship in [archive.streams.{stream.name}] in {file} cannot be {stream.ship!r}: there is no [destinations.{stream.ship}]"
+                f"ship in [archive.streams.{stream.name}] in {file} cannot be {stream.ship!r}: there is no "
+                f"[destinations.{stream.ship}]"
             )
     return tables

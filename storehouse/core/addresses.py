@@ -111,6 +111,6 @@ def find_address(endpoint: str) -> Address:
     for scheme, servers, interface in (("http", memory.tcp, 3), ("https", memory.ssl, 4)):
         if servers:
             if not 0 <= int(servers[0][0]) <= 65535:
-                raise ValueError(f"{servers[0][0]} is no port: ports are 0 to 65535")
+                raise ValueError(f"{servers[0][0]} is not a port: ports are 0 to 65535")
             return Address(scheme, str(servers[0][interface] or ""), int(servers[0][0]))
     return Address("")

@@ -355,7 +355,7 @@ class ByteBudget:
             )
         ] + [
             CounterMetricFamily(
-                f"{name}_refused", "Requests refused since the memory was used up.", value=self.refused
+                f"{name}_refused", "Requests refused because the memory was used up.", value=self.refused
             ),
             CounterMetricFamily(
                 f"{name}_given_up", "Connections closed that held memory and did not read.", value=self.given_up

@@ -100,7 +100,7 @@ def expand_block(data: bytes, size: int) -> bytes:
     except zstd.ZstdError as problem:
         raise ValueError(str(problem)) from None
     if len(whole) != size or not expander.eof or expander.unused_data:
-        raise ValueError("a block holds another number of bytes than it says")
+        raise ValueError("a block does not hold as many bytes as it claims")
     return bytes(whole)
 
 
@@ -231,7 +231,7 @@ class Expander:
             self._plain = True
             return
         if len(self.methods) == MOST_NESTED:
-            raise ValueError(f"it was compressed more than {MOST_NESTED} times over")
+            raise ValueError(f"it was compressed more than {MOST_NESTED} times")
         self.methods.append(method)
         expander = Decompressor(method, _behind(self._start, self._next))
         self._start, self._next = b"", expander.read

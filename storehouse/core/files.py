@@ -193,7 +193,7 @@ class Files:
             os.fsync(fd)
         except OSError as error:
             if error.errno in _CANNOT_SYNC:
-                raise OSError(error.errno, "its file system cannot bring directories to disk", path) from None
+                raise OSError(error.errno, "its file system cannot sync directories", path) from None
             raise
         finally:
             os.close(fd)

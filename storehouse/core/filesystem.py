@@ -24,8 +24,8 @@ def check_together(directory: str, *others: str) -> None:
     for other in others:
         if os.stat(other).st_dev != device:
             raise StartFailed(
-                f"{other} is on another file system than {directory}: a store must be on one, since what is written in "
-                "the one is renamed to the other"
+                f"{other} and {directory} are on different file systems: a store must be on one, since files are "
+                "renamed from one to the other"
             )
 
 
@@ -52,7 +52,7 @@ def check_names(directory: str) -> None:
     try:
         if os.path.lexists(os.path.join(directory, os.path.basename(path).upper())):
             raise StartFailed(
-                f"the file system of {directory} takes upper for lower case: keys that differ only in that would be one"
+                f"the file system of {directory} ignores case: keys that differ only in case would be one"
             )
     finally:
         os.unlink(path)
@@ -82,13 +82,13 @@ def _trouble_of(directory: str) -> str:
     except FileNotFoundError:
         return ""  # it is made when it is needed
     except OSError as error:
-        return f"{directory} cannot be looked at: {error.strerror or error}"
+        return f"{directory} cannot be examined: {error.strerror or error}"
     if state.f_flag & os.ST_RDONLY:
         return f"the file system of {directory} is read-only"
     left = state.f_bavail * state.f_frsize
     # Not every file system has blocks, or a number of files.
     if state.f_blocks and left < _LEAST:
-        return f"no room on the disk of {directory}: {left} bytes are left"
+        return f"no space on the disk of {directory}: {left} bytes are left"
     if state.f_files and not state.f_favail:
-        return f"no room on the disk of {directory}: it can have no more files"
+        return f"no space on the disk of {directory}: no more files can be created"
     return ""

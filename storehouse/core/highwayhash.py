@@ -50,7 +50,7 @@ class TwinProcess:
         """
         if len(key) != 32:
             raise ValueError(f"a key has 32 bytes, not {len(key)}")
-        reason: object = "the process that computes it died"
+        reason: object = "the process that computes it was killed"
         with self._lock:
             for _ in range(2):
                 try:

@@ -70,7 +70,7 @@ _VALUE, _FIRST_ITEM, _KEY, _FIRST_KEY, _COLON, _IN_KEY, _IN_VALUE, _END = range(
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no value of JSON")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _integer(digits: str) -> Any:
@@ -98,7 +98,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name, count in counts.items() if count > 1)
-        raise ValueError(f"it has the member {twice[:100]!r} more than once")
+        raise ValueError(f"the member {twice[:100]!r} is repeated")
     return found
 
 
@@ -158,7 +158,7 @@ class WrongMember(ValueError):
     """A member of an object has a value that is not allowed; or, with an empty C{what}, it is unknown."""
 
     def __init__(self, name: str, what: str = "") -> None:
-        super().__init__(f"its {name} is no {what}" if what else f"it has an unknown member {name[:100]!r}")
+        super().__init__(f"its {name} is not {what}" if what else f"it has an unknown member {name[:100]!r}")
         self.name, self.what = name, what
 
 
@@ -183,7 +183,7 @@ async def read_text(data: bytes) -> str:
     """
     data = data.strip(b" \t\r\n")
     if not data.startswith(b'"'):
-        raise ValueError("it is no text")
+        raise ValueError("it is not text")
     pieces: list[str] = []
     may_be_half = False
     at, last = 1, len(data) - 1
@@ -263,22 +263,22 @@ class _Checker:
     async def members(self, known: Mapping[str, Member] | None = None) -> dict[str, bytes]:
         """Check all of it, an object. @return: the texts of its values, by name."""
         found: dict[str, bytes] = {}
-        self._take(b"{", "an object was expected")
+        self._take(b"{", "expected an object")
         if self._next() == b"}":
             self.at += 1
         else:
             while True:
                 begin = self.at
-                self._take(b'"', "a name in quotes was expected")
+                self._take(b'"', "expected a name in quotes")
                 await self._string()
                 if self.at - begin > SHORT:
                     raise ValueError(f"the name at byte {begin} is too long")
                 name = parse_json(self._data[begin : self.at])
                 if name in found:
-                    raise ValueError(f"it has the member {name[:100]!r} more than once")
+                    raise ValueError(f"the member {name[:100]!r} is repeated")
                 if len(found) == _MOST_MEMBERS:
                     raise ValueError(f"it has more than {_MOST_MEMBERS} members")
-                self._take(b":", "a colon was expected")
+                self._take(b":", "expected a colon")
                 self._skip_space()
                 begin = self.at
                 if known is None:
@@ -289,7 +289,7 @@ class _Checker:
                 if self._next() == b"}":
                     self.at += 1
                     break
-                self._take(b",", "a comma or a bracket was expected")
+                self._take(b",", "expected a comma or a bracket")
                 self._skip_space()
         self._skip_space()
         self._end()
@@ -317,7 +317,7 @@ class _Checker:
 
     def _end(self) -> None:
         if self.at < len(self._data):
-            raise self._unexpected("more text behind the value")
+            raise self._unexpected("extra text after the value")
 
     def _step(self, state: int) -> int:
         """
@@ -335,7 +335,7 @@ class _Checker:
         byte = data[self.at : self.at + 1]
         if state == _COLON:
             if byte != b":":
-                raise self._unexpected("a colon was expected")
+                raise self._unexpected("expected a colon")
             self.at += 1
             return _VALUE
         if (byte == b"]" and state == _FIRST_ITEM) or (byte == b"}" and state == _FIRST_KEY):
@@ -346,7 +346,7 @@ class _Checker:
             self.at += 1
             return _IN_KEY if state in (_KEY, _FIRST_KEY) else _IN_VALUE
         if state in (_KEY, _FIRST_KEY):
-            raise self._unexpected("a name in quotes was expected")
+            raise self._unexpected("expected a name in quotes")
         if byte in (b"[", b"{") and byte:
             if len(self._open) >= _DEEPEST:
                 raise ValueError("it is nested too deeply")
@@ -358,7 +358,7 @@ class _Checker:
             return _FIRST_ITEM if byte == b"[" else _FIRST_KEY
         found = _literal(data, self.at)
         if found is None:
-            raise self._unexpected("a value was expected")
+            raise self._unexpected("expected a value")
         self.at = found.end()
         return self._after_value()
 
@@ -371,7 +371,7 @@ class _Checker:
                 self.at += 1
                 return _VALUE if is_array else _KEY
             if byte != (b"]" if is_array else b"}"):
-                raise self._unexpected("a comma or a bracket was expected")
+                raise self._unexpected("expected a comma or a bracket")
             self._open.pop()
             self.at += 1
         self._skip_space()
@@ -390,7 +390,7 @@ class _Checker:
             self.at = end
             await breath()
         if data[self.at : self.at + 1] != b'"':
-            raise self._unexpected("a character that must be escaped in a string")
+            raise self._unexpected("an unescaped control character in a string")
         self.at += 1
 
     def _unexpected(self, what: str) -> ValueError:

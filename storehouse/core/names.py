@@ -44,7 +44,7 @@ def _text(kind: str, name: bytes, limit: int) -> str:
     except UnicodeDecodeError:
         raise InvalidName(f"the {kind} {name!r} is not UTF-8") from None
     if _control.search(text):
-        raise InvalidName(f"the {kind} {text!r} holds a control character")
+        raise InvalidName(f"the {kind} {text!r} contains a control character")
     return text
 
 
@@ -146,8 +146,8 @@ async def claim(key: str, rule: str, store: Callable[[str, bool], Awaitable[T]])
         except PreconditionFailed:
             continue
     if rule == "refuse":
-        raise AlreadyExists(f"there is a {key} already")
-    raise AlreadyExists(f"there is a {key} already, and {MOST_CANDIDATES - 1} with a number behind the name")
+        raise AlreadyExists(f"{key} already exists")
+    raise AlreadyExists(f"{key} already exists, and {MOST_CANDIDATES - 1} with a number after the name")
 
 
 # -- paths of links --------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def check_directories(*paths: str) -> None:
     """
     for path in paths:
         if os.path.lexists(path) and not os.path.islink(path) and not os.path.isdir(path):
-            raise StoreUnusable(f"{path} is not a directory: move away what is there, and start again")
+            raise StoreUnusable(f"{path} is not a directory: move it away, and restart")
 
 
 class _Started(Protocol):
@@ -160,7 +160,7 @@ class Opening:
         self.errors.append(error)
         reason = self.shut[name] = error.detail if isinstance(error, StorehouseError) else str(error)
         self._log.critical(
-            "the {part} cannot be opened, and stays shut until the next start: {reason}",
+            "the {part} cannot be opened, and is unavailable until the next start: {reason}",
             part=_words(name),
             reason=reason,
         )

@@ -62,7 +62,7 @@ class TrustedProxies:
         networks: list[IPv4Network | IPv6Network] = []
         words = [word.strip() for word in text.split(",") if word.strip()]
         if text.strip() and not words:
-            raise ValueError(f"{text!r} names no proxy")
+            raise ValueError(f"{text!r} does not name a proxy")
         for word in words:
             if word.lower() == _UNIX:
                 self._unix = True

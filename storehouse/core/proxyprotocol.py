@@ -97,7 +97,7 @@ def _decode_2(data: bytes) -> Decoded | None:
     version, command = data[12] >> 4, data[12] & 15
     length = int.from_bytes(data[14:16], "big")
     if version != 2 or command > 1:
-        raise InvalidRequest("the head of the PROXY protocol is of another version, or has an unknown command")
+        raise InvalidRequest("the head of the PROXY protocol has another version or an unknown command")
     if length > _MOST_FIELDS:
         raise InvalidRequest(f"the head of the PROXY protocol has more than {_MOST_FIELDS} bytes")
     end = _HEAD + length

@@ -61,8 +61,8 @@ def check_owner(root: str) -> None:
     if owner != 0:
         name = _name_of(owner)
         raise StartFailed(
-            f"the root directory {os.path.abspath(root)} belongs to {name}: files that root makes there could not be opened by that"
-            f" user any more; run this as {name}, with 'sudo -u {name}', or a service with 'twistd --uid {name}'"
+            f"the root directory {os.path.abspath(root)} belongs to {name}: that user could not open files that root "
+            f"creates there; run this as {name}, with 'sudo -u {name}', or a service with 'twistd --uid {name}'"
         )
 
 
@@ -129,7 +129,8 @@ class RootLock:
             pid = os.pread(fd, 32, 0).strip()
             holder = f"process {int(pid)}" if pid.isdigit() else "another process"
             raise RootInUse(
-                f"the root directory {os.path.abspath(self.root)} is in use by {holder}; stop that one, or choose another with --root"
+                f"the root directory {os.path.abspath(self.root)} is in use by {holder}; stop that one, or choose "
+                "another with --root"
             ) from None
 
     def release(self) -> None:

@@ -101,7 +101,7 @@ class SocketPath:
         self.short = f"/proc/self/fd/{self._directory}/{name}"
         if not os.path.isdir(os.path.dirname(self.short)) or len(os.fsencode(self.short)) > MAX_PATH:
             self.close()
-            raise OSError(None, f"a path of a socket file has at most {MAX_PATH} bytes on this system", path)
+            raise OSError(None, f"the path of a socket file has at most {MAX_PATH} bytes on this system", path)
 
     def remove_stale(self) -> None:
         """
@@ -111,7 +111,7 @@ class SocketPath:
         """
         try:
             if not stat.S_ISSOCK(os.lstat(self.path).st_mode):
-                raise OSError(None, "it is there and not a socket file", self.path)
+                raise OSError(None, "it exists and is not a socket file", self.path)
             os.unlink(self.path)
         except FileNotFoundError:
             return

@@ -80,11 +80,11 @@ class Stamps:
             self._stamp(store)
         except OSError as error:
             if error.errno in NO_SPACE:
-                self._log.warn("no room for the stamps of namespace and data space; a start that has room makes them")
+                self._log.warn("no space for the stamps of namespace and data space; the next start tries again")
                 return
             if error.errno == errno.EISDIR:
                 # That they belong together was found out without it.
-                self._log.warn("a directory is in the place of {stamp}, which cannot be written", stamp=error.filename)
+                self._log.warn("{stamp} cannot be written: it is a directory", stamp=error.filename)
                 return
             raise StartFailed(f"{error.filename or self._names} cannot be used: {error.strerror or error}") from error
 
@@ -141,22 +141,22 @@ class Stamps:
         if any(map(self._is_there, ids)):
             return names or objects or secrets.token_hex(16)
         if names is not None:
-            raise self._different(f"{self._objects} has not the stamp that {self._names} has")
+            raise self._different(f"{self._objects} lacks the stamp of {self._names}")
         if objects is not None:
-            raise self._different(f"{self._names} has not the stamp that {self._objects} has")
+            raise self._different(f"{self._names} lacks the stamp of {self._objects}")
         if not ids:
             if not self._has_objects() or self._has_buckets():
                 return secrets.token_hex(16)
             raise self._different(f"there are objects in {self._objects}, and no buckets in {self._names}")
         if not self._has_objects():
             raise self._different(f"there are keys in {self._names}, and no objects in {self._objects}")
-        raise self._different(f"none of {len(ids)} IDs that keys have is among the objects")
+        raise self._different(f"none of {len(ids)} IDs of keys is among the objects")
 
     def _different(self, reason: str) -> StartFailed:
         return StartFailed(
             f"the namespace in {self._names} and the objects in {self._objects} do not belong together: {reason}. "
-            "Perhaps --root or --objects-dir is another one than before, or one of both was lost or put back from another "
-            "copy. If they are to be one store nevertheless, 'storehouse fsck --join' makes them one"
+            "Perhaps --root or --objects-dir was changed, or one of them was lost or restored from another copy. To "
+            "make them one store anyway, use 'storehouse fsck --join'"
         )
 
     def _stamp(self, store: str) -> None:

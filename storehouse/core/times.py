@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 __all__ = ["FORMS", "parse_duration", "parse_lifetime", "parse_time", "write_duration"]
 
 #: What can be written, for messages.
-FORMS = "2026-01-31T12:00:00Z (UTC if it has no zone), 2026-01-31, a number of seconds since 1970, or so long ago: -15m, -2h, -7d"
+FORMS = "2026-01-31T12:00:00Z (UTC if it has no zone), 2026-01-31, a number of seconds since 1970, or a time ago: -15m, -2h, -7d"
 
 _NS = 10**9
 
@@ -59,14 +59,14 @@ def _since(text: str, whole: int, fraction: str | None) -> int:
     for below, unit in _UNITS:
         if whole < below:
             if fraction is not None and unit != _NS:
-                raise ValueError(f"{text!r} is not a time: a number with a fraction is of seconds since 1970")
+                raise ValueError(f"{text!r} is not a time: only seconds since 1970 can have a fraction")
             return _checked(text, whole * unit + int((fraction or "").ljust(9, "0") or "0"))
     return _checked(text, whole)
 
 
 def _checked(text: str, time: int) -> int:
     if time > _LAST:
-        raise ValueError(f"{text[:100]!r} is later than any time there can be, which is in 2554")
+        raise ValueError(f"{text[:100]!r} is after 2554, the last year that is possible")
     return max(0, time)
 
 
@@ -124,7 +124,7 @@ def parse_duration(value: object, at_least: float = math.ulp(0.0), at_most: floa
     @raise ValueError: if it is neither, or longer; the text is for the user.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{value!r} is not a span of time")
+        raise ValueError(f"{value!r} is not a duration")
     if isinstance(value, str):
         found = _match(value.strip())
         seconds = float(found[1]) * _SECONDS[found[2]] if found else math.nan
@@ -132,9 +132,7 @@ def parse_duration(value: object, at_least: float = math.ulp(0.0), at_most: floa
         seconds = float(value) if abs(value) < 1e15 else math.nan
     if not seconds >= at_least:
         more = ", more than 0" if at_least else ""
-        raise ValueError(
-            f"{value!r} is not a span of time: seconds, or a number with a unit, such as 15m, 2h or 7d{more}"
-        )
+        raise ValueError(f"{value!r} is not a duration: seconds, or a number with a unit, such as 15m, 2h or 7d{more}")
     if seconds > at_most:
         raise ValueError(f"{value!r} is too long: it may be {at_most / 86400:.0f} days at most")
     return seconds

@@ -167,7 +167,7 @@ def or_off(parse: Callable[[object], T]) -> Callable[[object], T | int]:
 def parse_text(value: object) -> str:
     """@raise ValueError: unless it is a text that is not empty."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError("a text that is not empty is needed")
+        raise ValueError("a non-empty text is needed")
     return value
 
 
@@ -201,11 +201,11 @@ def parse_hosts(value: object) -> frozenset[str]:
         return frozenset()
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("names of hosts are needed, with commas between")
+        raise ValueError("host names separated by commas are needed")
     found = frozenset(name.strip().lower().removesuffix(".") for name in names if name.strip())
     for name in found:
         if not _host.match(name):
-            raise ValueError(f"{name!r} is not the name of a host, such as files.example.com or *.example.com")
+            raise ValueError(f"{name!r} is not a host name, such as files.example.com or *.example.com")
     return found
 
 

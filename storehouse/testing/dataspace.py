@@ -172,7 +172,7 @@ class MemoryDataSpace:
         check_id(upload_id, "upload ID")
         kept = self._checked(metadata)
         if upload_id in self._uploads:
-            raise AlreadyExists(f"there is an upload {upload_id} already")
+            raise AlreadyExists(f"the upload {upload_id} already exists")
         now = self._seconds()
         self._uploads[upload_id] = _OpenUpload(kept, now, now)
 
@@ -191,7 +191,7 @@ class MemoryDataSpace:
             check_number(number)
             data = await self._receive(stream, size)
         if self._upload(upload_id) is not upload:
-            raise NoSuchUpload(f"the upload {upload_id} ended, and another one of that name was begun")
+            raise NoSuchUpload(f"the upload {upload_id} ended, and another one with its ID began")
         kept = self._note(note() if note is not None else "")
         if instead_of:
             check_free(upload_id, upload.listed(), number, 1)
@@ -381,7 +381,7 @@ class MemoryDataSpace:
     def _check_new(self, id: str) -> None:
         self._check_running()
         if check_id(id) in self._objects:
-            raise AlreadyExists(f"there is an object {id} already")
+            raise AlreadyExists(f"the object {id} already exists")
 
     def _object(self, id: str, expected: Part | None = None) -> StoredObject:
         self._check_running()

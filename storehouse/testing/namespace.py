@@ -76,7 +76,7 @@ class MemoryNamespace:
             raise Unavailable("the server is stopping")
         bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}))
         if name in self._buckets:
-            raise AlreadyExists(f"there is a bucket {name} already")
+            raise AlreadyExists(f"the bucket {name} already exists")
         self._buckets[name] = (bucket, {})
         return bucket
 

@@ -254,7 +254,7 @@ class ServiceTests(SynchronousTestCase):
         service.sites["objects"] = FakeSite("objects", self.events)
         service.sockets["objects"] = path
         self.assertEqual(
-            self.failure(service), f"the objects door cannot listen on {path}: it is there and not a socket file"
+            self.failure(service), f"the objects door cannot listen on {path}: it exists and is not a socket file"
         )
         self.assertEqual(self.events, ["lock", "unlock"])
         self.assertTrue(os.path.exists(path))
@@ -600,7 +600,7 @@ class ObjectsTests(TestCase):
             assert scrubber._compare is not None
             await scrubber._compare(found.append, lambda cost: succeed(True))
             self.assertEqual([(each.id, each.kind) for each in found], [(info.id, "key")])
-            self.assertRegex(found[0].reason, r"^bucket/key: .* 5 bytes, and has 7$")
+            self.assertRegex(found[0].reason, r"^bucket/key: .* 7 bytes instead of 5$")
             self.assertEqual((await names.look_up("bucket", "key")).id, info.id)
         finally:
             await service.stopService()

@@ -45,7 +45,7 @@ class PluginTests(SynchronousTestCase):
         self.assertIn("size, time", self.refused(CHECKERS, "huge"))
         self.assertIn("cannot be loaded", self.refused(CALLBACKS, "no.such:Thing"))
         self.assertIn("cannot be loaded", self.refused(CALLBACKS, "os:thing"))
-        self.assertIn("is no class", self.refused(CALLBACKS, "os:sep"))
+        self.assertIn("is not a class", self.refused(CALLBACKS, "os:sep"))
         self.assertIn("'roll_mb'", self.refused(CHECKERS, "size", {"roll_mb": 1}))
         self.assertIn("roll_records", self.refused(CHECKERS, "records"))
         self.assertIn("greater than 0", self.refused(CHECKERS, "size", {"roll_size_mb": -1}))
@@ -53,8 +53,8 @@ class PluginTests(SynchronousTestCase):
         self.assertIn("is no roll checker", self.refused(CHECKERS, "datetime:datetime.now"))
         self.assertIn("is no archive callback", self.refused(CALLBACKS, object()))
         self.assertIn("itself", self.refused(CALLBACKS, DeleteFile))
-        self.assertIn("made already", self.refused(CALLBACKS, DeleteFile(), {"a": 1}))
-        self.assertIn("cannot be made", self.refused(CALLBACKS, f"{__name__}:Broken"))
+        self.assertIn("an instance already", self.refused(CALLBACKS, DeleteFile(), {"a": 1}))
+        self.assertIn("cannot be created", self.refused(CALLBACKS, f"{__name__}:Broken"))
 
     def test_not_called(self) -> None:
         """What implements no interface is not even tried."""

@@ -76,7 +76,7 @@ class AppendTests(CommandCase):
         """Lines go in batches; empty ones are left out, and said so."""
         result = self.run_command("append", "x", "--lines", stdin=b"one\n\ntwo\nthree")
         self.assertEqual([line.split("\t")[0] for line in result.stdout.splitlines()], ["0", "7", "14"])
-        self.assertEqual(result.stderr, "standard input: 1 empty line left out\n")
+        self.assertEqual(result.stderr, "standard input: 1 empty line skipped\n")
         self.assertEqual([seen.path for seen in self.log.seen], ["/appendMulti"])
         self.assertEqual(self.log.get("default", 14), b"three")
 
@@ -181,7 +181,7 @@ class AppendTests(CommandCase):
 
             self.log.overrides["/append"] = answer
             result = self.run_command("append", "x", stdin=b"x", status=1)
-            self.assertIn("is that a storehouse?", result.stderr)
+            self.assertIn("is it a storehouse server?", result.stderr)
 
     def test_idle_connection_closed(self) -> None:
         """

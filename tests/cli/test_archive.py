@@ -69,7 +69,7 @@ class LsTests(ArchiveCase):
         result = self.run_command("ls", "--json", str(self.directory / "*"), status=1)
         self.assertEqual([each["archive"] for each in lines(result)], [good])
         first, second, last = result.stderr.splitlines()
-        self.assertIn("b is no archive", first)
+        self.assertIn("b is not an archive", first)
         self.assertIn("c is damaged at offset 0", second)
         self.assertEqual(last, "Error: 2 of 3 cannot be read as archives")
 
@@ -125,9 +125,9 @@ class NameTests(ArchiveCase):
 
     def test_none(self) -> None:
         where = str(self.directory)
-        self.assertEqual(self.refused("cat", f"{where}/*.events"), f"no file is called like {where}/*.events")
+        self.assertEqual(self.refused("cat", f"{where}/*.events"), f"no file matches {where}/*.events")
         self.assertEqual(self.refused("cat", f"{where}/a"), f"cannot read {where}/a: No such file or directory")
-        self.assertEqual(self.refused("ls", where), f"{where} is not a regular file; a pattern names what is in it")
+        self.assertEqual(self.refused("ls", where), f"{where} is not a regular file; use a pattern to name its files")
         self.run_command("ls", status=2)
         self.run_command("cat", "store:x", status=2)
         result = self.run_command("cat", "store:x/y", "--root", f"{where}/no-root", status=2)
@@ -213,7 +213,7 @@ class CatTests(ArchiveCase):
         self.assertEqual(self.said("cat", self.archive("b.gz", "x", "y", whole="gzip"), "--record", "1"), "y\n")
         self.assertIn("there is no record 5000", self.refused("cat", path, "--record", "5000"))
         self.assertIn(
-            "here are 2", self.run_command("cat", str(self.directory / "*"), "--record", "0", status=2).stderr
+            "2 are given", self.run_command("cat", str(self.directory / "*"), "--record", "0", status=2).stderr
         )
         self.run_command("cat", path, "--record", "0", "--from", "-1h", status=2)
 
@@ -235,7 +235,7 @@ class CatTests(ArchiveCase):
         old = self.archive("old", "x", version=1)
         result = self.run_command("cat", old, first, "--from", "2027-01-15")
         self.assertEqual(result.stdout, "0\n1\n2\n")
-        self.assertEqual(result.stderr, f"{old} is of version 1, whose records have no times: left out\n")
+        self.assertEqual(result.stderr, f"{old} is of version 1, whose records have no times: skipped\n")
         for nonsense in ("yesterday", "", "2027-13-01", "2027-01-15T25:00:00Z", "1h", "2027-01-15T08:00:00+99:00"):
             self.assertIn("is not a time", self.run_command("cat", old, "--from", nonsense, status=2).stderr)
 
@@ -256,7 +256,7 @@ class CatTests(ArchiveCase):
         Path(other).write_bytes(b"no archive at all")
         result = self.run_command("cat", path, other, "--skip-damaged", status=1)
         self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 3))
-        self.assertIn("is no archive", self.refused("cat", other))
+        self.assertIn("is not an archive", self.refused("cat", other))
 
     def test_gzip_cut(self) -> None:
         path = self.archive("a.gz", *(str(number) * 50 for number in range(9000)), whole="gzip")
@@ -272,7 +272,7 @@ class CatTests(ArchiveCase):
             path = self.torn(f"a{version}", "first", "second", version=version)
             result = self.run_command("cat", path)
             self.assertEqual(result.stdout, "first\n")
-            self.assertRegex(result.stderr, rf"^{path}: \d+ bytes of a torn tail behind its last record\n$")
+            self.assertRegex(result.stderr, rf"^{path}: \d+ bytes of a torn tail after its last record\n$")
 
     def test_output(self) -> None:
         """A file is made when it is whole; links lead to it on, and what is no regular file is written to."""
@@ -355,7 +355,7 @@ class VerifyTests(ArchiveCase):
         self.archive("c.gz", "x", version=1, whole="gzip")
         result = self.run_command("verify", str(self.directory / "*"))
         self.assertEqual(result.stdout, "")
-        self.assertRegex(result.stderr, r"^3 archives, 4 records, \d+ B verified: nothing is damaged\n$")
+        self.assertRegex(result.stderr, r"^3 archives, 4 records, \d+ B verified: no damage\n$")
         self.assertEqual(self.run_command("verify", str(self.directory / "*"), "-q").stderr, "")
 
     def test_damage(self) -> None:
@@ -399,7 +399,7 @@ class VerifyTests(ArchiveCase):
         """What is being written is no damage."""
         result = self.run_command("verify", self.torn("a", "x", "y", cut=0))
         self.assertIn("1 archive, 2 records", result.stderr)
-        self.assertIn("(1 not complete): nothing is damaged", result.stderr)
+        self.assertIn("(1 not complete): no damage", result.stderr)
 
 
 class GrepTests(ArchiveCase):

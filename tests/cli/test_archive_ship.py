@@ -154,13 +154,13 @@ class ShipTests(ArchiveCase):
             for path, reason in (
                 (writer.filename, "a process has it open"),
                 (killed, "it is not complete: its writer was killed"),
-                (marked, "its writer has not finished with it"),
+                (marked, "its writer has not closed it"),
             ):
                 self.assertEqual(self.refused("ship", path), f"{path} is not closed: {reason}")
             result = self.ship(str(self.directory / "*"))
         self.assertEqual(result.stdout.count("\n"), 1)
         self.assertTrue(result.stdout.startswith(f"{closed}\t"))
-        self.assertEqual(result.stderr.count("is left out: "), 3)
+        self.assertEqual(result.stderr.count("skipped "), 3)
         self.assertIn("1 file shipped", result.stderr)
         self.assertIn("no closed archive", self.refused("ship", f"{killed}*"))
 
@@ -183,7 +183,7 @@ class ShipTests(ArchiveCase):
         self.assertIn(f"{path}: given up: ", second)
         self.assertEqual(
             last,
-            "Error: 1 not shipped, which the same command tries again; 0 files shipped, 0 B uploaded, 0 removed here",
+            "Error: 1 not shipped; run the command again to retry;  0 files shipped, 0 B uploaded, 0 removed here",
         )
         self.assertNotIn("very secret", result.stderr)
         spool, name = self.left()
@@ -293,9 +293,9 @@ class ShipTests(ArchiveCase):
         self.config.write_text(f'{table}secret_key_file = "{secret}"\nthreshold = "64MiB"\n{rest}')
         self.assertRegex(self.ship(path).stdout, r"\tdefault/a-[0-9a-f]{16}\.events\n$")
         for line, said in (
-            ('secret_key = "very secret"', "secret_key must not stand in [destinations.far]"),
+            ('secret_key = "very secret"', "secret_key must not be in [destinations.far]"),
             ("", "lacks the secret"),
-            (f'secret_key_file = "{secret}"\ndelete = true', "'delete', which is not the name of a setting"),
+            (f'secret_key_file = "{secret}"\ndelete = true', "unknown setting 'delete'"),
         ):
             self.config.write_text(f"{table}{line}\n{rest}")
             told = " ".join(self.ship(path, status=2).stderr.split())
@@ -308,10 +308,10 @@ class ShipTests(ArchiveCase):
     def test_usage(self) -> None:
         path = self.archive("a", "x")
         for words, said in (
-            (["--to", "far"], "say --config FILE"),
+            (["--to", "far"], "give --config FILE"),
             (
                 ["--to", "near", "--config", str(self.config)],
-                "no [destinations.near] in the configuration file; there are: far",
+                "has no [destinations.near]; it has: far",
             ),
             (["--to", "far", "--config", f"{path}.none"], "cannot be read"),
             (["--level", "10"], "gzip has 1 to 9"),

@@ -110,7 +110,7 @@ class ObjectTests:
             found = lines(self.run_command("ls", f"store:archives/{pattern}", "--json"))
             keys = sorted(each["archive"].removeprefix("store:archives/") for each in found)
             self.assertEqual(keys, expected, pattern)
-        self.assertIn("no object is called like archives/z*", self.refused("cat", "store:archives/z*"))
+        self.assertIn("no object matches archives/z*", self.refused("cat", "store:archives/z*"))
         self.assertIn("archives/z", self.refused("cat", "store:archives/z"))
         self.assertIn("nowhere", self.refused("cat", "store:nowhere/z*"))
         self.run_command("cat", "store:archives", status=2)
@@ -146,7 +146,7 @@ class ObjectTests:
     def test_no_archive(self: Any) -> None:
         (self.directory / "n").write_bytes(b"hello, world")
         name = self.put(str(self.directory / "n"), "n")
-        self.assertIn(f"{name} is no archive", self.refused("cat", name))
+        self.assertIn(f"{name} is not an archive", self.refused("cat", name))
 
     def test_ship(self: Any) -> None:
         """What was shipped is read by the name that was printed; a repeat sends nothing."""

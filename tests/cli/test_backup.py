@@ -53,9 +53,11 @@ class BackupVerbTests(SynchronousTestCase):
         for dest in (f"{self.root}/made", self.root, self.top, f"{self.top}/none/made"):
             said = self.run_command("backup", dest, "--root", self.root, status=2).stderr
             self.assertIn("Error: a backup cannot be", said)
-        self.assertIn("no backup", self.run_command("restore", self.root, "--root", self.again, status=2).stderr)
+        self.assertIn("not a backup", self.run_command("restore", self.root, "--root", self.again, status=2).stderr)
         self.run_command("backup", self.made, "--root", self.root)
-        self.assertIn("empty directory", self.run_command("restore", self.made, "--root", self.root, status=2).stderr)
+        self.assertIn(
+            "empty or new directory", self.run_command("restore", self.made, "--root", self.root, status=2).stderr
+        )
         self.run_command("restore", self.made, status=2)
         self.assertEqual(sorted(os.listdir(self.top)), ["made", "root"])
 
@@ -73,7 +75,7 @@ class BackupVerbTests(SynchronousTestCase):
         shutil.rmtree(os.path.dirname(f"{self.root}/{part}"))
         told = self.run_command("backup", self.made, "--root", self.root, status=1)
         self.assertIn(
-            "the backup is whole, but 1 versions of keys of the root have no bytes, such as box/a", told.stderr
+            "the backup is complete, but 1 versions of keys of the root have no bytes, such as box/a", told.stderr
         )
         # A key that is served by the index alone would be lost without a word.
         os.unlink(f"{self.root}/namespace/buckets/box/objects/a/default.json")

@@ -35,7 +35,7 @@ class DamagedKeyTests(VerbCase):
                 self.lose_index()
                 self.assertIn("1 key cannot be read", self.refused("ls", "photos"))
                 self.assertIn("1 key cannot be read", self.refused("du", "photos"))
-                self.assertIn("it leads to deadbeef.json", self.refused("cat", "photos/a.txt"))
+                self.assertIn("it points to deadbeef.json", self.refused("cat", "photos/a.txt"))
             else:
                 self.assertEqual(self.said("cat", "photos/a.txt"), "a")
             self.said("put", self.file(b"new"), "photos/a.txt")

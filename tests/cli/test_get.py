@@ -72,7 +72,7 @@ class GetTests(CommandCase):
         """An answer with fewer records than were asked for is not taken for whole."""
         self.log.overrides["/getMulti"] = lambda request: request.send(b"\x01\0\0\0a")
         result = self.run_command("get", "x", "0", "0", status=1)
-        self.assertEqual((result.stdout, result.stderr), ("a", "Error: 2 records were asked for, 1 came\n"))
+        self.assertEqual((result.stdout, result.stderr), ("a", "Error: 2 records were requested, 1 received\n"))
 
     def test_ends_early(self) -> None:
         """A connection that breaks within a record is an error, whichever way the answer is framed."""

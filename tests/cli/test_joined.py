@@ -113,5 +113,5 @@ class JoinedTests(VerbCase):
         """What is left of a store whose objects are lost can be had, if that is said."""
         self.refused("fsck", "--join")
         os.mkdir(f"{self.root}/objects")
-        self.assertIn("has lost its bytes", self.run_command("fsck", "--join", status=1).stdout)
+        self.assertIn("are missing", self.run_command("fsck", "--join", status=1).stdout)
         self.assertEqual(self.said("ls", "photos"), "a\n")

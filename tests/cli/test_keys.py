@@ -90,7 +90,7 @@ class KeysTests(TestCase):
         self.run_command("mb", "photos")
         self.put("a", "from before")
         done = self.run_command("keys", "init", key="key")
-        self.assertIn("1 object from before is plain", done.stderr)
+        self.assertIn("1 object from before is not encrypted", done.stderr)
         self.assertTrue(decode_keyring(self.path.read_bytes(), b"key")[0].plain)
         self.put("b", "secret text", key="key")
         self.assertEqual(self.run_command("cat", "photos/a", key="key").output, "from before")

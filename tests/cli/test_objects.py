@@ -445,7 +445,7 @@ class LocalVerbTests(VerbTests, VerbCase):
         result = self.run_command("fsck", status=1)
         self.assertIn("missing  box/b  ", result.stdout)
         self.assertIn("--repair: it is moved to recovered/ in the root", result.stdout)
-        self.assertEqual(result.stderr, "Error: 2 problems found; --repair does something about 1\n")
+        self.assertEqual(result.stderr, "Error: 2 problems found; --repair can repair 1\n")
         kinds = [json.loads(line)["kind"] for line in self.run_command("fsck", "--json", status=1).stdout.splitlines()]
         self.assertEqual(sorted(kinds), ["missing", "orphan"])
         result = self.run_command("fsck", "--repair", status=1)

@@ -200,11 +200,11 @@ class RekeyTests(RekeyCase):
 
     def test_refused(self) -> None:
         for master, new, word in (
-            (b"wrong", NEW, "not the one"),
-            (MASTER, MASTER, "is the old one"),
+            (b"wrong", NEW, "does not open"),
+            (MASTER, MASTER, "is the same as the old one"),
             (MASTER, None, "newmasterkey"),
             (None, None, "masterkey"),
-            (None, NEW, "not the one"),
+            (None, NEW, "does not open"),
         ):
             with self.assertRaises(StorehouseError) as caught:
                 self.rekey(master=master, new=new)
@@ -346,10 +346,10 @@ class ServiceTests(SynchronousTestCase):
         run_command("put", "-", "bucket/file")
         self.assertIn("no new master key", run_command("rekey", status=1).output)
         done = run_command("rekey", newmasterkey="new")
-        self.assertIn("1 object and 0 uploads rekeyed; the new master key is in force: give it to", done.output)
+        self.assertIn("1 object and 0 uploads rekeyed; the new master key is in use: give it to", done.output)
         self.assertEqual(run_command("cat", "bucket/file").output, "some text")
         server.stop()
-        self.assertIn("not the one", run_command("cat", "bucket/file", status=1, masterkey="old").output)
+        self.assertIn("does not open", run_command("cat", "bucket/file", status=1, masterkey="old").output)
         self.assertEqual(run_command("cat", "bucket/file", masterkey="new").output, "some text")
 
 
@@ -381,7 +381,7 @@ class CommandTests(SynchronousTestCase):
         missing = self.run_command("ls", "--root", self.root, "bucket", status=1)
         self.assertIn("masterkey", missing.output)
         wrong = self.run_command("ls", "--root", self.root, "bucket", status=1, masterkey="wrong")
-        self.assertIn("not the one", wrong.output)
+        self.assertIn("does not open", wrong.output)
         for path in Path(self.root).rglob("*"):
             if path.is_file():
                 self.assertNotIn(content(70_000)[:100], path.read_bytes())
@@ -412,7 +412,7 @@ class CommandTests(SynchronousTestCase):
         )
         self.assertIn("no root", self.run_command("rekey", "--root", "/nowhere/at/all", status=2).output)
         self.assertIn(
-            "is the old one",
+            "is the same as the old one",
             self.run_command("rekey", "--root", self.root, status=1, masterkey="newer", newmasterkey="newer").output,
         )
 

@@ -31,7 +31,7 @@ class ScrubTests(RootCase):
         self.upload("cd", 10)
         result = self.run_command("scrub")
         self.assertEqual(result.stdout, "")
-        self.assertEqual(result.stderr, "2 objects, 4.9 KiB verified: nothing is damaged\n")
+        self.assertEqual(result.stderr, "2 objects, 4.9 KiB verified: no damage\n")
         self.assertEqual(self.run_command("scrub", "--quiet").stderr, "")
 
     def test_damage(self) -> None:
@@ -84,7 +84,7 @@ class ScrubTests(RootCase):
         before = sorted(self.root.rglob("*"))
         lines = sorted(self.run_command("scrub", status=1).stdout.splitlines(), key=lambda line: line.split()[1])
         self.assertEqual(len(lines), 2)
-        self.assertRegex(lines[0], f"^{ids['a']}  bucket/a: it should have the tag")
+        self.assertRegex(lines[0], f"^{ids['a']}  bucket/a: its tag is ")
         self.assertEqual(lines[1], f"{ids['b']}  bucket/b: its object is not there")
         self.assertEqual(sorted(self.root.rglob("*")), before)
 
@@ -98,7 +98,7 @@ class ScrubTests(RootCase):
             self.assertTrue(line.isascii() and json.loads(line)["id"].startswith("data/ab/"))
 
     def test_no_root(self) -> None:
-        for root, word in ((self.mktemp(), "is not a directory"), ("", "a text that is not empty")):
+        for root, word in ((self.mktemp(), "is not a directory"), ("", "a non-empty text")):
             result = self.run_command("scrub", root=root, status=2)
             self.assertIn(word, result.stderr)
         (self.root / "objects").rename(self.root / "other")
@@ -149,7 +149,7 @@ class TerminalTests(RootCase):
         self.assertIn(b"count  4.0 MiB", shown)
         self.assertIn(b"scrub  [", shown)
         self.assertIn(b"100%  4.0 MiB of 4.0 MiB", shown)
-        self.assertIn(b"\r\x1b[K1 object, 4.0 MiB verified: nothing is damaged", shown)
+        self.assertIn(b"\r\x1b[K1 object, 4.0 MiB verified: no damage", shown)
 
 
 class InterruptTests(RootCase):

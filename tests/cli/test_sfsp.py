@@ -107,7 +107,7 @@ class VerbTests(SFSPCase):
         path = self.path("n", b"x" * 150)
         self.model.put(b"n", b"a", b"b", b"c")
         result = self.run_command("sfsp", "put", path, "--chunk", "100", status=1)
-        self.assertIn("the server has chunks of 'n' already: 0 to 2; 'storehouse sfsp resume' sends", result.stderr)
+        self.assertIn("the server already has chunks of 'n': 0 to 2; 'storehouse sfsp resume' sends", result.stderr)
         self.assertIn("--overwrite", result.stderr)
         result = self.run_command("sfsp", "put", path, "--chunk", "100", "--overwrite", status=1)
         self.assertIn("only 2, and SFSP cannot remove any; 'storehouse rm' on the server can", result.stderr)
@@ -123,7 +123,7 @@ class VerbTests(SFSPCase):
         self.model.files[b"n"] = {1: b"b", 3: b"d"}
         for args in ([], ["-o", path]):
             result = self.run_command("sfsp", "get", "n", *args, status=1)
-            self.assertEqual(result.stderr, "Error: chunks 0, 2 of 'n' were not stored: the file is not whole\n")
+            self.assertEqual(result.stderr, "Error: chunks 0, 2 of 'n' were not stored: the file is incomplete\n")
             self.assertEqual(result.stdout, "")
         self.assertEqual(self.read(path), b"old")
         self.assertEqual(os.listdir(os.path.dirname(path)), ["got"])
@@ -139,7 +139,9 @@ class VerbTests(SFSPCase):
             Status(Code.INVALID_REQ, b"\x1b[2J no") if isinstance(request, Send) and request.id in (3, 7) else None
         )
         result = self.run_command("sfsp", "put", path, "--chunk", "100", "--connections", "1", status=1)
-        self.assertIn("of 'n' were not stored: the server refused it:  [2J no; 'storehouse sfsp resume'", result.stderr)
+        self.assertIn(
+            "of 'n' were not stored: the server refused the request:   [2J no; 'storehouse sfsp resume'", result.stderr
+        )
         self.model.early = lambda request: None
         self.run_command("sfsp", "resume", path)
         self.assertEqual(self.model.content(b"n"), b"x" * 1000)

@@ -179,9 +179,9 @@ class OpenTests(SynchronousTestCase):
     def test_command_fails(self) -> None:
         """Whatever it has said before."""
         for script, reason in [
-            ("exit 3", "sh ended with status 3; nothing was stored"),
-            ("echo text; exit 3", "sh ended with status 3; nothing was stored"),
-            ("head -c 600000 /dev/zero; exit 3", "sh ended with status 3; nothing was stored"),
+            ("exit 3", "sh exited with status 3; nothing was stored"),
+            ("echo text; exit 3", "sh exited with status 3; nothing was stored"),
+            ("head -c 600000 /dev/zero; exit 3", "sh exited with status 3; nothing was stored"),
             ("echo text; kill -9 $$", "sh was ended by SIGKILL; nothing was stored"),
         ]:
             error = self.assertRaises(CommandError, self.taken, open_command(["sh", "-c", script]))

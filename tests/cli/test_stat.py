@@ -21,7 +21,8 @@ class StatTests(CommandCase):
         self.log.append("b", "x", b"x")
         self.assertEqual(
             self.run_command("stat").stdout,
-            "PREFIX   RECORDS     SIZE  FILES  BUCKETS  STATE\nb              1      5 B      1      128  open\ndefault        1  4.9 KiB      1      128  open\n",
+            "PREFIX   RECORDS     SIZE  FILES  BUCKETS  STATE\nb              1      5 B      1      128  "
+            "open\ndefault        1  4.9 KiB      1      128  open\n",
         )
 
     def test_empty(self) -> None:
@@ -45,7 +46,7 @@ class StatTests(CommandCase):
         """A server that is no append log is found out."""
         for body in (b"{}", b'{"prefixes":[]}', b'{"prefixes":{"a":1}}', b'{"prefixes":{"a":{"records":"x"}}}'):
             self.log.overrides["/stat"] = functools.partial(Request.send, body=body)
-            self.assertIn("is that a storehouse?", self.run_command("stat", status=1).stderr)
+            self.assertIn("is it a storehouse server?", self.run_command("stat", status=1).stderr)
 
 
 class HumanSizeTests(SynchronousTestCase):

@@ -51,7 +51,7 @@ class UsersCase(SynchronousTestCase):
         """What was printed of a key, alone on standard output."""
         found = re.fullmatch(r"key ID  (SH[A-Z2-7]{18})\nsecret  ([A-Za-z0-9_-]{40})\n", result.stdout)
         assert found is not None, result.stdout
-        self.assertIn("shown this once", result.stderr)
+        self.assertIn("shown only once", result.stderr)
         return found[1], found[2]
 
     def service(self) -> LocalAccounts:
@@ -125,7 +125,9 @@ class UserTests(UsersCase):
             self.assertTrue(url.startswith(f"{base}/sign-in/"), url)
             session = self.successResultOf(service.sign_in_by_token(url.rstrip("\n").rpartition("/")[2]))
             self.assertEqual(session.user.name, "ann")
-        self.assertIn("span of time", self.run_command("user", "sign-in", "ann", "--expires", "soon", status=2).stderr)
+        self.assertIn(
+            "not a duration", self.run_command("user", "sign-in", "ann", "--expires", "soon", status=2).stderr
+        )
         self.run_command("user", "disable", "ann")
         self.assertIn("disabled", self.run_command("user", "sign-in", "ann", status=1).stderr)
 
@@ -151,7 +153,7 @@ class UserTests(UsersCase):
         accounts.start()
         for arguments in (("user", "add", "bob"), ("user", "rotate", "ann"), ("sign", "--get", "a", "--as", "ann")):
             self.assertIn("masterkey", self.run_command(*arguments, status=1).stderr)
-            self.assertIn("not the one", self.run_command(*arguments, status=1, masterkey="sesame").stderr)
+            self.assertIn("does not open", self.run_command(*arguments, status=1, masterkey="sesame").stderr)
         key = self.key_in(self.run_command("user", "rotate", "ann", masterkey="open sesame"))
         self.assertEqual(accounts.user_of_key(*key).name, "ann")
         path = Path(self.mktemp())
@@ -282,9 +284,9 @@ class SignTests(UsersCase):
             (("--get", "a", "--max-bytes", "5"), "--max-bytes is for --put"),
             (("--put", ""), "empty"),
             (("--put", "a", "--expires", "0"), "more than 0"),
-            (("--put", "a", "--expires", "-5m"), "span of time"),
+            (("--put", "a", "--expires", "-5m"), "not a duration"),
             (("--put", "a", "--max-bytes", "much"), "size"),
-            (("--put", "a", "--max-bytes", "0"), "one byte"),
+            (("--put", "a", "--max-bytes", "0"), "must be 1 or more"),
             (("--put", "a", "--url", "box:7000"), "https://HOST"),
             (("--put", "a", "--url", "https://x/?y"), "https://HOST"),
         ):

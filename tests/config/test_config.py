@@ -148,7 +148,8 @@ class SettingsTests(SynchronousTestCase):
         path = self.file("[append]\nbuckets = 10\n")
         self.assertEqual(
             self.refused({}, path),
-            f"append in {path}:1 cannot be {{'buckets': 10}}: it is no table; its settings have whole names, such as append-dir",
+            f"append in {path}:1 cannot be {{'buckets': 10}}: it is no table; its settings have whole names, such as "
+            "append-dir",
         )
 
     def test_all_problems(self) -> None:
@@ -171,7 +172,7 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(
             find_problems({}, path),
             [
-                f"[archive.streams.a] in {path} has 'rol', which is not the name of a setting: did you mean roll?",
+                f"[archive.streams.a] in {path} has an unknown setting 'rol': did you mean roll?",
                 f"buckets in {path}:1 is now append-buckets",
             ],
         )

@@ -61,7 +61,7 @@ class StreamTests(TablesCase):
         self.refused(
             f"{off}[archive]\nendpoint = 'off'\n[archive.streams.a]\n", "append, archive, sfsp, https and admin are all"
         )
-        self.refused(off, "append, sfsp, https and admin are all", "only with streams")
+        self.refused(off, "append, sfsp, https and admin are all", "archive needs streams")
 
     def test_all(self) -> None:
         settings = self.load(
@@ -229,7 +229,7 @@ class DestinationTests(TablesCase):
             (table + 'kind = "store"\nbuckets = 1', "'buckets'"),
             (table + 'kind = "store"\ntimeout = 1', "'timeout'"),
             (s3, "lacks the secret", "secret_key_file"),
-            (s3 + 'secret_key = "s3cr3t"', "secret_key must not stand in"),
+            (s3 + 'secret_key = "s3cr3t"', "secret_key must not be in"),
             (s3 + 'secret_key_env = "NO_SUCH_VARIABLE"', "secret_key_env", "NO_SUCH_VARIABLE"),
             (s3 + f'secret_key_file = "{self.secret("s3cr3t", 0o644)}"', "secret_key_file", "others can read it"),
             (s3 + f'secret_key_file = "{self.secret("")}"', "is empty"),
@@ -243,4 +243,4 @@ class DestinationTests(TablesCase):
         self.refused(s3 + 'part_size = 1\nsecret_key_env = "HOME"', "[destinations.a]", "part_size is 1")
         settings = self.load(table + 'kind = "store"\nbucket = "a/b"')
         said = str(self.assertRaises(InvalidSetting, make_service, settings, MemoryReactorClock()))
-        self.assertIn("[destinations.a]: 'a/b' is no name for a bucket", said)
+        self.assertIn("[destinations.a]: 'a/b' is not a name of a bucket", said)

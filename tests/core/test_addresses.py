@@ -52,9 +52,9 @@ class AddressTests(SynchronousTestCase):
         directory = self.mktemp()
         os.mkdir(directory)
         for endpoint, reason in [
-            ("tcp:99999", "99999 is no port"),
-            ("tcp:-1:interface=127.0.0.1", "-1 is no port"),
-            ("haproxy:tcp:65536", "65536 is no port"),
+            ("tcp:99999", "99999 is not a port"),
+            ("tcp:-1:interface=127.0.0.1", "-1 is not a port"),
+            ("haproxy:tcp:65536", "65536 is not a port"),
             ("tcp:x", "'x' is not a number"),
             ("unix:x:mode=9", "'9' is not a number (of base 8)"),
             ("tcp", "it has no port"),

@@ -71,11 +71,11 @@ class PairTests(SynchronousTestCase):
         """The objects are elsewhere: nothing is made where they are not."""
         self.pair(objects="x").start()
         for keys in ((), ("aa",)):
-            self.refused(self.pair(ids=keys), "has not the stamp")
+            self.refused(self.pair(ids=keys), "lacks the stamp")
             self.assertFalse(os.path.exists(f"{self.top}/o"))
         os.mkdir(f"{self.top}/o")
-        self.refused(self.pair(), "has not the stamp")
-        self.refused(self.pair(ids=("aa",), there=("bb",)), "has not the stamp")
+        self.refused(self.pair(), "lacks the stamp")
+        self.refused(self.pair(ids=("aa",), there=("bb",)), "lacks the stamp")
 
     def test_swapped(self) -> None:
         self.pair().start()
@@ -90,8 +90,8 @@ class PairTests(SynchronousTestCase):
     def test_lost_namespace(self) -> None:
         self.pair().start()
         shutil.rmtree(f"{self.top}/n")
-        self.refused(self.pair(there=("aa",)), "has not the stamp")
-        self.refused(self.pair(), "has not the stamp")
+        self.refused(self.pair(there=("aa",)), "lacks the stamp")
+        self.refused(self.pair(), "lacks the stamp")
         self.assertFalse(os.path.exists(f"{self.top}/n"))
 
     def test_before_stamps(self) -> None:

@@ -121,7 +121,7 @@ class FullDiskTests(SynchronousTestCase):
         # A bound on files is none of the disk.
         status, body = self.house.ask(self.house.admin_port, "GET", "/readyz")
         self.assertEqual(status, 200 if kind == PLAIN else 503)
-        self.assertEqual(b"no room on the disk" in body, kind != PLAIN)
+        self.assertEqual(b"no space on the disk" in body, kind != PLAIN)
 
         self.assertEqual(self.ask("DELETE", "/prefix?storagePrefix=fill")[0], 200)
         self.stored = [record for record in self.stored if record[0] != "fill"]

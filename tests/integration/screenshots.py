@@ -108,7 +108,7 @@ def take(house: House, browser: Browser, folder: Path, target: Path) -> None:
     photographer.take("files-light")
     browser.look_like(prefers_color_scheme="dark")
     browser.button("Link", 'tr[data-name="measurements.csv"]').click()
-    browser.button("Make the link", "dialog").click()
+    browser.button("Create link", "dialog").click()
     browser.wait(lambda: bool(browser.one("dialog textarea").get_property("value")), "a link")
     photographer.take("link-dark")
     browser.look_like(prefers_color_scheme="light")

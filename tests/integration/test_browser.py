@@ -247,7 +247,7 @@ class UploadTests(BrowserCase):
 
     def made_link(self) -> str:
         """What the dialog gives that is open."""
-        self.browser.button("Make the link", "dialog").click()
+        self.browser.button("Create link", "dialog").click()
         field = self.browser.one("dialog textarea")
         self.browser.wait(lambda: bool(field.get_property("value")), "a link")
         self.assertEqual(self.browser.violations(), [])
@@ -270,7 +270,7 @@ class UploadTests(BrowserCase):
         browser.driver.refresh()
         self.wait_for_state("kept.bin", "unfinished")
         browser.slow_down(-1)
-        browser.button("Go on", row("kept.bin")).click()
+        browser.button("Resume", row("kept.bin")).click()
         self.wait_for_state("kept.bin", "done")
         self.assertIn("the same on the server", browser.one(f"{row('kept.bin')} .verdict").text)
         browser.driver.refresh()

@@ -108,7 +108,7 @@ class RoundTripTests(CommandCase):
         self.assertIn(b"of 'n' were not stored: ", err)
         self.assertIn(b"'storehouse sfsp resume' sends them", err)
         self.server.start()
-        self.assertIn(b"were not stored: the file is not whole", self.command("sfsp", "get", "n", status=1).stderr)
+        self.assertIn(b"were not stored: the file is incomplete", self.command("sfsp", "get", "n", status=1).stderr)
         there = len(self.command("sfsp", "ls", "n").stdout.splitlines())
         self.assertTrue(8 <= there < 192, there)
         err = self.command("sfsp", "resume", path, "--name", "n", "--verify").stderr

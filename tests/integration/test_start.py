@@ -84,7 +84,7 @@ class StartTests(SynchronousTestCase):
         self.assertLess(len(later), 11, "\n".join(later))
         text = "\n".join(first)
         for said in (
-            f"all is kept in {directory}/storehouse-data: ",
+            f"data is in {directory}/storehouse-data: ",
             *(
                 f"{door} listens on "
                 for door in ("append log", "archive door", "SFSP door", "upload door", "admin door")

@@ -81,7 +81,7 @@ function linkDialog(
   const problem = h("p", { class: "notice bad", role: "alert", hidden: true });
   const said = h("p", { class: "hint", role: "status" });
   const result = h("textarea", { readonly: true, rows: 7, class: "link", "aria-label": "Link" });
-  const create = h("button", { class: "primary" }, icon("link"), h("span", {}, "Make the link"));
+  const create = h("button", { class: "primary" }, icon("link"), h("span", {}, "Create link"));
   const copyAgain = button(
     "Copy",
     async () => setText(said, (await copy(result)) ? "Copied." : "Press Ctrl+C to copy."),
@@ -119,9 +119,9 @@ export function shareFile(name: string, longestLifetime: number): void {
   linkDialog(
     "Link to a file",
     `Who has the link can read ${name}, without signing in.`,
-    [labelled("It works for", expires), h("label", { class: "check" }, once, h("span", {}, "It works once only"))],
+    [labelled("Valid for", expires), h("label", { class: "check" }, once, h("span", {}, "Works only once"))],
     () => ({ method: "GET", name, expires: Number(expires.value), ...(once.checked ? { once: true } : {}) }),
-    () => "Whoever you send it to can open it in a browser.",
+    () => "Anybody with the link can open it in a browser.",
   );
 }
 
@@ -138,11 +138,11 @@ export function requestFile(longestLifetime: number): void {
   const once = h("input", { type: "checkbox", name: "once", checked: true });
   linkDialog(
     "Ask for a file",
-    "Who has the link can store one file under this name, without signing in, and can read nothing.",
+    "Anybody with the link can store one file under this name, without signing in. It allows no reading.",
     [
       labelled("Name of the file", name),
-      labelled("It works for", expires),
-      h("label", { class: "check" }, once, h("span", {}, "It works once only")),
+      labelled("Valid for", expires),
+      h("label", { class: "check" }, once, h("span", {}, "Works only once")),
     ],
     () => ({
       method: "PUT",
@@ -150,6 +150,6 @@ export function requestFile(longestLifetime: number): void {
       expires: Number(expires.value),
       ...(once.checked ? { once: true } : {}),
     }),
-    () => "It is used with curl -T FILE and the link in quotation marks.",
+    () => "Use it with curl -T FILE and the link in quotation marks.",
   );
 }

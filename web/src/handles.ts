@@ -1,5 +1,5 @@
 /**
- * Handles of files, kept over a reload, where the browser has the File System Access API: with one, an upload goes on
+ * Handles of files, kept over a reload, where the browser has the File System Access API: with one, an upload resumes
  * without the file being chosen again.
  */
 

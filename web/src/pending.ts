@@ -9,7 +9,7 @@ import { isSame, type Unfinished, type UnfinishedStore } from "./unfinished";
 
 interface Surroundings {
   store: UnfinishedStore;
-  /** Go on with an upload. */
+  /** Resume an upload. */
   go(chosen: Chosen, entry: Unfinished): void;
   announce(text: string): void;
 }
@@ -24,7 +24,7 @@ export class UnfinishedList {
     this.#around = around;
     this.element.append(
       h("h2", { id: "unfinished-title" }, "Unfinished"),
-      h("p", { class: "hint" }, "Choose or drop the same files again, and they go on from where they were."),
+      h("p", { class: "hint" }, "Choose or drop the same files again to resume them."),
       this.#list,
     );
   }
@@ -46,7 +46,7 @@ export class UnfinishedList {
       this.#around.announce(`${entries.length === 1 ? "One upload is" : `${entries.length} uploads are`} unfinished`);
   }
 
-  /** It goes on, or is no more. */
+  /** It was resumed or removed. */
   remove(id: string): void {
     this.#rows.get(id)?.element.remove();
     this.#rows.delete(id);
@@ -65,8 +65,8 @@ export class UnfinishedList {
       input.value = "";
       if (file !== undefined) take(file);
     });
-    const goOnText = hasHandle ? "Go on" : "Choose the file";
-    const goOn = async () => {
+    const resumeText = hasHandle ? "Resume" : "Choose the file";
+    const resume = async () => {
       const file = hasHandle ? await fileOf(entry.id) : null;
       if (file !== null) take(file);
       else input.click();
@@ -103,7 +103,7 @@ export class UnfinishedList {
       h(
         "div",
         { class: "buttons" },
-        button(goOnText, goOn, { icon: "play", class: "quiet", label: `${goOnText}: ${entry.path}` }),
+        button(resumeText, resume, { icon: "play", class: "quiet", label: `${resumeText}: ${entry.path}` }),
         button("Discard", discard, { icon: "bin", class: "quiet danger", label: `Discard ${entry.path}` }),
         input,
       ),

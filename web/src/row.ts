@@ -88,7 +88,7 @@ export class Row {
     this.element.dataset["state"] = state;
     setText(this.#badge, badges[state]);
     this.#progress.hidden = state === "done" || state === "failed";
-    // Who pressed a button by keyboard goes on from the one that takes its place.
+    // The keyboard's focus moves to the button that takes the place of the pressed one.
     const hadFocus = this.#buttons.contains(document.activeElement);
     this.#buttons.replaceChildren(...this.#buttonsFor(state));
     if (hadFocus) this.#buttons.querySelector("button")?.focus();
@@ -130,7 +130,7 @@ export class Row {
       class: "quiet",
       label: `Cancel ${path}`,
     });
-    const goOn = (text: string) =>
+    const resume = (text: string) =>
       button(text, () => (transfer.resume(), pump()), { icon: "play", class: "quiet", label: `${text} ${path}` });
     switch (state) {
       case "waiting":
@@ -150,9 +150,9 @@ export class Row {
           cancel,
         ];
       case "paused":
-        return [goOn("Resume"), cancel];
+        return [resume("Resume"), cancel];
       case "failed":
-        return [goOn("Retry"), cancel];
+        return [resume("Retry"), cancel];
       case "done":
         return [
           button("Link", () => shareFile(transfer.name, longestLifetime), {

@@ -56,7 +56,7 @@ async function turn(): Promise<void> {
   if (!document.hidden) {
     try {
       await fresh();
-      setText(byId("fresh"), "Fresh every five seconds");
+      setText(byId("fresh"), "Updated every five seconds");
     } catch {
       setText(byId("fresh"), `Not fresh since ${new Date().toLocaleTimeString()}: the server does not answer`);
     }

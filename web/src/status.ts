@@ -32,7 +32,7 @@ export function statusText(facts: Facts): string {
     case "waiting":
       return facts.isOnline
         ? `${amount} · ${facts.problem}; next try in ${durationText(facts.secondsToRetry)}`
-        : `${amount} · no network; it goes on by itself`;
+        : `${amount} · no network; resumes by itself`;
     case "checking":
       return `Stored · comparing checksums, ${percentOf(facts.hashed, facts.size)} %`;
     case "done":

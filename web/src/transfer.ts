@@ -34,7 +34,7 @@ export interface Surroundings {
   changed(transfer: Transfer): void;
   /** It has a place on the server. */
   begun(transfer: Transfer): void;
-  /** Nothing of it is left to be gone on with. */
+  /** Nothing of it is left to resume. */
   ended(transfer: Transfer): void;
   /** The session is not the one that a request was made for, whose token this is. */
   signedOut(used: string): void;
@@ -141,7 +141,7 @@ export class Transfer implements Runnable {
     this.#become("paused");
   }
 
-  /** Go on after a pause, or after a failure: at once if there is a place. */
+  /** Resume after a pause, or after a failure: at once if there is a place. */
   resume(): void {
     if (this.state !== "paused" && this.state !== "failed") return;
     this.#attempt = 0;

@@ -109,7 +109,7 @@ export function isSame(file: FileLike, path: string, entry: Unfinished): boolean
   return path === entry.path || file.name === baseName(entry.path);
 }
 
-/** The unfinished upload that a file goes on with: one of its very path first, and of these the one that got farthest. */
+/** The unfinished upload that a file resumes: one of its very path first, and of these the one that got farthest. */
 export function matchOf(file: FileLike, path: string, entries: readonly Unfinished[]): Unfinished | null {
   const matching = entries.filter((entry) => isSame(file, path, entry));
   const score = (entry: Unfinished) => (entry.path === path ? 1 : 0);

@@ -120,7 +120,7 @@ class UploadPage {
       h("div", { class: "actions" }, choose, chooseFolder),
       this.#files,
       this.#folder,
-      h("p", { class: "hint" }, "You can pause, close the page, and go on another day."),
+      h("p", { class: "hint" }, "You can pause, close the page, and continue another day."),
       ask,
     );
   }
@@ -228,7 +228,7 @@ class UploadPage {
       this.#list.append(row.element);
     }
     if (resumed > 0)
-      this.#announce(`${resumed === 1 ? "An unfinished upload goes" : `${resumed} unfinished uploads go`} on`);
+      this.#announce(`Resumed ${resumed === 1 ? "an unfinished upload" : `${resumed} unfinished uploads`}`);
     this.#queue.pump();
     this.#redraw();
   }
@@ -258,7 +258,7 @@ class UploadPage {
   #begun(transfer: Transfer): void {
     const { id, path, file, sent, handle } = transfer;
     this.#store.put({ id, path, size: file.size, modified: file.lastModified, offset: sent, begun: Date.now() });
-    if (this.#places.get(transfer)?.id === id) return; // it only goes on
+    if (this.#places.get(transfer)?.id === id) return; // it was only resumed
     this.#ended(transfer); // the server had forgotten where it was before
     this.#places.set(transfer, { id, release: hold(id) });
     if (handle !== undefined) void keepHandle(id, handle);
@@ -273,7 +273,7 @@ class UploadPage {
     void dropHandle(place.id);
   }
 
-  /** Go on by another session, if there is one; or say what to do. */
+  /** Resume with another session, if there is one; or show what to do. */
   async #signedOut(used: string): Promise<void> {
     const session = await renew(used);
     if (session === "renewed") this.#signedIn();
@@ -283,13 +283,13 @@ class UploadPage {
     this.#signIn = h(
       "p",
       { class: "notice bad" },
-      "The session is over. What is unfinished is kept; it goes on when you have signed in. ",
+      "The session is over. Unfinished uploads are kept, and resume when you have signed in. ",
       link,
     );
     this.#notice.append(this.#signIn);
   }
 
-  /** Somebody has signed in: what failed for that goes on. */
+  /** Somebody has signed in: resume what failed without a session. */
   #signedIn(): void {
     this.#signIn?.remove();
     this.#signIn = null;
@@ -320,7 +320,7 @@ class UploadPage {
       const hadFocus = element.contains(document.activeElement);
       const next = element.nextElementSibling ?? element.previousElementSibling ?? this.#zone;
       element.remove();
-      // Who uses the keyboard goes on from there.
+      // So that the keyboard's focus continues from there.
       if (hadFocus) next.querySelector("button")?.focus();
     }
     this.#redraw();

@@ -60,7 +60,7 @@ def why_open(path: str) -> str:
         except BlockingIOError:
             return "a process has it open"
     if os.path.lexists(marker_of(path)):
-        return "its writer has not finished with it"
+        return "its writer has not closed it"
     try:
         with ArchiveReader(path) as reader:
             if reader.version == 2 and reader.compressed_as is None and not reader.complete:

@@ -56,7 +56,7 @@ def init_keys(
     try:
         make_stamps(settings).verify()
         if vault.read() is not None:
-            raise StartFailed(f"there is a keyring already, {vault.path}: 'storehouse rekey' changes its master key")
+            raise StartFailed(f"there already is a keyring, {vault.path}: 'storehouse rekey' changes its master key")
         vault.check_not_lost()
         plain = 0
         if os.path.isdir(settings.objects_directory):
@@ -108,7 +108,8 @@ async def _count_plain(space: Any, progress: Callable[[int], object]) -> int:
 def _refuse_sealed(what: str, metadata: dict[str, list[str]]) -> None:
     if is_sealed(metadata):
         raise StartFailed(
-            f"{what} is encrypted, by a keyring that is missing: put keyring.json back from a copy; another one could not open it"
+            f"{what} is encrypted, by a keyring that is missing: restore keyring.json from a copy; another one cannot "
+            "open it"
         )
 
 

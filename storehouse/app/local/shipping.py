@@ -56,7 +56,7 @@ def find_destination(settings: Settings, name: str) -> tuple[DestinationSettings
     table = tables.get(name)
     if table is None:
         raise InvalidSetting(
-            f"there is no [destinations.{name}] in the configuration file; there are: {', '.join(sorted(tables)) or 'none'}"
+            f"the configuration file has no [destinations.{name}]; it has: {', '.join(sorted(tables)) or 'none'}"
         )
     return table.settings, table.shipping
 

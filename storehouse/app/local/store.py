@@ -116,7 +116,7 @@ def join(settings: Settings) -> None:
     """
     for directory in (settings.namespace_directory, settings.objects_directory):
         if not os.path.isdir(directory):
-            raise StartFailed(f"there is nothing to be joined: {os.path.abspath(directory)} is not a directory")
+            raise StartFailed(f"nothing to join: {os.path.abspath(directory)} is not a directory")
     lock = RootLock(os.path.abspath(settings.root))
     lock.acquire()
     try:

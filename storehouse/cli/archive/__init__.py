@@ -12,9 +12,9 @@ VERBS = {
     "ls": ("storehouse.cli.archive.ls", "List archives and what they hold."),
     "cat": ("storehouse.cli.archive.cat", "Write the records of archives to standard output."),
     "grep": ("storehouse.cli.archive.grep", "Find records."),
-    "verify": ("storehouse.cli.archive.verify", "Read archives whole and tell what is wrong."),
+    "verify": ("storehouse.cli.archive.verify", "Verify archives and report damage."),
     "convert": ("storehouse.cli.archive.convert", "Write an archive in another format."),
-    "ship": ("storehouse.cli.archive.ship", "Send closed archives to where they are to stay."),
+    "ship": ("storehouse.cli.archive.ship", "Ship closed archives to their destination."),
 }
 
 

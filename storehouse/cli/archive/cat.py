@@ -17,7 +17,7 @@ from storehouse.cli.progress import Progress
 __all__ = ["command", "skip_option"]
 
 skip_option = click.option(
-    "--skip-damaged", is_flag=True, help="Go on behind damage, and say what was skipped. Exit status 1 if anything was."
+    "--skip-damaged", is_flag=True, help="Skip damage and report it. Exit status 1 if anything was skipped."
 )
 
 
@@ -28,8 +28,8 @@ skip_option = click.option(
     "--record", "numbers", metavar="N", multiple=True, type=click.IntRange(0),
     help="Only record N of the one archive, counted from 0; may be given several times.",
 )  # fmt: skip
-@click.option("--metadata", is_flag=True, help="Before each payload its metadata, as JSON, and a tab.")
-@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each record.")
+@click.option("--metadata", is_flag=True, help="Print the metadata as JSON and a tab before each payload.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each record.")
 @click.option(
     "-o", "--output", "path", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True), help="Write to FILE."
 )
@@ -63,9 +63,9 @@ def command(
     """
     span = Span(start, end)
     if numbers and span.is_bounded:
-        raise click.UsageError("--record is not for use with --from and --to.")
+        raise click.UsageError("--record excludes --from and --to.")
     if numbers and len(archives) != 1:
-        raise click.UsageError(f"--record is a record of one archive; here are {len(archives)}.")
+        raise click.UsageError(f"--record takes one archive; {len(archives)} are given.")
     total = None if numbers or span.is_bounded else sum(archive.size for archive in archives)
     with Output(path) as output, Progress("cat", total, progress and not output.is_terminal) as shown:
         output.refuse_inputs(archive.path for archive in archives if archive.path)

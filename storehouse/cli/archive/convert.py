@@ -60,7 +60,7 @@ class _Losses:
     def lines(self) -> Iterator[str]:
         """What to say of it."""
         if self.times:
-            yield f"the times of {counted(self.times, 'record', 'records')} are not kept: version 1 has none"
+            yield f"the times of {counted(self.times, 'record', 'records')} are lost: version 1 has none"
         if self.kinds:
             yield f"{counted(self.kinds, 'payload', 'payloads')} of bytes will be read as text: version 1 cannot tell"
 
@@ -77,18 +77,18 @@ def _is_text(payload: bytes) -> bool:
 @archive_argument
 @click.argument("target", metavar="TARGET", type=click.Path(dir_okay=False))
 @click.option(
-    "--to-version", "version", type=click.Choice(["1", "2"]), help="The version to write. Default: as ARCHIVE has."
+    "--to-version", "version", type=click.Choice(["1", "2"]), help="The version to write. Default: that of ARCHIVE."
 )
 @click.option(
     "--blocks", type=click.Choice([_NONE, "zstd"]),
-    help="Compress its blocks, so that any record is found quickly (version 2). Default: as ARCHIVE has.",
+    help="Compress its blocks, so that any record is found quickly (version 2). Default: as ARCHIVE.",
 )  # fmt: skip
 @click.option(
     "--whole", type=click.Choice([_NONE, *SUFFIXES]),
-    help="Compress it as a whole. Default: as the name of TARGET says, by .gz or .zst.",
+    help="Compress the whole file. Default: by the suffix of TARGET, .gz or .zst.",
 )  # fmt: skip
-@click.option("--level", type=click.IntRange(1, 22), help="Of the compression: 1 to 9 for gzip, 1 to 22 for zstd.")
-@click.option("-f", "--force", is_flag=True, help="Replace TARGET if it is there.")
+@click.option("--level", type=click.IntRange(1, 22), help="The compression level: 1 to 9 for gzip, 1 to 22 for zstd.")
+@click.option("-f", "--force", is_flag=True, help="Replace TARGET if it exists.")
 @skip_option
 @progress_option
 def command(
@@ -135,7 +135,7 @@ def command(
         lost = list(losses.lines())
         if same_file(archive.path, target) and (lost or records.skipped or records.torn):
             raise CommandError(
-                f"{target} is ARCHIVE itself, and not all of it would be in what replaces it: name another TARGET"
+                f"{target} is ARCHIVE itself, and the result would not have all of it: name another TARGET"
             )
         for line in lost:
             records.say(f"{target}: {line}")
@@ -163,9 +163,7 @@ def _form(
         raise click.UsageError("compress the blocks or the whole, not both.")
     if level is not None and (method is None or level > _LEVELS[method]):
         raise click.UsageError(
-            f"{method} has levels 1 to {_LEVELS[method]}."
-            if method
-            else "--level is for compression; none is asked for."
+            f"{method} has levels 1 to {_LEVELS[method]}." if method else "--level needs a compression."
         )
     return form
 
@@ -186,7 +184,7 @@ def _copy(records: Records, writer: ArchiveWriter, form: _Form, losses: _Losses)
         count += 1
     writer.close()
     if form.version == 2 and not writer.complete:
-        raise NoSpace(f"there is no room for the end of {writer.filename}")
+        raise NoSpace(f"no space for the end of {writer.filename}")
     return count
 
 
@@ -198,10 +196,11 @@ def _compare(records: Records, path: str, form: _Form, archive: Archive) -> None
         for number, (there, here) in enumerate(pairs):
             if there is None or here is None or not _is_same(there, here, form):
                 raise CommandError(
-                    f"record {number} is not read back as {name} has it; nothing was made. Is that being written to?"
+                    f"record {number} is not read back as {name} has it; nothing was written. Is {name} being written "
+                    "to?"
                 )
         if reader.torn:
-            raise CommandError(f"what was written of {name} does not end as it should; nothing was made")
+            raise CommandError(f"what was written of {name} does not end as it should; nothing was written")
 
 
 def _is_same(there: Record, here: Record, form: _Form) -> bool:

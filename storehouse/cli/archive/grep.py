@@ -72,15 +72,17 @@ def _matcher(pattern: str, ignore_case: bool) -> Callable[[Payload], bool]:
 @archives_argument
 @click.option(
     "-m", "--metadata", "filters", metavar="KEY=VALUE", multiple=True, callback=_parse_filters,
-    help="Only records whose metadata have that; or KEY!=VALUE, do not have that. If given several times, all hold.",
+    help="Only records whose metadata have KEY=VALUE; or, with KEY!=VALUE, do not. If given several times, all must match.",
 )  # fmt: skip
 @span_options
-@click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same.")
-@click.option("-v", "--invert-match", is_flag=True, help="The records in which PATTERN is not.")
-@click.option("-c", "--count", "only_count", is_flag=True, help="Print how many records each archive has of these.")
-@click.option("-l", "--list", "only_names", is_flag=True, help="Print only the names of archives that have any.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status says whether there is any.")
-@click.option("--json", "as_json", is_flag=True, help="Print objects of JSON; for records, those of cat.")
+@click.option("-i", "--ignore-case", is_flag=True, help="Ignore case.")
+@click.option("-v", "--invert-match", is_flag=True, help="Select records that do not match.")
+@click.option(
+    "-c", "--count", "only_count", is_flag=True, help="Print only the number of matching records of each archive."
+)
+@click.option("-l", "--list", "only_names", is_flag=True, help="Print only the names of archives with a match.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status says whether anything matched.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; records as cat does.")
 @skip_option
 @progress_option
 def command(
@@ -113,7 +115,7 @@ def command(
       storehouse archive grep 'req-[0-9a-f]{8}' 'store:archives/notes/*' --from -1d --json
     """
     if only_count + only_names + quiet > 1:
-        raise click.UsageError("-c, -l and -q do not go together.")
+        raise click.UsageError("-c, -l and -q exclude each other.")
     matches = _matcher(pattern, ignore_case)
 
     def is_wanted(record: Record) -> bool:

@@ -68,12 +68,12 @@ class _Known:
 
 @click.command("ls")
 @files_argument
-@click.option("-l", "--long", "is_long", is_flag=True, help="Exact sizes, and when and as which number each was made.")
+@click.option("-l", "--long", "is_long", is_flag=True, help="Show exact sizes, times of creation and sequence numbers.")
 @click.option(
     "--count/--no-count", default=True,
-    help="Read archives whose footer does not tell how many records they have, to count them (the default).",
+    help="Read archives that have no footer, to count their records (the default).",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON, with all that is known, for each.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with all details for each.")
 @progress_option
 def command(archives: Sequence[Archive], is_long: bool, count: bool, as_json: bool, progress: bool) -> None:
     """

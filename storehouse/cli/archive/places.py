@@ -86,7 +86,7 @@ class Archive:
         if self.path:
             state = os.stat(self.path)
             if (state.st_size, state.st_mtime_ns) != (self.size, self.modified):
-                raise CommandError(f"{self.name} changed while it was read; nothing was made")
+                raise CommandError(f"{self.name} changed while it was read; nothing was written")
 
     def _source(self) -> Any:
         try:
@@ -151,7 +151,7 @@ def find_files(argument: str, may_be_none: bool = False) -> Iterator[Archive]:
         found = True
         yield _file(path, False)
     if not found and not may_be_none:
-        raise CommandError(f"no file is called like {argument}")
+        raise CommandError(f"no file matches {argument}")
 
 
 def _file(path: str, exact: bool) -> Archive:
@@ -160,7 +160,7 @@ def _file(path: str, exact: bool) -> Archive:
     except OSError as error:
         raise CommandError(f"cannot read {path}: {reason_of(error)}") from None
     if not S_ISREG(state.st_mode):
-        hint = "; a pattern names what is in it" if os.path.isdir(path) else ""
+        hint = "; use a pattern to name its files" if os.path.isdir(path) else ""
         raise CommandError(f"{path} is not a regular file{hint}")
     return Archive(path, path, state.st_size, state.st_mtime_ns, exact, functools.partial(FileSource, path))
 
@@ -188,7 +188,7 @@ class _Stores:
             source = functools.partial(ObjectSource, store, there, info.size, name)
             yield Archive(name, "", info.size, info.created, not has_magic(place.key), source)
         if not found:
-            raise CommandError(f"no object is called like {place}")
+            raise CommandError(f"no object matches {place}")
 
 
 def find_archives(
@@ -257,7 +257,7 @@ def archive_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def with_one(*args: Any, archives: list[Archive], **kwargs: Any) -> Any:
         if len(archives) != 1:
-            raise click.UsageError(f"ARCHIVE is to be one archive; here are {len(archives)}.")
+            raise click.UsageError(f"ARCHIVE must be one archive; {len(archives)} are given.")
         return function(*args, archive=archives[0], **kwargs)
 
     return _with_archives(with_one, False)
@@ -269,7 +269,7 @@ def _parse_most(ctx: click.Context, param: click.Parameter, value: str) -> int:
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from None
     if not 1 <= size <= LARGEST_RECORD:
-        raise click.BadParameter("it is 1 byte to 2 GiB.")
+        raise click.BadParameter("it must be 1 byte to 2 GiB.")
     return size
 
 
@@ -279,7 +279,7 @@ def _with_archives(function: Callable[..., Any], several: bool, every_name: bool
     )
     @click.option(
         "--max-record", metavar="SIZE", callback=_parse_most, default="64MiB", show_default=True,
-        help="Records that say they are larger are damage: so much memory may be taken for one.",
+        help="The most memory for one record; one that claims to be larger counts as damaged.",
     )  # fmt: skip
     @store_options
     @functools.wraps(function)

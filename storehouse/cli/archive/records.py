@@ -112,12 +112,12 @@ class Records:
             if reader.torn:
                 self.torn += reader.torn
                 self.say(
-                    f"{archive.name}: {counted(reader.torn, 'byte', 'bytes')} of a torn tail behind its last record"
+                    f"{archive.name}: {counted(reader.torn, 'byte', 'bytes')} of a torn tail after its last record"
                 )
 
     def _timed(self, archive: Archive, reader: ArchiveReader) -> Iterator[Record]:
         if reader.version == 1:
-            self.say(f"{archive.name} is of version 1, whose records have no times: left out")
+            self.say(f"{archive.name} is of version 1, whose records have no times: skipped")
             return
         for record in reader.between(self._span.start, self._span.end):
             if record.time:

@@ -40,27 +40,35 @@ __all__ = ["command"]
 
 @click.command("ship")
 @click.argument("arguments", metavar="FILE...", nargs=-1, required=True)
-@click.option("--to", metavar="NAME", help="The destination: [destinations.NAME] of the file that --config names.")
+@click.option("--to", metavar="NAME", help="The destination: [destinations.NAME] in the configuration file.")
 @click.option(
-    "--bucket", metavar="BUCKET", default="archives", show_default=True, help="Without --to: the bucket of the root."
+    "--bucket", metavar="BUCKET", default="archives", show_default=True, help="The bucket in the root, without --to."
 )
 @click.option(
-    "--stream", metavar="NAME", default="default", show_default=True, help="What names at the destination begin with."
+    "--stream", metavar="NAME", default="default", show_default=True, help="The prefix of names at the destination."
 )
 @click.option(
     "--compression", type=click.Choice(["gzip", "zstd", "none"]),
-    help="Of what is sent; a file called .gz or .zst is sent as it is. Default: as configured for the destination, or gzip.",
+    help="Compress what is sent; .gz and .zst files are sent as they are. Default: as configured for the destination, or gzip.",
 )  # fmt: skip
-@click.option("--level", type=click.IntRange(1, 22), help="Of the compression: 1 to 9 for gzip, 1 to 22 for zstd.")
+@click.option("--level", type=click.IntRange(1, 22), help="The compression level: 1 to 9 for gzip, 1 to 22 for zstd.")
 @click.option(
     "--verify", type=click.Choice(["read", "tag"]),
-    help="Read all back and compare it, or only size, tag and checksum. Default: as configured, or read.",
+    help="Verify by reading everything back, or only by size, tag and checksum. Default: as configured, or read.",
 )  # fmt: skip
-@click.option("--delete-local", is_flag=True, help="Remove each file once it is there, verified.")
-@click.option("--attempts", type=click.IntRange(1), default=5, show_default=True, help="Give a file up after so many.")
-@click.option("--concurrency", type=click.IntRange(1, 64), help="Files at once. Default: as configured, or 2.")
-@click.option("--spool", metavar="DIR", help="Where what is on its way is kept. Default: beside the files.")
-@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each file.")
+@click.option("--delete-local", is_flag=True, help="Remove each file once it is shipped and verified.")
+@click.option(
+    "--attempts",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Give up on a file after this many attempts.",
+)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 64), help="How many files to ship at once. Default: as configured, or 2."
+)
+@click.option("--spool", metavar="DIR", help="The working directory. Default: beside the files.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each file.")
 @click.option("--root", metavar="DIR", help="The service's root directory.  [default: ./storehouse-data]")
 @click.option("--objects-dir", metavar="DIR", help="The directory of the objects.  [default: ROOT/objects]")
 @click.option("--config", metavar="FILE", help="The service's configuration file.")
@@ -97,7 +105,7 @@ def command(
       storehouse archive ship *.events.gz --to offsite --config storehouse.toml
     """
     if to is not None and config is None:
-        raise click.UsageError("--to is a name in a configuration file: say --config FILE.")
+        raise click.UsageError("--to names a table in a configuration file: give --config FILE.")
     given = {"root": root, "objects-dir": objects_dir}
     try:
         loaded = load_settings({name: value for name, value in given.items() if value is not None}, config)
@@ -160,7 +168,7 @@ def command(
     if delete_local:
         summary += f", {watching.deleted} removed here"
     if failed:
-        raise CommandError(f"{len(failed)} not shipped, which the same command tries again; {summary}")
+        raise CommandError(f"{len(failed)} not shipped; run the command again to retry;  {summary}")
     click.echo(summary, err=True)
 
 
@@ -175,7 +183,7 @@ def _closed(arguments: Sequence[str], may_be_none: bool) -> tuple[list[str], int
     found: dict[str, int] = {}
     for argument in arguments:
         if argument.startswith(STORE):
-            raise click.UsageError(f"{argument} is an object; files are shipped.")
+            raise click.UsageError(f"{argument} is an object; only files can be shipped.")
         for archive in find_files(argument, may_be_none):
             try:
                 reason = why_open(archive.path)
@@ -187,7 +195,7 @@ def _closed(arguments: Sequence[str], may_be_none: bool) -> tuple[list[str], int
             elif archive.exact:
                 raise CommandError(f"{archive.name} is not closed: {reason}")
             else:
-                click.echo(one_line(f"{archive.name} is left out: {reason}"), err=True)
+                click.echo(one_line(f"skipped {archive.name}: {reason}"), err=True)
     if not found and not may_be_none:
         raise CommandError("there is no closed archive to ship")
     return sorted(found), sum(found.values())

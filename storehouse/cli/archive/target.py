@@ -53,14 +53,14 @@ class Target:
         self._ending.__exit__()
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             if error.errno in NO_SPACE:
-                raise CommandError(f"there is no room for {self._path}") from None
+                raise CommandError(f"no space for {self._path}") from None
             raise CommandError(f"cannot write {self._path}: {reason_of(error)}") from None
         if isinstance(error, NoSpace):
             # Its text names a file that nobody knows.
-            raise CommandError(f"there is no room for {self._path}") from None
+            raise CommandError(f"no space for {self._path}") from None
 
     def _exists(self) -> CommandError:
-        return CommandError(f"{self._path} is there already; --force replaces it")
+        return CommandError(f"{self._path} already exists; --force replaces it")
 
     def _new(self) -> str:
         # Readers leave out files that are called so.

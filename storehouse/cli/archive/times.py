@@ -60,9 +60,7 @@ def _parse(ctx: click.Context, param: click.Parameter, value: str | None) -> int
 
 def span_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --from and --to, as C{start} and C{end}."""
-    function = click.option("--to", "end", metavar="TIME", callback=_parse, help="Only records before TIME, likewise.")(
-        function
-    )
+    function = click.option("--to", "end", metavar="TIME", callback=_parse, help="Only records before TIME.")(function)
     return click.option(
         "--from",
         "start",

@@ -49,8 +49,8 @@ class _Checked:
 
 @click.command("verify")
 @files_argument
-@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each damage.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but the damage: no progress, no summary.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each damage.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only damage: no progress, no summary.")
 @progress_option
 def command(archives: Sequence[Archive], as_json: bool, quiet: bool, progress: bool) -> None:
     """
@@ -58,7 +58,7 @@ def command(archives: Sequence[Archive], as_json: bool, quiet: bool, progress: b
     version 1.
 
     A line is printed for each damage: the archive, the offset in it (for what is compressed as a whole, in what it is
-    expanded to), and what is wrong. So for bytes behind the last whole record (a torn tail), and for files that are no
+    expanded to), and what is wrong. So for bytes after the last whole record (a torn tail), and for files that are no
     archives. Exit status 1 if there is any. An archive that is not complete is counted, and is no damage.
 
     \b
@@ -85,7 +85,7 @@ def command(archives: Sequence[Archive], as_json: bool, quiet: bool, progress: b
     if found:
         raise CommandError(f"{counted(found, 'damage', 'damages')} found; {summary}")
     if not quiet:
-        click.echo(f"{summary}: nothing is damaged", err=True)
+        click.echo(f"{summary}: no damage", err=True)
 
 
 def _verify(archive: Archive, shown: Progress, checked: _Checked) -> Iterator[_Finding]:
@@ -107,5 +107,5 @@ def _verify(archive: Archive, shown: Progress, checked: _Checked) -> Iterator[_F
         if verified.torn:
             # Of what is compressed as a whole, nobody knows the size.
             offset = None if reader.compressed_as else archive.size - verified.torn
-            reason = f"a torn tail: {counted(verified.torn, 'byte', 'bytes')} behind the last whole record"
+            reason = f"a torn tail: {counted(verified.torn, 'byte', 'bytes')} after the last whole record"
             yield _Finding(archive.name, "torn", offset, reason)

@@ -23,7 +23,9 @@ __all__ = ["command"]
 @click.option(
     "-o", "--output", "path", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True), help="Write to FILE."
 )
-@click.option("--connections", type=click.IntRange(1, 64), default=4, show_default=True, help="Fetch over so many.")
+@click.option(
+    "--connections", type=click.IntRange(1, 64), default=4, show_default=True, help="Connections to fetch over."
+)
 @progress_option
 @remote_options
 def command(remote: Remote, name: bytes, path: str | None, connections: int, progress: bool) -> None:

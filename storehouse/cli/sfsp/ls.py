@@ -20,8 +20,8 @@ __all__ = ["command"]
 
 @click.command("ls")
 @click.argument("name", type=NAME)
-@click.option("--ranges", is_flag=True, help="A line for each range of IDs, FIRST-LAST, not for each ID.")
-@click.option("--json", "as_json", is_flag=True, help="Print an object of JSON for each.")
+@click.option("--ranges", is_flag=True, help="Print ranges of IDs, FIRST-LAST, instead of IDs.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each.")
 @remote_options
 def command(remote: Remote, name: bytes, ranges: bool, as_json: bool) -> None:
     """

@@ -23,8 +23,10 @@ __all__ = ["command"]
 @click.option(
     "--chunk", metavar="SIZE", default="8M", show_default=True, callback=parse_chunk, help="Bytes of a chunk."
 )
-@click.option("--connections", type=click.IntRange(1, 64), default=4, show_default=True, help="Send over so many.")
-@click.option("--overwrite", is_flag=True, help="Replace chunks that are there.")
+@click.option(
+    "--connections", type=click.IntRange(1, 64), default=4, show_default=True, help="Connections to send over."
+)
+@click.option("--overwrite", is_flag=True, help="Replace chunks that exist.")
 @progress_option
 @remote_options
 def command(
@@ -49,7 +51,7 @@ def command(
                 await put_file(client, disk, name or default_name(file), file, chunk, overwrite, shown.show)
             except AlreadyExists as error:
                 raise CommandError(
-                    f"{error}; 'storehouse sfsp resume' sends those that are missing, --overwrite replaces all"
+                    f"{error}; 'storehouse sfsp resume' sends the missing ones, --overwrite replaces all"
                 ) from None
             except Incomplete as error:
                 raise CommandError(f"{error}; 'storehouse sfsp resume' sends them") from None

@@ -160,18 +160,16 @@ def remote_options(function: Callable[..., T]) -> Callable[..., T]:
         show_envvar=True,
         help="Where the server listens: sfsp://HOST:PORT, or sfsps://HOST:PORT for TLS.",
     )
-    @click.option(
-        "--ca", type=file, help="Certificates (PEM) that the server's is verified by, instead of the system's."
-    )
-    @click.option("--cert", type=file, help="Certificate (PEM) to show to the server.")
-    @click.option("--key", type=file, help="Private key (PEM) of --cert, if it is not in the same file.")
+    @click.option("--ca", type=file, help="Certificate authorities (PEM) to trust instead of the system's.")
+    @click.option("--cert", type=file, help="The client certificate (PEM).")
+    @click.option("--key", type=file, help="The private key (PEM) of --cert, if in another file.")
     @click.option(
         "--timeout",
         type=click.FloatRange(0, min_open=True),
         default=60.0,
         show_default=True,
         metavar="SECONDS",
-        help="Give up when the server is silent for so long.",
+        help="Give up after this long without a response.",
     )
     @functools.wraps(function)
     def wrapper(
@@ -185,7 +183,7 @@ def remote_options(function: Callable[..., T]) -> Callable[..., T]:
     ) -> T:
         scheme, host, port = server
         if scheme != "sfsps" and (ca or cert or key):
-            raise click.UsageError("--ca, --cert and --key are for a --server of sfsps://.")
+            raise click.UsageError("--ca, --cert and --key need a --server with sfsps://.")
         if key and not cert:
             raise click.UsageError("--key needs --cert.")
         tls = _tls_options(host, ca, cert, key) if scheme == "sfsps" else None
@@ -230,7 +228,7 @@ def _tls_options(host: str, ca: str | None, cert: str | None, key: str | None) -
         try:
             mine = PrivateCertificate.loadPEM(_read(cert) + (b"\n" + _read(key) if key else b""))
         except (Error, ValueError):
-            raise CommandError(f"{cert} and {key or 'itself'} have no certificate and its private key") from None
+            raise CommandError(f"{cert} and {key or 'itself'} have no certificate with its private key") from None
     return optionsForClientTLS(host, trustRoot=trust, clientCertificate=mine)
 
 

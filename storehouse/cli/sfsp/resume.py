@@ -21,11 +21,11 @@ __all__ = ["command"]
 @click.command("resume")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--name", type=NAME, help="The name on the server. Default: that of FILE, without its directory.")
+@click.option("--chunk", metavar="SIZE", callback=parse_chunk, help="Bytes of a chunk. Default: as on the server.")
 @click.option(
-    "--chunk", metavar="SIZE", callback=parse_chunk, help="Bytes of a chunk. Default: as those that are there."
+    "--connections", type=click.IntRange(1, 64), default=4, show_default=True, help="Connections to send over."
 )
-@click.option("--connections", type=click.IntRange(1, 64), default=4, show_default=True, help="Send over so many.")
-@click.option("--verify", is_flag=True, help="Compare all chunks that are there with FILE, not only two.")
+@click.option("--verify", is_flag=True, help="Compare all chunks on the server with FILE, not only two.")
 @progress_option
 @remote_options
 def command(
@@ -47,7 +47,7 @@ def command(
             try:
                 done = await resume_file(client, disk, name or default_name(file), file, chunk, verify, shown.show)
             except Incomplete as error:
-                raise CommandError(f"{error}; the same command again sends them") from None
+                raise CommandError(f"{error}; run the command again to send them") from None
             return done
 
         done = remote.run(resume, connections)

@@ -329,7 +329,7 @@ class Connection(Protocol):
     def close(self) -> Deferred[None]:
         """Close it. What is outstanding fails. @return: fires when it is closed."""
         is_idle = not self.outstanding and self._sending is None
-        self._break(RemoteUnavailable("the connection was closed here"), orderly=is_idle)
+        self._break(RemoteUnavailable("the client closed the connection"), orderly=is_idle)
         return self.ended
 
     # -- Protocol ------------------------------------------------------------------------------
@@ -502,24 +502,26 @@ class Connection(Protocol):
                     self.give_up(exchange)
 
     def _take_status(self, exchange: _Exchange[Any], status: Status) -> None:
-        reason = status.message.decode("utf-8", "replace") or "it does not say why"
+        reason = status.message.decode("utf-8", "replace") or "no reason given"
         is_stale, self._may_be_stale = self._may_be_stale, False
         self._responses += 1
         if status.code == Code.INVALID_REQ:
-            error = RemoteUnavailable("the server closed the connection, since it refused a request before this one")
+            error = RemoteUnavailable("the server closed the connection after an earlier request was refused")
             if is_stale:
                 error = StaleConnection(f"the server closed the connection: {reason}")
-            self._break(error, exchange, error if is_stale else RemoteRefused(f"the server refused it: {reason}"))
+            self._break(
+                error, exchange, error if is_stale else RemoteRefused(f"the server refused the request: {reason}")
+            )
             return
         if isinstance(exchange, _Sending) and not exchange.is_sent:
             if status.code == Code.OK:
-                raise InvalidAnswer("the server says that a chunk is stored of which it cannot have all bytes")
+                raise InvalidAnswer("the server claims to have stored a chunk before all its bytes were sent")
             if exchange.left > _MAX_WASTE:
                 failed = RemoteUnavailable(f"the server failed: {reason}")
-                self._break(RemoteUnavailable("a request before this one failed"), exchange, failed)
+                self._break(RemoteUnavailable("an earlier request failed"), exchange, failed)
                 return
         if status.code == Code.NOT_FOUND and not isinstance(exchange, _Receiving):
-            raise InvalidAnswer("the server found nothing where nothing was to be found")
+            raise InvalidAnswer("the server reported a missing chunk for another request")
         self._sent.popleft()
         if status.code == Code.INTERNAL:
             exchange.fail(RemoteUnavailable(f"the server failed: {reason}"))

@@ -170,12 +170,12 @@ async def _count(client: SFSPClient, name: bytes) -> int:
     if not ids:
         raise NoSuchChunk(f"there is no file {shown(name)}")
     if gaps := ids.gaps(ids.last):
-        raise Incomplete(name, gaps, "the file is not whole")
+        raise Incomplete(name, gaps, "the file is incomplete")
     return ids.last + 1
 
 
 def _changed(name: bytes, id: int) -> Exception:
-    return NoSuchChunk(f"chunk {id} of {shown(name)} changed while the file was fetched")
+    return NoSuchChunk(f"chunk {id} of {shown(name)} changed during the download")
 
 
 class _NotUniform(Exception):
@@ -295,7 +295,7 @@ async def put_file(
     async with _Upload(client, disk, name, path, report) as upload:
         there = await _ids_of(client, name)
         if there and not overwrite:
-            raise AlreadyExists(f"the server has chunks of {shown(name)} already: {there}")
+            raise AlreadyExists(f"the server already has chunks of {shown(name)}: {there}")
         upload.chunk = chunk
         if there and there.last >= upload.count:
             raise Conflict(
@@ -414,7 +414,7 @@ class _Upload:
     def _check_unchanged(self) -> None:
         now = os.stat(self._path)
         if (now.st_size, now.st_mtime_ns) != (self._state.st_size, self._state.st_mtime_ns):
-            raise _Changed(f"{self._path} changed while it was sent; what the server has of it is not the whole file")
+            raise _Changed(f"{self._path} changed while it was sent; the server does not have the whole file")
 
     async def _send_chunk(self, id: int) -> None:
         size = self._size_of(id)
@@ -493,7 +493,7 @@ class _Upload:
         try:
             await self._client.fetch(self._name, id, take)
         except NoSuchChunk:
-            raise Conflict(f"chunk {id} of {shown(self._name)} was there and is not any more") from None
+            raise Conflict(f"chunk {id} of {shown(self._name)} is missing now") from None
 
 
 def _is_at(fd: int, data: bytes, offset: int) -> bool:

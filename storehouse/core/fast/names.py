@@ -42,7 +42,7 @@ def plain_way(what: str, missing: Iterable[str]) -> bool:
     if names and what not in _told:
         _told.add(what)
         _log.warn(
-            "{what}: the plain way is taken, since Twisted {version} lacks {names}",
+            "{what}: a slower way is used, since Twisted {version} lacks {names}",
             what=what,
             version=__version__,
             names=names,

@@ -77,7 +77,7 @@ def make_eager(port: Any) -> bool:
     if not isinstance(port, tcp.Port):
         return False
     missing = [*missing_names(), *lacking(tcp.Server, ("_writeDisconnected",)), *lacking(port, ("transport",))]
-    if not plain_way("answers are queued before they are sent", missing) and port.transport is tcp.Server:
+    if not plain_way("responses are queued before they are sent", missing) and port.transport is tcp.Server:
         port.transport = EagerServer
         return True
     return False

@@ -74,10 +74,10 @@ class Derivation:
                 salt=salt, length=KEY_SIZE, iterations=self.iterations, lanes=self.lanes, memory_cost=self.memory
             ).derive(master)
         except UnsupportedAlgorithm:
-            raise StartFailed("encryption needs Argon2id, which OpenSSL has from 3.2 on") from None
+            raise StartFailed("encryption needs Argon2id, which OpenSSL has since 3.2") from None
         except MemoryError:
             raise StartFailed(
-                f"the master key takes {self.memory >> 10} MiB of memory to open, which there are not"
+                f"the master key takes {self.memory >> 10} MiB of memory to open, which is not available"
             ) from None
 
 
@@ -162,7 +162,7 @@ class Keyring:
         @raise ValueError: if this is not what it gave.
         """
         if len(header) != HEADER_SIZE or header[0] != _VERSION:
-            raise ValueError("its wrapped key is not one that this program knows")
+            raise ValueError("its wrapped key is of an unknown kind")
         id, rest = header[1 : 1 + _ID_SIZE].hex(), header[1 + _ID_SIZE :]
         if id not in self.keys:
             raise ValueError(f"its key is wrapped by the key {id}, which the keyring does not have")
@@ -236,7 +236,7 @@ def decode_keyring(data: bytes, master: bytes) -> tuple[Keyring, Protector]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if fields.get("format") != "keyring" or fields.get("version") != _VERSION:
-        raise ValueError("it is not a keyring that this program knows")
+        raise ValueError("it is not a keyring of a known version")
     if not checked:
         raise ValueError("it has no checksum")
     try:
@@ -256,12 +256,12 @@ def decode_keyring(data: bytes, master: bytes) -> tuple[Keyring, Protector]:
     except (KeyError, TypeError, ValueError):
         raise ValueError("a field is missing or of the wrong kind") from None
     if not fits:
-        raise ValueError("its derivation is not one that this program knows")
+        raise ValueError("its key derivation is unknown")
     protector = Protector(derivation, salt, derivation.derive(master, salt))
     try:
         inside = json.loads(AESGCM(protector.key).decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], _about(head)))
     except (InvalidTag, ValueError):
-        raise WrongMasterKey("the master key is not the one that the keyring was made with") from None
+        raise WrongMasterKey("the master key does not match the keyring") from None
     return Keyring(
         {id: base64.b64decode(key) for id, key in inside["keys"].items()},
         inside["current"],

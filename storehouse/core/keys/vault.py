@@ -36,7 +36,7 @@ def decode_marker(data: bytes) -> str | None:
         return None
     fields, checked = decode_checksummed(data.removesuffix(b"\n"))
     if not checked or fields.get("format") != "sealed" or not isinstance(fields.get("keyring"), str):
-        raise ValueError("it does not say which keyring there was")
+        raise ValueError("it does not name the keyring")
     identity: str = fields["keyring"]
     return identity
 
@@ -50,7 +50,7 @@ class Vault:
         replaced by another, nor is that of another root used.
     @param master: the master key; C{None} if there is none.
     @param seal_names: what the setting says.
-    @param stored: names what is stored already, in words for an error; empty if nothing is. Asked before a keyring is made.
+    @param stored: names what already exists, in words for an error; empty if nothing is. Asked before a keyring is made.
     @param follow: for commands: go by what the keyring says of names, whatever the setting, and make no keyring.
     @param derivation: of the master key, for a new file.
     @param contradicts: whether what is stored is encrypted by keys that a keyring does not have, as far as it was looked
@@ -116,7 +116,7 @@ class Vault:
         if self._master is None:
             if data is not None:
                 raise WrongMasterKey(
-                    f"what is stored is encrypted ({self.path} is there), and there is no master key: {_HOW}"
+                    f"what is stored is encrypted ({self.path} is there), and no master key is set: {_HOW}"
                 )
             return
         if data is not None:
@@ -127,13 +127,14 @@ class Vault:
             return
         if self._follow:
             raise StartFailed(
-                f"there is a master key and no keyring {self.path}: start the service on an empty root, or make one by "
-                "'storehouse keys init'"
+                f"a master key is set, but there is no keyring {self.path}: start the service on an empty root, or "
+                "create one with 'storehouse keys init'"
             )
         if stored := self._stored():
             raise StartFailed(
-                f"there is no keyring {self.path}, and {stored}. If this root was encrypted, put the keyring back from a "
-                "copy; if it never was, 'storehouse keys init' makes one, and what is stored already stays plain"
+                f"there is no keyring {self.path}, and {stored}. If this root was encrypted, put the keyring back "
+                "from a "
+                "copy; if it never was, 'storehouse keys init' makes one, and what already exists stays plain"
             )
         self.make(plain=False)
 
@@ -152,7 +153,8 @@ class Vault:
         self._keyring = keyring
         # At a level that is seen: if this was not expected, something was removed.
         self._log.warn(
-            "made a keyring, {path}: keep a copy of it, and of the master key elsewhere; without both nothing can be read",
+            "created a keyring, {path}: back it up, and keep the master key elsewhere; without both nothing can be "
+            "read",
             path=self.path,
         )
 
@@ -160,8 +162,8 @@ class Vault:
         """@raise StartFailed: if there was a keyring, by the marker beside the objects. For when there is none."""
         if os.path.lexists(self._marker):
             raise StartFailed(
-                f"the keyring {self.path} is missing, and what is stored is encrypted ({self._marker} is there): "
-                "put it back from a copy"
+                f"the keyring {self.path} is missing, and what is stored is encrypted ({self._marker} exists): "
+                "restore it from a copy"
             )
 
     def _mark(self, keyring: Keyring) -> None:
@@ -172,8 +174,8 @@ class Vault:
             return
         if named is not None or self._contradicts(keyring):
             raise StartFailed(
-                f"the keyring {self.path} belongs to another store: the objects in {os.path.dirname(self._marker)} were "
-                "encrypted with another one, by the same master key; put that one back from a copy"
+                f"the keyring {self.path} belongs to another store: the objects in {os.path.dirname(self._marker)} "
+                "were encrypted with another one, with the same master key; restore that one from a copy"
             )
         if was_there and (os.path.islink(self._marker) or not os.path.isfile(self._marker)):
             return  # not of our making
@@ -190,7 +192,7 @@ class Vault:
             self._files.sync_directory(directory)
         except OSError as error:
             if not was_there:
-                raise StartFailed(f"{self._marker} cannot be made: {error.strerror or error}") from None
+                raise StartFailed(f"{self._marker} cannot be created: {error.strerror or error}") from None
             self._log.warn("{path} cannot be written: {error}", path=self._marker, error=error.strerror or str(error))
 
     def _marked(self) -> str | None:
@@ -208,8 +210,8 @@ class Vault:
         if self._follow or self._seal_names == keyring.seal_names:
             return
         if self._seal_names:
-            raise InvalidSetting("seal-names cannot be set: this root was begun without it, and its names are plain")
-        raise InvalidSetting("seal-names must be set: this root was begun with it, and its names are encrypted")
+            raise InvalidSetting("seal-names cannot be set: this root was created without it, and its names are plain")
+        raise InvalidSetting("seal-names must be set: this root was created with it, and its names are encrypted")
 
     # -- another master key --------------------------------------------------------------------
 
@@ -227,7 +229,7 @@ class Vault:
         if data is None:
             raise StartFailed(f"nothing is encrypted here: there is no {self.path}")
         if master is None and new_master is None:
-            raise WrongMasterKey("there is no master key: set masterkey in the environment, or use --master-key-file")
+            raise WrongMasterKey("no master key: set masterkey in the environment, or use --master-key-file")
         try:
             keyring, protector = self.open(data, master if master is not None else new_master or b"")
         except WrongMasterKey:
@@ -238,11 +240,9 @@ class Vault:
         if keyring.unfinished and (master is None or new_master in (None, master)):
             return keyring, protector
         if master is None or new_master is None:
-            raise InvalidSetting(
-                "there is no new master key: set newmasterkey in the environment, or use --new-master-key-file"
-            )
+            raise InvalidSetting("no new master key: set newmasterkey in the environment, or use --new-master-key-file")
         if new_master == master:
-            raise InvalidSetting("the new master key is the old one")
+            raise InvalidSetting("the new master key is the same as the old one")
         keyring = keyring.begun()
         protector = Protector.make(new_master, derivation)
         self.write(keyring, protector)
@@ -280,9 +280,7 @@ class Vault:
         try:
             return decode_keyring(data, master)
         except WrongMasterKey:
-            raise WrongMasterKey(
-                f"the master key is not the one that this root was encrypted with: it does not open {self.path}"
-            ) from None
+            raise WrongMasterKey(f"the master key does not open {self.path}: it is not the one of this root") from None
         except ValueError as error:
             raise StartFailed(f"the keyring {self.path} cannot be used: {error}") from None
 

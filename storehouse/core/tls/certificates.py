@@ -156,7 +156,7 @@ def read_pair(certificate: str, key: str) -> Pair:
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError(f"{key} has a key that cannot be used: {_first_line(error)}") from None
     if _public_bytes(private.public_key()) != _public_bytes(public):
-        raise ValueError(f"the key in {key} does not fit the certificate in {certificate}")
+        raise ValueError(f"the key in {key} does not match the certificate in {certificate}")
     return Pair(chain, private)
 
 
@@ -307,7 +307,7 @@ class SelfSigned:
         try:
             pair = read_pair(self._path, self._path)
         except ValueError as error:
-            self._log.warn("{reason}; another one is made", reason=str(error))
+            self._log.warn("{reason}; a new one is created", reason=str(error))
             return None
         missing = {name for name in self._names() if _is_usable(name)} - pair.names
         if pair.problem(now) or pair.ends - now < _RENEWED_BEFORE or missing:

@@ -296,6 +296,6 @@ def secured_endpoint(reactor: Any, description: str, tls: Any, trusted: TrustedP
         below = TCP4ServerEndpoint(reactor, port, backlog, interface)
         return _Secured(reactor, proxied_endpoint(below, trusted, reactor), tls)
     if kind not in _PLAIN:
-        raise ValueError(f"TLS is added to {', '.join(sorted(_PLAIN))} endpoints, and comes with ssl: ones")
+        raise ValueError(f"only {', '.join(sorted(_PLAIN))} and ssl: endpoints can have TLS")
     below = serverFromString(reactor, completed(description))
     return _Secured(reactor, proxied_endpoint(below, trusted, reactor), tls)

@@ -243,7 +243,7 @@ class ServerTLS:
             self._seen = seen
             pair, context = await self._disk.run(self._load, self._now())
         except ValueError as error:
-            self._log.error("the new certificate of https is not taken, the old one stays: {reason}", reason=str(error))
+            self._log.error("the new certificate of https is not used, the old one stays: {reason}", reason=str(error))
         except Exception:
             self._log.failure("while looking for a new certificate of https")
         else:
@@ -272,4 +272,4 @@ def _warn_if_public(log: Logger, path: str) -> None:
     except OSError:
         return
     if public:
-        log.warn("{path} has a key, and all users of this machine can read it", path=path)
+        log.warn("{path} has a private key, and all users of this machine can read it", path=path)

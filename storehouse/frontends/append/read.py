@@ -138,7 +138,7 @@ class GetMulti(LogResource):
     async def _add(self, record: IRecord, offset: int, response: _Response) -> None:
         """Add a record that had to be read from the disk, or is long."""
         if not record.length:
-            raise StorehouseError(f"the record at offset {offset} is empty, which this response has no way to say")
+            raise StorehouseError(f"the record at offset {offset} is empty, which this response cannot express")
         response.count(record.length)
         response.pieces.append(pack_length(record.length))
         if record.payload is not None:

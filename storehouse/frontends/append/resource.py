@@ -29,7 +29,7 @@ def identifier_of(request: StreamingRequest) -> bytes:
     """The C{id} of the query."""
     value = request.fields.get(b"id")
     if value is None:
-        raise InvalidName("the query has no id")
+        raise InvalidName("the query lacks id")
     return check_identifier(value)
 
 

@@ -100,7 +100,7 @@ class _Streams(Leaf):
         check_body(request)
         names = _names(request)
         if len(names) != 1:
-            raise request.no_such_resource() if names[1:] else BadRequest("the path names no stream")
+            raise request.no_such_resource() if names[1:] else BadRequest("the path does not name a stream")
         stream = self._streams.stream(names[0])
         kind = _header(request, b"Content-Type")
         parse = {NDJSON: parse_lines, BINARY: parse_binary}.get(kind.partition(b";")[0].strip().lower())
@@ -128,7 +128,7 @@ class _Streams(Leaf):
                 await hold.grow(len(body) + count * _RECORD)
                 records = await self._parse(parse(body, limits.max_record), hold)
                 if not records:
-                    raise BadRequest("there is no record in the body")
+                    raise BadRequest("the body has no record")
                 done = await stream.append(records)
         return json_reply({"records": done.records, "stream": stream.name, "sync": done.sync})
 
@@ -257,7 +257,7 @@ def _names(request: StreamingRequest) -> list[str]:
     try:
         return [unquote_to_bytes(name).decode("utf-8") for name in names]
     except UnicodeDecodeError:
-        raise NoSuchStream("no stream has a name that is not UTF-8") from None
+        raise NoSuchStream("the name of the stream is not UTF-8") from None
 
 
 def _header(request: StreamingRequest, name: bytes) -> bytes:

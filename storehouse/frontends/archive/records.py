@@ -95,7 +95,7 @@ def payload_of(body: bytes, content_type: bytes) -> Payload:
 
 def _check_metadata(where: str, metadata: Any) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise MalformedBody(f"the metadata of {where} is no object of text to text")
+        raise MalformedBody(f"the metadata of {where} is not a JSON object of texts")
     if len(metadata) > _MAX_NAMES:
         raise TooLarge(f"the metadata of {where} has {len(metadata)} names; at most {_MAX_NAMES} are allowed")
     return metadata
@@ -110,14 +110,14 @@ def _parse_line(where: str, line: bytes) -> NewRecord:
     try:
         given = take_json(line)
     except ValueError as error:
-        raise MalformedBody(f"{where} is no JSON: {error}") from None
+        raise MalformedBody(f"{where} is not JSON: {error}") from None
     if not isinstance(given, dict):
-        raise MalformedBody(f"{where} is no JSON object")
+        raise MalformedBody(f"{where} is not a JSON object")
     if "payload_base64" in given:
         try:
             given["payload_base64"] = b64decode(given["payload_base64"], validate=True)
         except (Base64Error, TypeError, ValueError) as error:
-            raise MalformedBody(f"the payload_base64 of {where} is no base64: {error}") from None
+            raise MalformedBody(f"the payload_base64 of {where} is not base64: {error}") from None
     return _record_of(where, given)
 
 
@@ -131,10 +131,10 @@ def _record_of(where: str, given: Mapping[str, Any]) -> NewRecord:
     if unknown:
         raise MalformedBody(f"{where} has an unknown member {unknown[0]!r}")
     if ("payload" in given) == ("payload_base64" in given):
-        raise MalformedBody(f"{where} has either a payload or a payload_base64")
+        raise MalformedBody(f"{where} must have either payload or payload_base64")
     payload: Payload = given["payload" if "payload" in given else "payload_base64"]
     if "payload" in given and not isinstance(payload, str):
-        raise MalformedBody(f"the payload of {where} is no text")
+        raise MalformedBody(f"the payload of {where} is not text")
     return _check_metadata(where, given.get("metadata", {})), payload
 
 
@@ -187,7 +187,7 @@ def parse_binary(body: bytes, most: int) -> Iterator[NewRecord]:
         try:
             metadata = take_json(pieces[0]) if pieces[0] else {}
         except ValueError as error:
-            raise MalformedBody(f"the metadata of {where} is no JSON: {error}") from None
+            raise MalformedBody(f"the metadata of {where} is not JSON: {error}") from None
         yield _check_metadata(where, metadata), pieces[1]
 
 
@@ -199,10 +199,10 @@ def _check_metadata_size(where: str, size: int) -> None:
 
 #: The members of a line; see L{_record_of} for C{time}.
 _MEMBERS = {
-    "metadata": Member(b"{", "object of text to text", SHORT),
+    "metadata": Member(b"{", "an object of texts", SHORT),
     "payload": Member(b'"', "text"),
     "payload_base64": Member(b'"', "text"),
-    "time": Member(b'{["-0123456789tfn', "value", SHORT),
+    "time": Member(b'{["-0123456789tfn', "a value", SHORT),
 }
 
 
@@ -217,12 +217,12 @@ async def _read_long_line(where: str, line: bytes) -> dict[str, object]:
         texts = await read_members(line, _MEMBERS)
     except WrongMember as error:
         raise MalformedBody(
-            f"the {error.name} of {where} is no {error.what}"
+            f"the {error.name} of {where} is not {error.what}"
             if error.what
             else f"{where} has an unknown member {error.name[:100]!r}"
         ) from None
     except ValueError as error:
-        raise MalformedBody(f"{where} is no JSON object of a record: {error}") from None
+        raise MalformedBody(f"{where} is not a JSON object of a record: {error}") from None
     except TooLarge as error:
         raise TooLarge(f"{where}: {error.detail}") from None
     given: dict[str, object] = dict(texts)
@@ -231,13 +231,13 @@ async def _read_long_line(where: str, line: bytes) -> dict[str, object]:
         try:
             given["metadata"] = take_json(texts["metadata"])
         except ValueError as error:
-            raise MalformedBody(f"the metadata of {where} is no JSON: {error}") from None
+            raise MalformedBody(f"the metadata of {where} is not JSON: {error}") from None
     for name in ("payload", "payload_base64"):
         if name in texts:
             try:
                 given[name] = await read_text(texts[name])
             except ValueError as error:
-                raise MalformedBody(f"the {name} of {where} is no text: {error}") from None
+                raise MalformedBody(f"the {name} of {where} is not text: {error}") from None
     if isinstance(given.get("payload_base64"), str):
         given["payload_base64"] = await _from_base64(where, str(given["payload_base64"]))
     return given
@@ -254,7 +254,7 @@ async def _from_base64(where: str, text: str) -> bytes:
             pieces.append(piece)
             await breath()
     except (Base64Error, ValueError) as error:
-        raise MalformedBody(f"the payload_base64 of {where} is no base64: {error}") from None
+        raise MalformedBody(f"the payload_base64 of {where} is not base64: {error}") from None
     return b"".join(pieces)
 
 

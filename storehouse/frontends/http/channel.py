@@ -76,7 +76,7 @@ def missing_names() -> list[str]:
 
 
 _WITH_BODIES = frozenset({b"PATCH", b"POST", b"PUT"})
-_BARE_LINE = "a line of the head ends with LF alone instead of CR LF"
+_BARE_LINE = "a line of the head ends with LF instead of CR LF"
 
 
 # Looked up once: the module of twisted.web stands behind a proxy, since it has names that are deprecated.
@@ -378,7 +378,7 @@ class StrictChannel(HTTPChannel):
         elif line[:1] in (b" ", b"\t") and self._receivedHeaderSize:
             self._refuse(AmbiguousFraming("the head has a folded line"))
         elif line[:15].lower() == b"content-length:" and len(line) > 64:
-            self._refuse(AmbiguousFraming("the Content-Length is not a sensible number"))
+            self._refuse(AmbiguousFraming("the Content-Length is not a valid number"))
         else:
             HTTPChannel.lineReceived(self, line)
 
@@ -403,7 +403,7 @@ class StrictChannel(HTTPChannel):
     def headerReceived(self, line: bytes) -> bool:
         """A field of the head."""
         if self._receivedHeaderCount >= self.maxHeaders:
-            self._refuse(HeadTooLarge(f"the head of the request has more than {self.maxHeaders} fields"))
+            self._refuse(HeadTooLarge(f"the request has more than {self.maxHeaders} header fields"))
             return False
         if b"\r" in line or b"\0" in line:
             # RFC 9110, section 5.5. Twisted takes a CR before its release 26.10.
@@ -462,17 +462,17 @@ class StrictChannel(HTTPChannel):
         if line is not None and line.authority is not None:
             headers.setRawHeaders(b"Host", [line.authority])
             if line.scheme == b"https" and not self.isSecure() and not is_loopback(self.transport.getPeer()):
-                raise Misdirected("the request's target is one of https, and this connection is not")
+                raise Misdirected("the request's target is an https URL, but this connection has no TLS")
         is_old = request.clientproto == b"HTTP/1.0"
         if is_old and request.method in _WITH_BODIES and not headers.hasHeader(b"Content-Length"):
             # What follows may be a body, which would be taken for none (RFC 1945, section 8.3).
-            raise AmbiguousFraming("a request of HTTP/1.0 that may have a body has no Content-Length")
+            raise AmbiguousFraming("a request of HTTP/1.0 with a body needs a Content-Length")
         encodings = headers.getRawHeaders(b"Transfer-Encoding", [])
         if encodings:
             if request.clientproto != b"HTTP/1.1":
                 raise AmbiguousFraming("Transfer-Encoding in a request of HTTP/1.0")
             if len(encodings) > 1 or encodings[0].lower() != b"chunked":
-                raise AmbiguousFraming("the Transfer-Encoding is not just chunked")
+                raise AmbiguousFraming("the Transfer-Encoding is not chunked")
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         self._refuse(AmbiguousFraming("the request is not well-formed HTTP/1.1"))

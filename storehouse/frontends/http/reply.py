@@ -183,7 +183,7 @@ class MethodNotAllowed(errors.BadRequest):
 
     def __init__(self, method: bytes, allowed: tuple[bytes, ...]) -> None:
         names = ", ".join(name.decode("ascii") for name in allowed)
-        super().__init__(f"{method.decode('ascii', 'replace')} is not possible here; possible are {names}")
+        super().__init__(f"{method.decode('ascii', 'replace')} is not allowed here; allowed are {names}")
         self.allowed = allowed
 
 
@@ -236,7 +236,7 @@ def error_reply(error: BaseException) -> Reply:
     What is no L{StorehouseError} is answered without its inside.
     """
     if not isinstance(error, errors.StorehouseError):
-        return json_reply({"error": "InternalError", "detail": "an unexpected failure; the server's log has it"}, 500)
+        return json_reply({"error": "InternalError", "detail": "an unexpected failure; see the server's log"}, 500)
     status = status_of(type(error))
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if isinstance(error, MethodNotAllowed):

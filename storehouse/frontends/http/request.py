@@ -103,14 +103,15 @@ def parse_line(line: bytes) -> RequestLine:
     match = _line(line)
     if match is None:
         raise AmbiguousFraming(
-            "the request line is not METHOD TARGET HTTP/1.1; in the target spaces, control characters and all that is not ASCII are percent-encoded"
+            "the request line is not METHOD TARGET HTTP/1.1; spaces, control characters and non-ASCII characters in "
+            "the target must be percent-encoded"
         )
     method, target, major, minor = match.groups()
     if major != b"1":
-        raise VersionNotSpoken(f"HTTP/{major.decode()}.{minor.decode()} is not spoken here; HTTP/1.1 is")
+        raise VersionNotSpoken(f"HTTP/{major.decode()}.{minor.decode()} is not supported; HTTP/1.1 is")
     version = b"HTTP/1.0" if minor == b"0" else b"HTTP/1.1"
     if b"#" in target:
-        raise AmbiguousFraming("the request's target has a fragment; a # in a name is written %23")
+        raise AmbiguousFraming("the request's target has a fragment; write # in a name as %23")
     if method == b"CONNECT":
         raise _tunnel(target)
     if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
@@ -120,9 +121,9 @@ def parse_line(line: bytes) -> RequestLine:
         raise AmbiguousFraming("the request's target is neither a path nor a URL of http or https")
     scheme, authority, rest = absolute.groups()
     if b"@" in authority:
-        raise AmbiguousFraming("the request's target names a user before its host, which a URL of HTTP must not")
+        raise AmbiguousFraming("the request's target names a user before its host, which HTTP does not allow")
     if not host_name(authority):
-        raise AmbiguousFraming("the request's target names no host, or none that could be")
+        raise AmbiguousFraming("the request's target has no valid host")
     if not rest.startswith(b"/"):
         rest = b"*" if method == b"OPTIONS" and not rest else b"/" + rest
     return RequestLine(method, rest, version, scheme.lower(), authority)
@@ -131,7 +132,7 @@ def parse_line(line: bytes) -> RequestLine:
 def _tunnel(target: bytes) -> AmbiguousFraming | MethodUnknown:
     host, _, port = target.rpartition(b":")
     if host and host_name(target) and port.isdigit() and int(port):
-        return MethodUnknown("this is no proxy: CONNECT is not possible")
+        return MethodUnknown("this is not a proxy: CONNECT is not possible")
     return AmbiguousFraming("the target of CONNECT is not HOST:PORT")
 
 
@@ -340,7 +341,7 @@ def parse_query(query: bytes) -> dict[bytes, bytes]:
         return fields
     parts = query.split(b"&")
     if len(parts) > _MAX_FIELDS:
-        raise BadRequest(f"the query has {len(parts)} fields; at most {_MAX_FIELDS} are taken")
+        raise BadRequest(f"the query has {len(parts)} parameters; at most {_MAX_FIELDS} are allowed")
     for part in parts:
         if not part:
             continue
@@ -430,7 +431,7 @@ class StreamingRequest(server.Request):
         # First of all, so that a handler that wakes up below finds the client gone.
         server.Request.connectionLost(self, reason)
         if not self._received and hasattr(self, "body"):
-            self.body.failed(ClientGone("the connection was closed before the request was whole"))
+            self.body.failed(ClientGone("the connection was closed before the request was complete"))
         self.resumeProducing()
 
     # -- processing --------------------------------------------------------------------------
@@ -455,7 +456,7 @@ class StreamingRequest(server.Request):
         if not isinstance(error, StorehouseError):
             known = self.channel and self.channel.site.known_paths
             self._log.failure(
-                "while answering {method} {path}",
+                "while responding to {method} {path}",
                 failure=_failure(shown_error(error, self.uri, known)),
                 method=shown_name(self.method),
                 path=shown(self.path, known),
@@ -484,7 +485,7 @@ class StreamingRequest(server.Request):
         @raise ClientGone: if the client is gone.
         """
         if self.channel is None:
-            raise ClientGone("the connection was closed before the answer was whole")
+            raise ClientGone("the connection was closed before the response was complete")
         backlog: Backlog = self.channel.backlog
         return backlog
 
@@ -522,7 +523,7 @@ class StreamingRequest(server.Request):
         @raise ClientGone: if the client is.
         """
         if self._disconnected:
-            raise ClientGone("the connection was closed before the answer was begun")
+            raise ClientGone("the connection was closed before the response began")
         self._begin(status, content_type, headers, length)
         self.write(b"")
         self.channel.flush_head()
@@ -559,7 +560,7 @@ class StreamingRequest(server.Request):
         @raise ClientGone: if the client is.
         """
         if self._disconnected:
-            raise ClientGone("the connection was closed before the answer was whole")
+            raise ClientGone("the connection was closed before the response was complete")
         self.write(data)
 
     async def ready(self) -> None:
@@ -571,7 +572,7 @@ class StreamingRequest(server.Request):
         if self._drained is not None:
             await self._drained
         if self._disconnected:
-            raise ClientGone("the connection was closed before the answer was whole")
+            raise ClientGone("the connection was closed before the response was complete")
 
     @property
     def drained(self) -> Deferred[None] | None:

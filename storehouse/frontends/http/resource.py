@@ -174,7 +174,7 @@ def check_body(request: StreamingRequest) -> None:
     """
     headers = request.requestHeaders
     if not (headers.hasHeader(b"Content-Length") or headers.hasHeader(b"Transfer-Encoding")):
-        raise LengthRequired("the request has no body: send Content-Length, 0 if what is to be stored is empty")
+        raise LengthRequired("the request has no body: send Content-Length, 0 to store an empty file")
     check_whole(request)
 
 
@@ -192,7 +192,7 @@ def check_whole(request: StreamingRequest) -> None:
     elif any(value.strip().lower() not in _PLAIN for value in headers.getRawHeaders(b"Content-Encoding", [])):
         name = "Content-Encoding"
     if name:
-        raise BadRequest(f"the body is stored as it is, and all at once: {name} is not possible")
+        raise BadRequest(f"the body is stored unchanged and as a whole: {name} is not possible")
 
 
 def accepts_html(request: StreamingRequest) -> bool:
@@ -200,7 +200,7 @@ def accepts_html(request: StreamingRequest) -> bool:
     wanted = request.fields.get(b"format")
     if wanted is not None:
         if wanted not in (b"html", b"json"):
-            raise BadRequest("the format is html or json")
+            raise BadRequest("the format must be html or json")
         return wanted == b"html"
     return any(b"text/html" in value.lower() for value in request.requestHeaders.getRawHeaders(b"Accept", []))
 
@@ -224,7 +224,9 @@ def check_fields(request: StreamingRequest, known: frozenset[bytes]) -> None:
     for name in request.fields:
         if name not in known:
             listed = ", ".join(sorted(field.decode("ascii") for field in known)) or "none"
-            raise BadRequest(f"the query has an unknown field {name.decode('utf-8', 'replace')!r}; known are {listed}")
+            raise BadRequest(
+                f"the query has an unknown parameter {name.decode('utf-8', 'replace')!r}; known are {listed}"
+            )
 
 
 def number_of(request: StreamingRequest, name: bytes, default: int | None = None) -> int:
@@ -233,8 +235,8 @@ def number_of(request: StreamingRequest, name: bytes, default: int | None = None
     text = name.decode("ascii")
     if value is None:
         if default is None:
-            raise BadRequest(f"the query has no {text}")
+            raise BadRequest(f"the query lacks {text}")
         return default
     if not _number.match(value):
-        raise BadRequest(f"the {text} {value.decode('utf-8', 'replace')!r} is not a number from 0 on")
+        raise BadRequest(f"the {text} {value.decode('utf-8', 'replace')!r} is not a number, 0 or more")
     return int(value)

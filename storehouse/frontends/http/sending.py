@@ -93,17 +93,17 @@ def check_conditions(request: StreamingRequest, validators: Validators) -> bool:
     matches = _tags(request, b"If-Match")
     if matches is not None:
         if not any(each == b"*" or each == (False, tag) for each in matches):
-            raise PreconditionFailed(f"it has the etag {validators.tag}, which If-Match does not name")
+            raise PreconditionFailed(f"its etag is {validators.tag}, which If-Match does not name")
     else:
         since = _date(request, b"If-Unmodified-Since")
         if since is not None and validators.modified > since:
-            raise PreconditionFailed("it was changed since the time of If-Unmodified-Since")
+            raise PreconditionFailed("it was modified after the time in If-Unmodified-Since")
     others = _tags(request, b"If-None-Match")
     if others is not None:
         if any(each == b"*" or each[1] == tag for each in others):
             if is_read:
                 return False
-            raise PreconditionFailed(f"it has the etag {validators.tag}, which If-None-Match names")
+            raise PreconditionFailed(f"its etag is {validators.tag}, which If-None-Match names")
     elif is_read:
         since = _date(request, b"If-Modified-Since")
         if since is not None and validators.modified <= since:
@@ -383,8 +383,10 @@ async def send_stream(
             await breath()
     except StorehouseError as error:
         if request.gone:
-            raise ClientGone("the connection was closed before the response was whole") from None
-        _log.error("sending {name} broke off after {count} bytes: {error}", name=what, count=sent, error=error.detail)
+            raise ClientGone("the connection was closed before the response was complete") from None
+        _log.error(
+            "sending {name} was interrupted after {count} bytes: {error}", name=what, count=sent, error=error.detail
+        )
         request.break_off()
         return False
     finally:

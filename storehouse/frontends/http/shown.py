@@ -69,7 +69,7 @@ def shown_error(error: BaseException, uri: bytes, known: Mapping[bytes, Any] | N
     if not any(piece in said for piece in hidden):
         return error
     return RuntimeError(
-        f"{type(error).__qualname__}, whose text repeats a part of the URL that is not logged"
+        f"{type(error).__qualname__}, whose text has a part of the URL that is not logged"
     ).with_traceback(error.__traceback__)
 
 

@@ -81,8 +81,8 @@ class Guard:
             host = host_name(_last(request, b"Host"))
             if host and not self.knows(host) and not _is_among(host.decode("latin-1"), own_names(channel.transport)):
                 raise Misdirected(
-                    f"the host {host[:200].decode('latin-1')} is not a name of this server: reach it as localhost or by its address,"
-                    " or start it with --allowed-host if the name is right, such as that of a proxy before it"
+                    f"the host {host[:200].decode('latin-1')} is not a name of this server: use localhost or its "
+                    "address, or start it with --allowed-host if the name is right, such as that of a proxy"
                 )
         if self.checks_origins and request.method not in _SAFE:
             refuse_other_sites(request)
@@ -97,7 +97,7 @@ def refuse_other_sites(request: StreamingRequest) -> None:
     ours = {scheme + _last(request, b"Host").lower() for scheme in (b"http://", b"https://")}
     origins = {value.lower() for value in headers.getRawHeaders(b"Origin", [])}
     if sites - {b"same-site"} or not origins <= ours or (sites and not origins):
-        raise ForgedRequest("a page of another site has made this request: nothing was changed")
+        raise ForgedRequest("a page of another site made this request: nothing was changed")
 
 
 def refuse_browsers(request: StreamingRequest) -> None:
@@ -108,9 +108,7 @@ def refuse_browsers(request: StreamingRequest) -> None:
     @raise ForgedRequest: if a browser does.
     """
     if request.method in _SAFE and is_browser(request):
-        raise ForgedRequest(
-            "a GET that changes something is not taken from browsers, since any page can make one: use POST"
-        )
+        raise ForgedRequest("browsers cannot change anything by GET, since any page can send one: use POST")
 
 
 def _last(request: StreamingRequest, name: bytes) -> bytes:
@@ -397,9 +395,9 @@ class DoorSite(server.Site):
             late = is_small and channel.pace.spent >= limits.head_timeout
             if slow or late:
                 self.connections.timed_out += 1
-                least = f"at least {limits.min_body_rate:g} bytes a second are to come (min-body-rate)"
+                least = f"at least {limits.min_body_rate:g} bytes a second must arrive (min-body-rate)"
                 soon = f"the body was not complete after {limits.head_timeout:g} seconds (head-timeout)"
-                channel.refuse_slow(f"the body comes too slowly: {least}" if slow else soon)
+                channel.refuse_slow(f"the body arrives too slowly: {least}" if slow else soon)
                 return True
         if channel.backlog.is_slow(now, limits.min_body_rate, max(limits.idle_timeout, limits.slow_after)):
             self.connections.timed_out += 1
@@ -426,7 +424,7 @@ class DoorSite(server.Site):
         yield from self.connections.collect(name)
         yield GaugeMetricFamily(
             f"{name}_requests_in_flight",
-            "Requests being received or answered, without the fast lane's.",
+            "Requests in progress, without those of the fast lane.",
             value=len(self._requests),
         )
         requests = CounterMetricFamily(f"{name}_requests", "Requests answered.", labels=["lane"])

@@ -63,7 +63,7 @@ def key_of(request: StreamingRequest) -> tuple[str, str]:
     _, _, rest = request.path[1:].partition(b"/")
     bucket, slash, key = rest.partition(b"/")
     if not slash:
-        raise BadRequest("the path has no key behind the bucket")
+        raise BadRequest("the path has no key after the bucket")
     return decoded("bucket", bucket), decoded("key", key)
 
 
@@ -80,7 +80,7 @@ def flag_of(request: StreamingRequest, name: bytes) -> bool:
 
 def _tag(name: str, value: bytes) -> str:
     if not _printable(value) or b"," in value or value.startswith(b"W/"):
-        raise BadRequest(f"{name} names one tag, in quotes, or is *")
+        raise BadRequest(f"{name} must be one etag, in quotes, or *")
     text = value.decode("ascii")
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
@@ -89,7 +89,7 @@ def condition_of(request: StreamingRequest) -> Condition:
     """C{If-Match} and C{If-None-Match} of a request that changes something."""
     match, none_match = field_of(request, b"If-Match"), field_of(request, b"If-None-Match")
     if none_match not in (None, b"*"):
-        raise BadRequest("If-None-Match can only be *: there is no object with that key")
+        raise BadRequest("If-None-Match must be *: the key must not exist")
     if match is None and none_match is None:
         return ALWAYS
     return Condition(none_match is not None, None if match is None else _tag("If-Match", match))
@@ -137,14 +137,14 @@ async def json_object(request: StreamingRequest, known: Mapping[str, type], limi
         if name not in known:
             raise MalformedBody(f"the body has an unknown member {name[:100]!r}; known are {', '.join(sorted(known))}")
         if member is not None and not isinstance(member, known[name]):
-            raise MalformedBody(f"{name} in the body is of the wrong type")
+            raise MalformedBody(f"{name} in the body has the wrong type")
     return {name: member for name, member in value.items() if member is not None}
 
 
 async def _take_long(body: bytes, known: Mapping[str, type]) -> Any:
     """The members of a long object, while others are served."""
     found = {}
-    members = {name: Member(_BEGINS[kind], "value of its type", _LONGEST) for name, kind in known.items()}
+    members = {name: Member(_BEGINS[kind], "a value of its type", _LONGEST) for name, kind in known.items()}
     try:
         texts = await read_members(body, members)
     except TooLarge as error:
@@ -167,7 +167,7 @@ def metadata_in(value: Any) -> Metadata:
         lists = {name: [texts] if isinstance(texts, str) else texts for name, texts in value.items()}
         if all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in lists.values()):
             return lists
-    raise BadRequest("metadata is a JSON object that has a text, or a list of texts, for each name")
+    raise BadRequest("metadata must be a JSON object of texts or lists of texts")
 
 
 def condition_in(value: Mapping[str, Any] | None) -> Condition:
@@ -180,5 +180,5 @@ def condition_in(value: Mapping[str, Any] | None) -> Condition:
         return ALWAYS
     absent, etag = value.get("absent", False), value.get("etag")
     if not set(value) <= {"absent", "etag"} or not isinstance(absent, bool) or not isinstance(etag, str | None):
-        raise BadRequest('a condition is {"absent": true} or {"etag": "..."}')
+        raise BadRequest('a condition must be {"absent": true} or {"etag": "..."}')
     return Condition(absent, etag)

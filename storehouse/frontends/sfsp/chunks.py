@@ -57,7 +57,7 @@ class Chunks:
         except NotFound:
             # Somebody has removed the bucket; the next one makes it anew.
             self._is_made = False
-            raise Unavailable("the bucket of chunks was removed meanwhile") from None
+            raise Unavailable("the bucket of chunks was removed") from None
 
     async def _make_bucket(self) -> None:
         # The first of many makes it; each of them would have to have all keys for itself.
@@ -113,7 +113,7 @@ class Chunks:
         start = len(name.prefix)
         while after is not None and (most is None or found.size <= most):
             if not is_wanted():
-                raise Unavailable("nobody waits for the list any more")
+                raise Unavailable("the client no longer waits for the list")
             try:
                 keys, after = await self._page(name, after)
             except NoSuchBucket:
@@ -131,5 +131,5 @@ class Chunks:
         page = await self._store.list_objects(BUCKET, name.prefix, "", after, _PAGE)
         for key in page.damaged:
             # Whether it is one of this file cannot be told, and a list must not be short without a word.
-            raise DamagedEntry(BUCKET, key, None, key, "what is known of it cannot be read")
+            raise DamagedEntry(BUCKET, key, None, key, "its metadata cannot be read")
         return [info.key for info in page.objects if name.is_of(info.metadata)], page.next_after

@@ -17,19 +17,19 @@ _log = Logger()
 #: The nearest class of an error's ancestry decides. The text is for people; where there is none, the error's own is,
 #: which then names nothing of the inside.
 _ANSWERS: dict[type[errors.StorehouseError], tuple[Code, str]] = {
-    errors.StorehouseError: (Code.INTERNAL, "the server could not do it; its log says why"),
+    errors.StorehouseError: (Code.INTERNAL, "the server failed; see its log"),
     errors.InvalidRequest: (Code.INVALID_REQ, ""),
     errors.TooLarge: (Code.INVALID_REQ, ""),
     errors.RequestTimeout: (Code.INVALID_REQ, ""),
     errors.TooManyConnections: (Code.INVALID_REQ, ""),
     errors.ShareUsedUp: (Code.INVALID_REQ, ""),
     errors.NotFound: (Code.NOT_FOUND, ""),
-    errors.Damaged: (Code.INTERNAL, "the stored chunk is damaged; the server's log says where"),
+    errors.Damaged: (Code.INTERNAL, "the stored chunk is damaged; see the server's log"),
     errors.NoSpace: (Code.INTERNAL, "the server has no space left; nothing was stored"),
-    errors.Unavailable: (Code.INTERNAL, "the server cannot do it now; try again later"),
+    errors.Unavailable: (Code.INTERNAL, "the server is not ready; try again later"),
 }
 
-_UNEXPECTED = Status(Code.INTERNAL, b"an unexpected failure; the server's log has it")
+_UNEXPECTED = Status(Code.INTERNAL, b"an unexpected failure; see the server's log")
 
 
 def error_status(error: BaseException) -> Status:

@@ -133,7 +133,7 @@ class SFSPFactory(Factory):
             connection.pace.rest()
         elif connection.pace.is_slow(now, *awaited, limits.min_body_rate, limits.slow_after):
             self.connections.timed_out += 1
-            connection.time_out(f"at least {limits.min_body_rate:g} bytes a second are to come (min-body-rate)")
+            connection.time_out(f"at least {limits.min_body_rate:g} bytes a second must arrive (min-body-rate)")
             return
         slow = connection.backlog.is_slow(now, limits.min_body_rate, max(limits.idle_timeout, limits.slow_after))
         if slow:
@@ -145,9 +145,7 @@ class SFSPFactory(Factory):
         elif connection.watch.idle(now, unsent(connection.transport)) >= self.limits.idle_timeout:
             self.connections.timed_out += 1
             connection.watch.reset()
-            connection.time_out(
-                f"nothing came for {limits.idle_timeout:g} seconds, as long as is waited for (idle-timeout)"
-            )
+            connection.time_out(f"nothing arrived for {limits.idle_timeout:g} seconds (idle-timeout)")
 
     def drain(self, timeout: float) -> Deferred[None]:
         """See L{Connections.drain}."""
@@ -197,7 +195,7 @@ class SFSPFactory(Factory):
         yield from self.connections.collect(name)
         yield GaugeMetricFamily(
             f"{name}_requests_in_flight",
-            "Requests that are owed an answer.",
+            "Requests without a response yet.",
             value=sum(connection.unfinished for connection in self.connections),
         )
         yield GaugeMetricFamily(
@@ -211,6 +209,6 @@ class SFSPFactory(Factory):
         yield CounterMetricFamily(f"{name}_sent_bytes", "Bytes that were written to clients.", value=self.bytes_out)
         yield CounterMetricFamily(
             f"{name}_broken_answers",
-            "Connections broken off within an answer, because the chunk could not be read to its end.",
+            "Connections closed within a response, because the chunk could not be read to its end.",
             value=self.broken,
         )

@@ -74,7 +74,7 @@ class IdList:
             await whole(self._disk, self._write_out)
         except OSError as error:
             if error.errno in NO_SPACE:
-                raise NoSpace("there is no room on the disk for a list of IDs") from None
+                raise NoSpace("no space on the disk for a list of IDs") from None
             raise Unavailable(f"a list of IDs cannot be kept: {error.strerror or error}") from error
 
     def _write_out(self) -> None:

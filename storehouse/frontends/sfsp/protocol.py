@@ -114,7 +114,7 @@ class SFSPConnection(Protocol):
             return False
         if error is not None and answer.code is None:
             answer.refusal = error
-        body.fail(error or Unavailable("the chunk did not come whole; nothing of it was stored"))
+        body.fail(error or Unavailable("the chunk was incomplete; nothing of it was stored"))
         return True
 
     def readConnectionLost(self) -> None:
@@ -339,9 +339,9 @@ class SFSPConnection(Protocol):
     def _broken(self, failure: Failure) -> None:
         """The peer sees a connection that is broken off, and so that the chunk is not whole."""
         if failure.check(StorehouseError):
-            self._log.error("an answer was broken off: {reason}", reason=str(failure.value))
+            self._log.error("a response was interrupted: {reason}", reason=str(failure.value))
         else:
-            self._log.failure("an answer was broken off", failure=failure)
+            self._log.failure("a response was interrupted", failure=failure)
         self._factory.broken += 1
         self.abort()
 

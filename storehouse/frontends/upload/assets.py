@@ -97,7 +97,7 @@ class StaticFiles(Leaf):
         parts: list[Any] = request.postpath or []
         asset = self._assets.files.get(b"/".join(parts).decode("ascii", "replace"))
         if asset is None:
-            raise NotFound("there is no such file of the front end")
+            raise NotFound("there is no such file")
         is_packed = _takes_gzip(b",".join(request.requestHeaders.getRawHeaders(b"Accept-Encoding") or []))
         headers = [
             (b"Cache-Control", b"public, max-age=%d, immutable" % _YEAR),

@@ -106,9 +106,7 @@ class UploadDoor:
             return reply
         if isinstance(error, NotSignedIn) and request.method in (b"GET", b"HEAD"):
             return sent_on("/sign-in?next=" + quote(request.uri, safe=""))
-        detail = getattr(
-            error, "detail", "Something went wrong here that nobody has thought of; the server's log has it."
-        )
+        detail = getattr(error, "detail", "An unexpected failure; see the server's log.")
         return pages.error(reply.status, "", _sentence(detail), headers=reply.headers)
 
     def stop(self) -> None:

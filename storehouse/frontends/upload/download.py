@@ -175,7 +175,7 @@ class Downloads(Leaf):
         form = parse_query(await request.body.read_all(_MOST_FORM))
         self._gate.check_token(visitor, form.get(b"csrf", b"").decode("latin-1"))
         if form.get(b"action") != b"delete":
-            raise BadRequest("the only action is delete")
+            raise BadRequest("action must be delete")
         await self._delete(request, key)
         target = form.get(b"next", b"")
         return Reply(303, b"", b"text/plain", ((b"Location", target if _own_list(target) else b"/download"),))

@@ -108,9 +108,9 @@ def _checked(key: str) -> str:
     if size > MOST_BYTES:
         raise InvalidName(f"the name {key[:50]!r}... has {size} bytes; at most {MOST_BYTES} are allowed")
     if _control(key):
-        raise InvalidName(f"the name {key!r} holds a control character")
+        raise InvalidName(f"the name {key!r} contains a control character")
     if _turning(key):
-        raise InvalidName(f"the name {key!r} holds a character that turns the direction of writing")
+        raise InvalidName(f"the name {key!r} contains a character that changes the direction of writing")
     for component in key.split("/"):
         if component in ("", ".", ".."):
             what = f"the folder {component!r}" if component else "a folder without a name"

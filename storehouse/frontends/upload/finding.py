@@ -228,4 +228,4 @@ def _rank_of_token(wanted: Wanted) -> _Rank:
             return is_file, _by_name(wanted, name), name
         return 1, value, name
     except (ValueError, TypeError, RecursionError):
-        raise BadRequest("after is not what a page of this order gave as next_after") from None
+        raise BadRequest("after must be the next_after of a page in this order") from None

@@ -129,7 +129,7 @@ class RefusalLog:
         """A page of another origin has made a request, or a proxy has changed the Host field."""
         self._tell(
             peer,
-            "request from {peer} refused, since a page of {origin} made it and this server is called {host}; if a proxy"
+            "request from {peer} refused: a page of {origin} made it, and this server is called {host}; if a proxy"
             " changed the Host field, have it pass the field on, or set --https-url{more}",
             origin=shown_name(origin),
             host=shown_name(host),
@@ -281,7 +281,7 @@ class Gate:
                 given = request.requestHeaders.getRawHeaders(TOKEN_FIELD) or [b""]
                 self.check_token(visitor, given[0].decode("latin-1"))
         if action == "admin" and not (visitor.user and visitor.user.is_admin):
-            raise Forbidden(f"{visitor.name} is no administrator")
+            raise Forbidden(f"{visitor.name} is not an administrator")
         return visitor
 
     def check_token(self, visitor: Visitor, text: str) -> None:
@@ -295,7 +295,8 @@ class Gate:
             return
         if not hmac.compare_digest(visitor.session.token.encode(), text.encode()):
             raise ForgedRequest(
-                "the request lacks the token of the session, so another site may have made it: load the page anew, or send the X-CSRF-Token field"
+                "the request lacks the session's token, so another site may have made it: reload the page, or send "
+                "the X-CSRF-Token field"
             )
 
     async def use(self, visitor: Visitor) -> None:
@@ -312,7 +313,7 @@ class Gate:
     def _with_link(self, request: StreamingRequest, action: Action, path: str | None, goes_on: bool) -> Visitor:
         method = _LINKED.get(action)
         if method is None or b"bucket" in request.fields:
-            raise LinkOutOfScope("a link is for storing or reading what it names, and for nothing else")
+            raise LinkOutOfScope("a link only allows to store or read what it names")
         target = request.path.decode("ascii", "replace") if path is None else path
         try:
             grant = self._accounts.grant_of(method, target, request.fields, goes_on)
@@ -348,7 +349,7 @@ class Gate:
                 self.refusals.certificate(request.address, name)
                 raise
         raise NotSignedIn(
-            "sign in, or give an access key: curl -u KEY-ID:SECRET"
+            "sign in, or use an access key: curl -u KEY-ID:SECRET"
             if not cookies
             else "the session is over: sign in again"
         )
@@ -377,9 +378,9 @@ class Gate:
                 host = (headers.getRawHeaders(b"Host") or [b""])[0]
                 self.refusals.origin(request.address, origin, host)
                 raise ForgedRequest(
-                    f"the request was made by a page of {shown_name(origin)}, and this server is called {shown_name(host)}:"
-                    " if that is one site, a proxy has changed the Host field; it has to pass the field on, or the server"
-                    " to be told its name by --https-url"
+                    f"the request was made by a page of {shown_name(origin)}, and this server is called "
+                    f"{shown_name(host)}: if that is one site, a proxy has changed the Host field; it must pass the "
+                    "field on, or the server needs its name by --https-url"
                 )
 
     async def _is_public(self, bucket: str) -> bool:
@@ -418,7 +419,7 @@ def _key_in(credentials: Sequence[bytes]) -> tuple[str, str]:
     elif scheme.lower() == b"bearer":
         key_id, found, secret = value.strip().decode("latin-1").partition(".")
     else:
-        raise SignInRefused("of Authorization, Basic and Bearer are understood")
+        raise SignInRefused("Authorization must be Basic or Bearer")
     if len(credentials) > 1 or not found:
-        raise SignInRefused("the field Authorization does not have a key ID and its secret")
+        raise SignInRefused("Authorization does not have a key ID and its secret")
     return key_id, secret

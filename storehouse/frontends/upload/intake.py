@@ -226,18 +226,14 @@ class UploadMemory:
         """
         if len(self._sessions) >= self._most_sessions:
             self.refused += 1
-            raise TooManyUploads(
-                f"{self._most_sessions} uploads are being received, which is as many as are allowed: try again in a moment"
-            )
+            raise TooManyUploads(f"{self._most_sessions} uploads are being received, the limit: try again in a moment")
         refused = next(
             (each for each in holders if each[0] == LINK and self._shares.count(each) >= self._most_of_link), None
         )
         refused = refused or self._shares.refused(holders)
         if refused is not None:
             self.refused += 1
-            raise TooManyUploads(
-                f"this {refused[0]} has as many uploads at once as it may have, so that others get in: try again in a moment"
-            )
+            raise TooManyUploads(f"this {refused[0]} has reached its limit of uploads at once: try again in a moment")
         self._shares.enter(holders)
         session = UploadSession(self, stop, go_on, holders)
         self._sessions[session] = None
@@ -311,16 +307,20 @@ class UploadMemory:
             ("share_bytes", "Bytes that each session may hold until its file is whole.", self.share),
         ):
             yield GaugeMetricFamily(f"{name}_{suffix}", text, value=value)
-        yield GaugeMetricFamily("storehouse_upload_sessions", "Requests that bring files.", value=self.sessions)
+        yield GaugeMetricFamily("storehouse_upload_sessions", "Requests with files in progress.", value=self.sessions)
         yield GaugeMetricFamily(
-            "storehouse_upload_sessions_limit", "Requests that may bring files at once.", value=self._most_sessions
+            "storehouse_upload_sessions_limit",
+            "Requests with files that are allowed at once.",
+            value=self._most_sessions,
         )
         yield CounterMetricFamily(
-            "storehouse_upload_sessions_refused", "Requests with files that were one too many.", value=self.refused
+            "storehouse_upload_sessions_refused",
+            "Requests with files refused because there were too many.",
+            value=self.refused,
         )
         files = CounterMetricFamily(
             "storehouse_upload_files",
-            "Files that were stored: from memory, whole, or as they came.",
+            "Files that were stored: from memory, or while they arrived.",
             labels=["way"],
         )
         files.add_metric(["memory"], self._files[False])
@@ -424,7 +424,7 @@ class Checksums:
         computed = self._crc.to_bytes(4, "big") if algorithm == "crc32c" else self._hashes[algorithm].digest()
         if not hmac.compare_digest(computed, digest):
             raise ChecksumMismatch(
-                f"the {algorithm} of what came is {computed.hex()}, and not what was announced: nothing of it is kept"
+                f"the {algorithm} of the received bytes is {computed.hex()}, not what was announced: nothing is kept"
             )
 
     async def close(self) -> None:
@@ -556,7 +556,7 @@ class Intake:
         """
         limit = self.limit_of(visitor)
         if limit is not None and head.size is not None and head.size > limit:
-            raise TooLarge(f"the file has {head.size} bytes; at most {limit} are taken")
+            raise TooLarge(f"the file has {head.size} bytes; at most {limit} are allowed")
         await self._check_key(head)
         await self.gate.use(visitor)
         return IncomingFile(self, visitor, session, stream, head, limit)
@@ -638,7 +638,7 @@ class Intake:
         try:
             return await self.put(key, stream, head.size, head, metadata, Condition(absent=True))
         except PreconditionFailed:
-            raise AlreadyExists(f"something else was stored as {key} while the file came: send it again") from None
+            raise AlreadyExists(f"another file was stored as {key} during the upload: send it again") from None
         finally:
             self._claimed.discard(key)
 
@@ -658,7 +658,7 @@ class Intake:
                 self._claimed.discard(candidate)
                 raise
             self._claimed.discard(candidate)
-        raise AlreadyExists(f"there is a {key} already")
+        raise AlreadyExists(f"{key} already exists")
 
 
 class IncomingFile:
@@ -808,9 +808,7 @@ class IncomingFile:
         size = len(piece)
         self.count += size
         if self._limit is not None and self.count > self._limit:
-            raise TooLarge(
-                f"the file {self.head.key} has more than {self._limit} bytes, which are the most that are taken"
-            )
+            raise TooLarge(f"the file {self.head.key} has more than {self._limit} bytes, the most that are allowed")
         self._crc = crc32c(piece, self._crc)
         self._upload.add(size)
         if self._checksums is not None:

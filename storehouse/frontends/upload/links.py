@@ -79,7 +79,7 @@ class Links(Leaf):
         form.pop("csrf", None)
         wish = _wish_in(await _json(request) if is_json else form)
         if visitor.user is None:
-            raise Forbidden("only who has signed in can make links")
+            raise Forbidden("sign in to create links")
         try:
             path = link_path(wish.method, wish.name, wish.is_prefix)
         except UnicodeEncodeError:
@@ -110,11 +110,11 @@ def _wish_in(fields: Mapping[str, Any]) -> _Wish:
     """From JSON, or from a form, where all are texts and empty ones say nothing."""
     for field in fields:
         if field not in _KNOWN:
-            raise BadRequest(f"{field[:100]!r} is nothing that a link has; known are {', '.join(sorted(_KNOWN))}")
+            raise BadRequest(f"a link has no {field[:100]!r}; known are {', '.join(sorted(_KNOWN))}")
     method: Any = fields.get("method", "GET")
     name: Any = fields.get("name")
     if method not in ("GET", "PUT"):
-        raise BadRequest("the method of a link is GET, to read, or PUT, to store")
+        raise BadRequest("the method of a link must be GET, to read, or PUT, to store")
     is_prefix = _switch(fields, "prefix")
     if not isinstance(name, str) or not (name or is_prefix):
         raise BadRequest("a link needs a name")
@@ -134,5 +134,5 @@ def _switch(fields: Mapping[str, Any], name: str) -> bool:
     if isinstance(value, str):
         value = _SWITCHES.get(value.lower())
     if not isinstance(value, bool):
-        raise BadRequest(f"{name} is true or false")
+        raise BadRequest(f"{name} must be true or false")
     return value

@@ -56,7 +56,7 @@ class Listings:
         """
         A page of the list that the query asks for. For other buckets than the door's own there is JSON only.
 
-        @raise BadRequest: if it makes no sense.
+        @raise BadRequest: if it is invalid.
         """
         bucket = text_of(request, b"bucket") or self._bucket
         visitor = await self._gate.admit(request, "list", bucket=bucket)
@@ -93,7 +93,7 @@ class Listings:
 def _wanted(request: StreamingRequest, bucket: str) -> Wanted:
     limit = number_of(request, b"limit", _USUAL)
     if not 1 <= limit <= MOST_LISTED:
-        raise BadRequest(f"a page has 1 to {MOST_LISTED} files")
+        raise BadRequest(f"limit must be 1 to {MOST_LISTED}")
     return Wanted(
         bucket,
         text_of(request, b"prefix"),
@@ -161,7 +161,7 @@ def _note(wanted: Wanted, found: Found) -> str:
         names = ", ".join(found.damaged[:_MOST_NAMED]) + (", ..." if len(found.damaged) > _MOST_NAMED else "")
         notes.append(f"Damaged, and not in this list: {names}.")
     if found.looked_at is not None and wanted.is_by_name:
-        notes.append(f"{found.looked_at:,} names were searched; the next page goes on behind them.")
+        notes.append(f"Searched {found.looked_at:,} names; the next page continues after them.")
     elif found.looked_at is not None:
-        notes.append(f"There are too many files to sort them all: this is of the first {found.looked_at:,} by name.")
+        notes.append(f"Too many files to sort all of them: these are from the first {found.looked_at:,} by name.")
     return " ".join(notes)

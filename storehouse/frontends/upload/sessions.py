@@ -104,7 +104,7 @@ class SignIn(Leaf):
 
     async def _session(self, form: dict[str, str]) -> Session:
         if "key_id" not in form or "secret" not in form:
-            raise BadRequest("the form has to have the fields key_id and secret")
+            raise BadRequest("the form needs the fields key_id and secret")
         # As they are pasted.
         user = self._accounts.user_of_key(form["key_id"].strip(), form["secret"].strip())
         return self._accounts.begin_session(user)
@@ -167,7 +167,7 @@ def _token_in(request: StreamingRequest) -> str | None:
 
 
 def _too_often(request: StreamingRequest, next_path: str, wait: int) -> Reply:
-    problem = f"too many failures to sign in from your address: try again in {wait} seconds"
+    problem = f"too many failed sign-ins from your address: try again in {wait} seconds"
     if accepts_html(request):
         reply = pages.sign_in(next_path, _sentence(problem), status=429)
     else:

@@ -193,7 +193,7 @@ class EventStream:
         @raise Unavailable: if as many listen as may.
         """
         if len(self._listeners) >= _MOST_LISTENERS:
-            raise Unavailable(f"{_MOST_LISTENERS} clients follow the events, as many as may: try again later")
+            raise Unavailable(f"{_MOST_LISTENERS} clients follow the events, the limit: try again later")
         over: Deferred[None] = Deferred()
         request.begin(200, b"text/event-stream", ((b"Cache-Control", b"no-store"),))
         self._listeners[request] = (over, self._clock.seconds() + _LONGEST)

@@ -272,13 +272,13 @@ class Activity:
         yield CounterMetricFamily("storehouse_upload_sent_bytes", "Bytes of downloads that were sent.", value=self.sent)
         transfers = CounterMetricFamily(
             "storehouse_upload_transfers",
-            "Uploads by the way they came, and downloads: begun, done, failed, and suspended to be gone on with.",
+            "Uploads by protocol, and downloads: begun, done, failed, and suspended until they are resumed.",
             labels=["kind", "outcome"],
         )
         for (kind, outcome), count in sorted(self.counts.items()):
             transfers.add_metric([kind, outcome], count)
         yield transfers
-        running = GaugeMetricFamily("storehouse_upload_transfers_running", "Transfers under way.", labels=["kind"])
+        running = GaugeMetricFamily("storehouse_upload_transfers_running", "Transfers in progress.", labels=["kind"])
         kinds = Counter(transfer.kind for transfer in self._running)
         for kind in sorted({kind for kind, _ in self.counts}):
             running.add_metric([kind], kinds[kind])

@@ -96,7 +96,7 @@ class Upload(Leaf):
         content_type = (field_of(request, b"Content-Type") or b"").decode("latin-1")
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
-            raise MalformedBody("a form is sent to /upload; what is sent here is a file as it is")
+            raise MalformedBody("send a form to /upload; here the body is the file itself")
         head = FileHead(
             key,
             key,
@@ -135,7 +135,7 @@ def _check(request: StreamingRequest) -> None:
     check_body(request)
     if request.requestHeaders.hasHeader(b"Upload-Incomplete"):
         # How early drafts of resumable uploads say that this is not all.
-        raise BadRequest("the body is all of the file: Upload-Incomplete is not possible")
+        raise BadRequest("the body must be the whole file: Upload-Incomplete is not possible")
 
 
 def _digests_of(request: StreamingRequest) -> dict[str, bytes]:
@@ -145,7 +145,7 @@ def _digests_of(request: StreamingRequest) -> dict[str, bytes]:
             name, request.requestHeaders.getRawHeaders(name.encode("ascii"), [])
         ).items():
             if found.setdefault(algorithm, digest) != digest:
-                raise BadRequest(f"Repr-Digest and Content-Digest have not the same {algorithm}")
+                raise BadRequest(f"Repr-Digest and Content-Digest differ in {algorithm}")
     return found
 
 
@@ -157,7 +157,7 @@ def _condition_of(request: StreamingRequest) -> Condition:
     """
     match, none_match = field_of(request, b"If-Match"), field_of(request, b"If-None-Match")
     if none_match not in (None, b"*"):
-        raise BadRequest("If-None-Match can only be *: there is no file of that name")
+        raise BadRequest("If-None-Match must be *: the name must not exist")
     etag = None
     if match is not None:
         etag = match.decode("latin-1")

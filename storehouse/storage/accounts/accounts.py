@@ -227,7 +227,7 @@ class Accounts(ABC):
     def user_of_certificate(self, common_name: str) -> User:
         account = self._users().by_name.get(common_name)
         if account is None or account.user.is_disabled:
-            raise SignInRefused(f"the certificate is for {common_name[:100]!r}, which is not a user here")
+            raise SignInRefused(f"the certificate is for {common_name[:100]!r}, who is not a user here")
         return account.user
 
     # -- sign-in tokens ------------------------------------------------------------------------------------------------
@@ -314,14 +314,14 @@ class Accounts(ABC):
     ) -> str:
         now, lifetime = self._clock(), self.settings.link_lifetime
         if method not in links.METHODS:
-            raise BadRequest(f"a link is for one of {', '.join(links.METHODS)}")
+            raise BadRequest(f"the method of a link must be one of {', '.join(links.METHODS)}")
         # One second more: the expiry is rounded up, and the caller has read the clock a moment before.
         if not now < expires <= now + lifetime + 1:
             raise BadRequest(f"a link must expire within the next {lifetime:.0f} seconds")
         if max_bytes is not None and not 0 < max_bytes <= _MAX_BYTES:
             raise BadRequest(f"max-bytes of a link must be from 1 to {_MAX_BYTES}")
         if max_bytes is not None and method != "PUT":
-            raise BadRequest("max-bytes is for links to store only")
+            raise BadRequest("max-bytes is only for links to store")
         canonical = links.canonical_path(path)
         if is_prefix and not canonical.endswith("/"):
             raise BadRequest(f"the path of a link for a folder must end with a slash; {canonical!r} does not")

@@ -303,7 +303,8 @@ class SpentLog:
                     raise ValueError("it has no checksum")
                 if damaged is not None:
                     raise StoreUnusable(
-                        f"line {damaged} of {self._directory.file(self._name)} is damaged: the file says which links and sessions"
+                        f"line {damaged} of {self._directory.file(self._name)} is damaged: the file says which links "
+                        "and sessions"
                         " must not be used again. Without it all of them can be, until they expire"
                     )
                 entries[fields["id"]] = fields["until"], fields.get("by", "")
@@ -364,7 +365,8 @@ def load_keys(directory: AccountsDirectory, cipher: ICipher | None, may_create: 
     if data is None:
         if not may_create:
             raise StoreUnusable(
-                f"{path} is missing: without it no access key, session or link of this root can be checked. Restore it from"
+                f"{path} is missing: without it no access key, session or link of this root can be checked. Restore "
+                "it from"
                 " a backup; or remove the directory, and add all users again"
             )
         secret = os.urandom(SECRET_SIZE)
@@ -377,7 +379,8 @@ def load_keys(directory: AccountsDirectory, cipher: ICipher | None, may_create: 
     if is_wrapped:
         if cipher is None:
             raise WrongMasterKey(
-                f"{path} is encrypted: give the master key with the environment variable masterkey, or with master-key-file"
+                f"{path} is encrypted: give the master key with the environment variable masterkey, or with "
+                "master-key-file"
             )
         try:
             secret = cipher.decrypt(_ABOUT, secret)
@@ -473,7 +476,7 @@ class LocalAccounts(Accounts):
             except (Damaged, OSError) as error:
                 # Users who are signed in can go on; nothing is changed until the file is restored, since a change
                 # reads it.
-                self._log.error("users stay as they were: {reason}", reason=str(error))
+                self._log.error("users are unchanged: {reason}", reason=str(error))
         return self._current
 
     def _file_state(self) -> _FileState | None:

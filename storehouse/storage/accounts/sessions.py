@@ -60,7 +60,7 @@ def write_cookie(key: bytes, ticket: Ticket) -> str:
 
 def read_cookie(key: bytes, cookie: str) -> Ticket:
     """@raise NotSignedIn: unless it is, to the last bit, what L{write_cookie} wrote with this key."""
-    refused = NotSignedIn("the session is not of this service: sign in again")
+    refused = NotSignedIn("the session is of another service: sign in again")
     if len(cookie) > _MAX_COOKIE:
         raise refused
     try:

@@ -110,7 +110,7 @@ class Users:
     def with_new(self, account: Account) -> Users:
         """@raise AlreadyExists: if there is a user of that name."""
         if account.user.name in self.by_name:
-            raise AlreadyExists(f"there is a user {account.user.name!r} already")
+            raise AlreadyExists(f"the user {account.user.name!r} already exists")
         return self.with_account(account)
 
     def with_account(self, account: Account) -> Users:

@@ -253,7 +253,7 @@ class BucketFile:
             raise NoSuchRecord(f"no record of {self.path} is at offset {offset}")
         entry, proven = found
         if not proven:
-            raise self.damaged(entry.offset, "its index entry is damaged, and so the record cannot be verified")
+            raise self.damaged(entry.offset, "its index entry is damaged, so the record cannot be verified")
         return entry
 
     def mend(self, position: int, entry: Entry) -> None:
@@ -264,7 +264,7 @@ class BucketFile:
         """
         self.counters.mended += 1
         _log.warn(
-            "the index entry of the record at offset {offset} of {file} was damaged, and has been corrected",
+            "the index entry of the record at offset {offset} of {file} was damaged, and was corrected",
             offset=entry.offset,
             file=self.path,
         )
@@ -279,7 +279,8 @@ class BucketFile:
         """@raise TooLarge: if the record is longer than L{max_record}."""
         if entry.length > self.max_record:
             raise TooLarge(
-                f"the record at offset {entry.offset} of {self.path} has {entry.length} bytes; at most {self.max_record} are read (append-max-record)"
+                f"the record at offset {entry.offset} of {self.path} has {entry.length} bytes; at most "
+                f"{self.max_record} are read (append-max-record)"
             )
 
     def payload(self, entry: Entry) -> bytes:

@@ -159,7 +159,7 @@ class GroupCommit:
 
     def _failed_to_form(self, failure: Failure) -> None:
         """The queue has been taken and its offsets are unknown: no further append can be right."""
-        self._log.failure("a group of appends could not be formed", failure=failure)
+        self._log.failure("a group of appends failed", failure=failure)
         self.fail(failure.value or RuntimeError("unknown"))
 
     def _write_out(self, group: Group) -> None:

@@ -246,7 +246,7 @@ def decode_frame(data: bytes, at: int = 0, salt: int = 0) -> Frame | None:
     """
     The frame at C{at}; C{None} if there is none, or it is torn or damaged.
 
-    @raise Damaged: if its checksum is right but its content makes no sense: written by a defect, or another version.
+    @raise Damaged: if its checksum is right but its content is invalid: written by a defect, or another version.
     """
     if len(data) - at < HEADER_SIZE:
         return None
@@ -276,7 +276,7 @@ def decode_frame(data: bytes, at: int = 0, salt: int = 0) -> Frame | None:
                 )
             )
     except (error, UnicodeDecodeError) as problem:
-        raise Damaged(f"frame {sequence} of the write-ahead log makes no sense: {problem}") from None
+        raise Damaged(f"frame {sequence} of the write-ahead log is invalid: {problem}") from None
     if position != end:
-        raise Damaged(f"frame {sequence} of the write-ahead log makes no sense: its runs end at {position}, not {end}")
+        raise Damaged(f"frame {sequence} of the write-ahead log is invalid: its runs end at {position}, not {end}")
     return Frame(sequence=sequence, replay_from=replay_from, runs=tuple(runs), size=HEADER_SIZE + runs_size)

@@ -54,7 +54,7 @@ class LogMetrics:
         appends = CounterMetricFamily("storehouse_append_requests", "Completed appends.", labels=["durability"])
         groups = HistogramMetricFamily(
             "storehouse_append_group_seconds",
-            "From forming a group of appends to its responses.",
+            "Time from forming a group of appends to its responses.",
             labels=["durability"],
         )
         for synced, level in ((True, "disk"), (False, "os")):
@@ -63,11 +63,9 @@ class LogMetrics:
             groups.add_metric([level], latency.buckets(), latency.total)
         yield appends
         yield groups
-        yield CounterMetricFamily("storehouse_append_reads", "Records given out.", value=self.reads.records)
-        yield CounterMetricFamily("storehouse_append_read_bytes", "Bytes of records given out.", value=self.reads.size)
-        yield CounterMetricFamily(
-            "storehouse_append_damaged", "Reads that met a damaged record.", value=self.reads.damaged
-        )
+        yield CounterMetricFamily("storehouse_append_reads", "Records read.", value=self.reads.records)
+        yield CounterMetricFamily("storehouse_append_read_bytes", "Bytes of records read.", value=self.reads.size)
+        yield CounterMetricFamily("storehouse_append_damaged", "Reads of damaged records.", value=self.reads.damaged)
         yield CounterMetricFamily(
             "storehouse_append_index_entries_mended",
             "Damaged entries and headers of indexes that were corrected.",
@@ -97,6 +95,6 @@ class LogMetrics:
         yield size
         yield GaugeMetricFamily(
             "storehouse_append_failed",
-            "1 once a sync has failed and nothing is taken any more.",
+            "1 after a sync failed: nothing is accepted until a restart.",
             value=self._has_failed(),
         )

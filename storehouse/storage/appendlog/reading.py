@@ -262,7 +262,7 @@ class Scan:
             await self._disk.run(bucket.mend, position, rebuilt.entry)
             return rebuilt.entry
         if rebuilt is None or not rebuilt.proven:
-            reason = "its index entry is damaged, and so the record cannot be verified"
+            reason = "its index entry is damaged, so the record cannot be verified"
         else:
             # The record is whole, but whose it is has been lost: a scan of the whole bucket file can return it.
             reason = "its index entry is damaged: its time and identifier are lost"

@@ -107,7 +107,8 @@ def _report_gaps(frames: list[_FramePosition], replay_from: int, wal: str, files
         if frame.sequence != expected:
             kept = kept or _keep_segments(wal, files)
             _log.error(
-                "the write-ahead log is damaged: frames {first} to {last} are missing before byte {at} of {path}; copies of the segments are in {kept}",
+                "the write-ahead log is damaged: frames {first} to {last} are missing before byte {at} of {path}; "
+                "copies of the segments are in {kept}",
                 first=expected,
                 last=frame.sequence - 1,
                 at=frame.at,
@@ -159,7 +160,7 @@ class _ReplayTarget:
         if not os.path.exists(raw):
             if prefix not in self._skipped:
                 self._skipped.add(prefix)
-                _log.warn("{raw} is gone; its records in the write-ahead log are not replayed", raw=raw)
+                _log.warn("{raw} is missing; its records in the write-ahead log are not replayed", raw=raw)
             return None
         raw_fd = self._files.open(raw, os.O_RDWR)
         # A missing index is made from the whole bucket file when the prefix is opened.
@@ -295,7 +296,8 @@ def recover_bucket(
         kept = _keep_copy(raw_path, f"{raw_path.removesuffix('.raw')}.torn.{_stamp()}", end, files)
         files.truncate(raw_fd, end)
         _log.warn(
-            "{path}: a torn tail of {torn} bytes behind the last whole record, at offset {end}, was cut off; it is kept as {kept}",
+            "{path}: a torn tail of {torn} bytes after the last whole record, at offset {end}, was cut off; it is "
+            "kept as {kept}",
             path=raw_path,
             torn=torn,
             end=end,
@@ -325,7 +327,7 @@ def _mend_entry(raw_path: str, raw_fd: int, index_fd: int, at: int, damaged: byt
         return None
     files.write_at(index_fd, (corrected,), at)
     _log.warn(
-        "the index entry of the record at offset {offset} of {file} was damaged, and has been corrected",
+        "the index entry of the record at offset {offset} of {file} was damaged, and was corrected",
         offset=entry.offset,
         file=raw_path,
     )

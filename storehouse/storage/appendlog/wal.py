@@ -291,7 +291,7 @@ def read_salt(directory: str, files: Files) -> int | None:
             return unpack_length(data)
         corrected = correct_byte(data)
         if corrected is not None:
-            _log.warn("{path} had a damaged byte, which was corrected", path=path)
+            _log.warn("corrected a damaged byte in {path}", path=path)
             return unpack_length(corrected)
     if segment_paths(directory):
         raise StoreUnusable(

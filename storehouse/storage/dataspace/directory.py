@@ -172,7 +172,7 @@ class StoreDirectory:
 
     def _explain(self, error: OSError) -> StorehouseError:
         if error.errno in NO_SPACE:
-            return NoSpace("there is no room on the disk for objects; nothing was changed")
+            return NoSpace("no space on the disk for objects; nothing was changed")
         self._log.error("the object store met {error}", error=str(error))
         if error.errno == errno.EROFS:
             return Unavailable("the file system of the objects is read-only")
@@ -228,14 +228,14 @@ class StoreDirectory:
     def check_absent(self, path: str) -> None:
         """In a disk thread: @raise AlreadyExists: if something is there."""
         if os.path.lexists(path):
-            raise AlreadyExists(f"{os.path.basename(path)} is stored already")
+            raise AlreadyExists(f"{os.path.basename(path)} already exists")
 
     def make_index(self, path: str) -> None:
         """In a disk thread: make the INDEX directory that a path goes into. What is in its place is set aside."""
         try:
             self.layout.make_index(self.files, path, self.settings.durable)
         except FileExistsError:
-            self.set_aside(os.path.dirname(path), "it was in the place of a directory of objects")
+            self.set_aside(os.path.dirname(path), "it was where a directory of objects belongs")
             self.layout.make_index(self.files, path, self.settings.durable)
 
     def set_aside(self, path: str, why: str) -> str:
@@ -264,7 +264,7 @@ class StoreDirectory:
                 self.files.sync_directory(os.path.dirname(path))
             except OSError as error:
                 raise StorageFailed(
-                    f"{os.path.dirname(path)} could not be brought to disk: {error.strerror or error}"
+                    f"{os.path.dirname(path)} could not be synced to disk: {error.strerror or error}"
                 ) from None
         return gone
 

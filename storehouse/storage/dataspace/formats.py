@@ -129,7 +129,7 @@ def _parse(data: bytes) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         fields = dict(items)
         if len(fields) != len(items):
-            raise ValueError("it has a field twice")
+            raise ValueError("a field is repeated")
         return fields
 
     try:
@@ -140,7 +140,7 @@ def _parse(data: bytes) -> Any:
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
     except UnicodeEncodeError:
-        raise ValueError("it holds what is not Unicode text") from None
+        raise ValueError("it contains text that is not Unicode") from None
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"it is not JSON: {error}") from None
 
@@ -154,7 +154,7 @@ def _object(
     fields = set(value)
     if fields not in (foreign, foreign | ours) and (not ours <= fields or fields - optional != foreign | ours):
         wrong = (fields - optional) ^ (foreign | ours if ours & fields else foreign)
-        raise ValueError(f"the fields of {what} are not those that belong there: {', '.join(sorted(wrong))[:200]}")
+        raise ValueError(f"{what} has missing or unknown fields: {', '.join(sorted(wrong))[:200]}")
     return value
 
 
@@ -235,7 +235,7 @@ def decode_object(data: bytes) -> ObjectInfo:
     if sum(part.size for part in parts) != size:
         raise ValueError(f"its parts do not have {size} bytes together")
     if len({part.number for part in parts}) != len(parts):
-        raise ValueError("it has a part twice")
+        raise ValueError("a part is repeated")
     metadata = _metadata(value.get("metadata", {"key": [key]} if key else {}))
     return ObjectInfo(_string(value["etag"], "etag"), size, parts, metadata, _string(value.get("id", ""), "id"))
 
@@ -302,7 +302,7 @@ def check_own(said: str, id: str) -> None:
     @raise ValueError: if it is of another.
     """
     if said not in ("", id):
-        raise ValueError(f"it was written for {said[:200]}: what is here belongs elsewhere")
+        raise ValueError(f"it was written for {said[:200]}: it belongs elsewhere")
 
 
 # -- checksum files ----------------------------------------------------------------------------

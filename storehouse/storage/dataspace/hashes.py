@@ -104,8 +104,8 @@ def find_hash(name: str, key: bytes = b"") -> Hash:
     @raise ValueError: naming what is wrong.
     """
     if name not in _makers:
-        raise ValueError(f"there is no hash {name[:100]!r} here; there are {', '.join(HASHES)}")
+        raise ValueError(f"there is no hash {name[:100]!r}; there are {', '.join(HASHES)}")
     make, lengths = _makers[name]
     if len(key) not in lengths:
-        raise ValueError(f"a key of {len(key)} bytes is none for {name}")
+        raise ValueError(f"{name} has no keys of {len(key)} bytes")
     return make(key)

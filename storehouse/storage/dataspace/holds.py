@@ -70,11 +70,11 @@ class Holds:
     def _found(self, token: str) -> Any:
         call = self._held.get(token)
         if call is None:
-            raise NotFound(f"nothing is held under that name any more: it was not renewed for {LEASE:.0f} seconds")
+            raise NotFound(f"there is no such hold: it was not renewed for {LEASE:.0f} seconds")
         return call
 
     def _lapsed(self, token: str) -> None:
-        self._log.warn("what is removed is not kept any more: nobody has asked for it for {seconds} s", seconds=LEASE)
+        self._log.warn("the hold ended: it was not renewed for {seconds} s", seconds=LEASE)
         self._forget(token)
 
     def _forget(self, token: str) -> None:

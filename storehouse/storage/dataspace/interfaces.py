@@ -156,7 +156,7 @@ class IDataSpace(IUploads, IInventory):
     (C{InvalidRange}); an empty one at its end does.
     """
 
-    failed: StorehouseError | None = Attribute("what it failed with for good, so that nothing is taken any more")
+    failed: StorehouseError | None = Attribute("the error after which nothing is accepted until a restart")
 
     def start() -> None:
         """Open it, in the caller's time. Until then, and after L{stop}, all methods fail with C{Unavailable}."""

@@ -50,19 +50,19 @@ class SpaceMetrics:
         yield from self._operations.collect()
         for name, text, value in (
             ("in_bytes", "Bytes of objects and parts stored.", self.bytes_in),
-            ("out_bytes", "Bytes of objects given out.", self.bytes_out),
-            ("damaged", "How often something damaged was met.", self.damaged),
-            ("leftovers_removed", "Things that a process left half done, removed at start.", self.leftovers),
-            ("uploads_expired", "Uploads aborted because nobody went on with them.", self.expired),
+            ("out_bytes", "Bytes of objects read.", self.bytes_out),
+            ("damaged", "Damage found.", self.damaged),
+            ("leftovers_removed", "Leftovers of interrupted operations, removed at the start.", self.leftovers),
+            ("uploads_expired", "Uploads aborted because they were abandoned.", self.expired),
             ("scrubbed_bytes", "Bytes verified in the background.", self.scrubbed_bytes),
             ("scrubbed", "Objects and uploads verified in the background.", self.scrubbed_objects),
-            ("scrub_rounds", "Scrubs of everything that came to their end.", self.scrub_rounds),
+            ("scrub_rounds", "Complete scrubs.", self.scrub_rounds),
         ):
             yield CounterMetricFamily(f"storehouse_objects_{name}", text, value=value)
         for name, text, number in (
-            ("staged_deletes", "Deleted things whose bytes are still there.", float(self.staged)),
-            ("scrub_progress", "How far the scrub that runs now has come, 0 to 1.", self.scrub_progress),
-            ("scrub_damage", "What the last whole scrub found damaged.", float(self.scrub_damage)),
-            ("failed", "1 once a sync has failed and nothing is taken any more.", float(self.failed)),
+            ("staged_deletes", "Deleted objects and uploads whose bytes are not removed yet.", float(self.staged)),
+            ("scrub_progress", "Progress of the current scrub, 0 to 1.", self.scrub_progress),
+            ("scrub_damage", "Damage that the last complete scrub found.", float(self.scrub_damage)),
+            ("failed", "1 after a sync failed: nothing is accepted until a restart.", float(self.failed)),
         ):
             yield GaugeMetricFamily(f"storehouse_objects_{name}", text, value=number)

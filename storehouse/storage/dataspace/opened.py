@@ -153,7 +153,7 @@ class OpenPart:
                 raise NotCached
             # A line may be damaged, and the bytes be right: then only its block is not given out.
             if part_tag(self.header, map(self._line_of, range(self.header.block_count))) != self.part.etag:
-                raise self._damaged(f"its etag is not that of {checksum_name(self.part.number)}")
+                raise self._damaged(f"its etag does not match {checksum_name(self.part.number)}")
         if is_large:
             if len(_compared) >= _MOST_COMPARED:
                 _compared.clear()
@@ -166,7 +166,7 @@ class OpenPart:
         @raise DamagedObject: if a line is another one: the block that it is of cannot be given out.
         """
         if is_our_tag(self.part.etag) and part_tag(self.header, self.all_lines()) != self.part.etag:
-            raise self._damaged(f"its etag is not that of {checksum_name(self.part.number)}")
+            raise self._damaged(f"its etag does not match {checksum_name(self.part.number)}")
 
     def _line_of(self, block: int) -> bytes:
         start, size = self.header.span(block)

@@ -109,14 +109,14 @@ class Staging:
             self.files.rename(self.path, target)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                raise AlreadyExists(f"{os.path.basename(target)} is stored already") from None
+                raise AlreadyExists(f"{os.path.basename(target)} already exists") from None
             raise
         self._made = False
         try:
             self.sync(os.path.dirname(target))
         except OSError as error:
             # It is there, and may be gone after a power cut: neither "stored" nor "not stored" would be true.
-            raise StorageFailed(f"{target} could not be brought to disk: {error.strerror or error}") from None
+            raise StorageFailed(f"{target} could not be synced to disk: {error.strerror or error}") from None
 
     def move(self, name: str, directory: str) -> None:
         """Rename one of its files into a directory; replaces one that is there."""
@@ -134,7 +134,7 @@ class Staging:
         try:
             self.sync(directory)
         except OSError as error:
-            raise StorageFailed(f"{directory} could not be brought to disk: {error.strerror or error}") from None
+            raise StorageFailed(f"{directory} could not be synced to disk: {error.strerror or error}") from None
         # It is done, whatever becomes of this. What cannot be removed goes with the next start.
         with suppress(OSError):
             self.discard()

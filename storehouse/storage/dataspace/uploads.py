@@ -230,7 +230,7 @@ def _sync_changed(staging: Staging, directory: str) -> None:
     try:
         staging.sync(directory)
     except OSError as error:
-        raise StorageFailed(f"{directory} could not be brought to disk: {error.strerror or error}") from None
+        raise StorageFailed(f"{directory} could not be synced to disk: {error.strerror or error}") from None
 
 
 def complete(staging: Staging, path: str, parts: list[Part], metadata: Metadata, target: str) -> Part:

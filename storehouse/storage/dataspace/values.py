@@ -76,7 +76,7 @@ def check_metadata(metadata: Metadata, most: int = MAX_METADATA) -> dict[str, li
     """
     A copy that nobody else changes.
 
-    @raise InvalidName: if it is no text, or more than C{most} bytes.
+    @raise InvalidName: if it is not text, or more than C{most} bytes.
     """
     copy: dict[str, list[str]] = {}
     size = 0
@@ -88,7 +88,7 @@ def check_metadata(metadata: Metadata, most: int = MAX_METADATA) -> dict[str, li
             # A byte for each of them, so that their number is bounded too.
             size += sum(1 + len(text.encode()) for text in (name, *copy[name]))
     except UnicodeEncodeError as error:
-        raise InvalidName(f"the metadata holds {error.object[:200]!r}, which is not Unicode text") from None
+        raise InvalidName(f"the metadata contains {error.object[:200]!r}, which is not Unicode text") from None
     if size > most:
         raise InvalidName(f"the metadata has {size} bytes; at most {most} are allowed")
     return copy
@@ -104,18 +104,16 @@ def check_expected(id: str, etag: str, size: int, expected: Part | None) -> None
     if expected is None:
         return
     if size != expected.size:
-        raise DamagedObject(id, f"it should have {expected.size} bytes, and has {size}")
+        raise DamagedObject(id, f"it has {size} bytes instead of {expected.size}")
     if expected.etag and etag != expected.etag:
-        raise DamagedObject(
-            id, f"it should have the tag {expected.etag[:200]}, and has {etag[:200]}: it is another object"
-        )
+        raise DamagedObject(id, f"its tag is {etag[:200]} instead of {expected.etag[:200]}: it is another object")
 
 
 def check_free(upload_id: str, there: Mapping[int, Part], first: int, count: int) -> None:
     """@raise InvalidPart: unless an upload has none of these parts."""
     for number in range(first, first + count):
         if number in there:
-            raise InvalidPart(f"the upload {upload_id} has a part {number} already")
+            raise InvalidPart(f"the upload {upload_id} already has a part {number}")
 
 
 def choose_parts(upload_id: str, there: Mapping[int, Part], numbers: Sequence[int]) -> list[Part]:

@@ -105,7 +105,7 @@ class Entry:
                 yield from self._parts(info.parts)
                 ours = all(is_our_tag(part.etag) for part in info.parts)
                 if ours and len(info.parts) > 1 and info.etag != joined_etag(part.etag for part in info.parts):
-                    self._report("its etag is not that of its parts")
+                    self._report("its etag does not match its parts")
             return
         with self._described("upload.json"):
             if self._has("upload.json"):
@@ -187,7 +187,7 @@ class Entry:
             yield size, max(size, count * _SMALL_BLOCK)
         tag.update(encode_header(header))
         if is_our_tag(part.etag) and tag.hexdigest() != part.etag:
-            self._report(f"its etag is not that of {checksum_name(part.number)}", part.number)
+            self._report(f"its etag does not match {checksum_name(part.number)}", part.number)
 
     def _batch(self, opened: OpenPart, first: int, count: int, lines: bytes) -> int:
         """Some blocks. @return: their bytes."""

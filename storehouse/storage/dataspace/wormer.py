@@ -130,7 +130,7 @@ class WormerDataSpace:
         leftovers = directory.layout.prepare(directory.files, directory.settings.durable)
         self.operations.refusal = None
         if leftovers:
-            self._log.info("{count} things were left half done and are removed", count=len(leftovers))
+            self._log.info("removing {count} leftovers of interrupted operations", count=len(leftovers))
         cleaning = Deferred.fromCoroutine(self._clean(leftovers))
         self.operations.track(cleaning)
         cleaning.addErrback(lambda failure: self._log.failure("while cleaning up", failure=failure))
@@ -420,7 +420,7 @@ class WormerDataSpace:
             except FileNotFoundError:
                 raise NoSuchUpload(f"there is no upload {upload_id}") from None
             except OSError as error:
-                raise StorageFailed(f"{path} could not be brought to disk: {error.strerror or error}") from None
+                raise StorageFailed(f"{path} could not be synced to disk: {error.strerror or error}") from None
         return state
 
     # -- the life of an upload -----------------------------------------------------------------
@@ -497,7 +497,7 @@ class WormerDataSpace:
         async with self._directory.uploads.held(upload_id):
             state = await self._state(upload_id)
             if state.created != begun:
-                raise NoSuchUpload(f"the upload {upload_id} ended, and another one was begun with its ID")
+                raise NoSuchUpload(f"the upload {upload_id} ended, and another one with its ID began")
             if instead_of:
                 check_free(upload_id, state.parts, part.number, 1)
                 work = self._directory.run(commit_parts, staging, self._path(upload_id), state, [part], instead_of)
@@ -540,7 +540,7 @@ class WormerDataSpace:
             async with self._directory.uploads.held(upload_id):
                 state = await self._state(upload_id)
                 if state.created != begun:
-                    raise NoSuchUpload(f"the upload {upload_id} ended, and another one was begun with its ID")
+                    raise NoSuchUpload(f"the upload {upload_id} ended, and another one with its ID began")
                 check_free(upload_id, state.parts, number, len(parts))
                 await self._committed(upload_id, self._directory.run(commit_parts, staging, path, state, parts))
                 state.change(parts)

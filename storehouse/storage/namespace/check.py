@@ -28,7 +28,7 @@ _STRETCH = 200
 
 _NOTHING = "; a repair changes nothing here"
 _LOST = (
-    "; a repair writes it again if its bytes are there and no other key has them, and otherwise the index forgets it"
+    "; a repair writes it again if its bytes exist and no other key has them; otherwise it is removed from the index"
 )
 _ROW = "; a rebuild of the index repairs it"
 
@@ -100,7 +100,9 @@ def check_bucket_rows(tree: Tree, index: Index, number: int, bucket: str) -> Ite
                 try:
                     yield bucket, data.decode()
                 except UnicodeDecodeError:
-                    yield Problem("extra", bucket, None, None, f"the index has {data!r}, which is no key{_ROW}", True)
+                    yield Problem(
+                        "extra", bucket, None, None, f"the index has {data!r}, which is not a key{_ROW}", True
+                    )
                 continue
             key = data.decode()
             if not _is_fine(tree, tree.key_path(bucket, key, data), row):
@@ -164,7 +166,7 @@ def _problems(tree: Tree, index: Index, number: int, data: bytes, key_path: KeyP
     what = f"the key {key!r} of {bucket}"
     for id in sorted(ids_of(row[2]) - older if row is not None and there else ()):
         if default is None or id != default[0]:
-            text = f"{key_path.directory}/{id}.json is missing, an older version of {what}; a rebuild of the index forgets it"
+            text = f"{key_path.directory}/{id}.json is missing, an older version of {what}; a rebuild removes it from the index"
             problems.append(Problem("lost", bucket, key, id, text, False))
     if row is None:
         if default is not None:
@@ -198,7 +200,7 @@ def _check_files(
         problems.append(Problem("dangling", bucket, key, None, f"{error}{ends}", False))
     if names and DEFAULT not in names:
         only = tree.only_version(key_path)
-        tail = ends if only is None else f"; {listed}; it has but one version, which a repair makes the default"
+        tail = ends if only is None else f"; {listed}; it has only one version, which a repair makes the default"
         text = f"{key_path.directory}/{DEFAULT} is missing{tail}"
         problems.append(Problem("dangling", bucket, key, only.id if only else None, text, only is not None))
     expected = None
@@ -217,7 +219,7 @@ def _check_files(
             tail = ends if id == default else _NOTHING
             problems.append(Problem("damaged", bucket, key, id, f"{error}{tail}", False))
     if default is not None and default not in ids:
-        text = f"{key_path.directory}/{DEFAULT} leads to {default}.json, which is missing{ends}"
+        text = f"{key_path.directory}/{DEFAULT} points to {default}.json, which is missing{ends}"
         problems.append(Problem("dangling", bucket, key, default, text, False))
     if not names and os.path.isdir(key_path.directory):
         problems.append(Problem("unknown", bucket, None, None, f"{key_path.directory} is empty{_NOTHING}", False))
@@ -260,7 +262,7 @@ async def check(
     async def with_index(f: Callable[[], T]) -> T:
         def same() -> T:
             if upkeep.index is not index:
-                raise Unavailable("the index was rebuilt meanwhile: check again")
+                raise Unavailable("the index was rebuilt during the check: check again")
             return f()
 
         return await run(same)

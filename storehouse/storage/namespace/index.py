@@ -633,7 +633,7 @@ def rebuild(tree: Tree, directory: str, stamp: str, generation: int, known: Know
         if strange:
             first = os.path.join(tree.buckets, name, "objects", strange[0])
             _log.error(
-                "{count} files in the bucket {bucket} are no keys, such as {first}",
+                "{count} files in the bucket {bucket} are not keys, such as {first}",
                 count=len(strange),
                 bucket=name,
                 first=first,
@@ -693,7 +693,7 @@ class Upkeep:
             with open(os.path.join(directory, DAMAGED), "w") as file:
                 file.write(self.broken)
         except OSError as failure:
-            self._log.error("the damage of the index cannot be noted for the next start: {error}", error=failure)
+            self._log.error("the damage of the index cannot be recorded for the next start: {error}", error=failure)
 
     def get(self, number: int, data: bytes, key: str) -> tuple[Entry, frozenset[str]] | None:
         """
@@ -877,7 +877,8 @@ class Upkeep:
         """Log the damage that a start found."""
         if damaged or self.unknown:
             self._log.error(
-                "in {directory} {damaged} keys or buckets cannot be read, and {unknown} other files are not part of the namespace: 'storehouse fsck' lists them",
+                "in {directory} {damaged} keys or buckets cannot be read, and {unknown} other files are not part of "
+                "the namespace: 'storehouse fsck' lists them",
                 directory=self._tree.directory,
                 damaged=damaged,
                 unknown=self.unknown,

@@ -177,7 +177,7 @@ class Journal:
         """
         found = read_journal(self.path)
         if found.damage is not None or (found.stamp, found.generation) != (self.stamp, self.generation - 1):
-            raise OSError(errno.ENOSPC, f"no room for a new journal, and {self.path} is of another index")
+            raise OSError(errno.ENOSPC, f"no space for a new journal, and {self.path} is of another index")
         with open_stored(self.path) as file:
             end = file.readall().rindex(b"\n") + 1
         self._fd = self._files.open(self.path, os.O_RDWR)
@@ -279,7 +279,8 @@ class Journal:
         if isinstance(error, OSError):
             if error.errno in NO_SPACE:
                 error = NoSpace(
-                    f"the disk is full: the journal {self.path} cannot be written, and nothing was changed ({error.strerror})"
+                    f"the disk is full: the journal {self.path} cannot be written, and nothing was changed "
+                    f"({error.strerror})"
                 )
             else:
                 error = self._failed = StorageFailed(f"the journal {self.path} cannot be written: {error}")

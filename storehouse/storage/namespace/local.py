@@ -334,7 +334,7 @@ class LocalNamespace:
                 await self.upkeep.checkpoint()
                 await self._disk.run(self.journal.end)
         except (StorehouseError, OSError) as error:
-            self._log.error("the next start has to look at the journal: {error}", error=error)
+            self._log.error("the next start must replay the journal: {error}", error=error)
         self.journal.abandon()
         self.upkeep.index.close()
 
@@ -794,7 +794,7 @@ class LocalNamespace:
         try:
             count, self._buckets = await self.upkeep.reindex(progress or (lambda count: None))
         except (OSError, sqlite3.Error) as error:
-            raise Unavailable(f"the index cannot be made: {error}") from error
+            raise Unavailable(f"the index cannot be created: {error}") from error
         finally:
             self._gate.open()
         return count
@@ -818,7 +818,9 @@ class LocalNamespace:
     def collect(self) -> Iterable[Metric]:
         """The metric families. The index keeps the counts of keys."""
         operations = HistogramMetricFamily(
-            "storehouse_namespace_operation_seconds", "Operations on keys, with waiting.", labels=["operation"]
+            "storehouse_namespace_operation_seconds",
+            "Time of operations on keys, including waiting.",
+            labels=["operation"],
         )
         for name, latency in sorted(self._latencies.items()):
             operations.add_metric([name], latency.buckets(), latency.total)
@@ -840,28 +842,28 @@ class LocalNamespace:
         yield keys
         yield size
         yield CounterMetricFamily(
-            "storehouse_namespace_index_repairs", "Rows of the index that were wrong.", value=upkeep.repairs
+            "storehouse_namespace_index_repairs", "Rows of the index that were corrected.", value=upkeep.repairs
         )
         yield GaugeMetricFamily(
             "storehouse_namespace_index_broken",
-            "1 while the index cannot be used and keys are not listed.",
+            "1 while the index cannot be used and keys cannot be listed.",
             value=upkeep.broken is not None,
         )
         yield GaugeMetricFamily(
             "storehouse_namespace_damaged_keys",
-            "Keys and buckets of which what is known cannot be read.",
+            "Damaged keys and buckets.",
             value=self.damaged,
         )
         yield GaugeMetricFamily(
             "storehouse_namespace_unknown_names",
-            "Names that were neither keys nor buckets when the index was made.",
+            "Files that are neither keys nor buckets, found when the index was built.",
             value=self.unknown,
         )
         yield CounterMetricFamily(
             "storehouse_namespace_journal_syncs", "Groups of intents written to the journal.", value=journal.syncs
         )
         yield CounterMetricFamily(
-            "storehouse_namespace_checkpoints", "Times the index was brought to disk.", value=upkeep.checkpoints
+            "storehouse_namespace_checkpoints", "Times the index was synced to disk.", value=upkeep.checkpoints
         )
         yield GaugeMetricFamily(
             "storehouse_namespace_open_ids", "IDs that a crash now could leave without a key.", value=len(journal.open)
@@ -873,6 +875,6 @@ class LocalNamespace:
         )
         yield GaugeMetricFamily(
             "storehouse_namespace_failed",
-            "1 once a sync has failed and nothing is changed any more.",
+            "1 after a sync failed: nothing is changed until a restart.",
             value=self.failed is not None,
         )

@@ -141,7 +141,7 @@ class _Search:
         except FileNotFoundError:
             return  # it was removed since
         if os.path.islink(path) or "objects" not in inside:
-            self.doubt(f"{path} is no bucket, or is incomplete")
+            self.doubt(f"{path} is not a bucket, or is incomplete")
         for other in sorted(inside - {"bucket.json", "objects"}):
             self._unknown(os.path.join(path, other))
         for relative, key in self._tree.walk(name):
@@ -182,10 +182,10 @@ class _Search:
             except OSError as reason:
                 self.doubt(f"{default} cannot be read: {reason.strerror}")
             if not there:
-                self.doubt(f"{default} names no version")
+                self.doubt(f"{default} does not name a version")
             return
         self._names(target)
         id = id_of_file(target)
         # Another version may have become the default since the names were read.
         if id is None or (id not in there and not os.path.lexists(os.path.join(path, f"{id}.json"))):
-            self.doubt(f"{default} leads to {target[:200]!r}, which is not there")
+            self.doubt(f"{default} points to {target[:200]!r}, which is missing")

@@ -97,7 +97,7 @@ def prepare(tree: Tree, files: Files) -> None:
     if found is None and os.path.isdir(tree.directory):
         others = set(os.listdir(tree.directory)) - {"buckets", "tmp", "journal", "index", "recovered", *STAMPS}
         if others:
-            raise StartFailed(f"{tree.directory} is no namespace: {min(others)} is in it")
+            raise StartFailed(f"{tree.directory} is not a namespace: {min(others)} is in it")
     check_directories(tree.buckets, tree.tmp)
     tree.clear_way()
     for directory in (tree.directory, tree.buckets, tree.tmp, os.path.join(tree.directory, "index")):
@@ -160,7 +160,7 @@ def recover(tree: Tree) -> Recovered:
         try:
             index.open()
         except IndexUnusable as unusable:
-            raise StartFailed(f"the index in {directory} cannot be made: {unusable}") from error
+            raise StartFailed(f"the index in {directory} cannot be created: {unusable}") from error
         buckets, repairs = _repair(tree, index, None)
         generation = found.generation if found else 0
         index.sync(generation + 1)
@@ -173,7 +173,7 @@ def _check_usable(index: Index, directory: str, found: Found | None) -> None:
     if found.damage is not None:
         raise IndexUnusable(f"the journal is damaged: {found.damage}")
     if os.path.exists(os.path.join(directory, DAMAGED)):
-        raise IndexUnusable("it was found damaged")
+        raise IndexUnusable("it was marked as damaged")
     index.open()
     if index.stamp != found.stamp or index.generation not in (found.generation, found.generation + 1):
         raise IndexUnusable("the journal belongs to another one")
@@ -189,7 +189,7 @@ def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tu
     repairs = 0
     for name in tree.bucket_names():
         if not is_bucket(name):
-            _log.error("{path} is no bucket", path=os.path.join(tree.buckets, name))
+            _log.error("{path} is not a bucket", path=os.path.join(tree.buckets, name))
             continue
         total = indexed.pop(name, None)
         if total is None:

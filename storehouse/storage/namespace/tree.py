@@ -217,7 +217,7 @@ class Tree:
             return None
         entry = self.read(key_path, id)
         if entry is None:
-            raise key_path.damaged(id, DEFAULT, f"it leads to {id}.json, which is missing")
+            raise key_path.damaged(id, DEFAULT, f"it points to {id}.json, which is missing")
         return entry
 
     def ids(self, key_path: KeyPath) -> list[str]:
@@ -508,7 +508,7 @@ class Tree:
         else:
             others = [entry for each in ids if each != id and (entry := self._readable(key_path, each)) is not None]
             if not others:
-                raise key_path.damaged(None, "", "no other version can be read to become the default")
+                raise key_path.damaged(None, "", "no other version can be read")
             left = max(others, key=lambda entry: (entry.created, entry.id))
             link = self._new()
             self._link(left.id, link)
@@ -605,7 +605,7 @@ class Tree:
         files = self._files
         path = os.path.join(self.buckets, bucket.name)
         if os.path.lexists(path):
-            raise AlreadyExists(f"there is a bucket {bucket.name} already")
+            raise AlreadyExists(f"the bucket {bucket.name} already exists")
         new = self._new()
         try:
             files.mkdir(new)
@@ -768,7 +768,7 @@ class Tree:
                 try:
                     files.sync_data(fd)
                 except OSError as error:
-                    raise StorageFailed(f"{path} cannot be brought to disk: {error}") from error
+                    raise StorageFailed(f"{path} cannot be synced to disk: {error}") from error
         finally:
             files.close(fd)
 
@@ -777,7 +777,7 @@ class Tree:
             try:
                 self._files.sync_directory(path)
             except OSError as error:
-                raise StorageFailed(f"{path} cannot be brought to disk: {error}") from error
+                raise StorageFailed(f"{path} cannot be synced to disk: {error}") from error
 
     def _remove(self, path: str) -> None:
         try:

@@ -73,7 +73,8 @@ def check_bucket(name: str) -> str:
     """@raise InvalidName: unless S3 allows the name for a bucket."""
     if not is_bucket(name):
         raise InvalidName(
-            f"{name[:200]!r} is no name for a bucket, which has 3 to 63 of a-z 0-9 . -, a letter or digit at both ends, "
+            f"{name[:200]!r} is not a name of a bucket: those have 3 to 63 of a-z 0-9 . -, a letter or digit at both "
+            "ends, "
             "no two dots together, not an IP address"
         )
     return name
@@ -235,7 +236,7 @@ def checked(entry: Entry, most: int = MAX_METADATA, first: int = 0) -> Entry:
     check_text("tag", entry.tag)
     check_text("content type", entry.content_type)
     if not 0 <= entry.size <= _LARGEST or not first <= entry.created < _LAST:
-        raise InvalidName(f"an entry cannot have {entry.size} bytes and be made at {entry.created}")
+        raise InvalidName(f"an entry cannot have {entry.size} bytes and the time {entry.created}")
     return attrs.evolve(entry, metadata=checked_metadata(entry.metadata, most)) if entry.metadata else entry
 
 
@@ -262,7 +263,7 @@ def _text(value: object) -> str:
         return value
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
-    raise ValueError("its metadata is not of texts")
+    raise ValueError("its metadata has values that are not text")
 
 
 def _metadata(value: object) -> dict[str, list[str]]:
@@ -294,7 +295,7 @@ def _foreign(data: bytes) -> dict[str, Any]:
     """
     fields, is_checked = decode_checksummed(data)
     if is_checked:
-        raise ValueError("it has a checksum, and not the fields of such a file")
+        raise ValueError("it has a checksum, but not the fields of such a file")
     if _summed.fullmatch(data[-11:]) or not fields.keys().isdisjoint(("etag", "tag", "key", "id")):
         raise ValueError("it has no checksum")
     return fields
@@ -335,7 +336,7 @@ def decode_entry(data: bytes, id: str) -> Entry:
         if entry.id != id:
             raise ValueError(f"it belongs to the ID {entry.id!r}")
         if type(entry.size) is not int or not 0 <= entry.size < 1 << 63:
-            raise ValueError("its size cannot be one")
+            raise ValueError("its size is invalid")
         return entry
     fields = _foreign(data)
     # Fields that such a program does not know are null, or missing.

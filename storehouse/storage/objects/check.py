@@ -67,7 +67,7 @@ async def _difference(pair: Pair, bucket: str, key: str, entry: Entry) -> Proble
         await pair.space.examine(entry.id, pair.expected_of(entry))
         return None
     except NoSuchObject:
-        kind, text = "missing", f"{bucket}/{key} has lost its bytes, {entry.id}"
+        kind, text = "missing", f"the bytes of {bucket}/{key} are missing, {entry.id}"
     except DamagedObject as error:
         kind, text = "damaged", f"{bucket}/{key}: {error.detail}"
         try:
@@ -86,7 +86,7 @@ def unserved(names: INamespace) -> str:
     """What a namespace knows that it cannot serve; empty if there is nothing."""
     if not (names.damaged or names.unknown):
         return ""
-    return f"{names.damaged} keys or buckets cannot be read, and {names.unknown} names are neither: 'storehouse fsck' tells which"
+    return f"{names.damaged} keys or buckets cannot be read, and {names.unknown} names are neither: 'storehouse fsck' shows which"
 
 
 @attrs.frozen
@@ -154,7 +154,7 @@ class _Check:
             if problem.repairable and problem.kind == "dangling":
                 done = "its only version becomes its default"
             elif problem.repairable:
-                done = "the index is made anew"
+                done = "the index is rebuilt"
                 rebuild = True
             self._found(problem.kind, problem.bucket, problem.key, problem.id, problem.text, done)
             if problem.kind not in _OF_INDEX:
@@ -175,7 +175,7 @@ class _Check:
             except (DamagedEntry, Unavailable) as error:
                 if isinstance(error, StorageFailed):
                     raise
-                repair = "the index is made anew" if isinstance(error, Unavailable) else ""
+                repair = "the index is rebuilt" if isinstance(error, Unavailable) else ""
                 text = f"the keys of {bucket} cannot be listed: {error.detail}"
                 self._found("index", bucket, None, None, text, repair)
                 self._doubt = self._doubt or text
@@ -209,7 +209,7 @@ class _Check:
         else:
             said = next(iter(metadata.get("key", ())), "")
             if said not in ("", key, f"{bucket}/{key}"):
-                text = f"the bytes of {bucket}/{key}, {id}, say that they are of {said}; they are served as they are"
+                text = f"the bytes of {bucket}/{key}, {id}, were written for {said}; they are served anyway"
                 self._found("renamed", bucket, key, id, text)
 
     async def _is_still(self, bucket: str, key: str, id: str) -> bool:
@@ -282,12 +282,12 @@ class _Check:
     async def _orphan(self, each: _Nameless, doubt: str) -> None:
         id, name = each.id, each.name
         if each.key is None:
-            why = f"says that it is of {name!r}, which cannot be a key" if name else "does not say of which key it is"
+            why = f"names {name!r} as its key, which cannot be one" if name else "does not name its key"
             self._found("unknown", "", None, id, f"{id} {why}")
             return
-        text = f"{id} was of {name}, which does not have it"
+        text = f"{id} was of {name}, which no longer has it"
         if doubt:
-            text = f"{text}; it stays while other things in the namespace are not in order, such as: {doubt}"
+            text = f"{text}; it stays until other problems of the namespace are solved, such as: {doubt}"
             self._found("orphan", each.bucket, each.key, id, text)
             return
         async with self._pair.held(each.bucket, each.key):
@@ -297,7 +297,7 @@ class _Check:
             if kept:
                 self._found("orphan", each.bucket, each.key, id, f"{text}; it stays: {kept}")
                 return
-            done = "it is moved to recovered/ in the root, with a note of where it was"
+            done = "a repair moves it to recovered/ in the root, with a note of where it was"
             if self._repair:
                 try:
                     done = f"moved to {await self._pair.removing.set_aside(id, text)}"

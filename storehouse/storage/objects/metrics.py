@@ -35,9 +35,7 @@ class StoreMetrics:
         )
         yield CounterMetricFamily(
             "storehouse_store_uploads_completed",
-            "Uploads that were being completed when a process ended, completed at the next start.",
+            "Uploads whose completion a crash interrupted, completed at the next start.",
             value=self.completed,
         )
-        yield CounterMetricFamily(
-            "storehouse_store_lost", "How often a key was found without its bytes.", value=self.lost
-        )
+        yield CounterMetricFamily("storehouse_store_lost", "Keys found without their bytes.", value=self.lost)

@@ -147,7 +147,7 @@ class Pair:
         else:
             raise Unavailable(f"the object {bucket}/{key} is replaced too often to be read now: try again")
         self.metrics.lost += 1
-        error = DamagedObject(seen, f"the object {bucket}/{key} has lost its bytes")
+        error = DamagedObject(seen, f"the bytes of the object {bucket}/{key} are missing")
         self._log.error("damaged: {error}", error=str(error))
         raise error
 
@@ -181,7 +181,7 @@ class Pair:
         if len(self._renamed) < _MOST_RENAMED:
             self._renamed.add(reader.id)
             self._log.warn(
-                "{bucket}/{key}: its bytes say that they are of {said}; was it renamed on disk?",
+                "the bytes of {bucket}/{key} were written for {said}; was it renamed on disk?",
                 bucket=bucket,
                 key=key,
                 said=said[0],
@@ -237,15 +237,15 @@ def check_condition(condition: Condition, entry: Entry | None, bucket: str, key:
     @raise PreconditionFailed: if the condition does not hold.
     """
     if condition.absent and entry is not None:
-        raise PreconditionFailed(f"there is an object {bucket}/{key} already")
+        raise PreconditionFailed(f"the object {bucket}/{key} already exists")
     if condition.etag is None:
         return
     if entry is None:
-        raise PreconditionFailed(f"there is no object {bucket}/{key}, and one was to be replaced")
+        raise PreconditionFailed(f"there is no object {bucket}/{key} to replace")
     if entry.size < 0 and condition.etag != "*":
-        raise PreconditionFailed(f"what is known of the object {bucket}/{key} cannot be read, its etag neither")
+        raise PreconditionFailed(f"the entry of the object {bucket}/{key} cannot be read, so its etag is unknown")
     if condition.etag not in ("*", entry.etag):
-        raise PreconditionFailed(f"the object {bucket}/{key} has the etag {entry.etag}, not {condition.etag[:100]}")
+        raise PreconditionFailed(f"the etag of the object {bucket}/{key} is {entry.etag}, not {condition.etag[:100]}")
 
 
 def info_of(key: str, entry: Entry) -> ObjectInfo:

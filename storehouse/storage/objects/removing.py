@@ -90,7 +90,7 @@ class Removing:
         except (NoSuchKey, NoSuchBucket, BadRequest):
             await self._remove(id)
         except StorehouseError as error:
-            self._log.error("{id} may have no key, the next start will look: {error}", id=id, error=str(error))
+            self._log.error("{id} may have no key, the next start will check: {error}", id=id, error=str(error))
         else:
             self.arriving.discard(id)
 
@@ -212,7 +212,7 @@ class Removing:
         """
         bucket, slash, key = name.partition("/")
         if not slash:
-            return "" if given_up else "it does not say of which key it was"
+            return "" if given_up else "it does not name its key"
         try:
             await finished(self._has_bytes(bucket, key))
         except NoSuchKey:
@@ -222,7 +222,7 @@ class Removing:
         except BadRequest:
             return "" if given_up else f"{name[:200]!r} cannot be a key"
         except Damaged as error:
-            return f"what {bucket}/{key} has now cannot be read: {error.detail}"
+            return f"the entry of {bucket}/{key} cannot be read: {error.detail}"
         return ""
 
     async def set_aside(self, id: str, why: str) -> str:

@@ -83,7 +83,9 @@ class Completing:
             await uploads.change(upload, lambda state: completed(state, info))
         except StorehouseError as error:
             # The object is stored, which is what counts. The next start finds it by its metadata.
-            self._log.error("{id} is complete, which could not be written down: {error}", id=state.id, error=str(error))
+            self._log.error(
+                "{id} is complete, but its state could not be written: {error}", id=state.id, error=str(error)
+            )
             uploads.set_state(upload, completed(state, info))
         upload.parts = []
 

@@ -41,7 +41,7 @@ class ResumableExpiry:
         try:
             count = await self._uploads.expire()
         except Exception:
-            self._log.failure("while expired uploads were removed")
+            self._log.failure("while removing expired uploads")
         else:
             if count:
-                self._log.info("{count} uploads have expired and are removed", count=count)
+                self._log.info("removed {count} expired uploads", count=count)

@@ -96,10 +96,10 @@ def decode_state(data: bytes) -> State:
         raise ValueError("it has no checksum")
     wrong = sorted(fields.keys() - _OPTIONAL.keys() ^ _FIELDS.keys())
     if wrong:
-        raise ValueError(f"its fields are not those that belong there: {', '.join(wrong)[:200]}")
+        raise ValueError(f"it has missing or unknown fields: {', '.join(wrong)[:200]}")
     for name, value in fields.items():
         if not _CHECKS[name](value):
-            raise ValueError(f"{name} is {str(value)[:50]!r}, which it cannot be")
+            raise ValueError(f"{name} cannot be {str(value)[:50]!r}")
     return State(**{attribute: fields[name] for name, attribute in (_FIELDS | _OPTIONAL).items() if name in fields})
 
 

@@ -136,14 +136,14 @@ class LocalResumableUploads:
     async def _states_of(self, index: str) -> list[State]:
         states, damaged = await self._uploads.run(self._uploads.states.of_index, index)
         for error in damaged:
-            self._log.error("an upload is left alone: {error}", error=str(error))
+            self._log.error("an upload is left as it is: {error}", error=str(error))
         return states
 
     @deferred
     async def stop(self) -> None:
         """End what is being added, keep what has come of it, and wait for all other requests."""
         self.operations.refusal = Unavailable("the store of resumable uploads is stopped")
-        self._uploads.stop_incoming(Unavailable("the service is being stopped: continue the upload later"))
+        self._uploads.stop_incoming(Unavailable("the service is stopping: continue the upload later"))
         await self.operations.stopped()
 
     # -- creating ------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ class LocalResumableUploads:
         if not 0 < len(pieces) <= MAX_PIECES:
             raise BadRequest(f"an upload is made of 1 to {MAX_PIECES} partial ones, not of {len(pieces)}")
         if len(set(pieces)) < len(pieces):
-            raise BadRequest("an upload is made of partial ones that are each named once")
+            raise BadRequest("a partial upload is named more than once")
         for id in pieces:
             piece = (await self._uploads.load(id)).state
             if piece.owner != owner:
@@ -248,7 +248,7 @@ class LocalResumableUploads:
 
     async def _check_new(self, state: State) -> None:
         if state.names not in NAME_RULES:
-            raise BadRequest(f"{state.names[:50]!r} is not a rule for names that are taken: {', '.join(NAME_RULES)}")
+            raise BadRequest(f"{state.names[:50]!r} is not a rule for taken names: {', '.join(NAME_RULES)}")
         size = sum(len(text.encode("utf-8", "replace")) for each in state.metadata.items() for text in each)
         if size > MAX_METADATA:
             raise TooLarge(f"the metadata of the upload has {size} bytes; at most {MAX_METADATA} are allowed")
@@ -259,7 +259,7 @@ class LocalResumableUploads:
                 return
             except DamagedEntry:
                 pass  # it is taken
-            raise AlreadyExists(f"there is a {state.name} already")
+            raise AlreadyExists(f"{state.name} already exists")
 
     async def _complete_new(self, upload: CachedUpload) -> ResumableUpload:
         with upload.in_use():
@@ -310,7 +310,7 @@ class LocalResumableUploads:
         """See L{IResumableUploads.set_length}."""
         async with self._uploads.changing(id) as upload:
             if upload.state.pieces:
-                raise BadRequest(f"the upload {id} is as long as its pieces")
+                raise BadRequest(f"the length of the upload {id} is that of its pieces")
             await self._set_length(upload, length, upload.offset)
             await self._completing.complete_if_ready(upload)
             return await self._uploads.describe(upload)
@@ -332,7 +332,7 @@ class LocalResumableUploads:
         async with self._uploads.changing(id, seen=seen) as upload:
             state = upload.state
             if state.pieces:
-                raise Forbidden(f"the upload {id} is made of others, and takes no bytes itself")
+                raise Forbidden(f"the upload {id} is made of others: no bytes can be added")
             if offset != upload.offset:
                 raise OffsetMismatch(upload.offset, offset)
             if length is not None:

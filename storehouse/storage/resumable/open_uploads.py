@@ -59,9 +59,7 @@ class OpenUploads:
         group, claim = _group_of(state), _claim_of(state)
         claims = [upload.claim for upload in self._groups.get(group, {}).values()] + self._beginning.get(group, [])
         if len(claims) >= self._most:
-            raise Conflict(
-                f"{len(claims)} uploads are not complete, which is as many as there may be: complete or remove some"
-            )
+            raise Conflict(f"{len(claims)} uploads are open, the limit: complete or remove some")
         together = sum(claims) + claim
         if claim and state.max_bytes is not None and together > state.max_bytes:
             raise TooLarge(

@@ -68,7 +68,7 @@ class States:
             self._write(path, _FORMAT, f"{path}.new")
             return
         if found != _FORMAT:
-            raise StoreUnusable(f"{path} is not that of this program: {found[:100]!r}")
+            raise StoreUnusable(f"{path} is not of a known version: {found[:100]!r}")
 
     def path(self, id: str) -> str:
         """Where a state is. Does not wait."""
@@ -120,7 +120,7 @@ class States:
         try:
             state = decode_state(data if self._cipher is None else self._cipher.decrypt(id, data))
             if state.id != id:
-                raise ValueError(f"it is that of {state.id[:50]!r}")
+                raise ValueError(f"it is the state of {state.id[:50]!r}")
         except ValueError as error:
             raise DamagedObject(id, f"its state cannot be read: {error}") from None
         return state

@@ -169,7 +169,7 @@ class Uploads:
             return await whole(self._disk, f, *args, **kwargs)
         except OSError as error:
             if error.errno in NO_SPACE:
-                raise NoSpace("there is no room on the disk for the states of uploads") from None
+                raise NoSpace("no space on the disk for the states of uploads") from None
             self._log.error("the store of resumable uploads met {error}", error=str(error))
             if error.errno == errno.EROFS:
                 raise Unavailable("the file system of the uploads is read-only") from None

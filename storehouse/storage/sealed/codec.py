@@ -104,8 +104,8 @@ class SealedMetrics:
             ("sealed", "Objects and parts that were encrypted.", self.sealed),
             ("opened", "Objects and parts that were opened to be decrypted.", self.opened),
             ("sealed_bytes", "Bytes that were encrypted.", self.bytes_sealed),
-            ("opened_bytes", "Bytes that were decrypted and given out.", self.bytes_opened),
-            ("failures", "How often something encrypted was not authentic.", self.failures),
+            ("opened_bytes", "Bytes that were decrypted.", self.bytes_opened),
+            ("failures", "Encrypted objects, parts and names that were not authentic.", self.failures),
         ):
             yield CounterMetricFamily(f"storehouse_encryption_{name}", text, value=value)
 
@@ -176,7 +176,7 @@ async def coded(stream: IByteStream, coder: Coder, disk: IDisk, memory: StreamMe
             if batch is None:
                 break
         if not coder.done:
-            raise SizeMismatch(f"the bytes end before all of them have come: {pieces.size} are left over")
+            raise SizeMismatch(f"the bytes end early, with {pieces.size} left over")
     except StreamClosed:
         await working.result()  # its failure may be why
         raise
@@ -347,7 +347,7 @@ class Decryptor:
                     opened.append(data)
         except InvalidTag:
             number = self._part + 1 if self._number is None else self._number
-            self.wrong = DamagedObject(self._id, "what is encrypted is not authentic", number, frame.number)
+            self.wrong = DamagedObject(self._id, "the encrypted bytes are not authentic", number, frame.number)
         return _joined(opened), self.wrong
 
 
@@ -517,7 +517,7 @@ class Codec:
         if is_sealed(metadata):
             return False
         if not self.allows_plain:
-            raise self.damaged(id, "it is not encrypted, and everything here is")
+            raise self.damaged(id, "it is not encrypted, but everything here is")
         return True
 
     def _checked(self, id: str, what: str, work: Callable[[], T], part: int | None = None) -> T:

@@ -230,7 +230,7 @@ class SealedDataSpace:
             # It became another object, or not all that is stored is wanted.
             await reader.close()
             description = found
-        raise codec.damaged(id, "it was another object each time it was opened")
+        raise codec.damaged(id, "it was replaced each time it was opened")
 
     def _stored(self, id: str, description: Description, offset: int, length: int | None) -> tuple[int, int]:
         decryptor = Decryptor(id, description, offset, check_range(offset, length, description.size))

@@ -208,7 +208,7 @@ def _decode(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
-        raise ValueError("what is encrypted is not base64") from None
+        raise ValueError("the encrypted text is not base64") from None
 
 
 def _decrypt(key: bytes, text: str, about: bytes) -> bytes:
@@ -216,7 +216,7 @@ def _decrypt(key: bytes, text: str, about: bytes) -> bytes:
     try:
         return AESGCM(key).decrypt(data[:NONCE_SIZE], data[NONCE_SIZE:], about)
     except (InvalidTag, ValueError):
-        raise ValueError("what is encrypted is not authentic") from None
+        raise ValueError("the encrypted bytes are not authentic") from None
 
 
 def _about(what: str, id: str) -> bytes:
@@ -380,14 +380,14 @@ class NameKeys:
         @raise ValueError: if it is not authentic, or is of another key.
         """
         if list(stored.metadata) != [_NAME] or len(stored.metadata[_NAME]) != 1:
-            raise ValueError("it is not encrypted, and all names here are")
+            raise ValueError("it is not encrypted, but all names here are")
         try:
             sealed = base64.b64decode(stored.metadata[_NAME][0], validate=True)
             data = self._cipher.decrypt(
                 sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], _about_entry(bucket, stored_key, stored)
             )
         except (InvalidTag, ValueError):
-            raise ValueError("what is encrypted is not authentic") from None
+            raise ValueError("the encrypted bytes are not authentic") from None
         inside = json.loads(data)
         return inside["key"], attrs.evolve(
             stored,

@@ -174,7 +174,7 @@ class SealedNamespace:
         except ValueError as error:
             raise DamagedEntry(bucket, key, stored.id, stored_key, str(error)) from None
         if found != key:
-            raise DamagedEntry(bucket, key, stored.id, stored_key, "it is of another key")
+            raise DamagedEntry(bucket, key, stored.id, stored_key, "it belongs to another key")
         return entry
 
     def _opened(self, bucket: str, key: str, stored_key: str, stored: Entry) -> Entry:

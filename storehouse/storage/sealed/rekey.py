@@ -76,7 +76,7 @@ class Rekeying:
         if self.is_running:
             raise Conflict("the master key is being changed already")
         if self._is_held():
-            raise Conflict("a backup is being made: its keyring and its objects must be of one moment; try again later")
+            raise Conflict("a backup is running: its keyring and objects must be of one moment; try again later")
         self.is_running = True
         try:
             keyring, protector = await whole(self._disk, self._vault.begin_rekey, new_master, derivation)

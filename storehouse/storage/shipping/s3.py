@@ -271,7 +271,7 @@ class S3Destination:
         code = _code(response)
         reason = f"{response.status} {code}".strip()
         if code in ("BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "InvalidDigest"):
-            return RemoteDamaged(f"{self!r} did not get what was sent: {reason}")
+            return RemoteDamaged(f"{self!r} received other bytes than were sent: {reason}")
         if code == "NoSuchUpload":
             # Aborted by another program, or by the server as too old: the next attempt begins another.
             return RemoteUnavailable(f"{self!r} has lost an upload: {reason}")

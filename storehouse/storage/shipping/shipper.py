@@ -288,7 +288,7 @@ class Shipper:
         work = Deferred.fromCoroutine(self._attempt(id))
         if id in self._running:
             self._running[id] = work
-        work.addErrback(lambda failure: self._log.failure("a defect in the shipper", failure))
+        work.addErrback(lambda failure: self._log.failure("an unexpected failure of the shipper", failure))
 
     async def _attempt(self, id: str) -> None:
         try:
@@ -326,7 +326,7 @@ class Shipper:
 
     async def _note_failure(self, note: Note, error: Exception) -> None:
         if isinstance(error, OSError) and error.errno in NO_SPACE:
-            error = NoSpace(f"there is no room in the file system of the shipping directory: {error}")
+            error = NoSpace(f"no space in the file system of the shipping directory: {error}")
         self._failed += 1
         attempts = note.attempts + 1
         is_dead = isinstance(error, _FINAL) or attempts >= self._settings.attempts
@@ -379,7 +379,7 @@ class Shipper:
             return await whole(self._disk, f, *args, **kwargs)
         except OSError as error:
             if error.errno in NO_SPACE:
-                raise NoSpace(f"there is no room in the file system of the shipping directory: {error}") from None
+                raise NoSpace(f"no space in the file system of the shipping directory: {error}") from None
             raise
 
     async def _identify(self, note: Note) -> None:

@@ -334,7 +334,7 @@ class Spool:
                     continue
                 _, inode, size, modified = identity_of(path)
                 note = Note(id, path, "lost", "none", None, False, now, inode, size, modified, DEAD)
-                note = attrs.evolve(note, error="its note was lost, or the process ended while it was handed over")
+                note = attrs.evolve(note, error="its note was lost, or a crash interrupted its hand-over")
                 self.problems.append(f"{path} has no note")
                 try:
                     self.save(note)

@@ -87,7 +87,7 @@ class Steps:
     async def _compress(self, note: Note) -> Note:
         spool = self._spool
         if not await whole(self._disk, spool.has_file, note):
-            raise NotFound(f"{spool.file_path(note)} is gone, which was {printable(note.path)}")
+            raise NotFound(f"{spool.file_path(note)} is gone; it was {printable(note.path)}")
         compressed = await _compress_file(
             self._disk,
             self._files,
@@ -142,7 +142,7 @@ class Steps:
             else:
                 stored = await self._destination.stat(note.name)
                 if (stored.size, stored.tag, stored.sha256) != (note.size, note.tag, note.sha256):
-                    raise RemoteDamaged(f"{note.name} is not at {self._destination!r} as it was uploaded: {stored}")
+                    raise RemoteDamaged(f"{note.name} at {self._destination!r} is not what was uploaded: {stored}")
         except NoSuchKey as error:
             raise RemoteDamaged(f"{note.name} was uploaded, but is not there: {error}") from None
         return attrs.evolve(note, stage=VERIFIED)
@@ -162,7 +162,7 @@ class Steps:
             return attrs.evolve(note, stage=DONE)
         is_gone = await whole(self._disk, self._spool.delete_local, note)
         if not is_gone:
-            self._log.warn("{path} is not removed: it is another file than was shipped", path=printable(note.path))
+            self._log.warn("{path} is not removed: it is not the file that was shipped", path=printable(note.path))
         return attrs.evolve(note, stage=DONE, deleted=is_gone)
 
 

@@ -220,7 +220,7 @@ class SwiftDestination:
 
     def _refusal(self, response: Response) -> Exception:
         if response.status == 422:
-            return RemoteDamaged(f"{self!r} did not get what was sent: {response.status}")
+            return RemoteDamaged(f"{self!r} received other bytes than were sent: {response.status}")
         if response.status in (401, 403):
             return RemoteRefused(f"{self!r} refuses the credentials, or they do not allow this: {response.status}")
         return RemoteRefused(f"{self!r} refuses: {response.status}")

@@ -105,7 +105,9 @@ class IStream(Interface):
     """One stream."""
 
     name = Attribute("C{str}: its name.")
-    sync = Attribute("C{str}: when records are acknowledged: C{record}, once on disk; C{os}, once the system has them.")
+    sync = Attribute(
+        "C{str}: when records are acknowledged: C{record}, when on disk; C{os}, when the operating system has them."
+    )
 
     def append(records: Iterable[NewRecord]) -> Deferred[Appended]:
         """

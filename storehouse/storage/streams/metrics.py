@@ -37,7 +37,7 @@ _COUNTERS = (
     ("records_out", "Records that were read."),
     ("bytes_out", "Bytes of payloads that were read."),
     ("rolls", "Archives that were closed."),
-    ("failures", "What could not be written, closed, shipped or read."),
+    ("failures", "Failures to write, close, ship or read."),
 )
 
 
@@ -69,7 +69,7 @@ def collect(streams: Mapping[str, tuple[StreamCounters, Iterable[Archive], bool,
     yield whole
     aside = GaugeMetricFamily(
         "storehouse_streams_damaged_catalogues",
-        "Damaged catalogues that were set aside and are there still.",
+        "Damaged catalogues that were set aside and are still there.",
         labels=["stream"],
     )
     for name, (_, _, _, count) in streams.items():

@@ -135,7 +135,7 @@ def _open_remote(disk: IDisk, destination: IDestination, archive: Archive, make:
             try:
                 data = await read_all(await destination.get(name, offset, length), length)
             except NoSuchKey as error:
-                raise DamagedArchive(name, offset, f"it is not where it was shipped to: {error}") from None
+                raise DamagedArchive(name, offset, f"it is not at its destination: {error}") from None
             except (
                 Damaged,
                 InvalidRange,
@@ -377,9 +377,7 @@ class RecordSource:
             if now.remote:
                 destination = self._destinations.get(now.destination)
                 if destination is None:
-                    raise Unavailable(
-                        f"{now.remote} was shipped to {now.destination!r}, and no destination of that name is configured"
-                    )
+                    raise Unavailable(f"{now.remote} was shipped to {now.destination!r}, which is not configured")
                 return _open_remote(self._disk, destination, now, self._make_slices(then, is_open=False))
             await deferLater(self._clock, _PAUSE, lambda: None)
         raise DamagedArchive(then.path, 0, "the file is gone")

@@ -58,7 +58,7 @@ class StreamSettings:
             except ValueError as problem:
                 raise InvalidSetting(f"level is {self.level}: {problem}") from None
         if not self.ship and not self.keep_local:
-            raise InvalidSetting("keep_local is false, but ship names no destination: nothing would be removed")
+            raise InvalidSetting("keep_local is false, but ship names no destination")
         if self.ship and any(getattr(callback, "removes_file", False) for callback in self.callbacks):
             raise InvalidSetting(
                 "a callback that removes archives leaves none to be shipped: use keep_local = false instead"

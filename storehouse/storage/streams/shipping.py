@@ -81,7 +81,7 @@ class Handover:
         def end(result: Failure | None) -> None:
             self._work.discard(done)
             if result is not None:
-                self._log.failure("a defect in the handing over of archives", result)
+                self._log.failure("an unexpected failure in shipping archives", result)
             done.callback(None)
 
         Deferred.fromCoroutine(work).addBoth(end)
@@ -117,7 +117,7 @@ class Handover:
             )
         except OSError as error:
             # The catalogue has it in memory; if it is not written by the next start, the archive is shipped again: harmless.
-            self._log.warn("that {path} was shipped cannot be noted: {error}", path=archive.path, error=str(error))
+            self._log.warn("cannot record that {path} was shipped: {error}", path=archive.path, error=str(error))
             return
         self._handed.discard((stream.name, archive.number))
         self.look(stream)

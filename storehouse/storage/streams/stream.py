@@ -242,7 +242,7 @@ class Stream:
     def _end_work(self, result: Failure | None, work: Deferred[None]) -> None:
         self._work = None
         if result is not None:
-            self._log.failure("a defect in the stream {stream}", result, stream=self.name)
+            self._log.failure("an unexpected failure in the stream {stream}", result, stream=self.name)
         work.callback(None)
 
     async def _run(self) -> None:
@@ -297,7 +297,7 @@ class Stream:
             return None
         except OSError as error:
             if error.errno in NO_SPACE:
-                return NoSpace(f"there is no room for the stream {self.name}")
+                return NoSpace(f"no space for the stream {self.name}")
             return Unavailable(f"no archive can be opened for the stream {self.name}: {error}")
         if manager.written_to is not None:
             self._note_written(*manager.written_to)
@@ -311,7 +311,7 @@ class Stream:
                 self.catalogue.add(path, salt=salt, created=archive.info.created)
             except OSError as problem:
                 # The catalogue has it nevertheless, and writes it later.
-                self._log.warn("{path} cannot be noted: {problem}", path=path, problem=str(problem))
+                self._log.warn("{path} cannot be recorded: {problem}", path=path, problem=str(problem))
             self.catalogue.grew(path, salt, archive.size, archive.count)
 
     def _catch_up(self, manager: WritingRollManager) -> None:

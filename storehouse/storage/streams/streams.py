@@ -152,7 +152,9 @@ class LocalStreams:
         if unusable and self._trying is None and self._reactor.seconds() >= self._next_try:
             self._next_try = self._reactor.seconds() + _AGAIN
             trying = self._trying = Deferred.fromCoroutine(self._try_again(unusable))
-            trying.addErrback(lambda failure: self._log.failure("a defect in the start of a stream", failure))
+            trying.addErrback(
+                lambda failure: self._log.failure("an unexpected failure in the start of a stream", failure)
+            )
             trying.addBoth(self._end_try)
 
     async def _try_again(self, streams: Sequence[Stream]) -> None:
@@ -195,7 +197,8 @@ class LocalStreams:
         """Which streams are not served as a whole, and why; empty if all are."""
         reasons = [each.unusable.detail for each in self._streams.values() if each.unusable is not None]
         reasons += [
-            f"{each.settings.catalogue} was damaged: archives of {each.name} that were shipped may be missing; see the log,"
+            f"{each.settings.catalogue} was damaged: archives of {each.name} that were shipped may be missing; see "
+            "the log,"
             f" and move {', '.join(each.catalogue.lacking)} away when they are found"
             for each in self._streams.values()
             if each.catalogue.lacking

@@ -130,7 +130,7 @@ class RequestTests(ModelCase):
         self.successResultOf(begun(reader.read()))
         for _ in range(2):
             self.successResultOf(reader.close())
-        self.fails(behind, RemoteUnavailable, "not wanted")
+        self.fails(behind, RemoteUnavailable, "since the rest of a response")
         self.assertTrue(wire.aborted)
         self.failureResultOf(begun(reader.read()), StreamClosed)
 
@@ -167,7 +167,7 @@ class RequestTests(ModelCase):
         connection, wire = self.connect()
         listed = connection.list_ids(b"n", print)
         closed = connection.close()
-        self.fails(listed, RemoteUnavailable, "closed here")
+        self.fails(listed, RemoteUnavailable, "the client closed")
         self.wait(closed)
 
     def test_cancel(self) -> None:
@@ -219,12 +219,12 @@ class RefusalTests(ModelCase):
         self.assertNoResult(failed)  # the rest of the chunk must be sent
         slow.write(b"0123456789")
         slow.end()
-        self.fails(failed, RemoteUnavailable, "it does not say why")
+        self.fails(failed, RemoteUnavailable, "no reason given")
         self.assertEqual(self.wait(_read_all(self.wait(behind))), b"a")
         failed = connection.send(b"n", 1, BytesStream(bytes(3 * MIB)), 3 * MIB)
         behind = connection.receive(b"n", 0)
         self.fails(failed, RemoteUnavailable, "the server failed")
-        self.fails(behind, RemoteUnavailable, "before this one failed")
+        self.fails(behind, RemoteUnavailable, "an earlier request failed")
         self.assertTrue(wire.aborted)
 
     def test_early_refusal(self) -> None:
@@ -238,7 +238,7 @@ class RefusalTests(ModelCase):
         behind = connection.receive(b"n", 0)
         self.settle()
         self.assertTrue(slow.is_closed)
-        self.fails(sent, RemoteRefused, "the server refused it: größer")
+        self.fails(sent, RemoteRefused, "the server refused the request:  größer")
         self.assertNotIsInstance(self.fails(behind, RemoteUnavailable), StaleConnection)
         self.settle()
 

@@ -186,7 +186,7 @@ class VaultTests(SynchronousTestCase):
         """No key, or another one: refused with a text that says what to do, and nothing is changed."""
         self.started()
         before = self.state()
-        for master, words in ((None, ("masterkey", "master-key-file")), (b"another", ("not the one",))):
+        for master, words in ((None, ("masterkey", "master-key-file")), (b"another", ("does not open",))):
             with self.assertRaises(WrongMasterKey) as caught:
                 self.vault(master).start()
             for word in (*words, "keyring.json"):

@@ -55,16 +55,16 @@ class LongRecordTests(SynchronousTestCase):
         """What is wrong is named."""
         for _ in self.both():
             for line, text in (
-                (b"[]", "line 1 is no JSON object"),
-                (b'{"payload":"a"', "line 1 is no JSON"),
-                (b'{"payload":1}', "the payload of line 1 is no text"),
-                (b'{"payload":"a","payload_base64":""}', "line 1 has either a payload or a payload_base64"),
+                (b"[]", "line 1 is not a JSON object"),
+                (b'{"payload":"a"', "line 1 is not "),
+                (b'{"payload":1}', "the payload of line 1 is not text"),
+                (b'{"payload":"a","payload_base64":""}', "line 1 must have either payload or payload_base64"),
                 (b'{"x":1}', "line 1 has an unknown member 'x'"),
-                (b'{"payload_base64":"%%"}', "the payload_base64 of line 1 is no base64"),
-                (b'{"payload_base64":1}', "the payload_base64 of line 1 is no "),
-                (b'{"payload":"","payload":""}', "'payload' more than once"),
-                (b'{"payload":"","metadata":{"a":1}}', "the metadata of line 1 is no object of text to text"),
-                (b'{"payload":"","metadata":{"a":"","a":""}}', "'a' more than once"),
+                (b'{"payload_base64":"%%"}', "the payload_base64 of line 1 is not base64"),
+                (b'{"payload_base64":1}', "the payload_base64 of line 1 is not "),
+                (b'{"payload":"","payload":""}', "'payload' is repeated"),
+                (b'{"payload":"","metadata":{"a":1}}', "the metadata of line 1 is not "),
+                (b'{"payload":"","metadata":{"a":"","a":""}}', "'a' is repeated"),
                 (b'{"payload":"\\ud800"}', "half of a character"),
             ):
                 self.assertIn(text, self.refusal(line))
@@ -82,7 +82,7 @@ class LongRecordTests(SynchronousTestCase):
     def test_padding_within(self) -> None:
         """Base64 that ends in its middle is none, wherever that is."""
         text = b64encode(bytes(3 * MIB // 4 - 1)) + b64encode(bytes(100_000))
-        self.assertIn("no base64", self.refusal(b'{"payload_base64":"%b"}' % text))
+        self.assertIn("not base64", self.refusal(b'{"payload_base64":"%b"}' % text))
 
     def test_metadata(self) -> None:
         """Metadata that would take long are refused, in either form."""

@@ -184,7 +184,7 @@ class ReceivingCase(SynchronousTestCase):
         return self.successResultOf(self.store.head("uploads", key))
 
     def put_before(self, key: str, data: bytes) -> Any:
-        """Something is stored already."""
+        """Something already exists."""
         return self.successResultOf(self.store.put("uploads", key, BytesStream(data), len(data)))
 
     def nothing_held(self) -> None:

@@ -325,7 +325,7 @@ class RefusalLogTests(SynchronousTestCase):
                 "certificate of ann%1B from 10.0.0.1 refused",
             ],
         )
-        self.assertIn("a page of https://a%1B made it and this server is called b", lines[5])
+        self.assertIn("a page of https://a%1B made it, and this server is called b", lines[5])
         self.assertTrue(all(event["peer"] == "10.0.0.1" for event in events))
 
     def test_no_secrets(self) -> None:

@@ -347,10 +347,10 @@ class DoorTests(DownloadCase):
         self.patch(finding, "MOST_SORTED", 1)
         self.patch(finding, "_SLICE", 1)
         body = self.ask("GET /download?format=html&sort=size").body.decode()
-        self.assertIn("too many files to sort", body)
+        self.assertIn("Too many files to sort", body)
         self.patch(finding, "MOST_SEARCHED", 1)
         body = self.ask("GET /download?format=html&search=nothing").body.decode()
-        self.assertIn("1 names were searched", body)
+        self.assertIn("Searched 1 names", body)
         self.assertIn("Next page", body)
 
     def test_who(self) -> None:

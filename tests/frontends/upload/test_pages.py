@@ -316,7 +316,7 @@ class StoredTests(SynchronousTestCase):
     def test_some(self) -> None:
         page = parse(pages.stored(SIGNED_IN, [pages.StoredFile("a", "a", 3)], "it ended early", 400).body)
         self.assertEqual(page.one("h1").text, "Stored 1 file")
-        self.assertEqual(page.one(role="alert").text, "What came after it was not stored: it ended early")
+        self.assertEqual(page.one(role="alert").text, "The files after it were not stored: it ended early")
 
     def test_none(self) -> None:
         reply = pages.stored(SIGNED_IN, [], "it ended early", 400)
@@ -334,7 +334,7 @@ class StatsTests(SynchronousTestCase):
         page = parse(pages.stats(SIGNED_IN, pages.StatsPage(figures, [], [])).body)
         self.assertEqual([node.text for node in page.all("dt")], ["a", "b", "c"])
         self.assertEqual([meter.attributes["value"] for meter in page.all("meter")], ["0.667", "1.000"])
-        self.assertIn("Nothing is under way.", page.one("section", id="running").text)
+        self.assertIn("No transfers.", page.one("section", id="running").text)
 
     def test_tables(self) -> None:
         row = pages.TransferRow("a.txt", 1536, 2048.7, "ann", "tus", 1_000_000_000.0)

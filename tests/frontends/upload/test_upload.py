@@ -66,9 +66,9 @@ class PutTests(ReceivingCase):
         """A field of the query that would go unread may have been meant to be read."""
         for line in ("PUT /upload/a?bucket=photos", "POST /upload/a?folders=1", "PUT /upload/a?x"):
             for complete in ((), ("Upload-Complete: ?1",)):
-                self.assertIn("unknown field", self.told(line, b"x", *complete, status=400)["detail"])
+                self.assertIn("unknown parameter", self.told(line, b"x", *complete, status=400)["detail"])
         told = self.told("POST /upload?bucket=photos", b"", "Content-Type: multipart/form-data; boundary=x", status=400)
-        self.assertIn("unknown field", told["detail"])
+        self.assertIn("unknown parameter", told["detail"])
         self.assertEqual((self.keys(), self.resumed), ([], []))
 
     def test_sizes(self) -> None:

@@ -256,7 +256,7 @@ class DamageTests(StoreCase):
             "size": info.size,
         }
         path.write_text(json.dumps(value), encoding="utf-8")
-        self.found("ab", None, None, "its etag is not that of its parts")
+        self.found("ab", None, None, "its etag does not match its parts")
 
     def test_unreadable_blocks(self) -> None:
         """A disk that cannot read one block: that one is named, and the others are verified."""
@@ -436,7 +436,7 @@ class ScrubberTests(StoreCase):
 
         async def compare(on_finding: Callable[[Finding], object], pace: Callable[[int], Awaitable[bool]]) -> None:
             self.assertEqual(self.metrics.scrubbed_objects, 1)
-            on_finding(Finding("ab", None, None, "bucket/key: it should have 5 bytes, and has 7", "key"))
+            on_finding(Finding("ab", None, None, "bucket/key: it has 7 bytes instead of 5", "key"))
             paces.append(await pace(1000))
 
         self.put("ab")

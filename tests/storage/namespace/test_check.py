@@ -160,7 +160,7 @@ class MissingTests(DamageCase):
     """A file is not there."""
 
     def test_older(self) -> None:
-        """An older version is missed, until the index is made anew."""
+        """An older version is missed, until the index is rebuilt."""
         path = self.driven.object("a", file_of(1))
         os.unlink(path)
         self.assertEqual(self.problem("lost", path).id, entry(1).id)

@@ -91,7 +91,7 @@ class CheckTestsMixin(StoreTestsMixin):
         await self.bytes_of(info.id, b"1234567", {"key": ["bucket/key"]})
         (problem,) = await self.check(True)
         self.assertEqual((problem.kind, problem.bucket, problem.key, problem.id), ("damaged", "bucket", "key", info.id))
-        self.assertRegex(problem.text, r"\b5\b.*\b7\b")
+        self.assertRegex(problem.text, r"\b7\b.*\b5\b")
         self.assertEqual(await self.stored_ids(), [info.id])
 
     async def compared(self, more: bool = True) -> list[tuple[str, str, str | None, str | None]]:

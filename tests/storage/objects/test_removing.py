@@ -92,7 +92,7 @@ class RemovingTestsMixin(StoreTestsMixin):
             "file among the keys": lambda: open(f"{self.bucket()}/objects/x", "w").close(),
             "lost objects": lambda: shutil.rmtree(f"{self.bucket()}/objects"),
             "lost buckets": lambda: shutil.rmtree(os.path.dirname(self.bucket())),
-            "no namespace": lambda: shutil.rmtree(f"{self.directory}/names"),
+            "not a namespace": lambda: shutil.rmtree(f"{self.directory}/names"),
         }
         for what, change in changes.items():
             # So that a start after a kill looks at the key.
@@ -101,7 +101,7 @@ class RemovingTestsMixin(StoreTestsMixin):
             version = f"{key}/{infos[0].id}.json"
             before = await self.stored_ids()
             shutil.copytree(f"{self.directory}/names", f"{self.directory}/before", symlinks=True)
-            gone = [] if what == "no namespace" else [self.remove_index]
+            gone = [] if what == "not a namespace" else [self.remove_index]
             try:
                 await self.restarted(change, *gone, killed=True)
                 self.assertEqual(await self.stored_ids(), before)

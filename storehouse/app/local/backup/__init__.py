@@ -79,7 +79,7 @@ def make_backup(
     clock: Callable[[], float] = time.monotonic,
 ) -> Made:
     """
-    Make a backup of a root. If anything fails, nothing is changed at its place.
+    Back up a root. If anything fails, nothing is changed at its place.
 
     @param path: where it is to be. A backup of the same root that is there is replaced in one step.
     @param service: what runs on the root; C{None} to have the root for oneself.

@@ -79,13 +79,13 @@ def read_description(directory: str) -> Description:
             fields, is_checked = decode_checksummed(file.read(1 << 20).rstrip(b"\n"))
         description = Description(**fields)
     except FileNotFoundError:
-        raise BadRequest(f"{directory} is no backup: it has no {DESCRIPTION}") from None
+        raise BadRequest(f"{directory} is not a backup: it has no {DESCRIPTION}") from None
     except OSError as error:
         raise BadRequest(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError) as error:
         raise BadRequest(f"{path} is damaged: {error}") from None
     if (description.format, description.version) != ("backup", 1) or not is_checked:
-        raise BadRequest(f"{directory} is no backup of version 1")
+        raise BadRequest(f"{directory} is not a backup of version 1")
     return description
 
 
@@ -122,21 +122,21 @@ def read_older(path: str, root: str) -> tuple[Description | None, dict[str, tupl
     except FileNotFoundError:
         return None, {}
     except NotADirectoryError:
-        raise StartFailed(f"a backup cannot be {path}: it is there and not a directory") from None
+        raise StartFailed(f"a backup cannot be {path}: it is not a directory") from None
     if not names:
         return None, {}
     if DESCRIPTION not in names:
-        raise StartFailed(f"a backup cannot be {path}: it is not empty, and no backup")
+        raise StartFailed(f"a backup cannot be {path}: it is not empty and not a backup")
     try:
         older = read_description(path)
         known = listed(path, older)
     except BadRequest as error:
         raise StartFailed(f"a backup cannot be {path}: {error.detail}") from None
     if older.root != root:
-        raise StartFailed(f"{path} is a backup of another root, {older.root}: choose another place")
+        raise StartFailed(f"{path} is a backup of another root, {older.root}: choose another directory")
     foreign = set(names) - {*older.contents, DESCRIPTION, LISTED}
     if foreign:
-        raise StartFailed(f"{path} is a backup, but {min(foreign)} is no part of it: move it away")
+        raise StartFailed(f"{path} is a backup, but {min(foreign)} is not part of it: move it away")
     return older, known
 
 

@@ -108,7 +108,7 @@ class NamesBackup:
             # A journal that began anew in between may have forgotten what was open at that moment.
             if generation == _generation(self._target.place(f"{NAMESPACE}/journal")):
                 return
-        raise StorageFailed(f"{journal} begins anew too often")
+        raise StorageFailed(f"{journal} is restarted too often")
 
     def _take_snapshot(self) -> None:
         """Copy the index, if a service changes it."""
@@ -128,7 +128,9 @@ class NamesBackup:
             self._snapshot = snapshot
             self.warning = ""
         except sqlite3.Error as error:
-            self.warning = f"the index of keys cannot be used ({error}): keys that got another name while the backup was made may be missing"
+            self.warning = (
+                f"the index of keys cannot be used ({error}): keys that were renamed during the backup may be missing"
+            )
 
     # -- agreement -----------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ def size_of_backup(source: str) -> int:
 
 def restore(source: str, root: str, told: Callable[[int], None]) -> Restored:
     """
-    Make a root of a backup. If anything fails, nothing is at its place.
+    Restore a root from a backup. If anything fails, nothing is at its place.
 
     @param root: not there, or empty.
     @param told: told of bytes that were copied.
@@ -71,10 +71,10 @@ def restore(source: str, root: str, told: Callable[[int], None]) -> Restored:
     except BadRequest as error:
         raise StartFailed(error.detail) from None
     if is_within(root, source) or is_within(source, root):
-        raise StartFailed(f"{root} and {source} are one within the other")
+        raise StartFailed(f"{root} and {source} contain one another")
     parent, name = os.path.split(root)
     if os.path.lexists(root) and (not os.path.isdir(root) or os.listdir(root)):
-        raise StartFailed(f"a backup is restored to an empty directory, or to one that is not there: {root} is neither")
+        raise StartFailed(f"a backup is restored to an empty or new directory: {root} is neither")
     if not os.path.isdir(parent):
         raise StartFailed(f"{parent} is not a directory")
     if os.path.ismount(root):
@@ -83,9 +83,11 @@ def restore(source: str, root: str, told: Callable[[int], None]) -> Restored:
     try:
         os.mkdir(partial, 0o700)
     except FileExistsError:
-        raise StartFailed(f"{partial} is there, of a restore that was ended or still runs: remove it first") from None
+        raise StartFailed(
+            f"{partial} is left from a restore that was interrupted or is running: remove it first"
+        ) from None
     except OSError as error:
-        raise StartFailed(f"{partial} cannot be made: {error.strerror}") from None
+        raise StartFailed(f"{partial} cannot be created: {error.strerror}") from None
     try:
         _copy_all(source, partial, description, files, told)
         findings = _verify(partial, description)
@@ -127,7 +129,7 @@ def _copy_all(
             size, checksum = _copy_file(path, place, state, told)
             expected = left.pop(name, None)
             if expected is not None and (size != expected[0] or expected[1] not in (None, checksum)):
-                raise Damaged(f"{path} is not as it was when the backup was made")
+                raise Damaged(f"{path} was changed since the backup was made")
         if is_superuser:
             os.chown(place, state.st_uid, state.st_gid, follow_symlinks=False)
     if left:

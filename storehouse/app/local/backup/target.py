@@ -82,7 +82,7 @@ class Target:
         self._old = os.path.join(parent, f".{name}.old")
         for each in (root, *kept):
             if is_within(self.path, each) or is_within(each, self.path):
-                raise StartFailed(f"a backup cannot be {path}: that and {each} are one within the other")
+                raise StartFailed(f"a backup cannot be {path}: that and {each} contain one another")
         if not os.path.isdir(parent):
             raise StartFailed(f"a backup cannot be {path}: {parent} is not a directory")
         if os.path.ismount(self.path):
@@ -123,7 +123,7 @@ class Target:
         if there and _MARKER not in there and DESCRIPTION not in there:
             os.close(self._lock)
             self._lock = -1
-            raise StartFailed(f"{self.directory} is there, and none of ours: move it away")
+            raise StartFailed(f"{self.directory} was not made by a backup: move it away")
         for name in sorted(there, key=lambda name: name in (_MARKER, DESCRIPTION)):
             remove(os.path.join(self.directory, name))
         self._write_file(os.path.join(self.directory, _MARKER), b"")
@@ -240,7 +240,7 @@ class Target:
                     self._told(len(data))
                     self.alive()
                 if size is not None and done < size:
-                    raise StorageFailed(f"{source} has lost bytes while it was copied")
+                    raise StorageFailed(f"{source} became shorter while it was copied")
                 os.fchmod(target, stat.S_IMODE(state.st_mode) & 0o700)
                 if self._is_superuser:
                     os.fchown(target, state.st_uid, state.st_gid)
@@ -316,7 +316,7 @@ class Target:
         Bring it to disk, read back what was copied, and give it its name.
 
         @param known: what L{Description} has beside.
-        @raise StorageFailed: if it is not read back as it was written. Nothing is changed then.
+        @raise StorageFailed: if it does not read back as it was written. Nothing is changed then.
         """
         self._verify.close()
         self._list.close()
@@ -352,7 +352,7 @@ class Target:
 
     def _read_back(self, name: str, size: int, checksum: str) -> None:
         if checksum_of(self.place(name), self.alive, fresh=True) != (size, checksum):
-            raise StorageFailed(f"{self.place(name)} is not read back as it was written")
+            raise StorageFailed(f"{self.place(name)} does not read back as it was written")
 
     def _settle_list(self) -> dict[str, tuple[int, str | None]]:
         """The last that was said of each file that is there."""

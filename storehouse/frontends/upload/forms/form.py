@@ -60,7 +60,7 @@ class FormUpload:
         check_body(request)
         visitor = await self._gate.admit(request, "put", token_later=True)
         if visitor.grant is not None:
-            raise LinkOutOfScope("a link is for one file, which is sent by PUT: curl -T FILE LINK")
+            raise LinkOutOfScope("a link takes one file, sent by PUT: curl -T FILE LINK")
         check_fields(request, _KNOWN)
         boundary = boundary_of(field_of(request, b"Content-Type") or b"")
         reader = MultipartReader(boundary, self._limits, wanted=(_TOKEN, _FOLDERS))

@@ -206,7 +206,9 @@ class MultipartReader:
         # Of the two bounds the one that was passed first is told, wherever the body was cut.
         beyond = self._count - self._limits.field
         if beyond > 0 and beyond >= self._all_values - self._limits.fields:
-            raise TooLarge(f"the field {self._field[:200]!r} has more than {self._limits.field} bytes, and is no file")
+            raise TooLarge(
+                f"the field {self._field[:200]!r} has more than {self._limits.field} bytes and is not a file"
+            )
         self._check_values()
 
     def _end_part(self, place: _Place) -> Iterator[Event]:
@@ -218,7 +220,7 @@ class MultipartReader:
             return
         if begun.size not in (None, self._count):
             raise MalformedBody(
-                f"part {self.parts} of the form has {self._count} bytes, and not the {begun.size} that its Content-Length says"
+                f"part {self.parts} of the form has {self._count} bytes, not {begun.size} as its Content-Length says"
             )
         if self._field is None:
             self.part = None
@@ -268,7 +270,7 @@ class MultipartReader:
     def _boundary(self, rest: bytes) -> Iterator[Event]:
         """A line that begins with a boundary; what is behind that."""
         if not rest.endswith(b"\r\n"):
-            raise self._malformed("a line break behind a boundary that is not CRLF")
+            raise self._malformed("a line break after a boundary is not CRLF")
         rest = rest[:-2].rstrip(b" \t")
         if rest not in (b"", b"--"):
             raise self._unexpected(rest)
@@ -282,7 +284,7 @@ class MultipartReader:
         """It says nothing, but for a boundary: then what was taken for the last one is a line of a file."""
         seen = self._carry + data
         if self._delimiter in seen:
-            raise self._malformed("a boundary behind the last one: what is sent must not have the boundary in it")
+            raise self._malformed("a boundary after the last one: the content must not contain the boundary")
         self._carry = seen[1 - len(self._delimiter) :]
 
     def _head_line(self, line: bytes) -> Iterator[Event]:
@@ -291,13 +293,13 @@ class MultipartReader:
             yield from self._begin_part(lines)
             return
         if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
-            raise self._malformed("a line break in its head that is not CRLF")
+            raise self._malformed("a line break in its head is not CRLF")
         if line[:1] not in (b" ", b"\t"):
             self._head.append(line[:-2])
         elif self._head:
             self._head[-1] += line[:-2]
         else:
-            raise self._malformed("its head begins with half a header field")
+            raise self._malformed("its head begins within a header field")
         if len(self._head) > _MOST_HEADERS:
             raise TooLarge(f"the head of part {self.parts + 1} has more than {_MOST_HEADERS} fields")
 
@@ -327,7 +329,7 @@ class MultipartReader:
         if self._place == "preamble":
             if size > _MOST_PREAMBLE + self._limits.head:
                 raise MalformedBody(
-                    f"no part begins in the first {size >> 10} KiB: the boundary in the Content-Type may be another one"
+                    f"no part begins in the first {size >> 10} KiB: the boundary in the Content-Type may be wrong"
                 )
         elif self._place == "boundary":
             self._check_padding()
@@ -336,15 +338,15 @@ class MultipartReader:
 
     def _check_padding(self) -> None:
         if self._place == "boundary" and self._unread + len(self._line) > _MOST_PADDING:
-            raise self._malformed(f"more than {_MOST_PADDING} bytes behind a boundary")
+            raise self._malformed(f"more than {_MOST_PADDING} bytes after a boundary")
 
     def _check_values(self) -> None:
         if self._all_values > self._limits.fields:
-            raise TooLarge(f"the fields that are no files have more than {self._limits.fields} bytes together")
+            raise TooLarge(f"the fields that are not files have more than {self._limits.fields} bytes together")
 
     def _unexpected(self, rest: bytes | bytearray) -> MalformedBody:
         return self._malformed(
-            f"unexpected bytes behind a boundary, {bytes(rest[:50])!r}: what is sent must not have the boundary in it"
+            f"unexpected bytes after a boundary, {bytes(rest[:50])!r}: the content must not contain the boundary"
         )
 
     def _malformed(self, what: str) -> MalformedBody:

@@ -89,9 +89,7 @@ def boundary_of(content_type: bytes) -> bytes:
         raise MalformedBody("the Content-Type has " + (f"{len(found)} boundaries" if found else "no boundary"))
     boundary = re.sub(r"\\(.)", r"\1", found[0][1:-1]) if found[0][:1] == '"' else found[0]
     if not _boundary(boundary):
-        raise MalformedBody(
-            "the boundary is not one: 1 to 70 letters, digits and '()+_,-./:=? and spaces, none at its end"
-        )
+        raise MalformedBody("the boundary must be 1 to 70 letters, digits and '()+_,-./:=? and spaces, none at its end")
     return boundary.encode("ascii")
 
 
@@ -125,7 +123,7 @@ def charset_of(label: str) -> str:
     except (LookupError, ValueError):
         name = ""
     if name not in _CHARSETS:
-        raise MalformedBody(f"the field _charset_ names no encoding that is known: {label[:100]!r}")
+        raise MalformedBody(f"the field _charset_ names an unknown encoding: {label[:100]!r}")
     return name
 
 
@@ -188,7 +186,7 @@ def _names_in(disposition: bytes | None, charset: str) -> tuple[str, str | None]
     name = _whole(given, "name") or ""
     filename = _whole(given, "filename")
     if given.get("filename", '"')[:1] != '"' and not given.keys() <= _BESIDE:
-        raise MalformedBody(f"the file's name {filename!r} is not in quotes, and may go on: put it in quotes")
+        raise MalformedBody(f"the file's name {filename!r} is not in quotes, and may be cut: put it in quotes")
     return name, filename
 
 
@@ -238,4 +236,4 @@ def _extended(value: str, plain: str | None) -> str:
                 pass
         if plain is not None:
             return plain
-    raise MalformedBody(f"a part has a filename* that is not understood: {value[:100]!r}")
+    raise MalformedBody(f"a part has an invalid filename*: {value[:100]!r}")

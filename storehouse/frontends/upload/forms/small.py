@@ -34,7 +34,7 @@ async def read_form(request: StreamingRequest) -> dict[str, str]:
     if not data:
         return {}
     if media_type(request) != "application/x-www-form-urlencoded":
-        raise MalformedBody("the body is to be a form: application/x-www-form-urlencoded")
+        raise MalformedBody("the body must be a form: application/x-www-form-urlencoded")
     try:
         return {name.decode(): value.decode() for name, value in parse_query(data).items()}
     except UnicodeDecodeError:

@@ -31,7 +31,7 @@ def error(
         element("p", str(status), class_="code", aria_hidden="true"),
         element("h1", title),
         element("p", detail, class_="lead"),
-        element("p", element("a", "Back to the start", href="/", class_="button")),
+        element("p", element("a", "Back to the files", href="/", class_="button")),
         visitor=visitor,
         status=status,
         is_narrow=True,

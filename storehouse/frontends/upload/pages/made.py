@@ -21,7 +21,7 @@ def link_made(visitor: Visitor, name: str, url: str, expires: float) -> Reply:
     return page(
         "Link",
         element("h1", "Link"),
-        element("p", f"Who has this link can read {name} until {day_and_time(expires)}."),
+        element("p", f"Anybody with this link can read {name} until {day_and_time(expires)}."),
         element("label", "Link", for_="link", class_="unseen"),
         element("textarea", url, id="link", readonly=True, rows=7, class_="link"),
         element("p", element("a", "Back to the files", href="/download", class_="button")),

@@ -60,9 +60,9 @@ def sign_in(next_path: str = "/upload", problem: str = "", key_id: str = "", sta
         ),
         element(
             "p",
-            "An access key is what ",
+            "Your access key was printed by ",
             element("code", "storehouse user add"),
-            " printed. Who runs this server can make a new one with ",
+            ". An administrator can create a new one with ",
             element("code", "storehouse user rotate"),
             ".",
             class_="hint",

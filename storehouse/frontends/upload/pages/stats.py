@@ -78,14 +78,14 @@ def stats(visitor: Visitor, what: StatsPage) -> Reply:
         element("div", id="app"),
         element(
             "section",
-            element("h2", "Under way"),
-            _table("Transfers under way", "Began", what.running, "Nothing is under way."),
+            element("h2", "In progress"),
+            _table("Transfers in progress", "Began", what.running, "No transfers."),
             id="running",
         ),
         element(
             "section",
             element("h2", "Recent uploads"),
-            _table("Recent uploads", "Stored", what.recent, "Nothing was uploaded since the start."),
+            _table("Recent uploads", "Stored", what.recent, "No uploads since the start."),
             id="recent",
         ),
         element(

@@ -42,7 +42,7 @@ def stored(visitor: Visitor | None, files: Sequence[StoredFile], problem: str = 
     title = f"Stored {count}" if files or not problem else "Nothing was stored"
     warning: Child = None
     if problem:
-        text = f"What came after {'it' if len(files) == 1 else 'them'} was not stored: {problem}" if files else problem
+        text = f"The files after {'it' if len(files) == 1 else 'them'} were not stored: {problem}" if files else problem
         warning = element("p", text, class_="notice bad", role="alert")
     return page(
         title,

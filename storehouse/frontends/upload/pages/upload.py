@@ -1,4 +1,4 @@
-"""C{/upload}: a form; with scripts, one that can pause, and go on another day."""
+"""C{/upload}: a form; with scripts, one that can pause, and continue another day."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class Resuming:
         """
         most = self.intake.limit_of(visitor)
         if length is not None and most is not None and length > most:
-            raise TooLarge(f"the upload has {length} bytes; at most {most} are taken")
+            raise TooLarge(f"the upload has {length} bytes; at most {most} are allowed")
 
     async def append(
         self,

@@ -49,13 +49,14 @@ class RestoreTests(BackupCase):
         self.restored()
         for there, reason in [
             (path, "is neither"),
-            (f"{self.made}/x", "one within the other"),
-            (self.top, "one within the other"),
+            (f"{self.made}/x", "contain one another"),
+            (self.top, "contain one another"),
             (f"{self.top}/none/x", "is not a directory"),
         ]:
             self.assertIn(reason, self.assertRaises(StartFailed, restore, self.made, there, lambda size: None).detail)
         self.assertIn(
-            "no backup", self.assertRaises(StartFailed, restore, self.root, f"{self.top}/x", lambda size: None).detail
+            "not a backup",
+            self.assertRaises(StartFailed, restore, self.root, f"{self.top}/x", lambda size: None).detail,
         )
         self.assertEqual(sorted(os.listdir(self.top)), ["made", "restored", "root"])
 

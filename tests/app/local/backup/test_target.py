@@ -39,9 +39,9 @@ class PlaceTests(BackupCase):
             self.top,
             f"{self.top}/x/../root/made",
         ):
-            self.assertIn("one within the other", self.refused(path))
+            self.assertIn("contain one another", self.refused(path))
         os.symlink(self.root, f"{self.top}/link")
-        self.assertIn("one within the other", self.refused(f"{self.top}/link/made"))
+        self.assertIn("contain one another", self.refused(f"{self.top}/link/made"))
 
     def test_something_else(self) -> None:
         """What is there and no backup stays."""
@@ -49,13 +49,13 @@ class PlaceTests(BackupCase):
         for name in ("full/file", "file"):
             with open(f"{self.top}/{name}", "wb"):
                 pass
-        self.assertIn("not empty, and no backup", self.refused(f"{self.top}/full"))
+        self.assertIn("not empty and not a backup", self.refused(f"{self.top}/full"))
         self.assertIn("not a directory", self.refused(f"{self.top}/file"))
         self.assertIn("is not a directory", self.refused(f"{self.top}/none/made"))
         os.mkdir(f"{self.top}/.other.partial")
         with open(f"{self.top}/.other.partial/file", "wb"):
             pass
-        self.assertIn("none of ours", self.refused(f"{self.top}/other"))
+        self.assertIn("was not made by a backup", self.refused(f"{self.top}/other"))
 
     def test_no_root(self) -> None:
         shutil.rmtree(self.root)

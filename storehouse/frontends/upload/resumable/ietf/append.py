@@ -32,7 +32,7 @@ async def append(resuming: Resuming, answers: Answers) -> Reply | None:
     if not 0 < said.version < _TYPED and (field_of(request, b"Content-Type") or b"").lower() != _TYPE:
         raise UnsupportedType("the Content-Type must be application/partial-upload")
     if said.offset is None:
-        raise BadRequest("the request needs Upload-Offset, a number from 0 on")
+        raise BadRequest("the request needs Upload-Offset, a number, 0 or more")
     if said.complete is None and not 0 < said.version < _TYPED:
         raise BadRequest("the request needs Upload-Complete: ?0, or ?1 if its content is the last")
     algorithms, verify = checking_of(request)
@@ -71,7 +71,7 @@ async def _replay(answers: Answers, upload: ResumableUpload, said: Said) -> Repl
         raise OffsetMismatch(upload.offset, said.offset or 0)
     _check_length(answers.request, said, upload)
     if answers.request.body.length != 0 or not said.complete:
-        raise BadRequest("the upload is complete, and nothing can be added to it")
+        raise BadRequest("the upload is complete: nothing can be added")
     return await answers.whole(upload)
 
 
@@ -81,4 +81,6 @@ def _check_length(request: StreamingRequest, said: Said, upload: ResumableUpload
     if said.complete and request.body.length is not None:
         lengths.add(upload.offset + request.body.length)
     if len(lengths) > 1:
-        raise SizeMismatch(f"the length of the upload is said to be {' and '.join(map(str, sorted(lengths)))} bytes")
+        raise SizeMismatch(
+            f"the request gives different lengths of the upload: {' and '.join(map(str, sorted(lengths)))} bytes"
+        )

@@ -28,9 +28,7 @@ async def create(resuming: Resuming, answers: Answers) -> Reply:
     length = said.length
     if said.complete and request.body.length is not None:
         if length not in (None, request.body.length):
-            raise SizeMismatch(
-                f"Upload-Length is {length}, and the content, which is all, has {request.body.length} bytes"
-            )
+            raise SizeMismatch(f"Upload-Length is {length}, but the whole content has {request.body.length} bytes")
         length = request.body.length
     elif length is not None and request.body.length is not None and request.body.length > length:
         raise SizeMismatch(f"Upload-Length is {length}, and the content has {request.body.length} bytes already")
@@ -82,10 +80,10 @@ async def create(resuming: Resuming, answers: Answers) -> Reply:
 def _names_of(request: StreamingRequest) -> str:
     """What becomes of a name that is taken: as without Upload-Complete."""
     if field_of(request, b"If-Match") is not None:
-        raise BadRequest("If-Match is not possible for an upload that can be gone on with: another one may come first")
+        raise BadRequest("If-Match is not possible for a resumable upload: another one may be stored first")
     none_match = field_of(request, b"If-None-Match")
     if none_match not in (None, b"*"):
-        raise BadRequest("If-None-Match can only be *: there is no file of that name")
+        raise BadRequest("If-None-Match must be *: the name must not exist")
     if none_match is not None:
         return "refuse"
     return "replace" if request.method == b"PUT" else ""

@@ -70,7 +70,7 @@ def _number(request: StreamingRequest, name: bytes) -> int | None:
         return None
     value = _item(request, name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise BadRequest(f"{name.decode('ascii')} is not a number from 0 on")
+        raise BadRequest(f"{name.decode('ascii')} is not a number, 0 or more")
     return value
 
 

@@ -32,7 +32,9 @@ def checking_of(request: StreamingRequest) -> tuple[tuple[str, ...], Callable[[C
     def check(checksums: Checksums) -> None:
         found = request.body.trailers.get(_FIELD)
         if found is None:
-            raise BadRequest("the body has no Upload-Checksum behind it, although that was announced: nothing is kept")
+            raise BadRequest(
+                "the body has no Upload-Checksum after it, although the Trailer field announced it: nothing is kept"
+            )
         checksums.check(*checksum_in(found))
 
     # Which one it will be is known when it is too late to begin.

@@ -57,7 +57,9 @@ def _wish_of(request: StreamingRequest) -> _Wish:
     if deferred not in (None, b"1"):
         raise BadRequest("Upload-Defer-Length can only be 1")
     if pieces is not None and (length is not None or deferred is not None):
-        raise BadRequest("a final upload is as long as its parts are, which is not said with it")
+        raise BadRequest(
+            "a final upload has the length of its parts: send neither Upload-Length nor Upload-Defer-Length"
+        )
     if pieces is None and (length is None) == (deferred is None):
         raise BadRequest("the request needs Upload-Length, or Upload-Defer-Length: 1")
     return _Wish(
@@ -106,7 +108,7 @@ async def create(resuming: Resuming, request: StreamingRequest) -> Reply:
     if has_body:
         check_type(request)
         if wish.pieces:
-            raise BadRequest("a final upload takes no bytes itself")
+            raise BadRequest("a final upload cannot have a body")
         if wish.length == 0 and request.body.length:
             # It would be complete before the first of them.
             raise SizeMismatch(f"Upload-Length is 0, and the body has {request.body.length} bytes")
@@ -114,9 +116,7 @@ async def create(resuming: Resuming, request: StreamingRequest) -> Reply:
     name = _name_of(request, wish)
     visitor = await resuming.gate.admit(request, "put", path_of(name))
     if wish.is_partial and visitor.grant is not None and visitor.grant.once:
-        raise LinkOutOfScope(
-            "a link that works once is for one upload: upload the file as a whole, not in parallel parts"
-        )
+        raise LinkOutOfScope("a link that works once allows one upload: upload the whole file, not parallel parts")
     await _check_pieces(resuming, visitor, wish.pieces)
     resuming.check_size(visitor, wish.length)
     if not wish.is_partial:

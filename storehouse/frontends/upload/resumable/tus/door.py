@@ -104,4 +104,4 @@ def _check(request: StreamingRequest) -> None:
     check_query(request)
     if request.requestHeaders.getRawHeaders(b"Tus-Resumable") != [VERSION]:
         request.setHeader(b"Tus-Version", VERSION)
-        raise UnsupportedVersion("the request needs Tus-Resumable: 1.0.0, the version of tus that is spoken here")
+        raise UnsupportedVersion("the request needs Tus-Resumable: 1.0.0, the supported version of tus")

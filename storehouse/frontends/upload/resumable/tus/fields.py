@@ -61,7 +61,7 @@ def metadata_in(value: bytes) -> dict[str, str]:
     for pair in value.decode("latin-1").split(","):
         key, _, text = pair.strip(" ").partition(" ")
         if not _key(key) or key in found:
-            raise BadRequest(f"Upload-Metadata has a key that is none, or is there twice: {key[:50]!r}")
+            raise BadRequest(f"Upload-Metadata has an invalid or repeated key: {key[:50]!r}")
         try:
             found[key] = _decoded(f"the value of {key[:50]} in Upload-Metadata", text.strip(" ")).decode()
         except UnicodeDecodeError:
@@ -84,7 +84,7 @@ def checksum_in(value: bytes) -> tuple[str, bytes]:
     """
     algorithm, _, text = value.decode("latin-1").partition(" ")
     if algorithm not in ALGORITHMS:
-        raise UnknownAlgorithm(f"{algorithm[:50]!r} is not computed here; known are {', '.join(ALGORITHMS)}")
+        raise UnknownAlgorithm(f"{algorithm[:50]!r} is not supported; supported are {', '.join(ALGORITHMS)}")
     digest = _decoded("the checksum", text)
     if len(digest) != _SIZES[algorithm]:
         raise BadRequest(f"a checksum of {algorithm} has {_SIZES[algorithm]} bytes, not {len(digest)}")
@@ -101,7 +101,7 @@ def pieces_in(value: bytes) -> list[str] | None:
     if kind.strip() == "partial" and not semicolon:
         return None
     if kind.strip() != "final" or not urls.strip():
-        raise BadRequest("Upload-Concat is neither partial, nor final; and the URLs of uploads")
+        raise BadRequest("Upload-Concat must be partial, or final; and the URLs of uploads")
     ids = []
     for url in urls.split():
         try:
@@ -109,7 +109,7 @@ def pieces_in(value: bytes) -> list[str] | None:
         except ValueError:
             found = None
         if found is None:
-            raise BadRequest(f"Upload-Concat has {url[:100]!r}, which is no upload here")
+            raise BadRequest(f"Upload-Concat has {url[:100]!r}, which is not an upload here")
         ids.append(found[1])
     return ids
 
