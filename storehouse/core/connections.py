@@ -52,7 +52,7 @@ class Connections:
         self,
         name: str,
         most: int,
-        reactor: Any,
+        reactor: IReactorTime,
         look: Callable[[Any, float], None],
         tick: Callable[[], None] = lambda: None,
         each: int = 0,

@@ -86,7 +86,7 @@ class TrustedProxies:
             return False
         return any(given in network for network in self._networks)
 
-    def trusts_peer(self, peer: IAddress) -> bool:
+    def trusts_peer(self, peer: IAddress | None) -> bool:
         """
         Whether a connection is one of a proxy.
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamServerEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -128,7 +128,7 @@ class _Proxied(Protocol):
     def __init__(self, factory: ProxiedFactory) -> None:
         self._factory = factory
         self._data = b""
-        self._late: Any = None
+        self._late: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         self._late = self._factory.reactor.callLater(self._factory.timeout, self._give_up)
@@ -186,7 +186,7 @@ class ProxiedFactory(Factory):
 
     noisy = False
 
-    def __init__(self, wrapped: Any, trusted: TrustedProxies, reactor: Any, timeout: float = 60.0) -> None:
+    def __init__(self, wrapped: Any, trusted: TrustedProxies, reactor: IReactorTime, timeout: float = 60.0) -> None:
         self.wrapped = wrapped
         self.reactor = reactor
         self.timeout = timeout
@@ -198,13 +198,13 @@ class ProxiedFactory(Factory):
     def doStop(self) -> None:
         self.wrapped.doStop()
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         return _Proxied(self) if self._trusted.trusts_peer(addr) else self.wrapped.buildProtocol(addr)
 
 
 @implementer(IStreamServerEndpoint)
 class _ProxiedEndpoint:
-    def __init__(self, below: Any, trusted: TrustedProxies, reactor: Any) -> None:
+    def __init__(self, below: IStreamServerEndpoint, trusted: TrustedProxies, reactor: IReactorTime) -> None:
         self._below = below
         self._trusted = trusted
         self._reactor = reactor
@@ -214,6 +214,8 @@ class _ProxiedEndpoint:
         return listening
 
 
-def proxied_endpoint(below: Any, trusted: TrustedProxies, reactor: Any) -> Any:
+def proxied_endpoint(
+    below: IStreamServerEndpoint, trusted: TrustedProxies, reactor: IReactorTime
+) -> IStreamServerEndpoint:
     """An endpoint that understands the PROXY protocol from the proxies that are trusted; C{below} itself if there are none."""
     return _ProxiedEndpoint(below, trusted, reactor) if trusted else below

@@ -236,7 +236,9 @@ def completed(description: str) -> str:
     return description
 
 
-def server_endpoint(reactor: Any, description: str, client_ca: str = "", trusted: TrustedProxies = NOBODY) -> Any:
+def server_endpoint(
+    reactor: Any, description: str, client_ca: str = "", trusted: TrustedProxies = NOBODY
+) -> IStreamServerEndpoint:
     """
     The endpoint that a text describes.
 
@@ -282,7 +284,9 @@ def endpoint_pair(description: str) -> Pair:
     return Pair(tuple(chain), options.privateKey.to_cryptography_key())
 
 
-def secured_endpoint(reactor: Any, description: str, tls: Any, trusted: TrustedProxies = NOBODY) -> Any:
+def secured_endpoint(
+    reactor: Any, description: str, tls: Any, trusted: TrustedProxies = NOBODY
+) -> IStreamServerEndpoint:
     """
     The endpoint that a text describes, with TLS of ours. What an C{ssl:} endpoint says of TLS is not used: its
     certificate is L{endpoint_pair}.

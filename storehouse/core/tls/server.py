@@ -6,18 +6,19 @@ import datetime
 import os
 import stat
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from OpenSSL import SSL
 from prometheus_client.core import GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.core.addresses import find_address
+from storehouse.core.disk import IDisk
 from storehouse.core.tls.certificates import (
     LOCAL_NAMES,
     CertificateSource,
@@ -27,6 +28,7 @@ from storehouse.core.tls.certificates import (
     host_names,
 )
 from storehouse.core.tls.contexts import endpoint_pair, make_context, read_certificates
+from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidSetting
 
 __all__ = ["OfEndpoint", "ServerTLS", "choose_source"]
@@ -96,7 +98,7 @@ class ServerTLS:
 
     _log = Logger()
 
-    def __init__(self, source: CertificateSource, reactor: Any, disk: Any, client_ca: str = "") -> None:
+    def __init__(self, source: CertificateSource, reactor: Reactor, disk: IDisk, client_ca: str = "") -> None:
         self.pair: Pair | None = None
         self._source = source
         self._reactor = reactor
@@ -107,7 +109,7 @@ class ServerTLS:
         self._looks = 0
         self._looking: Deferred[None] | None = None
         self._clock = LoopingCall(self._look)
-        self._clock.clock = reactor
+        self._clock.clock = cast(IReactorTime, reactor)
 
     # -- for connections ---------------------------------------------------------------------
 
