@@ -209,7 +209,7 @@ class GivenTests(SynchronousTestCase):
                 serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
             ),
         ):
-            self.refused(self.write("x.pem", certificate), self.write("k.pem", other), "k.pem does not fit", "x.pem")
+            self.refused(self.write("x.pem", certificate), self.write("k.pem", other), "k.pem does not match", "x.pem")
 
     def refused(self, certificate: str, key: str, *words: str) -> None:
         error = self.assertRaises(ValueError, GivenFiles(certificate, key).load, NOW)
