@@ -1,9 +1,9 @@
 """
-What happened, and who asked to be told.
+What happened, and who listens.
 
-An event is a frozen value, named in the past tense, and published after what it tells is true and durable.
-Listeners are called in the reactor's thread, in the order in which they asked; one that fails is logged and
-keeps nobody else from being told.
+An event is a frozen value, named in the past tense, and published after what it reports is true and durable.
+Listeners are called in the reactor's thread, in the order in which they subscribed; one that fails is logged, and
+the others are called nevertheless.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ E = TypeVar("E")
 @attrs.frozen
 class StoreFailed:
     """
-    A store can acknowledge nothing any more: what it holds is safe only if the process ends.
+    A store can acknowledge nothing any more: what it has is safe only if the process ends.
 
     @ivar store: its name.
     @ivar error: why.
@@ -49,12 +49,12 @@ class ObjectStored:
 
     @ivar bucket: the name of the bucket.
     @ivar key: the key.
-    @ivar info: what is known of the object, as an object store tells it.
+    @ivar info: the L{ObjectInfo<storehouse.storage.objects.values.ObjectInfo>}, which this module does not import.
     """
 
     bucket: str
     key: str
-    info: Any
+    info: object
 
 
 @attrs.frozen
@@ -68,8 +68,8 @@ class ObjectReplaced:
 
     bucket: str
     key: str
-    info: Any
-    before: Any
+    info: object
+    before: object
 
 
 @attrs.frozen
@@ -82,13 +82,13 @@ class ObjectDeleted:
 
     bucket: str
     key: str
-    before: Any
+    before: object
 
 
 @attrs.frozen
 class ArchiveOpened:
     """
-    A stream has gone on to a new archive.
+    A stream has begun a new archive.
 
     @ivar stream: its name.
     @ivar path: of the archive.
@@ -101,8 +101,8 @@ class ArchiveOpened:
 @attrs.frozen
 class ArchiveClosed:
     """
-    Nobody writes to an archive of a stream any more; its callbacks follow. Also published for one that a crash had left open,
-    once it has been recovered, and perhaps again if the process ends just then.
+    An archive of a stream is not written any more; its callbacks follow. Also published for one that a crash had left open,
+    once it is recovered, and perhaps again if the process ends just then.
 
     @ivar stream: the name of the stream.
     @ivar path: of the archive.
@@ -123,7 +123,7 @@ class ArchiveClosed:
 @attrs.frozen
 class ArchiveShipped:
     """
-    A closed file is at its destination, verified; the local copy is gone, if that was asked. Published again if the
+    A closed file is at its destination, verified; the local file is removed, if that was wanted. Published again if the
     process ends just then.
 
     @ivar stream: the stream that it belongs to.
@@ -166,7 +166,7 @@ class ShippingFailed:
 
 
 class Events:
-    """Who asked to be told of what, in one process."""
+    """The listeners of one process."""
 
     _log = Logger()
 
@@ -177,7 +177,7 @@ class Events:
         """
         Have C{listener(event)} called for every event of exactly that class.
 
-        @return: call it to be told no more.
+        @return: call it to unsubscribe.
         """
         listeners = self._listeners.setdefault(kind, [])
         listeners.append(listener)
@@ -189,7 +189,7 @@ class Events:
         return unsubscribe
 
     def publish(self, event: object) -> None:
-        """Tell everybody who asked. Never raises."""
+        """Call the listeners of the event's class. Never raises."""
         for listener in list(self._listeners.get(type(event), ())):
             try:
                 listener(event)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import cast
 
 import attrs
 from prometheus_client import CollectorRegistry, Info
@@ -18,6 +18,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.web.resource import IResource
 
 from storehouse.app.archiving import make_closer, make_shipping, make_streams
 from storehouse.app.lifecycle import StorehouseService
@@ -44,6 +45,7 @@ from storehouse.events import Events, StoreFailed
 from storehouse.frontends.admin.door import AdminDoor, ReadinessMetric, versions
 from storehouse.frontends.append.door import AppendDoor
 from storehouse.frontends.archive.door import ArchiveDoor
+from storehouse.frontends.http.lane import ILane
 from storehouse.frontends.http.site import DoorSite, Guard
 from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.frontends.sfsp.chunks import Chunks
@@ -117,7 +119,7 @@ def make_service(
     register(budget)
     guard = Guard(settings.allowed_host)
 
-    def add_site(name: str, resource: Any, lane: Any = None) -> None:
+    def add_site(name: str, resource: IResource, lane: ILane | None = None) -> None:
         site = DoorSite(
             resource,
             reactor,

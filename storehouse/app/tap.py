@@ -11,11 +11,12 @@ import gc
 import os
 import re
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from twisted.application.service import Application, IService
 from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
+from twisted.python.components import Componentized
 
 from storehouse import __version__
 from storehouse.config import load_settings, options, unknown_option
@@ -100,7 +101,7 @@ class Options(usage.Options):
         return super().getUsage(width) + _examples
 
     @property
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The settings that were given, by name."""
         return {
             each.name: bool(self[each.name]) if each.is_flag else self[each.name]
@@ -149,7 +150,7 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-def make_application(arguments: Sequence[str], name: str = "storehouse") -> Any:
+def make_application(arguments: Sequence[str], name: str = "storehouse") -> Componentized:
     """
     Make an application for a .tac file.
 
@@ -157,7 +158,7 @@ def make_application(arguments: Sequence[str], name: str = "storehouse") -> Any:
     @raise SystemExit: with one line for the user when they cannot be used.
     """
     options = Options()  # type: ignore[no-untyped-call]
-    application = Application(name)
+    application: Componentized = Application(name)
     try:
         options.parseOptions(list(arguments))
         makeService(options).setServiceParent(application)
