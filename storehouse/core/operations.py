@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 class Operations:
     """
-    See the module.
+    The operations of one store. Methods are declared as operations by L{operation}.
 
-    @param store: what is not open, for users: C{"the object store"}.
+    @param store: its name in errors: C{"the object store"}.
     @param metric: the name of the histogram.
     @param text: its help text.
-    @ivar refusal: why none is taken; C{None} if they are.
-    @ivar opening: those that come wait for the end of this; C{None} for nothing.
+    @ivar refusal: the error that all operations fail with; C{None} while the store is open.
+    @ivar opening: what operations wait for before they begin, such as recovery; C{None} for nothing.
     """
 
     def __init__(self, store: str, metric: str, text: str) -> None:
@@ -58,6 +58,7 @@ class Operations:
                 if self.opening is not None and not self.opening.called:
                     await over(self.opening)
             except BaseException:
+                # Python warns of a coroutine that is dropped before it began.
                 work.close()
                 raise
             return await work
@@ -65,12 +66,13 @@ class Operations:
             outcome = type(error).__name__ if isinstance(error, StorehouseError) else "failed"
             raise
         finally:
+            # A stream belongs to the operation that it is given to, also if that is refused: its client would wait for ever.
             if stream is not None:
                 await stream.close()
             self._latencies[name, outcome].observe(time.perf_counter() - began)
 
     def track(self, work: Deferred[Any]) -> None:
-        """Something else that L{stopped} waits for."""
+        """Have L{stopped} and L{passed} wait for this, too."""
         if work.called:
             return
         self._running.add(work)
@@ -82,13 +84,14 @@ class Operations:
         work.addBoth(ended)
 
     async def passed(self) -> None:
-        """Wait for those that run now. Others are taken meanwhile."""
+        """Wait for the operations that run now. Others may begin meanwhile."""
         for work in tuple(self._running):
             await over(work)
 
     async def stopped(self) -> None:
-        """Take none any more, and wait for those that run."""
+        """Refuse operations from now on, and wait for those that run."""
         self.refusal = self.refusal or Unavailable(f"{self._store} is stopped")
+        # One by one, since those that run may track more.
         while self._running:
             await over(next(iter(self._running)))
 
@@ -113,15 +116,16 @@ def operation(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Ca
 
     Its argument C{stream}, if it has one, is closed when it is over, or refused.
     """
+    # Looked up once: to read a signature takes longer than a small operation.
     name = method.__name__
     names = list(signature(method).parameters)[1:]
-    place = names.index("stream") if "stream" in names else None
+    position = names.index("stream") if "stream" in names else None
 
     @wraps(method)
     def run(store: S, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         stream: Any = None
-        if place is not None:
-            stream = args[place] if place < len(args) else kwargs.get("stream")
+        if position is not None:
+            stream = args[position] if position < len(args) else kwargs.get("stream")
         result = Deferred.fromCoroutine(store.operations.observed(name, method(store, *args, **kwargs), stream))
         store.operations.track(result)
         return result
