@@ -30,7 +30,7 @@ class User:
     @ivar is_admin: whether this user can manage others.
     @ivar is_disabled: whether this user's keys, sessions and links are refused.
     @ivar created: seconds since 1970 UTC.
-    @ivar key_created: when the access key was made, likewise.
+    @ivar key_created: when the access key was created, likewise.
     """
 
     name: str
@@ -44,7 +44,7 @@ class User:
 @attrs.frozen
 class NewKey:
     """
-    An access key that was just made. Its secret is shown once, and is not part of this object's C{repr}.
+    A new access key. Its secret is shown once, and is not part of this object's C{repr}.
     """
 
     user: User
@@ -123,7 +123,7 @@ class IAccounts(Interface):
         """Make a new access key; the old one, all sessions and sign-in links end. Fails with C{NoSuchUser}."""
 
     def write_url(url: str) -> Deferred[None]:
-        """Store the URL by which clients reach the door of uploads, for those who make links."""
+        """Store the URL by which clients reach the door of uploads, for commands that make links."""
 
     def read_url() -> Deferred[str | None]:
         """The URL that L{write_url} has stored last; C{None} if there is none."""

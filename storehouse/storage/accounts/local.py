@@ -90,7 +90,7 @@ _SMALL = 1000
 _FORMAT = "storehouse secret"
 _VERSION = 1
 
-# The file has some 200 bytes; no more than this is read before it is known to be ours.
+# The file has some 200 bytes; no more than this is read before its format is checked.
 _MAX_FILE = 4096
 
 # What is authenticated with the encrypted secret.
@@ -469,12 +469,12 @@ class LocalAccounts(Accounts):
     def _users(self) -> Users:
         state = self._file_state()
         if state != self._seen:
-            # Replaced by another process; or by this one, and then it holds what is known already.
+            # Replaced by another process; or by this one, and then it holds the users in memory.
             self._seen = state
             try:
                 self._current = self._read()
             except (Damaged, OSError) as error:
-                # Users who are signed in can go on; nothing is changed until the file is restored, since a change
+                # Users who are signed in stay so; nothing is changed until the file is restored, since a change
                 # reads it.
                 self._log.error("users are unchanged: {reason}", reason=str(error))
         return self._current

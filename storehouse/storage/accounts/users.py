@@ -51,7 +51,7 @@ class Account:
     @ivar secret: of the access key, sealed.
     @ivar generation: grows when sessions must end: when the key is rotated and when the user is disabled.
     @ivar is_claimed: whether anyone was given the key or has used a sign-in token. Until then the administrator that
-        the first start has made belongs to no one, and each start shows a sign-in link.
+        the first start has created belongs to nobody, and each start shows a sign-in link.
     """
 
     user: User

@@ -106,7 +106,7 @@ def older_of(ids: Iterable[str]) -> bytes:
 
 
 def ids_of(older: bytes) -> frozenset[str]:
-    """The IDs that L{older_of} made a text of."""
+    """The IDs in a text of L{older_of}."""
     return frozenset(older.decode("latin-1").split())
 
 
@@ -145,8 +145,8 @@ class Index:
 
     All methods may raise C{sqlite3.Error}.
 
-    @ivar unknown: files that were neither keys nor buckets when it was made.
-    @ivar shared: whether two keys may name the same ID: they did when it was made, or rows were added for keys found on disk.
+    @ivar unknown: files that were neither keys nor buckets when it was built.
+    @ivar shared: whether two keys may name the same ID: they did when it was built, or rows were added for keys found on disk.
     @ivar unsure: whether there may be keys without a row, put there by another program, that nobody has looked for yet.
     """
 
@@ -845,7 +845,7 @@ class Upkeep:
         @raise Unavailable: if the index is broken.
         @raise NoSpace: if it lacks rows that a full disk has no room for.
         """
-        # One more tells whether there is more.
+        # One item more shows whether there is another page.
         items = self._listed(list_items, number, prefix, delimiter, after, limit + 1)
         return items[:limit], items[limit - 1][0] if len(items) > limit > 0 else None
 
@@ -886,7 +886,7 @@ class Upkeep:
 
     @property
     def unknown(self) -> int:
-        """How many files were neither keys nor buckets when the index was made."""
+        """How many files were neither keys nor buckets when the index was built."""
         return 0 if self.broken is not None else self.index.unknown
 
     @property

@@ -86,11 +86,11 @@ class Problem:
         namespace), C{missing}, C{extra}, C{different} (rows of the index, compared with the tree), C{index} (the index as a
         whole), C{restored} (by L{INamespace.restore}).
     @ivar bucket: its bucket, or empty.
-    @ivar key: its key, if it is known.
+    @ivar key: its key; C{None} if it cannot be found.
     @ivar id: the ID of the version, if it is about one.
     @ivar text: what is wrong, with the path, and what a repair does.
     @ivar repairable: whether a rebuild of the index repairs it; for a C{dangling} default, whether L{INamespace.check} does,
-        if it is asked to repair.
+        with C{repair}.
     """
 
     kind: str
@@ -106,7 +106,7 @@ class Needed:
     """
     Which bytes a namespace needs.
 
-    @ivar ids: those of the IDs asked for that anything in it names, damaged or not.
+    @ivar ids: those of the IDs in question that anything in it names, damaged or not.
     @ivar doubt: something in it that is not understood, and may need any ID; empty if there is nothing.
     """
 
@@ -122,10 +122,10 @@ class INamespace(Interface):
     """
     Buckets of keys, each with one default version and perhaps older ones.
 
-    All methods return Deferreds, but for L{settle}.  They fail with
+    All methods return Deferreds, but for L{settle} and L{start}.  They fail with
     L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects: C{InvalidName} for a bucket, key
     or ID that cannot be one, C{NoSuchBucket}, C{DamagedEntry}, C{NoSpace}, C{Unavailable}.  What fails with
-    C{NoSpace}, or because of what was asked, has changed nothing.  When a Deferred fires, the change is durable, as
+    C{NoSpace}, or because of its arguments, has changed nothing.  When a Deferred fires, the change is durable, as
     far as the store is.
 
     Operations on one key are serial, on different keys parallel.
@@ -138,7 +138,7 @@ class INamespace(Interface):
 
     damaged: int = Attribute("how many keys and buckets cannot be read, by the index")
 
-    unknown: int = Attribute("how many files were neither keys nor buckets when the index was made")
+    unknown: int = Attribute("how many files were neither keys nor buckets when the index was built")
 
     unsettled: list[str] = Attribute(
         "IDs that a crash may have left without a key; call L{settle} once their bytes are gone."
@@ -171,7 +171,7 @@ class INamespace(Interface):
 
     def intend(bucket: str, key: str, ids: Iterable[str]) -> Deferred[None]:
         """
-        Write down that a crash may leave these IDs without a key. To be called before, or while, bytes are stored under a new
+        Record that a crash may leave these IDs without a key. To be called before, or while, bytes are stored under a new
         ID. Otherwise L{publish} does it, which takes longer then.
 
         @return: fires once that is durable.

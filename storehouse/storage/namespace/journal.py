@@ -28,7 +28,7 @@ __all__ = ["KEPT", "LEAVING", "NEW", "Found", "Intent", "Journal", "read_journal
 #: that is published in their place.
 Intent = tuple[str, str, Sequence[str], str]
 
-#: Bytes reserved at its end: so a full disk does not keep removals from being written down.
+#: Bytes reserved at its end: so that removals can be recorded on a full disk.
 _AHEAD = 64 * 1024
 
 #: They are to be published.
@@ -220,7 +220,7 @@ class Journal:
     # -- in the reactor's thread ---------------------------------------------------------------
 
     def intend(self, bucket: str, key: str, ids: Iterable[str], how: str = LEAVING) -> Deferred[None]:
-        """Write down these IDs, in one group with those of other callers meanwhile. Fires once they are durable."""
+        """Record these IDs, in one group with those of other callers meanwhile. Fires once they are durable."""
         if self._failed is not None:
             return fail(self._failed)
         asked = list(ids)
@@ -236,7 +236,7 @@ class Journal:
             self._queue.append((intent, written))
             if not self._busy:
                 self._next()
-        # Other callers asked for the same, and it is not durable yet.
+        # Other callers recorded the same, and it is not durable yet.
         elif _names(self._queue, asked):
             self._queue.append((None, written))
         elif _names(self._writing, asked):

@@ -71,7 +71,7 @@ class NamespaceSettings:
     """
     How a namespace is kept.
 
-    @ivar directory: its absolute path; made if it is not there.
+    @ivar directory: its absolute path; created if it is missing.
     @ivar durable: whether changes survive a power cut once their Deferreds fire; they survive the process in any case.
     @ivar checkpoint_records: intents in the journal after which the index is synced and a new journal begun.
     @ivar checkpoint_interval: seconds after which that is done if there are fewer.
@@ -123,9 +123,9 @@ async def gather(waited_for: Sequence[Deferred[None]]) -> None:
 
 class Gate:
     """
-    Lets many operations in at a time, or shuts all out for one that runs alone. For the reactor's thread.
+    Many operations run at a time, or one alone. For the reactor's thread.
 
-    @ivar inside: how many are in.
+    @ivar inside: how many are running.
     """
 
     def __init__(self) -> None:
@@ -135,29 +135,29 @@ class Gate:
         self._waiting: list[Deferred[None]] = []
 
     async def enter(self) -> None:
-        """Go in, once the gate is open. L{leave} must follow."""
+        """Enter, once the gate is open. L{leave} must follow."""
         while self._closed:
             await self._wait()
         self.inside += 1
 
     def leave(self) -> None:
-        """Go out; the last one lets the caller of L{close} go on."""
+        """Leave; when the last one has left, the caller of L{close} continues."""
         self.inside -= 1
         if self.inside == 0 and self._empty is not None:
             empty, self._empty = self._empty, None
             empty.callback(None)
 
     async def close(self) -> None:
-        """Shut the gate, and wait until all are out. L{open} must follow."""
+        """Let no more enter, and wait until all have left. L{open} must follow."""
         while self._closed:
             await self._wait()
         self._closed = True
         if self.inside:
-            self._empty = Deferred(lambda _: self._give_up())
+            self._empty = Deferred(lambda _: self._cancelled())
             await self._empty
 
     def open(self) -> None:
-        """Open the gate."""
+        """Let others enter again."""
         self._closed = False
         waiting, self._waiting = self._waiting, []
         for turn in waiting:
@@ -168,7 +168,7 @@ class Gate:
         self._waiting.append(turn)
         await turn
 
-    def _give_up(self) -> None:
+    def _cancelled(self) -> None:
         self._empty = None
         self.open()
 
@@ -467,7 +467,7 @@ class LocalNamespace:
                         condition(found.entry)
                 # An ID that is an older version already must survive a crash that keeps it from becoming the default.
                 again = again or entry.id in found.older
-                # Bytes that may belong to another key are not written down: recovery might remove them.
+                # Bytes that may belong to another key are not recorded: recovery might remove them.
                 known = found.expected if found.known else None
                 old = None if keep or known == entry.id else known
                 intended = [self.journal.intend(bucket, key, [entry.id], KEPT if again else NEW)]
@@ -534,7 +534,7 @@ class LocalNamespace:
                 condition(found.entry)
             if id is not None and id not in (found.expected, *found.older):
                 raise NoSuchKey(f"the key {key!r} of the bucket {bucket} has no version {id}")
-            # Others are added once the tree has said that they belong to this key.
+            # Others are added once the tree has shown that they belong to this key.
             leaving = [found.trusted.id] if found.trusted is not None and id in (None, found.trusted.id) else []
             while True:
                 # After a crash a single version is removed, unless it still is the default; of a whole key none is.

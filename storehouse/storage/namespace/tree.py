@@ -123,7 +123,7 @@ class Tree:
 
     @param durable: whether each change is on disk when it is done.
     @ivar buckets: the directory of the buckets.
-    @ivar tmp: where files are made, and where what is removed goes first, so that each change is one rename.
+    @ivar tmp: new files are written here, and what is removed is first moved here, so that each change is one rename.
     """
 
     _log = Logger()
@@ -447,7 +447,7 @@ class Tree:
         Finish what a crash interrupted: remove versions that were replaced, if the other one has become the default, and those
         that were to become the default and did not.
 
-        @param leftovers: from ID to what the journal last said of it.
+        @param leftovers: by ID, what the journal last recorded of it.
         """
         try:
             current = self.current(key_path)
@@ -461,7 +461,7 @@ class Tree:
         """
         Remove the rest of a key that was removed file by file, since its directory could not be renamed.
 
-        @param leftovers: from ID to what the journal last said of it.
+        @param leftovers: by ID, what the journal last recorded of it.
         """
         try:
             names = os.listdir(key_path.directory)

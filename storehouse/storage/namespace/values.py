@@ -303,7 +303,7 @@ def _foreign(data: bytes) -> dict[str, Any]:
 
 def decode_row(data: bytes) -> tuple[str, Entry]:
     """
-    The key and the entry of a text that L{encode_entry} made.
+    The key and the entry of a text of L{encode_entry}.
 
     @raise ValueError: if its checksum or its fields are wrong.
     """

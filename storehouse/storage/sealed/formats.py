@@ -108,7 +108,7 @@ def plain_size(size: int) -> int:
 
 
 def _tag(keys: Sequence[bytes]) -> str:
-    # A key is used for one content, so what names the key names the content. It tells nothing about either.
+    # A key is used for one content, so a tag of the key is a tag of the content. Neither can be found from it.
     digest = hashes.Hash(hashes.SHA256())
     digest.update(b"storehouse etag 1\0")
     for key in keys:
