@@ -122,11 +122,11 @@ class SizeMismatch(BadRequest):
 
 
 class InvalidPart(BadRequest):
-    """A part that an upload is to be completed with is not there, or its tag is another one."""
+    """A part to complete an upload with is missing, or has another etag."""
 
 
 class InvalidPartOrder(BadRequest):
-    """The parts that an upload is to be completed with are not in ascending order."""
+    """The parts to complete an upload with are not in ascending order."""
 
 
 class InvalidRange(BadRequest):

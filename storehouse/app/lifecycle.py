@@ -424,7 +424,7 @@ class StorehouseService(Service):
 
 def _unsaid(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """
-    Call something while Twisted's older log says nothing: that a factory starts on a port is told by L{_announce}, in words
+    Call something while Twisted's older log says nothing: L{_announce} reports the ports, in words
     for users. An event with a format that gives no text is not written.
     """
     result: T = callWithContext({"log_format": ""}, function, *args, **kwargs)

@@ -81,11 +81,11 @@ def make_service(
     Put a storehouse together.  Nothing is opened before it is started.
 
     @param reactor: the reactor that will run it.
-    @param exits: is told when the process cannot start or gives up.
+    @param exits: called when the process cannot start or gives up.
     @param master_key: by which everything is encrypted; C{None} to encrypt nothing.
     @return: a service to be started before the reactor runs.
     """
-    # Paths are told from the directory in which the command was given; twistd may change to another one
+    # Paths are relative to the directory in which the command was given; twistd may change to another one
     # before the start.
     settings = attrs.evolve(
         settings,
@@ -127,7 +127,7 @@ def make_service(
             lane=lane,
             access_log=settings.access_log,
             name=name,
-            # The answers of the admin door are small, and are to be had when there is no memory for others.
+            # Responses of the admin door are small, and are needed when there is no memory for others.
             budget=None if name == "admin" else budget,
             guard=guard,
             trusted=settings.proxies,

@@ -326,7 +326,7 @@ class WritingRollManager:
         return quiet_size(self.roll_checker, self._active) if self._how else 0
 
     def _is_full(self, archive: Any) -> bool:
-        """Whether the checker says that the archive is to be closed."""
+        """Whether the checker wants the archive closed."""
         if self.roll_checker.check(archive):
             self._quiet = 0.0  # until it is closed
             return True

@@ -144,8 +144,8 @@ class Scan:
 
     def claim(self, offset: int, size: int) -> str:
         """
-        Whether a frame at C{offset} that claims C{size} bytes is to be looked at as a whole. If it then is one, L{hold_good} must
-        be called: so false claims together cost no more than some passes through the archive.
+        Whether a frame at C{offset} that claims C{size} bytes is worth reading as a whole. If it then is one,
+        L{hold_good} must be called: so false claims together cost no more than some passes through the archive.
 
         @return: why not; empty if so.
         """

@@ -43,7 +43,7 @@ def init(settings: Settings, seal_names: bool, progress: bool) -> None:
     The first start of a service with a master key does this for an empty root. Where something already exists, only
     this command does: objects from before stay plain until each is copied onto itself (storehouse cp B/K B/K).
 
-    It refuses if anything is encrypted already: a keyring that was lost has to be put back from a copy.
+    It refuses if anything is encrypted already: a lost keyring must be restored from a copy.
 
     \b
     Examples:
@@ -83,7 +83,7 @@ def rekey(settings: Settings, new_master_key_file: str | None, progress: bool) -
     """
     Change the master key of a root, and the key that wraps the keys of its objects and open uploads. Their bytes are
     not touched, so it takes as long as to write a small file for each. A service that runs on the root does it, and needs the
-    old master key from nobody; it goes on serving meanwhile. Without one the files are changed here.
+    old master key already, and keeps serving. Without one the files are changed here.
 
     It may be ended at any time, by kill -9 or a power cut too, and is begun again in the same way; or with the new master
     key as masterkey alone. From its first moment on the new master key is the one that opens the root.
@@ -103,7 +103,7 @@ def rekey(settings: Settings, new_master_key_file: str | None, progress: bool) -
     in_force = "the new master key is in use"
     with Progress("rekey", None, progress, unit="objects") as shown, service_of(settings) as service:
         if service is not None:
-            # It has the master key, and goes on serving.
+            # It has the master key, and keeps serving.
             done = Rewrapped(**service.rekey(new, lambda total: shown.show(0, total), advancing(shown)))
             in_force += ": give it to the service before its next start"
         else:

@@ -106,7 +106,7 @@ _SETTINGS = {
 def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """
     Add options that are settings of the service, and --config; the function gets C{settings}, which are those of the
-    configuration file but for what was given. What it raises of the store's errors is told in a line.
+    configuration file but for what was given. The store's errors are printed in a line.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

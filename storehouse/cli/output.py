@@ -85,8 +85,8 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 class Output:
     """
     Standard output, or a file. The file is written under another name beside its place and takes that when it is whole
-    and on disk, so whatever fails leaves what was there as it was. A link goes on leading to the file. What is no regular
-    file (C{/dev/null}, a FIFO) is written to as it is.
+    and on disk, so a failure leaves the old file as it was. A symbolic link keeps pointing to the file. What is no
+    regular file (C{/dev/null}, a FIFO) is written to as it is.
 
     A context manager: leaving it flushes, and puts the file into its place, or removes it again after an exception.
 

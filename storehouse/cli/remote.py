@@ -252,7 +252,7 @@ class SocketStore:
         """
         Change the master key.
 
-        @param new_master: C{None} to go on with a change that was begun.
+        @param new_master: C{None} to continue a rekey that was begun.
         @return: how many C{objects} and C{uploads} were rekeyed and are C{plain}, and what is C{damaged}.
         """
         given = {} if new_master is None else {"new_master_key": base64.b64encode(new_master).decode("ascii")}

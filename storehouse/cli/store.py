@@ -1,4 +1,4 @@
-"""What the verbs of buckets and objects have in common: where the objects are, how they are named, how errors are told."""
+"""What the verbs of buckets and objects share: where the objects are, how they are named, how errors are printed."""
 
 from __future__ import annotations
 
@@ -268,10 +268,10 @@ def naming(name: object) -> Iterator[None]:
 
 class Unaffected:
     """
-    For commands that are about several things: one that fails is told, and does not keep the others from being done. A
+    For commands that are about several things: a failure is printed, and the others are still done. A
     context manager, at whose end a failure becomes the exit status.
 
-    @ivar hide: called before something is told.
+    @ivar hide: called before something is printed.
     """
 
     def __init__(self) -> None:
@@ -290,7 +290,7 @@ class Unaffected:
     @contextmanager
     def by(self, name: object, *harmless: type[StorehouseError]) -> Iterator[None]:
         """
-        What fails in here is told, with the name. What says of the store as a whole that it does not work is raised.
+        A failure in here is printed, with the name. An error of the whole store is raised.
 
         @param harmless: errors that are none here.
         """

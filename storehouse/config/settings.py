@@ -377,7 +377,7 @@ class ConnectionSettings:
 
 @attrs.frozen(kw_only=True)
 class LoggingSettings:
-    """The log."""
+    """Settings of the process's log; not of the append log."""
 
     format: str = option(
         "text",

@@ -82,7 +82,7 @@ class IByteStream(Interface):
         """
         The next piece; an empty one at the end, and again after it.
 
-        It is to be awaited at once, and before the next call. It can be cancelled, by cancelling the Deferred that runs
+        Await it at once, and before the next call. It can be cancelled, by cancelling the Deferred that runs
         who awaits it. A read that fails or was cancelled ends the stream: part of what it was about may be lost, so that
         later reads fail with the same error, and C{close} is all that is left to do. A cancelled read fails at once, or
         when a thread that works for it is done.
@@ -542,7 +542,7 @@ class Beside(Generic[T]):
 
     def run(self, work: Awaitable[T]) -> None:
         """
-        Begin something that can be awaited, such as a read, when nothing goes on and no result is left. One that does not
+        Begin something that can be awaited, such as a read, when nothing runs and no result is left. One that does not
         wait is over then, and costs no Deferred.
         """
         steps: Any = work if hasattr(work, "throw") else _awaited(work)
@@ -564,12 +564,12 @@ class Beside(Generic[T]):
         self.wake()
 
     async def wait(self) -> None:
-        """Wait for the work that goes on, or until L{wake} is called; whatever the work comes to, L{result} has it."""
+        """Wait for the running work, or until L{wake} is called; whatever the work comes to, L{result} has it."""
         if self.is_running:
             await self._turn()
 
     def wake(self) -> None:
-        """End L{wait} although the work goes on."""
+        """End L{wait} although the work still runs."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(None)

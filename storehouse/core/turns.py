@@ -151,7 +151,7 @@ class Turns:
             _pace.turns = self
 
     def stop(self) -> Deferred[None]:
-        """End. What waits for its turn goes on now. The Deferred has fired already."""
+        """End. What waits for its turn continues now. The Deferred has fired already."""
         if self._undo is not None:
             self._undo()
             self._undo = None

@@ -42,7 +42,7 @@ def init_keys(
 ) -> Made:
     """
     Make the keyring of a root that has none, whatever is stored there in plain. It is on disk when this returns. What
-    is stored stays plain until it is written anew.
+    is stored stays plain until it is rewritten.
 
     @param on_total: called with the number of objects, all of which are looked at.
     @param on_progress: called with the number of objects that were looked at since the last call.
@@ -123,11 +123,11 @@ def rekey(
 ) -> Rewrapped:
     """
     Have the keyring opened by another master key, and wrap the keys of all objects and open uploads by a new key, which
-    nobody had before. It may be ended at any moment: done again, it goes on.  The old key is dropped only when nothing
-    needs it any more.
+    nobody had before. It can be interrupted at any moment: the next call continues.  The old key is dropped only when
+    nothing needs it any more.
 
     @param master: the master key; or the new one, to go on.
-    @param new_master: the new master key; C{None} to go on with one that was begun.
+    @param new_master: the new master key; C{None} to continue a rekey that was begun.
     @param on_total: told how many objects there are.
     @param on_progress: told how many more were looked at.
     @return: what was done. If anything is damaged the old key is kept.

@@ -48,7 +48,7 @@ class LocalObjects:
         self._stamps.check()
 
     def count(self, on_count: Callable[[int], object]) -> int:
-        """Bytes of all parts. C{on_count} is told of bytes as they are found."""
+        """Bytes of all parts. C{on_count} is called with the number of bytes as they are found."""
         return run(count(self.directory, InlineDisk(), on_count))
 
     def scrub(

@@ -106,10 +106,10 @@ def command(
     Write the records of ARCHIVE to the new file TARGET, as version 1 or 2, compressed or not.
 
     TARGET takes its place when it is whole and on disk, and was read back and compared with ARCHIVE record by record; what
-    breaks off leaves nothing. What version 1 has no room for is told: times, and whether a payload was text. From version 1
+    fails leaves nothing. What version 1 cannot hold is reported: times, and whether a payload was text. From version 1
     the records have no times, and TARGET counts as made when ARCHIVE was written last. Damage ends it, unless it is to be
-    skipped; a torn tail is told, and is not in TARGET. With --force TARGET may be ARCHIVE itself, unless something of it would
-    be lost.
+    skipped; a torn tail is reported, and is not in TARGET. With --force TARGET may be ARCHIVE itself, unless something
+    of it would be lost.
 
     \b
     Examples:

@@ -51,7 +51,7 @@ class _Known:
     sequence: int
 
     def as_object(self) -> dict[str, Any]:
-        """For JSON."""
+        """The archive as a JSON object: sizes in bytes, times in seconds since 1970 UTC."""
         times = {name: exact_time(getattr(self, name)) for name in ("first", "last", "created")}
         return {**attrs.asdict(self), "state": self.state or None, **times}
 

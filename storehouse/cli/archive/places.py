@@ -70,7 +70,7 @@ class Archive:
         """
         Read it.
 
-        @param taken: told of bytes that were read.
+        @param taken: called with the number of bytes that were read.
         @raise UnknownArchiveFormat: if it is no archive.
         @raise DamagedArchive: if its header is damaged.
         @raise CommandError: if it cannot be opened.
@@ -110,7 +110,7 @@ class CountedSource:
         self._taken = taken
 
     def pread(self, offset: int, size: int) -> bytes:
-        """Some bytes."""
+        """Read as C{os.pread} does: fewer bytes only at the end."""
         try:
             data: bytes = self._source.pread(offset, size)
         except OSError as error:
@@ -203,8 +203,8 @@ def find_archives(
 
     @param context: closes the store, if one was opened.
     @param every_name: also further names of an archive, such as that under which it is compressed.
-    @param missing: told of each argument that stands for none.
-    @raise CommandError: if there is none for one of them, and nobody is told.
+    @param missing: called with each argument that matches nothing.
+    @raise CommandError: if one of them matches nothing, and there is no C{missing}.
     """
     stores = _Stores(opener, context)
     found: dict[str, Archive] = {}

@@ -54,12 +54,12 @@ class Records:
     """
     The records of archives.
 
-    A torn tail, and what is skipped, is told on standard error.
+    A torn tail, and what is skipped, is reported on standard error.
 
     @ivar skipped: how often something was.
     @ivar torn: bytes of torn tails that were met.
     @param skip_damaged: go on behind damage, and with the next archive if that is all there is to do.
-    @param shown: is told of the bytes that are read, and makes room for lines.
+    @param shown: progress, called with the number of bytes that were read; it makes room for lines.
     @param quiet: tell nothing.
     """
 

@@ -96,8 +96,8 @@ def command(
     configuration file names. For each one its path, a tab and its name there are printed: STREAM/NAME-DIGEST.EXTENSIONS.
 
     Each file is compressed, uploaded, verified, and only then removed, if --delete-local says so. A repeat of the command
-    goes on where it broke off, and sends nothing twice. An archive that is still open is left out when a pattern has found
-    it, and an error when it was named.
+    continues where it was interrupted, and sends nothing twice. An archive that is still open is skipped when a pattern
+    has found it, and an error when it was named.
 
     \b
     Examples:

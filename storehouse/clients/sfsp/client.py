@@ -108,7 +108,7 @@ class SFSPClient:
 
     def stream(self, name: bytes, id: int) -> IByteStream:
         """
-        A chunk as a stream that goes on where it was when the connection breaks in its midst.
+        A chunk as a stream that continues where it was when the connection breaks within it.
 
         Its reads fail with C{NoSuchChunk}, also if the chunk has another size then, and as L{send}.
         """

@@ -431,7 +431,7 @@ class Connection(Protocol):
         return bool(self._sent) and self._sent[0].is_held
 
     def go_on(self) -> None:
-        """What had to be read first was read."""
+        """The chunk before this request was read."""
         self._moved = self._clock.seconds()
         self._take_responses()
 

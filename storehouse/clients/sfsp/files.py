@@ -111,7 +111,7 @@ async def get_file(client: SFSPClient, disk: IDisk, name: bytes, path: str, repo
     @raise OSError: the file cannot be written.
     """
     count = await _count(client, name)
-    # A link goes on leading to the file.
+    # A symbolic link keeps pointing to the file.
     target = os.path.realpath(path)
     directory, base = os.path.split(target)
     beside = os.path.join(directory, f".{base[:200]}.{secrets.token_hex(4)}.part")

@@ -72,7 +72,7 @@ def make_eager(port: Any) -> bool:
     Make the connections that a listening port accepts from now on send at once.
 
     @param port: what an endpoint's C{listen} fired with.
-    @return: whether that was possible; any port goes on working as it was if not.
+    @return: whether that was possible; if not, the port keeps working as before.
     """
     if not isinstance(port, tcp.Port):
         return False

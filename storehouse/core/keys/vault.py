@@ -249,7 +249,9 @@ class Vault:
         return keyring, protector
 
     def adopt(self, keyring: Keyring, master: bytes | None) -> None:
-        """Go on with these keys, which are on disk. @param master: opens them; C{None} if it is the one from before."""
+        """
+        Use these keys, which are on disk, from now on. @param master: opens them; C{None} if it is the one from before.
+        """
         self._keyring = keyring
         if master is not None:
             self._master = master

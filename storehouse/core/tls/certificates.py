@@ -39,7 +39,7 @@ _VALID = datetime.timedelta(days=396)
 #: Clocks differ: it is valid since before it was made.
 _BACKDATED = datetime.timedelta(hours=1)
 
-#: One that ends sooner than this is made anew.
+#: A certificate that ends sooner than this is replaced.
 _RENEWED_BEFORE = datetime.timedelta(days=30)
 
 #: Bytes of a PEM file that are looked at.

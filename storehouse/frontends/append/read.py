@@ -136,7 +136,7 @@ class GetMulti(LogResource):
         return None if found is None else found[0]
 
     async def _add(self, record: IRecord, offset: int, response: _Response) -> None:
-        """Add a record that had to be read from the disk, or is long."""
+        """Add a record that was read from the disk, or is long."""
         if not record.length:
             raise StorehouseError(f"the record at offset {offset} is empty, which this response cannot express")
         response.count(record.length)

@@ -322,7 +322,7 @@ class StrictChannel(HTTPChannel):
     def readConnectionLost(self) -> None:
         """
         The peer sends no more, but may read on (RFC 9112, section 9.6). Whole requests are answered, then the connection is
-        closed; one that lacks something will never be whole, and is broken off. Not called over TLS.
+        closed; one that lacks something will never be complete, and is aborted. Not called over TLS.
         """
         self.input_ended = True
         if self.lags:

@@ -36,7 +36,7 @@ OWED: Any = object()
 _is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z").match
 _is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z").match
 
-#: Fields that change how a request is to be read or answered.
+#: Header fields that change how a request is read or what the response is.
 _NOT_HERE = frozenset(
     {
         b"transfer-encoding",
@@ -157,7 +157,7 @@ class PlanCache:
         self._knows_host = knows_host
         self._plans: dict[bytes, tuple[Any, Head]] = {}
         self._heads: dict[bytes, Head | None] = {}
-        #: The look-up for the hot path: C{None} means L{learn} is to be asked.
+        #: The look-up for the hot path: C{None} means to call L{learn}.
         self.get = self._plans.get
 
     def learn(self, whole: bytes) -> tuple[Any, Head] | None:

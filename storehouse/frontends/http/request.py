@@ -310,7 +310,7 @@ class RequestBody(PushedStream):
 
     def discard(self) -> None:
         """The response is out, and nobody reads what is still to come."""
-        if self._failure is None:  # or else that is what a reader is to be told
+        if self._failure is None:  # or else the reader gets that failure
             self.close()
 
     def _has_arrived(self) -> None:
@@ -586,8 +586,8 @@ class StreamingRequest(server.Request):
 
     def call_at_input_end(self, call: Callable[[], object]) -> None:
         """
-        Have an answer that goes on by itself end, when the client has closed its side of the connection: C{call} is called
-        once, perhaps at once. Not over TLS, where the whole connection is closed.
+        End a response without an end of its own when the client has closed its side of the connection: C{call} is
+        called once, perhaps at once. Not over TLS, where the whole connection is closed.
         """
         if self.channel is not None and self.channel.input_ended:
             call()

@@ -83,7 +83,7 @@ class Leaf(Resource):
             request.answer(reply)
 
     async def _fail(self, request: StreamingRequest, error: Exception) -> None:
-        # There is no room for one that is told so: its body is not waited for.
+        # Overloaded: there is no memory for its body, so it is not waited for.
         if not request.startedWriting and not isinstance(error, Overloaded):
             await _quietly(request)
         request.fail(error)
@@ -180,8 +180,8 @@ def check_body(request: StreamingRequest) -> None:
 
 def check_whole(request: StreamingRequest) -> None:
     """
-    For what stores a body as it is: a client that goes on with what broke off (C{curl -C}) is not to replace all of it with
-    the rest, and of what is compressed for the way nobody would know later that it is.
+    For what stores a body as it is: a client that continues an interrupted upload (C{curl -C}) must not replace all of
+    it with the rest, and of what is compressed for the way nobody would know later that it is.
 
     @raise BadRequest: if the request says that its body is a piece, or encoded.
     """

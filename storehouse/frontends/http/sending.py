@@ -84,7 +84,7 @@ def check_conditions(request: StreamingRequest, validators: Validators) -> bool:
     """
     Look at all conditions but C{If-Range}, in the order of section 13.2.2.
 
-    @return: whether to go on; C{False} if who asks has what there is, which is to be answered 304.
+    @return: whether to continue; C{False} if the client has the current version: the response is 304.
     @raise PreconditionFailed: if a condition does not hold.
     @raise BadRequest: if a list of entity tags is malformed.
     """
@@ -152,7 +152,9 @@ def _end(value: bytes, at: int) -> int:
 
 
 def _date(request: StreamingRequest, name: bytes) -> int | None:
-    """The second that a field names; C{None} if it is to be left unread: not there, not once, or not a date."""
+    """
+    The time in a field, in seconds; C{None} if the field is missing, repeated or not a date: RFC 9110 ignores those.
+    """
     lines = request.requestHeaders.getRawHeaders(name, [])
     return _seconds(lines[0].strip()) if len(lines) == 1 else None
 
@@ -363,7 +365,7 @@ async def send_stream(
     that this is not all.
 
     @param what: the name of it, for the log.
-    @param count: told of the bytes of each piece once it is written.
+    @param count: called with the number of bytes of each piece once it is written.
     @return: whether all were sent.
     @raise ClientGone: if the client is.
     """

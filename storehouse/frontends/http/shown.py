@@ -17,7 +17,7 @@ __all__ = ["shown", "shown_error", "shown_name"]
 
 _HIDDEN = b"..."
 
-#: What is before the token of a sign-in link, which lets in whoever has it.
+#: The path before the token of a sign-in link, which signs in anybody who has it.
 _SIGN_IN = b"sign-in"
 
 #: Fields of queries that hold no secrets.

@@ -153,14 +153,14 @@ def security_fields(https_only: bool = False) -> tuple[tuple[bytes, bytes], ...]
     The header fields of every answer of a door for browsers, unless the answer has one of that name itself.
 
     @param https_only: tell browsers to use nothing but TLS with this host from now on. Only for a certificate that they
-        trust by themselves: they would not let people go on with any other.
+        trust by themselves: they would not let people continue with any other.
     """
     return (*_SECURITY, (b"Strict-Transport-Security", _HTTPS_ONLY)) if https_only else _SECURITY
 
 
 # -- the door --------------------------------------------------------------------------------------
 
-#: Connections that are told at once that they are one too many; others are closed without a word.
+#: Connections over the limit that get a response at a time; others are closed without one.
 _MOST_REFUSALS = 64
 
 
@@ -411,7 +411,7 @@ class DoorSite(server.Site):
         """
         Close all connections, those with a request in flight once it is answered.
 
-        @return: fires when none is left; after C{timeout} seconds the rest are broken off.
+        @return: fires when none is left; after C{timeout} seconds the rest are aborted.
         """
         self.end_answers()
         return self.connections.drain(timeout)

@@ -111,7 +111,7 @@ class Info(_OfStore):
     """What is known of an object."""
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
-        """Tell it."""
+        """Respond with the object's metadata, as JSON, without opening its bytes."""
         check_fields(request, _NO_FIELDS)
         return json_reply(attrs.asdict(await self._store.head(*key_of(request))))
 

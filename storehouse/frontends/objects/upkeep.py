@@ -76,7 +76,7 @@ class Check(_Long):
 
 
 class Reindex(_Long):
-    """The index of keys made anew."""
+    """Rebuild the index of keys."""
 
     async def _work(self, request: StreamingRequest) -> Callable[..., Any]:
         return self._reindex
@@ -97,7 +97,7 @@ class IRekeying(Protocol):
 
 class Rekey(_Long):
     """
-    Another master key. The body may be C{{"new_master_key": BASE64}}; without one, what was begun is gone on with. It tells
+    Another master key. The body may be C{{"new_master_key": BASE64}}; without one, a rekey that was begun continues. It tells
     C{{"total": N}} first, and C{{"damaged": [[ID, REASON], ...], "uploads": N, "plain": N}} before the last line.
 
     @param store: an L{IRekeying}; C{None} if nothing is encrypted.

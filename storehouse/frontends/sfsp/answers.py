@@ -63,7 +63,7 @@ class Answers:
     Writes answers once all before them are out. A stream is read as fast as the peer takes its bytes.
 
     @param write: writes to the peer.
-    @param on_written: told of each answer that is out.
+    @param on_written: called for each response that was written.
     @param status: makes an answer of an error.
     @param on_broken: told why an answer that has begun cannot be finished: the peer must not take it for whole.
     """

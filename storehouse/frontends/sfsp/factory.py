@@ -28,7 +28,7 @@ __all__ = ["SFSPFactory"]
 
 _NAMES = {Send: "send", Receive: "receive", List: "list", type(None): "invalid"}
 
-# Connections that are one too many and are told so at a time; more are closed without a word.
+# Connections over the limit that get a response at a time; more are closed without one.
 _MOST_REFUSING = 64
 
 
@@ -43,7 +43,7 @@ class SFSPFactory(Factory):
     @param budget: the memory for answers that are not read; of several doors.
     @ivar bytes_in: bytes that came, of all that is sent.
     @ivar bytes_out: bytes that were written.
-    @ivar broken: answers that were broken off.
+    @ivar broken: responses that were interrupted.
     """
 
     _log = Logger()
@@ -168,7 +168,7 @@ class SFSPFactory(Factory):
         while self._waiting and self._in_flight <= self._memory:
             self._waiting.popleft().release("room")
 
-    # -- what is told --------------------------------------------------------------------------
+    # -- metrics --------------------------------------------------------------------------
 
     def answered(self, peer: str, answer: Answer) -> None:
         """A request was answered."""

@@ -79,7 +79,7 @@ class IdList:
 
     def _write_out(self) -> None:
         if self._file is None:
-            # Not buffered: what there is no room for is to be found out now, not while it is read.
+            # Not buffered: a full disk must show now, not while the list is read.
             self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115 - close() does
         data = memoryview(b"".join(self._pieces))
         while data:

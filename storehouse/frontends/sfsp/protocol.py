@@ -142,7 +142,7 @@ class SFSPConnection(Protocol):
         self._close_if_done()
 
     def abort(self) -> None:
-        """Break off."""
+        """Close the connection at once, and drop what is not sent."""
         self.transport.abortConnection()
 
     @property
@@ -337,7 +337,9 @@ class SFSPConnection(Protocol):
             self.release("answers")
 
     def _broken(self, failure: Failure) -> None:
-        """The peer sees a connection that is broken off, and so that the chunk is not whole."""
+        """
+        Abort the connection: only that shows the client that the chunk is incomplete, since SFSP has no other way.
+        """
         if failure.check(StorehouseError):
             self._log.error("a response was interrupted: {reason}", reason=str(failure.value))
         else:

@@ -49,7 +49,7 @@ class UploadDoor:
     @param registry: has the metrics of all of storehouse.
     @param clock: C{IReactorTime}.
     @ivar resource: the top of its resource tree.
-    @ivar collectors: what C{registry} is to be told of.
+    @ivar collectors: what to register in C{registry}.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Home(Leaf):
     """C{/}: leads to the page."""
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
-        """Lead there."""
+        """Redirect to the first page."""
         check_fields(request, frozenset())
         return sent_on("/upload")
 

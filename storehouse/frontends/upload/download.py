@@ -202,13 +202,15 @@ def _path_of(request: StreamingRequest) -> bytes:
 
 
 def _check_fields(request: StreamingRequest, known: frozenset[bytes]) -> None:
-    """Whoever signed a link has decided what its query has."""
+    """Refuse unknown parameters; the query of a link was checked by its signature."""
     if b"signature" not in request.fields:
         check_fields(request, known)
 
 
 def _caching(visitor: Visitor) -> bytes:
-    """It may be kept, but is asked for each time: a replaced file is not shown, nor one to who may not see it any more."""
+    """
+    C{no-cache}: clients may keep it, but ask each time, so that a replaced file or a lost permission shows at once.
+    """
     return b"no-cache" if visitor.how == "public" else b"private, no-cache"
 
 

@@ -190,7 +190,7 @@ def present(key: str, content_type: str, inline: bool) -> Presentation:
     How to hand out a file.
 
     @param content_type: as it was stored; may be anything.
-    @param inline: whether it is to be shown, if it can.
+    @param inline: whether browsers show it, if they can.
     """
     is_shown = _shown(content_type) is not None
     told = content_type.encode("ascii") if is_shown or _inert(content_type) else OCTETS
@@ -216,7 +216,7 @@ def content_disposition(key: str, inline: bool = False) -> bytes:
     return value.encode("ascii")
 
 
-# -- what is told ----------------------------------------------------------------------------------
+# -- metrics ----------------------------------------------------------------------------------
 
 
 def _told(info: ObjectInfo) -> dict[str, object]:

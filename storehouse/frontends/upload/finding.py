@@ -22,7 +22,7 @@ from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
 
 __all__ = ["MOST_SEARCHED", "MOST_SORTED", "Found", "Wanted", "find"]
 
-#: Names that are looked at for one page of a search in the order of names: the next page goes on behind them.
+#: Names that are searched for one page in the order of names: the next page continues after them.
 MOST_SEARCHED = 20_000
 
 #: Files that are looked at for a page in any other order.
@@ -193,7 +193,7 @@ async def _sorted(store: IObjectStore, wanted: Wanted) -> Found:
         [rank[2] for rank, info in shown if info is None],
         _token(shown[-1][0]) if len(best) > wanted.limit else None,
         None if at is None else count,
-        # They have no place in such an order: they are told with the first page.
+        # Damaged entries have no size or time to sort by: the first page lists them.
         damaged[: wanted.limit] if before is None else [],
     )
 

@@ -260,9 +260,9 @@ class Gate:
         @param path: the path that a link must be for, percent-encoded; C{None} for that of the request.
         @param bucket: the bucket to be read; empty for the door's own.
         @param token_later: the session's token is within the body: L{check_token} is called once it is read.
-        @param goes_on: whether what a link was used for goes on, see L{IAccounts.grant_of}.
+        @param goes_on: whether the request continues what the link was used for, see L{IAccounts.grant_of}.
         @raise NotSignedIn: if it is nobody who is known.
-        @raise Forbidden: one of its kinds, if it is somebody who may not.
+        @raise Forbidden: or a subclass, if the visitor is known and not authorized.
         """
         if b"signature" in request.fields:
             visitor = attrs.evolve(self._with_link(request, action, path, goes_on), address=request.address)
@@ -325,7 +325,7 @@ class Gate:
     def _known(self, request: StreamingRequest) -> Visitor:
         credentials = request.requestHeaders.getRawHeaders(b"Authorization")
         if credentials:
-            # Whoever names a key means it: nothing else is tried when it is wrong.
+            # A client that sends a key means it: a wrong one is refused, not replaced by a session or a certificate.
             key_id = ""
             try:
                 key_id, secret = _key_in(credentials)
@@ -356,7 +356,8 @@ class Gate:
 
     def check_origin(self, request: StreamingRequest) -> None:
         """
-        Browsers send cookies and certificates whoever has them make a request, and say who that is; programs say nothing.
+        Browsers send cookies and certificates with requests that any page makes, and name the page's origin; programs
+        do not.
 
         @raise ForgedRequest: if a page of another site has the request made, or a proxy has changed the Host field and the
             browser is an old one.
@@ -373,7 +374,7 @@ class Gate:
         if base.netloc:
             ours.add(f"{base.scheme}://{base.netloc}".lower().encode())
         for origin in headers.getRawHeaders(b"Origin") or []:
-            # With its scheme: whoever is on the way can put a page at http://, of the same host.
+            # With its scheme: an attacker on the network can serve a page at http:// of the same host.
             if origin.lower() not in ours:
                 host = (headers.getRawHeaders(b"Host") or [b""])[0]
                 self.refusals.origin(request.address, origin, host)

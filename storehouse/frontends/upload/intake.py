@@ -374,7 +374,7 @@ class Checksums:
     """
     The checksums of bytes that come, computed beside in a disk thread. To be closed.
 
-    @param algorithms: what is to be computed: of L{ALGORITHMS}, or another one of C{hashlib}'s.
+    @param algorithms: what to compute: of L{ALGORITHMS}, or another one of C{hashlib}'s.
     @param session: what the bytes that wait are counted by. None wait unless others are worked on, so that this memory is
         always given back, however slow the client is.
     """
@@ -462,7 +462,7 @@ async def checked(
     """
     Compute checksums of the bytes that pass, and close them at the end.
 
-    @param count: told of the bytes of each piece.
+    @param count: called with the number of bytes of each piece.
     """
     try:
         while piece := await stream.read():
@@ -597,7 +597,7 @@ class Intake:
         if condition.absent:
             raise PreconditionFailed(f"there is a {head.key} already")
         if condition.etag not in (None, "*", etag):
-            # Not what it has: a visitor who may only store is not told that.
+            # Without its etag: a visitor that may only store must not learn it.
             raise PreconditionFailed(f"{head.key} has another etag")
 
     def put(
@@ -692,10 +692,10 @@ class IncomingFile:
         self._checksums = Checksums(head.digests, intake.disk, session) if head.digests else None
         self._held = Pieces()
         self._size_held = 0
-        self._reading: Deferred[None] | None = None  # a read that goes on while what is held is let go of
+        self._reading: Deferred[None] | None = None  # a read that runs while the held memory is released
         self._read_piece: Piece = b""  # what it gave
         self._read_error: BaseException | None = None
-        self._waiting: Deferred[None] | None = None  # fires when it is over, or what is held is to be let go of
+        self._waiting: Deferred[None] | None = None  # fires when it is over, or the held memory must be released
         self._lets_go = False
         session.spill = self._let_go
 
@@ -786,7 +786,7 @@ class IncomingFile:
 
     async def _next(self) -> Piece | None:
         """
-        The next piece, counted; C{None} if the memory that is held is to be let go of first, since others need it: the
+        The next piece, counted; C{None} if the held memory must be released first, since others need it: the
         client may take its time with the next one.
         """
         if self._reading is None and not self._size_held:

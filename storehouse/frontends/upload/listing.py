@@ -129,7 +129,7 @@ async def _answer(wanted: Wanted, found: Found, other_bucket: str) -> Reply:
 
 def described(info: ObjectInfo, other_bucket: str = "") -> dict[str, Any]:
     """
-    What programs are told of a file.
+    A file as programs get it, a JSON object.
 
     @param other_bucket: where it is, if that is not the door's own bucket.
     """

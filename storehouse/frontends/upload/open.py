@@ -14,7 +14,7 @@ _NO_FIELDS: frozenset[bytes] = frozenset()
 
 
 class OpenUploads(Leaf):
-    """Those of the user who asks, oldest first. They are gone on with by C{/tus/ID} or C{/resumable/ID}."""
+    """Open uploads of the user, oldest first. They are continued at C{/tus/ID} or C{/resumable/ID}."""
 
     def __init__(self, gate: Gate, uploads: IResumableUploads) -> None:
         Leaf.__init__(self)

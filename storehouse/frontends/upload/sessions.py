@@ -74,7 +74,7 @@ class SignIn(Leaf):
     async def handle_POST(self, request: StreamingRequest) -> Reply:
         """Sign in."""
         check_fields(request, _NO_FIELDS)
-        # Nobody is to be signed in as somebody else by another site.
+        # Another site must not sign a user in as somebody else.
         self._gate.check_origin(request)
         token = _token_in(request)
         form = await read_form(request)
@@ -123,7 +123,7 @@ class SignOut(Leaf):
         self._accounts = accounts
 
     async def handle_POST(self, request: StreamingRequest) -> Reply:
-        """Sign out. Who is not signed in is told the same."""
+        """Sign out. The response is the same without a session."""
         check_fields(request, _NO_FIELDS)
         # Another site's request comes without the cookie, but the answer would take it away.
         self._gate.check_origin(request)

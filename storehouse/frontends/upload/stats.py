@@ -72,7 +72,7 @@ class DiskLeft:
         """What there is, as of some seconds ago at most; C{None} if it cannot be told."""
         now = self._clock.seconds()
         if now >= self._until:
-            # Whoever else asks meanwhile gets what was known.
+            # Other requests meanwhile get the last figures.
             self._until = now + _FRESH
             try:
                 found = await self._disk.run(os.statvfs, self._directory)
@@ -171,7 +171,7 @@ _LONGEST = 600
 class EventStream:
     """
     Server-sent events (HTML Living Standard, section 9.2): once a second what L{Overview.moment} has, as JSON, to each who
-    listens. Who does not read is told nothing meanwhile, and what was not told is never made up for.
+    listens. A slow reader misses figures, and missed ones are not sent later.
 
     @param clock: C{IReactorTime}.
     """
@@ -236,7 +236,7 @@ class Stats(Leaf):
         self._events = events
 
     async def handle_GET(self, request: StreamingRequest) -> Reply | None:
-        """Tell them."""
+        """Send events until the client leaves: C{text/event-stream}."""
         place = request.path[1:].partition(b"/")[2]
         if place not in (b"", b"events"):
             raise request.no_such_resource()

@@ -117,7 +117,7 @@ class _Transfer:
         activity.began(self)
 
     def fail(self) -> None:
-        """It broke off. Harmless once it is over."""
+        """The transfer failed. Does nothing once it is over."""
         self._over("failed")
 
     def _over(self, outcome: str) -> bool:
@@ -148,7 +148,7 @@ class Upload(_Transfer):
             self._activity.recent.append(RecentUpload(name, size, self.user, self.kind, now, taken))
 
     def suspend(self) -> None:
-        """No more comes now, but it can be gone on with: neither done nor failed. Harmless once it is over."""
+        """It is suspended until the client resumes it: neither done nor failed. Does nothing once it is over."""
         self._over("suspended")
 
 
@@ -199,7 +199,7 @@ class Activity:
 
     def begin_upload(self, kind: str, name: str = "", user: str = "") -> Upload:
         """
-        An upload begins, or goes on.
+        An upload begins or is resumed.
 
         @param kind: C{form}, C{put}, C{tus} or C{ietf}.
         @param user: the name of who sends it.

@@ -28,10 +28,10 @@ class IResumption(Protocol):
     """Takes requests that begin uploads which can be resumed: those with a field Upload-Complete."""
 
     async def create(self, request: StreamingRequest) -> Reply | None:
-        """Answer one."""
+        """Respond to the request that creates an upload."""
 
     def options(self, request: StreamingRequest) -> None:
-        """Answer OPTIONS."""
+        """Respond to OPTIONS with what the protocol supports."""
 
 
 class Upload(Leaf):
@@ -153,7 +153,7 @@ def _condition_of(request: StreamingRequest) -> Condition:
     """
     C{If-Match} and C{If-None-Match}.
 
-    @raise BadRequest: for what cannot be said of a file that is to be stored.
+    @raise BadRequest: for header fields that do not go with storing a file.
     """
     match, none_match = field_of(request, b"If-Match"), field_of(request, b"If-None-Match")
     if none_match not in (None, b"*"):

@@ -171,7 +171,7 @@ class Scrubber:
 
 class Expiry:
     """
-    Removes uploads that nobody went on with, looking every hour.
+    Removes abandoned uploads, every hour.
 
     @param uploads: an L{IUploads<storehouse.storage.dataspace.interfaces.IUploads>}.
     @param clock: C{callLater} and C{seconds}, as a reactor has them.

@@ -154,7 +154,7 @@ class StoreDirectory:
             raise self.explained(error) from None
 
     def explained(self, error: Exception) -> Exception:
-        """What users are told of an error. Damage and final failures are noted here."""
+        """The error as users get it. Counts damage, and remembers final failures."""
         if isinstance(error, DamagedObject):
             self.metrics.damaged += 1
             self._log.error(

@@ -210,7 +210,7 @@ def _part_fields(part: Part) -> dict[str, Any]:
 
 
 def encode_object(info: ObjectInfo) -> bytes:
-    """data.json."""
+    """The bytes of C{data.json}, see docs/formats/wormer.md."""
     return encode_checksummed(
         {
             "etag": info.etag,
@@ -224,7 +224,7 @@ def encode_object(info: ObjectInfo) -> bytes:
 
 
 def decode_object(data: bytes) -> ObjectInfo:
-    """data.json."""
+    """The bytes of C{data.json}, see docs/formats/wormer.md."""
     value = _decode(data, {"etag", "key", "parts", "size"}, {"metadata"})
     if not isinstance(value["parts"], list):
         raise ValueError("parts is not a list")

@@ -73,7 +73,7 @@ class Holding:
             holders = self._holders.get(id)
             gone = await self._directory.run(move_out, holders is None)
             if holders is not None and self._holders.get(id) is holders:
-                # Whoever opens the ID from now on opens another object.
+                # From now on, opening the ID opens another object.
                 del self._holders[id]
                 holders.gone = gone
                 self._directory.metrics.staged += 1

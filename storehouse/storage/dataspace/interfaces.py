@@ -29,7 +29,7 @@ class Part:
     @ivar number: 1 or more; 0 for what is said of a whole object.
     @ivar etag: a tag for its content, as L{IDataSpace.upload_part} gave it.
     @ivar size: in bytes.
-    @ivar note: a text that whoever stored it had kept with it.
+    @ivar note: a text that the caller stored with it.
     """
 
     number: int
@@ -247,7 +247,7 @@ class IDataSpace(IUploads, IInventory):
         @param metadata: of the object; C{None} for that of the upload.
         @return: fires with number 0, and the etag and size of the object.  Fails with C{NoSuchUpload},
             C{AlreadyExists} for the ID, C{InvalidPartOrder}, or C{InvalidPart} when there is none, or one is not there
-            or has another etag.  The upload then goes on.
+            or has another etag.  The upload then stays open.
         """
 
     def abort_upload(upload_id: str) -> Deferred[None]:
@@ -280,7 +280,7 @@ class IDataSpace(IUploads, IInventory):
 
         @param expected: the size that the object must have, and the tag, unless that is empty: C{DamagedObject} if it
             is another one than was meant.
-        @param verified: C{False} for whoever finds out by other means whether all bytes are those that were stored: the
+        @param verified: C{False} if the caller verifies the bytes by other means: the
             reader may then give them as they are.
         @return: fails with C{NoSuchObject}, C{InvalidRange}, C{DamagedObject}.
         """

@@ -21,7 +21,7 @@ class SpaceMetrics:
     @ivar damaged: how often damage was met.
     @ivar staged: deleted things whose bytes are still there.
     @ivar leftovers: things that start found in tmp/ and removed.
-    @ivar expired: uploads aborted because nobody went on with them.
+    @ivar expired: uploads aborted because they were abandoned.
     @ivar failed: whether nothing is taken any more.
     @ivar scrubbed_bytes: bytes that background scrubs verified.
     @ivar scrubbed_objects: objects and uploads that they verified.

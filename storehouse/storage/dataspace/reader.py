@@ -59,9 +59,9 @@ class BlockStream(GeneratorStream):
     A range of an object. See L{Reader<storehouse.storage.dataspace.interfaces.Reader>}.
 
     @param first: what has been read of the range already.
-    @param on_failure: makes of what a disk thread failed with what the reader is told.
+    @param on_failure: turns the failure of a disk thread into the one that the reader gets.
     @param on_closed: called once, when the object is not read any more.
-    @param on_bytes: told of bytes given out.
+    @param on_bytes: called with the number of bytes that were read.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class BlockStream(GeneratorStream):
             piece = self._next_piece()
             self._read_ahead()
             self._memory.idles(self)
-            # Whoever reads may take all there is at once, and what he does with it takes time: he may encrypt it.
+            # The reader may take everything at once, and need CPU time for each piece, to encrypt it for example.
             await breath()
             yield piece
 

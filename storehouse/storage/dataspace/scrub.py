@@ -60,7 +60,7 @@ async def count(directory: str, disk: IDisk, on_count: Callable[[int], object] =
     """
     Bytes of all parts, by the sizes of their files.
 
-    @param on_count: told of bytes as they are found.
+    @param on_count: called with the number of bytes as they are found.
     """
     steps = _sizes(Layout(directory))
     total = 0
@@ -82,7 +82,7 @@ async def scrub(
     """
     Verify everything below the directory of a store. Damage does not end it.
 
-    @param on_finding: told of each damage, in the reactor's thread.
+    @param on_finding: called with each damage, in the reactor's thread.
     @param on_progress: told after each slice.
     @param total: what L{count} said.
     @param pace: awaited after each slice with its cost in bytes; the scrub ends early when it says no.

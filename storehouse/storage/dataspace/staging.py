@@ -21,7 +21,7 @@ from storehouse.storage.dataspace.layout import Layout
 
 __all__ = ["PartWriter", "Staging", "checksum_name", "part_name"]
 
-# Bytes after which the system is told to begin writing a file back, so that the sync at the end finds little to do.
+# Bytes after which the kernel is asked to begin writing a file back, so that the sync at the end has little to do.
 _WRITEBACK = 16 << 20
 
 # Bytes of checksum lines that are held until the header before them is known.

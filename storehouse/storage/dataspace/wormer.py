@@ -115,7 +115,7 @@ class WormerDataSpace:
         return self._directory.failed
 
     def collect(self) -> Iterable[Metric]:
-        """For Prometheus."""
+        """Yield the metrics of the store, as samples for the admin door."""
         return self.metrics.collect()
 
     # -- start and stop ------------------------------------------------------------------------
@@ -414,7 +414,7 @@ class WormerDataSpace:
     def _load(self, path: str, upload_id: str) -> UploadState:
         state = load_upload(path, upload_id)
         if self._directory.settings.durable:
-            # Whoever wrote it may have been killed before it was on disk: it is before anybody is told of it.
+            # Its writer may have been killed before it was on disk: sync it before anybody hears of it.
             try:
                 self._directory.files.sync_directory(path)
             except FileNotFoundError:

@@ -31,7 +31,7 @@ Intent = tuple[str, str, Sequence[str], str]
 #: Bytes reserved at its end: so that removals can be recorded on a full disk.
 _AHEAD = 64 * 1024
 
-#: They are to be published.
+#: Intents: IDs that will be published.
 NEW = "new"
 #: They were published, and are kept as older versions.
 KEPT = "kept"

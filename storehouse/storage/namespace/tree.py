@@ -716,8 +716,8 @@ class Tree:
 
     def clear_way(self) -> None:
         """
-        Set aside files that are where the index or the journal should be, and are neither: both are written anew. Links stay:
-        they may lead to a file system that is not mounted.
+        Set aside files that are where the index or the journal should be, and are neither: both are rewritten. Links
+        stay: they may lead to a file system that is not mounted.
         """
         for name, fits in (("journal", os.path.isfile), ("index", os.path.isdir), ("index/keys.db", os.path.isfile)):
             path = os.path.join(self.directory, name)

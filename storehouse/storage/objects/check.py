@@ -184,7 +184,7 @@ class _Check:
                 try:
                     versions = await self._pair.names.versions(bucket, key)
                 except (NoSuchKey, NoSuchBucket, DamagedEntry):
-                    continue  # gone meanwhile; or the namespace has told of it
+                    continue  # removed meanwhile; or the namespace has reported it
                 for entry in versions:
                     await self._version(bucket, key, entry)
                     self._step()
@@ -202,7 +202,7 @@ class _Check:
                 if not await self._is_still(bucket, key, id):
                     return  # it was replaced or removed meanwhile, and its files are going
             except DamagedEntry:
-                pass  # told of already; so are its bytes
+                pass  # reported already, as are its bytes
             self._damaged.add(id)
             kind = "missing" if error.missing else "damaged"
             self._found(kind, bucket, key, id, f"{bucket}/{key}: {error.detail}")
@@ -252,7 +252,7 @@ class _Check:
             except InvalidName:
                 slash = ""
             except DamagedEntry:
-                return  # told of already; its bytes stay
+                return  # reported already; its bytes stay
             if not await self._is_there(id):
                 return
             self._nameless.append(_Nameless(id, name, bucket if slash else "", key if slash else None))
@@ -276,7 +276,7 @@ class _Check:
         needed = await finished(self._pair.names.needed([each.id for each in nameless]))
         for each in nameless:
             if each.id in needed.ids:
-                continue  # of what is wrong with that, the key was told
+                continue  # reported with its key
             await self._orphan(each, self._doubt or needed.doubt)
 
     async def _orphan(self, each: _Nameless, doubt: str) -> None:

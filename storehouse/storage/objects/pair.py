@@ -40,7 +40,7 @@ _TRIES = 8
 # A tag of a data space, as against an MD5.
 _tag = re.compile("[0-9a-f]{48}(-[0-9]+)?")
 
-# Objects of which it is told that they were renamed on disk.
+# Most objects that the log reports as renamed on disk: a whole bucket may have been.
 _MOST_RENAMED = 100
 
 
@@ -158,7 +158,10 @@ class Pair:
         return Deferred.fromCoroutine(self.with_bytes(bucket, key, examine))
 
     def restored(self, names: INamespace) -> Deferred[list[Problem]]:
-        """Have keys written anew that only the index knows, if their bytes are there: before it is made anew."""
+        """
+        Rewrite keys that only the index knows, if their bytes exist: before the index is rebuilt, which would lose
+        them.
+        """
         return names.restore(lambda id: Deferred.fromCoroutine(self._is_there(id)))
 
     async def _is_there(self, id: str) -> bool:
@@ -173,7 +176,7 @@ class Pair:
     def served(self, bucket: str, key: str, reader: Reader) -> None:
         """
         Bytes are given out that are those which the namespace names. That they are of another key by their own account
-        comes of a bucket or a key that was renamed on disk: it is told, a few times.
+        comes of a bucket or a key that was renamed on disk: it is logged, a few times.
         """
         said = reader.metadata.get("key")
         if not said or said[0] in (f"{bucket}/{key}", key) or reader.id in self._renamed:

@@ -1,4 +1,4 @@
-"""What a crash left between bytes and keys, made good before anything else is done."""
+"""Recovery of what a crash left between bytes and keys, before anything else is done."""
 
 from __future__ import annotations
 

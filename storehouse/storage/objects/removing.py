@@ -170,7 +170,7 @@ class Removing:
                     await self._decide(id, needed, given_up)
                     self._going_on(0)
             except (_Stopping, Unavailable):
-                return  # the next start goes on
+                return  # the next start continues
 
     def _going_on(self, count: int) -> None:
         if self._stopping:

@@ -75,12 +75,12 @@ class LocalObjectStore:
 
     @property
     def recovered(self) -> Deferred[None]:
-        """Fires when what a crash left is made good; operations wait for it."""
+        """Fires when recovery is done; operations wait for it."""
         assert self._pair.operations.opening is not None
         return self._pair.operations.opening
 
     def collect(self) -> Iterable[Metric]:
-        """For Prometheus."""
+        """Yield the metrics of the store, as samples for the admin door."""
         return self._pair.metrics.collect()
 
     def start(self, tidy: bool = True) -> None:
@@ -100,7 +100,7 @@ class LocalObjectStore:
 
     @deferred
     async def stop(self) -> None:
-        """Finish what runs, and bytes that are to be removed."""
+        """Finish running operations, and remove bytes that wait for it."""
         if self._pair.operations.opening is not None:
             await settled(self._pair.operations.opening)
         await self._pair.closed()

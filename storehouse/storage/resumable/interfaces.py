@@ -34,7 +34,7 @@ class ResumableUpload:
     @ivar offset: bytes that are durable.
     @ivar length: bytes that it will have; C{None} while that is not known.
     @ivar max_bytes: the most that it may have; C{None} for no bound.
-    @ivar is_partial: whether it is to be a piece of a final one.
+    @ivar is_partial: whether it will be a piece of a final one.
     @ivar pieces: of a final one: the IDs of its partial ones, in order.
     @ivar is_complete: whether it has all its bytes, and its object is stored (a partial one: has all its bytes).
     @ivar created: seconds since 1970 UTC.

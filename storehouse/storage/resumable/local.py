@@ -94,7 +94,7 @@ class LocalResumableUploads:
         return None
 
     def collect(self) -> Iterable[Metric]:
-        """For Prometheus."""
+        """Yield the metrics of the store, as samples for the admin door."""
         return self.operations.collect()
 
     def keeps(self, upload_id: str) -> bool:

@@ -81,8 +81,8 @@ class PartCutter:
     """
     Cuts a stream into parts: C{while await cutter.has_more()}, store C{cutter.part()}.
 
-    A part may have to end while the next piece is waited for. So that read goes on beside it, and its piece begins the
-    next part. No more than that piece is read ahead.
+    A part may have to end while the next piece is waited for. So that read continues beside it, and its piece begins
+    the next part. No more than that piece is read ahead.
 
     @param stream: read by this, and closed.
     @param offset: of its first byte in the upload.

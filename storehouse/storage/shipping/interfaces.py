@@ -76,7 +76,7 @@ class IDestination(Interface):
       - C{RemoteRefused}: wrong credentials, or a request that would be refused each time.
       - C{RemoteUnavailable}, or another C{Unavailable}: no response, or one that reports trouble at the server, although
         the request was repeated a few times.
-      - C{RemoteDamaged}: what was stored is not what was sent. It is to be sent again.
+      - C{RemoteDamaged}: what was stored is not what was sent. Send it again.
       - C{NoSuchKey}: nothing has that name. For a name that cannot be one: C{InvalidName}.
       - C{NoSpace}: a destination that is a store of our own has no room.
 

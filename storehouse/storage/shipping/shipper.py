@@ -1,7 +1,7 @@
 """
 Ships closed files to a destination, several at a time, and tries again after failures: see C{docs/shipping.rst}.
 
-What is to be done is in notes on disk (L{storehouse.storage.shipping.spool}); each file goes through the same steps
+The work is in notes on disk (L{storehouse.storage.shipping.spool}); each file goes through the same steps
 (L{storehouse.storage.shipping.steps}).
 """
 

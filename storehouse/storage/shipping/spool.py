@@ -414,7 +414,7 @@ class Spool:
         self._files.sync_directory(os.path.dirname(path))
 
     def has_packed(self, note: Note) -> bool:
-        """Whether what is to be uploaded is there, with the right size."""
+        """Whether the file to upload exists, with the right size."""
         try:
             return os.stat(self.packed_path(note)).st_size == note.size
         except FileNotFoundError:

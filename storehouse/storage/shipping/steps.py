@@ -135,7 +135,7 @@ class Steps:
         return stored if (stored.size, stored.sha256) == (note.size, note.sha256) else None
 
     async def _verify(self, note: Note) -> Note:
-        """@raise RemoteDamaged: then the file is to be uploaded again."""
+        """@raise RemoteDamaged: then upload the file again."""
         try:
             if self._settings.verify == "read":
                 await self._read_back(note)

@@ -102,7 +102,7 @@ class IRecordSource(Interface):
 
 
 class IStream(Interface):
-    """One stream."""
+    """A stream of archives: records go to its open archive, in order."""
 
     name = Attribute("C{str}: its name.")
     sync = Attribute(

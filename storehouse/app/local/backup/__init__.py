@@ -83,7 +83,7 @@ def make_backup(
 
     @param path: where it is to be. A backup of the same root that is there is replaced in one step.
     @param service: what runs on the root; C{None} to have the root for oneself.
-    @param told: told of bytes that are in it.
+    @param told: called with the number of bytes that were listed.
     @raise StartFailed: if there is no root, its namespace and objects do not belong together, or there cannot be a backup.
     @raise RootInUse: if something runs on the root all the same.
     @raise StorageFailed: if it cannot be finished.
@@ -196,7 +196,7 @@ def _copy_files(target: Target, directory: str, name: str, left_out: tuple[str, 
 
 
 def _copy_file(target: Target, path: str, name: str) -> None:
-    """Whatever it is; sockets and the like are nothing that can be copied."""
+    """What a path is; sockets and pipes are refused, since they cannot be copied."""
     with suppress(FileNotFoundError):
         mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):

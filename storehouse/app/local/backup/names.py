@@ -1,5 +1,5 @@
 """
-Names of objects in a backup: those of one moment, a transaction of the index, while the service goes on.
+Names of objects in a backup: those of one moment, a transaction of the index, while the service runs.
 
 The files of keys are copied as they happen to be; then they are made to agree with a copy of the index. What the index knows
 nothing of, since it is damaged, stays as it is. Without a service nothing changes, and all of it is copied as it is.

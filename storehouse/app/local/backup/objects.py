@@ -1,5 +1,5 @@
 """
-Objects in a backup, while the service goes on.
+Objects in a backup, while the service runs.
 
 What is removed meanwhile stays in C{tmp/kept.ID} of the data space (L{storehouse.storage.dataspace.holding}), so every object
 that a name was read of has its bytes until the backup is over:

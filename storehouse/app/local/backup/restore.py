@@ -59,7 +59,7 @@ def restore(source: str, root: str, told: Callable[[int], None]) -> Restored:
     Restore a root from a backup. If anything fails, nothing is at its place.
 
     @param root: not there, or empty.
-    @param told: told of bytes that were copied.
+    @param told: called with the number of bytes that were copied.
     @raise StartFailed: if there is no backup, or there cannot be a root.
     @raise Damaged: if the backup lacks something, or what is no object is not as it was. (Damaged objects are restored as
         they are, and told.)

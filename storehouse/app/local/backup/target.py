@@ -51,7 +51,7 @@ class Target:
     @param path: where it is to be.
     @param root: what it is of, and C{kept}, all directories that hold a part of that.
     @param alive: called often; raises to end it.
-    @param told: told of bytes that were linked or copied.
+    @param told: called with the number of bytes that were linked or copied.
     @raise StartFailed: if there cannot be a backup.
     """
 
@@ -106,7 +106,7 @@ class Target:
 
     def _take_place(self) -> None:
         if not os.path.lexists(self.path) and os.path.isdir(self._old):
-            # Ended between two names: what was there is put back.
+            # The process ended between two renames: restore the old directory.
             os.rename(self._old, self.path)
         with suppress(FileExistsError):
             os.mkdir(self.directory, 0o700)

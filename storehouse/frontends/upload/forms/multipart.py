@@ -203,7 +203,7 @@ class MultipartReader:
         if self._is_wanted:
             self._value += data
         self._all_values += len(data)
-        # Of the two bounds the one that was passed first is told, wherever the body was cut.
+        # Report the limit that was exceeded first, so that the error does not depend on how the body arrives in pieces.
         beyond = self._count - self._limits.field
         if beyond > 0 and beyond >= self._all_values - self._limits.fields:
             raise TooLarge(

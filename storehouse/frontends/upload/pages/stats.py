@@ -1,4 +1,4 @@
-"""C{/stats}: what goes on. The figures and tables are in the page; its script adds charts, and keeps it all fresh."""
+"""C{/stats}: transfers. The figures and tables are in the page; its script adds charts, and updates everything."""
 
 from __future__ import annotations
 

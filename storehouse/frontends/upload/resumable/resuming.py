@@ -38,8 +38,8 @@ def id_in(request: StreamingRequest) -> str:
 
 def url_of_upload(request: StreamingRequest, door: str, id: str) -> bytes:
     """
-    Where an upload is gone on with: relative to the door, whatever others call it. Who came with a link needs it there,
-    too.
+    Where an upload is continued: relative to the door, by whatever name it is reached. A client with a link needs it
+    there, too.
 
     @param door: C{tus} or C{resumable}.
     """
@@ -50,7 +50,7 @@ def url_of_upload(request: StreamingRequest, door: str, id: str) -> bytes:
 
 
 def is_his(visitor: Visitor, upload: ResumableUpload) -> bool:
-    """Whether a visitor may go on with an upload: the user who began it, whoever has the same link, an administrator."""
+    """Whether a visitor may continue an upload: the user who began it, anybody with the same link, an administrator."""
     if visitor.grant is not None:
         return upload.grant == visitor.grant.nonce
     if visitor.user is None:
@@ -63,7 +63,7 @@ class Resuming:
     What handlers do with uploads.
 
     @ivar uploads: an L{IResumableUploads}.
-    @param kind: C{tus} or C{ietf}, for those who look at what goes on.
+    @param kind: C{tus} or C{ietf}, for the figures of C{/stats}.
     """
 
     def __init__(self, gate: Gate, uploads: IResumableUploads, intake: Intake, kind: str) -> None:
@@ -76,7 +76,7 @@ class Resuming:
         """
         Who makes a request for an upload, and the upload.
 
-        @param interrupt: whether whoever adds to it is ended first.
+        @param interrupt: whether to interrupt a request that adds to it first.
         @raise NoSuchUpload: if there is none, or it is somebody else's.
         @raise UploadGone: if there was one.
         """
@@ -143,7 +143,7 @@ class Resuming:
                 if added.is_complete and not added.is_partial:
                     activity.end(added.key, added.offset, max(0.0, self.intake.activity.now() - added.created))
             finally:
-                # What is not complete can be gone on with, however this ended.
+                # What is not complete can be continued, however this ended.
                 activity.suspend()
         return added
 
@@ -163,7 +163,7 @@ def object_metadata(visitor: Visitor, filename: str, via: str) -> dict[str, list
 
 
 async def quietly_removed(uploads: IResumableUploads, id: str) -> None:
-    """Give up an upload that nobody was told of, or that cannot be gone on with."""
+    """Remove an upload whose URL no client got, or that cannot be continued."""
     try:
         await uploads.remove(id)
     except StorehouseError:

@@ -49,7 +49,7 @@ class Answers:
         return ((b"Upload-Limit", limit_text(min(bounds, default=0), left, self.said.version)),)
 
     def location(self, upload: ResumableUpload) -> Headers:
-        """Where the upload is gone on with."""
+        """The C{Location} where the upload is continued."""
         return ((b"Location", url_of_upload(self.request, "resumable", upload.id)),)
 
     def state(self, upload: ResumableUpload) -> Headers:

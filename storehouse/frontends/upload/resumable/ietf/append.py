@@ -54,7 +54,7 @@ async def append(resuming: Resuming, answers: Answers) -> Reply | None:
             length=said.length,
         )
     except TooLarge:
-        # What was said of it is not true: it must not be gone on with.
+        # What the client said of it is not true: it must not be continued.
         await quietly_removed(resuming.uploads, upload.id)
         raise
     if upload.is_complete:

@@ -13,7 +13,7 @@ __all__ = ["checking_of"]
 def checking_of(
     request: StreamingRequest, field: str = "Content-Digest"
 ) -> tuple[tuple[str, ...], Callable[[Checksums], None] | None]:
-    """What is to be computed, and what says whether it is right; C{None} if nothing that is computed here was announced."""
+    """What to compute, and how to check it; C{None} if the request announced nothing that is supported."""
     digests = digests_in(field, request.requestHeaders.getRawHeaders(field.encode("ascii"), []))
     if not digests:
         return (), None

@@ -33,7 +33,8 @@ async def create(resuming: Resuming, answers: Answers) -> Reply:
     elif length is not None and request.body.length is not None and request.body.length > length:
         raise SizeMismatch(f"Upload-Length is {length}, and the content has {request.body.length} bytes already")
     algorithms, verify = checking_of(request)
-    # Of an upload that comes in one request. If it breaks off, the rest comes without what is needed to compute it.
+    # Of an upload that comes in one request. If it is interrupted, the rest arrives without what is needed to compute
+    # it.
     computed, at_end = checking_of(request, "Repr-Digest") if said.complete else ((), None)
     visitor = await resuming.gate.admit(request, "put")
     key = key_in_path(request.path[1:].partition(b"/")[2])
@@ -49,7 +50,7 @@ async def create(resuming: Resuming, answers: Answers) -> Reply:
         visitor.grant.nonce if visitor.grant is not None else "",
         object_metadata=object_metadata(visitor, key, "ietf"),
         names=names,
-        # One that is empty, and said to be, is not complete before that is asked for; nor one that is to be verified.
+        # An empty upload is not complete before the client asks for that, nor is one that has to be verified.
         awaits_end=(length == 0 and not said.complete) or at_end is not None,
     )
     answers.announce(upload)
@@ -68,7 +69,7 @@ async def create(resuming: Resuming, answers: Answers) -> Reply:
             )
         except StorehouseError as error:
             if isinstance(error, ChecksumMismatch) and not said.is_informed:
-                # The client was not told of it.
+                # The client never got its URL, so nobody can continue it.
                 await quietly_removed(resuming.uploads, upload.id)
             raise
     if upload.is_complete:

@@ -25,7 +25,7 @@ class IETFUploads(Leaf):
     See the module.
 
     @param max_size: bytes that an upload may have; 0 for no bound.
-    @param expiry: seconds after which one is removed that nobody goes on with; 0 for never.
+    @param expiry: seconds after which an abandoned upload is removed; 0 for never.
     """
 
     takes_rest = True
@@ -47,7 +47,7 @@ class IETFUploads(Leaf):
         return await self._answered(request, create)
 
     def options(self, request: StreamingRequest) -> None:
-        """Answer OPTIONS of a resource where uploads begin, or are gone on with."""
+        """Respond to OPTIONS of a resource where uploads are created or continued."""
         limit = limit_text(self._max_size, self._expiry or None)
         request.begin(204, b"", ((b"Upload-Limit", limit), (b"Accept-Patch", b"application/partial-upload")))
 
@@ -56,7 +56,7 @@ class IETFUploads(Leaf):
         self.options(request)
 
     async def handle_GET(self, request: StreamingRequest) -> None:
-        """How far an upload is; whoever adds to it is ended first, so that what is told here holds."""
+        """The offset of an upload, after interrupting any request that adds to it: so the offset stays true."""
         answers = self._answers(request)
         _check_plain(answers)
         _, upload = await self._resuming.admit(request, interrupt=True)
@@ -66,7 +66,7 @@ class IETFUploads(Leaf):
         request.begin(204, b"", headers)
 
     async def handle_PATCH(self, request: StreamingRequest) -> Reply | None:
-        """Go on with one."""
+        """Continue an upload with the bytes of a request."""
         return await self._answered(request, append)
 
     async def handle_DELETE(self, request: StreamingRequest) -> None:

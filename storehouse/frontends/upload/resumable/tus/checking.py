@@ -17,7 +17,7 @@ _FIELD = b"upload-checksum"
 
 def checking_of(request: StreamingRequest) -> tuple[tuple[str, ...], Callable[[Checksums], None] | None]:
     """
-    What is to be computed of a body, and what says whether it is right; C{None} if nothing was announced.
+    What to compute of a body, and how to check it; C{None} if nothing was announced.
 
     @raise BadRequest: if it is not of the right form.
     """

@@ -81,7 +81,7 @@ class TusUploads(Leaf):
             return mismatch_reply(error)
 
     async def handle_PATCH(self, request: StreamingRequest) -> Reply | None:
-        """Go on with one."""
+        """Continue an upload with the bytes of a request."""
         _check(request)
         try:
             await append(self._resuming, request)

@@ -12,7 +12,7 @@ __all__ = ["look"]
 
 
 async def look(resuming: Resuming, request: StreamingRequest) -> Reply:
-    """Tell, after a connection was ended that perhaps still adds to it: what is told here holds for who asks."""
+    """Report the offset, after interrupting any request that may still add bytes: so the offset stays true."""
     _, upload = await resuming.admit(request, interrupt=True)
     headers: tuple[tuple[bytes, bytes], ...] = ((b"Cache-Control", b"no-store"),)
     if upload.is_complete or not upload.pieces:
