@@ -223,7 +223,7 @@ class Name:
         return f"{self.bucket}/{self.key}"
 
 
-class _NameType(click.ParamType):
+class _NameType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5
     def __init__(self, name: str, needs_key: bool) -> None:
         self.name = name
         self._needs_key = needs_key
@@ -242,7 +242,7 @@ class _NameType(click.ParamType):
         return Name(bucket, key)
 
 
-class _BucketType(click.ParamType):
+class _BucketType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5
     name = "BUCKET"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
