@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
 
 from storehouse.core.disk import InlineDisk
 from storehouse.events import Events
@@ -14,16 +15,18 @@ from storehouse.testing.namespace import MemoryNamespace
 __all__ = ["memory_object_store"]
 
 
-def memory_object_store(events: Events | None = None, clock: Callable[[], float] = time.time) -> LocalObjectStore:
+def memory_object_store(events: Events | None = None, clock: IReactorTime | None = None) -> LocalObjectStore:
     """
     A started L{IObjectStore<storehouse.storage.objects.interfaces.IObjectStore>} without files, threads or a reactor: it is
     the store of the service, on a data space and a namespace in memory. All that it is given it keeps in memory.
 
     @param events: where it reports what happened, such as C{ObjectStored}.
-    @param clock: the time, in seconds since 1970 UTC.
+    @param clock: for the times of objects and uploads; the system's if there is none.
     """
-    space = MemoryDataSpace()
+    space = MemoryDataSpace(clock)
     space.start()
-    store = LocalObjectStore(space, MemoryNamespace(), InlineDisk(), events, clock)
+    store = LocalObjectStore(
+        space, MemoryNamespace(), InlineDisk(), events, time.time if clock is None else clock.seconds
+    )
     store.start()
     return store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from storehouse.core.streams import BytesStream, read_all
@@ -16,7 +17,7 @@ class MemoryObjectStoreTests(TestCase):
         events = Events()
         stored: list[ObjectStored] = []
         events.subscribe(ObjectStored, stored.append)
-        store = memory_object_store(events, clock=lambda: 5.0)
+        store = memory_object_store(events, Clock())
         await store.create_bucket("docs")
         await store.put("docs", "a.txt", BytesStream(b"hello"), 5)
         self.assertEqual([event.key for event in stored], ["a.txt"])

@@ -15,11 +15,9 @@ from storehouse.core.disk import InlineDisk
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.door import UploadDoor
 from storehouse.frontends.upload.gate import COOKIE
-from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
+from storehouse.testing import memory_object_store
 from storehouse.testing.accounts import MemoryAccounts
-from storehouse.testing.dataspace import MemoryDataSpace
-from storehouse.testing.namespace import MemoryNamespace
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 
 _HTML = "Accept: text/html,*/*"
@@ -33,10 +31,7 @@ class DoorTests(SynchronousTestCase):
         self.clock.advance(1_700_000_000)
         self.accounts = MemoryAccounts(clock=self.clock.seconds)
         disk = InlineDisk()
-        space, names = MemoryDataSpace(self.clock), MemoryNamespace()
-        store = LocalObjectStore(space, names, disk)
-        for part in (space, store):
-            part.start()
+        store = memory_object_store(clock=self.clock)
         self.successResultOf(store.create_bucket("uploads"))
         resumable = LocalResumableUploads(store, disk, self.clock, ResumableSettings(self.mktemp(), durable=False))
         resumable.start()

@@ -11,16 +11,13 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.upload.gate import COOKIE, Gate, RefusalLog
 from storehouse.storage.accounts.interfaces import NewKey, Session
-from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing import memory_object_store
 from storehouse.testing.accounts import MemoryAccounts
-from storehouse.testing.dataspace import MemoryDataSpace
-from storehouse.testing.namespace import MemoryNamespace
 from tests.frontends.http.wire import Answer, Connection, make_site, request, split_answers
 
 
@@ -51,8 +48,7 @@ class GateTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.accounts = MemoryAccounts(clock=self.clock.seconds)
-        self.store = LocalObjectStore(MemoryDataSpace(), MemoryNamespace(), InlineDisk())
-        self.store.start()
+        self.store = memory_object_store()
         for name, metadata in (("uploads", None), ("open", {"public": ["read"]})):
             self.successResultOf(self.store.create_bucket(name, metadata))
         self.key: NewKey = self.successResultOf(self.accounts.add_user("ada"))

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
 from storehouse.errors import NotSignedIn
 from storehouse.frontends.http.request import parse_query
 from storehouse.frontends.upload.forms.small import local_path
@@ -21,10 +20,8 @@ from storehouse.frontends.upload.links import Links
 from storehouse.frontends.upload.sessions import SignIn, SignOut
 from storehouse.frontends.upload.users import Users
 from storehouse.storage.accounts.interfaces import Grant, NewKey
-from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.testing import memory_object_store
 from storehouse.testing.accounts import MemoryAccounts
-from storehouse.testing.dataspace import MemoryDataSpace
-from storehouse.testing.namespace import MemoryNamespace
 from tests.frontends.http.wire import Answer, Connection, make_site, request, split_answers
 
 HTML = "Accept: text/html,application/xhtml+xml"
@@ -41,8 +38,7 @@ class SigningCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.rightNow = 1_790_000_000.0
         self.accounts = MemoryAccounts(clock=self.clock.seconds)
-        store = LocalObjectStore(MemoryDataSpace(), MemoryNamespace(), InlineDisk())
-        store.start()
+        store = memory_object_store()
         self.ada: NewKey = self.successResultOf(self.accounts.add_user("ada", True))
         self.bob: NewKey = self.successResultOf(self.accounts.add_user("bob"))
         self.gate = gate = Gate(self.accounts, store, common_name=lambda transport: "")

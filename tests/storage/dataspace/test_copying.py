@@ -8,13 +8,13 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from storehouse.core.files import Files
 from storehouse.errors import DamagedObject
 from storehouse.storage.dataspace.copying import copy_object, copy_part
 from storehouse.storage.dataspace.hashes import HASHES, find_hash
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.opened import OpenPart
 from storehouse.storage.dataspace.staging import Staging
+from storehouse.testing import FailingFiles
 from tests.conformance.dataspace import content
 from tests.storage.dataspace.test_opened import StoreCase, Stored
 from tests.storage.dataspace.test_staging import expected
@@ -172,14 +172,9 @@ class RangeTests(CopyCase):
 
     def test_too_many_links(self) -> None:
         """Where a file has as many names as it may have, it is copied."""
-
-        class Full(Files):
-            def link(self, source: str, target: str) -> None:
-                raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
-
         self.store("ab", (content(20), "CRC32C", 16), (content(5, 1), "BLAKE3", 4))
         source = self.open("ab")
-        area = Staging(Full(), self.layout, False)
+        area = Staging(FailingFiles().fail("link", error=errno.EMLINK), self.layout, False)
         made = copy_object(area, source, self.layout.object("ab"), 0, 25, find_hash("CRC32C"), 16)
         area.flush()
         self.assertEqual(made, list(source.info.parts))

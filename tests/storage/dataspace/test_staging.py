@@ -11,7 +11,6 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storehouse.core.files import Files
 from storehouse.errors import AlreadyExists, StorageFailed
 from storehouse.storage.dataspace import staging
 from storehouse.storage.dataspace.formats import ChecksumHeader, encode_header, part_tag
@@ -19,6 +18,7 @@ from storehouse.storage.dataspace.hashes import HASHES, Hash, find_hash
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.opened import OpenPart
 from storehouse.storage.dataspace.staging import PartWriter, Staging
+from storehouse.testing import FailingFiles
 from tests.conformance.dataspace import content
 from tests.storage.dataspace.test_opened import StoreCase
 
@@ -132,35 +132,6 @@ class WriterTests(StoreCase):
             writer.staging.discard()
 
 
-class FailingFiles(Files):
-    """Fails with C{error} in the methods C{fail}."""
-
-    def __init__(self) -> None:
-        self.error = 0
-        self.fail: tuple[str, ...] = ()
-        self.synced: list[str] = []
-
-    def _check(self, name: str) -> None:
-        if name in self.fail:
-            raise OSError(self.error, os.strerror(self.error))
-
-    def link(self, source: str, target: str) -> None:
-        self._check("link")
-        super().link(source, target)
-
-    def rename(self, source: str, target: str) -> None:
-        self._check("rename")
-        super().rename(source, target)
-
-    def sync_data(self, fd: int) -> None:
-        self._check("sync_data")
-        self.synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
-
-    def sync_directory(self, path: str) -> None:
-        self._check("sync_directory")
-        self.synced.append(path)
-
-
 class StagingTests(StoreCase):
     """L{Staging}."""
 
@@ -172,6 +143,10 @@ class StagingTests(StoreCase):
 
     def names(self) -> list[str]:
         return sorted(os.listdir(self.layout.tmp))
+
+    def synced(self) -> list[str]:
+        """What was brought to disk, in order."""
+        return [path for name, path in self.failing.calls if name in ("sync_data", "sync_directory")]
 
     def test_nothing(self) -> None:
         """As long as there is no file, there is no directory."""
@@ -185,10 +160,10 @@ class StagingTests(StoreCase):
         self.area.write("two", b"")
         self.area.flush()
         path = self.area.path
-        self.assertEqual(self.failing.synced, ["one", "two", path])
+        self.assertEqual(self.synced(), [f"{path}/one", f"{path}/two", path])
         target = f"{self.layout.data}/target"
         self.area.publish(target)
-        self.assertEqual(self.failing.synced[3:], [self.layout.data])
+        self.assertEqual(self.synced()[3:], [self.layout.data])
         self.assertEqual((sorted(os.listdir(target)), self.names()), (["one", "two"], []))
         self.area.discard()
         self.assertEqual(len(os.listdir(target)), 2)
@@ -199,7 +174,7 @@ class StagingTests(StoreCase):
         area.write("one", b"1")
         area.flush()
         area.publish(f"{self.layout.data}/target")
-        self.assertEqual(self.failing.synced, [])
+        self.assertEqual(self.synced(), [])
 
     def test_there_already(self) -> None:
         """Nothing is replaced; what was staged can be discarded."""
@@ -215,7 +190,7 @@ class StagingTests(StoreCase):
     def test_failed_rename(self) -> None:
         self.area.write("one", b"1")
         self.area.flush()
-        self.failing.error, self.failing.fail = errno.ENOSPC, ("rename",)
+        self.failing.fail("rename", error=errno.ENOSPC)
         error = self.assertRaises(OSError, self.area.publish, f"{self.layout.data}/target")
         self.assertEqual(error.errno, errno.ENOSPC)
         self.area.discard()
@@ -225,7 +200,7 @@ class StagingTests(StoreCase):
         """It is there, and perhaps not on disk: it must not be removed, and nothing be acknowledged."""
         self.area.write("one", b"1")
         self.area.flush()
-        self.failing.error, self.failing.fail = errno.EIO, ("sync_directory",)
+        self.failing.fail("sync_directory", error=errno.EIO)
         target = f"{self.layout.data}/target"
         error = self.assertRaises(StorageFailed, self.area.publish, target)
         self.assertIn(target, error.detail)
@@ -236,7 +211,7 @@ class StagingTests(StoreCase):
         """Nothing stays open or behind."""
         self.area.write("one", b"1")
         self.area.write("two", b"2")
-        self.failing.error, self.failing.fail = errno.EIO, ("sync_data",)
+        self.failing.fail("sync_data", error=errno.EIO)
         self.assertRaises(OSError, self.area.flush)
         self.area.discard()
         self.assertEqual((self.names(), self.descriptors()), ([], self.before))
@@ -268,17 +243,18 @@ class StagingTests(StoreCase):
                 with open(source, "wb") as file:
                     file.write(content(size))
                 name = f"{number} {size}"
-                self.failing.error, self.failing.fail = number, ("link",)
+                self.failing.mend()
+                self.failing.fail("link", error=number)
                 self.area.link(source, name)
                 copy = f"{self.area.path}/{name}"
                 self.assertFalse(os.path.samefile(source, copy))
                 with open(copy, "rb") as file:
                     self.assertEqual(file.read(), content(size))
         self.area.flush()
-        self.assertEqual(len(self.failing.synced), 9)
+        self.assertEqual(len(self.synced()), 9)
         self.assertEqual(self.descriptors(), self.before)
 
     def test_link_that_fails(self) -> None:
-        self.failing.error, self.failing.fail = errno.ENOSPC, ("link",)
+        self.failing.fail("link", error=errno.ENOSPC)
         error = self.assertRaises(OSError, self.area.link, "/nowhere", "name")
         self.assertEqual(error.errno, errno.ENOSPC)

@@ -23,11 +23,9 @@ from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
 from storehouse.frontends.upload.resumable.tus.door import TusUploads
 from storehouse.frontends.upload.throughput import Activity
 from storehouse.frontends.upload.upload import Upload
-from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
+from storehouse.testing import memory_object_store
 from storehouse.testing.accounts import MemoryAccounts
-from storehouse.testing.dataspace import MemoryDataSpace
-from storehouse.testing.namespace import MemoryNamespace
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 
 __all__ = ["ResumableDoorCase"]
@@ -61,10 +59,7 @@ class ResumableDoorCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(_START)
-        space = MemoryDataSpace(self.clock)
-        self.store: Any = LocalObjectStore(space, MemoryNamespace(), InlineDisk(), clock=self.clock.seconds)
-        space.start()
-        self.store.start()
+        self.store: Any = memory_object_store(clock=self.clock)
         self.successResultOf(self.store.create_bucket("uploads"))
         self.accounts, self.keys = _people()
         self.as_user = "ann"
