@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from io import BytesIO
 from ipaddress import AddressValueError, IPv6Address
 from typing import Any, Protocol
@@ -411,17 +412,17 @@ class StreamingRequest(server.Request):
                 self.channel.persistent = False
             self.fail(error)
         else:
-            self.process()
+            self.channel.call_when_parsed(self.process)
 
     def handleContentChunk(self, data: bytes) -> None:
         """The next bytes of the body."""
-        self.body.received(data)
+        self.channel.call_when_parsed(partial(self.body.received, data))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The body is complete."""
         self._received = True
         lingering = self.finished
-        self.body.finished()
+        self.channel.call_when_parsed(self.body.finished)
         if lingering:
             self._cleanup()
 
@@ -438,6 +439,8 @@ class StreamingRequest(server.Request):
 
     def process(self) -> None:
         """Find the resource and have it render. Resources of doors answer later."""
+        if self._disconnected or self.startedWriting:
+            return  # refused meanwhile
         self.site = self.channel.site
         self.prepath = []
         try:
