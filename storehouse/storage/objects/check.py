@@ -297,7 +297,7 @@ class _Check:
             if kept:
                 self._found("orphan", each.bucket, each.key, id, f"{text}; it stays: {kept}")
                 return
-            done = "a repair moves it to recovered/ in the root, with a note of where it was"
+            done = "it is moved to recovered/ in the root, with a note of where it was"
             if self._repair:
                 try:
                     done = f"moved to {await self._pair.removing.set_aside(id, text)}"
