@@ -91,7 +91,7 @@ def _is_of_another(layout: Layout, keyring: Keyring) -> bool:
             metadata = decode_object(read_regular(f"{path}/data.json", _MOST)).metadata
             header = base64.b64decode(metadata["sealed"][0]) if is_sealed(metadata) else b""
         except (OSError, ValueError):
-            continue
+            continue  # damaged objects say nothing about the keyring; others decide
         if header and keyring.has_key_of(header):
             return False
         others = others or bool(header)

@@ -50,7 +50,7 @@ class _Bucket:
         try:
             await self._store.create_bucket(BUCKET)
         except AlreadyExists:
-            pass
+            pass  # made by an earlier start, or by another door
 
     @deferred
     async def stop(self) -> None:

@@ -56,6 +56,7 @@ _COPY_PIECE = 1 << 20
 _CANNOT_COPY = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.EPERM})
 
 # Plain paths for systems without the calls.
+# fdatasync leaves out times, which nothing here needs after a crash, and so saves the file system a write. macOS lacks it.
 _sync_data = getattr(os, "fdatasync", os.fsync)
 
 

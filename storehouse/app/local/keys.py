@@ -92,7 +92,7 @@ async def _count_plain(space: Any, progress: Callable[[int], object]) -> int:
                 _refuse_sealed(f"the object {id}", await space.get_metadata(id))
                 plain += 1
             except NoSuchObject:
-                pass
+                pass  # removed since it was listed
             except Damaged:
                 plain += 1  # what cannot be read is not taken for encrypted; fsck tells of it
             progress(1)
@@ -101,7 +101,7 @@ async def _count_plain(space: Any, progress: Callable[[int], object]) -> int:
             _refuse_sealed(f"the upload {upload.id}", (await space.get_upload(upload.id)).metadata)
             plain += 1
         except (NoSuchUpload, Damaged):
-            pass
+            pass  # gone, or unreadable: its parts are lost either way, and a keyring changes nothing
     return plain
 
 

@@ -67,7 +67,7 @@ class Chunks:
             try:
                 await self._store.create_bucket(BUCKET)
             except AlreadyExists:
-                pass
+                pass  # by an earlier start
             self._is_made = True
 
     async def open(self, name: FileName, id: int) -> Any:

@@ -154,7 +154,7 @@ async def _known(
         try:
             found.files.append(await store.head(bucket, name))
         except NoSuchKey:
-            continue
+            continue  # removed since it was listed
         except DamagedEntry:
             found.damaged.append(name)
         await breath()

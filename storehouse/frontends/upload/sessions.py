@@ -132,7 +132,7 @@ class SignOut(Leaf):
         try:
             visitor = await self._gate.admit(request, "manage", token_later=True)
         except NotSignedIn:
-            pass
+            pass  # expired or unknown: the cookie is removed all the same
         else:
             check_form_token(self._gate, visitor, request, form)
             if visitor.session is not None:

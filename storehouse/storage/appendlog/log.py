@@ -206,6 +206,7 @@ class LocalAppendLog:
         await self._disk.run(self.checkpointer.stop)
         await self._prefixes.close_all()
         self.wal.close()
+        # Last, and never after a failed sync: the mark lets the next start skip recovery.
         if self.failed is None:
             self._files.close(self._files.open(self._clean_mark, os.O_WRONLY | os.O_CREAT))
             self._files.sync_directory(self._wal_directory)

@@ -205,6 +205,7 @@ def _create(directory: str, buckets: int, files: Files) -> None:
     if os.path.isdir(directory) and os.listdir(directory):
         raise FileExistsError(0, "the directory has other files")
     fresh = os.path.join(parent, f".new.{name}")
+    # Left by a process that was killed here; no append can have gone to it.
     if os.path.isdir(fresh):
         files.remove_tree(fresh)
     files.mkdir(fresh)
@@ -218,6 +219,7 @@ def _create(directory: str, buckets: int, files: Files) -> None:
                 files.sync_data(fd)
             finally:
                 files.close(fd)
+    # Complete and on disk before it gets its name: a start takes any directory of that name for a whole prefix.
     files.sync_directory(fresh)
     files.rename(fresh, directory)
     files.sync_directory(parent)
@@ -475,6 +477,7 @@ class Prefixes:
             return
         for bucket in prefix.buckets:
             bucket.closed = True
+        # In this order: queued appends still need the files, and so do scans that were begun.
         await self._settle(prefix.buckets)
         await self._wait_for_readers(prefix)
         prefix.close(self._files)
@@ -483,6 +486,7 @@ class Prefixes:
     def _remove(self, name: str, directory: str) -> None:
         # The rename removes it as a whole; if a crash interrupts the rest, the next start finishes it.
         removed = os.path.join(self._directory, f".deleted.{name}.{os.urandom(6).hex()}")
+        # The random end lets a prefix be created and removed again while the files of the first are still being removed.
         self._files.move(directory, removed)
         self._files.sync_directory(self._directory)
         self._files.remove_tree(removed)

@@ -89,6 +89,7 @@ def replay(log_directory: str, files: Files) -> tuple[WalEnd, int]:
             needed_frame = read_frame(fd, each.path, each.at, os.fstat(fd).st_size, salt)
             if needed_frame is not None:
                 records += target.apply(needed_frame)
+        # The log is started after this and overwrites its segments: what was replayed must not depend on them.
         target.sync()
     except OSError as error:
         raise StartFailed(f"the write-ahead log in {wal} cannot be replayed: {error}") from error

@@ -127,13 +127,17 @@ class WriteAheadLog:
         self._files.make_directory(self.directory)
         self._salt = read_salt(self.directory, self._files) or int.from_bytes(os.urandom(4), "little") or 1
         self._write_salt()
+        # Preallocated, so that a sync writes data alone and no block allocation, and a full disk shows now.
         self._segments = [self._preallocate(number) for number in range(SEGMENTS)]
         self._files.sync_directory(self.directory)
         if found.segment < SEGMENTS:
             self._current = found.segment
             self._segments[found.segment].used = found.used
+        # Frames of before stay in the segments until they are overwritten. The fence keeps a later replay from applying
+        # them again over what was appended, or deleted, since.
         self.sequence = found.sequence + 1
         self.fence(self.sequence)
+        # Another version may have used more segments. After the fence: until then a replay may need their frames.
         for number, path in segment_paths(self.directory):
             if number >= SEGMENTS:
                 self._files.unlink(path)

@@ -85,6 +85,7 @@ def copy_part_of(
         part = copy_part(staging, opened, path, offset, count, number, note, hash, block_size)
     finally:
         opened.close()
+    # On disk before the part is linked to its name: a name must never lead to bytes that a power cut can undo.
     staging.flush()
     return part
 

@@ -259,6 +259,7 @@ class StoreDirectory:
             gone = self.layout.kept(os.path.basename(path))
         # What describes it goes first: without that nothing is taken for whole.
         self.files.move(path, gone, ("data.json", "parts.json", "upload.json"))
+        # Before the bytes are removed: after a power cut the object is there whole or not at all.
         if self.settings.durable:
             try:
                 self.files.sync_directory(os.path.dirname(path))
@@ -294,6 +295,7 @@ def _move_aside(files: Files, places: tuple[str, ...], path: str, why: str) -> s
     device = os.lstat(path).st_dev
     for place in places:
         files.make_directory(place)
+        # A rename is atomic and keeps the bytes as they are; a copy of something damaged might fail or differ.
         if os.stat(place).st_dev != device:
             continue
         try:
@@ -302,6 +304,7 @@ def _move_aside(files: Files, places: tuple[str, ...], path: str, why: str) -> s
             if error.errno == errno.EXDEV:
                 continue
             raise
+        # The new name is on disk by now (set_aside syncs it); only then may the old one go from the disk.
         files.sync_directory(os.path.dirname(path))
         return target
     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)

@@ -93,6 +93,8 @@ class Layout:
                 files.mkdir(directory)
                 _check_writable(directory)
             check_together(self.tmp, self.data, self.uploads)
+            # A process that was killed may have made directories whose names never reached the disk; objects in them would
+            # be answered as stored, and be lost with the name.
             files.sync_directory(self.root)
             for directory in (self.data, self.uploads):
                 # What else is there by such a name is not ours: a scrub tells of it.

@@ -95,6 +95,7 @@ class Staging:
             for fd in self._open:
                 self.files.sync_data(fd)
         self._close()
+        # After the files: a name on disk whose bytes are not would look like damage after a power cut.
         if self._durable:
             self.files.sync_directory(self.path)
 
@@ -108,6 +109,7 @@ class Staging:
         try:
             self.files.rename(self.path, target)
         except OSError as error:
+            # Write-once is decided here, by the file system: a check beforehand would race with other writers.
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise AlreadyExists(f"{os.path.basename(target)} already exists") from None
             raise
@@ -128,6 +130,8 @@ class Staging:
 
         @raise StorageFailed: if it is there now, but perhaps not on disk.
         """
+        # Written and synced under another name, then renamed: a reader, and a start after a crash, see the old file or
+        # the new one, never a part of it.
         self.write(name, data)
         self.flush()
         self.move(name, directory)

@@ -113,6 +113,7 @@ def begin_upload(staging: Staging, target: str, created: int, metadata: Metadata
     """A new upload."""
     staging.write("upload.json", encode_upload(created, metadata, os.path.basename(target)))
     staging.write("parts.json", encode_parts({}))
+    # Both files, then the name: the first part may arrive as soon as the directory has its name.
     staging.flush()
     staging.publish(target)
 
@@ -128,6 +129,8 @@ def commit_part(staging: Staging, path: str, state: UploadState, part: Part) -> 
         return
     staging.write("parts.json", state.changed([part]))
     names = _files_of([part.number])
+    # Hard links to all other files make a whole second directory, which then changes places with the first in one step:
+    # readers and crashes see the old part with its checksums or the new one, and no mixture.
     for name in os.listdir(path):
         if name != "parts.json" and name not in names:
             _link(staging, path, name, name)
@@ -160,6 +163,7 @@ def _replace_part(staging: Staging, path: str, state: UploadState, part: Part) -
     staging.flush()
     staging.files.rename(f"{staging.path}/without.json", f"{path}/parts.json")
     staging.sync(path)
+    # The list on disk no longer names the part, so that its files can be replaced one by one.
     for name in _files_of([part.number]):
         staging.move(name, path)
     staging.sync(path)
@@ -242,6 +246,7 @@ def complete(staging: Staging, path: str, parts: list[Part], metadata: Metadata,
     """
     for part in parts:
         for name in (part_name(part.number), checksum_name(part.number)):
+            # Linked, not moved: until the object has its name the upload must stay whole, to be completed again.
             _link(staging, path, name, name, part.number)
     info = ObjectInfo(
         joined_etag(part.etag for part in parts),
@@ -262,11 +267,12 @@ def touched_at(path: str, upload_id: str) -> float:
 
     @raise NoSuchUpload: if it is not there.
     """
+    # Each part rewrites parts.json; without it, which is damage, the directory still has a time.
     for place in (f"{path}/parts.json", path):
         try:
             return os.stat(place, follow_symlinks=False).st_mtime
         except (FileNotFoundError, NotADirectoryError):
-            pass
+            pass  # no such file here; the next place may have it
     raise NoSuchUpload(f"there is no upload {upload_id}")
 
 

@@ -187,6 +187,7 @@ class WormerDataSpace:
             os.path.basename(target),
         )
         staging.write("data.json", encode_object(info))
+        # data.json is written last and synced with the parts before the rename: an object that has its name is complete.
         staging.flush()
         self._directory.make_index(target)
         staging.publish(target)
@@ -205,6 +206,7 @@ class WormerDataSpace:
         path = self._directory.layout.object(check_id(id))
         try:
             info, data = read_small(path, offset, length, expected)
+        # Small objects that are in the page cache are read in this thread: a disk thread would cost more than the read.
         except NotCached:
             pass
         else:

@@ -113,6 +113,7 @@ def prepare(tree: Tree, files: Files) -> None:
             files.sync_data(fd)
         finally:
             files.close(fd)
+        # Its bytes are synced: a format file that is torn would keep the namespace shut.
         files.rename(new, path)
         files.sync_directory(tree.directory)
 
@@ -139,6 +140,7 @@ def recover(tree: Tree) -> Recovered:
         try:
             index.sync(generation + 1)
         except sqlite3.Error as error:
+            # A full disk must not keep the namespace shut: keys can still be read, and removed to make space.
             if not is_full(error):
                 raise
     except (IndexUnusable, sqlite3.Error) as error:

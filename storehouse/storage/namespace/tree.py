@@ -367,6 +367,7 @@ class Tree:
         try:
             # A directory without a default is a damaged key: it keeps its other files.
             if expected is None and not os.path.lexists(key_path.directory):
+                # Made aside and renamed: a key appears with its entry and its default, or not at all.
                 files.mkdir(new)
                 self._write(f"{new}/{id}.json", text)
                 self._link(id, f"{new}/{DEFAULT}")
@@ -433,7 +434,7 @@ class Tree:
         try:
             self._files.unlink(f"{key_path.directory}/{id}.json")
         except FileNotFoundError:
-            return
+            return  # removed before a crash, or by an earlier try
         except OSError as error:
             if os.path.isdir(f"{key_path.directory}/{id}.json"):
                 self._drop_unknown(key_path, f"{id}.json")
@@ -452,7 +453,7 @@ class Tree:
         try:
             current = self.current(key_path)
         except DamagedEntry:
-            return
+            return  # which version counts is unknown, so none is removed
         for id, how in leftovers.items():
             if current is not None and id != current.id and how in (NEW, current.id):
                 self._drop(key_path, id)
@@ -466,7 +467,7 @@ class Tree:
         try:
             names = os.listdir(key_path.directory)
         except OSError:
-            return
+            return  # removed completely, or unreadable: nothing is removed on a guess
         ids = [id for id in map(id_of_file, names) if id is not None]
         # An empty directory is such a rest, too, unless the journal names IDs that were to stay: then files were lost.
         if len(ids) == len(names) and set(ids) <= set(leftovers) and set(leftovers.values()) == {LEAVING}:
@@ -551,6 +552,7 @@ class Tree:
         with self._parts:
             parents = self._parents(key_path)
             try:
+                # Under the lock: a removal of another key could take an empty parent away between mkdir and rename.
                 for parent in reversed(parents[:-1]):
                     files.mkdir(parent)
                 files.rename(new, key_path.directory)

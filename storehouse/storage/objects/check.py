@@ -73,7 +73,7 @@ async def _difference(pair: Pair, bucket: str, key: str, entry: Entry) -> Proble
         try:
             await pair.space.examine(entry.id)
         except (DamagedObject, NoSuchObject):
-            return None
+            return None  # the data space reports damaged bytes itself; here only keys count
     try:
         # It may have been replaced or removed meanwhile.
         now: Entry = await pair.names.look_up(bucket, key)

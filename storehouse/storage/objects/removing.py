@@ -105,6 +105,7 @@ class Removing:
                 continue
             self._freeing[freeing] = None
             freeing.addBoth(self._freed, freeing)
+        # Backpressure: replacing objects faster than their bytes can be removed would fill the disk and memory.
         while len(self._freeing) > _MOST_FREEING:
             await settled(over(next(iter(self._freeing))))
 
@@ -120,6 +121,8 @@ class Removing:
             return
         except StorehouseError:
             said = None
+        # The bytes name the key that they were written for. Only if that agrees, and no key was copied on disk, may they go
+        # without asking every key.
         if said and said[0] in (f"{bucket}/{key}", key) and not self._names.shared:
             await self._remove(id)
             return
@@ -134,7 +137,7 @@ class Removing:
         try:
             await finished(self._space.delete(id))
         except NoSuchObject:
-            pass
+            pass  # removed by an earlier try, whose result a crash or a failed sync lost
         except Exception as error:
             self._log.error("{id} could not be removed, the next start will: {error}", id=id, error=str(error))
             return

@@ -431,7 +431,7 @@ class LocalObjectStore:
             try:
                 await self._pair.space.abort_upload(upload.upload_id)
             except NoSuchUpload:
-                pass
+                pass  # completed, aborted or expired since it was listed
 
     # -- damage --------------------------------------------------------------------------------
 

@@ -50,8 +50,10 @@ class States:
             self._check_format()
             for name in ("states", "tmp"):
                 self._files.make_directory(f"{self._root}/{name}")
+            # Files of writes that a crash interrupted: no state has been renamed from them, so nothing names them.
             for name in os.listdir(f"{self._root}/tmp"):
                 self._files.unlink(f"{self._root}/tmp/{name}")
+            # All now, with one sync: a write then has to sync only the directory of its own state.
             for index in INDEXES:
                 self._files.mkdir(f"{self._root}/states/{index}")
             if self._durable:

@@ -339,7 +339,7 @@ class Uploads:
         try:
             await finished(self.store.abort_upload(self.bucket, name, upload_id))
         except NoSuchUpload:
-            pass
+            pass  # an earlier try removed them
         except StorehouseError as error:
             self._log.error("the parts of {id} could not be removed: {error}", id=upload_id, error=str(error))
 

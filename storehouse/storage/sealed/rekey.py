@@ -118,7 +118,7 @@ async def rewrap(space: IDescribed, keyring: Keyring, progress: Callable[[int], 
                     await space.replace_metadata(id, new)
                     done.objects += 1
             except NoSuchObject:
-                pass
+                pass  # removed since it was listed: the service runs meanwhile
             except (Damaged, ValueError) as error:
                 done.damaged.append((id, str(error)))
             progress(1)
@@ -131,7 +131,7 @@ async def rewrap(space: IDescribed, keyring: Keyring, progress: Callable[[int], 
                 await space.replace_upload_metadata(upload.id, new)
                 done.uploads += 1
         except NoSuchUpload:
-            pass
+            pass  # completed or aborted since it was listed
         except (Damaged, ValueError) as error:
             done.damaged.append((f"upload {upload.id}", str(error)))
     return done

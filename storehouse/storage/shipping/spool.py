@@ -410,6 +410,7 @@ class Spool:
             self._files.sync_data(fd)
         finally:
             self._files.close(fd)
+        # Synced, renamed, synced: each stage is on disk before the step that relies on it, such as the removal of the file.
         self._files.rename(new, path)
         self._files.sync_directory(os.path.dirname(path))
 
@@ -445,6 +446,8 @@ class Spool:
         except FileNotFoundError:
             pass  # moved before the process ended
         self._remove(os.path.join(here, note.id + ".packed"))
+        # The file's new name before the note's: a note without its file would be a lost file, a file without its note is
+        # found by the next start.
         self._files.sync_directory(os.path.dirname(target))
         self._files.rename(path, target)
         self._files.sync_directory(os.path.dirname(target))
@@ -460,6 +463,7 @@ class Spool:
             found = os.lstat(note.path)
         except (FileNotFoundError, NotADirectoryError):
             return True
+        # The name may have been reused since; only the very file that was shipped and verified may go.
         if (found.st_ino, found.st_size, found.st_mtime_ns) != (note.inode, note.file_size, note.modified):
             return False
         self._files.unlink(note.path)

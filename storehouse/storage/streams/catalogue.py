@@ -176,6 +176,7 @@ class Catalogue:
         for number in itertools.count(1):
             kept = f"{self._path}.{'damaged' if self.lost else 'mended'}-{number}"
             try:
+                # A link, not a copy: it needs no space, and the next step replaces the name, not the file.
                 self._files.link(self._path, kept)
             except FileExistsError:
                 continue
@@ -199,6 +200,8 @@ class Catalogue:
                 if self._last and self._last not in self._archives:
                     whole += _gone(self._last)
                 self._files.write_at(fd, (whole,), 0)
+                # The catalogue is the only record of archives that were shipped and removed here, so the old file stays
+                # until the new one is on disk.
                 self._files.sync_data(fd)
                 self._files.rename(new, self._path)
                 self._files.sync_directory(os.path.dirname(self._path))

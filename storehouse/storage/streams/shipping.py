@@ -135,7 +135,7 @@ class Handover:
             self._files.unlink(archive.path)
             self._files.sync_directory(os.path.dirname(archive.path))
         except FileNotFoundError:
-            pass
+            pass  # removed before a crash, which came before the catalogue's line
         # Only now: a file that the catalogue does not have would be adopted as another archive.
         stream.catalogue.change(archive.number, path="")
 

@@ -325,6 +325,7 @@ class Stream:
         """Make a file and its name durable."""
         fd = self._files.open(path, os.O_RDONLY)
         try:
+            # A failed sync is final: the kernel may drop the pages and report success the next time.
             self._files.sync_data(fd)
             self._files.sync_directory(os.path.dirname(path))
         except OSError as problem:

@@ -205,7 +205,7 @@ class NamesBackup:
             self._is_behind = self._is_behind or is_same
             return not is_same
         except (StorehouseError, OSError):
-            return True
+            return True  # what cannot be compared is kept: too much in a backup does no harm
 
     def _settle_unknown(self, bucket: str, key: str) -> None:
         """
@@ -224,7 +224,7 @@ class NamesBackup:
                 return
             self._is_behind = self._is_behind or current is not None
         except (StorehouseError, OSError):
-            pass
+            pass  # unreadable on one side: the live files are copied as they are
         self._take_live(bucket, key)
 
     def _settle_made_anew(self) -> None:

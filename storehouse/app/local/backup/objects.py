@@ -104,7 +104,7 @@ class ObjectsBackup:
                 # A part that is replaced puts another directory into its place: the files are all of the same one.
                 fd = os.open(self._layout.upload(id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except FileNotFoundError:
-                return
+                return  # completed or aborted since it was listed
             try:
                 self._target.make(name)
                 with suppress(FileNotFoundError):
@@ -180,6 +180,8 @@ class ObjectsBackup:
         if id in self._names.arriving:
             return self._may_be_completed(path)
         try:
+            # The change time is that of the last rename: an object that came after the moment of the backup has no key in
+            # it. The slack allows for clocks of coarse file systems.
             return os.stat(path).st_ctime < self._began - _SLACK
         except FileNotFoundError:
             return False

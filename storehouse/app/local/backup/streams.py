@@ -166,7 +166,7 @@ class _Stream:
                     self._target.alive()
                 torn = scan.torn
         except (StorehouseError, OSError):
-            return
+            return  # a damaged archive is copied as it is: a backup must not lose what a repair may save
         if torn:
             self._target.copy(path, name, os.stat(copy).st_size - torn, is_settled=False)
 

@@ -194,7 +194,7 @@ def _decoded(data: bytes, charset: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        pass
+        pass  # browsers send the form's charset, which _charset_ may name
     if charset != "utf-8":
         try:
             return data.decode(charset)
