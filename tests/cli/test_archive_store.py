@@ -175,7 +175,7 @@ class ObjectTests:
         (found,) = lines(self.run_command("ls", "store:elsewhere/default/*", "--json"))
         self.assertEqual((found["records"], found["size"]), (1, os.stat(path).st_size))
         said = self.run_command("ship", path, "--bucket", "No Bucket", status=1).stderr
-        self.assertIn("given up", said)
+        self.assertIn("'No Bucket' is not a name of a bucket", said)
         self.assertTrue(Path(path).exists())
 
 

@@ -140,7 +140,7 @@ class VerbTests(SFSPCase):
         )
         result = self.run_command("sfsp", "put", path, "--chunk", "100", "--connections", "1", status=1)
         self.assertIn(
-            "of 'n' were not stored: the server refused the request:   [2J no; 'storehouse sfsp resume'", result.stderr
+            "of 'n' were not stored: the server refused the request:  [2J no; 'storehouse sfsp resume'", result.stderr
         )
         self.model.early = lambda request: None
         self.run_command("sfsp", "resume", path)

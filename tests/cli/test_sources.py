@@ -182,7 +182,7 @@ class OpenTests(SynchronousTestCase):
             ("exit 3", "sh exited with status 3; nothing was stored"),
             ("echo text; exit 3", "sh exited with status 3; nothing was stored"),
             ("head -c 600000 /dev/zero; exit 3", "sh exited with status 3; nothing was stored"),
-            ("echo text; kill -9 $$", "sh was ended by SIGKILL; nothing was stored"),
+            ("echo text; kill -9 $$", "sh was killed by SIGKILL; nothing was stored"),
         ]:
             error = self.assertRaises(CommandError, self.taken, open_command(["sh", "-c", script]))
             self.assertEqual(error.message, reason)

@@ -148,7 +148,7 @@ class SettingsTests(SynchronousTestCase):
         path = self.file("[append]\nbuckets = 10\n")
         self.assertEqual(
             self.refused({}, path),
-            f"append in {path}:1 cannot be {{'buckets': 10}}: it is no table; its settings have whole names, such as "
+            f"append in {path}:1 cannot be {{'buckets': 10}}: it is not a table: its settings have whole names, such as "
             "append-dir",
         )
 

@@ -196,7 +196,7 @@ class _Check:
             metadata = await self._pair.space.examine(id, self._pair.expected_of(entry))
         except NoSuchObject:
             if await self._is_still(bucket, key, id):
-                self._found("missing", bucket, key, id, f"{bucket}/{key} has lost its bytes, {id}")
+                self._found("missing", bucket, key, id, f"the bytes of {bucket}/{key} are missing, {id}")
         except DamagedObject as error:
             try:
                 if not await self._is_still(bucket, key, id):

@@ -238,7 +238,7 @@ class RefusalTests(ModelCase):
         behind = connection.receive(b"n", 0)
         self.settle()
         self.assertTrue(slow.is_closed)
-        self.fails(sent, RemoteRefused, "the server refused the request:  größer")
+        self.fails(sent, RemoteRefused, "the server refused the request: größer")
         self.assertNotIsInstance(self.fails(behind, RemoteUnavailable), StaleConnection)
         self.settle()
 

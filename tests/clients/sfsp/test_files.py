@@ -128,7 +128,7 @@ class PutTests(FilesCase):
     def test_already_there(self) -> None:
         """What is there is replaced only if that is said; and not if chunks would be left over."""
         self.model.put(b"n", b"a", b"b")
-        self.fails(self.put(b"x" * 150), AlreadyExists, "chunks of 'n' already: 0, 1")
+        self.fails(self.put(b"x" * 150), AlreadyExists, "already has chunks of 'n': 0, 1")
         self.assertEqual(self.model.content(b"n"), b"ab")
         self.wait(self.put(b"x" * 150, overwrite=True))
         self.assertEqual(self.model.content(b"n"), b"x" * 150)
@@ -336,7 +336,7 @@ class GetTests(FilesCase):
         self.model.put(b"n", *[b"x"] * 10)
         self.model.early = lambda request: Status(Code.NOT_FOUND) if request == Receive(b"n", 7) else None
         for deferred in (self.get(), self.stream()[0]):
-            self.fails(deferred, NoSuchChunk, "chunk 7 of 'n' changed while")
+            self.fails(deferred, NoSuchChunk, "chunk 7 of 'n' changed during")
         self.model.early = lambda request: Status(Code.INTERNAL, b"") if request != List(b"n") else None
         self.fails(self.get(), RemoteUnavailable)
         self.assertEqual(self.got(), b"old")
@@ -385,7 +385,7 @@ class GetTests(FilesCase):
         self.wait(begun(stream.read()))
         self.model.put(b"n", bytes(300_001))
         self.endpoint.wires[-1].lose(ConnectionError("cut"))
-        self.fails(begun(read_all(stream)), NoSuchChunk, "chunk 0 of 'n' changed while")
+        self.fails(begun(read_all(stream)), NoSuchChunk, "chunk 0 of 'n' changed during")
 
     def test_closed_early(self) -> None:
         """A stream that is not read to its end leaves the client as it was."""
