@@ -66,7 +66,7 @@ class PlaceTests(BackupCase):
         self.back_up()
         with open(f"{self.made}/mine", "wb"):
             pass
-        self.assertIn("mine is no part of it", self.refused(self.made))
+        self.assertIn("mine is not part of it", self.refused(self.made))
         os.unlink(f"{self.made}/mine")
         os.rename(self.root, f"{self.top}/moved")
         self.root = f"{self.top}/moved"
