@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.archive.roll_manager import WritingJSONRollManager
 from storehouse.errors import InvalidRecord, InvalidSetting, NoSpace
-from tests.archive.test_handlers import Stopping, _Stop
+from storehouse.testing.files import FailingFiles
+from tests.archive.test_handlers import _Stop
 from tests.archive.test_writer import FakeFiles
 
 TEMPLATE = "%Y%m%d %X [[TIMESTAMP]] [[CRC]].event"
@@ -103,7 +104,7 @@ class JSONTests(SynchronousTestCase):
             self.working, self.destination = self.mktemp(), self.mktemp()
             manager = self.manager()
             manager.write({}, "1")
-            manager._files = Stopping(steps)
+            manager._files = FailingFiles().fail(error=_Stop(), skip=steps)
             try:
                 manager.roll()
             except _Stop:

@@ -82,7 +82,8 @@ _data_received = HTTPChannel.dataReceived
 _raw_received = HTTPChannel.rawDataReceived
 _Chunked: Any = getattr(http, "_ChunkedTransferDecoder", object)  # missing_names() says so if it is not there
 
-# Bytes of a head that are looked at, and steps of chunks that are taken, before others may be served.
+# Bytes of a head that are looked at, and steps of chunks that are taken, before others may be served. A client can send a
+# body in chunks of one byte: without the bound, one read of its socket would keep the reactor from all others.
 _HEAD = 4096
 _STEPS = 3000
 
@@ -123,13 +124,15 @@ class ChunkedDecoder(_Chunked):  # type: ignore[misc]
         self._end(rest)
 
 
-#: More answers than this may not be owed on one connection; then it waits.
+#: The most responses owed on one connection; then it is not read. Pipelined requests cost their sender a few bytes each, and
+#: the server a response in memory.
 _MOST_OWED = 256
 
 #: Answers of the lane are sent together up to about this many bytes.
 _GATHERED = 64 * 1024
 
-#: A line that ends with LF alone, which is refused.
+#: A line that ends with LF alone. RFC 9112 (2.2) allows to accept it, but then a proxy that does not and this server see
+#: different requests in the same bytes (request smuggling), so it is refused.
 _bare_line = re.compile(rb"(?<!\r)\n").search
 
 

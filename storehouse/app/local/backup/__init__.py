@@ -129,7 +129,7 @@ def make_backup(
                 lost=counts.lost_keys,
                 objects=counts.objects,
                 uploads=counts.uploads,
-                encrypted=os.path.exists(target.place("keyring.json")),
+                encrypted=os.path.exists(target.path_of("keyring.json")),
             )
         finally:
             target.abandon()

@@ -44,7 +44,7 @@ class NamesBackup:
         self._target = target
         self._directory = directory
         self._tree = Tree(directory, Files(), False)
-        self._ours = Tree(target.place(NAMESPACE), Files(), False)
+        self._ours = Tree(target.path_of(NAMESPACE), Files(), False)
         self._is_live = is_live
         self._has_bytes = has_bytes
         self._snapshot: sqlite3.Connection | None = None
@@ -62,7 +62,7 @@ class NamesBackup:
             self._copy_tree(self._tree.buckets, f"{NAMESPACE}/buckets")
             self._choose_moment(before_moment)
             with suppress(OSError):
-                for _, _, ids, how in read_journal(self._target.place(f"{NAMESPACE}/journal")).intents:
+                for _, _, ids, how in read_journal(self._target.path_of(f"{NAMESPACE}/journal")).intents:
                     if how == NEW:
                         self.arriving.update(ids)
             if self._snapshot is not None:
@@ -75,7 +75,7 @@ class NamesBackup:
             self._snapshot.close()
             self._snapshot = None
         with suppress(FileNotFoundError):
-            os.unlink(self._target.place(".index"))
+            os.unlink(self._target.path_of(".index"))
 
     # -- as it happens to be -------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class NamesBackup:
             with suppress(FileNotFoundError):
                 self._target.copy(journal, f"{NAMESPACE}/journal", is_settled=False)
             # A journal that began anew in between may have forgotten what was open at that moment.
-            if generation == _generation(self._target.place(f"{NAMESPACE}/journal")):
+            if generation == _generation(self._target.path_of(f"{NAMESPACE}/journal")):
                 return
         raise StorageFailed(f"{journal} is restarted too often")
 
@@ -119,7 +119,7 @@ class NamesBackup:
         try:
             if os.path.exists(os.path.join(os.path.dirname(path), "damaged")):
                 raise sqlite3.DatabaseError("it is damaged")
-            snapshot = sqlite3.connect(self._target.place(".index"), isolation_level=None)
+            snapshot = sqlite3.connect(self._target.path_of(".index"), isolation_level=None)
             with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=60)) as source:
                 source.backup(snapshot)
             snapshot.execute("PRAGMA journal_mode = OFF")
@@ -141,7 +141,7 @@ class NamesBackup:
             numbers[name.decode()] = number
             bucket = f"{NAMESPACE}/buckets/{name.decode()}"
             self._target.make(f"{bucket}/objects")
-            if not os.path.lexists(self._target.place(f"{bucket}/bucket.json")):
+            if not os.path.lexists(self._target.path_of(f"{bucket}/bucket.json")):
                 self._target.write(f"{bucket}/bucket.json", text)
         for name, number in numbers.items():
             for key, text, older in snapshot.execute("SELECT key, text, older FROM keys WHERE bucket = ?", (number,)):

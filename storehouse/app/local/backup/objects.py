@@ -124,7 +124,7 @@ class ObjectsBackup:
     def _parts(self, listing: str, fd: int) -> list[str]:
         """The files of parts that a list names; without a list that can be read, all that there are."""
         try:
-            with open(self._target.place(listing), "rb") as file:
+            with open(self._target.path_of(listing), "rb") as file:
                 fields, _ = decode_checksummed(file.read())
             return [
                 name
@@ -138,7 +138,7 @@ class ObjectsBackup:
     def _settle_uploads(self) -> None:
         """Those that have become objects by now are uploads no more."""
         self.counts.uploads = 0
-        ours = self._target.place(f"{OBJECTS}/uploads")
+        ours = self._target.path_of(f"{OBJECTS}/uploads")
         for index in names_in(ours):
             for id in names_in(f"{ours}/{index}"):
                 if self._is_live and not os.path.isdir(self._layout.upload(id)):
@@ -149,7 +149,7 @@ class ObjectsBackup:
     # -- bytes ---------------------------------------------------------------------------------
 
     def _bytes(self) -> None:
-        for name, is_whole, ids in keys_in(self._target.place(NAMESPACE)):
+        for name, is_whole, ids in keys_in(self._target.path_of(NAMESPACE)):
             self._target.alive()
             self.counts.keys += is_whole
             self.counts.unread_keys += not is_whole
@@ -169,7 +169,7 @@ class ObjectsBackup:
         self._target.make(f"{OBJECTS}/data")
         for index in names_in(self._layout.data):
             for id in names_in(f"{self._layout.data}/{index}"):
-                if not os.path.isdir(self._target.place(f"{OBJECTS}/data/{index}/{id}")) and self._is_wanted(id):
+                if not os.path.isdir(self._target.path_of(f"{OBJECTS}/data/{index}/{id}")) and self._is_wanted(id):
                     self._copy_object(id)
 
     def _is_wanted(self, id: str) -> bool:
@@ -206,7 +206,7 @@ class ObjectsBackup:
     def _copy_object(self, id: str) -> bool:
         """@return: whether there is such an object."""
         name = f"{OBJECTS}/data/{id[:2]}/{id}"
-        if os.path.isdir(self._target.place(name)):
+        if os.path.isdir(self._target.path_of(name)):
             return True
         for source in (self._layout.object(id), self._layout.kept(id), self._layout.object(id)):
             for _ in range(_TRIES):
@@ -221,7 +221,7 @@ class ObjectsBackup:
                             self._target.link(file, f"{name}/{file}", fd)
                 except FileNotFoundError:
                     # Its description was replaced just then.
-                    shutil.rmtree(self._target.place(name), ignore_errors=True)
+                    shutil.rmtree(self._target.path_of(name), ignore_errors=True)
                     self._target.forget(name)
                     continue
                 finally:

@@ -156,7 +156,7 @@ class _Stream:
         """Of an archive that is being written, take the records that are whole."""
         if os.path.basename(path).startswith("."):
             return
-        copy = self._target.place(name)
+        copy = self._target.path_of(name)
         try:
             with ArchiveReader(copy, skip_damaged=True) as reader:
                 if reader.complete or reader.compressed_as:
@@ -183,7 +183,7 @@ class _Stream:
             try:
                 return copied.is_of(os.stat(path))
             except FileNotFoundError:
-                if _is_final(self._target.place(copied.name), has_marker=False):
+                if _is_final(self._target.path_of(copied.name), has_marker=False):
                     return True
             # It was not closed yet, and is something else by now.
             self._target.forget(self._copied.pop(path).name)

@@ -146,27 +146,27 @@ class Target:
 
     # -- files ---------------------------------------------------------------------------------
 
-    def place(self, name: str) -> str:
-        """Where a file of it is."""
+    def path_of(self, name: str) -> str:
+        """The path of a file of the backup that is being made."""
         return os.path.join(self.directory, name)
 
     def make(self, name: str) -> str:
         """A directory, with those above it. @return: its path."""
         if name in self._made or not name:
-            return self.place(name)
+            return self.path_of(name)
         self.make(os.path.dirname(name))
         with suppress(FileExistsError):
-            os.mkdir(self.place(name), 0o700)
+            os.mkdir(self.path_of(name), 0o700)
         if self._is_superuser:
-            os.chown(self.place(name), *self._owner)
+            os.chown(self.path_of(name), *self._owner)
         if len(self._made) > _MOST_KNOWN:
             self._made.clear()
         self._made.add(name)
-        return self.place(name)
+        return self.path_of(name)
 
     def forget(self, name: str) -> None:
         """Take a file or a directory out again. What is listed of it is dropped at the end."""
-        path = self.place(name)
+        path = self.path_of(name)
         remove(path)
         self._again.add(name)
         self._made = {made for made in self._made if made != name and not made.startswith(name + "/")}
@@ -181,13 +181,13 @@ class Target:
         self.alive()
         self.make(os.path.dirname(name))
         try:
-            os.link(source, self.place(name), src_dir_fd=directory, follow_symlinks=False)
+            os.link(source, self.path_of(name), src_dir_fd=directory, follow_symlinks=False)
         except OSError as error:
             if error.errno not in _CANNOT_LINK:
                 raise
             self.copy(source, name, directory=directory, is_listed=is_listed)
             return
-        size = os.lstat(self.place(name)).st_size
+        size = os.lstat(self.path_of(name)).st_size
         self.linked += 1
         if is_listed:
             self._note(name, size, None)
@@ -223,9 +223,9 @@ class Target:
             if is_settled and self._take_older(name, wanted, state, is_listed):
                 return state
             with suppress(FileNotFoundError):
-                os.unlink(self.place(name))
+                os.unlink(self.path_of(name))
                 self._again.add(name)
-            target = os.open(self.place(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            target = os.open(self.path_of(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 checksum = done = 0
                 while done < wanted:
@@ -264,9 +264,9 @@ class Target:
             if not stat.S_ISREG(there.st_mode) or (there.st_size, there.st_mtime_ns) != (size, state.st_mtime_ns):
                 return False
             with suppress(FileNotFoundError):
-                os.unlink(self.place(name))
+                os.unlink(self.path_of(name))
                 self._again.add(name)
-            os.link(path, self.place(name), follow_symlinks=False)
+            os.link(path, self.path_of(name), follow_symlinks=False)
         except OSError as error:
             if error.errno not in _CANNOT_LINK and error.errno != errno.ENOENT:
                 raise
@@ -281,9 +281,9 @@ class Target:
         """A file with this in it, in place of one that is there."""
         self.make(os.path.dirname(name))
         with suppress(FileNotFoundError):
-            os.unlink(self.place(name))
+            os.unlink(self.path_of(name))
             self._again.add(name)
-        self._write_file(self.place(name), data)
+        self._write_file(self.path_of(name), data)
         self._verify.write(entry_of(name, len(data), f"{crc32c(data):08x}"))
         if is_listed:
             self._note(name, len(data), f"{crc32c(data):08x}")
@@ -301,10 +301,10 @@ class Target:
         """A symbolic link, in place of what is there."""
         self.make(os.path.dirname(name))
         with suppress(FileNotFoundError):
-            os.unlink(self.place(name))
-        os.symlink(to, self.place(name))
+            os.unlink(self.path_of(name))
+        os.symlink(to, self.path_of(name))
         if self._is_superuser:
-            os.chown(self.place(name), *self._owner, follow_symlinks=False)
+            os.chown(self.path_of(name), *self._owner, follow_symlinks=False)
 
     def _note(self, name: str, size: int, checksum: str | None) -> None:
         self._list.write(entry_of(name, size, checksum))
@@ -323,7 +323,7 @@ class Target:
         last = self._settle_list()
         self._files.sync_all()
         again: dict[str, tuple[int, str]] = {}
-        with open(self.place(".verify"), "rb") as lines:
+        with open(self.path_of(".verify"), "rb") as lines:
             for name, size, checksum in map(json.loads, lines):
                 if self._was_again(name):
                     again[name] = size, checksum
@@ -331,15 +331,15 @@ class Target:
                     self._read_back(name, size, checksum)
         for name, expected in again.items():
             # It may have been taken out again, or replaced by what the older backup has.
-            if os.path.lexists(self.place(name)) and last.get(name, expected) == expected:
+            if os.path.lexists(self.path_of(name)) and last.get(name, expected) == expected:
                 self._read_back(name, *expected)
-        os.unlink(self.place(".verify"))
-        os.unlink(self.place(_MARKER))
-        with open(self.place(LISTED), "rb") as file:
+        os.unlink(self.path_of(".verify"))
+        os.unlink(self.path_of(_MARKER))
+        with open(self.path_of(LISTED), "rb") as file:
             listing = f"{crc32c(file.read()):08x}"
         contents = sorted(set(os.listdir(self.directory)) - {LISTED})
         description = Description(root=self._root, contents=contents, listing=listing, **known)
-        self._write_file(self.place(DESCRIPTION), encode_checksummed(attrs.asdict(description)) + b"\n")
+        self._write_file(self.path_of(DESCRIPTION), encode_checksummed(attrs.asdict(description)) + b"\n")
         self.alive()
         self._files.sync_all()
         self._name()
@@ -351,16 +351,16 @@ class Target:
         return bool(name)
 
     def _read_back(self, name: str, size: int, checksum: str) -> None:
-        if checksum_of(self.place(name), self.alive, fresh=True) != (size, checksum):
-            raise StorageFailed(f"{self.place(name)} does not read back as it was written")
+        if checksum_of(self.path_of(name), self.alive, fresh=True) != (size, checksum):
+            raise StorageFailed(f"{self.path_of(name)} does not read back as it was written")
 
     def _settle_list(self) -> dict[str, tuple[int, str | None]]:
         """The last that was said of each file that is there."""
-        with open(self.place(LISTED), "rb") as lines:
+        with open(self.path_of(LISTED), "rb") as lines:
             last = {name: (size, checksum) for name, size, checksum in map(json.loads, lines)}
-        last = {name: known for name, known in last.items() if os.path.lexists(self.place(name))}
-        os.unlink(self.place(LISTED))
-        self._write_file(self.place(LISTED), b"".join(entry_of(name, *last[name]) for name in sorted(last)))
+        last = {name: known for name, known in last.items() if os.path.lexists(self.path_of(name))}
+        os.unlink(self.path_of(LISTED))
+        self._write_file(self.path_of(LISTED), b"".join(entry_of(name, *last[name]) for name in sorted(last)))
         return last
 
     def _name(self) -> None:
