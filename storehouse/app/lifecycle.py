@@ -100,7 +100,7 @@ class Chore(Protocol):
     """What the service has done in the background."""
 
     def start(self) -> None:
-        """Begin."""
+        """Begin; does not wait. Called once the stores are open."""
 
     def stop(self) -> Deferred[None]:
         """End; fires when nothing is being done any more."""

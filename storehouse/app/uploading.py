@@ -76,7 +76,7 @@ class _Welcome:
         return self._settings.https.url.rstrip("/") or self._service.url("https")
 
     def start(self) -> None:
-        """Begin."""
+        """Check in the background whether anybody can sign in, and log a link if nobody can."""
         self._telling = Deferred.fromCoroutine(self._tell())
         self._telling.addErrback(
             lambda failure: self._log.failure("while checking whether anybody can sign in", failure=failure)

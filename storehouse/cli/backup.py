@@ -41,11 +41,11 @@ class _Service:
         self._name = ""
 
     def hold(self) -> None:
-        """Begin."""
+        """See L{Service.hold<storehouse.app.local.backup.Service.hold>}."""
         self._name = self._store.hold()
 
     def renew(self) -> None:
-        """Go on."""
+        """See L{Service.renew<storehouse.app.local.backup.Service.renew>}."""
         self._store.renew(self._name)
 
     def release(self) -> None:

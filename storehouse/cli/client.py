@@ -128,7 +128,7 @@ class _SocketConnection(HTTPConnection):
         self._seconds = timeout
 
     def connect(self) -> None:
-        """Open it."""
+        """Connect to the socket file; blocks."""
         self.sock = connect(self._path, self._seconds)
 
 

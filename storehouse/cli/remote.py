@@ -120,7 +120,7 @@ class SocketStore:
         self.ask("DELETE", _path("buckets", name))
 
     async def list_buckets(self) -> list[Bucket]:
-        """All."""
+        """All buckets, in order of their names."""
         return [self.value(Bucket, value) for value in self.member(self.ask("GET", "/buckets"), "buckets", list)]
 
     async def list_objects(
@@ -270,7 +270,7 @@ class SocketStore:
         self.ask("POST", _path("hold", name))
 
     def release(self, name: str) -> None:
-        """End it."""
+        """End a hold: the service removes what it kept for it."""
         self.ask("DELETE", _path("hold", name))
 
     def _follow(
@@ -348,7 +348,7 @@ class SocketAccounts:
         return self._service.value(User, self._ask(name, "disable"))
 
     async def enable_user(self, name: str) -> User:
-        """Undo that."""
+        """Enable a user that was disabled: the access key and signed links work again, old sessions do not."""
         return self._service.value(User, self._ask(name, "enable"))
 
     async def rotate_key(self, name: str) -> NewKey:

@@ -166,7 +166,7 @@ class S3Settings:
 
 @attrs.frozen(kw_only=True)
 class SwiftSettings:
-    """OpenStack Swift."""
+    """A container of OpenStack Swift, as a destination: C{kind = "swift"}."""
 
     auth_url: str = option(
         attrs.NOTHING,

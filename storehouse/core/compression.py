@@ -52,7 +52,7 @@ class Compressor(Protocol):
         """What can be given so far."""
 
     def flush(self) -> bytes:
-        """The rest."""
+        """End the stream. @return: the compressed bytes that are left."""
 
 
 def check_method(method: str) -> str:

@@ -89,7 +89,7 @@ class Records:
             yield archive, self._of(archive)
 
     def __iter__(self) -> Iterator[tuple[Archive, Record]]:
-        """All records."""
+        """The wanted records, in order; damage is skipped if that was asked for."""
         for archive, records in self.each():
             for record in records:
                 yield archive, record

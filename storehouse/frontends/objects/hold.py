@@ -46,7 +46,7 @@ class Hold(Leaf):
         return json_reply({"hold": names[0], "seconds": self._holds.lease})
 
     async def handle_DELETE(self, request: StreamingRequest) -> Reply:
-        """End it."""
+        """End a hold: what was kept for it is removed."""
         check_fields(request, _NO_FIELDS)
         names = names_in_path(request)
         if not names:

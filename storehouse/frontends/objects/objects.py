@@ -71,7 +71,7 @@ class Objects(_OfStore):
         return json_reply(attrs.asdict(info))
 
     async def handle_DELETE(self, request: StreamingRequest) -> Reply:
-        """Remove it."""
+        """Remove the object, if the conditions of the request hold."""
         check_fields(request, _NO_FIELDS)
         info = await self._store.delete(*key_of(request), condition_of(request))
         return json_reply(attrs.asdict(info))

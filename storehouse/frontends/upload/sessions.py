@@ -72,7 +72,7 @@ class SignIn(Leaf):
         return pages.sign_in(local_path(request.fields.get(b"next", b"").decode("utf-8", "replace")))
 
     async def handle_POST(self, request: StreamingRequest) -> Reply:
-        """Sign in."""
+        """Sign in by access key; sets the cookie of a new session."""
         check_fields(request, _NO_FIELDS)
         # Another site must not sign a user in as somebody else.
         self._gate.check_origin(request)

@@ -63,7 +63,7 @@ class Upload(Leaf):
         self._resumption.options(request)
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
-        """The page."""
+        """Respond with the page that uploads."""
         if _has_name(request):
             raise MethodNotAllowed(request.method, (b"POST", b"PUT"))
         check_fields(request, _NO_FIELDS)

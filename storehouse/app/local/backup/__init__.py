@@ -42,13 +42,13 @@ class Service(Protocol):
     """The service that runs on the root: it keeps what is removed meanwhile."""
 
     def hold(self) -> None:
-        """Begin."""
+        """Have the service keep what is removed, until L{release} or a lease that is not renewed ends."""
 
     def renew(self) -> None:
-        """Go on. Raises if it was not in time."""
+        """Renew the lease. Raises if it had ended: the backup may lack bytes then."""
 
     def release(self) -> None:
-        """End."""
+        """Let the service remove what it kept."""
 
 
 @attrs.frozen

@@ -65,7 +65,7 @@ class StatsPage:
 
 
 def stats(visitor: Visitor, what: StatsPage) -> Reply:
-    """The page."""
+    """The page C{/stats}, whole."""
     return page(
         "Stats",
         element("div", element("h1", "Stats"), element("p", id="fresh", class_="hint"), class_="title"),
