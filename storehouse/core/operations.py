@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
 from inspect import signature
+from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from prometheus_client.core import HistogramMetricFamily, Metric
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 
 from storehouse.core.jobs import over
 from storehouse.core.latency import Latency
@@ -43,37 +44,26 @@ class Operations:
         self._latencies: defaultdict[tuple[str, str], Latency] = defaultdict(Latency)
         self._running: set[Deferred[Any]] = set()
 
-    async def observed(self, name: str, work: Coroutine[Any, Any, T], stream: IByteStream | None) -> T:
-        """
-        See L{operation}, by which this is called.
+    async def opened(self) -> None:
+        """Wait for L{opening}."""
+        if self.opening is not None:
+            await over(self.opening)
 
-        @param stream: what C{work} was given to read from: closed when it is over, or refused.
+    def ended(self, name: str, began: float, result: Any) -> None:
         """
-        began = time.perf_counter()
+        Note how an operation went.
+
+        @param began: when it did, by C{perf_counter}.
+        @param result: of its Deferred.
+        """
         outcome = "ok"
-        try:
-            try:
-                if self.refusal is not None:
-                    raise self.refusal
-                if self.opening is not None and not self.opening.called:
-                    await over(self.opening)
-            except BaseException:
-                # Python warns of a coroutine that is dropped before it began.
-                work.close()
-                raise
-            return await work
-        except BaseException as error:
-            outcome = type(error).__name__ if isinstance(error, StorehouseError) else "failed"
-            raise
-        finally:
-            # A stream belongs to the operation that it is given to, also if that is refused: its client would wait for ever.
-            if stream is not None:
-                await stream.close()
-            self._latencies[name, outcome].observe(time.perf_counter() - began)
+        if isinstance(result, Failure):
+            outcome = type(result.value).__name__ if isinstance(result.value, StorehouseError) else "failed"
+        self._latencies[name, outcome].observe(perf_counter() - began)
 
     def track(self, work: Deferred[Any]) -> None:
         """Have L{stopped} and L{passed} wait for this, too."""
-        if work.called:
+        if work.called and not work.paused:
             return
         self._running.add(work)
 
@@ -121,13 +111,39 @@ def operation(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Ca
     names = list(signature(method).parameters)[1:]
     position = names.index("stream") if "stream" in names else None
 
+    async def late(store: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        await store.operations.opened()
+        return await method(store, *args, **kwargs)
+
+    # Callbacks, not a coroutine around the method: it costs half as much, and the method runs one frame deeper, not two.
     @wraps(method)
     def run(store: S, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        stream: Any = None
+        operations = store.operations
+        began = perf_counter()
+        work: Deferred[T]
+        if operations.refusal is not None:
+            work = fail(operations.refusal)
+        elif operations.opening is not None and not operations.opening.called:
+            work = Deferred.fromCoroutine(late(store, *args, **kwargs))
+        else:
+            work = Deferred.fromCoroutine(method(store, *args, **kwargs))
+
+        def ended(result: Any) -> Any:
+            operations.ended(name, began, result)
+            return result
+
         if position is not None:
-            stream = args[position] if position < len(args) else kwargs.get("stream")
-        result = Deferred.fromCoroutine(store.operations.observed(name, method(store, *args, **kwargs), stream))
-        store.operations.track(result)
-        return result
+            stream: Any = args[position] if position < len(args) else kwargs.get("stream")
+            # It belongs to the operation, also if that is refused: its client would wait for ever.
+            work.addBoth(_closing, stream)
+        work.addBoth(ended)
+        operations.track(work)
+        return work
 
     return run
+
+
+def _closing(result: Any, stream: IByteStream) -> Any:
+    """Close a stream, and go on with a result."""
+    closed = stream.close()
+    return result if closed.called else closed.addCallback(lambda _: result)

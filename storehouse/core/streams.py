@@ -536,7 +536,8 @@ class Beside(Generic[T]):
 
     async def start(self, begin: Callable[P, Deferred[T]], *args: P.args, **kwargs: P.kwargs) -> None:
         """Wait for the work that runs, whose failure is raised and whose result is dropped; then begin this."""
-        await self.result()
+        if self.is_running or self._outcome is not None:
+            await self.result()
         self.is_running = True
         begin(*args, **kwargs).addBoth(self._ended)
 

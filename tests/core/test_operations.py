@@ -49,6 +49,29 @@ class OperationTests(SynchronousTestCase):
             self.failureResultOf(give(stream), Unavailable)
             self.assertTrue(stream.is_closed)
 
+    def test_early(self) -> None:
+        """What comes while the store opens waits for that."""
+        opening = self.store.operations.opening = Deferred()
+        putting = self.store.put("a", Upstream())
+        self.store.work.callback(1)
+        self.assertNoResult(putting)
+        opening.callback(None)
+        self.assertEqual(self.successResultOf(putting), 1)
+
+    def test_slow_close(self) -> None:
+        """It is not over, and is waited for at the end, until its stream is closed."""
+        stream = Upstream()
+        closed: Deferred[None] = Deferred()
+        self.patch(stream, "close", lambda: closed)
+        self.store.work.callback(1)
+        putting = self.store.put("a", stream)
+        stopped = Deferred.fromCoroutine(self.store.operations.stopped())
+        self.assertNoResult(putting)
+        self.assertNoResult(stopped)
+        closed.callback(None)
+        self.assertEqual(self.successResultOf(putting), 1)
+        self.successResultOf(stopped)
+
     def test_timed(self) -> None:
         """Each is counted under its name and outcome."""
         self.failureResultOf(self.store.get("a"), NotFound)
