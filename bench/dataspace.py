@@ -23,7 +23,7 @@ from bench.flushes import flush_table
 from bench.harness import CHECKOUT, BenchError, Spread, add_rounds, format_table, progress, workspace
 from bench.space_work import SMALL
 from bench.upload import make_body
-from storehouse.storage.dataspace.hashes import HASHES
+from storehouse.storage.dataspace.formats import HASHES
 
 __all__ = ["Outcome", "main", "run"]
 

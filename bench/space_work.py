@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from storehouse.core.disk import DiskThreads
 from storehouse.core.platform import keep_freed_memory
 from storehouse.core.streams import BytesStream, IByteStream, Piece, closing
-from storehouse.storage.dataspace.hashes import find_hash
+from storehouse.storage.dataspace.formats import find_hash
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 
 __all__ = ["BLOCK", "SMALL", "WORK", "drain", "in_flight"]

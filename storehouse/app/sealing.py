@@ -21,8 +21,8 @@ from storehouse.core.keys.keyring import Keyring
 from storehouse.core.keys.vault import Vault
 from storehouse.core.stamps import STAMPS, Stamps
 from storehouse.errors import InvalidSetting, StorehouseError
+from storehouse.storage.dataspace.directory import Layout, names_in
 from storehouse.storage.dataspace.formats import decode_object
-from storehouse.storage.dataspace.layout import Layout, names_in
 from storehouse.storage.dataspace.values import Bounds
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings

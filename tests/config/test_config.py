@@ -14,7 +14,7 @@ from storehouse.config import Settings, find_problems, load, load_settings, opti
 from storehouse.core.times import parse_duration, write_duration
 from storehouse.core.values import parse_flag, parse_size, sized, write_size
 from storehouse.errors import InvalidSetting
-from storehouse.storage.dataspace.hashes import HASHES
+from storehouse.storage.dataspace.formats import HASHES
 
 
 class ValueTests(SynchronousTestCase):

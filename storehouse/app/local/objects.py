@@ -11,8 +11,8 @@ from storehouse.config import Settings
 from storehouse.core.disk import InlineDisk
 from storehouse.core.root import RootLock
 from storehouse.errors import DamagedEntry, DamagedObject, NoSuchObject, NoSuchUpload, StartFailed
+from storehouse.storage.dataspace.directory import Layout, check_format, names_in
 from storehouse.storage.dataspace.interfaces import Upload
-from storehouse.storage.dataspace.layout import Layout, check_format, names_in
 from storehouse.storage.dataspace.opened import OpenObject
 from storehouse.storage.dataspace.scrub import Finding, Progress, count, scrub
 from storehouse.storage.dataspace.uploads import describe_upload

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from storehouse.storage.dataspace.hashes import Hash
+from storehouse.storage.dataspace.formats import Hash
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.opened import OpenObject, OpenPart, Span, spans_of
 from storehouse.storage.dataspace.reader import READ_SIZE

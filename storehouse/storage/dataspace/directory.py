@@ -1,36 +1,217 @@
-"""The directory of a Wormer store: its settings, its files, the disk threads that change them, and what failures mean."""
+"""
+The directory of a Wormer store: where its files are, the disk threads that change them, what failures mean, and when the
+files of what was deleted are removed: when the last of those who read it is done.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 import stat
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.core import root
 from storehouse.core.budget import StreamMemory
 from storehouse.core.disk import IDisk
-from storehouse.core.files import NO_SPACE, Files
+from storehouse.core.files import NO_SPACE, Files, read_regular
+from storehouse.core.filesystem import check_together
 from storehouse.core.jobs import KeyedLocks, whole
+from storehouse.core.opening import check_directories, has_flipped_bit, is_json, shown
 from storehouse.core.operations import Operations
 from storehouse.core.streams import IByteStream, Piece
-from storehouse.errors import AlreadyExists, DamagedObject, NoSpace, StorageFailed, StorehouseError, Unavailable
-from storehouse.storage.dataspace.hashes import HASHES, find_hash
-from storehouse.storage.dataspace.incoming import write_beside
+from storehouse.errors import (
+    AlreadyExists,
+    DamagedObject,
+    NoSpace,
+    StartFailed,
+    StorageFailed,
+    StorehouseError,
+    StoreUnusable,
+    Unavailable,
+)
+from storehouse.storage.dataspace.formats import HASHES, find_hash
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.layout import Layout
 from storehouse.storage.dataspace.metrics import SpaceMetrics
-from storehouse.storage.dataspace.staging import PartWriter, Staging
+from storehouse.storage.dataspace.staging import PartWriter, Staging, write_beside
 from storehouse.storage.dataspace.values import Bounds
 
-__all__ = ["Receiver", "StoreDirectory", "WormerSettings"]
+__all__ = [
+    "FORMAT",
+    "Holders",
+    "Holding",
+    "Layout",
+    "Receiver",
+    "StoreDirectory",
+    "WormerSettings",
+    "check_format",
+    "names_in",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+#: What format.json holds.
+FORMAT = b'{"format":"wormer","version":1}\n'
+
+_name = re.compile("[0-9a-f]{2,128}")
+_half_done = re.compile(r"(put|deleted)\.[0-9a-f]{24}|kept\.[0-9a-f]{2,128}")
+
+
+class Layout:
+    """
+    The paths of a store.
+
+    @ivar root: its directory.
+    @ivar indexes: the INDEX directories that are there, on disk.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.data = os.path.join(root, "data")
+        self.uploads = os.path.join(root, "uploads")
+        self.tmp = os.path.join(root, "tmp")
+        self.indexes: set[str] = set()
+
+    def make_index(self, files: Files, path: str, durable: bool) -> None:
+        """Make the INDEX directory that C{path} goes into, if it is not there."""
+        index = os.path.dirname(path)
+        if index not in self.indexes:
+            files.mkdir(index)
+            if durable:
+                files.sync_directory(os.path.dirname(index))
+            self.indexes.add(index)
+
+    def object(self, id: str) -> str:
+        """The directory of an object; the ID must have been checked."""
+        return f"{self.data}/{id[:2]}/{id}"
+
+    def upload(self, upload_id: str) -> str:
+        """The directory of an upload; the ID must have been checked."""
+        return f"{self.uploads}/{upload_id[:2]}/{upload_id}"
+
+    def incoming(self) -> str:
+        """A new name for something on its way in."""
+        return f"{self.tmp}/put.{secrets.token_hex(12)}"
+
+    def outgoing(self) -> str:
+        """A new name for something on its way out."""
+        return f"{self.tmp}/deleted.{secrets.token_hex(12)}"
+
+    def kept(self, id: str) -> str:
+        """Where the directory of an object that was removed is while what is removed is kept; the ID must have been checked."""
+        return f"{self.tmp}/kept.{id}"
+
+    def prepare(self, files: Files, durable: bool) -> list[str]:
+        """
+        Make what is missing, on disk when this returns; and bring names to disk whose maker may have been killed before
+        doing so.
+
+        @param durable: whether what is written from now on is brought to disk.
+        @return: the paths of what is left over in tmp/.
+        @raise StartFailed: naming what cannot be used.
+        """
+        try:
+            files.make_directory(self.root)
+            check_format(self.root)
+            path = os.path.join(self.root, "format.json")
+            if not os.path.lexists(path):
+                # Renamed to its place: never half written.
+                fd = files.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                try:
+                    files.write_at(fd, (FORMAT,), 0)
+                    files.sync_data(fd)
+                finally:
+                    files.close(fd)
+                files.rename(path + ".new", path)
+            check_directories(self.data, self.uploads, self.tmp)
+            self._settle_relaxed(files, durable)
+            for directory in (self.data, self.uploads, self.tmp):
+                files.mkdir(directory)
+                _check_writable(directory)
+            check_together(self.tmp, self.data, self.uploads)
+            # A process that was killed may have made directories whose names never reached the disk; objects in them would
+            # be answered as stored, and be lost with the name.
+            files.sync_directory(self.root)
+            for directory in (self.data, self.uploads):
+                # What else is there by such a name is not ours: a scrub tells of it.
+                names = [
+                    name for name in names_in(directory) if len(name) == 2 and os.path.isdir(f"{directory}/{name}")
+                ]
+                self.indexes |= {f"{directory}/{name}" for name in names}
+                files.sync_directory(directory)
+                for name in names:
+                    files.sync_directory(f"{directory}/{name}")
+            return [os.path.join(self.tmp, name) for name in sorted(os.listdir(self.tmp)) if _half_done.fullmatch(name)]
+        except OSError as error:
+            raise StartFailed(_why_unusable(self.root, error)) from None
+
+    def _settle_relaxed(self, files: Files, durable: bool) -> None:
+        # What was written without syncs must not be built upon as if it were on disk.
+        path = os.path.join(self.root, "relaxed")
+        if not durable:
+            files.close(files.open(path, os.O_WRONLY | os.O_CREAT))
+        elif os.path.exists(path):
+            files.sync_all()
+            files.unlink(path)
+
+
+def names_in(directory: str) -> list[str]:
+    """The IDs or indexes in a directory, in order; none if it is not there. Other names are nobody's of ours."""
+    try:
+        return sorted(filter(_name.fullmatch, os.listdir(directory)))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def check_format(root: str) -> None:
+    """
+    See whether the store in a directory is one that this program can read.
+
+    @raise StartFailed: if not.
+    @raise OSError: if that cannot be told.
+    """
+    path = os.path.join(root, "format.json")
+    try:
+        found = read_regular(path, 1 << 20)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise StoreUnusable(f"{path} cannot be read: {error.strerror}") from None  # it is no file
+    if found != FORMAT:
+        # Another store keeps everything shut; a damaged one only what needs it.
+        if not is_json(found) or found.strip() == FORMAT.strip():
+            raise StoreUnusable(f"{path} is damaged: it {shown(found)}, and should hold {FORMAT!r}")
+        kind = StoreUnusable if has_flipped_bit(found, FORMAT) else StartFailed
+        raise kind(f"the objects in {root} are of another format: {path} {shown(found)}, this program reads {FORMAT!r}")
+
+
+def _check_writable(directory: str) -> None:
+    # Where all is there already, nothing would be written at start, and the first who stores something be told.
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), directory)
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), directory)
+
+
+def _why_unusable(root: str, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.errno == errno.EROFS:
+        reason = "its file system is read-only"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        reason = f"permission denied for {error.filename or root}"
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+        reason = f"{error.filename or root} is not a directory"
+    return f"the objects directory {root} cannot be used: {reason}"
 
 
 @attrs.frozen
@@ -107,7 +288,7 @@ class _Staged:
 
 class StoreDirectory:
     """
-    See the module.
+    The files of a store, and the disk threads that change them.
 
     @ivar failed: why nothing is taken any more, or C{None}.
     @ivar kept: paths of what was removed and is kept for a while; C{None} if nothing is.
@@ -189,7 +370,7 @@ class StoreDirectory:
 
     def staging(self) -> Staging:
         """A new staging area. Nothing is made yet."""
-        return Staging(self.files, self.layout, self.settings.durable)
+        return Staging(self.files, self.layout.incoming(), self.settings.durable)
 
     def staged(self, staging: Staging) -> _Staged:
         """A staging area of which nothing is left behind if what is done with it fails: for C{async with}."""
@@ -308,3 +489,102 @@ def _move_aside(files: Files, places: tuple[str, ...], path: str, why: str) -> s
         files.sync_directory(os.path.dirname(path))
         return target
     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+
+
+# -- who reads what --------------------------------------------------------------------------------
+
+
+class Holders:
+    """
+    Those who read one object.
+
+    @ivar gone: where its files are, once it was deleted.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.gone = ""
+
+
+class Holding:
+    """Who reads which object: the files of a deleted one stay until its last reader is done."""
+
+    _log = Logger()
+
+    def __init__(self, directory: StoreDirectory) -> None:
+        self._directory = directory
+        self._holders: dict[str, Holders] = {}
+        self._deleting: dict[str, list[Deferred[None]]] = {}
+
+    async def hold(self, id: str) -> Holders:
+        """One more reads an object, if it is there: its files stay until L{let_go}."""
+        while id in self._deleting:
+            turn: Deferred[None] = Deferred()
+            self._deleting[id].append(turn)
+            await turn
+        holders = self._holders.setdefault(id, Holders())
+        holders.count += 1
+        return holders
+
+    def let_go(self, id: str, holders: Holders) -> None:
+        """One that L{hold} gave is not needed any more."""
+        holders.count -= 1
+        if holders.count:
+            return
+        if self._holders.get(id) is holders:
+            del self._holders[id]
+        if holders.gone:
+            removing = Deferred.fromCoroutine(self._directory.run(self._directory.remove, holders.gone))
+            self._directory.operations.track(removing)
+            removing.addCallback(self._removed)
+            removing.addErrback(lambda failure: self._log.failure("while removing", failure=failure))
+
+    def _removed(self, result: None) -> None:
+        self._directory.metrics.staged -= 1
+
+    async def remove(self, id: str, move_out: Callable[[bool], str]) -> None:
+        """
+        Remove an object. Nobody else may change it meanwhile.
+
+        @param move_out: takes it out of its place, in a disk thread; removes it if called with true, and gives the path
+            where it is now.
+        """
+        waiting: list[Deferred[None]] = []
+        self._deleting[id] = waiting
+        try:
+            holders = self._holders.get(id)
+            gone = await self._directory.run(move_out, holders is None)
+            if holders is not None and self._holders.get(id) is holders:
+                # From now on, opening the ID opens another object.
+                del self._holders[id]
+                holders.gone = gone
+                self._directory.metrics.staged += 1
+            elif holders is not None:  # the last of them left meanwhile
+                await self._directory.run(self._directory.remove, gone)
+        finally:
+            del self._deleting[id]
+            for turn in waiting:
+                turn.callback(None)
+
+    # -- keeping what is removed ---------------------------------------------------------------
+
+    def keep_removed(self) -> None:
+        """
+        From now on keep the bytes of objects that are removed, as C{tmp/kept.ID}, until L{release_removed} or the next start: so
+        who has read a name finds its bytes, although both go.
+        """
+        if self._directory.kept is None:
+            self._directory.kept = []
+
+    def release_removed(self) -> None:
+        """Remove what was kept, one after the other, and keep nothing any more."""
+        kept, self._directory.kept = self._directory.kept, None
+        releasing = Deferred.fromCoroutine(self._release(kept or []))
+        self._directory.operations.track(releasing)
+        releasing.addErrback(lambda failure: self._log.failure("while removing what was kept", failure=failure))
+
+    async def _release(self, kept: list[str]) -> None:
+        for path in kept:
+            if self._directory.operations.refusal is not None:
+                return  # the next start does it
+            await self._directory.run(self._directory.remove, path)

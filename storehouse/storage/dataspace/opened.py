@@ -20,6 +20,7 @@ from storehouse.errors import DamagedObject, NoSuchObject, NoSuchUpload, Storeho
 from storehouse.storage.dataspace.formats import (
     MAX_DESCRIPTION,
     MAX_HEADER,
+    Hasher,
     ObjectInfo,
     check_own,
     decode_header,
@@ -28,7 +29,6 @@ from storehouse.storage.dataspace.formats import (
     is_our_tag,
     part_tag,
 )
-from storehouse.storage.dataspace.hashes import Hasher
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.staging import checksum_name, part_name
 from storehouse.storage.dataspace.values import check_expected, check_range

@@ -20,7 +20,7 @@ import attrs
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import whole
 from storehouse.errors import StartFailed
-from storehouse.storage.dataspace.layout import Layout, check_format
+from storehouse.storage.dataspace.directory import Layout, check_format
 from storehouse.storage.dataspace.verify import Entry, Finding, Moved, reason_of
 
 __all__ = ["SMALL", "Finding", "Progress", "count", "scrub"]

@@ -1,7 +1,7 @@
 """
-Writing, in a disk thread: a directory in tmp/ is filled, brought to disk and renamed to its place.
+Writing: a directory in tmp/ is filled, brought to disk and renamed to its place.
 
-Nothing here is called in the reactor's thread; one staging area is used by one thread at a time.
+All of that is done in a disk thread, one staging area by one thread at a time; L{write_beside} brings it what a stream has.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from storehouse.core.budget import StreamMemory
+from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_WAIT, Files, read_exactly
-from storehouse.errors import AlreadyExists, StorageFailed
-from storehouse.storage.dataspace.formats import TAG_SIZE, ChecksumHeader, encode_header
-from storehouse.storage.dataspace.hashes import Hash, Hasher
+from storehouse.core.streams import Beside, IByteStream, Piece, PieceBuffer, StreamClosed
+from storehouse.errors import AlreadyExists, SizeMismatch, StorageFailed
+from storehouse.storage.dataspace.formats import TAG_SIZE, ChecksumHeader, Hash, Hasher, encode_header
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.layout import Layout
 
-__all__ = ["PartWriter", "Staging", "checksum_name", "part_name"]
+__all__ = ["PartWriter", "Staging", "checksum_name", "part_name", "write_beside"]
 
 # Bytes after which the kernel is asked to begin writing a file back, so that the sync at the end has little to do.
 _WRITEBACK = 16 << 20
@@ -45,12 +46,12 @@ class Staging:
     """
     A directory in tmp/ on its way to its place.
 
-    @ivar path: its path, made with the first file.
+    @param path: where it is, in tmp/; made with the first file.
     """
 
-    def __init__(self, files: Files, layout: Layout, durable: bool) -> None:
+    def __init__(self, files: Files, path: str, durable: bool) -> None:
         self.files = files
-        self.path = layout.incoming()
+        self.path = path
         self._durable = durable
         self._made = False
         self._open: list[int] = []
@@ -291,3 +292,55 @@ class PartWriter:
             self.staging.files.write_at(self._sums, (text[:-1].ljust(room - 1) + b"\n",), 0)
         self._tag.update(text)
         return Part(self.number, self._tag.hexdigest(), self.size)
+
+
+async def write_beside(
+    stream: IByteStream,
+    disk: IDisk,
+    memory: StreamMemory,
+    size: int | None,
+    block_size: int,
+    write: Callable[[list[Piece]], None],
+) -> list[Piece]:
+    """
+    Read a stream to its end, and hand its bytes over to C{write} in a disk thread, one call after the other.
+
+    When this returns or raises, no thread is at work any more.
+
+    @param size: the bytes that must come; C{None} if that is not known.
+    @param block_size: where it can, it hands over what completes a block.
+    @return: what has not been handed over, less than a share of the memory: the last, or all of a few bytes.
+    @raise SizeMismatch: if there are more bytes than they should be, as soon as they are; or fewer.
+    """
+    pieces = PieceBuffer()
+    writing: Beside[None] = Beside(stream)
+    count = in_block = 0  # in_block: bytes of the current block that were handed over
+    memory.streams += 1
+    try:
+        while piece := await stream.read():
+            count += len(piece)
+            if size is not None and count > size:
+                raise SizeMismatch(f"the body has more than the {size} bytes that were announced")
+            pieces.add(piece)
+            while pieces.size >= (want := _next_size(memory.share, block_size - in_block, block_size)):
+                await writing.start(disk.run, write, pieces.take(want))
+                in_block = (in_block + want) % block_size
+        await writing.result()
+    except StreamClosed:
+        await writing.result()  # perhaps it is why
+        raise
+    finally:
+        await writing.close()
+        memory.streams -= 1
+    if size is not None and count != size:
+        raise SizeMismatch(f"the body has {count} bytes; {size} were announced")
+    return pieces.take()
+
+
+def _next_size(share: int, left: int, block_size: int) -> int:
+    """
+    What completes blocks, so that no hash needs to look for a beginning again; or else as much as may be held.
+
+    @param left: bytes that complete the current block.
+    """
+    return left + (share - left) // block_size * block_size if share >= left else share

@@ -26,9 +26,8 @@ from storehouse.core.operations import operation
 from storehouse.core.streams import BytesStream, IByteStream, Piece
 from storehouse.errors import NoSuchObject, NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.storage.dataspace.copying import copy_object, copy_part_of
-from storehouse.storage.dataspace.directory import Receiver, StoreDirectory, WormerSettings
+from storehouse.storage.dataspace.directory import Holding, Receiver, StoreDirectory, WormerSettings, names_in
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, encode_upload, joined_etag
-from storehouse.storage.dataspace.holding import Holding
 from storehouse.storage.dataspace.interfaces import (
     IDescribed,
     Metadata,
@@ -36,7 +35,6 @@ from storehouse.storage.dataspace.interfaces import (
     Reader,
     Upload,
 )
-from storehouse.storage.dataspace.layout import names_in
 from storehouse.storage.dataspace.opened import OpenObject, OpenUploadPart, read_small
 from storehouse.storage.dataspace.reader import READ_SIZE, BlockStream, ReadMemory
 from storehouse.storage.dataspace.staging import Staging

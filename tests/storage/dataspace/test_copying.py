@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from storehouse.errors import DamagedObject
 from storehouse.storage.dataspace.copying import copy_object, copy_part
-from storehouse.storage.dataspace.hashes import HASHES, find_hash
+from storehouse.storage.dataspace.formats import HASHES, find_hash
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.opened import OpenPart
 from storehouse.storage.dataspace.staging import Staging
@@ -174,7 +174,7 @@ class RangeTests(CopyCase):
         """Where a file has as many names as it may have, it is copied."""
         self.store("ab", (content(20), "CRC32C", 16), (content(5, 1), "BLAKE3", 4))
         source = self.open("ab")
-        area = Staging(FailingFiles().fail("link", error=errno.EMLINK), self.layout, False)
+        area = Staging(FailingFiles().fail("link", error=errno.EMLINK), self.layout.incoming(), False)
         made = copy_object(area, source, self.layout.object("ab"), 0, 25, find_hash("CRC32C"), 16)
         area.flush()
         self.assertEqual(made, list(source.info.parts))

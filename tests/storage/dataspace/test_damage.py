@@ -17,7 +17,7 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import BytesStream, closing
 from storehouse.errors import DamagedObject, StartFailed
 from storehouse.storage.dataspace import staging
-from storehouse.storage.dataspace.hashes import HASHES
+from storehouse.storage.dataspace.formats import HASHES
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.scrub import Finding, scrub
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings

@@ -31,9 +31,9 @@ from storehouse.storage.dataspace.formats import (
     encode_part,
     encode_parts,
     encode_upload,
+    find_hash,
     joined_etag,
 )
-from storehouse.storage.dataspace.hashes import find_hash
 from storehouse.storage.dataspace.interfaces import Part
 from tests.storage.appendlog.test_formats import cuts, flips
 

@@ -15,10 +15,9 @@ from storehouse.core.access import CACHED, WAITING
 from storehouse.core.files import Files
 from storehouse.errors import DamagedObject, NoSuchObject
 from storehouse.storage.dataspace import opened
-from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, joined_etag
-from storehouse.storage.dataspace.hashes import HASHES, find_hash
+from storehouse.storage.dataspace.directory import Layout
+from storehouse.storage.dataspace.formats import HASHES, ObjectInfo, encode_object, find_hash, joined_etag
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.layout import Layout
 from storehouse.storage.dataspace.opened import OpenObject, OpenPart, read_description, spans_of
 from storehouse.storage.dataspace.staging import PartWriter, Staging
 from tests.around import on_disk
@@ -46,7 +45,7 @@ class StoreCase(SynchronousTestCase):
         self.layout.prepare(self.files, False)
 
     def staging(self) -> Staging:
-        return Staging(self.files, self.layout, False)
+        return Staging(self.files, self.layout.incoming(), False)
 
     def store(self, id: str, *parts: Stored) -> str:
         """An object of parts, each C{(bytes, hash, block size)}. @return: its directory."""

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from storehouse.errors import AlreadyExists, StorageFailed
 from storehouse.storage.dataspace import staging
-from storehouse.storage.dataspace.formats import ChecksumHeader, encode_header, part_tag
-from storehouse.storage.dataspace.hashes import HASHES, Hash, find_hash
+from storehouse.storage.dataspace.formats import HASHES, ChecksumHeader, Hash, encode_header, find_hash, part_tag
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.opened import OpenPart
 from storehouse.storage.dataspace.staging import PartWriter, Staging
@@ -138,7 +137,7 @@ class StagingTests(StoreCase):
     def setUp(self) -> None:
         super().setUp()
         self.failing = FailingFiles()
-        self.area = Staging(self.failing, self.layout, True)
+        self.area = Staging(self.failing, self.layout.incoming(), True)
         self.before = self.descriptors()
 
     def names(self) -> list[str]:
@@ -170,7 +169,7 @@ class StagingTests(StoreCase):
         self.assertEqual(self.descriptors(), self.before)
 
     def test_relaxed(self) -> None:
-        area = Staging(self.failing, self.layout, False)
+        area = Staging(self.failing, self.layout.incoming(), False)
         area.write("one", b"1")
         area.flush()
         area.publish(f"{self.layout.data}/target")

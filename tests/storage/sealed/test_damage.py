@@ -14,8 +14,8 @@ from twisted.trial.unittest import TestCase
 from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import BytesStream, IByteStream, closing, read_all
 from storehouse.errors import DamagedObject, NoSuchUpload
+from storehouse.storage.dataspace.directory import Layout
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.layout import Layout
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.sealed.dataspace import SealedDataSpace
 from storehouse.storage.sealed.formats import BOUNDS, FRAME, SEALED_FRAME, plain_size, sealed_size

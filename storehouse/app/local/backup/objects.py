@@ -1,7 +1,7 @@
 """
 Objects in a backup, while the service runs.
 
-What is removed meanwhile stays in C{tmp/kept.ID} of the data space (L{storehouse.storage.dataspace.holding}), so every object
+What is removed meanwhile stays in C{tmp/kept.ID} of the data space (L{storehouse.storage.dataspace.directory}), so every object
 that a name was read of has its bytes until the backup is over:
 
 1. Uploads, whose bytes would otherwise be gone once they are objects.
@@ -24,7 +24,7 @@ from storehouse.app.local.backup.names import NAMESPACE, NamesBackup, keys_in
 from storehouse.app.local.backup.target import Target
 from storehouse.core.checksummed import decode_checksummed
 from storehouse.errors import StorageFailed
-from storehouse.storage.dataspace.layout import Layout, names_in
+from storehouse.storage.dataspace.directory import Layout, names_in
 
 __all__ = ["OBJECTS", "Counts", "ObjectsBackup"]
 

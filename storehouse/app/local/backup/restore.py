@@ -25,7 +25,7 @@ from storehouse.core.digests import crc32c
 from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
 from storehouse.errors import BadRequest, Damaged, StartFailed
-from storehouse.storage.dataspace.layout import Layout, names_in
+from storehouse.storage.dataspace.directory import Layout, names_in
 from storehouse.storage.dataspace.scrub import Finding, scrub
 
 __all__ = ["Restored", "restore", "size_of_backup"]

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.dataspace.hashes}: the hashes are those that others compute under these names."""
+"""Tests of the hashes of L{storehouse.storage.dataspace.formats}: they are those that others compute under these names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.storage.dataspace.hashes import HASHES, Hash, find_hash
+from storehouse.storage.dataspace.formats import HASHES, Hash, find_hash
 
 # HighwayHash256 of the bytes 0, 1, ..., n-1 with the key 0, 1, ..., 31, by n: kExpected256 in
 # highwayhash/highwayhash_test.cc of github.com/google/highwayhash (f8381f3), its words little-endian.

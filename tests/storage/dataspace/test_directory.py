@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.dataspace.layout}."""
+"""Tests of L{storehouse.storage.dataspace.directory}."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.files import Files
 from storehouse.errors import StartFailed, StoreUnusable
-from storehouse.storage.dataspace.layout import FORMAT, Layout, check_format, names_in
+from storehouse.storage.dataspace.directory import FORMAT, Layout, check_format, names_in
 
 
 class Recorder(Files):
