@@ -81,7 +81,7 @@ class SwiftTroubleTests(TroubleTestsMixin, SwiftTestCase):
             lambda: destination.list(self.stream),
             lambda: destination.get(self.name(), 0, 1),
         ):
-            destination._admission = attrs.evolve(destination._admission, token="AUTH_tk00")
+            destination._access = attrs.evolve(destination._access, token="AUTH_tk00")
             result = await ask()
         self.assertEqual(await read_all(result), self.data[:1])
 
