@@ -541,6 +541,11 @@ class Beside(Generic[T]):
         self.is_running = True
         begin(*args, **kwargs).addBoth(self._ended)
 
+    def watch(self, work: Deferred[T]) -> None:
+        """Take work that has begun, when nothing else runs and no result is left."""
+        self.is_running = True
+        work.addBoth(self._ended)
+
     def run(self, work: Awaitable[T]) -> None:
         """
         Begin something that can be awaited, such as a read, when nothing runs and no result is left. One that does not
@@ -681,7 +686,7 @@ async def awaiting(stream: IByteStream, work: Deferred[None]) -> AsyncGenerator[
     Have the end wait for something else; if that fails, so does this, at once. Closing waits for it, too.
     """
     going: Beside[None] = Beside(stream)
-    await going.start(lambda: work)
+    going.watch(work)
     try:
         while piece := await stream.read():
             yield piece

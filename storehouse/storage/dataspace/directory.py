@@ -10,12 +10,13 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from storehouse.core import root
 from storehouse.core.budget import StreamMemory
@@ -383,28 +384,23 @@ class StoreDirectory:
         except OSError as error:
             self._log.error("{path} could not be removed: {error}", path=staging.path, error=str(error))
 
-    async def receive(self, receiver: Receiver, stream: IByteStream, size: int | None) -> list[Piece]:
+    def receive(self, receiver: Receiver, stream: IByteStream, size: int | None) -> Coroutine[Any, Any, list[Piece]]:
         """
         Take all that a stream has.
 
         @return: what has not been written yet, less than a share of the memory.
         """
-        failed: list[Exception] = []
 
-        def write(pieces: list[Piece]) -> None:
-            try:
-                receiver.write(pieces)
-            except Exception as error:
-                failed.append(error)
-                raise
+        # Only what a thread fails with is explained: what the stream fails with is not ours.
+        def write(pieces: list[Piece]) -> Deferred[None]:
+            return self.disk.run(receiver.write, pieces).addErrback(self._raise_explained)
 
-        try:
-            return await write_beside(stream, self.disk, self.stream_memory, size, self.settings.block_size, write)
-        except Exception as error:
-            # What the stream failed with is not ours to explain.
-            if error not in failed:
-                raise
-            raise self.explained(error) from None
+        return write_beside(stream, self.stream_memory, size, self.settings.block_size, write)
+
+    def _raise_explained(self, failure: Failure) -> NoReturn:
+        if isinstance(failure.value, Exception):
+            raise self.explained(failure.value) from None
+        failure.raiseException()
 
     def check_absent(self, path: str) -> None:
         """In a disk thread: @raise AlreadyExists: if something is there."""

@@ -12,8 +12,9 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from twisted.internet.defer import Deferred
+
 from storehouse.core.budget import StreamMemory
-from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_WAIT, Files, read_exactly
 from storehouse.core.streams import Beside, IByteStream, Piece, PieceBuffer, StreamClosed
 from storehouse.errors import AlreadyExists, SizeMismatch, StorageFailed
@@ -296,17 +297,17 @@ class PartWriter:
 
 async def write_beside(
     stream: IByteStream,
-    disk: IDisk,
     memory: StreamMemory,
     size: int | None,
     block_size: int,
-    write: Callable[[list[Piece]], None],
+    write: Callable[[list[Piece]], Deferred[None]],
 ) -> list[Piece]:
     """
-    Read a stream to its end, and hand its bytes over to C{write} in a disk thread, one call after the other.
+    Read a stream to its end, and hand its bytes over to be written, while the next ones come.
 
-    When this returns or raises, no thread is at work any more.
+    When this returns or raises, nothing is being written any more.
 
+    @param write: writes some bytes in a disk thread; called again when its Deferred has fired.
     @param size: the bytes that must come; C{None} if that is not known.
     @param block_size: where it can, it hands over what completes a block.
     @return: what has not been handed over, less than a share of the memory: the last, or all of a few bytes.
@@ -323,7 +324,7 @@ async def write_beside(
                 raise SizeMismatch(f"the body has more than the {size} bytes that were announced")
             pieces.add(piece)
             while pieces.size >= (want := _next_size(memory.share, block_size - in_block, block_size)):
-                await writing.start(disk.run, write, pieces.take(want))
+                await writing.start(write, pieces.take(want))
                 in_block = (in_block + want) % block_size
         await writing.result()
     except StreamClosed:

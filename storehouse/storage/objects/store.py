@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -14,7 +15,7 @@ from zope.interface import implementer
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred, finished, settled
 from storehouse.core.operations import operation
-from storehouse.core.streams import IByteStream, awaiting
+from storehouse.core.streams import IByteStream, awaiting, beside, updating
 from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader, Upload
@@ -35,9 +36,32 @@ from storehouse.storage.objects.interfaces import (
 )
 from storehouse.storage.objects.pair import Pair, check_condition, info_of, new_id
 from storehouse.storage.objects.recovery import begin
-from storehouse.storage.objects.tags import MD5, Tag, encode_entry, noted_with, of_parts, visible
+from storehouse.storage.objects.tags import MD5, encode_entry, noted_with, of_parts, visible
 
-__all__ = ["LocalObjectStore"]
+__all__ = ["LocalObjectStore", "StreamMD5"]
+
+# Bytes that are hashed at once in a thread; fewer are not worth one.
+_BATCH = 256 << 10
+
+
+class StreamMD5:
+    """
+    The MD5 of bytes on their way to the data space, if it is to be computed, as S3's clients expect.
+
+    @param md5: whether it is.
+    """
+
+    def __init__(self, disk: IDisk, md5: bool) -> None:
+        self._disk = disk
+        self._hash = hashlib.md5(usedforsecurity=False) if md5 else None
+
+    def computed(self, stream: IByteStream) -> IByteStream:
+        """The stream to read in place of this one."""
+        return stream if self._hash is None else beside(stream, self._disk, updating(self._hash), _BATCH)
+
+    def hexdigest(self) -> str:
+        """In hex, once all bytes were read; empty if it was not to be computed."""
+        return "" if self._hash is None else self._hash.hexdigest()
 
 
 @implementer(IObjectStore, IMaintained)
@@ -160,7 +184,7 @@ class LocalObjectStore:
         id = pair.arrives()
         # That these bytes may be left without a key is written down while they come, and on disk before they are.
         intended = pair.names.intend(bucket, key, [id])
-        tag = Tag(pair.disk, md5)
+        tag = StreamMD5(pair.disk, md5)
         try:
             told = {"key": [f"{bucket}/{key}"]}
             part = await pair.space.put(id, awaiting(tag.computed(stream), intended), size, told)
@@ -290,7 +314,7 @@ class LocalObjectStore:
     ) -> str:
         """See L{IObjectStore.upload_part}."""
         await self._upload(bucket, key, upload_id)
-        tag = Tag(self._pair.disk, md5)
+        tag = StreamMD5(self._pair.disk, md5)
 
         def noted() -> str:
             return noted_with(tag.hexdigest(), note() if note is not None else "")

@@ -1,4 +1,4 @@
-"""Etags: the MD5s that S3 gives, of bytes on their way and of objects of parts; entries that are kept with bytes."""
+"""Etags of parts, and of objects of parts as S3 makes them; entries that are kept with bytes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ from collections.abc import Sequence
 
 import attrs
 
-from storehouse.core.disk import IDisk
-from storehouse.core.streams import IByteStream, beside, updating
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.namespace.interfaces import Entry
 
-__all__ = ["MAX_PART", "MD5", "Tag", "decode_entry", "encode_entry", "noted_with", "of_parts", "visible"]
+__all__ = ["MAX_PART", "MD5", "decode_entry", "encode_entry", "noted_with", "of_parts", "visible"]
 
 #: The highest number of a part that S3 has: a rule of those who speak S3. A store takes higher ones.
 MAX_PART = 10000
 
 MD5 = re.compile("[0-9a-f]{32}")
-
-# Bytes that are hashed at once in a thread; fewer are not worth one.
-_BATCH = 256 << 10
 
 
 def encode_entry(entry: Entry) -> str:
@@ -56,23 +51,3 @@ def of_parts(parts: Sequence[Part]) -> str:
     else:
         data = "\n".join(tags).encode()
     return f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}-{len(parts)}"
-
-
-class Tag:
-    """
-    The MD5 of bytes on their way to the data space, if it is to be computed, as S3's clients expect.
-
-    @param md5: whether it is.
-    """
-
-    def __init__(self, disk: IDisk, md5: bool) -> None:
-        self._disk = disk
-        self._hash = hashlib.md5(usedforsecurity=False) if md5 else None
-
-    def computed(self, stream: IByteStream) -> IByteStream:
-        """The stream that is to be read in place of this one."""
-        return stream if self._hash is None else beside(stream, self._disk, updating(self._hash), _BATCH)
-
-    def hexdigest(self) -> str:
-        """In hex, once all bytes were read; empty if it was not to be computed."""
-        return "" if self._hash is None else self._hash.hexdigest()

@@ -60,9 +60,12 @@ class IncomingCase(SynchronousTestCase):
     def receive(
         self, stream: IByteStream, size: int | None = None, block_size: int = 1 << 20, disk: IDisk | None = None
     ) -> Deferred[list[Piece]]:
-        return Deferred.fromCoroutine(
-            write_beside(stream, disk or self.disk, self.memory, size, block_size, self.write)
-        )
+        run = (disk or self.disk).run
+
+        def write(pieces: list[Piece]) -> Deferred[None]:
+            return run(self.write, pieces)
+
+        return Deferred.fromCoroutine(write_beside(stream, self.memory, size, block_size, write))
 
     def all_of(self, received: Deferred[list[Piece]]) -> bytes:
         """What was handed over, and what is left."""
