@@ -41,15 +41,15 @@ __all__ = ["LIMITS", "Flow", "main", "measured"]
 
 #: Of each kind of request: modules and frames that it may have at most.
 LIMITS = {
-    "append": (18, 9),
-    "get of a record": (15, 9),
-    "form of 2 kB": (52, 34),
-    "form of 8 MiB": (52, 34),
-    "PUT of 8 MiB": (51, 31),
-    "GET of 8 MiB": (46, 33),
-    "tus, 8 MiB": (65, 31),
-    "SFSP send": (43, 20),
-    "SFSP receive": (34, 17),
+    "append": (20, 9),
+    "get of a record": (17, 8),
+    "form of 2 kB": (48, 28),
+    "form of 8 MiB": (48, 28),
+    "PUT of 8 MiB": (46, 21),
+    "GET of 8 MiB": (42, 25),
+    "tus, 8 MiB": (62, 24),
+    "SFSP send": (39, 18),
+    "SFSP receive": (33, 16),
 }
 
 _LARGE = 8 << 20

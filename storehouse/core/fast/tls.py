@@ -105,8 +105,9 @@ class LargePiecesTLS(TLSMemoryBIOProtocol):
                 if _lib.SSL_get_error(ssl, count) != _lib.SSL_ERROR_WANT_READ:
                     self._ended(connection, ssl, count, filled)
                     return
-        if filled:
-            self._hand_out(filled)
+        if filled and not self._aborted:
+            # As _hand_out() does, without a frame more below all that a request does.
+            ProtocolWrapper.dataReceived(self, _ffi.buffer(_buffer, filled)[:])
         if not self._lostTLSConnection:
             # What came may ask for an answer of TLS itself.
             self._flush()

@@ -343,7 +343,10 @@ class DoorChannel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         """Take the lane, or twisted.web's way."""
         if not self._fast:
-            self._receive(data)
+            self.lingering.received(len(data))
+            if not self._failed:
+                self.feed(data)
+                self._refuse_bare_lines()
             return
         self.active = True
         if self._have:
@@ -357,13 +360,6 @@ class DoorChannel(HTTPChannel):
             self._have = self._need = 0
             self.backlog.keep(0)
         self._take_lane(data)
-
-    def _receive(self, data: bytes) -> None:
-        """Read on twisted.web's way, unless the connection was refused."""
-        self.lingering.received(len(data))
-        if not self._failed:
-            self.feed(data)
-            self._refuse_bare_lines()
 
     def _refuse_bare_lines(self) -> None:
         """A line of a head that ends with LF alone would be waited for in vain. What is kept lacks CR LF."""
@@ -454,7 +450,7 @@ class DoorChannel(HTTPChannel):
                     Deferred.fromCoroutine(self._breathe()).addErrback(self._crashed)
             else:
                 self._fast = False
-                self._receive(rest)
+                self.dataReceived(rest)
 
     def _send_answers(self) -> None:
         answers = self._answers

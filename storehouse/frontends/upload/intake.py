@@ -506,6 +506,11 @@ class FileHead:
     condition: Condition | None = None
     digests: Mapping[str, bytes] = attrs.Factory(dict)
 
+    @property
+    def media_type(self) -> str:
+        """What it is stored as."""
+        return content_type_in(self.content_type) or guessed_type(self.key)
+
 
 class Intake:
     """
@@ -600,23 +605,6 @@ class Intake:
             # Without its etag: a visitor that may only store must not learn it.
             raise PreconditionFailed(f"{head.key} has another etag")
 
-    def put(
-        self,
-        key: str,
-        stream: IByteStream,
-        size: int | None,
-        head: FileHead,
-        metadata: Mapping[str, list[str]],
-        condition: Condition,
-    ) -> Deferred[ObjectInfo]:
-        """
-        Store it under this key.
-
-        @param metadata: read when the stream has ended.
-        """
-        content_type = content_type_in(head.content_type) or guessed_type(head.key)
-        return self.store.put(self.bucket, key, stream, size, content_type, metadata, condition)
-
     async def put_renamed(self, head: FileHead, pieces: list[Piece], metadata: Mapping[str, list[str]]) -> ObjectInfo:
         """Store what is there whole, under its key or what L{rule} makes of it."""
         size = sum(map(len, pieces))
@@ -625,7 +613,9 @@ class Intake:
             if is_absent and key in self._claimed:
                 raise PreconditionFailed(f"{key} is being stored")
             condition = Condition(absent=True) if is_absent else ALWAYS
-            return await self.put(key, BytesStream(pieces), size, head, metadata, condition)
+            return await self.store.put(
+                self.bucket, key, BytesStream(pieces), size, head.media_type, metadata, condition
+            )
 
         return await claim(head.key, self.rule, store)
 
@@ -636,7 +626,9 @@ class Intake:
         """
         key = await self._claim(head.key)
         try:
-            return await self.put(key, stream, head.size, head, metadata, Condition(absent=True))
+            return await self.store.put(
+                self.bucket, key, stream, head.size, head.media_type, metadata, Condition(absent=True)
+            )
         except PreconditionFailed:
             raise AlreadyExists(f"another file was stored as {key} during the upload: send it again") from None
         finally:
@@ -732,7 +724,9 @@ class IncomingFile:
         try:
             if condition is not None:
                 size = head.size if self.is_spilled else self.count
-                info = await intake.put(head.key, stream, size, head, self._metadata, condition)
+                info = await intake.store.put(
+                    intake.bucket, head.key, stream, size, head.media_type, self._metadata, condition
+                )
             elif self.is_spilled:
                 info = await intake.put_claimed(head, stream, self._metadata)
             else:

@@ -14,7 +14,7 @@ from storehouse.frontends.http.resource import Leaf, check_body, check_fields, f
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.files import file_reply, key_in_path, said_type
 from storehouse.frontends.upload.forms.form import FormUpload
-from storehouse.frontends.upload.gate import Gate, check_query
+from storehouse.frontends.upload.gate import Gate, Visitor, check_query
 from storehouse.frontends.upload.intake import FileHead, Intake, digests_in
 from storehouse.frontends.upload.resumable.ietf.fields import asks_for_resumption
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
@@ -78,7 +78,9 @@ class Upload(Leaf):
         if _may_be_resumed(request):
             return await self._resumption.create(request)
         condition = _condition_of(request)
-        return await self._receive(request, None if condition == ALWAYS else condition)
+        visitor, head = await self._admit(request, None if condition == ALWAYS else condition)
+        is_new = await self._is_new(head)
+        return file_reply(await self._intake.store_file(visitor, request.body, head), is_new)
 
     async def handle_PUT(self, request: StreamingRequest) -> Reply | None:
         """A file, to be stored under the very name; replaces the one that has it, if the conditions allow it."""
@@ -87,9 +89,12 @@ class Upload(Leaf):
         _check(request)
         if _may_be_resumed(request):
             return await self._resumption.create(request)
-        return await self._receive(request, _condition_of(request))
+        visitor, head = await self._admit(request, _condition_of(request))
+        is_new = await self._is_new(head)
+        return file_reply(await self._intake.store_file(visitor, request.body, head), is_new)
 
-    async def _receive(self, request: StreamingRequest, condition: Condition | None) -> Reply:
+    async def _admit(self, request: StreamingRequest, condition: Condition | None) -> tuple[Visitor, FileHead]:
+        """Who sends a file, and what its request says of it."""
         visitor = await self._gate.admit(request, "put")
         _, _, rest = request.path[1:].partition(b"/")
         key = key_in_path(rest)
@@ -106,18 +111,19 @@ class Upload(Leaf):
             condition,
             _digests_of(request),
         )
-        is_new = condition is None or condition.absent or not await self._is_there(key)
-        info = await self._intake.store_file(visitor, request.body, head)
-        return file_reply(info, is_new)
+        return visitor, head
 
-    async def _is_there(self, key: str) -> bool:
+    async def _is_new(self, head: FileHead) -> bool:
+        """Whether a file replaces none."""
+        if head.condition is None or head.condition.absent:
+            return True
         try:
-            await self._intake.store.head(self._intake.bucket, key)
+            await self._intake.store.head(self._intake.bucket, head.key)
         except NoSuchKey:
-            return False
+            return True
         except DamagedEntry:
             pass  # it is there, and is replaced
-        return True
+        return False
 
 
 def _has_name(request: StreamingRequest) -> bool:
