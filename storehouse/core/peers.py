@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IAddress
+if TYPE_CHECKING:
+    # Commands read settings, and with them this; they start in a fifth of a second without Twisted.
+    from twisted.internet.interfaces import IAddress
 
 __all__ = ["NOBODY", "TrustedProxies", "is_loopback", "network_of", "plain_address"]
 
