@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ITCPTransport
@@ -78,8 +78,8 @@ _BARE_LINE = "a line of the head ends with LF instead of CR LF"
 
 
 # Looked up once: the module of twisted.web stands behind a proxy, since it has names that are deprecated.
-_data_received = HTTPChannel.dataReceived
-_raw_received = HTTPChannel.rawDataReceived
+_data_received: Callable[[HTTPChannel, bytes], object] = HTTPChannel.dataReceived
+_raw_received: Callable[[HTTPChannel, bytes], object] = HTTPChannel.rawDataReceived
 _Chunked: Any = getattr(http, "_ChunkedTransferDecoder", object)  # missing_names() says so if it is not there
 
 # Bytes of a head that are looked at, and steps of chunks that are taken, before others may be served. A client can send a
@@ -185,6 +185,11 @@ class DoorChannel(HTTPChannel):
     _has_answered = False
     _line: RequestLine | None = None
     _due: tuple[Callable[[], object], ...] = ()
+
+    if TYPE_CHECKING:
+        # Twisted's own, which has no types.
+        def isSecure(self) -> bool: ...
+        def loseConnection(self) -> None: ...
 
     def __init__(self, site: Any, lane: ILane | None) -> None:
         HTTPChannel.__init__(self)

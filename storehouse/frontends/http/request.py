@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from io import BytesIO
 from ipaddress import AddressValueError, IPv6Address
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 import attrs
@@ -371,6 +371,12 @@ class StreamingRequest(server.Request):
     defaultContentType = None
     channel: Any
     body: RequestBody
+
+    if TYPE_CHECKING:
+        # Twisted's own, which has no types.
+        def write(self, data: bytes) -> None: ...
+        def finish(self) -> None: ...
+        def setHeader(self, name: bytes, value: bytes) -> None: ...
 
     def __init__(self, channel: Any) -> None:
         server.Request.__init__(self, channel)

@@ -137,16 +137,18 @@ class Answers:
 
     # -- the stream of an answer ---------------------------------------------------------------
 
+    async def _room(self) -> None:
+        while self._turn is not None:
+            await self._turn
+
     async def _send(self, answer: Answer, stream: IByteStream) -> None:
         head = answer.head
         try:
             while True:
-                while self._turn is not None:
-                    await self._turn
+                await self._room()
                 if self._is_over or not (piece := await stream.read()):
                     break
-                while self._turn is not None:  # it came while the peer did not take more
-                    await self._turn
+                await self._room()  # the piece may have come while the peer did not take more
                 self._write(head + piece if head else piece if isinstance(piece, bytes) else bytes(piece))
                 head = b""
                 await breath()
