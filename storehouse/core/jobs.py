@@ -52,6 +52,8 @@ def deferred(method: Any = None, /, *, lasting: bool = False) -> Any:
 
 def _detached(work: Deferred[T]) -> Deferred[T]:
     """The result of some work in a Deferred whose cancelling does not reach it."""
+    if work.called and not work.paused:
+        return work  # nothing is left to cancel
     result: Deferred[T] = Deferred(lambda _: None)
     work.addBoth(lambda outcome: None if result.called else result.callback(outcome))
     return result

@@ -49,17 +49,17 @@ class Operations:
         if self.opening is not None:
             await over(self.opening)
 
-    def ended(self, name: str, began: float, result: Any) -> None:
+    def ended(self, result: T | Failure, name: str, began: float) -> T | Failure:
         """
-        Note how an operation went.
+        A callback for both outcomes: note how an operation went.
 
         @param began: when it did, by C{perf_counter}.
-        @param result: of its Deferred.
         """
         outcome = "ok"
         if isinstance(result, Failure):
             outcome = type(result.value).__name__ if isinstance(result.value, StorehouseError) else "failed"
         self._latencies[name, outcome].observe(perf_counter() - began)
+        return result
 
     def track(self, work: Deferred[Any]) -> None:
         """Have L{stopped} and L{passed} wait for this, too."""
@@ -128,15 +128,11 @@ def operation(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Ca
         else:
             work = Deferred.fromCoroutine(method(store, *args, **kwargs))
 
-        def ended(result: Any) -> Any:
-            operations.ended(name, began, result)
-            return result
-
         if position is not None:
             stream: Any = args[position] if position < len(args) else kwargs.get("stream")
             # It belongs to the operation, also if that is refused: its client would wait for ever.
             work.addBoth(_closing, stream)
-        work.addBoth(ended)
+        work.addBoth(operations.ended, name, began)
         operations.track(work)
         return work
 
