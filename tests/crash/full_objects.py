@@ -63,7 +63,7 @@ class _Filler:
             return True
         self.refused += 1
         text = str(self.session.failures[-1])
-        assert "no room" in text, text
+        assert "no space" in text, text
         left = os.listdir(self.session.root + "/tmp")
         assert not left, left
         return False

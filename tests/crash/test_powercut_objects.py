@@ -239,7 +239,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
                     session.part("aaf1", 1, contents(100))
             self.assertGreater(len(session.failures), 10)
             for failure in session.failures:
-                self.assertIn("no room", str(failure))
+                self.assertIn("no space", str(failure))
             session.put("bb09", contents(1200))
 
         self.explore(work, everywhere=1, nested=0.05, step=8)

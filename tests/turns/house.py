@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThread
 
 from storehouse.app.service import make_service
 from storehouse.config import load_settings
+from storehouse.core.sockets import connect
 from storehouse.core.turns import Turns
 
 __all__ = ["House", "head"]
@@ -109,9 +110,7 @@ class House:
     def connection(self, door: str) -> Iterator[socket.socket]:
         """A connection to a door."""
         if door == "objects":
-            plain = socket.socket(socket.AF_UNIX)
-            plain.settimeout(120)
-            plain.connect(self.service.sockets["objects"])
+            plain = connect(self.service.sockets["objects"], 120)
         else:
             plain = socket.create_connection(("127.0.0.1", self.port(door)), 120)
         with plain:
