@@ -30,7 +30,7 @@ from storehouse.errors import (
 )
 from storehouse.events import ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.objects import tags
+from storehouse.storage.objects import store
 from storehouse.storage.objects.interfaces import (
     ALWAYS,
     Condition,
@@ -448,7 +448,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         class Library:
             md5 = Watched
 
-        self.patch(tags, "hashlib", Library)
+        self.patch(store, "hashlib", Library)
         return hashed
 
     async def test_md5(self) -> None:
