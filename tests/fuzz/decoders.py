@@ -99,7 +99,7 @@ def main(seconds: int, corpus: str) -> None:
 
     for function in (RequestDecoder.next, ResponseDecoder.next, ResponseDecoder._chunk, ResponseDecoder._some_ids):
         setattr(
-            ResponseDecoder if "Answer" in function.__qualname__ else RequestDecoder,
+            ResponseDecoder if "Response" in function.__qualname__ else RequestDecoder,
             function.__name__,
             atheris.instrument_func(function),
         )
