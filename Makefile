@@ -96,6 +96,8 @@ $(WHEEL)/.installed: $(VENV)/.installed-test requirements.lock $(shell find stor
 	$(BIN)/python -m venv $(WHEEL)/venv
 	PATH= $(WHEEL)/venv/bin/python -m pip --disable-pip-version-check install --quiet --only-binary :all: --require-hashes --requirement requirements.lock
 	PATH= $(WHEEL)/venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-index $(WHEEL)/*.whl
+	# The one that came with Python is older than what tests build wheels with.
+	PATH= $(WHEEL)/venv/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes setuptools
 	$(BIN)/python -c 'import site; print(*site.getsitepackages(), sep="\n")' > "$$(echo $(WHEEL)/venv/lib/python*/site-packages)/tests.pth"
 	cd $(WHEEL) && ln -s ../README.rst ../bench ../docs ../tac ../tests ../web .
 	touch $@
