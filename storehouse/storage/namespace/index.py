@@ -480,6 +480,10 @@ class IndexBuilder:
         os.replace(f"{self._path}.new", self._path)
         _sync(self._directory, os.O_RDONLY | os.O_DIRECTORY)
 
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        self._connection.close()
+
     def abandon(self) -> None:
         """Remove the unfinished file of an earlier one."""
         for end in (".new", ".new-journal"):
@@ -620,29 +624,32 @@ def rebuild(tree: Tree, directory: str, stamp: str, generation: int, known: Know
     of C{known}, which is closed at the end, or are marked as damaged; other files are counted.
     """
     builder = IndexBuilder(directory, stamp, generation)
-    strange: list[str] = []
-    count = unknown = 0
-    for name in tree.bucket_names():
-        if not is_bucket(name):
-            unknown += 1
-            continue
-        number = builder.bucket(name, encode_bucket(bucket_of(tree, name)))
-        before = count
-        for count in index_bucket(tree, name, partial(builder.rows, number), before, strange.append, known):
-            yield count
-        if strange:
-            first = os.path.join(tree.buckets, name, "objects", strange[0])
-            _log.error(
-                "{count} files in the bucket {bucket} are not keys, such as {first}",
-                count=len(strange),
-                bucket=name,
-                first=first,
-            )
-            unknown += len(strange)
-            strange.clear()
-    if known is not None:
-        known.close()
-    builder.finish(unknown)
+    try:
+        strange: list[str] = []
+        count = unknown = 0
+        for name in tree.bucket_names():
+            if not is_bucket(name):
+                unknown += 1
+                continue
+            number = builder.bucket(name, encode_bucket(bucket_of(tree, name)))
+            before = count
+            for count in index_bucket(tree, name, partial(builder.rows, number), before, strange.append, known):
+                yield count
+            if strange:
+                first = os.path.join(tree.buckets, name, "objects", strange[0])
+                _log.error(
+                    "{count} files in the bucket {bucket} are not keys, such as {first}",
+                    count=len(strange),
+                    bucket=name,
+                    first=first,
+                )
+                unknown += len(strange)
+                strange.clear()
+        builder.finish(unknown)
+    finally:
+        builder.close()
+        if known is not None:
+            known.close()
     yield count
 
 

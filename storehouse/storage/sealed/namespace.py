@@ -154,6 +154,7 @@ class SealedNamespace:
         if self._loading is not None and not self._loading.called:
             await over(self._loading)
         await self._inner.stop()
+        self._index.close()
 
     @property
     def _keys(self) -> NameKeys:
@@ -375,11 +376,17 @@ class _Index:
     """The keys in order, in memory, each with its entry and its name on disk. For one thread."""
 
     def __init__(self) -> None:
-        self._connection = sqlite3.connect(":memory:", isolation_level=None)
-        self._connection.executescript(_SCHEMA)
+        self._opened: sqlite3.Connection | None = None  # a store that is never started opens nothing
         self._numbers: dict[str, int] = {}
         # The names on disk of keys that cannot be decrypted.
         self._lost: dict[str, set[str]] = {}
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._opened is None:
+            self._opened = sqlite3.connect(":memory:", isolation_level=None)
+            self._opened.executescript(_SCHEMA)
+        return self._opened
 
     def number(self, bucket: str) -> int:
         """The number of a bucket in the rows."""
@@ -441,4 +448,6 @@ class _Index:
 
     def close(self) -> None:
         """Drop all rows."""
-        self._connection.close()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()

@@ -115,6 +115,7 @@ class NamesBackup:
         if not self._is_live:
             return
         self._drop_snapshot()
+        snapshot: sqlite3.Connection | None = None
         path = os.path.join(self._directory, "index", "keys.db")
         try:
             if os.path.exists(os.path.join(os.path.dirname(path), "damaged")):
@@ -128,6 +129,8 @@ class NamesBackup:
             self._snapshot = snapshot
             self.warning = ""
         except sqlite3.Error as error:
+            if snapshot is not None:
+                snapshot.close()
             self.warning = (
                 f"the index of keys cannot be used ({error}): keys that were renamed during the backup may be missing"
             )
