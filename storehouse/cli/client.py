@@ -12,7 +12,7 @@ import math
 import select
 import ssl
 from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead, RemoteDisconnected
 from time import monotonic
 from types import TracebackType
@@ -261,8 +261,8 @@ class Request:
 
 class Client:
     """
-    Requests to one server, one after the other, over one connection where that is possible. A context manager:
-    leaving it closes the connection.
+    Requests to one server, over one connection where that is possible: requests that overlap have connections of their own.
+    A context manager: leaving it closes them.
 
     @param timeout: the seconds that the server may be silent; C{None} for any time.
     """
@@ -271,7 +271,9 @@ class Client:
         self.server = server
         self._timeout = timeout
         self._connection: HTTPConnection | None = None
-        self._response: HTTPResponse | None = None
+        self._response: HTTPResponse | None = None  # the last one on it
+        # Of requests that another one overtook: closed once their responses were read.
+        self._others: list[tuple[HTTPConnection, HTTPResponse | None]] = []
         self._used = 0.0
 
     def __enter__(self) -> Client:
@@ -283,14 +285,25 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the next request opens another."""
-        # A response that ends with its connection holds the socket, of which its connection then knows nothing more.
-        if self._response is not None:
-            self._response.close()
-            self._response = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Close all connections; the next request opens another."""
+        self._set_aside()
+        for connection, response in self._others:
+            _close(connection, response)
+        self._others.clear()
+
+    def _set_aside(self) -> None:
+        """The connection is not for the next request; it is closed if its last response was read."""
+        connection, self._connection = self._connection, None
+        response, self._response = self._response, None
+        if connection is not None:
+            self._others.append((connection, response))
+        left = []
+        for each in self._others:
+            if each[1] is None or each[1].isclosed():
+                _close(*each)
+            else:
+                left.append(each)
+        self._others = left
 
     def request(
         self,
@@ -332,7 +345,8 @@ class Client:
         """
         connection = self._connected()
         # A request that fails on its way leaves the connection in no state to be used again.
-        self._connection = None
+        if self._connection is connection:
+            self._connection = self._response = None
         request = Request(self, connection, size)
         with request:
             with self.translated(_NO_RESPONSE):
@@ -341,10 +355,11 @@ class Client:
 
     def received(self, connection: HTTPConnection, response: HTTPResponse, is_whole: bool) -> Response:
         """The head of a response has come. @param is_whole: whether all of the request was sent."""
-        self._response = response
         if response.status not in (200, 206):
-            raise self._refusal(response)
-        self._connection = connection
+            with closing(response):
+                raise self._refusal(response)
+        self._set_aside()
+        self._connection, self._response = connection, response
         # A connection on which something is left unsaid is too old for the next request.
         self._used = monotonic() if is_whole else -math.inf
         return Response(self, response)
@@ -357,9 +372,10 @@ class Client:
     def _connected(self) -> HTTPConnection:
         connection = self._connection
         fresh = monotonic() - self._used <= _MAX_IDLE
-        if fresh and connection is not None and connection.sock is not None and not _has_input(connection):
+        is_read = self._response is None or self._response.isclosed()
+        if fresh and is_read and connection is not None and connection.sock is not None and not _has_input(connection):
             return connection
-        self.close()
+        self._set_aside()
         if self.server.socket:
             connection = _SocketConnection(self.server.socket, self._timeout)
         else:
@@ -416,6 +432,13 @@ class Client:
             raise CommandError(f"{url}: {context}: {reason_of(error)}") from None
         except (HTTPException, ValueError) as error:
             raise CommandError(f"{url} does not speak HTTP: {reason_of(error)}") from None
+
+
+def _close(connection: HTTPConnection, response: HTTPResponse | None) -> None:
+    # A response that ends with its connection holds the socket, of which its connection then knows nothing more.
+    if response is not None:
+        response.close()
+    connection.close()
 
 
 def _has_input(connection: HTTPConnection) -> bool:

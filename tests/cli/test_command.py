@@ -12,12 +12,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse import __version__
 from storehouse.cli import VERBS
+from storehouse.cli.client import Client, Server
 from storehouse.cli.progress import Progress
 from tests.cli.case import CommandCase, heavy_imports
 from tests.cli.fake import Request
@@ -148,6 +150,23 @@ class CommonTests(CommandCase):
             gc.collect()
         self.assertEqual([str(each.message) for each in caught], [])
 
+    def test_requests_that_overlap(self) -> None:
+        """Each has a connection of its own, and all of them are closed."""
+        gc.collect()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with Client(Server("http", "127.0.0.1", int(self.log.url.rpartition(":")[2])), 30.0) as client:
+                for _ in range(3):
+                    first, second = client.begin("GET", "/stat", size=-1), client.begin("GET", "/stat", size=-1)
+                    with first, second:
+                        responses = [second.response(), first.response()]
+                    self.assertEqual(len({b"".join(each.pieces()) for each in responses}), 1)
+                    # Those that were read are not kept.
+                    client.request("GET", "/stat").json("status")
+                    self.assertLessEqual(len(client._others), 1)
+            gc.collect()
+        self.assertEqual([str(each.message) for each in caught], [])
+
     def test_hangs_up(self) -> None:
         """A server that hangs up without an answer."""
 
@@ -225,7 +244,9 @@ class CommonTests(CommandCase):
             os.close(theirs)
         assert process.stdin is not None
         shown = b""
-        while b"MiB/s" not in shown:
+        until = time.monotonic() + 30
+        while b"iB/s" not in shown:
+            self.assertLess(time.monotonic(), until, shown)
             process.stdin.write(bytes(1_000_000))
             process.stdin.flush()
             if _readable(mine):
