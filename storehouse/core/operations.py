@@ -140,6 +140,6 @@ def operation(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Ca
 
 
 def _closing(result: Any, stream: IByteStream) -> Any:
-    """Close a stream, and go on with a result."""
+    """Close a stream, then return a result."""
     closed = stream.close()
     return result if closed.called else closed.addCallback(lambda _: result)

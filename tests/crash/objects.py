@@ -575,7 +575,7 @@ def check_no_leaks(root: str, extra: frozenset[str] = frozenset()) -> None:
 
 
 def use(session: ObjectSession, contents: Contents, random: Random) -> None:
-    """Go on with what is there: whatever it is, all operations must work on it."""
+    """Continue with what is there: whatever it is, all operations must work on it."""
     view = session.view
     absent = sorted(view.ever.keys() - view.objects.keys())
     for id in random.sample(absent, min(2, len(absent))):

@@ -411,7 +411,7 @@ def _verify_uploads(
 
 
 def use_store(session: StoreSession, contents: Contents, random: Random) -> None:
-    """Go on with what is there."""
+    """Continue with what is there."""
     for upload_id, (_, parts) in sorted(session.view.uploads.items(), key=lambda item: item[1][0]):
         if parts and random.random() < 0.6:
             session.complete(upload_id)

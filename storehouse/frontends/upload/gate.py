@@ -1,5 +1,5 @@
 """
-Who may: every resource of the upload door asks here before it does anything. Refusals are written to the log, at a bounded rate:
+Authorization: every resource of the upload door asks here before it does anything. Refusals are written to the log, at a bounded rate:
 enough to see an attack, too few for one to fill the log.
 """
 

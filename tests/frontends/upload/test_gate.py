@@ -278,7 +278,7 @@ class GateTests(SynchronousTestCase):
         self.assertIn(self.ask(f"GET {link}").status, (403,))
 
     def test_link_is_what_counts(self) -> None:
-        """A tampered one is refused, whoever uses it."""
+        """A tampered one is refused, no matter which user sends it."""
         session = self.accounts.begin_session(self.key.user)
         link = self.link("GET", "/ask/get/x")[:-1]
         self.refused(403, "LinkTampered", f"GET {link}", self.cookie(session))

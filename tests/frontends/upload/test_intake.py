@@ -68,7 +68,7 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual((memory.sessions, memory.refused), (0, 2))
 
     def test_shrinks(self) -> None:
-        """Whoever has more than the new share is told; others are not."""
+        """An upload that has more than the new share is called; others are not."""
         memory = UploadMemory(8 * MIB, 100)
         told: list[str] = []
         large, small = memory.join(), memory.join()
@@ -611,7 +611,7 @@ class IncomingFileTests(SynchronousTestCase):
 
     @given(st.lists(st.one_of(st.integers(1, 40_000), st.sampled_from(["take", "take", "let go"])), max_size=30))
     def test_any(self, steps: list[Any]) -> None:
-        """Whoever is slow when, all arrives in order, and what waits is counted."""
+        """Whichever side is slow, all bytes arrive in order, and what waits is counted."""
         self.setUp()
         done = self.receive()
         sent = b""

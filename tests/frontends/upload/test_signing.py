@@ -159,7 +159,7 @@ class SignInTests(SigningCase):
             self.assertNotIn("set-cookie", each.fields)
 
     def test_too_often(self) -> None:
-        """Whoever fails has to wait; keys that are right as well, until then."""
+        """After failures a client has to wait, with the right key, too."""
         form = urlencode({"key_id": "x", "secret": "y"}).encode()
         for _ in range(3):
             self.ask("POST /sign-in", form, FORM, status=401)
