@@ -174,7 +174,7 @@ def check_body(request: StreamingRequest) -> None:
     """
     headers = request.requestHeaders
     if not (headers.hasHeader(b"Content-Length") or headers.hasHeader(b"Transfer-Encoding")):
-        raise LengthRequired("the request has no body: send Content-Length, 0 to store an empty file")
+        raise LengthRequired("the request has no body: send Content-Length (0 for an empty body)")
     check_whole(request)
 
 
