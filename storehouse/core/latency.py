@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -25,11 +26,7 @@ class Latency:
 
     def observe(self, seconds: float) -> None:
         self.total += seconds
-        for at, bound in enumerate(_BOUNDS):
-            if seconds <= bound:
-                self.counts[at] += 1
-                return
-        self.counts[-1] += 1
+        self.counts[bisect_left(_BOUNDS, seconds)] += 1
 
     def buckets(self) -> list[tuple[str, float]]:
         """See L{cumulated}."""

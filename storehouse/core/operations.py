@@ -13,7 +13,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from storehouse.core.jobs import over
+from storehouse.core.jobs import over, started
 from storehouse.core.latency import Latency
 from storehouse.core.streams import IByteStream
 from storehouse.errors import StorehouseError, Unavailable
@@ -124,14 +124,17 @@ def operation(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Ca
         if operations.refusal is not None:
             work = fail(operations.refusal)
         elif operations.opening is not None and not operations.opening.called:
-            work = Deferred.fromCoroutine(late(store, *args, **kwargs))
+            work = started(late(store, *args, **kwargs))
         else:
-            work = Deferred.fromCoroutine(method(store, *args, **kwargs))
+            work = started(method(store, *args, **kwargs))
 
         if position is not None:
             stream: Any = args[position] if position < len(args) else kwargs.get("stream")
             # It belongs to the operation, also if that is refused: its client would wait for ever.
             work.addBoth(_closing, stream)
+        if work.called and not work.paused and not isinstance(work.result, Failure):
+            operations.ended(work.result, name, began)
+            return work
         work.addBoth(operations.ended, name, began)
         operations.track(work)
         return work

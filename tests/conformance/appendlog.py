@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from zope.interface.verify import verifyObject
 
 from storehouse.core.digests import fnv1a32
+from storehouse.core.framing import pack_length
 from storehouse.errors import (
     BucketCountMismatch,
     EmptyRecord,
@@ -121,6 +122,24 @@ class AppendLogTestsMixin(TestCase):
             (bucket.prefix, bucket.number, bucket.count, bucket.end), ("default", fnv1a32(b"a") % BUCKETS, 0, 0)
         )
         self.assertIsNone(self.log.find_open("other", b"a"))
+
+    async def test_read_framed(self) -> None:
+        """Several records in one, in the order asked; all of them, or nothing."""
+        payloads = [b"x" * size for size in (1, 7, 4000, 60_000)]
+        offsets = [(await self.append(b"a", payload))[0] for payload in payloads]
+        bucket = self.log.find_open("default", b"a")[0]
+        if bucket.read(0) is None:
+            # The file system cannot tell what the page cache has.
+            self.assertIsNone(bucket.read_framed([0], 1000))
+            return
+        framed = [pack_length(len(payload)) + payload for payload in payloads]
+        for chosen in ([0], [3, 0], [2, 2, 1], []):
+            expected = b"".join(framed[number] for number in chosen)
+            wanted = [offsets[number] for number in chosen]
+            self.assertEqual(bucket.read_framed(wanted, len(expected)), expected)
+            if chosen:
+                self.assertIsNone(bucket.read_framed(wanted, len(expected) - 1))
+                self.assertIsNone(bucket.read_framed([*wanted, bucket.end], 1 << 20))
 
     # -- appending and getting ---------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -71,6 +71,19 @@ class ReadCounters:
 
 class _NotCached(Exception):
     """The page cache does not have the bytes."""
+
+
+class _Unsound(Exception):
+    """
+    A record is not what was stored.
+
+    @ivar offset: where it begins.
+    """
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(offset, reason)
+        self.offset = offset
+        self.reason = reason
 
 
 class AppendQueue(Protocol):
@@ -171,6 +184,40 @@ class BucketFile:
     # -- reading -----------------------------------------------------------------------------
 
     def read(self, offset: int) -> bytes | None:
+        try:
+            payload = self._load(offset)
+        except _Unsound as unsound:
+            raise self.damaged(unsound.offset, unsound.reason) from unsound.__cause__
+        if payload is not None:
+            counters = self.counters
+            counters.records += 1
+            counters.size += len(payload)
+        return payload
+
+    def read_framed(self, offsets: Iterable[int], most: int) -> bytes | None:
+        load = self._load
+        framed = bytearray()
+        count = 0
+        try:
+            for offset in offsets:
+                payload = load(offset)
+                if payload is None or len(framed) + LENGTH_SIZE + len(payload) > most:
+                    return None
+                framed += _scratch_view[: LENGTH_SIZE + len(payload)]
+                count += 1
+        except _Unsound:
+            return None
+        self.counters.records += count
+        self.counters.size += len(framed) - count * LENGTH_SIZE
+        return bytes(framed)
+
+    def _load(self, offset: int) -> bytes | None:
+        """
+        The payload of a record; C{None} if it is long, not in the page cache, or not there. The scratch buffer has it with its
+        length before it.
+
+        @raise _Unsound: if it is damaged.
+        """
         if _NOWAIT is None or offset >= self.end:
             return None
         try:
@@ -178,6 +225,8 @@ class BucketFile:
             guess = HEADER_SIZE + offset * self.count // self.end * ENTRY_SIZE
             if os.preadv(self.index_fd, _one_entry, guess, _NOWAIT) < ENTRY_SIZE:
                 return None
+            begin: int
+            length: int
             begin, _, length, checksum, _, own_checksum = entry_fields(_entry_buffer)
             if offset not in (begin, begin + LENGTH_SIZE) or crc32c(_entry_head) != own_checksum:
                 entry = quick_find(self._warm_index, self.count, self.end, offset)
@@ -195,13 +244,10 @@ class BucketFile:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
                 return None
-            raise self.damaged(offset, f"it cannot be read ({error.strerror})") from error
+            raise _Unsound(offset, f"it cannot be read ({error.strerror})") from error
         payload = bytes(_scratch_view[LENGTH_SIZE:wanted])
         if unpack_length(_scratch) != length or crc32c(payload) != checksum:
-            raise self.damaged(begin, "its checksum fails")
-        counters = self.counters
-        counters.records += 1
-        counters.size += length
+            raise _Unsound(begin, "its checksum fails")
         return payload
 
     def damaged(self, offset: int, reason: str) -> DamagedRecord:

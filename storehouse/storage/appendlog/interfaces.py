@@ -6,7 +6,7 @@ Source: the first seed ("push data, get file offset"); docs/formats/appendlog.md
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum
 
 import attrs
@@ -138,6 +138,12 @@ class IBucketFile(Interface):
         cache; C{None} otherwise: then L{IAppendLog.get} says what is there.
 
         @raise DamagedRecord: if its checksum fails.
+        """
+
+    def read_framed(offsets: Iterable[int], most: int) -> bytes | None:
+        """
+        Several records by their offsets, in the order asked, as C{[u32 length][payload]} each, if L{read} gives all of them and
+        they have at most C{most} bytes together; C{None} otherwise, also if one is damaged.
         """
 
 

@@ -634,9 +634,22 @@ class LaneOnlyTests(SynchronousTestCase):
     def test_the_lane_is_taken(self) -> None:
         """These tests compare two ways, not one with itself."""
         before = self.door.site.answered
-        self.door.play(append("a", b"x") + get("a", 0) + append("a", records(b"y"), path="appendMulti"))
+        several = request("POST /getMulti?id=a", pack("<QQ", 5, 0))
+        played = self.door.play(
+            append("a", b"x") + get("a", 0) + append("a", records(b"y"), path="appendMulti") + several
+        )
         self.assertEqual(self.door.site.answered, before)
-        self.assertEqual(self.door.site.laned, 3)
+        self.assertEqual(self.door.site.laned, 4)
+        self.assertEqual(split_answers(played.received)[-1].body, records(b"y", b"x"))
+
+    def test_too_much_for_the_lane(self) -> None:
+        """More than a turn's share of records, or of bytes, is for the resource."""
+        self.door.play(append("a", b"z" * 1000))
+        for count, laned in ((1, 2), (65, 3), (66, 3), (257, 3)):
+            played = self.door.play(request("POST /getMulti?id=a", bytes(8 * count)))
+            (answer,) = split_answers(played.received)
+            self.assertEqual((answer.status, answer.body), (200, records(b"z" * 1000) * count))
+            self.assertEqual(self.door.site.laned, laned, count)
 
     def test_back_to_the_lane(self) -> None:
         connection = self.door.connect()
