@@ -1,5 +1,5 @@
 """
-Feeds bytes to L{storehouse.frontends.upload.forms.multipart}, at once and in pieces: both must come to the same, and hold little.
+Feeds bytes to L{storehouse.frontends.http.multipart}, at once and in pieces: both must come to the same, and hold little.
 
 As a program it does so with atheris until it finds a difference, a failure that is not meant, or the end of its time;
 C{python -m tests.fuzz.forms SECONDS DIRECTORY}.
@@ -11,9 +11,9 @@ import sys
 from typing import Any
 
 from storehouse.errors import MalformedBody, TooLarge
+from storehouse.frontends.http.multipart import FormLimits, MultipartReader, PartBegun, PartEnded
+from storehouse.frontends.http.parthead import boundary_of
 from storehouse.frontends.upload.files import key_for
-from storehouse.frontends.upload.forms.multipart import FormLimits, MultipartReader, PartBegun, PartEnded
-from storehouse.frontends.upload.forms.parthead import boundary_of
 
 __all__ = ["SEEDS", "try_form"]
 

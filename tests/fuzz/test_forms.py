@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.frontends.upload.forms.multipart import MultipartReader
+from storehouse.frontends.http.multipart import MultipartReader
 from tests.fuzz.forms import SEEDS, try_form
 from tests.fuzz.running import FuzzTestsMixin
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import attrs
 
 from storehouse.errors import InvalidName, StorehouseError
+from storehouse.frontends.http.parthead import without_home
 from storehouse.frontends.http.reply import OCTETS, Reply, error_reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import accepts_html, decoded
@@ -38,7 +39,6 @@ __all__ = [
     "present",
     "said_type",
     "url_of",
-    "without_home",
 ]
 
 
@@ -53,19 +53,7 @@ _control = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
 # Technical Report 36, section 2.10.1). Letters of scripts that run from right to left are as good as others.
 _turning = re.compile(r"[\u202a-\u202e\u2066-\u2069]").search
 
-# A whole path, with the drive or the server that it is on.
-_at_home = re.compile(r"(?:[A-Za-z]:(?=[\\/])|\\\\[^\\/]).*[\\/]", re.DOTALL).match
-
 _media_type = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}").fullmatch
-
-
-def without_home(filename: str) -> str:
-    """
-    A name without the drive and the folders that old browsers send with it: C{C:\\home\\a.txt} is C{a.txt}. Any other
-    backslash may as well be a letter of the name, and stays.
-    """
-    home = _at_home(filename)
-    return filename[home.end() :] if home is not None else filename
 
 
 def key_for(filename: str, relative_path: str = "") -> str:

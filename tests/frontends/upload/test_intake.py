@@ -29,9 +29,9 @@ from storehouse.frontends.upload.throughput import Activity
 from storehouse.storage.objects.interfaces import ObjectInfo
 from tests.conformance.dataspace import content, pieces_of
 from tests.conformance.streams import StageTests, Upstream, begun
+from tests.frontends.http.test_multipart import file, part, whole
 from tests.frontends.http.wire import Connection, request, split_answers
 from tests.frontends.upload.forms.test_form import KIND
-from tests.frontends.upload.forms.test_multipart import file, part, whole
 from tests.frontends.upload.gates import ANN, OpenGate
 from tests.frontends.upload.receiving import QuietConnection, ReceivingCase
 

@@ -11,12 +11,12 @@ from storehouse.core.jobs import settled
 from storehouse.core.streams import GeneratorStream, Piece
 from storehouse.core.turns import breath
 from storehouse.errors import AlreadyExists, InvalidName, LinkOutOfScope, MalformedBody, StorehouseError, TooManyUploads
+from storehouse.frontends.http.multipart import Event, Field, FormLimits, MultipartReader, PartBegun
+from storehouse.frontends.http.parthead import boundary_of
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import RequestBody, StreamingRequest
 from storehouse.frontends.http.resource import check_body, check_fields, field_of
 from storehouse.frontends.upload.files import form_reply, key_for, said_type
-from storehouse.frontends.upload.forms.multipart import Event, Field, FormLimits, MultipartReader, PartBegun
-from storehouse.frontends.upload.forms.parthead import boundary_of
 from storehouse.frontends.upload.gate import TOKEN_FIELD, Gate, Visitor
 from storehouse.frontends.upload.intake import FileHead, IncomingFile, Intake, UploadSession
 from storehouse.storage.objects.interfaces import ObjectInfo

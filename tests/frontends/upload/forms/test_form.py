@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 
 from storehouse.core.fast.tcp import LARGE_READS
 from storehouse.errors import NoSpace
+from tests.frontends.http.test_multipart import DISPOSITION, MALFORMED, file, part, whole
 from tests.frontends.http.wire import request, split_answers
-from tests.frontends.upload.forms.test_multipart import DISPOSITION, MALFORMED, file, part, whole
 from tests.frontends.upload.receiving import ReceivingCase
 
 KIND = "Content-Type: multipart/form-data; boundary=frontier"

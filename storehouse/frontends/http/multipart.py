@@ -21,7 +21,7 @@ from typing import Literal
 import attrs
 
 from storehouse.errors import MalformedBody, TooLarge
-from storehouse.frontends.upload.forms.parthead import PartBegun, charset_of, read_head
+from storehouse.frontends.http.parthead import PartBegun, charset_of, read_head
 
 __all__ = ["Event", "Field", "FormLimits", "MultipartReader", "PartBegun", "PartEnded"]
 
@@ -79,7 +79,7 @@ class MultipartReader:
     """
     Takes a body apart.
 
-    @param boundary: see L{boundary_of<storehouse.frontends.upload.forms.parthead.boundary_of>}.
+    @param boundary: see L{boundary_of<storehouse.frontends.http.parthead.boundary_of>}.
     @param wanted: the fields that are no files whose values are given; of others they are only counted. C{None} for all.
     @ivar part: the file that has begun and not ended; C{None} if there is none.
     @ivar parts: how many parts have begun.

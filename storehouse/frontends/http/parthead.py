@@ -17,9 +17,8 @@ from urllib.parse import unquote_to_bytes
 import attrs
 
 from storehouse.errors import MalformedBody
-from storehouse.frontends.upload.files import without_home
 
-__all__ = ["MEDIA_TYPE", "PartBegun", "boundary_of", "charset_of", "read_head"]
+__all__ = ["MEDIA_TYPE", "PartBegun", "boundary_of", "charset_of", "read_head", "without_home"]
 
 #: What forms with files are.
 MEDIA_TYPE = "multipart/form-data"
@@ -35,6 +34,8 @@ _parameter = re.compile(
 _extended_value = re.compile(
     r"([!#$%&+^_`{}~0-9A-Za-z-]+)'[A-Za-z0-9-]*'((?:%[0-9A-Fa-f]{2}|[!#$&+.^_`|~0-9A-Za-z-])*)"
 ).fullmatch
+# A whole path, with the drive or the server that it is on.
+_at_home = re.compile(r"(?:[A-Za-z]:(?=[\\/])|\\\\[^\\/]).*[\\/]", re.DOTALL).match
 _encoded_word = re.compile(r"=\?[^?\s]+\?[BbQq]\?").search
 _size = re.compile(rb"0|[1-9][0-9]{0,18}").fullmatch
 
@@ -213,6 +214,15 @@ def _whole(given: dict[str, str], parameter: str) -> str | None:
         if extended is None and _encoded_word(plain):
             raise MalformedBody(f"the name {plain[:200]!r} is encoded by RFC 2047: send it in UTF-8 as it is")
     return plain if extended is None else _extended(extended, plain)
+
+
+def without_home(filename: str) -> str:
+    """
+    A name without the drive and the folders that old browsers send with it: C{C:\\home\\a.txt} is C{a.txt}. Any other
+    backslash may as well be a letter of the name, and stays.
+    """
+    home = _at_home(filename)
+    return filename[home.end() :] if home is not None else filename
 
 
 def _plain(value: str) -> str:
