@@ -131,6 +131,20 @@ class AccountsTestsMixin(TestCase):
         self.assertEqual(len(said), 1)
         self.assertNotIn(key.secret, said.pop())
 
+    def test_secret_of_key(self) -> None:
+        """A door that verifies signatures has the secret itself, until the key is rotated or its user disabled."""
+        key, other = self.add("ann"), self.add("bob")
+        self.assertEqual(self.accounts.secret_of_key(key.user.key_id), (key.user, key.secret.encode()))
+        self.assertEqual(self.accounts.secret_of_key(other.user.key_id), (other.user, other.secret.encode()))
+        new = self.successResultOf(self.accounts.rotate_key("ann"))
+        self.assertEqual(self.accounts.secret_of_key(new.user.key_id), (new.user, new.secret.encode()))
+        self.successResultOf(self.accounts.disable_user("bob"))
+        said = {
+            str(self.assertRaises(SignInRefused, self.accounts.secret_of_key, key_id))
+            for key_id in (key.user.key_id, other.user.key_id, new.user.key_id.lower(), "ann", "", "\ud800")
+        }
+        self.assertEqual(len(said), 1)
+
     def test_disable(self) -> None:
         key = self.add()
         session = self.accounts.begin_session(key.user)

@@ -221,6 +221,12 @@ class Accounts(ABC):
             raise SignInRefused(_WRONG_KEY)
         return account.user
 
+    def secret_of_key(self, key_id: str) -> tuple[User, bytes]:
+        account = self._users().by_key.get(key_id)
+        if account is None or account.user.is_disabled:
+            raise SignInRefused(_WRONG_KEY)
+        return account.user, self._secret_of(account).encode()
+
     def _secret_of(self, account: Account) -> str:
         return self._keys().open_secret(account.user.name, account.user.key_id, account.secret)
 

@@ -133,6 +133,13 @@ class IAccounts(Interface):
         @raise SignInRefused: if the ID is unknown, the secret wrong, or the user disabled; the text does not say which.
         """
 
+    def secret_of_key(key_id: str) -> tuple[User, bytes]:
+        """
+        The user of an access key and its secret, for protocols whose requests are signed. The secret is not for logs.
+
+        @raise SignInRefused: if the ID is unknown, or the user disabled; the text does not say which.
+        """
+
     def user_of_certificate(common_name: str) -> User:
         """
         The user that a verified client certificate names.
