@@ -19,6 +19,7 @@ __all__ = [
     "ArchiveOpened",
     "ArchiveShipped",
     "Events",
+    "ObjectChanged",
     "ObjectDeleted",
     "ObjectReplaced",
     "ObjectStored",
@@ -64,6 +65,21 @@ class ObjectReplaced:
 
     @ivar info: of the new object.
     @ivar before: of the one before.
+    """
+
+    bucket: str
+    key: str
+    info: object
+    before: object
+
+
+@attrs.frozen
+class ObjectChanged:
+    """
+    A key has the same object as before, of which something else is known: what doors keep with it.
+
+    @ivar info: of the object now.
+    @ivar before: of it before.
     """
 
     bucket: str

@@ -457,7 +457,7 @@ class DataSpaceTestsMixin(SpaceTestsMixin):
             {"a": ["fine", "\ud83d\ude00"]},
             {"a": ["x" * MAX_METADATA]},
             {"x" * (MAX_METADATA + 1): []},
-            {f"{n:04}": ["x" * 60] for n in range(1025)},
+            {f"{n:04}": ["x" * 250] for n in range(1025)},
             {"a": [""] * MAX_METADATA},
             {"a": "text"},
         ):

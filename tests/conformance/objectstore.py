@@ -28,7 +28,7 @@ from storehouse.errors import (
     SizeMismatch,
     Unavailable,
 )
-from storehouse.events import ObjectDeleted, ObjectReplaced, ObjectStored
+from storehouse.events import ObjectChanged, ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects import store
 from storehouse.storage.objects.interfaces import (
@@ -163,7 +163,7 @@ class StoreTestsMixin(TestCase):
     def listen(self) -> list[Any]:
         """@return: gets all events of objects."""
         heard: list[Any] = []
-        for kind in (ObjectStored, ObjectReplaced, ObjectDeleted):
+        for kind in (ObjectStored, ObjectReplaced, ObjectChanged, ObjectDeleted):
             self.events.subscribe(kind, heard.append)
         return heard
 

@@ -28,8 +28,9 @@ __all__ = [
     "choose_parts",
 ]
 
-#: Bytes of UTF-8 that the names and values of one object's metadata may have together, each with one more.
-MAX_METADATA = 64 << 10
+#: Bytes of UTF-8 that the names and values of one object's metadata may have together, each with one more: enough for an
+#: entry of a namespace, as text, with all that it may have.
+MAX_METADATA = 256 << 10
 
 _id = re.compile(r"[0-9a-f]{2,128}")
 _MAX_NUMBER = (1 << 31) - 1

@@ -17,10 +17,13 @@ from storehouse.errors import StorehouseError
 if TYPE_CHECKING:  # commands that import a value from here need no reactor
     from twisted.internet.defer import Deferred
 
-__all__ = ["Bucket", "Condition", "Entry", "INamespace", "Metadata", "Needed", "Page", "Problem"]
+__all__ = ["Bucket", "Condition", "Entry", "INamespace", "Metadata", "Needed", "Page", "Problem", "System"]
 
 #: Name to values. Names and values are any text.
 Metadata = Mapping[str, Sequence[str]]
+
+#: Name to value, of the doors' own and never of the user's: how an object is to be served, who owns it, its checksums.
+System = Mapping[str, str]
 
 
 @attrs.frozen
@@ -35,6 +38,7 @@ class Entry:
     @ivar content_type: a media type; may be empty.
     @ivar metadata: name to values.
     @ivar tag: the tag that the data space gave the bytes; empty when unknown.
+    @ivar system: what the doors keep with it, apart from the metadata.
     """
 
     id: str
@@ -44,6 +48,7 @@ class Entry:
     content_type: str = ""
     metadata: Metadata = attrs.Factory(dict)
     tag: str = ""
+    system: System = attrs.Factory(dict)
 
 
 @attrs.frozen

@@ -21,11 +21,12 @@ import attrs
 
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed, has_checksum
 from storehouse.errors import InvalidName
-from storehouse.storage.namespace.interfaces import Bucket, Entry, Metadata
+from storehouse.storage.namespace.interfaces import Bucket, Entry, Metadata, System
 
 __all__ = [
     "MAX_KEY",
     "MAX_METADATA",
+    "MAX_SYSTEM",
     "Item",
     "check_bucket",
     "check_id",
@@ -33,6 +34,7 @@ __all__ = [
     "check_text",
     "checked",
     "checked_metadata",
+    "checked_system",
     "common_prefix",
     "decode_bucket",
     "decode_entry",
@@ -159,6 +161,9 @@ def is_part(name: str) -> bool:
 #: Bytes of UTF-8 that the names and values of one metadata may have together.
 MAX_METADATA = 64 << 10
 
+#: Bytes of UTF-8 that the names and values of one entry's system metadata may have together.
+MAX_SYSTEM = 64 << 10
+
 #: The largest size of an entry: every JSON parser can read it, and an index can add such sizes.
 _LARGEST = 1 << 53
 
@@ -223,6 +228,19 @@ def checked_metadata(metadata: Metadata, most: int = MAX_METADATA) -> dict[str, 
     return copy
 
 
+def checked_system(system: System) -> dict[str, str]:
+    """
+    A copy of system metadata.
+
+    @raise InvalidName: if it is not Unicode text, or has more than L{MAX_SYSTEM} bytes.
+    """
+    copy = dict(system)
+    size = sum(len(check_text("system metadata", text)) for pair in copy.items() for text in pair)
+    if size > MAX_SYSTEM:
+        raise InvalidName(f"the system metadata has {size} bytes; at most {MAX_SYSTEM} are allowed")
+    return copy
+
+
 def checked(entry: Entry, most: int = MAX_METADATA, first: int = 0) -> Entry:
     """
     An entry, with a copy of its metadata.
@@ -237,6 +255,8 @@ def checked(entry: Entry, most: int = MAX_METADATA, first: int = 0) -> Entry:
     check_text("content type", entry.content_type)
     if not 0 <= entry.size <= _LARGEST or not first <= entry.created < _LAST:
         raise InvalidName(f"an entry cannot have {entry.size} bytes and the time {entry.created}")
+    if entry.system:
+        entry = attrs.evolve(entry, system=checked_system(entry.system))
     return attrs.evolve(entry, metadata=checked_metadata(entry.metadata, most)) if entry.metadata else entry
 
 
@@ -251,6 +271,7 @@ def encode_entry(entry: Entry, key: str) -> bytes:
             "metadata": entry.metadata,
             "etag": entry.etag,
             **({"tag": entry.tag} if entry.tag else {}),
+            **({"system": entry.system} if entry.system else {}),
             "key": key,
             "id": entry.id,
         }
@@ -296,7 +317,7 @@ def _foreign(data: bytes) -> dict[str, Any]:
     fields, is_checked = decode_checksummed(data)
     if is_checked:
         raise ValueError("it has a checksum, but not the fields of such a file")
-    if _summed.fullmatch(data[-11:]) or not fields.keys().isdisjoint(("etag", "tag", "key", "id")):
+    if _summed.fullmatch(data[-11:]) or not fields.keys().isdisjoint(("etag", "tag", "system", "key", "id")):
         raise ValueError("it has no checksum")
     return fields
 
@@ -319,6 +340,7 @@ def decode_row(data: bytes) -> tuple[str, Entry]:
             fields["contentType"],
             fields["metadata"],
             fields.get("tag", ""),
+            fields.get("system", {}),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"a field is missing or of the wrong kind: {error}") from None

@@ -6,7 +6,7 @@ Source: the fourth seed; the conditions, tags and listings are those that the S3
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -24,6 +24,7 @@ from storehouse.storage.objects.values import (
     ObjectInfo,
     OpenUpload,
     Problem,
+    System,
 )
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "ObjectReader",
     "OpenUpload",
     "Problem",
+    "System",
 ]
 
 
@@ -106,6 +108,7 @@ class IObjectStore(Interface):
         metadata: Metadata | None = None,
         condition: Condition = ALWAYS,
         md5: bool = False,
+        system: System | Callable[[], System] | None = None,
     ) -> Deferred[ObjectInfo]:
         """
         Store an object; replaces the one with that key, in one step.
@@ -114,6 +117,8 @@ class IObjectStore(Interface):
         @param metadata: read when C{stream} has given all: what is known of the bytes only then can still be added.
         @param md5: whether the etag is to be the MD5 of the bytes in hex, which costs time; it is then computed as they
             come.
+        @param system: what doors keep with it, at most 64 KiB; or what gives that, called once C{stream} has given all its
+            bytes. If it raises, nothing is stored, and C{put} fails with that.
         @return: fails also with C{SizeMismatch}, and whatever C{stream} failed with.
         """
 
@@ -135,12 +140,23 @@ class IObjectStore(Interface):
         metadata: Metadata | None = None,
         condition: Condition = ALWAYS,
         source_condition: Condition = ALWAYS,
+        system: System | None = None,
     ) -> Deferred[ObjectInfo]:
         """
         Store an object under another key, or with other metadata. No bytes are moved.
 
-        @param content_type: C{None} for that of the source; so C{metadata}.
+        @param content_type: C{None} for that of the source; so C{metadata} and C{system}.
         @return: fails with C{NoSuchKey} if there is no source.
+        """
+
+    def set_system(
+        bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition = ALWAYS
+    ) -> Deferred[ObjectInfo]:
+        """
+        Change what doors keep with an object, in one step. Its ID, its time and its bytes stay.
+
+        @param changes: the new values by name; C{None} to remove one. Other names keep theirs.
+        @return: fires with the object as it is now. Fails with C{NoSuchKey}.
         """
 
     def list_objects(
@@ -154,8 +170,18 @@ class IObjectStore(Interface):
         the last.
         """
 
-    def begin_upload(bucket: str, key: str, content_type: str = "", metadata: Metadata | None = None) -> Deferred[str]:
-        """Begin an upload in parts. Fires with its upload ID."""
+    def begin_upload(
+        bucket: str,
+        key: str,
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        system: System | None = None,
+    ) -> Deferred[str]:
+        """
+        Begin an upload in parts. Fires with its upload ID.
+
+        @param system: kept with the upload, and with the object that it becomes.
+        """
 
     def upload_part(
         bucket: str,
@@ -214,6 +240,7 @@ class IObjectStore(Interface):
         condition: Condition = ALWAYS,
         as_key: str | None = None,
         metadata: Metadata | None = None,
+        system: System | None = None,
     ) -> Deferred[ObjectInfo]:
         """
         Make the parts the object of the key, in one step. No bytes are moved. If the condition does not hold, the upload
@@ -221,7 +248,7 @@ class IObjectStore(Interface):
 
         @param parts: by numbers and etags, in ascending order.
         @param as_key: the key that the object, and the condition, are for, if it is to be another one.
-        @param metadata: of the object; C{None} for what the upload was begun with.
+        @param metadata: of the object; C{None} for what the upload was begun with; so C{system}.
         @return: the etag is that of S3: the MD5 of the parts' etags, and their number. Fails with C{NoSuchUpload},
             C{InvalidPart}, C{InvalidPartOrder}.
         """

@@ -23,7 +23,7 @@ from storehouse.errors import (
     PreconditionFailed,
     Unavailable,
 )
-from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
+from storehouse.events import Events, ObjectChanged, ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader
 from storehouse.storage.namespace.interfaces import Entry, INamespace, Problem
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
@@ -218,6 +218,21 @@ class Pair:
         await self.removing.free(bucket, key, freed)
         return info
 
+    async def describe(self, bucket: str, key: str, entry: Entry, condition: Condition) -> ObjectInfo:
+        """Have something else known of a key's object, whose ID stays; to be called by who holds the key."""
+        before: list[Entry] = []
+
+        def check(there: Entry | None) -> None:
+            check_condition(condition, there, bucket, key)
+            if there is None or there.id != entry.id:
+                raise Unavailable(f"the object {bucket}/{key} became another one: try again")
+            before.append(there)
+
+        await finished(self.names.publish(bucket, key, entry, check))
+        info = info_of(key, entry)
+        self._events.publish(ObjectChanged(bucket, key, info, info_of(key, before[-1])))
+        return info
+
     async def unpublish(self, bucket: str, key: str, condition: Condition) -> ObjectInfo:
         """Take a key's object away; to be called by who holds the key."""
         before: list[Entry] = []
@@ -253,4 +268,6 @@ def check_condition(condition: Condition, entry: Entry | None, bucket: str, key:
 
 def info_of(key: str, entry: Entry) -> ObjectInfo:
     """An entry of a namespace as an object store tells it."""
-    return ObjectInfo(key, entry.id, entry.size, entry.etag, entry.created, entry.content_type, entry.metadata)
+    return ObjectInfo(
+        key, entry.id, entry.size, entry.etag, entry.created, entry.content_type, entry.metadata, entry.system
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import attrs
 from prometheus_client.core import Metric
@@ -20,6 +20,7 @@ from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFai
 from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader, Upload
 from storehouse.storage.namespace.interfaces import Bucket, Entry, INamespace
+from storehouse.storage.namespace.values import checked_system
 from storehouse.storage.objects.check import check, compare, unserved
 from storehouse.storage.objects.interfaces import (
     ALWAYS,
@@ -33,6 +34,7 @@ from storehouse.storage.objects.interfaces import (
     ObjectReader,
     OpenUpload,
     Problem,
+    System,
 )
 from storehouse.storage.objects.pair import Pair, check_condition, info_of, new_id
 from storehouse.storage.objects.recovery import begin
@@ -175,6 +177,7 @@ class LocalObjectStore:
         metadata: Metadata | None = None,
         condition: Condition = ALWAYS,
         md5: bool = False,
+        system: System | Callable[[], System] | None = None,
     ) -> ObjectInfo:
         """See L{IObjectStore.put}."""
         pair = self._pair
@@ -188,15 +191,15 @@ class LocalObjectStore:
         try:
             told = {"key": [f"{bucket}/{key}"]}
             part = await pair.space.put(id, awaiting(tag.computed(stream), intended), size, told)
+            kept = system() if callable(system) else system
         except BaseException:
             await settled(intended)
             # A sync that failed may have come after they were in place.
             await pair.removing.undo(id)
             raise
         etag = tag.hexdigest() or part.etag
-        return await self._publish(
-            bucket, key, Entry(id, part.size, etag, pair.now(), content_type, metadata or {}, part.etag), condition
-        )
+        entry = Entry(id, part.size, etag, pair.now(), content_type, metadata or {}, part.etag, kept or {})
+        return await self._publish(bucket, key, entry, condition)
 
     async def _publish(self, bucket: str, key: str, entry: Entry, condition: Condition) -> ObjectInfo:
         pair = self._pair
@@ -239,6 +242,7 @@ class LocalObjectStore:
         metadata: Metadata | None = None,
         condition: Condition = ALWAYS,
         source_condition: Condition = ALWAYS,
+        system: System | None = None,
     ) -> ObjectInfo:
         """See L{IObjectStore.copy}."""
         pair = self._pair
@@ -266,8 +270,21 @@ class LocalObjectStore:
             tag=made.etag,
             content_type=source.content_type if content_type is None else content_type,
             metadata=source.metadata if metadata is None else metadata,
+            system=source.system if system is None else system,
         )
         return await self._publish(bucket, key, entry, condition)
+
+    @operation
+    async def set_system(
+        self, bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        """See L{IObjectStore.set_system}."""
+        pair = self._pair
+        async with pair.held(bucket, key):
+            entry: Entry = await pair.names.look_up(bucket, key)
+            system = {**entry.system, **changes}
+            kept = {name: value for name, value in system.items() if value is not None}
+            return await pair.describe(bucket, key, attrs.evolve(entry, system=kept), condition)
 
     @operation
     async def list_objects(
@@ -287,16 +304,22 @@ class LocalObjectStore:
 
     @operation
     async def begin_upload(
-        self, bucket: str, key: str, content_type: str = "", metadata: Metadata | None = None
+        self,
+        bucket: str,
+        key: str,
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        system: System | None = None,
     ) -> str:
         """See L{IObjectStore.begin_upload}."""
         # Looked up for its checks: that the bucket is there, and that the key can be one.
         await self._pair.current(bucket, key)
         upload_id = new_id()
         kept = json.dumps({name: list(values) for name, values in (metadata or {}).items()}, ensure_ascii=False)
-        await self._pair.space.init_upload(
-            upload_id, {"key": [f"{bucket}/{key}"], "contentType": [content_type], "metadata": [kept]}
-        )
+        told = {"key": [f"{bucket}/{key}"], "contentType": [content_type], "metadata": [kept]}
+        if system:
+            told["system"] = [json.dumps(checked_system(system), ensure_ascii=False)]
+        await self._pair.space.init_upload(upload_id, told)
         return upload_id
 
     @operation
@@ -385,11 +408,13 @@ class LocalObjectStore:
         condition: Condition = ALWAYS,
         as_key: str | None = None,
         metadata: Metadata | None = None,
+        system: System | None = None,
     ) -> ObjectInfo:
         """See L{IObjectStore.complete_upload}."""
         pair = self._pair
         upload = await self._upload(bucket, key, upload_id)
         kept = upload.metadata if metadata is None else metadata
+        kept_system = upload.system if system is None else system
         key = key if as_key is None else as_key
         async with pair.held(bucket, key):
             # Nobody else changes the key until it has its object: so the condition that holds now holds then.
@@ -397,7 +422,7 @@ class LocalObjectStore:
             chosen = _chosen(upload_id, parts, await pair.space.list_parts(upload_id))
             id = pair.arrives()
             size = sum(part.size for part in chosen)
-            entry = Entry(id, size, of_parts(chosen), pair.now(), upload.content_type, kept)
+            entry = Entry(id, size, of_parts(chosen), pair.now(), upload.content_type, kept, "", dict(kept_system))
             # Should the process end between the two steps, the next start knows what was meant: the parts are not lost.
             told = {"key": [f"{bucket}/{key}"], "complete": [encode_entry(entry)]}
             try:
@@ -483,7 +508,8 @@ def _described(upload: Upload) -> OpenUpload | None:
     try:
         bucket, _, key = upload.metadata["key"][0].partition("/")
         metadata = json.loads(upload.metadata["metadata"][0])
-        return OpenUpload(upload.id, bucket, key, upload.created, upload.metadata["contentType"][0], metadata)
+        system = json.loads(upload.metadata.get("system", ["{}"])[0])
+        return OpenUpload(upload.id, bucket, key, upload.created, upload.metadata["contentType"][0], metadata, system)
     except (KeyError, IndexError, ValueError):
         return None
 

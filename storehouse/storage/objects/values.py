@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-__all__ = ["ALWAYS", "Condition", "Indexed", "Listing", "Metadata", "ObjectInfo", "OpenUpload", "Problem"]
+__all__ = ["ALWAYS", "Condition", "Indexed", "Listing", "Metadata", "ObjectInfo", "OpenUpload", "Problem", "System"]
 
 #: Name to values, of the user's own. Names and values are any text.
 Metadata = Mapping[str, Sequence[str]]
+
+#: Name to value, of the doors' own: C{cache-control}, C{storage-class}, C{checksum-crc32}. Names as S3's headers have them,
+#: in lower case and without C{x-amz-}.
+System = Mapping[str, str]
 
 
 @attrs.frozen
@@ -23,6 +27,7 @@ class ObjectInfo:
     @ivar etag: a tag for the content, without quotes.
     @ivar created: nanoseconds since 1970 UTC.
     @ivar content_type: a media type; may be empty.
+    @ivar system: what doors keep with it, which is never shown as the user's metadata.
     """
 
     key: str
@@ -32,6 +37,7 @@ class ObjectInfo:
     created: int
     content_type: str
     metadata: Metadata
+    system: System = attrs.Factory(dict)
 
 
 @attrs.frozen
@@ -91,6 +97,7 @@ class OpenUpload:
     An upload in parts that is neither completed nor aborted.
 
     @ivar created: seconds since 1970 UTC.
+    @ivar system: of the object that it becomes.
     """
 
     upload_id: str
@@ -99,6 +106,7 @@ class OpenUpload:
     created: float
     content_type: str
     metadata: Metadata
+    system: System = attrs.Factory(dict)
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ metadata C{sealed} [1]      base64: nonce, encrypted description, tag
 a part's note in an upload  base64: nonce, encrypted (size, key of the part, note), tag
 a key of a namespace        HMAC-SHA256 of bucket, NUL and key, as 64 hex digits
 its entry                   ID, size and time as they are; no etag, no content type; metadata C{sealed}, one text
-that text                   base64: nonce, encrypted JSON of key, etag, contentType and metadata, tag
+that text                   base64: nonce, encrypted JSON of key, etag, contentType, metadata and system, tag
 small values                nonce, encrypted value, tag: states of resumable uploads, and the secret of accounts
 ==========================  ================================================================================
 """
@@ -329,8 +329,9 @@ def open_note(key: bytes, upload_id: str, number: int, text: str) -> tuple[Seale
 
 # -- names -----------------------------------------------------------------------------------------
 
-#: Bytes of metadata that the namespace below must let an entry have.
-SEALED_METADATA = 256 << 10
+#: Bytes of metadata that the namespace below must let an entry have: all that an entry may have, as JSON with escapes, in
+#: base64.
+SEALED_METADATA = 2 << 20
 
 
 def _derived(key: bytes, purpose: bytes) -> bytes:
@@ -366,12 +367,13 @@ class NameKeys:
             "contentType": entry.content_type,
             "metadata": {name: list(values) for name, values in entry.metadata.items()},
             **({"tag": entry.tag} if entry.tag else {}),
+            **({"system": dict(entry.system)} if entry.system else {}),
         }
         data = json.dumps(inside, ensure_ascii=False, separators=(",", ":")).encode()
         nonce = os.urandom(NONCE_SIZE)
         sealed = nonce + self._cipher.encrypt(nonce, data, _about_entry(bucket, stored_key, entry))
         text = base64.b64encode(sealed).decode()
-        return attrs.evolve(entry, etag="", content_type="", metadata={_NAME: [text]}, tag="")
+        return attrs.evolve(entry, etag="", content_type="", metadata={_NAME: [text]}, tag="", system={})
 
     def open(self, bucket: str, stored_key: str, stored: Entry) -> tuple[str, Entry]:
         """
@@ -395,6 +397,7 @@ class NameKeys:
             content_type=inside["contentType"],
             metadata=inside["metadata"],
             tag=inside.get("tag", ""),
+            system=inside.get("system", {}),
         )
 
 

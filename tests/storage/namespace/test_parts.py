@@ -104,6 +104,19 @@ class IndexTests(SynchronousTestCase):
         self.assertEqual((older_of([]), ids_of(b"")), (b"", frozenset()))
 
 
+_HEAD = b'{"default":true,"size":10,"createdAt":"2023-11-14T22:13:20.000000007Z","contentType":"text/plain","metadata":'
+GOLDEN = (
+    _HEAD
+    + b'{"a":["b"]},"etag":"etag7","tag":"t","system":{"cache-control":"no-cache","tagging":"a=%C3%A9"},"key":"key",'
+    b'"id":"00000000000000000000000000000007","checksum":"7948a6a2"}'
+)
+GOLDEN_TAGGED = (
+    _HEAD
+    + b'{"a":["b"]},"etag":"etag7","tag":"t","key":"key","id":"00000000000000000000000000000007","checksum":"bafd1759"}'
+)
+GOLDEN_FIRST = _HEAD + b'{},"etag":"etag7","key":"key","id":"00000000000000000000000000000007","checksum":"ac559cf4"}'
+
+
 class EntriesTests(SynchronousTestCase):
     """Files as bytes."""
 
@@ -114,6 +127,16 @@ class EntriesTests(SynchronousTestCase):
             self.assertEqual(decode_row(text), (key, one))
             self.assertEqual(decode_entry(text, one.id), one)
             self.assertRaises(ValueError, decode_entry, text, "00")
+
+    def test_golden(self) -> None:
+        """What is written, and what was written before there was C{system}, or a tag."""
+        kept = {"metadata": {"a": ["b"]}, "tag": "t"}
+        new = entry(7, system={"cache-control": "no-cache", "tagging": "a=%C3%A9"}, **kept)
+        self.assertEqual(encode_entry(new, "key"), GOLDEN)
+        self.assertEqual(decode_row(GOLDEN), ("key", new))
+        self.assertEqual(encode_entry(entry(7, **kept), "key"), GOLDEN_TAGGED)
+        self.assertEqual(decode_row(GOLDEN_TAGGED), ("key", entry(7, **kept)))
+        self.assertEqual(decode_row(GOLDEN_FIRST), ("key", entry(7)))
 
     def test_every_bit(self) -> None:
         text = encode_entry(entry(7), "key")

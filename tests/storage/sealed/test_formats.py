@@ -173,6 +173,17 @@ class GoldenTests(SynchronousTestCase):
         self.assertEqual(sealed, Entry("ab", 9, "", 5, "", {"sealed": [text]}))
         self.assertEqual(keys.open("bucket", stored_key, sealed), ("key", entry))
 
+    def test_entry_with_system(self) -> None:
+        """It is encrypted with the rest, and nothing of it shows."""
+        keys = NameKeys(self.keyring.names_key)
+        stored_key = keys.key_of("bucket", b"key")
+        entry = Entry("ab", 9, "e", 5, "t", {}, "tag", {"owner": "me"})
+        with mock.patch("os.urandom", counted()):
+            sealed = keys.seal("bucket", "key", stored_key, entry)
+        text = "AQEBAQEBAQEBAQEBSgcCI5USxccjpXP/uEKJTjuaYv4sTgBHMF3ab7f2x1Uiy6Fan0dETdrIHTMlKsXir593FgTPfW5FcAI9uPBKvYW79/dkPwvhl9uL94U5dw2G1Q7MNmuUv681Fga0ylynB5rUA9IdRj3s2Usj"
+        self.assertEqual(sealed, Entry("ab", 9, "", 5, "", {"sealed": [text]}))
+        self.assertEqual(keys.open("bucket", stored_key, sealed), ("key", entry))
+
     def test_rewrapped(self) -> None:
         """The key is wrapped by another, and what it encrypts is not touched."""
         sealed = seal_object(self.keyring, "ab", [SealedPart(9, b"p" * 32)], {})
