@@ -38,6 +38,7 @@ __all__ = [
     "MalformedBody",
     "NoMoreFiles",
     "NoSpace",
+    "NoSuchAccessKey",
     "NoSuchBucket",
     "NoSuchChunk",
     "NoSuchKey",
@@ -196,6 +197,10 @@ class UploadGone(NotFound):
 
 class NoSuchUser(NotFound):
     """There is no user of that name."""
+
+
+class NoSuchAccessKey(NotFound):
+    """The user has no access key with that ID."""
 
 
 class Conflict(StorehouseError):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
+import attrs
+
 from storehouse import errors
 from storehouse.cli.client import Body, Client, Done, Response, Server
 from storehouse.cli.errors import CommandError, Refused
+from storehouse.core.permissions import Rights
 from storehouse.errors import BadRequest, RemoteUnavailable, StorehouseError
 from storehouse.storage.accounts.interfaces import NewKey, User
 from storehouse.storage.namespace.interfaces import Bucket
@@ -312,7 +315,7 @@ class SocketStore:
         """A value of the response. @raise RemoteUnavailable: if it is none."""
         try:
             return kind(**value)
-        except TypeError:
+        except (TypeError, BadRequest):
             raise self._nonsense() from None
 
     def member(self, response: Mapping[str, Any], name: str, kind: type[T]) -> T:
@@ -355,6 +358,25 @@ class SocketAccounts:
         """Make a new access key; the old one ends."""
         return self._key(f"{_path('users', name)}/rotate", None)
 
+    async def add_key(self, name: str, limits: Sequence[Rights] | None = None, note: str = "") -> NewKey:
+        """Make a further access key."""
+        given: dict[str, Any] = {"note": note}
+        if limits is not None:
+            given["limits"] = [attrs.asdict(each) for each in limits]
+        return self._key(f"{_path('users', name)}/keys", given)
+
+    async def remove_key(self, name: str, key_id: str) -> User:
+        """End a further access key."""
+        return self._service.value(User, self._ask(name, "remove-key", key_id=key_id))
+
+    async def grant(self, name: str, rights: Rights) -> User:
+        """Give a user rights."""
+        return self._service.value(User, self._ask(name, "grant", **attrs.asdict(rights)))
+
+    async def revoke(self, name: str, rights: Rights | None) -> User:
+        """Take rights away; C{None}: all."""
+        return self._service.value(User, self._ask(name, "revoke", **({} if rights is None else attrs.asdict(rights))))
+
     async def make_sign_in_token(self, name: str, lifetime: float) -> str:
         """A token that signs a user in once. @param lifetime: seconds."""
         return self._service.member(self._ask(name, "sign-in", lifetime=float(lifetime)), "token", str)
@@ -388,7 +410,8 @@ class SocketAccounts:
     def _key(self, path: str, given: Any) -> NewKey:
         response = self._service.ask("POST", path, given)
         user = self._service.value(User, self._service.member(response, "user", dict))
-        return NewKey(user, self._service.member(response, "secret", str))
+        secret, key_id = (self._service.member(response, name, str) for name in ("secret", "key_id"))
+        return NewKey(user, secret, key_id)
 
 
 @contextmanager

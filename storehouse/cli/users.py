@@ -24,8 +24,9 @@ from storehouse.config import Settings
 from storehouse.core import times
 from storehouse.core.keys.masterkey import take_master_key
 from storehouse.core.names import link_path
-from storehouse.errors import Forbidden, InvalidName
-from storehouse.storage.accounts.interfaces import NewKey, User
+from storehouse.core.permissions import PERMISSIONS, Rights
+from storehouse.errors import Forbidden, InvalidName, NoSuchUser
+from storehouse.storage.accounts.interfaces import AccessKey, NewKey, User
 
 __all__ = ["sign", "user"]
 
@@ -48,6 +49,14 @@ class Accounts(Protocol):
     def enable_user(self, name: str) -> Awaitable[User]: ...
 
     def rotate_key(self, name: str) -> Awaitable[NewKey]: ...
+
+    def add_key(self, name: str, limits: Sequence[Rights] | None = None, note: str = "") -> Awaitable[NewKey]: ...
+
+    def remove_key(self, name: str, key_id: str) -> Awaitable[User]: ...
+
+    def grant(self, name: str, rights: Rights) -> Awaitable[User]: ...
+
+    def revoke(self, name: str, rights: Rights | None) -> Awaitable[User]: ...
 
     def make_sign_in_token(self, name: str, lifetime: float) -> Awaitable[str]: ...
 
@@ -143,7 +152,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON,
 @click.group("user")
 def user() -> None:
     """
-    Manage the users of a root: who can use the door of uploads (https).
+    Manage the users of a root, their access keys, and what they can do.
 
     A running service does all of it, and needs no master key for that from you. Without one it is done in the files of the
     root; in an encrypted one, what makes keys or links needs the master key then.
@@ -152,6 +161,8 @@ def user() -> None:
     Examples:
       storehouse user add ann
       storehouse user list
+      storehouse user grant ann read list --bucket photos
+      storehouse user key add ann --append-only --bucket backups
       storehouse user sign-in admin
     """
 
@@ -227,13 +238,202 @@ async def enable(accounts: Accounts, name: str) -> None:
 @accounts_options()
 async def rotate(accounts: Accounts, name: str, as_json: bool) -> None:
     """
-    Give a user another access key, and print it. The old one, and all sessions, end; signed links go on until they expire.
+    Give a user another first access key, and print it. The old one, and all sessions, end; further keys stay, and signed
+    links go on until they expire.
 
     \b
     Example:
       storehouse user rotate ann
     """
     _show_key(await accounts.rotate_key(name), as_json)
+
+
+@user.command("show", short_help="Show one user, the keys and rights.")
+@click.argument("name")
+@_json_option
+@accounts_options(users_only=True)
+async def show(accounts: Accounts, name: str, as_json: bool) -> None:
+    """
+    Show one user: role, state, access keys without their secrets, and rights.
+
+    An administrator can do everything, and the owner of a bucket everything with it; the rights are what there is beside
+    that.
+
+    \b
+    Examples:
+      storehouse user show ann
+      storehouse user show ann --json | jq .rights
+    """
+    _show_user(await _one(accounts, name), as_json)
+
+
+_bucket_option = click.option(
+    "--bucket",
+    metavar="BUCKET",
+    required=True,
+    help="The bucket; NAME* for all that begin with NAME, * for all, @shared for those that no user owns.",
+)
+_prefix_option = click.option(
+    "--prefix", metavar="PREFIX", default="", help="Only keys that begin with PREFIX.  [default: all]"
+)
+_permission_argument = click.argument("permissions", metavar="PERMISSION...", nargs=-1)
+
+
+def _permissions(given: Sequence[str]) -> tuple[str, ...]:
+    names = [name for each in given for name in each.split(",") if name]
+    if not names:
+        raise click.UsageError(f"Name a permission: {', '.join(PERMISSIONS)}, or all.")
+    return PERMISSIONS if "all" in names else tuple(names)
+
+
+@user.command("grant", short_help="Give a user permissions.")
+@click.argument("name")
+@_permission_argument
+@_bucket_option
+@_prefix_option
+@_json_option
+@accounts_options(users_only=True)
+async def grant(
+    accounts: Accounts, name: str, permissions: tuple[str, ...], bucket: str, prefix: str, as_json: bool
+) -> None:
+    """
+    Give the user NAME permissions on a bucket, at all doors, and show what the user can do then.
+
+    PERMISSION is read, list, put-new (store under a key that has no object), overwrite, delete, create (make buckets), or
+    all.
+
+    \b
+    Examples:
+      storehouse user grant ann read list --bucket photos
+      storehouse user grant ann put-new --bucket backups --prefix laptop/
+      storehouse user grant ops all --bucket '*'
+    """
+    _show_user(await accounts.grant(name, Rights(_permissions(permissions), bucket, prefix)), as_json)
+
+
+@user.command("revoke", short_help="Take permissions from a user.")
+@click.argument("name")
+@_permission_argument
+@click.option("--bucket", metavar="BUCKET", default="", help="The bucket, as it was granted.")
+@_prefix_option
+@click.option("--all", "is_all", is_flag=True, help="Take all permissions away.")
+@_json_option
+@accounts_options(users_only=True)
+async def revoke(
+    accounts: Accounts,
+    name: str,
+    permissions: tuple[str, ...],
+    bucket: str,
+    prefix: str,
+    is_all: bool,
+    as_json: bool,
+) -> None:
+    """
+    Take permissions away that the user NAME has on just that BUCKET and PREFIX, as 'user show' lists them.
+
+    What an administrator can do, and the owner of a bucket with it, stays.
+
+    \b
+    Examples:
+      storehouse user revoke ann overwrite delete --bucket uploads
+      storehouse user revoke ann --all
+    """
+    if is_all == bool(bucket or permissions):
+        raise click.UsageError("Give PERMISSION... and --bucket, or --all.")
+    rights = None if is_all else Rights(_permissions(permissions), bucket, prefix)
+    _show_user(await accounts.revoke(name, rights), as_json)
+
+
+@user.group("key")
+def key() -> None:
+    """
+    Further access keys of a user, which can be limited.
+
+    \b
+    Examples:
+      storehouse user key add ann --append-only --bucket backups
+      storehouse user key list ann
+    """
+
+
+@key.command("add", short_help="Make a further access key.")
+@click.argument("name")
+@click.option(
+    "--only",
+    "only",
+    metavar="PERMISSION",
+    multiple=True,
+    help="Allow this alone, of what the user can do: read, list, put-new, overwrite, delete, create. Can be repeated.",
+)
+@click.option(
+    "--append-only", is_flag=True, help="The same as --only put-new: no object can be read, replaced or removed."
+)
+@click.option("--bucket", metavar="BUCKET", help="Allow it on this bucket alone, as for grant.  [default: all]")
+@click.option("--prefix", metavar="PREFIX", help="Allow it on keys alone that begin with PREFIX.  [default: all]")
+@click.option("--note", metavar="TEXT", default="", help="What the key is for.")
+@_json_option
+@accounts_options()
+async def add_key(
+    accounts: Accounts,
+    name: str,
+    only: tuple[str, ...],
+    append_only: bool,
+    bucket: str | None,
+    prefix: str | None,
+    note: str,
+    as_json: bool,
+) -> None:
+    """
+    Make a further access key for the user NAME, and print it: its ID and its secret, which is shown this once.
+
+    With a limit, requests by the key can do only what the limit and the user's rights both allow; such a key cannot begin
+    a session or sign links.
+
+    \b
+    Examples:
+      storehouse user key add ann --note laptop
+      storehouse user key add ann --append-only --bucket backups --prefix laptop/
+      storehouse user key add ann --only read --only list
+    """
+    if append_only and only:
+        raise click.UsageError("--append-only is --only put-new: give one of them.")
+    is_limited = append_only or only or bucket is not None or prefix is not None
+    names = ("put-new",) if append_only else _permissions(only or PERMISSIONS)
+    limits = (Rights(names, "*" if bucket is None else bucket, prefix or ""),) if is_limited else None
+    _show_key(await accounts.add_key(name, limits, note), as_json)
+
+
+@key.command("remove", short_help="End an access key.")
+@click.argument("name")
+@click.argument("key_id", metavar="KEY-ID")
+@accounts_options(users_only=True)
+async def remove_key(accounts: Accounts, name: str, key_id: str) -> None:
+    """
+    End a further access key of the user NAME. If it had no limit, the sessions of the user end, too.
+
+    \b
+    Example:
+      storehouse user key remove ann SHABCDEFGHIJKLMNOPQR
+    """
+    await accounts.remove_key(name, key_id)
+    click.echo(f"the access key {key_id} of {name} is removed", err=True)
+
+
+@key.command("list", short_help="List the access keys of a user.")
+@click.argument("name")
+@_json_option
+@accounts_options(users_only=True)
+async def list_keys(accounts: Accounts, name: str, as_json: bool) -> None:
+    """
+    List the access keys of the user NAME, the first one first, with their limits. Times are UTC.
+
+    \b
+    Example:
+      storehouse user key list ann
+    """
+    found = _keys_of(await _one(accounts, name))
+    lines = "".join(f"{json.dumps(attrs.asdict(each))}\n" for each in found)
+    _print(lines if as_json else columns([_KEY_HEAD, *map(_key_row, found)]))
 
 
 @user.command("sign-in", short_help="Create a link that signs a user in once.")
@@ -339,11 +539,41 @@ async def _signer(accounts: Accounts, name: str | None) -> User:
     return min(found, key=lambda each: each.created)
 
 
+async def _one(accounts: Accounts, name: str) -> User:
+    found = next((each for each in await accounts.list_users() if each.name == name), None)
+    if found is None:
+        raise NoSuchUser(f"there is no user {name[:100]!r}")
+    return found
+
+
+_KEY_HEAD = ("KEY ID", "MADE", "LIMITS", "NOTE")
+
+
+def _keys_of(user: User) -> list[AccessKey]:
+    return [AccessKey(user.key_id, user.key_created), *user.keys]
+
+
+def _key_row(key: AccessKey) -> tuple[str, ...]:
+    limits = "-" if key.limits is None else "; ".join(map(str, key.limits))
+    return key.id, time_text(key.created), limits, key.note
+
+
+def _show_user(user: User, as_json: bool) -> None:
+    if as_json:
+        _print(f"{json.dumps(attrs.asdict(user))}\n")
+        return
+    role, state = "admin" if user.is_admin else "user", "disabled" if user.is_disabled else "enabled"
+    lines = [("name", user.name), ("role", role), ("state", state), ("created", time_text(user.created))]
+    lines += [("key", "  ".join(filter(None, _key_row(each)))) for each in _keys_of(user)]
+    lines += [("right", str(each)) for each in user.rights]
+    _print("".join(f"{name:<8} {value}\n" for name, value in lines))
+
+
 def _show_key(key: NewKey, as_json: bool) -> None:
     if as_json:
-        _print(f"{json.dumps({**attrs.asdict(key.user), 'secret': key.secret})}\n")
+        _print(f"{json.dumps({**attrs.asdict(key.user), 'key_id': key.key_id, 'secret': key.secret})}\n")
         return
-    _print(f"key ID  {key.user.key_id}\nsecret  {key.secret}\n")
+    _print(f"key ID  {key.key_id}\nsecret  {key.secret}\n")
     click.echo(
         f"This is the access key of {key.user.name}. Its secret is shown only once: keep it safe.",
         err=True,

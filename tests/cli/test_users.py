@@ -131,6 +131,56 @@ class UserTests(UsersCase):
         self.run_command("user", "disable", "ann")
         self.assertIn("disabled", self.run_command("user", "sign-in", "ann", status=1).stderr)
 
+    def test_rights(self) -> None:
+        """Granted, shown and revoked."""
+        self.add("ann")
+        service = self.service()
+        shown = self.run_command(
+            "user", "grant", "ann", "read,list", "put-new", "--bucket", "photos", "--prefix", "2026/"
+        )
+        self.assertIn("right    read, list, put-new on the bucket photos, keys 2026/*\n", shown.stdout)
+        self.assertTrue(service.user_named("ann").may("put-new", "photos", "2026/a", "bob"))
+        self.run_command("user", "revoke", "ann", "put-new", "--bucket", "photos", "--prefix", "2026/")
+        self.assertFalse(service.user_named("ann").may("put-new", "photos", "2026/a", "bob"))
+        told = json.loads(self.run_command("user", "show", "ann", "--json").stdout)
+        self.assertIn({"permissions": ["read", "list"], "bucket": "photos", "prefix": "2026/"}, told["rights"])
+        self.assertIn(
+            "no right", self.run_command("user", "revoke", "ann", "read", "--bucket", "other", status=1).stderr
+        )
+        self.assertNotIn("right ", self.run_command("user", "revoke", "ann", "--all").stdout)
+        self.assertEqual(service.user_named("ann").rights, ())
+        self.run_command("user", "grant", "ann", "all", "--bucket", "b*")
+        self.assertTrue(service.user_named("ann").may("create", "bb"))
+        for arguments in (("revoke", "ann"), ("revoke", "ann", "--all", "read"), ("grant", "ann", "--bucket", "b")):
+            self.run_command("user", *arguments, status=2)
+        self.assertIn(
+            "not a permission", self.run_command("user", "grant", "ann", "x", "--bucket", "b", status=1).stderr
+        )
+        self.assertIn("no user", self.run_command("user", "show", "bob", status=1).stderr)
+
+    def test_further_keys(self) -> None:
+        """Added with limits, listed and removed."""
+        self.add("ann")
+        service = self.service()
+        added = self.key_in(
+            self.run_command("user", "key", "add", "ann", "--append-only", "--bucket", "backups", "--note", "laptop")
+        )
+        limited = service.user_of_key(*added)
+        self.assertFalse(limited.may("overwrite", "backups", "a", "ann"))
+        self.assertTrue(limited.may("put-new", "backups", "a", "ann"))
+        self.assertFalse(limited.may("put-new", "uploads", "a"))
+        told = json.loads(self.run_command("user", "key", "add", "ann", "--only", "read", "--json").stdout)
+        self.assertTrue(service.user_of_key(told["key_id"], told["secret"]).may("read", "uploads", "a"))
+        self.assertIsNone(service.user_of_key(*self.key_in(self.run_command("user", "key", "add", "ann"))).limits)
+        lines = self.run_command("user", "key", "list", "ann").stdout.splitlines()
+        self.assertEqual(len(lines), 5)
+        self.assertRegex(lines[2], rf"^{added[0]}  2\S+Z  put-new on the bucket backups  laptop$")
+        self.assertEqual(len(self.run_command("user", "key", "list", "ann", "--json").stdout.splitlines()), 4)
+        self.run_command("user", "key", "remove", "ann", added[0])
+        self.assertRaises(SignInRefused, service.user_of_key, *added)
+        self.run_command("user", "key", "remove", "ann", added[0], status=1)
+        self.run_command("user", "key", "add", "ann", "--append-only", "--only", "read", status=2)
+
     def test_no_root(self) -> None:
         for arguments in (("user", "list"), ("user", "disable", "ann"), ("sign", "--get", "a")):
             self.assertIn("there are no users", self.run_command(*arguments, status=2).stderr)

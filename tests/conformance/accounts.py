@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from storehouse.config.settings import HTTPSSettings
+from storehouse.core.permissions import Rights
 from storehouse.errors import (
     AlreadyExists,
     BadRequest,
@@ -18,6 +19,7 @@ from storehouse.errors import (
     LinkOutOfScope,
     LinkTampered,
     LinkUsed,
+    NoSuchAccessKey,
     NoSuchUser,
     NotSignedIn,
     SignInRefused,
@@ -144,6 +146,77 @@ class AccountsTestsMixin(TestCase):
             for key_id in (key.user.key_id, other.user.key_id, new.user.key_id.lower(), "ann", "", "\ud800")
         }
         self.assertEqual(len(said), 1)
+
+    def test_further_keys(self) -> None:
+        """Each has a secret of its own; its limits are those of the user whom it names."""
+        first = self.add("ann")
+        limit = Rights(("put-new",), "backups", "a/")
+        more = self.successResultOf(self.accounts.add_key("ann", [limit], "laptop"))
+        full = self.successResultOf(self.accounts.add_key("ann"))
+        user = self.accounts.user_of_key(more.key_id, more.secret)
+        self.assertEqual((user.limits, user.name), ((limit,), "ann"))
+        self.assertEqual(self.accounts.secret_of_key(more.key_id), (user, more.secret.encode()))
+        self.assertEqual(self.accounts.user_of_key(full.key_id, full.secret).limits, None)
+        self.assertEqual(self.accounts.user_of_key(first.key_id, first.secret).limits, None)
+        (found,) = self.successResultOf(self.accounts.list_users())
+        self.assertEqual([(key.id, key.limits, key.note) for key in found.keys],
+                         [(more.key_id, (limit,), "laptop"), (full.key_id, None, "")])  # fmt: skip
+        # A session or a link has no limits, so that a limited key begins none.
+        self.assertRaises(SignInRefused, self.accounts.begin_session, user)
+        self.assertRaises(Forbidden, self.accounts.sign_link, user, "GET", "/download/a", NOW + 60)
+        session = self.accounts.begin_session(self.accounts.user_of_key(full.key_id, full.secret))
+        self.successResultOf(self.accounts.remove_key("ann", more.key_id))
+        self.assertRaises(SignInRefused, self.accounts.user_of_key, more.key_id, more.secret)
+        self.assertRaises(SignInRefused, self.accounts.secret_of_key, more.key_id)
+        self.assertEqual(self.accounts.session_of(session.cookie).user.name, "ann")
+        self.successResultOf(self.accounts.remove_key("ann", full.key_id))
+        self.assertRaises(NotSignedIn, self.accounts.session_of, session.cookie)
+        self.fails(self.accounts.remove_key("ann", full.key_id), NoSuchAccessKey)
+        self.fails(self.accounts.remove_key("ann", first.key_id), BadRequest)
+        self.fails(self.accounts.add_key("ann", None, "x" * 201), BadRequest)
+        self.fails(self.accounts.add_key("bob"), NoSuchUser)
+
+    def test_further_keys_stay(self) -> None:
+        """Another first key leaves them; a disabled user has none."""
+        self.add("ann")
+        more = self.successResultOf(self.accounts.add_key("ann"))
+        self.successResultOf(self.accounts.rotate_key("ann"))
+        self.assertEqual(self.accounts.user_of_key(more.key_id, more.secret).name, "ann")
+        self.successResultOf(self.accounts.disable_user("ann"))
+        self.assertRaises(SignInRefused, self.accounts.user_of_key, more.key_id, more.secret)
+        self.assertRaises(SignInRefused, self.accounts.secret_of_key, more.key_id)
+
+    def test_rights(self) -> None:
+        """What is granted is known at once, and what is revoked."""
+        self.add("ann")
+        read = Rights(("read",), "photos", "2026/")
+        self.assertFalse(self.accounts.user_named("ann").may("read", "photos", "2026/a", "bob"))
+        self.successResultOf(self.accounts.grant("ann", read))
+        self.assertTrue(self.accounts.user_named("ann").may("read", "photos", "2026/a", "bob"))
+        self.assertFalse(self.accounts.user_named("ann").may("read", "photos", "2025/a", "bob"))
+        self.successResultOf(self.accounts.revoke("ann", read))
+        self.assertFalse(self.accounts.user_named("ann").may("read", "photos", "2026/a", "bob"))
+        self.fails(self.accounts.revoke("ann", read), BadRequest)
+        self.assertEqual(self.successResultOf(self.accounts.revoke("ann", None)).rights, ())
+        self.assertFalse(self.accounts.user_named("ann").may("read", "uploads", "a"))
+        for work in (self.accounts.grant("bob", read), self.accounts.revoke("bob", None)):
+            self.fails(work, NoSuchUser)
+        self.assertRaises(NoSuchUser, self.accounts.user_named, "bob")
+
+    def test_may(self) -> None:
+        """Owners and administrators, and the limits of keys."""
+        ann, root = self.add("ann").user, self.add("root", True).user
+        self.assertTrue(ann.may("delete", "hers", "a", "ann"))
+        self.assertFalse(ann.may("delete", "his", "a", "bob"))
+        self.assertTrue(root.may("delete", "his", "a", "bob"))
+        put = (Rights(("put-new",), "hers"),)
+        self.assertTrue(attrs.evolve(ann, limits=put).may("put-new", "hers", "a", "ann"))
+        for user in (ann, root):
+            limited = attrs.evolve(user, limits=put)
+            self.assertFalse(limited.may("overwrite", "hers", "a", "ann"))
+            self.assertFalse(limited.may("put-new", "uploads", "a"))
+            self.assertFalse(limited.is_unlimited_admin)
+            self.assertFalse(attrs.evolve(user, is_disabled=True).may("read", "uploads", "a", user.name))
 
     def test_disable(self) -> None:
         key = self.add()

@@ -39,7 +39,7 @@ POST   /hold/NAME                     renew that: it ends after 60 seconds
 DELETE /hold/NAME                     end it
 GET    /users                         all users
 POST   /users                         add one
-POST   /users/NAME/disable            or enable, rotate, sign-in, links: what it does for or with one
+POST   /users/NAME/disable            or enable, rotate, keys, remove-key, grant, revoke, sign-in, links: for one
 
 If-Match: "ETAG" or *, and If-None-Match: * are conditions of PUT and DELETE; GET takes all that HTTP has.
 """

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from storehouse.core.permissions import Rights, read_rights
 from storehouse.errors import BadRequest, NoSuchUser
 from storehouse.frontends.http.reply import Reply, json_reply, long_json_reply
 from storehouse.frontends.http.request import StreamingRequest
@@ -23,6 +24,9 @@ _NO_FIELDS: frozenset[bytes] = frozenset()
 
 _NEW_USER = {"name": str, "is_admin": bool}
 _TOKEN = {"lifetime": float}
+_KEY = {"limits": list, "note": str}
+_REMOVED = {"key_id": str}
+_RIGHTS = {"permissions": list, "bucket": str, "prefix": str}
 _LINK = {"method": str, "path": str, "expires": float, "max_bytes": int, "once": bool, "is_prefix": bool}
 
 
@@ -67,6 +71,19 @@ class Users(Leaf):
             return json_reply(attrs.asdict(await accounts.enable_user(name)))
         if action == "rotate":
             return _key_reply(await accounts.rotate_key(name))
+        if action == "keys":
+            given = await json_object(request, _KEY)
+            limits = read_rights(given["limits"]) if "limits" in given else None
+            return _key_reply(await accounts.add_key(name, limits, given.get("note", "")))
+        if action == "remove-key":
+            given = _all_of(await json_object(request, _REMOVED), "key_id")
+            return json_reply(attrs.asdict(await accounts.remove_key(name, given["key_id"])))
+        if action == "grant":
+            given = await json_object(request, _RIGHTS)
+            return json_reply(attrs.asdict(await accounts.grant(name, _rights_in(given))))
+        if action == "revoke":
+            given = await json_object(request, _RIGHTS)
+            return json_reply(attrs.asdict(await accounts.revoke(name, _rights_in(given) if given else None)))
         if action == "sign-in":
             given = _all_of(await json_object(request, _TOKEN), "lifetime")
             return json_reply({"token": await accounts.make_sign_in_token(name, given["lifetime"])})
@@ -86,5 +103,9 @@ def _all_of(given: dict[str, Any], *names: str) -> dict[str, Any]:
     return given
 
 
+def _rights_in(given: dict[str, Any]) -> Rights:
+    return Rights(**_all_of(given, "permissions", "bucket"))
+
+
 def _key_reply(key: NewKey) -> Reply:
-    return json_reply({"user": attrs.asdict(key.user), "secret": key.secret})
+    return json_reply({"user": attrs.asdict(key.user), "secret": key.secret, "key_id": key.key_id})

@@ -13,7 +13,7 @@ import os
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 from cryptography.exceptions import InvalidTag
@@ -25,18 +25,20 @@ from zope.interface import implementer
 
 from storehouse.config.settings import HTTPSSettings
 from storehouse.core.jobs import deferred
+from storehouse.core.permissions import USUAL, Rights, read_rights, with_rights, without_rights
 from storehouse.errors import (
     BadRequest,
     Damaged,
     Forbidden,
     LinkExpired,
     LinkUsed,
+    NoSuchAccessKey,
     NoSuchUser,
     NotSignedIn,
     SignInRefused,
 )
 from storehouse.storage.accounts import links
-from storehouse.storage.accounts.interfaces import Grant, IAccounts, NewKey, Session, User
+from storehouse.storage.accounts.interfaces import AccessKey, Grant, IAccounts, NewKey, Session, User
 from storehouse.storage.accounts.sessions import Ticket, read_cookie, request_token, write_cookie
 from storehouse.storage.accounts.users import Account, Token, Users, check_user_name, hash_token
 
@@ -47,6 +49,10 @@ SECRET_SIZE = 32
 
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _NONCE = 12
+
+#: Further access keys that a user can have, and characters of a note.
+_MAX_KEYS = 100
+_MAX_NOTE = 200
 
 #: The largest C{max-bytes} of a link.
 _MAX_BYTES = 1 << 60
@@ -100,6 +106,10 @@ class Keys:
             return self._access_keys.decrypt(sealed[:_NONCE], sealed[_NONCE:], _associated(name, key_id)).decode()
         except (InvalidTag, ValueError):
             raise Damaged(f"the access key of {name} is damaged, or was encrypted on another root: rotate it") from None
+
+
+def _limited(account: Account, key: AccessKey) -> User:
+    return account.user if key.limits is None else attrs.evolve(account.user, limits=key.limits)
 
 
 def _derive(secret: bytes, purpose: str) -> bytes:
@@ -170,7 +180,7 @@ class Accounts(ABC):
 
     async def _add_user(self, name: str, is_admin: bool, is_claimed: bool) -> NewKey:
         now, key_id, secret = self._clock(), _new_key_id(), _new_secret()
-        user = User(name, key_id, is_admin, False, now, now)
+        user = User(name, key_id, is_admin, False, now, now, USUAL)
         sealed = self._keys().seal_secret(name, key_id, secret)
         await self._change(lambda users: users.with_new(Account(user, sealed, 0, is_claimed)))
         return NewKey(user, secret)
@@ -208,27 +218,84 @@ class Accounts(ABC):
             account = users.get(name)
             user = attrs.evolve(account.user, key_id=key_id, key_created=self._clock())
             # A key is rotated because it may be known to others: sessions and sign-in links made with it end as well.
-            return users.with_account(Account(user, sealed, account.generation + 1, True)).without_tokens(name)
+            changed = attrs.evolve(
+                account, user=user, secret=sealed, generation=account.generation + 1, is_claimed=True
+            )
+            return users.with_account(changed).without_tokens(name)
 
         return NewKey((await self._change(step)).get(name).user, secret)
 
+    @deferred
+    async def add_key(self, name: str, limits: Sequence[Rights] | None = None, note: str = "") -> NewKey:
+        if len(note) > _MAX_NOTE or not note.isprintable():
+            raise BadRequest(f"a note has at most {_MAX_NOTE} printable characters")
+        key_id, secret = _new_key_id(), _new_secret()
+        sealed = self._keys().seal_secret(name, key_id, secret)
+        key = AccessKey(key_id, self._clock(), None if limits is None else read_rights(limits), note)
+
+        def step(users: Users) -> Users:
+            account = users.get(name)
+            if len(account.user.keys) >= _MAX_KEYS:
+                raise BadRequest(f"{name} has {_MAX_KEYS} further keys, the most there can be: remove one first")
+            user = attrs.evolve(account.user, keys=(*account.user.keys, key))
+            secrets_ = {**account.more_secrets, key_id: sealed}
+            return users.with_account(attrs.evolve(account, user=user, more_secrets=secrets_, is_claimed=True))
+
+        return NewKey((await self._change(step)).get(name).user, secret, key_id)
+
+    @deferred
+    async def remove_key(self, name: str, key_id: str) -> User:
+        def step(users: Users) -> Users:
+            account = users.get(name)
+            if key_id == account.user.key_id:
+                raise BadRequest(f"that is the first key of {name}, which 'user rotate' replaces")
+            found = next((key for key in account.user.keys if key.id == key_id), None)
+            if found is None:
+                raise NoSuchAccessKey(f"{name} has no access key {key_id[:100]!r}")
+            user = attrs.evolve(account.user, keys=[key for key in account.user.keys if key is not found])
+            rest = {id: secret for id, secret in account.more_secrets.items() if id != key_id}
+            # A key without limits may have begun sessions; as with a key that is rotated, they end with it.
+            generation = account.generation + (found.limits is None)
+            return users.with_account(attrs.evolve(account, user=user, more_secrets=rest, generation=generation))
+
+        return (await self._change(step)).get(name).user
+
+    @deferred
+    async def grant(self, name: str, rights: Rights) -> User:
+        return await self._change_rights(name, lambda before: with_rights(before, rights))
+
+    @deferred
+    async def revoke(self, name: str, rights: Rights | None) -> User:
+        return await self._change_rights(name, lambda before: () if rights is None else without_rights(before, rights))
+
+    async def _change_rights(self, name: str, change: Callable[[tuple[Rights, ...]], tuple[Rights, ...]]) -> User:
+        def step(users: Users) -> Users:
+            account = users.get(name)
+            user = attrs.evolve(account.user, rights=change(account.user.rights))
+            return users if user == account.user else users.with_account(attrs.evolve(account, user=user))
+
+        return (await self._change(step)).get(name).user
+
+    def user_named(self, name: str) -> User:
+        return self._users().get(name).user
+
     def user_of_key(self, key_id: str, secret: str) -> User:
-        account = self._users().by_key.get(key_id)
+        found = self._users().by_key.get(key_id)
         # An unknown ID is compared with a random secret, so that it takes as long as a known one.
-        expected = self._secret_of(account) if account is not None else _new_secret()
+        expected = self._secret_of(*found) if found is not None else _new_secret()
         is_right = hmac.compare_digest(expected.encode(), secret.encode("utf-8", "surrogatepass"))
-        if account is None or not is_right or account.user.is_disabled:
+        if found is None or not is_right or found[0].user.is_disabled:
             raise SignInRefused(_WRONG_KEY)
-        return account.user
+        return _limited(*found)
 
     def secret_of_key(self, key_id: str) -> tuple[User, bytes]:
-        account = self._users().by_key.get(key_id)
-        if account is None or account.user.is_disabled:
+        found = self._users().by_key.get(key_id)
+        if found is None or found[0].user.is_disabled:
             raise SignInRefused(_WRONG_KEY)
-        return account.user, self._secret_of(account).encode()
+        return _limited(*found), self._secret_of(*found).encode()
 
-    def _secret_of(self, account: Account) -> str:
-        return self._keys().open_secret(account.user.name, account.user.key_id, account.secret)
+    def _secret_of(self, account: Account, key: AccessKey) -> str:
+        return self._keys().open_secret(account.user.name, key.id, account.secret_of(key))
 
     def user_of_certificate(self, common_name: str) -> User:
         account = self._users().by_name.get(common_name)
@@ -281,6 +348,8 @@ class Accounts(ABC):
         account = self._users().by_name.get(user.name)
         if account is None or account.user.is_disabled:
             raise SignInRefused(f"{user.name} cannot sign in")
+        if user.limits is not None:
+            raise SignInRefused("this access key is limited, and cannot begin a session")
         expires = int(self._clock() + self.settings.session_lifetime)
         ticket = Ticket(user.name, account.generation, expires, os.urandom(16))
         return self._session(account.user, ticket, write_cookie(self._keys().sessions, ticket))
@@ -333,6 +402,8 @@ class Accounts(ABC):
             raise BadRequest(f"the path of a link for a folder must end with a slash; {canonical!r} does not")
         if self._users().get(user.name).user.is_disabled:
             raise Forbidden(f"the user {user.name} is disabled")
+        if user.limits is not None:
+            raise Forbidden("this access key is limited, and cannot sign links")
         nonce = os.urandom(16).hex()
         grant = Grant(method, canonical, is_prefix, math.ceil(expires), max_bytes, once, nonce, user.name)
         return links.write_query(self._keys().links, grant)

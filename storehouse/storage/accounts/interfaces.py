@@ -7,19 +7,46 @@ as perform PUT/GET operations within a short timeframe"); docs/accounts.rst.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from zope.interface import Attribute, Interface
 
+from storehouse.core.permissions import EARLIER, Rights, covers, read_rights
+
 if TYPE_CHECKING:  # commands that import a value from here need no reactor
     from twisted.internet.defer import Deferred
 
-__all__ = ["LINK_PARAMETERS", "Grant", "IAccounts", "NewKey", "Session", "User"]
+__all__ = ["LINK_PARAMETERS", "AccessKey", "Grant", "IAccounts", "NewKey", "Session", "User"]
 
 #: The parameters of the query of a signed link.
 LINK_PARAMETERS = (b"method", b"path", b"prefix", b"expires", b"max-bytes", b"once", b"nonce", b"user", b"signature")
+
+
+def _limits(value: Any) -> tuple[Rights, ...] | None:
+    return None if value is None else read_rights(value)
+
+
+@attrs.frozen
+class AccessKey:
+    """
+    A further access key of a user.
+
+    @ivar id: the ID of the key, which is not secret.
+    @ivar created: seconds since 1970 UTC.
+    @ivar limits: all that requests by this key can do of what the user can; C{None} for all of it.
+    @ivar note: what it is for, in the user's words.
+    """
+
+    id: str
+    created: float
+    limits: tuple[Rights, ...] | None = attrs.field(default=None, converter=_limits)
+    note: str = ""
+
+
+def _keys(values: Any) -> tuple[AccessKey, ...]:
+    return tuple(each if isinstance(each, AccessKey) else AccessKey(**each) for each in values)
 
 
 @attrs.frozen
@@ -27,10 +54,14 @@ class User:
     """
     @ivar name: 1 to 64 of a-z, 0-9, dots, hyphens and underscores.
     @ivar key_id: the ID of the user's access key, which is not secret.
-    @ivar is_admin: whether this user can manage others.
+    @ivar is_admin: whether this user can manage others, and can do everything with all buckets.
     @ivar is_disabled: whether this user's keys, sessions and links are refused.
     @ivar created: seconds since 1970 UTC.
     @ivar key_created: when the access key was created, likewise.
+    @ivar rights: what this user can do, beside everything with buckets of the user's own.
+    @ivar keys: further access keys.
+    @ivar limits: of the access key by which a request was authenticated: what is not among them is refused, whatever
+        the user can do. C{None} for a key without limits, and where no key is concerned.
     """
 
     name: str
@@ -39,16 +70,45 @@ class User:
     is_disabled: bool
     created: float
     key_created: float
+    rights: tuple[Rights, ...] = attrs.field(default=EARLIER, converter=read_rights)
+    keys: tuple[AccessKey, ...] = attrs.field(default=(), converter=_keys)
+    limits: tuple[Rights, ...] | None = attrs.field(default=None, converter=_limits)
+
+    def may(self, permission: str, bucket: str, key: str = "", owner: str = "") -> bool:
+        """
+        Whether this user may do something: the decision of all doors.
+
+        @param permission: one of L{PERMISSIONS<storehouse.core.permissions.PERMISSIONS>}.
+        @param key: a key, or the prefix of what is listed; empty for the bucket as a whole.
+        @param owner: the name of the user who owns the bucket; empty if nobody does.
+        """
+        if self.is_disabled or (self.limits is not None and not covers(self.limits, permission, bucket, key, owner)):
+            return False
+        return (
+            self.is_admin or (owner != "" and owner == self.name) or covers(self.rights, permission, bucket, key, owner)
+        )
+
+    @property
+    def is_unlimited_admin(self) -> bool:
+        """Whether this is an administrator, by a key without limits: only such a one manages the service."""
+        return self.is_admin and not self.is_disabled and self.limits is None
 
 
 @attrs.frozen
 class NewKey:
     """
     A new access key. Its secret is shown once, and is not part of this object's C{repr}.
+
+    @ivar key_id: its ID: by default that of the user's first key.
     """
 
     user: User
     secret: str = attrs.field(repr=False)
+    key_id: str = attrs.field()
+
+    @key_id.default
+    def _first(self) -> str:
+        return self.user.key_id
 
 
 @attrs.frozen
@@ -120,7 +180,36 @@ class IAccounts(Interface):
         """Undo L{disable_user}, except for sessions and sign-in links. Fails with C{NoSuchUser}."""
 
     def rotate_key(name: str) -> Deferred[NewKey]:
-        """Make a new access key; the old one, all sessions and sign-in links end. Fails with C{NoSuchUser}."""
+        """
+        Make a new access key in place of the first; that one, all sessions and sign-in links end. Further keys stay. Fails
+        with C{NoSuchUser}.
+        """
+
+    def add_key(name: str, limits: Sequence[Rights] | None = None, note: str = "") -> Deferred[NewKey]:
+        """
+        Make a further access key. Fails with C{NoSuchUser}, C{BadRequest} if the user has too many.
+
+        @param limits: all that it can do of what the user can; C{None} for all of it.
+        @param note: at most 200 characters.
+        """
+
+    def remove_key(name: str, key_id: str) -> Deferred[User]:
+        """
+        End a further access key, and, if it had no limits, all sessions. Fails with C{NoSuchUser}, C{NoSuchAccessKey},
+        C{BadRequest} for the first key.
+        """
+
+    def grant(name: str, rights: Rights) -> Deferred[User]:
+        """Give a user rights, beside those there are. Fails with C{NoSuchUser}, C{BadRequest}."""
+
+    def revoke(name: str, rights: Rights | None) -> Deferred[User]:
+        """
+        Take rights away, from the entry for that very bucket and prefix; C{None}: all there are. Fails with
+        C{NoSuchUser}, C{BadRequest} if the user does not have them.
+        """
+
+    def user_named(name: str) -> User:
+        """@raise NoSuchUser: if there is no user of that name."""
 
     def write_url(url: str) -> Deferred[None]:
         """Store the URL by which clients reach the door of uploads, for commands that make links."""
@@ -130,12 +219,15 @@ class IAccounts(Interface):
 
     def user_of_key(key_id: str, secret: str) -> User:
         """
+        The user whose key it is, with the limits of the key.
+
         @raise SignInRefused: if the ID is unknown, the secret wrong, or the user disabled; the text does not say which.
         """
 
     def secret_of_key(key_id: str) -> tuple[User, bytes]:
         """
-        The user of an access key and its secret, for protocols whose requests are signed. The secret is not for logs.
+        The user whose key it is, with the limits of the key, and its secret, for protocols whose
+        requests are signed. The secret is not for logs.
 
         @raise SignInRefused: if the ID is unknown, or the user disabled; the text does not say which.
         """
@@ -159,7 +251,7 @@ class IAccounts(Interface):
         """Fails with C{SignInRefused} if the token is unknown, expired or used."""
 
     def begin_session(user: User) -> Session:
-        """@raise SignInRefused: if the user is disabled."""
+        """@raise SignInRefused: if the user is disabled, or signs in by a key with limits, which a session has not."""
 
     def session_of(cookie: str) -> Session:
         """@raise NotSignedIn: if the cookie is not of these accounts, was changed, has expired or was ended."""
@@ -182,7 +274,7 @@ class IAccounts(Interface):
         @param expires: seconds since 1970 UTC; at most C{https-link-lifetime} from now.
         @raise BadRequest: for another method, a path that can be read in two ways, a prefix without a slash at its
             end, an expiry in the past or too far away, or a bad C{max_bytes}.
-        @raise Forbidden: if the user is disabled.
+        @raise Forbidden: if the user is disabled, or signs in by a key with limits, which a link has not.
         """
 
     def grant_of(method: str, path: str, query: Mapping[bytes, bytes], is_resumed: bool = False) -> Grant:

@@ -8,6 +8,10 @@ The file is one JSON object with a checksum (L{storehouse.core.checksummed})::
                "key_created":1790000000.0,"generation":0,"is_claimed":true}],
      "tokens":[{"hash":"64 hex","user":"ann","expires":1790003600}],"checksum":"..."}
 
+A user can have C{"rights":[{"permissions":["read"],"bucket":"photos","prefix":"2026/"}]}; without, it has those of users made
+before there were rights (L{EARLIER<storehouse.core.permissions.EARLIER>}). And C{"keys"}, the further access keys, each with
+C{id}, C{secret}, C{created}, C{limits} (rights, or null) and C{note}.
+
 C{secret} is the sealed secret of the access key
 (L{Keys.seal_secret<storehouse.storage.accounts.accounts.Keys.seal_secret>}), C{hash} the SHA-256 of a token. C{sequence}
 grows with every change.
@@ -25,8 +29,9 @@ from typing import Any
 import attrs
 
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed
-from storehouse.errors import AlreadyExists, Damaged, InvalidName, NoSuchUser
-from storehouse.storage.accounts.interfaces import User
+from storehouse.core.permissions import EARLIER
+from storehouse.errors import AlreadyExists, BadRequest, Damaged, InvalidName, NoSuchUser
+from storehouse.storage.accounts.interfaces import AccessKey, User
 
 __all__ = ["Account", "Token", "Users", "check_user_name", "hash_token"]
 
@@ -48,16 +53,27 @@ class Account:
     """
     What is stored for a user.
 
-    @ivar secret: of the access key, sealed.
+    @ivar secret: of the first access key, sealed.
     @ivar generation: grows when sessions must end: when the key is rotated and when the user is disabled.
     @ivar is_claimed: whether anyone was given the key or has used a sign-in token. Until then the administrator that
         the first start has created belongs to nobody, and each start shows a sign-in link.
+    @ivar more_secrets: of the further access keys, by their IDs, sealed.
     """
 
     user: User
     secret: bytes = attrs.field(repr=False)
     generation: int = 0
     is_claimed: bool = True
+    more_secrets: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def keys(self) -> tuple[AccessKey, ...]:
+        """All access keys, the first one first."""
+        return AccessKey(self.user.key_id, self.user.key_created), *self.user.keys
+
+    def secret_of(self, key: AccessKey) -> bytes:
+        """The sealed secret of one of the keys."""
+        return self.secret if key.id == self.user.key_id else self.more_secrets[key.id]
 
 
 @attrs.frozen
@@ -84,17 +100,17 @@ class Users:
     """
     All users and tokens. The C{with} methods return a changed copy with the next sequence number.
 
-    @ivar by_key: the same accounts, by the ID of their access keys.
+    @ivar by_key: the same accounts, by the IDs of their access keys, each with the key.
     """
 
     by_name: Mapping[str, Account] = attrs.field(factory=dict)
     tokens: tuple[Token, ...] = ()
     sequence: int = 0
-    by_key: Mapping[str, Account] = attrs.field(init=False, eq=False, repr=False)
+    by_key: Mapping[str, tuple[Account, AccessKey]] = attrs.field(init=False, eq=False, repr=False)
 
     @by_key.default
-    def _index_keys(self) -> Mapping[str, Account]:
-        return {account.user.key_id: account for account in self.by_name.values()}
+    def _index_keys(self) -> Mapping[str, tuple[Account, AccessKey]]:
+        return {key.id: (account, key) for account in self.by_name.values() for key in account.keys}
 
     def get(self, name: str) -> Account:
         """@raise NoSuchUser: if there is no user of that name."""
@@ -155,21 +171,30 @@ class Users:
             accounts = [_decode_account(each) for each in fields["users"]]
             tokens = tuple(Token(**each) for each in fields["tokens"])
             return cls({account.user.name: account for account in accounts}, tokens, int(fields["sequence"]))
-        except (ValueError, TypeError, KeyError) as problem:
+        except (ValueError, TypeError, KeyError, BadRequest) as problem:
             raise Damaged(str(problem)) from None
 
 
 def _encode_account(account: Account) -> dict[str, object]:
-    return {
-        **attrs.asdict(account.user),
+    user = attrs.asdict(account.user)
+    rights, keys, _ = user.pop("rights"), user.pop("keys"), user.pop("limits")
+    fields = {
+        **user,
         "secret": b64encode(account.secret).decode("ascii"),
         "generation": account.generation,
         "is_claimed": account.is_claimed,
     }
+    if account.user.rights != EARLIER:
+        fields["rights"] = rights
+    if keys:
+        fields["keys"] = [{**key, "secret": b64encode(account.more_secrets[key["id"]]).decode("ascii")} for key in keys]
+    return fields
 
 
 def _decode_account(fields: Mapping[str, Any]) -> Account:
     rest = dict(fields)
     secret = b64decode(rest.pop("secret"), validate=True)
     generation, is_claimed = int(rest.pop("generation")), bool(rest.pop("is_claimed"))
-    return Account(User(**rest), secret, generation, is_claimed)
+    keys = [dict(key) for key in rest.pop("keys", ())]
+    secrets = {key["id"]: b64decode(key.pop("secret"), validate=True) for key in keys}
+    return Account(User(**rest, keys=keys), secret, generation, is_claimed, secrets)

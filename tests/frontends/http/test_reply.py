@@ -106,6 +106,7 @@ _EXPECTED = {
     "VersionNotSpoken": 505,
     "MethodUnknown": 501,
     "Misdirected": 421,
+    "NoSuchAccessKey": 404,
     "NoSuchUser": 404,
     "TooManyUploads": 503,
     "WrongMasterKey": 500,

@@ -12,10 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed
+from storehouse.core.permissions import EARLIER, Rights
 from storehouse.errors import BadRequest, Damaged, LinkTampered, NotSignedIn
 from storehouse.frontends.http.request import parse_query
 from storehouse.storage.accounts.accounts import Keys
-from storehouse.storage.accounts.interfaces import Grant, User
+from storehouse.storage.accounts.interfaces import AccessKey, Grant, User
 from storehouse.storage.accounts.links import canonical_path, read_query, write_query
 from storehouse.storage.accounts.sessions import Ticket, read_cookie, request_token, write_cookie
 from storehouse.storage.accounts.users import Account, Token, Users, hash_token
@@ -55,6 +56,30 @@ USERS_BYTES = (
     b'"generation":3,"is_claimed":false}],"tokens":[{"hash":'
     b'"3c469e9d6c5875d37a43f353d4f88e61fcf812c66eee3457465a40b0da4153e0","user":"ann","expires":1790003600.0}],'
     b'"checksum":"e0b295b6"}\n'
+)
+
+#: The same, of a user with rights and a further key.
+LIMITED = Users(
+    {
+        "bob": Account(
+            User(
+                "bob", "SHABCDEFGHIJKLMNOPQR", False, False, 1.0, 2.0,
+                (Rights(("read", "list"), "photos", "2026/"),),
+                (AccessKey("SHBBBBBBBBBBBBBBBBBB", 3.0, (Rights(("put-new",), "*"),), "laptop"),),
+            ),
+            b"\0",
+            more_secrets={"SHBBBBBBBBBBBBBBBBBB": b"\1"},
+        )
+    },
+    (),
+    8,
+)  # fmt: skip
+LIMITED_BYTES = (
+    b'{"format":"storehouse accounts","version":1,"sequence":8,"users":[{"name":"bob","key_id":"SHABCDEFGHIJKLMNOPQR",'
+    b'"is_admin":false,"is_disabled":false,"created":1.0,"key_created":2.0,"secret":"AA==","generation":0,'
+    b'"is_claimed":true,"rights":[{"permissions":["read","list"],"bucket":"photos","prefix":"2026/"}],'
+    b'"keys":[{"id":"SHBBBBBBBBBBBBBBBBBB","created":3.0,"limits":[{"permissions":["put-new"],"bucket":"*",'
+    b'"prefix":""}],"note":"laptop","secret":"AQ=="}]}],"tokens":[],"checksum":"2a99d65a"}\n'
 )
 
 
@@ -246,6 +271,10 @@ class UsersTests(SynchronousTestCase):
     def test_golden(self) -> None:
         self.assertEqual(USERS.encode(), USERS_BYTES)
         self.assertEqual(Users.decode(USERS_BYTES), USERS)
+        self.assertEqual(LIMITED.encode(), LIMITED_BYTES)
+        self.assertEqual(Users.decode(LIMITED_BYTES), LIMITED)
+        # A file of before has no rights: they are what users could do then.
+        self.assertEqual(Users.decode(USERS_BYTES).get("ann").user.rights, EARLIER)
 
     def test_damaged(self) -> None:
         for at in range(len(USERS_BYTES) - 1):
