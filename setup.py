@@ -72,6 +72,8 @@ setup(
         "test": [
             # There are wheels for this platform only.
             'atheris >=3.0; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.15"',
+            # The S3 client that most programs use, and the description of the protocol that ours is compared with.
+            "boto3 >=1.44",
             "coverage >=7.17",
             # Whether the pages can be read.
             "docutils >=0.22",

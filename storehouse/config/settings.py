@@ -42,6 +42,7 @@ __all__ = [
     "LoggingSettings",
     "MemoryShares",
     "ObjectsSettings",
+    "S3Settings",
     "SFSPSettings",
     "Settings",
 ]
@@ -284,6 +285,44 @@ class HTTPSSettings:
         "DURATION",
         "How long a signed link may be valid, at most",
         old_names=("link-lifetime",),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class S3Settings:
+    """The door of S3."""
+
+    endpoint: str = option(
+        "tcp:9000:interface=127.0.0.1",
+        parse_text,
+        "ENDPOINT",
+        "Where buckets and objects are served by Amazon's S3 protocol, a Twisted endpoint; off opens no such door",
+        cli=True,
+        name="",
+    )
+    domain: frozenset[str] = option(
+        frozenset(),
+        parse_hosts,
+        "NAMES",
+        "Names, with commas between, of hosts below which a bucket has a host of its own: with s3.example.com, "
+        "box.s3.example.com is the bucket box. Every bucket is reached by its path as well; off adds none",
+        shown=OFF,
+        cli=True,
+    )
+    region: str = option(
+        "us-east-1",
+        parse_text,
+        "NAME",
+        "The region for which requests must be signed, and in which buckets are; any takes every one",
+        cli=True,
+    )
+    defaults: str = option(
+        "aws",
+        one_of("aws", "classic"),
+        "aws|classic",
+        "How new buckets are made: aws, as Amazon makes them today: ACLs are off, and public access is blocked; "
+        "classic, as older servers do: ACLs count, and nothing is blocked",
+        cli=True,
     )
 
 

@@ -365,6 +365,7 @@ class StreamingRequest(server.Request):
     @ivar address: of the client; empty if it has none, as at a socket file.
     @ivar counted_for: whose share of requests it is in, for the site.
     @ivar visitor: the user who makes it, for the access log; empty if the door has not found out.
+    @ivar request_id: its ID, for the access log; empty if the door gives none.
     """
 
     _log = Logger()
@@ -376,12 +377,14 @@ class StreamingRequest(server.Request):
         # Twisted's own, which has no types.
         def write(self, data: bytes) -> None: ...
         def finish(self) -> None: ...
+        def isSecure(self) -> bool: ...
         def setHeader(self, name: bytes, value: bytes) -> None: ...
 
     def __init__(self, channel: Any) -> None:
         server.Request.__init__(self, channel)
         self.fields: dict[bytes, bytes] = {}
         self.visitor = ""
+        self.request_id = ""
         self.address: str = getattr(self.client, "host", "")
         self.counted_for: tuple[str, ...] = ()
         self._received = False

@@ -69,10 +69,7 @@ class Leaf(Resource):
         try:
             if request.postpath and not self.takes_rest:
                 raise request.no_such_resource()
-            if request.method not in self.allowed:
-                raise MethodNotAllowed(request.method, self.allowed)
-            method = b"GET" if request.method == b"HEAD" else request.method
-            reply: Reply | None = await getattr(self, _PREFIX + method.decode("ascii"))(request)
+            reply = await self.respond(request)
         except Exception as error:
             await self._fail(request, error)
             return
@@ -81,6 +78,14 @@ class Leaf(Resource):
         else:
             await _quietly(request)
             request.answer(reply)
+
+    async def respond(self, request: StreamingRequest) -> Reply | None:
+        """Call the handler of the request's method."""
+        if request.method not in self.allowed:
+            raise MethodNotAllowed(request.method, self.allowed)
+        method = b"GET" if request.method == b"HEAD" else request.method
+        reply: Reply | None = await getattr(self, _PREFIX + method.decode("ascii"))(request)
+        return reply
 
     async def _fail(self, request: StreamingRequest, error: Exception) -> None:
         # Overloaded: there is no memory for its body, so it is not waited for.

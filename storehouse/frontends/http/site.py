@@ -207,7 +207,9 @@ class DoorSite(server.Site):
     @ivar trusted: proxies that are believed for whom they make requests.
     @ivar guard: refuses what pages of other sites ask for; C{None} for a door that browsers do not reach.
     @ivar asks: whether the door asks who one is, so that lines of the access log have a user.
+    @ivar begin: called with each request when it begins, before anything of it is looked at.
     @ivar explain: makes the answer to a request that failed, of the request and the error.
+    @ivar explain_refusal: makes that to what is not a request, or to a connection that is one too many.
     @ivar end_answers: called when the door is to end: has those answers end that would go on by themselves.
     """
 
@@ -234,6 +236,8 @@ class DoorSite(server.Site):
         self.budget = budget or ByteBudget(256 << 20, reactor, limits.idle_timeout)
         self._lane = lane
         self._access_log = access_log
+        self.begin: Callable[[Any], object] = lambda request: None
+        self.explain_refusal: Callable[[BaseException], Reply] = error_reply
         self.explain: Callable[[Any, BaseException], Reply] = lambda request, error: error_reply(error)
         self.end_answers: Callable[[], None] = lambda: None
         self.asks = False
@@ -297,13 +301,14 @@ class DoorSite(server.Site):
 
     def last_answer(self, error: Exception) -> bytes:
         """The bytes of the answer to what is not a request, after which the connection is closed."""
-        reply = error_reply(error)
+        reply = self.explain_refusal(error)
         return encode_reply(attrs.evolve(reply, headers=(*reply.headers, *self.fields)), self.date, close=True)
 
     def began(self, request: Any) -> None:
         """A request of twisted.web's way begins."""
         self._requests.add(request)
         request.began = time.monotonic()
+        self.begin(request)
 
     def ended(self, request: Any) -> None:
         """It is over."""
@@ -329,10 +334,19 @@ class DoorSite(server.Site):
                 request.sentLength,
                 time.monotonic() - request.began,
                 request.visitor,
+                request.request_id,
             )
 
     def log_access(
-        self, peer: str, method: bytes, uri: bytes, status: int, size: int, seconds: float, visitor: str = ""
+        self,
+        peer: str,
+        method: bytes,
+        uri: bytes,
+        status: int,
+        size: int,
+        seconds: float,
+        visitor: str = "",
+        request_id: str = "",
     ) -> None:
         """Write a line of the access log."""
         text = "{door}: {peer} {method} {uri} {status} {size} {seconds:.6f}"
@@ -340,6 +354,9 @@ class DoorSite(server.Site):
         if self.asks:
             text = "{door}: {peer} {user} {method} {uri} {status} {size} {seconds:.6f}"
             fields["user"] = shown_name(visitor.encode("utf-8", "replace")) or "-"
+        if request_id:
+            text += " {request_id}"
+            fields["request_id"] = request_id
         self._log.info(
             text,
             door=self.name,

@@ -1,0 +1,1 @@
+"""The S3 door: buckets and objects for every client of Amazon's protocol."""

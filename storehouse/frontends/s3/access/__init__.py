@@ -1,0 +1,1 @@
+"""Authorization at the S3 door: callers, actions, policies and ACLs."""

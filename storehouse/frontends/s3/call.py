@@ -1,0 +1,133 @@
+"""A request to the S3 door as its handlers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from storehouse.config.settings import S3Settings
+from storehouse.core.disk import IDisk
+from storehouse.core.streams import IByteStream
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.s3.access.caller import Caller
+from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.xml import Node, parse_in_turns
+from storehouse.storage.accounts.interfaces import IAccounts
+from storehouse.storage.objects.interfaces import IObjectStore
+
+__all__ = ["Call", "Door"]
+
+#: Bytes of a document that a request brings, at most, unless its handler says otherwise.
+_MOST_DOCUMENT = 1 << 20
+
+
+@attrs.frozen(eq=False)
+class Door:
+    """
+    What every call shares.
+
+    @ivar is_sealed: whether all that is stored is encrypted.
+    """
+
+    store: IObjectStore
+    accounts: IAccounts
+    settings: S3Settings
+    clock: IReactorTime
+    disk: IDisk
+    is_sealed: bool = False
+
+    @property
+    def region(self) -> str:
+        """Where buckets are, as clients are told."""
+        return "us-east-1" if self.settings.region == "any" else self.settings.region
+
+
+@attrs.define(eq=False)
+class Call:
+    """
+    One request.
+
+    @ivar request: as HTTP has it; handlers send by it what they do not give back as a L{Reply}.
+    @ivar operation: its name in S3's reference.
+    @ivar bucket: empty at the level of the service.
+    @ivar key: empty at the level of a bucket.
+    @ivar query: decoded; a parameter without a value has an empty one.
+    @ivar body: the payload, without the framing of signed chunks. Its last read fails unless the digest, signatures, length and
+        checksums that the request announced are right: what reads it to its end and stores nothing before can store
+        nothing wrong.
+    @ivar length: bytes of the payload; C{None} if they are not announced.
+    @ivar request_id: as the response and the access log have it.
+    """
+
+    request: StreamingRequest
+    operation: str
+    bucket: str
+    key: str
+    query: Mapping[str, str]
+    caller: Caller
+    body: IByteStream
+    length: int | None
+    door: Door
+    request_id: str
+
+    @property
+    def store(self) -> IObjectStore:
+        """Where buckets and objects are."""
+        return self.door.store
+
+    def header(self, name: str) -> str | None:
+        """
+        A header field, without spaces around it; C{None} without one.
+
+        @raise S3Error: C{InvalidRequest} if there are several, or it is not UTF-8.
+        """
+        values = self.request.requestHeaders.getRawHeaders(name.encode("ascii"), [])
+        if not values:
+            return None
+        if len(values) > 1:
+            raise S3Error("InvalidRequest", f"The request has more than one {name} header")
+        try:
+            return values[0].strip().decode()
+        except UnicodeDecodeError:
+            raise S3Error("InvalidRequest", f"The {name} header is not UTF-8") from None
+
+    async def read_body(self, limit: int = _MOST_DOCUMENT) -> bytes:
+        """
+        The whole payload, which is counted in the door's memory while it comes.
+
+        @raise S3Error: C{MaxMessageLengthExceeded} if it has more than C{limit} bytes.
+        """
+        if self.length is not None and self.length > limit:
+            raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=limit)
+        self.request.body.is_small = True
+        pieces: list[bytes] = []
+        left = limit
+        with self.request.hold(limit if self.length is None else self.length) as hold:
+            while piece := await self.body.read():
+                left -= len(piece)
+                if left < 0:
+                    raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=limit)
+                if (room := hold.take(len(piece))) is not None:
+                    await room
+                pieces.append(bytes(piece))
+        return b"".join(pieces)
+
+    async def read_document(self, root: str, limit: int = _MOST_DOCUMENT, nodes: int = 20_000) -> Node:
+        """
+        The payload as an XML document.
+
+        @param root: its outermost element.
+        @raise S3Error: C{MissingRequestBodyError} if there is none.
+        @raise NotXML: C{MalformedXML}, if it is not of that form.
+        """
+        found = await self.read_optional_document(root, limit, nodes)
+        if found is None:
+            raise S3Error("MissingRequestBodyError")
+        return found
+
+    async def read_optional_document(self, root: str, limit: int = _MOST_DOCUMENT, nodes: int = 20_000) -> Node | None:
+        """L{read_document}, or C{None} if the payload is empty."""
+        data = await self.read_body(limit)
+        return await parse_in_turns(data, root, nodes=nodes) if data.strip() else None

@@ -1,0 +1,191 @@
+"""
+The S3 door as a whole: from a request to its handler, and errors as S3 says them.
+
+A request gets an ID, is routed, authenticated and authorized, and only then asked for its body, so that a client that waits
+for C{100 Continue} sends nothing that is refused. A preflight of CORS and a form are served without a signature: their
+handlers see to who makes them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+from urllib.parse import unquote
+
+import attrs
+from twisted.web.resource import IResource
+
+from storehouse.core.disk import IDisk
+from storehouse.core.streams import IByteStream
+from storehouse.errors import StorehouseError
+from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.http.request import StreamingRequest, host_name
+from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.s3.access.caller import Caller
+from storehouse.frontends.s3.call import Call, Door
+from storehouse.frontends.s3.errors import S3Error, error_reply, s3_error
+from storehouse.frontends.s3.route import handler_of, operation_of
+from storehouse.storage.accounts.interfaces import User
+
+__all__ = ["IAuthenticator", "ISigned", "S3Door"]
+
+#: Operations that no signature of the request itself is asked for.
+_UNSIGNED = frozenset({"Preflight", "PostObject"})
+
+
+class ISigned(Protocol):
+    """What the signature of a request says."""
+
+    @property
+    def user(self) -> User | None: ...
+
+    @property
+    def key_id(self) -> str: ...
+
+    def stream(self, body: IByteStream, length: int | None, disk: IDisk) -> tuple[IByteStream, int | None]: ...
+
+
+class IAuthenticator(Protocol):
+    """Verifies signatures."""
+
+    def authenticate(self, request: StreamingRequest, query: Mapping[str, str]) -> ISigned: ...
+
+
+class S3Door:
+    """
+    @param authenticator: verifies the signatures of requests.
+    @param authorize: raises an L{S3Error} unless the caller may do it.
+    @ivar resource: the top of its resource tree.
+    """
+
+    def __init__(
+        self, door: Door, authenticator: IAuthenticator, authorize: Callable[[Call], Awaitable[object]]
+    ) -> None:
+        self.resource: IResource = _Everything(self)
+        self._door = door
+        self._authenticator = authenticator
+        self._authorize = authorize
+        domains = sorted(door.settings.domain, key=len, reverse=True)
+        self._domains = [domain.removeprefix("*.").encode("ascii") for domain in domains]
+
+    # -- for the site ----------------------------------------------------------------------------------------------
+
+    def begin(self, request: StreamingRequest) -> None:
+        """A request begins: give it an ID, which its response has whatever becomes of it."""
+        request.request_id = new_request_id()
+        request.responseHeaders.setRawHeaders(b"x-amz-request-id", [request.request_id.encode("ascii")])
+
+    def explain(self, request: StreamingRequest, error: BaseException) -> Reply:
+        """The response to a request that failed."""
+        return error_reply(error, unquote(request.path.decode("ascii", "replace")), request.request_id)
+
+    def explain_refusal(self, error: BaseException) -> Reply:
+        """The response to a connection that is one too many, or that brings no request."""
+        request_id = new_request_id()
+        reply = error_reply(error, "", request_id)
+        headers = (*reply.headers, (b"x-amz-request-id", request_id.encode("ascii")))
+        return attrs.evolve(reply, headers=headers)
+
+    # -- a request -------------------------------------------------------------------------------------------------
+
+    async def respond(self, request: StreamingRequest) -> Reply | None:
+        """Serve a request. It is the caller that responds to a failure."""
+        bucket, key = self._names(request)
+        try:
+            query = _decoded_query(request.fields)
+            method = request.method.decode("ascii", "replace")
+            operation = operation_of(method, bucket, key, query, request.requestHeaders.hasHeader)
+            handle = handler_of(operation)
+            _check_version(operation, query)
+            caller = Caller(None, "", request.address, request.isSecure())
+            body, length = request.body, request.body.length
+            call = Call(request, operation, bucket, key, query, caller, body, length, self._door, request.request_id)
+            if operation not in _UNSIGNED:
+                signed = self._authenticator.authenticate(request, query)
+                call.caller = attrs.evolve(caller, user=signed.user, key_id=signed.key_id)
+                request.visitor = call.caller.name
+                call.body, call.length = signed.stream(body, length, self._door.disk)
+                await self._authorize(call)
+            return await handle(call)
+        except StorehouseError as error:
+            raise _located(error, bucket, key) from error
+
+    def _names(self, request: StreamingRequest) -> tuple[str, str]:
+        """The bucket and the key that a request names, each empty if it names none."""
+        path = request.path[1:]
+        host = host_name((request.requestHeaders.getRawHeaders(b"Host") or [b""])[-1]) if self._domains else None
+        if host:
+            for domain in self._domains:
+                if host.endswith(b"." + domain):
+                    return host[: -len(domain) - 1].decode("latin-1"), _decoded(path)
+        bucket, slash, key = path.partition(b"/")
+        if slash and not bucket:
+            raise S3Error("InvalidBucketName", BucketName="")
+        return _decoded(bucket), _decoded(key)
+
+
+class _Everything(Leaf):
+    """All paths."""
+
+    takes_rest = True
+
+    def __init__(self, door: S3Door) -> None:
+        Leaf.__init__(self)
+        self._door = door
+
+    async def respond(self, request: StreamingRequest) -> Reply | None:
+        """See the base."""
+        return await self._door.respond(request)
+
+
+def new_request_id() -> str:
+    """16 hex digits."""
+    return os.urandom(8).hex().upper()
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        text = data.decode("ascii")
+        return unquote(text, errors="strict") if "%" in text else text
+    except UnicodeDecodeError:
+        raise S3Error("InvalidURI") from None
+
+
+def _decoded_query(fields: Mapping[bytes, bytes]) -> Mapping[str, str]:
+    try:
+        return {name.decode(): value.decode() for name, value in fields.items()}
+    except UnicodeDecodeError:
+        raise S3Error("InvalidURI") from None
+
+
+def _check_version(operation: str, query: Mapping[str, str]) -> None:
+    """There is one version of each key, which S3 calls null."""
+    version = query.get("versionId")
+    if version is None or version == "null":
+        return
+    if not version:
+        raise S3Error(
+            "InvalidArgument", "Version id cannot be the empty string", ArgumentName="versionId", ArgumentValue=""
+        )
+    if operation in _UNVERSIONED:
+        raise S3Error(
+            "InvalidArgument",
+            "This operation does not accept a version-id.",
+            ArgumentName="versionId",
+            ArgumentValue=version,
+        )
+    raise S3Error("NoSuchVersion", VersionId=version)
+
+
+_UNVERSIONED = frozenset({"PutObject", "CopyObject", "AppendObject", "RenameObject"})
+
+
+def _located(error: StorehouseError, bucket: str, key: str) -> S3Error:
+    """With what S3 says beside some codes."""
+    said = s3_error(error)
+    if said.code in ("NoSuchBucket", "BucketNotEmpty", "BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+        said.fields.setdefault("BucketName", bucket)
+    elif said.code == "NoSuchKey":
+        said.fields.setdefault("Key", key)
+    return said

@@ -1,0 +1,1 @@
+"""Tests of L{storehouse.frontends.s3}."""

@@ -1,0 +1,178 @@
+"""Tests of L{storehouse.frontends.s3.door}: from a request to its handler, and what is said of failures."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.config.settings import ConnectionSettings, S3Settings
+from storehouse.errors import NoSuchKey
+from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.s3.call import Call
+from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.route import HANDLERS
+from storehouse.frontends.s3.xml import document, parse, text
+from tests.frontends.http.wire import Connection, request, split_answers
+from tests.frontends.s3.playing import S3Case
+
+
+async def show(call: Call) -> Reply:
+    """What a handler sees."""
+    if call.key == "missing":
+        raise NoSuchKey("there is none")
+    if call.key == "broken":
+        raise ZeroDivisionError("inside")
+    said = [text("Bucket", call.bucket), text("Key", call.key), text("User", call.caller.name)]
+    return Reply(200, document("Shown", *said), b"application/xml")
+
+
+async def read(call: Call) -> Reply:
+    """The document that a client sends."""
+    node = await call.read_document("Delete", 100)
+    return Reply(200, node.value("Quiet").encode(), b"text/plain")
+
+
+class DoorCase(S3Case):
+    def setUp(self) -> None:
+        super().setUp()
+        shown = dict.fromkeys(("GetObject", "HeadObject", "ListObjects", "ListBuckets", "Preflight"), show)
+        self.patch_handlers({**shown, "DeleteObjects": read})
+
+    def patch_handlers(self, handlers: dict[str, object]) -> None:
+        before = dict(HANDLERS)
+        self.addCleanup(lambda: (HANDLERS.clear(), HANDLERS.update(before)))
+        HANDLERS.update(handlers)  # type: ignore[arg-type]
+
+    def shown(self, path: str, **more: str) -> tuple[str, str]:
+        node = self.read("Shown", f"GET {path}", **more)
+        return node.value("Bucket"), (node.child("Key") or node).text
+
+
+class PathTests(DoorCase):
+    """Path style, and hosts of buckets."""
+
+    settings = S3Settings(domain=frozenset({"s3.example.com", "example.com"}))
+
+    def test_path_style(self) -> None:
+        for path, names in {
+            "/": ("", ""),
+            "/box": ("box", ""),
+            "/box/": ("box", ""),
+            "/box/a": ("box", "a"),
+            "/box//a": ("box", "/a"),
+            "/box/a/../b//": ("box", "a/../b//"),
+            "/box/a+b%20c%2Fd%C3%A4?x=1": ("box", "a+b c/dä"),
+        }.items():
+            self.assertEqual(self.shown(path), names)
+        self.refused("InvalidBucketName", "GET //a")
+        for path in ("/box/%ff", "/%ff", "/box/a?prefix=%ff"):
+            self.refused("InvalidURI", f"GET {path}")
+
+    def test_hosts(self) -> None:
+        for host, names in {
+            "box.s3.example.com": ("box", "a/b"),
+            "Box.S3.Example.com:9000": ("box", "a/b"),
+            "a.b.s3.example.com": ("a.b", "a/b"),
+            "other.example.com": ("other", "a/b"),
+            "s3.example.com": ("s3", "a/b"),
+            "example.com": ("a", "b"),
+            "127.0.0.1": ("a", "b"),
+            "elsewhere.org": ("a", "b"),
+        }.items():
+            self.assertEqual(self.shown("/a/b", host=host), names)
+        self.assertEqual(self.shown("/", host="box.s3.example.com"), ("box", ""))
+
+
+class RequestTests(DoorCase):
+    """What happens to one."""
+
+    def test_signed(self) -> None:
+        self.assertEqual(self.read("Shown", "GET /box/a").value("User"), "ann")
+        said = self.refused("AccessDenied", "GET /box/a", user="")
+        self.assertEqual(said.value("Resource"), "/box/a")
+        self.assertEqual(self.read("Shown", "OPTIONS /box/a", user="").value("User"), "")
+
+    def test_refused(self) -> None:
+        self.assertEqual(self.refused("NoSuchKey", "GET /box/missing").value("Key"), "missing")
+        said = self.refused("NotImplemented", "POST /box/a?select&select-type=2", b"")
+        self.assertIn("SelectObjectContent", said.value("Message"))
+        self.refused("NoSuchVersion", "GET /box/a?versionId=1")
+        self.refused("InvalidArgument", "GET /box/a?versionId=")
+        self.read("Shown", "GET /box/a?versionId=null")
+        self.assertEqual(self.ask("HEAD /box/missing").status, 404)
+        self.refused("InternalError", "GET /box/broken")
+        self.assertEqual([failure.type for failure in self.flushLoggedErrors()], [ZeroDivisionError])
+
+    def test_of_http(self) -> None:
+        """What never gets to be a request of ours is refused in XML as well."""
+        self.refused("InvalidRequest", "GET /box?a=1&a=2")
+        self.refused("BadRequest", "PUT /box/a", None, "Content-Length: 1", "Content-Length: 2", status=400)
+        self.refused("MethodNotAllowed", "PATCH /box/a")
+        for data, code, status in [
+            (b"nonsense\r\n\r\n", "BadRequest", 400),
+            (b"GET / HTTP/3.0\r\n\r\n", "HttpVersionNotSupported", 505),
+            (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", "InvalidURI", 400),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"x" * 20_000 + b"\r\n\r\n", "RequestHeaderSectionTooLarge", 400),
+        ]:  # fmt: skip
+            connection = Connection(self.site)
+            connection.send(data)
+            (answer,) = split_answers(connection.received)
+            said = parse(answer.body, "Error")
+            self.assertEqual((said.value("Code"), answer.status), (code, status))
+            self.assertEqual(said.value("RequestId"), answer.fields["x-amz-request-id"])
+            connection.close()
+
+    def test_too_many(self) -> None:
+        """Under load, clients are told when to come again."""
+        site = type(self.site)(self.door.resource, self.clock, attrs.evolve(ConnectionSettings(), max_connections=1))
+        site.explain_refusal = self.door.explain_refusal
+        first = Connection(site)
+        second = Connection(site)
+        (answer,) = split_answers(second.received)
+        self.assertEqual((answer.status, answer.fields["x-amz-retry-after"]), (503, "1000"))
+        self.assertEqual(parse(answer.body, "Error").value("Code"), "SlowDown")
+        for connection in (first, second):
+            connection.close()
+
+    def test_documents(self) -> None:
+        good = b"<Delete><Quiet>true</Quiet></Delete>"
+        self.assertEqual(self.done("POST /box?delete", good).body, b"true")
+        self.refused("MalformedXML", "POST /box?delete", b"<Delete>")
+        self.refused("MissingRequestBodyError", "POST /box?delete", b"")
+        self.refused("MaxMessageLengthExceeded", "POST /box?delete", bytes(101))
+        connection = Connection(self.site)
+        head = request("POST /box?delete", None, "Transfer-Encoding: chunked", "Authorization: Test ann")
+        connection.send(head + b"65\r\n" + bytes(101) + b"\r\n")
+        (answer,) = split_answers(connection.received)
+        self.assertEqual(parse(answer.body, "Error").value("Code"), "MaxMessageLengthExceeded")
+        connection.close()
+
+    def test_continue(self) -> None:
+        """A client that waits for 100 gets it only when its body is wanted."""
+        connection = Connection(self.site)
+        connection.send(request("POST /box?delete", None, "Content-Length: 36", "Expect: 100-continue"))
+        self.assertEqual([each.status for each in split_answers(connection.received)], [403])
+        connection.close()
+        connection = Connection(self.site)
+        fields = ("Content-Length: 36", "Expect: 100-continue", "Authorization: Test ann")
+        connection.send(request("POST /box?delete", None, *fields))
+        self.assertEqual([each.status for each in split_answers(connection.received)], [100])
+        connection.send(b"<Delete><Quiet>true</Quiet></Delete>")
+        self.assertEqual([each.status for each in split_answers(connection.received)], [100, 200])
+        connection.close()
+
+
+class HeaderTests(SynchronousTestCase):
+    """Fields of the head, as handlers ask for them."""
+
+    def test_one_value(self) -> None:
+        from twisted.web.http_headers import Headers
+
+        class Request:
+            requestHeaders = Headers({b"a": [b" x "], b"b": [b"1", b"2"], b"c": [b"\xff"], b"d": [b"\xc3\xa4"]})
+
+        call = Call.__new__(Call)
+        call.request = Request()  # type: ignore[assignment]
+        self.assertEqual([call.header(name) for name in ("a", "A", "d", "none")], ["x", "x", "ä", None])
+        for name in ("b", "c"):
+            self.assertEqual(self.assertRaises(S3Error, call.header, name).code, "InvalidRequest")
