@@ -364,7 +364,9 @@ class DoorChannel(HTTPChannel):
             self._pieces = []
             self._have = self._need = 0
             self.backlog.keep(0)
-        self._take_lane(data)
+            self._take_lane(data, False)
+        else:
+            self._take_lane(data)
 
     def _refuse_bare_lines(self) -> None:
         """A line of a head that ends with LF alone would be waited for in vain. What is kept lacks CR LF."""
@@ -389,7 +391,8 @@ class DoorChannel(HTTPChannel):
 
     # -- the fast lane -----------------------------------------------------------------------------
 
-    def _take_lane(self, data: bytes) -> None:
+    def _take_lane(self, data: bytes, is_new: bool = True) -> None:
+        """@param is_new: whether a request begins with it, and not only continues."""
         lane, plans = self.lane, self._plans
         if lane is None or plans is None:
             return
@@ -425,21 +428,26 @@ class DoorChannel(HTTPChannel):
                 self._owed -= 1
                 if answer is DECLINED:
                     break
-                answers.append(answer)
-                gathered += len(answer)
-                if gathered > _GATHERED:
-                    gathered = 0
-                    self._send_answers()
+                if end == size and not answers:
+                    self.transport.write(answer)
+                else:
+                    answers.append(answer)
+                    gathered += len(answer)
+                    if gathered > _GATHERED:
+                        gathered = 0
+                        self._send_answers()
             served += 1
             at = end
             # Nearly all have sent one request: they pay for no look at the clock.
             if at < size and is_spent():
                 break
-        if at:
+        if served:
+            self._has_answered = True
+            self.site.laned += served
+            is_new = True
+        if is_new and (self._have or at < size):
+            # The time that the rest of it may take begins now.
             self.watch.reset()
-            if served:
-                self._has_answered = True
-                self.site.laned += served
         if answers:
             self._send_answers()
         if at < size:

@@ -728,6 +728,18 @@ class LaneOnlyTests(SynchronousTestCase):
         self.assertTrue(body.is_closed)
         self.assertEqual(split_answers(body.received)[0].status, 408)
 
+    def test_trickling_head(self) -> None:
+        """A head has its time from its first byte on, however busily the rest comes, and on however old a connection."""
+        data = append("a", b"12345")
+        connection = self.door.play(data)
+        self.door.pass_time(12)
+        for at in range(15):
+            self.assertEqual(len(split_answers(connection.received)), 1, at)
+            connection.send(data[at : at + 1])
+            self.door.pass_time(1)
+        self.door.pass_time(9)
+        self.assertEqual([answer.status for answer in split_answers(connection.received)], [200, 408])
+
     def test_trickling_body(self) -> None:
         """A body that comes slowly, but fast enough, is taken; at less than the least rate it is refused."""
         data = append("a", b"12345")
