@@ -22,6 +22,8 @@ from storehouse.errors import StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest, host_name
 from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.s3 import fixed as fixed
+from storehouse.frontends.s3 import tagging as tagging
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.call import Call, Door
 from storehouse.frontends.s3.errors import S3Error, error_reply, s3_error

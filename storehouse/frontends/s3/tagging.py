@@ -1,0 +1,44 @@
+"""Tags of objects: C{?tagging}."""
+
+from __future__ import annotations
+
+from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.s3.call import Call
+from storehouse.frontends.s3.fields import read_checked_document
+from storehouse.frontends.s3.route import handler
+from storehouse.frontends.s3.tagsets import (
+    check_object_tags,
+    node_tags,
+    read_tags,
+    tagging_document,
+    write_tags,
+)
+from storehouse.frontends.s3.xml import XML
+
+__all__: list[str] = []
+
+#: Bytes of a document: fifty tags of the longest names and values, each letter written as a reference.
+_MOST = 256 << 10
+
+
+@handler("GetObjectTagging")
+async def get_object_tagging(call: Call) -> Reply:
+    """The tags of an object, perhaps none."""
+    info = await call.store.head(call.bucket, call.key)
+    return Reply(200, tagging_document(read_tags(info.system.get("tagging", ""))), XML)
+
+
+@handler("PutObjectTagging")
+async def put_object_tagging(call: Call) -> Reply:
+    """Give an object other tags in place of all that it has."""
+    tags = node_tags(await read_checked_document(call, "Tagging", _MOST))
+    check_object_tags(tags)
+    await call.store.set_system(call.bucket, call.key, {"tagging": write_tags(tags) or None})
+    return Reply(200, b"", b"")
+
+
+@handler("DeleteObjectTagging")
+async def delete_object_tagging(call: Call) -> Reply:
+    """Take all tags of an object."""
+    await call.store.set_system(call.bucket, call.key, {"tagging": None})
+    return Reply(204, b"", b"")
