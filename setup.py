@@ -74,6 +74,8 @@ setup(
             'atheris >=3.0; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.15"',
             # The S3 client that most programs use, and the description of the protocol that ours is compared with.
             "boto3 >=1.44",
+            # What signs requests to S3, and knows all of its operations.
+            "botocore >=1.44",
             "coverage >=7.17",
             # Whether the pages can be read.
             "docutils >=0.22",

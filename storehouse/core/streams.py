@@ -628,7 +628,11 @@ def _continued(steps: Any, awaits: Any) -> Generator[Any, Any, Any]:
 
 @stage
 async def beside(
-    stream: IByteStream, disk: IDisk, work: Callable[[list[Piece]], object], batch: int = 1 << 20
+    stream: IByteStream,
+    disk: IDisk,
+    work: Callable[[list[Piece]], object],
+    batch: int = 1 << 20,
+    at_end: Callable[[], object] | None = None,
 ) -> AsyncGenerator[Piece, None]:
     """
     Have work done with the bytes in a disk thread, such as hashing (L{updating}), while they pass and the next ones come.
@@ -657,6 +661,8 @@ async def beside(
             await going.result()
         elif size:
             work(pieces)
+        if at_end is not None:
+            at_end()
     except StreamClosed:
         await going.result()  # perhaps it is why
         raise

@@ -104,6 +104,10 @@ CODES: Mapping[str, tuple[int, str]] = {
     "MalformedPOSTRequest": (400, "The body of your POST request is not well-formed multipart/form-data"),
     "MalformedPolicy": (400, "This policy contains invalid JSON or does not conform to the policy language"),
     "MalformedXML": (400, "The XML you provided was not well-formed or did not validate against our published schema"),
+    "MalformedTrailerError": (
+        400,
+        "The request contained trailing data that was not well-formed or did not conform to our published schema",
+    ),
     "MaxMessageLengthExceeded": (400, "Your request was too big"),
     "MaxPostPreDataLengthExceededError": (
         400,

@@ -1,0 +1,195 @@
+"""
+Who makes a request: its signature is compared with ours.
+
+Of the header fields C{host} and all C{x-amz-*} must be signed, so that nobody on the way can add what changes a request's
+meaning. Signatures are compared in constant time.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from storehouse.core.disk import IDisk
+from storehouse.core.sigv4 import (
+    UNSIGNED_PAYLOAD,
+    Scope,
+    canonical_path,
+    canonical_query,
+    canonical_request,
+    canonical_value,
+    sign,
+    signing_key,
+    string_to_sign,
+)
+from storehouse.core.streams import IByteStream
+from storehouse.errors import SignInRefused
+from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.signing.bodies import Chain, body_stream
+from storehouse.frontends.s3.signing.claims import Claim, Fields, one
+from storehouse.frontends.s3.signing.header import claim_of_header
+from storehouse.frontends.s3.signing.payload import Payload, payload_of
+from storehouse.frontends.s3.signing.presigned import SIGNATURE, claim_of_query, is_presigned
+from storehouse.storage.accounts.interfaces import IAccounts, User
+
+__all__ = ["Authenticator", "Signed"]
+
+#: Signing keys that are kept, each for a key, a day and a region.
+_KEYS = 1024
+
+
+@attrs.frozen
+class Signed:
+    """
+    Who has signed a request, and how its body comes.
+
+    @ivar user: C{None} if nobody has.
+    @ivar key_id: of the access key; empty if nobody has signed it.
+    @ivar kind: C{REST-HEADER}, C{REST-QUERY-STRING} or C{POST}, as the policy key C{s3:authType} has it; empty if nobody
+        has signed it.
+    @ivar age: seconds since it was signed, as the policy key C{s3:signatureAge} has it in milliseconds.
+    @ivar trailers: once the payload was read to its end, the fields that followed it; names in lower case.
+    """
+
+    user: User | None = None
+    key_id: str = ""
+    kind: str = ""
+    age: float = 0.0
+    payload: Payload = attrs.field(factory=Payload)
+    trailers: dict[str, str] = attrs.field(factory=dict)
+    _chain: Chain | None = attrs.field(default=None, repr=False)
+
+    def stream(self, body: IByteStream, length: int | None, disk: IDisk) -> tuple[IByteStream, int | None]:
+        """
+        The payload of a body, and how many bytes it has, if that is known: framing is taken off, and what the request
+        announced is verified as the bytes pass. What is wrong has a read fail with an L{S3Error}, before the end at the
+        latest.
+
+        @param length: bytes of the body as it is sent.
+        """
+        return body_stream(self.payload, self._chain, self.trailers, body, length, disk)
+
+
+class Authenticator:
+    """
+    Verifies signatures.
+
+    @param clock: seconds since 1970.
+    @param region: that requests must be signed for; C{any} for every one.
+    """
+
+    def __init__(self, accounts: IAccounts, clock: Callable[[], float], region: str) -> None:
+        self._accounts = accounts
+        self._clock = clock
+        self._region = region
+        self._keys: OrderedDict[tuple[str, Scope], tuple[bytes, bytes]] = OrderedDict()
+
+    def authenticate(self, request: StreamingRequest, query: Mapping[str, str]) -> Signed:
+        """
+        @param query: decoded; bytes that are no UTF-8 as surrogates.
+        @raise S3Error: if the signature is not right, or the request says in two ways how its body comes.
+        """
+        fields: Fields = {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
+        length = request.body.length
+        authorization = one(fields, b"authorization")
+        if is_presigned(query):
+            if authorization is not None:
+                raise S3Error(
+                    "InvalidArgument",
+                    "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string "
+                    "parameter or the Authorization header should be specified",
+                    ArgumentName="Authorization",
+                )
+            now = self._clock()
+            claim = claim_of_query(query, self._region, now)
+            token = query.get("X-Amz-Security-Token")
+            form = query.get("X-Amz-Content-Sha256") or one(fields, b"x-amz-content-sha256")
+            signed_query = [field for field in query.items() if field[0] != SIGNATURE]
+        elif authorization is not None:
+            now = self._clock()
+            claim = claim_of_header(authorization, fields, self._region, now)
+            token = one(fields, b"x-amz-security-token")
+            form = one(fields, b"x-amz-content-sha256")
+            if form is None:
+                raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+            signed_query = list(query.items())
+        else:
+            payload = payload_of(one(fields, b"x-amz-content-sha256"), fields, length)
+            if payload.is_signed:
+                raise S3Error("AccessDenied", "A body in signed chunks belongs to a request that is signed")
+            return Signed(payload=payload)
+        if token is not None:
+            raise S3Error("InvalidToken")
+        payload = payload_of(form, fields, length)
+        user, key = self.key_of(claim.key_id, claim.scope)
+        canonical = canonical_request(
+            request.method,
+            canonical_path(request.path),
+            canonical_query(
+                [(_encoded(name), _encoded(value)) for name, value in signed_query],
+            ),
+            _signed_fields(claim, fields),
+            _encoded(form or UNSIGNED_PAYLOAD),
+        )
+        text = string_to_sign(canonical, claim.timestamp, str(claim.scope))
+        check_signature(claim, sign(key, text), text, canonical)
+        chain = Chain(key, claim.timestamp, str(claim.scope), claim.signature) if payload.is_signed else None
+        return Signed(user, claim.key_id, claim.kind, max(0.0, now - claim.time), payload, chain=chain)
+
+    def key_of(self, key_id: str, scope: Scope) -> tuple[User, bytes]:
+        """
+        The user of an access key, and its signing key.
+
+        @raise S3Error: if there is no such key.
+        """
+        try:
+            user, secret = self._accounts.secret_of_key(key_id)
+        except SignInRefused:
+            raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=key_id[:128]) from None
+        place = key_id, scope
+        known = self._keys.get(place)
+        if known is not None and hmac.compare_digest(known[0], secret):
+            self._keys.move_to_end(place)
+            return user, known[1]
+        key = signing_key(secret, scope)
+        self._keys[place] = secret, key
+        if len(self._keys) > _KEYS:
+            self._keys.popitem(last=False)
+        return user, key
+
+
+def check_signature(claim: Claim, expected: str, text: bytes, canonical: bytes = b"") -> None:
+    """@raise S3Error: if the signature is another; with what we have signed, for who writes a client."""
+    if hmac.compare_digest(expected.encode(), _encoded(claim.signature)):
+        return
+    wrong = S3Error(
+        "SignatureDoesNotMatch",
+        AWSAccessKeyId=claim.key_id,
+        StringToSign=text.decode("utf-8", "replace"),
+        SignatureProvided=claim.signature,
+        StringToSignBytes=text.hex(" "),
+    )
+    if canonical:
+        wrong.fields["CanonicalRequest"] = canonical.decode("utf-8", "replace")
+        wrong.fields["CanonicalRequestBytes"] = canonical.hex(" ")
+    raise wrong
+
+
+def _signed_fields(claim: Claim, fields: Fields) -> list[tuple[bytes, bytes]]:
+    missing = [name for name in fields if (name.startswith(b"x-amz-") or name == b"host") and name not in claim.names]
+    if missing:
+        raise S3Error(
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
+            HeadersNotSigned=", ".join(sorted(name.decode("ascii", "replace") for name in missing)),
+        )
+    # One that is signed and not there is empty: then nobody on the way can add it either.
+    return [(name, canonical_value(fields.get(name, (b"",)))) for name in claim.names]
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,259 @@
+"""Tests of signatures in the header."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from urllib.parse import quote
+
+from aws_request_signer import AwsRequestSigner
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core.sigv4 import EMPTY_SHA256, Scope, canonical_path, canonical_query, canonical_value, signing_key
+from storehouse.frontends.s3.signing.authenticator import Authenticator
+from tests.frontends.s3.signing.signers import NOW, REGION, Seen, SigningCase, seen, sign_header, stamp
+
+URL = "http://localhost:9000/box/some/key"
+
+
+class CanonicalTests(SynchronousTestCase):
+    """What is signed."""
+
+    def test_paths(self) -> None:
+        for path, canonical in (
+            (b"/", b"/"),
+            (b"/box/a-b_c.d~e", b"/box/a-b_c.d~e"),
+            (b"/box/a%20b", b"/box/a%20b"),
+            (b"/box/a+b(c)", b"/box/a%2Bb%28c%29"),
+            (b"/box/a%2bb%28c%29", b"/box/a%2Bb%28c%29"),
+            (b"/box/%61", b"/box/a"),
+            (b"/box/%7E", b"/box/~"),
+            (b"/box//a/../b/./", b"/box//a/../b/./"),
+            (b"/box/%e2%82%ac", b"/box/%E2%82%AC"),
+            (b"/box/%25", b"/box/%25"),
+        ):
+            self.assertEqual(canonical_path(path), canonical)
+
+    def test_queries(self) -> None:
+        self.assertEqual(canonical_query([]), b"")
+        self.assertEqual(
+            canonical_query([(b"b", b""), (b"a", b"/ +~"), (b"B", b"\xe2\x82\xac")]), b"B=%E2%82%AC&a=%2F%20%2B~&b="
+        )
+
+    def test_values(self) -> None:
+        self.assertEqual(canonical_value([b"  a   b "]), b"a b")
+        self.assertEqual(canonical_value([b"a", b" b"]), b"a,b")
+        self.assertEqual(canonical_value([b""]), b"")
+
+    def test_key(self) -> None:
+        """The example of the documentation."""
+        key = signing_key(b"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", Scope("20150830", "us-east-1", "iam"))
+        self.assertEqual(key.hex(), "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9")
+
+
+class HeaderTests(SigningCase):
+    """Requests that botocore and aws-request-signer have signed."""
+
+    def test_signed(self) -> None:
+        for method, url, headers, body in (
+            ("GET", "http://localhost:9000/", {}, b""),
+            ("GET", "http://localhost/box?list-type=2&prefix=a%2Fb%20c%2B&delimiter=%2F&encoding-type=url", {}, b""),
+            ("GET", "http://localhost/box?acl", {}, b""),
+            ("GET", "http://box.s3.example.com/%E2%82%AC/a%2Bb%20c/~", {"Range": "bytes=0-1"}, b""),
+            ("PUT", URL, {"Content-Type": "text/plain", "x-amz-meta-a": "  many   spaces  "}, b"data"),
+            ("PUT", URL, {"x-amz-meta-a": "\u20ac".encode().decode("latin-1")}, b"data"),
+            ("DELETE", "http://localhost/box/a//b/../c/", {}, b""),
+        ):
+            request = seen(sign_header(self.key, method, url, headers, body), len(body))
+            signed = self.granted(request)
+            self.assertEqual((signed.kind, signed.age), ("REST-HEADER", 0.0))
+            self.assertEqual(self.payload(signed, body, len(body)), body)
+            self.clock.advance(10)
+            self.assertEqual(self.granted(request).age, 10.0)
+            self.clock.rightNow = NOW
+
+    def test_another_signer(self) -> None:
+        signer = AwsRequestSigner(REGION, self.key.user.key_id, self.key.secret, "s3")
+        self.clock.rightNow = time.time()
+        url = "http://localhost/box/a%20b?partNumber=1&uploadId=x%2Fy"
+        headers = {"x-amz-meta-a": "b"}
+        headers |= signer.sign_with_headers("PUT", url, headers, EMPTY_SHA256)
+        self.granted(seen(AWSRequest(method="PUT", url=url, headers=headers)))
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=40),
+        st.dictionaries(
+            st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=10),
+            st.text(st.characters(exclude_categories=("Cs",)), max_size=20),
+            max_size=5,
+        ),
+        st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30),
+    )
+    def test_anything(self, key: str, query: dict[str, str], value: str) -> None:
+        url = f"http://localhost/box/{quote(key, safe='/~')}"
+        if query:
+            url += "?" + "&".join(f"{quote(name, safe='~')}={quote(text, safe='~')}" for name, text in query.items())
+        if "X-Amz-Algorithm" not in query:
+            self.granted(seen(sign_header(self.key, "GET", url, {"x-amz-meta-v": value})))
+
+    def test_date(self) -> None:
+        """The time may be in the field Date alone."""
+        request = seen(self._by_date(formatdate(NOW, usegmt=True)))
+        self.granted(request)
+        for value in ("yesterday", "", "Tue, 99 Sep 2026 00:00:00 GMT"):
+            request.requestHeaders.setRawHeaders(b"date", [value.encode()])
+            self.refused("AccessDenied", request, "valid Date or x-amz-date")
+
+    def _by_date(self, date: str) -> object:
+        request = sign_header(self.key, "GET", URL)
+        del request.headers["X-Amz-Date"], request.headers["Authorization"]
+        request.headers["Date"] = date
+        signer = S3SigV4Auth(Credentials(self.key.user.key_id, self.key.secret), "s3", REGION)
+        text = signer.string_to_sign(request, signer.canonical_request(request))
+        names = signer.signed_headers(signer.headers_to_sign(request))
+        scope = signer.credential_scope(request)
+        request.headers["Authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={self.key.user.key_id}/{scope}, SignedHeaders={names}, "
+            f"Signature={signer.signature(text, request)}"
+        )
+        return request
+
+    def test_region(self) -> None:
+        request = seen(sign_header(self.key, "GET", URL, region="us-east-1"))
+        error = self.refused("AuthorizationHeaderMalformed", request, "the region 'us-east-1' is wrong; expecting")
+        self.assertEqual(error.fields["Region"], REGION)
+        self.authenticator = Authenticator(self.accounts, self.clock.seconds, "any")
+        self.granted(request)
+        self.granted(seen(sign_header(self.key, "GET", URL, region="any")))
+
+    def test_changed(self) -> None:
+        """Whatever was signed cannot be changed."""
+
+        def changed() -> Seen:
+            return seen(
+                sign_header(self.key, "GET", URL + "?prefix=a", {"x-amz-meta-a": "b", "Content-Type": "text/plain"})
+            )
+
+        for change in (
+            lambda request: setattr(request, "method", b"HEAD"),
+            lambda request: setattr(request, "path", b"/box/some/kez"),
+            lambda request: request.fields.update({b"prefix": b"b"}),
+            lambda request: request.fields.update({b"acl": b""}),
+            lambda request: request.fields.clear(),
+            lambda request: request.requestHeaders.setRawHeaders(b"host", [b"localhost:9001"]),
+            lambda request: request.requestHeaders.setRawHeaders(b"x-amz-meta-a", [b"c"]),
+            lambda request: request.requestHeaders.removeHeader(b"x-amz-meta-a"),
+            lambda request: request.requestHeaders.setRawHeaders(b"x-amz-content-sha256", [b"0" * 64]),
+            lambda request: request.requestHeaders.setRawHeaders(b"content-type", [b"text/html"]),
+        ):
+            request = changed()
+            self.granted(request)
+            change(request)
+            error = self.refused("SignatureDoesNotMatch", request)
+            self.assertIn("AWS4-HMAC-SHA256", error.fields["StringToSign"])
+            self.assertTrue(error.fields["CanonicalRequest"].startswith(request.method.decode()))
+        self.assertEqual(error.status, 403)
+
+    def test_another_secret(self) -> None:
+        other = self.successResultOf(self.accounts.add_user("bob"))
+        request = seen(sign_header(self.key, "GET", URL))
+        value = request.requestHeaders.getRawHeaders(b"authorization")[0]
+        request.requestHeaders.setRawHeaders(
+            b"authorization", [value.replace(self.key.user.key_id.encode(), other.user.key_id.encode())]
+        )
+        self.refused("SignatureDoesNotMatch", request)
+
+    def test_keys(self) -> None:
+        """A key that was rotated or whose user is disabled is refused, also when it has been used before."""
+        request = seen(sign_header(self.key, "GET", URL))
+        self.granted(request)
+        self.granted(request)
+        self.successResultOf(self.accounts.disable_user("ann"))
+        error = self.refused("InvalidAccessKeyId", request)
+        self.assertEqual(error.fields["AWSAccessKeyId"], self.key.user.key_id)
+        self.successResultOf(self.accounts.enable_user("ann"))
+        self.granted(request)
+        self.successResultOf(self.accounts.rotate_key("ann"))
+        self.refused("InvalidAccessKeyId", request)
+
+    def test_many_keys(self) -> None:
+        """Signing keys are kept for a while only."""
+        for day in range(1100):
+            self.clock.rightNow = NOW + day * 86400
+            self.granted(seen(sign_header(self.key, "GET", URL, time=self.clock.rightNow)))
+        self.assertEqual(len(self.authenticator._keys), 1024)
+
+    def test_skew(self) -> None:
+        for away in (900, -900, 0):
+            self.granted(seen(sign_header(self.key, "GET", URL, time=NOW + away)))
+        for away in (901, -901, 86400):
+            error = self.refused("RequestTimeTooSkewed", seen(sign_header(self.key, "GET", URL, time=NOW + away)))
+            self.assertEqual(error.fields["MaxAllowedSkewMilliseconds"], "900000")
+            self.assertEqual(error.fields["RequestTime"], stamp(NOW + away))
+
+    def test_malformed(self) -> None:
+        request = seen(sign_header(self.key, "GET", URL))
+        right = request.requestHeaders.getRawHeaders(b"authorization")[0].decode()
+        key_id, day = self.key.user.key_id, stamp(NOW)[:8]
+        malformed = "AuthorizationHeaderMalformed"
+        for code, old, new, part in (
+            (malformed, "Signature=", "Sig=", "requires three components"),
+            (malformed, ", SignedHeaders", ", Signature=a, SignedHeaders", "requires three components"),
+            (malformed, "Credential=", "Credential=a/", "the Credential is mal-formed"),
+            (malformed, key_id, "", "non-empty Access Key"),
+            (malformed, day, "2026092", "incorrect date format"),
+            (malformed, day, "20260920", 'Invalid credential date "20260920"'),
+            (malformed, "/s3/", "/sqs/", 'incorrect service "sqs". This endpoint belongs to "s3"'),
+            (malformed, "aws4_request", "aws5_request", "incorrect terminal"),
+            (malformed, f"/{REGION}/", "//", "region"),
+            (malformed, "host;", "Host;", "SignedHeaders"),
+            (malformed, "host;", "host;host;", "SignedHeaders"),
+            (malformed, "host;", "zzz;host;", "SignedHeaders"),
+            (malformed, "SignedHeaders=host;", "SignedHeaders=;", "SignedHeaders"),
+            ("AccessDenied", "host;", "", "not signed"),
+            ("AccessDenied", ";x-amz-date", "", "not signed"),
+            ("InvalidAccessKeyId", key_id, "NOBODY", ""),
+            ("InvalidAccessKeyId", key_id, "\u20ac", ""),
+            ("InvalidRequest", "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256", "Please use AWS4-HMAC-SHA256"),
+            ("InvalidArgument", "AWS4-HMAC-SHA256", "Bearer", "Unsupported Authorization Type"),
+            ("SignatureDoesNotMatch", "Signature=", "Signature=\u20ac", ""),
+            ("SignatureDoesNotMatch", "Signature=", "Signature=0", ""),
+        ):
+            self.assertIn(old, right)
+            request.requestHeaders.setRawHeaders(b"authorization", [right.replace(old, new).encode()])
+            self.refused(code, request, part)
+        request.requestHeaders.setRawHeaders(b"authorization", [f"AWS {key_id}:c2lnbmF0dXJl".encode()])
+        self.refused("InvalidRequest", request, "Please use AWS4-HMAC-SHA256")
+        request.requestHeaders.setRawHeaders(b"authorization", [right.encode()] * 2)
+        self.refused("InvalidArgument", request, "more than once")
+        request.requestHeaders.setRawHeaders(b"authorization", [right.replace(", ", ",").encode()])
+        self.granted(request)
+
+    def test_unsigned_fields(self) -> None:
+        """What changes the meaning of a request cannot be added on the way."""
+        request = sign_header(self.key, "PUT", URL, {"x-amz-meta-a": "b"})
+        error = self.refused("AccessDenied", seen(request, extra=[("X-Amz-Acl", "public-read"), ("x-amz-tagging", "")]))
+        self.assertEqual(error.fields["HeadersNotSigned"], "x-amz-acl, x-amz-tagging")
+        self.granted(seen(request, extra=[("X-Amzn-Trace-Id", "a"), ("Cookie", "b")]))
+
+    def test_no_digest(self) -> None:
+        request = seen(sign_header(self.key, "PUT", URL))
+        request.requestHeaders.removeHeader(b"x-amz-content-sha256")
+        self.refused("InvalidRequest", request, "Missing required header for this request: x-amz-content-sha256")
+
+    def test_token(self) -> None:
+        self.refused("InvalidToken", seen(sign_header(self.key, "GET", URL, {"x-amz-security-token": "abc"})))
+
+    def test_nobody(self) -> None:
+        """A request without a signature is nobody's."""
+        request = seen(sign_header(self.key, "GET", URL))
+        request.requestHeaders.removeHeader(b"authorization")
+        signed = self.authenticate(request)
+        self.assertEqual((signed.user, signed.key_id, signed.kind), (None, "", ""))
+        self.assertNotIn(self.key.secret, repr(signed))
