@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -59,6 +59,7 @@ class Call:
         nothing wrong.
     @ivar length: bytes of the payload; C{None} if they are not announced.
     @ivar request_id: as the response and the access log have it.
+    @ivar authorize: raises an L{S3Error} unless a call may be made; that this one may has been seen to before its handler runs.
     """
 
     request: StreamingRequest
@@ -71,6 +72,15 @@ class Call:
     length: int | None
     door: Door
     request_id: str
+    authorize: Callable[[Call], Awaitable[object]]
+
+    async def check(self, operation: str, bucket: str, key: str) -> None:
+        """
+        Make sure that the caller may do something else, too, which is part of this operation: read the source of a copy, say.
+
+        @raise S3Error: C{AccessDenied}.
+        """
+        await self.authorize(attrs.evolve(self, operation=operation, bucket=bucket, key=key))
 
     @property
     def store(self) -> IObjectStore:

@@ -22,6 +22,7 @@ from storehouse.errors import StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest, host_name
 from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.s3 import deleting as deleting
 from storehouse.frontends.s3 import fixed as fixed
 from storehouse.frontends.s3 import tagging as tagging
 from storehouse.frontends.s3.access.caller import Caller
@@ -102,7 +103,19 @@ class S3Door:
             _check_version(operation, query)
             caller = Caller(None, "", request.address, request.isSecure())
             body, length = request.body, request.body.length
-            call = Call(request, operation, bucket, key, query, caller, body, length, self._door, request.request_id)
+            call = Call(
+                request,
+                operation,
+                bucket,
+                key,
+                query,
+                caller,
+                body,
+                length,
+                self._door,
+                request.request_id,
+                self._authorize,
+            )
             if operation not in _UNSIGNED:
                 signed = self._authenticator.authenticate(request, query)
                 call.caller = attrs.evolve(caller, user=signed.user, key_id=signed.key_id)

@@ -38,6 +38,7 @@ __all__ = [
     "limit_of",
     "quoted",
     "read_checked_document",
+    "seconds_of",
     "shown_etag",
     "source_holds",
     "source_of",
@@ -387,13 +388,13 @@ def holds(given: Mapping[str, str], info: ObjectInfo) -> bool:
         if not _names(given["match"], info):
             return False
     elif "unmodified-since" in given:
-        since = _seconds(given["unmodified-since"])
+        since = seconds_of(given["unmodified-since"])
         if since is not None and modified > since:
             return False
     if "none-match" in given:
         return not _names(given["none-match"], info)
     if "modified-since" in given:
-        since = _seconds(given["modified-since"])
+        since = seconds_of(given["modified-since"])
         return since is None or modified > since
     return True
 
@@ -403,8 +404,8 @@ def _names(value: str, info: ObjectInfo) -> bool:
     return any(unquoted(each) in ("*", info.etag, shown_etag(info.etag)) for each in value.split(","))
 
 
-def _seconds(value: str) -> float | None:
-    """Seconds since 1970 of a date; C{None} for what is none, which is no condition then."""
+def seconds_of(value: str) -> float | None:
+    """Seconds since 1970 UTC of a date, in the form of header fields or in that of XML; C{None} for what is none."""
     try:
         moment = parsedate_to_datetime(value)
         return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
