@@ -36,6 +36,7 @@ __all__ = [
     "LinkTampered",
     "LinkUsed",
     "MalformedBody",
+    "NoKeyToMatch",
     "NoMoreFiles",
     "NoSpace",
     "NoSuchAccessKey",
@@ -238,6 +239,13 @@ class UploadBusy(Conflict):
 
 class PreconditionFailed(Conflict):
     """What is stored is not what the request was made for; nothing was changed."""
+
+
+class NoKeyToMatch(NoSuchKey, PreconditionFailed):
+    """
+    A condition is about the etag of a key that the bucket does not have; nothing was changed. S3 says that there is no such
+    key, RFC 9110 that the condition does not hold.
+    """
 
 
 class Damaged(StorehouseError):

@@ -105,18 +105,19 @@ class StoredObject:
 
 @attrs.define
 class _OpenUpload:
-    """An upload: its parts, and their notes."""
+    """An upload: its parts, their notes, and when they came."""
 
     metadata: dict[str, list[str]]
     created: float
     touched: float
     contents: dict[int, PartContent] = attrs.Factory(dict)
     notes: dict[int, str] = attrs.Factory(dict)
+    stored: dict[int, int] = attrs.Factory(dict)
 
     def parts(self) -> list[Part]:
         """The parts, in ascending order."""
         return [
-            Part(number, content.etag, len(content.data), self.notes[number])
+            Part(number, content.etag, len(content.data), self.notes[number], self.stored[number])
             for number, content in sorted(self.contents.items())
         ]
 
@@ -406,6 +407,7 @@ class MemoryDataSpace:
         upload.contents[number] = content
         upload.notes[number] = note
         upload.touched = self._seconds()
+        upload.stored[number] = int(upload.touched * 1e9)
         return content.etag
 
     @staticmethod

@@ -21,6 +21,7 @@ from storehouse.errors import (
     InvalidPart,
     InvalidPartOrder,
     InvalidRange,
+    NoKeyToMatch,
     NoSuchBucket,
     NoSuchKey,
     NoSuchUpload,
@@ -494,9 +495,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
     async def test_conditions_of_put(self) -> None:
         wrong, any_other = Condition(etag="0" * 32), Condition(absent=True, etag="*")
         for condition in (ANY, wrong, any_other):
-            await self.refused(
-                PreconditionFailed, self.store.put("bucket", "key", BytesStream(b"x"), 1, condition=condition)
-            )
+            await self.refused(NoKeyToMatch, self.store.put("bucket", "key", BytesStream(b"x"), 1, condition=condition))
         info = await self.put("key", b"1", condition=ABSENT, md5=True)
         for condition in (ABSENT, wrong, any_other):
             await self.refused(
@@ -542,7 +541,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         self.assertEqual([await self.get(key) for key in ("key", "other", "third")], [b"2", b"3", b"late"])
 
     async def test_conditions_of_delete(self) -> None:
-        await self.refused(PreconditionFailed, self.store.delete("bucket", "key", ANY))
+        await self.refused(NoKeyToMatch, self.store.delete("bucket", "key", ANY))
         await self.refused(NoSuchKey, self.store.delete("bucket", "key", ABSENT))
         info = await self.put("key", b"1")
         await self.refused(PreconditionFailed, self.store.delete("bucket", "key", ABSENT))
@@ -557,9 +556,14 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         store = self.store
         info = await self.put("from", b"1")
         fine, wrong = Condition(etag=info.etag), Condition(etag="x")
-        for source, target in ((wrong, ALWAYS), (ABSENT, ALWAYS), (fine, ANY), (fine, wrong)):
+        for source, target, error in (
+            (wrong, ALWAYS, PreconditionFailed),
+            (ABSENT, ALWAYS, PreconditionFailed),
+            (fine, ANY, NoKeyToMatch),
+            (fine, wrong, NoKeyToMatch),
+        ):
             copying = store.copy("bucket", "to", "bucket", "from", condition=target, source_condition=source)
-            await self.refused(PreconditionFailed, copying)
+            await self.refused(error, copying)
         await self.refused(NoSuchKey, store.head("bucket", "to"))
         copied = await store.copy("bucket", "to", "bucket", "from", condition=ABSENT, source_condition=fine)
         self.assertEqual(await self.get("to"), b"1")
@@ -571,7 +575,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         """One that does not hold leaves the upload as it was."""
         upload_id, parts = await self.upload(b"one", b"two")
         complete = self.store.complete_upload
-        await self.refused(PreconditionFailed, complete("bucket", "key", upload_id, parts, ANY))
+        await self.refused(NoKeyToMatch, complete("bucket", "key", upload_id, parts, ANY))
         info = await self.put("key", b"x")
         await self.refused(PreconditionFailed, complete("bucket", "key", upload_id, parts, ABSENT))
         await self.refused(PreconditionFailed, complete("bucket", "key", upload_id, parts, Condition(etag="x")))

@@ -210,6 +210,7 @@ _STATUS: dict[type[errors.StorehouseError], int] = {
     errors.Forbidden: 403,
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,
+    errors.NoKeyToMatch: 412,
     errors.TooLarge: 413,
     errors.Damaged: 500,
     errors.RemoteDamaged: 502,

@@ -303,10 +303,12 @@ def _part(value: dict[str, Any]) -> Part:
         _string(value["etag"], "the etag of a part"),
         _whole(value["size"], "the size of a part"),
         _string(value.get("note", ""), "the note of a part"),
+        _whole(value.get("stored", 0), "the time of a part"),
     )
 
 
 _PART = {"etag", "number", "size"}
+_OF_UPLOAD = frozenset({"note", "stored"})
 
 
 def _part_fields(part: Part) -> dict[str, Any]:
@@ -353,7 +355,8 @@ decode_object_cached = lru_cache(maxsize=4096)(decode_object)
 
 def encode_part(part: Part) -> bytes:
     """An entry of parts.json."""
-    return b'"%d":%s' % (part.number, encode_checksummed(_part_fields(part)))
+    when = {"stored": part.stored} if part.stored else {}
+    return b'"%d":%s' % (part.number, encode_checksummed({**_part_fields(part), **when}))
 
 
 def encode_parts(entries: Mapping[int, bytes]) -> bytes:
@@ -373,8 +376,7 @@ def decode_parts(data: bytes) -> dict[int, Part]:
     parts = {}
     ours = False
     for name, entry in value.items():
-        with_note = {"note", "checksum"} if isinstance(entry, dict) and "note" in entry else {"checksum"}
-        part = _part(_object(entry, _PART, with_note, f"part {name[:20]}"))
+        part = _part(_object(entry, _PART, {"checksum"}, f"part {name[:20]}", _OF_UPLOAD))
         if name != str(part.number):
             raise ValueError(f"part {name[:20]} says that it is part {part.number}")
         ours = ours or "checksum" in entry

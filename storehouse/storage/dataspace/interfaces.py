@@ -30,12 +30,14 @@ class Part:
     @ivar etag: a tag for its content, as L{IDataSpace.upload_part} gave it.
     @ivar size: in bytes.
     @ivar note: a text that the caller stored with it.
+    @ivar stored: of a part of an upload, when it got it, nanoseconds since 1970 UTC; 0 when unknown. It is not compared.
     """
 
     number: int
     etag: str
     size: int
     note: str = ""
+    stored: int = attrs.field(default=0, eq=False)
 
 
 @attrs.frozen

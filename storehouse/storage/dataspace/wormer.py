@@ -452,7 +452,11 @@ class WormerDataSpace:
     def _begin(self, staging: Staging, path: str, metadata: Metadata) -> None:
         self._directory.check_absent(path)
         self._directory.make_index(path)
-        begin_upload(staging, path, int(self._clock() * 1e9), metadata)
+        begin_upload(staging, path, self._now(), metadata)
+
+    def _now(self) -> int:
+        """Nanoseconds since 1970 UTC."""
+        return int(self._clock() * 1e9)
 
     @operation
     async def upload_part(
@@ -498,6 +502,7 @@ class WormerDataSpace:
             state = await self._state(upload_id)
             if state.created != begun:
                 raise NoSuchUpload(f"the upload {upload_id} ended, and another one with its ID began")
+            part = attrs.evolve(part, stored=self._now())
             if instead_of:
                 check_free(upload_id, state.parts, part.number, 1)
                 work = self._directory.run(commit_parts, staging, self._path(upload_id), state, [part], instead_of)
@@ -536,7 +541,10 @@ class WormerDataSpace:
                 notes = [
                     part.note if note is None else self._note(note(part, at)) for at, part in enumerate(shared, number)
                 ]
-            parts = [attrs.evolve(part, number=number + at, note=notes[at]) for at, part in enumerate(shared)]
+            parts = [
+                attrs.evolve(part, number=number + at, note=notes[at], stored=self._now())
+                for at, part in enumerate(shared)
+            ]
             async with self._directory.uploads.held(upload_id):
                 state = await self._state(upload_id)
                 if state.created != begun:

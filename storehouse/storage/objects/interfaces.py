@@ -81,7 +81,7 @@ class IObjectStore(Interface):
     that order.
 
     A condition (L{Condition}) is looked at, and the change made, in one step: C{PreconditionFailed} if it does not
-    hold.  Ranges are C{(offset, length)} in bytes, C{length} C{None} for "to the end".
+    hold; C{NoKeyToMatch}, which is that and C{NoSuchKey}, if it is about an etag and there is no object.  Ranges are C{(offset, length)} in bytes, C{length} C{None} for "to the end".
     """
 
     def create_bucket(name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
@@ -229,8 +229,13 @@ class IObjectStore(Interface):
         offset: int = 0,
         length: int | None = None,
         source_condition: Condition = ALWAYS,
+        note: str = "",
     ) -> Deferred[str]:
-        """Store a range of an object as a part. Fires with its etag."""
+        """
+        Store a range of an object as a part. Fires with its etag.
+
+        @param note: as in L{upload_part}.
+        """
 
     def complete_upload(
         bucket: str,
@@ -256,14 +261,31 @@ class IObjectStore(Interface):
     def abort_upload(bucket: str, key: str, upload_id: str) -> Deferred[None]:
         """End an upload, and drop its parts. Fails with C{NoSuchUpload}."""
 
-    def list_parts(bucket: str, key: str, upload_id: str) -> Deferred[list[Part]]:
+    def list_parts(
+        bucket: str, key: str, upload_id: str, after: int = 0, limit: int | None = None
+    ) -> Deferred[list[Part]]:
         """
-        The parts of an upload, with the etags that L{upload_part} gave, and the notes that it was given. Fails with
-        C{NoSuchUpload}.
+        The parts of an upload, in ascending order, with the etags that L{upload_part} gave, and the notes that it was
+        given.
+
+        @param after: only parts with greater numbers.
+        @param limit: the first so many of them; C{None} for all.
+        @return: fails with C{NoSuchUpload}.
         """
 
-    def list_uploads(bucket: str) -> Deferred[list[OpenUpload]]:
-        """The open uploads of a bucket, in the order of their keys."""
+    def list_uploads(
+        bucket: str, prefix: str = "", key_after: str = "", upload_after: str = "", limit: int | None = None
+    ) -> Deferred[list[OpenUpload]]:
+        """
+        The open uploads of a bucket, in the order of their keys' UTF-8 bytes, and those of one key in the order in which
+        they were begun.
+
+        @param prefix: only those whose keys begin so.
+        @param key_after: only those with greater keys.
+        @param upload_after: and those of the key C{key_after} that follow the upload with this ID, whether that is still
+            open or not.
+        @param limit: the first so many of them; C{None} for all.
+        """
 
     def usage(bucket: str) -> Deferred[tuple[int, int]]:
         """How many objects a bucket has, and their bytes."""

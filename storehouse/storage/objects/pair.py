@@ -18,6 +18,7 @@ from storehouse.core.operations import Operations
 from storehouse.errors import (
     DamagedEntry,
     DamagedObject,
+    NoKeyToMatch,
     NoSuchKey,
     NoSuchObject,
     PreconditionFailed,
@@ -253,13 +254,14 @@ def check_condition(condition: Condition, entry: Entry | None, bucket: str, key:
     """
     @param entry: what the key has, or C{None}.
     @raise PreconditionFailed: if the condition does not hold.
+    @raise NoKeyToMatch: if it is about an etag, and there is no object.
     """
     if condition.absent and entry is not None:
         raise PreconditionFailed(f"the object {bucket}/{key} already exists")
     if condition.etag is None:
         return
     if entry is None:
-        raise PreconditionFailed(f"there is no object {bucket}/{key} to replace")
+        raise NoKeyToMatch(f"there is no object {bucket}/{key} whose etag could be compared")
     if entry.size < 0 and condition.etag != "*":
         raise PreconditionFailed(f"the entry of the object {bucket}/{key} cannot be read, so its etag is unknown")
     if condition.etag not in ("*", entry.etag):

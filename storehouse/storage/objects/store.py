@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import islice
 
 import attrs
 from prometheus_client.core import Metric
@@ -18,7 +19,7 @@ from storehouse.core.operations import operation
 from storehouse.core.streams import IByteStream, awaiting, beside, updating
 from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.events import Events
-from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader, Upload
+from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader
 from storehouse.storage.namespace.interfaces import Bucket, Entry, INamespace
 from storehouse.storage.namespace.values import checked_system
 from storehouse.storage.objects.check import check, compare, unserved
@@ -36,9 +37,10 @@ from storehouse.storage.objects.interfaces import (
     Problem,
     System,
 )
-from storehouse.storage.objects.pair import Pair, check_condition, info_of, new_id
+from storehouse.storage.objects.pair import Pair, check_condition, info_of
 from storehouse.storage.objects.recovery import begin
-from storehouse.storage.objects.tags import MD5, encode_entry, noted_with, of_parts, visible
+from storehouse.storage.objects.tags import MD5, encode_entry, noted_with, of_parts, told, visible
+from storehouse.storage.objects.uploads import UploadIndex, described, new_upload_id
 
 __all__ = ["LocalObjectStore", "StreamMD5"]
 
@@ -85,6 +87,7 @@ class LocalObjectStore:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._pair = Pair(space, names, disk, events or Events(), clock)
+        self._uploads = UploadIndex(space)
         self.operations = self._pair.operations
 
     @property
@@ -314,12 +317,13 @@ class LocalObjectStore:
         """See L{IObjectStore.begin_upload}."""
         # Looked up for its checks: that the bucket is there, and that the key can be one.
         await self._pair.current(bucket, key)
-        upload_id = new_id()
+        upload_id = new_upload_id(self._pair.now())
         kept = json.dumps({name: list(values) for name, values in (metadata or {}).items()}, ensure_ascii=False)
         told = {"key": [f"{bucket}/{key}"], "contentType": [content_type], "metadata": [kept]}
         if system:
             told["system"] = [json.dumps(checked_system(system), ensure_ascii=False)]
         await self._pair.space.init_upload(upload_id, told)
+        self._uploads.begun(bucket, key, upload_id)
         return upload_id
 
     @operation
@@ -383,20 +387,21 @@ class LocalObjectStore:
         offset: int = 0,
         length: int | None = None,
         source_condition: Condition = ALWAYS,
+        note: str = "",
     ) -> str:
         """See L{IObjectStore.upload_part_copy}."""
         await self._upload(bucket, key, upload_id)
-        note = ""
+        kept = ""
 
         def copy(entry: Entry, expected: Part) -> Deferred[str]:
-            nonlocal note
+            nonlocal kept
             check_condition(source_condition, entry, source_bucket, source_key)
             whole = offset == 0 and length in (None, entry.size)
-            note = entry.etag if whole and MD5.fullmatch(entry.etag) else ""
-            return self._pair.space.upload_part_copy(upload_id, number, entry.id, offset, length, note, expected)
+            kept = noted_with(entry.etag if whole and MD5.fullmatch(entry.etag) else "", note)
+            return self._pair.space.upload_part_copy(upload_id, number, entry.id, offset, length, kept, expected)
 
         _, etag = await self._pair.with_bytes(source_bucket, source_key, copy)
-        return note or visible(Part(number, etag, 0))
+        return visible(Part(number, etag, 0, kept))
 
     @operation
     async def complete_upload(
@@ -415,7 +420,7 @@ class LocalObjectStore:
         upload = await self._upload(bucket, key, upload_id)
         kept = upload.metadata if metadata is None else metadata
         kept_system = upload.system if system is None else system
-        key = key if as_key is None else as_key
+        begun_as, key = key, key if as_key is None else as_key
         async with pair.held(bucket, key):
             # Nobody else changes the key until it has its object: so the condition that holds now holds then.
             check_condition(condition, await pair.current(bucket, key), bucket, key)
@@ -428,6 +433,7 @@ class LocalObjectStore:
             try:
                 await finished(pair.names.intend(bucket, key, [id]))
                 made = await finished(pair.space.complete_upload(id, upload_id, chosen, told))
+                self._uploads.ended(bucket, begun_as, upload_id)
             except StorageFailed:
                 # Whether the parts are the object's is known at the next start, which finishes it if they are.
                 raise
@@ -445,42 +451,43 @@ class LocalObjectStore:
         """See L{IObjectStore.abort_upload}."""
         await self._upload(bucket, key, upload_id)
         await self._pair.space.abort_upload(upload_id)
+        self._uploads.ended(bucket, key, upload_id)
 
     @operation
-    async def list_parts(self, bucket: str, key: str, upload_id: str) -> list[Part]:
+    async def list_parts(
+        self, bucket: str, key: str, upload_id: str, after: int = 0, limit: int | None = None
+    ) -> list[Part]:
         """See L{IObjectStore.list_parts}."""
         await self._upload(bucket, key, upload_id)
         parts = await self._pair.space.list_parts(upload_id)
-        return [Part(part.number, visible(part), part.size, part.note.partition(" ")[2]) for part in parts]
+        return [told(part) for part in islice((part for part in parts if part.number > after), limit)]
 
     @operation
-    async def list_uploads(self, bucket: str) -> list[OpenUpload]:
+    async def list_uploads(
+        self, bucket: str, prefix: str = "", key_after: str = "", upload_after: str = "", limit: int | None = None
+    ) -> list[OpenUpload]:
         """See L{IObjectStore.list_uploads}."""
         await self._pair.names.get_bucket(bucket)
-        return await self._of_bucket(bucket)
+        return await self._uploads.page(bucket, prefix, key_after, upload_after, limit)
 
     async def _upload(self, bucket: str, key: str | None, upload_id: str) -> OpenUpload:
         """An upload of this key, or of any if it is C{None}."""
         try:
-            upload = _described(await self._pair.space.get_upload(upload_id))
+            upload = described(await self._pair.space.get_upload(upload_id))
         except InvalidName:
             upload = None
         if upload is None or upload.bucket != bucket or key not in (None, upload.key):
             raise NoSuchUpload(f"there is no upload {upload_id[:100]} of {bucket}/{key or ''}")
         return upload
 
-    async def _of_bucket(self, bucket: str) -> list[OpenUpload]:
-        uploads = map(_described, await self._pair.space.list_uploads())
-        found = [upload for upload in uploads if upload is not None and upload.bucket == bucket]
-        return sorted(found, key=lambda upload: (upload.key.encode(), upload.created, upload.upload_id))
-
     async def _abort_all(self, bucket: str) -> None:
         """Abort those of a bucket that is gone."""
-        for upload in await self._of_bucket(bucket):
+        for key, upload_id in await self._uploads.all_of(bucket):
             try:
-                await self._pair.space.abort_upload(upload.upload_id)
+                await self._pair.space.abort_upload(upload_id)
             except NoSuchUpload:
                 pass  # completed, aborted or expired since it was listed
+            self._uploads.ended(bucket, key, upload_id)
 
     # -- damage --------------------------------------------------------------------------------
 
@@ -501,17 +508,6 @@ class LocalObjectStore:
         await finished(self._pair.restored(names))
         count = await finished(names.reindex(progress))
         return Indexed(count, names.damaged, names.unknown)
-
-
-def _described(upload: Upload) -> OpenUpload | None:
-    """C{None} for one that was not begun here."""
-    try:
-        bucket, _, key = upload.metadata["key"][0].partition("/")
-        metadata = json.loads(upload.metadata["metadata"][0])
-        system = json.loads(upload.metadata.get("system", ["{}"])[0])
-        return OpenUpload(upload.id, bucket, key, upload.created, upload.metadata["contentType"][0], metadata, system)
-    except (KeyError, IndexError, ValueError):
-        return None
 
 
 def _chosen(upload_id: str, parts: Sequence[Part], there: Sequence[Part]) -> list[Part]:

@@ -12,7 +12,7 @@ import attrs
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.namespace.interfaces import Entry
 
-__all__ = ["MAX_PART", "MD5", "decode_entry", "encode_entry", "noted_with", "of_parts", "visible"]
+__all__ = ["MAX_PART", "MD5", "decode_entry", "encode_entry", "noted_with", "of_parts", "told", "visible"]
 
 #: The highest number of a part that S3 has: a rule of those who speak S3. A store takes higher ones.
 MAX_PART = 10000
@@ -36,6 +36,11 @@ def decode_entry(text: str) -> Entry:
 def visible(part: Part) -> str:
     """The etag of a part, as it was told: the MD5 if there is one."""
     return part.note.partition(" ")[0] or part.etag[:32]
+
+
+def told(part: Part) -> Part:
+    """A part as users know it: with the etag that they were given, and the note that they gave."""
+    return attrs.evolve(part, etag=visible(part), note=part.note.partition(" ")[2])
 
 
 def noted_with(md5: str, note: str) -> str:

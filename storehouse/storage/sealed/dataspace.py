@@ -98,7 +98,7 @@ class _OpenUpload:
         listed = self.cached(stored)
         if listed is None:
             sealed, note = self.codec.open_note(stored.number, stored.note)
-            listed = _Listed(stored, sealed, Part(stored.number, sealed.etag, sealed.size, note))
+            listed = _Listed(stored, sealed, Part(stored.number, sealed.etag, sealed.size, note, stored.stored))
             self._listed[stored.number] = listed
         return listed
 

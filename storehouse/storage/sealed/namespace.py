@@ -20,7 +20,15 @@ from zope.interface import implementer
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks, deferred, finished, over
 from storehouse.core.keys.vault import Vault
-from storehouse.errors import DamagedEntry, InvalidName, NoSuchBucket, NoSuchKey, StorehouseError, Unavailable
+from storehouse.errors import (
+    DamagedEntry,
+    InvalidName,
+    NoKeyToMatch,
+    NoSuchBucket,
+    NoSuchKey,
+    StorehouseError,
+    Unavailable,
+)
 from storehouse.storage.namespace.interfaces import (
     Bucket,
     Condition,
@@ -230,6 +238,8 @@ class SealedNamespace:
                 freed = await self._change(
                     bucket, key, stored_key, self._inner.unpublish(bucket, stored_key, id, asked)
                 )
+            except NoKeyToMatch:
+                raise  # by the condition
             except NoSuchKey:
                 raise no_such_key(bucket, key, id) from None
             if id is None:

@@ -144,6 +144,7 @@ _EXPECTED = {
     "NoSpace": 507,
     "NoSuchBucket": 404,
     "NoSuchKey": 404,
+    "NoKeyToMatch": 412,
     "NoSuchObject": 404,
     "NoSuchChunk": 404,
     "NoSuchPrefix": 404,

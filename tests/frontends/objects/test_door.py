@@ -331,7 +331,7 @@ class ObjectTests(DoorCase):
         etag = self.told("PUT /objects/box/a", b"1", "If-None-Match: *")["etag"]
         self.refused("PUT /objects/box/a", b"2", "If-None-Match: *", status=412, error="PreconditionFailed")
         self.refused("PUT /objects/box/a", b"2", 'If-Match: "x"', status=412, error="PreconditionFailed")
-        self.refused("PUT /objects/box/b", b"2", "If-Match: *", status=412, error="PreconditionFailed")
+        self.refused("PUT /objects/box/b", b"2", "If-Match: *", status=412, error="NoKeyToMatch")
         self.ask("PUT /objects/box/a", b"2", f'If-Match: "{etag}"')
         self.ask("PUT /objects/box/a", b"3", "If-Match: *")
         self.refused("DELETE /objects/box/a", None, f'If-Match: "{etag}"', status=412, error="PreconditionFailed")

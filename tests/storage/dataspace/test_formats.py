@@ -58,6 +58,7 @@ PARTS = (
     b'"10":{"etag":"a1","number":10,"size":0,"checksum":"8a96b6d3"}}'
 )
 NOTED = b'"3":{"etag":"c","number":3,"size":4,"note":"n\xc3\xbc","checksum":"6ac9beb9"}'
+TIMED = b'"3":{"etag":"c","number":3,"size":4,"note":"n","stored":1700000000123456789,"checksum":"489084b1"}'
 LISTED = {2: Part(2, "b2", 5), 10: Part(10, "a1", 0)}
 UPLOAD = b'{"createdAt":1700000000123456789,"metadata":{"key":["x"]},"checksum":"9b85e8f4"}'
 HEADER = (
@@ -142,6 +143,17 @@ class GoldenTests(SynchronousTestCase):
         self.assertEqual(encode_all(list(LISTED.values())[::-1]), PARTS)
         self.assertEqual(decode_parts(PARTS), LISTED)
         self.assertEqual((encode_parts({}), decode_parts(b"{}")), (b"{}", {}))
+
+    def test_times(self) -> None:
+        """A part of an upload may have the time when it came, behind its note; that of an object has none."""
+        part = Part(3, "c", 4, "n", 1700000000123456789)
+        self.assertEqual(encode_part(part), TIMED)
+        self.assertEqual(decode_parts(b"{%s}" % TIMED)[3].stored, part.stored)
+        self.assertEqual([each.stored for each in decode_parts(PARTS).values()], [0, 0])
+        (of_object,) = decode_object(encode_object(ObjectInfo("c", 4, (part,), {}))).parts
+        self.assertEqual((of_object, of_object.stored), (part, 0))
+        for changed in flips(b"{%s}" % TIMED):
+            self.assertRaises(ValueError, decode_parts, changed)
 
     def test_notes(self) -> None:
         """A part may have a note, behind its size."""
