@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import attrs
 import click
 
 from storehouse.app.local.objects import Finding, LocalObjects
 from storehouse.app.local.objects import Progress as Done
+from storehouse.app.local.waiting import run
 from storehouse.cli.errors import CommandError, one_line, usage
 from storehouse.cli.options import progress_option, settings_options
 from storehouse.cli.output import Output, counted, human_size
 from storehouse.cli.progress import Progress
+from storehouse.cli.store import Opener
 from storehouse.config import Settings
+from storehouse.errors import WrongMasterKey
 
 __all__ = ["command"]
 
@@ -26,7 +30,8 @@ __all__ = ["command"]
 def command(settings: Settings, as_json: bool, quiet: bool, progress: bool) -> None:
     """
     Verify every object and upload below a root: every block against its checksum, every description, and that nothing
-    is missing or there too much. Then compare every key with its object: size and tag.
+    is missing or there too much. Then compare every key with its object: size and tag. For encrypted objects that takes the
+    running service, or else the master key; without both, the bytes are verified and the keys are not compared.
 
     It reads the files themselves, changes nothing, and may run beside the service. A line is printed for each damage:
     the ID, the part, the block and what is wrong. Exit status 1 if there is any.
@@ -59,6 +64,14 @@ def command(settings: Settings, as_json: bool, quiet: bool, progress: bool) -> N
             read = done.size
 
         done = objects.scrub(on_finding, on_progress, total)
+        if objects.uncompared:
+            shown.hide()
+            try:
+                run(_compare_encrypted(settings, on_finding))
+            except (WrongMasterKey, CommandError) as error:
+                click.echo(
+                    f"{counted(objects.uncompared, 'key', 'keys')} of encrypted objects not compared: {error}", err=True
+                )
     summary = f"{counted(done.objects, 'object', 'objects')}, {human_size(done.size)} verified"
     if found and quiet:
         click.get_current_context().exit(1)
@@ -66,6 +79,14 @@ def command(settings: Settings, as_json: bool, quiet: bool, progress: bool) -> N
         raise CommandError(f"{counted(found, 'damage', 'damages')} found; {summary}")
     if not quiet:
         click.echo(f"{summary}: no damage", err=True)
+
+
+async def _compare_encrypted(settings: Settings, on_finding: Callable[[Finding], object]) -> None:
+    """Compare all keys with their objects, by the service or the master key."""
+    async with Opener(settings)() as store:
+        for problem in await store.check():
+            if problem.kind in ("missing", "damaged") and problem.key is not None:
+                on_finding(Finding(problem.id or "", None, None, problem.text, "key"))
 
 
 def _line(finding: Finding) -> str:

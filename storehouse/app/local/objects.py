@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_stamps
@@ -31,6 +31,7 @@ class LocalObjects:
     The objects of a root, on this machine.
 
     @ivar directory: their directory.
+    @ivar uncompared: after L{scrub}, keys of encrypted objects: of these the keyring alone can tell size and tag.
     @raise StartFailed: if there is none.
     """
 
@@ -44,6 +45,7 @@ class LocalObjects:
             raise StartFailed(f"there are no objects: {self.directory} has neither format.json nor data/")
         if not os.access(self.directory, os.R_OK | os.X_OK):
             raise StartFailed(f"the objects directory {self.directory} cannot be read: permission denied")
+        self.uncompared = 0
         self._stamps = make_stamps(settings)
         self._stamps.check()
 
@@ -55,15 +57,36 @@ class LocalObjects:
         self, on_finding: Callable[[Finding], object], on_progress: Callable[[Progress], object], total: int | None
     ) -> Progress:
         """
-        Verify everything, also beside a running service. Keys are compared with their objects, but for encrypted ones:
-        of those the keyring alone can tell size and tag.
+        Verify everything, also beside a running service, and compare keys with their objects, unless these are encrypted.
 
         @param total: what L{count} said.
         """
         done = run(scrub(self.directory, InlineDisk(), on_finding, on_progress, total))
-        for finding in _compare_keys(self._namespace, self.directory):
-            on_finding(finding)
+        self._compare_keys(on_finding)
         return done
+
+    def _compare_keys(self, on_finding: Callable[[Finding], object]) -> None:
+        """
+        Find keys whose default version is not what its object is. Not among them: versions and objects that are damaged by
+        themselves.
+        """
+        reader = Tree(self._namespace)
+        layout = Layout(self.directory)
+        self.uncompared = 0
+        for bucket in reader.bucket_names():
+            for _, key in reader.walk(bucket):
+                if key is None:
+                    continue
+                key_path = reader.key_path(bucket, key, key.encode())
+                entry = _current(reader, key_path)
+                if entry is None:
+                    continue
+                reason = _difference(layout, entry)
+                if reason is None:
+                    self.uncompared += 1
+                # An object that is replaced or removed meanwhile has another entry, or none, before its bytes go.
+                elif reason and entry == _current(reader, key_path):
+                    on_finding(Finding(entry.id, None, None, f"{bucket}/{key}: {reason}", "key"))
 
     def uploads(self) -> list[Upload]:
         """
@@ -108,27 +131,6 @@ class LocalObjects:
         return [upload for upload in there if upload.id in expired]
 
 
-def _compare_keys(namespace: str, objects: str) -> Iterator[Finding]:
-    """
-    Keys whose default version is not what its object is. Not among them: versions and objects that are damaged by
-    themselves, and encrypted objects, whose size and tag only the keyring can tell.
-
-    @param namespace: its directory, and that of the objects.
-    """
-    reader = Tree(namespace)
-    layout = Layout(objects)
-    for bucket in reader.bucket_names():
-        for _, key in reader.walk(bucket):
-            if key is None:
-                continue
-            key_path = reader.key_path(bucket, key, key.encode())
-            entry = _current(reader, key_path)
-            reason = "" if entry is None else _difference(layout, entry)
-            # An object that is replaced or removed meanwhile has another entry, or none, before its bytes go.
-            if entry is not None and reason and entry == _current(reader, key_path):
-                yield Finding(entry.id, None, None, f"{bucket}/{key}: {reason}", "key")
-
-
 def _current(reader: Tree, key_path: KeyPath) -> Entry | None:
     try:
         return reader.current(key_path)
@@ -136,7 +138,8 @@ def _current(reader: Tree, key_path: KeyPath) -> Entry | None:
         return None
 
 
-def _difference(layout: Layout, entry: Entry) -> str:
+def _difference(layout: Layout, entry: Entry) -> str | None:
+    """What differs between an entry and its object; empty for nothing, C{None} for an encrypted object."""
     try:
         opened = OpenObject(layout.object(entry.id), entry.id)
         opened.close()
@@ -145,7 +148,7 @@ def _difference(layout: Layout, entry: Entry) -> str:
     except (DamagedObject, OSError):
         return ""
     if is_sealed(opened.info.metadata):
-        return ""
+        return None
     try:
         info = opened.info
         check_expected(entry.id, info.etag, info.size, expected_of(entry, WormerDataSpace.tags_by_content))
