@@ -74,13 +74,16 @@ class Call:
     request_id: str
     authorize: Callable[[Call], Awaitable[object]]
 
-    async def check(self, operation: str, bucket: str, key: str) -> None:
+    async def check(self, operation: str, bucket: str, key: str) -> Call:
         """
         Make sure that the caller may do something else, too, which is part of this operation: read the source of a copy, say.
 
+        @return: the call that it would be by itself, whose store lets the caller do no more than that.
         @raise S3Error: C{AccessDenied}.
         """
-        await self.authorize(attrs.evolve(self, operation=operation, bucket=bucket, key=key))
+        other = attrs.evolve(self, operation=operation, bucket=bucket, key=key)
+        await self.authorize(other)
+        return other
 
     @property
     def store(self) -> IObjectStore:

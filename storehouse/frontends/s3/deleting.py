@@ -114,19 +114,19 @@ async def _result(call: Call, asked: _Asked, is_quiet: bool) -> str:
 
 
 async def _delete(call: Call, asked: _Asked) -> None:
-    await call.check("DeleteObject", call.bucket, asked.key)
+    allowed = await call.check("DeleteObject", call.bucket, asked.key)
     if asked.version not in ("", "null"):
         raise S3Error("NoSuchVersion")
     condition = ALWAYS if asked.etag is None else Condition(etag=asked.etag)
     if asked.modified is not None or asked.size is not None:
-        info = await call.store.head(call.bucket, asked.key)
+        info = await allowed.store.head(call.bucket, asked.key)
         if asked.size not in (None, info.size) or asked.modified not in (None, info.created // 10**9):
             raise PreconditionFailed("its size or its time is another one")
         if asked.etag in (None, "*"):
             # What is deleted is what was looked at.
             condition = Condition(etag=info.etag)
     try:
-        await call.store.delete(call.bucket, asked.key, condition)
+        await allowed.store.delete(call.bucket, asked.key, condition)
     except NoSuchKey:
         if condition != ALWAYS:
             raise

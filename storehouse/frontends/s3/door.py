@@ -22,6 +22,7 @@ from storehouse.errors import StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest, host_name
 from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.s3 import copying as copying
 from storehouse.frontends.s3 import deleting as deleting
 from storehouse.frontends.s3 import fixed as fixed
 from storehouse.frontends.s3 import tagging as tagging

@@ -21,7 +21,7 @@ from twisted.web.http import datetimeToString
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.tagsets import check_object_tags, read_tags, write_tags
-from storehouse.frontends.s3.xml import Node
+from storehouse.frontends.s3.xml import Node, text
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata, ObjectInfo
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Field",
     "Source",
     "checked_metadata",
+    "checksum_elements",
     "condition_of",
     "content_type_of",
     "holds",
@@ -283,6 +284,17 @@ def stored_fields(info: ObjectInfo) -> Iterator[tuple[bytes, bytes]]:
             yield (_META + name).encode("ascii"), b"=?UTF-8?B?%b?=" % b64encode(value.encode("utf-8", "replace"))
     if missing:
         yield b"x-amz-missing-meta", b"%d" % missing
+
+
+def checksum_elements(system: Mapping[str, str]) -> list[str]:
+    """The elements of a document that say the checksums of an object, or of a part, by the names that they are kept by."""
+    found = []
+    for name, value in system.items():
+        if name == "checksum-type":
+            found.append(text("ChecksumType", value))
+        elif name.startswith("checksum-") and name != "checksum-algorithm":
+            found.append(text("Checksum" + name.removeprefix("checksum-").upper(), value))
+    return found
 
 
 def iso_time(nanoseconds: int) -> str:

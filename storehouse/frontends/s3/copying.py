@@ -1,0 +1,154 @@
+"""
+C{PUT /BUCKET/KEY} with C{x-amz-copy-source}: an object under another key, or with other metadata. No bytes are moved, unless it is
+to have a checksum that is not known.
+
+What comes from the source and what from the request is for two directives to say, for the metadata (with the type and all other
+fields of the object) and for the tags. The storage class, the place of a redirect, the owner and the ACL are the request's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from storehouse.errors import NoSuchBucket, NoSuchKey, PreconditionFailed, Unavailable
+from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.s3.call import Call
+from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.fields import (
+    Source,
+    checksum_elements,
+    condition_of,
+    content_type_of,
+    iso_time,
+    quoted,
+    source_holds,
+    source_of,
+    system_of,
+    user_metadata,
+)
+from storehouse.frontends.s3.route import handler
+from storehouse.frontends.s3.xml import XML, document, text
+from storehouse.storage.objects.interfaces import Condition, ObjectInfo
+
+__all__ = ["head_source", "known_checksums", "open_source"]
+
+#: The field that names the source, and begins those with conditions for it.
+_SOURCE = "x-amz-copy-source"
+
+#: How often a source is looked at that is replaced meanwhile.
+_TRIES = 8
+
+#: What is the object's own, and not of its metadata.
+_OWN = frozenset({"storage-class", "website-redirect-location", "tagging", "owner", "acl", "upload-id"})
+
+
+async def open_source(call: Call) -> Source:
+    """
+    The source that a request names, which the caller may read.
+
+    @raise S3Error: C{InvalidArgument}, C{AccessDenied}.
+    """
+    source = source_of(call.header(_SOURCE) or "", _SOURCE)
+    await call.check("GetObject", source.bucket, source.key)
+    return source
+
+
+async def head_source(call: Call, source: Source) -> ObjectInfo:
+    """
+    What is known of a source.
+
+    @raise S3Error: C{NoSuchKey}, C{NoSuchBucket} of the source; C{PreconditionFailed} if a condition for it does not hold.
+    """
+    try:
+        info: ObjectInfo = await call.door.store.head(source.bucket, source.key)
+    except NoSuchKey:
+        raise S3Error("NoSuchKey", Key=source.key) from None
+    except NoSuchBucket:
+        raise S3Error("NoSuchBucket", BucketName=source.bucket) from None
+    source_holds(call, source, info)
+    return info
+
+
+def known_checksums(system: Mapping[str, str]) -> dict[str, str]:
+    """What is known of the checksum of an object's bytes, by what is kept with it."""
+    return {name: value for name, value in system.items() if name.startswith("checksum-")}
+
+
+def _is_replaced(call: Call, name: str) -> bool:
+    """What a directive says: whether something comes from the request, and not from the source."""
+    directive = call.header(f"x-amz-{name}-directive")
+    if directive not in (None, "COPY", "REPLACE"):
+        raise S3Error(
+            "InvalidArgument",
+            f"Unknown {name} directive.",
+            ArgumentName=f"x-amz-{name}-directive",
+            ArgumentValue=directive[:100],
+        )
+    return directive == "REPLACE"
+
+
+@handler("CopyObject")
+async def copy_object(call: Call) -> Reply:
+    """Copy an object, perhaps onto itself."""
+    has_metadata, has_tags = _is_replaced(call, "metadata"), _is_replaced(call, "tagging")
+    given = system_of(call.header, has_tags)
+    condition = condition_of(call.header)
+    source = await open_source(call)
+    if (source.bucket, source.key) == (call.bucket, call.key) and not has_metadata:
+        _check_change(call)
+    for _ in range(_TRIES):
+        info = await head_source(call, source)
+        system = known_checksums(info.system)
+        for name, value in (given if has_metadata else info.system).items():
+            if name not in _OWN:
+                system.setdefault(name, value)
+        for name in ("storage-class", "website-redirect-location"):
+            if name in given:
+                system[name] = given[name]
+        tags = (given if has_tags else info.system).get("tagging")
+        if tags:
+            system["tagging"] = tags
+        try:
+            made: ObjectInfo = await call.store.copy(
+                call.bucket,
+                call.key,
+                source.bucket,
+                source.key,
+                content_type_of(call.header) if has_metadata else None,
+                user_metadata(call) if has_metadata else None,
+                condition,
+                # What is copied is what was looked at.
+                Condition(etag=info.etag),
+                system,
+            )
+        except PreconditionFailed:
+            if (await head_source(call, source)).id == info.id:
+                raise
+        else:
+            return Reply(200, _copied(made), XML)
+    raise Unavailable(f"the object {source.bucket}/{source.key} is replaced too often to be copied now: try again")
+
+
+def _check_change(call: Call) -> None:
+    """A copy onto itself must change something."""
+    changes = (
+        "x-amz-storage-class",
+        "x-amz-website-redirect-location",
+        "x-amz-server-side-encryption",
+        "x-amz-checksum-algorithm",
+    )
+    if all(call.header(name) is None for name in changes):
+        raise S3Error(
+            "InvalidRequest",
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's "
+            "metadata, storage class, website redirect location or encryption attributes.",
+        )
+
+
+def _copied(info: ObjectInfo) -> bytes:
+    return document(
+        "CopyObjectResult",
+        text("LastModified", iso_time(info.created)),
+        text("ETag", quoted(info.etag)),
+        *checksum_elements(info.system),
+    )
