@@ -17,12 +17,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # Those that take long come first, so that no job is left alone with them. Of tests.integration those that start processes of
 # ours and no others.
-LONG   := turns crash archive storage frontends
+LONG   := crash bench turns archive storage frontends
 OURS   := backup command forked sfsp sfsp_server shares start
 TESTS  ?= $(LONG:%=tests.%) $(OURS:%=tests.integration.test_%) $(filter-out $(LONG:%=tests.%) tests.integration,\
 	$(subst /,.,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) $(patsubst %.py,%,$(wildcard tests/test_*.py))))
 SECONDS ?= 600
-JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
+# One more than there are processors: tests also wait, for the disk and for each other's processes.
+JOBS   ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 WHEEL  := .wheel
 TWISTED_TESTS := tests.core.fast tests.core.tls tests.core.test_turns tests.frontends.http tests.frontends.append tests.app \
 	tests.integration.test_start

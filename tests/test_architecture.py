@@ -39,10 +39,24 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 @cache
-def imports(source: str) -> list[str]:
+def tree(path: Path) -> ast.Module:
+    """The statements of a module."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements in one, without the expressions in them, which are far more."""
+    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for each in getattr(node, field, ()):
+            yield each
+            yield from statements(each)
+
+
+@cache
+def imports(path: Path) -> list[str]:
     """What a module imports, at its top and within functions; C{from a import b} is C{a.b}."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in statements(tree(path)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -176,18 +190,18 @@ class ArchitectureTests(SynchronousTestCase):
         wrong = [
             f"{importer} imports {name}"
             for importer, path in modules()
-            for name in imports(path.read_text(encoding="utf-8"))
+            for name in imports(path)
             if inside(name, "storehouse") and not may_import(importer, name)
         ]
         self.assertEqual(wrong, [])
 
     def test_no_circles(self) -> None:
         """Nor for annotations, nor within functions: of modules in a circle none can be read, or tested, by itself."""
-        sources = {name: path.read_text(encoding="utf-8") for name, path in modules()}
-        graph: dict[str, set[str]] = {name: set() for name in sources}
-        for importer, source in sources.items():
-            for name in imports(source):
-                while name and name not in sources:
+        paths = dict(modules())
+        graph: dict[str, set[str]] = {name: set() for name in paths}
+        for importer, path in paths.items():
+            for name in imports(path):
+                while name and name not in paths:
                     name = name.rpartition(".")[0]
                 if name and name != importer:
                     graph[importer].add(name)
@@ -197,7 +211,7 @@ class ArchitectureTests(SynchronousTestCase):
         wrong = [
             f"{importer} imports {name}"
             for importer, path in modules()
-            for name in imports(path.read_text(encoding="utf-8"))
+            for name in imports(path)
             if name.startswith(".")
         ]
         self.assertEqual(wrong, [])
@@ -207,7 +221,7 @@ class ArchitectureTests(SynchronousTestCase):
             f"{importer} imports {name}"
             for importer, path in modules()
             if importer not in MAY_USE_REACTOR
-            for name in imports(path.read_text(encoding="utf-8"))
+            for name in imports(path)
             if name in GLOBAL
         ]
         self.assertEqual(wrong, [])
@@ -220,7 +234,7 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertEqual(found, {"removing.py"})
 
     def test_packages_say_what_they_are(self) -> None:
-        wrong = [name for name, path in modules() if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
+        wrong = [name for name, path in modules() if not ast.get_docstring(tree(path))]
         self.assertEqual(wrong, [])
 
     def test_twisted_stays_twisteds(self) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 
+from storehouse.clients.sfsp import client
 from storehouse.core.sfsp import Code, Send, Status
 from tests.cli.case import CommandCase
 from tests.clients.sfsp.model import Model, serving
@@ -179,6 +180,7 @@ class FailureTests(SFSPCase):
 
     def test_unreachable(self) -> None:
         """Nobody listens."""
+        self.patch(client, "_MIN_WAIT", 0.01)
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             url = f"sfsp://127.0.0.1:{sock.getsockname()[1]}"

@@ -62,24 +62,9 @@ class FullDiskOfObjectsTests(SynchronousTestCase):
             return
         disk = os.path.join(os.path.abspath(self.mktemp()), "disk")
         os.makedirs(disk)
-        script = """
-            set -e
-            command() { verb=$1; shift; "$PYTHON" -m storehouse.cli $verb --root "$0/root" "$@"; }
-            command mb photos
-            for number in 20 21 22 23; do echo $number | command put - photos/$number; done
-            for number in 1 2; do
-                # All that is left, and all that the command before has given back.
-                cat /dev/zero > "$0/fill.$number" 2> /dev/null || true
-                test "$(stat -f -c %a "$0")" = 0
-                command ls photos | wc -l
-                command cat photos/2$number
-                command rm photos/2$number
-            done
-            command fsck
-            """
         done = subprocess.run(
-            wrapped(kind, disk, "3m", ["/bin/bash", "-c", script, disk]),
-            env={**os.environ, "PYTHONPATH": CHECKOUT, "PYTHON": sys.executable},
+            wrapped(kind, disk, "3m", [sys.executable, "-m", "tests.crash.full_commands", disk]),
+            env={**os.environ, "PYTHONPATH": CHECKOUT},
             capture_output=True,
             text=True,
             check=False,

@@ -18,7 +18,7 @@ from storehouse.core.framing import pack_length
 from storehouse.errors import NoSpace
 from storehouse.storage.appendlog.formats import FRAME_ALIGNMENT, encode_entry, encode_frame
 from storehouse.storage.appendlog.interfaces import Durability
-from tests.crash import rounds
+from tests.crash import apart, rounds
 from tests.crash.disk import Linked, Tree, World, read_tree, write_tree
 from tests.crash.explorer import POLICIES, Broken, Explorer
 from tests.crash.powercut import AppendLogExplorer
@@ -79,7 +79,7 @@ class PowerCutTests(SynchronousTestCase):
             work(session, Payloads(seed))
             session.settle()
             session.stop()
-            explorer.cut_everywhere(recorder, everywhere, nested, step=step)
+            explorer.cut_everywhere(recorder, everywhere, nested, step=apart(step))
 
     @long_loop
     def test_first_start(self) -> None:
@@ -311,7 +311,8 @@ class PowerCutTests(SynchronousTestCase):
             top, recorder = explorer.fresh()
             explorer.run(explorer.session(recorder, top), partial(first, payload=Payloads(seed)))
             length = len(recorder.events)
-            for kill_at in range(seed % 4, length, 4):
+            step = apart(4)
+            for kill_at in range(seed % step, length, step):
                 top, recorder = explorer.fresh()
                 explorer.run(explorer.session(recorder, top), partial(first, payload=Payloads(seed)), kill_at)
                 killed = len(recorder.events)
@@ -345,7 +346,7 @@ class PowerCutTests(SynchronousTestCase):
                 session.append("default", number % 2, [payload()], DISK)
                 session.settle()
             session.stop()
-            explorer.cut_everywhere(recorder, 1, 0.2, ledger=ledger)
+            explorer.cut_everywhere(recorder, 1, 0.2, ledger=ledger, step=apart(1))
 
     def test_a_disk_that_lies(self) -> None:
         """These tests see what they are there to see: on a disk that forgets syncs, promises are broken."""

@@ -23,7 +23,7 @@ from storehouse.errors import (
     StorehouseError,
 )
 from storehouse.storage.dataspace import staging
-from tests.crash import rounds
+from tests.crash import apart, rounds
 from tests.crash.explorer import Broken
 from tests.crash.objects import Contents, HandSource, ObjectSession, history, verify
 from tests.crash.powercut_objects import ObjectExplorer, RelaxedExplorer
@@ -167,7 +167,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
             session.start()
             work(session, Contents(seed))
             session.stop()
-            explorer.cut_everywhere(recorder, everywhere, nested, step=step)
+            explorer.cut_everywhere(recorder, everywhere, nested, step=apart(step))
 
     @long_loop
     def test_first_start(self) -> None:
@@ -248,7 +248,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
     def test_killed(self) -> None:
         """A kill loses nothing that was acknowledged, whether it would be on disk or not."""
         for kind in (ObjectExplorer, RelaxedExplorer):
-            self.kill_everywhere(kind, 9)
+            self.kill_everywhere(kind, apart(9))
 
     def kill_everywhere(self, kind: type[ObjectExplorer], step: int) -> None:
         for seed in rounds(1):
@@ -299,7 +299,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
             top, recorder = explorer.fresh()
             explorer.run(explorer.session(recorder, top), partial(history, contents=Contents(seed)))
             length = len(recorder.events)
-            step = 6
+            step = apart(6)
             for kill_at in range(seed % step, length, step):
                 top, recorder = explorer.fresh()
                 explorer.run(explorer.session(recorder, top), partial(history, contents=Contents(seed)), kill_at)
@@ -345,7 +345,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
                 first = len(recorder.events)
                 session.put("ee01", Contents(seed + 1)(700))
                 session.stop()
-                explorer.cut_everywhere(recorder, 2, 0.1, step=4, first=first)
+                explorer.cut_everywhere(recorder, 2, 0.1, step=apart(4), first=first)
                 shutil.rmtree(top)
 
     @long_loop
@@ -358,7 +358,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
             explorer = self.explorer(seed)
             top, recorder = explorer.fresh()
             explorer.run(explorer.session(recorder, top), partial(history, contents=Contents(seed)))
-            step = 6
+            step = apart(6)
             for number, (text, _) in enumerate(recorder.events):
                 error = (errno.EIO, errno.ENOSPC)[number // step % 2]
                 if number % step == seed % step:

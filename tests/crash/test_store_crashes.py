@@ -12,7 +12,7 @@ from functools import partial
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import NoSpace, NoSuchKey, StartFailed, StorehouseError
-from tests.crash import rounds
+from tests.crash import apart, rounds
 from tests.crash.explorer import Broken
 from tests.crash.objects import Contents
 from tests.crash.recording import Killed
@@ -81,7 +81,7 @@ class StoreCrashTests(SynchronousTestCase):
             session.start()
             work(session, Contents(seed))
             session.stop()
-            explorer.cut_everywhere(recorder, 1, nested, step=step)
+            explorer.cut_everywhere(recorder, 1, nested, step=apart(step))
 
     @long_loop
     def test_objects(self) -> None:
@@ -124,7 +124,7 @@ class StoreCrashTests(SynchronousTestCase):
     @long_loop
     def test_killed(self) -> None:
         """A kill loses nothing that was acknowledged; another start finds the same."""
-        step = 13
+        step = apart(13)
         for seed in rounds(1):
             explorer = self.explorer(seed)
             work = partial(store_history, contents=Contents(seed))
@@ -156,7 +156,7 @@ class StoreCrashTests(SynchronousTestCase):
     @long_loop
     def test_failing_calls(self) -> None:
         """A call that fails, whichever it is, makes no key lose its bytes, and nothing that was acknowledged go."""
-        step = 17
+        step = apart(17)
         for seed in rounds(1):
             explorer = self.explorer(seed)
             top, recorder = explorer.fresh()

@@ -20,7 +20,7 @@ else:
 
 __all__ = ["FuzzTestsMixin"]
 
-SECONDS = int(SHARE) or 3
+SECONDS = int(SHARE) or 1
 
 
 class FuzzTestsMixin(TestCase):

@@ -6,7 +6,8 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import attrs
@@ -353,13 +354,18 @@ class LocalNamespace:
 
     def _locate(self, bucket: str, key: str) -> tuple[int, bytes, KeyPath]:
         """The number of a bucket, the UTF-8 of a key, and its directory. @raise NoSuchBucket: if there is no such bucket."""
+        number = self._number(bucket)
+        data = check_key(key)
+        return number, data, self.tree.key_path(bucket, key, data)
+
+    def _number(self, bucket: str) -> int:
+        """The number of a bucket. @raise NoSuchBucket: if there is no such bucket."""
         if self._refusal is not None:
             raise self._refusal
         found = self._buckets.get(bucket)
         if found is None:
             raise NoSuchBucket(f"there is no bucket {check_bucket(bucket)}")
-        data = check_key(key)
-        return found[0], data, self.tree.key_path(bucket, key, data)
+        return found[0]
 
     async def _begin(self, bucket: str, key: str) -> tuple[int, bytes, KeyPath]:
         """L{_locate}, and hold the key until L{_finish}: other operations on it wait."""
@@ -382,13 +388,14 @@ class LocalNamespace:
             self.upkeep.begin_checkpoint()
         self._gate.leave()
 
-    async def _inside(self, work: Callable[[], Deferred[T]]) -> T:
-        """Run an operation on no single key: no bucket comes or goes meanwhile, and the index is not exchanged."""
+    @asynccontextmanager
+    async def _inside(self) -> AsyncIterator[None]:
+        """For an operation on no single key: no bucket comes or goes meanwhile, and the index is not exchanged."""
         await self._gate.enter()
         try:
             if self._refusal is not None:
                 raise self._refusal
-            return await work()
+            yield
         finally:
             self._gate.leave()
 
@@ -403,9 +410,11 @@ class LocalNamespace:
 
     @deferred(lasting=True)
     async def intend(self, bucket: str, key: str, ids: Iterable[str]) -> None:
-        self._locate(bucket, key)
+        self._number(bucket)
+        check_key(key)
         checked = [check_id(id) for id in ids]
-        await self._inside(lambda: self.journal.intend(bucket, key, checked, NEW))
+        async with self._inside():
+            await self.journal.intend(bucket, key, checked, NEW)
 
     def settle(self, ids: Iterable[str]) -> None:
         gone = set(ids)
@@ -636,13 +645,13 @@ class LocalNamespace:
         self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
     ) -> Page:
         began = time.monotonic()
-        self._locate(bucket, "-")
+        self._number(bucket)
         if limit < 0:
             raise InvalidName(f"a page cannot have {limit} keys")
-        items, next_after = await self._inside(
-            # Located again: the bucket may be another one of the same name by now.
-            lambda: self._disk.run(self.upkeep.page, self._locate(bucket, "-")[0], prefix, delimiter, after, limit)
-        )
+        async with self._inside():
+            # Again: the bucket may be another one of the same name by now.
+            number = self._number(bucket)
+            items, next_after = await self._disk.run(self.upkeep.page, number, prefix, delimiter, after, limit)
         entries: list[tuple[str, Entry]] = []
         damaged: list[str] = []
         for key, found in items:
@@ -660,10 +669,10 @@ class LocalNamespace:
 
     @deferred(lasting=True)
     async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
-        self._locate(bucket, "-")
-        return await self._inside(
-            lambda: self._disk.run(self.upkeep.names, self._locate(bucket, "-")[0], prefix, after, max(0, limit))
-        )
+        self._number(bucket)
+        async with self._inside():
+            number = self._number(bucket)
+            return await self._disk.run(self.upkeep.names, number, prefix, after, max(0, limit))  # type: ignore[no-any-return]
 
     # -- buckets -----------------------------------------------------------------------------
 
@@ -701,7 +710,7 @@ class LocalNamespace:
 
     def _delete_bucket(self, name: str) -> tuple[int, Bucket] | None:
         # It may have been removed meanwhile.
-        self._locate(name, "-")
+        self._number(name)
         self.tree.delete_bucket(name)
         self.upkeep.drop_bucket(self._buckets[name][0])
         return None
@@ -732,12 +741,12 @@ class LocalNamespace:
 
     @deferred(lasting=True)
     async def get_bucket(self, name: str) -> Bucket:
-        self._locate(check_bucket(name), "-")
+        self._number(check_bucket(name))
         return self._buckets[name][1]
 
     @deferred(lasting=True)
     async def usage(self, bucket: str) -> tuple[int, int]:
-        self._locate(check_bucket(bucket), "-")
+        self._number(check_bucket(bucket))
         for totals in await self._disk.run(self.upkeep.index.totals):
             if totals.name == bucket:
                 return totals.keys, totals.size
@@ -804,8 +813,9 @@ class LocalNamespace:
         report = progress or (lambda count: None)
         return await needed(self.upkeep, self.tree, ids, self._run, self._look_closer, report)
 
-    def _run(self, f: Callable[[], T]) -> Coroutine[Any, Any, T]:
-        return self._inside(lambda: self._disk.run(f))
+    async def _run(self, f: Callable[[], T]) -> T:
+        async with self._inside():
+            return await self._disk.run(f)  # type: ignore[no-any-return]
 
     # -- metrics -----------------------------------------------------------------------------
 

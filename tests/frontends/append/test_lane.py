@@ -385,7 +385,7 @@ class LaneCase(SynchronousTestCase):
 class DifferentialTests(LaneCase):
     """Conversations."""
 
-    step = 1 if SOAK else 3
+    step = 1 if SOAK else 7
 
     def test_whole(self) -> None:
         for name, data in PLAIN.items():
@@ -407,7 +407,7 @@ class DifferentialTests(LaneCase):
 
     @long_loop
     def test_split_at_every_byte(self) -> None:
-        """Of the suite at every third."""
+        """At some of them, but in a soak at each."""
         for name, data in PLAIN.items():
             if len(data) > 500 or name == "delete prefix":
                 continue
@@ -487,6 +487,8 @@ class DurableDifferentialTests(DifferentialTests):
 class RefusalTests(LaneCase):
     """Nothing gets past the lane that would not get past the other way."""
 
+    step = 1 if SOAK else 9
+
     def assert_refused(self, name: str, *pieces: bytes, before: int = 0, settle: bool = True) -> None:
         """The last answer closes the connection; what follows leaves no trace."""
         connection = self.compare(*pieces, settle=settle, label=name)
@@ -511,13 +513,14 @@ class RefusalTests(LaneCase):
             self.assert_refused(name, chunked("POST /append?id=b", b"good") + data + SMUGGLED, before=1)
         self.check()
 
+    @long_loop
     def test_in_pieces(self) -> None:
         """Byte by byte, and in two."""
         for name, data in REFUSED.items():
             data = append("b", b"good") + data + SMUGGLED
             if len(data) < 700:
                 self.assert_refused(name, *(data[at : at + 1] for at in range(len(data))), before=1)
-                for at in range(1, len(data), 3):
+                for at in range(1, len(data), self.step):
                     self.assert_refused(name, data[:at], data[at:], before=1, settle=bool(at % 2))
         self.check()
 

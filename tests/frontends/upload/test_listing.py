@@ -113,13 +113,13 @@ class FindCase(SynchronousTestCase):
 
 
 class ManyTests(FindCase):
-    """20,000 files."""
+    """8,000 files."""
 
     def setUp(self) -> None:
         random = Random(7)
         self.infos = [
             info_of(f"{'Photo' if number % 3 else 'note'} {number:05d}", random.randrange(500), random.randrange(50))
-            for number in range(20_000)
+            for number in range(8_000)
         ]
         self.shelf = Shelf(self.infos)
 
@@ -138,7 +138,7 @@ class ManyTests(FindCase):
             self.assertEqual((files, folders), (self.expected(sort, is_descending), []))
 
     def test_search(self) -> None:
-        for search in ("NOTE", "777", "nothing", "o 1999"):
+        for search in ("NOTE", "777", "nothing", "o 0199"):
             for sort, is_descending in SORTS:
                 files, _ = self.walk(self.shelf, 3000, sort=sort, is_descending=is_descending, search=search)
                 self.assertEqual(files, self.expected(sort, is_descending, search))
@@ -146,10 +146,10 @@ class ManyTests(FindCase):
     def test_work_of_a_search_is_bounded(self) -> None:
         """A page may be empty; the next one goes on."""
         self.patch(finding, "MOST_SEARCHED", 3000)
-        found = self.find(self.shelf, Wanted("b", search="photo 19999", limit=10))
+        found = self.find(self.shelf, Wanted("b", search="photo 07999", limit=10))
         self.assertEqual((found.files, found.looked_at, self.shelf.looked_at), ([], 3000, 3000))
-        files, _ = self.walk(self.shelf, 10, search="photo 19999")
-        self.assertEqual(files, ["Photo 19999"])
+        files, _ = self.walk(self.shelf, 10, search="photo 07999")
+        self.assertEqual(files, ["Photo 07999"])
 
     def test_work_of_sorting_is_bounded(self) -> None:
         """And it is said that not everything was looked at."""
