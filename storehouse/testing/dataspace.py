@@ -51,10 +51,17 @@ def _tag(data: bytes) -> str:
 
 @attrs.frozen
 class PartContent:
-    """The bytes of a part. Copies share them."""
+    """
+    The bytes of a part. Copies share them.
+
+    @ivar number: that it had in the upload of its object; 0 for its place.
+    @ivar note: that it had there.
+    """
 
     data: bytes
     etag: str
+    number: int = 0
+    note: str = ""
 
     @classmethod
     def of(cls, data: bytes) -> PartContent:
@@ -98,7 +105,9 @@ class StoredObject:
         if length == self.size:
             return self.contents
         return tuple(
-            content if end - start == len(content.data) else PartContent.of(content.data[start:end])
+            attrs.evolve(content, number=0)
+            if end - start == len(content.data)
+            else PartContent.of(content.data[start:end])
             for content, start, end in self.spans(offset, length)
         ) or (PartContent.of(b""),)
 
@@ -251,7 +260,8 @@ class MemoryDataSpace:
         self._check_new(id)
         chosen = check_parts(upload_id, parts, upload.listed())
         kept = upload.metadata if metadata is None else self._checked(metadata)
-        stored = self._add(id, [upload.contents[part.number] for part in chosen], kept)
+        contents = [attrs.evolve(upload.contents[part.number], number=part.number, note=part.note) for part in chosen]
+        stored = self._add(id, contents, kept)
         del self._uploads[upload_id]
         return Part(0, stored.etag, stored.size)
 
@@ -313,6 +323,13 @@ class MemoryDataSpace:
     @deferred
     async def get_metadata(self, id: str) -> dict[str, list[str]]:
         return self._checked(self._object(id).metadata)
+
+    @deferred
+    async def list_object_parts(self, id: str, expected: Part | None = None) -> list[Part]:
+        return [
+            Part(content.number or place, content.etag, len(content.data), content.note)
+            for place, content in enumerate(self._object(id, expected).contents, 1)
+        ]
 
     @deferred
     async def passed(self) -> None:

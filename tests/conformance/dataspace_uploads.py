@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError
 from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import (
     AlreadyExists,
+    DamagedObject,
     InvalidName,
     InvalidPart,
     InvalidPartOrder,
@@ -92,6 +93,36 @@ class UploadTestsMixin(SpaceTestsMixin):
         self.assertEqual(listed, [uploaded[number] for number in sorted(numbers)])
         await self.space.complete_upload("ab", "cd", listed)
         self.assertEqual(await self.get("ab"), b"<1><2><9><10><100><%d>" % LAST)
+
+    async def test_parts_of_objects(self) -> None:
+        """Their numbers and notes are kept, as far as they are in a copy."""
+        space = self.space
+        await space.init_upload("cd", {})
+        for number, note in ((3, "three"), (LAST, ""), (7, "7é" * 300), (1, "left out")):
+            await space.upload_part("cd", number, BytesStream(b"<%d>" % number), None, lambda note=note: note)
+        there = (await space.list_parts("cd"))[1:]
+        await space.complete_upload("ab", "cd", there)
+        self.assertEqual(await space.list_object_parts("ab"), there)
+        await space.copy("ac", "ab")
+        self.assertEqual(await space.list_object_parts("ac"), there)
+        # The whole second and third part, and then less.
+        await space.copy("ad", "ab", 3)
+        second, third = there[1:]
+        expected = [Part(1, second.etag, 3, second.note), Part(2, third.etag, third.size)]
+        self.assertEqual(await space.list_object_parts("ad"), expected)
+        await space.copy("ba", "ab", 4, 1)
+        (less,) = await space.list_object_parts("ba")
+        self.assertEqual((less.number, less.size, less.note), (1, 1, ""))
+        part = await self.put("ae", b"whole")
+        self.assertEqual(await space.list_object_parts("ae", part), [Part(1, part.etag, 5)])
+        await self.refused(DamagedObject, space.list_object_parts("ae", Part(0, "", 6)))
+        await self.refused(NoSuchObject, space.list_object_parts("af"))
+        # A part of such an object takes nothing with it.
+        await space.init_upload("ce", {})
+        await space.upload_part_copy("ce", 5, "ab", 0, 3)
+        (copied,) = await space.list_parts("ce")
+        await space.complete_upload("af", "ce", [copied])
+        self.assertEqual(await space.list_object_parts("af"), [Part(5, copied.etag, 3)])
 
     async def test_streams(self) -> None:
         """Parts come in any pieces, with their size known or not, at hand or not."""

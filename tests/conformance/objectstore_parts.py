@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from storehouse.core.streams import BytesStream
-from storehouse.errors import InvalidName, NoSuchBucket, NoSuchUpload
+from storehouse.errors import InvalidName, NoSuchBucket, NoSuchKey, NoSuchUpload
 from tests.conformance.objectstore import StoreTestsMixin, md5
 
 __all__ = ["PartsTestsMixin"]
@@ -63,6 +63,44 @@ class PartsTestsMixin(StoreTestsMixin):
             self.assertEqual((times, times[1] > 10**18, times[1]), (sorted(times), True, before[1].stored))
             if self.persistent:
                 await self.reopen()
+
+    async def test_parts_of_objects(self) -> None:
+        """Of what they were made, with all that was known of it; also of a copy."""
+        store = self.store
+        upload_id = await store.begin_upload("bucket", "key")
+        for number in (2, 5, 10000):
+            data = b"%d" % number
+            note = f"a note {number}"
+            await store.upload_part("bucket", "key", upload_id, number, BytesStream(data), None, True, lambda n=note: n)
+        parts = await store.list_parts("bucket", "key", upload_id)
+        self.assertEqual([part.note for part in parts], ["a note 2", "a note 5", "a note 10000"])
+        await store.complete_upload("bucket", "key", upload_id, parts[1:])
+        await store.copy("bucket", "copy", "bucket", "key", system={})
+        for _ in range(2 if self.persistent else 1):
+            self.assertEqual(await self.store.list_object_parts("bucket", "key"), parts[1:])
+            self.assertEqual(await self.store.list_object_parts("bucket", "copy"), parts[1:])
+            if self.persistent:
+                await self.reopen()
+
+    async def test_objects_without_parts(self) -> None:
+        """One that was put whole has none, with an MD5 or not."""
+        await self.put("with", b"x", md5=True)
+        await self.put("without", b"x")
+        for key in ("with", "without"):
+            self.assertEqual(await self.store.list_object_parts("bucket", key), [])
+        upload_id, parts = await self.upload(b"one")
+        await self.store.complete_upload("bucket", "key", upload_id, parts)
+        self.assertEqual(await self.store.list_object_parts("bucket", "key"), parts)
+        await self.refused(NoSuchKey, self.store.list_object_parts("bucket", "nothing"))
+
+    async def test_get_upload(self) -> None:
+        """As it is listed."""
+        upload_id, _ = await self.upload(b"one", metadata={"a": ["b"]}, system={"c": "d"}, content_type="e/f")
+        found = await self.store.get_upload("bucket", "key", upload_id)
+        self.assertEqual([found], await self.store.list_uploads("bucket"))
+        self.assertEqual((found.metadata, found.system, found.content_type), ({"a": ["b"]}, {"c": "d"}, "e/f"))
+        for arguments in (("bucket", "other", upload_id), ("bucket", "key", "00"), ("bucket", "key", "\0")):
+            await self.refused(NoSuchUpload, self.store.get_upload(*arguments))
 
     async def test_notes_of_copied_parts(self) -> None:
         """A note comes with a copy, whether the etag is known or not."""

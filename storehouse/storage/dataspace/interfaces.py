@@ -290,6 +290,15 @@ class IDataSpace(IUploads, IInventory):
     def get_metadata(id: str) -> Deferred[dict[str, list[str]]]:
         """The metadata of an object. Fails with C{NoSuchObject}, C{DamagedObject}."""
 
+    def list_object_parts(id: str, expected: Part | None = None) -> Deferred[list[Part]]:
+        """
+        The parts of an object, in the order of its bytes, with the numbers and notes that they had in its upload. One that
+        was put whole has one; a copy of a whole object has those of the first.
+
+        @param expected: as in L{get}.
+        @return: fails with C{NoSuchObject}, C{DamagedObject}.
+        """
+
     def delete(id: str) -> Deferred[None]:
         """
         Remove an object: at once for those who open it from now on; its bytes go when the last reader is done.

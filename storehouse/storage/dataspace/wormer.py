@@ -274,10 +274,17 @@ class WormerDataSpace:
             info = await self._directory.run(self._read_info, path, id)
         return {name: list(values) for name, values in info.metadata.items()}
 
-    def _read_info(self, path: str, id: str, access: Access = WAITING) -> ObjectInfo:
-        opened = OpenObject(path, id, access)
+    def _read_info(self, path: str, id: str, access: Access = WAITING, expected: Part | None = None) -> ObjectInfo:
+        opened = OpenObject(path, id, access, expected=expected)
         opened.close()
         return opened.info
+
+    @operation
+    async def list_object_parts(self, id: str, expected: Part | None = None) -> list[Part]:
+        """See L{IDataSpace.list_object_parts}."""
+        path = self._directory.layout.object(check_id(id))
+        info = await self._directory.run(self._read_info, path, id, WAITING, expected)
+        return list(info.parts)
 
     @operation
     async def replace_metadata(self, id: str, metadata: Metadata) -> None:

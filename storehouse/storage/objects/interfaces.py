@@ -273,6 +273,15 @@ class IObjectStore(Interface):
         @return: fails with C{NoSuchUpload}.
         """
 
+    def list_object_parts(bucket: str, key: str) -> Deferred[list[Part]]:
+        """
+        The parts that an object was made of, in the order of its bytes, with the numbers, etags and notes that they had;
+        none of one that was not made of parts. Fails with C{NoSuchKey}, C{DamagedObject}.
+        """
+
+    def get_upload(bucket: str, key: str, upload_id: str) -> Deferred[OpenUpload]:
+        """An open upload. Fails with C{NoSuchUpload}."""
+
     def list_uploads(
         bucket: str, prefix: str = "", key_after: str = "", upload_after: str = "", limit: int | None = None
     ) -> Deferred[list[OpenUpload]]:

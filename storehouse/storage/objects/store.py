@@ -39,7 +39,7 @@ from storehouse.storage.objects.interfaces import (
 )
 from storehouse.storage.objects.pair import Pair, check_condition, info_of
 from storehouse.storage.objects.recovery import begin
-from storehouse.storage.objects.tags import MD5, encode_entry, noted_with, of_parts, told, visible
+from storehouse.storage.objects.tags import MD5, encode_entry, is_of_parts, noted_with, of_parts, told, visible
 from storehouse.storage.objects.uploads import UploadIndex, described, new_upload_id
 
 __all__ = ["LocalObjectStore", "StreamMD5"]
@@ -461,6 +461,19 @@ class LocalObjectStore:
         await self._upload(bucket, key, upload_id)
         parts = await self._pair.space.list_parts(upload_id)
         return [told(part) for part in islice((part for part in parts if part.number > after), limit)]
+
+    @operation
+    async def list_object_parts(self, bucket: str, key: str) -> list[Part]:
+        """See L{IObjectStore.list_object_parts}."""
+        entry, parts = await self._pair.with_bytes(
+            bucket, key, lambda entry, expected: self._pair.space.list_object_parts(entry.id, expected)
+        )
+        return [told(part) for part in parts] if is_of_parts(entry.etag) else []
+
+    @operation
+    async def get_upload(self, bucket: str, key: str, upload_id: str) -> OpenUpload:
+        """See L{IObjectStore.get_upload}."""
+        return await self._upload(bucket, key, upload_id)
 
     @operation
     async def list_uploads(

@@ -12,12 +12,23 @@ import attrs
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.namespace.interfaces import Entry
 
-__all__ = ["MAX_PART", "MD5", "decode_entry", "encode_entry", "noted_with", "of_parts", "told", "visible"]
+__all__ = [
+    "MAX_PART",
+    "MD5",
+    "decode_entry",
+    "encode_entry",
+    "is_of_parts",
+    "noted_with",
+    "of_parts",
+    "told",
+    "visible",
+]
 
 #: The highest number of a part that S3 has: a rule of those who speak S3. A store takes higher ones.
 MAX_PART = 10000
 
 MD5 = re.compile("[0-9a-f]{32}")
+_OF_PARTS = re.compile("-[0-9]+$")
 
 
 def encode_entry(entry: Entry) -> str:
@@ -46,6 +57,11 @@ def told(part: Part) -> Part:
 def noted_with(md5: str, note: str) -> str:
     """What the data space keeps with a part: its MD5, if there is one, and after a space what users had noted."""
     return f"{md5} {note}" if note else md5
+
+
+def is_of_parts(etag: str) -> bool:
+    """Whether an etag says that its object was made of parts."""
+    return _OF_PARTS.search(etag) is not None
 
 
 def of_parts(parts: Sequence[Part]) -> str:

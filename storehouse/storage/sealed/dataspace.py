@@ -244,6 +244,15 @@ class SealedDataSpace:
         return {name: list(values) for name, values in metadata.items()}
 
     @deferred
+    async def list_object_parts(self, id: str, expected: Part | None = None) -> list[Part]:
+        codec = self._codec
+        found = codec.open_object(id, await self._inner.get_metadata(id))
+        if found is None:
+            return await self._inner.list_object_parts(id, expected)
+        codec.check_expected(id, found, expected)
+        return found.listed()
+
+    @deferred
     async def delete(self, id: str) -> None:
         async with self._sources.held(id):
             await self._inner.delete(id)
@@ -271,7 +280,7 @@ class SealedDataSpace:
             if source is not None and whole is not None:
                 start, end = source.sealed_starts[whole.start], source.sealed_starts[whole.stop]
                 new_metadata = source.metadata if given is None else given
-                copied = Description(source.parts[whole.start : whole.stop], new_metadata)
+                copied = Description(_some_of(source, whole), new_metadata)
                 sealed = codec.seal_object(id, copied.parts, new_metadata)
                 try:
                     await self._inner.copy(id, source_id, start, end - start, sealed)
@@ -473,7 +482,10 @@ class SealedDataSpace:
         there = {listed.part.number: listed for listed in await self._listed(upload)}
         chosen = check_parts(upload_id, parts, {number: listed.part for number, listed in there.items()})
         new_metadata = upload.codec.metadata if given is None else given
-        completed = Description(tuple(there[part.number].sealed for part in chosen), new_metadata)
+        completed = Description(
+            tuple(attrs.evolve(there[part.number].sealed, number=part.number, note=part.note) for part in chosen),
+            new_metadata,
+        )
         sealed = codec.seal_object(id, completed.parts, new_metadata)
         stored = [there[part.number].stored for part in chosen]
         await self._inner.complete_upload(id, upload_id, stored, sealed)
@@ -541,6 +553,12 @@ class SealedDataSpace:
         for upload_id in expired:
             self._end(upload_id)
         return expired
+
+
+def _some_of(source: Description, whole: range) -> tuple[SealedPart, ...]:
+    """Parts of an object for another one. They keep their numbers if all of them go."""
+    parts = source.parts[whole.start : whole.stop]
+    return parts if len(whole) == len(source.parts) else tuple(attrs.evolve(part, number=0) for part in parts)
 
 
 def _nothing() -> None:

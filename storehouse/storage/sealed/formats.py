@@ -38,6 +38,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from storehouse.core.keys.keyring import KEY_SIZE, NONCE_SIZE, TAG_SIZE, Keyring
 from storehouse.errors import NoSuchKey
+from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.values import Bounds
 from storehouse.storage.namespace.interfaces import Entry
 
@@ -45,6 +46,7 @@ __all__ = [
     "ACCOUNTS",
     "BOUNDS",
     "FRAME",
+    "MAX_NOTED",
     "RESUMABLE",
     "SEALED_FRAME",
     "SEALED_METADATA",
@@ -79,6 +81,9 @@ BOUNDS = Bounds(metadata=16 << 20, note=2048)
 
 #: The name of the only metadata that is stored below.
 _NAME = "sealed"
+
+#: The most parts of an object whose numbers and notes are kept: as many as S3 has.
+MAX_NOTED = 10_000
 
 _part = struct.Struct(f">Q{KEY_SIZE}s")
 _count = struct.Struct(">I")
@@ -123,10 +128,14 @@ class SealedPart:
 
     @ivar size: its bytes before they were encrypted.
     @ivar key: encrypts its frames.
+    @ivar number: that it had in the upload of its object; 0 for its place.
+    @ivar note: that it had there.
     """
 
     size: int
     key: bytes = attrs.field(repr=False)
+    number: int = 0
+    note: str = ""
 
     @classmethod
     def make(cls, size: int) -> SealedPart:
@@ -162,6 +171,10 @@ class Description:
     @sealed_starts.default
     def _sealed_starts(self) -> list[int]:
         return list(accumulate((sealed_size(part.size) for part in self.parts), initial=0))
+
+    def listed(self) -> list[Part]:
+        """The parts, as a data space lists them."""
+        return [Part(part.number or place, part.etag, part.size, part.note) for place, part in enumerate(self.parts, 1)]
 
     @property
     def size(self) -> int:
@@ -223,9 +236,12 @@ def _about(what: str, id: str) -> bytes:
     return f"storehouse {what} 1\0{id}".encode()
 
 
+def _text(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def _texts(metadata: Mapping[str, Sequence[str]]) -> bytes:
-    kept = {name: list(values) for name, values in metadata.items()}
-    return json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()
+    return _text({name: list(values) for name, values in metadata.items()})
 
 
 def is_sealed(metadata: Mapping[str, Sequence[str]]) -> bool:
@@ -256,8 +272,13 @@ def seal_object(
     keyring: Keyring, id: str, parts: Iterable[SealedPart], metadata: Mapping[str, Sequence[str]]
 ) -> dict[str, list[str]]:
     """The metadata of an object for the data space below, under a new key."""
+    parts = list(parts)
     table = [_part.pack(part.size, part.key) for part in parts]
-    data = b"".join([_count.pack(len(table)), *table, _texts(metadata)])
+    rest = _texts(metadata)
+    noted = [[part.number or place, part.note] for place, part in enumerate(parts, 1)]
+    if len(parts) <= MAX_NOTED and noted != [[place, ""] for place in range(1, len(parts) + 1)]:
+        rest = b"[%s,%s]" % (rest, _text(noted))
+    data = b"".join([_count.pack(len(table)), *table, rest])
     key = os.urandom(KEY_SIZE)
     return _sealed(keyring, key, _encrypt(key, data, _about("object", id)), _about("object key", id))
 
@@ -273,8 +294,14 @@ def open_object(keyring: Keyring, id: str, metadata: Mapping[str, Sequence[str]]
     data = _decrypt(key, metadata[_NAME][1], _about("object", id))
     (count,) = _count.unpack_from(data)
     end = _count.size + count * _part.size
-    table = memoryview(data)[_count.size : end]
-    return Description(tuple([SealedPart(*entry) for entry in _part.iter_unpack(table)]), _metadata(data[end:]))
+    parts = [SealedPart(*entry) for entry in _part.iter_unpack(memoryview(data)[_count.size : end])]
+    rest: Any = json.loads(data[end:])  # it is authentic, so it is what was written
+    if isinstance(rest, list):
+        rest, noted = rest
+        parts = [
+            attrs.evolve(part, number=number, note=note) for part, (number, note) in zip(parts, noted, strict=True)
+        ]
+    return Description(tuple(parts), rest)
 
 
 def _metadata(data: bytes) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from storehouse.storage.sealed.codec import Encryptor
 from storehouse.storage.sealed.formats import (
     ACCOUNTS,
     FRAME,
+    MAX_NOTED,
     RESUMABLE,
     Description,
     KeyringCipher,
@@ -90,6 +91,29 @@ class GoldenTests(SynchronousTestCase):
         self.assertEqual(
             open_object(self.keyring, "ab", sealed), Description((SealedPart(9, b"p" * 32),), {"key": ["b/k"]})
         )
+
+    def test_object_with_notes(self) -> None:
+        """What came with its parts is behind the metadata, if there is any of it, and not of too many."""
+        parts = (SealedPart(9, b"p" * 32, 2, "n\u00fc"), SealedPart(0, b"q" * 32, 10))
+        head = b"".join(
+            (bytes([0, 0, 0, 2]), bytes([0] * 7 + [9]), b"p" * 32, bytes(8), b"q" * 32),
+        )
+        for given, rest in (
+            (parts, b'[{"key":["b/k"]},[[2,"n\xc3\xbc"],[10,""]]]'),
+            ((SealedPart(9, b"p" * 32, 1), SealedPart(0, b"q" * 32, 2)), b'{"key":["b/k"]}'),
+        ):
+            with mock.patch("os.urandom", counted()):
+                sealed = seal_object(self.keyring, "ab", given, {"key": ["b/k"]})
+            self.assertEqual(
+                base64.b64decode(sealed["sealed"][1]),
+                b"\2" * 12 + gcm(b"\1" * 32, b"\2" * 12, head + rest, b"storehouse object 1\0ab"),
+            )
+        sealed = seal_object(self.keyring, "ab", parts, {"key": ["b/k"]})
+        found = open_object(self.keyring, "ab", sealed)
+        self.assertEqual((found.parts, found.metadata), (parts, {"key": ["b/k"]}))
+        many = [SealedPart(0, b"p" * 32, 0, "note")] * (MAX_NOTED + 1)
+        found = open_object(self.keyring, "ab", seal_object(self.keyring, "ab", many, {}))
+        self.assertEqual((found.metadata, len(found.parts), found.parts[0].note), ({}, MAX_NOTED + 1, ""))
 
     def test_upload(self) -> None:
         with mock.patch("os.urandom", counted()):
