@@ -111,7 +111,7 @@ class RerunTests(SynchronousTestCase):
             self.assertEqual(self.files(), [os.path.basename(target)], case)
 
     def test_name_free(self) -> None:
-        """Ours is deleted, whoever has a name with a number."""
+        """Ours is deleted, even if another has a name with a number."""
         for case, make_one, target in self.cases():
             self.kill(case)
             Path(self.second(target)).write_bytes(b"precious")

@@ -135,7 +135,7 @@ class NameTests(ArchiveCase):
 
     def test_unreadable(self) -> None:
         if not os.geteuid():
-            return  # who may read everything
+            return  # root reads everything
         path = self.archive("a", "x")
         os.chmod(path, 0)
         self.assertIn("Permission denied", self.refused("cat", path))

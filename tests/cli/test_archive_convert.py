@@ -268,7 +268,7 @@ class ConvertTests(ArchiveCase):
                 os.unlink(self.target(name))
 
     def test_interrupted(self) -> None:
-        """Whoever asks the process to end: nothing is left."""
+        """The process is asked to end: nothing is left."""
         source = self.archive("a", *(f"{number} " * 300 for number in range(30_000)))
         for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
             process = self.start("convert", source, self.target("b.zst"), "--level", "19")

@@ -588,7 +588,7 @@ class PersistentAccountsTestsMixin(AccountsTestsMixin):
         self.fails(other.add_user("carl"), AlreadyExists)
 
     def test_once_in_two_processes(self) -> None:
-        """Whoever looked before the other used it comes too late."""
+        """One that looked before the other used it comes too late."""
         self.add()
         other = self.reopen()
         for first, second in ((self.accounts, other), (other, self.accounts)):

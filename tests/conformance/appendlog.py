@@ -513,7 +513,7 @@ class AppendLogTestsMixin(TestCase):
         self.assertEqual(list(await self.log.stat()), ["default"])
 
     async def test_delete_if_closed(self) -> None:
-        """Only what is closed is removed, and only if whoever asks still wants it then."""
+        """Only what is closed is removed, and only if the caller still wants it then."""
         asked: list[str] = []
 
         def may_go() -> bool:

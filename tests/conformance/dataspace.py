@@ -550,7 +550,7 @@ class DataSpaceTestsMixin(SpaceTestsMixin):
             await reader.close()
 
     async def test_slow_reader(self) -> None:
-        """Whoever takes his time gets all bytes, in order."""
+        """A slow reader gets all bytes, in order."""
         data = content(3 * MIB + 1)
         await self.put("ab", data)
         reader = await self.space.get("ab")

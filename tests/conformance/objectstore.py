@@ -926,7 +926,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         self.assertEqual(await self.stored_ids(), [])
 
     async def test_get_racing_with_replace(self) -> None:
-        """Whoever gets a key that always has an object gets one wholly, and it is what it says."""
+        """A reader of a key that always has an object gets one wholly, and it is what it says."""
         await self.put("key", b"0" * 1000, md5=True)
         done = False
 
@@ -1110,7 +1110,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         self.assertEqual(sum(not isinstance(event, ObjectDeleted) for event in heard), 60)
 
     async def test_event_tells_what_is_true(self) -> None:
-        """Whoever is told finds it so; and he is told before who asked for it."""
+        """A subscriber finds it so, and hears of it before the caller."""
         seen: list[Any] = []
         looks: list[Deferred[Any]] = []
 

@@ -558,7 +558,7 @@ class ResumableTestsMixin(_Mixin):
         self.assertEqual(await self.stored("file"), b"abc")
 
     async def test_expire(self) -> None:
-        """Those that nobody goes on with are removed, complete ones too; what they became stays."""
+        """Those that nobody resumes are removed, complete ones too; what they became stays."""
         await self.reopen(expiry=1000)
         idle, alive, complete = await self.create(9), await self.create(9), await self.create(0, "done")
         self.assertEqual(await self.uploads.expire(), 0)

@@ -62,7 +62,7 @@ class FilesTests(SynchronousTestCase):
         self.assertEqual(self.contents(), bytes(3) + b"".join(pieces))
 
     def test_partial(self) -> None:
-        """A call that writes less than asked is gone on with."""
+        """A call that writes less than asked is repeated for the rest."""
         for at_most in (1, 3, 1000):
             self.files.truncate(self.fd, 0)
             with patch("os.pwritev", self.short(at_most)), patch("os.pwrite", self.short(at_most)):
@@ -178,7 +178,7 @@ class FilesTests(SynchronousTestCase):
         self.check_copy()
 
     def test_copy_range_little_by_little(self) -> None:
-        """A call that copies less than asked is gone on with; so is one that copies nothing before the end."""
+        """A call that copies less than asked is repeated for the rest; so is one that copies nothing before the end."""
         if not hasattr(os, "copy_file_range"):
             return
         copy = os.copy_file_range

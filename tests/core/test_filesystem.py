@@ -168,7 +168,7 @@ class DiskTroubleTests(SynchronousTestCase):
     """L{disk_troubles}."""
 
     def told(self, **state: Any) -> str:
-        """What is told of a disk."""
+        """What is known of a disk."""
         self.patch(os, "statvfs", lambda path: _State(**state))
         return disk_troubles(["/srv/a", "/srv/b"]).get("disk", "")
 

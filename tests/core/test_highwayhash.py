@@ -138,7 +138,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertIn("nowhere", self.assertRaises(Unavailable, self.twin.digest, KEY, b"x").detail)
 
     def test_ends(self) -> None:
-        """With its input, whoever closes that: it does not outlive us."""
+        """It ends with its input, and does not outlive this process."""
         self.twin.digest(KEY, b"x")
         process = self.twin._process
         assert process is not None and process.stdin is not None

@@ -81,7 +81,7 @@ class SettledTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(begun(settled(work))))
 
     def test_cancelled(self) -> None:
-        """Whoever waits does so although cancelled, any number of times; the work is left alone."""
+        """A waiter waits although it is cancelled, any number of times; the work is left alone."""
         stopped: list[Any] = []
         work: Deferred[Any] = Deferred(stopped.append)
         waiting = begun(settled(work))
@@ -233,7 +233,7 @@ class KeyedLocksTests(SynchronousTestCase):
             self.successResultOf(work)
 
     def test_error_inside(self) -> None:
-        """Whoever fails lets the next in."""
+        """One that fails lets the next in."""
         first, out = self.begin("a", "first")
         second, later = self.begin("a", "second")
         out.errback(ValueError())
@@ -252,7 +252,7 @@ class KeyedLocksTests(SynchronousTestCase):
         self.successResultOf(second)
 
     def test_cancelled_while_waiting(self) -> None:
-        """Whoever leaves the queue does not hold up those behind."""
+        """One that leaves the queue does not hold up those behind it."""
         first, out = self.begin("a", "first")
         others = [self.begin("a", str(number)) for number in range(5)]
         for number in (1, 4, 0):
@@ -302,7 +302,7 @@ class KeyedLocksTests(SynchronousTestCase):
         self.assertEqual(self.entered, ["first", *map(str, range(3000))])
 
     def test_cancelled_when_it_is_next(self) -> None:
-        """Whoever is cancelled by the one that lets it in passes the lock on."""
+        """One that is cancelled by the one that lets it in passes the lock on."""
         first, out = self.begin("a", "first")
         third: list[Any] = []
 

@@ -162,7 +162,7 @@ class PairTests(SynchronousTestCase):
         self.assertIsNotNone(self.stamp("n"))
 
     def test_join(self) -> None:
-        """Whoever says so gets one store out of two halves."""
+        """Two halves are joined to one store on demand."""
         self.pair().start()
         self.pair("n2", "o2").start()
         self.pair("n", "o2").join()

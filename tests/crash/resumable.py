@@ -193,7 +193,7 @@ def read(promises: list[str]) -> dict[str, Told]:
 
 def verify(session: ResumableSession, ledger: dict[str, Told]) -> None:
     """
-    Everything that was promised is there; whatever is there can be gone on with, and becomes what it was to be.
+    Everything that was promised is there; whatever is there can be resumed, and becomes what it was to be.
 
     @raise AssertionError: saying what is wrong.
     """

@@ -192,7 +192,7 @@ class StoreSession:
         self.view.take(note)
 
     def _heard(self, event: Any) -> None:
-        # Whoever hears of it takes it for done.
+        # A subscriber takes it for done.
         if self._current is not None and not self.files.killed:
             self._note(f"told of {event.key}", Ended(self._current.number, True))
 

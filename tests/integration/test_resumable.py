@@ -143,7 +143,7 @@ class ClientTests(_Case):
     """By published clients."""
 
     def test_tuspy(self) -> None:
-        """In chunks with checksums, of which a wrong one is refused, and gone on with by another process."""
+        """In chunks with checksums, of which a wrong one is refused, and resumed by another process."""
         path, data = self.file("a file.bin", 5 * MIB + 7)
         client = TusClient(f"{self.url}/tus/", headers={"Authorization": f"Bearer {self.key}"})
         options: dict[str, Any] = {

@@ -145,7 +145,7 @@ class ServerTests(SynchronousTestCase):
             self.assertEqual(os.listdir(staged), [])
 
     def test_stopped_under_load(self) -> None:
-        """Whatever was answered is stored; whoever sends on reads the end of the connection, and not a reset."""
+        """What was answered is stored; a client that sends more reads the end of the connection, and not a reset."""
         self.start("--objects-sync", "os")
         acknowledged: list[int] = []
         broken: list[Exception] = []

@@ -188,7 +188,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(self.read("shipped"), found)
 
     def test_read_under_load(self) -> None:
-        """Whoever reads while archives are closed, compressed, shipped and removed gets all, once, in order."""
+        """A reader gets all, once, in order, while archives are closed, compressed, shipped and removed."""
         sent: list[str] = []
         over = threading.Event()
 

@@ -195,7 +195,7 @@ class RefusalTests(ModelCase):
     """Answers that are none, or not those that were hoped for."""
 
     def test_internal(self) -> None:
-        """The server failed at one; it goes on with the next."""
+        """The server failed at one; it continues with the next."""
         self.model.put(b"n", b"a")
         self.model.early = lambda request: Status(Code.INTERNAL, b"no disk") if request != Receive(b"n", 0) else None
         connection, _ = self.connect()

@@ -1006,7 +1006,7 @@ class SliceTests(SynchronousTestCase):
             self.assertEqual(first.received.count(b"404 Not Found"), 100)
 
     def test_leaves(self) -> None:
-        """One that is gone is not gone on with."""
+        """A connection that is gone is not resumed."""
         clock = Clock()
         with every_breath(clock):
             connection = Connection(make_site(clock))

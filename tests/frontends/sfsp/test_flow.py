@@ -310,7 +310,7 @@ class PauseTests(HandCase):
     def test_memory(self) -> None:
         """
         Of chunks that are whole and not stored, all connections together hold no more than they may, and one chunk
-        more for each; whoever waits goes on when there is room, first come first served.
+        more for each; readers that wait continue when there is room, first come first served.
         """
         self.make(memory=1000)
         peers = [self.connect() for _ in range(4)]

@@ -166,7 +166,7 @@ class TypeTests(SynchronousTestCase):
         self.assertTrue(policy.startswith("default-src 'none'"))
 
     def test_kept(self) -> None:
-        """What is told, but saved."""
+        """As it is shown, but saved."""
         for content_type in (
             *("application/zip", "application/json", "text/csv; charset=utf-8", "application/octet-stream"),
             *("font/woff2", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),

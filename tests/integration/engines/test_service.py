@@ -41,7 +41,7 @@ timeout = 5
 
 class _Gate:
     """
-    A way to a server that leads through threads of its own, so that whoever waits for it may wait without a reactor.
+    A way to a server that leads through threads of its own, so that tests can wait for it without a reactor.
 
     @ivar bytes_left: what may pass towards the server before all stands still; C{None} for all there is.
     @ivar shut: set when nothing passes any more.

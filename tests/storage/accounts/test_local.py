@@ -114,7 +114,7 @@ class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
         ):
             path.write_bytes(bad)
             self.assertIn(f"{path} is damaged", self.refused())
-            # A service that runs goes on with what it knows, and changes nothing.
+            # A service that runs uses what it knows, and changes nothing.
             self.assertEqual([user.name for user in self.successResultOf(self.accounts.list_users())], ["ann"])
             self.fails(self.accounts.add_user("carl"), Damaged)
             self.assertEqual(path.read_bytes(), bad)

@@ -235,7 +235,7 @@ class DamageTests(StoreCase):
         self.found("ab", None, None, "data.json is missing")
 
     def test_no_file(self) -> None:
-        """What would block whoever opens it is not opened."""
+        """What would block its reader is not opened."""
         path = self.put("ab") / "part.1"
         path.unlink()
         os.mkfifo(path)

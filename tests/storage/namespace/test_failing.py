@@ -108,7 +108,7 @@ class FailingTests(SynchronousTestCase):
         self.assertEqual(self.driven.check(), [])
 
     def test_full_start(self) -> None:
-        """A start without room goes on with the journal that is there, and so do more of them."""
+        """A start without room uses the journal that is there, and so do more starts."""
         now(self.driven.namespace.intend("bucket", "z", ["00ff"]))
         for _ in range(4):
             self.driven = self.driven.killed(os.path.abspath(self.mktemp()))

@@ -186,7 +186,7 @@ class NamesTests(SynchronousTestCase):
 
 
 class MetricsTests(SynchronousTestCase):
-    """What is told can be read by others."""
+    """What is reported can be read by others."""
 
     def test_parse(self) -> None:
         driven = Driven(self.mktemp()).start().create()

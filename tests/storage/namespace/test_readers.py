@@ -1,4 +1,4 @@
-"""Whoever looks at a key while it is changed gets what it was, or what it is; never that it is damaged."""
+"""A reader of a key that is being changed gets what it was, or what it is; never that it is damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.objects.pair}: what is told of bytes that are not there."""
+"""Tests of L{storehouse.storage.objects.pair}: what is reported of bytes that are not there."""
 
 from __future__ import annotations
 

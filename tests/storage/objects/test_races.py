@@ -68,7 +68,7 @@ class RaceTestsMixin(StoreTestsMixin):
 
     @long_loop
     async def test_with_completes_and_copies(self) -> None:
-        """Whoever wins, by whatever way."""
+        """There is one winner, whichever way each takes."""
         random = Random(1)
         for turn, _ in enumerate(rounds(ROUNDS)):
             key = f"key{turn % 2}"

@@ -87,7 +87,7 @@ class RecoveryTests(TestCase):
         self.assertEqual(self.store._pair.metrics.orphans, 2)
 
     def test_completion(self) -> None:
-        """An upload that was being completed is; and whoever listens is told."""
+        """An upload that was being completed is, and its event is published."""
         heard: list[Any] = []
         self.events.subscribe(ObjectStored, heard.append)
         self.events.subscribe(ObjectReplaced, heard.append)

@@ -424,7 +424,7 @@ class ManyPartsTests(Case):
 
 
 class SizeTests(Case):
-    """What is told of an upload is right whatever is done to it, although not all parts are looked at each time."""
+    """What is reported of an upload is right whatever is done to it, although not all parts are looked at each time."""
 
     def test_sizes(self) -> None:
         now(self.space.init_upload("ff", {}))

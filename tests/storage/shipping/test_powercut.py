@@ -43,7 +43,7 @@ class PowerCutTests(ShipperTestCase):
         recorder = Recorder(World({"archives": {}}))
         files = RecordingFiles(self.machine, recorder)
         path = os.path.join(self.machine, "archives", "test_1.events")
-        # Whoever wrote it did not care for the disk.
+        # Its writer did not sync it.
         fd = files.open(path, os.O_WRONLY | os.O_CREAT)
         files.write_at(fd, (DATA,), 0)
         files.close(fd)

@@ -114,7 +114,7 @@ class ShipTests(ShipperTestCase):
         self.assertEqual((os.path.exists(first), os.path.exists(second)), (False, True))
 
     def test_another_file_is_not_deleted(self) -> None:
-        """Whoever has given the name to another file meanwhile keeps that."""
+        """Another file that has the name by then is kept."""
         waiting = self.hang("put")
         path = self.archive()
         self.successResultOf(self.started().ship(path, delete=True))

@@ -48,7 +48,7 @@ class IETFTests(IETFCase):
     """The draft of interop version 8, and the final document."""
 
     def test_upgrade(self) -> None:
-        """An ordinary upload with the field is answered as one without, and could have been gone on with."""
+        """An ordinary upload with the field is answered as one without, and could have been resumed."""
         data = content(100_000)
         connection = self.begin(
             "PUT /upload/a%20b", *version(8), YES, "Upload-Length: 100000", "Content-Type: text/x", body=data
@@ -309,7 +309,7 @@ class IETFTests(IETFCase):
         self.assertEqual((answer.fields["upload-complete"], self.stored("file")), ("?1", data))
         self.said("PUT /upload/empty", YES, f"Repr-Digest: sha-256=:{wrong}:", body=b"")
         self.assertEqual(self.stored("empty"), b"")
-        # What breaks off can be gone on with, unverified.
+        # What breaks off can be resumed, unverified.
         connection = self.begin(
             "PUT /upload/other", *version(8), YES, f"Repr-Digest: sha-256=:{wrong}:", "Content-Length: 6"
         )

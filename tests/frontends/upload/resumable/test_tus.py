@@ -468,7 +468,7 @@ class TusTests(TusCase):
     # -- admission -------------------------------------------------------------------------------
 
     def test_whose(self) -> None:
-        """An upload is gone on with by who began it, and by administrators."""
+        """An upload is resumed by the user who began it, and by administrators."""
         url = self.create("Upload-Length: 6", meta(filename="a"))
         self.as_user = ""
         self.tus("POST /tus/", "Upload-Length: 3", body=b"", status=401)
