@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 import attrs
 
@@ -143,6 +144,7 @@ def parse_names(text: str, malformed: Malformed) -> tuple[bytes, ...]:
     return names
 
 
+@lru_cache(64)
 def parse_timestamp(text: str) -> float | None:
     """Seconds since 1970 of C{yyyyMMddTHHmmssZ}; C{None} if it is not such a time."""
     found = _timestamp(text)
