@@ -62,6 +62,9 @@ setup(
         'backports.zstd >=1.6; python_version < "3.14"',
         "treq >=26.7",
         "aws-request-signer >=1.2",
+        # The checksums of S3, by AWS. There are wheels for Linux (glibc and musl), macOS and Windows; elsewhere it is built,
+        # which takes a compiler of C and cmake.
+        "awscrt >=0.38",
         # Structured fields, by one of their authors.
         "http-sf >=1.5",
         # Argon2id, and a cipher that lets go of the interpreter's lock.
