@@ -12,12 +12,16 @@ from storehouse.core.disk import IDisk
 from storehouse.core.streams import IByteStream
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.s3.access.caller import Caller
+from storehouse.frontends.s3.checksums import Checksums, checksums_of
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.xml import Node, parse_in_turns
 from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.objects.interfaces import IObjectStore
 
 __all__ = ["Call", "Door"]
+
+#: Operations whose checksums are those of an object, not of the body.
+_OF_OBJECTS = frozenset({"CompleteMultipartUpload", "CopyObject", "CreateMultipartUpload", "UploadPartCopy"})
 
 #: Bytes of a document that a request brings, at most, unless its handler says otherwise.
 _MOST_DOCUMENT = 1 << 20
@@ -59,6 +63,7 @@ class Call:
         nothing wrong.
     @ivar length: bytes of the payload; C{None} if they are not announced.
     @ivar request_id: as the response and the access log have it.
+    @ivar checksums: what the request announces of its body, and what was computed of it once it was read.
     @ivar authorize: raises an L{S3Error} unless a call may be made; that this one may has been seen to before its handler runs.
     """
 
@@ -73,6 +78,7 @@ class Call:
     door: Door
     request_id: str
     authorize: Callable[[Call], Awaitable[object]]
+    checksums: Checksums = attrs.field(factory=Checksums)
 
     async def check(self, operation: str, bucket: str, key: str) -> Call:
         """
@@ -105,6 +111,23 @@ class Call:
             return values[0].strip().decode()
         except UnicodeDecodeError:
             raise S3Error("InvalidRequest", f"The {name} header is not UTF-8") from None
+
+    def announce_checksums(self, trailer: str, trailers: Mapping[str, str]) -> None:
+        """
+        Have the checksums that the request announces verified as its body is read.
+
+        @param trailer: the name of the field that follows the body; empty if none does.
+        @param trailers: gets it.
+        @raise S3Error: if what is announced is malformed.
+        """
+        names = [name.decode("latin-1").lower() for name, _ in self.request.requestHeaders.getAllRawHeaders()]
+        if self.operation in _OF_OBJECTS:
+            self.checksums = checksums_of(
+                (), lambda name: self.header(name) if name == "content-md5" else None, trailer
+            )
+        else:
+            self.checksums = checksums_of(names, self.header, trailer)
+        self.body = self.checksums.stream(self.body, self.door.disk, trailers)
 
     async def read_body(self, limit: int = _MOST_DOCUMENT) -> bytes:
         """

@@ -30,12 +30,15 @@ from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.call import Call, Door
 from storehouse.frontends.s3.errors import S3Error, error_reply, s3_error
 from storehouse.frontends.s3.route import handler_of, operation_of
+from storehouse.frontends.s3.signing.presigned import hoist_fields
 from storehouse.storage.accounts.interfaces import User
 
 __all__ = ["IAuthenticator", "ISigned", "S3Door"]
 
 #: Operations that no signature of the request itself is asked for.
 _UNSIGNED = frozenset({"Preflight", "PostObject"})
+
+_WITH_BODIES = frozenset({"PUT", "POST"})
 
 
 class ISigned(Protocol):
@@ -46,6 +49,12 @@ class ISigned(Protocol):
 
     @property
     def key_id(self) -> str: ...
+
+    @property
+    def trailer(self) -> str: ...
+
+    @property
+    def trailers(self) -> Mapping[str, str]: ...
 
     def stream(self, body: IByteStream, length: int | None, disk: IDisk) -> tuple[IByteStream, int | None]: ...
 
@@ -99,6 +108,7 @@ class S3Door:
         try:
             query = _decoded_query(request.fields)
             method = request.method.decode("ascii", "replace")
+            hoist_fields(request.requestHeaders, query)
             operation = operation_of(method, bucket, key, query, request.requestHeaders.hasHeader)
             handle = handler_of(operation)
             _check_version(operation, query)
@@ -122,6 +132,8 @@ class S3Door:
                 call.caller = attrs.evolve(caller, user=signed.user, key_id=signed.key_id)
                 request.visitor = call.caller.name
                 call.body, call.length = signed.stream(body, length, self._door.disk)
+                if method in _WITH_BODIES:
+                    call.announce_checksums(signed.trailer, signed.trailers)
                 await self._authorize(call)
             return await handle(call)
         except StorehouseError as error:

@@ -33,6 +33,8 @@ NOW = 1_790_000_000.0
 class _Signed:
     user: User | None
     key_id: str
+    trailer: str = ""
+    trailers: Mapping[str, str] = attrs.field(factory=dict)
 
     def stream(self, body: IByteStream, length: int | None, disk: IDisk) -> tuple[IByteStream, int | None]:
         return body, length

@@ -33,7 +33,7 @@ from storehouse.frontends.s3.signing.bodies import Chain, body_stream
 from storehouse.frontends.s3.signing.claims import Claim, Fields, one
 from storehouse.frontends.s3.signing.header import claim_of_header
 from storehouse.frontends.s3.signing.payload import Payload, payload_of
-from storehouse.frontends.s3.signing.presigned import SIGNATURE, claim_of_query, is_presigned
+from storehouse.frontends.s3.signing.presigned import SIGNATURE, claim_of_query, hoisted_fields, is_presigned
 from storehouse.storage.accounts.interfaces import IAccounts, User
 
 __all__ = ["Authenticator", "Signed"]
@@ -62,6 +62,11 @@ class Signed:
     payload: Payload = attrs.field(factory=Payload)
     trailers: dict[str, str] = attrs.field(factory=dict)
     _chain: Chain | None = attrs.field(default=None, repr=False)
+
+    @property
+    def trailer(self) -> str:
+        """The name of the field that follows the payload, in lower case; empty if none does."""
+        return self.payload.trailer
 
     def stream(self, body: IByteStream, length: int | None, disk: IDisk) -> tuple[IByteStream, int | None]:
         """
@@ -132,7 +137,7 @@ class Authenticator:
             canonical_query(
                 [(_encoded(name), _encoded(value)) for name, value in signed_query],
             ),
-            _signed_fields(claim, fields),
+            _signed_fields(claim, fields, hoisted_fields(query)),
             _encoded(form or UNSIGNED_PAYLOAD),
         )
         text = string_to_sign(canonical, claim.timestamp, str(claim.scope))
@@ -179,8 +184,15 @@ def check_signature(claim: Claim, expected: str, text: bytes, canonical: bytes =
     raise wrong
 
 
-def _signed_fields(claim: Claim, fields: Fields) -> list[tuple[bytes, bytes]]:
-    missing = [name for name in fields if (name.startswith(b"x-amz-") or name == b"host") and name not in claim.names]
+def _signed_fields(claim: Claim, fields: Fields, hoisted: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    # One that the query has as well is signed with that.
+    missing = [
+        name
+        for name, values in fields.items()
+        if (name.startswith(b"x-amz-") or name == b"host")
+        and name not in claim.names
+        and list(values) != [hoisted.get(name)]
+    ]
     if missing:
         raise S3Error(
             "AccessDenied",

@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from twisted.web.http_headers import Headers
+
 from storehouse.core.sigv4 import ALGORITHM
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.claims import (
@@ -27,7 +29,7 @@ from storehouse.frontends.s3.signing.claims import (
     shown_time,
 )
 
-__all__ = ["SIGNATURE", "claim_of_query", "is_presigned"]
+__all__ = ["SIGNATURE", "claim_of_query", "hoist_fields", "hoisted_fields", "is_presigned"]
 
 #: The parameter that is not signed.
 SIGNATURE = "X-Amz-Signature"
@@ -39,6 +41,10 @@ _PARAMETERS = (
     "X-Amz-Date",
     "X-Amz-SignedHeaders",
     "X-Amz-Expires",
+)
+
+_OF_SIGNATURE = frozenset(
+    {*(name.lower() for name in _PARAMETERS), "x-amz-security-token", "x-amz-content-sha256", "x-amz-user-agent"}
 )
 
 #: Of Signature Version 2.
@@ -68,6 +74,27 @@ def is_presigned(query: Mapping[str, str]) -> bool:
     if all(name in query for name in _VERSION_2):
         raise not_supported()
     return False
+
+
+def hoisted_fields(query: Mapping[str, str]) -> dict[bytes, bytes]:
+    """
+    The header fields that a presigned URL has in its query, where several clients put those that begin with C{x-amz-}: names
+    in lower case.
+    """
+    if SIGNATURE not in query:
+        return {}
+    return {
+        lower.encode(): value.encode()
+        for lower, value in ((name.lower(), value) for name, value in query.items())
+        if lower.startswith("x-amz-") and lower not in _OF_SIGNATURE
+    }
+
+
+def hoist_fields(headers: Headers, query: Mapping[str, str]) -> None:
+    """Put the header fields that a presigned URL has in its query among the others. One that is there stays as it is."""
+    for name, value in hoisted_fields(query).items():
+        if not headers.hasHeader(name):
+            headers.setRawHeaders(name, [value])
 
 
 def claim_of_query(query: Mapping[str, str], region: str, now: float) -> Claim:

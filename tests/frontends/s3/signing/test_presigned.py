@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from storehouse.core.sigv4 import EMPTY_SHA256
 from storehouse.frontends.s3.signing.authenticator import Authenticator
+from storehouse.frontends.s3.signing.presigned import hoist_fields
 from tests.frontends.s3.signing.signers import NOW, REGION, SigningCase, presign, seen, sign_header, stamp
 
 URL = "http://localhost:9000/box/some/a%20key%2B"
@@ -120,3 +121,24 @@ class PresignedTests(SigningCase):
     def test_any_region(self) -> None:
         self.authenticator = Authenticator(self.accounts, self.clock.seconds, "any")
         self.granted(seen(presign(self.key, "GET", URL, region="ap-south-1")))
+
+    def test_fields_in_the_query(self) -> None:
+        """Some clients put header fields into the query: they count as if they were sent as such, and are signed by it."""
+        url = URL + "?x-amz-meta-a=b%20c&X-Amz-Acl=private&x-id=PutObject"
+        request = seen(presign(self.key, "PUT", url))
+        hoist_fields(request.requestHeaders, request.query)
+        self.assertEqual(request.requestHeaders.getRawHeaders(b"x-amz-meta-a"), [b"b c"])
+        self.assertEqual(request.requestHeaders.getRawHeaders(b"x-amz-acl"), [b"private"])
+        self.assertEqual(
+            sorted(name.lower() for name, _ in request.requestHeaders.getAllRawHeaders()),
+            [b"host", b"x-amz-acl", b"x-amz-meta-a"],
+        )
+        self.granted(request)
+        request = seen(presign(self.key, "PUT", url), extra=[("x-amz-acl", "public-read")])
+        hoist_fields(request.requestHeaders, request.query)
+        self.assertEqual(request.requestHeaders.getRawHeaders(b"x-amz-acl"), [b"public-read"])
+        error = self.refused("AccessDenied", request, "not signed")
+        self.assertEqual(error.fields["HeadersNotSigned"], "x-amz-acl")
+        request = seen(sign_header(self.key, "PUT", url))
+        hoist_fields(request.requestHeaders, request.query)
+        self.assertFalse(request.requestHeaders.hasHeader(b"x-amz-acl"))
