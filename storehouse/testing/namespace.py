@@ -34,6 +34,7 @@ from storehouse.storage.namespace.values import (
     check_bucket,
     check_id,
     check_key,
+    check_owner,
     check_text,
     checked,
     checked_metadata,
@@ -71,10 +72,10 @@ class MemoryNamespace:
     # -- buckets -------------------------------------------------------------------------------
 
     @deferred
-    async def create_bucket(self, name: str, metadata: Metadata | None = None) -> Bucket:
+    async def create_bucket(self, name: str, metadata: Metadata | None = None, owner: str = "") -> Bucket:
         if self._stopped:
             raise Unavailable("the server is stopping")
-        bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}))
+        bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}), check_owner(owner))
         if name in self._buckets:
             raise AlreadyExists(f"the bucket {name} already exists")
         self._buckets[name] = (bucket, {})

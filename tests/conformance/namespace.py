@@ -141,6 +141,18 @@ class NamespaceTestsMixin(TestCase):
         await self.refused(NoSuchBucket, self.namespace.delete_bucket("a-bucket"))
         await self.namespace.create_bucket("a-bucket")
 
+    async def test_owner(self) -> None:
+        """A bucket has the one that it was made with, whatever else of it changes."""
+        made = await self.namespace.create_bucket("a-bucket", {"a": ["b"]}, "änn")
+        self.assertEqual((made.owner, made.metadata), ("änn", {"a": ["b"]}))
+        changed = await self.namespace.set_bucket_metadata("a-bucket", {})
+        if self.persistent:
+            self.namespace = await self.make_namespace()
+        self.assertEqual([each.owner for each in await self.namespace.list_buckets()], ["änn", ""])
+        self.assertEqual(await self.namespace.get_bucket("a-bucket"), changed)
+        for wrong in ("x" * 257, "\udcff"):
+            await self.refused(InvalidName, self.namespace.create_bucket("b-bucket", {}, wrong))
+
     async def test_set_bucket_metadata(self) -> None:
         """All of it is another; everything else of the bucket stays."""
         await self.publish("a", 1)

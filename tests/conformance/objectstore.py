@@ -248,10 +248,12 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
 
     async def test_set_bucket_metadata(self) -> None:
         """All of it is another; the bucket's objects stay."""
-        made = await self.store.create_bucket("a-bucket", {"owner": ["me"]})
+        made = await self.store.create_bucket("a-bucket", {"owner": ["me"]}, "ann")
+        self.assertEqual(made.owner, "ann")
         await self.put("key", b"x", "a-bucket")
         changed = await self.store.set_bucket_metadata("a-bucket", {"public": ["read"]})
         self.assertEqual((changed.created, changed.metadata), (made.created, {"public": ["read"]}))
+        self.assertEqual(changed.owner, "ann")
         if self.persistent:
             await self.reopen()
         self.assertEqual(await self.store.get_bucket("a-bucket"), changed)

@@ -57,11 +57,13 @@ class Bucket:
     A bucket.
 
     @ivar created: nanoseconds since 1970 UTC.
+    @ivar owner: the name of the user who made it; empty if it belongs to no user.
     """
 
     name: str
     created: int
     metadata: Metadata = attrs.Factory(dict)
+    owner: str = ""
 
 
 @attrs.frozen
@@ -156,8 +158,8 @@ class INamespace(Interface):
         "be called before the bytes of any key are removed."
     )
 
-    def create_bucket(name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
-        """Make a bucket. Fails with C{AlreadyExists}."""
+    def create_bucket(name: str, metadata: Metadata | None = None, owner: str = "") -> Deferred[Bucket]:
+        """Make a bucket, which keeps its owner. Fails with C{AlreadyExists}."""
 
     def set_bucket_metadata(name: str, metadata: Metadata) -> Deferred[Bucket]:
         """Replace all metadata of a bucket, in one step."""

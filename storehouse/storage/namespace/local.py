@@ -55,6 +55,7 @@ from storehouse.storage.namespace.values import (
     check_bucket,
     check_id,
     check_key,
+    check_owner,
     checked,
     checked_metadata,
     encode_bucket,
@@ -677,8 +678,8 @@ class LocalNamespace:
     # -- buckets -----------------------------------------------------------------------------
 
     @deferred(lasting=True)
-    async def create_bucket(self, name: str, metadata: Metadata | None = None) -> Bucket:
-        bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}))
+    async def create_bucket(self, name: str, metadata: Metadata | None = None, owner: str = "") -> Bucket:
+        bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}), check_owner(owner))
         await self._change_bucket(name, self._create_bucket, bucket)
         return bucket
 

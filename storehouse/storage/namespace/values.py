@@ -31,6 +31,7 @@ __all__ = [
     "check_bucket",
     "check_id",
     "check_key",
+    "check_owner",
     "check_text",
     "checked",
     "checked_metadata",
@@ -71,6 +72,10 @@ _id = re.compile(r"[0-9a-f]{2,128}", re.ASCII)
 _file = re.compile(r"([0-9a-f]{2,128})\.json", re.ASCII)
 
 
+#: Bytes of the longest name of an owner.
+_MAX_OWNER = 256
+
+
 def check_bucket(name: str) -> str:
     """@raise InvalidName: unless S3 allows the name for a bucket."""
     if not is_bucket(name):
@@ -79,6 +84,13 @@ def check_bucket(name: str) -> str:
             "ends, "
             "no two dots together, not an IP address"
         )
+    return name
+
+
+def check_owner(name: str) -> str:
+    """@raise InvalidName: unless it is a text of at most 256 bytes; it may be empty."""
+    if len(check_text("owner", name)) > _MAX_OWNER:
+        raise InvalidName(f"the name of an owner has at most {_MAX_OWNER} bytes of UTF-8")
     return name
 
 
@@ -394,9 +406,8 @@ def is_entry(data: bytes, id: str) -> bool:
 
 def encode_bucket(bucket: Bucket) -> bytes:
     """The bytes of a C{bucket.json}."""
-    return encode_checksummed(
-        {"name": bucket.name, "createdAt": format_time(bucket.created), "metadata": bucket.metadata}
-    )
+    fields = {"name": bucket.name, "createdAt": format_time(bucket.created), "metadata": bucket.metadata}
+    return encode_checksummed({**fields, "owner": bucket.owner} if bucket.owner else fields)
 
 
 def decode_bucket(data: bytes, name: str, made: int = 0) -> Bucket:
@@ -413,7 +424,10 @@ def decode_bucket(data: bytes, name: str, made: int = 0) -> Bucket:
     created = fields.get("createdAt")
     try:
         if is_checked:
-            return Bucket(name, parse_time(fields["createdAt"]), _metadata(fields["metadata"]))
+            owner = fields.get("owner", "")
+            if not isinstance(owner, str):
+                raise TypeError("the owner is no text")
+            return Bucket(name, parse_time(fields["createdAt"]), _metadata(fields["metadata"]), owner)
         when = parse_time(created) if created else made
         return Bucket(name, when, checked_metadata(_metadata(fields.get("metadata"))))
     except (KeyError, TypeError, InvalidName) as error:

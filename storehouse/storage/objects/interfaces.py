@@ -84,8 +84,12 @@ class IObjectStore(Interface):
     hold; C{NoKeyToMatch}, which is that and C{NoSuchKey}, if it is about an etag and there is no object.  Ranges are C{(offset, length)} in bytes, C{length} C{None} for "to the end".
     """
 
-    def create_bucket(name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
-        """Make a bucket: 3 to 63 of a-z, 0-9, dots and hyphens, as S3 has it. Fails with C{AlreadyExists}."""
+    def create_bucket(name: str, metadata: Metadata | None = None, owner: str = "") -> Deferred[Bucket]:
+        """
+        Make a bucket: 3 to 63 of a-z, 0-9, dots and hyphens, as S3 has it. Fails with C{AlreadyExists}.
+
+        @param owner: the name of the user whom it belongs to, for good; empty for nobody.
+        """
 
     def set_bucket_metadata(name: str, metadata: Metadata) -> Deferred[Bucket]:
         """Give a bucket other metadata, in one step, in place of all that it has."""

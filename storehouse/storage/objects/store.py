@@ -137,9 +137,9 @@ class LocalObjectStore:
     # -- buckets -------------------------------------------------------------------------------
 
     @operation
-    async def create_bucket(self, name: str, metadata: Metadata | None = None) -> Bucket:
+    async def create_bucket(self, name: str, metadata: Metadata | None = None, owner: str = "") -> Bucket:
         """See L{IObjectStore.create_bucket}."""
-        return await self._pair.names.create_bucket(name, metadata)
+        return await self._pair.names.create_bucket(name, metadata, owner)
 
     @operation
     async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:

@@ -317,8 +317,8 @@ class SealedNamespace:
 
     # -- buckets -------------------------------------------------------------------------------
 
-    def create_bucket(self, name: str, metadata: Metadata | None = None) -> Deferred[Bucket]:
-        return self._inner.create_bucket(name, metadata)
+    def create_bucket(self, name: str, metadata: Metadata | None = None, owner: str = "") -> Deferred[Bucket]:
+        return self._inner.create_bucket(name, metadata, owner)
 
     def set_bucket_metadata(self, name: str, metadata: Metadata) -> Deferred[Bucket]:
         return self._inner.set_bucket_metadata(name, metadata)

@@ -116,11 +116,20 @@ class EntryTests(SynchronousTestCase):
 
     def test_every_bit_of_a_bucket(self) -> None:
         """Ours is never taken for another program's."""
-        data = encode_bucket(Bucket("box", 5, {"public": ["read"]}))
+        data = encode_bucket(Bucket("box", 5, {"public": ["read"]}, "ann"))
         for bit in range(len(data) * 8):
             wrong = bytearray(data)
             wrong[bit // 8] ^= 1 << bit % 8
             self.assertRaises(ValueError, decode_bucket, bytes(wrong), "box", 7)
+
+    def test_bytes_of_a_bucket(self) -> None:
+        """The owner is there if there is one, and older files are without."""
+        text = b'{"name":"box","createdAt":"1970-01-01T00:00:00.000000005Z","metadata":{},'
+        for bucket, owner in ((Bucket("box", 5, {}, "ann"), b'"owner":"ann",'), (Bucket("box", 5), b"")):
+            data = encode_bucket(bucket)
+            self.assertTrue(data.startswith(text + owner + b'"checksum":"'), data)
+            self.assertEqual(decode_bucket(data, "box"), bucket)
+        self.assertRaises(ValueError, decode_bucket, encode_bucket(Bucket("box", 5, {}, 7)), "box")  # type: ignore[arg-type]
 
 
 class ForeignCase(SynchronousTestCase):
