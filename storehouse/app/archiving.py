@@ -140,11 +140,9 @@ def make_destination(
     return SwiftDestination(settings, reactor, disk)
 
 
-def make_shipping(
-    settings: Settings, reactor: Reactor, disk: IDisk, events: Events, objects: IObjectStore
-) -> Shipping | None:
+def make_shipping(settings: Settings, reactor: Reactor, disk: IDisk, events: Events, objects: IObjectStore) -> Shipping:
     """
-    The shippers of the destinations in the settings; C{None} if there are none.
+    The shippers of the destinations in the settings.
 
     @param objects: the object store of this process.
     @raise InvalidSetting: naming the table.
@@ -157,14 +155,14 @@ def make_shipping(
             directory = os.path.join(settings.shipping_directory, table.name)
             shipping = ShipperSettings(directory=directory, root=os.path.abspath(settings.root), **table.shipping)
             shippers[table.name] = Shipper(shipping, destination, disk, reactor, events, name=table.name)
-    return Shipping(shippers, destinations, reactor) if shippers else None
+    return Shipping(shippers, destinations, reactor)
 
 
 def make_closer(
-    settings: Settings, log: IAppendLog, shipping: Shipping | None, disk: IDisk, events: Events
+    settings: Settings, log: IAppendLog, shipping: Shipping, disk: IDisk, events: Events
 ) -> Callable[[str], Deferred[None]]:
     """The function that closes a storage prefix of the append log, and ships its bucket files if that is set."""
-    if settings.append.ship == OFF or shipping is None:
+    if settings.append.ship == OFF:
         return log.close_prefix
     names = frozenset(name.strip() for name in settings.append.ship_prefixes.split(","))
     shipper = shipping.shippers[settings.append.ship]
@@ -176,14 +174,12 @@ def make_closer(
 
 def make_streams(
     settings: Settings, reactor: Reactor, disk: IDisk, events: Events, shipping: Shipping | None
-) -> LocalStreams | None:
+) -> LocalStreams:
     """
-    The streams in the settings; C{None} if there are none.
+    The streams in the settings.
 
     @raise InvalidSetting: naming the table.
     """
-    if not settings.tables.streams:
-        return None
     streams = []
     names: dict[str, str] = {}  # of streams, by their directories
     for table in settings.tables.streams:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
 from prometheus_client import CollectorRegistry, Info
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
-from storehouse.app.archiving import make_closer, make_shipping, make_streams
 from storehouse.app.lifecycle import StorehouseService
 from storehouse.app.sealing import (
     make_accounts,
@@ -44,7 +44,6 @@ from storehouse.errors import Unavailable
 from storehouse.events import Events, StoreFailed
 from storehouse.frontends.admin.door import AdminDoor, ReadinessMetric, versions
 from storehouse.frontends.append.door import AppendDoor
-from storehouse.frontends.archive.door import ArchiveDoor
 from storehouse.frontends.http.lane import ILane
 from storehouse.frontends.http.site import DoorSite, Guard
 from storehouse.frontends.objects.door import ObjectsDoor
@@ -58,6 +57,9 @@ from storehouse.storage.dataspace.scrub import Finding
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.expiry import ResumableExpiry
 from storehouse.storage.sealed.rekey import Rekeying
+
+if TYPE_CHECKING:
+    from storehouse.app.archiving import Shipping
 
 __all__ = ["StorehouseService", "make_service"]
 
@@ -151,7 +153,12 @@ def make_service(
     )
     objects = LocalObjectStore(space, names, disk, events)
     resumable = make_resumable(settings, clock, disk, objects, vault if sealed else None)
-    shipping = make_shipping(settings, reactor, disk, events, objects)
+    shipping: Shipping | None = None
+    if settings.tables.destinations:
+        # Imported where it is asked for, as what the upload door needs is: each is a fifth of what a start costs.
+        from storehouse.app.archiving import make_shipping
+
+        shipping = make_shipping(settings, reactor, disk, events, objects)
     if "append" in settings.doors:
         log = LocalAppendLog(
             settings.append,
@@ -163,12 +170,17 @@ def make_service(
         )
         service.stores["append_log"] = log
         register(log)
+        close: Callable[[str], Deferred[None]] = log.close_prefix
+        if shipping is not None:
+            from storehouse.app.archiving import make_closer
+
+            close = make_closer(settings, log, shipping, disk, events)
         door = AppendDoor(
             log,
             limits=settings.append,
             # The lane writes no access log: a line costs more than an append.
             fast_lane=settings.fast_lane and not settings.access_log,
-            close=make_closer(settings, log, shipping, disk, events),
+            close=close,
         )
         add_site("append", door.resource, door.lane)
     service.stores.update(data_space=space, namespace=names, objects=objects)
@@ -198,11 +210,15 @@ def make_service(
     if shipping is not None:
         service.stores["shipping"] = shipping
         register(shipping)
-    streams = make_streams(settings, reactor, disk, events, shipping)
-    if streams is not None:
+    if settings.tables.streams:
+        from storehouse.app.archiving import make_streams
+
+        streams = make_streams(settings, reactor, disk, events, shipping)
         service.stores["streams"] = streams
         register(streams)
         if "archive" in settings.doors:
+            from storehouse.frontends.archive.door import ArchiveDoor
+
             add_site("archive", ArchiveDoor(streams, settings.archive).resource)
     if "sfsp" in settings.doors:
         factory = SFSPFactory(
@@ -220,7 +236,6 @@ def make_service(
     service.stores["resumable"] = resumable
     register(resumable)
     if "https" in settings.doors:
-        # Imported here: it is a fifth of what a start costs.
         from storehouse.app.uploading import add_uploads
 
         sealed_by = vault if sealed else None

@@ -116,6 +116,15 @@ def makeService(options: Options) -> IService:
 
     @raise SystemExit: with one line for the user when a setting cannot be used.
     """
+    # What is imported stays: to look through all of it for garbage, again and again, would take a fifth of the start.
+    gc.disable()
+    try:
+        return _make(options)
+    finally:
+        gc.enable()
+
+
+def _make(options: Options) -> IService:
     from twisted.internet import reactor
 
     from storehouse.app.service import make_service

@@ -19,6 +19,18 @@ makeService(options)
 print(*sorted(sys.modules))
 """
 
+#: Modules of ours that a start with the doors of a plain command line may import.
+_MOST = 240
+
+#: Of archives, and of what is shipped.
+_ARCHIVES = {
+    "storehouse.app.archiving",
+    "storehouse.archive.archive",
+    "storehouse.frontends.archive.door",
+    "storehouse.storage.shipping.shipper",
+    "storehouse.storage.streams.streams",
+}
+
 #: Of programs that ship archives to other servers.
 _CLIENTS = {"treq", "twisted.web.client", "storehouse.storage.shipping.http", "storehouse.storage.shipping.swift"}
 
@@ -47,15 +59,25 @@ class ImportsTests(SynchronousTestCase):
     def test_without_https(self) -> None:
         found = self.imported("--https", "off")
         self.assertIn("storehouse.frontends.append.door", found)
-        self.assertEqual(found & (_CLIENTS | _UPLOADS | _NEVER), set())
+        self.assertEqual(found & (_ARCHIVES | _CLIENTS | _UPLOADS | _NEVER), set())
 
     def test_with_https(self) -> None:
-        """And with an archive's destination that is another server."""
         found = self.imported()
-        self.assertEqual(found & (_CLIENTS | _NEVER), set())
+        self.assertEqual(found & (_ARCHIVES | _CLIENTS | _NEVER), set())
         self.assertLessEqual(_UPLOADS, found)
+        ours = [name for name in found if name.partition(".")[0] == "storehouse"]
+        self.assertLessEqual(len(ours), _MOST)
+
+    def test_archive(self) -> None:
+        path = self.mktemp()
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("[archive.streams.notes]\n")
+        found = self.imported("--https", "off", "--config", os.path.abspath(path))
+        self.assertEqual(found & (_CLIENTS | _NEVER), set())
+        self.assertLessEqual(_ARCHIVES, found)
 
     def test_shipping(self) -> None:
+        """To another server."""
         path = self.mktemp()
         with open(path, "w", encoding="utf-8") as file:
             file.write(
