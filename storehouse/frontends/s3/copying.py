@@ -8,7 +8,8 @@ fields of the object) and for the tags. The storage class, the place of a redire
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 from storehouse.errors import NoSuchBucket, NoSuchKey, PreconditionFailed, Unavailable
 from storehouse.frontends.http.reply import Reply
@@ -30,7 +31,9 @@ from storehouse.frontends.s3.route import handler
 from storehouse.frontends.s3.xml import XML, document, text
 from storehouse.storage.objects.interfaces import Condition, ObjectInfo
 
-__all__ = ["head_source", "known_checksums", "open_source"]
+__all__ = ["from_source", "known_checksums", "open_source"]
+
+T = TypeVar("T")
 
 #: The field that names the source, and begins those with conditions for it.
 _SOURCE = "x-amz-copy-source"
@@ -53,7 +56,7 @@ async def open_source(call: Call) -> Source:
     return source
 
 
-async def head_source(call: Call, source: Source) -> ObjectInfo:
+async def _head_source(call: Call, source: Source) -> ObjectInfo:
     """
     What is known of a source.
 
@@ -67,6 +70,25 @@ async def head_source(call: Call, source: Source) -> ObjectInfo:
         raise S3Error("NoSuchBucket", BucketName=source.bucket) from None
     source_holds(call, source, info)
     return info
+
+
+async def from_source(call: Call, source: Source, use: Callable[[ObjectInfo], Awaitable[T]]) -> T:
+    """
+    Do something with a source, whose conditions hold.
+
+    @param use: given what is known of it; it fails with C{PreconditionFailed} if the source is another object by then, and is
+        called again.
+    @raise S3Error: as L{_head_source} does.
+    @raise Unavailable: if the source is replaced again and again.
+    """
+    for _ in range(_TRIES):
+        info = await _head_source(call, source)
+        try:
+            return await use(info)
+        except PreconditionFailed:
+            if (await _head_source(call, source)).id == info.id:
+                raise
+    raise Unavailable(f"the object {source.bucket}/{source.key} is replaced too often to be copied now: try again")
 
 
 def known_checksums(system: Mapping[str, str]) -> dict[str, str]:
@@ -96,8 +118,8 @@ async def copy_object(call: Call) -> Reply:
     source = await open_source(call)
     if (source.bucket, source.key) == (call.bucket, call.key) and not has_metadata:
         _check_change(call)
-    for _ in range(_TRIES):
-        info = await head_source(call, source)
+
+    async def copy(info: ObjectInfo) -> ObjectInfo:
         system = known_checksums(info.system)
         for name, value in (given if has_metadata else info.system).items():
             if name not in _OWN:
@@ -108,25 +130,21 @@ async def copy_object(call: Call) -> Reply:
         tags = (given if has_tags else info.system).get("tagging")
         if tags:
             system["tagging"] = tags
-        try:
-            made: ObjectInfo = await call.store.copy(
-                call.bucket,
-                call.key,
-                source.bucket,
-                source.key,
-                content_type_of(call.header) if has_metadata else None,
-                user_metadata(call) if has_metadata else None,
-                condition,
-                # What is copied is what was looked at.
-                Condition(etag=info.etag),
-                system,
-            )
-        except PreconditionFailed:
-            if (await head_source(call, source)).id == info.id:
-                raise
-        else:
-            return Reply(200, _copied(made), XML)
-    raise Unavailable(f"the object {source.bucket}/{source.key} is replaced too often to be copied now: try again")
+        made: ObjectInfo = await call.store.copy(
+            call.bucket,
+            call.key,
+            source.bucket,
+            source.key,
+            content_type_of(call.header) if has_metadata else None,
+            user_metadata(call) if has_metadata else None,
+            condition,
+            # What is copied is what was looked at.
+            Condition(etag=info.etag),
+            system,
+        )
+        return made
+
+    return Reply(200, _copied(await from_source(call, source, copy)), XML)
 
 
 def _check_change(call: Call) -> None:
