@@ -22,9 +22,11 @@ from storehouse.errors import StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest, host_name
 from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.s3 import attributes as attributes
 from storehouse.frontends.s3 import copying as copying
 from storehouse.frontends.s3 import deleting as deleting
 from storehouse.frontends.s3 import fixed as fixed
+from storehouse.frontends.s3 import multipart as multipart
 from storehouse.frontends.s3 import tagging as tagging
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.call import Call, Door

@@ -99,8 +99,9 @@ class DeleteObjectsTests(S3Case):
             "Delete",
             element("Object", text("Key", "a"), text("ETag", f'"{other}"')),
             element("Object", text("Key", "b"), text("ETag", other)),
+            element("Object", text("Key", "c"), text("ETag", other)),
         )
-        self.assertEqual(self.told(both), [("a", "PreconditionFailed"), ("b", "")])
+        self.assertEqual(self.told(both), [("a", "PreconditionFailed"), ("b", ""), ("c", "NoSuchKey")])
         self.assertEqual(self.keys(), ["a"])
         now = iso_time(int(self.clock.seconds() * 1e9))
         self.assertEqual(self.told(wanted("a", Size="2")), [("a", "PreconditionFailed")])
