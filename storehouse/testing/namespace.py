@@ -32,6 +32,7 @@ from storehouse.storage.namespace.interfaces import (
 from storehouse.storage.namespace.values import (
     MAX_METADATA,
     check_bucket,
+    check_config,
     check_id,
     check_key,
     check_owner,
@@ -59,6 +60,7 @@ class MemoryNamespace:
         self.failed: StorehouseError | None = None
         self.damaged = self.unknown = 0
         self._buckets: dict[str, tuple[Bucket, dict[str, _Versions]]] = {}
+        self._configs: dict[tuple[str, str], bytes] = {}
         self._stopped = False
 
     def _keys(self, bucket: str, key: str = "-") -> dict[str, _Versions]:
@@ -93,11 +95,27 @@ class MemoryNamespace:
         if self._keys(name):
             raise BucketNotEmpty(f"the bucket {name} is not empty")
         del self._buckets[name]
+        self._configs = {(bucket, kind): data for (bucket, kind), data in self._configs.items() if bucket != name}
 
     @deferred
     async def get_bucket(self, name: str) -> Bucket:
         self._keys(name)
         return self._buckets[name][0]
+
+    @deferred
+    async def bucket_config(self, bucket: str, kind: str) -> bytes | None:
+        check_config(kind, None)
+        self._keys(bucket)
+        return self._configs.get((bucket, kind))
+
+    @deferred
+    async def set_bucket_config(self, bucket: str, kind: str, data: bytes | None) -> None:
+        check_config(kind, data)
+        self._keys(bucket)
+        if data is None:
+            self._configs.pop((bucket, kind), None)
+        else:
+            self._configs[bucket, kind] = bytes(data)
 
     @deferred
     async def usage(self, bucket: str) -> tuple[int, int]:

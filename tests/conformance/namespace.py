@@ -15,6 +15,7 @@ from storehouse.errors import (
     NoSuchKey,
     PreconditionFailed,
     StorehouseError,
+    TooLarge,
     Unavailable,
 )
 from storehouse.storage.namespace.interfaces import Entry, INamespace, Page
@@ -152,6 +153,42 @@ class NamespaceTestsMixin(TestCase):
         self.assertEqual(await self.namespace.get_bucket("a-bucket"), changed)
         for wrong in ("x" * 257, "\udcff"):
             await self.refused(InvalidName, self.namespace.create_bucket("b-bucket", {}, wrong))
+
+    async def test_bucket_config(self) -> None:
+        """One of each kind, of each bucket; it goes with its bucket."""
+        names = self.namespace
+        await names.create_bucket("b-bucket")
+        kept = {("bucket", "cors"): b"", ("bucket", "policy"): bytes(range(256)) * 4096, ("b-bucket", "cors"): b"<a>"}
+        for (bucket, kind), data in kept.items():
+            self.assertIsNone(await names.bucket_config(bucket, kind))
+            await names.set_bucket_config(bucket, kind, b"before")
+            await names.set_bucket_config(bucket, kind, data)
+        await names.set_bucket_config("bucket", "x" * 32, b"removed")
+        await names.set_bucket_config("bucket", "x" * 32, None)
+        await names.set_bucket_config("bucket", "x-9", None)
+        for _ in range(2 if self.persistent else 1):
+            for (bucket, kind), data in kept.items():
+                self.assertEqual(await self.namespace.bucket_config(bucket, kind), data)
+            self.assertIsNone(await self.namespace.bucket_config("bucket", "x" * 32))
+            self.assertEqual(await self.namespace.check(), [])
+            if self.persistent:
+                self.namespace = await self.make_namespace()
+        await self.namespace.delete_bucket("b-bucket")
+        await self.namespace.create_bucket("b-bucket")
+        self.assertIsNone(await self.namespace.bucket_config("b-bucket", "cors"))
+        self.assertEqual(await self.namespace.bucket_config("bucket", "cors"), b"")
+
+    async def test_bucket_config_refused(self) -> None:
+        names = self.namespace
+        for kind in ("", "a.b", "../a", "A", "-a", "9", "a\n", "é", "x" * 33):
+            await self.refused(InvalidName, names.bucket_config("bucket", kind))
+            for data in (b"x", None):
+                await self.refused(InvalidName, names.set_bucket_config("bucket", kind, data))
+        await self.refused(TooLarge, names.set_bucket_config("bucket", "cors", bytes((1 << 20) + 65)))
+        self.assertIsNone(await names.bucket_config("bucket", "cors"))
+        await self.refused(NoSuchBucket, names.bucket_config("nothing", "cors"))
+        for change in (b"x", None):
+            await self.refused(NoSuchBucket, names.set_bucket_config("nothing", "cors", change))
 
     async def test_set_bucket_metadata(self) -> None:
         """All of it is another; everything else of the bucket stays."""

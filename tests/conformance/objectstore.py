@@ -27,6 +27,7 @@ from storehouse.errors import (
     NoSuchUpload,
     PreconditionFailed,
     SizeMismatch,
+    TooLarge,
     Unavailable,
 )
 from storehouse.events import ObjectChanged, ObjectDeleted, ObjectReplaced, ObjectStored
@@ -260,6 +261,18 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         self.assertEqual(await self.get("key", bucket="a-bucket"), b"x")
         await self.refused(NoSuchBucket, self.store.set_bucket_metadata("nowhere", {}))
         await self.refused(InvalidName, self.store.set_bucket_metadata("a-bucket", {"a": ["\udcff"]}))
+
+    async def test_bucket_config(self) -> None:
+        """Of a bucket with objects, too; at most 1 MiB."""
+        store = self.store
+        await self.put("key", b"data")
+        await store.set_bucket_config("bucket", "cors", bytes(1 << 20))
+        await self.refused(TooLarge, store.set_bucket_config("bucket", "cors", bytes((1 << 20) + 1)))
+        self.assertEqual(await store.bucket_config("bucket", "cors"), bytes(1 << 20))
+        await store.set_bucket_config("bucket", "cors", None)
+        self.assertIsNone(await store.bucket_config("bucket", "cors"))
+        await self.refused(InvalidName, store.bucket_config("bucket", "a/b"))
+        await self.refused(NoSuchBucket, store.set_bucket_config("nothing", "cors", b""))
 
     async def test_bucket_names(self) -> None:
         for name in ("", "ab", "Bucket", "a..b", "-ab", "ab-", "a/b", "../x", "a" * 64, "1.2.3.4", "bücket", "a_b"):

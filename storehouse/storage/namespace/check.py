@@ -18,7 +18,7 @@ from storehouse.storage.namespace.index import Index, Row, Upkeep, ids_of, older
 from storehouse.storage.namespace.interfaces import Bucket, Problem
 from storehouse.storage.namespace.journal import read_journal
 from storehouse.storage.namespace.tree import DEFAULT, TOP, KeyPath, Tree
-from storehouse.storage.namespace.values import encode_entry, id_of_file
+from storehouse.storage.namespace.values import encode_entry, id_of_file, kind_of_file
 
 __all__ = ["check", "problems_of"]
 
@@ -65,7 +65,14 @@ def check_top(tree: Tree, journal: str, numbers: Mapping[str, tuple[int, Bucket]
         except DamagedEntry as error:
             yield Problem("damaged", name, None, None, f"{error}{_NOTHING}", False)
         for other in sorted(inside - {"bucket.json", "objects"}):
-            yield _unknown(name, os.path.join(path, other))
+            kind = kind_of_file(other)
+            try:
+                if kind is None:
+                    yield _unknown(name, os.path.join(path, other))
+                else:
+                    tree.read_config(name, kind)
+            except DamagedEntry as error:
+                yield Problem("damaged", name, None, None, f"{error}{_NOTHING}", False)
         if "objects" not in inside:
             yield Problem("damaged", name, None, None, f"{path}/objects is missing{_NOTHING}", False)
         # Other programs write none; then the bucket has no metadata either.

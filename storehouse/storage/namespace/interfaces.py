@@ -173,6 +173,20 @@ class INamespace(Interface):
     def list_buckets() -> Deferred[list[Bucket]]:
         """All, in the order of their names."""
 
+    def bucket_config(bucket: str, kind: str) -> Deferred[bytes | None]:
+        """
+        What doors have configured of a bucket, of one kind; C{None} if that is nothing.
+
+        @param kind: 1 to 32 of a-z 0-9 -, the first a letter.
+        @return: fails with C{InvalidName} for a kind that is none, C{DamagedEntry}.
+        """
+
+    def set_bucket_config(bucket: str, kind: str, data: bytes | None) -> Deferred[None]:
+        """
+        Replace or, with C{None}, remove that, in one step. It goes with its bucket. Fails with C{TooLarge} for more than
+        1 MiB.
+        """
+
     def usage(bucket: str) -> Deferred[tuple[int, int]]:
         """How many keys a bucket has, and the bytes of their default versions."""
 

@@ -53,6 +53,7 @@ from storehouse.storage.namespace.tree import UNREADABLE, AlreadyThere, KeyPath,
 from storehouse.storage.namespace.values import (
     MAX_METADATA,
     check_bucket,
+    check_config,
     check_id,
     check_key,
     check_owner,
@@ -744,6 +745,33 @@ class LocalNamespace:
     async def get_bucket(self, name: str) -> Bucket:
         self._number(check_bucket(name))
         return self._buckets[name][1]
+
+    @deferred(lasting=True)
+    async def bucket_config(self, bucket: str, kind: str) -> bytes | None:
+        check_config(kind, None)
+        self._locate(check_bucket(bucket), "-")
+
+        def read() -> bytes | None:
+            # It may have been removed meanwhile.
+            self._locate(bucket, "-")
+            return self.tree.read_config(bucket, kind)
+
+        try:
+            return await self._run(read)
+        except OSError as error:
+            self._raise(error)
+
+    @deferred(lasting=True)
+    async def set_bucket_config(self, bucket: str, kind: str, data: bytes | None) -> None:
+        check_config(kind, data)
+        self._locate(check_bucket(bucket), "-")
+
+        def change(name: str) -> tuple[int, Bucket] | None:
+            self._locate(name, "-")
+            self.tree.change_config(name, kind, data)
+            return self._buckets[name]
+
+        await self._change_bucket(bucket, change, bucket)
 
     @deferred(lasting=True)
     async def usage(self, bucket: str) -> tuple[int, int]:

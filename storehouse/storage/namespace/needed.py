@@ -20,7 +20,7 @@ from storehouse.errors import Damaged, InvalidName, NoSuchBucket
 from storehouse.storage.namespace.index import Upkeep
 from storehouse.storage.namespace.interfaces import Needed
 from storehouse.storage.namespace.tree import DEFAULT, TOP, Tree
-from storehouse.storage.namespace.values import check_bucket, encode_key, id_of_file
+from storehouse.storage.namespace.values import check_bucket, encode_key, id_of_file, kind_of_file
 
 __all__ = ["find_needed", "needed"]
 
@@ -143,7 +143,8 @@ class _Search:
         if os.path.islink(path) or "objects" not in inside:
             self.doubt(f"{path} is not a bucket, or is incomplete")
         for other in sorted(inside - {"bucket.json", "objects"}):
-            self._unknown(os.path.join(path, other))
+            if kind_of_file(other) is None:
+                self._unknown(os.path.join(path, other))
         for relative, key in self._tree.walk(name):
             at = os.path.join(path, "objects", relative)
             if key is None or encode_key(key.encode()) != relative:

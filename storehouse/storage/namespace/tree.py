@@ -24,14 +24,19 @@ from storehouse.errors import AlreadyExists, BucketNotEmpty, DamagedEntry, NoSpa
 from storehouse.storage.namespace.interfaces import Bucket, Entry
 from storehouse.storage.namespace.journal import LEAVING, NEW
 from storehouse.storage.namespace.values import (
+    config_file,
     decode_bucket,
+    decode_config,
     decode_entry,
     decode_key,
     encode_bucket,
+    encode_config,
     encode_key,
     id_of_file,
+    is_config,
     is_entry,
     is_part,
+    kind_of_file,
 )
 
 __all__ = ["DEFAULT", "TOP", "UNREADABLE", "AlreadyThere", "KeyPath", "NotInJournal", "Stale", "Tree", "read_small"]
@@ -295,6 +300,21 @@ class Tree:
         except (ValueError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise DamagedEntry(name, None, None, f"{path}/bucket.json", str(reason)) from None
+
+    def read_config(self, bucket: str, kind: str) -> bytes | None:
+        """
+        The configuration of a bucket of one kind; C{None} if there is none.
+
+        @raise DamagedEntry: if its file is damaged.
+        """
+        path = os.path.join(self.buckets, bucket, config_file(kind))
+        try:
+            return decode_config(read_small(path), bucket, kind)
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DamagedEntry(bucket, None, None, path, str(reason)) from None
 
     def walk(self, bucket: str) -> Iterator[tuple[str, str | None]]:
         """
@@ -628,17 +648,35 @@ class Tree:
 
         @raise NoSpace: if the disk is full; nothing was changed.
         """
-        path = os.path.join(self.buckets, bucket.name)
+        self._change_file(bucket.name, "bucket.json", encode_bucket(bucket))
+
+    def change_config(self, bucket: str, kind: str, data: bytes | None) -> None:
+        """
+        Write the configuration of a bucket of one kind; with C{None} remove it.
+
+        @raise NoSpace: if the disk is full; nothing was changed.
+        """
+        name = config_file(kind)
+        if data is not None:
+            self._change_file(bucket, name, encode_config(bucket, kind, data))
+            return
+        path = os.path.join(self.buckets, bucket)
+        try:
+            self._files.unlink(f"{path}/{name}")
+        except FileNotFoundError:
+            return
+        self._sync(path)
+
+    def _change_file(self, bucket: str, name: str, text: bytes) -> None:
+        path = os.path.join(self.buckets, bucket)
         new = self._new()
         try:
-            self._write(new, encode_bucket(bucket))
-            self._files.rename(new, f"{path}/bucket.json")
+            self._write(new, text)
+            self._files.rename(new, f"{path}/{name}")
         except OSError as error:
             self._remove(new)
             if error.errno in NO_SPACE:
-                raise NoSpace(
-                    f"the disk is full: the bucket {bucket.name} was not changed ({error.strerror})"
-                ) from error
+                raise NoSpace(f"the disk is full: the bucket {bucket} was not changed ({error.strerror})") from error
             raise
         self._sync(path)
 
@@ -714,7 +752,20 @@ class Tree:
         except OSError as error:
             self._log.error("{path}/objects cannot be removed: {error}", path=path, error=error)
             return
-        self._discard(path, was, {"bucket.json"})
+        self._discard(path, was, {"bucket.json", *self._configs_in(path)})
+
+    @staticmethod
+    def _configs_in(path: str) -> list[str]:
+        """The names of the configurations in the directory of a bucket that can be read, of whatever bucket."""
+        readable = []
+        for name in os.listdir(path) if os.path.isdir(path) else ():
+            kind = kind_of_file(name)
+            try:
+                if kind is not None and is_config(read_small(f"{path}/{name}"), kind):
+                    readable.append(name)
+            except OSError:
+                pass  # it cannot be read
+        return readable
 
     def clear_way(self) -> None:
         """
@@ -735,10 +786,14 @@ class Tree:
                 self._files.unlink(entry.path)
             elif entry.name.startswith("new."):
                 self._files.remove_tree(entry.path)
-            elif os.path.lexists(f"{entry.path}/bucket.json") or os.path.lexists(f"{entry.path}/objects"):
+            elif self._was_bucket(entry.path):
                 self._discard_bucket(entry.path, entry.path)
             else:
                 self._discard(entry.path, entry.path, {DEFAULT, *self._readable_in(entry.path)})
+
+    def _was_bucket(self, path: str) -> bool:
+        """Whether a directory that was moved away is that of a bucket, perhaps a rest of it."""
+        return bool({"bucket.json", "objects"} & set(os.listdir(path)) or self._configs_in(path))
 
     @staticmethod
     def _readable_in(path: str) -> list[str]:

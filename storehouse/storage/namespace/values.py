@@ -7,6 +7,8 @@ and buckets. Listings are pages of keys in order, with common prefixes as in S3,
 
 from __future__ import annotations
 
+import base64
+import binascii
 import calendar
 import json
 import re
@@ -20,15 +22,17 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import attrs
 
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed, has_checksum
-from storehouse.errors import InvalidName
+from storehouse.errors import InvalidName, TooLarge
 from storehouse.storage.namespace.interfaces import Bucket, Entry, Metadata, System
 
 __all__ = [
+    "MAX_CONFIG",
     "MAX_KEY",
     "MAX_METADATA",
     "MAX_SYSTEM",
     "Item",
     "check_bucket",
+    "check_config",
     "check_id",
     "check_key",
     "check_owner",
@@ -37,17 +41,22 @@ __all__ = [
     "checked_metadata",
     "checked_system",
     "common_prefix",
+    "config_file",
     "decode_bucket",
+    "decode_config",
     "decode_entry",
     "decode_key",
     "decode_row",
     "encode_bucket",
+    "encode_config",
     "encode_entry",
     "encode_key",
     "format_time",
     "id_of_file",
     "is_bucket",
+    "is_config",
     "is_entry",
+    "kind_of_file",
     "list_items",
     "list_names",
     "parse_time",
@@ -70,6 +79,7 @@ _bucket = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _address = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+", re.ASCII)
 _id = re.compile(r"[0-9a-f]{2,128}", re.ASCII)
 _file = re.compile(r"([0-9a-f]{2,128})\.json", re.ASCII)
+_config = re.compile(r"bucket\.([a-z][a-z0-9-]{0,31})\.json", re.ASCII)
 
 
 #: Bytes of the longest name of an owner.
@@ -432,6 +442,70 @@ def decode_bucket(data: bytes, name: str, made: int = 0) -> Bucket:
         return Bucket(name, when, checked_metadata(_metadata(fields.get("metadata"))))
     except (KeyError, TypeError, InvalidName) as error:
         raise ValueError(f"a field is missing or of the wrong kind: {error}") from None
+
+
+#: Bytes of one configuration of a bucket: 1 MiB, and what a namespace adds that encrypts.
+MAX_CONFIG = (1 << 20) + 64
+
+
+def config_file(kind: str) -> str:
+    """
+    The name of the file with a bucket's configuration of a kind.
+
+    @raise InvalidName: unless the kind is 1 to 32 of a-z 0-9 -, the first a letter.
+    """
+    name = f"bucket.{kind}.json"
+    if not _config.fullmatch(name):
+        raise InvalidName(f"{kind[:200]!r} is not a kind of configuration, which has 1 to 32 of a-z 0-9 -")
+    return name
+
+
+def kind_of_file(name: str) -> str | None:
+    """The kind of a file name of L{config_file}; C{None} for other names."""
+    found = _config.fullmatch(name)
+    return found[1] if found else None
+
+
+def check_config(kind: str, data: bytes | None) -> None:
+    """
+    @raise InvalidName: unless it is the name of a kind.
+    @raise TooLarge: if a configuration has more than L{MAX_CONFIG} bytes.
+    """
+    config_file(kind)
+    if data is not None and len(data) > MAX_CONFIG:
+        raise TooLarge(f"the {kind} configuration has {len(data)} bytes; at most {MAX_CONFIG} are allowed")
+
+
+def encode_config(bucket: str, kind: str, data: bytes) -> bytes:
+    """The bytes of a file of L{config_file}."""
+    return encode_checksummed({"bucket": bucket, "kind": kind, "data": base64.b64encode(data).decode()})
+
+
+def decode_config(text: bytes, bucket: str | None, kind: str) -> bytes:
+    """
+    What L{encode_config} was given.
+
+    @param bucket: C{None} for any.
+    @raise ValueError: if it is damaged, or of another bucket or kind.
+    """
+    fields, is_checked = decode_checksummed(text)
+    if not is_checked:
+        raise ValueError("it has no checksum")
+    if fields.get("kind") != kind or bucket not in (None, fields.get("bucket")):
+        raise ValueError(f"it is the {fields.get('kind')!r} of the bucket {fields.get('bucket')!r}")
+    try:
+        return base64.b64decode(fields["data"], validate=True)
+    except (KeyError, TypeError, binascii.Error) as error:
+        raise ValueError(f"a field is missing or of the wrong kind: {error}") from None
+
+
+def is_config(text: bytes, kind: str) -> bool:
+    """Whether a text is a valid configuration of this kind, of any bucket."""
+    try:
+        decode_config(text, None, kind)
+    except ValueError:
+        return False
+    return True
 
 
 #: A key with its entry, C{None} if its row has none; or a common prefix, with C{False}.

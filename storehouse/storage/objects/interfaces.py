@@ -103,6 +103,21 @@ class IObjectStore(Interface):
     def list_buckets() -> Deferred[list[Bucket]]:
         """All, in the order of their names."""
 
+    def bucket_config(bucket: str, kind: str) -> Deferred[bytes | None]:
+        """
+        What doors have configured of a bucket, of one kind, such as C{cors} or C{policy}; C{None} if that is nothing.
+
+        @param kind: 1 to 32 of a-z 0-9 -, the first a letter.
+        @return: fails with C{InvalidName} for a kind that is none.
+        """
+
+    def set_bucket_config(bucket: str, kind: str, data: bytes | None) -> Deferred[None]:
+        """
+        Replace or, with C{None}, remove that, in one step; it goes with its bucket.
+
+        @param data: at most 1 MiB, or it fails with C{TooLarge}.
+        """
+
     def put(
         bucket: str,
         key: str,

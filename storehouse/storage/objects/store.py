@@ -17,7 +17,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred, finished, settled
 from storehouse.core.operations import operation
 from storehouse.core.streams import IByteStream, awaiting, beside, updating
-from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFailed, StorehouseError
+from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFailed, StorehouseError, TooLarge
 from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader
 from storehouse.storage.namespace.interfaces import Bucket, Entry, INamespace
@@ -46,6 +46,9 @@ __all__ = ["LocalObjectStore", "StreamMD5"]
 
 # Bytes that are hashed at once in a thread; fewer are not worth one.
 _BATCH = 256 << 10
+
+# Bytes of one configuration of a bucket.
+_MAX_CONFIG = 1 << 20
 
 
 class StreamMD5:
@@ -161,6 +164,18 @@ class LocalObjectStore:
     async def list_buckets(self) -> list[Bucket]:
         """See L{IObjectStore.list_buckets}."""
         return await self._pair.names.list_buckets()
+
+    @operation
+    async def bucket_config(self, bucket: str, kind: str) -> bytes | None:
+        """See L{IObjectStore.bucket_config}."""
+        return await self._pair.names.bucket_config(bucket, kind)
+
+    @operation
+    async def set_bucket_config(self, bucket: str, kind: str, data: bytes | None) -> None:
+        """See L{IObjectStore.set_bucket_config}."""
+        if data is not None and len(data) > _MAX_CONFIG:
+            raise TooLarge(f"the {kind[:100]} configuration has {len(data)} bytes; at most {_MAX_CONFIG} are allowed")
+        await finished(self._pair.names.set_bucket_config(bucket, kind, data))
 
     @operation
     async def usage(self, bucket: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ a part's note in an upload  base64: nonce, encrypted (size, key of the part, not
 a key of a namespace        HMAC-SHA256 of bucket, NUL and key, as 64 hex digits
 its entry                   ID, size and time as they are; no etag, no content type; metadata C{sealed}, one text
 that text                   base64: nonce, encrypted JSON of key, etag, contentType, metadata and system, tag
+a bucket's configuration    nonce, encrypted bytes, tag
 small values                nonce, encrypted value, tag: states of resumable uploads, and the secret of accounts
 ==========================  ================================================================================
 """
@@ -426,6 +427,26 @@ class NameKeys:
             tag=inside.get("tag", ""),
             system=inside.get("system", {}),
         )
+
+    def seal_config(self, bucket: str, kind: str, data: bytes) -> bytes:
+        """The configuration of a bucket on disk."""
+        nonce = os.urandom(NONCE_SIZE)
+        return nonce + self._cipher.encrypt(nonce, data, _about_config(bucket, kind))
+
+    def open_config(self, bucket: str, kind: str, sealed: bytes) -> bytes:
+        """
+        What L{seal_config} was given.
+
+        @raise ValueError: if it is not authentic, or is of another bucket or kind.
+        """
+        try:
+            return self._cipher.decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], _about_config(bucket, kind))
+        except (InvalidTag, ValueError):
+            raise ValueError("the encrypted bytes are not authentic") from None
+
+
+def _about_config(bucket: str, kind: str) -> bytes:
+    return f"storehouse bucket configuration 1\0{bucket}\0{kind}".encode()
 
 
 def _about_entry(bucket: str, stored_key: str, entry: Entry) -> bytes:

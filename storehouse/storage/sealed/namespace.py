@@ -334,6 +334,19 @@ class SealedNamespace:
     def list_buckets(self) -> Deferred[list[Bucket]]:
         return self._inner.list_buckets()
 
+    @deferred
+    async def bucket_config(self, bucket: str, kind: str) -> bytes | None:
+        sealed = await self._inner.bucket_config(bucket, kind)
+        try:
+            return None if sealed is None else self._keys.open_config(bucket, kind, sealed)
+        except ValueError as error:
+            raise DamagedEntry(bucket, None, None, f"its {kind} configuration", str(error)) from None
+
+    @deferred
+    async def set_bucket_config(self, bucket: str, kind: str, data: bytes | None) -> None:
+        sealed = None if data is None else self._keys.seal_config(bucket, kind, data)
+        await finished(self._inner.set_bucket_config(bucket, kind, sealed))
+
     def usage(self, bucket: str) -> Deferred[tuple[int, int]]:
         return self._inner.usage(bucket)
 

@@ -16,6 +16,7 @@ from storehouse.core.disk import DiskThreads, InlineDisk
 from storehouse.errors import DamagedEntry, NoSuchKey, Unavailable
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
+from storehouse.storage.namespace.values import decode_config, encode_config
 from storehouse.storage.sealed.namespace import SEALED_METADATA, SealedNamespace
 from storehouse.testing.namespace import MemoryNamespace
 from tests.conformance.namespace import NamespaceTestsMixin, entry
@@ -75,6 +76,21 @@ class SealedLocalNamespaceTests(test_local.LocalNamespaceTests):
                 self.assertNotIn(word, found, path)
         self.namespace = await self.make_namespace()
         self.assertEqual(await self.namespace.look_up("bucket", "folder/secret-report.pdf"), secret)
+
+    async def test_config(self) -> None:
+        """What is configured of a bucket is not seen on disk, and is that of its bucket and kind alone."""
+        await self.namespace.create_bucket("other")
+        await self.namespace.set_bucket_config("bucket", "policy", b"a secret policy")
+        directory = os.path.join(self.directory, "buckets", "bucket")
+        with open(f"{directory}/bucket.policy.json", "rb") as file:
+            text = file.read()
+        stored = decode_config(text, "bucket", "policy")
+        self.assertEqual((len(stored), b"secret" in stored), (12 + 15 + 16, False))
+        for bucket, kind in (("other", "policy"), ("bucket", "cors")):
+            with open(os.path.join(self.directory, "buckets", bucket, f"bucket.{kind}.json"), "wb") as file:
+                file.write(encode_config(bucket, kind, stored))
+            await self.refused(DamagedEntry, self.namespace.bucket_config(bucket, kind))
+        self.assertEqual(await self.namespace.bucket_config("bucket", "policy"), b"a secret policy")
 
     async def test_many(self) -> None:
         """All keys are listed in order after a restart, however many slices they are read in."""

@@ -19,7 +19,7 @@ from storehouse.errors import StorageFailed, StorehouseError
 from storehouse.storage.namespace.index import ids_of
 from storehouse.storage.namespace.journal import NEW, read_journal
 from storehouse.storage.namespace.tree import DEFAULT, KeyPath, Tree
-from storehouse.storage.namespace.values import decode_row, id_of_file
+from storehouse.storage.namespace.values import decode_row, id_of_file, kind_of_file
 
 __all__ = ["NAMESPACE", "NamesBackup", "bytes_of_keys", "keys_in"]
 
@@ -91,9 +91,8 @@ class NamesBackup:
                     elif entry.is_symlink():
                         self._target.symlink(os.readlink(entry.path), place)
                     elif entry.is_file(follow_symlinks=False):
-                        self._target.link(
-                            entry.path, place, is_listed=entry.name == "bucket.json" and name.count("/") == 2
-                        )
+                        of_bucket = entry.name == "bucket.json" or kind_of_file(entry.name) is not None
+                        self._target.link(entry.path, place, is_listed=of_bucket and name.count("/") == 2)
 
     # -- the moment ----------------------------------------------------------------------------
 

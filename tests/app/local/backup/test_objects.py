@@ -12,6 +12,7 @@ from storehouse.app.local.backup.names import NamesBackup
 from storehouse.app.local.backup.objects import ObjectsBackup
 from storehouse.app.local.waiting import run
 from storehouse.core.streams import BytesStream
+from storehouse.errors import Damaged
 from tests.app.local.backup.rig import BackupCase
 from tests.app.local.opened import Opened
 
@@ -33,6 +34,22 @@ class _Service:
     def release(self) -> None:
         self.held -= 1
         self._space.holding.release_removed()
+
+
+class ConfigTests(BackupCase):
+    """What is configured of buckets."""
+
+    def test_kept(self) -> None:
+        """It is in a backup, which misses it when it is gone."""
+        with self.store() as store:
+            store.set_bucket_config("box", "cors", b"<cors/>")
+        self.back_up()
+        root, _ = self.restored()
+        with self.store(root) as store:
+            self.assertEqual((store.bucket_config("box", "cors"), store.check()), (b"<cors/>", []))
+        os.unlink(os.path.join(self.made, "namespace", "buckets", "box", "bucket.cors.json"))
+        with self.assertRaises(Damaged):
+            self.restored("again")
 
 
 class MomentTests(BackupCase):
