@@ -33,6 +33,7 @@ from storehouse.frontends.s3.signing.bodies import Chain, body_stream
 from storehouse.frontends.s3.signing.claims import Claim, Fields, one
 from storehouse.frontends.s3.signing.header import claim_of_header
 from storehouse.frontends.s3.signing.payload import Payload, payload_of
+from storehouse.frontends.s3.signing.postpolicy import PostPolicy, claim_of_form, read_policy
 from storehouse.frontends.s3.signing.presigned import SIGNATURE, claim_of_query, hoisted_fields, is_presigned
 from storehouse.storage.accounts.interfaces import IAccounts, User
 
@@ -144,6 +145,28 @@ class Authenticator:
         check_signature(claim, sign(key, text), text, canonical)
         chain = Chain(key, claim.timestamp, str(claim.scope), claim.signature) if payload.is_signed else None
         return Signed(user, claim.key_id, claim.kind, max(0.0, now - claim.time), payload, chain=chain)
+
+    def authenticate_form(self, fields: Mapping[str, str], bucket: str) -> tuple[Signed, PostPolicy | None]:
+        """
+        Who has signed the policy of a form, and the policy, which allows the form; C{None} if it has no policy: then nobody
+        has signed it. The size of the file is left to L{PostPolicy.sized}.
+
+        @param fields: those before the file, with variables replaced; names in lower case.
+        @param bucket: that the form was sent to.
+        @raise S3Error: if the signature is not right, or the policy does not allow the form.
+        """
+        claim = claim_of_form(fields, self._region)
+        if claim is None:
+            return Signed(), None
+        if "x-amz-security-token" in fields:
+            raise S3Error("InvalidToken")
+        user, key = self.key_of(claim.key_id, claim.scope)
+        text = fields["policy"].encode("utf-8", "surrogateescape")
+        check_signature(claim, sign(key, text), text)
+        policy = read_policy(fields["policy"])
+        now = self._clock()
+        policy.check(fields, bucket, now)
+        return Signed(user, claim.key_id, claim.kind, max(0.0, now - claim.time)), policy
 
     def key_of(self, key_id: str, scope: Scope) -> tuple[User, bytes]:
         """

@@ -4,7 +4,7 @@ What a request claims of itself: by which key it was signed, when, for what, and
 Three places have it, with names and errors of their own: the header field C{Authorization}
 (L{header<storehouse.frontends.s3.signing.header>}), the query of a presigned URL
 (L{presigned<storehouse.frontends.s3.signing.presigned>}), and the fields of a form
-(L{postform<storehouse.frontends.s3.signing.postform>}).
+(L{postpolicy<storehouse.frontends.s3.signing.postpolicy>}).
 """
 
 from __future__ import annotations

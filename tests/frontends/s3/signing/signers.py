@@ -110,7 +110,7 @@ def signed_policy(
     fields: dict[str, str] = {}
     request = AWSRequest(method="POST", url="http://localhost/box")
     request.context["s3-presign-post-fields"] = fields
-    request.context["s3-presign-post-policy"] = {"expiration": expiration, "conditions": conditions}
+    request.context["s3-presign-post-policy"] = {"expiration": expiration, "conditions": list(conditions)}
     with _at(time):
         S3SigV4PostAuth(Credentials(key.user.key_id, key.secret), "s3", region).add_auth(request)
     return fields
