@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -14,17 +15,53 @@ from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.checksums import Checksums, checksums_of
 from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.signing.postpolicy import PostPolicy
 from storehouse.frontends.s3.xml import Node, parse_in_turns
-from storehouse.storage.accounts.interfaces import IAccounts
+from storehouse.storage.accounts.interfaces import IAccounts, User
 from storehouse.storage.objects.interfaces import IObjectStore
 
-__all__ = ["Call", "Door"]
+__all__ = ["Call", "Door", "IAuthenticator", "ISigned"]
 
 #: Operations whose checksums are those of an object, not of the body.
 _OF_OBJECTS = frozenset({"CompleteMultipartUpload", "CopyObject", "CreateMultipartUpload", "UploadPartCopy"})
 
 #: Bytes of a document that a request brings, at most, unless its handler says otherwise.
 _MOST_DOCUMENT = 1 << 20
+
+
+class ISigned(Protocol):
+    """What the signature of a request says."""
+
+    @property
+    def user(self) -> User | None: ...
+
+    @property
+    def key_id(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def age(self) -> float: ...
+
+    @property
+    def form(self) -> str: ...
+
+    @property
+    def trailer(self) -> str: ...
+
+    @property
+    def trailers(self) -> Mapping[str, str]: ...
+
+    def stream(self, body: IByteStream, length: int | None, disk: IDisk) -> tuple[IByteStream, int | None]: ...
+
+
+class IAuthenticator(Protocol):
+    """Verifies signatures."""
+
+    def authenticate(self, request: StreamingRequest, query: Mapping[str, str]) -> ISigned: ...
+
+    def authenticate_form(self, fields: Mapping[str, str], bucket: str) -> tuple[ISigned, PostPolicy | None]: ...
 
 
 @attrs.frozen(eq=False)
@@ -63,6 +100,7 @@ class Call:
         nothing wrong.
     @ivar length: bytes of the payload; C{None} if they are not announced.
     @ivar request_id: as the response and the access log have it.
+    @ivar authenticator: verifies signatures; a form's is left to its handler.
     @ivar checksums: what the request announces of its body, and what was computed of it once it was read.
     @ivar authorize: raises an L{S3Error} unless a call may be made; that this one may has been seen to before its handler runs.
     """
@@ -78,6 +116,7 @@ class Call:
     door: Door
     request_id: str
     authorize: Callable[[Call], Awaitable[object]]
+    authenticator: IAuthenticator
     checksums: Checksums = attrs.field(factory=Checksums)
 
     async def check(self, operation: str, bucket: str, key: str) -> Call:
@@ -111,6 +150,18 @@ class Call:
             return values[0].strip().decode()
         except UnicodeDecodeError:
             raise S3Error("InvalidRequest", f"The {name} header is not UTF-8") from None
+
+    def take_caller(self, signed: ISigned) -> None:
+        """The request, or its form, was signed like this."""
+        self.caller = attrs.evolve(
+            self.caller,
+            user=signed.user,
+            key_id=signed.key_id,
+            kind=signed.kind,
+            age=signed.age,
+            payload=signed.form,
+        )
+        self.request.visitor = self.caller.name
 
     def announce_checksums(self, trailer: str, trailers: Mapping[str, str]) -> None:
         """

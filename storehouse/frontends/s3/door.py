@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
 from urllib.parse import unquote
 
 import attrs
 from twisted.web.resource import IResource
 
-from storehouse.core.disk import IDisk
-from storehouse.core.streams import IByteStream
 from storehouse.errors import StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest, host_name
@@ -29,42 +26,17 @@ from storehouse.frontends.s3 import fixed as fixed
 from storehouse.frontends.s3 import multipart as multipart
 from storehouse.frontends.s3 import tagging as tagging
 from storehouse.frontends.s3.access.caller import Caller
-from storehouse.frontends.s3.call import Call, Door
+from storehouse.frontends.s3.call import Call, Door, IAuthenticator
 from storehouse.frontends.s3.errors import S3Error, error_reply, s3_error
 from storehouse.frontends.s3.route import handler_of, operation_of
 from storehouse.frontends.s3.signing.presigned import hoist_fields
-from storehouse.storage.accounts.interfaces import User
 
-__all__ = ["IAuthenticator", "ISigned", "S3Door"]
+__all__ = ["S3Door"]
 
 #: Operations that no signature of the request itself is asked for.
 _UNSIGNED = frozenset({"Preflight", "PostObject"})
 
 _WITH_BODIES = frozenset({"PUT", "POST"})
-
-
-class ISigned(Protocol):
-    """What the signature of a request says."""
-
-    @property
-    def user(self) -> User | None: ...
-
-    @property
-    def key_id(self) -> str: ...
-
-    @property
-    def trailer(self) -> str: ...
-
-    @property
-    def trailers(self) -> Mapping[str, str]: ...
-
-    def stream(self, body: IByteStream, length: int | None, disk: IDisk) -> tuple[IByteStream, int | None]: ...
-
-
-class IAuthenticator(Protocol):
-    """Verifies signatures."""
-
-    def authenticate(self, request: StreamingRequest, query: Mapping[str, str]) -> ISigned: ...
 
 
 class S3Door:
@@ -128,11 +100,11 @@ class S3Door:
                 self._door,
                 request.request_id,
                 self._authorize,
+                self._authenticator,
             )
             if operation not in _UNSIGNED:
                 signed = self._authenticator.authenticate(request, query)
-                call.caller = attrs.evolve(caller, user=signed.user, key_id=signed.key_id)
-                request.visitor = call.caller.name
+                call.take_caller(signed)
                 call.body, call.length = signed.stream(body, length, self._door.disk)
                 if method in _WITH_BODIES:
                     call.announce_checksums(signed.trailer, signed.trailers)

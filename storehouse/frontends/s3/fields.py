@@ -20,6 +20,7 @@ from twisted.web.http import datetimeToString
 
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.signing.payload import without_framing
 from storehouse.frontends.s3.tagsets import check_object_tags, read_tags, write_tags
 from storehouse.frontends.s3.xml import Node, text
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata, ObjectInfo
@@ -171,14 +172,10 @@ def system_of(field: Field, tags: bool = True) -> dict[str, str]:
 
 def _without_framing(system: dict[str, str]) -> None:
     """What a body was framed in is no encoding of the object."""
-    if "content-encoding" not in system:
-        return
-    codings = [each.strip() for each in system["content-encoding"].split(",")]
-    left = [each for each in codings if each and each.lower() != "aws-chunked"]
-    if left:
-        system["content-encoding"] = ",".join(left)
-    else:
-        del system["content-encoding"]
+    if "content-encoding" in system:
+        left = without_framing(system.pop("content-encoding"))
+        if left:
+            system["content-encoding"] = left
 
 
 def content_type_of(field: Field) -> str:

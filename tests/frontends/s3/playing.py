@@ -33,6 +33,9 @@ NOW = 1_790_000_000.0
 class _Signed:
     user: User | None
     key_id: str
+    kind: str = "REST-HEADER"
+    age: float = 0.0
+    form: str = ""
     trailer: str = ""
     trailers: Mapping[str, str] = attrs.field(factory=dict)
 

@@ -16,12 +16,18 @@ class Caller:
     @ivar key_id: of the access key that signed it; empty without one.
     @ivar address: of the client; empty if it has none, as at a socket file.
     @ivar is_secure: whether it came by TLS.
+    @ivar kind: how it was signed, as the policy key C{s3:authType} has it; empty if it is not signed.
+    @ivar age: seconds since it was signed, as C{s3:signatureAge} has it in milliseconds.
+    @ivar payload: C{x-amz-content-sha256}; empty without it.
     """
 
     user: User | None = None
     key_id: str = ""
     address: str = ""
     is_secure: bool = False
+    kind: str = ""
+    age: float = 0.0
+    payload: str = ""
 
     @property
     def name(self) -> str:

@@ -65,6 +65,11 @@ class Signed:
     _chain: Chain | None = attrs.field(default=None, repr=False)
 
     @property
+    def form(self) -> str:
+        """C{x-amz-content-sha256}; empty without it."""
+        return self.payload.form
+
+    @property
     def trailer(self) -> str:
         """The name of the field that follows the payload, in lower case; empty if none does."""
         return self.payload.trailer

@@ -134,8 +134,10 @@ def _decoded_length(fields: Fields) -> int | None:
 
 def without_framing(coding: str) -> str:
     """A C{Content-Encoding} as it is kept with an object: without that of the chunks. It may be empty then."""
+    if FRAMING not in coding.lower():
+        return coding
     names = [name.strip() for name in coding.split(",")]
-    return coding if FRAMING not in coding.lower() else ",".join(name for name in names if name.lower() != FRAMING)
+    return ",".join(name for name in names if name and name.lower() != FRAMING)
 
 
 def _codings(values: Sequence[bytes]) -> list[str]:
