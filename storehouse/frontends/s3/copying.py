@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
-from storehouse.errors import NoSuchBucket, NoSuchKey, PreconditionFailed, Unavailable
+from storehouse.errors import InvalidRange, NoSuchBucket, NoSuchKey, PreconditionFailed, Unavailable
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
+from storehouse.frontends.s3.checksums import FULL_OBJECT, Checksums, algorithm_of
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import (
     Source,
@@ -29,9 +30,9 @@ from storehouse.frontends.s3.fields import (
 )
 from storehouse.frontends.s3.route import handler
 from storehouse.frontends.s3.xml import XML, document, text
-from storehouse.storage.objects.interfaces import Condition, ObjectInfo
+from storehouse.storage.objects.interfaces import Condition, ObjectInfo, ObjectReader
 
-__all__ = ["from_source", "known_checksums", "open_source"]
+__all__ = ["from_source", "known_checksums", "open_source", "read_source"]
 
 T = TypeVar("T")
 
@@ -91,6 +92,29 @@ async def from_source(call: Call, source: Source, use: Callable[[ObjectInfo], Aw
     raise Unavailable(f"the object {source.bucket}/{source.key} is replaced too often to be copied now: try again")
 
 
+async def read_source(
+    call: Call, source: Source, info: ObjectInfo, offset: int = 0, length: int | None = None
+) -> ObjectReader:
+    """
+    Open a range of a source that was looked at.
+
+    @raise PreconditionFailed: if it is another object now.
+    """
+    try:
+        reader: ObjectReader = await call.door.store.get(source.bucket, source.key, offset, length)
+    except InvalidRange:
+        raise PreconditionFailed("the source was replaced by a shorter one") from None
+    if reader.info.id != info.id:
+        await reader.close()
+        raise PreconditionFailed("the source was replaced")
+    return reader
+
+
+def _has_checksum(info: ObjectInfo, algorithm: str) -> bool:
+    """Whether a checksum of all bytes of an object is known."""
+    return f"checksum-{algorithm}" in info.system and info.system.get("checksum-type") == FULL_OBJECT
+
+
 def known_checksums(system: Mapping[str, str]) -> dict[str, str]:
     """What is known of the checksum of an object's bytes, by what is kept with it."""
     return {name: value for name, value in system.items() if name.startswith("checksum-")}
@@ -115,6 +139,8 @@ async def copy_object(call: Call) -> Reply:
     has_metadata, has_tags = _is_replaced(call, "metadata"), _is_replaced(call, "tagging")
     given = system_of(call.header, has_tags)
     condition = condition_of(call.header)
+    named = call.header("x-amz-checksum-algorithm")
+    algorithm = "" if named is None else algorithm_of(named)
     source = await open_source(call)
     if (source.bucket, source.key) == (call.bucket, call.key) and not has_metadata:
         _check_change(call)
@@ -130,13 +156,35 @@ async def copy_object(call: Call) -> Reply:
         tags = (given if has_tags else info.system).get("tagging")
         if tags:
             system["tagging"] = tags
-        made: ObjectInfo = await call.store.copy(
+        content_type = content_type_of(call.header) if has_metadata else None
+        metadata = user_metadata(call) if has_metadata else None
+        made: ObjectInfo
+        if algorithm and not _has_checksum(info, algorithm):
+            if content_type is None or metadata is None:
+                content_type, metadata = info.content_type, info.metadata
+            checksums = Checksums()
+            checksums.want(algorithm)
+            stream = checksums.stream(await read_source(call, source, info), call.door.disk, {})
+            kept = {name: value for name, value in system.items() if not name.startswith("checksum-")}
+            made = await call.store.put(
+                call.bucket,
+                call.key,
+                stream,
+                info.size,
+                content_type,
+                metadata,
+                condition,
+                md5=True,
+                system=lambda: {**kept, **checksums.system()},
+            )
+            return made
+        made = await call.store.copy(
             call.bucket,
             call.key,
             source.bucket,
             source.key,
-            content_type_of(call.header) if has_metadata else None,
-            user_metadata(call) if has_metadata else None,
+            content_type,
+            metadata,
             condition,
             # What is copied is what was looked at.
             Condition(etag=info.etag),

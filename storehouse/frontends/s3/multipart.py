@@ -18,7 +18,7 @@ import attrs
 
 from storehouse.core.streams import limited
 from storehouse.core.turns import breath
-from storehouse.errors import InvalidRange, NoSuchUpload, PreconditionFailed
+from storehouse.errors import NoSuchUpload
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.resource import check_body
 from storehouse.frontends.s3.call import Call
@@ -36,7 +36,7 @@ from storehouse.frontends.s3.checksums import (
     object_checksum,
     type_of,
 )
-from storehouse.frontends.s3.copying import from_source, known_checksums, open_source
+from storehouse.frontends.s3.copying import from_source, known_checksums, open_source, read_source
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import (
     checksum_elements,
@@ -219,13 +219,7 @@ async def upload_part_copy(call: Call) -> Reply:
                 _note_of_whole(info) if length == info.size else "",
             )
             return etag, _note_of_whole(info) if length == info.size else ""
-        try:
-            reader = await call.door.store.get(source.bucket, source.key, offset, length)
-        except InvalidRange:
-            raise PreconditionFailed("the source was replaced by a shorter one") from None
-        if reader.info.id != info.id:
-            await reader.close()
-            raise PreconditionFailed("the source was replaced")
+        reader = await read_source(call, source, info, offset, length)
         checksums = Checksums()
         checksums.want(algorithm)
         stream = checksums.stream(reader, call.door.disk, {})

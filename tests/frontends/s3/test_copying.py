@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -120,6 +122,23 @@ class CopyObjectTests(S3Case):
         self.assertEqual((info.metadata, info.etag), ({"n": ["2"]}, self.source.etag))
         info = self.copy("x-amz-storage-class: STANDARD", to="/box/a")
         self.assertNotIn("storage-class", info.system)
+
+    def test_checksum(self) -> None:
+        """One that is not known is computed, and all else is as without; one that is known is kept."""
+        kept = {"cache-control": "no-cache", "tagging": "k=v", "checksum-type": "FULL_OBJECT"}
+        digest = b64encode(hashlib.sha256(b"bytes").digest()).decode()
+        for field, checksum in (
+            ("x-amz-checksum-algorithm: SHA256", {"checksum-sha256": digest}),
+            ("x-amz-checksum-algorithm: CRC32", {"checksum-crc32": "AAAAAA=="}),
+        ):
+            info = self.copy(field)
+            self.assertEqual(info.system, {**kept, **checksum})
+            self.assertEqual(
+                (info.etag, info.content_type, info.metadata), (self.source.etag, "text/plain", {"who": ["me"]})
+            )
+        self.refused("InvalidRequest", "PUT /other/b", b"", "x-amz-copy-source: box/a", "x-amz-checksum-algorithm: MD6")
+        info = self.copy("x-amz-checksum-algorithm: SHA256", to="/box/a")
+        self.assertEqual(info.system["checksum-sha256"], digest)
 
     def test_any_key(self) -> None:
         for key in ("a b", "a+b", "ä/漢", "a?b=c", "%41"):
