@@ -81,17 +81,25 @@ class MultipartReader:
 
     @param boundary: see L{boundary_of<storehouse.frontends.http.parthead.boundary_of>}.
     @param wanted: the fields that are no files whose values are given; of others they are only counted. C{None} for all.
+    @param files: the fields, in lower case, that are files also if they have no file's name.
     @ivar part: the file that has begun and not ended; C{None} if there is none.
     @ivar parts: how many parts have begun.
     @ivar charset: what the field C{_charset_} said; names and values that are not UTF-8 are read by it.
     """
 
-    def __init__(self, boundary: bytes, limits: FormLimits | None = None, wanted: Container[str] | None = None) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        limits: FormLimits | None = None,
+        wanted: Container[str] | None = None,
+        files: Container[str] = (),
+    ) -> None:
         self.part: PartBegun | None = None
         self.parts = 0
         self.charset = "utf-8"
         self._limits = limits or FormLimits()
         self._wanted = wanted
+        self._files = files
         self._delimiter = b"\r\n--" + boundary
         self._place: _Place = "preamble"
         self._carry = b""  # of a part: its end that may be the beginning of a boundary
@@ -313,7 +321,7 @@ class MultipartReader:
             raise MalformedBody(f"part {self.parts} of the form: {error.detail}") from None
         self._place = "part"
         self._count = self._unread = 0
-        if part.filename is None:
+        if part.filename is None and part.name.lower() not in self._files:
             self._field = part.name
             self._is_wanted = self._wanted is None or part.name in self._wanted or part.name == _CHARSET
             self._all_values += len(part.name)

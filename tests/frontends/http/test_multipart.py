@@ -501,6 +501,11 @@ class LimitTests(SynchronousTestCase):
                 said.add(caught.exception.detail)
             self.assertEqual(len(said), 1, said)
 
+    def test_files_without_a_name(self) -> None:
+        """Fields that are known to be files are, also without the name of one."""
+        body = whole(part(b"\xff" * 70000, '; name="File"'), part(b"v", '; name="other"'))
+        self.assertEqual(read([body], files=("file",)), [("File", None, "", b"\xff" * 70000), ("other", "v")])
+
     def test_unwanted_fields_are_not_held(self) -> None:
         body = whole(part(b"x" * 60_000, '; name="f"'), part(b"yes", '; name="csrf"'))
         reader = MultipartReader(B, wanted={"csrf"})
