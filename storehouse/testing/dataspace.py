@@ -46,7 +46,7 @@ __all__ = ["MemoryDataSpace", "PartContent", "StoredObject"]
 
 
 def _tag(data: bytes) -> str:
-    return blake2b(data, digest_size=16).hexdigest()
+    return blake2b(data, digest_size=24).hexdigest()  # 48 digits, which nobody takes for an MD5
 
 
 @attrs.frozen

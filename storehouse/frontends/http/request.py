@@ -644,7 +644,7 @@ class StreamingRequest(server.Request):
         self.responseHeaders.setRawHeaders(b"Date", [self.channel.site.date])
         if content_type:
             self.responseHeaders.setRawHeaders(b"Content-Type", [content_type])
-        if length is not None:
+        if length is not None and status != 204:  # which never has one (RFC 9110, section 8.6)
             self.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % length])
         for name, value in headers:
             self.responseHeaders.addRawHeader(name, value)

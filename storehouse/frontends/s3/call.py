@@ -102,6 +102,7 @@ class Call:
     @ivar request_id: as the response and the access log have it.
     @ivar authenticator: verifies signatures; a form's is left to its handler.
     @ivar checksums: what the request announces of its body, and what was computed of it once it was read.
+    @ivar narrowed: the store as the caller may use it, if that is not all of it: one that may only add, say.
     @ivar authorize: raises an L{S3Error} unless a call may be made; that this one may has been seen to before its handler runs.
     """
 
@@ -118,6 +119,7 @@ class Call:
     authorize: Callable[[Call], Awaitable[object]]
     authenticator: IAuthenticator
     checksums: Checksums = attrs.field(factory=Checksums)
+    narrowed: IObjectStore | None = None
 
     async def check(self, operation: str, bucket: str, key: str) -> Call:
         """
@@ -132,8 +134,8 @@ class Call:
 
     @property
     def store(self) -> IObjectStore:
-        """Where buckets and objects are."""
-        return self.door.store
+        """Where buckets and objects are, as far as the caller may change them."""
+        return self.door.store if self.narrowed is None else self.narrowed
 
     def header(self, name: str) -> str | None:
         """

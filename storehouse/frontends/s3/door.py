@@ -20,18 +20,25 @@ from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest, host_name
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.s3 import attributes as attributes
+from storehouse.frontends.s3 import buckets as buckets
 from storehouse.frontends.s3 import copying as copying
 from storehouse.frontends.s3 import deleting as deleting
 from storehouse.frontends.s3 import fixed as fixed
+from storehouse.frontends.s3 import listing as listing
 from storehouse.frontends.s3 import multipart as multipart
+from storehouse.frontends.s3 import objects as objects
 from storehouse.frontends.s3 import tagging as tagging
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.call import Call, Door, IAuthenticator
 from storehouse.frontends.s3.errors import S3Error, error_reply, s3_error
 from storehouse.frontends.s3.route import handler_of, operation_of
 from storehouse.frontends.s3.signing.presigned import hoist_fields
+from storehouse.storage.namespace.values import is_bucket
 
 __all__ = ["S3Door"]
+
+#: Bytes of the longest key.
+_MAX_KEY = 1024
 
 #: Operations that no signature of the request itself is asked for.
 _UNSIGNED = frozenset({"Preflight", "PostObject"})
@@ -80,6 +87,7 @@ class S3Door:
         """Serve a request. It is the caller that responds to a failure."""
         bucket, key = self._names(request)
         try:
+            _check_names(bucket, key)
             query = _decoded_query(request.fields)
             method = request.method.decode("ascii", "replace")
             hoist_fields(request.requestHeaders, query)
@@ -117,7 +125,7 @@ class S3Door:
         """The bucket and the key that a request names, each empty if it names none."""
         path = request.path[1:]
         host = host_name((request.requestHeaders.getRawHeaders(b"Host") or [b""])[-1]) if self._domains else None
-        if host:
+        if host and host not in self._domains:
             for domain in self._domains:
                 if host.endswith(b"." + domain):
                     return host[: -len(domain) - 1].decode("latin-1"), _decoded(path)
@@ -152,6 +160,14 @@ def _decoded(data: bytes) -> str:
         return unquote(text, errors="strict") if "%" in text else text
     except UnicodeDecodeError:
         raise S3Error("InvalidURI") from None
+
+
+def _check_names(bucket: str, key: str) -> None:
+    if bucket and not is_bucket(bucket) and bucket != "WriteGetObjectResponse":
+        raise S3Error("InvalidBucketName", BucketName=bucket[:255])
+    size = len(key.encode())
+    if size > _MAX_KEY:
+        raise S3Error("KeyTooLongError", Size=size, MaxSizeAllowed=_MAX_KEY)
 
 
 def _decoded_query(fields: Mapping[bytes, bytes]) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ as perform PUT/GET operations within a short timeframe"); docs/accounts.rst.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,19 @@ from storehouse.core.permissions import EARLIER, Rights, covers, read_rights
 if TYPE_CHECKING:  # commands that import a value from here need no reactor
     from twisted.internet.defer import Deferred
 
-__all__ = ["LINK_PARAMETERS", "AccessKey", "Grant", "IAccounts", "NewKey", "Session", "User"]
+__all__ = ["LINK_PARAMETERS", "AccessKey", "Grant", "IAccounts", "NewKey", "Session", "User", "canonical_id"]
 
 #: The parameters of the query of a signed link.
 LINK_PARAMETERS = (b"method", b"path", b"prefix", b"expires", b"max-bytes", b"once", b"nonce", b"user", b"signature")
+
+
+def canonical_id(name: str) -> str:
+    """
+    The canonical ID of a user, by which S3 names owners and grantees: 64 hex digits that are made of the name alone.
+
+    @param name: empty for the owner of what no user owns.
+    """
+    return hashlib.sha256(b"storehouse user\n" + name.encode()).hexdigest()
 
 
 def _limits(value: Any) -> tuple[Rights, ...] | None:

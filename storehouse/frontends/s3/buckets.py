@@ -1,0 +1,150 @@
+"""Buckets: made, found, listed and removed."""
+
+from __future__ import annotations
+
+from storehouse.errors import AlreadyExists
+from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.s3.call import Call
+from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.fields import iso_time
+from storehouse.frontends.s3.paging import read_token, write_token
+from storehouse.frontends.s3.route import handler
+from storehouse.frontends.s3.xml import XML, Node, document, element, text
+from storehouse.storage.accounts.interfaces import canonical_id
+from storehouse.storage.namespace.interfaces import Bucket
+
+__all__: list[str] = []
+
+#: Buckets of a page, at most.
+_MOST_BUCKETS = 10_000
+
+#: Bytes of the document with which a bucket is made, at most.
+_MOST_CONFIGURATION = 64 << 10
+
+
+@handler("ListBuckets")
+async def list_buckets(call: Call) -> Reply:
+    """Those that the caller owns or can list: all of them for an administrator."""
+    user = call.caller.user
+    if user is None:
+        raise S3Error("AccessDenied")
+    limit = _limit_of(call.query.get("max-buckets"))
+    prefix, region = call.query.get("prefix", ""), call.query.get("bucket-region", "")
+    token = call.query.get("continuation-token")
+    after = "" if token is None else read_token(token)
+    buckets: list[Bucket] = []
+    if region in ("", call.door.region):
+        for bucket in await call.store.list_buckets():
+            if (
+                bucket.name > after
+                and bucket.name.startswith(prefix)
+                and user.may("list", bucket.name, "", bucket.owner)
+            ):
+                buckets.append(bucket)
+    page = buckets if limit is None else buckets[:limit]
+    parts = [
+        element("Owner", text("ID", canonical_id(user.name)), text("DisplayName", user.name)),
+        element("Buckets", *(_listed(call, bucket) for bucket in page)),
+    ]
+    if prefix:
+        parts.append(text("Prefix", prefix))
+    if len(page) < len(buckets):
+        parts.append(text("ContinuationToken", write_token(page[-1].name)))
+    return Reply(200, document("ListAllMyBucketsResult", *parts), XML)
+
+
+def _listed(call: Call, bucket: Bucket) -> str:
+    return element(
+        "Bucket",
+        text("Name", bucket.name),
+        text("CreationDate", iso_time(bucket.created)),
+        text("BucketRegion", call.door.region),
+        text("BucketArn", _arn(bucket.name)),
+    )
+
+
+def _limit_of(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) < 7 and 1 <= int(value) <= _MOST_BUCKETS):
+        raise S3Error(
+            "InvalidArgument",
+            f"Argument max-buckets must be an integer between 1 and {_MOST_BUCKETS}",
+            ArgumentName="max-buckets",
+            ArgumentValue=value[:100],
+        )
+    return int(value)
+
+
+def _arn(name: str) -> str:
+    return f"arn:aws:s3:::{name}"
+
+
+@handler("CreateBucket")
+async def create_bucket(call: Call) -> Reply:
+    """Make one, which its maker owns."""
+    user = call.caller.user
+    if user is None:
+        raise S3Error("AccessDenied")
+    if (call.header("x-amz-bucket-object-lock-enabled") or "false").lower() != "false":
+        raise S3Error("NotImplemented", "Object Lock is not implemented", Header="x-amz-bucket-object-lock-enabled")
+    _check_configuration(call, await call.read_optional_document("CreateBucketConfiguration", _MOST_CONFIGURATION))
+    try:
+        await call.store.create_bucket(call.bucket, owner=user.name)
+    except AlreadyExists:
+        owner = (await call.store.get_bucket(call.bucket)).owner
+        is_own = owner == user.name or (not owner and user.is_admin)
+        raise S3Error("BucketAlreadyOwnedByYou" if is_own else "BucketAlreadyExists") from None
+    headers = ((b"Location", b"/" + call.bucket.encode("ascii")), (b"x-amz-bucket-arn", _arn(call.bucket).encode()))
+    return Reply(200, b"", b"", headers)
+
+
+def _check_configuration(call: Call, node: Node | None) -> None:
+    if node is None:
+        return
+    if node.child("Location") is not None or node.child("Bucket") is not None:
+        raise S3Error("NotImplemented", "directory buckets are not implemented")
+    if node.child("Tags") is not None:
+        raise S3Error("NotImplemented", "tags in CreateBucketConfiguration are not implemented: use PutBucketTagging")
+    region, wanted = call.door.settings.region, node.value("LocationConstraint")
+    if not wanted or region == "any" or wanted == region or (wanted, region) == ("EU", "eu-west-1"):
+        return
+    if region == "us-east-1":
+        raise S3Error("InvalidLocationConstraint", LocationConstraint=wanted[:100])
+    raise S3Error(
+        "IllegalLocationConstraintException",
+        f"The {wanted[:100]} location constraint is incompatible for the region specific endpoint this request was sent to.",
+    )
+
+
+@handler("HeadBucket")
+async def head_bucket(call: Call) -> Reply:
+    """Whether it is there."""
+    bucket = await call.store.get_bucket(call.bucket)
+    return Reply(
+        200,
+        b"",
+        b"",
+        (
+            (b"x-amz-bucket-region", call.door.region.encode()),
+            (b"x-amz-bucket-arn", _arn(bucket.name).encode()),
+            (b"x-amz-access-point-alias", b"false"),
+        ),
+    )
+
+
+@handler("DeleteBucket")
+async def delete_bucket(call: Call) -> Reply:
+    """Remove it, if it is empty; its open uploads are aborted."""
+    await call.store.delete_bucket(call.bucket)
+    return Reply(204, b"", b"")
+
+
+@handler("GetBucketLocation")
+async def get_bucket_location(call: Call) -> Reply:
+    """The region, which has an empty name if it is the first one."""
+    await call.store.get_bucket(call.bucket)
+    region = call.door.region
+    # The text of the document itself is what is read of it.
+    body = document("LocationConstraint", "" if region == "us-east-1" else text("X", region)[3:-4])
+    return Reply(200, body, XML)

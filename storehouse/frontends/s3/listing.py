@@ -1,0 +1,177 @@
+"""Lists of objects, by ListObjects and by its second version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from urllib.parse import quote
+
+from storehouse.core.turns import breath
+from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.s3.call import Call
+from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.fields import iso_time, limit_of, quoted
+from storehouse.frontends.s3.paging import read_token, write_token
+from storehouse.frontends.s3.route import handler
+from storehouse.frontends.s3.xml import XML, document, element, text
+from storehouse.storage.accounts.interfaces import canonical_id
+from storehouse.storage.objects.interfaces import Listing, ObjectInfo
+
+__all__ = ["encoder_of", "owner_element", "percent_encoded"]
+
+#: Bytes of memory that an object takes on its way into a list, about.
+_ROW = 2048
+
+#: Objects that are written before others are served.
+_SOME = 200
+
+_EMPTY = Listing((), (), None)
+
+
+def percent_encoded(value: str) -> str:
+    """As C{encoding-type=url} has it."""
+    return quote(value, safe="/", errors="surrogatepass")
+
+
+def _as_it_is(value: str) -> str:
+    return value
+
+
+def encoder_of(call: Call) -> Callable[[str], str]:
+    """
+    How names are written in a list, as C{encoding-type} asks for.
+
+    @raise S3Error: C{InvalidArgument} if it does not say url.
+    """
+    value = call.query.get("encoding-type")
+    if not value:
+        return _as_it_is
+    if value.lower() != "url":
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid Encoding Method specified in Request",
+            ArgumentName="encoding-type",
+            ArgumentValue=value[:100],
+        )
+    return percent_encoded
+
+
+def owner_element(name: str, tag: str = "Owner") -> str:
+    """
+    A user as an owner.
+
+    @param name: of the user; empty for what belongs to nobody.
+    """
+    return element(tag, text("ID", canonical_id(name)), text("DisplayName", name))
+
+
+@handler("ListObjects")
+async def list_objects(call: Call) -> Reply:
+    """The first version: a page goes on behind C{marker}."""
+    encode = encoder_of(call)
+    marker = call.query.get("marker", "")
+    delimiter = call.query.get("delimiter", "")
+    limit = limit_of(call.query.get("max-keys"), "max-keys")
+    async with call.request.ahead(limit * _ROW):
+        page = await _page(call, marker, limit)
+        parts = _head(call, encode, limit, page)
+        parts.insert(2, text("Marker", encode(marker)))
+        if page.next_after is not None and delimiter:
+            parts.append(text("NextMarker", encode(page.next_after)))
+        parts += await _contents(call, page, encode, True)
+        return Reply(200, document("ListBucketResult", *parts), XML)
+
+
+@handler("ListObjectsV2")
+async def list_objects_v2(call: Call) -> Reply:
+    """The second: a page goes on by a token, the first one behind C{start-after}."""
+    if call.query["list-type"] != "2":
+        raise S3Error(
+            "InvalidArgument",
+            "The list type is not valid",
+            ArgumentName="list-type",
+            ArgumentValue=call.query["list-type"][:100],
+        )
+    encode = encoder_of(call)
+    start, token = call.query.get("start-after", ""), call.query.get("continuation-token")
+    limit = limit_of(call.query.get("max-keys"), "max-keys")
+    after = start if token is None else read_token(token)
+    async with call.request.ahead(limit * _ROW):
+        page = await _page(call, after, limit)
+        parts = _head(call, encode, limit, page)
+        parts.append(text("KeyCount", len(page.objects) + len(page.damaged) + len(page.prefixes)))
+        if start:
+            parts.append(text("StartAfter", encode(start)))
+        if token is not None:
+            parts.append(text("ContinuationToken", token))
+        if page.next_after is not None:
+            parts.append(text("NextContinuationToken", write_token(page.next_after)))
+        parts += await _contents(call, page, encode, call.query.get("fetch-owner", "").lower() == "true")
+        return Reply(200, document("ListBucketResult", *parts), XML)
+
+
+async def _page(call: Call, after: str, limit: int) -> Listing:
+    if not limit:
+        await call.store.get_bucket(call.bucket)
+        return _EMPTY
+    page: Listing = await call.store.list_objects(
+        call.bucket, call.query.get("prefix", ""), call.query.get("delimiter", ""), after, limit
+    )
+    return page
+
+
+def _head(call: Call, encode: Callable[[str], str], limit: int, page: Listing) -> list[str]:
+    parts = [text("Name", call.bucket), text("Prefix", encode(call.query.get("prefix", ""))), text("MaxKeys", limit)]
+    if call.query.get("delimiter"):
+        parts.append(text("Delimiter", encode(call.query["delimiter"])))
+    if encode is percent_encoded:
+        parts.append(text("EncodingType", "url"))
+    parts.append(text("IsTruncated", page.next_after is not None))
+    return parts
+
+
+async def _contents(call: Call, page: Listing, encode: Callable[[str], str], owners: bool) -> Sequence[str]:
+    bucket_owner = (await call.store.get_bucket(call.bucket)).owner if owners else ""
+    parts = []
+    for number, info in enumerate(page.objects, 1):
+        owner = owner_element(info.system.get("owner", bucket_owner)) if owners else ""
+        parts.append(_object(info, encode, owner))
+        if number % _SOME == 0:
+            await breath()
+    if page.damaged:
+        # They are there: a client that took them for removed could remove its own copies. Reading one tells what is wrong.
+        damaged = [(key, _damaged(key, encode)) for key in page.damaged]
+        whole = [(info.key, part) for info, part in zip(page.objects, parts, strict=True)]
+        parts = [part for _, part in sorted(damaged + whole, key=lambda each: each[0].encode("utf-8", "surrogatepass"))]
+    return [*parts, *(element("CommonPrefixes", text("Prefix", encode(prefix))) for prefix in page.prefixes)]
+
+
+def _object(info: ObjectInfo, encode: Callable[[str], str], owner: str) -> str:
+    return element(
+        "Contents",
+        text("Key", encode(info.key)),
+        text("LastModified", iso_time(info.created)),
+        text("ETag", quoted(info.etag)),
+        *_checksums(info),
+        text("Size", info.size),
+        owner,
+        text("StorageClass", info.system.get("storage-class", "STANDARD")),
+    )
+
+
+def _checksums(info: ObjectInfo) -> Sequence[str]:
+    names = [name[9:].upper() for name in info.system if name.startswith("checksum-") and name != "checksum-type"]
+    parts = [text("ChecksumAlgorithm", name) for name in names]
+    if names:
+        parts.append(text("ChecksumType", info.system.get("checksum-type", "FULL_OBJECT").upper()))
+    return parts
+
+
+def _damaged(key: str, encode: Callable[[str], str]) -> str:
+    return element(
+        "Contents",
+        text("Key", encode(key)),
+        text("LastModified", iso_time(0)),
+        text("ETag", '""'),
+        text("Size", 0),
+        text("StorageClass", "STANDARD"),
+    )

@@ -1,0 +1,284 @@
+"""Objects: stored, read and removed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from storehouse.errors import BadRequest, InvalidRange, NoSuchKey, PreconditionFailed, Unavailable
+from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.http.sending import (
+    Span,
+    Validators,
+    check_conditions,
+    content_range,
+    parse_ranges,
+    range_is_wanted,
+    send_stream,
+)
+from storehouse.frontends.s3.call import Call
+from storehouse.frontends.s3.checksums import DEFAULT, checksum_fields
+from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.fields import (
+    ANY_TYPE,
+    condition_of,
+    content_type_of,
+    http_time,
+    quoted,
+    shown_etag,
+    stored_fields,
+    system_of,
+    user_metadata,
+)
+from storehouse.frontends.s3.route import handler
+from storehouse.storage.dataspace.interfaces import Part
+from storehouse.storage.objects.interfaces import ObjectInfo, ObjectReader
+
+__all__: list[str] = []
+
+#: How often an object is opened anew that is replaced between a look at it and its opening.
+_TRIES = 8
+
+#: The highest number of a part.
+_MAX_PART = 10_000
+
+#: Header fields that a signed request can have the response say.
+_OVERRIDES = {
+    "response-cache-control": b"Cache-Control",
+    "response-content-disposition": b"Content-Disposition",
+    "response-content-encoding": b"Content-Encoding",
+    "response-content-language": b"Content-Language",
+    "response-expires": b"Expires",
+}
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+_printable = re.compile(r"[\x20-\x7e\t]*").fullmatch
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class _Selection:
+    """
+    What of an object is asked for.
+
+    @ivar span: C{None} for nothing: the client has it.
+    @ivar is_partial: whether the response says that it is a part of the object.
+    @ivar part: the part that is asked for by its number.
+    @ivar parts: how many the object has; 0 if no part is asked for.
+    """
+
+    span: Span | None
+    is_partial: bool = False
+    part: Part | None = None
+    parts: int = 0
+
+
+@handler("GetObject")
+async def get_object(call: Call) -> None:
+    """
+    Give it, a range or a part of it. If it turns out to be damaged, the connection ends before the damaged block: that more
+    was announced tells the client so.
+    """
+    overrides = _overrides_of(call)
+    info, selection, reader = await _open(call, True)
+    try:
+        _begin(call, info, selection, overrides)
+        if reader is not None:
+            await send_stream(call.request, reader, f"{call.bucket}/{call.key}")
+    finally:
+        if reader is not None:
+            await reader.close()
+
+
+@handler("HeadObject")
+async def head_object(call: Call) -> None:
+    """What is known of it: the head of the response that GetObject gives."""
+    overrides = _overrides_of(call)
+    info, selection, _ = await _open(call, False)
+    _begin(call, info, selection, overrides)
+
+
+async def _open(call: Call, wants_bytes: bool) -> tuple[ObjectInfo, _Selection, ObjectReader | None]:
+    number = _part_number_of(call)
+    _quote_etags(call)
+    for _ in range(_TRIES):
+        info = await call.store.head(call.bucket, call.key)
+        selection = await _select(call, info, number)
+        if not wants_bytes or selection.span is None:
+            return info, selection, None
+        span = selection.span
+        try:
+            reader = await call.store.get(
+                call.bucket, call.key, span.offset, span.length if selection.is_partial else None
+            )
+        except InvalidRange:
+            continue  # what is there now is shorter
+        if reader.info.id == info.id:
+            return info, selection, reader
+        await reader.close()
+    raise Unavailable("the object is replaced too often to be sent: try again")
+
+
+async def _select(call: Call, info: ObjectInfo, number: int | None) -> _Selection:
+    request = call.request
+    validators = Validators(shown_etag(info.etag), max(0, info.created // 10**9))
+    try:
+        if not check_conditions(request, validators):
+            return _Selection(None)
+    except PreconditionFailed as error:
+        is_match = request.requestHeaders.hasHeader(b"If-Match")
+        raise S3Error("PreconditionFailed", Condition="If-Match" if is_match else "If-Unmodified-Since") from error
+    except BadRequest as error:
+        raise S3Error("InvalidArgument", error.detail) from None
+    whole = Span(0, info.size)
+    if number is not None:
+        return _select_part(number, whole, await call.store.list_object_parts(call.bucket, call.key))
+    value = call.header("Range")
+    if value is None or not range_is_wanted(request, validators, call.door.clock.seconds()):
+        return _Selection(whole)
+    try:
+        spans = parse_ranges(value.encode(), info.size)
+    except InvalidRange as error:
+        headers = ((b"Content-Range", b"bytes */%d" % error.size),)
+        raise S3Error(
+            "InvalidRange", headers=headers, RangeRequested=value[:200], ActualObjectSize=error.size
+        ) from None
+    # Of several ranges S3 makes none.
+    return _Selection(spans[0], True) if spans is not None and len(spans) == 1 else _Selection(whole)
+
+
+def _select_part(number: int, whole: Span, parts: Sequence[Part]) -> _Selection:
+    offset = 0
+    for part in parts:
+        if part.number == number:
+            return _Selection(Span(offset, part.size), part.size > 0, part, len(parts))
+        offset += part.size
+    if not parts and number == 1:
+        return _Selection(whole, whole.length > 0)
+    raise S3Error("InvalidPartNumber", ActualPartCount=len(parts) or 1, PartNumberRequested=number)
+
+
+def _part_number_of(call: Call) -> int | None:
+    value = call.query.get("partNumber")
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) < 9 and 1 <= int(value) <= _MAX_PART):
+        raise S3Error(
+            "InvalidArgument",
+            f"Part number must be an integer between 1 and {_MAX_PART}, inclusive",
+            ArgumentName="partNumber",
+            ArgumentValue=value[:100],
+        )
+    if call.header("Range") is not None:
+        raise S3Error("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
+    return int(value)
+
+
+def _quote_etags(call: Call) -> None:
+    """Etags without quotes are taken as S3 takes them."""
+    headers = call.request.requestHeaders
+    for name in ("If-Match", "If-None-Match", "If-Range"):
+        value = call.header(name)
+        if value is not None and re.fullmatch("[0-9A-Za-z-]+", value):
+            headers.setRawHeaders(name.encode("ascii"), [b'"%b"' % value.encode("ascii")])
+
+
+def _begin(call: Call, info: ObjectInfo, selection: _Selection, overrides: dict[bytes, bytes]) -> None:
+    etag, modified = quoted(info.etag).encode("utf-8", "replace"), http_time(info.created)
+    fields: Fields = ((b"ETag", etag), (b"Last-Modified", modified))
+    span = selection.span
+    if span is None:
+        kept = [each for each in stored_fields(info) if each[0] in (b"Cache-Control", b"Expires")]
+        call.request.begin(304, b"", (*fields, *kept))
+        return
+    fields += ((b"Accept-Ranges", b"bytes"),)
+    if selection.is_partial:
+        fields += ((b"Content-Range", content_range(span, info.size)),)
+    if selection.parts:
+        fields += ((b"x-amz-mp-parts-count", b"%d" % selection.parts),)
+    if call.door.is_sealed:
+        fields += ((b"x-amz-server-side-encryption", b"AES256"),)
+    if (call.header("x-amz-checksum-mode") or "").upper() == "ENABLED":
+        fields += tuple(_checksums_of(info, selection))
+    content_type = overrides.pop(b"Content-Type", None) or info.content_type.encode("utf-8", "replace")
+    if not _printable(content_type.decode("latin-1")) or not content_type:
+        content_type = ANY_TYPE.encode("ascii")
+    stored = dict(stored_fields(info)) | overrides
+    call.request.begin(206 if selection.is_partial else 200, content_type, (*fields, *stored.items()), span.length)
+
+
+def _checksums_of(info: ObjectInfo, selection: _Selection) -> Iterator[tuple[bytes, bytes]]:
+    """Those of all of the object, if that is what is sent; of a range there are none."""
+    if selection.span == Span(0, info.size):
+        yield from checksum_fields(info.system)
+
+
+def _overrides_of(call: Call) -> dict[bytes, bytes]:
+    names = {**_OVERRIDES, "response-content-type": b"Content-Type"}
+    found: dict[bytes, bytes] = {}
+    for name, field in names.items():
+        value = call.query.get(name)
+        if value is None:
+            continue
+        if call.caller.user is None:
+            raise S3Error(
+                "InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests."
+            )
+        if any(character < " " and character != "\t" for character in value):
+            raise S3Error(
+                "InvalidArgument", "Header value cannot be represented", ArgumentName=name, ArgumentValue=value[:100]
+            )
+        found[field] = value.encode()
+    return found
+
+
+# -- changing --------------------------------------------------------------------------------------
+
+
+@handler("PutObject")
+async def put_object(call: Call) -> Reply:
+    """Store it, in one step and durably, once all that the request announced of its bytes was found to be right."""
+    headers = call.request.requestHeaders
+    if not (headers.hasHeader(b"Content-Length") or headers.hasHeader(b"Transfer-Encoding")):
+        raise S3Error("MissingContentLength")
+    if headers.hasHeader(b"Content-Range"):
+        raise S3Error("NotImplemented", "A header you provided implies functionality that is not implemented",
+                      Header="Content-Range")  # fmt: skip
+    system = system_of(call.header)
+    if not call.checksums.is_announced:
+        call.checksums.want(DEFAULT)
+    info = await call.store.put(
+        call.bucket,
+        call.key,
+        call.body,
+        call.length,
+        content_type_of(call.header),
+        user_metadata(call),
+        condition_of(call.header),
+        md5=True,
+        system=lambda: system | call.checksums.system(),
+    )
+    fields: Fields = ((b"ETag", quoted(info.etag).encode()), *checksum_fields(info.system))
+    if call.door.is_sealed:
+        fields += ((b"x-amz-server-side-encryption", b"AES256"),)
+    return Reply(200, b"", b"", fields)
+
+
+@handler("DeleteObject")
+async def delete_object(call: Call) -> Reply:
+    """Remove it; one that is not there is removed already, unless there is a condition for it."""
+    for name in ("x-amz-if-match-last-modified-time", "x-amz-if-match-size"):
+        if call.header(name) is not None:
+            raise S3Error("NotImplemented", f"{name} is not implemented", Header=name)
+    condition = condition_of(call.header)
+    try:
+        await call.store.delete(call.bucket, call.key, condition)
+    except NoSuchKey:
+        if condition.etag is not None:
+            raise
+    return Reply(204, b"", b"")
