@@ -27,6 +27,7 @@ from storehouse.frontends.s3 import fixed as fixed
 from storehouse.frontends.s3 import listing as listing
 from storehouse.frontends.s3 import multipart as multipart
 from storehouse.frontends.s3 import objects as objects
+from storehouse.frontends.s3 import postform as postform
 from storehouse.frontends.s3 import tagging as tagging
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.call import Call, Door, IAuthenticator
