@@ -14,6 +14,7 @@ from storehouse.frontends.http.sending import (
     Validators,
     check_conditions,
     content_range,
+    has_conditions,
     parse_ranges,
     range_is_wanted,
     send_stream,
@@ -32,6 +33,7 @@ from storehouse.frontends.s3.fields import (
     system_of,
     user_metadata,
 )
+from storehouse.frontends.s3.notes import read_note
 from storehouse.frontends.s3.route import handler
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import ObjectInfo, ObjectReader
@@ -105,6 +107,10 @@ async def head_object(call: Call) -> None:
 
 async def _open(call: Call, wants_bytes: bool) -> tuple[ObjectInfo, _Selection, ObjectReader | None]:
     number = _part_number_of(call)
+    headers = call.request.requestHeaders
+    if wants_bytes and number is None and not (has_conditions(call.request) or headers.hasHeader(b"Range")):
+        reader = await call.store.get(call.bucket, call.key, 0, None)
+        return reader.info, _Selection(Span(0, reader.info.size)), reader
     _quote_etags(call)
     for _ in range(_TRIES):
         info = await call.store.head(call.bucket, call.key)
@@ -213,8 +219,11 @@ def _begin(call: Call, info: ObjectInfo, selection: _Selection, overrides: dict[
 
 
 def _checksums_of(info: ObjectInfo, selection: _Selection) -> Iterator[tuple[bytes, bytes]]:
-    """Those of all of the object, if that is what is sent; of a range there are none."""
-    if selection.span == Span(0, info.size):
+    """Those of what is sent, a part of the object or all of it; of any other range there are none."""
+    if selection.part is not None and selection.parts > 1:
+        for name, value in read_note(selection.part.note).items():
+            yield f"x-amz-{name}".encode("ascii"), value.encode("ascii")
+    elif selection.span == Span(0, info.size):
         yield from checksum_fields(info.system)
 
 

@@ -230,7 +230,9 @@ class GetTests(ObjectCase):
         parts = []
         for number, data in ((1, b"one"), (4, b"second"), (7, b"x")):
             etag = self.successResultOf(
-                self.store.upload_part("box", "b", id, number, BytesStream(data), len(data), md5=True)
+                self.store.upload_part(
+                    "box", "b", id, number, BytesStream(data), len(data), md5=True, note=lambda: "crc32=NhCmhg=="
+                )
             )
             parts.append(Part(number, etag, len(data)))
         self.successResultOf(self.store.complete_upload("box", "b", id, parts))
@@ -239,6 +241,9 @@ class GetTests(ObjectCase):
             (answer.body, answer.fields["content-range"], answer.fields["x-amz-mp-parts-count"]),
             (b"second", "bytes 3-8/10", "3"),
         )
+        self.assertNotIn("x-amz-checksum-crc32", answer.fields)
+        answer = self.done("GET /box/b?partNumber=4", None, "x-amz-checksum-mode: ENABLED", status=206)
+        self.assertEqual(answer.fields["x-amz-checksum-crc32"], "NhCmhg==")
         answer = self.done("HEAD /box/b?partNumber=7", status=206)
         self.assertEqual((answer.fields["content-length"], answer.fields["content-range"]), ("1", "bytes 9-9/10"))
         self.refused("InvalidPartNumber", "GET /box/b?partNumber=2")
