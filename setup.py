@@ -61,7 +61,6 @@ setup(
         "blake3 >=1.0.11",
         'backports.zstd >=1.6; python_version < "3.14"',
         "treq >=26.7",
-        "aws-request-signer >=1.2",
         # The checksums of S3, by AWS. There are wheels for Linux (glibc and musl), macOS and Windows; elsewhere it is built,
         # which takes a compiler of C and cmake.
         "awscrt >=0.38",
@@ -77,6 +76,7 @@ setup(
             'atheris >=3.0; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.15"',
             # The S3 client that most programs use, and the description of the protocol that ours is compared with.
             "boto3 >=1.44",
+            "aws-request-signer >=1.2",
             # What signs requests to S3, and knows all of its operations.
             "botocore >=1.44",
             "coverage >=7.17",

@@ -21,8 +21,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Sequence
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes, urlsplit
 
 import attrs
 
@@ -32,6 +33,7 @@ __all__ = [
     "TERMINAL",
     "UNSIGNED_PAYLOAD",
     "Scope",
+    "Signer",
     "canonical_path",
     "canonical_query",
     "canonical_request",
@@ -128,3 +130,50 @@ def signing_key(secret: bytes, scope: Scope) -> bytes:
 def sign(key: bytes, text: bytes) -> str:
     """A signature, in hex."""
     return hmac.digest(key, text, "sha256").hex()
+
+
+@attrs.frozen
+class Signer:
+    """
+    Signs requests in their headers.
+
+    @ivar key_id: of the access key.
+    @ivar token: of temporary credentials; empty for others.
+    """
+
+    key_id: str
+    secret: str = attrs.field(repr=False)
+    region: str
+    service: str = "s3"
+    token: str = attrs.field(default="", repr=False)
+
+    def sign(self, method: str, url: str, headers: Mapping[str, str], payload: str, time: float) -> dict[str, str]:
+        """
+        The header fields to send beside those that the request has, all of which are signed.
+
+        @param url: its host is signed as it is written here.
+        @param payload: the SHA-256 of the body in hex, or what stands for it.
+        @param time: seconds since 1970 UTC.
+        """
+        timestamp = datetime.fromtimestamp(time, UTC).strftime("%Y%m%dT%H%M%SZ")
+        scope = Scope(timestamp[:8], self.region, self.service)
+        added = {"x-amz-content-sha256": payload, "x-amz-date": timestamp}
+        if self.token:
+            added["x-amz-security-token"] = self.token
+        parts = urlsplit(url)
+        signed = {name.lower(): value for name, value in {**headers, **added, "host": parts.netloc}.items()}
+        fields = [(name.encode(), canonical_value([signed[name].encode()])) for name in sorted(signed)]
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        request = canonical_request(
+            method.encode(),
+            canonical_path(parts.path.encode() or b"/"),
+            canonical_query((name.encode(), value.encode()) for name, value in query),
+            fields,
+            payload.encode(),
+        )
+        signature = sign(signing_key(self.secret.encode(), scope), string_to_sign(request, timestamp, str(scope)))
+        names = ";".join(sorted(signed))
+        added["Authorization"] = (
+            f"{ALGORITHM} Credential={self.key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+        )
+        return added

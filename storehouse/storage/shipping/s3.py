@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 from xml.etree import ElementTree
 
-from aws_request_signer import AwsRequestSigner
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -23,6 +23,7 @@ from zope.interface import implementer
 from storehouse.config.shipping import S3Settings
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred
+from storehouse.core.sigv4 import EMPTY_SHA256, Signer
 from storehouse.core.streams import BytesStream, IByteStream
 from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable
@@ -42,9 +43,6 @@ _MIB = 1 << 20
 #: Holds the SHA-256 of the whole object.
 _SHA256 = "x-amz-meta-sha256"
 
-#: The digest of an empty body.
-_EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
-
 
 @implementer(IDestination)
 class S3Destination:
@@ -61,8 +59,8 @@ class S3Destination:
         self._settings = settings
         self._disk = disk
         self._client = RemoteClient(reactor, disk, settings.connecting, random or Random())
-        self._signer = AwsRequestSigner(
-            settings.region, settings.access_key, settings.secret_key, "s3", settings.session_token or None
+        self._signer = Signer(
+            settings.access_key, settings.secret_key, settings.region, token=settings.session_token or ""
         )
         self._endpoint = _signed_endpoint(settings.endpoint)
 
@@ -88,7 +86,7 @@ class S3Destination:
         if length == 0:
             return await self._empty(name, offset, length)
         headers = range_header(offset, length)
-        response, stream = await self._client.open(url, lambda: self._signed("GET", url, headers, _EMPTY_SHA256))
+        response, stream = await self._client.open(url, lambda: self._signed("GET", url, headers, EMPTY_SHA256))
         if stream is not None:
             return stream
         if response.status == 404:
@@ -246,7 +244,7 @@ class S3Destination:
         return self._endpoint + path + ("?" + urlencode(sorted(query.items()), quote_via=quote) if query else "")
 
     def _signed(self, method: str, url: str, headers: Mapping[str, str], digest: str) -> dict[str, str]:
-        return {**headers, **self._signer.sign_with_headers(method, url, headers, digest)}
+        return {**headers, **self._signer.sign(method, url, headers, digest, time.time())}
 
     async def _request(
         self,

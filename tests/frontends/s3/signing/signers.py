@@ -25,7 +25,19 @@ from storehouse.frontends.s3.signing.authenticator import Authenticator, Signed
 from storehouse.frontends.s3.signing.claims import shown_time
 from storehouse.testing.accounts import MemoryAccounts
 
-__all__ = ["NOW", "REGION", "Seen", "SigningCase", "Unread", "presign", "seen", "sign_header", "signed_policy", "stamp"]
+__all__ = [
+    "NOW",
+    "REGION",
+    "Seen",
+    "SigningCase",
+    "Unread",
+    "at_time",
+    "presign",
+    "seen",
+    "sign_header",
+    "signed_policy",
+    "stamp",
+]
 
 #: Seconds since 1970 UTC.
 NOW = 1_790_000_000.0
@@ -60,7 +72,7 @@ def stamp(time: float) -> str:
     return shown_time(time).replace("-", "").replace(":", "")
 
 
-def _at(time: float) -> Any:
+def at_time(time: float) -> Any:
     """Have botocore sign as if it were then."""
     moment = datetime.fromtimestamp(time, UTC)
     return patch("botocore.auth.get_current_datetime", lambda remove_tzinfo=True: moment.replace(tzinfo=None))
@@ -82,7 +94,7 @@ def sign_header(
     signer = S3SigV4Auth(Credentials(key.user.key_id, key.secret), service, region)
     if payload is not None:
         signer.payload = lambda request: payload  # type: ignore[method-assign]
-    with _at(time):
+    with at_time(time):
         signer.add_auth(request)
     return request
 
@@ -98,7 +110,7 @@ def presign(
 ) -> Any:
     """A request whose URL botocore signed."""
     request = AWSRequest(method=method, url=url, headers=dict(headers or {}))
-    with _at(time):
+    with at_time(time):
         S3SigV4QueryAuth(Credentials(key.user.key_id, key.secret), "s3", region, expires=expires).add_auth(request)
     return request
 
@@ -111,7 +123,7 @@ def signed_policy(
     request = AWSRequest(method="POST", url="http://localhost/box")
     request.context["s3-presign-post-fields"] = fields
     request.context["s3-presign-post-policy"] = {"expiration": expiration, "conditions": list(conditions)}
-    with _at(time):
+    with at_time(time):
         S3SigV4PostAuth(Credentials(key.user.key_id, key.secret), "s3", region).add_auth(request)
     return fields
 

@@ -12,48 +12,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.sigv4 import EMPTY_SHA256, Scope, canonical_path, canonical_query, canonical_value, signing_key
+from storehouse.core.sigv4 import EMPTY_SHA256
 from storehouse.frontends.s3.signing.authenticator import Authenticator
 from tests.frontends.s3.signing.signers import NOW, REGION, Seen, SigningCase, seen, sign_header, stamp
 
 URL = "http://localhost:9000/box/some/key"
-
-
-class CanonicalTests(SynchronousTestCase):
-    """What is signed."""
-
-    def test_paths(self) -> None:
-        for path, canonical in (
-            (b"/", b"/"),
-            (b"/box/a-b_c.d~e", b"/box/a-b_c.d~e"),
-            (b"/box/a%20b", b"/box/a%20b"),
-            (b"/box/a+b(c)", b"/box/a%2Bb%28c%29"),
-            (b"/box/a%2bb%28c%29", b"/box/a%2Bb%28c%29"),
-            (b"/box/%61", b"/box/a"),
-            (b"/box/%7E", b"/box/~"),
-            (b"/box//a/../b/./", b"/box//a/../b/./"),
-            (b"/box/%e2%82%ac", b"/box/%E2%82%AC"),
-            (b"/box/%25", b"/box/%25"),
-        ):
-            self.assertEqual(canonical_path(path), canonical)
-
-    def test_queries(self) -> None:
-        self.assertEqual(canonical_query([]), b"")
-        self.assertEqual(
-            canonical_query([(b"b", b""), (b"a", b"/ +~"), (b"B", b"\xe2\x82\xac")]), b"B=%E2%82%AC&a=%2F%20%2B~&b="
-        )
-
-    def test_values(self) -> None:
-        self.assertEqual(canonical_value([b"  a   b "]), b"a b")
-        self.assertEqual(canonical_value([b"a", b" b"]), b"a,b")
-        self.assertEqual(canonical_value([b""]), b"")
-
-    def test_key(self) -> None:
-        """The example of the documentation."""
-        key = signing_key(b"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", Scope("20150830", "us-east-1", "iam"))
-        self.assertEqual(key.hex(), "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9")
 
 
 class HeaderTests(SigningCase):
