@@ -560,10 +560,11 @@ def _key_row(key: AccessKey) -> tuple[str, ...]:
 
 def _show_user(user: User, as_json: bool) -> None:
     if as_json:
-        _print(f"{json.dumps(attrs.asdict(user))}\n")
+        _print(f"{json.dumps({**attrs.asdict(user), 'canonical_id': user.canonical_id})}\n")
         return
     role, state = "admin" if user.is_admin else "user", "disabled" if user.is_disabled else "enabled"
     lines = [("name", user.name), ("role", role), ("state", state), ("created", time_text(user.created))]
+    lines.append(("S3 ID", user.canonical_id))
     lines += [("key", "  ".join(filter(None, _key_row(each)))) for each in _keys_of(user)]
     lines += [("right", str(each)) for each in user.rights]
     _print("".join(f"{name:<8} {value}\n" for name, value in lines))

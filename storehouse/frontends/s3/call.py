@@ -13,6 +13,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.streams import IByteStream
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.s3.access.caller import Caller
+from storehouse.frontends.s3.access.state import Access
 from storehouse.frontends.s3.checksums import Checksums, checksums_of
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.postpolicy import PostPolicy
@@ -70,6 +71,7 @@ class Door:
     What every call shares.
 
     @ivar is_sealed: whether all that is stored is encrypted.
+    @ivar access: what is configured of the access to buckets.
     """
 
     store: IObjectStore
@@ -78,6 +80,7 @@ class Door:
     clock: IReactorTime
     disk: IDisk
     is_sealed: bool = False
+    access: Access = attrs.Factory(Access)
 
     @property
     def region(self) -> str:

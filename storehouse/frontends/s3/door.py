@@ -19,6 +19,7 @@ from storehouse.errors import StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest, host_name
 from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.s3 import acls as acls
 from storehouse.frontends.s3 import attributes as attributes
 from storehouse.frontends.s3 import buckets as buckets
 from storehouse.frontends.s3 import copying as copying
@@ -27,6 +28,8 @@ from storehouse.frontends.s3 import fixed as fixed
 from storehouse.frontends.s3 import listing as listing
 from storehouse.frontends.s3 import multipart as multipart
 from storehouse.frontends.s3 import objects as objects
+from storehouse.frontends.s3 import ownership as ownership
+from storehouse.frontends.s3 import policies as policies
 from storehouse.frontends.s3 import postform as postform
 from storehouse.frontends.s3 import tagging as tagging
 from storehouse.frontends.s3.access.caller import Caller

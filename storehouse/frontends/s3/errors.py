@@ -165,6 +165,10 @@ CODES: Mapping[str, tuple[int, str]] = {
     "TooManyBuckets": (400, "You have attempted to create more buckets than allowed"),
     "TooManyParts": (400, "You have attempted to add more parts than the maximum of 10000 that are allowed"),
     "UnexpectedContent": (400, "This request does not support content"),
+    "UnresolvableGrantByEmailAddress": (
+        400,
+        "The email address you provided does not match any account on record",
+    ),
     "UnsupportedMediaType": (415, "The body is of a type that is not taken here"),
     "UserKeyMustBeSpecified": (400, "The bucket POST must contain the specified field name"),
     "XAmzContentSHA256Mismatch": (

@@ -99,6 +99,11 @@ class User:
         )
 
     @property
+    def canonical_id(self) -> str:
+        """See L{canonical_id}."""
+        return canonical_id(self.name)
+
+    @property
     def is_unlimited_admin(self) -> bool:
         """Whether this is an administrator, by a key without limits: only such a one manages the service."""
         return self.is_admin and not self.is_disabled and self.limits is None

@@ -1,0 +1,283 @@
+"""
+Whether a call may be made: the rights of its user, the policy of the bucket, and the ACLs of bucket and object, together.
+
+What the limits of an access key or a C{Deny} of the policy forbid is refused, whatever else allows it; but nobody can be kept
+from the policy of the own bucket. Otherwise it is enough that one of these allows it: that the user is an administrator, or owns
+the bucket; a right of the user; the policy; an ACL. Requests without a signature have no user: only policies and ACLs, and
+buckets that were published, allow them anything.
+
+Source: "How Amazon S3 authorizes a request" of the user guide of S3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import attrs
+
+from storehouse.core.streams import BytesStream
+from storehouse.errors import NoSuchKey
+from storehouse.frontends.s3.access.acl import Acl, decode_acl, private_acl
+from storehouse.frontends.s3.access.actions import (
+    ACTIONS,
+    OBJECT,
+    PERMISSION,
+    actions_of,
+    reads_configuration,
+)
+from storehouse.frontends.s3.access.context import RequestValues
+from storehouse.frontends.s3.access.narrowed import Narrowed
+from storehouse.frontends.s3.access.policy import Principal
+from storehouse.frontends.s3.access.state import BucketAccess
+from storehouse.frontends.s3.call import Call
+from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.tagsets import node_tags, read_tags
+from storehouse.frontends.s3.xml import parse
+from storehouse.storage.accounts.interfaces import User, canonical_id
+from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
+
+__all__ = ["authorize"]
+
+#: Operations whose handlers see to it themselves, for each of the keys that they are about.
+_BY_HANDLER = frozenset({"Preflight", "PostObject", "DeleteObjects"})
+
+#: Actions that their bucket's owner, and administrators, cannot be denied by a policy.
+_OF_POLICIES = frozenset({"s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:GetBucketPolicyStatus"})
+
+#: What the ACL of a bucket grants.
+_BUCKET_ACL: Mapping[str, str] = {
+    "s3:ListBucket": "READ",
+    "s3:ListBucketVersions": "READ",
+    "s3:ListBucketMultipartUploads": "READ",
+    "s3:PutObject": "WRITE",
+    "s3:DeleteObject": "WRITE",
+    "s3:DeleteObjectVersion": "WRITE",
+    "s3:AbortMultipartUpload": "WRITE",
+    "s3:ListMultipartUploadParts": "WRITE",
+    "s3:GetBucketAcl": "READ_ACP",
+    "s3:PutBucketAcl": "WRITE_ACP",
+}
+
+#: What the ACL of an object grants.
+_OBJECT_ACL: Mapping[str, str] = {
+    "s3:GetObject": "READ",
+    "s3:GetObjectVersion": "READ",
+    "s3:GetObjectAttributes": "READ",
+    "s3:GetObjectVersionAttributes": "READ",
+    "s3:GetObjectAcl": "READ_ACP",
+    "s3:GetObjectVersionAcl": "READ_ACP",
+    "s3:PutObjectAcl": "WRITE_ACP",
+    "s3:PutObjectVersionAcl": "WRITE_ACP",
+}
+
+#: What everybody can do with a published bucket.
+_PUBLISHED = frozenset({"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:GetBucketLocation"})
+
+#: Bytes of a document with tags.
+_MOST_TAGS = 256 << 10
+
+
+@attrs.frozen
+class _Allowed:
+    """
+    @ivar why: C{owner}, C{administrator}, C{right}, C{policy}, C{acl} or C{published}; empty if nothing allows it.
+    @ivar new: of a call that stores an object: whether it may store a new one.
+    @ivar replacing: whether it may replace one.
+    """
+
+    why: str
+    new: bool = True
+    replacing: bool = True
+
+    def __bool__(self) -> bool:
+        return bool(self.why) and (self.new or self.replacing)
+
+
+async def authorize(call: Call) -> None:
+    """
+    See to it that a call may be made. May set C{call.narrowed}.
+
+    @raise S3Error: C{AccessDenied}.
+    @raise NoSuchBucket: if there is none.
+    @raise NoSuchKey: if it is about an object that is not there, and the caller may know that.
+    """
+    user = call.caller.user
+    if call.operation in _BY_HANDLER:
+        return
+    if user is not None and user.is_disabled:
+        raise S3Error("AccessDenied")
+    actions = actions_of(call.operation, call.query, call.header)
+    if not call.bucket:
+        if user is None:
+            raise S3Error("AccessDenied")
+        return
+    if call.operation == "CreateBucket":
+        if user is None or not user.may("create", call.bucket):
+            raise S3Error("AccessDenied")
+        return
+    state = await call.door.access.of(call.door.store, call.bucket)
+    decision = _Decision(call, state)
+    await decision.prepare()
+    allowed = decision.check(actions)
+    if not allowed and actions[0] in _OBJECT_ACL:
+        allowed = await decision.by_object_acl(actions)
+    if not allowed:
+        raise S3Error("AccessDenied")
+    if allowed.why not in ("owner", "administrator") and actions[0] in _OBJECT_ACL and not decision.may_list():
+        # Whoever cannot list the bucket does not learn which keys there are.
+        try:
+            await call.door.store.head(call.bucket, call.key)
+        except NoSuchKey:
+            raise S3Error("AccessDenied") from None
+    if actions[0] == "s3:PutObject" and not (allowed.new and allowed.replacing):
+        call.narrowed = cast(IObjectStore, Narrowed(call.door.store, allowed.replacing))
+
+
+class _Decision:
+    def __init__(self, call: Call, state: BucketAccess) -> None:
+        self._call = call
+        self._state = state
+        self._user: User | None = call.caller.user
+        name = None if self._user is None else self._user.name
+        self._principal = Principal(name, "" if name is None else canonical_id(name))
+        self._values = RequestValues(call)
+
+    async def prepare(self) -> None:
+        """Find out what the conditions of the policy need that is not in the head of the request."""
+        call, policy = self._call, self._state.policy
+        if policy is None:
+            return
+        object_tags = request_tags = None
+        if any(key.startswith("s3:existingobjecttag/") for key in policy.keys) and call.key:
+            try:
+                info: ObjectInfo = await call.door.store.head(call.bucket, call.key)
+                object_tags = dict(read_tags(info.system.get("tagging", "")))
+            except NoSuchKey:
+                pass
+        if call.operation == "PutObjectTagging" and any("requestobjecttag" in key for key in policy.keys):
+            # The body says what they are; the handler reads it again.
+            data = await call.read_body(_MOST_TAGS)
+            call.body, call.length = BytesStream([data]), len(data)
+            request_tags = dict(node_tags(parse(data, "Tagging")))
+        self._values = RequestValues(call, object_tags, request_tags)
+
+    def check(self, actions: tuple[str, ...]) -> _Allowed:
+        """
+        What allows all of the actions but the ACL of an object.
+
+        @raise S3Error: C{AccessDenied} for what is denied whatever else allows it.
+        """
+        for action in actions:
+            # The tags of a new object are part of what is new.
+            is_part = action == "s3:PutObjectTagging" and action != actions[0]
+            if not (is_part or self._is_within_limits(action)) or self._is_denied(action):
+                raise S3Error("AccessDenied")
+        allowed = self._allowed(actions[0])
+        if allowed.why in ("policy", "acl"):
+            for action in actions[1:]:
+                # Who may store by an ACL may say who reads it.
+                if not (self._is_allowed_by_policy(action) or allowed.why == "acl"):
+                    return _Allowed("")
+        return allowed
+
+    def may_list(self) -> bool:
+        """Whether the caller can see which keys there are."""
+        return bool(not self._is_denied("s3:ListBucket") and self._allowed("s3:ListBucket"))
+
+    async def by_object_acl(self, actions: tuple[str, ...]) -> _Allowed:
+        """
+        What the ACL of the object allows.
+
+        @raise NoSuchKey: if there is no object, and the caller may know that.
+        """
+        call, state = self._call, self._state
+        try:
+            info: ObjectInfo = await call.door.store.head(call.bucket, call.key)
+        except NoSuchKey:
+            if self.may_list():
+                raise
+            return _Allowed("")
+        if not state.has_acls:
+            return _Allowed("")
+        owner = info.system.get("owner", state.owner)
+        acl: Acl = decode_acl(info.system["acl"]) if "acl" in info.system else private_acl(owner)
+        for action in actions:
+            permission = _OBJECT_ACL.get(action)
+            if permission is None:
+                return _Allowed("")
+            # The owner of an object can always read and change its ACL.
+            is_owner = permission.endswith("_ACP") and self._principal.name == owner
+            if not is_owner and not acl.allows(permission, self._principal, state.block.ignores_acls):
+                return _Allowed("")
+        return _Allowed("acl")
+
+    # -- one action ------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_master(self) -> bool:
+        """Whether the user can do everything with the bucket."""
+        user = self._user
+        return user is not None and (user.is_admin or (user.name == self._state.owner != ""))
+
+    def _is_within_limits(self, action: str) -> bool:
+        """Whether the limits of the access key, if it has any, allow an action at all."""
+        user = self._user
+        if user is None or user.limits is None:
+            return True
+        # What the user can do is not asked here: an administrator's limits are what is left.
+        limited = attrs.evolve(user, is_admin=True)
+        if action in ("s3:PutObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"):
+            return any(self._may(limited, permission) for permission in ("put-new", "overwrite"))
+        permission = PERMISSION.get(action)
+        if permission is None and ACTIONS[action] != OBJECT and reads_configuration(action):
+            permission = "list"
+        if action == "s3:DeleteBucket":
+            permission = "delete"
+        return permission is not None and self._may(limited, permission)
+
+    def _may(self, user: User, permission: str) -> bool:
+        call = self._call
+        key = call.query.get("prefix", "") if permission == "list" and not call.key else call.key
+        return user.may(permission, call.bucket, key, self._state.owner)
+
+    def _arn(self, action: str) -> str:
+        arn = f"arn:aws:s3:::{self._call.bucket}"
+        return f"{arn}/{self._call.key}" if ACTIONS.get(action) == OBJECT else arn
+
+    def _is_denied(self, action: str) -> bool:
+        policy = self._state.policy
+        if policy is None or (self._is_master and action in _OF_POLICIES):
+            return False
+        return policy.verdict(self._principal, action, self._arn(action), self._values) == "deny"
+
+    def _is_allowed_by_policy(self, action: str) -> bool:
+        policy = self._state.policy
+        if policy is None or (self._state.block.restricts and policy.is_public):
+            return False
+        return policy.verdict(self._principal, action, self._arn(action), self._values) == "allow"
+
+    def _allowed(self, action: str) -> _Allowed:
+        user, state = self._user, self._state
+        new = replacing = True
+        if user is not None and user.limits is not None and action == "s3:PutObject":
+            limited = attrs.evolve(user, is_admin=True)
+            new, replacing = self._may(limited, "put-new"), self._may(limited, "overwrite")
+        if user is not None and self._is_master:
+            return _Allowed("administrator" if user.is_admin else "owner", new, replacing)
+        if self._is_allowed_by_policy(action):
+            return _Allowed("policy", new, replacing)
+        permission = _BUCKET_ACL.get(action)
+        grants = permission is not None and state.has_acls
+        if grants and state.acl.allows(str(permission), self._principal, state.block.ignores_acls):
+            return _Allowed("acl", new, replacing)
+        if state.is_published and action in _PUBLISHED:
+            return _Allowed("published")
+        return _Allowed("") if user is None else self._by_right(user, action)
+
+    def _by_right(self, user: User, action: str) -> _Allowed:
+        if action in ("s3:PutObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"):
+            new, replacing = self._may(user, "put-new"), self._may(user, "overwrite")
+            return _Allowed("right", new, replacing) if new or replacing else _Allowed("")
+        needed = PERMISSION.get(action)
+        return _Allowed("right" if needed is not None and self._may(user, needed) else "")

@@ -1,0 +1,52 @@
+"""Policies of buckets: C{?policy} and C{?policyStatus}."""
+
+from __future__ import annotations
+
+import json
+
+from tests.frontends.s3.access.playing import AccessCase
+
+READ = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::box/*"}
+
+
+class PolicyTests(AccessCase):
+    """The operations on the policy of a bucket."""
+
+    def test_kept(self) -> None:
+        """As it was given, until it is removed."""
+        self.refused("NoSuchBucketPolicy", "GET /box?policy")
+        self.refused("NoSuchBucketPolicy", "GET /box?policyStatus")
+        data = json.dumps({"Version": "2012-10-17", "Statement": [READ]}, indent=1).encode()
+        self.done("PUT /box?policy", data, status=204)
+        answer = self.done("GET /box?policy")
+        self.assertEqual((answer.body, answer.fields["content-type"]), (data, "application/json"))
+        self.assertEqual(self.read("PolicyStatus", "GET /box?policyStatus").value("IsPublic"), "TRUE")
+        self.policy(READ | {"Principal": {"AWS": "arn:aws:iam:::user/bob"}})
+        self.assertEqual(self.read("PolicyStatus", "GET /box?policyStatus").value("IsPublic"), "FALSE")
+        self.done("DELETE /box?policy", status=204)
+        self.done("DELETE /box?policy", status=204)
+        self.refused("NoSuchBucketPolicy", "GET /box?policy")
+
+    def test_malformed(self) -> None:
+        self.policy(READ)
+        self.refused("MalformedPolicy", "PUT /box?policy", b"{}")
+        self.refused("MalformedPolicy", "PUT /box?policy", b"<Policy/>")
+        self.refused("MissingRequestBodyError", "PUT /box?policy", b"")
+        self.refused("InvalidArgument", "PUT /box?policy", b" " * 21000 + b"{}")
+        self.refused("MaxMessageLengthExceeded", "PUT /box?policy", b" " * 100_000)
+        # What was there stays.
+        self.assertEqual(self.read("PolicyStatus", "GET /box?policyStatus").value("IsPublic"), "TRUE")
+
+    def test_who(self) -> None:
+        for line, body in (("GET", None), ("PUT", b"{}"), ("DELETE", None)):
+            self.denied(f"{line} /box?policy", body)
+            self.denied(f"{line} /box?policy", body, user="")
+        self.refused("NoSuchBucket", "GET /none?policy")
+
+    def test_blocked(self) -> None:
+        """A public one, where these are blocked."""
+        block = b"<PublicAccessBlockConfiguration><BlockPublicPolicy>true</BlockPublicPolicy></PublicAccessBlockConfiguration>"
+        self.done("PUT /box?publicAccessBlock", block)
+        data = json.dumps({"Statement": READ}).encode()
+        self.denied("PUT /box?policy", data, user="ann")
+        self.policy(READ | {"Principal": {"AWS": "arn:aws:iam:::user/bob"}})
