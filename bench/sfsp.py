@@ -66,7 +66,20 @@ def storehouse(directory: Path, sync: str) -> Iterator[Server]:
     port = free_port()
     twistd = Path(sys.executable).parent / "twistd"
     command = [sys.executable, str(twistd), "-n", "--pidfile=", "--reactor=storehouse", "storehouse"]
-    command += ["--root", str(directory), "--append", "off", "--https", "off", "--admin", "off", "--objects-sync", sync]
+    command += [
+        "--root",
+        str(directory),
+        "--append",
+        "off",
+        "--https",
+        "off",
+        "--s3",
+        "off",
+        "--admin",
+        "off",
+        "--objects-sync",
+        sync,
+    ]
     command += ["--sfsp", f"tcp:{port}:interface={HOST}", "--objects-scrub-rate", "off"]
     with running(f"storehouse, {sync}", command, port, directory.with_suffix(".log")) as server:
         yield server

@@ -149,7 +149,7 @@ def _post(case: Case, directory: Path, size: int, seconds: float) -> dict[str, f
     command = [
         sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--reactor=storehouse", "storehouse",
         "--root", str(directory / "root"), "--config", str(directory / "storehouse.toml"),
-        "--append", "off", "--sfsp", "off", "--https", "off", "--admin", "off", "--objects-scrub-rate", "off",
+        "--append", "off", "--sfsp", "off", "--https", "off", "--s3", "off", "--admin", "off", "--objects-scrub-rate", "off",
     ]  # fmt: skip
     body, fields = case.make(size, case.records)
     head = f"POST /archive/{case.sync} HTTP/1.1\r\nHost: {HOST}:{port}\r\nContent-Length: {len(body)}\r\n".encode()

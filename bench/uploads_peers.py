@@ -298,6 +298,7 @@ def storehouse(name: str, directory: Path) -> Iterator[Side]:
         "--append": "off",
         "--admin": "off",
         "--sfsp": "off",
+        "--s3": "off",
         "--objects-scrub-rate": "off",
         "--objects-sync": "disk" if way.durable else "os",
         "--https": f"tcp:{port}:interface={HOST}",

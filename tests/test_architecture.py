@@ -173,6 +173,11 @@ def _app_may_import(importer: str, name: str) -> bool:
         return inside(name, *ground)
     if module in ("archiving", "sealing"):
         return inside(name, *rooms)
+    if module == "asking":
+        return inside(name, *rooms, "storehouse.app.lifecycle", "storehouse.app.sealing")
+    if module == "s3":
+        doors = ("storehouse.frontends.http", "storehouse.frontends.s3")
+        return inside(name, *rooms, *doors, "storehouse.app.lifecycle")
     if module == "uploading":
         doors = ("storehouse.frontends.http", "storehouse.frontends.upload")
         return inside(name, *rooms, *doors, "storehouse.app.lifecycle", "storehouse.app.sealing")

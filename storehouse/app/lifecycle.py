@@ -51,6 +51,7 @@ _titles = {
     "sfsp": "SFSP door",
     "objects": "objects door",
     "https": "upload door",
+    "s3": "S3 door",
     "admin": "admin door",
 }
 
@@ -61,6 +62,7 @@ _tries = {
     "sfsp": "storehouse sfsp put FILE --server {base}",
     "objects": "storehouse mb photos --root {root}",
     "https": "{base}/upload in a browser, or curl {curl}-u KEY-ID:SECRET -T FILE '{base}/upload/'",
+    "s3": "aws {aws}--endpoint-url {base} s3 ls",
     "admin": "curl {curl}'{base}/readyz'",
 }
 
@@ -125,6 +127,7 @@ class StorehouseService(Service):
     @ivar sites: the protocol factory of each door, by the name of its option, or of its socket file.
     @ivar tls: what adds TLS to those doors that speak nothing else, by name.
     @ivar sockets: paths of the socket files of doors that only the user of the process can open, by name.
+    @ivar optional: the doors without which the others are opened, if something else has their port.
     @ivar directories: where the stores write.
     @ivar ports: what listens now, by the name of its door.
     """
@@ -142,6 +145,7 @@ class StorehouseService(Service):
         self.sites: dict[str, Any] = {}
         self.tls: dict[str, TLS] = {}
         self.sockets: dict[str, str] = {}
+        self.optional: set[str] = set()
         self.ports: dict[str, IListeningPort | SocketPort] = {}
         self.directories: list[str] = []
         self._reactor = reactor
@@ -200,9 +204,11 @@ class StorehouseService(Service):
             self._lock.acquire()
             self._undo.append(self._lock.release)
             raise_file_limit()
-            for name in self.sites:
+            for name in list(self.sites):
                 if name in self.sockets:
                     self._listen_on_socket(name)
+                elif name in self.optional:
+                    self._try_to_listen(name)
                 elif name not in self.ports:
                     self._listen(name)
             self._disk.start()
@@ -359,6 +365,13 @@ class StorehouseService(Service):
             raise InvalidSetting(f"{name} cannot be {endpoint!r}: this kind of endpoint does not listen")
         self._listening(name, port)
 
+    def _try_to_listen(self, name: str) -> None:
+        try:
+            self._listen(name)
+        except StartFailed as error:
+            _log.warn("{reason}: it stays shut; give another one with --{name}", reason=error.detail, name=name)
+            del self.sites[name]
+
     def _listening(self, name: str, port: IListeningPort | SocketPort) -> None:
         self.ports[name] = port
         self._undo.append(self.ports.clear)
@@ -389,7 +402,7 @@ class StorehouseService(Service):
                 "archives": self.settings.archives_directory if "archive" in self.ports else "",
                 "objects": self.settings.objects_directory,
                 "their names": self.settings.namespace_directory,
-                "users": os.path.join(self.settings.root, "accounts") if "https" in self.ports else "",
+                "users": os.path.join(self.settings.root, "accounts") if "accounts" in self.stores else "",
             }
             where = ", ".join(f"{what} in {self._within_root(path)}" for what, path in parts.items() if path)
             _log.info("data is in {root}: {where}", root=os.path.abspath(self.settings.root), where=where)
@@ -398,7 +411,7 @@ class StorehouseService(Service):
                     "{title} listens on {url}, try: {command}",
                     title=_titles[name],
                     url=self.url(name),
-                    command=self._try(name),
+                    command=self.suggestion(name),
                 )
         else:
             doors = ", ".join(f"{_titles[name]} on {self.url(name)}" for name in self.ports)
@@ -410,16 +423,17 @@ class StorehouseService(Service):
         root = os.path.join(os.path.abspath(self.settings.root), "")
         return os.path.abspath(path).removeprefix(root) + "/"
 
-    def _try(self, name: str) -> str:
-        """What to try on a door."""
+    def suggestion(self, name: str) -> str:
+        """What to try on a door that listens: a command."""
         url = self.url(name)
-        curl, base = "", url
+        curl, aws, base = "", "", url
         if url.startswith("unix:"):
             curl = f"--unix-socket {shlex.quote(url.removeprefix('unix:'))} "
             base = url if name in _schemes else f"http{'s' if name in self.tls else ''}://localhost"
         if name in self.tls and self.tls[name].certificate_file:
             curl += f"--cacert {shlex.quote(self.tls[name].certificate_file)} "
-        return _tries[name].format(curl=curl, base=base, root=shlex.quote(os.path.abspath(self.settings.root)))
+            aws = f"--ca-bundle {shlex.quote(self.tls[name].certificate_file)} "
+        return _tries[name].format(curl=curl, aws=aws, base=base, root=shlex.quote(os.path.abspath(self.settings.root)))
 
 
 def _unsaid(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

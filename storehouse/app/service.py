@@ -77,7 +77,11 @@ def _most_open(settings: Settings) -> int:
 
 
 def make_service(
-    settings: Settings, reactor: Reactor, exits: Exits | None = None, master_key: bytes | None = None
+    settings: Settings,
+    reactor: Reactor,
+    exits: Exits | None = None,
+    master_key: bytes | None = None,
+    welcomes: bool = True,
 ) -> StorehouseService:
     """
     Put a storehouse together.  Nothing is opened before it is started.
@@ -85,6 +89,7 @@ def make_service(
     @param reactor: the reactor that will run it.
     @param exits: called when the process cannot start or gives up.
     @param master_key: by which everything is encrypted; C{None} to encrypt nothing.
+    @param welcomes: whether a terminal is shown how to get in, as long as nobody is.
     @return: a service to be started before the reactor runs.
     """
     # Paths are relative to the directory in which the command was given; twistd may change to another one
@@ -235,11 +240,20 @@ def make_service(
         service.sites["sfsp"] = factory
     service.stores["resumable"] = resumable
     register(resumable)
-    if "https" in settings.doors:
-        from storehouse.app.uploading import add_uploads
+    if not settings.doors.keys().isdisjoint({"https", "s3"}):
+        # Imported here: each is a part of what a start costs.
+        from storehouse.app.asking import add_accounts, add_tls
 
-        sealed_by = vault if sealed else None
-        add_uploads(service, settings, reactor, disk, objects, resumable, registry, sealed_by, budget)
+        users = add_accounts(service, settings, disk, vault if sealed else None, welcomes)
+        add_tls(service, settings, reactor, disk, registry)
+        if "https" in settings.doors:
+            from storehouse.app.uploading import add_uploads
+
+            add_uploads(service, settings, reactor, disk, objects, users, resumable, registry, budget)
+        if "s3" in settings.doors:
+            from storehouse.app.s3 import add_s3
+
+            add_s3(service, settings, reactor, disk, objects, users, registry, budget, sealed)
     pace = settings.objects.scrub_rate, settings.objects.scrub_pause
 
     def compare(on_finding: Callable[[Finding], object], pace: Callable[[int], Awaitable[bool]]) -> Awaitable[None]:
@@ -258,6 +272,7 @@ def make_service(
         resumable=("objects",),
         uploads=("objects",),
         https=("accounts", "uploads", "resumable", "objects"),
+        s3=("accounts", "objects"),
     )
     if any(destination.kind == "store" for destination in settings.tables.destinations):
         service.opening.needs["shipping"] = ("objects",)

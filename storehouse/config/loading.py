@@ -224,6 +224,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "https-key needs https-cert, the certificate that it is the key of"
     if settings.https.cert and settings.https.endpoint.startswith("ssl:"):
         yield f"https-cert is for an endpoint without a certificate, such as tcp:6445; https is {settings.https.endpoint!r}"
+    if settings.s3.tls and settings.s3.endpoint.startswith("ssl:"):
+        yield f"s3-tls is for an endpoint without a certificate, such as tcp:9000; s3 is {settings.s3.endpoint!r}"
     ship = settings.append.ship
     if ship not in {OFF, *(each.name for each in settings.tables.destinations)}:
         yield f"append-ship cannot be {ship!r}: the configuration file has no [destinations.{ship}]"
@@ -231,6 +233,6 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield f"log-file cannot be {settings.log.file!r} while log-format is text: set log-format to json, or use twistd's --logfile"
     if not settings.doors:
         if settings.tables.streams:
-            yield "append, archive, sfsp, https and admin are all 'off': there is no door to open"
+            yield "append, archive, sfsp, https, s3 and admin are all 'off': there is no door to open"
         else:
-            yield "append, sfsp, https and admin are all 'off', and archive needs streams: there is no door to open"
+            yield "append, sfsp, https, s3 and admin are all 'off', and archive needs streams: there is no door to open"

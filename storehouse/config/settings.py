@@ -290,15 +290,31 @@ class HTTPSSettings:
 
 @attrs.frozen(kw_only=True)
 class S3Settings:
-    """The door of S3."""
+    """
+    The door of S3.
+
+    @ivar endpoint: empty if none was given: then the door is opened at L{DEFAULT} if nothing else listens there.
+    """
+
+    #: Where the door is if nobody says where.
+    DEFAULT = "tcp:9000:interface=127.0.0.1"
 
     endpoint: str = option(
-        "tcp:9000:interface=127.0.0.1",
+        "",
         parse_text,
         "ENDPOINT",
-        "Where buckets and objects are served by Amazon's S3 protocol, a Twisted endpoint; off opens no such door",
+        "Where buckets and objects are served by Amazon's S3 protocol, a Twisted endpoint; off opens no such door. If "
+        "another program has the port of the default, the start goes on without this door",
+        shown=DEFAULT,
         cli=True,
         name="",
+    )
+    tls: bool = option(
+        False,
+        parse_flag,
+        "on|off",
+        "Add TLS to s3, with the certificate of https. An ssl: endpoint has its own",
+        cli=True,
     )
     domain: frozenset[str] = option(
         frozenset(),
@@ -484,6 +500,7 @@ class Settings:
     archive: ArchiveSettings = attrs.field(factory=ArchiveSettings, metadata=prefix("archive"))
     sfsp: SFSPSettings = attrs.field(factory=SFSPSettings, metadata=prefix("sfsp"))
     https: HTTPSSettings = attrs.field(factory=HTTPSSettings, metadata=prefix("https"))
+    s3: S3Settings = attrs.field(factory=S3Settings, metadata=prefix("s3"))
     objects: ObjectsSettings = attrs.field(factory=ObjectsSettings, metadata=prefix("objects"))
     memory: int = option(
         512 * MIB,
@@ -617,7 +634,7 @@ class Settings:
     @property
     def asking_doors(self) -> frozenset[str]:
         """The doors with authentication, by the names of their options: others may reach these."""
-        return frozenset({"https", *self.client_cas})
+        return frozenset({"https", "s3", *self.client_cas})
 
     @property
     def doors(self) -> dict[str, str]:
@@ -629,6 +646,7 @@ class Settings:
                 ("archive", self.archive.endpoint if self.tables.streams else OFF),
                 ("sfsp", self.sfsp.endpoint),
                 ("https", self.https.endpoint),
+                ("s3", self.s3.endpoint or S3Settings.DEFAULT),
                 ("admin", self.admin),
             )
             if endpoint != OFF

@@ -35,7 +35,13 @@ _ARCHIVES = {
 _CLIENTS = {"treq", "twisted.web.client", "storehouse.storage.shipping.http", "storehouse.storage.shipping.swift"}
 
 #: Of the upload door.
-_UPLOADS = {"storehouse.frontends.upload.door", "storehouse.core.tls.server", "storehouse.storage.accounts.local"}
+_UPLOADS = {"storehouse.frontends.upload.door", "storehouse.core.tls.server"}
+
+#: Of doors that ask who one is.
+_ASKING = {"storehouse.storage.accounts.local"}
+
+#: Of the S3 door.
+_S3 = {"storehouse.frontends.s3.door"}
 
 #: Of tests, commands and clients.
 _NEVER = {"twisted.trial", "twisted.internet.testing", "unittest", "click", "storehouse.cli", "storehouse.clients"}
@@ -57,14 +63,17 @@ class ImportsTests(SynchronousTestCase):
         return set(done.stdout.split())
 
     def test_without_https(self) -> None:
-        found = self.imported("--https", "off")
+        found = self.imported("--https", "off", "--s3", "off")
         self.assertIn("storehouse.frontends.append.door", found)
+        self.assertEqual(found & (_ARCHIVES | _CLIENTS | _UPLOADS | _ASKING | _S3 | _NEVER), set())
+        found = self.imported("--https", "off")
         self.assertEqual(found & (_ARCHIVES | _CLIENTS | _UPLOADS | _NEVER), set())
+        self.assertLessEqual(_ASKING | _S3, found)
 
     def test_with_https(self) -> None:
-        found = self.imported()
-        self.assertEqual(found & (_ARCHIVES | _CLIENTS | _NEVER), set())
-        self.assertLessEqual(_UPLOADS, found)
+        found = self.imported("--s3", "off")
+        self.assertEqual(found & (_ARCHIVES | _CLIENTS | _S3 | _NEVER), set())
+        self.assertLessEqual(_UPLOADS | _ASKING, found)
         ours = [name for name in found if name.partition(".")[0] == "storehouse"]
         self.assertLessEqual(len(ours), _MOST)
 

@@ -27,7 +27,7 @@ from storehouse.storage.sealed.dataspace import SealedDataSpace
 from storehouse.storage.sealed.namespace import SealedNamespace
 from tests.storage.sealed.keys import LIGHT
 
-_OFF = {"append": "off", "sfsp": "off", "https": "off", "admin": "tcp:0:interface=127.0.0.1"}
+_OFF = {"append": "off", "sfsp": "off", "https": "off", "s3": "off", "admin": "tcp:0:interface=127.0.0.1"}
 
 
 class HashTests(SynchronousTestCase):

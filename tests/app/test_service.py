@@ -165,7 +165,7 @@ class ServiceTests(SynchronousTestCase):
         self.events = self.lock.events
         disk = FakePart("disk", self.events)
         named = {name.replace("_", "-"): value for name, value in given.items()}
-        settings = load_settings({"https": "off", **named})
+        settings = load_settings({"https": "off", "s3": "off", **named})
         service = StorehouseService(settings, self.reactor, self.lock, disk, self.exits)
         self.tls = FakeTLS()
         if "https" in settings.doors:
@@ -389,7 +389,7 @@ class ServiceTests(SynchronousTestCase):
 
     def test_tls(self) -> None:
         """A door with TLS never listens without; its certificate is looked at before anything is opened."""
-        service = self.service(https="tcp:6445:interface=127.0.0.1", append="off", sfsp="off", admin="off")
+        service = self.service(https="tcp:6445:interface=127.0.0.1", append="off", sfsp="off", s3="off", admin="off")
         with capturedLogs() as events:
             self.start(service)
         ((port, factory, _, interface),) = self.reactor.tcpServers
@@ -410,9 +410,25 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.failure(service, InvalidSetting), "no key")
         self.assertEqual(self.events, [])
 
+    def test_optional(self) -> None:
+        """A door that nobody asked for stays shut if another program has its port; one that was asked for is needed."""
+        self.reactor.refused_port = 9000
+        for is_optional in (True, False):
+            service = self.service(s3="tcp:9000:interface=127.0.0.1")
+            if is_optional:
+                service.optional.add("s3")
+                with capturedLogs() as events:
+                    self.start(service)
+                self.assertEqual(sorted(service.ports), ["admin", "append", "sfsp"])
+                said = "\n".join(formatEvent(event) for event in events)
+                self.assertIn("Address already in use: it stays shut", said)
+                self.assertEqual((service.state, "s3" in service.sites), ("ready", False))
+            else:
+                self.assertIn("S3 door cannot listen", self.failure(service))
+
     def test_certificate_file(self) -> None:
         """Programs are told what to trust in, where nobody vouches for us."""
-        service = self.service(https="unix:" + self.mktemp(), append="off", sfsp="off", admin="off")
+        service = self.service(https="unix:" + self.mktemp(), append="off", sfsp="off", s3="off", admin="off")
         self.tls.certificate_file = "/a root/certificate.pem"
         with capturedLogs() as events:
             self.start(service)
@@ -479,7 +495,7 @@ class MakeServiceTests(SynchronousTestCase):
     def test_opens_nothing(self) -> None:
         service = self.make()
         self.assertTrue(IService.providedBy(service))
-        self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "https", "admin"])
+        self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "https", "s3", "admin"])
         stores = [
             "keyring",
             "stamps",
@@ -501,20 +517,38 @@ class MakeServiceTests(SynchronousTestCase):
         stores = ["data_space", "namespace", "objects", "resumable", "accounts", "uploads"]
         self.assertEqual(
             (list(service.sites), list(service.stores)),
-            (["objects", "sfsp", "https", "admin"], ["keyring", "stamps", *stores]),
+            (["objects", "sfsp", "https", "s3", "admin"], ["keyring", "stamps", *stores]),
         )
         service = self.make(sfsp="off")
-        self.assertEqual(list(service.sites), ["append", "objects", "https", "admin"])
+        self.assertEqual(list(service.sites), ["append", "objects", "https", "s3", "admin"])
         service = self.make(admin="off")
         self.assertEqual(
             (list(service.sites), list(service.stores)),
-            (["append", "objects", "sfsp", "https"], ["keyring", "stamps", "append_log", *stores]),
+            (["append", "objects", "sfsp", "https", "s3"], ["keyring", "stamps", "append_log", *stores]),
         )
-
-        service = self.make(https="off")
+        self.assertEqual(service.optional, {"s3"})
+        self.assertEqual(self.make(s3="tcp:9000:interface=127.0.0.1").optional, set())
+        service = self.make(s3="off")
+        self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "https", "admin"])
+        service = self.make(https="off", s3="off")
         self.assertEqual(list(service.sites), ["append", "objects", "sfsp", "admin"])
         self.assertEqual(list(service.stores), ["keyring", "stamps", "append_log", *stores[:-2]])
         self.assertEqual(service.tls, {})
+        service = self.make(https="off")
+        stores = ["append_log", "data_space", "namespace", "objects", "resumable", "accounts"]
+        self.assertEqual(
+            (list(service.sites), list(service.stores)),
+            (["append", "objects", "sfsp", "s3", "admin"], ["keyring", "stamps", *stores]),
+        )
+
+    def test_tls_of_both(self) -> None:
+        """One host has one certificate."""
+        self.assertEqual(list(self.make().tls), ["https"])
+        self.assertEqual(list(self.make(https="off").tls), [])
+        self.assertEqual(list(self.make(**{"https": "off", "s3-tls": "on"}).tls), ["s3"])
+        tls = self.make(**{"s3-tls": "on"}).tls
+        self.assertEqual(list(tls), ["https", "s3"])
+        self.assertIs(tls["https"], tls["s3"])
 
     def test_paths_are_told_from_here(self) -> None:
         settings = self.make(**{"objects-dir": "somewhere"}).settings
@@ -541,6 +575,7 @@ class ObjectsTests(TestCase):
                 "append": "off",
                 "sfsp": "off",
                 "https": "off",
+                "s3": "off",
                 "admin": "tcp:0:interface=127.0.0.1",
                 **settings,
             }

@@ -52,6 +52,7 @@ class JoinedTests(VerbCase):
                     "https": "off",
                     "append": "off",
                     "sfsp": "off",
+                    "s3": "off",
                 }
             ),
             Clock(),

@@ -19,7 +19,7 @@ from storehouse.core.keys.keyring import decode_keyring
 from storehouse.errors import StartFailed
 from tests.storage.sealed.keys import LIGHT
 
-_OFF = {"append": "off", "sfsp": "off", "https": "off", "admin": "tcp:0:interface=127.0.0.1"}
+_OFF = {"append": "off", "sfsp": "off", "https": "off", "s3": "off", "admin": "tcp:0:interface=127.0.0.1"}
 
 
 class KeysTests(TestCase):

@@ -89,12 +89,12 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(load_settings({}), Settings())
         self.assertEqual(Settings().append_directory, os.path.join("storehouse-data", "append"))
         self.assertEqual(Settings().objects_directory, os.path.join("storehouse-data", "objects"))
-        self.assertEqual(set(Settings().doors), {"append", "sfsp", "https", "admin"})
+        self.assertEqual(set(Settings().doors), {"append", "sfsp", "https", "s3", "admin"})
 
     def test_defaults_can_be_written(self) -> None:
         """The default that the help shows means the default."""
         defaults = Settings()
-        in_words = ("append-dir", "objects-dir", "log-file", "https-cert", "https-key", "https-url")
+        in_words = ("s3", "append-dir", "objects-dir", "log-file", "https-cert", "https-key", "https-url")
         for option in options():
             if option.name not in in_words:
                 value = attrgetter(".".join(option.path))(load_settings({option.name: option.shown}))
@@ -203,7 +203,7 @@ class SettingsTests(SynchronousTestCase):
         for option in options():
             if len(option.path) == 2 and option.path[0] not in ("connections", "log"):
                 self.assertEqual(option.name.partition("-")[0], option.path[0])
-        self.assertLess(sum(option.on_command_line for option in options()), 30)
+        self.assertLess(sum(option.on_command_line for option in options()), 35)
 
     def test_value_in_file(self) -> None:
         path = self.file("append-buckets = 0\n")
@@ -261,13 +261,16 @@ class SettingsTests(SynchronousTestCase):
         self.assertIn("append-max-record", self.refused({"memory": "64MiB"}))
         self.assertIn("log-format", self.refused({"log-file": "x"}))
         self.assertIn("needs an ssl: endpoint", self.refused({"sfsp-client-ca": "ca.pem"}))
-        self.assertIn("no door", self.refused({"append": "off", "sfsp": "off", "https": "off", "admin": "off"}))
+        self.assertIn(
+            "no door", self.refused({"append": "off", "sfsp": "off", "https": "off", "s3": "off", "admin": "off"})
+        )
         self.assertIn("https-cert", self.refused({"https-key": "key.pem"}))
+        self.assertIn("s3-tls", self.refused({"s3-tls": "on", "s3": "ssl:1:privateKey=x.pem"}))
         self.assertIn("https-cert", self.refused({"https-cert": "x.pem", "https": "ssl:1:privateKey=x.pem"}))
 
     def test_doors(self) -> None:
-        self.assertEqual(set(load_settings({"admin": "off"}).doors), {"append", "sfsp", "https"})
-        self.assertEqual(set(load_settings({"https": "off"}).doors), {"append", "sfsp", "admin"})
+        self.assertEqual(set(load_settings({"admin": "off"}).doors), {"append", "sfsp", "https", "s3"})
+        self.assertEqual(set(load_settings({"https": "off"}).doors), {"append", "sfsp", "s3", "admin"})
         self.assertEqual(load_settings({"append-dir": "/x"}).append_directory, "/x")
 
     def test_objects(self) -> None:

@@ -56,12 +56,13 @@ class StreamTests(TablesCase):
 
     def test_only_door(self) -> None:
         """With streams it is a door like the others."""
-        off = "".join(f"{name} = 'off'\n" for name in ("append", "sfsp", "https", "admin"))
+        off = "".join(f"{name} = 'off'\n" for name in ("append", "sfsp", "https", "s3", "admin"))
         self.assertEqual(set(self.load(off + "[archive.streams.a]\n").doors), {"archive"})
         self.refused(
-            f"{off}[archive]\nendpoint = 'off'\n[archive.streams.a]\n", "append, archive, sfsp, https and admin are all"
+            f"{off}[archive]\nendpoint = 'off'\n[archive.streams.a]\n",
+            "append, archive, sfsp, https, s3 and admin are all",
         )
-        self.refused(off, "append, sfsp, https and admin are all", "archive needs streams")
+        self.refused(off, "append, sfsp, https, s3 and admin are all", "archive needs streams")
 
     def test_all(self) -> None:
         settings = self.load(

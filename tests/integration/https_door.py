@@ -114,7 +114,7 @@ def main(arguments: list[str]) -> None:
     reactor: Any = given
     log.startLogging(sys.stderr, setStdout=False)
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
-    settings = load_settings({"append": "off", "sfsp": "off", "admin": "off", **options})
+    settings = load_settings({"append": "off", "sfsp": "off", "s3": "off", "admin": "off", **options})
     disk = DiskThreads(reactor)
     service = StorehouseService(settings, reactor, RootLock(settings.root), disk)
     source = choose_source(settings.https.endpoint, settings.tls_directory, settings.https.cert, settings.https.key)

@@ -61,6 +61,7 @@ class Storehouse:
         put behind them.
     @param https: whether the upload door is opened; without it a start takes less, and there is no bucket but those of the
         test.
+    @param s3: whether the S3 door is opened.
     @param fork: whether it is forked from a process that has imported it; if not, it is started as users do.
     @ivar directory: its working directory, where its root, log and pid file are.
     """
@@ -71,6 +72,7 @@ class Storehouse:
         *options: str,
         twistd: tuple[str, ...] = ("-n",),
         https: bool = False,
+        s3: bool = False,
         settings: Mapping[str, str | int | bool] | None = None,
         fork: bool = True,
     ) -> None:
@@ -79,17 +81,19 @@ class Storehouse:
         os.makedirs(directory, exist_ok=True)
         self.directory = os.path.abspath(directory)
         self.append_port, self.sfsp_port, self.admin_port = free_port(), free_port(), free_port()
-        self.https_port = free_port()
+        self.https_port, self.s3_port = free_port(), free_port()
+        open_ = {"https": https, "s3": s3}
         doors = [
             word
             for door, port in (
                 ("append", self.append_port),
                 ("sfsp", self.sfsp_port),
                 ("https", self.https_port),
+                ("s3", self.s3_port),
                 ("admin", self.admin_port),
             )
             if f"--{door}" not in options
-            for word in (f"--{door}", "off" if door == "https" and not https else f"tcp:{port}:interface=127.0.0.1")
+            for word in (f"--{door}", f"tcp:{port}:interface=127.0.0.1" if open_.get(door, True) else "off")
         ]
         # Small, so that the tests do not fill the disk.
         file = self._write_settings(options, {"append-wal-size": "1MiB", **(settings or {})})

@@ -21,7 +21,7 @@ from storehouse.errors import StorageFailed
 from storehouse.events import StoreFailed
 from storehouse.app.tap import make_application
 
-application = make_application(["--append", "tcp:0:interface=127.0.0.1", "--sfsp", "off", "--https", "off", "--admin", "off", "--config", "settings.toml"])
+application = make_application(["--append", "tcp:0:interface=127.0.0.1", "--sfsp", "off", "--https", "off", "--s3", "off", "--admin", "off", "--config", "settings.toml"])
 (service,) = IService(application)
 reactor.callLater(0.1, service.store_failed, StoreFailed("append log", StorageFailed("no disk")))
 """

@@ -60,7 +60,12 @@ class OfEndpoint:
 
 
 def choose_source(
-    endpoint: str, directory: str, certificate: str = "", key: str = "", url: str = ""
+    endpoint: str,
+    directory: str,
+    certificate: str = "",
+    key: str = "",
+    url: str = "",
+    names: Iterable[str] = (),
 ) -> CertificateSource:
     """
     Where the certificate of a door comes from. Nothing is read yet.
@@ -70,18 +75,19 @@ def choose_source(
     @param certificate: the path of a PEM file or a directory; empty for none.
     @param key: the path of the PEM file with its key; empty if it is in the same.
     @param url: the URL by which others reach the door; empty if that is not known.
+    @param names: more names that one that is made is for.
     """
     if endpoint.startswith("ssl:"):
         return OfEndpoint(endpoint)
     if certificate:
         return GivenFiles(certificate, key)
 
-    def names() -> frozenset[str]:
+    def all_names() -> frozenset[str]:
         address = find_address(endpoint)
-        more = {urlsplit(url).hostname or "", "" if address.scheme == "unix" else address.host}
+        more = {urlsplit(url).hostname or "", "" if address.scheme == "unix" else address.host, *names}
         return host_names() | more - _UNSPECIFIED
 
-    return SelfSigned(directory, names)
+    return SelfSigned(directory, all_names)
 
 
 @implementer(IOpenSSLServerConnectionCreator)

@@ -58,7 +58,15 @@ from storehouse.storage.accounts.accounts import SECRET_SIZE, Accounts, Keys
 from storehouse.storage.accounts.users import Users
 from storehouse.storage.sealed.interfaces import ICipher
 
-__all__ = ["ADMINISTRATOR", "AccountsDirectory", "LocalAccounts", "SpentLog", "needs_master_key", "show_sign_in_link"]
+__all__ = [
+    "ADMINISTRATOR",
+    "AccountsDirectory",
+    "LocalAccounts",
+    "SpentLog",
+    "needs_master_key",
+    "show_first_key",
+    "show_sign_in_link",
+]
 
 #: The name of the user that the first start creates.
 ADMINISTRATOR = "admin"
@@ -583,6 +591,29 @@ async def show_sign_in_link(
         return
     token = await accounts.make_sign_in_token(name, SIGN_IN_LIFETIME)
     stream.write(f"sign in once at {base_url}/sign-in/{token}\n(as {name}, within an hour)\n")
+    stream.flush()
+
+
+async def show_first_key(
+    accounts: LocalAccounts, command: str, stream: TextIO | None = None, log: Logger = LocalAccounts._log
+) -> None:
+    """
+    If no administrator has an access key yet, make one and show it on the terminal, as part of a line that can be tried. It
+    is a secret, too: see L{show_sign_in_link}.
+
+    @param command: what to try with the key.
+    @param stream: the terminal; by default the standard error of the process.
+    """
+    name = await accounts.ensure_administrator()
+    if name is None:
+        return
+    stream = sys.__stderr__ if stream is None else stream
+    if stream is None or not _is_terminal(stream):
+        log.info("nobody has an access key yet: 'storehouse user rotate {name}' gives one", name=name)
+        return
+    key = await accounts.add_key(name, note="shown at the first start")
+    stream.write(f"try: AWS_ACCESS_KEY_ID={key.key_id} AWS_SECRET_ACCESS_KEY={key.secret} {command}\n")
+    stream.write(f"(the access key of {name}, which is shown only once)\n")
     stream.flush()
 
 

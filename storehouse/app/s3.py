@@ -1,0 +1,75 @@
+"""
+The S3 door put together.
+
+A part of L{storehouse.app.service}: it names concrete classes.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+from twisted.internet.interfaces import IReactorTime
+
+from storehouse.app.lifecycle import StorehouseService
+from storehouse.config import Settings
+from storehouse.core.budget import ByteBudget
+from storehouse.core.disk import IDisk
+from storehouse.core.turns import Reactor
+from storehouse.frontends.http.site import DoorSite, Guard
+from storehouse.frontends.s3.call import Call, Door
+from storehouse.frontends.s3.door import S3Door
+from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.signing.authenticator import Authenticator
+from storehouse.storage.accounts.interfaces import IAccounts
+from storehouse.storage.objects.interfaces import IObjectStore
+
+__all__ = ["add_s3"]
+
+
+async def _authorize(call: Call) -> None:
+    user = call.caller.user
+    if user is None or not user.is_unlimited_admin:
+        raise S3Error("AccessDenied")
+
+
+def add_s3(
+    service: StorehouseService,
+    settings: Settings,
+    reactor: Reactor,
+    disk: IDisk,
+    objects: IObjectStore,
+    accounts: IAccounts,
+    registry: CollectorRegistry,
+    budget: ByteBudget,
+    is_sealed: bool,
+) -> None:
+    """
+    Add the door to a service.
+
+    @param budget: the memory for requests and responses.
+    @param is_sealed: whether all that is stored is encrypted.
+    """
+    shared = Door(objects, accounts, settings.s3, cast(IReactorTime, reactor), disk, is_sealed)
+    door = S3Door(shared, Authenticator(accounts, reactor.seconds, settings.s3.region), _authorize)
+    below = {f"*.{domain.removeprefix('*.')}" for domain in settings.s3.domain}
+    site = DoorSite(
+        door.resource,
+        reactor,
+        settings.connections,
+        access_log=settings.access_log,
+        name="s3",
+        budget=budget,
+        trusted=settings.proxies,
+        # Requests are signed; what pages of other sites may ask for, CORS says.
+        guard=Guard(settings.allowed_host | settings.s3.domain | below, checks_origins=False),
+    )
+    site.asks = True
+    site.begin = door.begin
+    site.explain = door.explain
+    site.explain_refusal = door.explain_refusal
+    service.sites["s3"] = site
+    if not settings.s3.endpoint:
+        service.optional.add("s3")
+    registry.register(cast(Collector, site))
