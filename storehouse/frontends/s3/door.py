@@ -23,6 +23,7 @@ from storehouse.frontends.s3 import acls as acls
 from storehouse.frontends.s3 import attributes as attributes
 from storehouse.frontends.s3 import buckets as buckets
 from storehouse.frontends.s3 import copying as copying
+from storehouse.frontends.s3 import cors as cors
 from storehouse.frontends.s3 import deleting as deleting
 from storehouse.frontends.s3 import fixed as fixed
 from storehouse.frontends.s3 import listing as listing
@@ -114,6 +115,8 @@ class S3Door:
                 self._authorize,
                 self._authenticator,
             )
+            if request.requestHeaders.hasHeader(b"Origin"):
+                await cors.add_fields(call)
             if operation not in _UNSIGNED:
                 signed = self._authenticator.authenticate(request, query)
                 call.take_caller(signed)

@@ -11,8 +11,7 @@ Uploads of other doors are listed here, with those of this one, and can be abort
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from urllib.parse import quote
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -51,6 +50,7 @@ from storehouse.frontends.s3.fields import (
     user_metadata,
 )
 from storehouse.frontends.s3.lasting import lasting
+from storehouse.frontends.s3.listing import encoder_of, owner_element
 from storehouse.frontends.s3.notes import read_note, write_note
 from storehouse.frontends.s3.route import handler
 from storehouse.frontends.s3.xml import XML, Node, document, element, text
@@ -70,6 +70,9 @@ _MOST_BYTES, _NODES = 8 << 20, 6 * _MOST_PARTS + 10
 
 #: Uploads that are read at once.
 _PAGE = 1000
+
+#: Bytes of memory that an upload, or a part, takes in a list, about.
+_ROW = 2048
 
 #: What is kept with an upload of how its checksum is made, and with an object only the second of them.
 _ALGORITHM, _TYPE = "checksum-algorithm", "checksum-type"
@@ -455,14 +458,13 @@ def _described(upload: OpenUpload) -> list[str]:
     """What lists say of an upload, beside its times."""
     system = upload.system
     owner = system.get("owner", "")
-    parts = [text("ID", owner), text("DisplayName", owner)]
     named = [
         text("ChecksumAlgorithm", system[_ALGORITHM].upper()) if _ALGORITHM in system else "",
         text("ChecksumType", system[_TYPE]) if _TYPE in system else "",
     ]
     return [
-        element("Initiator", *parts),
-        element("Owner", *parts),
+        owner_element(owner, "Initiator"),
+        owner_element(owner),
         text("StorageClass", system.get("storage-class", "STANDARD")),
         *named,
     ]
@@ -474,9 +476,14 @@ async def list_parts(call: Call) -> Reply:
     most = limit_of(call.query.get("max-parts"), "max-parts")
     marker = limit_of(call.query.get("part-number-marker"), "part-number-marker", 0, None)
     upload: OpenUpload = await call.store.get_upload(call.bucket, call.key, _upload_id(call))
-    found: list[Part] = await call.store.list_parts(call.bucket, call.key, upload.upload_id, marker, most + 1)
+    async with call.request.ahead(most * _ROW):
+        found: list[Part] = await call.store.list_parts(call.bucket, call.key, upload.upload_id, marker, most + 1)
+        return Reply(200, _written_parts(call, upload, marker, most, found), XML)
+
+
+def _written_parts(call: Call, upload: OpenUpload, marker: int, most: int, found: Sequence[Part]) -> bytes:
     shown = found[:most]
-    body = document(
+    return document(
         "ListPartsResult",
         text("Bucket", call.bucket),
         text("Key", call.key),
@@ -488,7 +495,6 @@ async def list_parts(call: Call) -> Reply:
         text("IsTruncated", len(found) > len(shown)),
         *map(_listed_part, shown),
     )
-    return Reply(200, body, XML)
 
 
 def _listed_part(part: Part) -> str:
@@ -522,34 +528,33 @@ async def list_multipart_uploads(call: Call) -> Reply:
     """A page of the uploads of a bucket, whatever door they were begun at."""
     query = call.query
     most = limit_of(query.get("max-uploads"), "max-uploads")
-    encoding = query.get("encoding-type")
-    if encoding not in (None, "url"):
-        raise S3Error(
-            "InvalidArgument",
-            "Invalid Encoding Method specified in Request",
-            ArgumentName="encoding-type",
-            ArgumentValue=encoding[:100],
-        )
+    encode = encoder_of(call)
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     key, upload_id = query.get("key-marker", ""), query.get("upload-id-marker", "")
-    page = await _page(call, prefix, delimiter, (key, upload_id if key else ""), most)
+    async with call.request.ahead(most * _ROW):
+        page = await _page(call, prefix, delimiter, (key, upload_id if key else ""), most)
+        return Reply(200, _written(call, page, encode, most), XML)
+
+
+def _written(call: Call, page: _Page, encode: Callable[[str], str], most: int) -> bytes:
+    query = call.query
 
     def name(tag: str, value: str) -> str:
-        return text(tag, quote(value, safe="/") if encoding else value)
+        return text(tag, encode(value))
 
-    body = document(
+    return document(
         "ListMultipartUploadsResult",
         text("Bucket", call.bucket),
-        name("KeyMarker", key),
-        text("UploadIdMarker", upload_id),
+        name("KeyMarker", query.get("key-marker", "")),
+        text("UploadIdMarker", query.get("upload-id-marker", "")),
         *(
             [name("NextKeyMarker", page.marker[0]), text("NextUploadIdMarker", page.marker[1])]
             if page.is_truncated
             else []
         ),
-        name("Prefix", prefix),
-        *([name("Delimiter", delimiter)] if delimiter else []),
-        *([text("EncodingType", encoding)] if encoding else []),
+        name("Prefix", query.get("prefix", "")),
+        *([name("Delimiter", query["delimiter"])] if query.get("delimiter") else []),
+        *([text("EncodingType", "url")] if query.get("encoding-type") else []),
         text("MaxUploads", most),
         text("IsTruncated", page.is_truncated),
         *(
@@ -564,7 +569,6 @@ async def list_multipart_uploads(call: Call) -> Reply:
         ),
         *(element("CommonPrefixes", name("Prefix", each)) for each in page.prefixes),
     )
-    return Reply(200, body, XML)
 
 
 async def _page(call: Call, prefix: str, delimiter: str, after: tuple[str, str], most: int) -> _Page:

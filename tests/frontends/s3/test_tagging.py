@@ -49,3 +49,29 @@ class ObjectTaggingTests(S3Case):
         many = tagging_document({f"k{n}": "v" for n in range(11)})
         self.refused("BadRequest", "PUT /box/a?tagging", many, md5_of(many))
         self.refused("MalformedXML", "PUT /box/a?tagging", b"<Tagging>", md5_of(b"<Tagging>"))
+
+
+class BucketTaggingTests(S3Case):
+    """Tags of buckets."""
+
+    def setUp(self) -> None:
+        S3Case.setUp(self)
+        self.successResultOf(self.store.create_bucket("box"))
+
+    def test_tags(self) -> None:
+        self.refused("NoSuchTagSet", "GET /box?tagging")
+        for tags in ({f"k{n}": "v" for n in range(50)}, {"k": "ä @ b"}):
+            body = tagging_document(tags)
+            self.done("PUT /box?tagging", body, md5_of(body), status=204)
+            self.assertEqual(node_tags(self.read("Tagging", "GET /box?tagging")), tags)
+        self.done("DELETE /box?tagging", status=204)
+        self.refused("NoSuchTagSet", "GET /box?tagging")
+
+    def test_refused(self) -> None:
+        body = tagging_document({f"k{n}": "v" for n in range(51)})
+        self.refused("BadRequest", "PUT /box?tagging", body, md5_of(body))
+        body = tagging_document({"k": "v"})
+        self.refused("InvalidRequest", "PUT /box?tagging", body)
+        self.refused("NoSuchBucket", "PUT /nobox?tagging", body, md5_of(body))
+        self.refused("NoSuchBucket", "GET /nobox?tagging")
+        self.refused("NoSuchBucket", "DELETE /nobox?tagging")
