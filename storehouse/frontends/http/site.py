@@ -320,7 +320,12 @@ class DoorSite(server.Site):
 
     @property
     def known_paths(self) -> Mapping[bytes, Any] | None:
-        """The resources at the top of the door by their names: only what is below them may be logged."""
+        """
+        The resources at the top of the door by their names: only what is below them may be logged. C{None} if one resource is
+        all paths.
+        """
+        if getattr(self.resource, "isLeaf", False):
+            return None
         return getattr(self.resource, "children", None)
 
     def log(self, request: Any) -> None:

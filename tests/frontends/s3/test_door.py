@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings, S3Settings
@@ -133,6 +134,24 @@ class RequestTests(DoorCase):
         self.assertEqual(parse(answer.body, "Error").value("Code"), "SlowDown")
         for connection in (first, second):
             connection.close()
+
+    def test_access_log(self) -> None:
+        """A line has the ID that the client was told, the user, and no signature."""
+        lines: list[str] = []
+
+        def observe(event: dict[str, object]) -> None:
+            lines.append(str(formatEvent(event)))
+
+        self.site._access_log = True
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        answer = self.ask("GET /box/dir/a?X-Amz-Signature=abcdef0123456789&x-id=GetObject")
+        (line,) = [each for each in lines if "GET" in each]
+        self.assertIn(" ann GET /box/dir/a?", line)
+        self.assertTrue(line.endswith(answer.fields["x-amz-request-id"]), line)
+        self.assertNotIn("abcdef", line)
+        self.ask("PATCH /box/a", user="")
+        self.assertIn("s3: 127.0.0.1 - PATCH /box/a 405", lines[-1])
 
     def test_documents(self) -> None:
         good = b"<Delete><Quiet>true</Quiet></Delete>"
