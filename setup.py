@@ -60,7 +60,6 @@ setup(
         "crc32c >=2.9",
         "blake3 >=1.0.11",
         'backports.zstd >=1.6; python_version < "3.14"',
-        "treq >=26.7",
         # The checksums of S3, by AWS. There are wheels for Linux (glibc and musl), macOS and Windows; elsewhere it is built,
         # which takes a compiler of C and cmake.
         "awscrt >=0.38",

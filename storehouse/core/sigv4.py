@@ -32,12 +32,14 @@ __all__ = [
     "EMPTY_SHA256",
     "TERMINAL",
     "UNSIGNED_PAYLOAD",
+    "ChunkSigner",
     "Scope",
     "Signer",
     "canonical_path",
     "canonical_query",
     "canonical_request",
     "canonical_value",
+    "chunk_to_sign",
     "sign",
     "signing_key",
     "string_to_sign",
@@ -132,6 +134,51 @@ def sign(key: bytes, text: bytes) -> str:
     return hmac.digest(key, text, "sha256").hex()
 
 
+def chunk_to_sign(what: str, timestamp: str, scope: str, previous: str, signed: str) -> bytes:
+    """
+    What is signed of a chunk of a body, or of the trailer behind the chunks.
+
+    @param what: C{PAYLOAD}, or C{TRAILER}.
+    @param previous: the signature before: that of the chunk, and of the head before the first one.
+    @param signed: of a chunk, L{EMPTY_SHA256}, a line feed and the SHA-256 of its bytes; of a trailer, the SHA-256 of its
+        lines C{NAME:VALUE LF}.
+    """
+    return f"{ALGORITHM}-{what}\n{timestamp}\n{scope}\n{previous}\n{signed}".encode()
+
+
+class ChunkSigner:
+    """
+    Signs the chunks of one body, and what follows them, each over the one before.
+
+    @param previous: the signature of the head of the request.
+    """
+
+    def __init__(self, key: bytes, timestamp: str, scope: str, previous: str) -> None:
+        self._key = key
+        self._timestamp = timestamp
+        self._scope = scope
+        self._previous = previous
+
+    def sign(self, digest: str) -> str:
+        """
+        The signature of the next chunk.
+
+        @param digest: the SHA-256 of its bytes, in hex.
+        """
+        return self._follow("PAYLOAD", f"{EMPTY_SHA256}\n{digest}")
+
+    def sign_trailer(self, lines: bytes) -> str:
+        """
+        @param lines: C{NAME:VALUE LF} for each field.
+        """
+        return self._follow("TRAILER", hashlib.sha256(lines).hexdigest())
+
+    def _follow(self, what: str, signed: str) -> str:
+        text = chunk_to_sign(what, self._timestamp, self._scope, self._previous, signed)
+        self._previous = sign(self._key, text)
+        return self._previous
+
+
 @attrs.frozen
 class Signer:
     """
@@ -177,3 +224,14 @@ class Signer:
             f"{ALGORITHM} Credential={self.key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
         )
         return added
+
+    def chunks(self, signed: Mapping[str, str]) -> ChunkSigner:
+        """
+        What signs the chunks of a body.
+
+        @param signed: the fields of its request, as L{sign} returned them.
+        """
+        timestamp = signed["x-amz-date"]
+        scope = Scope(timestamp[:8], self.region, self.service)
+        signature = signed["Authorization"].rpartition("Signature=")[2]
+        return ChunkSigner(signing_key(self.secret.encode(), scope), timestamp, str(scope), signature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from unittest.mock import patch
 
 from aws_request_signer import AwsRequestSigner
@@ -14,11 +15,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.sigv4 import (
     EMPTY_SHA256,
+    ChunkSigner,
     Scope,
     Signer,
     canonical_path,
     canonical_query,
     canonical_value,
+    chunk_to_sign,
+    sign,
     signing_key,
 )
 from tests.frontends.s3.signing.signers import NOW, at_time
@@ -110,3 +114,31 @@ class SignerTests(SynchronousTestCase):
         signer = Signer(KEY_ID, SECRET, "us-east-1", token="token")
         self.assertNotIn(SECRET, repr(signer))
         self.assertNotIn("'token'", repr(signer))
+
+
+class ChunkTests(SynchronousTestCase):
+    """Chunks of bodies."""
+
+    def test_example(self) -> None:
+        """That of the API reference of S3, from a request whose signature is the seed."""
+        signer = Signer("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "us-east-1")
+        seed = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9"
+        head = {"x-amz-date": "20130524T000000Z", "Authorization": f"{SECRET}, Signature={seed}"}
+        chunks = signer.chunks(head)
+        found = [chunks.sign(hashlib.sha256(data).hexdigest()) for data in (b"a" * 65536, b"a" * 1024, b"")]
+        self.assertEqual(
+            found,
+            [
+                "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
+                "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497",
+                "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9",
+            ],
+        )
+
+    def test_trailer(self) -> None:
+        """What follows the chunks is signed over the last of them."""
+        chunks = ChunkSigner(b"key", "time", "scope", "seed")
+        last = chunks.sign(EMPTY_SHA256)
+        lines = b"x-amz-checksum-crc32c:AAAAAA==\n"
+        text = chunk_to_sign("TRAILER", "time", "scope", last, hashlib.sha256(lines).hexdigest())
+        self.assertEqual(chunks.sign_trailer(lines), sign(b"key", text))

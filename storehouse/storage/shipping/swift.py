@@ -21,12 +21,13 @@ from zope.interface import implementer
 
 from storehouse.config.shipping import SwiftSettings
 from storehouse.core.disk import IDisk
+from storehouse.core.httpclient import Body, RemoteClient, Response, range_header
 from storehouse.core.jobs import deferred
 from storehouse.core.streams import BytesStream, IByteStream
 from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable
+from storehouse.storage.shipping.bodies import file_body
 from storehouse.storage.shipping.files import hash_range
-from storehouse.storage.shipping.http import FileRange, RemoteClient, Response, range_header
 from storehouse.storage.shipping.interfaces import IDestination, Listing, LocalFile, Stored
 from storehouse.storage.shipping.names import check_name
 
@@ -53,7 +54,7 @@ class SwiftDestination:
     def __init__(self, settings: SwiftSettings, reactor: Reactor, disk: IDisk, random: Random | None = None) -> None:
         self._settings = settings
         self._disk = disk
-        self._client = RemoteClient(reactor, disk, settings.connecting, random or Random())
+        self._client = RemoteClient(reactor, random or Random(), **attrs.asdict(settings.connecting))
         self._access: _Access | None = None
 
     def __repr__(self) -> str:
@@ -130,7 +131,7 @@ class SwiftDestination:
 
     async def _put_at_once(self, name: str, file: LocalFile) -> Stored:
         headers = {"content-type": file.content_type, "etag": file.md5, _SHA256: file.sha256}
-        response = await self._store(self._path(name), {}, headers, FileRange(file.path, 0, file.size))
+        response = await self._store(self._path(name), {}, headers, file_body(self._disk, file.path, 0, file.size))
         self._compare(name, _tag(response), file.md5)
         return Stored(name, file.size, file.md5, file.sha256)
 
@@ -163,12 +164,12 @@ class SwiftDestination:
         present = await self._request("HEAD", target)
         if present.status in (200, 204) and _tag(present) == digest and present.header("content-length") == str(length):
             return digest
-        response = await self._store(target, {}, {"etag": digest}, FileRange(path, offset, length))
+        response = await self._store(target, {}, {"etag": digest}, file_body(self._disk, path, offset, length))
         self._compare(segment, _tag(response), digest)
         return digest
 
     async def _store(
-        self, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes | FileRange
+        self, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes | Body
     ) -> Response:
         """Send a PUT request; if there is no container, create it and repeat the request."""
         response = await self._request("PUT", path, query, headers, body)
@@ -203,7 +204,7 @@ class SwiftDestination:
         path: str,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: bytes | FileRange = b"",
+        body: bytes | Body = b"",
     ) -> Response:
         for renew in (False, True):
             access = await self._authenticate(renew)

@@ -53,7 +53,7 @@ class S3TestCase(TestCase):
     async def uploads(self) -> list[str]:
         """The keys of uploads that are open."""
         answer = await self.make()._request("GET", "", {"uploads": ""})
-        return [key for key, _ in read_uploads(answer.body)]
+        return [key for key, _ in await read_uploads(answer.body)]
 
 
 class S3Tests(DestinationTestsMixin, S3TestCase):

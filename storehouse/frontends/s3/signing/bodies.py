@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 
 from storehouse.core.disk import IDisk
-from storehouse.core.sigv4 import ALGORITHM, EMPTY_SHA256, sign
+from storehouse.core.sigv4 import EMPTY_SHA256, chunk_to_sign, sign
 from storehouse.core.streams import IByteStream, Piece, beside, stage, updating
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.payload import FRAMING, SIGNED_CHUNKS_TRAILER, Payload
@@ -61,7 +61,8 @@ class Chain:
 
     def __init__(self, key: bytes, timestamp: str, scope: str, signature: str) -> None:
         self._key = key
-        self._about = f"{timestamp}\n{scope}\n"
+        self._timestamp = timestamp
+        self._scope = scope
         self._previous = signature
         self._expected: deque[tuple[int, str]] = deque()  # bytes until the chunk ends, and its signature
         self._hashed = 0
@@ -108,10 +109,10 @@ class Chain:
         self._follow("PAYLOAD", f"{EMPTY_SHA256}\n{digest}", signature)
 
     def _follow(self, what: str, signed: str, signature: str) -> None:
-        text = f"{ALGORITHM}-{what}\n{self._about}{self._previous}\n{signed}"
-        expected = sign(self._key, text.encode())
+        text = chunk_to_sign(what, self._timestamp, self._scope, self._previous, signed)
+        expected = sign(self._key, text)
         if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogateescape")):
-            raise S3Error("SignatureDoesNotMatch", StringToSign=text, SignatureProvided=signature)
+            raise S3Error("SignatureDoesNotMatch", StringToSign=text.decode(), SignatureProvided=signature)
         self._previous = expected
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.frontends.s3.xml import Node, NotXML, document, element, parse, parse_in_turns, text
+from storehouse.core.xmltext import Node, NotXML, document, element, parse, parse_in_turns, text
 
 #: What XML 1.0 can say.
 SAYABLE = st.text(

@@ -1,7 +1,8 @@
 """
 Requests to other servers: with time limits, repeated where that may help, and with errors that name the server.
 
-Whether a request may be repeated depends on what it does, so all callers send only requests that can be repeated without harm.
+A request that can be repeated without harm is, also when the server may have done already what it asks for. Another one is
+repeated only where that cannot be: nothing of it was sent, or the server says that it has done nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from urllib.parse import urlsplit
 
 import attrs
 from OpenSSL.crypto import FILETYPE_PEM, load_certificate
-from treq.client import HTTPClient
 from twisted.internet import ssl as twisted_ssl
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionLost, DNSLookupError
@@ -36,14 +36,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from storehouse.config.shipping import Connecting
-from storehouse.core.disk import IDisk
 from storehouse.core.streams import BytesStream, IByteStream, Piece, PushedStream, read_all
 from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidSetting, RemoteUnavailable, TooLarge
-from storehouse.storage.shipping.files import read_file
 
-__all__ = ["FileRange", "RemoteClient", "Response", "range_header"]
+__all__ = ["Body", "RemoteClient", "Response", "range_header"]
 
 #: Bytes of a response that are kept in memory: a page of a listing fits.
 _MAX_RESPONSE = 8 << 20
@@ -51,8 +48,18 @@ _MAX_RESPONSE = 8 << 20
 #: Statuses that are worth another try, beside 5xx.
 _TRY_AGAIN = frozenset({408, 425, 429})
 
-#: A 5xx that is not: the server will not have learned it by the next try.
-_NOT_IMPLEMENTED = 501
+#: Those that say that nothing was done.
+_NOTHING_DONE = frozenset({408, 425, 429, 503})
+
+#: 5xx that are not: the server will not have learned it by the next try, nor have more room.
+_TO_NO_AVAIL = frozenset({501, 505, 507})
+
+#: Seconds that a server may ask for before the next try, at most.
+_LONGEST_PAUSE = 30.0
+
+#: Seconds that a connection is kept without a request, and how many are to one server. Servers close theirs, some after
+#: five seconds: a request that is on its way then is lost.
+_KEPT, _KEPT_CONNECTIONS = 4, 8
 
 _END_OF_CERTIFICATE = "-----END CERTIFICATE-----"
 
@@ -76,12 +83,22 @@ class Response:
 
 
 @attrs.frozen
-class FileRange:
-    """A range of a file, as the body of a request: it is read anew for each try."""
+class Body:
+    """
+    The body of a request, which is sent as it is read.
 
-    path: str
-    offset: int
+    @ivar length: bytes that it has.
+    @ivar open: gives it, anew for each try.
+    @ivar is_once: whether it can be had once only: a request whose body was opened is not repeated then.
+    """
+
     length: int
+    open: Callable[[], IByteStream]
+    is_once: bool = False
+
+
+class _Unreached(RemoteUnavailable):
+    """Nothing was sent."""
 
 
 def range_header(offset: int, length: int | None) -> dict[str, str]:
@@ -93,22 +110,41 @@ def range_header(offset: int, length: int | None) -> dict[str, str]:
 
 class RemoteClient:
     """
-    Sends requests to one server, or to several that belong together.
+    Sends requests to one server, or to several that belong together. Times are in seconds.
 
     @param reactor: for connections and time.
     @param random: makes the pauses between tries uneven, so that many clients do not come back all at once.
+    @param timeout: how long a server may make no progress.
+    @param tries: how often a single request is sent, at most.
+    @param pause: before the second try; doubled before each further one, unless the server says how long.
+    @param ca_file: certificate authorities to trust, in PEM; empty for those of the system.
+    @param explain: the error for a response that was worth another try when there is none left; C{None} for
+        C{RemoteUnavailable}.
     """
 
-    def __init__(self, reactor: Reactor, disk: IDisk, connecting: Connecting, random: Random) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        random: Random,
+        timeout: float = 60.0,
+        connect_timeout: float = 20.0,
+        tries: int = 3,
+        pause: float = 0.5,
+        ca_file: str = "",
+        explain: Callable[[str, Response], Exception | None] = lambda described, response: None,
+    ) -> None:
         self._reactor = cast(IReactorTime, reactor)
-        self._disk = disk
-        self._connecting = connecting
         self._random = random
+        self._timeout = timeout
+        self.tries = tries
+        self._pause = pause
+        self._explain = explain
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         # The pool would repeat a request on its own, without a pause and without counting it.
         self._pool.retryAutomatically = False
-        agent = Agent(reactor, _policy(connecting.ca_file), connectTimeout=connecting.connect_timeout, pool=self._pool)
-        self._treq = HTTPClient(agent)
+        self._pool.cachedConnectionTimeout = _KEPT
+        self._pool.maxPersistentPerHost = _KEPT_CONNECTIONS
+        self._agent = Agent(reactor, _policy(ca_file), connectTimeout=connect_timeout, pool=self._pool)
 
     def close(self) -> Deferred[None]:
         """Close connections that are kept open."""
@@ -120,14 +156,16 @@ class RemoteClient:
         method: str,
         url: str,
         headers: Callable[[], Mapping[str, str]],
-        body: bytes | FileRange = b"",
+        body: bytes | Body = b"",
         tries: int = 0,
+        is_idempotent: bool = True,
     ) -> Response:
         """
         Send a request, and read the whole response into memory.
 
         @param headers: returns header fields, anew for each try: a signature has a time.
         @param tries: 0 for as many as are set.
+        @param is_idempotent: whether it may be repeated if the server may have done it already.
         @return: any response except one that is worth another try.
         @raise RemoteUnavailable: if all tries failed.
         """
@@ -136,9 +174,11 @@ class RemoteClient:
             response = await self._send(method, url, headers(), body)
             return await self._read(method, url, response)
 
-        return await self._repeat(method, url, attempt, tries)
+        return await self._repeat(method, url, attempt, body, tries, is_idempotent)
 
-    async def open(self, url: str, headers: Callable[[], Mapping[str, str]]) -> tuple[Response, IByteStream | None]:
+    async def open(
+        self, url: str, headers: Callable[[], Mapping[str, str]], tries: int = 0
+    ) -> tuple[Response, IByteStream | None]:
         """
         Send a GET request.
 
@@ -156,50 +196,59 @@ class RemoteClient:
             stream = self._body("GET", url, response)
             return Response(response.code, response.headers)
 
-        return await self._repeat("GET", url, attempt, 0), stream
+        return await self._repeat("GET", url, attempt, b"", tries, True), stream
 
-    async def _repeat(self, method: str, url: str, attempt: Callable[[], Awaitable[Response]], tries: int) -> Response:
-        left = tries or self._connecting.tries
-        pause = self._connecting.pause
+    async def _repeat(
+        self,
+        method: str,
+        url: str,
+        attempt: Callable[[], Awaitable[Response]],
+        body: bytes | Body,
+        tries: int,
+        is_idempotent: bool,
+    ) -> Response:
+        left = tries or self.tries
+        pause = self._pause
         while True:
             left -= 1
+            asked: float = 0.0
             try:
                 response = await attempt()
                 if not _is_worth_repeating(response):
                     return response
-                raise RemoteUnavailable(f"{_describe(method, url)}: the response was {response.status}")
-            except RemoteUnavailable:
-                if not left:
-                    raise
-            await deferLater(self._reactor, pause * self._random.uniform(0.5, 1.0), lambda: None)
+                described = _describe(method, url)
+                error = self._explain(described, response) or RemoteUnavailable(
+                    f"{described}: the response was {response.status}"
+                )
+                is_undone = response.status in _NOTHING_DONE
+                asked = _asked_pause(response)
+            except RemoteUnavailable as failure:
+                error = failure
+                is_undone = isinstance(failure, _Unreached)
+            is_gone = isinstance(body, Body) and body.is_once and body.length and not isinstance(error, _Unreached)
+            if not left or is_gone or not (is_idempotent or is_undone):
+                raise error
+            longest = max(pause, asked)
+            await deferLater(self._reactor, max(asked, longest * self._random.uniform(0.5, 1.0)), lambda: None)
             pause *= 2
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | FileRange) -> IResponse:
-        seconds = self._connecting.timeout
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Body) -> IResponse:
+        seconds = self._timeout
         request: Deferred[Any] | None = None
         watch = _Watch(self._reactor, seconds, lambda: request.cancel() if request is not None else None)
         data: _RequestBody | None = None
-        if isinstance(body, FileRange):
+        if isinstance(body, Body):
             if body.length:
-                stream = read_file(self._disk, body.path, body.offset, body.length)
-                data = _RequestBody(stream, body.length, watch.touch)
+                data = _RequestBody(body.open, body.length, watch.touch)
         elif body:
-            data = _RequestBody(BytesStream(body), len(body), watch.touch)
+            held = body
+            data = _RequestBody(lambda: BytesStream(held), len(held), watch.touch)
         try:
-            request = self._treq.request(
-                method,
-                url,
-                headers=Headers({name.encode("ascii"): [value.encode()] for name, value in headers.items()}),
-                data=data,
-                allow_redirects=False,
-                unbuffered=True,
-                reactor=cast(Any, self._reactor),  # treq's type of it has no public name
-            )
+            fields = Headers({name.encode("ascii"): [value.encode()] for name, value in headers.items()})
+            request = self._agent.request(method.encode("ascii"), url.encode("ascii"), fields, data)
             watch.start()
-            response = await request
-            # What treq wraps around it reads the body into memory.
-            original: IResponse = response.original
-            return original
+            response: IResponse = await request
+            return response
         except Exception as error:
             described = _describe(method, url)
             if watch.has_expired:
@@ -212,7 +261,7 @@ class RemoteClient:
         length: int = -1 if response.length is UNKNOWN_LENGTH else response.length
         if method == "HEAD" or response.code == 204:
             length = 0
-        return _ResponseBody(self._reactor, self._connecting.timeout, response, length, _describe(method, url))
+        return _ResponseBody(self._reactor, self._timeout, response, length, _describe(method, url))
 
     async def _read(self, method: str, url: str, response: IResponse) -> Response:
         try:
@@ -246,7 +295,16 @@ def _is_worth_repeating(response: Response) -> bool:
     # S3's response when a body came too slowly.
     if status == 400 and b"<Code>RequestTimeout</Code>" in response.body:
         return True
-    return status >= 500 and status != _NOT_IMPLEMENTED
+    return status >= 500 and status not in _TO_NO_AVAIL
+
+
+def _asked_pause(response: Response) -> float:
+    """Seconds that the server asks to wait before the next try; 0 if it does not."""
+    for name, unit in (("x-amz-retry-after", 0.001), ("retry-after", 1.0)):
+        value = response.header(name).strip()
+        if value.isascii() and value.isdigit() and len(value) < 10:
+            return min(int(value) * unit, _LONGEST_PAUSE)
+    return 0.0
 
 
 # -- bodies ----------------------------------------------------------------------------------------
@@ -291,34 +349,40 @@ class _Watch:
 @implementer(IBodyProducer)
 class _RequestBody:
     """
-    A stream as the body of a request: the edge to treq, which pushes.
+    A stream as the body of a request: the edge to Twisted's client, which pushes.
 
+    @param begin: gives the stream, when the head was sent.
     @param progress: called whenever the connection takes something.
+    @ivar is_open: whether the stream was begun.
     """
 
-    def __init__(self, stream: IByteStream, length: int, progress: Callable[[], object]) -> None:
+    def __init__(self, begin: Callable[[], IByteStream], length: int, progress: Callable[[], object]) -> None:
         self.length = length
-        self._stream = stream
+        self.is_open = False
+        self._begin = begin
+        self._stream: IByteStream | None = None
         self._progress = progress
         self._is_stopped = False
         self._turn: Deferred[None] | None = None
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        writing = Deferred.fromCoroutine(self._write(consumer))
+        self.is_open = True
+        self._stream = self._begin()
+        writing = Deferred.fromCoroutine(self._write(self._stream, consumer))
         done: Deferred[None] = Deferred(lambda done: writing.cancel())
         # C{IBodyProducer}: the Deferred must not fire after stopProducing.
         writing.addBoth(lambda result: None if self._is_stopped or done.called else done.callback(result))
         return done
 
-    async def _write(self, consumer: IConsumer) -> None:
+    async def _write(self, stream: IByteStream, consumer: IConsumer) -> None:
         try:
-            while piece := await self._stream.read():
+            while piece := await stream.read():
                 self._progress()
                 consumer.write(bytes(piece))
                 if self._turn is not None:
                     await self._turn
         finally:
-            await self._stream.close()
+            await stream.close()
 
     def pauseProducing(self) -> None:
         if self._turn is None:
@@ -332,7 +396,8 @@ class _RequestBody:
 
     def stopProducing(self) -> None:
         self._is_stopped = True
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
         self.resumeProducing()
 
 
@@ -431,7 +496,8 @@ def _translate(error: Exception, described: str) -> Exception:
     if isinstance(error, (RequestTransmissionFailed, ResponseNeverReceived, ResponseFailed)):
         return RemoteUnavailable(f"{described}: the connection failed: {_text_of(causes[0])}")
     if isinstance(error, (ConnectError, DNSLookupError, ConnectionLost, OSError)):
-        return RemoteUnavailable(f"{described}: it cannot be reached: {_text_of(error)}")
+        kind = RemoteUnavailable if isinstance(error, ConnectionLost) else _Unreached
+        return kind(f"{described}: it cannot be reached: {_text_of(error)}")
     return error
 
 
