@@ -6,7 +6,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import click
@@ -18,6 +18,8 @@ from storehouse.core.keys.masterkey import VARIABLE
 from storehouse.errors import InvalidSetting
 
 __all__ = ["command"]
+
+T = TypeVar("T")
 
 
 @click.group("config")
@@ -43,11 +45,11 @@ class _Command(click.Command):
             raise click.UsageError(unknown_option(error.option_name.lstrip("-")), ctx) from None
 
 
-def _settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def _settings_options(function: Callable[..., T]) -> Callable[..., T]:
     """Add the options of twistd; the function gets those that were given, by name, as C{given}, and C{config}."""
 
     @functools.wraps(function)
-    def wrapper(*args: Any, config: str | None, **kwargs: Any) -> Any:
+    def wrapper(*args: object, config: str | None, **kwargs: object) -> T:
         given = {}
         for option in options():
             value = kwargs.pop(option.name.replace("-", "_"), None)
@@ -55,7 +57,7 @@ def _settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 given[option.name] = value
         return function(*args, given=given, config=config, **kwargs)
 
-    decorated: Callable[..., Any] = wrapper
+    decorated: Callable[..., T] = wrapper
     for option in reversed(options()):
         if option.on_command_line and option.is_flag:
             decorated = click.option(
@@ -70,7 +72,7 @@ def _settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @command.command("show", cls=_Command, short_help="Print all settings and their sources.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: sizes in bytes, times in seconds.")
 @_settings_options
-def show(given: dict[str, Any], config: str | None, as_json: bool) -> None:
+def show(given: dict[str, object], config: str | None, as_json: bool) -> None:
     """
     Print the value of each setting, and where it came from: default, command line, environment, or the file and line.
     The master key itself is never printed.
@@ -136,7 +138,7 @@ def _described(loaded: Loaded) -> dict[str, Any]:
 
 @command.command("check", cls=_Command, short_help="Check the settings without starting.")
 @_settings_options
-def check(given: dict[str, Any], config: str | None) -> None:
+def check(given: dict[str, object], config: str | None) -> None:
     """
     Look at settings as a start does, and at the files that they name: certificates, keys, secrets. Nothing is opened,
     and no port is taken. Each problem is a line on standard error.

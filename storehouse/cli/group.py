@@ -48,7 +48,7 @@ class VerbGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in self._verbs.items()])
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run a verb. Ctrl-C and a reader that has left end the process without a word."""
         try:
             return super().invoke(ctx)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -27,6 +27,8 @@ __all__ = [
     "settings_options",
     "size_option",
 ]
+
+T = TypeVar("T")
 
 #: Where the append log listens when nothing else is said.
 DEFAULT_SERVER = "http://127.0.0.1:8001"
@@ -60,7 +62,7 @@ def parse_server(ctx: click.Context, param: click.Parameter, value: str) -> Serv
     )
 
 
-def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def log_options(function: Callable[..., T]) -> Callable[..., T]:
     """Add --server, --prefix and --timeout; the function gets a L{LogClient} as C{log}, which is closed after it."""
 
     @click.option(
@@ -83,7 +85,7 @@ def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Give up after this long without a response.",
     )
     @functools.wraps(function)
-    def wrapper(*args: Any, server: Server, prefix: str | None, timeout: float, **kwargs: Any) -> Any:
+    def wrapper(*args: object, server: Server, prefix: str | None, timeout: float, **kwargs: object) -> T:
         with LogClient(server, prefix, timeout) as log:
             return function(*args, log=log, **kwargs)
 
@@ -103,15 +105,15 @@ _SETTINGS = {
 }
 
 
-def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def settings_options(*names: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
     """
     Add options that are settings of the service, and --config; the function gets C{settings}, which are those of the
     configuration file but for what was given. The store's errors are printed in a line.
     """
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(function: Callable[..., T]) -> Callable[..., T]:
         @functools.wraps(function)
-        def wrapper(*args: Any, config: str | None, **kwargs: Any) -> Any:
+        def wrapper(*args: object, config: str | None, **kwargs: object) -> T:
             # Imported here: the commands of the append log have no settings.
             from storehouse.config import load_settings
 

@@ -305,7 +305,7 @@ class SocketStore:
             raise RemoteUnavailable(f"{self._client.server.url} did not say whether it succeeded")
         return done
 
-    def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """One small request, of JSON if it has a body, and its response."""
         given = None if body is None else Body.of(json.dumps(body).encode())
         with _translated():

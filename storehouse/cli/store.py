@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from inspect import iscoroutine
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import attrs
 import click
@@ -42,6 +42,8 @@ __all__ = [
     "service_of",
     "store_options",
 ]
+
+T = TypeVar("T")
 
 #: The size of an object of which nothing but the key can be read.
 DAMAGED = -1
@@ -197,12 +199,12 @@ def service_of(settings: Settings) -> Iterator[SocketStore | None]:
         yield store
 
 
-def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def store_options(function: Callable[..., T]) -> Callable[..., T]:
     """Add --root, --objects-dir and --config; the function, which may be a coroutine, gets an L{Opener} as C{opener}."""
 
     @settings_options("root", "objects-dir")
     @functools.wraps(function)
-    def wrapper(*args: Any, settings: Settings, **kwargs: Any) -> Any:
+    def wrapper(*args: object, settings: Settings, **kwargs: object) -> T:
         result = function(*args, opener=Opener(settings), **kwargs)
         return run(result) if iscoroutine(result) else result
 
@@ -358,7 +360,7 @@ def _content_type(ctx: click.Context, param: click.Parameter, value: str | None)
     return value
 
 
-def description_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def description_options(function: Callable[..., T]) -> Callable[..., T]:
     """Add --content-type and --metadata."""
     function = click.option(
         "--metadata",
@@ -372,13 +374,13 @@ def description_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def condition_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def condition_options(function: Callable[..., T]) -> Callable[..., T]:
     """Add --if-absent and --if-match; the function gets a L{Condition} as C{condition}."""
 
     @click.option("--if-absent", is_flag=True, help="Fail if the key exists.")
     @click.option("--if-match", metavar="ETAG", help="Fail unless the object there has this etag; * for any.")
     @functools.wraps(function)
-    def wrapper(*args: Any, if_absent: bool, if_match: str | None, **kwargs: Any) -> Any:
+    def wrapper(*args: object, if_absent: bool, if_match: str | None, **kwargs: object) -> T:
         if if_match is not None and not (if_match.isascii() and if_match.isprintable() and "," not in if_match):
             raise click.UsageError(f"{if_match!r} is not an etag.")
         return function(*args, condition=Condition(if_absent, if_match), **kwargs)

@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -29,6 +29,8 @@ from storehouse.errors import Forbidden, InvalidName, NoSuchUser
 from storehouse.storage.accounts.interfaces import AccessKey, NewKey, User
 
 __all__ = ["sign", "user"]
+
+T = TypeVar("T")
 
 #: Where the door of uploads is when nobody has said so.
 _DEFAULT_URL = "https://localhost:6445"
@@ -76,7 +78,7 @@ class Accounts(Protocol):
 
 def accounts_options(
     create: bool = False, users_only: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[Callable[..., Awaitable[T]]], Callable[..., T]]:
     """
     Add --root, --config and --master-key-file; the coroutine function gets C{accounts}: those of the service that runs on the
     root, which has the keys, or else those in its files.
@@ -85,10 +87,10 @@ def accounts_options(
     @param users_only: whether it does without the secret of the accounts, and so without the master key.
     """
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(function: Callable[..., Awaitable[T]]) -> Callable[..., T]:
         @settings_options("root", "master-key-file")
         @functools.wraps(function)
-        def wrapper(*args: Any, settings: Settings, **kwargs: Any) -> Any:
+        def wrapper(*args: object, settings: Settings, **kwargs: object) -> T:
             with service_of(settings) as service:
                 accounts = _open(settings) if service is None else SocketAccounts(service)
                 return run(function(*args, accounts=accounts, **kwargs))

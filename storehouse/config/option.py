@@ -120,12 +120,12 @@ def prefix(word: str) -> dict[str, str]:
     return {"prefix": word}
 
 
-def parts_of(settings: type[Any]) -> dict[str, type[Any]]:
+def parts_of(settings: type) -> dict[str, type]:
     """The classes that are parts of a class, by the names of their fields."""
     return {field.name: field.default.factory for field in attrs.fields(settings) if "prefix" in field.metadata}
 
 
-def options_of(settings: type[Any], first: str = "", path: tuple[str, ...] = ()) -> Iterator[Option]:
+def options_of(settings: type, first: str = "", path: tuple[str, ...] = ()) -> Iterator[Option]:
     """What a class declares, and its groups do, in that order."""
     parts = parts_of(settings)
     for field in attrs.fields(settings):

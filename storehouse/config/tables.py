@@ -31,7 +31,7 @@ _Parse = Callable[[Any], Any]
 def _parts(member: str) -> _Parse:
     """A list of tables, each with a name and arguments."""
 
-    def parse(value: Any) -> tuple[Mapping[str, Any], ...]:
+    def parse(value: object) -> tuple[Mapping[str, Any], ...]:
         if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
             raise ValueError(f'it must be a list of tables such as {{{member} = "NAME", ...}}')
         parts = []
@@ -47,7 +47,7 @@ def _parts(member: str) -> _Parse:
 def _some_parts(member: str) -> _Parse:
     parse = _parts(member)
 
-    def parse_some(value: Any) -> tuple[Mapping[str, Any], ...]:
+    def parse_some(value: object) -> tuple[Mapping[str, Any], ...]:
         parts: tuple[Mapping[str, Any], ...] = parse(value)
         if not parts:
             raise ValueError("one is needed at least")
@@ -56,7 +56,7 @@ def _some_parts(member: str) -> _Parse:
     return parse_some
 
 
-def _compression(value: Any) -> str | None:
+def _compression(value: object) -> str | None:
     word = one_of("none", "zstd")(value)
     return None if word == "none" else word
 
@@ -252,7 +252,7 @@ def _read_secret(what: str, path: Any) -> str:
     return secret
 
 
-def read_tables(archive: Any, destinations: Any, file: str) -> Tables:
+def read_tables(archive: Mapping[str, object], destinations: object, file: str) -> Tables:
     """
     Check the tables of a file.
 

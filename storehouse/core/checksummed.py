@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from storehouse.core.digests import crc32c
@@ -22,7 +23,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
 
 
-def encode_checksummed(fields: dict[str, Any]) -> bytes:
+def encode_checksummed(fields: Mapping[str, object]) -> bytes:
     """
     The text of an object with its checksum.
 

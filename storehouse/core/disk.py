@@ -28,8 +28,8 @@ class IDisk(Interface):
     stalls the reactor.
     """
 
-    def run(f: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """Call C{f(*args)} where it may block. @return: fires with its result in the reactor's thread."""
+    def run(f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Call C{f(*args, **kwargs)} where it may block. @return: fires with its result in the reactor's thread."""
 
 
 @implementer(IDisk)

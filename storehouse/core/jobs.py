@@ -104,7 +104,7 @@ def _detached(work: Deferred[T]) -> Deferred[T]:
     return result
 
 
-def over(work: Deferred[Any]) -> Deferred[None]:
+def over(work: Deferred[T]) -> Deferred[None]:
     """Fires when some work is over, however it ends, and leaves its result to others."""
     waiting: Deferred[None] = Deferred()
 
@@ -117,7 +117,7 @@ def over(work: Deferred[Any]) -> Deferred[None]:
     return waiting
 
 
-async def settled(work: Deferred[Any]) -> None:
+async def settled(work: Deferred[T]) -> None:
     """Wait until some work is over, however it ends, also if the waiter is cancelled meanwhile."""
     outcome: list[Any] = []
     waiting: list[Deferred[None]] = []

@@ -61,7 +61,7 @@ class Operations:
         self._latencies[name, outcome].observe(perf_counter() - began)
         return result
 
-    def track(self, work: Deferred[Any]) -> None:
+    def track(self, work: Deferred[T]) -> None:
         """Have L{stopped} and L{passed} wait for this, too."""
         if work.called and not work.paused:
             return

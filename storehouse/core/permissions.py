@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import attrs
 
@@ -123,7 +122,7 @@ def covers(rights: Iterable[Rights], permission: str, bucket: str, key: str = ""
     return any(each.covers(permission, bucket, key, owner) for each in rights)
 
 
-def read_rights(values: Any) -> tuple[Rights, ...]:
+def read_rights(values: object) -> tuple[Rights, ...]:
     """
     Rights from JSON, a list of objects, or as they are.
 

@@ -26,9 +26,17 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from storehouse.core.peers import TrustedProxies
@@ -133,7 +141,7 @@ class _Proxied(Protocol):
     def connectionMade(self) -> None:
         self._late = self._factory.reactor.callLater(self._factory.timeout, self._give_up)
 
-    def connectionLost(self, reason: Any = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop()
 
     def _stop(self) -> None:
@@ -209,8 +217,8 @@ class _ProxiedEndpoint:
         self._trusted = trusted
         self._reactor = reactor
 
-    def listen(self, factory: Any) -> Deferred[Any]:
-        listening: Deferred[Any] = self._below.listen(ProxiedFactory(factory, self._trusted, self._reactor))
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        listening: Deferred[IListeningPort] = self._below.listen(ProxiedFactory(factory, self._trusted, self._reactor))
         return listening
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IAddress
 
 __all__ = ["BACKLOG", "MAX_PATH", "AskedReactor", "SocketPath", "SocketPort", "connect", "has_left", "listen"]
 
@@ -27,7 +28,7 @@ MAX_PATH = 107
 _PEER_CLOSED = getattr(select, "POLLRDHUP", 0)
 
 
-def has_left(transport: Any, missing: int) -> bool:
+def has_left(transport: object, missing: int) -> bool:
     """
     Whether the peer of a connection has closed it, which a reactor does not find out while it does not read.
 
@@ -164,8 +165,8 @@ class SocketPort:
         self._port = port
         self._way = way
 
-    def getHost(self) -> Any:
-        return self._port.getHost()
+    def getHost(self) -> IAddress:
+        return self._port.getHost()  # type: ignore[no-any-return]
 
     def stopListening(self) -> Deferred[Any]:
         """Listen no more, and remove the file."""

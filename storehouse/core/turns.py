@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import select
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from math import inf
 from time import monotonic, thread_time
 from typing import Any, Protocol
@@ -84,7 +84,7 @@ def is_spent() -> bool:
     return monotonic() >= _pace.until
 
 
-def breath() -> Any:
+def breath() -> Awaitable[None]:
     """
     C{await breath()} in a loop that may be long: others are served meanwhile once this turn has used up its L{SLICE}.
 

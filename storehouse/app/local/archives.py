@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import Any
 
 from storehouse.archive.archive import ArchiveReader
 from storehouse.archive.finding import Seen, each_once, find_now
@@ -34,7 +33,7 @@ __all__ += ["why_open"]
 _PIECE = 1 << 20
 
 
-def order_of(name: str, info: ArchiveInfo | None) -> tuple[Any, ...]:
+def order_of(name: str, info: ArchiveInfo | None) -> tuple[object, ...]:
     """
     A key that puts archives in the order of writing (docs/formats/archive.md, Reading).
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 import click
@@ -50,7 +49,7 @@ class _Known:
     created: int
     sequence: int
 
-    def as_object(self) -> dict[str, Any]:
+    def as_object(self) -> dict[str, object]:
         """The archive as a JSON object: sizes in bytes, times in seconds since 1970 UTC."""
         times = {name: exact_time(getattr(self, name)) for name in ("first", "last", "created")}
         return {**attrs.asdict(self), "state": self.state or None, **times}

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from stat import S_ISREG
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import attrs
 import click
@@ -34,6 +34,8 @@ from storehouse.core.values import parse_size
 from storehouse.errors import DamagedArchive, UnknownArchiveFormat
 
 __all__ = ["STORE", "Archive", "CountedSource", "archive_argument", "archives_argument", "files_argument"]
+
+T = TypeVar("T")
 __all__ += ["find_archives", "find_files"]
 
 #: How often names are looked for that change meanwhile.
@@ -238,7 +240,7 @@ def _looked_at(archive: Archive) -> Archive:
         return archive  # its readers get an error
 
 
-def archives_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+def archives_argument(function: Callable[..., T]) -> Callable[..., T]:
     """
     Add ARCHIVE... and the options of the store; the function gets a list of L{Archive}s as C{archives}, each once. The store
     is open while it runs.
@@ -246,16 +248,16 @@ def archives_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     return _with_archives(function, True)
 
 
-def files_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+def files_argument(function: Callable[..., T]) -> Callable[..., T]:
     """As L{archives_argument}, with every name of an archive that has several."""
     return _with_archives(function, True, every_name=True)
 
 
-def archive_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+def archive_argument(function: Callable[..., T]) -> Callable[..., T]:
     """As L{archives_argument}, for one archive: C{archive}."""
 
     @functools.wraps(function)
-    def with_one(*args: Any, archives: list[Archive], **kwargs: Any) -> Any:
+    def with_one(*args: object, archives: list[Archive], **kwargs: object) -> T:
         if len(archives) != 1:
             raise click.UsageError(f"ARCHIVE must be one archive; {len(archives)} are given.")
         return function(*args, archive=archives[0], **kwargs)
@@ -273,7 +275,7 @@ def _parse_most(ctx: click.Context, param: click.Parameter, value: str) -> int:
     return size
 
 
-def _with_archives(function: Callable[..., Any], several: bool, every_name: bool = False) -> Callable[..., Any]:
+def _with_archives(function: Callable[..., T], several: bool, every_name: bool = False) -> Callable[..., T]:
     @click.argument(
         "arguments", metavar="ARCHIVE..." if several else "ARCHIVE", nargs=-1 if several else 1, required=True
     )
@@ -283,7 +285,7 @@ def _with_archives(function: Callable[..., Any], several: bool, every_name: bool
     )  # fmt: skip
     @store_options
     @functools.wraps(function)
-    def wrapper(*args: Any, opener: Opener, arguments: Sequence[str] | str, max_record: int, **kwargs: Any) -> Any:
+    def wrapper(*args: object, opener: Opener, arguments: Sequence[str] | str, max_record: int, **kwargs: object) -> T:
         words = [arguments] if isinstance(arguments, str) else arguments
         missing: list[CommandError] = []
         with ExitStack() as context:
@@ -293,7 +295,7 @@ def _with_archives(function: Callable[..., Any], several: bool, every_name: bool
             if not archives:
                 raise missing[-1]
             if not all(archive.path for archive in archives):
-                opener.check_output(kwargs.get("path"))
+                opener.check_output(cast("str | None", kwargs.get("path")))
             result = function(
                 *args, archives=[attrs.evolve(each, max_record=max_record) for each in archives], **kwargs
             )

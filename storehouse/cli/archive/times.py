@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypeVar
 
 import attrs
 import click
@@ -14,6 +14,8 @@ from storehouse.cli.output import time_text
 from storehouse.core.times import FORMS, parse_time
 
 __all__ = ["Span", "exact_time", "parse_time", "short_time", "span_options"]
+
+T = TypeVar("T")
 
 _NS = 10**9
 
@@ -58,7 +60,7 @@ def _parse(ctx: click.Context, param: click.Parameter, value: str | None) -> int
         raise click.BadParameter(f"{error}.") from None
 
 
-def span_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def span_options(function: Callable[..., T]) -> Callable[..., T]:
     """Add --from and --to, as C{start} and C{end}."""
     function = click.option("--to", "end", metavar="TIME", callback=_parse, help="Only records before TIME.")(function)
     return click.option(

@@ -10,7 +10,6 @@ tells what becomes of them where one is missing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from twisted.internet import abstract, tcp
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -67,7 +66,7 @@ def missing_names() -> list[str]:
     ]
 
 
-def make_eager(port: Any) -> bool:
+def make_eager(port: object) -> bool:
     """
     Make the connections that a listening port accepts from now on send at once.
 
@@ -83,7 +82,7 @@ def make_eager(port: Any) -> bool:
     return False
 
 
-def accept_few(port: Any) -> None:
+def accept_few(port: object) -> None:
     """
     Let a listening port accept a few connections in a turn of the reactor, of the many that may wait: each costs up to a
     millisecond, with TLS, and Twisted takes a hundred and more. The kernel keeps the rest for the next turn.
@@ -103,7 +102,7 @@ def accept_few(port: Any) -> None:
     port.doRead = accept_some  # type: ignore[method-assign]
 
 
-def unsent(transport: Any) -> int:
+def unsent(transport: object) -> int:
     """
     Bytes that were written to a connection and that its peer does not take: all that the kernel does not have. Under TLS,
     encrypted. 0 where that cannot be told.

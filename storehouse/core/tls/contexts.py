@@ -18,7 +18,7 @@ from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
 from twisted.internet.error import VerifyError
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, trustRootFromCertificates
 from zope.interface import implementer
@@ -146,15 +146,14 @@ def _choose_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
     return _PROTOCOL if _PROTOCOL in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
-def peer_common_name(transport: Any) -> str:
+def peer_common_name(transport: object) -> str:
     """
     Who a client's certificate is for, which was verified when the connection was made.
 
     @return: its common name; empty if the client gave none, if it has ended since, if it names several, or if there is
         no TLS.
     """
-    given = getattr(transport, "getPeerCertificate", None)
-    connection = transport.getHandle() if given is not None else None
+    connection = _tls_of(transport)
     if connection is None or not connection.get_verify_mode() & SSL.VERIFY_PEER:
         return ""
     certificate = connection.get_peer_certificate(as_cryptography=True)
@@ -164,10 +163,14 @@ def peer_common_name(transport: Any) -> str:
     return str(names[0].value) if len(names) == 1 else ""
 
 
-def own_names(transport: Any) -> frozenset[str]:
+def _tls_of(transport: Any) -> SSL.Connection | None:
+    """OpenSSL's side of a connection; C{None} without TLS."""
+    return transport.getHandle() if getattr(transport, "getPeerCertificate", None) is not None else None
+
+
+def own_names(transport: object) -> frozenset[str]:
     """The names, in lower case, that our certificate on a connection is for; C{*.NAME} is any below one. None without TLS."""
-    is_tls = getattr(transport, "getPeerCertificate", None) is not None
-    connection = transport.getHandle() if is_tls else None
+    connection = _tls_of(transport)
     certificate = connection.get_certificate(as_cryptography=True) if connection is not None else None
     if certificate is None:
         return frozenset()
@@ -190,7 +193,7 @@ class _WithOptions:
         self._backlog = backlog
         self._interface = interface
 
-    def listen(self, factory: Any) -> Deferred[Any]:
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         return succeed(self._reactor.listenSSL(self._port, factory, self._options, self._backlog, self._interface))
 
 
@@ -203,8 +206,8 @@ class _Secured:
         self._below = below
         self._tls = tls
 
-    def listen(self, factory: Any) -> Deferred[Any]:
-        listening: Deferred[Any] = self._below.listen(secured_factory(self._tls, factory, self._reactor))
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        listening: Deferred[IListeningPort] = self._below.listen(secured_factory(self._tls, factory, self._reactor))
         return listening
 
 

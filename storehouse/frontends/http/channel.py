@@ -15,7 +15,7 @@ without one, L{missing_names}, nothing starts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from storehouse.core.connections import Backlog, IdleWatch, Lingering, Pace
@@ -232,7 +233,7 @@ class DoorChannel(HTTPChannel):
         """TLS is there."""
         self.shaking = False
 
-    def connectionLost(self, reason: Any = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Leave the site, and tell the requests."""
         self.site.connections.left(self)
         self.backlog.close()
@@ -636,7 +637,7 @@ class DoorChannel(HTTPChannel):
     def writeConnectionLost(self) -> None:
         """Our side is closed: we did that."""
 
-    def requestDone(self, request: Any) -> None:
+    def requestDone(self, request: StreamingRequest) -> None:
         """A request of twisted.web's way is answered: take what came behind it; at a clean boundary, back to the lane."""
         self.flush_head()
         self.watch.reset()
@@ -740,7 +741,7 @@ class DoorChannel(HTTPChannel):
         if self._usual_reads:
             self.transport.bufferSize = size
 
-    def checkPersistence(self, request: Any, version: bytes) -> bool:
+    def checkPersistence(self, request: StreamingRequest, version: bytes) -> bool:
         """Whether the connection may go on: HTTP/1.1, and neither side asked to close."""
         if self._plans is _NO_PLANS:
             return False
@@ -749,7 +750,7 @@ class DoorChannel(HTTPChannel):
             options.update(option.strip().lower() for option in value.split(b","))
         return version == b"HTTP/1.1" and b"close" not in options
 
-    def check_framing(self, request: Any) -> None:
+    def check_framing(self, request: StreamingRequest) -> None:
         """
         Refuse requests whose extent or target could be understood in two ways. From here on the Host field is that of the
         target's authority, if it has one.
@@ -862,7 +863,7 @@ class DoorChannel(HTTPChannel):
 
     # -- writing -----------------------------------------------------------------------------------
 
-    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         """Keep the head until the first bytes of the body, to send both at once."""
         lines = [b"HTTP/1.1 %b %b" % (code, reason)]
         for name, values in headers.getAllRawHeaders():
@@ -877,7 +878,7 @@ class DoorChannel(HTTPChannel):
         if self._waitingForTransport:
             self.backlog.wrote()
 
-    def writeSequence(self, iovec: Any) -> None:
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send."""
         self.write(b"".join(iovec))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+
+from twisted.web.http_headers import Headers
 
 from storehouse.core.peers import TrustedProxies, plain_address
 
@@ -17,7 +18,7 @@ _bracketed = re.compile(r"\[([0-9a-fA-F:.]+)\](?::[0-9]{1,5})?\Z").match
 _with_port = re.compile(r"([0-9.]+):[0-9]{1,5}\Z").match
 
 
-def forwarded_address(headers: Any, trusted: TrustedProxies) -> str | None:
+def forwarded_address(headers: Headers, trusted: TrustedProxies) -> str | None:
     """
     The address that a request of a proxy is made for: of those that its fields name, the last one that is not that of a proxy,
     since each proxy adds the one that it was asked by at the end, and the client can write whatever it wants before.

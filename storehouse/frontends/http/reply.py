@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any
 
 import attrs
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -70,12 +69,12 @@ class Reply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-def json_reply(value: Any, status: int = 200) -> Reply:
+def json_reply(value: object, status: int = 200) -> Reply:
     """An answer in JSON, without spaces."""
     return Reply(status, json.dumps(value, separators=(",", ":")).encode("ascii"))
 
 
-async def long_json_reply(lists: Mapping[str, Iterable[Any]], rest: Mapping[str, Any]) -> Reply:
+async def long_json_reply(lists: Mapping[str, Iterable[object]], rest: Mapping[str, object]) -> Reply:
     """
     An answer in JSON, an object, made while others are served.
 

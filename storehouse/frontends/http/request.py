@@ -21,6 +21,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.iweb import INonQueuedRequestFactory
 from zope.interface import implementer, provider
@@ -385,6 +386,7 @@ class StreamingRequest(server.Request):
         self.fields: dict[bytes, bytes] = {}
         self.visitor = ""
         self.request_id = ""
+        self.began = 0.0  # by time.monotonic()
         self.address: str = getattr(self.client, "host", "")
         self.counted_for: tuple[str, ...] = ()
         self._received = False
@@ -435,7 +437,7 @@ class StreamingRequest(server.Request):
         if lingering:
             self._cleanup()
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Failure) -> None:
         """The connection is gone."""
         self.channel.site.ended(self)
         # First of all, so that a handler that wakes up below finds the client gone.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
@@ -60,7 +59,7 @@ class Leaf(Resource):
             methods.add(b"HEAD")
         self.allowed = tuple(sorted(methods))
 
-    def render(self, request: Any) -> int:
+    def render(self, request: StreamingRequest) -> int:
         """Begin to answer."""
         Deferred.fromCoroutine(self._serve(request))
         return NOT_DONE_YET
@@ -107,7 +106,7 @@ async def _quietly(request: StreamingRequest) -> None:
 class _Missing(Leaf):
     """What is at paths that nobody serves."""
 
-    def render(self, request: Any) -> int:
+    def render(self, request: StreamingRequest) -> int:
         """Answer that there is nothing."""
         Deferred.fromCoroutine(self._fail(request, request.no_such_resource()))
         return NOT_DONE_YET
@@ -121,7 +120,7 @@ class Root(Resource):
         for name, child in children.items():
             self.putChild(name, child)
 
-    def getChild(self, path: bytes, request: Any) -> IResource:
+    def getChild(self, path: bytes, request: StreamingRequest) -> IResource:
         """Called for paths that are not there."""
         return _Missing()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 __all__ = ["shown", "shown_error", "shown_name"]
@@ -40,7 +39,7 @@ _small = re.compile(rb"(?:[0-9]{1,6}|/)?\Z").match
 _name = re.compile(rb"[A-Za-z_-]{1,16}\Z").match
 
 
-def shown(uri: bytes, known: Mapping[bytes, Any] | None = None) -> str:
+def shown(uri: bytes, known: Mapping[bytes, object] | None = None) -> str:
     """
     A path with its query, as a log may have it: in ASCII that can be printed, without anything that may be a secret.
 
@@ -57,7 +56,7 @@ def shown_name(text: bytes) -> str:
     return _printable(text[:128])
 
 
-def shown_error(error: BaseException, uri: bytes, known: Mapping[bytes, Any] | None = None) -> BaseException:
+def shown_error(error: BaseException, uri: bytes, known: Mapping[bytes, object] | None = None) -> BaseException:
     """
     An error as a log may have it: itself, or, if its text repeats what is not shown of a URL, one from the same place that
     says of which class it is.
@@ -77,7 +76,7 @@ def _printable(text: bytes) -> str:
     return _unprintable(lambda found: b"%%%02X" % found[0][0], text).decode("ascii")
 
 
-def _path(path: bytes, known: Mapping[bytes, Any] | None) -> bytes:
+def _path(path: bytes, known: Mapping[bytes, object] | None) -> bytes:
     if not path.startswith(b"/"):
         return path if path in (b"", b"*") else _HIDDEN
     if path == b"/":

@@ -18,10 +18,13 @@ from typing import Any
 import attrs
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import datetimeToString
+from twisted.web.resource import IResource
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.budget import ByteBudget, Shares
@@ -180,7 +183,7 @@ class _Refusal(Protocol):
         self.transport.write(self._answer)
         self.transport.loseConnection()
 
-    def connectionLost(self, reason: Any = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._site.refusals.discard(self)
         if self._late is not None:
             self._late.cancel()
@@ -218,7 +221,7 @@ class DoorSite(server.Site):
 
     def __init__(
         self,
-        resource: Any,
+        resource: IResource,
         reactor: Any,
         limits: ConnectionSettings,
         lane: ILane | None = None,
@@ -236,9 +239,9 @@ class DoorSite(server.Site):
         self.budget = budget or ByteBudget(256 << 20, reactor, limits.idle_timeout)
         self._lane = lane
         self._access_log = access_log
-        self.begin: Callable[[Any], object] = lambda request: None
+        self.begin: Callable[[StreamingRequest], object] = lambda request: None
         self.explain_refusal: Callable[[BaseException], Reply] = error_reply
-        self.explain: Callable[[Any, BaseException], Reply] = lambda request, error: error_reply(error)
+        self.explain: Callable[[StreamingRequest, BaseException], Reply] = lambda request, error: error_reply(error)
         self.end_answers: Callable[[], None] = lambda: None
         self.asks = False
         self.guard = guard
@@ -249,7 +252,7 @@ class DoorSite(server.Site):
         self.connections = Connections(name, limits.max_connections, reactor, self._time, self._tick, each)
         # Requests that proxies make, by whom they make them for.
         self._forwarded: Shares[str] = Shares(limits.max_connections, each)
-        self._requests: set[Any] = set()
+        self._requests: set[StreamingRequest] = set()
         self.refusals: set[_Refusal] = set()
         self.fields: tuple[tuple[bytes, bytes], ...] = ()
         self._fields = fields
@@ -264,7 +267,7 @@ class DoorSite(server.Site):
         """What the fast lane does with requests, of connections over loopback or of others; C{None} without a lane."""
         return self._guarded if at_loopback and self._guarded is not None else self._plans
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """A connection comes in."""
         refused = self.connections.admit(self.address_of(addr))
         if refused is not None:
@@ -273,11 +276,11 @@ class DoorSite(server.Site):
             return _Refusal(self, self.last_answer(refused))
         return DoorChannel(self, self._lane)
 
-    def address_of(self, peer: Any) -> str:
+    def address_of(self, peer: IAddress | None) -> str:
         """The address that a connection is counted for; empty for one of a proxy, and of a socket file."""
         return "" if self.trusted.trusts_peer(peer) else getattr(peer, "host", "")
 
-    def count_forwarded(self, request: Any) -> None:
+    def count_forwarded(self, request: StreamingRequest) -> None:
         """
         Find out for whom a proxy makes a request, if it is one, and count it until it L{ended}.
 
@@ -304,13 +307,13 @@ class DoorSite(server.Site):
         reply = self.explain_refusal(error)
         return encode_reply(attrs.evolve(reply, headers=(*reply.headers, *self.fields)), self.date, close=True)
 
-    def began(self, request: Any) -> None:
+    def began(self, request: StreamingRequest) -> None:
         """A request of twisted.web's way begins."""
         self._requests.add(request)
         request.began = time.monotonic()
         self.begin(request)
 
-    def ended(self, request: Any) -> None:
+    def ended(self, request: StreamingRequest) -> None:
         """It is over."""
         if request in self._requests:
             self._requests.discard(request)
@@ -319,7 +322,7 @@ class DoorSite(server.Site):
             self.answered += 1
 
     @property
-    def known_paths(self) -> Mapping[bytes, Any] | None:
+    def known_paths(self) -> Mapping[bytes, object] | None:
         """
         The resources at the top of the door by their names: only what is below them may be logged. C{None} if one resource is
         all paths.
@@ -328,7 +331,7 @@ class DoorSite(server.Site):
             return None
         return getattr(self.resource, "children", None)
 
-    def log(self, request: Any) -> None:
+    def log(self, request: StreamingRequest) -> None:  # type: ignore[override]
         """Called when a request has been answered."""
         if self._access_log:
             self.log_access(

@@ -157,7 +157,7 @@ async def _take_long(body: bytes, known: Mapping[str, type]) -> Any:
     return found
 
 
-def metadata_in(value: Any) -> Metadata:
+def metadata_in(value: object) -> Metadata:
     """
     Metadata as JSON has it: a name has a text, or a list of them.
 
@@ -170,7 +170,7 @@ def metadata_in(value: Any) -> Metadata:
     raise BadRequest("metadata must be a JSON object of texts or lists of texts")
 
 
-def condition_in(value: Mapping[str, Any] | None) -> Condition:
+def condition_in(value: Mapping[str, object] | None) -> Condition:
     """
     A condition as JSON has it: C{{"absent": true}} or C{{"etag": "..."}}.
 

@@ -13,6 +13,7 @@ from storehouse.core.turns import breath
 from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchBucket, NoSuchKey, NotFound, Unavailable
 from storehouse.frontends.sfsp.idlist import SHORT, IdList
 from storehouse.frontends.sfsp.names import BUCKET, FileName, id_of
+from storehouse.storage.objects.interfaces import ObjectReader
 
 __all__ = ["Chunks"]
 
@@ -70,14 +71,14 @@ class Chunks:
                 pass  # by an earlier start
             self._is_made = True
 
-    async def open(self, name: FileName, id: int) -> Any:
+    async def open(self, name: FileName, id: int) -> ObjectReader:
         """
         Open a chunk.
 
-        @return: an C{ObjectReader} of all of it.
+        @return: all of it.
         @raise NotFound: if there is none.
         """
-        reader = await self._store.get(BUCKET, name.key(id))
+        reader: ObjectReader = await self._store.get(BUCKET, name.key(id))
         if not name.is_of(reader.info.metadata):
             await reader.close()
             raise NoSuchKey(f"the object {BUCKET}/{name.key(id)} is not a chunk of that file")

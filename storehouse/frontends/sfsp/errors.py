@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -47,7 +45,7 @@ def ends_connection(status: Status) -> bool:
     return status.code == Code.INVALID_REQ
 
 
-def request_status(error: BaseException, request: Any) -> Status:
+def request_status(error: BaseException, request: object) -> Status:
     """The answer to a request that is well formed and failed: its connection can go on."""
     if not isinstance(error, errors.StorehouseError):
         _log.failure("a request failed: {request}", Failure(error), request=type(request).__name__)

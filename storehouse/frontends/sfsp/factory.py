@@ -10,6 +10,7 @@ from urllib.parse import quote_from_bytes
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
@@ -96,7 +97,7 @@ class SFSPFactory(Factory):
         """Listen no more; connections stay."""
         self.connections.no_more()
 
-    def buildProtocol(self, addr: Any) -> SFSPConnection | None:
+    def buildProtocol(self, addr: IAddress | None) -> SFSPConnection | None:
         """A connection comes in."""
         refused = self.connections.admit(self._address_of(addr))
         if refused is None:
@@ -113,7 +114,7 @@ class SFSPFactory(Factory):
         holder = network_of(self._address_of(transport.getPeer()))
         return Backlog(self.budget, holder or None, transport, connection.abort, lambda: has_left(transport, 0))
 
-    def _address_of(self, peer: Any) -> str:
+    def _address_of(self, peer: IAddress | None) -> str:
         """The address that a connection is counted for; empty for one of a proxy, and of a socket file."""
         return "" if self.trusted.trusts_peer(peer) else getattr(peer, "host", "")
 

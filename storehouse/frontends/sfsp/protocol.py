@@ -97,7 +97,7 @@ class SFSPConnection(Protocol):
         if self._refusal is not None:
             self._refuse(self._refusal)
 
-    def connectionLost(self, reason: Any = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """What has not come whole is not stored."""
         self._is_lost = True
         self.backlog.close()

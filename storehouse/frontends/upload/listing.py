@@ -127,7 +127,7 @@ async def _answer(wanted: Wanted, found: Found, other_bucket: str) -> Reply:
     return Reply(reply.status, reply.body, reply.content_type, _NO_CACHE)
 
 
-def described(info: ObjectInfo, other_bucket: str = "") -> dict[str, Any]:
+def described(info: ObjectInfo, other_bucket: str = "") -> dict[str, object]:
     """
     A file as programs get it, a JSON object.
 

@@ -99,7 +99,7 @@ class Overview:
         self._connections = connections
         self._started = activity.now()
 
-    async def all(self) -> dict[str, Any]:
+    async def all(self) -> dict[str, object]:
         """All figures, as JSON has them."""
         activity = self.activity
         room = await self._disk.room()
@@ -122,11 +122,11 @@ class Overview:
             "minutes": attrs.asdict(activity.minutes()),
         }
 
-    def moment(self) -> dict[str, Any]:
+    def moment(self) -> dict[str, object]:
         """The figures that change by the second."""
         return {"time": self.activity.now(), **self._figures()}
 
-    def _figures(self) -> dict[str, Any]:
+    def _figures(self) -> dict[str, object]:
         memory, series = self._memory, self.activity.seconds()
         return {
             "rate": {"received": _rate(series, series.received), "sent": _rate(series, series.sent)},

@@ -191,9 +191,8 @@ class Scan:
                 if self._start <= 0:
                     self._position = 0
                 else:
-                    self._position, self._expected = await self._disk.run(
-                        first_at_or_after, bucket.read_index, bucket.count, self._start
-                    )
+                    found = await self._disk.run(first_at_or_after, bucket.read_index, bucket.count, self._start)
+                    self._position, self._expected = found
             count = min(_BATCH_ENTRIES, bucket.count - self._position)
             if count <= 0:
                 return []

@@ -80,7 +80,7 @@ _our_tag = re.compile(f"[0-9a-f]{{{2 * TAG_SIZE}}}")
 class Hasher(Protocol):
     """The hash of one block whose bytes come in pieces."""
 
-    def update(self, data: bytes | memoryview) -> Any:
+    def update(self, data: bytes | memoryview) -> object:
         """These are next."""
 
     def digest(self) -> bytes:

@@ -90,7 +90,7 @@ class BlockStream(GeneratorStream):
         self._ahead: deque[bytes] = deque()
         self._at = 0  # bytes of the first of them that were given out
         self._failure: BaseException | None = None
-        self._reading: Deferred[None] | None = None
+        self._reading: Deferred[list[bytes]] | None = None
         self._read_size = READ_SIZE
         self._take(first)
         memory.idles(self)

@@ -431,7 +431,7 @@ class LocalNamespace:
 
     async def _look_again(self, number: int, data: bytes, key_path: KeyPath) -> _Found:
         """The key by the tree, since its row was wrong. The caller holds the key."""
-        return await self._disk.run(self._found, number, data, key_path)  # type: ignore[no-any-return]
+        return await self._disk.run(self._found, number, data, key_path)
 
     def _found(self, number: int, data: bytes, key_path: KeyPath) -> _Found:
         tree = self.tree
@@ -674,7 +674,7 @@ class LocalNamespace:
         self._number(bucket)
         async with self._inside():
             number = self._number(bucket)
-            return await self._disk.run(self.upkeep.names, number, prefix, after, max(0, limit))  # type: ignore[no-any-return]
+            return await self._disk.run(self.upkeep.names, number, prefix, after, max(0, limit))
 
     # -- buckets -----------------------------------------------------------------------------
 
@@ -844,7 +844,7 @@ class LocalNamespace:
 
     async def _run(self, f: Callable[[], T]) -> T:
         async with self._inside():
-            return await self._disk.run(f)  # type: ignore[no-any-return]
+            return await self._disk.run(f)
 
     # -- metrics -----------------------------------------------------------------------------
 

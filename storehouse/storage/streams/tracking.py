@@ -202,9 +202,8 @@ class _InDiskThread:
     async def _call(self, filename: str) -> str | None:
         tracker = self._tracker
         archive = await tracker.disk.run(tracker.find, filename)
-        result: Deferred[str | None] | str | None = await tracker.disk.run(self.wrapped.on_close, filename)
-        if isinstance(result, Deferred):
-            result = await result
+        called = await tracker.disk.run(self.wrapped.on_close, filename)
+        result = await called if isinstance(called, Deferred) else called
         if archive is not None:
             await tracker.disk.run(tracker.moved, archive.number, None if result is None else os.fspath(result))
         return result

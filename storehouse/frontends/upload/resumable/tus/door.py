@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import Deferred
 from twisted.web.server import NOT_DONE_YET
 
@@ -45,7 +43,7 @@ class TusUploads(Leaf):
         self._resuming = Resuming(gate, uploads, intake, "tus")
         self._max_size = max_size
 
-    def render(self, request: Any) -> int:
+    def render(self, request: StreamingRequest) -> int:
         """Begin to answer: as the method that X-HTTP-Method-Override names, if it does."""
         request.setHeader(b"Tus-Resumable", VERSION)
         override = request.requestHeaders.getRawHeaders(b"X-HTTP-Method-Override")
