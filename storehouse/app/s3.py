@@ -18,20 +18,14 @@ from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import IDisk
 from storehouse.core.turns import Reactor
 from storehouse.frontends.http.site import DoorSite, Guard
-from storehouse.frontends.s3.call import Call, Door
+from storehouse.frontends.s3.access.authorize import authorize
+from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.door import S3Door
-from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.authenticator import Authenticator
 from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.objects.interfaces import IObjectStore
 
 __all__ = ["add_s3"]
-
-
-async def _authorize(call: Call) -> None:
-    user = call.caller.user
-    if user is None or not user.is_unlimited_admin:
-        raise S3Error("AccessDenied")
 
 
 def add_s3(
@@ -52,7 +46,7 @@ def add_s3(
     @param is_sealed: whether all that is stored is encrypted.
     """
     shared = Door(objects, accounts, settings.s3, cast(IReactorTime, reactor), disk, is_sealed)
-    door = S3Door(shared, Authenticator(accounts, reactor.seconds, settings.s3.region), _authorize)
+    door = S3Door(shared, Authenticator(accounts, reactor.seconds, settings.s3.region), authorize)
     below = {f"*.{domain.removeprefix('*.')}" for domain in settings.s3.domain}
     site = DoorSite(
         door.resource,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from storehouse.errors import AlreadyExists
 from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.s3.access.owning import new_bucket
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import iso_time
@@ -89,12 +90,15 @@ async def create_bucket(call: Call) -> Reply:
     if (call.header("x-amz-bucket-object-lock-enabled") or "false").lower() != "false":
         raise S3Error("NotImplemented", "Object Lock is not implemented", Header="x-amz-bucket-object-lock-enabled")
     _check_configuration(call, await call.read_optional_document("CreateBucketConfiguration", _MOST_CONFIGURATION))
+    configuration = await new_bucket(call)
     try:
         await call.store.create_bucket(call.bucket, owner=user.name)
     except AlreadyExists:
         owner = (await call.store.get_bucket(call.bucket)).owner
         is_own = owner == user.name or (not owner and user.is_admin)
         raise S3Error("BucketAlreadyOwnedByYou" if is_own else "BucketAlreadyExists") from None
+    for kind, data in configuration.items():
+        await call.door.access.set(call.store, call.bucket, kind, data)
     headers = ((b"Location", b"/" + call.bucket.encode("ascii")), (b"x-amz-bucket-arn", _arn(call.bucket).encode()))
     return Reply(200, b"", b"", headers)
 

@@ -19,6 +19,7 @@ from storehouse.frontends.http.sending import (
     range_is_wanted,
     send_stream,
 )
+from storehouse.frontends.s3.access.owning import new_object
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.checksums import DEFAULT, checksum_fields
 from storehouse.frontends.s3.errors import S3Error
@@ -258,7 +259,7 @@ async def put_object(call: Call) -> Reply:
     if headers.hasHeader(b"Content-Range"):
         raise S3Error("NotImplemented", "A header you provided implies functionality that is not implemented",
                       Header="Content-Range")  # fmt: skip
-    system = system_of(call.header)
+    system = system_of(call.header) | await new_object(call)
     if not call.checksums.is_announced:
         call.checksums.want(DEFAULT)
     info = await call.store.put(

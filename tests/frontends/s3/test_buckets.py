@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from storehouse.config.settings import S3Settings
+from storehouse.frontends.s3.access.publicaccess import ENFORCED, Block, encode_block, encode_ownership
+from storehouse.frontends.s3.access.state import BLOCK, OWNERSHIP
 from storehouse.frontends.s3.xml import Node
 from storehouse.storage.accounts.interfaces import canonical_id
 from tests.frontends.s3.playing import NOW, S3Case
@@ -22,6 +24,16 @@ class BucketTests(S3Case):
         for name in ("ab", "Upper", "a..b", "x" * 64, "192.168.0.1", "under_score", "-a-", "%20%20%20"):
             self.refused("InvalidBucketName", f"PUT /{name}", b"")
         self.done("PUT /box2/", None)
+
+    def test_ownership(self) -> None:
+        """New buckets are as Amazon makes them: without ACLs, and not public."""
+        self.done("PUT /box", b"")
+        kinds = {kind: self.successResultOf(self.store.bucket_config("box", kind)) for kind in (OWNERSHIP, BLOCK)}
+        self.assertEqual(
+            kinds, {OWNERSHIP: encode_ownership(ENFORCED), BLOCK: encode_block(Block(True, True, True, True))}
+        )
+        self.refused("InvalidBucketAclWithObjectOwnership", "PUT /public", b"", "x-amz-acl: public-read")
+        self.refused("NoSuchBucket", "GET /public?location")
 
     def test_not_of_a_user(self) -> None:
         """What other doors have made is the administrators'."""

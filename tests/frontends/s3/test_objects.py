@@ -68,6 +68,13 @@ class PutTests(ObjectCase):
             self.assertNotIn("vary", answer)
             self.assertNotIn("x-foreign", answer)
 
+    def test_owner(self) -> None:
+        """In a bucket without ACLs all belongs to its owner."""
+        self.done("PUT /box/b", b"x", user="bob")
+        self.assertEqual(self.successResultOf(self.store.head("box", "b")).system["owner"], "ann")
+        self.refused("AccessControlListNotSupported", "PUT /box/b", b"x", "x-amz-acl: public-read")
+        self.done("PUT /box/b", b"x", "x-amz-acl: bucket-owner-full-control")
+
     def test_conditions(self) -> None:
         self.refused("PreconditionFailed", "PUT /box/a", b"x", "If-None-Match: *")
         self.done("PUT /box/new", b"x", "If-None-Match: *")
