@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import select
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from itertools import accumulate
 from math import inf
 from time import monotonic, thread_time
 from typing import Any, Protocol
@@ -21,9 +22,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 
-from storehouse.core.latency import cumulated
-
-__all__ = ["LONGEST", "SLICE", "Reactor", "Turns", "breath", "is_spent"]
+__all__ = ["LONGEST", "SLICE", "Reactor", "Turns", "breath", "cumulated", "is_spent"]
 
 #: Seconds after which work that can wait does, within a turn.
 SLICE = 0.01
@@ -306,3 +305,13 @@ def _take_out(reactor: Any, mine: _Poller) -> None:
                 outer._poll = mine.poller.poll
             return
         outer, name = found, "poller"
+
+
+def cumulated(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """
+    The buckets of a histogram as Prometheus has them: how many values were at most each bound.
+
+    @param counts: how many values were at most each bound and more than the one before; the last, more than all bounds.
+    """
+    names = [*map(str, bounds), "+Inf"]
+    return [(name, float(count)) for name, count in zip(names, accumulate(counts), strict=True)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from storehouse.core.latency import Latency
+from storehouse.core.operations import Latency
 from storehouse.storage.appendlog.bucket import ReadCounters
 from storehouse.storage.appendlog.checkpoint import Checkpointer
 from storehouse.storage.appendlog.prefixes import OpenPrefix

@@ -14,8 +14,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from storehouse.core.access import CACHED, WAITING, Access, NotCached
-from storehouse.core.files import NO_WAIT
+from storehouse.core.files import CACHED, NO_WAIT, WAITING, Access, NotCached
 from storehouse.errors import DamagedObject, NoSuchObject, NoSuchUpload, StorehouseError
 from storehouse.storage.dataspace.formats import (
     MAX_DESCRIPTION,

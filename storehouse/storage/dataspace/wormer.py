@@ -18,9 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from storehouse.core.access import CACHED, WAITING, Access, NotCached
 from storehouse.core.disk import IDisk
-from storehouse.core.files import Files
+from storehouse.core.files import CACHED, WAITING, Access, Files, NotCached
 from storehouse.core.jobs import deferred
 from storehouse.core.operations import operation
 from storehouse.core.streams import BytesStream, IByteStream, Piece

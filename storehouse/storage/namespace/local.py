@@ -22,7 +22,7 @@ from zope.interface import implementer
 from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
 from storehouse.core.jobs import KeyedLocks, deferred
-from storehouse.core.latency import Latency
+from storehouse.core.operations import Latency
 from storehouse.errors import (
     DamagedEntry,
     InvalidName,

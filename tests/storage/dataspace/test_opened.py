@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.access import CACHED, WAITING
-from storehouse.core.files import Files
+from storehouse.core.files import CACHED, WAITING, Files
 from storehouse.errors import DamagedObject, NoSuchObject
 from storehouse.storage.dataspace import opened
 from storehouse.storage.dataspace.directory import Layout
