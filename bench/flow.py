@@ -41,15 +41,15 @@ __all__ = ["LIMITS", "Flow", "main", "measured"]
 
 #: Of each kind of request: modules and frames that it may have at most.
 LIMITS = {
-    "append": (20, 9),
-    "get of a record": (17, 8),
-    "form of 2 kB": (47, 29),
-    "form of 8 MiB": (47, 29),
-    "PUT of 8 MiB": (45, 21),
-    "GET of 8 MiB": (42, 27),
-    "tus, 8 MiB": (62, 26),
-    "SFSP send": (38, 19),
-    "SFSP receive": (33, 16),
+    "append": (16, 9),
+    "get of a record": (15, 8),
+    "form of 2 kB": (46, 29),
+    "form of 8 MiB": (46, 29),
+    "PUT of 8 MiB": (43, 21),
+    "GET of 8 MiB": (40, 27),
+    "tus, 8 MiB": (61, 26),
+    "SFSP send": (36, 19),
+    "SFSP receive": (32, 16),
 }
 
 _LARGE = 8 << 20

@@ -48,7 +48,7 @@ LOCAL = {
 GROUPS = {
     "sfsp": "--server",
     "archive": "store:BUCKET/KEY",
-    "user": "door of uploads",
+    "user": "what they can do",
     "sign": "--root",
     "restore": "--root",
     "keys": "keyring",
