@@ -867,6 +867,9 @@ class DoorChannel(HTTPChannel):
         """Keep the head until the first bytes of the body, to send both at once."""
         lines = [b"HTTP/1.1 %b %b" % (code, reason)]
         for name, values in headers.getAllRawHeaders():
+            if name.startswith(b"X-Amz-"):
+                # Clients of S3 take names of the user's metadata as they come.
+                name = name.lower()
             lines += [b"%b: %b" % (name, value) for value in values]
         lines += [b"%b: %b" % field for field in self.site.fields if not headers.hasHeader(field[0])]
         self._head = b"\r\n".join((*lines, b"", b""))

@@ -126,7 +126,7 @@ class S3Door:
                 await self._authorize(call)
             return await handle(call)
         except StorehouseError as error:
-            raise _located(error, bucket, key) from error
+            raise _located(error, request, bucket, key) from error
 
     def _names(self, request: StreamingRequest) -> tuple[str, str]:
         """The bucket and the key that a request names, each empty if it names none."""
@@ -206,11 +206,14 @@ def _check_version(operation: str, query: Mapping[str, str]) -> None:
 _UNVERSIONED = frozenset({"PutObject", "CopyObject", "AppendObject", "RenameObject"})
 
 
-def _located(error: StorehouseError, bucket: str, key: str) -> S3Error:
+def _located(error: StorehouseError, request: StreamingRequest, bucket: str, key: str) -> S3Error:
     """With what S3 says beside some codes."""
     said = s3_error(error)
     if said.code in ("NoSuchBucket", "BucketNotEmpty", "BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
         said.fields.setdefault("BucketName", bucket)
     elif said.code == "NoSuchKey":
         said.fields.setdefault("Key", key)
+    elif said.code == "PreconditionFailed":
+        is_absent = request.requestHeaders.hasHeader(b"If-None-Match")
+        said.fields.setdefault("Condition", "If-None-Match" if is_absent else "If-Match")
     return said

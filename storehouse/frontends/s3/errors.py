@@ -223,7 +223,7 @@ _CODE: Mapping[type[errors.StorehouseError], tuple[str, bool]] = {
     errors.AlreadyExists: ("BucketAlreadyExists", False),
     errors.BucketNotEmpty: ("BucketNotEmpty", False),
     errors.OffsetMismatch: ("InvalidWriteOffset", True),
-    errors.PreconditionFailed: ("PreconditionFailed", True),
+    errors.PreconditionFailed: ("PreconditionFailed", False),
     errors.Damaged: ("InternalError", True),
     errors.UnknownArchiveFormat: ("InternalError", False),
     errors.InvalidAnswer: ("InternalError", False),

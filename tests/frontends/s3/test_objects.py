@@ -75,8 +75,17 @@ class PutTests(ObjectCase):
         self.refused("AccessControlListNotSupported", "PUT /box/b", b"x", "x-amz-acl: public-read")
         self.done("PUT /box/b", b"x", "x-amz-acl: bucket-owner-full-control")
 
+    def test_names_of_metadata(self) -> None:
+        """They are in lower case on the wire, where clients look at that."""
+        self.done("PUT /box/b", b"x", "X-Amz-Meta-Two-Words: 1")
+        connection = Connection(self.site)
+        connection.send(request("GET /box/b", None, "Authorization: Test ann"))
+        self.assertIn(b"\r\nx-amz-meta-two-words: 1\r\n", connection.received)
+        connection.close()
+
     def test_conditions(self) -> None:
-        self.refused("PreconditionFailed", "PUT /box/a", b"x", "If-None-Match: *")
+        said = self.refused("PreconditionFailed", "PUT /box/a", b"x", "If-None-Match: *")
+        self.assertEqual(said.value("Condition"), "If-None-Match")
         self.done("PUT /box/new", b"x", "If-None-Match: *")
         self.refused("PreconditionFailed", "PUT /box/a", b"x", 'If-Match: "other"')
         self.refused("NoSuchKey", "PUT /box/none", b"x", f"If-Match: {HELLO}")
