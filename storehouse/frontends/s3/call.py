@@ -185,6 +185,19 @@ class Call:
             self.checksums = checksums_of(names, self.header, trailer)
         self.body = self.checksums.stream(self.body, self.door.disk, trailers)
 
+    def check_body(self) -> None:
+        """
+        For what stores the payload, even an empty one: it must be there, and be all there is. A client that lost it is not to
+        replace with nothing what is stored.
+
+        @raise S3Error: C{MissingContentLength}; C{NotImplemented} for a piece of something.
+        """
+        headers = self.request.requestHeaders
+        if not (headers.hasHeader(b"Content-Length") or headers.hasHeader(b"Transfer-Encoding")):
+            raise S3Error("MissingContentLength")
+        if headers.hasHeader(b"Content-Range"):
+            raise S3Error("NotImplemented", Header="Content-Range")
+
     async def read_body(self, limit: int = _MOST_DOCUMENT) -> bytes:
         """
         The whole payload, which is counted in the door's memory while it comes.

@@ -19,7 +19,6 @@ from storehouse.core.streams import limited
 from storehouse.core.turns import breath
 from storehouse.errors import NoSuchUpload
 from storehouse.frontends.http.reply import Reply
-from storehouse.frontends.http.resource import check_body
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.checksums import (
     COMPOSITE,
@@ -162,7 +161,7 @@ def _part_number(call: Call) -> int:
 async def upload_part(call: Call) -> Reply:
     """Store a part, in place of the one that had its number."""
     number = _part_number(call)
-    check_body(call.request)
+    call.check_body()
     if call.length is not None and call.length > _LARGEST:
         raise S3Error("EntityTooLarge", ProposedSize=call.length, MaxSizeAllowed=_LARGEST)
     upload = await _open_upload(call)

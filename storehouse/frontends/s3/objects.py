@@ -253,12 +253,7 @@ def _overrides_of(call: Call) -> dict[bytes, bytes]:
 @handler("PutObject")
 async def put_object(call: Call) -> Reply:
     """Store it, in one step and durably, once all that the request announced of its bytes was found to be right."""
-    headers = call.request.requestHeaders
-    if not (headers.hasHeader(b"Content-Length") or headers.hasHeader(b"Transfer-Encoding")):
-        raise S3Error("MissingContentLength")
-    if headers.hasHeader(b"Content-Range"):
-        raise S3Error("NotImplemented", "A header you provided implies functionality that is not implemented",
-                      Header="Content-Range")  # fmt: skip
+    call.check_body()
     system = system_of(call.header) | await new_object(call)
     if not call.checksums.is_announced:
         call.checksums.want(DEFAULT)

@@ -88,6 +88,14 @@ class MultipartCase(S3Case):
 class UploadTests(MultipartCase):
     """From the first part to the object."""
 
+    def test_how_a_part_comes(self) -> None:
+        """It has a length, and is not encoded; what the object is encoded in is no matter of a part's."""
+        id = self.begin()
+        path = f"PUT /box/a?partNumber=1&uploadId={id}"
+        self.refused("MissingContentLength", path, None)
+        self.refused("NotImplemented", path, b"x", "Content-Range: bytes 1-1/2")
+        self.done(path, b"x", "Content-Encoding: gzip")
+
     def test_upload(self) -> None:
         """In any order; the object has the metadata that the upload was begun with, and S3's etag."""
         id = self.begin("Content-Type: text/css", "x-amz-meta-A: 1", "Cache-Control: no-cache", "x-amz-tagging: k=v")
