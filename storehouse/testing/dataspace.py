@@ -39,6 +39,7 @@ from storehouse.storage.dataspace.values import (
     check_number,
     check_parts,
     check_range,
+    check_same,
     choose_parts,
 )
 
@@ -200,8 +201,7 @@ class MemoryDataSpace:
             upload = self._upload(upload_id)
             check_number(number)
             data = await self._receive(stream, size)
-        if self._upload(upload_id) is not upload:
-            raise NoSuchUpload(f"the upload {upload_id} ended, and another one with its ID began")
+        check_same(upload_id, self._upload(upload_id) is upload)
         kept = self._note(note() if note is not None else "")
         if instead_of:
             check_free(upload_id, upload.listed(), number, 1)
@@ -219,8 +219,7 @@ class MemoryDataSpace:
         note: Callable[[Part, int], str] | None = None,
     ) -> list[str]:
         upload, source = self._upload(upload_id), self._upload(source_upload_id)
-        check_number(number)
-        check_number(number + max(len(source_numbers), 1) - 1)
+        check_number(number, len(source_numbers))
         chosen = choose_parts(source_upload_id, source.listed(), source_numbers)
         check_free(upload_id, upload.listed(), number, len(chosen))
         notes = [part.note if note is None else self._note(note(part, at)) for at, part in enumerate(chosen, number)]

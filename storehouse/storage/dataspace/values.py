@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import attrs
 
-from storehouse.errors import DamagedObject, InvalidName, InvalidPart, InvalidPartOrder, InvalidRange
+from storehouse.errors import DamagedObject, InvalidName, InvalidPart, InvalidPartOrder, InvalidRange, NoSuchUpload
 from storehouse.storage.dataspace.interfaces import Metadata, Part
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "check_order",
     "check_parts",
     "check_range",
+    "check_same",
     "choose_parts",
 ]
 
@@ -66,11 +67,17 @@ def check_index(index: str) -> str:
     return index
 
 
-def check_number(number: int) -> int:
-    """@raise InvalidPart: unless it is the number of a part."""
-    if not 1 <= number <= _MAX_NUMBER:
-        raise InvalidPart(f"{number} is not the number of a part, which is at least 1 and at most {_MAX_NUMBER}")
-    return number
+def check_number(number: int, count: int = 1) -> None:
+    """@raise InvalidPart: unless it is the number of a part, and of the first of so many that follow one another."""
+    for each in (number, number + max(count, 1) - 1):
+        if not 1 <= each <= _MAX_NUMBER:
+            raise InvalidPart(f"{each} is not the number of a part, which is at least 1 and at most {_MAX_NUMBER}")
+
+
+def check_same(upload_id: str, is_same: bool) -> None:
+    """@raise NoSuchUpload: unless an upload is the one that it was when a part of it began to come."""
+    if not is_same:
+        raise NoSuchUpload(f"the upload {upload_id} ended, and another one may have begun with its ID")
 
 
 def check_metadata(metadata: Metadata, most: int = MAX_METADATA) -> dict[str, list[str]]:

@@ -60,6 +60,7 @@ from storehouse.storage.dataspace.values import (
     check_order,
     check_parts,
     check_range,
+    check_same,
     choose_parts,
 )
 
@@ -485,7 +486,7 @@ class WormerDataSpace:
                 rest = await self._directory.receive(receiver, stream, size)
                 kept = self._note(note() if note is not None else "")
                 part = attrs.evolve(await self._directory.run(self._finish, receiver, rest), note=kept)
-                await self._commit(receiver.staging, upload_id, begun, part, instead_of)
+                await self._commit(receiver.staging, upload_id, begun, [part], instead_of)
         finally:
             self._received(upload_id)
         self.metrics.bytes_in += part.size
@@ -502,20 +503,32 @@ class WormerDataSpace:
             del self._receiving[upload_id]
 
     async def _commit(
-        self, staging: Staging, upload_id: str, begun: int, part: Part, instead_of: Sequence[int] = ()
+        self,
+        staging: Staging,
+        upload_id: str,
+        begun: int,
+        parts: list[Part],
+        instead_of: Sequence[int] = (),
+        may_replace: bool = True,
     ) -> None:
+        """
+        Parts that are in C{staging} become those of an upload.
+
+        @param instead_of: numbers of parts that go; the new ones then replace no others.
+        @param may_replace: whether a single one replaces the part of its number.
+        """
+        path = self._path(upload_id)
         async with self._directory.uploads.held(upload_id):
             state = await self._state(upload_id)
-            if state.created != begun:
-                raise NoSuchUpload(f"the upload {upload_id} ended, and another one with its ID began")
-            part = attrs.evolve(part, stored=self._now())
-            if instead_of:
-                check_free(upload_id, state.parts, part.number, 1)
-                work = self._directory.run(commit_parts, staging, self._path(upload_id), state, [part], instead_of)
+            check_same(upload_id, state.created == begun)
+            parts = [attrs.evolve(part, stored=self._now()) for part in parts]
+            if may_replace and not instead_of:
+                work = self._directory.run(commit_part, staging, path, state, *parts)
             else:
-                work = self._directory.run(commit_part, staging, self._path(upload_id), state, part)
+                check_free(upload_id, state.parts, parts[0].number, len(parts))
+                work = self._directory.run(commit_parts, staging, path, state, parts, instead_of)
             await self._committed(upload_id, work)
-            state.change([part], instead_of)
+            state.change(parts, instead_of)
 
     async def _committed(self, upload_id: str, work: Awaitable[None]) -> None:
         try:
@@ -535,9 +548,9 @@ class WormerDataSpace:
         note: Callable[[Part, int], str] | None = None,
     ) -> list[str]:
         """See L{IDataSpace.upload_part_link}."""
-        path, source = self._path(upload_id), self._path(source_upload_id)
-        check_number(number)
-        check_number(number + max(len(source_numbers), 1) - 1)
+        self._path(upload_id)
+        source = self._path(source_upload_id)
+        check_number(number, len(source_numbers))
         begun = (await self._looked_up(upload_id)).created
         staging = self._directory.staging()
         async with self._directory.staged(staging):
@@ -547,17 +560,8 @@ class WormerDataSpace:
                 notes = [
                     part.note if note is None else self._note(note(part, at)) for at, part in enumerate(shared, number)
                 ]
-            parts = [
-                attrs.evolve(part, number=number + at, note=notes[at], stored=self._now())
-                for at, part in enumerate(shared)
-            ]
-            async with self._directory.uploads.held(upload_id):
-                state = await self._state(upload_id)
-                if state.created != begun:
-                    raise NoSuchUpload(f"the upload {upload_id} ended, and another one with its ID began")
-                check_free(upload_id, state.parts, number, len(parts))
-                await self._committed(upload_id, self._directory.run(commit_parts, staging, path, state, parts))
-                state.change(parts)
+            parts = [attrs.evolve(part, number=number + at, note=notes[at]) for at, part in enumerate(shared)]
+            await self._commit(staging, upload_id, begun, parts, may_replace=False)
         return [part.etag for part in parts]
 
     @operation
@@ -605,7 +609,7 @@ class WormerDataSpace:
                 part = await self._directory.run(
                     copy_part_of, staging, path, offset, length, number, note, expected, *made
                 )
-            await self._commit(staging, upload_id, begun, part)
+            await self._commit(staging, upload_id, begun, [part])
         self.metrics.bytes_in += part.size
         return part.etag
 

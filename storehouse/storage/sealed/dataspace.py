@@ -29,6 +29,7 @@ from storehouse.storage.dataspace.values import (
     check_order,
     check_parts,
     check_range,
+    check_same,
     choose_parts,
 )
 from storehouse.storage.sealed.codec import Codec, Decryptor, SealedMetrics, UploadCodec
@@ -104,10 +105,7 @@ class _OpenUpload:
 
     def check_open(self) -> None:
         """@raise NoSuchUpload: once it has ended: a note that is sealed for one upload could not be read in another of its ID."""
-        if self.has_ended:
-            raise NoSuchUpload(
-                f"the upload {self.codec.upload_id} ended, and another one may have been begun with its ID"
-            )
+        check_same(self.codec.upload_id, not self.has_ended)
 
 
 @implementer(IDataSpace)
