@@ -34,6 +34,7 @@ from storehouse.frontends.s3 import policies as policies
 from storehouse.frontends.s3 import postform as postform
 from storehouse.frontends.s3 import tagging as tagging
 from storehouse.frontends.s3.access.caller import Caller
+from storehouse.frontends.s3.access.policy import ACCOUNT
 from storehouse.frontends.s3.call import Call, Door, IAuthenticator
 from storehouse.frontends.s3.errors import S3Error, error_reply, s3_error
 from storehouse.frontends.s3.route import handler_of, operation_of
@@ -124,6 +125,7 @@ class S3Door:
                 if method in _WITH_BODIES:
                     call.announce_checksums(signed.trailer, signed.trailers)
                 await self._authorize(call)
+            _check_expected(call)
             return await handle(call)
         except StorehouseError as error:
             raise _located(error, request, bucket, key) from error
@@ -201,6 +203,19 @@ def _check_version(operation: str, query: Mapping[str, str]) -> None:
             ArgumentValue=version,
         )
     raise S3Error("NoSuchVersion", VersionId=version)
+
+
+def _check_expected(call: Call) -> None:
+    """What a client makes sure of, so that it changes or stores nothing at another place or in another way than it means."""
+    for name in ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"):
+        if call.header(name) not in (None, ACCOUNT):
+            raise S3Error("AccessDenied", f"The account of the bucket is not the one in {name}")
+    if call.key and not call.door.is_sealed and call.header("x-amz-server-side-encryption") is not None:
+        raise S3Error(
+            "NotImplemented",
+            "Objects are not encrypted here: start the server with a master key, or ask for no encryption",
+            Header="x-amz-server-side-encryption",
+        )
 
 
 _UNVERSIONED = frozenset({"PutObject", "CopyObject", "AppendObject", "RenameObject"})

@@ -32,11 +32,12 @@ CODES: Mapping[str, tuple[int, str]] = {
     "BadRequest": (400, "An error occurred when parsing the HTTP request"),
     "BucketAlreadyExists": (
         409,
-        "The requested bucket name is not available: select a different name and try again",
+        "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please "
+        "select a different name and try again.",
     ),
     "BucketAlreadyOwnedByYou": (
         409,
-        "Your previous request to create the named bucket succeeded and you already own it",
+        "Your previous request to create the named bucket succeeded and you already own it.",
     ),
     "BucketNotEmpty": (409, "The bucket you tried to delete is not empty"),
     "ConditionalRequestConflict": (
@@ -58,8 +59,8 @@ CODES: Mapping[str, tuple[int, str]] = {
     "IncorrectNumberOfFilesInPostRequest": (400, "POST requires exactly one file upload per request"),
     "InlineDataTooLarge": (400, "Inline data exceeds the maximum allowed size"),
     "InsufficientStorage": (507, "There is no room left to store this"),
-    "InternalError": (500, "We encountered an internal error: please try again"),
-    "InvalidAccessKeyId": (403, "The AWS access key ID you provided does not exist in our records"),
+    "InternalError": (500, "We encountered an internal error. Please try again."),
+    "InvalidAccessKeyId": (403, "The AWS Access Key Id you provided does not exist in our records."),
     "InvalidArgument": (400, "Invalid argument"),
     "InvalidBucketAclWithBlockPublicAccessError": (
         400,
@@ -69,7 +70,7 @@ CODES: Mapping[str, tuple[int, str]] = {
         400,
         "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
     ),
-    "InvalidBucketName": (400, "The specified bucket is not valid"),
+    "InvalidBucketName": (400, "The specified bucket is not valid."),
     "InvalidBucketState": (409, "The request is not valid with the current state of the bucket"),
     "InvalidChunkSizeError": (403, "Only the last chunk is allowed to have a size less than 8192 bytes"),
     "InvalidDigest": (400, "The Content-MD5 or checksum value that you specified is not valid"),
@@ -78,11 +79,11 @@ CODES: Mapping[str, tuple[int, str]] = {
     "InvalidObjectState": (403, "The operation is not valid for the current state of the object"),
     "InvalidPart": (
         400,
-        "One or more of the specified parts could not be found: the part might not have been uploaded, or the "
-        "specified entity tag might not have matched the part's entity tag",
+        "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified "
+        "entity tag may not match the part's entity tag.",
     ),
     "InvalidPartNumber": (416, "The requested partnumber is not satisfiable"),
-    "InvalidPartOrder": (400, "The list of parts was not in ascending order: the parts list must be ordered by number"),
+    "InvalidPartOrder": (400, "The list of parts was not in ascending order. Parts must be ordered by part number."),
     "InvalidPolicyDocument": (400, "The content of the form does not meet the conditions specified in the policy"),
     "InvalidRange": (416, "The requested range is not satisfiable"),
     "InvalidRedirectLocation": (
@@ -113,25 +114,25 @@ CODES: Mapping[str, tuple[int, str]] = {
         400,
         "Your POST request fields preceding the upload file were too large",
     ),
-    "MetadataTooLarge": (400, "Your metadata headers exceed the maximum allowed metadata size"),
-    "MethodNotAllowed": (405, "The specified method is not allowed against this resource"),
-    "MissingContentLength": (411, "You must provide the Content-Length HTTP header"),
+    "MetadataTooLarge": (400, "Your metadata headers exceed the maximum allowed metadata size."),
+    "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
+    "MissingContentLength": (411, "You must provide the Content-Length HTTP header."),
     "MissingRequestBodyError": (400, "Request Body is empty"),
     "MissingSecurityHeader": (400, "Your request was missing a required header"),
     "NoSuchBucket": (404, "The specified bucket does not exist"),
     "NoSuchBucketPolicy": (404, "The bucket policy does not exist"),
     "NoSuchConfiguration": (404, "The specified configuration does not exist"),
     "NoSuchCORSConfiguration": (404, "The CORS configuration does not exist"),
-    "NoSuchKey": (404, "The specified key does not exist"),
+    "NoSuchKey": (404, "The specified key does not exist."),
     "NoSuchLifecycleConfiguration": (404, "The lifecycle configuration does not exist"),
     "NoSuchPublicAccessBlockConfiguration": (404, "The public access block configuration was not found"),
     "NoSuchTagSet": (404, "The TagSet does not exist"),
     "NoSuchUpload": (
         404,
-        "The specified multipart upload does not exist: the upload ID might not be valid, or the multipart upload "
-        "might have been aborted or completed",
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
+        "completed.",
     ),
-    "NoSuchVersion": (404, "The specified version does not exist"),
+    "NoSuchVersion": (404, "The specified version does not exist."),
     "NoSuchWebsiteConfiguration": (404, "The specified bucket does not have a website configuration"),
     "NotImplemented": (501, "A header or query you provided implies functionality that is not implemented"),
     "NotModified": (304, "Not Modified"),
@@ -146,22 +147,22 @@ CODES: Mapping[str, tuple[int, str]] = {
         301,
         "The bucket you are attempting to access must be addressed using the specified endpoint",
     ),
-    "PreconditionFailed": (412, "At least one of the preconditions you specified did not hold"),
+    "PreconditionFailed": (412, "At least one of the pre-conditions you specified did not hold"),
     "ReplicationConfigurationNotFoundError": (404, "The replication configuration was not found"),
     "RequestHeaderSectionTooLarge": (400, "Your request header section exceeds the maximum allowed size"),
-    "RequestTimeTooSkewed": (403, "The difference between the request time and the server's time is too large"),
+    "RequestTimeTooSkewed": (403, "The difference between the request time and the current time is too large."),
     "RequestTimeout": (
         400,
         "Your socket connection to the server was not read from or written to within the timeout period",
     ),
     "ServerSideEncryptionConfigurationNotFoundError": (404, "The server side encryption configuration was not found"),
-    "ServiceUnavailable": (503, "Service is unable to handle the request: try again"),
+    "ServiceUnavailable": (503, "Service is unable to handle request."),
     "SignatureDoesNotMatch": (
         403,
-        "The request signature we calculated does not match the signature you provided: check your key and "
-        "signing method",
+        "The request signature we calculated does not match the signature you provided. Check your key and signing "
+        "method.",
     ),
-    "SlowDown": (503, "Please reduce your request rate"),
+    "SlowDown": (503, "Please reduce your request rate."),
     "TooManyBuckets": (400, "You have attempted to create more buckets than allowed"),
     "TooManyParts": (400, "You have attempted to add more parts than the maximum of 10000 that are allowed"),
     "UnexpectedContent": (400, "This request does not support content"),

@@ -104,6 +104,13 @@ class RequestTests(DoorCase):
         self.refused("InternalError", "GET /box/broken")
         self.assertEqual([failure.type for failure in self.flushLoggedErrors()], [ZeroDivisionError])
 
+    def test_expected(self) -> None:
+        """What a client makes sure of."""
+        self.read("Shown", "GET /box/a", None, "x-amz-expected-bucket-owner: 000000000000")
+        self.refused("AccessDenied", "GET /box/a", None, "x-amz-expected-bucket-owner: 111122223333")
+        said = self.refused("NotImplemented", "PUT /box/a", b"x", "x-amz-server-side-encryption: AES256")
+        self.assertIn("master key", said.value("Message"))
+
     def test_of_http(self) -> None:
         """What never gets to be a request of ours is refused in XML as well."""
         self.refused("InvalidRequest", "GET /box?a=1&a=2")
