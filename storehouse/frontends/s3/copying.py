@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from storehouse.errors import InvalidRange, NoSuchBucket, NoSuchKey, PreconditionFailed, Unavailable
 from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.s3.access.owning import new_object
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.checksums import FULL_OBJECT, Checksums, algorithm_of
 from storehouse.frontends.s3.errors import S3Error
@@ -21,6 +22,7 @@ from storehouse.frontends.s3.fields import (
     checksum_elements,
     condition_of,
     content_type_of,
+    encryption_fields,
     iso_time,
     quoted,
     source_holds,
@@ -141,12 +143,13 @@ async def copy_object(call: Call) -> Reply:
     condition = condition_of(call.header)
     named = call.header("x-amz-checksum-algorithm")
     algorithm = "" if named is None else algorithm_of(named)
+    own = await new_object(call)
     source = await open_source(call)
     if (source.bucket, source.key) == (call.bucket, call.key) and not has_metadata:
         _check_change(call)
 
     async def copy(info: ObjectInfo) -> ObjectInfo:
-        system = known_checksums(info.system)
+        system = {**known_checksums(info.system), **own}
         for name, value in (given if has_metadata else info.system).items():
             if name not in _OWN:
                 system.setdefault(name, value)
@@ -192,7 +195,7 @@ async def copy_object(call: Call) -> Reply:
         )
         return made
 
-    return Reply(200, _copied(await from_source(call, source, copy)), XML)
+    return Reply(200, _copied(await from_source(call, source, copy)), XML, encryption_fields(call))
 
 
 def _check_change(call: Call) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "checksum_elements",
     "condition_of",
     "content_type_of",
+    "encryption_fields",
     "holds",
     "http_time",
     "iso_time",
@@ -281,6 +282,11 @@ def stored_fields(info: ObjectInfo) -> Iterator[tuple[bytes, bytes]]:
             yield (_META + name).encode("ascii"), b"=?UTF-8?B?%b?=" % b64encode(value.encode("utf-8", "replace"))
     if missing:
         yield b"x-amz-missing-meta", b"%d" % missing
+
+
+def encryption_fields(call: Call) -> tuple[tuple[bytes, bytes], ...]:
+    """The field of a response that says that what it speaks of is encrypted, if all is."""
+    return ((b"x-amz-server-side-encryption", b"AES256"),) if call.door.is_sealed else ()
 
 
 def checksum_elements(system: Mapping[str, str]) -> list[str]:

@@ -29,16 +29,19 @@ _log = Logger()
 _PATIENCE = 10.0
 
 
-async def lasting(call: Call, work: Coroutine[Any, Any, bytes]) -> Reply | None:
+async def lasting(
+    call: Call, work: Coroutine[Any, Any, bytes], headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> Reply | None:
     """
     Respond with the document that some work gives. The work goes on to its end, also if the client leaves.
 
+    @param headers: further fields of the response.
     @return: C{None} if the response was sent here.
     """
     going = started(work)
     try:
         if not await _is_over(call, going):
-            call.request.begin(200, XML)
+            call.request.begin(200, XML, headers)
             await call.request.send(DECLARATION.encode())
             while not await _is_over(call, going):
                 await call.request.send(b" ")
@@ -46,7 +49,7 @@ async def lasting(call: Call, work: Coroutine[Any, Any, bytes]) -> Reply | None:
         await finished(going)
         raise
     if not call.request.startedWriting:
-        return Reply(200, await finished(going), XML)
+        return Reply(200, await finished(going), XML, headers)
     try:
         data = await finished(going)
     except Exception as error:

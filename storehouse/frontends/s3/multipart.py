@@ -19,6 +19,7 @@ from storehouse.core.streams import limited
 from storehouse.core.turns import breath
 from storehouse.errors import NoSuchUpload
 from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.s3.access.owning import new_object
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.checksums import (
     COMPOSITE,
@@ -40,6 +41,7 @@ from storehouse.frontends.s3.fields import (
     checksum_elements,
     condition_of,
     content_type_of,
+    encryption_fields,
     iso_time,
     kept_etag,
     limit_of,
@@ -88,7 +90,7 @@ _range = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII).fullmatch
 async def create_multipart_upload(call: Call) -> Reply:
     """Begin an upload."""
     checksum = _checksum_asked(call)
-    system = {**system_of(call.header), **checksum, "owner": call.caller.name}
+    system = {**system_of(call.header), **checksum, **await new_object(call)}
     upload_id: str = await call.store.begin_upload(
         call.bucket, call.key, content_type_of(call.header), user_metadata(call), system
     )
@@ -101,7 +103,7 @@ async def create_multipart_upload(call: Call) -> Reply:
     headers = tuple(
         (f"x-amz-{name}".encode("ascii"), value.upper().encode("ascii")) for name, value in checksum.items()
     )
-    return Reply(200, body, XML, headers)
+    return Reply(200, body, XML, (*headers, *encryption_fields(call)))
 
 
 def _checksum_asked(call: Call) -> dict[str, str]:
@@ -192,7 +194,7 @@ async def upload_part(call: Call) -> Reply:
         noted,
     )
     fields = ((f"x-amz-{name}".encode("ascii"), value.encode("ascii")) for name, value in read_note(note).items())
-    return Reply(200, b"", b"", ((b"ETag", quoted(etag).encode("ascii")), *fields))
+    return Reply(200, b"", b"", ((b"ETag", quoted(etag).encode("ascii")), *fields, *encryption_fields(call)))
 
 
 @handler("UploadPartCopy")
@@ -237,7 +239,7 @@ async def upload_part_copy(call: Call) -> Reply:
         text("ETag", quoted(etag)),
         *checksum_elements(read_note(note)),
     )
-    return Reply(200, body, XML)
+    return Reply(200, body, XML, encryption_fields(call))
 
 
 def _note_of_whole(info: ObjectInfo) -> str:
@@ -322,7 +324,7 @@ async def complete_multipart_upload(call: Call) -> Reply | None:
             *checksum_elements(info.system),
         )
 
-    return await lasting(call, complete())
+    return await lasting(call, complete(), encryption_fields(call))
 
 
 async def _named(root: Node) -> list[_Named]:

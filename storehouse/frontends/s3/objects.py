@@ -27,6 +27,7 @@ from storehouse.frontends.s3.fields import (
     ANY_TYPE,
     condition_of,
     content_type_of,
+    encryption_fields,
     http_time,
     quoted,
     shown_etag,
@@ -208,8 +209,7 @@ def _begin(call: Call, info: ObjectInfo, selection: _Selection, overrides: dict[
         fields += ((b"Content-Range", content_range(span, info.size)),)
     if selection.parts:
         fields += ((b"x-amz-mp-parts-count", b"%d" % selection.parts),)
-    if call.door.is_sealed:
-        fields += ((b"x-amz-server-side-encryption", b"AES256"),)
+    fields += encryption_fields(call)
     if (call.header("x-amz-checksum-mode") or "").upper() == "ENABLED":
         fields += tuple(_checksums_of(info, selection))
     content_type = overrides.pop(b"Content-Type", None) or info.content_type.encode("utf-8", "replace")
@@ -269,8 +269,7 @@ async def put_object(call: Call) -> Reply:
         system=lambda: system | call.checksums.system(),
     )
     fields: Fields = ((b"ETag", quoted(info.etag).encode()), *checksum_fields(info.system))
-    if call.door.is_sealed:
-        fields += ((b"x-amz-server-side-encryption", b"AES256"),)
+    fields += encryption_fields(call)
     return Reply(200, b"", b"", fields)
 
 

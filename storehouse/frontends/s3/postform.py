@@ -19,10 +19,11 @@ from storehouse.errors import MalformedBody, TooLarge
 from storehouse.frontends.http.multipart import Event, Field, FormLimits, MultipartReader, PartBegun
 from storehouse.frontends.http.parthead import boundary_of
 from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.s3.access.owning import new_object
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.checksums import DEFAULT, checksums_of
 from storehouse.frontends.s3.errors import S3Error
-from storehouse.frontends.s3.fields import checked_metadata, content_type_of, quoted, system_of
+from storehouse.frontends.s3.fields import checked_metadata, content_type_of, encryption_fields, quoted, system_of
 from storehouse.frontends.s3.route import handler
 from storehouse.frontends.s3.tagsets import check_object_tags, node_tags, write_tags
 from storehouse.frontends.s3.xml import XML, document, parse, text
@@ -113,6 +114,10 @@ class _Form:
         """One of them."""
         return self.fields.get(name.lower())
 
+    def acl(self, name: str) -> str | None:
+        """The same of an ACL, whose name forms write without a prefix."""
+        return self.field(name) or (self.field("acl") if name == "x-amz-acl" else None)
+
 
 @handler("PostObject")
 async def post_object(call: Call) -> Reply:
@@ -133,7 +138,7 @@ async def post_object(call: Call) -> Reply:
     signed, policy = call.authenticator.authenticate_form(form.fields, call.bucket)
     call.take_caller(signed)
     put = await call.check("PutObject", call.bucket, key)
-    system = {**system_of(form.field, tags=False), **_tags_of(form), "owner": put.caller.name}
+    system = {**system_of(form.field, tags=False), **_tags_of(form), **await new_object(put, form.acl)}
     metadata = checked_metadata(form.fields.items())
     checksums = checksums_of(list(form.fields), form.field)
     checksums.want(DEFAULT)
@@ -184,7 +189,11 @@ def _stored(call: Call, form: _Form, info: ObjectInfo) -> Reply:
     host = (call.request.requestHeaders.getRawHeaders(b"Host") or [b""])[0].decode("latin-1")
     path = call.request.path.decode("ascii", "replace").rstrip("/")
     location = f"{scheme}://{host}{path}/{quote(info.key)}"
-    headers = ((b"ETag", etag.encode("ascii")), (b"Location", location.encode("ascii", "replace")))
+    headers = (
+        (b"ETag", etag.encode("ascii")),
+        (b"Location", location.encode("ascii", "replace")),
+        *encryption_fields(call),
+    )
     page = form.field("success_action_redirect") or form.field("redirect") or ""
     if _is_page(page):
         query = urlencode({"bucket": call.bucket, "key": info.key, "etag": etag})

@@ -36,8 +36,8 @@ class CopyObjectTests(S3Case):
 
     def setUp(self) -> None:
         S3Case.setUp(self)
-        self.successResultOf(self.store.create_bucket("box"))
-        self.successResultOf(self.store.create_bucket("other"))
+        self.successResultOf(self.store.create_bucket("box", owner="ann"))
+        self.successResultOf(self.store.create_bucket("other", owner="ann"))
         self.source = self.put(
             "a",
             b"bytes",
@@ -87,6 +87,7 @@ class CopyObjectTests(S3Case):
             info.system,
             {
                 "cache-control": "no-cache",
+                "owner": "ann",
                 "tagging": "k=v",
                 "checksum-crc32": "AAAAAA==",
                 "checksum-type": "FULL_OBJECT",
@@ -105,7 +106,13 @@ class CopyObjectTests(S3Case):
         self.assertEqual((info.content_type, info.metadata), ("text/css", {"b": ["1"]}))
         self.assertEqual(
             info.system,
-            {"expires": "0", "tagging": "k=v", "checksum-crc32": "AAAAAA==", "checksum-type": "FULL_OBJECT"},
+            {
+                "expires": "0",
+                "owner": "ann",
+                "tagging": "k=v",
+                "checksum-crc32": "AAAAAA==",
+                "checksum-type": "FULL_OBJECT",
+            },
         )
         info = self.copy("x-amz-tagging-directive: REPLACE", *fields)
         self.assertEqual((info.content_type, info.system["tagging"]), ("text/plain", "n=m"))
@@ -125,7 +132,7 @@ class CopyObjectTests(S3Case):
 
     def test_checksum(self) -> None:
         """One that is not known is computed, and all else is as without; one that is known is kept."""
-        kept = {"cache-control": "no-cache", "tagging": "k=v", "checksum-type": "FULL_OBJECT"}
+        kept = {"owner": "ann", "cache-control": "no-cache", "tagging": "k=v", "checksum-type": "FULL_OBJECT"}
         digest = b64encode(hashlib.sha256(b"bytes").digest()).decode()
         for field, checksum in (
             ("x-amz-checksum-algorithm: SHA256", {"checksum-sha256": digest}),
@@ -185,7 +192,9 @@ class CopyObjectTests(S3Case):
 
         self.patch(self.store, "copy", late)
         info = self.copy()
-        self.assertEqual((info.etag, info.system), (self.head("box", "a").etag, {"cache-control": "max-age=5"}))
+        self.assertEqual(
+            (info.etag, info.system), (self.head("box", "a").etag, {"cache-control": "max-age=5", "owner": "ann"})
+        )
 
     def test_refused(self) -> None:
         for code, source, fields in (

@@ -56,7 +56,7 @@ class MultipartCase(S3Case):
     def setUp(self) -> None:
         S3Case.setUp(self)
         self.patch(multipart, "_LEAST", 4)
-        self.successResultOf(self.store.create_bucket("box"))
+        self.successResultOf(self.store.create_bucket("box", owner="ann"))
 
     def begin(self, *fields: str, key: str = "a") -> str:
         """An upload; its ID."""

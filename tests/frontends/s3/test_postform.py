@@ -56,7 +56,7 @@ class PostFormTests(S3Case):
     def setUp(self) -> None:
         S3Case.setUp(self)
         for bucket in ("box", "open"):
-            self.successResultOf(self.store.create_bucket(bucket))
+            self.successResultOf(self.store.create_bucket(bucket, owner="bob"))
 
     def signed(self, conditions: list[Any] | None = None, **fields: str) -> dict[str, str]:
         """The fields of a form whose policy allows them, and those that conditions speak of."""
@@ -88,6 +88,7 @@ class PostFormTests(S3Case):
             Content_Type="text/css",
             x_amz_meta_Who="me",
             Cache_Control="no-cache",
+            acl="public-read",
             tagging="<Tagging><TagSet><Tag><Key>k</Key><Value>v w</Value></Tag></TagSet></Tagging>",
         )
         answer = self.post(form(fields))
@@ -96,6 +97,8 @@ class PostFormTests(S3Case):
         self.assertEqual((info.content_type, info.metadata), ("text/css", {"who": ["me"]}))
         self.assertEqual((info.system["cache-control"], info.system["tagging"]), ("no-cache", "k=v%20w"))
         self.assertIn("checksum-crc64nvme", info.system)
+        self.assertEqual(info.system["owner"], "ann")
+        self.assertIn("acl", info.system)
         self.assertEqual(
             (answer.fields["etag"], answer.fields["location"]), (f'"{info.etag}"', "http://localhost/box/a")
         )
@@ -175,6 +178,7 @@ class PostFormTests(S3Case):
             ("SignatureDoesNotMatch", form({**fields, "x-amz-signature": "0" * 64})),
             ("MaxPostPreDataLengthExceededError", form({**fields, "x-ignore-me": "x" * 20_000})),
             ("MalformedXML", form(self.signed(key="a", tagging="<Tagging>"))),
+            ("InvalidArgument", form(self.signed(key="a", acl="everybody"))),
             ("InvalidStorageClass", form(self.signed(key="a", x_amz_storage_class="LUNAR"))),
             ("MetadataTooLarge", form(self.signed(key="a", x_amz_meta_a="x" * 2048))),
         ):
