@@ -642,7 +642,7 @@ async def beside(
 
     @param work: called with some pieces, in order, one call after the other. For the last ones, if they have no more than
         64 KiB, it is called in the reactor's thread: that is faster than to ask a thread.
-    @param batch: bytes that are given to it at once, at least.
+    @param batch: bytes that are given to it at once, at least, unless they come in more than 1024 pieces.
     """
     going: Beside[object] = Beside(stream)
     pieces: list[Piece] = []
@@ -651,7 +651,7 @@ async def beside(
         while piece := await stream.read():
             pieces.append(piece)
             size += len(piece)
-            if size >= batch:
+            if size >= batch or len(pieces) >= _MOST_PIECES:
                 await going.start(disk.run, work, pieces)
                 pieces, size = [], 0
             yield piece
@@ -669,6 +669,9 @@ async def beside(
     finally:
         await going.close()
 
+
+# Pieces that are given to the work at once: small ones take far more memory than their bytes.
+_MOST_PIECES = 1024
 
 # Bytes that are worked with in the reactor's thread rather than in another: they take less time than to ask for a thread.
 _INLINE = 64 << 10

@@ -583,6 +583,30 @@ class BesideTests(Tests):
         self.assertEqual(self.pieces_of(beside(BytesStream([b"a", b"b"]), self.disk, self.see)), [b"a", b"b"])
         self.assertEqual((self.seen, self.disk.jobs), ([b"ab"], []))
 
+    def test_many_small_pieces(self) -> None:
+        """They do not gather until their bytes are many: each takes far more memory than its byte."""
+        stream = beside(BytesStream([b"a"] * 2500), InlineDisk(), self.see)
+        self.assertEqual(len(self.pieces_of(stream)), 2500)
+        self.assertEqual([len(each) for each in self.seen], [1024, 1024, 452])
+
+    def test_at_end(self) -> None:
+        """What is to be looked at when all is done fails the end."""
+        ended: list[int] = []
+        stream = beside(
+            BytesStream([b"ab", b"cd"]), InlineDisk(), self.see, at_end=lambda: ended.append(len(self.seen))
+        )
+        self.assertEqual((self.pieces_of(stream), ended), ([b"ab", b"cd"], [1]))
+
+        def fails() -> None:
+            raise ZeroDivisionError
+
+        for data in ([b"ab"], []):
+            stream = beside(BytesStream(data), InlineDisk(), self.see, at_end=fails)
+            self.assertEqual(self.failure_of(stream, ZeroDivisionError), data)
+        ended.clear()
+        stream = beside(BytesStream([b"ab"]), InlineDisk(), lambda pieces: fails(), at_end=lambda: ended.append(1))
+        self.assertEqual((self.failure_of(stream, ZeroDivisionError), ended), ([b"ab"], []))
+
     def test_work_fails(self) -> None:
         def fails(pieces: list[Piece]) -> None:
             raise ZeroDivisionError

@@ -160,6 +160,10 @@ class Checksums:
             raise RuntimeError("the body is being read")
         self._wanted.add(name)
 
+    def keep(self) -> None:
+        """Have the one computed that is kept with an object: the announced one, or that which S3 computes by itself."""
+        self.want(self.name or DEFAULT)
+
     def stream(self, body: IByteStream, disk: IDisk, trailers: Mapping[str, str]) -> IByteStream:
         """
         The body; the last read fails with an L{S3Error} if a checksum is not as it was announced.

@@ -21,7 +21,7 @@ from storehouse.frontends.http.sending import (
 )
 from storehouse.frontends.s3.access.owning import new_object
 from storehouse.frontends.s3.call import Call
-from storehouse.frontends.s3.checksums import DEFAULT, checksum_fields
+from storehouse.frontends.s3.checksums import checksum_fields
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import (
     ANY_TYPE,
@@ -255,8 +255,7 @@ async def put_object(call: Call) -> Reply:
     """Store it, in one step and durably, once all that the request announced of its bytes was found to be right."""
     call.check_body()
     system = system_of(call.header) | await new_object(call)
-    if not call.checksums.is_announced:
-        call.checksums.want(DEFAULT)
+    call.checksums.keep()
     info = await call.store.put(
         call.bucket,
         call.key,

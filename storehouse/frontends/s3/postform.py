@@ -21,7 +21,7 @@ from storehouse.frontends.http.parthead import boundary_of
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.access.owning import new_object
 from storehouse.frontends.s3.call import Call
-from storehouse.frontends.s3.checksums import DEFAULT, checksums_of
+from storehouse.frontends.s3.checksums import checksums_of
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import checked_metadata, content_type_of, encryption_fields, quoted, system_of
 from storehouse.frontends.s3.route import handler
@@ -141,7 +141,7 @@ async def post_object(call: Call) -> Reply:
     system = {**system_of(form.field, tags=False), **_tags_of(form), **await new_object(put, form.acl)}
     metadata = checked_metadata(form.fields.items())
     checksums = checksums_of(list(form.fields), form.field)
-    checksums.want(DEFAULT)
+    checksums.keep()
     file: IByteStream = limited(GeneratorStream(form.bytes()), _LARGEST, _too_large)
     if policy is not None:
         file = policy.sized(file)

@@ -255,6 +255,21 @@ class StreamTests(SynchronousTestCase):
         self.assertRaises(RuntimeError, checksums.want, "crc32")
         self.assertFalse(checksums.is_announced)
 
+    def test_kept(self) -> None:
+        """What is announced, or the usual one, also beside an MD5 of the transport."""
+        md5, crc = encoded(hashlib.md5(b"data").digest()), encoded(of("crc32", b"data"))
+        for headers, name in (
+            ({}, "crc64nvme"),
+            ({"content-md5": md5}, "crc64nvme"),
+            ({"content-md5": md5, "x-amz-checksum-crc32": crc}, "crc32"),
+        ):
+            checksums = announced(headers)
+            checksums.keep()
+            self.successResultOf(self.read(checksums, b"data"))
+            self.assertEqual(
+                checksums.system(), {f"checksum-{name}": encoded(of(name, b"data")), "checksum-type": "FULL_OBJECT"}
+            )
+
     def test_given_back(self) -> None:
         system = checksum_system("sha256", "abc", COMPOSITE)
         self.assertEqual(

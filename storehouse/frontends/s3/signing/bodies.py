@@ -45,6 +45,9 @@ TRAILER_SIGNATURE = "x-amz-trailer-signature"
 _MAX_HEAD = 256
 _MAX_TRAILER = 4096
 
+# Bytes that are copied rather than referred to.
+_SMALL = 1024
+
 _unsigned_head = re.compile(rb"([0-9A-Fa-f]{1,16})\Z").match
 _signed_head = re.compile(rb"([0-9A-Fa-f]{1,16});chunk-signature=([0-9a-f]{64})\Z").match
 
@@ -148,7 +151,9 @@ class Unframing:
         while at < size:
             if self._left:
                 taken = min(self._left, size - at)
-                found.append(view[at : at + taken])
+                data = view[at : at + taken]
+                # A view keeps all of the piece, and takes more memory than a few bytes.
+                found.append(data if taken > _SMALL else bytes(data))
                 self._left -= taken
                 at += taken
             elif self._trailer is not None:

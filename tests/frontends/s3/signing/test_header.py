@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from email.utils import formatdate
-from urllib.parse import quote
+from random import Random
+from urllib.parse import quote, unquote_to_bytes
 
 from aws_request_signer import AwsRequestSigner
 from botocore.auth import S3SigV4Auth
@@ -14,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storehouse.core.sigv4 import EMPTY_SHA256
+from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.authenticator import Authenticator
-from tests.frontends.s3.signing.signers import NOW, REGION, Seen, SigningCase, seen, sign_header, stamp
+from tests.frontends.s3.signing.signers import NOW, REGION, Seen, SigningCase, presign, seen, sign_header, stamp
+from tests.soak import count, long_loop, rounds
 
 URL = "http://localhost:9000/box/some/key"
 
@@ -221,3 +225,75 @@ class HeaderTests(SigningCase):
         signed = self.authenticate(request)
         self.assertEqual((signed.user, signed.key_id, signed.kind), (None, "", ""))
         self.assertNotIn(self.key.secret, repr(signed))
+
+    @long_loop
+    def test_fuzz(self) -> None:
+        """Whatever is changed of a signed request: refused as S3 does, or it says the same."""
+        for seed in rounds(3):
+            random = Random(seed)
+            for _ in range(150):
+                self._change(random)
+            count("requests", 150)
+
+    def _change(self, random: Random) -> None:
+        is_presigned = random.random() < 0.4
+        url = f"http://localhost:9000/box/{quote(random.choice(('a', 'a b', 'x/y/z', '€+')))}"
+        url += random.choice(("", "?acl", "?prefix=a%2Fb&list-type=2", "?partNumber=1&uploadId=x%20y"))
+        headers = random.choice(({}, {"x-amz-meta-a": "b c"}, {"Content-Type": "text/plain", "Range": "bytes=0-1"}))
+        method = random.choice(("GET", "PUT", "DELETE"))
+        made = presign(self.key, method, url, headers) if is_presigned else sign_header(self.key, method, url, headers)
+        request = seen(made)
+        names = {name.lower() for name, _ in request.requestHeaders.getAllRawHeaders()} - {b"authorization"}
+        before = self._meaning(request, names)
+        for _ in range(random.randrange(1, 3)):
+            self._mutate(request, random)
+        try:
+            signed = self.authenticate(request)
+        except S3Error as error:
+            self.assertNotIn(self.key.secret, repr(error.fields))
+        else:
+            if signed.user is not None:
+                self.assertEqual(self._meaning(request, names), before)
+
+    def _meaning(self, request: Seen, names: Collection[bytes]) -> object:
+        """What counts of a request: all but how it is written, and fields that are not among those signed."""
+        fields = {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
+        signed = {
+            name: [b" ".join(value.split()) for value in values]
+            for name, values in fields.items()
+            if name in names or name.startswith(b"x-amz-")
+        }
+        return request.method, unquote_to_bytes(request.path), request.fields, signed
+
+    def _mutate(self, request: Seen, random: Random) -> None:
+        junk = random.choice(
+            (b"", b" ", b"%", b"%2F", b"/", b",", b";", b"=", b"\xff", b"0", b"a", b"\xe2\x82\xac", b"A" * 300, b"\t")
+        )
+
+        def cut(value: bytes) -> bytes:
+            at = random.randrange(len(value) + 1)
+            return value[:at] + junk + value[at + random.choice((0, 0, 1, 5)) :]
+
+        kind = random.randrange(4)
+        if kind == 0:
+            request.path = cut(request.path)
+        elif kind == 1 and request.fields:
+            name = random.choice(sorted(request.fields))
+            value = request.fields.pop(name)
+            try:
+                pair = (cut(name), value) if random.random() < 0.3 else (name, cut(value))
+                pair[0].decode(), pair[1].decode()
+            except UnicodeDecodeError:
+                pair = name, value  # the door refuses it before
+            request.fields[pair[0]] = pair[1]
+        elif kind == 2 and list(request.requestHeaders.getAllRawHeaders()):
+            name, values = random.choice(sorted(request.requestHeaders.getAllRawHeaders()))
+            request.requestHeaders.setRawHeaders(name, [cut(values[0])])
+        else:
+            name = random.choice(
+                (b"x-amz-acl", b"x-amz-date", b"host", b"authorization", b"x-amz-content-sha256", b"range")
+            )
+            if random.random() < 0.5:
+                request.requestHeaders.addRawHeader(name, junk)
+            else:
+                request.requestHeaders.removeHeader(name)
