@@ -71,9 +71,9 @@ class Downloads(Leaf):
         if not path:
             return await self._listings.answer(request)
         bucket = text_of(request, b"bucket") or self._bucket
-        visitor = await self._gate.admit(request, "get", bucket=bucket)
-        _check_fields(request, _KNOWN)
         key = decoded("path", path)
+        visitor = await self._gate.admit(request, "get", bucket=bucket, key=key)
+        _check_fields(request, _KNOWN)
         try:
             info, selection, reader = await open_selected(
                 request,
@@ -163,14 +163,14 @@ class Downloads(Leaf):
     async def handle_DELETE(self, request: StreamingRequest) -> Reply:
         """Remove a file; all conditions of section 13 hold for that."""
         key = self._key_to_change(request)
-        await self._gate.admit(request, "delete")
+        await self._gate.admit(request, "delete", key=key)
         check_fields(request, frozenset())
         return json_reply(described(await self._delete(request, key)))
 
     async def handle_POST(self, request: StreamingRequest) -> Reply:
         """What the form of a page without scripts asks for: C{action=delete}, and C{next} to go to."""
         key = self._key_to_change(request)
-        visitor = await self._gate.admit(request, "delete", token_later=True)
+        visitor = await self._gate.admit(request, "delete", token_later=True, key=key)
         check_fields(request, frozenset())
         form = parse_query(await request.body.read_all(_MOST_FORM))
         self._gate.check_token(visitor, form.get(b"csrf", b"").decode("latin-1"))

@@ -28,6 +28,7 @@ from storehouse.errors import (
     LinkOutOfScope,
     LinkTampered,
     NoSuchBucket,
+    NoSuchUser,
     NotSignedIn,
     SignInRefused,
 )
@@ -35,7 +36,7 @@ from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import check_fields
 from storehouse.frontends.http.shown import shown_name
 from storehouse.storage.accounts.interfaces import LINK_PARAMETERS, Grant, IAccounts, Session, User
-from storehouse.storage.objects.interfaces import IObjectStore
+from storehouse.storage.objects.interfaces import Condition, IObjectStore
 
 __all__ = ["COOKIE", "LINK", "TOKEN_FIELD", "Action", "Attempts", "Gate", "RefusalLog", "Visitor", "check_query"]
 
@@ -163,6 +164,9 @@ TOKEN_FIELD = b"X-CSRF-Token"
 #: sessions, uploads), C{admin} what is everybody's.
 Action = Literal["put", "get", "list", "delete", "manage", "admin"]
 
+#: What a user must have for an action. Storing needs one of two, as the key is new or not: L{Gate.put_condition}.
+_PERMISSION = {"get": "read", "list": "list", "delete": "delete"}
+
 _LINKED = {"put": "PUT", "get": "GET"}
 _CHANGING = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
 
@@ -253,12 +257,15 @@ class Gate:
         bucket: str = "",
         token_later: bool = False,
         goes_on: bool = False,
+        key: str = "",
     ) -> Visitor:
         """
-        Find out who makes a request, and whether that one may.
+        Find out who makes a request, and whether that one may. What is stored, and what is continued, is asked of L{put_condition}
+        once its key is known.
 
         @param path: the path that a link must be for, percent-encoded; C{None} for that of the request.
         @param bucket: the bucket to be read; empty for the door's own.
+        @param key: what is to be read or removed; for a list, what its keys begin with.
         @param token_later: the session's token is within the body: L{check_token} is called once it is read.
         @param goes_on: whether the request continues what the link was used for, see L{IAccounts.grant_of}.
         @raise NotSignedIn: if it is nobody who is known.
@@ -267,6 +274,7 @@ class Gate:
         if b"signature" in request.fields:
             visitor = attrs.evolve(self._with_link(request, action, path, goes_on), address=request.address)
             request.visitor = f"link:{visitor.name}"
+            await self._check(visitor, action, bucket or self._bucket, key)
             return visitor
         try:
             visitor = attrs.evolve(self._known(request), address=request.address)
@@ -280,9 +288,46 @@ class Gate:
             if visitor.session is not None and not token_later:
                 given = request.requestHeaders.getRawHeaders(TOKEN_FIELD) or [b""]
                 self.check_token(visitor, given[0].decode("latin-1"))
-        if action == "admin" and not (visitor.user and visitor.user.is_admin):
-            raise Forbidden(f"{visitor.name} is not an administrator")
+        if action == "admin" and not (visitor.user and visitor.user.is_unlimited_admin):
+            raise Forbidden(f"{visitor.name} is not an administrator, or has a key with limits")
+        await self._check(visitor, action, bucket or self._bucket, key)
         return visitor
+
+    async def _check(self, visitor: Visitor, action: Action, bucket: str, key: str) -> None:
+        permission = _PERMISSION.get(action)
+        if permission is None or await self._may(visitor, permission, bucket, key):
+            return
+        if action in ("get", "list") and await self._is_public(bucket):
+            return
+        raise Forbidden(f"{visitor.name} has no right to {permission} {shown_name(f'{bucket}/{key}'.encode())}")
+
+    async def _may(self, visitor: Visitor, permission: str, bucket: str, key: str) -> bool:
+        """The decision of all doors. A link can do what the user can who has signed it."""
+        try:
+            user = visitor.user or self._accounts.user_named(visitor.name)
+        except NoSuchUser:
+            return False
+        try:
+            owner = (await self._store.get_bucket(bucket)).owner
+        except (NoSuchBucket, BadRequest):
+            owner = ""  # the store says so
+        return user.may(permission, bucket, key, owner)
+
+    async def put_condition(self, visitor: Visitor, key: str, condition: Condition) -> Condition:
+        """
+        The condition by which a visitor can store an object in the door's own bucket: that of the request, and that the key has no
+        object for those who cannot replace any, or that it has one for those who can do only that.
+
+        @raise Forbidden: if nothing is left.
+        """
+        new = await self._may(visitor, "put-new", self._bucket, key)
+        replacing = await self._may(visitor, "overwrite", self._bucket, key)
+        narrowed = condition.narrowed(new, replacing)
+        if narrowed is None:
+            raise Forbidden(
+                f"{visitor.name} has no right to {'replace' if new else 'store'} {shown_name(key.encode())}"
+            )
+        return narrowed
 
     def check_token(self, visitor: Visitor, text: str) -> None:
         """

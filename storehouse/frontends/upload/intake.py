@@ -23,8 +23,8 @@ import re
 from base64 import b64decode
 from binascii import Error as BadBase64
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 import attrs
@@ -43,6 +43,7 @@ from storehouse.errors import (
     BadRequest,
     ChecksumMismatch,
     DamagedEntry,
+    Forbidden,
     NoSuchKey,
     PreconditionFailed,
     SizeMismatch,
@@ -483,6 +484,9 @@ class IGate(Protocol):
     async def use(self, visitor: Visitor) -> None:
         """Use up a link that works once."""
 
+    async def put_condition(self, visitor: Visitor, key: str, condition: Condition) -> Condition:
+        """The condition by which a visitor can store an object."""
+
 
 @attrs.frozen
 class FileHead:
@@ -562,9 +566,15 @@ class Intake:
         limit = self.limit_of(visitor)
         if limit is not None and head.size is not None and head.size > limit:
             raise TooLarge(f"the file has {head.size} bytes; at most {limit} are allowed")
-        await self._check_key(head)
+        wanted = head.condition or (ALWAYS if self.rule == "replace" else Condition(absent=True))
+        condition = await self.gate.put_condition(visitor, head.key, wanted)
+        is_narrowed = condition != wanted
+        if is_narrowed:
+            head = attrs.evolve(head, condition=condition)
+        with _as_forbidden(is_narrowed, visitor, head.key):
+            await self._check_key(head)
         await self.gate.use(visitor)
-        return IncomingFile(self, visitor, session, stream, head, limit)
+        return IncomingFile(self, visitor, session, stream, head, limit, is_narrowed)
 
     async def store_file(self, visitor: Visitor, body: RequestBody, head: FileHead) -> ObjectInfo:
         """
@@ -653,6 +663,17 @@ class Intake:
         raise AlreadyExists(f"{key} already exists")
 
 
+@contextmanager
+def _as_forbidden(is_narrowed: bool, visitor: Visitor, key: str) -> Iterator[None]:
+    """Where the condition that fails is what a visitor has a right to, that right is missing."""
+    try:
+        yield
+    except (PreconditionFailed, AlreadyExists):
+        if not is_narrowed:
+            raise
+        raise Forbidden(f"{visitor.name} has no right to do that with {key}") from None
+
+
 class IncomingFile:
     """
     One file that is being received: L{gather} it, then L{store} it, and L{close} it in any case.
@@ -670,8 +691,11 @@ class IncomingFile:
         stream: IByteStream,
         head: FileHead,
         limit: int | None,
+        is_narrowed: bool = False,
     ) -> None:
         self.head = head
+        self._visitor = visitor
+        self._is_narrowed = is_narrowed  # its condition is the visitor's rights, not the request's
         self.count = 0
         self.is_spilled = head.size is not None and not session.may_hold(head.size)
         self._crc = 0
@@ -724,9 +748,10 @@ class IncomingFile:
         try:
             if condition is not None:
                 size = head.size if self.is_spilled else self.count
-                info = await intake.store.put(
-                    intake.bucket, head.key, stream, size, head.media_type, self._metadata, condition
-                )
+                with _as_forbidden(self._is_narrowed, self._visitor, head.key):
+                    info = await intake.store.put(
+                        intake.bucket, head.key, stream, size, head.media_type, self._metadata, condition
+                    )
             elif self.is_spilled:
                 info = await intake.put_claimed(head, stream, self._metadata)
             else:

@@ -59,7 +59,7 @@ class Listings:
         @raise BadRequest: if it is invalid.
         """
         bucket = text_of(request, b"bucket") or self._bucket
-        visitor = await self._gate.admit(request, "list", bucket=bucket)
+        visitor = await self._gate.admit(request, "list", bucket=bucket, key=text_of(request, b"prefix"))
         check_fields(request, _KNOWN)
         wanted = _wanted(request, bucket)
         is_page = accepts_html(request) and bucket == self._bucket

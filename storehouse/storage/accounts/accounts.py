@@ -387,6 +387,8 @@ class Accounts(ABC):
         once: bool = False,
         is_prefix: bool = False,
     ) -> str:
+        if user.limits is not None:
+            raise Forbidden("this access key is limited, and cannot sign links")
         now, lifetime = self._clock(), self.settings.link_lifetime
         if method not in links.METHODS:
             raise BadRequest(f"the method of a link must be one of {', '.join(links.METHODS)}")
@@ -402,8 +404,6 @@ class Accounts(ABC):
             raise BadRequest(f"the path of a link for a folder must end with a slash; {canonical!r} does not")
         if self._users().get(user.name).user.is_disabled:
             raise Forbidden(f"the user {user.name} is disabled")
-        if user.limits is not None:
-            raise Forbidden("this access key is limited, and cannot sign links")
         nonce = os.urandom(16).hex()
         grant = Grant(method, canonical, is_prefix, math.ceil(expires), max_bytes, once, nonce, user.name)
         return links.write_query(self._keys().links, grant)

@@ -52,6 +52,20 @@ class Condition:
     absent: bool = False
     etag: str | None = None
 
+    def narrowed(self, new: bool, replacing: bool) -> Condition | None:
+        """
+        This, for somebody who may not do everything; C{None} if nothing is left.
+
+        @param new: whether an object may be stored under a key that has none.
+        @param replacing: whether one that is there may be replaced.
+        """
+        may_be_new, may_replace = new and self.etag is None, replacing and not self.absent
+        if may_be_new and may_replace:
+            return self
+        if may_be_new:
+            return Condition(absent=True)
+        return (self if self.etag is not None else Condition(etag="*")) if may_replace else None
+
 
 #: No condition.
 ALWAYS = Condition()

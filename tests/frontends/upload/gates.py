@@ -7,6 +7,7 @@ from typing import Any
 from storehouse.errors import ForgedRequest, LinkUsed, NotSignedIn
 from storehouse.frontends.upload.gate import Visitor
 from storehouse.storage.accounts.interfaces import Grant, Session, User
+from storehouse.storage.objects.interfaces import Condition
 
 __all__ = ["ANN", "OpenGate"]
 
@@ -45,6 +46,7 @@ class OpenGate:
         bucket: str = "",
         token_later: bool = False,
         goes_on: bool = False,
+        key: str = "",
     ) -> Visitor:
         self.asked.append((action, bucket))
         if self.visitor is not None:
@@ -56,6 +58,9 @@ class OpenGate:
     def check_token(self, visitor: Visitor, text: str) -> None:
         if visitor.session is not None and visitor.session.token != text:
             raise ForgedRequest("the token is wrong")
+
+    async def put_condition(self, visitor: Visitor, key: str, condition: Condition) -> Condition:
+        return condition
 
     async def use(self, visitor: Visitor) -> None:
         if visitor.grant is not None:

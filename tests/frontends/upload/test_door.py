@@ -12,6 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings, HTTPSSettings
 from storehouse.core.disk import InlineDisk
+from storehouse.core.permissions import Rights
+from storehouse.core.streams import BytesStream
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.door import UploadDoor
 from storehouse.frontends.upload.gate import COOKIE
@@ -31,7 +33,7 @@ class DoorTests(SynchronousTestCase):
         self.clock.advance(1_700_000_000)
         self.accounts = MemoryAccounts(clock=self.clock.seconds)
         disk = InlineDisk()
-        store = memory_object_store(clock=self.clock)
+        store = self.store = memory_object_store(clock=self.clock)
         self.successResultOf(store.create_bucket("uploads"))
         resumable = LocalResumableUploads(store, disk, self.clock, ResumableSettings(self.mktemp(), durable=False))
         resumable.start()
@@ -166,6 +168,90 @@ class DoorTests(SynchronousTestCase):
         other = self.successResultOf(self.accounts.add_user("eve"))
         field = f"Authorization: Bearer {other.user.key_id}.{other.secret}"
         self.assertEqual(json.loads(self.ask("GET /uploads", field).body), {"uploads": []})
+
+    # -- rights --------------------------------------------------------------------------------
+
+    def key_of(self, *rights: Rights, limits: tuple[Rights, ...] | None = None) -> str:
+        """A header field with a key of another user, who has these rights."""
+        self.successResultOf(self.accounts.add_user("eve"))
+        self.successResultOf(self.accounts.revoke("eve", None))
+        for each in rights:
+            self.successResultOf(self.accounts.grant("eve", each))
+        key = self.successResultOf(self.accounts.add_key("eve", limits))
+        return f"Authorization: Bearer {key.key_id}.{key.secret}"
+
+    def forbidden(self, line: str, *fields: str, body: bytes | None = None) -> None:
+        """A request is refused for want of a right."""
+        answer = self.ask(line, *fields, body=body)
+        self.assertEqual((answer.status, json.loads(answer.body)["error"]), (403, "Forbidden"), line)
+
+    def test_no_rights(self) -> None:
+        eve = self.key_of()
+        self.ask("PUT /upload/a", self.key, body=b"hello")
+        for line in ("GET /download/a", "HEAD /download/a", "DELETE /download/a", "GET /download"):
+            if line.startswith("HEAD"):
+                self.assertEqual(self.ask(line, eve).status, 403)
+            else:
+                self.forbidden(line, eve)
+        for line in ("PUT /upload/a", "PUT /upload/b", "POST /upload/b"):
+            self.forbidden(line, eve, body=b"x")
+        form = b'--x\r\nContent-Disposition: form-data; name="f"; filename="b"\r\n\r\nb\r\n--x--\r\n'
+        self.forbidden("POST /upload", eve, "Content-Type: multipart/form-data; boundary=x", body=form)
+        self.forbidden("POST /tus/", eve, "Tus-Resumable: 1.0.0", "Upload-Length: 5", body=b"")
+        self.forbidden("PUT /upload/b", eve, "Upload-Complete: ?0", "Upload-Draft-Interop-Version: 6", body=b"x")
+        self.assertEqual(self.ask("GET /download/a", self.key).body, b"hello")
+
+    def test_rights_of_a_prefix(self) -> None:
+        eve = self.key_of(Rights(("read", "list"), "uploads", "pub/"))
+        for name in ("a", "pub/a"):
+            self.ask(f"PUT /upload/{name}", self.key, body=b"hello")
+        self.assertEqual(self.ask("GET /download/pub/a", eve).body, b"hello")
+        self.assertEqual(self.ask("GET /download?prefix=pub/", eve).status, 200)
+        for line in ("GET /download/a", "GET /download", "GET /download?prefix=pu", "DELETE /download/pub/a"):
+            self.forbidden(line, eve)
+        self.forbidden("PUT /upload/pub/b", eve, body=b"x")
+
+    def test_append_only(self) -> None:
+        """Files are added, and none is replaced, read or removed."""
+        eve = self.key_of(Rights(("put-new", "read", "overwrite", "delete"), "uploads"), limits=(Rights(("put-new",)),))
+        self.ask("PUT /upload/a", self.key, body=b"hello")
+        self.assertEqual(self.ask("PUT /upload/b", eve, body=b"x").status, 201)
+        for name in ("a", "b"):
+            self.forbidden(f"PUT /upload/{name}", eve, body=b"other")
+            self.forbidden(f"PUT /upload/{name}", eve, "If-Match: *", body=b"other")
+            self.forbidden(f"GET /download/{name}", eve)
+            self.forbidden(f"DELETE /download/{name}", eve)
+        self.assertEqual(self.ask("PUT /upload/b", eve, "If-None-Match: *", body=b"x").status, 412)
+        self.assertEqual(self.ask("GET /download/a", self.key).body, b"hello")
+        self.assertEqual(self.ask("GET /download/b", self.key).body, b"x")
+        # Neither a session nor a link is had by such a key.
+        self.forbidden("POST /links", eve, "Content-Type: application/json", body=b'{"name":"a"}')
+
+    def test_overwrite_only(self) -> None:
+        eve = self.key_of(Rights(("overwrite",), "uploads"))
+        self.ask("PUT /upload/a", self.key, body=b"hello")
+        self.forbidden("PUT /upload/b", eve, body=b"x")
+        self.assertEqual(self.ask("PUT /upload/a", eve, body=b"other").status, 200)
+        self.forbidden("POST /tus/", eve, "Tus-Resumable: 1.0.0", "Upload-Length: 5", body=b"")
+
+    def test_links_end_with_rights(self) -> None:
+        """A link can do what the user can who has signed it, when it is used."""
+        self.ask("PUT /upload/a", self.key, body=b"hello")
+        path = "/download/a"
+        query = self.accounts.sign_link(self.user, "GET", path, self.clock.seconds() + 60)
+        self.assertEqual(self.ask(f"GET {path}?{query}").body, b"hello")
+        self.successResultOf(self.accounts.revoke("ada", None))
+        self.forbidden(f"GET {path}?{query}")
+
+    def test_buckets_of_users(self) -> None:
+        """What a user owns, others cannot read here either."""
+        self.successResultOf(self.store.create_bucket("hers", owner="ada"))
+        self.successResultOf(self.store.put("hers", "k", BytesStream([b"x"]), 1))
+        self.assertEqual(self.ask("GET /download/k?bucket=hers", self.key).body, b"x")
+        eve = self.successResultOf(self.accounts.add_user("eve"))
+        field = f"Authorization: Bearer {eve.user.key_id}.{eve.secret}"
+        self.forbidden("GET /download/k?bucket=hers", field)
+        self.forbidden("GET /download?bucket=hers", field)
 
     def test_metrics(self) -> None:
         self.assertIn(b"storehouse_upload_memory_budget_bytes", self.ask("GET /metrics", self.key).body)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-import attrs
-
 from storehouse.errors import NoSuchKey, PreconditionFailed
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
@@ -91,14 +89,9 @@ class Narrowed:
         raise S3Error("AccessDenied")
 
     async def _only(self, condition: Condition, work: Any) -> Any:
-        if self._replaces:
-            changed = condition if condition.etag is not None else attrs.evolve(condition, etag="*")
-            if condition.absent:
-                raise S3Error("AccessDenied")
-        else:
-            changed = attrs.evolve(condition, absent=True)
-            if condition.etag is not None:
-                raise S3Error("AccessDenied")
+        changed = condition.narrowed(not self._replaces, self._replaces)
+        if changed is None:
+            raise S3Error("AccessDenied")
         if changed == condition:
             return await _awaited(work(condition))
         try:

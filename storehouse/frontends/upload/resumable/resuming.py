@@ -8,10 +8,11 @@ from functools import partial
 from urllib.parse import quote
 
 from storehouse.core.streams import BytesStream
-from storehouse.errors import NoSuchUpload, StorehouseError, TooLarge
+from storehouse.errors import Forbidden, NoSuchUpload, StorehouseError, TooLarge
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.upload.gate import Gate, Visitor
 from storehouse.frontends.upload.intake import Checksums, Intake, checked
+from storehouse.storage.objects.interfaces import ALWAYS, Condition
 from storehouse.storage.resumable.interfaces import IResumableUploads, ResumableUpload
 
 __all__ = ["Resuming", "id_in", "is_his", "object_metadata", "path_of", "quietly_removed", "url_of_upload"]
@@ -55,7 +56,7 @@ def is_his(visitor: Visitor, upload: ResumableUpload) -> bool:
         return upload.grant == visitor.grant.nonce
     if visitor.user is None:
         return False
-    return visitor.user.is_admin or visitor.user.name == upload.owner
+    return visitor.user.is_unlimited_admin or visitor.user.name == upload.owner
 
 
 class Resuming:
@@ -91,9 +92,27 @@ class Resuming:
             upload = await self.uploads.get(id)
         if not is_his(visitor, upload):
             raise NoSuchUpload(f"there is no upload {id}")
+        # Rights may have been revoked since it was begun.
+        await self.gate.put_condition(visitor, upload.name, ALWAYS)
         if interrupt:
             upload = await self.uploads.interrupt(id)
         return visitor, upload
+
+    async def names_for(self, visitor: Visitor, name: str, names: str = "") -> str:
+        """
+        What becomes of a name that is taken, for a visitor who perhaps can only store what is new.
+
+        @param names: what the request wants; empty for what is set.
+        @raise Forbidden: if the visitor has no right to store it.
+        """
+        rule = names or self.intake.rule
+        condition = await self.gate.put_condition(
+            visitor, name, ALWAYS if rule == "replace" else Condition(absent=True)
+        )
+        if condition.etag is not None:
+            # When the last bytes are there, it may be too late to find that there is nothing to replace.
+            raise Forbidden(f"{visitor.name} can only replace files, and not by a resumable upload")
+        return "refuse" if condition.absent and rule == "replace" else names
 
     def check_size(self, visitor: Visitor, length: int | None) -> None:
         """

@@ -38,6 +38,7 @@ async def create(resuming: Resuming, answers: Answers) -> Reply:
     computed, at_end = checking_of(request, "Repr-Digest") if said.complete else ((), None)
     visitor = await resuming.gate.admit(request, "put")
     key = key_in_path(request.path[1:].partition(b"/")[2])
+    names = await resuming.names_for(visitor, key, names)
     resuming.check_size(visitor, length)
     await resuming.gate.use(visitor)
     upload: ResumableUpload = await resuming.uploads.create(

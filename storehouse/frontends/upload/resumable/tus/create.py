@@ -118,10 +118,11 @@ async def create(resuming: Resuming, request: StreamingRequest) -> Reply:
     if wish.is_partial and visitor.grant is not None and visitor.grant.once:
         raise LinkOutOfScope("a link that works once allows one upload: upload the whole file, not parallel parts")
     await _check_pieces(resuming, visitor, wish.pieces)
+    names = await resuming.names_for(visitor, name)
     resuming.check_size(visitor, wish.length)
     if not wish.is_partial:
         await resuming.gate.use(visitor)
-    upload = await _begin(resuming, visitor, name, wish)
+    upload = await _begin(resuming, visitor, name, wish, names)
     headers: tuple[tuple[bytes, bytes], ...] = ((b"Location", url_of_upload(request, "tus", upload.id)),)
     if has_body:
         try:
@@ -144,14 +145,14 @@ async def _check_pieces(resuming: Resuming, visitor: Visitor, pieces: Sequence[s
             raise NoSuchUpload(f"there is no upload {id}")
 
 
-async def _begin(resuming: Resuming, visitor: Visitor, name: str, wish: _Wish) -> ResumableUpload:
+async def _begin(resuming: Resuming, visitor: Visitor, name: str, wish: _Wish, names: str) -> ResumableUpload:
     grant = visitor.grant.nonce if visitor.grant is not None else ""
     kept = object_metadata(visitor, wish.filename or name, "tus")
     content_type = wish.content_type or guessed_type(name)
     upload: ResumableUpload
     if wish.pieces:
         upload = await resuming.uploads.concatenate(
-            visitor.name, name, wish.pieces, content_type, wish.metadata, grant, kept, max_bytes=visitor.max_bytes
+            visitor.name, name, wish.pieces, content_type, wish.metadata, grant, kept, names, visitor.max_bytes
         )
     else:
         upload = await resuming.uploads.create(
@@ -164,5 +165,6 @@ async def _begin(resuming: Resuming, visitor: Visitor, name: str, wish: _Wish) -
             grant,
             wish.is_partial,
             kept,
+            names,
         )
     return upload
