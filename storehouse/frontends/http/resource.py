@@ -6,7 +6,7 @@ query, single fields of its head.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
@@ -78,13 +78,13 @@ class Leaf(Resource):
             await _quietly(request)
             request.answer(reply)
 
-    async def respond(self, request: StreamingRequest) -> Reply | None:
+    def respond(self, request: StreamingRequest) -> Awaitable[Reply | None]:
         """Call the handler of the request's method."""
         if request.method not in self.allowed:
             raise MethodNotAllowed(request.method, self.allowed)
         method = b"GET" if request.method == b"HEAD" else request.method
-        reply: Reply | None = await getattr(self, _PREFIX + method.decode("ascii"))(request)
-        return reply
+        handler: Callable[[StreamingRequest], Awaitable[Reply | None]] = getattr(self, _PREFIX + method.decode("ascii"))
+        return handler(request)
 
     async def _fail(self, request: StreamingRequest, error: Exception) -> None:
         # Overloaded: there is no memory for its body, so it is not waited for.
