@@ -30,8 +30,9 @@ from storehouse.frontends.s3.fields import (
     system_of,
     user_metadata,
 )
+from storehouse.frontends.s3.lasting import lasting
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, document, text
+from storehouse.frontends.s3.xml import document, text
 from storehouse.storage.objects.interfaces import Condition, ObjectInfo, ObjectReader
 
 __all__ = ["from_source", "known_checksums", "open_source", "read_source"]
@@ -44,8 +45,8 @@ _SOURCE = "x-amz-copy-source"
 #: How often a source is looked at that is replaced meanwhile.
 _TRIES = 8
 
-#: What is the object's own, and not of its metadata.
-_OWN = frozenset({"storage-class", "website-redirect-location", "tagging", "owner", "acl", "upload-id"})
+#: What comes from the source, or from the request, with the metadata.
+_WITH_METADATA = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
 
 
 async def open_source(call: Call) -> Source:
@@ -136,7 +137,7 @@ def _is_replaced(call: Call, name: str) -> bool:
 
 
 @handler("CopyObject")
-async def copy_object(call: Call) -> Reply:
+async def copy_object(call: Call) -> Reply | None:
     """Copy an object, perhaps onto itself."""
     has_metadata, has_tags = _is_replaced(call, "metadata"), _is_replaced(call, "tagging")
     given = system_of(call.header, has_tags)
@@ -150,15 +151,12 @@ async def copy_object(call: Call) -> Reply:
 
     async def copy(info: ObjectInfo) -> ObjectInfo:
         system = {**known_checksums(info.system), **own}
-        for name, value in (given if has_metadata else info.system).items():
-            if name not in _OWN:
-                system.setdefault(name, value)
-        for name in ("storage-class", "website-redirect-location"):
-            if name in given:
-                system[name] = given[name]
-        tags = (given if has_tags else info.system).get("tagging")
-        if tags:
-            system["tagging"] = tags
+        for origin, names in (
+            (given if has_metadata else info.system, _WITH_METADATA),
+            (given if has_tags else info.system, ("tagging",)),
+            (given, ("storage-class", "website-redirect-location")),
+        ):
+            system |= {name: origin[name] for name in names if name in origin}
         content_type = content_type_of(call.header) if has_metadata else None
         metadata = user_metadata(call) if has_metadata else None
         made: ObjectInfo
@@ -195,7 +193,10 @@ async def copy_object(call: Call) -> Reply:
         )
         return made
 
-    return Reply(200, _copied(await from_source(call, source, copy)), XML, encryption_fields(call))
+    async def work() -> bytes:
+        return _copied(await from_source(call, source, copy))
+
+    return await lasting(call, work(), encryption_fields(call))
 
 
 def _check_change(call: Call) -> None:

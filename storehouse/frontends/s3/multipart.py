@@ -198,7 +198,7 @@ async def upload_part(call: Call) -> Reply:
 
 
 @handler("UploadPartCopy")
-async def upload_part_copy(call: Call) -> Reply:
+async def upload_part_copy(call: Call) -> Reply | None:
     """Store a range of an object as a part. Its bytes are read here if the upload needs a checksum of them."""
     number = _part_number(call)
     upload = await _open_upload(call)
@@ -232,14 +232,16 @@ async def upload_part_copy(call: Call) -> Reply:
         )
         return etag, write_note(checksums.values)
 
-    etag, note = await from_source(call, source, copy)
-    body = document(
-        "CopyPartResult",
-        text("LastModified", iso_time(int(call.door.clock.seconds() * 1e9))),
-        text("ETag", quoted(etag)),
-        *checksum_elements(read_note(note)),
-    )
-    return Reply(200, body, XML, encryption_fields(call))
+    async def work() -> bytes:
+        etag, note = await from_source(call, source, copy)
+        return document(
+            "CopyPartResult",
+            text("LastModified", iso_time(int(call.door.clock.seconds() * 1e9))),
+            text("ETag", quoted(etag)),
+            *checksum_elements(read_note(note)),
+        )
+
+    return await lasting(call, work(), encryption_fields(call))
 
 
 def _note_of_whole(info: ObjectInfo) -> str:
