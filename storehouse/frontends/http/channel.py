@@ -180,6 +180,7 @@ class DoorChannel(HTTPChannel):
     _is_waiting = False
     _is_lost = False
     shaking = False
+    is_secure = False
     input_ended = False
     _body_paused = False
     _failed = False
@@ -216,7 +217,7 @@ class DoorChannel(HTTPChannel):
     def connectionMade(self) -> None:
         """Get ready, and join the site."""
         if self.isSecure():
-            self.shaking = True
+            self.shaking = self.is_secure = True
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)

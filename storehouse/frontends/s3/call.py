@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -123,6 +123,7 @@ class Call:
     authenticator: IAuthenticator
     checksums: Checksums = attrs.field(factory=Checksums)
     narrowed: IObjectStore | None = None
+    _fields: Mapping[str, Sequence[bytes]] | None = attrs.field(default=None, init=False)
 
     async def check(self, operation: str, bucket: str, key: str) -> Call:
         """
@@ -146,7 +147,11 @@ class Call:
 
         @raise S3Error: C{InvalidRequest} if there are several, or it is not UTF-8.
         """
-        values = self.request.requestHeaders.getRawHeaders(name.encode("ascii"), [])
+        if self._fields is None:
+            # Handlers ask for some forty that are rarely there.
+            found = self.request.requestHeaders.getAllRawHeaders()
+            self._fields = {field.lower().decode("latin-1"): values for field, values in found}
+        values = self._fields.get(name.lower())
         if not values:
             return None
         if len(values) > 1:
@@ -158,13 +163,9 @@ class Call:
 
     def take_caller(self, signed: ISigned) -> None:
         """The request, or its form, was signed like this."""
-        self.caller = attrs.evolve(
-            self.caller,
-            user=signed.user,
-            key_id=signed.key_id,
-            kind=signed.kind,
-            age=signed.age,
-            payload=signed.form,
+        before = self.caller
+        self.caller = Caller(
+            signed.user, signed.key_id, before.address, before.is_secure, signed.kind, signed.age, signed.form
         )
         self.request.visitor = self.caller.name
 

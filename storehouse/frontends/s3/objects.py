@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
+from storehouse.core.streams import read_all
 from storehouse.errors import BadRequest, InvalidRange, NoSuchKey, PreconditionFailed, Unavailable
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.sending import (
@@ -44,6 +45,9 @@ __all__: list[str] = []
 
 #: How often an object is opened anew that is replaced between a look at it and its opening.
 _TRIES = 8
+
+#: Bytes up to which an object is read before its response begins, and sent with it at once.
+_SMALL = 64 << 10
 
 #: The highest number of a part.
 _MAX_PART = 10_000
@@ -83,20 +87,26 @@ class _Selection:
 
 
 @handler("GetObject")
-async def get_object(call: Call) -> None:
+async def get_object(call: Call) -> Reply | None:
     """
     Give it, a range or a part of it. If it turns out to be damaged, the connection ends before the damaged block: that more
     was announced tells the client so.
     """
     overrides = _overrides_of(call)
     info, selection, reader = await _open(call, True)
-    try:
+    if reader is None:
         _begin(call, info, selection, overrides)
-        if reader is not None:
-            await send_stream(call.request, reader, f"{call.bucket}/{call.key}")
+        return None
+    try:
+        if selection.span is not None and selection.span.length <= _SMALL:
+            await call.request.backlog.room()
+            head = _head_of(call, info, selection, overrides)
+            return attrs.evolve(head, body=await read_all(reader, _SMALL))
+        _begin(call, info, selection, overrides)
+        await send_stream(call.request, reader, f"{call.bucket}/{call.key}")
     finally:
-        if reader is not None:
-            await reader.close()
+        await reader.close()
+    return None
 
 
 @handler("HeadObject")
@@ -197,13 +207,19 @@ def _quote_etags(call: Call) -> None:
 
 
 def _begin(call: Call, info: ObjectInfo, selection: _Selection, overrides: dict[bytes, bytes]) -> None:
+    head = _head_of(call, info, selection, overrides)
+    length = None if selection.span is None else selection.span.length
+    call.request.begin(head.status, head.content_type, head.headers, length)
+
+
+def _head_of(call: Call, info: ObjectInfo, selection: _Selection, overrides: dict[bytes, bytes]) -> Reply:
+    """The response, without its body."""
     etag, modified = quoted(info.etag).encode("utf-8", "replace"), http_time(info.created)
     fields: Fields = ((b"ETag", etag), (b"Last-Modified", modified))
     span = selection.span
     if span is None:
         kept = [each for each in stored_fields(info) if each[0] in (b"Cache-Control", b"Expires")]
-        call.request.begin(304, b"", (*fields, *kept))
-        return
+        return Reply(304, b"", b"", (*fields, *kept))
     fields += ((b"Accept-Ranges", b"bytes"),)
     if selection.is_partial:
         fields += ((b"Content-Range", content_range(span, info.size)),)
@@ -216,7 +232,7 @@ def _begin(call: Call, info: ObjectInfo, selection: _Selection, overrides: dict[
     if not _printable(content_type.decode("latin-1")) or not content_type:
         content_type = ANY_TYPE.encode("ascii")
     stored = dict(stored_fields(info)) | overrides
-    call.request.begin(206 if selection.is_partial else 200, content_type, (*fields, *stored.items()), span.length)
+    return Reply(206 if selection.is_partial else 200, b"", content_type, (*fields, *stored.items()))
 
 
 def _checksums_of(info: ObjectInfo, selection: _Selection) -> Iterator[tuple[bytes, bytes]]:

@@ -63,6 +63,10 @@ _WRONG_TOKEN = "the sign-in link is unknown, used or expired: ask for a new one"
 _USED_LINK = "the link works once, and was used: ask for a new one"
 
 
+#: Secrets that are kept decrypted.
+_OPENED = 1000
+
+
 def _new_key_id() -> str:
     """The ID of an access key: C{SH} and 18 of A-Z and 2-7, which are 90 random bits."""
     return "SH" + "".join(secrets.choice(_ID_LETTERS) for _ in range(18))
@@ -89,6 +93,7 @@ class Keys:
         self.requests = _derive(secret, "request tokens")
         self.links = _derive(secret, "links")
         self._access_keys = AESGCM(_derive(secret, "access keys"))
+        self._opened: dict[tuple[str, str, bytes], str] = {}
 
     def seal_secret(self, name: str, key_id: str, secret: str) -> bytes:
         """
@@ -102,10 +107,17 @@ class Keys:
 
     def open_secret(self, name: str, key_id: str, sealed: bytes) -> str:
         """@raise Damaged: unless it was encrypted for that user and ID with this root's secret."""
+        known = self._opened.get((name, key_id, sealed))
+        if known is not None:  # each request that is signed needs it
+            return known
         try:
-            return self._access_keys.decrypt(sealed[:_NONCE], sealed[_NONCE:], _associated(name, key_id)).decode()
+            text = self._access_keys.decrypt(sealed[:_NONCE], sealed[_NONCE:], _associated(name, key_id)).decode()
         except (InvalidTag, ValueError):
             raise Damaged(f"the access key of {name} is damaged, or was encrypted on another root: rotate it") from None
+        if len(self._opened) >= _OPENED:
+            self._opened.clear()
+        self._opened[name, key_id, sealed] = text
+        return text
 
 
 def _limited(account: Account, key: AccessKey) -> User:

@@ -198,6 +198,7 @@ class HeaderTests(SynchronousTestCase):
             requestHeaders = Headers({b"a": [b" x "], b"b": [b"1", b"2"], b"c": [b"\xff"], b"d": [b"\xc3\xa4"]})
 
         call = Call.__new__(Call)
+        call._fields = None
         call.request = Request()  # type: ignore[assignment]
         self.assertEqual([call.header(name) for name in ("a", "A", "d", "none")], ["x", "x", "ä", None])
         for name in ("b", "c"):

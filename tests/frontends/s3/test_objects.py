@@ -13,6 +13,7 @@ from twisted.web.http import datetimeToString
 from storehouse.core.streams import BytesStream
 from storehouse.errors import DamagedObject
 from storehouse.storage.dataspace.interfaces import Part
+from storehouse.storage.objects.interfaces import ObjectInfo
 from tests.frontends.http.wire import Connection, request, split_answers
 from tests.frontends.s3.playing import NOW, S3Case
 
@@ -266,14 +267,16 @@ class GetTests(ObjectCase):
         self.assertEqual(self.done("GET /box/b").body, b"onesecondx")
 
     def test_damaged(self) -> None:
-        """A defect that shows before the first byte is an error; one behind it ends the connection."""
+        """A defect that shows before the first byte is sent is an error; one behind it ends the connection."""
+        self.done("PUT /box/long", bytes(100_000))
         broken = fail(DamagedObject("id", "its checksum is wrong", 1, 0))
         with mock.patch.object(self.store, "get", lambda *given: broken):
             self.refused("InternalError", "GET /box/a")
 
         class Broken:
-            info = self.successResultOf(self.store.head("box", "a"))
-            pieces = [b"he"]
+            def __init__(self, info: ObjectInfo) -> None:
+                self.info = info
+                self.pieces = [b"he"]
 
             async def read(self) -> bytes:
                 if self.pieces:
@@ -283,9 +286,11 @@ class GetTests(ObjectCase):
             def close(self) -> object:
                 return succeed(None)
 
-        with mock.patch.object(self.store, "get", lambda *given: succeed(Broken())):
+        infos = {key: self.successResultOf(self.store.head("box", key)) for key in ("a", "long")}
+        with mock.patch.object(self.store, "get", lambda bucket, key, *given: succeed(Broken(infos[key]))):
+            self.refused("InternalError", "GET /box/a")
             connection = Connection(self.site)
-            connection.send(request("GET /box/a", None, "Authorization: Test ann"))
+            connection.send(request("GET /box/long", None, "Authorization: Test ann"))
             self.assertTrue(connection.received.endswith(b"\r\n\r\nhe"))
             self.assertTrue(connection.is_closed)
 
