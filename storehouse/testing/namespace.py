@@ -188,6 +188,34 @@ class MemoryNamespace:
         return gone
 
     @deferred
+    async def rename(
+        self,
+        bucket: str,
+        key: str,
+        new_key: str,
+        entry: Entry,
+        condition: Condition | None = None,
+        source_condition: Condition | None = None,
+    ) -> tuple[list[Entry], list[Entry]]:
+        entry = checked(entry, self._max_metadata)
+        keys = self._keys(bucket, key)
+        self._keys(bucket, new_key)
+        if key == new_key:
+            raise InvalidName(f"the key {key[:200]!r} cannot be renamed to itself")
+        source, target = keys.get(key, []), keys.get(new_key, [])
+        if source_condition is not None:
+            source_condition(source[0] if source else None)
+        if not source:
+            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+        if condition is not None:
+            condition(target[0] if target else None)
+        if entry.id in [each.id for each in source]:
+            raise InvalidName(f"the ID {entry.id} belongs to the key {key[:200]!r}")
+        gone = [old for old in target[:1] if old.id != entry.id]
+        keys[new_key] = [entry, *(old for old in target if old.id != entry.id and old not in gone)]
+        return gone, keys.pop(key)
+
+    @deferred
     async def list_keys(
         self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
     ) -> Page:

@@ -424,6 +424,75 @@ class NamespaceTestsMixin(TestCase):
 
     # -- listing -----------------------------------------------------------------------------
 
+    async def test_rename(self) -> None:
+        """A key goes, with all its versions, and another one has the new entry."""
+        await self.publish("a", 1)
+        await self.publish("a", 2, keep=True)
+        gone = await self.namespace.rename("bucket", "a", "b", entry(3))
+        self.assertEqual((gone[0], sorted(each.id for each in gone[1])), ([], [entry(1).id, entry(2).id]))
+        self.namespace.settle([entry(1).id, entry(2).id])
+        await self.publish("c/d", 4)
+        gone = await self.namespace.rename("bucket", "b", "c/d", entry(5, 20))
+        self.assertEqual(gone, ([entry(4)], [entry(3)]))
+        self.namespace.settle([entry(3).id, entry(4).id])
+        for _ in range(2 if self.persistent else 1):
+            self.assertEqual(await self.listed(), (["c/d"], [], None))
+            self.assertEqual(await self.namespace.versions("bucket", "c/d"), [entry(5, 20)])
+            self.assertEqual(await self.namespace.usage("bucket"), (1, 20))
+            self.assertEqual((await self.namespace.check(), self.namespace.unsettled), ([], []))
+            for key in ("a", "b"):
+                await self.refused(NoSuchKey, self.namespace.look_up("bucket", key))
+            if self.persistent:
+                self.namespace = await self.make_namespace()
+
+    async def test_rename_keeps_older_versions(self) -> None:
+        """Those of the key that is published over, as publish does."""
+        await self.publish("a", 1)
+        await self.publish("b", 2)
+        await self.publish("b", 3, keep=True)
+        self.assertEqual(await self.namespace.rename("bucket", "a", "b", entry(4)), ([entry(3)], [entry(1)]))
+        self.assertEqual(await self.namespace.versions("bucket", "b"), [entry(4), entry(2)])
+
+    async def test_rename_conditions(self) -> None:
+        """Each is told what its key has; nothing is changed if one does not hold."""
+        told: list[Entry | None] = []
+        await self.publish("a", 1)
+        await self.publish("b", 2)
+        rename = self.namespace.rename
+        for conditions in ({"condition": refuse("target")}, {"source_condition": refuse("source")}):
+            await self.refused(PreconditionFailed, rename("bucket", "a", "b", entry(3), **conditions))
+        await self.refused(NoSuchKey, rename("bucket", "nothing", "b", entry(3), source_condition=told.append))
+        await self.refused(NoSuchBucket, rename("nothing", "a", "b", entry(3)))
+        for key, new_key in (("a", "a"), ("", "b"), ("a", ""), ("a", "\ud800")):
+            await self.refused(InvalidName, rename("bucket", key, new_key, entry(3)))
+        await self.refused(InvalidName, rename("bucket", "a", "b", entry(1)))
+        await self.refused(InvalidName, rename("bucket", "a", "b", entry(3, -1)))
+        self.assertEqual(
+            [each.id for _, each in (await self.namespace.list_keys("bucket")).entries], [entry(1).id, entry(2).id]
+        )
+        await rename("bucket", "a", "b", entry(3), told.append, told.append)
+        await rename("bucket", "b", "c", entry(4), told.append, told.append)
+        self.assertEqual(told, [None, entry(1), entry(2), entry(3), None])
+
+    async def test_renames_at_once(self) -> None:
+        """In circles: none waits for another for ever, and each sees all of what another did."""
+        keys = ["a", "b", "c", "x" * 450]
+        for number, key in enumerate(keys):
+            await self.publish(key, number + 1)
+        renames = [
+            self.namespace.rename("bucket", key, keys[(at + step) % 4], entry(10 * step + at))
+            for step in (1, 2, 3)
+            for at, key in enumerate(keys)
+        ]
+        outcomes = await gatherResults([each.addErrback(lambda failure: failure.trap(NoSuchKey)) for each in renames])
+        done = [each for each in outcomes if isinstance(each, tuple)]
+        gone = [entry.id for freed in done for entries in freed for entry in entries]
+        self.assertEqual(len(gone), len(set(gone)))
+        self.namespace.settle(gone)
+        left = [each.id for _, each in (await self.namespace.list_keys("bucket")).entries]
+        self.assertEqual(len(left), len(set(left)))
+        self.assertEqual((len(left) + len(gone), await self.namespace.check()), (4 + len(done), []))
+
     async def test_pages(self) -> None:
         """Keys and common prefixes are counted together, and a page goes on after either."""
         for n, key in enumerate(["a", "a/1", "a/2", "b", "b/1", "c/x/y", "c/z", "d"]):

@@ -44,8 +44,9 @@ class NameSession:
     def stop(self) -> None:
         self.driven.stop()
 
-    def _do(self, what: str, key: str, versions: list[str], operation: Any) -> None:
-        names = {**self.names, key: versions}
+    def _do(self, what: str, key: str, versions: list[str], operation: Any, other: str = "") -> None:
+        """@param other: a key that is gone then, too."""
+        names = {**self.names, key: versions, **({other: []} if other else {})}
         self.notes.note(f"{what} begins", names)
         gone = operation()
         self.names = names
@@ -61,6 +62,15 @@ class NameSession:
     def unpublish(self, what: str, key: str, id: str | None = None) -> None:
         left = [each for each in self.names[key] if id not in (None, each)]
         self._do(what, key, sorted(left, reverse=True), lambda: self.driven.unpublish(key, id=id))
+
+    def rename(self, what: str, key: str, new_key: str, number: int) -> None:
+        left = [entry(number).id, *self.names.get(new_key, [])[1:]]
+
+        def change() -> list[Entry]:
+            freed, gone = now(self.driven.namespace.rename("bucket", key, new_key, entry(number)))
+            return [*freed, *gone]
+
+        self._do(what, new_key, left, change, key)
 
     def intend(self, key: str, number: int) -> None:
         self._do(
@@ -103,6 +113,14 @@ def name_history(session: NameSession) -> None:
     session.describe(2)
     session.reindex()
     session.publish("publish", "b", 91)
+    session.rename("rename", "b", LONG, 92)
+    session.publish("publish", "b", 93)
+    session.publish("keep", "b", 94, keep=True)
+    session.publish("publish", "a/b", 95)
+    session.publish("keep", "a/b", 96, keep=True)
+    session.rename("rename-over", "b", "a/b", 97)
+    session.publish("publish", "b", 98)
+    session.rename("rename", LONG, "b", 99)
 
 
 def verify_names(driven: Driven, notes: list[tuple[str, Names]]) -> None:
@@ -116,9 +134,12 @@ def verify_names(driven: Driven, notes: list[tuple[str, Names]]) -> None:
             found[key] = tuple(driven.versions(key))
         except NoSuchKey:
             found[key] = ()
-        ids = [each.id for each in found[key]]
-        right = [each.get(key, []) for each in possible]
-        assert any(ids[:1] == each[:1] and set(ids) == set(each) for each in right), (key, ids, right)
+    ids = {key: [each.id for each in versions] for key, versions in found.items()}
+    # Of all keys together: a rename is of two.
+    assert any(
+        all(ids[key][:1] == each.get(key, [])[:1] and set(ids[key]) == set(each.get(key, [])) for key in KEYS)
+        for each in possible
+    ), (ids, possible)
     metadata = now(driven.namespace.get_bucket("bucket")).metadata.get("number", [])
     assert metadata in [each.get(METADATA, []) for each in possible], metadata
     listed = sorted((key for key in KEYS if found[key]), key=str.encode)

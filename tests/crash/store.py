@@ -39,7 +39,8 @@ class Begun:
     """
     Somebody asked for a change.
 
-    @ivar kind: C{key}, to become C{value}, or to go if that is C{None}; C{begin} and C{abort} of an upload; C{part};
+    @ivar kind: C{key}, to become C{value}, or to go if that is C{None}; C{rename}, to go, and C{target} to become C{value};
+        C{begin} and C{abort} of an upload; C{part};
         C{bucket}; C{left}, an upload that could not be removed when it was completed.
     @ivar upload: the upload that ends with it, or has the part.
     """
@@ -50,6 +51,7 @@ class Begun:
     value: Value | None = None
     part: int = 0
     upload: str = ""
+    target: str = ""
 
 
 @attrs.frozen
@@ -109,6 +111,10 @@ class StoreLedger:
             if begun.value is not None:
                 self.keys[begun.name] = begun.value
             self.uploads.pop(begun.upload, None)
+        elif begun.kind == "rename":
+            assert begun.value is not None
+            self.keys.pop(begun.name, None)
+            self.keys[begun.target] = begun.value
         elif begun.kind == "begin":
             self.uploads[name] = (begun.name, {})
         elif begun.kind == "abort":
@@ -120,6 +126,9 @@ class StoreLedger:
     def candidates(self, key: str) -> list[Value | None]:
         """What a key may have."""
         ways = [begun.value for begun in self.pending.values() if begun.kind == "key" and begun.name == key]
+        for begun in self.pending.values():
+            if begun.kind == "rename" and key in (begun.name, begun.target):
+                ways.append(begun.value if key == begun.target else None)
         return [self.keys.get(key), *ways]
 
 
@@ -252,6 +261,14 @@ class StoreSession:
             lambda: self.store.copy(BUCKET, key, BUCKET, source, metadata={"c": [key]}),
         )
 
+    def rename(self, key: str, new_key: str) -> None:
+        kind = "rename-over" if new_key in self.view.keys else "rename"
+        self._do(
+            f"{kind} {key} {new_key}",
+            Begun(next(_numbers), "rename", key, self.view.keys[key], target=new_key),
+            lambda: self.store.rename(BUCKET, key, new_key),
+        )
+
     def begin(self, key: str) -> str:
         begun = Begun(next(_numbers), "begin", key)
         id: str = self._do(f"begin {key}", begun, lambda: self.store.begin_upload(BUCKET, key, "u/p", {"u": [key]}))
@@ -325,6 +342,12 @@ def verify_store(session: StoreSession, ledger: StoreLedger) -> Found:
     for key, found in keys.items():
         if found not in ledger.candidates(key):
             raise Broken(f"{key} is {_short(found)}, not one of {list(map(_short, ledger.candidates(key)))}")
+    for begun in ledger.pending.values():
+        if begun.kind == "rename":
+            # Both keys change together.
+            found_both = keys.get(begun.name), keys.get(begun.target)
+            if found_both not in ((ledger.keys.get(begun.name), ledger.keys.get(begun.target)), (None, begun.value)):
+                raise Broken(f"of {begun.name} and {begun.target} there are {list(map(_short, found_both))}")
     for key in {*ledger.keys, *(begun.name for begun in ledger.pending.values() if begun.kind == "key")} - set(keys):
         if None not in ledger.candidates(key):
             raise Broken(f"{key} is lost")
@@ -424,6 +447,7 @@ def use_store(session: StoreSession, contents: Contents, random: Random) -> None
         session.put(key, contents(100))
     if there:
         session.copy("used", there[0])
+        session.rename("used", random.choice(["moved", *there]))
         session.delete(random.choice(there))
 
 
@@ -451,6 +475,8 @@ def store_history(session: StoreSession, contents: Contents) -> None:
     other = session.begin("d")
     session.part(other, 1, contents(10))
     session.abort(other)
+    session.rename("c", "moved")
+    session.rename("moved", long)
     session.delete(long)
     session.put("b", contents(0))
     session.begin("e")

@@ -721,15 +721,16 @@ class Upkeep:
             return None
         return (entry, ids_of(row[1])) if named == key else None
 
-    def apply(self, number: int, data: bytes, row: Row | None) -> None:
-        """Change a row, after its key was changed."""
+    def apply(self, *changes: Change) -> None:
+        """Change rows, all in one step, after their keys were changed."""
         if self.broken is not None:
             return
         if self._owed:
             with self._owing:
-                self._owed.pop((number, data), None)
+                for number, data, _ in changes:
+                    self._owed.pop((number, data), None)
         try:
-            self.index.apply([(number, data, row)])
+            self.index.apply(changes)
         except sqlite3.Error as error:
             if not is_full(error):
                 self.break_off(error)
@@ -740,7 +741,7 @@ class Upkeep:
                 error=error,
             )
             with self._owing:
-                self._owed[number, data] = row
+                self._owed.update({(number, data): row for number, data, row in changes})
 
     def _pay(self) -> None:
         """
@@ -806,7 +807,7 @@ class Upkeep:
             return
         if there is None and row is not None:
             self.share()  # perhaps it is a copy of another key
-        self.apply(number, data, row)
+        self.apply((number, data, row))
         self.repairs += 1
         self._log.warn(
             "the row of {key} in the index was wrong, and is repaired", key=f"{key_path.bucket}/{key_path.key}"

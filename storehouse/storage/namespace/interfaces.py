@@ -234,6 +234,26 @@ class INamespace(Interface):
         @return: fires with the entries that are no versions any more, as L{publish}. Fails with C{NoSuchKey}.
         """
 
+    def rename(
+        bucket: str,
+        key: str,
+        new_key: str,
+        entry: Entry,
+        condition: Condition | None = None,
+        source_condition: Condition | None = None,
+    ) -> Deferred[tuple[list[Entry], list[Entry]]]:
+        """
+        Make a version the default of a key, and remove another key of the bucket with all its versions, in one step: a
+        crash leaves both keys as they were, or as they are to be.
+
+        @param key: is removed. Another one than C{new_key} (C{InvalidName}).
+        @param entry: of C{new_key}; its ID is none of C{key}.
+        @param condition: for C{new_key}, as in L{publish}.
+        @param source_condition: for C{key}; also called when there is no such key.
+        @return: fires with the entries of C{new_key} that are no versions any more, and with those of C{key}, as
+            L{publish}. Fails with C{NoSuchKey}, and with C{DamagedEntry} if what C{key} has cannot be read.
+        """
+
     def list_keys(
         bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
     ) -> Deferred[Page]:

@@ -22,10 +22,10 @@ from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files, open_stored
 from storehouse.errors import NoSpace, StorageFailed, StorehouseError, Unavailable
 
-__all__ = ["KEPT", "LEAVING", "NEW", "Found", "Intent", "Journal", "read_journal"]
+__all__ = ["KEPT", "LEAVING", "NEW", "Found", "Intent", "Journal", "moved_from", "moved_to", "read_journal"]
 
-#: Bucket, key (empty for the bucket itself), IDs, and what becomes of them: L{NEW}, L{KEPT}, L{LEAVING}, or the ID
-#: that is published in their place.
+#: Bucket, key (empty for the bucket itself), IDs, and what becomes of them: L{NEW}, L{KEPT}, L{LEAVING}, the ID that is
+#: published in their place, or that and the key that has it (L{moved_to}).
 Intent = tuple[str, str, Sequence[str], str]
 
 #: Bytes reserved at its end: so that removals can be recorded on a full disk.
@@ -37,6 +37,17 @@ NEW = "new"
 KEPT = "kept"
 #: They may be removed.
 LEAVING = ""
+
+
+def moved_to(id: str, key: str) -> str:
+    """Of a key that is renamed: its IDs may be removed once another key of the bucket has this ID as its default."""
+    return f"{id} {key}"
+
+
+def moved_from(how: str) -> tuple[str, str] | None:
+    """What L{moved_to} was given; C{None} for what else becomes of IDs."""
+    id, space, key = how.partition(" ")
+    return (id, key) if space else None
 
 
 @attrs.frozen

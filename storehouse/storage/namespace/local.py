@@ -34,7 +34,7 @@ from storehouse.errors import (
     Unavailable,
 )
 from storehouse.storage.namespace.check import check, problems_of
-from storehouse.storage.namespace.index import Upkeep, older_of
+from storehouse.storage.namespace.index import Change, Upkeep, older_of
 from storehouse.storage.namespace.interfaces import (
     Bucket,
     Condition,
@@ -45,7 +45,7 @@ from storehouse.storage.namespace.interfaces import (
     Page,
     Problem,
 )
-from storehouse.storage.namespace.journal import KEPT, LEAVING, NEW, Journal
+from storehouse.storage.namespace.journal import KEPT, LEAVING, NEW, Journal, moved_to
 from storehouse.storage.namespace.needed import needed
 from storehouse.storage.namespace.recovery import prepare, recover
 from storehouse.storage.namespace.restore import restore
@@ -382,6 +382,27 @@ class LocalNamespace:
             raise
         return located
 
+    async def _begin_both(
+        self, bucket: str, key: str, other: str
+    ) -> tuple[tuple[int, bytes, KeyPath], tuple[int, bytes, KeyPath]]:
+        """L{_begin} for two keys. The second is released apart."""
+        self._locate(bucket, key)
+        await self._gate.enter()
+        try:
+            located = self._locate(bucket, key), self._locate(bucket, other)
+            # In one order for all, so that no two wait for each other.
+            first, second = sorted((f"{bucket}/{key}", f"{bucket}/{other}"))
+            await self._locks.enter(first)
+            try:
+                await self._locks.enter(second)
+            except BaseException:
+                self._locks.leave(first)
+                raise
+        except BaseException:
+            self._gate.leave()
+            raise
+        return located
+
     def _finish(self, operation: str, began: float, bucket: str, key: str) -> None:
         """Release the key, and count the operation."""
         self._locks.leave(f"{bucket}/{key}")
@@ -527,7 +548,7 @@ class LocalNamespace:
             raise Stale
         self.tree.publish(key_path, entry.id, text, found.expected, keep, again, found.known)
         older = found.older | {found.expected} if keep and found.known and found.expected is not None else found.older
-        self.upkeep.apply(number, data, (entry.size, text, older_of(older - {entry.id})))
+        self.upkeep.apply((number, data, (entry.size, text, older_of(older - {entry.id}))))
 
     @deferred(lasting=True)
     async def unpublish(
@@ -572,12 +593,88 @@ class LocalNamespace:
         removed, left = self.tree.unpublish(key_path, id, known, found.trusted)
         if left is not None:
             older = {*found.older, *filter(None, (found.expected,))} - {id or "", left.id}
-            self.upkeep.apply(number, data, (left.size, encode_entry(left, key_path.key), older_of(older)))
+            self.upkeep.apply((number, data, (left.size, encode_entry(left, key_path.key), older_of(older))))
         elif id is None or not os.path.lexists(key_path.directory):
-            self.upkeep.apply(number, data, None)
+            self.upkeep.apply((number, data, None))
         else:
             self._found(number, data, key_path)
         return removed
+
+    @deferred(lasting=True)
+    async def rename(
+        self,
+        bucket: str,
+        key: str,
+        new_key: str,
+        entry: Entry,
+        condition: Condition | None = None,
+        source_condition: Condition | None = None,
+    ) -> tuple[list[Entry], list[Entry]]:
+        began = time.monotonic()
+        entry = checked(entry, self._settings.max_metadata)
+        if key == new_key:
+            raise InvalidName(f"the key {key[:200]!r} cannot be renamed to itself")
+        text = encode_entry(entry, new_key) if check_key(new_key) else b""
+        (number, data, source), (_, new_data, target) = await self._begin_both(bucket, key, new_key)
+        try:
+            # By the tree: this is too rare to be made faster by the rows.
+            there = await self._look_again(number, data, source)
+            if source_condition is not None:
+                source_condition(there.entry)
+            if there.entry is None:
+                raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+            if not there.known:
+                raise source.damaged(there.expected, "", "it cannot be renamed, since its entry cannot be read")
+            found = await self._look_again(number, new_data, target)
+            if condition is not None:
+                condition(found.entry)
+            leaving: list[Entry] = await self._disk.run(self.tree.readable, source, there.trusted)
+            old = found.expected if found.known and found.expected != entry.id else None
+            ids = [each.id for each in leaving]
+            if entry.id in (*ids, *there.older):
+                raise InvalidName(f"the ID {entry.id} belongs to the key {key[:200]!r}")
+            # What was said of them before does not count any more.
+            self.journal.settle(ids)
+            again = entry.id in found.older
+            intended = [
+                self.journal.intend(bucket, new_key, [entry.id], KEPT if again else NEW),
+                self.journal.intend(bucket, key, ids, moved_to(entry.id, new_key)),
+            ]
+            if old is not None:
+                intended.append(self.journal.intend(bucket, new_key, [old], entry.id))
+            await gather(intended)
+            rows = (number, data, None), (number, new_data, (entry.size, text, older_of(found.older - {entry.id})))
+            try:
+                await self._changes.run(self._rename, source, target, entry.id, text, found, ids, again, rows)
+            except StorehouseError as error:
+                if not isinstance(error, StorageFailed):
+                    self.journal.settle([*ids, *([] if old is None else [old])])
+                raise
+            self.journal.settle([entry.id])
+            return [] if old is None or found.trusted is None else [found.trusted], leaving
+        except (OSError, StorageFailed) as error:
+            await self._compare(number, data, source)
+            await self._compare(number, new_data, target)
+            self._raise(error)
+        finally:
+            self._locks.leave(f"{bucket}/{new_key}")
+            self._finish("rename", began, bucket, key)
+
+    def _rename(
+        self,
+        source: KeyPath,
+        target: KeyPath,
+        id: str,
+        text: bytes,
+        found: _Found,
+        leaving: list[str],
+        again: bool,
+        rows: tuple[Change, Change],
+    ) -> None:
+        self.tree.publish(target, id, text, found.expected, False, again, found.known)
+        # From here on a start finishes it.
+        self.tree.remove(source, leaving)
+        self.upkeep.apply(*rows)
 
     @deferred(lasting=True)
     async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:

@@ -299,6 +299,7 @@ def _unsettled(tree: Tree, intents: list[Intent]) -> list[Intent]:
     for (bucket, key), leftovers in said.items():
         key_path = tree.key_path(bucket, key, key.encode())
         try:
+            tree.finish_move(key_path, leftovers)
             tree.drop_rest(key_path, leftovers)
             tree.finish_removal(key_path, leftovers)
             named = tree.ids(key_path)

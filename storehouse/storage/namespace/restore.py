@@ -130,5 +130,5 @@ def _write(tree: Tree, upkeep: Upkeep, known: Bucket, number: int, data: bytes, 
         tree.create_bucket(known)
     tree.publish(key_path, id, row[1], None, False, False)
     # Older versions are lost: the row had no more than their IDs.
-    upkeep.apply(number, data, (row[0], row[1], b""))
+    upkeep.apply((number, data, (row[0], row[1], b"")))
     return True

@@ -22,7 +22,7 @@ from storehouse.core.root import set_aside
 from storehouse.core.stamps import STAMPS
 from storehouse.errors import AlreadyExists, BucketNotEmpty, DamagedEntry, NoSpace, NoSuchKey, StorageFailed
 from storehouse.storage.namespace.interfaces import Bucket, Entry
-from storehouse.storage.namespace.journal import LEAVING, NEW
+from storehouse.storage.namespace.journal import LEAVING, NEW, moved_from
 from storehouse.storage.namespace.values import (
     config_file,
     decode_bucket,
@@ -540,6 +540,47 @@ class Tree:
         else:
             self._drop_unknown(key_path, f"{leaving[0]}.json")
         return removed, left
+
+    def readable(self, key_path: KeyPath, trusted: Entry | None = None) -> list[Entry]:
+        """
+        All versions of a key that can be read.
+
+        @param trusted: as in L{unpublish}.
+        """
+        return [entry for id in self.ids(key_path) if (entry := self._readable(key_path, id, trusted)) is not None]
+
+    def remove(self, key_path: KeyPath, known: Collection[str]) -> None:
+        """
+        Remove a key whose place another one has taken.
+
+        @param known: the IDs of its versions that may go. All else in its directory is set aside.
+        @raise StorageFailed: if that cannot be done: a start must do it.
+        """
+        try:
+            self._take_away(key_path, known)
+        except OSError as error:
+            raise StorageFailed(f"{key_path.directory} cannot be removed: {error}") from error
+
+    def finish_move(self, key_path: KeyPath, leftovers: Mapping[str, str]) -> None:
+        """
+        Remove a key that was renamed, if the other key has got its object.
+
+        @param leftovers: by ID, what the journal last recorded of it.
+        """
+        for where in {moved for how in leftovers.values() if (moved := moved_from(how)) is not None}:
+            id, key = where
+            gone = {each for each, how in leftovers.items() if moved_from(how) == where}
+            try:
+                target = KeyPath(key_path.objects, key_path.bucket, key, key.encode())
+                default = self.default_of(key_path)
+                there = self.ids(key_path)
+                has_moved = self.default_of(target) == id and self.read(target, id) is not None
+            except DamagedEntry:
+                continue  # whether it has is not known
+            # It may be there again, with another object; or removed in part, where a directory cannot be renamed.
+            is_same = default in gone or (default is None and gone.issuperset(there))
+            if has_moved and is_same and os.path.lexists(key_path.directory):
+                self._take_away(key_path, gone)
 
     def _readable(self, key_path: KeyPath, id: str, trusted: Entry | None = None) -> Entry | None:
         try:

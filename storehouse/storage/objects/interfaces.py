@@ -168,6 +168,23 @@ class IObjectStore(Interface):
         @return: fails with C{NoSuchKey} if there is no source.
         """
 
+    def rename(
+        bucket: str,
+        key: str,
+        new_key: str,
+        condition: Condition = ALWAYS,
+        source_condition: Condition = ALWAYS,
+    ) -> Deferred[ObjectInfo]:
+        """
+        Give an object another key of its bucket, in one step: it is there under one of both names, never under none, and a
+        crash leaves it under one. All that is known of it stays, its time too, but its ID, which is a new one. No bytes are
+        moved. What the new key had is replaced.
+
+        @param condition: for the new key.
+        @param source_condition: for the object. Both must hold; it stays as it is if both keys are the same.
+        @return: fires with the object under its new key. Fails with C{NoSuchKey}, C{DamagedObject}.
+        """
+
     def set_system(
         bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition = ALWAYS
     ) -> Deferred[ObjectInfo]:

@@ -234,6 +234,36 @@ class Pair:
         self._events.publish(ObjectChanged(bucket, key, info, info_of(key, before[-1])))
         return info
 
+    async def rename(
+        self, bucket: str, key: str, new_key: str, source: Entry, entry: Entry, condition: Condition
+    ) -> ObjectInfo:
+        """
+        Give a key another object, whose bytes are there, and take another key's away; to be called by who holds both.
+
+        @param source: the object that is taken away.
+        """
+        before: list[Entry | None] = []
+
+        def check(there: Entry | None) -> None:
+            check_condition(condition, there, bucket, new_key)
+            before.append(there)
+
+        def check_source(there: Entry | None) -> None:
+            if there is None or there.id != source.id:
+                raise Unavailable(f"the object {bucket}/{key} became another one: try again")
+
+        freed, left = await finished(self.names.rename(bucket, key, new_key, entry, check, check_source))
+        self.removing.arriving.discard(entry.id)
+        info, previous = info_of(new_key, entry), before[-1]
+        if previous is None:
+            self._events.publish(ObjectStored(bucket, new_key, info))
+        else:
+            self._events.publish(ObjectReplaced(bucket, new_key, info, info_of(new_key, previous)))
+        self._events.publish(ObjectDeleted(bucket, key, info_of(key, source)))
+        await self.removing.free(bucket, new_key, freed)
+        await self.removing.free(bucket, key, left)
+        return info
+
     async def unpublish(self, bucket: str, key: str, condition: Condition) -> ObjectInfo:
         """Take a key's object away; to be called by who holds the key."""
         before: list[Entry] = []

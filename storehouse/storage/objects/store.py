@@ -293,6 +293,47 @@ class LocalObjectStore:
         return await self._publish(bucket, key, entry, condition)
 
     @operation
+    async def rename(
+        self,
+        bucket: str,
+        key: str,
+        new_key: str,
+        condition: Condition = ALWAYS,
+        source_condition: Condition = ALWAYS,
+    ) -> ObjectInfo:
+        """See L{IObjectStore.rename}."""
+        pair = self._pair
+        if key == new_key:
+            entry = await pair.names.look_up(bucket, key)
+            check_condition(source_condition, entry, bucket, key)
+            check_condition(condition, entry, bucket, key)
+            return info_of(key, entry)
+        # In one order for all, so that no two wait for each other.
+        first, second = sorted((key, new_key))
+        async with pair.held(bucket, first), pair.held(bucket, second):
+            check_condition(source_condition, await pair.current(bucket, key), bucket, key)
+            check_condition(condition, await pair.current(bucket, new_key), bucket, new_key)
+            id = pair.arrives()
+            told = {"key": [f"{bucket}/{new_key}"]}
+            try:
+                await finished(pair.names.intend(bucket, new_key, [id]))
+                source, made = await pair.with_bytes(
+                    bucket,
+                    key,
+                    lambda entry, expected: pair.space.copy(id, entry.id, metadata=told, expected=expected),
+                )
+            except BaseException:
+                await pair.removing.undo(id)
+                raise
+            try:
+                return await pair.rename(
+                    bucket, key, new_key, source, attrs.evolve(source, id=id, tag=made.etag), condition
+                )
+            except BaseException:
+                await pair.removing.refused(bucket, new_key, id)
+                raise
+
+    @operation
     async def set_system(
         self, bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition = ALWAYS
     ) -> ObjectInfo:

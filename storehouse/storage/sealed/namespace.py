@@ -248,9 +248,56 @@ class SealedNamespace:
                 await self._update(bucket, key, stored_key)
         return freed
 
-    async def _change(self, bucket: str, key: str, stored_key: str, change: Deferred[list[Entry]]) -> list[Entry]:
+    @deferred
+    async def rename(
+        self,
+        bucket: str,
+        key: str,
+        new_key: str,
+        entry: Entry,
+        condition: Condition | None = None,
+        source_condition: Condition | None = None,
+    ) -> tuple[list[Entry], list[Entry]]:
+        entry = checked(entry)
+        stored_key, new_stored = self._stored_key(bucket, key), self._stored_key(bucket, new_key)
+        sealed = self._keys.seal(bucket, new_key, new_stored, entry)
+        asked = self._condition(bucket, new_key, new_stored, condition)
+
+        def asked_of_source(there: Entry | None) -> None:
+            opened = None if there is None else self._opened(bucket, key, stored_key, there)
+            if source_condition is not None:
+                source_condition(opened)
+            if opened is None:
+                raise no_such_key(bucket, key, None)
+            if opened.size < 0:
+                raise DamagedEntry(bucket, key, opened.id, stored_key, "it cannot be renamed")
+
+        # In one order for all, so that no two wait for each other.
+        first, second = sorted((stored_key, new_stored))
+        if first == second:
+            raise InvalidName(f"the key {key[:200]!r} cannot be renamed to itself")
+        async with self._locks.held(f"{bucket}/{first}"), self._locks.held(f"{bucket}/{second}"):
+            self._note_change(bucket, stored_key, new_stored)
+            try:
+                freed, left = await finished(
+                    self._inner.rename(bucket, stored_key, new_stored, sealed, asked, asked_of_source)
+                )
+            except BaseException:
+                # It may have happened after all.
+                await self._update(bucket, new_key, new_stored)
+                await self._update(bucket, key, stored_key)
+                raise
+            self._index.put(bucket, [(new_key, new_stored, entry)])
+            self._index.remove(bucket, key, stored_key)
+        return self._freed(bucket, new_key, new_stored, freed), self._freed(bucket, key, stored_key, left)
+
+    def _note_change(self, bucket: str, *stored_keys: str) -> None:
+        """What is being read of the names does not count for these."""
         if self._changed is not None:
-            self._changed.add((bucket, stored_key))
+            self._changed.update((bucket, each) for each in stored_keys)
+
+    async def _change(self, bucket: str, key: str, stored_key: str, change: Deferred[list[Entry]]) -> list[Entry]:
+        self._note_change(bucket, stored_key)
         try:
             freed = await finished(change)
         except BaseException:

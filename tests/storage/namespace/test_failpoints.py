@@ -46,6 +46,11 @@ class FailpointTests(SynchronousTestCase):
             *(f"replace: {name}" for name in ("write_at", "sync_data", "symlink", "rename", "unlink", "write_synced")),
             *(f"unpublish: {name}" for name in ("rename", "unlink", "rmdir", "remove_directory")),
             *(f"describe: {name}" for name in ("write_at", "sync_data", "rename", "sync_directory")),
+            *(
+                f"rename: {name}"
+                for name in ("write_at", "symlink", "write_synced", "rename", "sync_directory", "unlink")
+            ),
+            *("rename-over: rename", "rename-over: unlink", "rename: remove_directory"),
             *("older: unlink", "default: rename", "default: unlink", "same: rename", "again: rename", "keep: rename"),
         ):
             self.assertIn(call, calls)
