@@ -88,8 +88,8 @@ class ILane(Interface):
     fields = Attribute("C{frozenset} of C{bytes}: header fields to be handed to L{serve}, in lower case.")
     max_body = Attribute("C{int}: requests with longer bodies are not for the lane.")
 
-    def route(line: bytes) -> Any:
-        """The L{IRoute} of a request line that may take the lane; C{None} for others."""
+    def route(line: bytes) -> IRoute | None:
+        """The route of a request line that may take the lane; C{None} for others."""
 
     def serve(route: Any, head: Head, body: bytes, channel: Any) -> Any:
         """
@@ -155,12 +155,12 @@ class PlanCache:
         """@param knows_host: whether requests for a host may take the lane."""
         self._lane = lane
         self._knows_host = knows_host
-        self._plans: dict[bytes, tuple[Any, Head]] = {}
+        self._plans: dict[bytes, tuple[IRoute, Head]] = {}
         self._heads: dict[bytes, Head | None] = {}
         #: The look-up for the hot path: C{None} means to call L{learn}.
         self.get = self._plans.get
 
-    def learn(self, whole: bytes) -> tuple[Any, Head] | None:
+    def learn(self, whole: bytes) -> tuple[IRoute, Head] | None:
         """
         Read a head that has not been seen lately.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks, Slots
@@ -13,7 +12,7 @@ from storehouse.core.turns import breath
 from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchBucket, NoSuchKey, NotFound, Unavailable
 from storehouse.frontends.sfsp.idlist import SHORT, IdList
 from storehouse.frontends.sfsp.names import BUCKET, FileName, id_of
-from storehouse.storage.objects.interfaces import ObjectReader
+from storehouse.storage.objects.interfaces import IObjectStore, ObjectReader
 
 __all__ = ["Chunks"]
 
@@ -32,11 +31,10 @@ class Chunks:
     """
     The chunks of files, each of them an object.
 
-    @param store: an C{IObjectStore}.
     @param directory: where lists of many IDs may wait for those who read them.
     """
 
-    def __init__(self, store: Any, disk: IDisk, directory: str) -> None:
+    def __init__(self, store: IObjectStore, disk: IDisk, directory: str) -> None:
         self._store = store
         self._disk = disk
         self._directory = directory
@@ -78,7 +76,7 @@ class Chunks:
         @return: all of it.
         @raise NotFound: if there is none.
         """
-        reader: ObjectReader = await self._store.get(BUCKET, name.key(id))
+        reader = await self._store.get(BUCKET, name.key(id))
         if not name.is_of(reader.info.metadata):
             await reader.close()
             raise NoSuchKey(f"the object {BUCKET}/{name.key(id)} is not a chunk of that file")
