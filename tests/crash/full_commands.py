@@ -4,10 +4,14 @@ Commands on a disk that is full, each in a process that is forked from this one:
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 
+import storehouse.app.local
+import storehouse.cli
 from storehouse.cli import main
 
 __all__: list[str] = []
@@ -36,6 +40,11 @@ def command(root: str, verb: str, *words: str, text: str = "") -> str:
 
 
 def _main(directory: str) -> None:
+    # Once, and not in each of them.
+    for package in (storehouse.app.local, storehouse.cli):
+        for each in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            if not each.name.endswith("__main__"):
+                importlib.import_module(each.name)
     root = os.path.join(directory, "root")
     command(root, "mb", "photos")
     for number in range(20, 24):

@@ -171,6 +171,8 @@ _EXPECTED = {
     "TooManyConnections": 503,
     "Unavailable": 503,
     "UnknownArchiveFormat": 500,
+    "NotXML": 500,
+    "_Unreached": 502,
 }
 
 
