@@ -303,7 +303,7 @@ def checksum_elements(system: Mapping[str, str]) -> list[str]:
 def iso_time(nanoseconds: int) -> str:
     """A time in XML: since 1970 UTC, to milliseconds."""
     moment = datetime.fromtimestamp(max(0, nanoseconds) // 10**9, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{max(0, nanoseconds) // 10**6 % 1000:03d}Z"
+    return f"{moment.isoformat()[:19]}.{max(0, nanoseconds) // 10**6 % 1000:03d}Z"
 
 
 def http_time(nanoseconds: int) -> bytes:
