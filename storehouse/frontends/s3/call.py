@@ -46,6 +46,9 @@ class ISigned(Protocol):
     def age(self) -> float: ...
 
     @property
+    def algorithm(self) -> str: ...
+
+    @property
     def form(self) -> str: ...
 
     @property
@@ -60,7 +63,7 @@ class ISigned(Protocol):
 class IAuthenticator(Protocol):
     """Verifies signatures."""
 
-    def authenticate(self, request: StreamingRequest, query: Mapping[str, str]) -> ISigned: ...
+    def authenticate(self, request: StreamingRequest, query: Mapping[str, str], host_bucket: str = "") -> ISigned: ...
 
     def authenticate_form(self, fields: Mapping[str, str], bucket: str) -> tuple[ISigned, PostPolicy | None]: ...
 
@@ -165,7 +168,14 @@ class Call:
         """The request, or its form, was signed like this."""
         before = self.caller
         self.caller = Caller(
-            signed.user, signed.key_id, before.address, before.is_secure, signed.kind, signed.age, signed.form
+            signed.user,
+            signed.key_id,
+            before.address,
+            before.is_secure,
+            signed.kind,
+            signed.age,
+            signed.form,
+            signed.algorithm,
         )
         self.request.visitor = self.caller.name
 

@@ -91,7 +91,7 @@ class S3Door:
 
     async def respond(self, request: StreamingRequest) -> Reply | None:
         """Serve a request. It is the caller that responds to a failure."""
-        bucket, key = self._names(request)
+        bucket, key, is_in_host = self._names(request)
         try:
             _check_names(bucket, key)
             query = _decoded_query(request.fields)
@@ -119,7 +119,7 @@ class S3Door:
             if request.requestHeaders.hasHeader(b"Origin"):
                 await cors.add_fields(call)
             if operation not in _UNSIGNED:
-                signed = self._authenticator.authenticate(request, query)
+                signed = self._authenticator.authenticate(request, query, bucket if is_in_host else "")
                 call.take_caller(signed)
                 call.body, call.length = signed.stream(body, length, self._door.disk)
                 if method in _WITH_BODIES:
@@ -130,18 +130,18 @@ class S3Door:
         except StorehouseError as error:
             raise _located(error, request, bucket, key) from error
 
-    def _names(self, request: StreamingRequest) -> tuple[str, str]:
-        """The bucket and the key that a request names, each empty if it names none."""
+    def _names(self, request: StreamingRequest) -> tuple[str, str, bool]:
+        """The bucket and the key that a request names, each empty if it names none; and whether the bucket is in the host."""
         path = request.path[1:]
         host = host_name((request.requestHeaders.getRawHeaders(b"Host") or [b""])[-1]) if self._domains else None
         if host and host not in self._domains:
             for domain in self._domains:
                 if host.endswith(b"." + domain):
-                    return host[: -len(domain) - 1].decode("latin-1"), _decoded(path)
+                    return host[: -len(domain) - 1].decode("latin-1"), _decoded(path), True
         bucket, slash, key = path.partition(b"/")
         if slash and not bucket:
             raise S3Error("InvalidBucketName", BucketName="")
-        return _decoded(bucket), _decoded(key)
+        return _decoded(bucket), _decoded(key), False
 
 
 class _Everything(Leaf):

@@ -35,6 +35,7 @@ class _Signed:
     key_id: str
     kind: str = "REST-HEADER"
     age: float = 0.0
+    algorithm: str = "AWS4-HMAC-SHA256"
     form: str = ""
     trailer: str = ""
     trailers: Mapping[str, str] = attrs.field(factory=dict)
@@ -46,7 +47,7 @@ class _Signed:
 class AnyAuthenticator:
     """Believes whom a request names: C{Authorization: Test NAME}; C{root} is an administrator."""
 
-    def authenticate(self, request: StreamingRequest, query: Mapping[str, str]) -> _Signed:
+    def authenticate(self, request: StreamingRequest, query: Mapping[str, str], host_bucket: str = "") -> _Signed:
         """Without the field nobody makes it."""
         value = (request.requestHeaders.getRawHeaders(b"Authorization") or [b""])[0].decode()
         name = value.removeprefix("Test ")

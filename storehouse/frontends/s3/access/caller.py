@@ -18,6 +18,7 @@ class Caller:
     @ivar is_secure: whether it came by TLS.
     @ivar kind: how it was signed, as the policy key C{s3:authType} has it; empty if it is not signed.
     @ivar age: seconds since it was signed, as C{s3:signatureAge} has it in milliseconds.
+    @ivar algorithm: of the signature, as C{s3:signatureversion} has it.
     @ivar payload: C{x-amz-content-sha256}; empty without it.
     """
 
@@ -28,6 +29,7 @@ class Caller:
     kind: str = ""
     age: float = 0.0
     payload: str = ""
+    algorithm: str = "AWS4-HMAC-SHA256"
 
     @property
     def name(self) -> str:

@@ -110,7 +110,7 @@ _MAKERS: Mapping[str, Callable[[Call], str | None]] = {
     "s3:prefix": lambda call: call.query.get("prefix"),
     "s3:resourceaccount": lambda call: ACCOUNT,
     "s3:signatureage": lambda call: str(int(call.caller.age * 1000)) if _is_signed(call) else None,
-    "s3:signatureversion": lambda call: "AWS4-HMAC-SHA256" if _is_signed(call) else None,
+    "s3:signatureversion": lambda call: call.caller.algorithm if _is_signed(call) else None,
     # The oldest that is spoken here.
     "s3:tlsversion": lambda call: "1.2" if call.caller.is_secure else None,
     "s3:x-amz-content-sha256": lambda call: call.caller.payload or None,

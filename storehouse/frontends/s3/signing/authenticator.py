@@ -15,6 +15,7 @@ import attrs
 
 from storehouse.core.disk import IDisk
 from storehouse.core.sigv4 import (
+    ALGORITHM,
     UNSIGNED_PAYLOAD,
     Scope,
     canonical_path,
@@ -35,6 +36,14 @@ from storehouse.frontends.s3.signing.header import claim_of_header
 from storehouse.frontends.s3.signing.payload import Payload, payload_of
 from storehouse.frontends.s3.signing.postpolicy import PostPolicy, claim_of_form, read_policy
 from storehouse.frontends.s3.signing.presigned import SIGNATURE, claim_of_query, hoisted_fields, is_presigned
+from storehouse.frontends.s3.signing.version2 import ALGORITHM as ALGORITHM_2
+from storehouse.frontends.s3.signing.version2 import (
+    KeyClaim,
+    claim_of_version_2,
+    is_version_2,
+    sign_version_2,
+    text_to_sign,
+)
 from storehouse.storage.accounts.interfaces import IAccounts, User
 
 __all__ = ["Authenticator", "Signed"]
@@ -53,6 +62,7 @@ class Signed:
     @ivar kind: C{REST-HEADER}, C{REST-QUERY-STRING} or C{POST}, as the policy key C{s3:authType} has it; empty if nobody
         has signed it.
     @ivar age: seconds since it was signed, as the policy key C{s3:signatureAge} has it in milliseconds.
+    @ivar algorithm: of the signature, as the policy key C{s3:signatureversion} has it.
     @ivar trailers: once the payload was read to its end, the fields that followed it; names in lower case.
     """
 
@@ -62,6 +72,7 @@ class Signed:
     age: float = 0.0
     payload: Payload = attrs.field(factory=Payload)
     trailers: dict[str, str] = attrs.field(factory=dict)
+    algorithm: str = ALGORITHM
     _chain: Chain | None = attrs.field(default=None, repr=False)
 
     @property
@@ -99,15 +110,16 @@ class Authenticator:
         self._region = region
         self._keys: OrderedDict[tuple[str, Scope], tuple[bytes, bytes]] = OrderedDict()
 
-    def authenticate(self, request: StreamingRequest, query: Mapping[str, str]) -> Signed:
+    def authenticate(self, request: StreamingRequest, query: Mapping[str, str], host_bucket: str = "") -> Signed:
         """
         @param query: decoded; bytes that are no UTF-8 as surrogates.
+        @param host_bucket: the bucket, if the host names it.
         @raise S3Error: if the signature is not right, or the request says in two ways how its body comes.
         """
         fields: Fields = {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
         length = request.body.length
         authorization = one(fields, b"authorization")
-        if is_presigned(query):
+        if is_presigned(query) or is_version_2(query):
             if authorization is not None:
                 raise S3Error(
                     "InvalidArgument",
@@ -115,6 +127,8 @@ class Authenticator:
                     "parameter or the Authorization header should be specified",
                     ArgumentName="Authorization",
                 )
+            if not is_presigned(query):
+                return self._authenticate_2(request, query, fields, host_bucket)
             now = self._clock()
             claim = claim_of_query(query, self._region, now)
             token = query.get("X-Amz-Security-Token")
@@ -129,14 +143,11 @@ class Authenticator:
                 raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
             signed_query = list(query.items())
         else:
-            payload = payload_of(one(fields, b"x-amz-content-sha256"), fields, length)
-            if payload.is_signed:
-                raise S3Error("AccessDenied", "A body in signed chunks belongs to a request that is signed")
-            return Signed(payload=payload)
+            return Signed(payload=_unsigned_payload(fields, length))
         if token is not None:
             raise S3Error("InvalidToken")
         payload = payload_of(form, fields, length)
-        user, key = self.key_of(claim.key_id, claim.scope)
+        user, key = self._key_of(claim.key_id, claim.scope)
         canonical = canonical_request(
             request.method,
             canonical_path(request.path),
@@ -150,6 +161,24 @@ class Authenticator:
         check_signature(claim, sign(key, text), text, canonical)
         chain = Chain(key, claim.timestamp, str(claim.scope), claim.signature) if payload.is_signed else None
         return Signed(user, claim.key_id, claim.kind, max(0.0, now - claim.time), payload, chain=chain)
+
+    def _authenticate_2(
+        self, request: StreamingRequest, query: Mapping[str, str], fields: Fields, host_bucket: str
+    ) -> Signed:
+        claim = claim_of_version_2(query, self._clock())
+        if b"x-amz-security-token" in fields:
+            raise S3Error("InvalidToken")
+        payload = _unsigned_payload(fields, request.body.length)
+        user, secret = self._secret_of(claim.key_id)
+        resource = (b"/" + host_bucket.encode() if host_bucket else b"") + request.path
+        text = text_to_sign(request.method, resource, query, fields, claim.expires)
+        if resource.count(b"/") == 1:
+            # Of a bucket some sign the path as it is sent, and some with a slash at its end: it names the same.
+            other = text_to_sign(request.method, resource + b"/", query, fields, claim.expires)
+            if is_signature(claim.signature, sign_version_2(secret, other)):
+                text = other
+        check_signature(claim, sign_version_2(secret, text), text)
+        return Signed(user, claim.key_id, "REST-QUERY-STRING", payload=payload, algorithm=ALGORITHM_2)
 
     def authenticate_form(self, fields: Mapping[str, str], bucket: str) -> tuple[Signed, PostPolicy | None]:
         """
@@ -165,24 +194,29 @@ class Authenticator:
             return Signed(), None
         if "x-amz-security-token" in fields:
             raise S3Error("InvalidToken")
-        user, key = self.key_of(claim.key_id, claim.scope)
-        text = fields["policy"].encode("utf-8", "surrogateescape")
-        check_signature(claim, sign(key, text), text)
-        policy = read_policy(fields["policy"])
+        text = _encoded(fields["policy"])
         now = self._clock()
+        if isinstance(claim, Claim):
+            user, key = self._key_of(claim.key_id, claim.scope)
+            check_signature(claim, sign(key, text), text)
+            signed = Signed(user, claim.key_id, claim.kind, max(0.0, now - claim.time))
+        else:
+            user, secret = self._secret_of(claim.key_id)
+            check_signature(claim, sign_version_2(secret, text), text)
+            signed = Signed(user, claim.key_id, "POST", algorithm=ALGORITHM_2)
+        policy = read_policy(fields["policy"])
         policy.check(fields, bucket, now)
-        return Signed(user, claim.key_id, claim.kind, max(0.0, now - claim.time)), policy
+        return signed, policy
 
-    def key_of(self, key_id: str, scope: Scope) -> tuple[User, bytes]:
-        """
-        The user of an access key, and its signing key.
-
-        @raise S3Error: if there is no such key.
-        """
+    def _secret_of(self, key_id: str) -> tuple[User, bytes]:
         try:
-            user, secret = self._accounts.secret_of_key(key_id)
+            return self._accounts.secret_of_key(key_id)
         except SignInRefused:
             raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=key_id[:128]) from None
+
+    def _key_of(self, key_id: str, scope: Scope) -> tuple[User, bytes]:
+        """The user of an access key, and its signing key."""
+        user, secret = self._secret_of(key_id)
         place = key_id, scope
         known = self._keys.get(place)
         if known is not None and hmac.compare_digest(known[0], secret):
@@ -195,9 +229,24 @@ class Authenticator:
         return user, key
 
 
-def check_signature(claim: Claim, expected: str, text: bytes, canonical: bytes = b"") -> None:
+def _unsigned_payload(fields: Fields, length: int | None) -> Payload:
+    """How the body of a request comes whose signature no chunk can be chained to."""
+    payload = payload_of(one(fields, b"x-amz-content-sha256"), fields, length)
+    if payload.is_signed:
+        raise S3Error(
+            "AccessDenied", "A body in signed chunks belongs to a request that is signed with AWS4-HMAC-SHA256"
+        )
+    return payload
+
+
+def is_signature(given: str, expected: str) -> bool:
+    """Whether they are the same, in constant time."""
+    return hmac.compare_digest(expected.encode(), _encoded(given))
+
+
+def check_signature(claim: Claim | KeyClaim, expected: str, text: bytes, canonical: bytes = b"") -> None:
     """@raise S3Error: if the signature is another; with what we have signed, for who writes a client."""
-    if hmac.compare_digest(expected.encode(), _encoded(claim.signature)):
+    if is_signature(claim.signature, expected):
         return
     wrong = S3Error(
         "SignatureDoesNotMatch",

@@ -6,7 +6,7 @@ Forms by which a browser uploads: a policy, which somebody with a key has signed
                     ["content-length-range", 1, 1048576]]}
 
 The form has it in base64 in C{policy}, which is what is signed, beside C{x-amz-algorithm}, C{x-amz-credential},
-C{x-amz-date} and C{x-amz-signature}. Each field must have a condition, but for the policy, the signature, the file, and those
+C{x-amz-date} and C{x-amz-signature}; or, of Signature Version 2, C{AWSAccessKeyId} and C{signature}. Each field must have a condition, but for the policy, the signature, the file, and those
 that begin with C{x-ignore-}. Names count without regard to case.
 
 Source: "Browser-Based Uploads Using POST (AWS Signature Version 4)" and "POST Policy" in the API reference of S3.
@@ -34,13 +34,16 @@ from storehouse.frontends.s3.signing.claims import (
     parse_credential,
     parse_timestamp,
 )
+from storehouse.frontends.s3.signing.version2 import KeyClaim
 
 __all__ = ["PostPolicy", "claim_of_form", "read_policy"]
 
 _FIELDS = ("policy", "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature")
 
+_FIELDS_2 = ("policy", "awsaccesskeyid", "signature")
+
 #: Fields that need no condition.
-_FREE = frozenset({"policy", "x-amz-signature", "file"})
+_FREE = frozenset({"policy", "x-amz-signature", "file", "awsaccesskeyid", "signature"})
 
 _IGNORED = "x-ignore-"
 
@@ -58,19 +61,18 @@ def _bad_credential(reason: str) -> S3Error:
     return S3Error("InvalidArgument", f"Error parsing the x-amz-credential field; {reason}")
 
 
-def claim_of_form(fields: Mapping[str, str], region: str) -> Claim | None:
+def claim_of_form(fields: Mapping[str, str], region: str) -> Claim | KeyClaim | None:
     """
     What a form says of its signature; C{None} if it has neither a policy nor a signature.
 
     @param fields: those before the file; names in lower case.
     @param region: ours, or C{any}.
     """
-    if "x-amz-signature" not in fields:
-        if "awsaccesskeyid" in fields or "signature" in fields:
-            raise not_supported()
-        if not any(name in fields for name in _FIELDS):
-            return None
-    for name in _FIELDS:
+    is_version_2 = "x-amz-signature" not in fields and ("awsaccesskeyid" in fields or "signature" in fields)
+    needed = _FIELDS_2 if is_version_2 else _FIELDS
+    if not any(name in fields for name in needed):
+        return None
+    for name in needed:
         if not fields.get(name):
             raise S3Error(
                 "InvalidArgument",
@@ -79,6 +81,8 @@ def claim_of_form(fields: Mapping[str, str], region: str) -> Claim | None:
                 ArgumentName=name,
                 ArgumentValue="",
             )
+    if is_version_2:
+        return KeyClaim(fields["awsaccesskeyid"], fields["signature"])
     if fields["x-amz-algorithm"] != ALGORITHM:
         raise not_supported()
     key_id, scope = parse_credential(fields["x-amz-credential"], _bad_credential)

@@ -28,6 +28,7 @@ from storehouse.frontends.s3.signing.claims import (
     parse_timestamp,
     shown_time,
 )
+from storehouse.frontends.s3.signing.version2 import HOISTED, is_version_2
 
 __all__ = ["SIGNATURE", "claim_of_query", "hoist_fields", "hoisted_fields", "is_presigned"]
 
@@ -47,9 +48,6 @@ _OF_SIGNATURE = frozenset(
     {*(name.lower() for name in _PARAMETERS), "x-amz-security-token", "x-amz-content-sha256", "x-amz-user-agent"}
 )
 
-#: Of Signature Version 2.
-_VERSION_2 = ("AWSAccessKeyId", "Signature", "Expires")
-
 _WEEK = 604800
 
 _number = re.compile(r"-?\d{1,18}", re.ASCII).fullmatch
@@ -64,16 +62,8 @@ def _bad_credential(reason: str) -> S3Error:
 
 
 def is_presigned(query: Mapping[str, str]) -> bool:
-    """
-    Whether the query has a signature, or what belongs to one.
-
-    @raise S3Error: if it has one of Signature Version 2.
-    """
-    if "X-Amz-Algorithm" in query or "X-Amz-Credential" in query or SIGNATURE in query:
-        return True
-    if all(name in query for name in _VERSION_2):
-        raise not_supported()
-    return False
+    """Whether the query has a signature, or what belongs to one."""
+    return "X-Amz-Algorithm" in query or "X-Amz-Credential" in query or SIGNATURE in query
 
 
 def hoisted_fields(query: Mapping[str, str]) -> dict[bytes, bytes]:
@@ -81,12 +71,16 @@ def hoisted_fields(query: Mapping[str, str]) -> dict[bytes, bytes]:
     The header fields that a presigned URL has in its query, where several clients put those that begin with C{x-amz-}: names
     in lower case.
     """
-    if SIGNATURE not in query:
+    if SIGNATURE in query:
+        others, except_for = frozenset[str](), _OF_SIGNATURE
+    elif is_version_2(query):
+        others, except_for = HOISTED, frozenset()
+    else:
         return {}
     return {
         lower.encode(): value.encode()
         for lower, value in ((name.lower(), value) for name, value in query.items())
-        if lower.startswith("x-amz-") and lower not in _OF_SIGNATURE
+        if (lower.startswith("x-amz-") and lower not in except_for) or lower in others
     }
 
 

@@ -108,11 +108,6 @@ class PresignedTests(SigningCase):
                     request.fields[name.encode()] = b""
                 self.refused(wrong, request, "Query-string authentication version 4 requires")
 
-    def test_version_2(self) -> None:
-        request = seen(presign(self.key, "GET", URL))
-        request.fields = {b"AWSAccessKeyId": b"a", b"Expires": b"1790000000", b"Signature": b"c2ln"}
-        self.refused("InvalidRequest", request, "Please use AWS4-HMAC-SHA256")
-
     def test_both(self) -> None:
         request = seen(sign_header(self.key, "GET", URL))
         request.fields = seen(presign(self.key, "GET", URL)).fields
