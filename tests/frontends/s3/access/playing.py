@@ -24,9 +24,9 @@ class KnownUsers(AnyAuthenticator):
     def __init__(self, users: dict[str, User]) -> None:
         self._users = users
 
-    def authenticate(self, request: Any, query: Any) -> Any:
+    def authenticate(self, request: Any, query: Any, host_bucket: str = "") -> Any:
         """See the base."""
-        signed = super().authenticate(request, query)
+        signed = super().authenticate(request, query, host_bucket)
         if signed.user is None:
             return signed
         return type(signed)(self._users.get(signed.user.name, signed.user), signed.key_id)
