@@ -35,6 +35,16 @@ class RenamingTestsMixin(StoreTestsMixin):
             if self.persistent:
                 await self.reopen()
 
+    async def test_rename_with_changes(self) -> None:
+        """What doors keep with it is changed in the same step."""
+        await self.put("a", b"x", system={"b": "1", "c": "2"})
+        renamed = await self.store.rename("bucket", "a", "d", changes={"b": None, "c": "3", "e": "4"})
+        self.assertEqual(dict(renamed.system), {"c": "3", "e": "4"})
+        for _ in range(2 if self.persistent else 1):
+            self.assertEqual(await self.everything(), [renamed])
+            if self.persistent:
+                await self.reopen()
+
     async def test_rename_over(self) -> None:
         """What the new key had is replaced, and its bytes go when its last reader has."""
         await self.put("a", b"of a")

@@ -19,13 +19,13 @@ from storehouse.frontends.s3.checksums import FULL_OBJECT, Checksums, algorithm_
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import (
     Source,
+    check_source,
     checksum_elements,
     condition_of,
     content_type_of,
     encryption_fields,
     iso_time,
     quoted,
-    source_holds,
     source_of,
     system_of,
     user_metadata,
@@ -72,7 +72,7 @@ async def _head_source(call: Call, source: Source) -> ObjectInfo:
         raise S3Error("NoSuchKey", Key=source.key) from None
     except NoSuchBucket:
         raise S3Error("NoSuchBucket", BucketName=source.bucket) from None
-    source_holds(call, source, info)
+    check_source(call, source, info)
     return info
 
 

@@ -32,6 +32,7 @@ from storehouse.frontends.s3 import objects as objects
 from storehouse.frontends.s3 import ownership as ownership
 from storehouse.frontends.s3 import policies as policies
 from storehouse.frontends.s3 import postform as postform
+from storehouse.frontends.s3 import renaming as renaming
 from storehouse.frontends.s3 import tagging as tagging
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.access.policy import ACCOUNT

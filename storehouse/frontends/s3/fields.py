@@ -29,6 +29,7 @@ __all__ = [
     "ANY_TYPE",
     "Field",
     "Source",
+    "check_source",
     "checked_metadata",
     "checksum_elements",
     "condition_of",
@@ -43,7 +44,7 @@ __all__ = [
     "read_checked_document",
     "seconds_of",
     "shown_etag",
-    "source_holds",
+    "source_conditions",
     "source_of",
     "stored_fields",
     "system_of",
@@ -375,18 +376,17 @@ def source_of(value: str, prefix: str) -> Source:
     return Source(bucket, key, prefix)
 
 
-def source_holds(call: Call, source: Source, info: ObjectInfo) -> bool:
-    """
-    Look at the conditions for a source.
-
-    @return: whether there were any.
-    @raise S3Error: C{PreconditionFailed}.
-    """
+def source_conditions(call: Call, source: Source) -> dict[str, str]:
+    """The conditions of a request for a source, as L{holds} takes them."""
     fields = {name: call.header(f"{source.prefix}-if-{name}") for name in _CONDITIONS}
-    given: Mapping[str, str] = {name: value for name, value in fields.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def check_source(call: Call, source: Source, info: ObjectInfo) -> None:
+    """@raise S3Error: C{PreconditionFailed} unless the conditions for a source hold."""
+    given = source_conditions(call, source)
     if not holds(given, info):
         raise S3Error("PreconditionFailed", Condition=f"{source.prefix}-if-{'/'.join(given)}")
-    return bool(given)
 
 
 _CONDITIONS = ("match", "none-match", "modified-since", "unmodified-since")

@@ -174,6 +174,7 @@ class IObjectStore(Interface):
         new_key: str,
         condition: Condition = ALWAYS,
         source_condition: Condition = ALWAYS,
+        changes: Mapping[str, str | None] | None = None,
     ) -> Deferred[ObjectInfo]:
         """
         Give an object another key of its bucket, in one step: it is there under one of both names, never under none, and a
@@ -182,6 +183,7 @@ class IObjectStore(Interface):
 
         @param condition: for the new key.
         @param source_condition: for the object. Both must hold; it stays as it is if both keys are the same.
+        @param changes: as in L{set_system}, made in the same step.
         @return: fires with the object under its new key. Fails with C{NoSuchKey}, C{DamagedObject}.
         """
 

@@ -300,6 +300,7 @@ class LocalObjectStore:
         new_key: str,
         condition: Condition = ALWAYS,
         source_condition: Condition = ALWAYS,
+        changes: Mapping[str, str | None] | None = None,
     ) -> ObjectInfo:
         """See L{IObjectStore.rename}."""
         pair = self._pair
@@ -326,9 +327,9 @@ class LocalObjectStore:
                 await pair.removing.undo(id)
                 raise
             try:
-                return await pair.rename(
-                    bucket, key, new_key, source, attrs.evolve(source, id=id, tag=made.etag), condition
-                )
+                system = _changed(source.system, changes or {})
+                entry = attrs.evolve(source, id=id, tag=made.etag, system=system)
+                return await pair.rename(bucket, key, new_key, source, entry, condition)
             except BaseException:
                 await pair.removing.refused(bucket, new_key, id)
                 raise
@@ -341,9 +342,8 @@ class LocalObjectStore:
         pair = self._pair
         async with pair.held(bucket, key):
             entry: Entry = await pair.names.look_up(bucket, key)
-            system = {**entry.system, **changes}
-            kept = {name: value for name, value in system.items() if value is not None}
-            return await pair.describe(bucket, key, attrs.evolve(entry, system=kept), condition)
+            system = _changed(entry.system, changes)
+            return await pair.describe(bucket, key, attrs.evolve(entry, system=system), condition)
 
     @operation
     async def list_objects(
@@ -577,6 +577,11 @@ class LocalObjectStore:
         await finished(self._pair.restored(names))
         count = await finished(names.reindex(progress))
         return Indexed(count, names.damaged, names.unknown)
+
+
+def _changed(system: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """What doors keep with an object, changed: C{None} for what is removed."""
+    return {name: value for name, value in {**system, **changes}.items() if value is not None}
 
 
 def _chosen(upload_id: str, parts: Sequence[Part], there: Sequence[Part]) -> list[Part]:
