@@ -483,6 +483,30 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
             self.assertEqual(await self.get("key"), data)
             self.assertEqual((await self.store.head("bucket", "key")).etag, md5(data))
 
+    async def test_md5_that_is_known(self) -> None:
+        """It is not computed again, and asked for when all bytes have come."""
+        data = content(300_000)
+        came: list[int] = []
+
+        def pieces() -> Iterator[bytes]:
+            for piece in pieces_of(data, (65_536,)):
+                came.append(len(piece))
+                yield piece
+
+        def known() -> str:
+            self.assertEqual(sum(came), len(data))
+            return md5(data)
+
+        hashed = self.watch_hashes()
+        info = await self.store.put("bucket", "key", BytesStream(pieces()), len(data), md5=known)
+        self.assertEqual((info.etag, (await self.store.head("bucket", "key")).etag), (md5(data), md5(data)))
+        came.clear()
+        upload = await self.store.begin_upload("bucket", "parts")
+        etag = await self.store.upload_part("bucket", "parts", upload, 1, BytesStream(pieces()), len(data), known)
+        self.assertEqual(etag, md5(data))
+        self.assertEqual((await self.store.list_parts("bucket", "parts", upload))[0].etag, md5(data))
+        self.assertEqual(sum(hashed.values()), 0)
+
     async def test_md5_of_what_is_pushed(self) -> None:
         """What comes at its own pace."""
         data = content(2 * MIB + 1)

@@ -5,6 +5,7 @@ are computed says L{storehouse.core.checksums}.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
@@ -44,6 +45,9 @@ __all__ = [
 ]
 
 _PREFIX = "x-amz-checksum-"
+
+#: Bytes for which a thread of its own is not worth it.
+_SMALL = 256 << 10
 
 #: Fields that begin so and are no checksums.
 _OTHERS = frozenset({"algorithm", "mode", "type"})
@@ -147,6 +151,7 @@ class Checksums:
     _announced: str = ""  # empty if it follows in the trailer
     values: dict[str, str] = attrs.field(factory=dict)
     _wanted: set[str] = attrs.field(factory=set)
+    _is_etag: bool = False  # whether the MD5 is asked for
     _hashers: dict[str, Hasher] | None = None  # once there are bytes
 
     @property
@@ -164,6 +169,18 @@ class Checksums:
         """Have the one computed that is kept with an object: the announced one, or that which S3 computes by itself."""
         self.want(self.name or DEFAULT)
 
+    def md5(self, size: int | None) -> bool | Callable[[], str]:
+        """
+        What the object store is to do for the MD5 of an etag: compute it; or take it from here, where it is computed anyway, or
+        the bytes are so few that it is less work here.
+
+        @param size: bytes of the body; C{None} if that is not known.
+        """
+        if not (self.content_md5 or self.name == "md5" or (size is not None and size <= _SMALL)):
+            return True
+        self._is_etag = True
+        return lambda: b64decode(self.values["md5"]).hex()
+
     def stream(self, body: IByteStream, disk: IDisk, trailers: Mapping[str, str]) -> IByteStream:
         """
         The body; the last read fails with an L{S3Error} if a checksum is not as it was announced.
@@ -174,7 +191,7 @@ class Checksums:
 
     def _begin(self) -> dict[str, Hasher]:
         if self._hashers is None:
-            names = {*self._wanted, self.name, "md5" if self.content_md5 else ""} - {""}
+            names = {*self._wanted, self.name, "md5" if self.content_md5 or self._is_etag else ""} - {""}
             self._hashers = {name: Hasher(name) for name in sorted(names)}
         return self._hashers
 

@@ -190,7 +190,7 @@ async def upload_part(call: Call) -> Reply:
         number,
         limited(call.body, _LARGEST, lambda: S3Error("EntityTooLarge", MaxSizeAllowed=_LARGEST)),
         call.length,
-        True,
+        checksums.md5(call.length),
         noted,
     )
     fields = ((f"x-amz-{name}".encode("ascii"), value.encode("ascii")) for name, value in read_note(note).items())

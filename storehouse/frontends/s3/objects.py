@@ -280,7 +280,7 @@ async def put_object(call: Call) -> Reply:
         content_type_of(call.header),
         user_metadata(call),
         condition_of(call.header),
-        md5=True,
+        md5=call.checksums.md5(call.length),
         system=lambda: system | call.checksums.system(),
     )
     fields: Fields = ((b"ETag", quoted(info.etag).encode()), *checksum_fields(info.system))

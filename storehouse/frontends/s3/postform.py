@@ -153,7 +153,7 @@ async def post_object(call: Call) -> Reply:
         None,
         content_type_of(form.field),
         metadata,
-        md5=True,
+        md5=checksums.md5(None),
         system=lambda: {**system, **checksums.system()},
     )
     return _stored(call, form, info)

@@ -126,7 +126,7 @@ class IObjectStore(Interface):
         content_type: str = "",
         metadata: Metadata | None = None,
         condition: Condition = ALWAYS,
-        md5: bool = False,
+        md5: bool | Callable[[], str] = False,
         system: System | Callable[[], System] | None = None,
     ) -> Deferred[ObjectInfo]:
         """
@@ -135,7 +135,7 @@ class IObjectStore(Interface):
         @param size: the bytes that C{stream} has; C{None} if it is not known.
         @param metadata: read when C{stream} has given all: what is known of the bytes only then can still be added.
         @param md5: whether the etag is to be the MD5 of the bytes in hex, which costs time; it is then computed as they
-            come.
+            come. Or what gives it, once C{stream} has given all its bytes, if that is computed elsewhere.
         @param system: what doors keep with it, at most 64 KiB; or what gives that, called once C{stream} has given all its
             bytes. If it raises, nothing is stored, and C{put} fails with that.
         @return: fails also with C{SizeMismatch}, and whatever C{stream} failed with.
@@ -228,7 +228,7 @@ class IObjectStore(Interface):
         number: int,
         stream: IByteStream,
         size: int | None,
-        md5: bool = False,
+        md5: bool | Callable[[], str] = False,
         note: Callable[[], str] | None = None,
         instead_of: Sequence[int] = (),
     ) -> Deferred[str]:

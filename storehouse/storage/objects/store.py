@@ -53,21 +53,24 @@ _MAX_CONFIG = 1 << 20
 
 class StreamMD5:
     """
-    The MD5 of bytes on their way to the data space, if it is to be computed, as S3's clients expect.
+    The MD5 of bytes on their way to the data space, if it is to be known, as S3's clients expect.
 
-    @param md5: whether it is.
+    @param md5: whether it is; or what gives it once all bytes were read.
     """
 
-    def __init__(self, disk: IDisk, md5: bool) -> None:
+    def __init__(self, disk: IDisk, md5: bool | Callable[[], str]) -> None:
         self._disk = disk
-        self._hash = hashlib.md5(usedforsecurity=False) if md5 else None
+        self._given = md5 if callable(md5) else None
+        self._hash = hashlib.md5(usedforsecurity=False) if md5 is True else None
 
     def computed(self, stream: IByteStream) -> IByteStream:
         """The stream to read in place of this one."""
         return stream if self._hash is None else beside(stream, self._disk, updating(self._hash), _BATCH)
 
     def hexdigest(self) -> str:
-        """In hex, once all bytes were read; empty if it was not to be computed."""
+        """In hex, once all bytes were read; empty if it was not to be known."""
+        if self._given is not None:
+            return self._given()
         return "" if self._hash is None else self._hash.hexdigest()
 
 
@@ -194,7 +197,7 @@ class LocalObjectStore:
         content_type: str = "",
         metadata: Metadata | None = None,
         condition: Condition = ALWAYS,
-        md5: bool = False,
+        md5: bool | Callable[[], str] = False,
         system: System | Callable[[], System] | None = None,
     ) -> ObjectInfo:
         """See L{IObjectStore.put}."""
@@ -391,7 +394,7 @@ class LocalObjectStore:
         number: int,
         stream: IByteStream,
         size: int | None,
-        md5: bool = False,
+        md5: bool | Callable[[], str] = False,
         note: Callable[[], str] | None = None,
         instead_of: Sequence[int] = (),
     ) -> str:

@@ -270,6 +270,28 @@ class StreamTests(SynchronousTestCase):
                 checksums.system(), {f"checksum-{name}": encoded(of(name, b"data")), "checksum-type": "FULL_OBJECT"}
             )
 
+    def test_etag(self) -> None:
+        """The MD5 is computed once: here if a client announces it, or the bytes are few, otherwise by the store."""
+        expected = hashlib.md5(b"data").hexdigest()
+        value = encoded(hashlib.md5(b"data").digest())
+        for headers, size, is_here in (
+            ({}, 4, True),
+            ({"content-md5": value}, 1 << 30, True),
+            ({"x-amz-checksum-md5": value}, None, True),
+            ({}, 1 << 30, False),
+            ({}, None, False),
+        ):
+            checksums = announced(headers)
+            checksums.keep()
+            md5 = checksums.md5(size)
+            self.successResultOf(self.read(checksums, b"data"))
+            if is_here:
+                self.assertEqual(md5(), expected)
+            else:
+                self.assertIs(md5, True)
+            name = "md5" if "x-amz-checksum-md5" in headers else "crc64nvme"
+            self.assertEqual(list(checksums.system()), [f"checksum-{name}", "checksum-type"])
+
     def test_given_back(self) -> None:
         system = checksum_system("sha256", "abc", COMPOSITE)
         self.assertEqual(
