@@ -15,6 +15,8 @@ import attrs
 from twisted.logger import Logger
 
 __all__ = [
+    "AccessChanged",
+    "AccessDecided",
     "ArchiveClosed",
     "ArchiveOpened",
     "ArchiveShipped",
@@ -99,6 +101,53 @@ class ObjectDeleted:
     bucket: str
     key: str
     before: object
+
+
+@attrs.frozen
+class AccessDecided:
+    """
+    A door has decided whether something may be done.
+
+    @ivar door: its name.
+    @ivar user: who asked for it; empty for nobody, and C{link:USER} for a link that the user has signed.
+    @ivar address: of the client; empty at a socket file.
+    @ivar action: a permission, or an action as policies name them: C{read}, C{s3:GetObject}.
+    @ivar resource: C{BUCKET}, C{BUCKET/KEY}, or what else it is about.
+    @ivar is_allowed: what was decided.
+    @ivar key_id: of the access key, if it was one.
+    @ivar request_id: if the request has one.
+    """
+
+    door: str
+    user: str
+    address: str
+    action: str
+    resource: str
+    is_allowed: bool
+    key_id: str = ""
+    request_id: str = ""
+
+
+@attrs.frozen
+class AccessChanged:
+    """
+    It was changed who may do what: users, keys, rights, links, or the policy, ACL or another configuration of a bucket.
+
+    @ivar door: where: a door, or C{objects} for the socket file of this machine's commands.
+    @ivar user: who changed it; empty for the user of the process, at the socket file.
+    @ivar action: what was done: C{grant}, C{add-key}, C{policy} ...
+    @ivar resource: what it was done to: the name of a user, a bucket, C{BUCKET/KEY}, or a path.
+    @ivar detail: more of it, never a secret.
+    """
+
+    door: str
+    user: str
+    address: str
+    action: str
+    resource: str
+    detail: str = ""
+    key_id: str = ""
+    request_id: str = ""
 
 
 @attrs.frozen

@@ -171,8 +171,10 @@ def _app_may_import(importer: str, name: str) -> bool:
     module = ".".join(importer.split(".")[2:3])
     if module == "lifecycle":
         return inside(name, *ground)
-    if module in ("archiving", "sealing"):
+    if module in ("archiving", "audit", "sealing"):
         return inside(name, *rooms)
+    if module == "acting":
+        return inside(name, *rooms, "storehouse.app.lifecycle")
     if module == "asking":
         return inside(name, *rooms, "storehouse.app.lifecycle", "storehouse.app.sealing")
     if module == "s3":

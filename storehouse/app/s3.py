@@ -6,6 +6,7 @@ A part of L{storehouse.app.service}: it names concrete classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from prometheus_client import CollectorRegistry
@@ -38,14 +39,16 @@ def add_s3(
     registry: CollectorRegistry,
     budget: ByteBudget,
     is_sealed: bool,
+    audit: Callable[[object], object],
 ) -> None:
     """
     Add the door to a service.
 
     @param budget: the memory for requests and responses.
     @param is_sealed: whether all that is stored is encrypted.
+    @param audit: takes in what was decided about who may do what, and what was changed.
     """
-    shared = Door(objects, accounts, settings.s3, cast(IReactorTime, reactor), disk, is_sealed)
+    shared = Door(objects, accounts, settings.s3, cast(IReactorTime, reactor), disk, is_sealed, audit=audit)
     door = S3Door(shared, Authenticator(accounts, reactor.seconds, settings.s3.region), authorize)
     below = {f"*.{domain.removeprefix('*.')}" for domain in settings.s3.domain}
     site = DoorSite(

@@ -21,6 +21,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
+from storehouse.app.acting import acting_doors, permitted, stream_rights
+from storehouse.app.audit import Audit
 from storehouse.app.lifecycle import StorehouseService
 from storehouse.app.sealing import (
     make_accounts,
@@ -40,7 +42,7 @@ from storehouse.core.native import MISSING
 from storehouse.core.platform import file_limit
 from storehouse.core.root import RootLock
 from storehouse.core.turns import Reactor, Turns
-from storehouse.errors import Unavailable
+from storehouse.errors import InvalidSetting, Unavailable
 from storehouse.events import Events, StoreFailed
 from storehouse.frontends.admin.door import AdminDoor, ReadinessMetric, versions
 from storehouse.frontends.append.door import AppendDoor
@@ -164,6 +166,7 @@ def make_service(
         from storehouse.app.archiving import make_shipping
 
         shipping = make_shipping(settings, reactor, disk, events, objects)
+    log: LocalAppendLog | None = None
     if "append" in settings.doors:
         log = LocalAppendLog(
             settings.append,
@@ -188,6 +191,15 @@ def make_service(
             close=close,
         )
         add_site("append", door.resource, door.lane)
+    elif settings.audit.prefix:
+        raise InvalidSetting("audit-prefix needs the append log, which is off")
+    Audit(
+        events,
+        reactor.seconds,
+        settings.audit.log == "all",
+        log if settings.audit.prefix else None,
+        settings.audit.prefix,
+    )
     service.stores.update(data_space=space, namespace=names, objects=objects)
     for collector in (space, names, objects):
         register(collector)
@@ -211,7 +223,12 @@ def make_service(
     rekeying = Rekeying(vault, wormer, disk, lambda: holds.is_held) if sealed else None
     if rekeying is not None:
         holds.refusal = lambda: "the master key is being changed; try again later" if rekeying.is_running else ""
-    add_site("objects", ObjectsDoor(objects, holds, accounts, rekeying).resource)
+    own = permitted(service, objects, "objects", events.publish)
+    check_admin = own.check_admin if own is not objects else None
+    add_site(
+        "objects",
+        ObjectsDoor(own, holds, accounts, rekeying, events.publish, check_admin).resource,
+    )
     if shipping is not None:
         service.stores["shipping"] = shipping
         register(shipping)
@@ -224,10 +241,11 @@ def make_service(
         if "archive" in settings.doors:
             from storehouse.frontends.archive.door import ArchiveDoor
 
-            add_site("archive", ArchiveDoor(streams, settings.archive).resource)
+            rights = stream_rights(service, events.publish)
+            add_site("archive", ArchiveDoor(streams, settings.archive, rights).resource)
     if "sfsp" in settings.doors:
         factory = SFSPFactory(
-            Chunks(objects, disk, settings.root),
+            Chunks(permitted(service, objects, "sfsp", events.publish), disk, settings.root),
             reactor,
             settings.sfsp,
             settings.connections,
@@ -240,7 +258,7 @@ def make_service(
         service.sites["sfsp"] = factory
     service.stores["resumable"] = resumable
     register(resumable)
-    if not settings.doors.keys().isdisjoint({"https", "s3"}):
+    if acting_doors(settings) or not settings.doors.keys().isdisjoint({"https", "s3"}):
         # Imported here: each is a part of what a start costs.
         from storehouse.app.asking import add_accounts, add_tls
 
@@ -249,11 +267,11 @@ def make_service(
         if "https" in settings.doors:
             from storehouse.app.uploading import add_uploads
 
-            add_uploads(service, settings, reactor, disk, objects, users, resumable, registry, budget)
+            add_uploads(service, settings, reactor, disk, objects, users, resumable, registry, budget, events.publish)
         if "s3" in settings.doors:
             from storehouse.app.s3 import add_s3
 
-            add_s3(service, settings, reactor, disk, objects, users, registry, budget, sealed)
+            add_s3(service, settings, reactor, disk, objects, users, registry, budget, sealed, events.publish)
     pace = settings.objects.scrub_rate, settings.objects.scrub_pause
 
     def compare(on_finding: Callable[[Finding], object], pace: Callable[[int], Awaitable[bool]]) -> Awaitable[None]:
@@ -274,6 +292,8 @@ def make_service(
         https=("accounts", "uploads", "resumable", "objects"),
         s3=("accounts", "objects"),
     )
+    for name in acting_doors(settings):
+        service.opening.needs[name] = (*service.opening.needs[name], "accounts")
     if any(destination.kind == "store" for destination in settings.tables.destinations):
         service.opening.needs["shipping"] = ("objects",)
     service.opening.chores += [

@@ -6,6 +6,7 @@ A part of L{storehouse.app.service}: it names concrete classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -67,6 +68,7 @@ def add_uploads(
     resumable: LocalResumableUploads,
     registry: CollectorRegistry,
     budget: ByteBudget,
+    audit: Callable[[object], object],
 ) -> None:
     """
     Add the door, and what it needs, to a service.
@@ -87,6 +89,7 @@ def add_uploads(
         registry=registry,
         disk=disk,
         clock=reactor,
+        audit=audit,
     )
     site = DoorSite(
         door.resource,

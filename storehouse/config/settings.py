@@ -8,6 +8,7 @@ Those of a door are one class, and their names begin with the door's name. Sizes
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import attrs
@@ -37,6 +38,7 @@ from storehouse.core.values import (
 __all__ = [
     "AppendSettings",
     "ArchiveSettings",
+    "AuditSettings",
     "ConnectionSettings",
     "HTTPSSettings",
     "LoggingSettings",
@@ -56,6 +58,19 @@ def _parse_proxies(value: Any) -> str:
         return ""
     TrustedProxies(parse_text(value))
     return str(value)
+
+
+def parse_text_or_off(value: Any) -> str:
+    """A text; C{off} is none."""
+    return "" if value is False or str(value).strip().lower() == OFF else parse_text(value)
+
+
+def parse_user_or_off(value: Any) -> str:
+    """The name of a user; C{off} is none."""
+    name = parse_text_or_off(value)
+    if name and not re.fullmatch(r"[a-z0-9._-]{1,64}", name, re.ASCII):
+        raise ValueError("it must be the name of a user, or off")
+    return name
 
 
 @attrs.frozen(kw_only=True)
@@ -164,6 +179,14 @@ class ArchiveSettings:
     max_record: int = option(16 * MIB, sized(1, GIB), "SIZE", "Bytes that one record may have")
     max_batch: int = option(16 * MIB, sized(1, GIB), "SIZE", "Bytes that the body of a batch of records may have")
     max_records: int = option(65536, counted(), "NUMBER", "Records, or lines, that one batch may have")
+    user: str = option(
+        "",
+        parse_user_or_off,
+        "NAME",
+        "The user as whom this door acts: a stream is written, read and listed with that user's rights on the keys "
+        "STREAM/ of the bucket archives. off allows everything",
+        shown=OFF,
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -177,6 +200,13 @@ class SFSPSettings:
         "Where chunks are stored and read by SFSP, a Twisted endpoint; off opens no such door",
         cli=True,
         name="",
+    )
+    user: str = option(
+        "",
+        parse_user_or_off,
+        "NAME",
+        "The user as whom this door acts, with the rights on the bucket sfsp; off allows everything",
+        shown=OFF,
     )
     client_ca: str = option(
         "",
@@ -346,6 +376,14 @@ class S3Settings:
 class ObjectsSettings:
     """The objects, under all doors."""
 
+    user: str = option(
+        "",
+        parse_user_or_off,
+        "NAME",
+        "The user as whom commands of this machine act on a running service, by its socket file; off allows them "
+        "everything, as the files of the root do",
+        shown=OFF,
+    )
     directory: str = option(
         "",
         parse_path,
@@ -450,6 +488,26 @@ class LoggingSettings:
     )
     file: str = option(
         "", parse_path, "FILE", "The file to which JSON lines are added", shown="standard output", cli=True
+    )
+
+
+@attrs.frozen(kw_only=True)
+class AuditSettings:
+    """What is recorded of who may do what. Changes always are."""
+
+    log: str = option(
+        "refusals",
+        one_of("refusals", "all"),
+        "refusals|all",
+        "Which decisions of doors about who may do what are recorded: refusals, at a bounded rate; or all",
+    )
+    prefix: str = option(
+        "",
+        parse_text_or_off,
+        "NAME",
+        "The storage prefix of the append log to which decisions and changes are appended as well, a JSON object each; "
+        "off writes them to the log alone",
+        shown=OFF,
     )
 
 
@@ -571,6 +629,7 @@ class Settings:
         "Short requests take a shorter way through the server; off sends all of them the full way",
     )
     log: LoggingSettings = attrs.field(factory=LoggingSettings, metadata=prefix("log"))
+    audit: AuditSettings = attrs.field(factory=AuditSettings, metadata=prefix("audit"))
     access_log: bool = option(
         False,
         parse_flag,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from urllib.parse import unquote_to_bytes
 
 from twisted.logger import Logger
@@ -14,7 +14,15 @@ from storehouse.config.settings import ArchiveSettings
 from storehouse.core.budget import Hold
 from storehouse.core.connections import Ahead
 from storehouse.core.turns import breath
-from storehouse.errors import BadRequest, DamagedArchive, InvalidRecord, NoSuchStream, StorehouseError, TooLarge
+from storehouse.errors import (
+    BadRequest,
+    DamagedArchive,
+    Forbidden,
+    InvalidRecord,
+    NoSuchStream,
+    StorehouseError,
+    TooLarge,
+)
 from storehouse.frontends.archive.records import (
     BINARY,
     NDJSON,
@@ -87,10 +95,20 @@ class _Streams(Leaf):
     _log = Logger()
     takes_rest = True
 
-    def __init__(self, streams: IStreams, limits: ArchiveSettings) -> None:
+    def __init__(
+        self,
+        streams: IStreams,
+        limits: ArchiveSettings,
+        may: Callable[[str, str], bool] = lambda permission, name: True,
+    ) -> None:
         Leaf.__init__(self)
         self._streams = streams
         self._limits = limits
+        self._may = may
+
+    def _check(self, permission: str, name: str) -> None:
+        if not self._may(permission, name):
+            raise Forbidden(f"this door has no right to {permission} the stream {name[:100]}")
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -101,6 +119,7 @@ class _Streams(Leaf):
         names = _names(request)
         if len(names) != 1:
             raise request.no_such_resource() if names[1:] else BadRequest("the path does not name a stream")
+        self._check("put-new", names[0])
         stream = self._streams.stream(names[0])
         kind = _header(request, b"Content-Type")
         parse = {NDJSON: parse_lines, BINARY: parse_binary}.get(kind.partition(b";")[0].strip().lower())
@@ -152,14 +171,18 @@ class _Streams(Leaf):
         """Send records, or lists of streams and archives."""
         names = _names(request)
         if len(names) == 1:
+            self._check("read", names[0])
             await self._read(request, names[0])
             return None
         check_fields(request, _NONE)
         await request.backlog.room()
         if not names:
-            return json_reply({"streams": [self._summary(name) for name in self._streams.names()]})
+            return json_reply(
+                {"streams": [self._summary(name) for name in self._streams.names() if self._may("list", name)]}
+            )
         if names[1:] != ["archives"]:
             raise request.no_such_resource()
+        self._check("list", names[0])
         archives = self._streams.stream(names[0]).archives()
         return json_reply({"archives": [_described(archive) for archive in archives]})
 
@@ -294,8 +317,14 @@ class ArchiveDoor:
     """
     Streams of records over HTTP.
 
+    @param may: says of a permission and the name of a stream whether the door has it.
     @ivar resource: the top of its resource tree.
     """
 
-    def __init__(self, streams: IStreams, limits: ArchiveSettings) -> None:
-        self.resource = Root({b"": _Index(), b"archive": _Streams(streams, limits)})
+    def __init__(
+        self,
+        streams: IStreams,
+        limits: ArchiveSettings,
+        may: Callable[[str, str], bool] = lambda permission, name: True,
+    ) -> None:
+        self.resource = Root({b"": _Index(), b"archive": _Streams(streams, limits, may)})

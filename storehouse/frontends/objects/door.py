@@ -54,6 +54,22 @@ class _Index(Leaf):
         return text_reply(_INDEX)
 
 
+class _Managed(Leaf):
+    """A resource for administrators."""
+
+    def __init__(self, leaf: Leaf, what: str, check_admin: Callable[[str], object]) -> None:
+        Leaf.__init__(self)
+        self._leaf = leaf
+        self._what = what
+        self._check_admin = check_admin
+        self.allowed, self.takes_rest, self.logs_rest = leaf.allowed, leaf.takes_rest, leaf.logs_rest
+
+    async def respond(self, request: StreamingRequest) -> Reply | None:
+        """See the base."""
+        self._check_admin(self._what)
+        return await self._leaf.respond(request)
+
+
 class ObjectsDoor:
     """
     An object store, and the users of its root, over HTTP. It asks nobody who they are: not for a network.
@@ -62,6 +78,8 @@ class ObjectsDoor:
     @param holds: keeps what is removed, while somebody wants that.
     @param accounts: gives the users of the root.
     @param rekeying: changes its master key; C{None} if nothing is encrypted.
+    @param audit: takes in what was changed of users, keys and rights.
+    @param check_admin: called before what manages the root, with a word for it; raises to refuse. C{None} to refuse nothing.
     @ivar resource: the top of its resource tree.
     """
 
@@ -71,7 +89,12 @@ class ObjectsDoor:
         holds: IHolds,
         accounts: Callable[[], Awaitable[IAccounts]],
         rekeying: IRekeying | None = None,
+        audit: Callable[[object], object] = lambda event: None,
+        check_admin: Callable[[str], object] | None = None,
     ) -> None:
+        def managed(leaf: Leaf, what: str) -> Leaf:
+            return leaf if check_admin is None else _Managed(leaf, what, check_admin)
+
         self.resource = Root(
             {
                 b"": _Index(),
@@ -79,10 +102,10 @@ class ObjectsDoor:
                 b"objects": Objects(store),
                 b"info": Info(store),
                 b"copy": Copy(store),
-                b"check": Check(store),
-                b"reindex": Reindex(store),
-                b"rekey": Rekey(rekeying),
-                b"hold": Hold(holds),
-                b"users": Users(accounts),
+                b"check": managed(Check(store), "check"),
+                b"reindex": managed(Reindex(store), "reindex"),
+                b"rekey": managed(Rekey(rekeying), "rekey"),
+                b"hold": managed(Hold(holds), "hold"),
+                b"users": managed(Users(accounts, audit), "users"),
             }
         )

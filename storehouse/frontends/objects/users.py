@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 
 from storehouse.core.permissions import Rights, read_rights
-from storehouse.errors import BadRequest, NoSuchUser
+from storehouse.errors import BadRequest
+from storehouse.events import AccessChanged
 from storehouse.frontends.http.reply import Reply, json_reply, long_json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, check_fields
@@ -30,18 +31,31 @@ _RIGHTS = {"permissions": list, "bucket": str, "prefix": str}
 _LINK = {"method": str, "path": str, "expires": float, "max_bytes": int, "once": bool, "is_prefix": bool}
 
 
+#: What can be done for one.
+_ACTIONS = frozenset({"disable", "enable", "rotate", "keys", "remove-key", "grant", "revoke", "sign-in", "links"})
+
+
 class Users(Leaf):
     """
     The users, their keys, their sign-in links and the links that they sign.
 
     @param accounts: gives them. Fails with C{StorehouseError} if they cannot be had.
+    @param audit: takes in what was changed.
     """
 
     takes_rest = True
 
-    def __init__(self, accounts: Callable[[], Awaitable[IAccounts]]) -> None:
+    def __init__(
+        self,
+        accounts: Callable[[], Awaitable[IAccounts]],
+        audit: Callable[[object], object] = lambda event: None,
+    ) -> None:
         Leaf.__init__(self)
         self._accounts = accounts
+        self._audit = audit
+
+    def _changed(self, action: str, name: str, detail: str = "") -> None:
+        self._audit(AccessChanged("objects", "", "", action, name, detail))
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         """All, and the URL of the door of uploads, if one was ever open."""
@@ -63,37 +77,46 @@ class Users(Leaf):
         accounts = await self._accounts()
         if not names:
             given = _all_of(await json_object(request, _NEW_USER), "name")
-            return _key_reply(await accounts.add_user(given["name"], given.get("is_admin", False)))
+            key = await accounts.add_user(given["name"], given.get("is_admin", False))
+            self._changed("add-user", given["name"], "admin" if key.user.is_admin else "")
+            return _key_reply(key)
         name, action = names
+        if action not in _ACTIONS:
+            raise request.no_such_resource()
+        reply, detail = await self._act(request, accounts, name, action)
+        self._changed(action, name, detail)
+        return reply
+
+    async def _act(self, request: StreamingRequest, accounts: IAccounts, name: str, action: str) -> tuple[Reply, str]:
+        """What the path says. @return: the response, and what an audit shows of it."""
         if action == "disable":
-            return json_reply(attrs.asdict(await accounts.disable_user(name)))
+            return json_reply(attrs.asdict(await accounts.disable_user(name))), ""
         if action == "enable":
-            return json_reply(attrs.asdict(await accounts.enable_user(name)))
+            return json_reply(attrs.asdict(await accounts.enable_user(name))), ""
         if action == "rotate":
-            return _key_reply(await accounts.rotate_key(name))
+            key = await accounts.rotate_key(name)
+            return _key_reply(key), key.key_id
         if action == "keys":
             given = await json_object(request, _KEY)
             limits = read_rights(given["limits"]) if "limits" in given else None
-            return _key_reply(await accounts.add_key(name, limits, given.get("note", "")))
+            key = await accounts.add_key(name, limits, given.get("note", ""))
+            return _key_reply(key), f"{key.key_id} {'; '.join(map(str, limits or ()))}".rstrip()
         if action == "remove-key":
             given = _all_of(await json_object(request, _REMOVED), "key_id")
-            return json_reply(attrs.asdict(await accounts.remove_key(name, given["key_id"])))
+            return json_reply(attrs.asdict(await accounts.remove_key(name, given["key_id"]))), given["key_id"]
         if action == "grant":
-            given = await json_object(request, _RIGHTS)
-            return json_reply(attrs.asdict(await accounts.grant(name, _rights_in(given))))
+            rights = _rights_in(await json_object(request, _RIGHTS))
+            return json_reply(attrs.asdict(await accounts.grant(name, rights))), str(rights)
         if action == "revoke":
             given = await json_object(request, _RIGHTS)
-            return json_reply(attrs.asdict(await accounts.revoke(name, _rights_in(given) if given else None)))
+            less = _rights_in(given) if given else None
+            return json_reply(attrs.asdict(await accounts.revoke(name, less))), "all" if less is None else str(less)
         if action == "sign-in":
             given = _all_of(await json_object(request, _TOKEN), "lifetime")
-            return json_reply({"token": await accounts.make_sign_in_token(name, given["lifetime"])})
-        if action == "links":
-            given = _all_of(await json_object(request, _LINK), "method", "path", "expires")
-            signer = next((user for user in await accounts.list_users() if user.name == name), None)
-            if signer is None:
-                raise NoSuchUser(f"there is no user {name[:100]!r}")
-            return json_reply({"query": accounts.sign_link(signer, **given)})
-        raise request.no_such_resource()
+            return json_reply({"token": await accounts.make_sign_in_token(name, given["lifetime"])}), ""
+        given = _all_of(await json_object(request, _LINK), "method", "path", "expires")
+        query = accounts.sign_link(accounts.user_named(name), **given)
+        return json_reply({"query": query}), f"{given['method']} {given['path']}"
 
 
 def _all_of(given: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from storehouse.frontends.s3.access.acl import (
     read_acl_document,
     read_acl_fields,
 )
-from storehouse.frontends.s3.access.owning import user_names
+from storehouse.frontends.s3.access.owning import audit_change, configure, user_names
 from storehouse.frontends.s3.access.state import ACL, BucketAccess
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
@@ -39,7 +39,7 @@ async def put_bucket_acl(call: Call) -> Reply:
     """Give the bucket another ACL."""
     state = await call.door.access.of(call.store, call.bucket)
     acl = await _read(call, state, state.owner, None)
-    await call.door.access.set(call.store, call.bucket, ACL, encode_acl(acl).encode())
+    await configure(call, ACL, encode_acl(acl).encode())
     return Reply(200, b"", b"")
 
 
@@ -63,6 +63,7 @@ async def put_object_acl(call: Call) -> Reply:
     acl = await _read(call, state, owner, state.owner)
     kept = None if acl == private_acl(owner) else encode_acl(acl)
     await call.store.set_system(call.bucket, call.key, {"acl": kept})
+    audit_change(call, "acl", f"{call.bucket}/{call.key}")
     return Reply(200, b"", b"")
 
 

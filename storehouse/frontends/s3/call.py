@@ -75,6 +75,8 @@ class Door:
 
     @ivar is_sealed: whether all that is stored is encrypted.
     @ivar access: what is configured of the access to buckets.
+    @ivar audit: takes in L{AccessDecided<storehouse.events.AccessDecided>} and
+        L{AccessChanged<storehouse.events.AccessChanged>}.
     """
 
     store: IObjectStore
@@ -84,6 +86,7 @@ class Door:
     disk: IDisk
     is_sealed: bool = False
     access: Access = attrs.Factory(Access)
+    audit: Callable[[object], object] = lambda event: None
 
     @property
     def region(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.access.acl import private_acl
+from storehouse.frontends.s3.access.owning import configure
 from storehouse.frontends.s3.access.publicaccess import (
     ENFORCED,
     OWNERSHIPS,
@@ -49,7 +50,7 @@ async def put_public_access_block(call: Call) -> Reply:
     """Block what the document says, and nothing else."""
     node = await call.read_document("PublicAccessBlockConfiguration", _MOST)
     block = Block(**{field: _flag(node, name) for field, name in _MEMBERS.items()})
-    await call.door.access.set(call.store, call.bucket, BLOCK, encode_block(block))
+    await configure(call, BLOCK, encode_block(block))
     return Reply(200, b"", b"")
 
 
@@ -63,7 +64,7 @@ def _flag(node: Node, name: str) -> bool:
 @handler("DeletePublicAccessBlock")
 async def delete_public_access_block(call: Call) -> Reply:
     """Block nothing."""
-    await call.door.access.set(call.store, call.bucket, BLOCK, None)
+    await configure(call, BLOCK, None)
     return Reply(204, b"", b"")
 
 
@@ -88,12 +89,12 @@ async def put_bucket_ownership_controls(call: Call) -> Reply:
     state = await call.door.access.of(call.store, call.bucket)
     if ownership == ENFORCED and state.has_acls and state.acl != private_acl(state.owner):
         raise S3Error("InvalidBucketAclWithObjectOwnership")
-    await call.door.access.set(call.store, call.bucket, OWNERSHIP, encode_ownership(ownership))
+    await configure(call, OWNERSHIP, encode_ownership(ownership))
     return Reply(200, b"", b"")
 
 
 @handler("DeleteBucketOwnershipControls")
 async def delete_bucket_ownership_controls(call: Call) -> Reply:
     """Objects are owned by those who store them, and ACLs count."""
-    await call.door.access.set(call.store, call.bucket, OWNERSHIP, None)
+    await configure(call, OWNERSHIP, None)
     return Reply(204, b"", b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.s3.access.owning import configure
 from storehouse.frontends.s3.access.policy import MOST_POLICY, read_policy
 from storehouse.frontends.s3.access.state import POLICY
 from storehouse.frontends.s3.call import Call
@@ -32,14 +33,14 @@ async def put_bucket_policy(call: Call) -> Reply:
     state = await call.door.access.of(call.store, call.bucket)
     if state.block.policy and policy.is_public:
         raise S3Error("AccessDenied", "Public policies are blocked by the public access block of the bucket")
-    await call.door.access.set(call.store, call.bucket, POLICY, data)
+    await configure(call, POLICY, data)
     return Reply(204, b"", b"")
 
 
 @handler("DeleteBucketPolicy")
 async def delete_bucket_policy(call: Call) -> Reply:
     """Remove the policy, if there is one."""
-    await call.door.access.set(call.store, call.bucket, POLICY, None)
+    await configure(call, POLICY, None)
     return Reply(204, b"", b"")
 
 
@@ -49,4 +50,4 @@ async def get_bucket_policy_status(call: Call) -> Reply:
     state = await call.door.access.of(call.store, call.bucket)
     if state.policy is None:
         raise S3Error("NoSuchBucketPolicy", BucketName=call.bucket)
-    return Reply(200, document("PolicyStatus", text("IsPublic", "TRUE" if state.policy.is_public else "FALSE")), XML)
+    return Reply(200, document("PolicyStatus", text("IsPublic", state.policy.is_public)), XML)

@@ -22,6 +22,7 @@ _ANSWERS: dict[type[errors.StorehouseError], tuple[Code, str]] = {
     errors.TooManyConnections: (Code.INVALID_REQ, ""),
     errors.ShareUsedUp: (Code.INVALID_REQ, ""),
     errors.NotFound: (Code.NOT_FOUND, ""),
+    errors.Forbidden: (Code.INTERNAL, "the user as whom this door acts has no right to do that"),
     errors.Damaged: (Code.INTERNAL, "the stored chunk is damaged; see the server's log"),
     errors.NoSpace: (Code.INTERNAL, "the server has no space left; nothing was stored"),
     errors.Unavailable: (Code.INTERNAL, "the server is not ready; try again later"),

@@ -48,6 +48,7 @@ class UploadDoor:
     @param connections: gives how many connections to the door are open.
     @param registry: has the metrics of all of storehouse.
     @param clock: C{IReactorTime}.
+    @param audit: takes in what was decided about who may do what, and what was changed.
     @ivar resource: the top of its resource tree.
     @ivar collectors: what to register in C{registry}.
     """
@@ -65,8 +66,9 @@ class UploadDoor:
         registry: CollectorRegistry,
         disk: IDisk,
         clock: Any,
+        audit: Callable[[object], object] = lambda event: None,
     ) -> None:
-        gate = Gate(accounts, store, base_url=base_url)
+        gate = Gate(accounts, store, base_url=base_url, audit=audit)
         activity = Activity(clock)
         held = UploadMemory(memory, settings.max_uploads)
         intake = Intake(store, held, gate, activity, disk, settings.max_size, settings.names)

@@ -6,12 +6,10 @@ enough to see an attack, too few for one to fill the log.
 from __future__ import annotations
 
 import hmac
-import math
 import re
 import time
 from base64 import b64decode
 from binascii import Error as BadBase64
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +17,7 @@ from urllib.parse import urlsplit
 import attrs
 from twisted.logger import Logger
 
+from storehouse.core.attempts import Attempts
 from storehouse.core.peers import network_of
 from storehouse.core.tls.contexts import peer_common_name
 from storehouse.errors import (
@@ -32,6 +31,7 @@ from storehouse.errors import (
     NotSignedIn,
     SignInRefused,
 )
+from storehouse.events import AccessDecided
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import check_fields
 from storehouse.frontends.http.shown import shown_name
@@ -42,45 +42,6 @@ __all__ = ["COOKIE", "LINK", "TOKEN_FIELD", "Action", "Attempts", "Gate", "Refus
 
 
 # -- refusals --------------------------------------------------------------------------------------
-
-
-class Attempts:
-    """
-    A bounded table of peers that failed to sign in lately: each has a bucket that a failure fills by one and time empties.
-
-    Keys are too long to be guessed. This keeps those who try nevertheless from taking the time of others, and their
-    failures from filling the log.
-
-    @param clock: tells the time in seconds.
-    @param burst: failures that a peer may have at once.
-    @param interval: seconds after which it may have one more.
-    @param size: peers that are remembered; the one that failed longest ago is forgotten for one more.
-    """
-
-    def __init__(self, clock: Callable[[], float], burst: int = 20, interval: float = 15.0, size: int = 4096) -> None:
-        self._clock = clock
-        self._burst = burst
-        self._interval = interval
-        self._size = size
-        self._peers: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def wait(self, peer: str) -> int:
-        """Whole seconds until a peer may try again; 0 for now."""
-        over = self._level(network_of(peer)) + 1 - self._burst
-        return math.ceil(over * self._interval) if over > 0 else 0
-
-    def failed(self, peer: str) -> None:
-        """A peer has failed."""
-        network = network_of(peer)
-        level = self._level(network) + 1
-        self._peers.pop(network, None)
-        while len(self._peers) >= self._size:
-            self._peers.popitem(last=False)
-        self._peers[network] = (level, self._clock())
-
-    def _level(self, network: str) -> float:
-        level, when = self._peers.get(network, (0.0, 0.0))
-        return max(0.0, level - max(0.0, self._clock() - when) / self._interval)
 
 
 # As long as our key IDs, so that secrets, which have twice as many characters, are never shown.
@@ -220,6 +181,7 @@ class Gate:
     @param bucket: the bucket of those requests that name none.
     @param common_name: tells of a transport who its peer's verified certificate is for; an empty text for nobody.
     @param base_url: gives the URL by which others know the door, which is not the one that it sees behind a proxy.
+    @ivar audit: takes in L{AccessDecided} and L{AccessChanged}.
     @ivar refusals: where refusals of keys, links and pages of other sites are written down.
     """
 
@@ -231,7 +193,9 @@ class Gate:
         common_name: Callable[[Any], str] = peer_common_name,
         base_url: Callable[[], str] = str,
         refusals: RefusalLog | None = None,
+        audit: Callable[[object], object] = lambda event: None,
     ) -> None:
+        self.audit = audit
         self.refusals = refusals or RefusalLog()
         self._accounts = accounts
         self._store = store
@@ -289,17 +253,26 @@ class Gate:
                 given = request.requestHeaders.getRawHeaders(TOKEN_FIELD) or [b""]
                 self.check_token(visitor, given[0].decode("latin-1"))
         if action == "admin" and not (visitor.user and visitor.user.is_unlimited_admin):
+            self._decided(visitor, action, "", False)
             raise Forbidden(f"{visitor.name} is not an administrator, or has a key with limits")
         await self._check(visitor, action, bucket or self._bucket, key)
         return visitor
 
     async def _check(self, visitor: Visitor, action: Action, bucket: str, key: str) -> None:
         permission = _PERMISSION.get(action)
-        if permission is None or await self._may(visitor, permission, bucket, key):
+        if permission is None:
             return
-        if action in ("get", "list") and await self._is_public(bucket):
+        is_allowed = await self._may(visitor, permission, bucket, key)
+        if not is_allowed and action in ("get", "list"):
+            is_allowed = await self._is_public(bucket)
+        self._decided(visitor, permission, f"{bucket}/{key}", is_allowed)
+        if is_allowed:
             return
         raise Forbidden(f"{visitor.name} has no right to {permission} {shown_name(f'{bucket}/{key}'.encode())}")
+
+    def _decided(self, visitor: Visitor, action: str, resource: str, is_allowed: bool) -> None:
+        who = f"link:{visitor.name}" if visitor.grant is not None else visitor.name
+        self.audit(AccessDecided("https", who, visitor.address, action, resource, is_allowed))
 
     async def _may(self, visitor: Visitor, permission: str, bucket: str, key: str) -> bool:
         """The decision of all doors. A link can do what the user can who has signed it."""
@@ -323,6 +296,8 @@ class Gate:
         new = await self._may(visitor, "put-new", self._bucket, key)
         replacing = await self._may(visitor, "overwrite", self._bucket, key)
         narrowed = condition.narrowed(new, replacing)
+        permission = "put-new" if new or not replacing else "overwrite"
+        self._decided(visitor, permission, f"{self._bucket}/{key}", narrowed is not None)
         if narrowed is None:
             raise Forbidden(
                 f"{visitor.name} has no right to {'replace' if new else 'store'} {shown_name(key.encode())}"

@@ -13,6 +13,7 @@ from storehouse.core.names import link_path
 from storehouse.core.times import parse_lifetime
 from storehouse.core.values import parse_size
 from storehouse.errors import BadRequest, Forbidden, InvalidName, MalformedBody
+from storehouse.events import AccessChanged
 from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, accepts_html, check_fields
@@ -89,6 +90,7 @@ class Links(Leaf):
         query = self._accounts.sign_link(
             visitor.user, wish.method, path, expires, wish.max_bytes, wish.once, wish.is_prefix
         )
+        self._gate.audit(AccessChanged("https", visitor.name, visitor.address, "sign-link", path, wish.method))
         url = f"{self._base_url()}{path}?{query}"
         if accepts_html(request):
             return pages.link_made(visitor, wish.name, url, expires)

@@ -20,9 +20,9 @@ class PolicyTests(AccessCase):
         self.done("PUT /box?policy", data, status=204)
         answer = self.done("GET /box?policy")
         self.assertEqual((answer.body, answer.fields["content-type"]), (data, "application/json"))
-        self.assertEqual(self.read("PolicyStatus", "GET /box?policyStatus").value("IsPublic"), "TRUE")
+        self.assertEqual(self.read("PolicyStatus", "GET /box?policyStatus").value("IsPublic"), "true")
         self.policy(READ | {"Principal": {"AWS": "arn:aws:iam:::user/bob"}})
-        self.assertEqual(self.read("PolicyStatus", "GET /box?policyStatus").value("IsPublic"), "FALSE")
+        self.assertEqual(self.read("PolicyStatus", "GET /box?policyStatus").value("IsPublic"), "false")
         self.done("DELETE /box?policy", status=204)
         self.done("DELETE /box?policy", status=204)
         self.refused("NoSuchBucketPolicy", "GET /box?policy")
@@ -35,7 +35,7 @@ class PolicyTests(AccessCase):
         self.refused("InvalidArgument", "PUT /box?policy", b" " * 21000 + b"{}")
         self.refused("MaxMessageLengthExceeded", "PUT /box?policy", b" " * 100_000)
         # What was there stays.
-        self.assertEqual(self.read("PolicyStatus", "GET /box?policyStatus").value("IsPublic"), "TRUE")
+        self.assertEqual(self.read("PolicyStatus", "GET /box?policyStatus").value("IsPublic"), "true")
 
     def test_who(self) -> None:
         for line, body in (("GET", None), ("PUT", b"{}"), ("DELETE", None)):

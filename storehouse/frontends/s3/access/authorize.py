@@ -18,6 +18,7 @@ import attrs
 
 from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSuchKey
+from storehouse.events import AccessDecided
 from storehouse.frontends.s3.access.acl import Acl, decode_acl, private_acl
 from storehouse.frontends.s3.access.actions import (
     ACTIONS,
@@ -96,18 +97,36 @@ class _Allowed:
 
 async def authorize(call: Call) -> None:
     """
-    See to it that a call may be made. May set C{call.narrowed}.
+    See to it that a call may be made; the decision is an audit event. May set C{call.narrowed}.
 
     @raise S3Error: C{AccessDenied}.
     @raise NoSuchBucket: if there is none.
     @raise NoSuchKey: if it is about an object that is not there, and the caller may know that.
     """
-    user = call.caller.user
     if call.operation in _BY_HANDLER:
         return
+    actions = actions_of(call.operation, call.query, call.header)
+    try:
+        await _authorize(call, actions)
+    except S3Error as error:
+        if error.code == "AccessDenied":
+            _audit(call, actions[0], False)
+        raise
+    _audit(call, actions[0], True)
+
+
+def _audit(call: Call, action: str, is_allowed: bool) -> None:
+    resource = f"{call.bucket}/{call.key}" if call.key else call.bucket
+    caller = call.caller
+    call.door.audit(
+        AccessDecided("s3", caller.name, caller.address, action, resource, is_allowed, caller.key_id, call.request_id)
+    )
+
+
+async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
+    user = call.caller.user
     if user is not None and user.is_disabled:
         raise S3Error("AccessDenied")
-    actions = actions_of(call.operation, call.query, call.header)
     if not call.bucket:
         if user is None:
             raise S3Error("AccessDenied")

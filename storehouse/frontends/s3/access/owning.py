@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from storehouse.events import AccessChanged
 from storehouse.frontends.s3.access.acl import (
     GRANT_FIELDS,
     Acl,
@@ -25,9 +26,23 @@ from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.storage.accounts.interfaces import canonical_id
 
-__all__ = ["new_bucket", "new_object", "user_names"]
+__all__ = ["audit_change", "configure", "new_bucket", "new_object", "user_names"]
 
 _FULL = "bucket-owner-full-control"
+
+
+async def configure(call: Call, kind: str, data: bytes | None) -> None:
+    """Replace a configuration of the call's bucket, or remove it. Durable when it returns; an audit event."""
+    await call.door.access.set(call.door.store, call.bucket, kind, data)
+    audit_change(call, kind if data is not None else f"remove-{kind}", call.bucket)
+
+
+def audit_change(call: Call, action: str, resource: str) -> None:
+    """Report a change of who may do what."""
+    caller = call.caller
+    call.door.audit(
+        AccessChanged("s3", caller.name, caller.address, action, resource, "", caller.key_id, call.request_id)
+    )
 
 
 async def user_names(call: Call) -> dict[str, str]:

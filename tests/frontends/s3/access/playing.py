@@ -12,7 +12,6 @@ from storehouse.frontends.s3.access.authorize import authorize
 from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.door import S3Door
 from storehouse.storage.accounts.interfaces import User
-from tests.frontends.s3.access.standin import configured
 from tests.frontends.s3.playing import AnyAuthenticator, S3Case
 
 __all__ = ["AccessCase"]
@@ -49,7 +48,7 @@ class AccessCase(S3Case):
 
     def make_door(self) -> S3Door:
         """With our own authorization."""
-        self.made = Door(configured(self.store), self.accounts, self.settings, self.clock, InlineDisk())
+        self.made = Door(self.store, self.accounts, self.settings, self.clock, InlineDisk())
         return S3Door(self.made, KnownUsers(self.users), authorize)
 
     def make_bucket(self, name: str, owner: str = "", keys: tuple[str, ...] = ("a",)) -> None:

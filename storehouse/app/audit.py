@@ -1,0 +1,169 @@
+"""
+The audit: what doors have decided of who may do what, and what was changed of it, in the log, and in an append log if that is
+asked for.
+
+Refusals are recorded at a bounded rate for each address and for all together, so that nobody can fill a disk with them; the next
+record says how many were left out. Records have no secrets: they name users, the IDs of access keys, buckets and keys.
+
+A record of the append log is a JSON object, in order of time under one identifier, C{audit}::
+
+    {"time":"2026-12-01T10:00:00.123Z","what":"decision","door":"s3","user":"ann","address":"192.0.2.1","action":"s3:GetObject",
+     "resource":"box/a","allowed":false,"key_id":"SH...","request_id":"...","left_out":0}
+    {"time":"...","what":"change","door":"objects","user":"","address":"","action":"grant","resource":"ann","detail":"read on ..."}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from storehouse.core.attempts import Attempts
+from storehouse.events import AccessChanged, AccessDecided, Events
+from storehouse.storage.appendlog.interfaces import Appended, IAppendLog
+
+__all__ = ["Audit"]
+
+#: Records that wait for the append log, at most; more are only in the log.
+_MOST_WAITING = 10_000
+
+#: Characters of a resource in a record.
+_MOST_RESOURCE = 2048
+
+_IDENTIFIER = b"audit"
+
+
+class Audit:
+    """
+    Records what is published.
+
+    @param clock: seconds since 1970 UTC.
+    @param records_all: whether what was allowed is recorded, too.
+    @param log: an append log; C{None} for none.
+    @param prefix: the storage prefix there.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        events: Events,
+        clock: Callable[[], float],
+        records_all: bool = False,
+        log: IAppendLog | None = None,
+        prefix: str = "",
+    ) -> None:
+        self._clock = clock
+        self._records_all = records_all
+        self._append_log = log
+        self._prefix = prefix
+        self._peers = Attempts(clock)
+        self._all = Attempts(clock, burst=100, interval=1.0, size=1)
+        self._left_out = 0
+        self._waiting = 0
+        self._has_failed = False
+        events.subscribe(AccessDecided, self.decided)
+        events.subscribe(AccessChanged, self.changed)
+
+    def decided(self, event: AccessDecided) -> None:
+        """Record a decision, unless there are too many."""
+        if event.is_allowed:
+            if not self._records_all:
+                return
+        elif self._peers.wait(event.address) or self._all.wait(""):
+            self._left_out += 1
+            return
+        else:
+            self._peers.failed(event.address)
+            self._all.failed("")
+        left_out = 0
+        if not event.is_allowed:
+            left_out, self._left_out = self._left_out, 0
+        resource = _shown(event.resource)
+        self._log.info(
+            "audit: {user} from {address} {verdict} {action} on {resource} at {door}{more}",
+            user=event.user or "nobody",
+            address=event.address or "-",
+            verdict="was allowed" if event.is_allowed else "was refused",
+            action=event.action,
+            resource=resource,
+            door=event.door,
+            more=f" ({left_out} other refusals were not recorded)" if left_out else "",
+            key_id=event.key_id,
+            request_id=event.request_id,
+        )
+        self._append(
+            what="decision",
+            door=event.door,
+            user=event.user,
+            address=event.address,
+            action=event.action,
+            resource=resource,
+            allowed=event.is_allowed,
+            key_id=event.key_id,
+            request_id=event.request_id,
+            left_out=left_out,
+        )
+
+    def changed(self, event: AccessChanged) -> None:
+        """Record a change."""
+        resource, detail = _shown(event.resource), _shown(event.detail)
+        self._log.info(
+            "audit: {user} from {address} changed {resource} at {door}: {action} {detail}",
+            user=event.user or "the system user",
+            address=event.address or "-",
+            resource=resource,
+            door=event.door,
+            action=event.action,
+            detail=detail,
+            key_id=event.key_id,
+            request_id=event.request_id,
+        )
+        self._append(
+            what="change",
+            door=event.door,
+            user=event.user,
+            address=event.address,
+            action=event.action,
+            resource=resource,
+            detail=detail,
+            key_id=event.key_id,
+            request_id=event.request_id,
+        )
+
+    def _append(self, **fields: object) -> None:
+        if self._append_log is None:
+            return
+        if self._waiting >= _MOST_WAITING:
+            self._failed("too many records wait for it")
+            return
+        time = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        data = json.dumps({"time": time, **fields}, separators=(",", ":")).encode()
+        self._waiting += 1
+        appended: Deferred[Appended] = self._append_log.append(self._prefix, _IDENTIFIER, [data])
+        appended.addCallbacks(self._succeeded, self._append_failed)
+
+    def _succeeded(self, result: object) -> None:
+        self._waiting -= 1
+        self._has_failed = False
+
+    def _append_failed(self, failure: Failure) -> None:
+        self._waiting -= 1
+        self._failed(str(failure.value))
+
+    def _failed(self, reason: str) -> None:
+        # Once, until one succeeds: each is in the log in any case.
+        if not self._has_failed:
+            self._has_failed = True
+            self._log.error("the audit cannot be appended to {prefix}: {reason}", prefix=self._prefix, reason=reason)
+
+
+def _shown(text: str) -> str:
+    """Without what could make another line of it, and not too long."""
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else "\ufffd" for each in text)
+    return text if len(text) <= _MOST_RESOURCE else text[:_MOST_RESOURCE] + "..."

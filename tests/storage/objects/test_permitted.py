@@ -1,0 +1,107 @@
+"""L{storehouse.storage.objects.permitted}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from storehouse.core.permissions import Rights
+from storehouse.core.streams import BytesStream
+from storehouse.errors import AlreadyExists, Forbidden, NoSuchBucket, PreconditionFailed
+from storehouse.storage.accounts.interfaces import User
+from storehouse.storage.objects.interfaces import Condition
+from storehouse.storage.objects.permitted import PermittedStore
+from storehouse.testing.objects import memory_object_store
+
+
+class PermittedTests(SynchronousTestCase):
+    """L{PermittedStore}."""
+
+    def setUp(self) -> None:
+        inner = self.inner = memory_object_store()
+        self.addCleanup(lambda: self.successResultOf(inner.stop()))
+        self.successResultOf(inner.create_bucket("box", owner="ann"))
+        self.successResultOf(inner.create_bucket("other"))
+        self.user = User("ed", "SH", False, False, 0.0, 0.0, ())
+        self.decided: list[tuple[str, str, str, bool]] = []
+        self.store: Any = PermittedStore(inner, lambda: self.user, lambda *what: self.decided.append(what))
+        self.put(inner, "a")
+
+    def rights(self, *permissions: str, bucket: str = "box", prefix: str = "", **more: Any) -> None:
+        """The user has these, alone."""
+        self.user = attrs.evolve(self.user, rights=[Rights(permissions, bucket, prefix)], **more)
+
+    def put(self, store: Any, key: str, condition: Condition | None = None) -> None:
+        """Store an object."""
+        self.successResultOf(store.put("box", key, BytesStream([b"x"]), 1, condition=condition or Condition()))
+
+    def refused(self, work: Any, kind: type[Exception] = Forbidden) -> None:
+        """It fails."""
+        self.failureResultOf(work, kind)
+
+    def test_nothing(self) -> None:
+        store = self.store
+        for work in (
+            store.get("box", "a"),
+            store.head("box", key="a"),
+            store.delete("box", "a"),
+            store.list_objects("box"),
+            store.list_keys("box", "a"),
+            store.usage("box"),
+            store.get_bucket("box"),
+            store.put("box", "b", BytesStream([b"x"]), 1),
+            store.copy("box", "b", "box", "a"),
+            store.create_bucket("new"),
+            store.delete_bucket("box"),
+            store.set_bucket_metadata("box", {}),
+            store.check(),
+            store.reindex(),
+        ):
+            self.refused(work)
+        self.assertEqual(self.successResultOf(store.list_buckets()), [])
+        self.assertNotIn(True, [allowed for *_, allowed in self.decided])
+        self.assertIn(("read", "box", "a", False), self.decided)
+
+    def test_some(self) -> None:
+        self.rights("read", "list", prefix="a")
+        self.assertEqual(self.successResultOf(self.store.head("box", "a")).size, 1)
+        self.successResultOf(self.store.list_objects("box", prefix="ab"))
+        self.refused(self.store.list_objects("box"))
+        self.refused(self.store.delete("box", "a"))
+        self.rights("list")
+        self.assertEqual([each.name for each in self.successResultOf(self.store.list_buckets())], ["box"])
+
+    def test_new_alone(self) -> None:
+        self.rights("put-new", "read")
+        self.put(self.store, "b")
+        self.refused(self.store.put("box", "b", BytesStream([b"y"]), 1))
+        self.refused(self.store.put("box", "b", BytesStream([b"y"]), 1, condition=Condition(etag="*")))
+        self.refused(
+            self.store.put("box", "b", BytesStream([b"y"]), 1, condition=Condition(absent=True)), PreconditionFailed
+        )
+        self.refused(self.store.copy("box", "b", "box", "a"))
+        self.successResultOf(self.store.copy("box", "c", "box", "a"))
+
+    def test_replacing_alone(self) -> None:
+        self.rights("overwrite")
+        self.put(self.store, "a")
+        self.refused(self.store.put("box", "b", BytesStream([b"y"]), 1))
+        self.refused(self.store.copy("box", "a", "other", "a"))
+
+    def test_buckets(self) -> None:
+        self.refused(self.store.create_bucket("box"), AlreadyExists)
+        self.rights("create", bucket="n*")
+        self.assertEqual(self.successResultOf(self.store.create_bucket("new")).owner, "")
+        self.refused(self.store.get("none", "a"))
+        self.rights("read", bucket="*")
+        self.refused(self.store.get("none", "a"), NoSuchBucket)
+
+    def test_administrator(self) -> None:
+        self.rights(is_admin=True)
+        self.successResultOf(self.store.check())
+        self.successResultOf(self.store.delete("box", "a"))
+        self.successResultOf(self.store.delete_bucket("box"))
+        self.user = attrs.evolve(self.user, is_disabled=True)
+        self.refused(self.store.check())
