@@ -43,11 +43,11 @@ __all__ = ["LIMITS", "Flow", "main", "measured"]
 LIMITS = {
     "append": (16, 9),
     "get of a record": (15, 8),
-    "form of 2 kB": (46, 28),
-    "form of 8 MiB": (46, 28),
-    "PUT of 8 MiB": (43, 20),
-    "GET of 8 MiB": (40, 26),
-    "tus, 8 MiB": (61, 25),
+    "form of 2 kB": (48, 28),
+    "form of 8 MiB": (48, 28),
+    "PUT of 8 MiB": (45, 20),
+    "GET of 8 MiB": (41, 26),
+    "tus, 8 MiB": (59, 25),
     "SFSP send": (36, 19),
     "SFSP receive": (32, 16),
 }
