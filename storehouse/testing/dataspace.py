@@ -41,6 +41,7 @@ from storehouse.storage.dataspace.values import (
     check_range,
     check_same,
     choose_parts,
+    extended,
 )
 
 __all__ = ["MemoryDataSpace", "PartContent", "StoredObject"]
@@ -306,6 +307,44 @@ class MemoryDataSpace:
         self._check_new(id)
         stored = self._add(id, [PartContent.of(data)], kept)
         return Part(1, stored.etag, stored.size)
+
+    @deferred
+    async def extend(
+        self,
+        id: str,
+        source_id: str | None,
+        stream: IByteStream,
+        size: int | None,
+        metadata: Metadata | Callable[[], Metadata],
+        note: Callable[[], str] | None = None,
+        source_note: str = "",
+        expected: Part | None = None,
+    ) -> Part:
+        async with closing(stream):
+            self._check_new(id)
+            given = metadata if callable(metadata) else self._checked(metadata)
+            self._note(source_note)
+            if source_id is not None:
+                self._object(source_id, expected)
+            data = await self._receive(stream, size)
+        kept_note = self._note(note() if note is not None else "")
+        kept = self._checked(given()) if callable(given) else given
+        self._check_new(id)
+        contents = () if source_id is None else self._object(source_id, expected).contents
+        listed = [Part(each.number or at, each.etag, len(each.data), each.note) for at, each in enumerate(contents, 1)]
+        parts = extended(listed, source_note)
+        stored = self._add(
+            id,
+            [
+                *(
+                    attrs.evolve(content, number=part.number, note=part.note)
+                    for content, part in zip(contents, parts, strict=True)
+                ),
+                attrs.evolve(PartContent.of(data), number=parts[-1].number + 1 if parts else 1, note=kept_note),
+            ],
+            kept,
+        )
+        return Part(0, stored.etag, stored.size)
 
     @deferred
     async def get(

@@ -17,7 +17,7 @@ from storehouse.errors import (
     NoSuchUpload,
     SizeMismatch,
 )
-from storehouse.storage.dataspace.interfaces import Part, Upload
+from storehouse.storage.dataspace.interfaces import LAST_NUMBER, Part, Upload
 from tests.conformance.dataspace import (
     BLOCK,
     MIB,
@@ -123,6 +123,77 @@ class UploadTestsMixin(SpaceTestsMixin):
         (copied,) = await space.list_parts("ce")
         await space.complete_upload("af", "ce", [copied])
         self.assertEqual(await space.list_object_parts("af"), [Part(5, copied.etag, 3)])
+
+    async def test_extend(self) -> None:
+        """An object gets the parts of another one and one more, and the other stays."""
+        space = self.space
+        data = content(BLOCK + 7)
+        made = await space.extend("a1", None, BytesStream(data), None, {"key": ["a"]}, lambda: "first")
+        self.assertEqual((made.number, made.size), (0, len(data)))
+        (first,) = await space.list_object_parts("a1", made)
+        self.assertEqual((first.number, first.size, first.note), (1, len(data), "first"))
+        tap = Tap()
+        extending = space.extend("a2", "a1", tap, 5, {"key": ["b"]}, lambda: "second", "not this", made)
+        await tap.write(b"12345")
+        tap.end()
+        longer = await extending
+        parts = await space.list_object_parts("a2", longer)
+        self.assertEqual((parts[0], longer.size), (first, len(data) + 5))
+        self.assertEqual((parts[1].number, parts[1].size, parts[1].note), (2, 5, "second"))
+        self.assertEqual(await self.get("a2"), data + b"12345")
+        self.assertEqual(await self.get("a2", len(data) - 1, 4), data[-1:] + b"123")
+        self.assertEqual(await space.get_metadata("a2"), {"key": ["b"]})
+        await space.delete("a2")
+        self.assertEqual(await self.get("a1"), data)
+        await space.extend("a3", "a1", BytesStream(b""), 0, lambda: {"key": ["c"]})
+        await space.delete("a1")
+        self.assertEqual((await self.get("a3"), await space.get_metadata("a3")), (data, {"key": ["c"]}))
+        self.assertEqual([part.size for part in await space.list_object_parts("a3")], [len(data), 0])
+
+    async def test_numbers_of_extended(self) -> None:
+        """They go on, as long as S3 has such; then all parts have those of their places."""
+        space = self.space
+        await self.put("aa", b"whole")
+        await space.extend("ab", "aa", BytesStream(b"x"), 1, {}, None, "of the whole")
+        self.assertEqual(
+            [(part.number, part.note) for part in await space.list_object_parts("ab")], [(1, "of the whole"), (2, "")]
+        )
+        await space.init_upload("cd", {})
+        for number in (7, LAST_NUMBER - 1):
+            await space.upload_part("cd", number, BytesStream(b"x"), 1, lambda n=number: str(n))
+        await space.complete_upload("ac", "cd", await space.list_parts("cd"))
+        expected = [[7, LAST_NUMBER - 1, LAST_NUMBER], [1, 2, 3, 4], [1, 2, 3, 4, 5]]
+        for source, id, numbers in zip(("ac", "ad", "ae"), ("ad", "ae", "af"), expected, strict=True):
+            await space.extend(id, source, BytesStream(b"y"), 1, {}, None, "no")
+            parts = await space.list_object_parts(id)
+            self.assertEqual([part.number for part in parts], numbers)
+            self.assertEqual([part.note for part in parts[:3]], ["7", str(LAST_NUMBER - 1), ""])
+        self.assertEqual(await self.get("af"), b"xxyyy")
+
+    async def test_extend_refused(self) -> None:
+        """Nothing is left of it, and the stream is closed."""
+        space = self.space
+        part = await self.put("aa", b"whole")
+        for error, id, source, size, expected in (
+            (AlreadyExists, "aa", "aa", None, None),
+            (NoSuchObject, "ab", "ee", None, None),
+            (DamagedObject, "ab", "aa", None, Part(0, "", 4)),
+            (SizeMismatch, "ab", "aa", 2, None),
+            (InvalidName, "x", None, None, None),
+        ):
+            tap = Tap()
+            tap.end()
+            await self.refused(error, space.extend(id, source, tap, size, {}, None, "", expected))
+        await self.refused(InvalidName, space.extend("ab", "aa", BytesStream(b"x"), 1, {}, lambda: "x" * 2000))
+        await self.absent("ab")
+        # The source goes while the bytes come.
+        tap = Tap()
+        extending = space.extend("ab", "aa", tap, None, {}, expected=part)
+        await tap.write(b"late")
+        await space.delete("aa")
+        tap.end()
+        await self.refused(NoSuchObject, extending)
+        await self.absent("ab", "aa")
 
     async def test_streams(self) -> None:
         """Parts come in any pieces, with their size known or not, at hand or not."""

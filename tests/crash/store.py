@@ -261,6 +261,16 @@ class StoreSession:
             lambda: self.store.copy(BUCKET, key, BUCKET, source, metadata={"c": [key]}),
         )
 
+    def append(self, key: str, data: bytes) -> None:
+        before, content_type, metadata = self.view.keys.get(key, (b"", "a/b", (("k", (key,)),)))
+        self._do(
+            f"{'append' if before else 'append-new'} {key} {len(data)}",
+            Begun(next(_numbers), "key", key, (before + data, content_type, metadata)),
+            lambda: self.store.append(
+                BUCKET, key, len(before), BytesStream(data), len(data), "a/b", {"k": [key]}, note=lambda: "note"
+            ),
+        )
+
     def rename(self, key: str, new_key: str) -> None:
         kind = "rename-over" if new_key in self.view.keys else "rename"
         self._do(
@@ -447,6 +457,7 @@ def use_store(session: StoreSession, contents: Contents, random: Random) -> None
         session.put(key, contents(100))
     if there:
         session.copy("used", there[0])
+        session.append("used", contents(30))
         session.rename("used", random.choice(["moved", *there]))
         session.delete(random.choice(there))
 
@@ -475,6 +486,9 @@ def store_history(session: StoreSession, contents: Contents) -> None:
     other = session.begin("d")
     session.part(other, 1, contents(10))
     session.abort(other)
+    session.append("c", contents(300))
+    session.append("log", contents(20))
+    session.append("log", contents(600))
     session.rename("c", "moved")
     session.rename("moved", long)
     session.delete(long)

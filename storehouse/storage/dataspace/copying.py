@@ -14,7 +14,7 @@ from storehouse.storage.dataspace.reader import READ_SIZE
 from storehouse.storage.dataspace.staging import PartWriter, Staging, checksum_name, part_name
 from storehouse.storage.dataspace.values import check_range
 
-__all__ = ["copy_object", "copy_part", "copy_part_of"]
+__all__ = ["copy_object", "copy_part", "copy_part_of", "share_parts"]
 
 
 def copy_object(
@@ -39,6 +39,19 @@ def copy_object(
         else:
             parts.append(_copy(staging, opened, [span], number, hash, block_size))
     return parts or [_copy(staging, opened, [], 1, hash, block_size)]
+
+
+def share_parts(staging: Staging, opened: OpenObject, path: str, parts: Sequence[Part]) -> list[Part]:
+    """
+    All parts of an object as parts of another one.
+
+    @param path: the directory of the object.
+    @param parts: with the numbers and notes that they are to have.
+    """
+    return [
+        _share(staging, opened, path, part, new.number, new.note)
+        for part, new in zip(opened.info.parts, parts, strict=True)
+    ]
 
 
 def copy_part(

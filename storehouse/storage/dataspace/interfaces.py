@@ -15,7 +15,20 @@ from zope.interface import Attribute, Interface, implementer
 from storehouse.core.streams import IByteStream, Piece
 from storehouse.errors import StorehouseError
 
-__all__ = ["IDataSpace", "IDescribed", "IInventory", "IUploads", "Metadata", "Part", "Reader", "Upload"]
+__all__ = [
+    "LAST_NUMBER",
+    "IDataSpace",
+    "IDescribed",
+    "IInventory",
+    "IUploads",
+    "Metadata",
+    "Part",
+    "Reader",
+    "Upload",
+]
+
+#: The highest number that a part gets by L{IDataSpace.extend}, if there are not more parts.
+LAST_NUMBER = 10_000
 
 #: Name to values, as the seed has it. Names and values are any text.
 Metadata = Mapping[str, Sequence[str]]
@@ -268,6 +281,31 @@ class IDataSpace(IUploads, IInventory):
         @param metadata: of the object; or what gives it, called once C{stream} has given all its bytes.
         @return: fires with number 1, and the etag and size of the object. Fails with C{AlreadyExists}, with the first
             one intact; C{SizeMismatch}; and whatever C{stream} failed with.
+        """
+
+    def extend(
+        id: str,
+        source_id: str | None,
+        stream: IByteStream,
+        size: int | None,
+        metadata: Metadata | Callable[[], Metadata],
+        note: Callable[[], str] | None = None,
+        source_note: str = "",
+        expected: Part | None = None,
+    ) -> Deferred[Part]:
+        """
+        Store an object that has the parts of another one, and one more. No bytes of the first are moved; it stays.
+
+        @param source_id: C{None} for an object of the new part alone.
+        @param size: the bytes that C{stream} has; C{None} if it is not known.
+        @param metadata: as in L{put}; what gives it is called behind C{note}.
+        @param note: of the new part, as in L{upload_part}. Its number is one more than that of the last one; if that has
+            L{LAST_NUMBER} or a greater one, all are numbered anew.
+        @param source_note: kept with the only part of an object that has no note.
+        @param expected: of the source, as in L{get}.
+        @return: fires with number 0, and the etag and size of the new object. Fails with C{AlreadyExists} for the ID;
+            C{NoSuchObject} if there is no source, also at the end; C{DamagedObject}, C{SizeMismatch}, and whatever
+            C{stream} failed with.
         """
 
     def get(

@@ -9,7 +9,7 @@ from itertools import pairwise
 import attrs
 
 from storehouse.errors import DamagedObject, InvalidName, InvalidPart, InvalidPartOrder, InvalidRange, NoSuchUpload
-from storehouse.storage.dataspace.interfaces import Metadata, Part
+from storehouse.storage.dataspace.interfaces import LAST_NUMBER, Metadata, Part
 
 __all__ = [
     "MAX_METADATA",
@@ -27,6 +27,7 @@ __all__ = [
     "check_range",
     "check_same",
     "choose_parts",
+    "extended",
 ]
 
 #: Bytes of UTF-8 that the names and values of one object's metadata may have together, each with one more: enough for an
@@ -122,6 +123,19 @@ def check_free(upload_id: str, there: Mapping[int, Part], first: int, count: int
     for number in range(first, first + count):
         if number in there:
             raise InvalidPart(f"the upload {upload_id} already has a part {number}")
+
+
+def extended(there: Sequence[Part], note: str) -> list[Part]:
+    """
+    The parts of an object, as they are in one that has one more.
+
+    @param note: of the only one, if that has none.
+    """
+    if len(there) == 1 and not there[0].note:
+        there = [attrs.evolve(there[0], note=note)]
+    if there and there[-1].number >= LAST_NUMBER:
+        return [attrs.evolve(part, number=number) for number, part in enumerate(there, 1)]
+    return list(there)
 
 
 def choose_parts(upload_id: str, there: Mapping[int, Part], numbers: Sequence[int]) -> list[Part]:

@@ -24,7 +24,7 @@ from storehouse.core.jobs import deferred
 from storehouse.core.operations import operation
 from storehouse.core.streams import BytesStream, IByteStream, Piece
 from storehouse.errors import NoSuchObject, NoSuchUpload, StorageFailed, StorehouseError
-from storehouse.storage.dataspace.copying import copy_object, copy_part_of
+from storehouse.storage.dataspace.copying import copy_object, copy_part_of, share_parts
 from storehouse.storage.dataspace.directory import Holding, Receiver, StoreDirectory, WormerSettings, names_in
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, encode_upload, joined_etag
 from storehouse.storage.dataspace.interfaces import (
@@ -62,6 +62,7 @@ from storehouse.storage.dataspace.values import (
     check_range,
     check_same,
     choose_parts,
+    extended,
 )
 
 __all__ = ["WormerDataSpace", "WormerSettings"]
@@ -190,6 +191,64 @@ class WormerDataSpace:
         self._directory.make_index(target)
         staging.publish(target)
         return info
+
+    @operation
+    async def extend(
+        self,
+        id: str,
+        source_id: str | None,
+        stream: IByteStream,
+        size: int | None,
+        metadata: Metadata | Callable[[], Metadata],
+        note: Callable[[], str] | None = None,
+        source_note: str = "",
+        expected: Part | None = None,
+    ) -> Part:
+        """See L{IDataSpace.extend}."""
+        target = self._directory.layout.object(check_id(id))
+        told = metadata if callable(metadata) else self._checked(metadata)
+        self._note(source_note)
+        parts: list[Part] = []
+        if source_id is not None:
+            source = self._directory.layout.object(check_id(source_id, "ID of the source"))
+            info = await self._directory.run(self._read_info, source, source_id, WAITING, expected)
+            parts = extended(info.parts, source_note)
+        number = parts[-1].number + 1 if parts else 1
+        receiver = Receiver(self._directory, number, size, target)
+        async with self._directory.staged(receiver.staging):
+            rest = await self._directory.receive(receiver, stream, size)
+            noted = self._note(note() if note is not None else "")
+            kept = self._checked(told()) if callable(told) else told
+            finish = partial(self._finish_extend, receiver, rest, noted, parts, source_id, expected, kept, target)
+            if source_id is None:
+                info = await self._directory.run(finish)
+            else:
+                async with self._directory.objects.held(source_id):
+                    info = await self._directory.run(finish)
+        self.metrics.bytes_in += info.parts[-1].size
+        return Part(0, info.etag, info.size)
+
+    def _finish_extend(
+        self,
+        receiver: Receiver,
+        rest: list[Piece],
+        note: str,
+        parts: list[Part],
+        source_id: str | None,
+        expected: Part | None,
+        metadata: Metadata,
+        target: str,
+    ) -> ObjectInfo:
+        part = attrs.evolve(receiver.finish(rest), note=note)
+        shared: list[Part] = []
+        if source_id is not None:
+            path = self._directory.layout.object(source_id)
+            opened = OpenObject(path, source_id, expected=expected)
+            try:
+                shared = share_parts(receiver.staging, opened, path, parts)
+            finally:
+                opened.close()
+        return self._publish(receiver.staging, [*shared, part], metadata, target)
 
     @operation
     async def get(

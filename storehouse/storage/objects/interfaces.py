@@ -141,6 +141,33 @@ class IObjectStore(Interface):
         @return: fails also with C{SizeMismatch}, and whatever C{stream} failed with.
         """
 
+    def append(
+        bucket: str,
+        key: str,
+        offset: int,
+        stream: IByteStream,
+        size: int | None,
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        condition: Condition = ALWAYS,
+        note: Callable[[], str] | None = None,
+        system: Callable[[ObjectInfo | None], System] | None = None,
+    ) -> Deferred[ObjectInfo]:
+        """
+        Add bytes to the end of an object, in one step; or store a new one, with the offset 0. No bytes that are there are
+        moved. The object is then one of parts, with one more each time, and gets another ID, etag and time. Of those who
+        add at the same end one succeeds.
+
+        @param offset: where the bytes begin: the size of the object.
+        @param content_type: of a new object; so C{metadata}. Others keep theirs.
+        @param note: of the new part, as in L{upload_part}.
+        @param system: called once C{stream} has given all its bytes, and nobody else changes the object, with what that is
+            then (C{None}: there is none): what doors keep with the longer one. C{None} for what was kept. If it raises,
+            nothing is changed, and C{append} fails with that.
+        @return: fails with C{OffsetMismatch} if the object has another size; C{TooLarge} if it has 10,000 parts; and as
+            L{put}.
+        """
+
     def get(bucket: str, key: str, offset: int = 0, length: int | None = None) -> Deferred[ObjectReader]:
         """Open a range of an object. Fails with C{NoSuchKey}, C{InvalidRange}, C{DamagedObject}."""
 
@@ -183,7 +210,7 @@ class IObjectStore(Interface):
 
         @param condition: for the new key.
         @param source_condition: for the object. Both must hold; it stays as it is if both keys are the same.
-        @param changes: as in L{set_system}, made in the same step.
+        @param changes: of what doors keep with it, as in L{set_system}; in the same step.
         @return: fires with the object under its new key. Fails with C{NoSuchKey}, C{DamagedObject}.
         """
 

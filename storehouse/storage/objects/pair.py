@@ -21,6 +21,7 @@ from storehouse.errors import (
     NoKeyToMatch,
     NoSuchKey,
     NoSuchObject,
+    OffsetMismatch,
     PreconditionFailed,
     Unavailable,
 )
@@ -121,6 +122,22 @@ class Pair:
             return None
         except DamagedEntry:
             return Entry("", -1, "", 0)
+        return entry
+
+    async def end_of(self, bucket: str, key: str, offset: int, condition: Condition) -> Entry | None:
+        """
+        What a key has, to which bytes are to be added.
+
+        @raise PreconditionFailed: if the condition does not hold.
+        @raise OffsetMismatch: if it does not end there.
+        """
+        entry = await self.current(bucket, key)
+        check_condition(condition, entry, bucket, key)
+        if entry is not None and entry.size < 0:
+            entry = await self.names.look_up(bucket, key)  # which says what is wrong with it
+        there = 0 if entry is None else entry.size
+        if offset != there:
+            raise OffsetMismatch(there, offset)
         return entry
 
     def expected_of(self, entry: Entry) -> Part:

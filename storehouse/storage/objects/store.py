@@ -17,7 +17,16 @@ from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred, finished, settled
 from storehouse.core.operations import operation
 from storehouse.core.streams import IByteStream, awaiting, beside, updating
-from storehouse.errors import InvalidName, InvalidPart, NoSuchUpload, StorageFailed, StorehouseError, TooLarge
+from storehouse.errors import (
+    InvalidName,
+    InvalidPart,
+    NoSuchObject,
+    NoSuchUpload,
+    StorageFailed,
+    StorehouseError,
+    TooLarge,
+    Unavailable,
+)
 from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader
 from storehouse.storage.namespace.interfaces import Bucket, Entry, INamespace
@@ -39,7 +48,16 @@ from storehouse.storage.objects.interfaces import (
 )
 from storehouse.storage.objects.pair import Pair, check_condition, info_of
 from storehouse.storage.objects.recovery import begin
-from storehouse.storage.objects.tags import MD5, encode_entry, is_of_parts, noted_with, of_parts, told, visible
+from storehouse.storage.objects.tags import (
+    MAX_PART,
+    MD5,
+    encode_entry,
+    is_of_parts,
+    noted_with,
+    of_parts,
+    told,
+    visible,
+)
 from storehouse.storage.objects.uploads import UploadIndex, described, new_upload_id
 
 __all__ = ["LocalObjectStore", "StreamMD5"]
@@ -232,6 +250,74 @@ class LocalObjectStore:
             raise
 
     @operation
+    async def append(
+        self,
+        bucket: str,
+        key: str,
+        offset: int,
+        stream: IByteStream,
+        size: int | None,
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        condition: Condition = ALWAYS,
+        note: Callable[[], str] | None = None,
+        system: Callable[[ObjectInfo | None], System] | None = None,
+    ) -> ObjectInfo:
+        """See L{IObjectStore.append}."""
+        pair = self._pair
+        before = await pair.end_of(bucket, key, offset, condition)
+        source, expected, plain_md5 = None, None, ""
+        if before is not None:
+            before, parts = await pair.with_bytes(
+                bucket, key, lambda entry, expected: pair.space.list_object_parts(entry.id, expected)
+            )
+            if len(parts) >= MAX_PART:
+                raise TooLarge(f"the object {bucket}/{key} has {len(parts)} parts; no more can be added")
+            source, expected = before.id, pair.expected_of(before)
+            plain_md5 = before.etag if MD5.fullmatch(before.etag) else ""
+        id = pair.arrives()
+        intended = pair.names.intend(bucket, key, [id])
+        tag = StreamMD5(pair.disk, True)
+
+        def noted() -> str:
+            return noted_with(tag.hexdigest(), note() if note is not None else "")
+
+        told = {"key": [f"{bucket}/{key}"]}
+        arriving = awaiting(tag.computed(stream), intended)
+        try:
+            try:
+                made = await pair.space.extend(id, source, arriving, size, told, noted, plain_md5, expected)
+            except NoSuchObject:
+                await pair.end_of(bucket, key, offset, condition)
+                raise Unavailable(f"the object {bucket}/{key} was replaced meanwhile: try again") from None
+            parts = await pair.space.list_object_parts(id)
+        except BaseException:
+            await settled(intended)
+            await pair.removing.undo(id)
+            raise
+        try:
+            async with pair.held(bucket, key):
+                # What counts is what is there now, of which more may be known than before.
+                now = await pair.end_of(bucket, key, offset, condition)
+                if (None if now is None else now.id) != source:
+                    raise Unavailable(f"the object {bucket}/{key} was replaced meanwhile: try again")
+                entry = Entry(id, made.size, tag.hexdigest(), pair.now(), content_type, metadata or {}, made.etag)
+                if now is not None:
+                    entry = attrs.evolve(
+                        entry,
+                        etag=of_parts(parts),
+                        content_type=now.content_type,
+                        metadata=now.metadata,
+                        system=now.system,
+                    )
+                if system is not None:
+                    entry = attrs.evolve(entry, system=system(None if now is None else info_of(key, now)))
+                return await pair.publish(bucket, key, entry, condition)
+        except BaseException:
+            await pair.removing.refused(bucket, key, id)
+            raise
+
+    @operation
     async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> ObjectReader:
         """See L{IObjectStore.get}."""
         reader: Reader
@@ -311,7 +397,7 @@ class LocalObjectStore:
             entry = await pair.names.look_up(bucket, key)
             check_condition(source_condition, entry, bucket, key)
             check_condition(condition, entry, bucket, key)
-            return info_of(key, entry)
+            return info_of(key, entry) if not changes else await self._set_system(bucket, key, changes, condition)
         # In one order for all, so that no two wait for each other.
         first, second = sorted((key, new_key))
         async with pair.held(bucket, first), pair.held(bucket, second):
@@ -330,8 +416,7 @@ class LocalObjectStore:
                 await pair.removing.undo(id)
                 raise
             try:
-                system = _changed(source.system, changes or {})
-                entry = attrs.evolve(source, id=id, tag=made.etag, system=system)
+                entry = attrs.evolve(source, id=id, tag=made.etag, system=_changed(source.system, changes or {}))
                 return await pair.rename(bucket, key, new_key, source, entry, condition)
             except BaseException:
                 await pair.removing.refused(bucket, new_key, id)
@@ -342,11 +427,16 @@ class LocalObjectStore:
         self, bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition = ALWAYS
     ) -> ObjectInfo:
         """See L{IObjectStore.set_system}."""
+        return await self._set_system(bucket, key, changes, condition)
+
+    async def _set_system(
+        self, bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition
+    ) -> ObjectInfo:
         pair = self._pair
         async with pair.held(bucket, key):
             entry: Entry = await pair.names.look_up(bucket, key)
-            system = _changed(entry.system, changes)
-            return await pair.describe(bucket, key, attrs.evolve(entry, system=system), condition)
+            changed = attrs.evolve(entry, system=_changed(entry.system, changes))
+            return await pair.describe(bucket, key, changed, condition)
 
     @operation
     async def list_objects(
@@ -582,8 +672,8 @@ class LocalObjectStore:
         return Indexed(count, names.damaged, names.unknown)
 
 
-def _changed(system: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
-    """What doors keep with an object, changed: C{None} for what is removed."""
+def _changed(system: System, changes: Mapping[str, str | None]) -> dict[str, str]:
+    """What doors keep with an object, changed."""
     return {name: value for name, value in {**system, **changes}.items() if value is not None}
 
 

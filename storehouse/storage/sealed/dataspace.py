@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from weakref import WeakValueDictionary
 
 import attrs
@@ -18,7 +19,7 @@ from zope.interface import implementer
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks, deferred
 from storehouse.core.keys.vault import Vault
-from storehouse.core.streams import IByteStream, closing
+from storehouse.core.streams import IByteStream, closing, joined
 from storehouse.errors import Damaged, InvalidRange, NoSuchUpload, StorehouseError
 from storehouse.storage.dataspace.interfaces import IDataSpace, Metadata, Part, Reader, Upload
 from storehouse.storage.dataspace.values import (
@@ -31,6 +32,7 @@ from storehouse.storage.dataspace.values import (
     check_range,
     check_same,
     choose_parts,
+    extended,
 )
 from storehouse.storage.sealed.codec import Codec, Decryptor, SealedMetrics, UploadCodec
 from storehouse.storage.sealed.formats import Description, SealedPart, is_sealed, plain_size, sealed_size
@@ -177,6 +179,53 @@ class SealedDataSpace:
         part = encrypted.part
         codec.count(part)
         return part
+
+    @deferred
+    async def extend(
+        self,
+        id: str,
+        source_id: str | None,
+        stream: IByteStream,
+        size: int | None,
+        metadata: Metadata | Callable[[], Metadata],
+        note: Callable[[], str] | None = None,
+        source_note: str = "",
+        expected: Part | None = None,
+    ) -> Part:
+        codec = self._codec
+        async with closing(stream):
+            check_id(id)
+            given = metadata if callable(metadata) else check_metadata(metadata)
+            check_note(source_note)
+            shared: list[SealedPart] = []
+            if source_id is not None:
+                source = codec.open_object(source_id, await self._inner.get_metadata(source_id))
+                if source is None:
+                    # It was stored before there was a master key: all of it is encrypted anew, as one part with the rest.
+                    reader = await self._get(source_id, 0, None, expected)
+                    total = None if size is None else reader.length + size
+                    both = joined([partial(_given, reader), partial(_given, stream)])
+                    made = await self._put(id, both, total, given)
+                    return Part(0, made.etag, made.size)
+                codec.check_expected(source_id, source, expected)
+                numbered = extended(source.listed(), source_note)
+                shared = [
+                    attrs.evolve(part, number=new.number, note=new.note)
+                    for part, new in zip(source.parts, numbered, strict=True)
+                ]
+            encrypted = codec.encrypt(stream, size)
+            described: list[Description] = []
+
+            def describe() -> Metadata:
+                number = (shared[-1].number if shared else 0) + 1
+                part = attrs.evolve(encrypted.part, number=number, note=check_note(note() if note is not None else ""))
+                kept = check_metadata(given()) if callable(given) else given
+                described.append(Description((*shared, part), kept))
+                return codec.seal_object(id, described[-1].parts, kept)
+
+            await self._inner.extend(id, source_id, encrypted.stream, encrypted.size, describe)
+        codec.count(encrypted.part)
+        return Part(0, described[-1].etag, described[-1].size)
 
     @deferred
     async def get(
@@ -557,6 +606,10 @@ def _some_of(source: Description, whole: range) -> tuple[SealedPart, ...]:
     """Parts of an object for another one. They keep their numbers if all of them go."""
     parts = source.parts[whole.start : whole.stop]
     return parts if len(whole) == len(source.parts) else tuple(attrs.evolve(part, number=0) for part in parts)
+
+
+async def _given(stream: IByteStream) -> IByteStream:
+    return stream
 
 
 def _nothing() -> None:

@@ -1,8 +1,8 @@
-"""Objects that get another key: in memory, on disk, and encrypted."""
+"""Objects that get another key, or more bytes: in memory, on disk, and encrypted."""
 
 from __future__ import annotations
 
-from tests.conformance.objectstore_moving import RenamingTestsMixin
+from tests.conformance.objectstore_moving import AppendTestsMixin, RenamingTestsMixin
 from tests.storage.objects.rig import LocalStoreTestCase, MemoryStoreTestCase
 from tests.storage.sealed.test_objects import SealedStoreTestCase
 
@@ -18,6 +18,22 @@ class LocalRenamingTests(RenamingTestsMixin, LocalStoreTestCase):
 
 
 class SealedRenamingTests(RenamingTestsMixin, SealedStoreTestCase):
+    """The same, encrypted."""
+
+    persistent = True
+
+
+class MemoryAppendTests(AppendTestsMixin, MemoryStoreTestCase):
+    """Over memory only."""
+
+
+class LocalAppendTests(AppendTestsMixin, LocalStoreTestCase):
+    """Over Wormer and a namespace in files."""
+
+    persistent = True
+
+
+class SealedAppendTests(AppendTestsMixin, SealedStoreTestCase):
     """The same, encrypted."""
 
     persistent = True

@@ -339,6 +339,9 @@ class FromBeforeTests(PlainTests):
         for id, span, expected in (("c1", (), b"planted"), ("c2", (1, 4), b"lant")):
             now(self.space.copy(id, "ab", *span))
             self.assertEqual((self.get(id), list(self.stored(id).metadata)), (expected, ["sealed"]))
+        for id, size in (("d1", 5), ("d2", None)):
+            now(self.space.extend(id, "ab", BytesStream(b" more"), size, {"key": ["bucket/key"]}))
+            self.assertEqual((self.get(id), list(self.stored(id).metadata)), (b"planted more", ["sealed"]))
         with self.assertRaises(NoSuchUpload):
             now(self.space.upload_part("cd", 2, BytesStream(b"x"), 1))
         with self.assertRaises(NoSuchUpload):
