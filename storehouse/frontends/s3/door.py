@@ -20,6 +20,7 @@ from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest, host_name
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.s3 import acls as acls
+from storehouse.frontends.s3 import appending as appending
 from storehouse.frontends.s3 import attributes as attributes
 from storehouse.frontends.s3 import buckets as buckets
 from storehouse.frontends.s3 import copying as copying
