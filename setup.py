@@ -84,8 +84,6 @@ setup(
             "hypothesis >=6.170",
             "mypy >=2.4",
             "mypy-zope >=1.0.17",
-            # For the plugin that tests of other programs use.
-            "pytest >=9.1",
             "requests >=2.34",
             "requests-toolbelt >=1.0",
             "ruff >=0.17.5, <0.18",
@@ -96,10 +94,7 @@ setup(
             "tuspy >=1.1",
         ],
     },
-    entry_points={
-        "console_scripts": ["storehouse = storehouse.cli:main"],
-        "pytest11": ["storehouse = storehouse.testing.pytest"],
-    },
+    entry_points={"console_scripts": ["storehouse = storehouse.cli:main"]},
     ext_modules=[
         Extension(
             "storehouse._native",

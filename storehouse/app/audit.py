@@ -23,8 +23,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from storehouse.core.attempts import Attempts
+from storehouse.core.jobs import deferred, settled
+from storehouse.errors import StorehouseError
 from storehouse.events import AccessChanged, AccessDecided, Events
-from storehouse.storage.appendlog.interfaces import Appended, IAppendLog
+from storehouse.storage.appendlog.interfaces import IAppendLog
 
 __all__ = ["Audit"]
 
@@ -35,6 +37,9 @@ _MOST_WAITING = 10_000
 _MOST_RESOURCE = 2048
 
 _IDENTIFIER = b"audit"
+
+#: Records that are appended at once.
+_BATCH = 100
 
 
 class Audit:
@@ -64,7 +69,8 @@ class Audit:
         self._peers = Attempts(clock)
         self._all = Attempts(clock, burst=100, interval=1.0, size=1)
         self._left_out = 0
-        self._waiting = 0
+        self._queue: list[bytes] = []
+        self._appending: Deferred[None] | None = None
         self._has_failed = False
         events.subscribe(AccessDecided, self.decided)
         events.subscribe(AccessChanged, self.changed)
@@ -138,22 +144,39 @@ class Audit:
     def _append(self, **fields: object) -> None:
         if self._append_log is None:
             return
-        if self._waiting >= _MOST_WAITING:
+        if len(self._queue) >= _MOST_WAITING:
             self._failed("too many records wait for it")
             return
         time = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        data = json.dumps({"time": time, **fields}, separators=(",", ":")).encode()
-        self._waiting += 1
-        appended: Deferred[Appended] = self._append_log.append(self._prefix, _IDENTIFIER, [data])
-        appended.addCallbacks(self._succeeded, self._append_failed)
+        self._queue.append(json.dumps({"time": time, **fields}, separators=(",", ":")).encode())
+        if self._appending is None:
+            self._appending = Deferred.fromCoroutine(self._drain(self._append_log))
+            self._appending.addBoth(self._drained)
 
-    def _succeeded(self, result: object) -> None:
-        self._waiting -= 1
-        self._has_failed = False
+    async def _drain(self, log: IAppendLog) -> None:
+        """Append what waits, one batch after the other, so that it stays in order."""
+        while self._queue:
+            batch = self._queue[:_BATCH]
+            del self._queue[:_BATCH]
+            try:
+                await log.append(self._prefix, _IDENTIFIER, batch)
+                self._has_failed = False
+            except StorehouseError as error:
+                self._failed(error.detail)
 
-    def _append_failed(self, failure: Failure) -> None:
-        self._waiting -= 1
-        self._failed(str(failure.value))
+    def _drained(self, result: object) -> None:
+        self._appending = None
+        if isinstance(result, Failure):
+            self._log.failure("the audit failed", result)
+
+    def start(self) -> None:
+        """Nothing to do: it begins with the first event."""
+
+    @deferred
+    async def stop(self) -> None:
+        """Wait for what is being appended."""
+        while self._appending is not None:
+            await settled(self._appending)
 
     def _failed(self, reason: str) -> None:
         # Once, until one succeeds: each is in the log in any case.

@@ -193,7 +193,7 @@ def make_service(
         add_site("append", door.resource, door.lane)
     elif settings.audit.prefix:
         raise InvalidSetting("audit-prefix needs the append log, which is off")
-    Audit(
+    audit = Audit(
         events,
         reactor.seconds,
         settings.audit.log == "all",
@@ -280,7 +280,7 @@ def make_service(
     scrubber = Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace, compare=compare)
     expiry = Expiry(space, reactor, settings.objects.upload_expiry, resumable.keeps)
     resumable_expiry = ResumableExpiry(resumable, clock, settings.https.upload_expiry)
-    service.chores += [scrubber, expiry, resumable_expiry, turns]
+    service.chores += [scrubber, expiry, resumable_expiry, turns, audit]
     # Each needs all that those need that it needs.
     service.opening.needs.update(
         append=("append_log",),

@@ -114,6 +114,31 @@ class AuditTests(SynchronousTestCase):
         self.assertNotIn("\n", line)
         self.assertLess(len(line), 2300)
 
+    def test_in_order(self) -> None:
+        """However long the append log takes."""
+        waiting: list[tuple[Deferred[Any], list[bytes]]] = []
+
+        def append(prefix: str, id: bytes, payloads: list[bytes]) -> Deferred[Any]:
+            waiting.append((Deferred(), payloads))
+            return waiting[-1][0]
+
+        self.log.append = append  # type: ignore[method-assign]
+        events = Events()
+        log: Any = self.log
+        audit = Audit(events, self.clock.seconds, False, log, "audit")
+        self.successResultOf(audit.stop())
+        for number in range(5):
+            events.publish(attrs.evolve(CHANGED, detail=str(number)))
+        stopping = audit.stop()
+        self.assertEqual([len(payloads) for _, payloads in waiting], [1])
+        waiting[0][0].callback(None)
+        self.assertEqual([len(payloads) for _, payloads in waiting], [1, 4])
+        self.assertNoResult(stopping)
+        waiting[1][0].callback(None)
+        self.successResultOf(stopping)
+        written = [json.loads(data)["detail"] for _, payloads in waiting for data in payloads]
+        self.assertEqual(written, list("01234"))
+
     def test_append_log_fails(self) -> None:
         """Said once; all is in the log."""
         self.log.error = NoSpace("full")

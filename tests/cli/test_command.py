@@ -53,7 +53,6 @@ GROUPS = {
     "restore": "--root",
     "keys": "keyring",
     "config": "twistd storehouse",
-    "s3": "--ephemeral",
 }
 
 

@@ -16,6 +16,7 @@ import attrs
 from twisted.web.resource import IResource
 
 from storehouse.errors import StorehouseError
+from storehouse.events import AccessDecided
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest, host_name
 from storehouse.frontends.http.resource import Leaf
@@ -121,7 +122,11 @@ class S3Door:
             if request.requestHeaders.hasHeader(b"Origin"):
                 await cors.add_fields(call)
             if operation not in _UNSIGNED:
-                signed = self._authenticator.authenticate(request, query, bucket if is_in_host else "")
+                try:
+                    signed = self._authenticator.authenticate(request, query, bucket if is_in_host else "")
+                except S3Error as error:
+                    self._audit_refusal(call, error)
+                    raise
                 call.take_caller(signed)
                 call.body, call.length = signed.stream(body, length, self._door.disk)
                 if method in _WITH_BODIES:
@@ -131,6 +136,13 @@ class S3Door:
             return await handle(call)
         except StorehouseError as error:
             raise _located(error, request, bucket, key) from error
+
+    def _audit_refusal(self, call: Call, error: S3Error) -> None:
+        """Report a signature that was refused; not the key ID, which may be a secret in the wrong place."""
+        resource = f"{call.bucket}/{call.key}" if call.key else call.bucket
+        action = f"authenticate ({error.code})"
+        address = call.caller.address
+        self._door.audit(AccessDecided("s3", "", address, action, resource, False, "", call.request_id))
 
     def _names(self, request: StreamingRequest) -> tuple[str, str, bool]:
         """The bucket and the key that a request names, each empty if it names none; and whether the bucket is in the host."""

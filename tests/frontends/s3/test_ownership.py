@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from storehouse.config.settings import S3Settings
+from storehouse.errors import Damaged
+from storehouse.frontends.s3.access.acl import Acl, decode_acl, encode_acl
 from storehouse.frontends.s3.access.owning import new_bucket, new_object
+from storehouse.frontends.s3.access.publicaccess import (
+    Block,
+    decode_block,
+    decode_ownership,
+    encode_block,
+    encode_ownership,
+)
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.storage.accounts.interfaces import canonical_id
 from tests.frontends.s3.access.test_authorize import AuthorizeCase
@@ -69,6 +80,32 @@ class ControlsTests(AuthorizeCase):
         )
         self.done("PUT /box?acl", b"", "x-amz-acl: private")
         self.done("PUT /box?ownershipControls", controls("BucketOwnerEnforced"))
+
+
+class KeptTests(SynchronousTestCase):
+    """The bytes of what is kept."""
+
+    def test_golden(self) -> None:
+        acl = Acl((("FULL_CONTROL", f"id:{canonical_id('ann')}"), ("READ", "all")))
+        data = '{"grants":[["FULL_CONTROL","id:eee02dc73827e9742f24f0fac78d8f932e1d4c39b0f3c9f7db34074a6f3cdf3b"],["READ","all"]]}'
+        self.assertEqual(encode_acl(acl), data)
+        self.assertEqual(decode_acl(data), acl)
+        flags = Block(True, False, True, False)
+        kept = (
+            b'{"BlockPublicAcls":true,"IgnorePublicAcls":false,"BlockPublicPolicy":true,"RestrictPublicBuckets":false}'
+        )
+        self.assertEqual(encode_block(flags), kept)
+        self.assertEqual(decode_block(kept), flags)
+        self.assertEqual(encode_ownership("ObjectWriter"), b'{"ObjectOwnership":"ObjectWriter"}')
+        self.assertEqual(decode_ownership(b'{"ObjectOwnership":"ObjectWriter"}'), "ObjectWriter")
+
+    def test_damaged(self) -> None:
+        for data in (b"", b"x", b"[]", b"{}", b'{"ObjectOwnership":"x"}'):
+            self.assertRaises(Damaged, decode_ownership, data)
+        for data in (b"", b"x", b"[]"):
+            self.assertRaises(Damaged, decode_block, data)
+        for data in (b"", b"x", b"[]", b"{}", b'{"grants":[1]}'):
+            self.assertRaises(Damaged, decode_acl, data)
 
 
 class NewTests(AuthorizeCase):

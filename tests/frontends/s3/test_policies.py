@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from storehouse.events import AccessChanged, AccessDecided
 from tests.frontends.s3.access.playing import AccessCase
 
 READ = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::box/*"}
@@ -42,6 +43,23 @@ class PolicyTests(AccessCase):
             self.denied(f"{line} /box?policy", body)
             self.denied(f"{line} /box?policy", body, user="")
         self.refused("NoSuchBucket", "GET /none?policy")
+
+    def test_audited(self) -> None:
+        """Who, what and from where, of decisions and changes."""
+        self.policy(READ)
+        allowed, changed = self.audited[-2:]
+        assert isinstance(allowed, AccessDecided) and isinstance(changed, AccessChanged)
+        self.assertEqual((allowed.user, allowed.action, allowed.is_allowed), ("ann", "s3:PutBucketPolicy", True))
+        self.assertEqual((changed.user, changed.action, changed.resource), ("ann", "policy", "box"))
+        self.assertRegex(changed.request_id, r"\A[0-9A-F]{16}\Z")
+        self.denied("DELETE /box?policy")
+        refused = self.audited[-1]
+        assert isinstance(refused, AccessDecided)
+        self.assertEqual((refused.user, refused.key_id, refused.is_allowed), ("bob", "SHBOB", False))
+        self.refused("SignatureDoesNotMatch", "GET /box/a?secret=1", user="wrong")
+        refused = self.audited[-1]
+        assert isinstance(refused, AccessDecided)
+        self.assertEqual((refused.action, refused.resource), ("authenticate (SignatureDoesNotMatch)", "box/a"))
 
     def test_blocked(self) -> None:
         """A public one, where these are blocked."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from storehouse.errors import NoSuchKey, PreconditionFailed
@@ -18,11 +18,13 @@ class Narrowed:
     The store looks at the condition in the step that makes the change, so that nothing comes between.
 
     @param replaces: whether what is there is replaced, and nothing new is stored; otherwise the reverse.
+    @param refused: called when that refuses a change.
     """
 
-    def __init__(self, store: Any, replaces: bool) -> None:
+    def __init__(self, store: Any, replaces: bool, refused: Callable[[], object] = lambda: None) -> None:
         self._store = store
         self._replaces = replaces
+        self._refused = refused
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -86,18 +88,22 @@ class Narrowed:
 
     async def append(self, *args: Any, **kwargs: Any) -> Any:
         """Bytes at the end of what is there replace it, and where nothing is they are new: neither is enough."""
-        raise S3Error("AccessDenied")
+        raise self._refusal()
 
     async def _only(self, condition: Condition, work: Any) -> Any:
         changed = condition.narrowed(not self._replaces, self._replaces)
         if changed is None:
-            raise S3Error("AccessDenied")
+            raise self._refusal()
         if changed == condition:
             return await _awaited(work(condition))
         try:
             return await _awaited(work(changed))
         except (PreconditionFailed, NoSuchKey) as error:
-            raise S3Error("AccessDenied") from error
+            raise self._refusal() from error
+
+    def _refusal(self) -> S3Error:
+        self._refused()
+        return S3Error("AccessDenied")
 
 
 async def _awaited(work: Awaitable[Any]) -> Any:

@@ -51,21 +51,11 @@ class BucketAccess:
         return self.ownership != ENFORCED
 
 
-@attrs.frozen(eq=False)
-class _Kept:
-    created: int
-    owner: str
-    policy: Policy | None
-    acl: Acl
-    block: Block
-    ownership: str
-
-
 class Access:
     """The configurations of buckets. All changes of them go through L{set}, so that what is kept is what there is."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Bucket, BucketAccess]] = OrderedDict()
         self._changes = 0
 
     async def of(self, store: Any, name: str) -> BucketAccess:
@@ -75,17 +65,18 @@ class Access:
         @raise Damaged: if something of it cannot be read: nothing is allowed then by what is not understood.
         """
         bucket: Bucket = await store.get_bucket(name)
-        owner = bucket.owner
-        kept = self._kept.get(name)
-        if kept is None or kept.created != bucket.created or kept.owner != owner:
-            kept = await self._read(store, bucket, owner)
-        else:
-            self._kept.move_to_end(name)
-        is_published = "read" in bucket.metadata.get("public", ())
-        return BucketAccess(owner, kept.policy, kept.acl, kept.block, kept.ownership, is_published)
+        before, access = self._kept.get(name, (None, None))
+        if before is None or access is None or (before.created, before.owner) != (bucket.created, bucket.owner):
+            return await self._read(store, bucket)
+        if before is not bucket:
+            # Its metadata is another one.
+            access = attrs.evolve(access, is_published=_is_published(bucket))
+            self._kept[name] = bucket, access
+        self._kept.move_to_end(name)
+        return access
 
-    async def _read(self, store: Any, bucket: Bucket, owner: str) -> _Kept:
-        name, before = bucket.name, self._changes
+    async def _read(self, store: Any, bucket: Bucket) -> BucketAccess:
+        name, owner, changes = bucket.name, bucket.owner, self._changes
 
         async def read(kind: str, decode: Callable[[bytes], T], default: T) -> T:
             data = await self.config(store, name, kind)
@@ -93,20 +84,20 @@ class Access:
 
         # What no user owns was made by another door, and has been nobody's but the service's.
         block, ownership = (Block(), WRITER) if owner else (Block(True, True, True, True), ENFORCED)
-        kept = _Kept(
-            bucket.created,
+        access = BucketAccess(
             owner,
             await read(POLICY, lambda data: _policy(data, name), None),
             await read(ACL, decode_acl, private_acl(owner)),
             await read(BLOCK, decode_block, block),
             await read(OWNERSHIP, decode_ownership, ownership),
+            _is_published(bucket),
         )
-        if self._changes == before:
-            self._kept[name] = kept
+        if self._changes == changes:
+            self._kept[name] = bucket, access
             self._kept.move_to_end(name)
             while len(self._kept) > _MOST:
                 self._kept.popitem(last=False)
-        return kept
+        return access
 
     async def config(self, store: Any, name: str, kind: str) -> bytes | None:
         """A configuration as it is kept; C{None} without one."""
@@ -126,6 +117,10 @@ class Access:
     def _forget(self, name: str) -> None:
         self._changes += 1
         self._kept.pop(name, None)
+
+
+def _is_published(bucket: Bucket) -> bool:
+    return "read" in bucket.metadata.get("public", ())
 
 
 def _policy(data: bytes, bucket: str) -> Policy | None:

@@ -11,6 +11,7 @@ from storehouse.core.streams import BytesStream
 from storehouse.frontends.s3.access.authorize import authorize
 from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.door import S3Door
+from storehouse.frontends.s3.errors import S3Error
 from storehouse.storage.accounts.interfaces import User
 from tests.frontends.s3.playing import AnyAuthenticator, S3Case
 
@@ -25,6 +26,8 @@ class KnownUsers(AnyAuthenticator):
 
     def authenticate(self, request: Any, query: Any, host_bucket: str = "") -> Any:
         """See the base."""
+        if (request.requestHeaders.getRawHeaders(b"Authorization") or [b""])[0] == b"Test wrong":
+            raise S3Error("SignatureDoesNotMatch")
         signed = super().authenticate(request, query, host_bucket)
         if signed.user is None:
             return signed
@@ -48,7 +51,8 @@ class AccessCase(S3Case):
 
     def make_door(self) -> S3Door:
         """With our own authorization."""
-        self.made = Door(self.store, self.accounts, self.settings, self.clock, InlineDisk())
+        self.audited: list[object] = []
+        self.made = Door(self.store, self.accounts, self.settings, self.clock, InlineDisk(), audit=self.audited.append)
         return S3Door(self.made, KnownUsers(self.users), authorize)
 
     def make_bucket(self, name: str, owner: str = "", keys: tuple[str, ...] = ("a",)) -> None:

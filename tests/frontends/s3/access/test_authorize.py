@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from storehouse.core.permissions import Rights
 from storehouse.core.streams import BytesStream
-from storehouse.errors import NoSuchKey, PreconditionFailed
+from storehouse.errors import Damaged, NoSuchKey, PreconditionFailed
 from storehouse.frontends.s3.access.acl import Acl, encode_acl
 from storehouse.frontends.s3.access.authorize import authorize
 from storehouse.frontends.s3.access.caller import Caller
@@ -144,6 +144,17 @@ class StandingTests(AuthorizeCase):
     def test_disabled(self) -> None:
         self.users["ann"] = User("ann", "SH", True, True, 0.0, 0.0)
         self.assertFalse(self.may("GetObject", "box", "a", user="ann"))
+
+    def test_damaged(self) -> None:
+        """What cannot be read allows nothing, until its owner removes it."""
+        self.successResultOf(self.store.set_bucket_config("box", "policy", b"x"))
+        for user in ("ann", "root", "bob"):
+            work = Deferred.fromCoroutine(authorize(self.call("GetObject", "box", "a", user)))
+            self.failureResultOf(work, Damaged)
+        work = Deferred.fromCoroutine(authorize(self.call("DeleteBucketPolicy", "box", "", "bob")))
+        self.failureResultOf(work, Damaged)
+        self.done("DELETE /box?policy", status=204)
+        self.assertTrue(self.may("GetObject", "box", "a", "ann"))
 
     def test_no_bucket(self) -> None:
         self.failureResultOf(Deferred.fromCoroutine(authorize(self.call("GetObject", "none", "a"))))
