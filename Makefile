@@ -6,7 +6,8 @@
 # make twisted    the tests of HTTP and TLS on the oldest Twisted that setup.py admits, and on the newest there is
 # make coverage    the tests, and what they do not reach; takes twice as long
 # make soak    the long loops among the tests, for ten minutes (SECONDS=3600 for an hour; TESTS="tests.crash ..." for some)
-# make lock    write requirements.lock anew: the newest releases that setup.py admits, with their hashes
+# make lock    write requirements.lock anew: the newest releases that setup.py admits, with their hashes; and that of the clients
+#              of S3 that tests run
 # make web     build the scripts of the upload page anew from web/; needs Node and npm
 # make clean   remove what these made
 
@@ -71,6 +72,9 @@ lock: $(VENV)/.made
 	$(PIP) uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
 		--custom-compile-command 'make lock' --output-file requirements.lock setup.py
+	cd tests/integration/s3clients && $(CURDIR)/$(BIN)/uv pip compile --quiet --python-platform linux --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --upgrade --overrides overrides.in --custom-compile-command 'make lock' \
+		--output-file requirements.lock requirements.in
 
 web:
 	cd web && npm ci --ignore-scripts && npm run check && npm test && npm run build
@@ -104,6 +108,6 @@ $(WHEEL)/.installed: $(VENV)/.installed-test requirements.lock $(shell find stor
 	touch $@
 
 clean:
-	rm -rf web/node_modules .venv .venv-* $(WHEEL) build dist *.egg-info storehouse/*.so _trial_temp* .coverage .coverage.* .test-summary* .mypy_cache .ruff_cache .hypothesis
+	rm -rf web/node_modules .venv .venv-* .s3-clients $(WHEEL) build dist *.egg-info storehouse/*.so _trial_temp* .coverage .coverage.* .test-summary* .mypy_cache .ruff_cache .hypothesis
 	find storehouse tests bench twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache

@@ -244,10 +244,10 @@ class SpaceTests(SynchronousTestCase):
         found = objects.run("small_objects", directory=self.directory, count=5, flight=2, durable=True, seed=1)
         self.assertGreater(min(found.values()), 0)
         directory = os.path.join(self.directory, "keys")
-        objects.run("make_keys", directory=directory, keys=3000)
+        objects.run("make_keys", directory=directory, keys=600)
         for what in ("start_clean", "start_killed"):
             self.assertGreater(objects.run(what, directory=directory, seed=1)["ms"], 0)
-        self.assertGreater(min(objects.run("read", directory=directory, keys=3000, seed=1).values()), 0)
+        self.assertGreater(min(objects.run("read", directory=directory, keys=600, seed=1).values()), 0)
 
     def test_sfsp(self) -> None:
         """A large and some small chunks, by the client that measures, and the same objects without a socket."""

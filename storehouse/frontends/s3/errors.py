@@ -10,6 +10,7 @@ Source: "Error responses" of Amazon's S3 API reference.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from storehouse import errors
@@ -178,6 +179,9 @@ CODES: Mapping[str, tuple[int, str]] = {
     ),
 }
 
+#: What XML 1.0 cannot say, such as parts of keys: an error is always read.
+_unsayable = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]").sub
+
 #: Milliseconds after which a client that was one too many may try again (C{x-amz-retry-after}).
 RETRY_AFTER = 1000
 
@@ -284,9 +288,9 @@ def error_reply(error: BaseException, resource: str = "", request_id: str = "") 
     body = element(
         "Error",
         text("Code", said.code),
-        text("Message", said.detail),
-        *(text(name, value) for name, value in said.fields.items()),
-        text("Resource", resource),
+        text("Message", _unsayable("\ufffd", said.detail)),
+        *(text(name, _unsayable("\ufffd", value)) for name, value in said.fields.items()),
+        text("Resource", _unsayable("\ufffd", resource)),
         text("RequestId", request_id),
     )
     return Reply(said.status, (DECLARATION + body).encode(), XML, said.headers)

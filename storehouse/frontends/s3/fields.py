@@ -354,13 +354,14 @@ class Source:
 def source_of(value: str, prefix: str) -> Source:
     """
     What C{x-amz-copy-source}, or C{x-amz-rename-source}, names: C{BUCKET/KEY}, percent-encoded, perhaps with a slash before it.
+    A plus sign stands for a space there, as in a form: some clients write it so, and all encode one that is meant.
 
     @param prefix: the name of the field.
     @raise S3Error: C{InvalidArgument} if it names nothing, C{NoSuchVersion} for a version that is none.
     """
     path, _, query = value.partition("?")
     try:
-        text = unquote_to_bytes(path).decode()
+        text = unquote_to_bytes(path.replace("+", " ")).decode()
     except UnicodeDecodeError:
         text = ""
     bucket, _, key = text.removeprefix("/").partition("/")

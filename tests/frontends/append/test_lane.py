@@ -420,6 +420,7 @@ class DifferentialTests(LaneCase):
             )
         self.compare_files()
 
+    @long_loop
     def test_fragments(self) -> None:
         """Long mixed conversations in random pieces, with and without time between them."""
         chance = random.Random(5)
@@ -430,7 +431,7 @@ class DifferentialTests(LaneCase):
                 word in name for word in ("close", "1.0", "expect", "prefix", "nearly", "beyond", "largest", "many")
             )
         ]
-        for number in range(60):
+        for number in range(60 if SOAK else 25):
             chosen = chance.choices(open_ended, k=20)
             data = b"".join(chosen)
             most = chance.choice((3, 40, 400, 4000))

@@ -24,7 +24,7 @@ from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.testing.files import UnsyncedFiles
 from tests.conformance.streams import begun
 from tests.crash import rounds
-from tests.soak import long_loop
+from tests.soak import SOAK, long_loop
 
 BLOCK = 512
 
@@ -284,7 +284,7 @@ class DamageTests(SynchronousTestCase):
         """A bit is flipped, somewhere."""
         for seed in rounds(1):
             random = Random(seed)
-            for number in range(360):
+            for number in range(360 if SOAK else 120):
                 kind = sorted(self.places)[number % len(self.places)]
                 place, at, content = self.flip(kind, random)
                 try:
