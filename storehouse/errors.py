@@ -51,6 +51,7 @@ __all__ = [
     "NoSuchUser",
     "NotFound",
     "NotSignedIn",
+    "NotSupported",
     "OffsetMismatch",
     "Overloaded",
     "PreconditionFailed",
@@ -109,6 +110,10 @@ class MalformedBody(BadRequest):
 
 class InvalidRequest(BadRequest):
     """Bytes that are no request of the protocol. What follows them cannot be understood either."""
+
+
+class NotSupported(BadRequest):
+    """What is asked for cannot be had from whatever would have to do it: another server, or the protocol that it speaks."""
 
 
 class ChecksumMismatch(BadRequest):

@@ -70,11 +70,13 @@ class Response:
     The response of a server.
 
     @ivar body: empty for one that is read as a stream.
+    @ivar length: bytes of the one that is read as a stream; C{None} if only its framing tells where it ends.
     """
 
     status: int
     headers: Headers
     body: bytes = b""
+    length: int | None = None
 
     def header(self, name: str) -> str:
         """The value of a header field, the last one if there are several; empty if there is none."""
@@ -147,7 +149,8 @@ class RemoteClient:
         self._agent = Agent(reactor, _policy(ca_file), connectTimeout=connect_timeout, pool=self._pool)
 
     def close(self) -> Deferred[None]:
-        """Close connections that are kept open."""
+        """Close connections that are kept open; those that are in use now are when they are not."""
+        self._pool.cachedConnectionTimeout = 0
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
@@ -194,7 +197,8 @@ class RemoteClient:
             if response.code not in (200, 206):
                 return await self._read("GET", url, response)
             stream = self._body("GET", url, response)
-            return Response(response.code, response.headers)
+            length = None if response.length is UNKNOWN_LENGTH else int(response.length)
+            return Response(response.code, response.headers, length=length)
 
         return await self._repeat("GET", url, attempt, b"", tries, True), stream
 

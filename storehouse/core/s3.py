@@ -8,6 +8,7 @@ Source: the Amazon S3 API reference.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
@@ -20,7 +21,15 @@ from storehouse.core.streams import IByteStream
 from storehouse.core.xmltext import Node, NotXML, document, element, parse_in_turns, text
 from storehouse.errors import RemoteUnavailable
 
-__all__ = ["MOST_PARTS", "S3Requests", "code_of", "completion", "location", "read_document", "tag_of"]
+__all__ = [
+    "MOST_PARTS",
+    "S3Requests",
+    "code_of",
+    "completion",
+    "location",
+    "read_document",
+    "tag_of",
+]
 
 #: Parts that an upload may have.
 MOST_PARTS = 10_000
@@ -142,10 +151,23 @@ async def read_document(body: bytes, root: str = "") -> Node:
     @param root: its outermost element; empty for any.
     @raise RemoteUnavailable: if it is none: something between has answered, most likely.
     """
+    if b"&#" in body:
+        # Servers write characters of keys that XML cannot say as references, which no parser takes.
+        body = _reference.sub(_sayable, body)
     try:
         return await parse_in_turns(body, root, nodes=_NODES)
     except NotXML as error:
         raise RemoteUnavailable(f"an S3 server sent a response that is not as it should be: {error}") from None
+
+
+_reference = re.compile(rb"&#(?:x([0-9A-Fa-f]{1,6})|([0-9]{1,7}));")
+
+
+def _sayable(found: re.Match[bytes]) -> bytes:
+    number = int(found[1], 16) if found[1] else int(found[2])
+    if number in (9, 10, 13) or 0x20 <= number < 0xD800 or 0xE000 <= number < 0xFFFE or 0x10000 <= number < 0x110000:
+        return found[0]
+    return b"&#xfffd;"
 
 
 async def code_of(response: Response) -> str:

@@ -182,9 +182,15 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
     Clauses of L{IObjectStore}, L{ObjectReader} and L{IMaintained}.
 
     @cvar equal_etags: whether the same bytes have the same etag each time they are stored.
+    @cvar metadata: that can be kept: any, unless the store has to say it in a protocol of others.
+    @cvar content_type: that can be kept, likewise.
+    @cvar tells_uploads: whether lists of uploads say what they become.
     """
 
     equal_etags = True
+    metadata: Any = {"näme": ["välue", "", "日本\n"], "": ["x"], "empty": []}
+    content_type = "text/plain; charset=ütf"
+    tells_uploads = True
 
     # -- the interfaces ------------------------------------------------------------------------
 
@@ -326,10 +332,9 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
 
     async def test_put(self) -> None:
         """What is stored is told and found."""
-        metadata = {"näme": ["välue", "", "日本\n"], "": ["x"], "empty": []}
-        info = await self.put("kéy", b"some text", content_type="text/plain; charset=ütf", metadata=metadata)
+        info = await self.put("kéy", b"some text", content_type=self.content_type, metadata=self.metadata)
         self.assertEqual(
-            (info.key, info.size, info.content_type, info.metadata), ("kéy", 9, "text/plain; charset=ütf", metadata)
+            (info.key, info.size, info.content_type, info.metadata), ("kéy", 9, self.content_type, self.metadata)
         )
         self.assertGreater(info.created, 1_600_000_000_000_000_000)
         self.assertEqual(await self.store.head("bucket", "kéy"), info)
@@ -681,26 +686,30 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
     async def test_upload(self) -> None:
         """As S3 has it."""
         pieces = (content(MIB), content(5), content(70_000))
-        metadata = {"näme": ["a", "b"]}
-        upload_id, parts = await self.upload(*pieces, content_type="a/b", metadata=metadata)
+        upload_id, parts = await self.upload(*pieces, content_type="a/b", metadata=self.metadata)
         self.assertEqual(await self.store.list_parts("bucket", "key", upload_id), parts)
         (told,) = await self.store.list_uploads("bucket")
+        becomes = ("a/b", self.metadata) if self.tells_uploads else ("", {})
         self.assertEqual(
             (told.upload_id, told.bucket, told.key, told.content_type, told.metadata),
-            (upload_id, "bucket", "key", "a/b", metadata),
+            (upload_id, "bucket", "key", *becomes),
         )
         self.assertGreater(told.created, 1_600_000_000)
         await self.refused(NoSuchKey, self.store.head("bucket", "key"))
         info = await self.store.complete_upload("bucket", "key", upload_id, parts)
         self.assertEqual(
             (info.key, info.size, info.etag, info.content_type, info.metadata),
-            ("key", sum(map(len, pieces)), multipart_etag(*pieces), "a/b", metadata),
+            ("key", sum(map(len, pieces)), multipart_etag(*pieces), "a/b", self.metadata),
         )
         self.assertEqual(await self.store.head("bucket", "key"), info)
         self.assertEqual(await self.get("key"), b"".join(pieces))
         self.assertEqual(await self.get("key", MIB - 1, 8), b"".join(pieces)[MIB - 1 : MIB + 7])
-        await self.refused(NoSuchUpload, self.store.complete_upload("bucket", "key", upload_id, parts))
         self.assertEqual(await self.store.list_uploads("bucket"), [])
+
+    async def test_completed_twice(self) -> None:
+        upload_id, parts = await self.upload(b"one")
+        await self.store.complete_upload("bucket", "key", upload_id, parts)
+        await self.refused(NoSuchUpload, self.store.complete_upload("bucket", "key", upload_id, parts))
 
     async def test_upload_with_some_parts(self) -> None:
         """Parts in any order, replaced; those that are not named are dropped."""

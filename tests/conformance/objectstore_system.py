@@ -17,7 +17,13 @@ SYSTEM = {"cache-control": "no-cache", "tagging": "a=b&%C3%A9=", "acl": '{"grant
 
 
 class SystemTestsMixin(StoreTestsMixin):
-    """Clauses of L{IObjectStore} about C{system}."""
+    """
+    Clauses of L{IObjectStore} about C{system}.
+
+    @cvar system: what can be kept: anything, unless the store has to say it in a protocol of others.
+    """
+
+    system: Any = SYSTEM
 
     async def is_kept(self, key: str, system: dict[str, str], bucket: str = "bucket") -> None:
         """Told by all that tells of an object, also after a restart, and apart from its metadata."""
@@ -32,12 +38,12 @@ class SystemTestsMixin(StoreTestsMixin):
                 await self.reopen()
 
     async def test_put(self) -> None:
-        await self.put("key", b"data", metadata={"user": ["own"]}, system=SYSTEM)
-        await self.is_kept("key", SYSTEM)
+        await self.put("key", b"data", metadata={"user": ["own"]}, system=self.system)
+        await self.is_kept("key", self.system)
 
     async def test_none(self) -> None:
         """An object that replaces another has nothing of it."""
-        await self.put("key", b"data", system=SYSTEM)
+        await self.put("key", b"data", system=self.system)
         info = await self.put("key", b"data", metadata={"user": ["own"]})
         self.assertEqual(info.system, {})
         await self.is_kept("key", {})
@@ -52,12 +58,12 @@ class SystemTestsMixin(StoreTestsMixin):
 
         def system() -> dict[str, str]:
             order.append("asked")
-            return SYSTEM
+            return self.system
 
         stream = BytesStream(pieces())
         await self.store.put("bucket", "key", stream, None, metadata={"user": ["own"]}, system=system)
         self.assertEqual(order, ["read", "asked"])
-        await self.is_kept("key", SYSTEM)
+        await self.is_kept("key", self.system)
 
     async def test_refused_in_the_end(self) -> None:
         """Nothing is stored, and no bytes are left."""
@@ -75,9 +81,9 @@ class SystemTestsMixin(StoreTestsMixin):
     async def test_copy(self) -> None:
         """That of the source, or another."""
         await self.store.create_bucket("other")
-        await self.put("key", b"data", metadata={"user": ["own"]}, system=SYSTEM)
+        await self.put("key", b"data", metadata={"user": ["own"]}, system=self.system)
         await self.store.copy("other", "to", "bucket", "key")
-        await self.is_kept("to", SYSTEM, "other")
+        await self.is_kept("to", self.system, "other")
         await self.store.copy("other", "to", "bucket", "key", system={"expires": "never"})
         await self.is_kept("to", {"expires": "never"}, "other")
         await self.store.copy("other", "to", "bucket", "key", system={})
@@ -85,23 +91,25 @@ class SystemTestsMixin(StoreTestsMixin):
 
     async def test_upload(self) -> None:
         """What it was begun with, or what it is completed with."""
-        for system, expected in ((None, SYSTEM), ({"expires": "never"}, {"expires": "never"}), ({}, {})):
-            upload_id, parts = await self.upload(b"one", b"two", metadata={"user": ["own"]}, system=SYSTEM)
+        for system, expected in ((None, self.system), ({"expires": "never"}, {"expires": "never"}), ({}, {})):
+            upload_id, parts = await self.upload(b"one", b"two", metadata={"user": ["own"]}, system=self.system)
             if self.persistent:
                 await self.reopen()
             (upload,) = await self.store.list_uploads("bucket")
-            self.assertEqual((upload.system, upload.metadata), (SYSTEM, {"user": ["own"]}))
+            self.assertEqual((upload.system, upload.metadata), (self.system, {"user": ["own"]}))
             await self.store.complete_upload("bucket", "key", upload_id, parts, system=system)
             await self.is_kept("key", expected)
 
     async def test_set_system(self) -> None:
         """In place, with all else as it was."""
-        info = await self.put("key", b"data", metadata={"user": ["own"]}, system=SYSTEM, content_type="a/b", md5=True)
+        info = await self.put(
+            "key", b"data", metadata={"user": ["own"]}, system=self.system, content_type="a/b", md5=True
+        )
         events = self.listen()
         changed = await self.store.set_system(
             "bucket", "key", {"tagging": None, "gone": None, "expires": "never", "cache-control": "public"}
         )
-        expected = {"acl": SYSTEM["acl"], "expires": "never", "cache-control": "public"}
+        expected = {"acl": self.system["acl"], "expires": "never", "cache-control": "public"}
         await self.is_kept("key", expected)
         self.assertEqual(changed, await self.store.head("bucket", "key"))
         same = ("key", "id", "size", "etag", "created", "content_type", "metadata")
@@ -112,8 +120,8 @@ class SystemTestsMixin(StoreTestsMixin):
         self.assertEqual(await self.stored_ids(), [info.id])
 
     async def test_set_system_of_all(self) -> None:
-        await self.put("key", b"data", metadata={"user": ["own"]}, system=SYSTEM)
-        await self.store.set_system("bucket", "key", dict.fromkeys(SYSTEM))
+        await self.put("key", b"data", metadata={"user": ["own"]}, system=self.system)
+        await self.store.set_system("bucket", "key", dict.fromkeys(self.system))
         await self.is_kept("key", {})
 
     async def test_set_system_conditions(self) -> None:

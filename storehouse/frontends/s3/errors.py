@@ -212,6 +212,7 @@ _CODE: Mapping[type[errors.StorehouseError], tuple[str, bool]] = {
     errors.StorehouseError: ("InternalError", False),
     errors.BadRequest: ("InvalidRequest", True),
     errors.InvalidName: ("InvalidArgument", True),
+    errors.NotSupported: ("NotImplemented", True),
     errors.ChecksumMismatch: ("BadDigest", True),
     errors.SizeMismatch: ("IncompleteBody", True),
     errors.InvalidPart: ("InvalidPart", False),

@@ -9,7 +9,6 @@ hyphen: clients compare no MD5 with one that has.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 from twisted.web.http import datetimeToString
 
+from storehouse.core.encodedwords import decoded_words, encoded_words
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.payload import without_framing
@@ -95,7 +95,6 @@ _NOT_THERE = (
 
 _md5 = re.compile("[0-9a-f]{32}").fullmatch
 _name = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
-_plain = re.compile(r"[\x20-\x7e]*").fullmatch
 
 
 # -- of requests -----------------------------------------------------------------------------------
@@ -113,7 +112,8 @@ def user_metadata(call: Call) -> Metadata:
 
 def checked_metadata(fields: Iterable[tuple[str, str]]) -> Metadata:
     """
-    Those of some fields that are C{x-amz-meta-}: their names without that, in lower case.
+    Those of some fields that are C{x-amz-meta-}: their names without that, in lower case. Values that are written as RFC 2047 has
+    it are read, as S3 does.
 
     @raise S3Error: if they have more than 2 KiB.
     """
@@ -124,7 +124,7 @@ def checked_metadata(fields: Iterable[tuple[str, str]]) -> Metadata:
         if name.startswith(_META):
             name = name[len(_META) :]
             size += len(name.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace"))
-            found[name] = [value]
+            found[name] = [decoded_words(value)]
     if size > _MOST_METADATA:
         raise S3Error("MetadataTooLarge", Size=size, MaxSizeAllowed=_MOST_METADATA)
     return found
@@ -276,11 +276,8 @@ def stored_fields(info: ObjectInfo) -> Iterator[tuple[bytes, bytes]]:
         value = ",".join(values)
         if not _name(name):
             missing += 1
-        elif _plain(value):
-            yield (_META + name).encode("ascii"), value.encode("ascii")
         else:
-            # As RFC 2047 has it, and S3 does.
-            yield (_META + name).encode("ascii"), b"=?UTF-8?B?%b?=" % b64encode(value.encode("utf-8", "replace"))
+            yield (_META + name).encode("ascii"), encoded_words(value).encode("ascii")
     if missing:
         yield b"x-amz-missing-meta", b"%d" % missing
 
