@@ -110,6 +110,13 @@ class SignedTests(S3Case):
         self.assertEqual(self.successResultOf(self.store.head("box", "b")).metadata, {"a": ["b"]})
         self.refused("SignatureDoesNotMatch", line.replace("meta-a=b", "meta-a=c"), None, *fields, user="")
 
+    def test_odd_fields_in_the_query(self) -> None:
+        """What cannot be the name of a header field is none."""
+        for name in ("x-amz-a%20b", "x-amz-", "x-amz-a%0D%0Ab", "x-amz-%E2%82%AC", "x-amz-a%3B"):
+            self.refused("AuthorizationQueryParametersError", f"GET /box/a?{name}=c&X-Amz-Signature=d", user="")
+        line = "GET /box/a?x-amz-a=b%0D%0AHost:c&X-Amz-Signature=d"
+        self.refused("AuthorizationQueryParametersError", line, user="")
+
     def test_nobody(self) -> None:
         self.refused("AccessDenied", "GET /box/a?tagging", user="")
         self.refused("InvalidArgument", "GET /box/a?tagging", None, "Authorization: Basic YTpi", user="")

@@ -28,7 +28,7 @@ from storehouse.frontends.s3.signing.claims import (
     parse_timestamp,
     shown_time,
 )
-from storehouse.frontends.s3.signing.version2 import HOISTED, is_version_2
+from storehouse.frontends.s3.signing.version2 import HOISTED, is_amz_name, is_version_2
 
 __all__ = ["SIGNATURE", "claim_of_query", "hoist_fields", "hoisted_fields", "is_presigned"]
 
@@ -80,7 +80,7 @@ def hoisted_fields(query: Mapping[str, str]) -> dict[bytes, bytes]:
     return {
         lower.encode(): value.encode()
         for lower, value in ((name.lower(), value) for name, value in query.items())
-        if (lower.startswith("x-amz-") and lower not in except_for) or lower in others
+        if (is_amz_name(lower) and lower not in except_for) or lower in others
     }
 
 

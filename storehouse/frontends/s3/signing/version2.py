@@ -26,7 +26,16 @@ import attrs
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.claims import Fields, one, shown_time
 
-__all__ = ["ALGORITHM", "HOISTED", "KeyClaim", "claim_of_version_2", "is_version_2", "sign_version_2", "text_to_sign"]
+__all__ = [
+    "ALGORITHM",
+    "HOISTED",
+    "KeyClaim",
+    "claim_of_version_2",
+    "is_amz_name",
+    "is_version_2",
+    "sign_version_2",
+    "text_to_sign",
+]
 
 #: As the policy key C{s3:signatureversion} has it.
 ALGORITHM = "AWS"
@@ -99,6 +108,9 @@ _HARMLESS = frozenset(
     ]
 )
 
+#: Whether it is the name of a header field, in lower case, that begins with C{x-amz-}.
+is_amz_name = re.compile(r"x-amz-[!#$%&'*+\-.^_`|~0-9a-z]{1,256}", re.ASCII).fullmatch
+
 _number = re.compile(r"\d{1,12}", re.ASCII).fullmatch
 
 
@@ -117,7 +129,7 @@ class KeyClaim:
 
 def is_version_2(query: Mapping[str, str]) -> bool:
     """Whether the query has such a signature."""
-    return all(name in query for name in _PARAMETERS)
+    return "AWSAccessKeyId" in query and "Signature" in query and "Expires" in query
 
 
 def claim_of_version_2(query: Mapping[str, str], now: float) -> KeyClaim:
@@ -138,13 +150,7 @@ def claim_of_version_2(query: Mapping[str, str], now: float) -> KeyClaim:
         )
     for name in query:
         lower = name.lower()
-        if not (
-            name in _SIGNED
-            or name in _HARMLESS
-            or name in _PARAMETERS
-            or lower in HOISTED
-            or lower.startswith("x-amz-")
-        ):
+        if not (name in _SIGNED or name in _HARMLESS or name in _PARAMETERS or lower in HOISTED or is_amz_name(lower)):
             raise S3Error(
                 "InvalidRequest",
                 f"Signature Version 2 does not sign the parameter {name[:64]}. Please use AWS4-HMAC-SHA256.",

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from urllib.parse import quote, urlsplit
 
 import attrs
-from botocore.auth import S3SigV4Auth, S3SigV4PostAuth, S3SigV4QueryAuth
+from botocore.auth import HmacV1QueryAuth, S3SigV4Auth, S3SigV4PostAuth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from twisted.internet.defer import Deferred
@@ -33,6 +33,7 @@ __all__ = [
     "Unread",
     "at_time",
     "presign",
+    "presign_2",
     "seen",
     "sign_header",
     "signed_policy",
@@ -112,6 +113,14 @@ def presign(
     request = AWSRequest(method=method, url=url, headers=dict(headers or {}))
     with at_time(time):
         S3SigV4QueryAuth(Credentials(key.user.key_id, key.secret), "s3", region, expires=expires).add_auth(request)
+    return request
+
+
+def presign_2(key: Any, method: str, url: str, headers: Mapping[str, str] | None = None, time: float = NOW) -> Any:
+    """A request whose URL botocore signed in Version 2."""
+    request = AWSRequest(method=method, url=url, headers=dict(headers or {}), auth_path=urlsplit(url).path)
+    with patch("botocore.auth.time.time", lambda: time):
+        HmacV1QueryAuth(Credentials(key.user.key_id, key.secret)).add_auth(request)
     return request
 
 
