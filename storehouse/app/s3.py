@@ -25,6 +25,7 @@ from storehouse.frontends.s3.door import S3Door
 from storehouse.frontends.s3.signing.authenticator import Authenticator
 from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.objects.interfaces import IObjectStore
+from storehouse.storage.resumable.interfaces import IResumableUploads
 
 __all__ = ["add_s3"]
 
@@ -36,6 +37,7 @@ def add_s3(
     disk: IDisk,
     objects: IObjectStore,
     accounts: IAccounts,
+    resumable: IResumableUploads,
     registry: CollectorRegistry,
     budget: ByteBudget,
     is_sealed: bool,
@@ -48,7 +50,9 @@ def add_s3(
     @param is_sealed: whether all that is stored is encrypted.
     @param audit: takes in what was decided about who may do what, and what was changed.
     """
-    shared = Door(objects, accounts, settings.s3, cast(IReactorTime, reactor), disk, is_sealed, audit=audit)
+    shared = Door(
+        objects, accounts, settings.s3, cast(IReactorTime, reactor), disk, is_sealed, audit=audit, resumable=resumable
+    )
     door = S3Door(shared, Authenticator(accounts, reactor.seconds, settings.s3.region), authorize)
     below = {f"*.{domain.removeprefix('*.')}" for domain in settings.s3.domain}
     site = DoorSite(

@@ -271,7 +271,9 @@ def make_service(
         if "s3" in settings.doors:
             from storehouse.app.s3 import add_s3
 
-            add_s3(service, settings, reactor, disk, objects, users, registry, budget, sealed, events.publish)
+            add_s3(
+                service, settings, reactor, disk, objects, users, resumable, registry, budget, sealed, events.publish
+            )
     pace = settings.objects.scrub_rate, settings.objects.scrub_pause
 
     def compare(on_finding: Callable[[Finding], object], pace: Callable[[int], Awaitable[bool]]) -> Awaitable[None]:

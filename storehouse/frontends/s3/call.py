@@ -20,6 +20,7 @@ from storehouse.frontends.s3.signing.postpolicy import PostPolicy
 from storehouse.frontends.s3.xml import Node, parse_in_turns
 from storehouse.storage.accounts.interfaces import IAccounts, User
 from storehouse.storage.objects.interfaces import IObjectStore
+from storehouse.storage.resumable.interfaces import IResumableUploads
 
 __all__ = ["Call", "Door", "IAuthenticator", "ISigned"]
 
@@ -77,6 +78,7 @@ class Door:
     @ivar access: what is configured of the access to buckets.
     @ivar audit: takes in L{AccessDecided<storehouse.events.AccessDecided>} and
         L{AccessChanged<storehouse.events.AccessChanged>}.
+    @ivar resumable: the uploads of other doors, which are abandoned by them.
     """
 
     store: IObjectStore
@@ -87,6 +89,7 @@ class Door:
     is_sealed: bool = False
     access: Access = attrs.Factory(Access)
     audit: Callable[[object], object] = lambda event: None
+    resumable: IResumableUploads | None = None
 
     @property
     def region(self) -> str:

@@ -17,7 +17,7 @@ import attrs
 
 from storehouse.core.streams import limited
 from storehouse.core.turns import breath
-from storehouse.errors import NoSuchUpload
+from storehouse.errors import NoSuchUpload, NotFound
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.access.owning import new_object
 from storehouse.frontends.s3.call import Call
@@ -80,6 +80,9 @@ _ALGORITHM, _TYPE = "checksum-algorithm", "checksum-type"
 
 _CHECKSUM = "checksum-"
 
+#: What the metadata of uploads of other doors has.
+_RESUMABLE = "resumable"
+
 _range = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII).fullmatch
 
 
@@ -141,7 +144,7 @@ async def _open_upload(call: Call) -> OpenUpload:
     @raise S3Error: C{InvalidRequest} if it is another door's.
     """
     upload: OpenUpload = await call.store.get_upload(call.bucket, call.key, _upload_id(call))
-    if "resumable" in upload.metadata:
+    if _RESUMABLE in upload.metadata:
         raise S3Error("InvalidRequest", "The upload was begun at another door, and can only be continued there")
     return upload
 
@@ -445,11 +448,18 @@ def _check_checksum(call: Call, system: Mapping[str, str], kind: str) -> None:
 async def abort_multipart_upload(call: Call) -> Reply:
     """End an upload of any door; its parts go."""
     upload_id = _upload_id(call)
+    upload: OpenUpload = await call.store.get_upload(call.bucket, call.key, upload_id)
     begun = call.header("x-amz-if-match-initiated-time")
-    if begun is not None:
-        upload: OpenUpload = await call.store.get_upload(call.bucket, call.key, upload_id)
-        if seconds_of(begun) != int(upload.created):
-            raise S3Error("PreconditionFailed", Condition="x-amz-if-match-initiated-time")
+    if begun is not None and seconds_of(begun) != int(upload.created):
+        raise S3Error("PreconditionFailed", Condition="x-amz-if-match-initiated-time")
+    if _RESUMABLE in upload.metadata and call.door.resumable is not None:
+        try:
+            # What another door knows of it goes with its parts, so that its client is told.
+            await call.door.resumable.remove(upload_id)
+        except NotFound:
+            pass  # it knows nothing of it
+        else:
+            return Reply(204, b"", b"")
     await call.store.abort_upload(call.bucket, call.key, upload_id)
     return Reply(204, b"", b"")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
@@ -11,15 +12,19 @@ from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred
 
+from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import BytesStream, read_all
-from storehouse.errors import NoSuchKey, NoSuchUpload
+from storehouse.errors import NoSuchKey, NoSuchUpload, UploadGone
 from storehouse.frontends.s3 import lasting, multipart
+from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.checksums import ALGORITHMS, Hasher, composite, encoded
+from storehouse.frontends.s3.door import S3Door
 from storehouse.frontends.s3.fields import quoted
 from storehouse.frontends.s3.xml import Node, document, element, parse, text
 from storehouse.storage.objects.interfaces import ObjectInfo
+from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from tests.frontends.http.wire import Connection, request, split_answers
-from tests.frontends.s3.playing import S3Case
+from tests.frontends.s3.playing import AnyAuthenticator, S3Case, allow_signed
 
 
 def crc32(data: bytes) -> str:
@@ -243,6 +248,34 @@ class UploadTests(MultipartCase):
         self.assertEqual((part.value("Size"), part.child("ChecksumCRC32C")), ("1", None))
         self.done(f"DELETE /box/a?uploadId={id}", status=204)
         self.assertEqual(self.uploads(), [])
+
+
+class ResumableTests(MultipartCase):
+    """Uploads that another room keeps."""
+
+    def make_door(self) -> S3Door:
+        settings = ResumableSettings(os.path.abspath(self.mktemp()), durable=False)
+        self.resumable = LocalResumableUploads(self.store, InlineDisk(), self.clock, settings)
+        shared = Door(self.store, self.accounts, self.settings, self.clock, InlineDisk(), resumable=self.resumable)
+        return S3Door(shared, AnyAuthenticator(), allow_signed)
+
+    def test_abort(self) -> None:
+        """It is listed while it is open; aborted, it is gone for its own door at once."""
+        self.successResultOf(self.store.create_bucket("uploads"))
+        self.resumable.start()
+        self.addCleanup(lambda: self.successResultOf(self.resumable.stop()))
+        upload = self.successResultOf(self.resumable.create("ann", "film", 10))
+        self.successResultOf(self.resumable.append(upload.id, 0, BytesStream(b"half"), 4))
+        (listed,) = self.read("ListMultipartUploadsResult", "GET /uploads?uploads").all("Upload")
+        self.assertEqual((listed.value("Key"), listed.value("UploadId")), ("film", upload.id))
+        (part,) = self.read("ListPartsResult", f"GET /uploads/film?uploadId={upload.id}").all("Part")
+        self.assertEqual(part.value("Size"), "4")
+        self.refused("InvalidRequest", f"PUT /uploads/film?partNumber=2&uploadId={upload.id}", b"x")
+        self.done(f"DELETE /uploads/film?uploadId={upload.id}", status=204)
+        self.failureResultOf(self.resumable.get(upload.id), UploadGone)
+        self.assertEqual(self.successResultOf(self.store.list_uploads("uploads")), [])
+        self.assertEqual(self.successResultOf(self.resumable.list()), [])
+        self.refused("NoSuchUpload", f"DELETE /uploads/film?uploadId={upload.id}")
 
 
 class ChecksumTests(MultipartCase):
