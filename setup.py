@@ -84,6 +84,8 @@ setup(
             "hypothesis >=6.170",
             "mypy >=2.4",
             "mypy-zope >=1.0.17",
+            # For the plugin that tests of other programs use.
+            "pytest >=9.1",
             "requests >=2.34",
             "requests-toolbelt >=1.0",
             "ruff >=0.17.5, <0.18",
@@ -94,7 +96,10 @@ setup(
             "tuspy >=1.1",
         ],
     },
-    entry_points={"console_scripts": ["storehouse = storehouse.cli:main"]},
+    entry_points={
+        "console_scripts": ["storehouse = storehouse.cli:main"],
+        "pytest11": ["storehouse = storehouse.testing.pytest"],
+    },
     ext_modules=[
         Extension(
             "storehouse._native",

@@ -43,13 +43,13 @@ __all__ = ["LIMITS", "Flow", "main", "measured"]
 LIMITS = {
     "append": (16, 9),
     "get of a record": (15, 8),
-    "form of 2 kB": (48, 28),
-    "form of 8 MiB": (48, 28),
-    "PUT of 8 MiB": (45, 20),
-    "GET of 8 MiB": (41, 26),
-    "tus, 8 MiB": (59, 25),
-    "SFSP send": (36, 19),
-    "SFSP receive": (32, 16),
+    "form of 2 kB": (50, 28),
+    "form of 8 MiB": (51, 28),
+    "PUT of 8 MiB": (47, 20),
+    "GET of 8 MiB": (44, 26),
+    "tus, 8 MiB": (61, 25),
+    "SFSP send": (33, 19),
+    "SFSP receive": (30, 16),
 }
 
 _LARGE = 8 << 20

@@ -146,6 +146,7 @@ def may_import(importer: str, name: str) -> bool:
             "storehouse.archive",
             "storehouse.app.local",
             "storehouse.app.checking",
+            "storehouse.app.ephemeral",
         )
         return inside(name, *ground, *below, "storehouse.cli") or _is_interface(name)
     return False
@@ -175,6 +176,8 @@ def _app_may_import(importer: str, name: str) -> bool:
         return inside(name, *rooms)
     if module == "acting":
         return inside(name, *rooms, "storehouse.app.lifecycle")
+    if module == "ephemeral":
+        return inside(name, *ground, "storehouse.app.service") or _is_interface(name)
     if module == "asking":
         return inside(name, *rooms, "storehouse.app.lifecycle", "storehouse.app.sealing")
     if module == "s3":

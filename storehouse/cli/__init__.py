@@ -40,6 +40,7 @@ VERBS = {
     "uploads": ("storehouse.cli.uploads", "List or remove unfinished uploads."),
     "archive": ("storehouse.cli.archive", "List, read, check, convert and ship archives."),
     "sfsp": ("storehouse.cli.sfsp", "Move files in chunks, by the protocol SFSP."),
+    "s3": ("storehouse.cli.s3", "Serve S3 to tests, keeping nothing."),
     "user": ("storehouse.cli.users:user", "Manage users and their access keys."),
     "sign": ("storehouse.cli.users:sign", "Create a link to store or read a file."),
     "config": ("storehouse.cli.config", "Show the settings in force, or check them."),

@@ -53,6 +53,7 @@ GROUPS = {
     "restore": "--root",
     "keys": "keyring",
     "config": "twistd storehouse",
+    "s3": "--ephemeral",
 }
 
 

@@ -19,7 +19,7 @@ from twisted.python import log as context_log
 
 from storehouse.core.fast.names import lacking, plain_way
 
-__all__ = ["FastEPollReactor", "install"]
+__all__ = ["FastEPollReactor", "install", "make_reactor"]
 
 _log = Logger()
 
@@ -60,12 +60,17 @@ class FastEPollReactor(epollreactor.EPollReactor):
     doIteration = doPoll
 
 
-def install() -> None:
-    """Install it as the reactor of this process; the plain one if Twisted lacks what it goes by."""
-    from twisted.internet.main import installReactor
-
+def make_reactor() -> epollreactor.EPollReactor:
+    """One that is not that of the process yet; the plain one if Twisted lacks what it goes by."""
     reactor: epollreactor.EPollReactor = FastEPollReactor()
     missing = lacking(reactor, ("_selectables", "_poller", "_doReadOrWrite", "_disconnectSelectable"))
     if plain_way("each event has a logging context", missing):
         reactor = epollreactor.EPollReactor()
-    installReactor(reactor)
+    return reactor
+
+
+def install() -> None:
+    """Install it as the reactor of this process."""
+    from twisted.internet.main import installReactor
+
+    installReactor(make_reactor())

@@ -1,7 +1,11 @@
-"""One SFSP connection."""
+"""One SFSP connection: its requests, which of them are worked on at the same time, and the bytes of chunks as they come in."""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -24,15 +28,14 @@ from storehouse.core.sfsp import (
     encode_chunk,
     encode_ids_head,
 )
+from storehouse.core.streams import PushedStream
 from storehouse.core.turns import breath
 from storehouse.errors import InvalidRequest, RequestTimeout, StorehouseError, Unavailable
 from storehouse.frontends.sfsp.answers import Answer, Answers
-from storehouse.frontends.sfsp.body import ChunkBody
 from storehouse.frontends.sfsp.errors import error_status, request_status
 from storehouse.frontends.sfsp.names import FileName
-from storehouse.frontends.sfsp.turns import Turns
 
-__all__ = ["SFSPConnection"]
+__all__ = ["ChunkBody", "SFSPConnection"]
 
 # Answers that may be owed on one connection, and chunks that may be open for those; then it waits.
 _MOST_OWED = 256
@@ -73,7 +76,7 @@ class SFSPConnection(Protocol):
         self._sending: Answer | None = None
         self._next: Request | None = None  # waits for those before it
         self._working = 0  # requests that are being worked on
-        self._turns = Turns()
+        self._turns = _Turns()
         self._open = 0
         self._holds: set[str] = set()
         self._is_ended = False  # the peer sends no more
@@ -406,3 +409,78 @@ class SFSPConnection(Protocol):
             self._is_closing = True
             self.transport.unregisterProducer()
             self.transport.loseConnection()
+
+
+class ChunkBody(PushedStream):
+    """
+    What the connection has taken of a chunk, as a stream for the store.
+
+    @param size: bytes of the chunk.
+    @param pause: has the connection read no more for now.
+    @param resume: has it go on.
+    @ivar left: bytes that are still to come, and are read from the connection even if the store wants no more.
+    """
+
+    def __init__(self, size: int, pause: Callable[[], object], resume: Callable[[], object]) -> None:
+        super().__init__(pause, resume)
+        self.left = size
+        if not size:
+            self.end()
+
+    def take(self, data: bytes) -> None:
+        """Some bytes came, no more than are left."""
+        self.left -= len(data)
+        if not self.left:
+            # What comes behind is not of this chunk, and does not wait for the store to take its last bytes.
+            self._bound = sys.maxsize
+        self.write(data)
+        if not self.left:
+            self.end()
+
+
+class _Turns:
+    """
+    The requests in work. One that could see or undo what another one does must wait: each is to find what those before
+    it left, as if they were done one after the other. Of lists, one at a time is made and kept until it is out.
+    """
+
+    def __init__(self) -> None:
+        self._sent: set[tuple[bytes, int]] = set()
+        self._received: Counter[tuple[bytes, int]] = Counter()
+        self._listed = 0
+        self._lists = 0
+
+    def must_wait(self, request: Request) -> bool:
+        """Whether it cannot be begun while those in work are not done."""
+        if isinstance(request, List):
+            return bool(self._sent or self._lists)
+        touched = (request.name, request.id)
+        if isinstance(request, Receive):
+            return touched in self._sent
+        return touched in self._sent or touched in self._received or bool(self._listed)
+
+    @contextmanager
+    def held(self, request: Request) -> Iterator[None]:
+        """It is in work for as long as the block lasts."""
+        if isinstance(request, List):
+            self._listed += 1
+            self._lists += 1
+        elif isinstance(request, Send):
+            self._sent.add((request.name, request.id))
+        else:
+            self._received[request.name, request.id] += 1
+        try:
+            yield
+        finally:
+            if isinstance(request, List):
+                self._listed -= 1
+            elif isinstance(request, Send):
+                self._sent.discard((request.name, request.id))
+            else:
+                self._received[request.name, request.id] -= 1
+                if not self._received[request.name, request.id]:
+                    del self._received[request.name, request.id]
+
+    def list_is_out(self) -> None:
+        """A list was written to its end, or was answered otherwise."""
+        self._lists -= 1

@@ -16,9 +16,9 @@ from storehouse.core.fast.tcp import LARGE_READS
 from storehouse.core.sfsp import Send
 from storehouse.core.streams import IByteStream, read_all
 from storehouse.errors import DamagedObject, NoSpace, SizeMismatch, StorageFailed, Unavailable
-from storehouse.frontends.sfsp.body import ChunkBody
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory
+from storehouse.frontends.sfsp.protocol import ChunkBody
 from tests.conformance.streams import ByteStreamTests, begun
 from tests.core.test_jobs import HandDisk
 from tests.frontends.sfsp.doors import OK, DoorCase, HandStore, Peer, bounds, listing, missing, receive, send
