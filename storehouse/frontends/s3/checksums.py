@@ -46,8 +46,8 @@ __all__ = [
 
 _PREFIX = "x-amz-checksum-"
 
-#: Bytes for which a thread of its own is not worth it.
-_SMALL = 256 << 10
+# Bytes that are hashed at once in a thread; no more than twice that is kept for it.
+_BATCH = 256 << 10
 
 #: Fields that begin so and are no checksums.
 _OTHERS = frozenset({"algorithm", "mode", "type"})
@@ -176,7 +176,7 @@ class Checksums:
 
         @param size: bytes of the body; C{None} if that is not known.
         """
-        if not (self.content_md5 or self.name == "md5" or (size is not None and size <= _SMALL)):
+        if not (self.content_md5 or self.name == "md5" or (size is not None and size <= _BATCH)):
             return True
         self._is_etag = True
         return lambda: b64decode(self.values["md5"]).hex()
@@ -187,7 +187,7 @@ class Checksums:
 
         @param trailers: what follows the body: complete when it ends.
         """
-        return beside(body, disk, self._update, at_end=lambda: self._finish(trailers))
+        return beside(body, disk, self._update, _BATCH, lambda: self._finish(trailers))
 
     def _begin(self) -> dict[str, Hasher]:
         if self._hashers is None:

@@ -45,6 +45,9 @@ TRAILER_SIGNATURE = "x-amz-trailer-signature"
 _MAX_HEAD = 256
 _MAX_TRAILER = 4096
 
+# Bytes that are hashed at once in a thread; no more than twice that is kept for it.
+_BATCH = 256 << 10
+
 # Bytes that are copied rather than referred to.
 _SMALL = 1024
 
@@ -276,7 +279,7 @@ def body_stream(
     if payload.is_framed:
         stream = unframed(body, Unframing(payload, chain, trailers))
         if chain is not None:
-            stream = beside(stream, disk, chain.hash, at_end=chain.finish)
+            stream = beside(stream, disk, chain.hash, _BATCH, chain.finish)
         return stream, payload.length
     if payload.digest:
         hashed = hashlib.sha256()
@@ -289,5 +292,5 @@ def body_stream(
                     S3ComputedContentSHA256=hashed.hexdigest(),
                 )
 
-        return beside(body, disk, updating(hashed), at_end=compare), length
+        return beside(body, disk, updating(hashed), _BATCH, compare), length
     return body, length

@@ -279,7 +279,7 @@ class ChunksTests(SynchronousTestCase):
                 came.append(len(piece))
 
         self.failureResultOf(Deferred.fromCoroutine(read()), S3Error)
-        self.assertLess(sum(came), 4 << 20)
+        self.assertLess(sum(came), 2 << 20)
 
     @settings(max_examples=100, deadline=None)
     @given(
