@@ -63,6 +63,16 @@ class ConfigurationTests(S3Case):
             [one.value(name) for name in ("ID", "MaxAgeSeconds", "AllowedHeader")], ["mine", "600", "x-amz-*"]
         )
         self.assertEqual([each.text for each in two.children], ["GET", "*"])
+        self.assertEqual(
+            self.successResultOf(self.store.bucket_config("box", "cors")),
+            b'<?xml version="1.0" encoding="UTF-8"?>\n<CORSConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            b"<CORSRule><ID>mine</ID><AllowedMethod>PUT</AllowedMethod><AllowedMethod>DELETE</AllowedMethod>"
+            b"<AllowedOrigin>https://*.example.com</AllowedOrigin><AllowedOrigin>http://localhost:8080</AllowedOrigin>"
+            b"<AllowedHeader>x-amz-*</AllowedHeader><AllowedHeader>content-type</AllowedHeader>"
+            b"<ExposeHeader>ETag</ExposeHeader><ExposeHeader>x-amz-request-id</ExposeHeader>"
+            b"<MaxAgeSeconds>600</MaxAgeSeconds></CORSRule>"
+            b"<CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin></CORSRule></CORSConfiguration>",
+        )
         # What is given can be put again, and is the same then.
         body = self.done("GET /box?cors").body
         self.done("PUT /box?cors", bytes(body), md5_of(bytes(body)))

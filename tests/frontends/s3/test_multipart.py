@@ -128,6 +128,24 @@ class UploadTests(MultipartCase):
         self.assertEqual(told, ["http://localhost/box/a", "box", "a", f'"{md5}-2"', crc, "FULL_OBJECT"])
         self.assertEqual(self.uploads(), [])
 
+    def test_kept(self) -> None:
+        """What is kept with an upload and its parts, as docs/s3.rst says it."""
+        id = self.begin("x-amz-checksum-algorithm: CRC32", "x-amz-tagging: k=v w", "x-amz-storage-class: STANDARD_IA")
+        self.part(id, 1, b"x")
+        (upload,) = self.successResultOf(self.store.list_uploads("box"))
+        self.assertEqual(
+            dict(upload.system),
+            {
+                "checksum-algorithm": "crc32",
+                "checksum-type": "COMPOSITE",
+                "owner": "ann",
+                "storage-class": "STANDARD_IA",
+                "tagging": "k=v%20w",
+            },
+        )
+        (part,) = self.successResultOf(self.store.list_parts("box", "a", id))
+        self.assertEqual(part.note, "crc32=jNwWgw==")
+
     def test_parts_are_replaced_and_left_out(self) -> None:
         id = self.begin()
         self.part(id, 1, b"old one")

@@ -64,6 +64,11 @@ class BucketTaggingTests(S3Case):
             body = tagging_document(tags)
             self.done("PUT /box?tagging", body, md5_of(body), status=204)
             self.assertEqual(node_tags(self.read("Tagging", "GET /box?tagging")), tags)
+        self.assertEqual(
+            self.successResultOf(self.store.bucket_config("box", "tagging")),
+            '<?xml version="1.0" encoding="UTF-8"?>\n<Tagging xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            "<TagSet><Tag><Key>k</Key><Value>ä @ b</Value></Tag></TagSet></Tagging>".encode(),
+        )
         self.done("DELETE /box?tagging", status=204)
         self.refused("NoSuchTagSet", "GET /box?tagging")
 
