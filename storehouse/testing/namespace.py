@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -74,13 +74,22 @@ class MemoryNamespace:
     # -- buckets -------------------------------------------------------------------------------
 
     @deferred
-    async def create_bucket(self, name: str, metadata: Metadata | None = None, owner: str = "") -> Bucket:
+    async def create_bucket(
+        self,
+        name: str,
+        metadata: Metadata | None = None,
+        owner: str = "",
+        configs: Mapping[str, bytes] | None = None,
+    ) -> Bucket:
         if self._stopped:
             raise Unavailable("the server is stopping")
         bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}), check_owner(owner))
         if name in self._buckets:
             raise AlreadyExists(f"the bucket {name} already exists")
+        for kind, data in (configs or {}).items():
+            check_config(kind, data)
         self._buckets[name] = (bucket, {})
+        self._configs |= {(name, kind): bytes(data) for kind, data in (configs or {}).items()}
         return bucket
 
     @deferred

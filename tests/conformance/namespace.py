@@ -178,6 +178,23 @@ class NamespaceTestsMixin(TestCase):
         self.assertIsNone(await self.namespace.bucket_config("b-bucket", "cors"))
         self.assertEqual(await self.namespace.bucket_config("bucket", "cors"), b"")
 
+    async def test_made_with_configs(self) -> None:
+        """A bucket has them from the beginning, or there is none."""
+        names = self.namespace
+        await names.create_bucket("a-bucket", None, "ann", {"cors": b"1", "x-9": b"\0\xff"})
+        for wrong in ({"A": b""}, {"cors": b"1", "a/b": b""}):
+            await self.refused(InvalidName, names.create_bucket("b-bucket", configs=wrong))
+        await self.refused(TooLarge, names.create_bucket("b-bucket", configs={"cors": bytes((1 << 20) + 65)}))
+        await self.refused(AlreadyExists, names.create_bucket("a-bucket", configs={"cors": b"2"}))
+        if self.persistent:
+            self.namespace = await self.make_namespace()
+        found = [await self.namespace.bucket_config("a-bucket", kind) for kind in ("cors", "x-9", "policy")]
+        self.assertEqual(found, [b"1", b"\0\xff", None])
+        await self.refused(NoSuchBucket, self.namespace.get_bucket("b-bucket"))
+        await self.namespace.delete_bucket("a-bucket")
+        await self.namespace.create_bucket("a-bucket")
+        self.assertIsNone(await self.namespace.bucket_config("a-bucket", "cors"))
+
     async def test_bucket_config_refused(self) -> None:
         names = self.namespace
         for kind in ("", "a.b", "../a", "A", "-a", "9", "a\n", "é", "x" * 33):

@@ -272,6 +272,9 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         """Of a bucket with objects, too; at most 1 MiB."""
         store = self.store
         await self.put("key", b"data")
+        await store.create_bucket("made", configs={"cors": b"x"})
+        self.assertEqual(await store.bucket_config("made", "cors"), b"x")
+        await self.refused(TooLarge, store.create_bucket("other", configs={"cors": bytes((1 << 20) + 1)}))
         await store.set_bucket_config("bucket", "cors", bytes(1 << 20))
         await self.refused(TooLarge, store.set_bucket_config("bucket", "cors", bytes((1 << 20) + 1)))
         self.assertEqual(await store.bucket_config("bucket", "cors"), bytes(1 << 20))

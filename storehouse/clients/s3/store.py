@@ -129,10 +129,16 @@ class S3ObjectStore(Uploads):
     # -- buckets -------------------------------------------------------------------------------
 
     @deferred
-    async def create_bucket(self, name: str, metadata: Metadata | None = None, owner: str = "") -> Bucket:
+    async def create_bucket(
+        self,
+        name: str,
+        metadata: Metadata | None = None,
+        owner: str = "",
+        configs: Mapping[str, bytes] | None = None,
+    ) -> Bucket:
         """See L{IObjectStore}. It belongs to the owner of the access key."""
         check_bucket(name)
-        if metadata or owner:
+        if metadata or owner or configs:
             raise NotSupported("S3 keeps no metadata of a bucket, and makes it that of whoever signs")
         response = await self.ask("PUT", name, data=location(self._region), is_idempotent=False)
         await expect(response, self.what(name))

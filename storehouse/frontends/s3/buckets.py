@@ -10,6 +10,8 @@ from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import iso_time
 from storehouse.frontends.s3.paging import read_token, write_token
 from storehouse.frontends.s3.route import handler
+from storehouse.frontends.s3.tagging import CONFIGURATION as TAGGING
+from storehouse.frontends.s3.tagsets import check_bucket_tags, node_tags, tagging_document
 from storehouse.frontends.s3.xml import XML, Node, document, element, text
 from storehouse.storage.accounts.interfaces import canonical_id
 from storehouse.storage.namespace.interfaces import Bucket
@@ -89,27 +91,34 @@ async def create_bucket(call: Call) -> Reply:
         raise S3Error("AccessDenied")
     if (call.header("x-amz-bucket-object-lock-enabled") or "false").lower() != "false":
         raise S3Error("NotImplemented", "Object Lock is not implemented", Header="x-amz-bucket-object-lock-enabled")
-    _check_configuration(call, await call.read_optional_document("CreateBucketConfiguration", _MOST_CONFIGURATION))
-    configuration = await new_bucket(call)
+    given = await call.read_optional_document("CreateBucketConfiguration", _MOST_CONFIGURATION)
+    configs = await new_bucket(call)
+    if given is not None:
+        _check_location(call, given)
+        configs |= _tags_of(given)
     try:
-        await call.store.create_bucket(call.bucket, owner=user.name)
+        # In one step: a crash must leave no bucket that is open to more than it was to be.
+        await call.store.create_bucket(call.bucket, owner=user.name, configs=configs)
     except AlreadyExists:
         owner = (await call.store.get_bucket(call.bucket)).owner
         is_own = owner == user.name or (not owner and user.is_admin)
         raise S3Error("BucketAlreadyOwnedByYou" if is_own else "BucketAlreadyExists") from None
-    for kind, data in configuration.items():
-        await call.door.access.set(call.store, call.bucket, kind, data)
     headers = ((b"Location", b"/" + call.bucket.encode("ascii")), (b"x-amz-bucket-arn", _arn(call.bucket).encode()))
     return Reply(200, b"", b"", headers)
 
 
-def _check_configuration(call: Call, node: Node | None) -> None:
-    if node is None:
-        return
+def _tags_of(node: Node) -> dict[str, bytes]:
+    found = node.child("Tags")
+    if found is None:
+        return {}
+    tags = node_tags(Node("Tagging", children=[Node("TagSet", children=found.children)]))
+    check_bucket_tags(tags)
+    return {TAGGING: tagging_document(tags)}
+
+
+def _check_location(call: Call, node: Node) -> None:
     if node.child("Location") is not None or node.child("Bucket") is not None:
         raise S3Error("NotImplemented", "directory buckets are not implemented")
-    if node.child("Tags") is not None:
-        raise S3Error("NotImplemented", "tags in CreateBucketConfiguration are not implemented: use PutBucketTagging")
     region, wanted = call.door.settings.region, node.value("LocationConstraint")
     if not wanted or region == "any" or wanted == region or (wanted, region) == ("EU", "eu-west-1"):
         return

@@ -158,8 +158,17 @@ class INamespace(Interface):
         "be called before the bytes of any key are removed."
     )
 
-    def create_bucket(name: str, metadata: Metadata | None = None, owner: str = "") -> Deferred[Bucket]:
-        """Make a bucket, which keeps its owner. Fails with C{AlreadyExists}."""
+    def create_bucket(
+        name: str,
+        metadata: Metadata | None = None,
+        owner: str = "",
+        configs: Mapping[str, bytes] | None = None,
+    ) -> Deferred[Bucket]:
+        """
+        Make a bucket, which keeps its owner. Fails with C{AlreadyExists}.
+
+        @param configs: its configurations from the beginning, in the same step, by their kinds.
+        """
 
     def set_bucket_metadata(name: str, metadata: Metadata) -> Deferred[Bucket]:
         """Replace all metadata of a bucket, in one step."""

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -776,14 +776,23 @@ class LocalNamespace:
     # -- buckets -----------------------------------------------------------------------------
 
     @deferred(lasting=True)
-    async def create_bucket(self, name: str, metadata: Metadata | None = None, owner: str = "") -> Bucket:
+    async def create_bucket(
+        self,
+        name: str,
+        metadata: Metadata | None = None,
+        owner: str = "",
+        configs: Mapping[str, bytes] | None = None,
+    ) -> Bucket:
         bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}), check_owner(owner))
-        await self._change_bucket(name, self._create_bucket, bucket)
-        return bucket
+        for kind, data in (configs or {}).items():
+            check_config(kind, data)
 
-    def _create_bucket(self, bucket: Bucket) -> tuple[int, Bucket] | None:
-        self.tree.create_bucket(bucket)
-        return self.upkeep.add_bucket(bucket.name, encode_bucket(bucket)), bucket
+        def create(bucket: Bucket) -> tuple[int, Bucket] | None:
+            self.tree.create_bucket(bucket, configs)
+            return self.upkeep.add_bucket(bucket.name, encode_bucket(bucket)), bucket
+
+        await self._change_bucket(name, create, bucket)
+        return bucket
 
     @deferred(lasting=True)
     async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:

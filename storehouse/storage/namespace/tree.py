@@ -663,8 +663,14 @@ class Tree:
 
     # -- buckets -------------------------------------------------------------------------------
 
-    def create_bucket(self, bucket: Bucket) -> None:
-        """Make the directory of a bucket. @raise AlreadyExists: if it is there. @raise NoSpace: if the disk is full."""
+    def create_bucket(self, bucket: Bucket, configs: Mapping[str, bytes] | None = None) -> None:
+        """
+        Make the directory of a bucket.
+
+        @param configs: its configurations, by their kinds.
+        @raise AlreadyExists: if it is there.
+        @raise NoSpace: if the disk is full.
+        """
         files = self._files
         path = os.path.join(self.buckets, bucket.name)
         if os.path.lexists(path):
@@ -674,6 +680,8 @@ class Tree:
             files.mkdir(new)
             files.mkdir(f"{new}/objects")
             self._write(f"{new}/bucket.json", encode_bucket(bucket))
+            for kind, data in (configs or {}).items():
+                self._write(f"{new}/{config_file(kind)}", encode_config(bucket.name, kind, data))
             self._sync(new)
             files.rename(new, path)
         except OSError as error:

@@ -84,11 +84,17 @@ class IObjectStore(Interface):
     hold; C{NoKeyToMatch}, which is that and C{NoSuchKey}, if it is about an etag and there is no object.  Ranges are C{(offset, length)} in bytes, C{length} C{None} for "to the end".
     """
 
-    def create_bucket(name: str, metadata: Metadata | None = None, owner: str = "") -> Deferred[Bucket]:
+    def create_bucket(
+        name: str,
+        metadata: Metadata | None = None,
+        owner: str = "",
+        configs: Mapping[str, bytes] | None = None,
+    ) -> Deferred[Bucket]:
         """
         Make a bucket: 3 to 63 of a-z, 0-9, dots and hyphens, as S3 has it. Fails with C{AlreadyExists}.
 
         @param owner: the name of the user whom it belongs to, for good; empty for nobody.
+        @param configs: what it has of L{bucket_config} from the beginning, in the same step, by the kinds.
         """
 
     def set_bucket_metadata(name: str, metadata: Metadata) -> Deferred[Bucket]:

@@ -69,6 +69,11 @@ _BATCH = 256 << 10
 _MAX_CONFIG = 1 << 20
 
 
+def _check_config(kind: str, data: bytes | None) -> None:
+    if data is not None and len(data) > _MAX_CONFIG:
+        raise TooLarge(f"the {kind[:100]} configuration has {len(data)} bytes; at most {_MAX_CONFIG} are allowed")
+
+
 class StreamMD5:
     """
     The MD5 of bytes on their way to the data space, if it is to be known, as S3's clients expect.
@@ -161,9 +166,17 @@ class LocalObjectStore:
     # -- buckets -------------------------------------------------------------------------------
 
     @operation
-    async def create_bucket(self, name: str, metadata: Metadata | None = None, owner: str = "") -> Bucket:
+    async def create_bucket(
+        self,
+        name: str,
+        metadata: Metadata | None = None,
+        owner: str = "",
+        configs: Mapping[str, bytes] | None = None,
+    ) -> Bucket:
         """See L{IObjectStore.create_bucket}."""
-        return await self._pair.names.create_bucket(name, metadata, owner)
+        for kind, data in (configs or {}).items():
+            _check_config(kind, data)
+        return await self._pair.names.create_bucket(name, metadata, owner, configs)
 
     @operation
     async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
@@ -194,8 +207,7 @@ class LocalObjectStore:
     @operation
     async def set_bucket_config(self, bucket: str, kind: str, data: bytes | None) -> None:
         """See L{IObjectStore.set_bucket_config}."""
-        if data is not None and len(data) > _MAX_CONFIG:
-            raise TooLarge(f"the {kind[:100]} configuration has {len(data)} bytes; at most {_MAX_CONFIG} are allowed")
+        _check_config(kind, data)
         await finished(self._pair.names.set_bucket_config(bucket, kind, data))
 
     @operation

@@ -364,8 +364,15 @@ class SealedNamespace:
 
     # -- buckets -------------------------------------------------------------------------------
 
-    def create_bucket(self, name: str, metadata: Metadata | None = None, owner: str = "") -> Deferred[Bucket]:
-        return self._inner.create_bucket(name, metadata, owner)
+    def create_bucket(
+        self,
+        name: str,
+        metadata: Metadata | None = None,
+        owner: str = "",
+        configs: Mapping[str, bytes] | None = None,
+    ) -> Deferred[Bucket]:
+        sealed = {kind: self._keys.seal_config(name, kind, data) for kind, data in (configs or {}).items()}
+        return self._inner.create_bucket(name, metadata, owner, sealed)
 
     def set_bucket_metadata(self, name: str, metadata: Metadata) -> Deferred[Bucket]:
         return self._inner.set_bucket_metadata(name, metadata)

@@ -57,6 +57,18 @@ class BucketTests(S3Case):
         self.assertEqual(self.read("LocationConstraint", "GET /one?location").text, "")
         self.refused("NoSuchBucket", "GET /none?location")
 
+    def test_tags(self) -> None:
+        """A bucket is made with them in one step."""
+        body = b"<CreateBucketConfiguration><Tags>%b</Tags></CreateBucketConfiguration>"
+        tag = b"<Tag><Key>%b</Key><Value>1</Value></Tag>"
+        self.done("PUT /box", body % (tag % b"a" + tag % b"b"), user="root")
+        (tags,) = self.read("Tagging", "GET /box?tagging", user="root").all("TagSet")
+        self.assertEqual([each.value("Key") for each in tags.children], ["a", "b"])
+        for wrong in (b"<Tag/>", tag % b"a" * 2, tag % b"aws:x"):
+            answer = self.ask("PUT /other", body % wrong, user="root")
+            self.assertEqual(answer.status, 400)
+        self.refused("NoSuchBucket", "GET /other?tagging", user="root")
+
     def test_head(self) -> None:
         self.done("PUT /box", b"")
         answer = self.done("HEAD /box")
