@@ -375,7 +375,8 @@ class SocketAccounts:
 
     async def revoke(self, name: str, rights: Rights | None) -> User:
         """Take rights away; C{None}: all."""
-        return self._service.value(User, self._ask(name, "revoke", **({} if rights is None else attrs.asdict(rights))))
+        given = {"all": True} if rights is None else attrs.asdict(rights)
+        return self._service.value(User, self._ask(name, "revoke", **given))
 
     async def make_sign_in_token(self, name: str, lifetime: float) -> str:
         """A token that signs a user in once. @param lifetime: seconds."""

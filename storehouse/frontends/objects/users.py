@@ -108,8 +108,8 @@ class Users(Leaf):
             rights = _rights_in(await json_object(request, _RIGHTS))
             return json_reply(attrs.asdict(await accounts.grant(name, rights))), str(rights)
         if action == "revoke":
-            given = await json_object(request, _RIGHTS)
-            less = _rights_in(given) if given else None
+            given = await json_object(request, {**_RIGHTS, "all": bool})
+            less = None if given.pop("all", False) else _rights_in(given)
             return json_reply(attrs.asdict(await accounts.revoke(name, less))), "all" if less is None else str(less)
         if action == "sign-in":
             given = _all_of(await json_object(request, _TOKEN), "lifetime")

@@ -27,7 +27,7 @@ _MOST_CONFIGURATION = 64 << 10
 
 @handler("ListBuckets")
 async def list_buckets(call: Call) -> Reply:
-    """Those that the caller owns or can list: all of them for an administrator."""
+    """Those that the caller owns: all of them for an administrator. The limits of an access key hold, too."""
     user = call.caller.user
     if user is None:
         raise S3Error("AccessDenied")
@@ -41,6 +41,7 @@ async def list_buckets(call: Call) -> Reply:
             if (
                 bucket.name > after
                 and bucket.name.startswith(prefix)
+                and (user.is_admin or bucket.owner == user.name)
                 and user.may("list", bucket.name, "", bucket.owner)
             ):
                 buckets.append(bucket)

@@ -508,6 +508,21 @@ class UserTests(DoorCase):
         self.assertTrue(self.told("POST /users/ann/disable")["is_disabled"])
         self.assertFalse(self.told("POST /users/ann/enable")["is_disabled"])
 
+    def test_rights(self) -> None:
+        """Granted and revoked, and further keys; each is an audit event."""
+        self.ask("POST /users", b'{"name":"ann"}')
+        granted = self.told("POST /users/ann/grant", b'{"permissions":["read"],"bucket":"b","prefix":"p"}')
+        self.assertIn({"permissions": ["read"], "bucket": "b", "prefix": "p"}, granted["rights"])
+        self.told("POST /users/ann/revoke", b'{"permissions":["read"],"bucket":"b","prefix":"p"}')
+        self.assertEqual(self.told("POST /users/ann/revoke", b'{"all":true}')["rights"], [])
+        limits = [{"permissions": ["put-new"], "bucket": "*", "prefix": ""}]
+        key = self.told("POST /users/ann/keys", json.dumps({"limits": limits, "note": "n"}).encode())
+        self.assertEqual(key["user"]["keys"][0]["limits"], limits)
+        self.assertEqual(self.accounts.user_of_key(key["key_id"], key["secret"]).name, "ann")
+        self.assertEqual(
+            self.told("POST /users/ann/remove-key", json.dumps({"key_id": key["key_id"]}).encode())["keys"], []
+        )
+
     def test_links(self) -> None:
         """Made by whom the path names; lists have the URL that they begin with."""
         self.ask("POST /users", b'{"name":"ann"}')
@@ -531,6 +546,7 @@ class UserTests(DoorCase):
             ("POST /users/ann/grant", b'{"permissions":["read"]}', 400, "BadRequest"),
             ("POST /users/ann/grant", b'{"permissions":["x"],"bucket":"b"}', 400, "BadRequest"),
             ("POST /users/ann/revoke", b'{"permissions":["read"],"bucket":"b"}', 400, "BadRequest"),
+            ("POST /users/ann/revoke", b"{}", 400, "BadRequest"),
             ("POST /users/ann/keys", b'{"limits":[1]}', 400, "BadRequest"),
             ("POST /users/ann/remove-key", b'{"key_id":"SH"}', 404, "NoSuchAccessKey"),
             ("POST /users/bob/rotate", None, 404, "NoSuchUser"),

@@ -126,8 +126,7 @@ class ListTests(S3Case):
             self.done(f"PUT /{name}", b"", user=user)
         self.successResultOf(self.store.create_bucket("uploads"))
         self.assertEqual(self.listed(user="root"), ["a-ann", "b-ann", "bob", "uploads"])
-        # Everybody can list what belongs to nobody, unless that right was taken away.
-        self.assertEqual(self.listed(), ["a-ann", "b-ann", "uploads"])
+        self.assertEqual(self.listed(), ["a-ann", "b-ann"])
         self.assertEqual(self.listed("?prefix=b"), ["b-ann"])
         self.assertEqual(self.listed("?bucket-region=us-east-1&prefix=a"), ["a-ann"])
         self.assertEqual(self.listed("?bucket-region=us-west-1"), [])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from storehouse.frontends.s3.access.policy import ACCOUNT, user_arn
 from storehouse.frontends.s3.call import Call
@@ -58,6 +58,8 @@ class RequestValues:
             return [tags[name]] if tags is not None and name in tags else None
         if key in ("s3:requestobjecttagkeys", "aws:tagkeys"):
             return list(self._tags()) or None
+        if key == "s3:x-amz-copy-source":
+            return _sources(_field(self._call, key[3:]))
         make = _MAKERS.get(key)
         value = None
         if make is not None:
@@ -77,6 +79,14 @@ def _field(call: Call, name: str) -> str | None:
     """A header field, the last of several: a policy must see what is looked at."""
     values = call.request.requestHeaders.getRawHeaders(name.encode("ascii"), [])
     return values[-1].strip().decode("utf-8", "replace") if values else None
+
+
+def _sources(value: str | None) -> Sequence[str] | None:
+    """The source of a copy, decoded, without its version: with and without a slash before it, since policies are written either way."""
+    if value is None:
+        return None
+    source = unquote(value.partition("?versionId=")[0]).lstrip("/")
+    return [source, f"/{source}"]
 
 
 def _now(call: Call) -> float:

@@ -269,6 +269,9 @@ class PolicyTests(AuthorizeCase):
             ({"Bool": {"aws:SecureTransport": "true"}}, "GetObject", "a", {}, {}, False),
             ({"StringEquals": {"aws:username": "bob"}}, "GetObject", "a", {}, {}, True),
             ({"DateGreaterThan": {"aws:CurrentTime": "2026-01-01"}}, "GetObject", "a", {}, {}, True),
+            ({"StringLike": {"s3:x-amz-copy-source": "box/pub/*"}}, "CopyObject", "b", {}, {"x-amz-copy-source": "/box/pub%2Fa"}, True),
+            ({"StringLike": {"s3:x-amz-copy-source": "/box/pub/*"}}, "CopyObject", "b", {}, {"x-amz-copy-source": "box/pub/a"}, True),
+            ({"StringNotLike": {"s3:x-amz-copy-source": "box/pub/*"}}, "CopyObject", "b", {}, {"x-amz-copy-source": "/box/pub/a"}, False),
             ({"StringLike": {"aws:Referer": "https://example.org/*"}}, "GetObject", "a", {}, {"Referer": "https://example.org/x"}, True),
         ):  # fmt: skip
             self.put("box", "tagged", tagging="a=b")
