@@ -150,17 +150,22 @@ class Call:
         """Where buckets and objects are, as far as the caller may change them."""
         return self.door.store if self.narrowed is None else self.narrowed
 
+    @property
+    def fields(self) -> Mapping[str, Sequence[bytes]]:
+        """All header fields, by their names in lower case."""
+        if self._fields is None:
+            # Handlers ask for some forty that are rarely there.
+            found = self.request.requestHeaders.getAllRawHeaders()
+            self._fields = {field.lower().decode("latin-1"): values for field, values in found}
+        return self._fields
+
     def header(self, name: str) -> str | None:
         """
         A header field, without spaces around it; C{None} without one.
 
         @raise S3Error: C{InvalidRequest} if there are several, or it is not UTF-8.
         """
-        if self._fields is None:
-            # Handlers ask for some forty that are rarely there.
-            found = self.request.requestHeaders.getAllRawHeaders()
-            self._fields = {field.lower().decode("latin-1"): values for field, values in found}
-        values = self._fields.get(name.lower())
+        values = self.fields.get(name.lower())
         if not values:
             return None
         if len(values) > 1:
@@ -193,7 +198,7 @@ class Call:
         @param trailers: gets it.
         @raise S3Error: if what is announced is malformed.
         """
-        names = [name.decode("latin-1").lower() for name, _ in self.request.requestHeaders.getAllRawHeaders()]
+        names = list(self.fields)
         if self.operation in _OF_OBJECTS:
             self.checksums = checksums_of(
                 (), lambda name: self.header(name) if name == "content-md5" else None, trailer

@@ -106,8 +106,8 @@ def user_metadata(call: Call) -> Metadata:
 
     @raise S3Error: if they have more than 2 KiB.
     """
-    fields = call.request.requestHeaders.getAllRawHeaders()
-    return checked_metadata((field.decode("latin-1"), ",".join(map(_text, values))) for field, values in fields)
+    fields = [(name, values) for name, values in call.fields.items() if name.startswith(_META)]
+    return checked_metadata((name, ",".join(map(_text, values))) for name, values in fields) if fields else {}
 
 
 def checked_metadata(fields: Iterable[tuple[str, str]]) -> Metadata:
@@ -249,8 +249,7 @@ async def read_checked_document(call: Call, root: str, limit: int = 64 << 10, no
 
     @raise S3Error: C{InvalidRequest} if there is none.
     """
-    for field, _ in call.request.requestHeaders.getAllRawHeaders():
-        name = field.decode("latin-1").lower()
+    for name in call.fields:
         if name in ("content-md5", "x-amz-trailer") or (
             name.startswith("x-amz-checksum-") and name not in _NO_CHECKSUMS
         ):

@@ -435,8 +435,7 @@ def _check_checksum(call: Call, system: Mapping[str, str], kind: str) -> None:
     expected = call.header("x-amz-checksum-type")
     if expected is not None and expected.upper() != kind:
         raise S3Error("BadDigest", f"The upload's checksum type is {kind}, and not {expected[:100]}")
-    names = [name.decode("latin-1").lower() for name, _ in call.request.requestHeaders.getAllRawHeaders()]
-    said = object_checksum(names, call.header)
+    said = object_checksum(list(call.fields), call.header)
     if said is not None:
         name, value = said
         has = system.get(_CHECKSUM + name)
