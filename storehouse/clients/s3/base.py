@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from random import Random
@@ -18,7 +19,7 @@ from storehouse.core.httpclient import Body, RemoteClient, Response
 from storehouse.core.s3 import S3Requests
 from storehouse.core.sigv4 import UNSIGNED_PAYLOAD, Signer
 from storehouse.core.streams import IByteStream
-from storehouse.core.turns import Reactor
+from storehouse.core.turns import Reactor, breath
 from storehouse.errors import (
     InvalidName,
     NoKeyToMatch,
@@ -34,6 +35,9 @@ __all__ = ["CHECKSUMS", "HELD", "Base", "Payload", "check_bucket", "check_key", 
 
 #: Bytes that are held to be sent again, where more are sent as they are read.
 HELD = 1 << 20
+
+#: Bytes that are hashed before others are served.
+_SLICE = 1 << 20
 
 #: Algorithms of checksums: those whose checksum of an object follows from those of its parts; and none.
 CHECKSUMS = ("crc64nvme", "crc32c", "crc32", "")
@@ -161,11 +165,18 @@ class Base:
         name = self._checksum
         if payload.stream is None:
             fields = dict(headers)
-            if name:
-                hasher = Hasher(name)
-                hasher.update(payload.data)
+            is_private = self._requests.is_private and bool(name)
+            hasher, digest = Hasher(name) if name else None, hashlib.sha256()
+            view = memoryview(payload.data)
+            for start in range(0, len(view), _SLICE):
+                if hasher is not None:
+                    hasher.update(view[start : start + _SLICE])
+                if not is_private:
+                    digest.update(view[start : start + _SLICE])
+                await breath()
+            if hasher is not None:
                 fields[f"x-amz-checksum-{name}"] = encoded(hasher.digest())
-            form = UNSIGNED_PAYLOAD if self._requests.is_private and name else ""
+            form = UNSIGNED_PAYLOAD if is_private else digest.hexdigest()
             return await self._requests.request("PUT", url, fields, payload.data, form, is_idempotent)
         is_signed = not self._requests.is_private
         stream, size, at_end = payload.stream, payload.size, payload.at_end

@@ -219,7 +219,8 @@ class S3ObjectStore(Uploads):
             check_bucket(bucket)
             check_key(key)
             self.check_running()
-            given = metadata or {}
+            # It may be empty only now.
+            given = {} if metadata is None else metadata
             sent_fields(content_type, given, {} if callable(system) else system or {})
             if condition != ALWAYS and (size is None or size > HELD or (condition.absent and condition.etag)):
                 await self.check_condition(bucket, key, condition)
@@ -319,7 +320,7 @@ class S3ObjectStore(Uploads):
                 raise InvalidRange(offset, None, 0)
             if condition.absent and condition.etag is not None:
                 await self.check_condition(bucket, key, condition)
-            said = _Said(content_type, metadata or {}, {})
+            said = _Said(content_type, {} if metadata is None else metadata, {})
             if size is None:
                 data = await Taking(stream).take(self._part_size + 1)
                 if len(data) > self._part_size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from storehouse.clients.s3.base import Base, Payload, check_bucket, check_key, condition_fields, source_field
@@ -403,7 +403,7 @@ class Sending:
     async def settle(self) -> None:
         """Wait for the part that was begun last."""
         if self._going:
-            await self._going[-1]
+            self._going[-1] = succeed(await self._going[-1])
 
     async def finish(self) -> list[tuple[int, str]]:
         """Wait for all of them. @return: numbers and etags."""

@@ -116,7 +116,7 @@ class ThroughDoorTestCase(MemoryStoreTestCase):
     async def end(self) -> None:
         await self.store.stop()
         await self.port.stopListening()
-        await self.site.drain(0.05)
+        await self.site.drain(2.0)
         self.store = self.behind
         await super().end()
 
