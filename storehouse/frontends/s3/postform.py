@@ -137,8 +137,10 @@ async def post_object(call: Call) -> Reply:
         raise S3Error("UserKeyMustBeSpecified")
     signed, policy = call.authenticator.authenticate_form(form.fields, call.bucket)
     call.take_caller(signed)
+    tags = _tags_of(form)
+    call.form = lambda name: tags.get("tagging") if name == "x-amz-tagging" else form.acl(name)
     put = await call.check("PutObject", call.bucket, key)
-    system = {**system_of(form.field, tags=False), **_tags_of(form), **await new_object(put, form.acl)}
+    system = {**system_of(form.field, tags=False), **tags, **await new_object(put, form.acl)}
     metadata = checked_metadata(form.fields.items())
     checksums = checksums_of(list(form.fields), form.field)
     checksums.keep()

@@ -112,7 +112,7 @@ async def authorize(call: Call) -> None:
     """
     if call.operation in _BY_HANDLER:
         return
-    actions = actions_of(call.operation, call.query, call.header)
+    actions = actions_of(call.operation, call.query, call.form or call.header)
     try:
         await _authorize(call, actions)
     except S3Error as error:

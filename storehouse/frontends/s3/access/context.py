@@ -76,7 +76,9 @@ class RequestValues:
 
 
 def _field(call: Call, name: str) -> str | None:
-    """A header field, the last of several: a policy must see what is looked at."""
+    """A header field, or that of a form; the last of several: a policy must see what is looked at."""
+    if call.form is not None and name.startswith("x-amz-"):
+        return call.form(name)
     values = call.request.requestHeaders.getRawHeaders(name.encode("ascii"), [])
     return values[-1].strip().decode("utf-8", "replace") if values else None
 

@@ -283,6 +283,26 @@ class PolicyTests(AuthorizeCase):
                 self.may(operation, "box", key, query=query, fields=fields), is_let, (condition, operation)
             )
 
+    def test_form(self) -> None:
+        """What a form says counts as if it were in header fields."""
+        self.policy({
+            "Effect": "Allow", "Principal": {"AWS": user_arn("bob")}, "Action": "s3:PutObject", "Resource": OBJECTS,
+            "Condition": {"StringNotEquals": {"s3:x-amz-storage-class": "REDUCED_REDUNDANCY"}},
+        })  # fmt: skip
+        for fields, is_let in (
+            ({}, True),
+            ({"x-amz-storage-class": "REDUCED_REDUNDANCY"}, False),
+            ({"x-amz-acl": "public-read"}, False),
+            ({"x-amz-tagging": "a=b"}, False),
+        ):
+            call = self.call("PutObject", "box", "b")
+            call.form = fields.get
+            work = Deferred.fromCoroutine(authorize(call))
+            if is_let:
+                self.successResultOf(work)
+            else:
+                self.assertEqual(self.failureResultOf(work, S3Error).value.code, "AccessDenied", fields)
+
     def test_restricted(self) -> None:
         """A public policy does not count where that is blocked."""
         self.policy({"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": OBJECTS})
