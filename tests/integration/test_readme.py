@@ -70,7 +70,7 @@ class TranscriptTests(SynchronousTestCase):
         self.check(lines)
 
     def test_sfsp_library(self) -> None:
-        page = self.read("docs", "library.rst").partition("\nSFSP\n====\n")[2]
+        page = self.read("docs", "library.rst").partition("\nSFSP\n====\n")[2].partition("\nS3\n==\n")[0]
         (program,) = re.findall(r"^::\n\n((?:    .*\n|\n)+)", page, re.MULTILINE)
         path = os.path.join(self.house.directory, "program.py")
         with open(path, "w", encoding="utf-8") as file:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from random import Random
 from urllib.parse import quote
 
 import attrs
@@ -13,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from storehouse.clients.s3.bodies import Taking, framed, framed_length
 from storehouse.clients.s3.fields import info_of, size_of, tagging_of
-from storehouse.clients.s3.refusals import error_of, expect, explain, read_answer
+from storehouse.clients.s3.refusals import error_of, expect, read_answer
 from storehouse.core.checksums import Hasher, encoded
 from storehouse.core.httpclient import Body, RemoteClient, Response
 from storehouse.core.s3 import S3Requests
@@ -106,13 +105,13 @@ class Base:
         endpoint: str,
         signer: Signer,
         reactor: Reactor,
-        client: RemoteClient | None = None,
-        checksum: str = "crc64nvme",
+        client: RemoteClient,
+        checksum: str,
     ) -> None:
         if checksum not in CHECKSUMS:
             raise InvalidName(f"bodies are sent with {', '.join(CHECKSUMS[:-1])} or no checksum, not with {checksum!r}")
-        self._client = client or RemoteClient(reactor, Random(), explain=explain)
-        self._requests = S3Requests(endpoint, signer, self._client, reactor.seconds)
+        self._client = client
+        self._requests = S3Requests(endpoint, signer, client, reactor.seconds)
         self._checksum = checksum
         self._is_stopped = False
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
+from random import Random
 from urllib.parse import parse_qsl, quote
 
 import attrs
@@ -22,7 +23,7 @@ from storehouse.clients.s3.fields import (
     size_of,
     time_of,
 )
-from storehouse.clients.s3.refusals import expect, read_answer
+from storehouse.clients.s3.refusals import expect, explain, read_answer
 from storehouse.clients.s3.uploads import Sending, Uploads
 from storehouse.core.httpclient import RemoteClient, Response, range_header
 from storehouse.core.jobs import Slots, deferred, started
@@ -103,7 +104,10 @@ class S3ObjectStore(Uploads):
     @param details: whether each object of a listing is asked about with a request of its own.
     @param checksum: the algorithm of the checksums that bodies are sent with: C{crc64nvme}, C{crc32c}, C{crc32}; empty for
         none, for servers that know none.
-    @param client: what sends requests, if it is to have other limits of time and tries; give it C{explain}.
+    @param timeout: how long the server may make no progress; times are in seconds.
+    @param tries: how often a single request is sent, at most.
+    @param pause: before the second try; doubled before each further one, unless the server says how long, and uneven.
+    @param ca_file: certificate authorities to trust, in PEM; empty for those of the system.
     """
 
     def __init__(
@@ -117,8 +121,13 @@ class S3ObjectStore(Uploads):
         in_flight: int = 3,
         details: bool = False,
         checksum: str = "crc64nvme",
-        client: RemoteClient | None = None,
+        timeout: float = 60.0,
+        connect_timeout: float = 20.0,
+        tries: int = 5,
+        pause: float = 0.5,
+        ca_file: str = "",
     ) -> None:
+        client = RemoteClient(reactor, Random(), timeout, connect_timeout, tries, pause, ca_file, explain)
         super().__init__(endpoint, signer, reactor, client, checksum)
         self._region = signer.region
         self._threshold = threshold

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from random import Random
 from typing import Any
 from unittest.mock import patch
 from zlib import crc32
@@ -13,9 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from storehouse.clients.s3 import S3ObjectStore, Signer, store
 from storehouse.clients.s3.base import HELD
-from storehouse.clients.s3.refusals import explain
 from storehouse.core.checksums import encoded
-from storehouse.core.httpclient import RemoteClient
 from storehouse.core.streams import BytesStream, Piece, read_all
 from storehouse.errors import (
     AlreadyExists,
@@ -87,8 +84,8 @@ class ScriptedTests(ServerTestCase):
         self.store = self.make()
 
     def make(self, **options: Any) -> S3ObjectStore:
-        client = RemoteClient(reactor, Random(1), timeout=0.5, tries=3, pause=0.01, explain=explain)
-        made = S3ObjectStore(self.url, Signer("AKEY", SECRET, "eu-1"), reactor, client=client, **options)
+        signer = Signer("AKEY", SECRET, "eu-1")
+        made = S3ObjectStore(self.url, signer, reactor, timeout=0.5, tries=3, pause=0.01, **options)
         self.addCleanup(made.stop)
         return made
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from random import Random
 from typing import Any
 
 import attrs
@@ -12,9 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
 from storehouse.clients.s3 import S3ObjectStore, Signer
-from storehouse.clients.s3.refusals import explain
 from storehouse.config.settings import ConnectionSettings, S3Settings
-from storehouse.core.httpclient import RemoteClient
 from storehouse.core.jobs import deferred
 from storehouse.errors import NoSuchKey
 from storehouse.events import ObjectChanged, ObjectDeleted, ObjectReplaced, ObjectStored
@@ -109,8 +106,7 @@ class ThroughDoorTestCase(MemoryStoreTestCase):
         signer = Signer(key.user.key_id, key.secret, "us-east-1")
         self.url = f"http://127.0.0.1:{self.port.getHost().port}"
         self.signer = signer
-        client = RemoteClient(reactor, Random(1), pause=0.01, explain=explain)
-        self.store = ThroughDoor(self.behind, self.url, signer, reactor, client=client, **self.options)
+        self.store = ThroughDoor(self.behind, self.url, signer, reactor, tries=3, pause=0.01, **self.options)
         return self.store
 
     async def end(self) -> None:
