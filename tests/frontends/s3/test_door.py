@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import attrs
+from twisted.internet.defer import fail
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings, S3Settings
-from storehouse.errors import NoSuchKey
+from storehouse.core.budget import ByteBudget
+from storehouse.errors import NoSpace, NoSuchKey, Overloaded, ShareUsedUp
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
@@ -186,6 +190,54 @@ class RequestTests(DoorCase):
         connection.send(b"<Delete><Quiet>true</Quiet></Delete>")
         self.assertEqual([each.status for each in split_answers(connection.received)], [100, 200])
         connection.close()
+
+
+class LoadTests(S3Case):
+    """Clients that are slow, and too many."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.successResultOf(self.store.create_bucket("box", owner="ann"))
+
+    def test_slow_readers(self) -> None:
+        """What they do not read is bounded, and those who read are served."""
+        self.done("PUT /box/large", bytes(3_000_000))
+        self.done("PUT /box/small", bytes(50_000))
+        for number in range(300):
+            self.done(f"PUT /box/{'k' * 200}{number}", b"")
+        budget = self.site.budget = ByteBudget(4 << 20, self.clock, 60.0)
+        self.site.startFactory()
+        self.addCleanup(self.site.connections.stop)
+        for line, count in (
+            ("GET /box/large", 60),
+            ("GET /box/small", 200),
+            ("GET /box", 60),
+            ("GET /box?list-type=2", 60),
+        ):
+            readers = [Connection(self.site, window=1000) for _ in range(count)]
+            for connection in readers:
+                connection.send(request(line, None, "Authorization: Test ann"))
+            self.assertLess(budget.used, 4 << 20)
+            good = Connection(self.site)
+            good.send(request(line, None, "Connection: close", "Authorization: Test ann"))
+            for _ in range(30):
+                self.clock.advance(1)
+                for connection in (*readers, good):
+                    connection.settle()
+            self.assertEqual([answer.status for answer in split_answers(good.received)], [200])
+            self.assertLess(budget.peak, 5 << 20)
+            for connection in readers:
+                connection.close()
+            self.assertEqual((budget.used, budget.waiting), (0, 0))
+
+    def test_overloaded(self) -> None:
+        """What has no room now is asked again later, by the time that is said."""
+        for error, status in ((Overloaded("full"), 503), (ShareUsedUp("full"), 503), (NoSpace("full"), 507)):
+            with mock.patch.object(self.store, "put", lambda *given, error=error, **more: fail(error)):
+                answer = self.ask("PUT /box/a", b"x")
+            self.assertEqual(
+                (answer.status, answer.fields.get("x-amz-retry-after")), (status, {503: "1000"}.get(status))
+            )
 
 
 class HeaderTests(SynchronousTestCase):
