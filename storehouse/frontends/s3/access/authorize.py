@@ -30,7 +30,7 @@ from storehouse.frontends.s3.access.actions import (
 )
 from storehouse.frontends.s3.access.context import RequestValues
 from storehouse.frontends.s3.access.narrowed import Narrowed
-from storehouse.frontends.s3.access.policy import Principal
+from storehouse.frontends.s3.access.policy import Principal, Verdict
 from storehouse.frontends.s3.access.state import BucketAccess
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
@@ -152,10 +152,10 @@ async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
         raise
     if state.policy is None and user is not None and user.limits is None and _is_master(user, state):
         return  # as most requests are
-    # A policy can take milliseconds, and one request can ask for a thousand decisions.
+    # One request can ask for a thousand decisions.
     await breath()
     decision = _Decision(call, state)
-    await decision.prepare()
+    await decision.prepare(actions)
     allowed = decision.check(actions)
     if not allowed and actions[0] in _OBJECT_ACL:
         allowed = await decision.by_object_acl(actions)
@@ -184,10 +184,10 @@ class _Decision:
         self._user: User | None = call.caller.user
         name = None if self._user is None else self._user.name
         self._principal = Principal(name, "" if name is None else canonical_id(name))
-        self._values = RequestValues(call)
+        self._verdicts: dict[str, Verdict] = {}
 
-    async def prepare(self) -> None:
-        """Find out what the conditions of the policy need that is not in the head of the request."""
+    async def prepare(self, actions: tuple[str, ...]) -> None:
+        """Find out what the policy says of the actions, and of listing, which says whether the caller may know of keys."""
         call, policy = self._call, self._state.policy
         if policy is None:
             return
@@ -203,7 +203,9 @@ class _Decision:
             data = await call.read_body(_MOST_TAGS)
             call.body, call.length = BytesStream([data]), len(data)
             request_tags = dict(node_tags(parse(data, "Tagging")))
-        self._values = RequestValues(call, object_tags, request_tags)
+        values = RequestValues(call, object_tags, request_tags)
+        for action in {*actions, "s3:ListBucket"}:
+            self._verdicts[action] = await policy.verdict_in_turns(self._principal, action, self._arn(action), values)
 
     def check(self, actions: tuple[str, ...]) -> _Allowed:
         """
@@ -288,16 +290,13 @@ class _Decision:
         return f"{arn}/{self._call.key}" if ACTIONS.get(action) == OBJECT else arn
 
     def _is_denied(self, action: str) -> bool:
-        policy = self._state.policy
-        if policy is None or (self._is_master and action in _OF_POLICIES):
-            return False
-        return policy.verdict(self._principal, action, self._arn(action), self._values) == "deny"
+        return self._verdicts.get(action) == "deny" and not (self._is_master and action in _OF_POLICIES)
 
     def _is_allowed_by_policy(self, action: str) -> bool:
         policy = self._state.policy
         if policy is None or (self._state.block.restricts and policy.is_public):
             return False
-        return policy.verdict(self._principal, action, self._arn(action), self._values) == "allow"
+        return self._verdicts.get(action) == "allow"
 
     def _allowed(self, action: str) -> _Allowed:
         user, state = self._user, self._state

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 
 import attrs
 
-from storehouse.frontends.s3.access.glob import ANY, ONE, Glob
+from storehouse.frontends.s3.access.glob import ANY, ONE, Globs, tokens_of
 
-__all__ = ["KEYS", "Condition", "Values", "Variable", "expand", "read_condition", "text_tokens"]
+__all__ = ["KEYS", "Condition", "Texts", "TooLong", "Values", "Variable", "read_condition", "text_tokens"]
 
 #: Gives the values that a key has in a request, by its name in lower case; C{None} if it has none.
 Values = Callable[[str], Sequence[str] | None]
 
-# A value that is longer is no value for a variable, so that what it is put into stays bounded.
-_MOST_VARIABLE = 2048
+# Characters of the variables of a text, with their values.
+_MOST_EXPANDED = 2048
 
 #: Keys that conditions can have, in lower case; those that end with a slash have the name of a tag behind it.
 KEYS = frozenset(
@@ -128,95 +128,147 @@ def _folded(key: str) -> str:
 _variable = re.compile(r"\$\{([*?$]|[A-Za-z0-9:/._+=@ -]{1,160}?)(?:\s*,\s*'([^'{}]{0,512})')?\}").match
 
 
+_special = re.compile(r"[*?]|\$\{").finditer
+
+
 def text_tokens(text: str, has_variables: bool) -> list[object]:
     """The literals, wildcards and variables of a text."""
+    if not has_variables or "${" not in text:
+        return tokens_of(text)
     tokens: list[object] = []
     literal: list[str] = []
 
     def end() -> None:
-        if literal:
+        if any(literal):
             tokens.append("".join(literal))
-            literal.clear()
+        literal.clear()
 
     at = 0
-    while at < len(text):
-        character = text[at]
-        found = _variable(text, at) if has_variables and character == "$" else None
-        if found is not None:
-            at = found.end()
-            if found[1] in ("*", "?", "$"):
-                literal.append(found[1])
-            else:
-                end()
-                tokens.append(Variable(_folded(found[1].strip()), found[2]))
+    for special in _special(text):
+        start = special.start()
+        if start < at:
+            continue  # within a variable
+        found = _variable(text, start) if special[0] == "${" else None
+        if special[0] == "${" and found is None:
+            continue  # as it is written
+        literal.append(text[at:start])
+        at = special.end() if found is None else found.end()
+        if found is not None and found[1] in ("*", "?", "$"):
+            literal.append(found[1])
             continue
-        at += 1
-        if character in "*?":
-            end()
-            tokens.append(ANY if character == "*" else ONE)
+        end()
+        if found is not None:
+            tokens.append(Variable(_folded(found[1].strip()), found[2]))
         else:
-            literal.append(character)
+            tokens.append(ANY if special[0] == "*" else ONE)
+    literal.append(text[at:])
     end()
     return tokens
 
 
+class TooLong(Exception):
+    """With the values of a request, a text of the policy is longer than it may be: what it says of the request is not known."""
+
+
 def expand(tokens: Sequence[object], values: Values) -> list[object] | None:
-    """The tokens with the values of their variables; C{None} if one has none."""
+    """
+    The tokens with the values of their variables; C{None} if one has none.
+
+    @raise TooLong: if the result would be.
+    """
     expanded: list[object] = []
+    size = 0
     for token in tokens:
         if isinstance(token, Variable):
             found = values(token.key)
             # Of several values none is the one that is meant.
             text = found[0] if found is not None and len(found) == 1 else token.default
-            if text is None or len(text) > _MOST_VARIABLE:
+            if text is None:
                 return None
+            size += len(text)
+            if size > _MOST_EXPANDED:
+                raise TooLong
             expanded.append(text)
         else:
             expanded.append(token)
     return expanded
 
 
+class Texts:
+    """
+    Texts of a policy, of which one has to match.
+
+    @param texts: the tokens of each.
+    @param fold: how both sides are folded before they are compared.
+    """
+
+    def __init__(self, texts: Iterable[Sequence[object]], fold: Callable[[str], str] = str) -> None:
+        self._fold = fold
+        fixed, self._varying = [], []
+        for tokens in texts:
+            if any(isinstance(token, Variable) for token in tokens):
+                self._varying.append(tokens)
+            else:
+                fixed.append(self._folded(tokens))
+        self._fixed = Globs(fixed)
+
+    def _folded(self, tokens: Iterable[object]) -> list[object]:
+        return [self._fold(token) if isinstance(token, str) else token for token in tokens]
+
+    def matches(self, value: str, values: Values) -> bool:
+        """
+        Whether a value is as one of the texts says.
+
+        @raise TooLong: see L{expand}.
+        """
+        value = self._fold(value)
+        if self._fixed.matches(value):
+            return True
+        if not self._varying:
+            return False
+        expanded = (expand(tokens, values) for tokens in self._varying)
+        return Globs(self._folded(tokens) for tokens in expanded if tokens is not None).matches(value)
+
+
 # -- one value against one of the policy's -------------------------------------------------------------------------
 
-#: Whether a value of a request is like one of the policy's. Made once for each of the latter.
+#: Whether a value of a request is like one of the policy's. Made once for all of these.
 _Matcher = Callable[[str, Values], bool]
 
+#: Makes it, from texts of the policy. @raise ValueError: for one that is none for the operator.
+_Maker = Callable[[Sequence[str], bool], _Matcher]
 
-def _strings(ignore_case: bool = False, wild: bool = False) -> Callable[[str, bool], _Matcher]:
-    def make(text: str, has_variables: bool) -> _Matcher:
-        folded = text.lower() if ignore_case and "${" not in text else text
-        tokens = text_tokens(folded, has_variables)
+
+def _strings(ignore_case: bool = False, wild: bool = False) -> _Maker:
+    def make(texts: Sequence[str], has_variables: bool) -> _Matcher:
+        tokens = [text_tokens(text, has_variables) for text in texts]
         if not wild:
-            tokens = [{ANY: "*", ONE: "?"}.get(token, token) if token in (ANY, ONE) else token for token in tokens]
-        glob = None if any(isinstance(token, Variable) for token in tokens) else Glob(tokens)
-
-        def matches(value: str, values: Values) -> bool:
-            nonlocal glob
-            found = glob
-            if found is None:
-                expanded = expand(tokens, values)
-                if expanded is None:
-                    return False
-                if ignore_case:
-                    expanded = [token.lower() if isinstance(token, str) else token for token in expanded]
-                found = Glob(expanded)
-            return found.matches(value.lower() if ignore_case else value)
-
-        return matches
+            tokens = [[_AS_WRITTEN.get(id(token), token) for token in each] for each in tokens]
+        return Texts(tokens, str.lower if ignore_case else str).matches
 
     return make
 
 
-def _arns(text: str, has_variables: bool) -> _Matcher:
+_AS_WRITTEN = {id(ANY): "*", id(ONE): "?"}
+
+
+def _arns(texts: Sequence[str], has_variables: bool) -> _Matcher:
     """Component by component: a wildcard does not reach over a colon, but in the last one."""
-    parts = text.split(":", 5) if "${" not in text else [text]
-    if len(parts) != 6:
-        return _strings(wild=True)(text, has_variables)
-    matchers = [_strings(wild=True)(part, has_variables) for part in parts]
+    whole = [text for text in texts if "${" in text or text.count(":") < 5]
+    matches_whole = _strings(wild=True)(whole, has_variables)
+    parts = [
+        [_strings(wild=True)([part], has_variables) for part in text.split(":", 5)]
+        for text in texts
+        if text not in whole
+    ]
 
     def matches(value: str, values: Values) -> bool:
+        if matches_whole(value, values):
+            return True
         found = value.split(":", 5)
-        return len(found) == 6 and all(matcher(part, values) for matcher, part in zip(matchers, found, strict=True))
+        return len(found) == 6 and any(
+            all(matcher(part, values) for matcher, part in zip(each, found, strict=True)) for each in parts
+        )
 
     return matches
 
@@ -255,47 +307,44 @@ def _date_of(text: str) -> float | None:
     return moment.timestamp() - offset + float(f"0.{fraction or 0}")
 
 
-def _ordered(
-    read: Callable[[str], float | None], compare: Callable[[float, float], bool]
-) -> Callable[[str, bool], _Matcher]:
-    def make(text: str, has_variables: bool) -> _Matcher:
-        wanted = read(text)
-        if wanted is None or not math.isfinite(wanted):
-            raise ValueError(text)
+def _ordered(read: Callable[[str], float | None], compare: Callable[[float, float], bool]) -> _Maker:
+    def make(texts: Sequence[str], has_variables: bool) -> _Matcher:
+        wanted = [read(text) for text in texts]
+        numbers = [each for each in wanted if each is not None and math.isfinite(each)]
+        if len(numbers) < len(texts):
+            raise ValueError("a value is none")
 
         def matches(value: str, values: Values) -> bool:
             found = read(value)
-            return found is not None and compare(found, wanted)
+            return found is not None and any(compare(found, each) for each in numbers)
 
         return matches
 
     return make
 
 
-def _booleans(text: str, has_variables: bool) -> _Matcher:
-    wanted = text.strip().lower()
-    if wanted not in ("true", "false"):
-        raise ValueError(text)
-    return lambda value, values: value.lower() == wanted
+def _booleans(texts: Sequence[str], has_variables: bool) -> _Matcher:
+    wanted = {text.strip().lower() for text in texts}
+    if not wanted <= {"true", "false"}:
+        raise ValueError("a value is neither true nor false")
+    return lambda value, values: value.lower() in wanted
 
 
-def _addresses(text: str, has_variables: bool) -> _Matcher:
-    network = ip_network(text.strip(), strict=False)
+def _addresses(texts: Sequence[str], has_variables: bool) -> _Matcher:
+    networks = [ip_network(text.strip(), strict=False) for text in texts]
 
     def matches(value: str, values: Values) -> bool:
         try:
             address = ip_address(value)
         except ValueError:
             return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return (mapped or address) in network
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in networks)
 
     return matches
 
 
-def _comparisons(
-    kind: str, read: Callable[[str], float | None]
-) -> dict[str, tuple[Callable[[str, bool], _Matcher], bool]]:
+def _comparisons(kind: str, read: Callable[[str], float | None]) -> dict[str, tuple[_Maker, bool]]:
     return {
         f"{kind}Equals": (_ordered(read, lambda a, b: a == b), False),
         f"{kind}NotEquals": (_ordered(read, lambda a, b: a == b), True),
@@ -307,7 +356,7 @@ def _comparisons(
 
 
 #: Operator to what makes its matchers, and whether it negates them.
-_OPERATORS: Mapping[str, tuple[Callable[[str, bool], _Matcher], bool]] = {
+_OPERATORS: Mapping[str, tuple[_Maker, bool]] = {
     "StringEquals": (_strings(), False),
     "StringNotEquals": (_strings(), True),
     "StringEqualsIgnoreCase": (_strings(ignore_case=True), False),
@@ -346,7 +395,7 @@ class Condition:
     if_exists: bool
     key: str
     texts: tuple[str, ...]
-    _matchers: tuple[_Matcher, ...]
+    _matches: _Matcher
 
     @property
     def negates(self) -> bool:
@@ -363,7 +412,7 @@ class Condition:
             return self.if_exists or self.quantifier == "all" or (negates and self.quantifier == "")
 
         def fulfils(value: str) -> bool:
-            return any(matches(value, values) for matches in self._matchers) != negates
+            return self._matches(value, values) != negates
 
         if self.quantifier == "any":
             return any(map(fulfils, found))
@@ -392,8 +441,6 @@ def read_condition(operator: str, key: str, texts: Sequence[str], has_variables:
     if known == "Null":
         if any(text.strip().lower() not in ("true", "false") for text in texts):
             raise ValueError("Null")
-        return Condition(known, quantifier, False, folded, tuple(texts), ())
+        return Condition(known, quantifier, False, folded, tuple(texts), lambda value, values: False)
     make = _OPERATORS[known][0]
-    return Condition(
-        known, quantifier, if_exists, folded, tuple(texts), tuple(make(text, has_variables) for text in texts)
-    )
+    return Condition(known, quantifier, if_exists, folded, tuple(texts), make(texts, has_variables))

@@ -8,85 +8,102 @@ so far could end are kept as the bits of one number: a character of the text cos
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["ANY", "ONE", "Glob", "tokens_of"]
+__all__ = ["ANY", "ONE", "Globs", "tokens_of"]
 
 #: Wildcards: any characters, and one character. No text of a pattern is one of these very objects.
 ANY = object()
 ONE = object()
 
 
+_wildcard = re.compile("[*?]").finditer
+
+
 def tokens_of(text: str) -> list[object]:
     """The literals and wildcards of a text in which C{*} and C{?} are wildcards."""
     tokens: list[object] = []
-    start = 0
-    for index, character in enumerate(text):
-        if character in "*?":
-            if index > start:
-                tokens.append(text[start:index])
-            tokens.append(ANY if character == "*" else ONE)
-            start = index + 1
-    if start < len(text):
-        tokens.append(text[start:])
+    at = 0
+    for found in _wildcard(text):
+        if found.start() > at:
+            tokens.append(text[at : found.start()])
+        tokens.append(ANY if found[0] == "*" else ONE)
+        at = found.end()
+    if at < len(text):
+        tokens.append(text[at:])
     return tokens
 
 
-class Glob:
+class Globs:
     """
-    @param tokens: texts, L{ANY} and L{ONE}.
-    @ivar is_literal: whether it matches one text only.
+    Several patterns, of which one has to match. However many there are, those with C{?} are matched in one go.
+
+    @param patterns: each of them a sequence of texts, L{ANY} and L{ONE}.
     """
 
-    __slots__ = ("_loops", "_masks", "_segments", "_size", "_wild", "is_literal")
+    __slots__ = ("_ends", "_literals", "_loops", "_masks", "_segmented", "_starts", "_wild")
 
-    def __init__(self, tokens: Iterable[object]) -> None:
-        segments: list[list[object]] = [[]]
-        for token in tokens:
-            if token is ANY:
-                segments.append([])
-            else:
-                segments[-1].append(token)
-        self.is_literal = len(segments) == 1 and ONE not in segments[0]
-        self._segments: Sequence[str] | None = None
-        self._masks: dict[str, int] = {}
-        self._loops = self._wild = self._size = 0
-        if any(ONE in segment for segment in segments):
-            self._compile(segments)
-        else:
-            self._segments = ["".join(map(str, segment)) for segment in segments]
-
-    @classmethod
-    def of(cls, text: str) -> Glob:
-        """That of a text in which C{*} and C{?} are wildcards."""
-        return cls(tokens_of(text))
-
-    def _compile(self, segments: Sequence[Sequence[object]]) -> None:
+    def __init__(self, patterns: Iterable[Iterable[object]]) -> None:
+        literals: set[str] = set()
+        self._segmented: list[Sequence[str]] = []
         masks: dict[str, list[int]] = {}
         wild: list[int] = []
         loops: list[int] = []
+        starts: list[int] = []
+        ends: list[int] = []
         size = 0
-        for number, segment in enumerate(segments):
-            if number:
-                loops.append(size)
-            for token in segment:
-                for character in (None,) if token is ONE else str(token):
-                    (wild if character is None else masks.setdefault(character, [])).append(size)
+        for pattern in patterns:
+            tokens = list(pattern)
+            if ONE not in tokens:
+                segments = _segments(tokens)
+                if len(segments) == 1:
+                    literals.add(segments[0])
+                else:
+                    self._segmented.append(segments)
+                continue
+            starts.append(size)
+            for token in tokens:
+                if token is ANY:
+                    loops.append(size)
+                elif token is ONE:
+                    wild.append(size)
                     size += 1
-        self._size = size
+                else:
+                    for character in str(token):
+                        masks.setdefault(character, []).append(size)
+                        size += 1
+            # The position behind the last character, where nothing can follow.
+            ends.append(size)
+            size += 1
+        self._literals = frozenset(literals)
         self._wild, self._loops = _number(wild), _number(loops)
+        self._starts, self._ends = _number(starts), _number(ends)
         self._masks = {character: _number(bits) | self._wild for character, bits in masks.items()}
 
     def matches(self, text: str) -> bool:
-        """Whether the whole text is as the pattern says."""
-        if self._segments is not None:
-            return _find_all(self._segments, text)
-        states = 1
+        """Whether the whole text is as one of the patterns says."""
+        if text in self._literals or any(_find_all(segments, text) for segments in self._segmented):
+            return True
+        states, masks, wild, loops = self._starts, self._masks, self._wild, self._loops
+        if not states:
+            return False
         for character in text:
-            states = ((states & self._masks.get(character, self._wild)) << 1) | (states & self._loops)
+            states = ((states & masks.get(character, wild)) << 1) | (states & loops)
             if not states:
                 return False
-        return bool(states >> self._size & 1)
+        return bool(states & self._ends)
+
+
+def _segments(tokens: Iterable[object]) -> Sequence[str]:
+    """The literals between C{*}."""
+    segments: list[list[str]] = [[]]
+    for token in tokens:
+        if token is ANY:
+            segments.append([])
+        else:
+            segments[-1].append(str(token))
+    return ["".join(segment) for segment in segments]
 
 
 def _number(bits: Iterable[int]) -> int:

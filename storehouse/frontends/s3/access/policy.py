@@ -11,17 +11,27 @@ Source: "Grammar of the IAM JSON policy language" and "IAM JSON policy elements 
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
 import attrs
 
 from storehouse.core.jsontext import take_json
+from storehouse.core.turns import breath
 from storehouse.frontends.s3.access.actions import ACTIONS, BUCKET
-from storehouse.frontends.s3.access.conditions import Condition, Values, Variable, expand, read_condition, text_tokens
-from storehouse.frontends.s3.access.glob import Glob
+from storehouse.frontends.s3.access.conditions import (
+    Condition,
+    Texts,
+    TooLong,
+    Values,
+    Variable,
+    read_condition,
+    text_tokens,
+)
+from storehouse.frontends.s3.access.glob import Globs, tokens_of
 from storehouse.frontends.s3.errors import S3Error
 
 __all__ = ["ACCOUNT", "MOST_POLICY", "Policy", "Principal", "Verdict", "read_policy", "user_arn"]
@@ -34,6 +44,9 @@ ACCOUNT = "0" * 12
 
 #: What a policy says: C{deny} beats C{allow}; C{None} is neither.
 Verdict = Literal["allow", "deny"] | None
+
+#: Variables in a policy.
+_MOST_VARIABLES = 64
 
 _VERSIONS = ("2008-10-17", "2012-10-17")
 _MEMBERS = frozenset({"Version", "Id", "Statement"})
@@ -107,29 +120,13 @@ class _Principals:
         return self.every_user or principal.name in self.names or principal.canonical_id in self.ids
 
 
-class _Resource:
-    """A resource: an ARN with wildcards and perhaps variables."""
-
-    def __init__(self, text: str, has_variables: bool) -> None:
-        self.text = text
-        self._tokens = text_tokens(text, has_variables)
-        has_any = any(isinstance(token, Variable) for token in self._tokens)
-        self._glob = None if has_any else Glob(self._tokens)
-
-    def matches(self, arn: str, values: Values) -> bool:
-        if self._glob is not None:
-            return self._glob.matches(arn)
-        expanded = expand(self._tokens, values)
-        return expanded is not None and Glob(expanded).matches(arn)
-
-
 @attrs.frozen(eq=False)
 class _Statement:
     denies: bool
     principals: _Principals
     negates_principals: bool
     actions: frozenset[str]
-    resources: Sequence[_Resource]
+    resources: Texts
     negates_resources: bool
     conditions: Sequence[Condition]
 
@@ -137,7 +134,7 @@ class _Statement:
         return (
             action in self.actions
             and self.principals.has(principal) != self.negates_principals
-            and any(each.matches(arn, values) for each in self.resources) != self.negates_resources
+            and self.resources.matches(arn, values) != self.negates_resources
             and all(each.holds(values) for each in self.conditions)
         )
 
@@ -168,12 +165,32 @@ class Policy:
         @param values: gives the values of keys.
         """
         allows = False
-        for statement in self._statements:
-            if (statement.denies or not allows) and statement.applies(principal, action, arn, values):
-                if statement.denies:
-                    return "deny"
-                allows = True
+        for said in self._said(principal, action, arn, values):
+            if said == "deny":
+                return said
+            allows = allows or said == "allow"
         return "allow" if allows else None
+
+    async def verdict_in_turns(self, principal: Principal, action: str, arn: str, values: Values) -> Verdict:
+        """L{verdict}, while others are served: a statement that was made to be slow takes milliseconds."""
+        allows = False
+        for said in self._said(principal, action, arn, values):
+            if said == "deny":
+                return said
+            allows = allows or said == "allow"
+            await breath()
+        return "allow" if allows else None
+
+    def _said(self, principal: Principal, action: str, arn: str, values: Values) -> Iterator[Verdict]:
+        """What each statement says."""
+        for statement in self._statements:
+            try:
+                applies = statement.applies(principal, action, arn, values)
+            except TooLong:
+                # It cannot be known whether it denies.
+                yield "deny"
+            else:
+                yield ("deny" if statement.denies else "allow") if applies else None
 
     @property
     def is_public(self) -> bool:
@@ -229,6 +246,7 @@ def read_policy(data: bytes, bucket: str) -> Policy:
         statements = [statements]
     if not isinstance(statements, list) or not statements:
         raise _malformed("Missing required field Statement")
+    _check_variables(value)
     keys: set[str] = set()
     names: set[str] = set()
     read = [_statement(each, bucket, version == _VERSIONS[1], keys, names) for each in statements]
@@ -284,7 +302,7 @@ def _statement(value: Any, bucket: str, has_variables: bool, keys: set[str], nam
         _principals(principals),
         negates_principals,
         frozenset(ACTIONS) - named if negates_actions else named,
-        [_Resource(arn, has_variables) for arn in arns],
+        Texts([text_tokens(arn, has_variables) for arn in arns]),
         negates_resources,
         _conditions(value.get("Condition", {}), has_variables),
     )
@@ -293,6 +311,12 @@ def _statement(value: Any, bucket: str, has_variables: bool, keys: set[str], nam
             keys.update(token.key for token in text_tokens(text, True) if isinstance(token, Variable))
     keys.update(each.key for each in statement.conditions)
     return statement
+
+
+def _check_variables(value: object) -> None:
+    """What has variables is made anew for each request."""
+    if json.dumps(value, ensure_ascii=False).count("${") > _MOST_VARIABLES:
+        raise _malformed(f"A policy has at most {_MOST_VARIABLES} variables")
 
 
 def _principals(value: Any) -> _Principals:
@@ -332,7 +356,7 @@ def _principals(value: Any) -> _Principals:
 
 @lru_cache(maxsize=1024)
 def _matching_actions(pattern: str) -> frozenset[str]:
-    glob = Glob.of(pattern.lower())
+    glob = Globs([tokens_of(pattern.lower())])
     return frozenset(action for action in ACTIONS if glob.matches(action.lower()))
 
 
@@ -348,7 +372,7 @@ def _actions(patterns: Sequence[str]) -> frozenset[str]:
 
 def _check_resource(arn: str, bucket: str) -> None:
     parts = arn.split(":", 5)
-    if arn == "*":
+    if arn == "*" or arn.startswith(f"arn:aws:s3:::{bucket}/"):
         return
     if len(parts) != 6 or parts[0] != "arn" or not parts[1].startswith("aws") or parts[2:5] != ["s3", "", ""]:
         raise _malformed("Policy has invalid resource")
@@ -361,13 +385,13 @@ def _could_be(pattern: str, bucket: str, is_whole: bool) -> bool:
     """Whether a resource can be of the bucket: what is before its slash, or, without one, a beginning with wildcards."""
     if "${" in pattern:
         return True
-    return Glob.of(pattern).matches(bucket) or (not is_whole and _begins(pattern, bucket))
+    return Globs([tokens_of(pattern)]).matches(bucket) or (not is_whole and _begins(pattern, bucket))
 
 
 def _begins(pattern: str, bucket: str) -> bool:
     """Whether a pattern without a slash matches an object's ARN: a C{*} has to stand for the slash."""
     star = pattern.find("*")
-    return star >= 0 and Glob.of(pattern[: star + 1]).matches(bucket)
+    return star >= 0 and Globs([tokens_of(pattern[: star + 1])]).matches(bucket)
 
 
 def _check_match(patterns: Sequence[str], arns: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.frontends.s3.access.glob import ANY, ONE, Glob
+from storehouse.frontends.s3.access.glob import ANY, ONE, Globs, tokens_of
 
 
 def expected(pattern: str, text: str) -> bool:
@@ -19,7 +19,7 @@ def expected(pattern: str, text: str) -> bool:
 
 
 class GlobTests(SynchronousTestCase):
-    """L{Glob}."""
+    """L{Globs}."""
 
     def test_examples(self) -> None:
         for pattern, text, is_match in (
@@ -37,25 +37,29 @@ class GlobTests(SynchronousTestCase):
             ("a?c*", "abcd\n", True),
             ("**a**", "a", True),
         ):
-            self.assertEqual(Glob.of(pattern).matches(text), is_match, (pattern, text))
+            self.assertEqual(Globs([tokens_of(pattern)]).matches(text), is_match, (pattern, text))
 
     @given(st.text("ab*?", max_size=12), st.text("ab", max_size=12))
     def test_any(self, pattern: str, text: str) -> None:
-        self.assertEqual(Glob.of(pattern).matches(text), expected(pattern, text))
+        self.assertEqual(Globs([tokens_of(pattern)]).matches(text), expected(pattern, text))
 
     def test_literals(self) -> None:
         """What a literal has is no wildcard."""
-        self.assertTrue(Glob(["a*", ANY]).matches("a*b"))
-        self.assertFalse(Glob(["a*", ANY]).matches("ab"))
-        self.assertFalse(Glob(["a?", ONE]).matches("abc"))
-        self.assertTrue(Glob(["a"]).is_literal)
-        self.assertFalse(Glob(["a", ANY]).is_literal)
+        self.assertTrue(Globs([["a*", ANY]]).matches("a*b"))
+        self.assertFalse(Globs([["a*", ANY]]).matches("ab"))
+        self.assertFalse(Globs([["a?", ONE]]).matches("abc"))
+
+    @given(st.lists(st.text("ab*?", max_size=6), max_size=5), st.text("ab", max_size=6))
+    def test_several(self, patterns: list[str], text: str) -> None:
+        """One of them has to match."""
+        found = Globs([tokens_of(pattern) for pattern in patterns]).matches(text)
+        self.assertEqual(found, any(expected(pattern, text) for pattern in patterns))
 
     def test_time(self) -> None:
         """Patterns that are made to be slow are not."""
         text = "a" * 8000
         for pattern in ("a*" * 5000 + "b", "?*" * 5000 + "b", "*a?" * 3000 + "b", "?" * 20000, "*" * 20000 + "b"):
-            glob = Glob.of(pattern)
+            glob = Globs([tokens_of(pattern)])
             began = time.process_time()
             self.assertFalse(glob.matches(text))
             self.assertLess(time.process_time() - began, 0.5, pattern[:10])

@@ -263,12 +263,28 @@ class EvaluationTests(SynchronousTestCase):
             self.assertEqual(policy(statement(**more)).is_public, is_public, more)
 
     def test_time(self) -> None:
-        """A policy that is made to be slow takes few milliseconds."""
+        """Policies that are made to be slow are not."""
         many = ["arn:aws:s3:::box/" + "a*?" * 30 + f"{number}b" for number in range(120)]
-        made = policy(statement(Resource=many, Condition={"StringLike": {"aws:UserAgent": "?*" * 800 + "x"}}))
-        began = time.process_time()
-        self.assertIsNone(verdict(made, {"aws:useragent": ["a" * 8000]}, arn="arn:aws:s3:::box/" + "a" * 1024))
-        self.assertLess(time.process_time() - began, 0.5)
+        agents = {"aws:useragent": ["a" * 8000], "aws:username": ["a" * 64]}
+        for given_ in (
+            statement(Resource=many, Condition={"StringLike": {"aws:UserAgent": "?*" * 800 + "x"}}),
+            statement(Condition={"StringLike": {"aws:UserAgent": ["*?b"] * 2500}}),
+            statement(Condition={"StringLike": {"aws:UserAgent": ["?*a?*c"] * 1800}}),
+            statement(Resource=["arn:aws:s3:::box/*?b"] * 600),
+            statement(Resource=["arn:aws:s3:::box/" + "${aws:username}" * 3 + "?b"] * 20),
+        ):
+            made = policy(given_)
+            began = time.process_time()
+            self.assertIsNone(verdict(made, agents, arn="arn:aws:s3:::box/" + "a" * 1024))
+            self.assertLess(time.process_time() - began, 0.2)
+
+    def test_too_long(self) -> None:
+        """Where values make a text too long, it is not known what the policy says: it denies."""
+        made = policy(statement(Resource="arn:aws:s3:::box/" + "${s3:prefix}" * 3))
+        self.assertEqual(verdict(made, {"s3:prefix": ["a" * 1000]}), "deny")
+        self.assertIsNone(verdict(made, {"s3:prefix": ["a" * 100]}))
+        with self.assertRaises(S3Error):
+            policy(statement(Resource="arn:aws:s3:::box/" + "${s3:prefix}" * 65))
 
 
 class ConditionTests(SynchronousTestCase):
