@@ -254,7 +254,7 @@ class MemoryDataSpace:
 
     @deferred
     async def complete_upload(
-        self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None
+        self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None, keep: bool = False
     ) -> Part:
         upload = self._upload(upload_id)
         self._check_new(id)
@@ -262,7 +262,8 @@ class MemoryDataSpace:
         kept = upload.metadata if metadata is None else self._checked(metadata)
         contents = [attrs.evolve(upload.contents[part.number], number=part.number, note=part.note) for part in chosen]
         stored = self._add(id, contents, kept)
-        del self._uploads[upload_id]
+        if not keep:
+            del self._uploads[upload_id]
         return Part(0, stored.etag, stored.size)
 
     @deferred

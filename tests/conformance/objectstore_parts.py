@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+
+from twisted.internet.defer import gatherResults
 
 from storehouse.core.streams import BytesStream
 from storehouse.errors import InvalidName, NoSuchBucket, NoSuchKey, NoSuchUpload
-from tests.conformance.objectstore import StoreTestsMixin, md5
+from storehouse.storage.objects.interfaces import ALWAYS
+from tests.conformance.objectstore import ABSENT, StoreTestsMixin, md5
 
 __all__ = ["PartsTestsMixin"]
 
@@ -112,6 +116,56 @@ class PartsTestsMixin(StoreTestsMixin):
         parts = await self.store.list_parts("bucket", "key", upload_id)
         self.assertEqual(whole, md5(b"0123456789"))
         self.assertEqual([(part.etag, part.note) for part in parts], [(whole, "a note"), (some, "another")])
+
+    # -- completing again ----------------------------------------------------------------------
+
+    async def test_completed_again(self) -> None:
+        """It is the same object, whatever condition there was, also after a restart, and by another name."""
+        for as_key in (None, "other"):
+            upload_id, parts = await self.upload(b"one", b"two", metadata={"a": ["b"]}, system={"c": "d"})
+            complete = partial(self.store.complete_upload, "bucket", "key", upload_id, parts)
+            info = await complete(ABSENT, as_key)
+            heard = self.listen()
+            self.assertEqual(await complete(ABSENT, as_key), info)
+            await self.refused(
+                NoSuchUpload, self.store.complete_upload("bucket", "key", upload_id, parts[:1], ALWAYS, as_key)
+            )
+            await self.refused(NoSuchUpload, self.store.complete_upload("bucket", "third", upload_id, parts))
+            await self.refused(NoSuchUpload, self.store.list_parts("bucket", "key", upload_id))
+            if self.persistent:
+                await self.reopen()
+                self.assertEqual(
+                    await self.store.complete_upload("bucket", "key", upload_id, parts, ABSENT, as_key), info
+                )
+            self.assertEqual((heard, await self.store.list_uploads("bucket")), ([], []))
+            await self.quiet()
+
+    async def test_completed_again_after_another(self) -> None:
+        """By the process that did it, although the key has something else by now, or nothing."""
+        upload_id, parts = await self.upload(b"one", b"two")
+        info = await self.store.complete_upload("bucket", "key", upload_id, parts)
+        await self.put("key", b"other")
+        self.assertEqual(await self.store.complete_upload("bucket", "key", upload_id, parts), info)
+        await self.store.delete("bucket", "key")
+        self.assertEqual(await self.store.complete_upload("bucket", "key", upload_id, parts), info)
+        await self.refused(NoSuchKey, self.store.head("bucket", "key"))
+
+    async def test_completed_at_once(self) -> None:
+        """By many: there is one object, and all have it."""
+        upload_id, parts = await self.upload(b"one", b"two")
+        completing = [self.store.complete_upload("bucket", "key", upload_id, parts, ABSENT) for _ in range(8)]
+        infos = await gatherResults(completing)
+        self.assertEqual({each.id for each in infos}, {(await self.store.head("bucket", "key")).id})
+        await self.quiet()
+
+    async def test_same_parts_are_not_the_same_upload(self) -> None:
+        """An object of equal parts, or a copy, is not what another upload has become."""
+        first, parts = await self.upload(b"one")
+        second, _ = await self.upload(b"one")
+        info = await self.store.complete_upload("bucket", "key", first, parts)
+        other = await self.store.complete_upload("bucket", "key", second, parts)
+        self.assertNotEqual(info.id, other.id)
+        await self.refused(NoSuchUpload, self.store.complete_upload("bucket", "key", "00" * 16, parts))
 
     # -- uploads -------------------------------------------------------------------------------
 

@@ -354,10 +354,7 @@ def verify_store(session: StoreSession, ledger: StoreLedger) -> Found:
             raise Broken(f"{key} is {_short(found)}, not one of {list(map(_short, ledger.candidates(key)))}")
     for begun in ledger.pending.values():
         if begun.kind == "rename":
-            # Both keys change together.
-            found_both = keys.get(begun.name), keys.get(begun.target)
-            if found_both not in ((ledger.keys.get(begun.name), ledger.keys.get(begun.target)), (None, begun.value)):
-                raise Broken(f"of {begun.name} and {begun.target} there are {list(map(_short, found_both))}")
+            _verify_rename(ledger, begun, keys.get(begun.name), keys.get(begun.target))
     for key in {*ledger.keys, *(begun.name for begun in ledger.pending.values() if begun.kind == "key")} - set(keys):
         if None not in ledger.candidates(key):
             raise Broken(f"{key} is lost")
@@ -385,6 +382,19 @@ def verify_store(session: StoreSession, ledger: StoreLedger) -> Found:
     ledger.take(result)
     session.view = ledger.clone()
     return result
+
+
+def _verify_rename(ledger: StoreLedger, rename: Begun, found: Value | None, target: Value | None) -> None:
+    """Both keys change together. After a failed sync other changes of both may be pending, too."""
+
+    def before(name: str) -> list[Value | None]:
+        pending = ledger.pending.values()
+        return [ledger.keys.get(name), *(each.value for each in pending if (each.kind, each.name) == ("key", name))]
+
+    has_not_happened = found in before(rename.name) and target in before(rename.target)
+    has_happened = found is None and target is not None and target in (rename.value, *before(rename.name))
+    if not has_not_happened and not has_happened:
+        raise Broken(f"of {rename.name} and {rename.target} there are {_short(found)} and {_short(target)}")
 
 
 def _ids(session: StoreSession, index: str) -> list[str]:

@@ -253,13 +253,14 @@ class IDataSpace(IUploads, IInventory):
         """
 
     def complete_upload(
-        id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None
+        id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None, keep: bool = False
     ) -> Deferred[Part]:
         """
         Make an object of some parts of an upload, and end the upload; the other parts are dropped. No bytes are moved.
 
         @param parts: by numbers and etags, in ascending order; sizes are not looked at.
         @param metadata: of the object; C{None} for that of the upload.
+        @param keep: whether the upload goes on, with all its parts: L{abort_upload} ends it.
         @return: fires with number 0, and the etag and size of the object.  Fails with C{NoSuchUpload},
             C{AlreadyExists} for the ID, C{InvalidPartOrder}, or C{InvalidPart} when there is none, or one is not there
             or has another etag.  The upload then stays open.

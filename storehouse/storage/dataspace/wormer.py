@@ -674,7 +674,7 @@ class WormerDataSpace:
 
     @operation
     async def complete_upload(
-        self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None
+        self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None, keep: bool = False
     ) -> Part:
         """See L{IDataSpace.complete_upload}."""
         target = self._directory.layout.object(check_id(id))
@@ -689,6 +689,8 @@ class WormerDataSpace:
             told = state.metadata if metadata is None else metadata
             async with self._directory.staged(staging):
                 made = await self._directory.run(self._complete, staging, path, chosen, told, target)
+            if keep:
+                return made
             self._states.pop(upload_id, None)
             try:
                 await self._directory.run(self._remove, path, upload_id)

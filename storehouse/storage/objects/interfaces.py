@@ -322,6 +322,10 @@ class IObjectStore(Interface):
         Make the parts the object of the key, in one step. No bytes are moved. If the condition does not hold, the upload
         goes on.
 
+        The same again after it was done changes nothing and gives the same, as long as the key has that object, also after
+        a restart; and by the same process for a day, whatever the key has then, unless very many were completed since. The
+        condition does not count then.
+
         @param parts: by numbers and etags, in ascending order.
         @param as_key: the key that the object, and the condition, are for, if it is to be another one.
         @param metadata: of the object; C{None} for what the upload was begun with; so C{system}.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
@@ -214,10 +214,19 @@ class Pair:
         self.removing.arriving.add(id)
         return id
 
-    async def publish(self, bucket: str, key: str, entry: Entry, condition: Condition = ALWAYS) -> ObjectInfo:
+    async def publish(
+        self,
+        bucket: str,
+        key: str,
+        entry: Entry,
+        condition: Condition = ALWAYS,
+        then: Callable[[], Awaitable[None]] | None = None,
+    ) -> ObjectInfo:
         """
         Give a key another object, whose bytes are there; to be called by who holds the key. If it fails, the bytes are
         to be given to L{Removing.refused}.
+
+        @param then: called when it has it, before anybody is told. It does not fail.
         """
         before: list[Entry | None] = []
 
@@ -226,6 +235,8 @@ class Pair:
             before.append(there)
 
         freed = await finished(self.names.publish(bucket, key, entry, check))
+        if then is not None:
+            await then()
         self.removing.arriving.discard(entry.id)
         info = info_of(key, entry)
         previous = before[-1] if before else None

@@ -72,5 +72,10 @@ async def _complete(pair: Pair, id: str, metadata: dict[str, list[str]]) -> bool
             "the upload for {bucket}/{key} cannot be completed: {error}", bucket=bucket, key=key, error=str(error)
         )
         return False
+    for upload_id in metadata.get("upload", []):
+        try:
+            await finished(pair.space.abort_upload(upload_id))
+        except StorehouseError:
+            pass  # it ended, or expires
     _log.info("completed the upload for {bucket}/{key}, which a crash had interrupted", bucket=bucket, key=key)
     return True

@@ -11,6 +11,7 @@ from itertools import islice
 import attrs
 from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.core.disk import IDisk
@@ -18,6 +19,7 @@ from storehouse.core.jobs import deferred, finished, settled
 from storehouse.core.operations import operation
 from storehouse.core.streams import IByteStream, awaiting, beside, updating
 from storehouse.errors import (
+    Damaged,
     InvalidName,
     InvalidPart,
     NoSuchObject,
@@ -58,7 +60,7 @@ from storehouse.storage.objects.tags import (
     told,
     visible,
 )
-from storehouse.storage.objects.uploads import UploadIndex, described, new_upload_id
+from storehouse.storage.objects.uploads import Completed, UploadIndex, described, new_upload_id
 
 __all__ = ["LocalObjectStore", "StreamMD5"]
 
@@ -107,6 +109,8 @@ class LocalObjectStore:
     @param clock: tells the time, seconds since 1970 UTC.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         space: IDataSpace,
@@ -117,6 +121,7 @@ class LocalObjectStore:
     ) -> None:
         self._pair = Pair(space, names, disk, events or Events(), clock)
         self._uploads = UploadIndex(space)
+        self._done = Completed()
         self.operations = self._pair.operations
 
     @property
@@ -578,34 +583,76 @@ class LocalObjectStore:
     ) -> ObjectInfo:
         """See L{IObjectStore.complete_upload}."""
         pair = self._pair
-        upload = await self._upload(bucket, key, upload_id)
-        kept = upload.metadata if metadata is None else metadata
-        kept_system = upload.system if system is None else system
         begun_as, key = key, key if as_key is None else as_key
         async with pair.held(bucket, key):
-            # Nobody else changes the key until it has its object: so the condition that holds now holds then.
+            done = await self._completed(bucket, key, upload_id, of_parts(parts))
+            try:
+                upload = await self._upload(bucket, begun_as, upload_id)
+            except NoSuchUpload:
+                if done is None:
+                    raise
+                return done
+            if done is not None:
+                # The process ended before the upload did.
+                await self._end_upload(bucket, begun_as, upload_id)
+                return done
+            kept = upload.metadata if metadata is None else metadata
+            kept_system = upload.system if system is None else system
+            # Better now than after all of it was linked. What counts is looked at again with the key.
             check_condition(condition, await pair.current(bucket, key), bucket, key)
             chosen = _chosen(upload_id, parts, await pair.space.list_parts(upload_id))
             id = pair.arrives()
             size = sum(part.size for part in chosen)
             entry = Entry(id, size, of_parts(chosen), pair.now(), upload.content_type, kept, "", dict(kept_system))
-            # Should the process end between the two steps, the next start knows what was meant: the parts are not lost.
-            told = {"key": [f"{bucket}/{key}"], "complete": [encode_entry(entry)]}
+            # Should the process end between the two steps, the next start knows what was meant.
+            told = {"key": [f"{bucket}/{key}"], "complete": [encode_entry(entry)], "upload": [upload_id]}
             try:
                 await finished(pair.names.intend(bucket, key, [id]))
-                made = await finished(pair.space.complete_upload(id, upload_id, chosen, told))
-                self._uploads.ended(bucket, begun_as, upload_id)
+                made = await finished(pair.space.complete_upload(id, upload_id, chosen, told, True))
             except StorageFailed:
                 # Whether the parts are the object's is known at the next start, which finishes it if they are.
                 raise
             except BaseException:
                 pair.removing.gone(id)
                 raise
+            entry = attrs.evolve(entry, tag=made.etag)
+
+            async def published() -> None:
+                self._done.add(upload_id, bucket, info_of(key, entry), pair.now())
+                await self._end_upload(bucket, begun_as, upload_id)
+
             try:
-                return await pair.publish(bucket, key, attrs.evolve(entry, tag=made.etag))
+                return await pair.publish(bucket, key, entry, condition, published)
             except BaseException:
                 await pair.removing.refused(bucket, key, id)
                 raise
+
+    async def _completed(self, bucket: str, key: str, upload_id: str, etag: str) -> ObjectInfo | None:
+        """What an upload has become, if it was completed with these parts."""
+        pair = self._pair
+        known = self._done.get(upload_id, bucket, key, pair.now())
+        if known is not None:
+            return known if known.etag == etag else None
+        entry = await pair.current(bucket, key)
+        if entry is None or entry.etag != etag:
+            return None
+        try:
+            said = await pair.space.get_metadata(entry.id)
+        except (NoSuchObject, Damaged):
+            return None
+        return info_of(key, entry) if said.get("upload") == [upload_id] else None
+
+    async def _end_upload(self, bucket: str, key: str, upload_id: str) -> None:
+        """End an upload whose parts are an object by now."""
+        try:
+            await finished(self._pair.space.abort_upload(upload_id))
+        except NoSuchUpload:
+            pass
+        except StorehouseError as error:
+            # The object is there; what is left of the upload expires.
+            self._log.error("the upload {id} could not be removed: {error}", id=upload_id, error=str(error))
+            return
+        self._uploads.ended(bucket, key, upload_id)
 
     @operation
     async def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import secrets
 from bisect import bisect_left, bisect_right
+from collections import OrderedDict
 
 from storehouse.core.jobs import KeyedLocks
 from storehouse.core.turns import breath
 from storehouse.errors import DamagedObject, NoSuchUpload
 from storehouse.storage.dataspace.interfaces import IDataSpace, Upload
 from storehouse.storage.namespace.values import check_text
-from storehouse.storage.objects.values import OpenUpload
+from storehouse.storage.objects.values import ObjectInfo, OpenUpload
 
-__all__ = ["UploadIndex", "described", "new_upload_id"]
+__all__ = ["Completed", "UploadIndex", "described", "new_upload_id"]
 
 # Greater than the rest of any ID.
 _LAST = "g"
+
+# Uploads that were completed are known for a day, in nanoseconds; so many at most, and those with so many characters of
+# metadata.
+_DAY = 86_400 * 10**9
+_REMEMBERED = 4096
+_LONGEST = 8192
 
 
 def new_upload_id(now: int) -> str:
@@ -38,6 +45,30 @@ def described(upload: Upload) -> OpenUpload | None:
         return OpenUpload(upload.id, bucket, key, upload.created, upload.metadata["contentType"][0], metadata, system)
     except (KeyError, IndexError, ValueError):
         return None
+
+
+class Completed:
+    """
+    What uploads have become that were completed a short time ago: the client may not have got the response. In memory, at
+    most some kilobytes for each.
+    """
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[str, tuple[int, str, ObjectInfo]] = OrderedDict()
+
+    def add(self, upload_id: str, bucket: str, info: ObjectInfo, now: int) -> None:
+        """An upload has become this. @param now: nanoseconds since 1970 UTC."""
+        texts = (text for name, values in info.metadata.items() for text in (name, *values))
+        size = sum(map(len, texts)) + sum(len(name) + len(value) for name, value in info.system.items())
+        if size <= _LONGEST:
+            self._found[upload_id] = now, bucket, info
+        while self._found and (len(self._found) > _REMEMBERED or next(iter(self._found.values()))[0] < now - _DAY):
+            self._found.popitem(last=False)
+
+    def get(self, upload_id: str, bucket: str, key: str, now: int) -> ObjectInfo | None:
+        """What it has become, if that is of this key."""
+        when, of_bucket, info = self._found.get(upload_id, (0, "", None))
+        return info if info is not None and (of_bucket, info.key) == (bucket, key) and when >= now - _DAY else None
 
 
 #: The UTF-8 of a key, and an ID with its time in front.

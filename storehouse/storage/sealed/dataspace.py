@@ -519,7 +519,7 @@ class SealedDataSpace:
 
     @deferred
     async def complete_upload(
-        self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None
+        self, id: str, upload_id: str, parts: Sequence[Part], metadata: Metadata | None = None, keep: bool = False
     ) -> Part:
         codec = self._codec
         check_id(id)
@@ -535,8 +535,9 @@ class SealedDataSpace:
         )
         sealed = codec.seal_object(id, completed.parts, new_metadata)
         stored = [there[part.number].stored for part in chosen]
-        await self._inner.complete_upload(id, upload_id, stored, sealed)
-        self._end(upload_id)
+        await self._inner.complete_upload(id, upload_id, stored, sealed, keep)
+        if not keep:
+            self._end(upload_id)
         return Part(0, completed.etag, completed.size)
 
     @deferred
