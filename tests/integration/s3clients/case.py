@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,23 +98,30 @@ class S3Case(SynchronousTestCase):
         return given
 
     def run_client(
-        self, *command: object, status: int = 0, given: bytes | None = None, seconds: float = _LONG, **variables: str
+        self,
+        *command: object,
+        status: int = 0,
+        given: bytes | None = None,
+        variables: Mapping[str, str] | None = None,
+        **more: str,
     ) -> str:
         """
         Run a client to its end.
 
         @param status: what it has to end with.
+        @param variables: those of its environment, if not C{self.variables}.
+        @param more: variables beside those.
         @return: what it printed; of one that fails as it should, also its errors.
         """
         words = [str(word) for word in command]
         done = subprocess.run(
             words,
             cwd=self.home,
-            env={**self.variables, **variables},
+            env={**(self.variables if variables is None else variables), **more},
             input=given,
             stdin=subprocess.DEVNULL if given is None else None,
             capture_output=True,
-            timeout=seconds,
+            timeout=_LONG,
             check=False,
         )
         printed, errors = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
