@@ -262,7 +262,7 @@ class Gate:
         permission = _PERMISSION.get(action)
         if permission is None:
             return
-        is_allowed = await self._may(visitor, permission, bucket, key)
+        (is_allowed,) = await self._may(visitor, bucket, key, permission)
         if not is_allowed and action in ("get", "list"):
             is_allowed = await self._is_public(bucket)
         self._decided(visitor, permission, f"{bucket}/{key}", is_allowed)
@@ -274,17 +274,17 @@ class Gate:
         who = f"link:{visitor.name}" if visitor.grant is not None else visitor.name
         self.audit(AccessDecided("https", who, visitor.address, action, resource, is_allowed))
 
-    async def _may(self, visitor: Visitor, permission: str, bucket: str, key: str) -> bool:
-        """The decision of all doors. A link can do what the user can who has signed it."""
+    async def _may(self, visitor: Visitor, bucket: str, key: str, *permissions: str) -> list[bool]:
+        """The decision of all doors, for each permission. A link can do what the user can who has signed it."""
         try:
             user = visitor.user or self._accounts.user_named(visitor.name)
         except NoSuchUser:
-            return False
+            return [False] * len(permissions)
         try:
             owner = (await self._store.get_bucket(bucket)).owner
         except (NoSuchBucket, BadRequest):
             owner = ""  # the store says so
-        return user.may(permission, bucket, key, owner)
+        return [user.may(permission, bucket, key, owner) for permission in permissions]
 
     async def put_condition(self, visitor: Visitor, key: str, condition: Condition) -> Condition:
         """
@@ -293,8 +293,7 @@ class Gate:
 
         @raise Forbidden: if nothing is left.
         """
-        new = await self._may(visitor, "put-new", self._bucket, key)
-        replacing = await self._may(visitor, "overwrite", self._bucket, key)
+        new, replacing = await self._may(visitor, self._bucket, key, "put-new", "overwrite")
         narrowed = condition.narrowed(new, replacing)
         permission = "put-new" if new or not replacing else "overwrite"
         self._decided(visitor, permission, f"{self._bucket}/{key}", narrowed is not None)
