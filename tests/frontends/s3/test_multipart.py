@@ -239,6 +239,20 @@ class UploadTests(MultipartCase):
         self.refused("NoSuchKey", f"POST /box/b?uploadId={id}", body, 'If-Match: "x"')
         self.complete(id, body, "If-None-Match: *", key="b")
 
+    def test_completed_again(self) -> None:
+        """A client that did not get the response gets the same, whatever its condition is; with other parts there is no upload."""
+        id = self.begin("x-amz-checksum-algorithm: CRC32")
+        etags = [(1, self.part(id, 1, b"first")), (2, self.part(id, 2, b"second"))]
+        body = wanted(etags, ChecksumCRC32=[crc32(b"first"), crc32(b"second")])
+        first = self.done(f"POST /box/a?uploadId={id}", body, "If-None-Match: *").body
+        self.assertEqual(self.done(f"POST /box/a?uploadId={id}", body, "If-None-Match: *").body, first)
+        self.refused("NoSuchUpload", f"POST /box/a?uploadId={id}", wanted(etags[:1]))
+        self.refused("NoSuchUpload", f"POST /box/b?uploadId={id}", body)
+        id = self.begin()
+        body = wanted([(1, self.part(id, 1, b"x"))])
+        self.done(f"DELETE /box/a?uploadId={id}", status=204)
+        self.refused("NoSuchUpload", f"POST /box/a?uploadId={id}", body)
+
     def test_abort(self) -> None:
         id = self.begin()
         self.part(id, 1, b"x")
