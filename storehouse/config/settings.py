@@ -50,6 +50,19 @@ __all__ = [
 ]
 
 
+_region = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII).fullmatch
+
+
+def _parse_region(value: Any) -> str:
+    """Part of what clients sign, and of responses: a word."""
+    text = parse_text(value)
+    if not _region(text):
+        raise ValueError(
+            "a name such as us-east-1 is needed, of up to 64 letters, digits, hyphens and underscores; or any"
+        )
+    return text
+
+
 def _parse_proxies(value: Any) -> str:
     """Addresses and networks with commas between them, or a list of them; C{off} is none."""
     if isinstance(value, list):
@@ -357,7 +370,7 @@ class S3Settings:
     )
     region: str = option(
         "us-east-1",
-        parse_text,
+        _parse_region,
         "NAME",
         "The region for which requests must be signed, and in which buckets are; any takes every one",
         cli=True,

@@ -265,6 +265,7 @@ class SettingsTests(SynchronousTestCase):
             "no door", self.refused({"append": "off", "sfsp": "off", "https": "off", "s3": "off", "admin": "off"})
         )
         self.assertIn("https-cert", self.refused({"https-key": "key.pem"}))
+        self.assertIn("us-east-1", self.refused({"s3-region": "<x>"}))
         self.assertIn("s3-tls", self.refused({"s3-tls": "on", "s3": "ssl:1:privateKey=x.pem"}))
         self.assertIn("https-cert", self.refused({"https-cert": "x.pem", "https": "ssl:1:privateKey=x.pem"}))
 

@@ -159,6 +159,4 @@ async def get_bucket_location(call: Call) -> Reply:
     """The region, which has an empty name if it is the first one."""
     await call.store.get_bucket(call.bucket)
     region = call.door.region
-    # The text of the document itself is what is read of it.
-    body = document("LocationConstraint", "" if region == "us-east-1" else text("X", region)[3:-4])
-    return Reply(200, body, XML)
+    return Reply(200, document("LocationConstraint", "" if region == "us-east-1" else region), XML)
