@@ -230,7 +230,7 @@ _CODE: Mapping[type[errors.StorehouseError], tuple[str, bool]] = {
     errors.BucketNotEmpty: ("BucketNotEmpty", False),
     errors.OffsetMismatch: ("InvalidWriteOffset", True),
     errors.PreconditionFailed: ("PreconditionFailed", False),
-    errors.Damaged: ("InternalError", True),
+    errors.Damaged: ("InternalError", False),
     errors.UnknownArchiveFormat: ("InternalError", False),
     errors.InvalidAnswer: ("InternalError", False),
     errors.RemoteRefused: ("InternalError", False),
@@ -264,6 +264,9 @@ def s3_error(error: BaseException) -> S3Error:
         return S3Error("InternalError")
     code, is_told = next(_CODE[ancestor] for ancestor in type(error).__mro__ if ancestor in _CODE)
     message = error.detail if is_told else ""
+    if isinstance(error, errors.Damaged):
+        # Not which file it is of, and where.
+        message = "What is stored there is damaged: the server's log has more."
     if isinstance(error, errors.InvalidRange):
         headers = ((b"Content-Range", b"bytes */%d" % error.size),)
         return S3Error(code, message, headers=headers, ActualObjectSize=error.size)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
-from storehouse.errors import InvalidRange, Overloaded, StorehouseError, StoreUnusable
+from storehouse.errors import DamagedEntry, InvalidRange, Overloaded, StorehouseError, StoreUnusable
 from storehouse.frontends.http.reply import REASONS, MethodNotAllowed
 from storehouse.frontends.s3.errors import CODES, S3Error, error_reply, s3_error
 
@@ -67,6 +67,13 @@ class ErrorTests(SynchronousTestCase):
             self.assertEqual(reply.status, 500)
             self.assertIn(b"<Code>InternalError</Code>", reply.body)
             self.assertNotIn(b"secret", reply.body)
+
+    def test_damaged(self) -> None:
+        """A client is told so, but not where the file is."""
+        said = s3_error(DamagedEntry("box", "a", None, "/srv/secret", "its checksum fails"))
+        self.assertEqual((said.code, said.status), ("InternalError", 500))
+        self.assertIn("damaged", said.detail)
+        self.assertNotIn("/srv", said.detail)
 
     def test_headers(self) -> None:
         self.assertEqual(
