@@ -16,7 +16,6 @@ import attrs
 from twisted.web.resource import IResource
 
 from storehouse.errors import StorehouseError
-from storehouse.events import AccessDecided
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest, host_name
 from storehouse.frontends.http.resource import Leaf
@@ -37,6 +36,7 @@ from storehouse.frontends.s3 import postform as postform
 from storehouse.frontends.s3 import renaming as renaming
 from storehouse.frontends.s3 import tagging as tagging
 from storehouse.frontends.s3.access.caller import Caller
+from storehouse.frontends.s3.access.owning import audit_refused_signature
 from storehouse.frontends.s3.access.policy import ACCOUNT
 from storehouse.frontends.s3.call import Call, Door, IAuthenticator
 from storehouse.frontends.s3.errors import S3Error, error_reply, s3_error
@@ -125,7 +125,7 @@ class S3Door:
                 try:
                     signed = self._authenticator.authenticate(request, query, bucket if is_in_host else "")
                 except S3Error as error:
-                    self._audit_refusal(call, error)
+                    audit_refused_signature(call, error)
                     raise
                 call.take_caller(signed)
                 call.body, call.length = signed.stream(body, length, self._door.disk)
@@ -136,13 +136,6 @@ class S3Door:
             return await handle(call)
         except StorehouseError as error:
             raise _located(error, request, bucket, key) from error
-
-    def _audit_refusal(self, call: Call, error: S3Error) -> None:
-        """Report a signature that was refused; not the key ID, which may be a secret in the wrong place."""
-        resource = f"{call.bucket}/{call.key}" if call.key else call.bucket
-        action = f"authenticate ({error.code})"
-        address = call.caller.address
-        self._door.audit(AccessDecided("s3", "", address, action, resource, False, "", call.request_id))
 
     def _names(self, request: StreamingRequest) -> tuple[str, str, bool]:
         """The bucket and the key that a request names, each empty if it names none; and whether the bucket is in the host."""

@@ -19,7 +19,7 @@ from storehouse.errors import MalformedBody, TooLarge
 from storehouse.frontends.http.multipart import Event, Field, FormLimits, MultipartReader, PartBegun
 from storehouse.frontends.http.parthead import boundary_of
 from storehouse.frontends.http.reply import Reply
-from storehouse.frontends.s3.access.owning import new_object
+from storehouse.frontends.s3.access.owning import audit_refused_signature, new_object
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.checksums import checksums_of
 from storehouse.frontends.s3.errors import S3Error
@@ -135,7 +135,11 @@ async def post_object(call: Call) -> Reply:
     key = form.fields["key"] = key.replace(_FILENAME, (begun.filename or "").rpartition("/")[2])
     if not key:
         raise S3Error("UserKeyMustBeSpecified")
-    signed, policy = call.authenticator.authenticate_form(form.fields, call.bucket)
+    try:
+        signed, policy = call.authenticator.authenticate_form(form.fields, call.bucket)
+    except S3Error as error:
+        audit_refused_signature(call, error)
+        raise
     call.take_caller(signed)
     tags = _tags_of(form)
     call.form = lambda name: tags.get("tagging") if name == "x-amz-tagging" else form.acl(name)

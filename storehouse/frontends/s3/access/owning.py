@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storehouse.events import AccessChanged
+from storehouse.events import AccessChanged, AccessDecided
 from storehouse.frontends.s3.access.acl import (
     GRANT_FIELDS,
     Acl,
@@ -26,7 +26,7 @@ from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.storage.accounts.interfaces import canonical_id
 
-__all__ = ["audit_change", "configure", "new_bucket", "new_object", "user_names"]
+__all__ = ["audit_change", "audit_refused_signature", "configure", "new_bucket", "new_object", "user_names"]
 
 _FULL = "bucket-owner-full-control"
 
@@ -43,6 +43,13 @@ def audit_change(call: Call, action: str, resource: str) -> None:
     call.door.audit(
         AccessChanged("s3", caller.name, caller.address, action, resource, "", caller.key_id, call.request_id)
     )
+
+
+def audit_refused_signature(call: Call, error: S3Error) -> None:
+    """Report a signature that was refused; not the key ID, which may be a secret in the wrong place."""
+    resource = f"{call.bucket}/{call.key}" if call.key else call.bucket
+    action = f"authenticate ({error.code})"
+    call.door.audit(AccessDecided("s3", "", call.caller.address, action, resource, False, "", call.request_id))
 
 
 async def user_names(call: Call) -> dict[str, str]:
