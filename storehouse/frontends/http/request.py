@@ -470,10 +470,13 @@ class StreamingRequest(server.Request):
         if not isinstance(error, StorehouseError):
             known = self.channel and self.channel.site.known_paths
             self._log.failure(
-                "while responding to {method} {path}",
+                "while responding to {method} {path} {request_id}"
+                if self.request_id
+                else "while responding to {method} {path}",
                 failure=_failure(shown_error(error, self.uri, known)),
                 method=shown_name(self.method),
                 path=shown(self.path, known),
+                request_id=self.request_id,
             )
         if self.startedWriting and not self.finished:
             if self.channel is not None:

@@ -153,6 +153,7 @@ _EXPECTED = {
     "NoSuchStream": 404,
     "NoSuchUpload": 404,
     "NotFound": 404,
+    "NotSupported": 400,
     "PreconditionFailed": 412,
     "RemoteDamaged": 502,
     "RemoteRefused": 502,

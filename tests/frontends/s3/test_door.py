@@ -105,7 +105,15 @@ class RequestTests(DoorCase):
         self.refused("InvalidArgument", "GET /box/a?versionId=")
         self.read("Shown", "GET /box/a?versionId=null")
         self.assertEqual(self.ask("HEAD /box/missing").status, 404)
-        self.refused("InternalError", "GET /box/broken")
+        lines: list[str] = []
+
+        def observe(event: dict[str, object]) -> None:
+            lines.append(str(formatEvent(event)))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        said = self.refused("InternalError", "GET /box/broken")
+        self.assertIn(f"while responding to GET /box/broken {said.value('RequestId')}", lines)
         self.assertEqual([failure.type for failure in self.flushLoggedErrors()], [ZeroDivisionError])
 
     def test_expected(self) -> None:
