@@ -181,9 +181,10 @@ class Base:
         stream, size, at_end = payload.stream, payload.size, payload.at_end
         form = _SIGNED_CHUNKS if is_signed else _UNSIGNED_CHUNKS
         fields = {**headers, "x-amz-decoded-content-length": str(size)}
-        coding = fields.get("content-encoding")
-        fields["content-encoding"] = f"aws-chunked,{coding}" if coding else "aws-chunked"
         if name:
+            # Without a trailer the form says all there is to be said, and older servers would keep this with the object.
+            coding = fields.get("content-encoding")
+            fields["content-encoding"] = f"aws-chunked,{coding}" if coding else "aws-chunked"
             fields["x-amz-trailer"] = f"x-amz-checksum-{name}"
             form += "-TRAILER"
         elif not is_signed:

@@ -101,6 +101,11 @@ def info_of(key: str, response: Response, size: int, tagging: str) -> ObjectInfo
                 decoded_words(",".join(value.decode("utf-8", "replace") for value in values))
             ]
     system = {name: response.header(field) for name, field in SYSTEM.items() if response.header(field)}
+    # Which some servers keep, though it is of how the object came.
+    coding = system.pop("content-encoding", "")
+    left = [each for each in map(str.strip, coding.split(",")) if each not in ("", "aws-chunked")]
+    if left:
+        system["content-encoding"] = ",".join(left) if "aws-chunked" in coding else coding
     if tagging:
         system["tagging"] = tagging
     content_type = response.header("content-type")

@@ -102,6 +102,8 @@ class S3ObjectStore(Uploads):
         held in memory while they are sent.
     @param in_flight: parts of a body that are sent at once.
     @param details: whether each object of a listing is asked about with a request of its own.
+    @param is_extended: whether the server is known to have C{append} and C{rename}, as storehouse has: others take these for
+        plain C{put}s, which replace what is there.
     @param checksum: the algorithm of the checksums that bodies are sent with: C{crc64nvme}, C{crc32c}, C{crc32}; empty for
         none, for servers that know none.
     @param timeout: how long the server may make no progress; times are in seconds.
@@ -120,6 +122,7 @@ class S3ObjectStore(Uploads):
         part_size: int = 8 * _MIB,
         in_flight: int = 3,
         details: bool = False,
+        is_extended: bool = False,
         checksum: str = "crc64nvme",
         timeout: float = 60.0,
         connect_timeout: float = 20.0,
@@ -134,6 +137,7 @@ class S3ObjectStore(Uploads):
         self._part_size = part_size
         self._in_flight = in_flight
         self._details = details
+        self._is_extended = is_extended
 
     # -- buckets -------------------------------------------------------------------------------
 
@@ -297,7 +301,8 @@ class S3ObjectStore(Uploads):
         fields = said.begin()
         etag = await self.put_in_parts(bucket, key, fields, condition, said.check, parts, self._in_flight)
         response = await self.ask("HEAD", bucket, key)
-        if response.status == 200 and tag_of(response) == etag:
+        if response.status == 200 and etag in ("", tag_of(response)):
+            etag = tag_of(response)
             return said.info(key, id_of(response, etag), total, etag, time_of(response.header("last-modified")))
         return said.info(key, etag, total, etag, 0)
 
@@ -316,13 +321,14 @@ class S3ObjectStore(Uploads):
         system: Callable[[ObjectInfo | None], System] | None = None,
     ) -> ObjectInfo:
         """
-        See L{IObjectStore}. Few servers can. Of unknown size up to C{part_size} bytes can be added; what is kept with the object
+        See L{IObjectStore}. For servers that are known to be able to. Of unknown size up to C{part_size} bytes can be added; what is kept with the object
         stays as it is.
         """
         async with closing(stream):
             check_bucket(bucket)
             check_key(key)
             self.check_running()
+            self._check_extended()
             if note is not None or system is not None:
                 raise NotSupported("S3 keeps what it has kept with an object to which bytes are added")
             if offset < 0:
@@ -344,6 +350,12 @@ class S3ObjectStore(Uploads):
                     raise OffsetMismatch(await self._size(bucket, key), offset)
                 raise await self.failure(response, bucket, key, condition)
             return await self.head_object(bucket, key)
+
+    def _check_extended(self) -> None:
+        if not self._is_extended:
+            raise NotSupported(
+                "not all servers of S3 can do that, and this one is not known to: is_extended is not set"
+            )
 
     async def _size(self, bucket: str, key: str) -> int:
         try:
@@ -528,10 +540,11 @@ class S3ObjectStore(Uploads):
         source_condition: Condition = ALWAYS,
         changes: Mapping[str, str | None] | None = None,
     ) -> ObjectInfo:
-        """See L{IObjectStore}. Few servers can."""
+        """See L{IObjectStore}. For servers that are known to be able to."""
         check_bucket(bucket)
         check_key(key)
         check_key(new_key)
+        self._check_extended()
         if changes:
             raise NotSupported("S3 keeps what it has kept with an object that is renamed")
         source = await self.head_object(bucket, key, source_condition)

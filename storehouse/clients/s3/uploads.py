@@ -19,7 +19,9 @@ from storehouse.core.xmltext import Node
 from storehouse.errors import (
     InvalidPart,
     InvalidRange,
+    NoKeyToMatch,
     NoSuchBucket,
+    NoSuchKey,
     NoSuchUpload,
     NotSupported,
     RemoteUnavailable,
@@ -134,7 +136,7 @@ class Uploads(Base):
     ) -> ObjectInfo:
         """
         See L{IObjectStore<storehouse.storage.objects.interfaces.IObjectStore>}. The object has the key and the metadata that the
-        upload was begun with.
+        upload was begun with. If it is replaced at once, its etag is all that is known, and the sizes that C{parts} have.
         """
         _check_upload(bucket, key, upload_id)
         if as_key not in (None, key) or metadata is not None or system is not None:
@@ -146,11 +148,13 @@ class Uploads(Base):
         if condition.absent and condition.etag is not None:
             await self.check_condition(bucket, key, condition)
         etag = await self.complete(bucket, key, upload_id, [(part.number, part.etag) for part in parts], condition)
-        info = await self.head_object(bucket, key)
-        if info.etag != etag:
-            raise RemoteUnavailable(
-                f"{self.what(bucket, key)} was completed, and replaced before it could be looked at"
-            )
+        try:
+            info: ObjectInfo | None = await self.head_object(bucket, key)
+        except NoSuchKey:
+            info = None
+        if info is None or (etag and info.etag != etag):
+            # It was replaced or removed before it could be looked at.
+            return ObjectInfo(key, etag, sum(part.size for part in parts), etag, 0, "", {})
         return info
 
     @deferred
@@ -291,7 +295,7 @@ class Uploads(Base):
     async def complete(
         self, bucket: str, key: str, upload_id: str, parts: Sequence[tuple[int, str]], condition: Condition
     ) -> str:
-        """@return: the etag of the object."""
+        """@return: the etag of the object; empty if the server does not tell, as some do."""
         headers = {"content-type": "application/xml", **condition_fields(condition)}
         # With a condition, what a lost response told cannot be found out by asking again.
         is_idempotent = condition == ALWAYS
@@ -305,9 +309,10 @@ class Uploads(Base):
     async def _refusal(
         self, response: Response, bucket: str, key: str, condition: Condition = ALWAYS
     ) -> StorehouseError:
-        """The error that a response about an upload says: it is gone if its bucket is."""
+        """The error that a response about an upload says: it is gone if its bucket is, and some servers say so of its key."""
         error = await self.failure(response, bucket, key, condition)
-        return NoSuchUpload(error.detail) if isinstance(error, NoSuchBucket) else error
+        is_gone = isinstance(error, (NoSuchBucket, NoSuchKey)) and not isinstance(error, NoKeyToMatch)
+        return NoSuchUpload(error.detail) if is_gone else error
 
     # -- objects that are stored in parts ------------------------------------------------------
 
@@ -326,7 +331,7 @@ class Uploads(Base):
 
         @param parts: sends them all.
         @param at_end: called before the upload is completed, which it is not if it raises.
-        @return: the etag.
+        @return: the etag; empty if the server does not tell.
         """
         upload_id = await self.begin(bucket, key, fields)
         sending = Sending(self, bucket, key, upload_id, in_flight)

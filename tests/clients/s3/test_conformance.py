@@ -296,6 +296,27 @@ class PartsThroughDoorTests(SeenThroughDoor, PartsTestsMixin, ThroughDoorTestCas
         (part,) = await self.store.list_parts("bucket", "key", upload_id)
         self.assertEqual((whole, part.etag, part.note), (md5(b"0123456789"), whole, ""))
 
+    async def test_completed_again(self) -> None:
+        """It is the same object, whatever condition there was."""
+        upload_id, parts = await self.upload(b"one", b"two", metadata={"a": ["b"]})
+        info = await self.store.complete_upload("bucket", "key", upload_id, parts, ABSENT)
+        heard = self.listen()
+        self.assertEqual(await self.store.complete_upload("bucket", "key", upload_id, parts, ABSENT), info)
+        await self.refused(NoSuchUpload, self.store.complete_upload("bucket", "key", upload_id, parts[:1]))
+        await self.refused(NoSuchUpload, self.store.complete_upload("bucket", "third", upload_id, parts))
+        await self.refused(NoSuchUpload, self.store.list_parts("bucket", "key", upload_id))
+        self.assertEqual((heard, await self.store.list_uploads("bucket")), ([], []))
+
+    async def test_same_parts_are_not_the_same_upload(self) -> None:
+        """Though they have the same ID."""
+        first, parts = await self.upload(b"one")
+        second, _ = await self.upload(b"one")
+        heard = self.listen()
+        info = await self.store.complete_upload("bucket", "key", first, parts)
+        other = await self.store.complete_upload("bucket", "key", second, parts)
+        self.assertEqual((info.id, len(heard)), (other.id, 2))
+        await self.refused(NoSuchUpload, self.store.complete_upload("bucket", "key", "00" * 16, parts))
+
     async def test_ended_uploads(self) -> None:
         """Those that were completed, aborted or have expired are not listed."""
         begun = await self.begin("a", "b", "c", "d")

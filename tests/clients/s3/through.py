@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from storehouse.clients.s3 import S3ObjectStore, Signer
@@ -87,7 +88,7 @@ class ThroughDoorTestCase(MemoryStoreTestCase):
     """
 
     behind: Any = None
-    options: Any = {"details": True}
+    options: Any = {"details": True, "is_extended": True}
 
     async def make_store(self) -> Any:
         self.behind = await super().make_store()
@@ -113,6 +114,11 @@ class ThroughDoorTestCase(MemoryStoreTestCase):
         await self.store.stop()
         await self.port.stopListening()
         await self.site.drain(2.0)
+        # What was asked for on a connection that is gone comes to its end.
+        for _ in range(200):
+            if not self.behind._pair.operations._running:
+                break
+            await deferLater(reactor, 0.01)
         self.store = self.behind
         await super().end()
 
