@@ -404,6 +404,11 @@ class MemoryDataSpace:
         return Part(0, stored.etag, stored.size)
 
     @deferred
+    async def list_indexes(self) -> list[str]:
+        self._check_running()
+        return sorted({id[:2] for id in self._objects})
+
+    @deferred
     async def list_ids(self, index: str) -> list[str]:
         self._check_running()
         check_index(index)

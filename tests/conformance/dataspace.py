@@ -996,6 +996,7 @@ class DataSpaceTestsMixin(SpaceTestsMixin):
         self.assertEqual(found[0], ["00", "000", "0000ff", "00ff"])
         self.assertEqual(found[0xAB], ["ab", "ab0", "abc" * 40])
         self.assertEqual(list(itertools.chain(*found)), ids)
+        self.assertEqual(await self.space.list_indexes(), ["00", "01", "ab", "ac", "ff"])
         await self.space.delete("ab0")
         self.assertEqual(await self.space.list_ids("ab"), ["ab", "abc" * 40])
 

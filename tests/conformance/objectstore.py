@@ -126,7 +126,7 @@ class StoreTestsMixin(TestCase):
 
     async def stored_ids(self) -> list[str]:
         """The IDs of all bytes."""
-        return [id for number in range(256) for id in await self.space.list_ids(f"{number:02x}")]
+        return [id for index in await self.space.list_indexes() for id in await self.space.list_ids(index)]
 
     async def named_ids(self) -> list[str]:
         """The IDs that keys have."""

@@ -438,11 +438,7 @@ class ObjectSession:
 
     def ids(self) -> list[str]:
         """Of all objects."""
-        return [
-            id
-            for index in sorted(os.listdir(self.space._directory.layout.data))
-            for id in self.wait(self.space.list_ids(index))
-        ]
+        return [id for index in self.wait(self.space.list_indexes()) for id in self.wait(self.space.list_ids(index))]
 
 
 # -- checking --------------------------------------------------------------------------------------

@@ -86,8 +86,8 @@ def _has_buckets(settings: Settings) -> bool:
 async def _count_plain(space: Any, progress: Callable[[int], object]) -> int:
     """How many objects and uploads are plain: all, or a keyring is missing."""
     plain = 0
-    for number in range(256):
-        for id in await space.list_ids(f"{number:02x}"):
+    for index in await space.list_indexes():
+        for id in await space.list_ids(index):
             try:
                 _refuse_sealed(f"the object {id}", await space.get_metadata(id))
                 plain += 1

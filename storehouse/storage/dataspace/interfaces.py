@@ -131,10 +131,13 @@ class IUploads(Interface):
 class IInventory(Interface):
     """What a data space can tell of the objects in it."""
 
+    def list_indexes() -> Deferred[list[str]]:
+        """The two digits that IDs begin with, in order: of all that there are, and perhaps of some that were there."""
+
     def list_ids(index: str) -> Deferred[list[str]]:
         """
-        The IDs that begin with two hexadecimal digits, in order.  All there are can be had by asking for C{00} to
-        C{ff}: what is stored meanwhile may be missing, what is there throughout is not.
+        The IDs that begin with two hexadecimal digits, in order.  All there are can be had by asking for each of
+        L{list_indexes}: what is stored meanwhile may be missing, what is there throughout is not.
         """
 
     def examine(id: str, expected: Part | None = None) -> Deferred[dict[str, list[str]]]:

@@ -421,6 +421,12 @@ class WormerDataSpace:
     # -- what there is -------------------------------------------------------------------------
 
     @operation
+    async def list_indexes(self) -> list[str]:
+        """See L{IInventory.list_indexes}."""
+        names = await self._directory.run(names_in, self._directory.layout.data)
+        return [name for name in names if len(name) == 2]
+
+    @operation
     async def list_ids(self, index: str) -> list[str]:
         """See L{IInventory.list_ids}."""
         names = await self._directory.run(names_in, os.path.join(self._directory.layout.data, check_index(index)))

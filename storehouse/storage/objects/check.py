@@ -121,8 +121,8 @@ class _Check:
         for bucket in await self._pair.names.list_buckets():
             await self._keys(bucket.name)
         await self._uploads()
-        for number in range(256):
-            for id in await self._pair.space.list_ids(f"{number:02x}"):
+        for index in await self._pair.space.list_indexes():
+            for id in await self._pair.space.list_ids(index):
                 await self._bytes(id)
                 self._step()
             if len(self._nameless) >= _MOST_NAMELESS:

@@ -340,6 +340,10 @@ class SealedDataSpace:
         return Part(0, part.etag, part.size)
 
     @deferred
+    async def list_indexes(self) -> list[str]:
+        return await self._inner.list_indexes()
+
+    @deferred
     async def list_ids(self, index: str) -> list[str]:
         return await self._inner.list_ids(index)
 

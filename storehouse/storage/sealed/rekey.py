@@ -97,7 +97,7 @@ class Rekeying:
 
 async def count(space: IDescribed) -> int:
     """How many objects a data space has."""
-    return sum([len(await space.list_ids(f"{number:02x}")) for number in range(256)])
+    return sum([len(await space.list_ids(index)) for index in await space.list_indexes()])
 
 
 async def rewrap(space: IDescribed, keyring: Keyring, progress: Callable[[int], object]) -> Rewrapped:
@@ -108,8 +108,8 @@ async def rewrap(space: IDescribed, keyring: Keyring, progress: Callable[[int], 
     @param progress: called with the number of objects that were looked at since the last call.
     """
     done = Rewrapped()
-    for number in range(256):
-        for id in await space.list_ids(f"{number:02x}"):
+    for index in await space.list_indexes():
+        for id in await space.list_ids(index):
             try:
                 metadata = await space.get_metadata(id)
                 if not is_sealed(metadata):

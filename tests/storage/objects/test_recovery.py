@@ -74,7 +74,11 @@ class RecoveryTests(TestCase):
         self.successful(self.store.recovered)
 
     def ids(self) -> list[str]:
-        return [id for number in range(256) for id in self.successful(self.space.list_ids(f"{number:02x}"))]
+        return [
+            id
+            for index in self.successful(self.space.list_indexes())
+            for id in self.successful(self.space.list_ids(index))
+        ]
 
     def test_orphans(self) -> None:
         """Bytes that a crash left are removed, and what is not there any more is forgotten."""
