@@ -235,6 +235,8 @@ class LocalCheckTests(CheckTestsMixin, LocalStoreTestCase):
         for key in ("a", "c"):
             await self.put(key, b"fine")
         info = await self.put("b", b"12345")
+        # What they replaced goes meanwhile.
+        await self.quiet()
         self.before = await self.stored_ids()
         return info
 
@@ -345,6 +347,8 @@ class LocalCheckTests(CheckTestsMixin, LocalStoreTestCase):
 
     async def damage_index(self, sql: str, *args: Any) -> None:
         await self.stop()
+        # Changed in the same tick of the clock as the stop, the bucket would be looked at by the start, and its rows made good.
+        os.utime(f"{self.directory}/names/buckets/bucket/objects", (0, 0))
         connection = sqlite3.connect(f"{self.directory}/names/index/keys.db")
         connection.execute(sql, args)
         connection.commit()
