@@ -16,6 +16,7 @@ from typing import cast
 
 import attrs
 
+from storehouse.core.permissions import covers
 from storehouse.core.streams import BytesStream
 from storehouse.core.turns import breath
 from storehouse.errors import Damaged, NoSuchKey
@@ -150,7 +151,8 @@ async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
             if user.is_admin or user.name == owner != "":
                 return
         raise
-    if state.policy is None and user is not None and user.limits is None and _is_master(user, state):
+    is_plain = state.policy is None and user is not None and user.limits is None
+    if is_plain and user is not None and _is_master(user, state, actions[0]):
         return  # as most requests are
     # One request can ask for a thousand decisions.
     await breath()
@@ -161,7 +163,7 @@ async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
         allowed = await decision.by_object_acl(actions)
     if not allowed:
         raise S3Error("AccessDenied")
-    if allowed.why not in ("owner", "administrator") and actions[0] in _OBJECT_ACL and not decision.may_list():
+    if allowed.why != "administrator" and actions[0] in _OBJECT_ACL and not decision.may_list():
         # Whoever cannot list the bucket does not learn which keys there are.
         try:
             await call.door.store.head(call.bucket, call.key)
@@ -172,9 +174,12 @@ async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
         call.narrowed = cast(IObjectStore, narrowed)
 
 
-def _is_master(user: User, state: BucketAccess) -> bool:
-    """Whether a user can do everything with a bucket."""
-    return user.is_admin or (user.name == state.owner != "")
+def _is_master(user: User, state: BucketAccess, action: str) -> bool:
+    """Whether a user can do something as an administrator, or as the owner of the bucket."""
+    if user.is_admin:
+        return True
+    # Where ACLs count, an object is its owner's, who need not be that of the bucket.
+    return user.name == state.owner != "" and not (state.has_acls and action in _OBJECT_ACL)
 
 
 class _Decision:
@@ -259,10 +264,8 @@ class _Decision:
 
     # -- one action ------------------------------------------------------------------------------------------------
 
-    @property
-    def _is_master(self) -> bool:
-        """Whether the user can do everything with the bucket."""
-        return self._user is not None and _is_master(self._user, self._state)
+    def _is_master(self, action: str) -> bool:
+        return self._user is not None and _is_master(self._user, self._state, action)
 
     def _is_within_limits(self, action: str) -> bool:
         """Whether the limits of the access key, if it has any, allow an action at all."""
@@ -290,7 +293,7 @@ class _Decision:
         return f"{arn}/{self._call.key}" if ACTIONS.get(action) == OBJECT else arn
 
     def _is_denied(self, action: str) -> bool:
-        return self._verdicts.get(action) == "deny" and not (self._is_master and action in _OF_POLICIES)
+        return self._verdicts.get(action) == "deny" and not (action in _OF_POLICIES and self._is_master(action))
 
     def _is_allowed_by_policy(self, action: str) -> bool:
         policy = self._state.policy
@@ -304,7 +307,7 @@ class _Decision:
         if user is not None and user.limits is not None and action == "s3:PutObject":
             limited = attrs.evolve(user, is_admin=True)
             new, replacing = self._may(limited, "put-new"), self._may(limited, "overwrite")
-        if user is not None and self._is_master:
+        if user is not None and self._is_master(action):
             return _Allowed("administrator" if user.is_admin else "owner", new, replacing)
         if self._is_allowed_by_policy(action):
             return _Allowed("policy", new, replacing)
@@ -321,4 +324,10 @@ class _Decision:
             new, replacing = self._may(user, "put-new"), self._may(user, "overwrite")
             return _Allowed("right", new, replacing) if new or replacing else _Allowed("")
         needed = PERMISSION.get(action)
-        return _Allowed("right" if needed is not None and self._may(user, needed) else "")
+        if needed is None:
+            return _Allowed("")
+        if action in _OBJECT_ACL and self._state.has_acls:
+            # What the user was granted, without what comes of owning the bucket.
+            call, owner = self._call, self._state.owner
+            return _Allowed("right" if covers(user.rights, needed, call.bucket, call.key, owner) else "")
+        return _Allowed("right" if self._may(user, needed) else "")

@@ -139,7 +139,9 @@ class StandingTests(AuthorizeCase):
         self.user("al", Rights(("read", "list"), "box"))
         self.assertFalse(self.may("GetObject", "box", "none", user="ed"))
         self.assertTrue(self.may("GetObject", "box", "none", user="al"))
-        self.assertTrue(self.may("GetObject", "box", "none", user="ann"))
+        self.assertTrue(self.may("GetObject", "box", "none", user="root"))
+        work = Deferred.fromCoroutine(authorize(self.call("GetObject", "box", "none", "ann")))
+        self.failureResultOf(work, NoSuchKey)
 
     def test_disabled(self) -> None:
         self.users["ann"] = User("ann", "SH", True, True, 0.0, 0.0)
@@ -366,6 +368,14 @@ class ACLTests(AuthorizeCase):
         for operation in ("GetObject", "GetObjectAcl", "PutObjectAcl"):
             self.assertTrue(self.may(operation, "box", "o"), operation)
             self.assertFalse(self.may(operation, "box", "o", user="al"), operation)
+        # The owner of the bucket has what the ACL grants, as everybody has; and can remove the object.
+        for operation in ("GetObject", "GetObjectAcl", "PutObjectAcl"):
+            self.assertFalse(self.may(operation, "box", "o", user="ann"), operation)
+            self.assertTrue(self.may(operation, "box", "o", user="root"), operation)
+        self.assertTrue(self.may("DeleteObject", "box", "o", user="ann"))
+        self.put("box", "o", owner="bob", acl=self.acl(("READ", f"id:{canonical_id('ann')}")))
+        self.assertTrue(self.may("GetObject", "box", "o", user="ann"))
+        self.assertFalse(self.may("GetObjectAcl", "box", "o", user="ann"))
         self.put("box", "o", owner="bob", acl=self.acl(("READ", f"id:{canonical_id('al')}")))
         self.assertFalse(self.may("GetObject", "box", "o"))
         self.assertTrue(self.may("PutObjectAcl", "box", "o"))
