@@ -9,6 +9,7 @@ from twisted.internet.defer import gatherResults
 
 from storehouse.core.streams import BytesStream
 from storehouse.errors import InvalidName, NoSuchBucket, NoSuchKey, NoSuchUpload
+from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import ALWAYS
 from tests.conformance.objectstore import ABSENT, StoreTestsMixin, md5
 
@@ -139,6 +140,15 @@ class PartsTestsMixin(StoreTestsMixin):
                 )
             self.assertEqual((heard, await self.store.list_uploads("bucket")), ([], []))
             await self.quiet()
+
+    async def test_completed_again_with_notes(self) -> None:
+        """Parts are named as they were listed, or by their numbers and etags alone."""
+        upload_id = await self.store.begin_upload("bucket", "key")
+        await self.store.upload_part("bucket", "key", upload_id, 3, BytesStream(b"x"), 1, True, lambda: "a note")
+        listed = await self.store.list_parts("bucket", "key", upload_id)
+        info = await self.store.complete_upload("bucket", "key", upload_id, listed)
+        for parts in (listed, [Part(3, md5(b"x"), 0)]):
+            self.assertEqual(await self.store.complete_upload("bucket", "key", upload_id, parts), info)
 
     async def test_completed_again_after_another(self) -> None:
         """By the process that did it, although the key has something else by now, or nothing."""

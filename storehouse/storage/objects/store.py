@@ -585,7 +585,9 @@ class LocalObjectStore:
         pair = self._pair
         begun_as, key = key, key if as_key is None else as_key
         async with pair.held(bucket, key):
-            done = await self._completed(bucket, key, upload_id, of_parts(parts))
+            # They are named by the tags that we gave, whatever else is said of them.
+            asked = of_parts([Part(part.number, part.etag, 0) for part in parts])
+            done = await self._completed(bucket, key, upload_id, asked)
             try:
                 upload = await self._upload(bucket, begun_as, upload_id)
             except NoSuchUpload:
