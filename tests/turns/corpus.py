@@ -22,7 +22,7 @@ import attrs
 from storehouse.core import sfsp
 from tests.turns.house import House, head
 
-__all__ = ["CORPUS", "Input"]
+__all__ = ["CORPUS", "KIB", "MIB", "Input", "add", "json_texts", "pipeline", "together"]
 
 KIB, MIB = 1 << 10, 1 << 20
 NDJSON = "Content-Type: application/x-ndjson"
@@ -72,7 +72,7 @@ def together(house: House, count: int, do: Callable[[House], object]) -> None:
 
 # -- what all HTTP doors share ---------------------------------------------------------------------
 
-DOORS = ("append", "archive", "https", "objects", "admin")
+DOORS = ("append", "archive", "https", "objects", "admin", "s3")
 
 
 def _head_of(kind: str, size: int = 16_000) -> bytes:
@@ -135,7 +135,7 @@ def _read_all(connection: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-def _pipeline(house: House, door: str, requests: bytes, answers: int) -> None:
+def pipeline(house: House, door: str, requests: bytes, answers: int) -> None:
     with house.connection(door) as connection, house.sending(connection, requests):
         found = 0
         tail = b""
@@ -150,45 +150,45 @@ def _pipeline(house: House, door: str, requests: bytes, answers: int) -> None:
 @add("pipelined: nothing there")
 def _(house: House) -> None:
     for door in DOORS:
-        _pipeline(house, door, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3000, 3000)
+        pipeline(house, door, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3000, 3000)
 
 
 @add("pipelined: appends", True)
 def _(house: House) -> None:
-    _pipeline(
+    pipeline(
         house, "append", b"POST /append?id=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx" * 3000, 3000
     )
 
 
 @add("pipelined: appends, the slow way")
 def _(house: House) -> None:
-    _pipeline(
+    pipeline(
         house, "append", b"POST /append?id=a&x= HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx" * 3000, 3000
     )
 
 
 @add("pipelined: gets")
 def _(house: House) -> None:
-    _pipeline(house, "append", b"GET /get?id=a&offset=0 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3000, 3000)
+    pipeline(house, "append", b"GET /get?id=a&offset=0 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3000, 3000)
 
 
 @add("pipelined: pages")
 def _(house: House) -> None:
     one = head("GET /upload", house.authorization, HTML)
-    _pipeline(house, "https", one * 300, 300)
+    pipeline(house, "https", one * 300, 300)
 
 
 @add("pipelined: keys that are wrong")
 def _(house: House) -> None:
     wrong = b64encode(f"{house.key[:-3]}xxx".encode()).decode()
     one = head("GET /download/x", f"Authorization: Basic {wrong}")
-    _pipeline(house, "https", one * 15, 15)
+    pipeline(house, "https", one * 15, 15)
 
 
 @add("pipelined: cookies that are wrong")
 def _(house: House) -> None:
     one = head("GET /download/x", f"Cookie: __Host-storehouse={house.cookie[:-3]}xxx")
-    _pipeline(house, "https", one * 300, 300)
+    pipeline(house, "https", one * 300, 300)
 
 
 @add("chunks of one byte", True)
@@ -246,7 +246,7 @@ def _(house: House) -> None:
     house.request("append", "POST /appendMulti?id=a", NDJSON, body=b"\n" * (16 * MIB - 1) + b"1")
 
 
-def _json_texts(size: int) -> dict[str, bytes]:
+def json_texts(size: int) -> dict[str, bytes]:
     """Costly ones, of about so many bytes."""
     return {
         "zeros": b"[" + b"0," * (size // 2 - 2) + b"0]",
@@ -266,14 +266,14 @@ def _json_texts(size: int) -> dict[str, bytes]:
 
 @add("append: long lines of JSON")
 def _(house: House) -> None:
-    for name, text in random.sample(sorted(_json_texts(16 * MIB - 10).items()), 3):
+    for name, text in random.sample(sorted(json_texts(16 * MIB - 10).items()), 3):
         status = 413 if name == "nested" else 400 if name in ("brackets", "broken late", "digits", "space") else 200
         house.request("append", "POST /appendMulti?id=a", NDJSON, body=text, status=status)
 
 
 @add("append: lines of JSON of middle length", True)
 def _(house: House) -> None:
-    for name, text in _json_texts(64 * KIB).items():
+    for name, text in json_texts(64 * KIB).items():
         status = 400 if name in ("brackets", "broken late") else 200
         house.request("append", "POST /appendMulti?id=a", NDJSON, body=text + b"\n" + text, status=status)
 
@@ -365,7 +365,7 @@ def _(house: House) -> None:
 
 @add("archive: long lines of JSON")
 def _(house: House) -> None:
-    for text in random.sample(sorted(_json_texts(16 * MIB - 100).values()), 2):
+    for text in random.sample(sorted(json_texts(16 * MIB - 100).values()), 2):
         for line in (
             b'{"payload":"","time":%b}' % text,
             b'{"payload":%b}' % text,
@@ -377,7 +377,7 @@ def _(house: House) -> None:
 
 @add("archive: lines of JSON of middle length")
 def _(house: House) -> None:
-    for text in _json_texts(64 * KIB).values():
+    for text in json_texts(64 * KIB).values():
         for line in (b'{"payload":"","time":%b}' % text, b'{"payload":"","metadata":%b}' % text):
             house.ask("archive", head("POST /archive/a", NDJSON, length=len(line)), line)
 
@@ -488,7 +488,7 @@ def _many_objects(house: House) -> None:
     for first in range(0, 12_000, 1000):
         names = [f"{number:05d}-{'x' * 200}" for number in range(first, first + 1000)]
         requests = [head(f"PUT /objects/uploads/many/{name}", metadata, length=1) + b"x" for name in names]
-        _pipeline(house, "objects", b"".join(requests), 1000)
+        pipeline(house, "objects", b"".join(requests), 1000)
 
 
 @add("objects: the longest page", False, _many_objects)
@@ -501,7 +501,7 @@ def _(house: House) -> None:
 def _(house: House) -> None:
     metadata = json.dumps({f"{n:x}": [] for n in range(700)})
     house.ask("objects", head("PUT /objects/uploads/m", f"Metadata: {metadata}", length=0))
-    for text in _json_texts(MIB - 100).values():
+    for text in json_texts(MIB - 100).values():
         for body in (b'{"metadata":%b}' % text, text):
             house.ask("objects", head("PUT /buckets/uploads/metadata", length=len(body)), body)
             house.ask("objects", head("POST /copy", length=len(body)), body)
@@ -627,7 +627,7 @@ def _(house: House) -> None:
 def _(house: House) -> None:
     def some(house: House) -> None:
         one = head("PUT /upload/same", house.authorization, length=1) + b"x"
-        _pipeline(house, "https", one * 100, 100)
+        pipeline(house, "https", one * 100, 100)
 
     together(house, 30, some)
 
@@ -774,7 +774,7 @@ def _(house: House) -> None:
         house.ask(
             "https", head("POST /sign-in", "Content-Type: application/x-www-form-urlencoded", length=len(body)), body
         )
-    for text in _json_texts(60 * KIB).values():
+    for text in json_texts(60 * KIB).values():
         for body in (b'{"method":"GET","name":%b}' % text, text):
             house.ask("https", head("POST /links", house.authorization, length=len(body)), body)
     query = house.accounts.sign_link(house.user, "GET", "/download/ranges", time.time() + 600)

@@ -52,6 +52,7 @@ class House:
 
     @ivar key: of a user: C{ID:secret}.
     @ivar turns: measure the reactor.
+    @ivar notes: what inputs leave for one another.
     """
 
     def __init__(self, directory: str, **options: str) -> None:
@@ -65,6 +66,7 @@ class House:
             "admin": _DOOR,
             "sfsp": _DOOR,
             "https": _DOOR,
+            "s3": _DOOR,
             "append-sync": "os",
             "objects-sync": "os",
             "append-wal-size": "1MiB",
@@ -73,6 +75,7 @@ class House:
         self.service = make_service(load_settings(given, configuration), reactor)
         self.turns: Turns = next(chore for chore in self.service.chores if isinstance(chore, Turns))
         self.key = ""
+        self.notes: dict[str, str] = {}
         self.cookie = ""
         self._context = ssl.create_default_context()
         self._context.check_hostname = False

@@ -17,8 +17,8 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from tests.turns.corpus import CORPUS
 from tests.turns.house import House
+from tests.turns.s3 import CORPUS
 
 
 async def measure(words: list[str]) -> None:

@@ -10,8 +10,9 @@ from twisted.trial.unittest import TestCase
 from storehouse.core.turns import LONGEST
 from tests.around import on_disk
 from tests.soak import SOAK, count, long_loop, rounds
-from tests.turns.corpus import CORPUS, Input
+from tests.turns.corpus import Input
 from tests.turns.house import House
+from tests.turns.s3 import CORPUS
 
 #: How often an input is tried until it is told: others on the machine make the processor slower, never faster.
 _TRIES = 4
