@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.xmltext import Node, NotXML, document, element, parse, parse_in_turns, text
+from storehouse.core.xmltext import Node, NotXML, document, document_in_turns, element, parse, parse_in_turns, text
 
 #: What XML 1.0 can say.
 SAYABLE = st.text(
@@ -33,6 +33,14 @@ class WriteTests(SynchronousTestCase):
         found = ElementTree.fromstring(document("A", text("B", value)).decode())
         self.assertEqual(found[0].text or "", value)
         self.assertEqual(parse(document("A", text("B", value)), "A").children[0].text, value)
+
+    @given(st.lists(SAYABLE))
+    def test_in_turns(self, values: list[str]) -> None:
+        """A long document is the same, whether its parts are encoded or not."""
+        parts = [text("B", value) for value in values]
+        for given_ in (parts, [part.encode() for part in parts]):
+            written = self.successResultOf(Deferred.fromCoroutine(document_in_turns("A", given_)))
+            self.assertEqual(written, document("A", *parts))
 
 
 class ReadTests(SynchronousTestCase):
@@ -75,6 +83,16 @@ class ReadTests(SynchronousTestCase):
         found: Node = self.successResultOf(Deferred.fromCoroutine(parse_in_turns(data, "A")))
         self.assertEqual([len(each.value("C")) for each in found.children], [number % 50 for number in range(3000)])
         self.assertEqual(repr(found), repr(parse(data, "A")))
+
+    def test_long_tags(self) -> None:
+        """What expat begins anew with each slice is bounded; characters are not, since they are taken as they come."""
+        size = 1 << 20
+        for data in (b"<A " + b" " * size, b"<A b='" + b"c" * size, b"<" + b"A" * size, b"<A><!--" + b"-a" * size):
+            failed = self.failureResultOf(Deferred.fromCoroutine(parse_in_turns(data + b"></A>", "A")), NotXML)
+            self.assertIn("too long", failed.value.detail)
+        for data in (b"a" * size, b"&amp;" * 100_000, b"<![CDATA[" + b"a" * size + b"]]>", b"\n" * size):
+            found = self.successResultOf(Deferred.fromCoroutine(parse_in_turns(b"<A>" + data + b"</A>", "A")))
+            self.assertGreaterEqual(len(found.text), 100_000)
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, data: bytes) -> None:

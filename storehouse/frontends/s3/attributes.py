@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import checksum_elements, http_time, limit_of, shown_etag
 from storehouse.frontends.s3.notes import read_note
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, document, element, text
+from storehouse.frontends.s3.xml import XML, document_in_turns, element, text
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import ObjectInfo
 
@@ -48,34 +51,28 @@ async def get_object_attributes(call: Call) -> Reply:
     if "ObjectParts" in asked:
         parts = await call.store.list_object_parts(call.bucket, call.key)
     checksums = checksum_elements(info.system)
-    found = {
-        "ETag": text("ETag", shown_etag(info.etag)),
-        "Checksum": element("Checksum", *checksums) if checksums else "",
-        "ObjectParts": _page(parts, most, marker) if parts else "",
-        "StorageClass": text("StorageClass", info.system.get("storage-class", "STANDARD")),
-        "ObjectSize": text("ObjectSize", info.size),
+    found: Mapping[str, Iterable[str]] = {
+        "ETag": (text("ETag", shown_etag(info.etag)),),
+        "Checksum": (element("Checksum", *checksums),) if checksums else (),
+        "ObjectParts": _page(parts, most, marker) if parts else (),
+        "StorageClass": (text("StorageClass", info.system.get("storage-class", "STANDARD")),),
+        "ObjectSize": (text("ObjectSize", info.size),),
     }
-    body = document("GetObjectAttributesResponse", *(found[name] for name in _NAMES if name in asked))
+    said = (found[name] for name in _NAMES if name in asked)
+    body = await document_in_turns("GetObjectAttributesResponse", chain.from_iterable(said))
     return Reply(200, body, XML, ((b"Last-Modified", http_time(info.created)),))
 
 
-def _page(parts: list[Part], most: int, marker: int) -> str:
+def _page(parts: list[Part], most: int, marker: int) -> Iterator[str]:
     left = [part for part in parts if part.number > marker]
     shown = left[:most]
-    return element(
-        "ObjectParts",
-        text("PartsCount", len(parts)),
-        text("PartNumberMarker", marker),
-        text("NextPartNumberMarker", shown[-1].number if shown else marker),
-        text("MaxParts", most),
-        text("IsTruncated", len(left) > len(shown)),
-        *(
-            element(
-                "Part",
-                text("PartNumber", part.number),
-                text("Size", part.size),
-                *checksum_elements(read_note(part.note)),
-            )
-            for part in shown
-        ),
-    )
+    yield "<ObjectParts>"
+    yield text("PartsCount", len(parts))
+    yield text("PartNumberMarker", marker)
+    yield text("NextPartNumberMarker", shown[-1].number if shown else marker)
+    yield text("MaxParts", most)
+    yield text("IsTruncated", len(left) > len(shown))
+    for part in shown:
+        known = checksum_elements(read_note(part.note))
+        yield element("Part", text("PartNumber", part.number), text("Size", part.size), *known)
+    yield "</ObjectParts>"

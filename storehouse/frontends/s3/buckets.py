@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
+from storehouse.core.turns import breath
 from storehouse.errors import AlreadyExists
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.access.owning import new_bucket
@@ -12,7 +15,7 @@ from storehouse.frontends.s3.paging import read_token, write_token
 from storehouse.frontends.s3.route import handler
 from storehouse.frontends.s3.tagging import CONFIGURATION as TAGGING
 from storehouse.frontends.s3.tagsets import check_bucket_tags, node_tags, tagging_document
-from storehouse.frontends.s3.xml import XML, Node, document, element, text
+from storehouse.frontends.s3.xml import XML, Node, document, document_in_turns, element, text
 from storehouse.storage.accounts.interfaces import canonical_id
 from storehouse.storage.namespace.interfaces import Bucket
 
@@ -20,6 +23,9 @@ __all__: list[str] = []
 
 #: Buckets of a page, at most.
 _MOST_BUCKETS = 10_000
+
+#: Bytes of memory that a bucket takes in a list, about.
+_ROW = 512
 
 #: Bytes of the document with which a bucket is made, at most.
 _MOST_CONFIGURATION = 64 << 10
@@ -45,16 +51,18 @@ async def list_buckets(call: Call) -> Reply:
                 and user.may("list", bucket.name, "", bucket.owner)
             ):
                 buckets.append(bucket)
+            await breath()
     page = buckets if limit is None else buckets[:limit]
-    parts = [
-        element("Owner", text("ID", canonical_id(user.name)), text("DisplayName", user.name)),
-        element("Buckets", *(_listed(call, bucket) for bucket in page)),
-    ]
+    parts = ["</Buckets>"]
     if prefix:
         parts.append(text("Prefix", prefix))
     if len(page) < len(buckets):
         parts.append(text("ContinuationToken", write_token(page[-1].name)))
-    return Reply(200, document("ListAllMyBucketsResult", *parts), XML)
+    owner = element("Owner", text("ID", canonical_id(user.name)), text("DisplayName", user.name))
+    rows = (_listed(call, bucket) for bucket in page)
+    async with call.request.ahead(len(page) * _ROW):
+        body = await document_in_turns("ListAllMyBucketsResult", chain((owner, "<Buckets>"), rows, parts))
+        return Reply(200, body, XML)
 
 
 def _listed(call: Call, bucket: Bucket) -> str:

@@ -9,6 +9,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from storehouse.config.settings import S3Settings
+from storehouse.core.connections import Ahead
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import IByteStream
 from storehouse.frontends.http.request import StreamingRequest
@@ -26,6 +27,9 @@ __all__ = ["Call", "Door", "IAuthenticator", "ISigned"]
 
 #: Operations whose checksums are those of an object, not of the body.
 _OF_OBJECTS = frozenset({"CompleteMultipartUpload", "CopyObject", "CreateMultipartUpload", "UploadPartCopy"})
+
+#: Bytes of memory that an element takes, about.
+_NODE = 400
 
 #: Bytes of a document that a request brings, at most, unless its handler says otherwise.
 _MOST_DOCUMENT = 1 << 20
@@ -135,6 +139,7 @@ class Call:
     narrowed: IObjectStore | None = None
     form: Callable[[str], str | None] | None = None
     _fields: Mapping[str, Sequence[bytes]] | None = attrs.field(default=None, init=False)
+    _ahead: Ahead | None = attrs.field(default=None, init=False)
 
     async def check(self, operation: str, bucket: str, key: str) -> Call:
         """
@@ -259,4 +264,15 @@ class Call:
     async def read_optional_document(self, root: str, limit: int = _MOST_DOCUMENT, nodes: int = 20_000) -> Node | None:
         """L{read_document}, or C{None} if the payload is empty."""
         data = await self.read_body(limit)
-        return await parse_in_turns(data, root, nodes=nodes) if data.strip() else None
+        if not data.strip():
+            return None
+        # What is made of it stays in memory as long as the handler works: texts, with up to four bytes for each, and elements.
+        times = 2 if data.isascii() and b"&#" not in data else 5
+        self._ahead = Ahead(self.request.backlog)
+        await self._ahead.grow(times * len(data) + _NODE * min(nodes, data.count(b"<")))
+        return await parse_in_turns(data, root, nodes=nodes)
+
+    def end(self) -> None:
+        """The handler has ended: give back the memory of the document that it read."""
+        if self._ahead is not None:
+            self._ahead.resize(0)

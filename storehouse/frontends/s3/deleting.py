@@ -8,8 +8,6 @@ That a key has no object is as good as deleted, unless there was a condition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
@@ -19,9 +17,9 @@ from storehouse.errors import NoSuchKey, PreconditionFailed, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error, s3_error
-from storehouse.frontends.s3.fields import kept_etag, read_checked_document, seconds_of
+from storehouse.frontends.s3.fields import MOST_KEY, kept_etag, read_checked_document, seconds_of
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, Node, document, element, text
+from storehouse.frontends.s3.xml import XML, Node, document_in_turns, element, text
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
 
 __all__: list[str] = []
@@ -64,40 +62,50 @@ async def delete_objects(call: Call) -> Reply:
     """Delete up to 1000 keys."""
     root = await read_checked_document(call, "Delete", _MOST_BYTES, _NODES)
     is_quiet = root.value("Quiet").lower() == "true"
-    asked = list(_asked(root))
+    asked = await _asked(root)
     if not 0 < len(asked) <= _MOST:
         raise S3Error("MalformedXML")
     await call.store.get_bucket(call.bucket)
-    results = [""] * len(asked)
+    results = [b""] * len(asked)
     left = iter(enumerate(asked))
 
     async def some() -> None:
         for number, each in left:
-            results[number] = await _result(call, each, is_quiet)
+            results[number] = (await _result(call, each, is_quiet)).encode()
             await breath()
 
     await gatherResults([Deferred.fromCoroutine(some()) for _ in range(min(_AT_ONCE, len(asked)))], consumeErrors=True)
-    return Reply(200, document("DeleteResult", *results), XML)
+    return Reply(200, await document_in_turns("DeleteResult", results), XML)
 
 
-def _asked(root: Node) -> Iterator[_Asked]:
+async def _asked(root: Node) -> list[_Asked]:
+    asked: list[_Asked] = []
     for node in root.children:
         if node.name == "Quiet":
             continue
         key = node.child("Key")
         if node.name != "Object" or key is None or not key.text:
             raise S3Error("MalformedXML")
+        length = len(key.text.encode("utf-8", "surrogatepass"))
+        if length > MOST_KEY:
+            raise S3Error("KeyTooLongError", Size=length, MaxSizeAllowed=MOST_KEY)
+        if any(len(each.text) > MOST_KEY for each in node.children):
+            raise S3Error("MalformedXML")
         etag, time, size = node.value("ETag"), node.value("LastModifiedTime"), node.value("Size")
         modified = seconds_of(time) if time else None
         if (time and modified is None) or (size and not (size.isascii() and size.isdigit() and len(size) < 20)):
             raise S3Error("MalformedXML")
-        yield _Asked(
-            key.text,
-            node.value("VersionId"),
-            kept_etag(etag) if etag else None,
-            None if modified is None else int(modified),
-            int(size) if size else None,
+        asked.append(
+            _Asked(
+                key.text,
+                node.value("VersionId"),
+                kept_etag(etag) if etag else None,
+                None if modified is None else int(modified),
+                int(size) if size else None,
+            )
         )
+        await breath()
+    return asked
 
 
 async def _result(call: Call, asked: _Asked, is_quiet: bool) -> str:

@@ -40,14 +40,12 @@ from storehouse.frontends.s3.access.owning import audit_refused_signature
 from storehouse.frontends.s3.access.policy import ACCOUNT
 from storehouse.frontends.s3.call import Call, Door, IAuthenticator
 from storehouse.frontends.s3.errors import S3Error, error_reply, s3_error
+from storehouse.frontends.s3.fields import MOST_KEY
 from storehouse.frontends.s3.route import handler_of, operation_of
 from storehouse.frontends.s3.signing.presigned import hoist_fields
 from storehouse.storage.namespace.values import is_bucket
 
 __all__ = ["S3Door"]
-
-#: Bytes of the longest key.
-_MAX_KEY = 1024
 
 #: Operations that no signature of the request itself is asked for.
 _UNSIGNED = frozenset({"Preflight", "PostObject"})
@@ -133,7 +131,10 @@ class S3Door:
                     call.announce_checksums(signed.trailer, signed.trailers)
                 await self._authorize(call)
             _check_expected(call)
-            return await handle(call)
+            try:
+                return await handle(call)
+            finally:
+                call.end()
         except StorehouseError as error:
             raise _located(error, request, bucket, key) from error
 
@@ -182,8 +183,8 @@ def _check_names(bucket: str, key: str) -> None:
     if bucket and not is_bucket(bucket) and bucket != "WriteGetObjectResponse":
         raise S3Error("InvalidBucketName", BucketName=bucket[:255])
     size = len(key.encode())
-    if size > _MAX_KEY:
-        raise S3Error("KeyTooLongError", Size=size, MaxSizeAllowed=_MAX_KEY)
+    if size > MOST_KEY:
+        raise S3Error("KeyTooLongError", Size=size, MaxSizeAllowed=MOST_KEY)
 
 
 def _decoded_query(fields: Mapping[bytes, bytes]) -> Mapping[str, str]:

@@ -27,6 +27,7 @@ from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata, O
 
 __all__ = [
     "ANY_TYPE",
+    "MOST_KEY",
     "Field",
     "Source",
     "check_source",
@@ -51,6 +52,9 @@ __all__ = [
     "unquoted",
     "user_metadata",
 ]
+
+#: Bytes of the longest key.
+MOST_KEY = 1024
 
 #: What an object is that nobody has said the type of.
 ANY_TYPE = "binary/octet-stream"

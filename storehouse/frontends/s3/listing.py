@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from urllib.parse import quote
 
-from storehouse.core.turns import breath
+from storehouse.core.connections import Ahead
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import iso_time, limit_of, quoted
 from storehouse.frontends.s3.paging import read_token, write_token
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, document, element, text
+from storehouse.frontends.s3.xml import XML, document_in_turns, element, text
 from storehouse.storage.accounts.interfaces import canonical_id
 from storehouse.storage.objects.interfaces import Listing, ObjectInfo
 
-__all__ = ["encoder_of", "owner_element", "percent_encoded"]
+__all__ = ["encoder_of", "grow", "owner_element", "percent_encoded"]
 
 #: Bytes of memory that an object takes on its way into a list, about.
 _ROW = 2048
 
-#: Objects that are written before others are served.
-_SOME = 200
+#: Bytes that a character of a key becomes at most, in memory and written.
+_WIDEST = 12
 
 _EMPTY = Listing((), (), None)
 
@@ -71,14 +72,13 @@ async def list_objects(call: Call) -> Reply:
     marker = call.query.get("marker", "")
     delimiter = call.query.get("delimiter", "")
     limit = limit_of(call.query.get("max-keys"), "max-keys")
-    async with call.request.ahead(limit * _ROW):
-        page = await _page(call, marker, limit)
+    async with call.request.ahead(limit * _ROW) as ahead:
+        page = await _page(call, marker, limit, ahead)
         parts = _head(call, encode, limit, page)
         parts.insert(2, text("Marker", encode(marker)))
         if page.next_after is not None and delimiter:
             parts.append(text("NextMarker", encode(page.next_after)))
-        parts += await _contents(call, page, encode, True)
-        return Reply(200, document("ListBucketResult", *parts), XML)
+        return await _written(call, parts, page, encode, True)
 
 
 @handler("ListObjectsV2")
@@ -95,8 +95,8 @@ async def list_objects_v2(call: Call) -> Reply:
     start, token = call.query.get("start-after", ""), call.query.get("continuation-token")
     limit = limit_of(call.query.get("max-keys"), "max-keys")
     after = start if token is None else read_token(token)
-    async with call.request.ahead(limit * _ROW):
-        page = await _page(call, after, limit)
+    async with call.request.ahead(limit * _ROW) as ahead:
+        page = await _page(call, after, limit, ahead)
         parts = _head(call, encode, limit, page)
         parts.append(text("KeyCount", len(page.objects) + len(page.damaged) + len(page.prefixes)))
         if start:
@@ -105,18 +105,25 @@ async def list_objects_v2(call: Call) -> Reply:
             parts.append(text("ContinuationToken", token))
         if page.next_after is not None:
             parts.append(text("NextContinuationToken", write_token(page.next_after)))
-        parts += await _contents(call, page, encode, call.query.get("fetch-owner", "").lower() == "true")
-        return Reply(200, document("ListBucketResult", *parts), XML)
+        return await _written(call, parts, page, encode, call.query.get("fetch-owner", "").lower() == "true")
 
 
-async def _page(call: Call, after: str, limit: int) -> Listing:
+async def _page(call: Call, after: str, limit: int, ahead: Ahead) -> Listing:
     if not limit:
         await call.store.get_bucket(call.bucket)
         return _EMPTY
     page: Listing = await call.store.list_objects(
         call.bucket, call.query.get("prefix", ""), call.query.get("delimiter", ""), after, limit
     )
+    await grow(ahead, limit * _ROW, (*page.prefixes, *(info.key for info in page.objects)))
     return page
+
+
+async def grow(ahead: Ahead, size: int, names: Iterable[str]) -> None:
+    """Have memory for a list of names, if they are so long that C{size}, which there is for it, is not enough."""
+    length = _WIDEST * sum(map(len, names))
+    if length > size:
+        await ahead.grow(size + length)
 
 
 def _head(call: Call, encode: Callable[[str], str], limit: int, page: Listing) -> list[str]:
@@ -129,26 +136,37 @@ def _head(call: Call, encode: Callable[[str], str], limit: int, page: Listing) -
     return parts
 
 
-async def _contents(call: Call, page: Listing, encode: Callable[[str], str], owners: bool) -> Sequence[str]:
+async def _written(call: Call, parts: list[str], page: Listing, encode: Callable[[str], str], owners: bool) -> Reply:
     bucket_owner = (await call.store.get_bucket(call.bucket)).owner if owners else ""
+    rows = _rows(page, encode, bucket_owner, owners)
+    return Reply(200, await document_in_turns("ListBucketResult", chain(parts, rows)), XML)
+
+
+def _rows(page: Listing, encode: Callable[[str], str], bucket_owner: str, owners: bool) -> Iterator[str]:
     written: dict[str, str] = {}
-    parts = []
-    for number, info in enumerate(page.objects, 1):
+
+    def row(info: ObjectInfo) -> str:
         owner = ""
         if owners:
             name = info.system.get("owner", bucket_owner)
             if name not in written:
                 written[name] = owner_element(name)
             owner = written[name]
-        parts.append(_object(info, encode, owner))
-        if number % _SOME == 0:
-            await breath()
+        return _object(info, encode, owner)
+
     if page.damaged:
         # They are there: a client that took them for removed could remove its own copies. Reading one tells what is wrong.
-        damaged = [(key, _damaged(key, encode)) for key in page.damaged]
-        whole = [(info.key, part) for info, part in zip(page.objects, parts, strict=True)]
-        parts = [part for _, part in sorted(damaged + whole, key=lambda each: each[0].encode("utf-8", "surrogatepass"))]
-    return [*parts, *(element("CommonPrefixes", text("Prefix", encode(prefix))) for prefix in page.prefixes)]
+        there: dict[str, ObjectInfo | None] = {
+            **dict.fromkeys(page.damaged),
+            **{info.key: info for info in page.objects},
+        }
+        for key in sorted(there, key=lambda key: key.encode("utf-8", "surrogatepass")):
+            info = there[key]
+            yield _damaged(key, encode) if info is None else row(info)
+    else:
+        yield from map(row, page.objects)
+    for prefix in page.prefixes:
+        yield element("CommonPrefixes", text("Prefix", encode(prefix)))
 
 
 def _object(info: ObjectInfo, encode: Callable[[str], str], owner: str) -> str:

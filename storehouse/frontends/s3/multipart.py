@@ -11,7 +11,8 @@ Uploads of other doors are listed here, with those of this one, and can be abort
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import attrs
 
@@ -51,10 +52,10 @@ from storehouse.frontends.s3.fields import (
     user_metadata,
 )
 from storehouse.frontends.s3.lasting import lasting
-from storehouse.frontends.s3.listing import encoder_of, owner_element
+from storehouse.frontends.s3.listing import encoder_of, grow, owner_element
 from storehouse.frontends.s3.notes import read_note, write_note
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, Node, document, element, text
+from storehouse.frontends.s3.xml import XML, Node, document, document_in_turns, element, text
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import Condition, ObjectInfo, OpenUpload
 
@@ -490,13 +491,12 @@ async def list_parts(call: Call) -> Reply:
     upload: OpenUpload = await call.store.get_upload(call.bucket, call.key, _upload_id(call))
     async with call.request.ahead(most * _ROW):
         found: list[Part] = await call.store.list_parts(call.bucket, call.key, upload.upload_id, marker, most + 1)
-        return Reply(200, _written_parts(call, upload, marker, most, found), XML)
+        return Reply(200, await _written_parts(call, upload, marker, most, found), XML)
 
 
-def _written_parts(call: Call, upload: OpenUpload, marker: int, most: int, found: Sequence[Part]) -> bytes:
+async def _written_parts(call: Call, upload: OpenUpload, marker: int, most: int, found: Sequence[Part]) -> bytes:
     shown = found[:most]
-    return document(
-        "ListPartsResult",
+    head = (
         text("Bucket", call.bucket),
         text("Key", call.key),
         text("UploadId", upload.upload_id),
@@ -505,8 +505,8 @@ def _written_parts(call: Call, upload: OpenUpload, marker: int, most: int, found
         text("NextPartNumberMarker", shown[-1].number if shown else marker),
         text("MaxParts", most),
         text("IsTruncated", len(found) > len(shown)),
-        *map(_listed_part, shown),
     )
+    return await document_in_turns("ListPartsResult", chain(head, map(_listed_part, shown)))
 
 
 def _listed_part(part: Part) -> str:
@@ -543,44 +543,43 @@ async def list_multipart_uploads(call: Call) -> Reply:
     encode = encoder_of(call)
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     key, upload_id = query.get("key-marker", ""), query.get("upload-id-marker", "")
-    async with call.request.ahead(most * _ROW):
+    async with call.request.ahead(most * _ROW) as ahead:
         page = await _page(call, prefix, delimiter, (key, upload_id if key else ""), most)
-        return Reply(200, _written(call, page, encode, most), XML)
+        await grow(ahead, most * _ROW, (*page.prefixes, *(upload.key for upload in page.uploads)))
+        return Reply(
+            200, await document_in_turns("ListMultipartUploadsResult", _written(call, page, encode, most)), XML
+        )
 
 
-def _written(call: Call, page: _Page, encode: Callable[[str], str], most: int) -> bytes:
+def _written(call: Call, page: _Page, encode: Callable[[str], str], most: int) -> Iterator[str]:
     query = call.query
 
     def name(tag: str, value: str) -> str:
         return text(tag, encode(value))
 
-    return document(
-        "ListMultipartUploadsResult",
-        text("Bucket", call.bucket),
-        name("KeyMarker", query.get("key-marker", "")),
-        text("UploadIdMarker", query.get("upload-id-marker", "")),
-        *(
-            [name("NextKeyMarker", page.marker[0]), text("NextUploadIdMarker", page.marker[1])]
-            if page.is_truncated
-            else []
-        ),
-        name("Prefix", query.get("prefix", "")),
-        *([name("Delimiter", query["delimiter"])] if query.get("delimiter") else []),
-        *([text("EncodingType", "url")] if query.get("encoding-type") else []),
-        text("MaxUploads", most),
-        text("IsTruncated", page.is_truncated),
-        *(
-            element(
-                "Upload",
-                name("Key", upload.key),
-                text("UploadId", upload.upload_id),
-                *_described(upload),
-                text("Initiated", iso_time(int(upload.created * 1e9))),
-            )
-            for upload in page.uploads
-        ),
-        *(element("CommonPrefixes", name("Prefix", each)) for each in page.prefixes),
-    )
+    yield text("Bucket", call.bucket)
+    yield name("KeyMarker", query.get("key-marker", ""))
+    yield text("UploadIdMarker", query.get("upload-id-marker", ""))
+    if page.is_truncated:
+        yield name("NextKeyMarker", page.marker[0])
+        yield text("NextUploadIdMarker", page.marker[1])
+    yield name("Prefix", query.get("prefix", ""))
+    if query.get("delimiter"):
+        yield name("Delimiter", query["delimiter"])
+    if query.get("encoding-type"):
+        yield text("EncodingType", "url")
+    yield text("MaxUploads", most)
+    yield text("IsTruncated", page.is_truncated)
+    for upload in page.uploads:
+        yield element(
+            "Upload",
+            name("Key", upload.key),
+            text("UploadId", upload.upload_id),
+            *_described(upload),
+            text("Initiated", iso_time(int(upload.created * 1e9))),
+        )
+    for each in page.prefixes:
+        yield element("CommonPrefixes", name("Prefix", each))
 
 
 async def _page(call: Call, prefix: str, delimiter: str, after: tuple[str, str], most: int) -> _Page:

@@ -8,6 +8,7 @@ from storehouse.core.xmltext import XML as XML
 from storehouse.core.xmltext import Node as Node
 from storehouse.core.xmltext import NotXML as NotXML
 from storehouse.core.xmltext import document as document
+from storehouse.core.xmltext import document_in_turns as document_in_turns
 from storehouse.core.xmltext import element as element
 from storehouse.core.xmltext import parse as parse
 from storehouse.core.xmltext import parse_in_turns as parse_in_turns

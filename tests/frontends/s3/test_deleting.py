@@ -128,9 +128,12 @@ class DeleteObjectsTests(S3Case):
             document("Delete", element("Object", text("Key", "a")), element("Thing", text("Key", "a"))),
             wanted("a", Size="1x"),
             wanted("a", LastModifiedTime="whenever"),
+            wanted("a", VersionId="v" * 1025),
             document("Deletion", element("Object", text("Key", "a"))),
         ):
             self.refused("MalformedXML", "POST /box?delete", body, crc_of(body))
+        long = wanted("a", "é" * 513)
+        self.refused("KeyTooLongError", "POST /box?delete", long, crc_of(long))
         self.assertEqual(self.keys(), ["a"])
         self.refused("NoSuchBucket", "POST /nobox?delete", wanted("a"), crc_of(wanted("a")))
         self.refused("MaxMessageLengthExceeded", "POST /box?delete", bytes(9 << 20), crc_of(bytes(9 << 20)))

@@ -36,7 +36,7 @@ from storehouse.frontends.s3.access.state import BucketAccess
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.tagsets import node_tags, read_tags
-from storehouse.frontends.s3.xml import parse
+from storehouse.frontends.s3.xml import parse_in_turns
 from storehouse.storage.accounts.interfaces import User, canonical_id
 from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
 
@@ -52,7 +52,9 @@ _REPAIRS = frozenset(
 )
 
 #: Actions that their bucket's owner, and administrators, cannot be denied by a policy.
-_OF_POLICIES = frozenset({"s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:GetBucketPolicyStatus"})
+_OF_POLICIES = frozenset(
+    {"s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:GetBucketPolicyStatus"}
+)
 
 #: What the ACL of a bucket grants.
 _BUCKET_ACL: Mapping[str, str] = {
@@ -207,7 +209,7 @@ class _Decision:
             # The body says what they are; the handler reads it again.
             data = await call.read_body(_MOST_TAGS)
             call.body, call.length = BytesStream([data]), len(data)
-            request_tags = dict(node_tags(parse(data, "Tagging")))
+            request_tags = dict(node_tags(await parse_in_turns(data, "Tagging")))
         values = RequestValues(call, object_tags, request_tags)
         for action in {*actions, "s3:ListBucket"}:
             self._verdicts[action] = await policy.verdict_in_turns(self._principal, action, self._arn(action), values)
