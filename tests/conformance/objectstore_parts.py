@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import fail, gatherResults
 
 from storehouse.core.streams import BytesStream
-from storehouse.errors import InvalidName, NoSuchBucket, NoSuchKey, NoSuchUpload
+from storehouse.errors import InvalidName, NoSuchBucket, NoSuchKey, NoSuchUpload, Unavailable
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import ALWAYS
 from tests.conformance.objectstore import ABSENT, StoreTestsMixin, md5
@@ -159,6 +159,21 @@ class PartsTestsMixin(StoreTestsMixin):
         await self.store.delete("bucket", "key")
         self.assertEqual(await self.store.complete_upload("bucket", "key", upload_id, parts), info)
         await self.refused(NoSuchKey, self.store.head("bucket", "key"))
+
+    async def test_upload_that_did_not_end(self) -> None:
+        """As after a crash in between: its object is there, and to complete it again ends it."""
+        upload_id, parts = await self.upload(b"one", b"two")
+        complete = partial(self.store.complete_upload, "bucket", "key", upload_id)
+        patch = self.patch(self.space, "abort_upload", lambda upload_id: fail(Unavailable("later")))
+        info = await complete(parts)
+        patch.restore()
+        self.assertEqual([each.upload_id for each in await self.store.list_uploads("bucket")], [upload_id])
+        if self.persistent:
+            await self.reopen()
+            complete = partial(self.store.complete_upload, "bucket", "key", upload_id)
+        self.assertEqual(await complete(parts, ABSENT), info)
+        self.assertEqual(await self.store.list_uploads("bucket"), [])
+        self.assertEqual(await self.get("key"), b"onetwo")
 
     async def test_completed_at_once(self) -> None:
         """By many: there is one object, and all have it."""
