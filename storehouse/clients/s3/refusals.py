@@ -59,7 +59,7 @@ _CODES: Mapping[str, type[StorehouseError]] = {
     "RequestTimeout": RemoteUnavailable,
     "ServiceUnavailable": RemoteUnavailable,
     "SlowDown": Overloaded,
-    "TooManyParts": InvalidPart,
+    "TooManyParts": TooLarge,
     "XAmzContentSHA256Mismatch": RemoteDamaged,
 }
 

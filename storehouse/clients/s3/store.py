@@ -331,11 +331,9 @@ class S3ObjectStore(Uploads):
             self._check_extended()
             if note is not None or system is not None:
                 raise NotSupported("S3 keeps what it has kept with an object to which bytes are added")
-            if offset < 0:
-                raise InvalidRange(offset, None, 0)
-            if condition.absent and condition.etag is not None:
-                await self.check_condition(bucket, key, condition)
             said = _Said(content_type, {} if metadata is None else metadata, {})
+            said.begin()
+            there = await self._end(bucket, key, offset, condition)
             if size is None:
                 data = await Taking(stream).take(self._part_size + 1)
                 if len(data) > self._part_size:
@@ -343,25 +341,47 @@ class S3ObjectStore(Uploads):
                 payload = Payload(len(data), data)
             else:
                 payload = await self.payload_of(stream, size, said.check)
-            fields = {**said.begin(), **condition_fields(condition), "x-amz-write-offset-bytes": str(offset)}
+            # They are added to what was looked at.
+            pinned = Condition(absent=True) if there is None else Condition(etag=there.etag)
+            fields = {**said.begin(), **condition_fields(pinned), "x-amz-write-offset-bytes": str(offset)}
             response = await self.store(bucket, key, {}, fields, payload, False)
             if response.status != 200:
-                if await code_of(response) == "InvalidWriteOffset":
-                    raise OffsetMismatch(await self._size(bucket, key), offset)
-                raise await self.failure(response, bucket, key, condition)
-            return await self.head_object(bucket, key)
+                error = await self.failure(response, bucket, key)
+                is_moved = isinstance(error, (PreconditionFailed, NoSuchKey))
+                if is_moved or await code_of(response) == "InvalidWriteOffset":
+                    await self._end(bucket, key, offset, condition)
+                    raise Unavailable(f"{self.what(bucket, key)} was replaced meanwhile: look at it, and try again")
+                raise error
+            etag = tag_of(response)
+            id, moment = id_of(response, etag), time_of(response.header("date"))
+            if there is None:
+                return said.info(key, id, payload.size, etag, moment)
+            return attrs.evolve(there, id=id, size=offset + payload.size, etag=etag, created=moment)
+
+    async def _end(self, bucket: str, key: str, offset: int, condition: Condition) -> ObjectInfo | None:
+        """
+        The object to which bytes are added; C{None} for a new one.
+
+        @raise OffsetMismatch: if it does not end at C{offset}.
+        """
+        try:
+            there: ObjectInfo | None = await self.head_object(bucket, key, condition)
+        except NoKeyToMatch:
+            raise
+        except NoSuchKey:
+            there = None
+        if there is not None:
+            self.check_holds(condition, there)
+        size = 0 if there is None else there.size
+        if size != offset:
+            raise OffsetMismatch(size, offset)
+        return there
 
     def _check_extended(self) -> None:
         if not self._is_extended:
             raise NotSupported(
                 "not all servers of S3 can do that, and this one is not known to: is_extended is not set"
             )
-
-    async def _size(self, bucket: str, key: str) -> int:
-        try:
-            return (await self.head_object(bucket, key)).size
-        except NoSuchKey:
-            return 0
 
     # -- reading -------------------------------------------------------------------------------
 

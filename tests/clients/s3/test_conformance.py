@@ -7,6 +7,7 @@ What differs is documented at L{S3ObjectStore}, and tested here in place of what
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -24,11 +25,12 @@ from storehouse.errors import (
     TooLarge,
 )
 from storehouse.events import ObjectDeleted, ObjectReplaced, ObjectStored
+from storehouse.storage.objects import store
 from storehouse.storage.objects.interfaces import ALWAYS, ObjectInfo
 from tests.clients.s3.through import SeenThroughDoor, ThroughDoorTestCase
 from tests.conformance.dataspace import Tap, content, later, pieces_of, turns
-from tests.conformance.objectstore import ABSENT, MIB, ODD_PIECES, ObjectStoreTestsMixin, md5
-from tests.conformance.objectstore_moving import RenamingTestsMixin
+from tests.conformance.objectstore import ABSENT, MIB, ODD_PIECES, ObjectStoreTestsMixin, md5, multipart_etag
+from tests.conformance.objectstore_moving import AppendTestsMixin, RenamingTestsMixin
 from tests.conformance.objectstore_parts import PartsTestsMixin
 from tests.conformance.objectstore_system import SystemTestsMixin
 
@@ -411,3 +413,60 @@ class RenamingThroughDoorTests(SeenThroughDoor, RenamingTestsMixin, ThroughDoorT
         self.assertEqual((renamed.etag, await self.get("other")), (info.etag, b"onetwo"))
         found = await self.store.list_object_parts("bucket", "other")
         self.assertEqual([(part.number, part.size) for part in found], [(1, 3), (2, 3)])
+
+
+class AppendThroughDoorTests(SeenThroughDoor, AppendTestsMixin, ThroughDoorTestCase):
+    """Appends, which few servers know."""
+
+    async def test_append(self) -> None:
+        """A new object, and then longer ones."""
+        datas = [content(300_000), b"", b"some text", content(MIB + 5)]
+        offset = 0
+        for number, data in enumerate(datas, 1):
+            info = await self.append("key", offset, data)
+            offset += len(data)
+            self.assertEqual(
+                (info.size, info.etag), (offset, md5(data) if number == 1 else multipart_etag(*datas[:number]))
+            )
+            self.assertEqual(await self.everything(), [info])
+            self.assertEqual(await self.get("key"), b"".join(datas[:number]))
+        await self.quiet()
+
+    async def test_append_to_what_was_stored_whole(self) -> None:
+        """All that is known of it stays; its MD5 is that of its part."""
+        await self.put("key", b"0123", content_type="a/b", metadata={"c": ["d"]}, system={"expires": "never"})
+        info = await self.append("key", 4, b"4567", content_type="no", metadata={"no": ["e"]})
+        self.assertEqual((info.content_type, info.metadata, info.system), ("a/b", {"c": ["d"]}, {"expires": "never"}))
+        self.assertEqual(info.etag, multipart_etag(b"0123", b"4567"))
+        self.assertEqual((await self.store.head("bucket", "key")), info)
+        self.assertEqual(await self.get("key"), b"01234567")
+
+    async def test_append_to_parts(self) -> None:
+        """An object that was uploaded in parts has one more."""
+        upload_id, parts = await self.upload(b"one", b"two")
+        await self.store.complete_upload("bucket", "key", upload_id, parts)
+        info = await self.append("key", 6, b"three")
+        self.assertEqual(info.etag, multipart_etag(b"one", b"two", b"three"))
+        self.assertEqual([part.size for part in await self.store.list_object_parts("bucket", "key")], [3, 3, 5])
+        self.assertEqual(await self.get("key"), b"onetwothree")
+
+    async def test_append_new(self) -> None:
+        """With what it is to have."""
+        info = await self.append("key", 0, b"data", content_type="a/b", metadata={"c": ["d"]})
+        self.assertEqual((info.content_type, info.metadata), ("a/b", {"c": ["d"]}))
+        self.assertEqual(await self.store.head("bucket", "key"), info)
+
+    async def test_append_system(self) -> None:
+        """What is kept with the longer object is what was, and no notes of what was added."""
+        for options in ({"system": lambda there: {}}, {"note": lambda: "a note"}):
+            await self.refused(NotSupported, Deferred.fromCoroutine(self.append("key", 0, b"x", **options)))
+        with patch.object(self.store, "_part_size", 10):
+            await self.refused(NotSupported, self.store.append("bucket", "key", 0, BytesStream(bytes(11)), None))
+        self.assertEqual(await self.everything(), [])
+
+    async def test_too_many_parts(self) -> None:
+        self.patch(store, "MAX_PART", 3)
+        for offset in range(3):
+            await self.append("key", offset, b"x")
+        await self.refused(TooLarge, Deferred.fromCoroutine(self.append("key", 3, b"x")))
+        self.assertEqual(await self.get("key"), b"xxx")
