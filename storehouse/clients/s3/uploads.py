@@ -11,10 +11,12 @@ from storehouse.clients.s3.base import Base, Payload, check_bucket, check_key, c
 from storehouse.clients.s3.bodies import Taking
 from storehouse.clients.s3.fields import decoded_text, seconds_of, sent_fields, time_of
 from storehouse.clients.s3.refusals import read_answer
-from storehouse.core.httpclient import Response, range_header
+from storehouse.core.httpclient import RemoteClient, Response, range_header
 from storehouse.core.jobs import Slots, deferred, started
 from storehouse.core.s3 import MOST_PARTS, completion, tag_of
+from storehouse.core.sigv4 import Signer
 from storehouse.core.streams import IByteStream, closing
+from storehouse.core.turns import Reactor
 from storehouse.core.xmltext import Node
 from storehouse.errors import (
     InvalidPart,
@@ -44,6 +46,16 @@ _log = Logger()
 
 class Uploads(Base):
     """Uploads in parts, of those who call, and of objects that are larger than goes at once."""
+
+    def __init__(self, endpoint: str, signer: Signer, reactor: Reactor, client: RemoteClient, checksum: str) -> None:
+        super().__init__(endpoint, signer, reactor, client, checksum)
+        self._aborting: set[Deferred[None]] = set()
+
+    def stop(self) -> Deferred[None]:
+        """See L{Base.stop}. Uploads of ours that are being aborted may be left open."""
+        for each in tuple(self._aborting):
+            each.cancel()
+        return super().stop()
 
     # -- methods of IObjectStore ---------------------------------------------------------------
 
@@ -345,12 +357,13 @@ class Uploads(Base):
             return await self.complete(bucket, key, upload_id, done, condition)
         except BaseException:
             # It does not wait for another request: the failure may be that there is no server.
-            aborting: Deferred[None] = self.abort_upload(bucket, key, upload_id)
+            aborting = self.abort_upload(bucket, key, upload_id)
+            self._aborting.add(aborting)
             aborting.addErrback(
                 lambda failure: _log.warn(
                     "an upload of {key} is left open: {reason}", key=key, reason=failure.getErrorMessage()
                 )
-            )
+            ).addBoth(lambda _: self._aborting.discard(aborting))
             raise
 
 

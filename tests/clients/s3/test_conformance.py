@@ -25,6 +25,7 @@ from storehouse.errors import (
     TooLarge,
 )
 from storehouse.events import ObjectDeleted, ObjectReplaced, ObjectStored
+from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects import store
 from storehouse.storage.objects.interfaces import ALWAYS, ObjectInfo
 from tests.clients.s3.through import SeenThroughDoor, ThroughDoorTestCase
@@ -308,6 +309,13 @@ class PartsThroughDoorTests(SeenThroughDoor, PartsTestsMixin, ThroughDoorTestCas
         await self.refused(NoSuchUpload, self.store.complete_upload("bucket", "third", upload_id, parts))
         await self.refused(NoSuchUpload, self.store.list_parts("bucket", "key", upload_id))
         self.assertEqual((heard, await self.store.list_uploads("bucket")), ([], []))
+
+    async def test_completed_again_with_notes(self) -> None:
+        """Of which there are none: parts are named by their numbers and etags."""
+        upload_id, (part,) = await self.upload(b"one")
+        info = await self.store.complete_upload("bucket", "key", upload_id, [part])
+        same = [Part(1, part.etag, 0, "a note")]
+        self.assertEqual(await self.store.complete_upload("bucket", "key", upload_id, same), info)
 
     async def test_same_parts_are_not_the_same_upload(self) -> None:
         """Though they have the same ID."""

@@ -9,6 +9,7 @@ from zlib import crc32
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 
 from storehouse.clients.s3 import S3ObjectStore, Signer, store
 from storehouse.clients.s3.base import HELD
@@ -74,6 +75,43 @@ class Deaf(Factory):
     def close(self) -> None:
         for each in self.made:
             each.transport.abortConnection()  # type: ignore[union-attr]
+
+
+class _Fountain(Protocol):
+    """Gives 64 MiB, as fast as they are taken."""
+
+    def __init__(self, server: Fountain) -> None:
+        self._server = server
+        self._left = 256
+
+    def dataReceived(self, data: bytes) -> None:
+        head = answer(200, b"", *FOUND).replace(b"Content-Length: 0", b"Content-Length: %d" % (64 * MIB))
+        self.transport.write(head)  # type: ignore[union-attr]
+        self.transport.registerProducer(self, False)  # type: ignore[union-attr]
+
+    def resumeProducing(self) -> None:
+        self._left -= 1
+        self._server.sent += 1 << 18
+        self.transport.write(bytes(1 << 18))  # type: ignore[union-attr]
+        if not self._left:
+            self.transport.unregisterProducer()  # type: ignore[union-attr]
+
+    def stopProducing(self) -> None:
+        self._left = 0
+
+
+class Fountain(Factory):
+    """
+    @ivar sent: bytes.
+    """
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    def buildProtocol(self, address: Any) -> Protocol:
+        return _Fountain(self)
 
 
 class ScriptedTests(ServerTestCase):
@@ -178,6 +216,24 @@ class ScriptedTests(ServerTestCase):
 
     def failing(self, *answers: bytes, **options: Any) -> Deferred[bytes]:
         return Deferred.fromCoroutine(self.read(*answers, **options))
+
+    async def test_slow_reader(self) -> None:
+        """What nobody reads is not sent, but for what fits between."""
+        fountain = Fountain()
+        port = reactor.listenTCP(0, fountain, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.url = f"http://127.0.0.1:{port.getHost().port}"
+        reader = await self.make().get("bucket", "key")
+        before = -1
+        while before != fountain.sent:
+            before = fountain.sent
+            await deferLater(reactor, 0.05)
+        self.assertTrue(0 < before < 24 * MIB, before)
+        taken = 0
+        while taken < 32 * MIB:
+            taken += len(await reader.read())
+        self.assertGreaterEqual(fountain.sent, 32 * MIB)
+        await reader.close()
 
     async def test_cut_in_the_midst(self) -> None:
         """It continues where it was, with what was begun with."""
@@ -432,7 +488,7 @@ class LargeThroughDoorTests(SeenThroughDoor, StoreTestsMixin, ThroughDoorTestCas
         for _ in range(500):
             if not await self.space.list_uploads():
                 break
-            await turns()
+            await deferLater(reactor, 0.01)
         self.assertEqual(await self.space.list_uploads(), [])
         self.assertEqual(await self.everything(), [])
 
