@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.s3.xml}."""
+"""Tests of L{storehouse.core.xmltext}."""
 
 from __future__ import annotations
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from random import Random
 
 from storehouse.core.disk import InlineDisk
+from storehouse.core.xmltext import parse
 from storehouse.errors import AlreadyExists
 from storehouse.frontends.s3.access.authorize import authorize
 from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.door import S3Door
 from storehouse.frontends.s3.route import _PARAMETERS, _PLAIN, _SUB
-from storehouse.frontends.s3.xml import parse
 from tests.frontends.s3.playing import AnyAuthenticator, S3Case
 from tests.soak import count, long_loop, rounds
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from storehouse.core.xmltext import XML, NotXML, parse
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.access.acl import (
     Acl,
@@ -18,7 +19,6 @@ from storehouse.frontends.s3.access.state import ACL, BucketAccess
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, NotXML, parse
 
 __all__: list[str] = []
 

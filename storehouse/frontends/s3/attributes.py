@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
+from storehouse.core.xmltext import XML, document_in_turns, element, text
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import checksum_elements, http_time, limit_of, shown_etag
 from storehouse.frontends.s3.notes import read_note
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, document_in_turns, element, text
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import ObjectInfo
 

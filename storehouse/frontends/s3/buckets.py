@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 from storehouse.core.turns import breath
+from storehouse.core.xmltext import XML, Node, document, document_in_turns, element, text
 from storehouse.errors import AlreadyExists
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.access.owning import new_bucket
@@ -15,7 +16,6 @@ from storehouse.frontends.s3.paging import read_token, write_token
 from storehouse.frontends.s3.route import handler
 from storehouse.frontends.s3.tagging import CONFIGURATION as TAGGING
 from storehouse.frontends.s3.tagsets import check_bucket_tags, node_tags, tagging_document
-from storehouse.frontends.s3.xml import XML, Node, document, document_in_turns, element, text
 from storehouse.storage.accounts.interfaces import canonical_id
 from storehouse.storage.namespace.interfaces import Bucket
 

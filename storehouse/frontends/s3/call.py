@@ -12,13 +12,13 @@ from storehouse.config.settings import S3Settings
 from storehouse.core.connections import Ahead
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import IByteStream
+from storehouse.core.xmltext import Node, parse_in_turns
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.access.state import Access
 from storehouse.frontends.s3.checksums import Checksums, checksums_of
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.postpolicy import PostPolicy
-from storehouse.frontends.s3.xml import Node, parse_in_turns
 from storehouse.storage.accounts.interfaces import IAccounts, User
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.interfaces import IResumableUploads

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
+from storehouse.core.xmltext import document, text
 from storehouse.errors import InvalidRange, NoSuchBucket, NoSuchKey, PreconditionFailed, Unavailable
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.access.owning import new_object
@@ -32,7 +33,6 @@ from storehouse.frontends.s3.fields import (
 )
 from storehouse.frontends.s3.lasting import lasting
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import document, text
 from storehouse.storage.objects.interfaces import Condition, ObjectInfo, ObjectReader
 
 __all__ = ["from_source", "known_checksums", "open_source", "read_source"]

@@ -16,13 +16,13 @@ from functools import lru_cache
 import attrs
 
 from storehouse.core.turns import breath
+from storehouse.core.xmltext import XML, Node, document, element, parse, text
 from storehouse.errors import NotFound, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import read_checked_document
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, Node, document, element, parse, text
 
 __all__ = ["CONFIGURATION", "Rule", "add_fields"]
 

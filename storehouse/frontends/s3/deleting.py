@@ -13,13 +13,13 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from storehouse.core.turns import breath
+from storehouse.core.xmltext import XML, Node, document_in_turns, element, text
 from storehouse.errors import NoSuchKey, PreconditionFailed, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error, s3_error
 from storehouse.frontends.s3.fields import MOST_KEY, kept_etag, read_checked_document, seconds_of
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, Node, document_in_turns, element, text
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
 
 __all__: list[str] = []

@@ -14,10 +14,10 @@ import re
 from collections.abc import Mapping
 
 from storehouse import errors
+from storehouse.core.xmltext import DECLARATION, XML, NotXML, element, text
 from storehouse.frontends.http import reply as http
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import BodyTooLarge
-from storehouse.frontends.s3.xml import DECLARATION, XML, NotXML, element, text
 
 __all__ = ["CODES", "S3Error", "error_reply", "s3_error"]
 

@@ -18,11 +18,11 @@ import attrs
 from twisted.web.http import datetimeToString
 
 from storehouse.core.encodedwords import decoded_words, encoded_words
+from storehouse.core.xmltext import Node, text
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.payload import without_framing
 from storehouse.frontends.s3.tagsets import check_object_tags, read_tags, write_tags
-from storehouse.frontends.s3.xml import Node, text
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata, ObjectInfo
 
 __all__ = [

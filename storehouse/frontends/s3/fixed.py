@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from storehouse.core.xmltext import XML, document, element, text
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, document, element, text
 
 __all__: list[str] = []
 

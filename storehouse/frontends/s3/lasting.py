@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.core.jobs import finished, started
+from storehouse.core.xmltext import DECLARATION, XML
 from storehouse.errors import StorehouseError
 from storehouse.frontends.http.reply import ClientGone, Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import error_reply
-from storehouse.frontends.s3.xml import DECLARATION, XML
 
 __all__ = ["lasting"]
 

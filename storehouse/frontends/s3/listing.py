@@ -7,13 +7,13 @@ from itertools import chain
 from urllib.parse import quote
 
 from storehouse.core.connections import Ahead
+from storehouse.core.xmltext import XML, document_in_turns, element, text
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import iso_time, limit_of, quoted
 from storehouse.frontends.s3.paging import read_token, write_token
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, document_in_turns, element, text
 from storehouse.storage.accounts.interfaces import canonical_id
 from storehouse.storage.objects.interfaces import Listing, ObjectInfo
 

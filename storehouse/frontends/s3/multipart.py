@@ -18,6 +18,7 @@ import attrs
 
 from storehouse.core.streams import limited
 from storehouse.core.turns import breath
+from storehouse.core.xmltext import XML, Node, document, document_in_turns, element, text
 from storehouse.errors import NoSuchUpload, NotFound
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.access.owning import new_object
@@ -55,7 +56,6 @@ from storehouse.frontends.s3.lasting import lasting
 from storehouse.frontends.s3.listing import encoder_of, grow, owner_element
 from storehouse.frontends.s3.notes import read_note, write_note
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, Node, document, document_in_turns, element, text
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import Condition, ObjectInfo, OpenUpload
 

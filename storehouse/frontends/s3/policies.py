@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from storehouse.core.xmltext import XML, document, text
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.access.owning import configure
 from storehouse.frontends.s3.access.policy import MOST_POLICY, read_policy
@@ -9,7 +10,6 @@ from storehouse.frontends.s3.access.state import POLICY
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.route import handler
-from storehouse.frontends.s3.xml import XML, document, text
 
 __all__: list[str] = []
 

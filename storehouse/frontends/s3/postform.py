@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from storehouse.core.streams import GeneratorStream, IByteStream, Piece, limited
 from storehouse.core.turns import breath
+from storehouse.core.xmltext import XML, document, parse, text
 from storehouse.errors import MalformedBody, TooLarge
 from storehouse.frontends.http.multipart import Event, Field, FormLimits, MultipartReader, PartBegun
 from storehouse.frontends.http.parthead import boundary_of
@@ -26,7 +27,6 @@ from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import checked_metadata, content_type_of, encryption_fields, quoted, system_of
 from storehouse.frontends.s3.route import handler
 from storehouse.frontends.s3.tagsets import check_object_tags, node_tags, write_tags
-from storehouse.frontends.s3.xml import XML, document, parse, text
 from storehouse.storage.objects.interfaces import ObjectInfo
 
 __all__: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from storehouse.core.xmltext import XML
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
@@ -15,7 +16,6 @@ from storehouse.frontends.s3.tagsets import (
     tagging_document,
     write_tags,
 )
-from storehouse.frontends.s3.xml import XML
 
 __all__ = ["CONFIGURATION"]
 

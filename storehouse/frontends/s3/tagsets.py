@@ -14,8 +14,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, unquote_plus
 
+from storehouse.core.xmltext import Node, document, element, text
 from storehouse.frontends.s3.errors import S3Error
-from storehouse.frontends.s3.xml import Node, document, element, text
 
 __all__ = ["check_bucket_tags", "check_object_tags", "node_tags", "read_tags", "tagging_document", "write_tags"]
 

@@ -12,12 +12,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.config.settings import ConnectionSettings, S3Settings
 from storehouse.core.disk import IDisk, InlineDisk
 from storehouse.core.streams import IByteStream
+from storehouse.core.xmltext import Node, parse
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.s3.call import Call, Door
 from storehouse.frontends.s3.door import S3Door
 from storehouse.frontends.s3.errors import S3Error
-from storehouse.frontends.s3.xml import Node, parse
 from storehouse.storage.accounts.interfaces import User
 from storehouse.testing.accounts import MemoryAccounts
 from storehouse.testing.objects import memory_object_store

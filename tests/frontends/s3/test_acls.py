@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storehouse.frontends.s3.xml import Node
+from storehouse.core.xmltext import Node
 from storehouse.storage.accounts.interfaces import canonical_id
 from tests.frontends.s3.access.playing import AccessCase
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storehouse.core.streams import BytesStream
-from storehouse.frontends.s3.xml import document, element, text
+from storehouse.core.xmltext import document, element, text
 from tests.frontends.s3.playing import S3Case
 from tests.frontends.s3.test_tagging import md5_of
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from storehouse.config.settings import S3Settings
+from storehouse.core.xmltext import Node
 from storehouse.frontends.s3.access.publicaccess import ENFORCED, Block, encode_block, encode_ownership
 from storehouse.frontends.s3.access.state import BLOCK, OWNERSHIP
-from storehouse.frontends.s3.xml import Node
 from storehouse.storage.accounts.interfaces import canonical_id
 from tests.frontends.s3.playing import NOW, S3Case
 

@@ -7,12 +7,12 @@ from base64 import b64encode
 from zlib import crc32
 
 from storehouse.core.streams import BytesStream
+from storehouse.core.xmltext import Node, document, element, text
 from storehouse.errors import NoSuchKey
 from storehouse.frontends.s3.call import Call, Door
 from storehouse.frontends.s3.door import S3Door
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import iso_time
-from storehouse.frontends.s3.xml import Node, document, element, text
 from tests.frontends.s3.playing import AnyAuthenticator, InlineDisk, S3Case
 
 

@@ -11,12 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings, S3Settings
 from storehouse.core.budget import ByteBudget
+from storehouse.core.xmltext import document, parse, text
 from storehouse.errors import NoSpace, NoSuchKey, Overloaded, ShareUsedUp
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.route import HANDLERS
-from storehouse.frontends.s3.xml import document, parse, text
 from tests.frontends.http.wire import Connection, request, split_answers
 from tests.frontends.s3.playing import S3Case
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import succeed
 
-from storehouse.frontends.s3.xml import Node
+from storehouse.core.xmltext import Node
 from storehouse.storage.accounts.interfaces import canonical_id
 from storehouse.storage.objects.interfaces import Listing
 from tests.frontends.s3.playing import S3Case

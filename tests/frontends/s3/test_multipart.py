@@ -14,13 +14,13 @@ from twisted.internet.defer import Deferred
 
 from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import BytesStream, read_all
+from storehouse.core.xmltext import Node, document, element, parse, text
 from storehouse.errors import NoSuchKey, NoSuchUpload, UploadGone
 from storehouse.frontends.s3 import lasting, multipart
 from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.checksums import ALGORITHMS, Hasher, composite, encoded
 from storehouse.frontends.s3.door import S3Door
 from storehouse.frontends.s3.fields import quoted
-from storehouse.frontends.s3.xml import Node, document, element, parse, text
 from storehouse.storage.objects.interfaces import ObjectInfo
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from tests.frontends.http.wire import Connection, request, split_answers

@@ -11,12 +11,12 @@ from twisted.internet.defer import Deferred
 
 from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import BytesStream, read_all
+from storehouse.core.xmltext import parse
 from storehouse.frontends.s3 import postform
 from storehouse.frontends.s3.call import Call, Door
 from storehouse.frontends.s3.door import S3Door
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.authenticator import Authenticator
-from storehouse.frontends.s3.xml import parse
 from storehouse.storage.objects.interfaces import ObjectInfo
 from tests.frontends.http.wire import Answer
 from tests.frontends.s3.playing import NOW, S3Case

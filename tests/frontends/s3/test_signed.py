@@ -10,11 +10,11 @@ from zlib import crc32
 from storehouse.core.disk import InlineDisk
 from storehouse.core.sigv4 import Scope, signing_key
 from storehouse.core.streams import BytesStream
+from storehouse.core.xmltext import document, element, text
 from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.checksums import encoded
 from storehouse.frontends.s3.door import S3Door
 from storehouse.frontends.s3.signing.authenticator import Authenticator
-from storehouse.frontends.s3.xml import document, element, text
 from tests.frontends.s3.playing import NOW, S3Case, allow_signed
 from tests.frontends.s3.signing.signers import presign, sign_header
 from tests.frontends.s3.signing.test_bodies import frame

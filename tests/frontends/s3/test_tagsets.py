@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from storehouse.core.xmltext import parse
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.tagsets import (
     check_bucket_tags,
@@ -15,7 +16,6 @@ from storehouse.frontends.s3.tagsets import (
     tagging_document,
     write_tags,
 )
-from storehouse.frontends.s3.xml import parse
 
 #: Without what UTF-8 cannot say, and what XML cannot.
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cn"]), max_size=20)

@@ -18,10 +18,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import attrs
 
 from storehouse.core.jsontext import take_json
+from storehouse.core.xmltext import Node, document, element, text
 from storehouse.errors import Damaged
 from storehouse.frontends.s3.access.policy import Principal
 from storehouse.frontends.s3.errors import S3Error
-from storehouse.frontends.s3.xml import Node, document, element, text
 from storehouse.storage.accounts.interfaces import canonical_id
 
 __all__ = [

@@ -19,6 +19,7 @@ import attrs
 from storehouse.core.permissions import covers
 from storehouse.core.streams import BytesStream
 from storehouse.core.turns import breath
+from storehouse.core.xmltext import parse_in_turns
 from storehouse.errors import Damaged, NoSuchKey
 from storehouse.events import AccessDecided
 from storehouse.frontends.s3.access.acl import Acl, decode_acl, private_acl
@@ -36,7 +37,6 @@ from storehouse.frontends.s3.access.state import BucketAccess
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.tagsets import node_tags, read_tags
-from storehouse.frontends.s3.xml import parse_in_turns
 from storehouse.storage.accounts.interfaces import User, canonical_id
 from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
 
