@@ -55,8 +55,8 @@ class AnyDocumentTests(S3Case):
         S3Case.setUp(self)
         self.successResultOf(self.store.create_bucket("box"))
         self.successResultOf(self.store.put("box", "a", BytesStream(b"x"), 1, md5=True))
-        self.id = self.successResultOf(self.store.begin_upload("box", "a"))
-        self.successResultOf(self.store.upload_part("box", "a", self.id, 1, BytesStream(b"x"), 1, True))
+        self.upload_id = self.successResultOf(self.store.begin_upload("box", "a"))
+        self.successResultOf(self.store.upload_part("box", "a", self.upload_id, 1, BytesStream(b"x"), 1, True))
 
     @settings(max_examples=50)
     @given(st.data())
@@ -64,5 +64,5 @@ class AnyDocumentTests(S3Case):
         place = data.draw(st.sampled_from(sorted(PLACES)))
         root, *names = PLACES[place].split()
         body = document(root, *data.draw(st.lists(trees(names), max_size=5)))
-        answer = self.ask(place.format(id=self.id), body, md5_of(body))
+        answer = self.ask(place.format(id=self.upload_id), body, md5_of(body))
         self.assertLess(answer.status, 500, (place, body, answer))
