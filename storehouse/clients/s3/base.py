@@ -10,7 +10,7 @@ from urllib.parse import quote
 import attrs
 from twisted.internet.defer import Deferred
 
-from storehouse.clients.s3.bodies import Taking, framed, framed_length
+from storehouse.clients.s3.bodies import Taking, framed, framed_length, unframed
 from storehouse.clients.s3.fields import info_of, size_of, tagging_of
 from storehouse.clients.s3.refusals import error_of, expect, read_answer
 from storehouse.core.checksums import Hasher, encoded
@@ -189,7 +189,7 @@ class Base:
             form += "-TRAILER"
         elif not is_signed:
             # There is no form for chunks with neither signatures nor a trailer.
-            body = Body(size, lambda: stream, True)
+            body = Body(size, lambda: unframed(stream, size, at_end), True)
             return await self._requests.request("PUT", url, headers, body, UNSIGNED_PAYLOAD, is_idempotent)
         body = Body(framed_length(size, name, is_signed), lambda: stream, True)
         return await self._requests.request(

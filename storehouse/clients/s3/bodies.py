@@ -25,7 +25,7 @@ from storehouse.core.streams import GeneratorStream, IByteStream, Piece, PieceBu
 from storehouse.core.turns import breath
 from storehouse.errors import RemoteDamaged, RemoteUnavailable, SizeMismatch
 
-__all__ = ["CHUNK", "Taking", "framed", "framed_length", "received"]
+__all__ = ["CHUNK", "Taking", "framed", "framed_length", "received", "unframed"]
 
 #: Bytes of a chunk.
 CHUNK = 256 << 10
@@ -151,6 +151,26 @@ async def framed(
         if chunks is not None:
             end += b"x-amz-trailer-signature:%b\r\n" % chunks.sign_trailer(line + b"\n").encode("ascii")
     yield end + b"\r\n"
+
+
+@stage
+async def unframed(
+    stream: IByteStream, size: int, at_end: Callable[[], object] = lambda: None
+) -> AsyncGenerator[Piece, None]:
+    """A payload as it is. The last piece is held back until it is known that there is no other; see L{framed}."""
+    last: Piece = b""
+    left = size
+    while piece := await stream.read():
+        left -= len(piece)
+        if left < 0:
+            raise SizeMismatch(f"the body has more than the {size} bytes that were announced")
+        if last:
+            yield last
+        last = piece
+    if left:
+        raise SizeMismatch(f"the body has {size - left} bytes; {size} were announced")
+    at_end()
+    yield last
 
 
 def _head(size: int, chunks: ChunkSigner | None, digest: str) -> bytes:

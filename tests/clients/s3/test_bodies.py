@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.clients.s3.bodies import CHUNK, Taking, framed, framed_length, received
+from storehouse.clients.s3.bodies import CHUNK, Taking, framed, framed_length, received, unframed
 from storehouse.core.checksums import Hasher, encoded
 from storehouse.core.sigv4 import ChunkSigner
 from storehouse.core.streams import BytesStream, IByteStream, read_all
@@ -26,7 +26,7 @@ def signer() -> ChunkSigner:
     return ChunkSigner(KEY, "20261130T000000Z", "20261130/us-east-1/s3/aws4_request", "0" * 64)
 
 
-def unframed(data: bytes) -> tuple[bytes, list[str], list[bytes]]:
+def chunks_of(data: bytes) -> tuple[bytes, list[str], list[bytes]]:
     """What a body in chunks is by the reference of S3: the payload, the signatures, and the lines behind the last chunk."""
     payload, signatures = b"", []
     while True:
@@ -63,7 +63,7 @@ class FramedTests(Case):
                         stream = framed(BytesStream(pieces_of(data, pieces)), size, name, chunks)
                         sent = self.of(read_all(stream))
                         self.assertEqual(len(sent), framed_length(size, name, chunks is not None))
-                        payload, signatures, lines = unframed(sent)
+                        payload, signatures, lines = chunks_of(sent)
                         self.assertEqual(payload, data)
                         self.compare(data, name, chunks is not None, signatures, lines)
 
@@ -100,6 +100,22 @@ class FramedTests(Case):
             raise NotSupported("no")
 
         self.failure(NotSupported, read_all(framed(BytesStream(b"x"), 1, "crc32", None, refuse)))
+        self.failure(NotSupported, read_all(unframed(BytesStream(b"x"), 1, refuse)))
+
+    def test_without_chunks(self) -> None:
+        """It comes as it is; and not wholly, if it has another size."""
+        data = content(1000)
+        self.assertEqual(self.of(read_all(unframed(BytesStream(pieces_of(data, (1, 99))), 1000))), data)
+        for size in (999, 1001, 2000):
+            sent: list[int] = []
+
+            async def send(size: int, sent: list[int]) -> None:
+                stream = unframed(BytesStream(pieces_of(content(1000), (100,))), size)
+                while piece := await stream.read():
+                    sent.append(len(piece))
+
+            self.failure(SizeMismatch, send(size, sent))
+            self.assertLess(sum(sent), min(size, 1000))
 
     def test_failing(self) -> None:
         """What the stream fails with comes through, and it is closed."""

@@ -403,6 +403,17 @@ class ScriptedTests(ServerTestCase):
             self.assertEqual("x-amz-checksum-crc32" in fields, bool(checksum) and data is small)
             self.assertEqual(fields.get("x-amz-trailer"), "x-amz-checksum-crc32" if checksum and is_framed else None)
 
+    async def test_sizes_without_checksum(self) -> None:
+        """Also without chunks a body of another size is not sent to its end."""
+        self.store = self.make(checksum="")
+        for is_private in (False, True):
+            self.store._requests.is_private = is_private
+            for size in (2 * MIB - 1, 2 * MIB + 1):
+                self.server.answers = [answer(200, b"", *FOUND)]
+                putting = self.store.put("bucket", "key", BytesStream(content(2 * MIB)), size)
+                await self.assertFailure(putting, SizeMismatch)
+        self.assertEqual(self.server.requests, [])
+
     async def test_options_refused(self) -> None:
         self.assertRaises(InvalidName, self.make, checksum="sha256")
 
