@@ -117,6 +117,8 @@ class Program:
             "off",
             "--https",
             "off",
+            "--s3",
+            "off",
             "--admin",
             "off",
             "--append-sync",

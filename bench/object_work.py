@@ -313,6 +313,35 @@ def small_objects(directory: str, count: int, flight: int, durable: bool, seed: 
 
 
 @_work
+def small_cpu(directory: str, count: int, flight: int, durable: bool) -> dict[str, float]:
+    """
+    Microseconds of processor time that an object of 4 KiB costs in the object store, with the MD5 that S3 asks for. Each
+    replaces another, as those do that L{bench.s3} sends.
+    """
+    data = os.urandom(4096)
+    tag = secrets.token_hex(12)
+    keys = 2000
+
+    async def work(space: Any, store: Any) -> dict[str, float]:
+        async def get(number: int) -> None:
+            await drain(await store.get(BUCKET, f"{tag}/{number % keys}"))
+
+        async def cost(f: Callable[[int], Any]) -> float:
+            began = time.process_time()
+            await _rate(count, flight, f)
+            return (time.process_time() - began) / count * 1e6
+
+        def replace(number: int) -> Any:
+            return store.put(BUCKET, f"{tag}/{number % keys}", BytesStream(data), 4096, md5=True)
+
+        await _rate(keys, flight, replace)
+        put = await cost(replace)
+        return {"put": put, "get": await cost(get)}
+
+    return _with_store(directory, durable, work)
+
+
+@_work
 def chunks(directory: str, count: int, flight: int, durable: bool, size: int, seed: int) -> dict[str, float]:
     """Objects of C{size} bytes into the object store and out of it, as the SFSP door has them stored."""
     data = os.urandom(size)

@@ -74,7 +74,7 @@ def parse_outcome(output: str) -> Outcome:
     return Outcome(result["requests"], result["duration"] / 1e6, float(result["p50"]), float(result["p99"]))
 
 
-def run_wrk(load: Load, port: int, seconds: float, file: Path, core: int | None) -> Outcome:
+def run_wrk(load: Load, port: int, seconds: float, file: Path, core: int | None, scheme: str = "http") -> Outcome:
     """
     Put a server under load and wait for the end.
 
@@ -87,7 +87,7 @@ def run_wrk(load: Load, port: int, seconds: float, file: Path, core: int | None)
             requests.write(b"%d\n%b" % (len(request), request))
     # wrk takes whole seconds only; a run under one second would end at once.
     wrk = [tool("wrk"), "-t1", f"-c{load.connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
-    command = [*pinned(core), *wrk, "-s", str(_script), f"http://{HOST}:{port}/", "--", str(file)]
+    command = [*pinned(core), *wrk, "-s", str(_script), f"{scheme}://{HOST}:{port}/", "--", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"wrk failed:\n{done.stdout}{done.stderr}")

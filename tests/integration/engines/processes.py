@@ -65,6 +65,11 @@ class Engine:
         self._commands: dict[str, list[str]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
+    @property
+    def processes(self) -> dict[str, subprocess.Popen[bytes]]:
+        """Those that run, by name."""
+        return dict(self._processes)
+
     def find(self) -> None:
         """@raise SkipTest: if something is missing."""
         raise NotImplementedError

@@ -43,10 +43,10 @@ osd pool default pgp num = 4
 osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
 osd objectstore = memstore
-memstore device bytes = 1073741824
+memstore device bytes = {memory}
 osd crush initial weight = 1
 rgw rados pool pg num min = 4
-rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw frontends = beast endpoint=127.0.0.1:{port}{tls}
 rgw thread pool size = 16
 rgw enable usage log = false
 rgw cache enabled = false
@@ -68,6 +68,12 @@ class RadosGateway(Engine):
     @ivar endpoint: its URL.
     """
 
+    #: Bytes that it keeps, at most.
+    memory = 1 << 30
+
+    #: What is added to where it listens, for TLS.
+    tls = ""
+
     access_key = "STOREHOUSETESTS"
     secret_key = "not-a-secret-at-all"
 
@@ -85,7 +91,14 @@ class RadosGateway(Engine):
         mon_port = free_port()
         configuration = self.write(
             "ceph.conf",
-            _CONFIGURATION.format(fsid=fsid, mon_port=mon_port, port=self.port, directory=self.directory),
+            _CONFIGURATION.format(
+                fsid=fsid,
+                mon_port=mon_port,
+                port=self.port,
+                directory=self.directory,
+                memory=self.memory,
+                tls=self.tls,
+            ),
         )
         with_conf = ("-c", configuration)
         self._make_keys()
