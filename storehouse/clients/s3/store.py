@@ -24,7 +24,7 @@ from storehouse.clients.s3.fields import (
     time_of,
 )
 from storehouse.clients.s3.refusals import expect, explain, read_answer
-from storehouse.clients.s3.uploads import Sending, Uploads
+from storehouse.clients.s3.uploads import TRIES, Sending, Uploads
 from storehouse.core.httpclient import RemoteClient, Response, range_header
 from storehouse.core.jobs import Slots, deferred, started
 from storehouse.core.s3 import MOST_PARTS, code_of, location, tag_of
@@ -61,9 +61,6 @@ __all__ = ["S3ObjectStore"]
 
 #: Things of a page.
 _PAGE = 1000
-
-#: How often something is looked at that is replaced meanwhile.
-_TRIES = 8
 
 #: Objects of a page that are asked about at once.
 _LOOKS = 16
@@ -456,7 +453,7 @@ class S3ObjectStore(Uploads):
         """
         check_bucket(bucket)
         check_key(key)
-        for left in reversed(range(_TRIES)):
+        for left in reversed(range(TRIES)):
             info = await self.head_object(bucket, key, condition)
             self.check_holds(condition, info)
             fields = condition_fields(Condition(etag=info.etag)) if left or condition != ALWAYS else {}
@@ -488,7 +485,7 @@ class S3ObjectStore(Uploads):
         check_bucket(source_bucket)
         check_key(key)
         check_key(source_key)
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             try:
                 source = await self.head_object(source_bucket, source_key)
             except NoSuchKey:
@@ -522,7 +519,7 @@ class S3ObjectStore(Uploads):
             if "storage-class" in said.begun:
                 fields["x-amz-storage-class"] = said.begun["storage-class"]
             response = await self.ask("PUT", bucket, key, headers=fields, is_idempotent=condition == ALWAYS)
-            if response.status == 412 and await self._is_replaced(source_bucket, source):
+            if response.status == 412 and (condition == ALWAYS or await self._is_replaced(source_bucket, source)):
                 continue
             if response.status != 200:
                 raise await self.failure(response, bucket, key, condition)

@@ -26,14 +26,19 @@ from storehouse.errors import (
     NoSuchKey,
     NoSuchUpload,
     NotSupported,
+    PreconditionFailed,
     RemoteUnavailable,
     StorehouseError,
     TooLarge,
+    Unavailable,
 )
 from storehouse.storage.dataspace.interfaces import Part, Reader
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata, ObjectInfo, OpenUpload, System
 
-__all__ = ["Sending", "Uploads"]
+__all__ = ["TRIES", "Sending", "Uploads"]
+
+#: How often something is looked at that is replaced meanwhile.
+TRIES = 8
 
 #: Things of a page.
 _PAGE = 1000
@@ -124,15 +129,19 @@ class Uploads(Base):
         check_key(source_key)
         if note:
             raise NotSupported("S3 keeps no notes of parts")
-        info = await self.head_object(source_bucket, source_key, source_condition)
-        self.check_holds(source_condition, info)
-        if length is None:
-            length = info.size - offset
-        if offset < 0 or length < 0 or offset + length > info.size:
-            raise InvalidRange(offset, length, info.size)
-        if not length:
-            return await self.send_part(bucket, key, upload_id, number, Payload(0))
-        return await self.copy_part(bucket, key, upload_id, number, source_bucket, info, offset, length)
+        for _ in range(TRIES):
+            info = await self.head_object(source_bucket, source_key, source_condition)
+            self.check_holds(source_condition, info)
+            wanted = info.size - offset if length is None else length
+            if offset < 0 or wanted < 0 or offset + wanted > info.size:
+                raise InvalidRange(offset, length, info.size)
+            if not wanted:
+                return await self.send_part(bucket, key, upload_id, number, Payload(0))
+            try:
+                return await self.copy_part(bucket, key, upload_id, number, source_bucket, info, offset, wanted)
+            except PreconditionFailed:
+                continue  # it was replaced since it was looked at
+        raise Unavailable(f"{self.what(source_bucket, source_key)} is replaced too often to be copied now: try again")
 
     @deferred
     async def complete_upload(

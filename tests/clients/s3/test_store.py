@@ -34,6 +34,7 @@ from storehouse.errors import (
     SizeMismatch,
     StorehouseError,
     TooLarge,
+    Unavailable,
 )
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import Condition
@@ -299,6 +300,24 @@ class ScriptedTests(ServerTestCase):
         """Where there are versions an ID is that of one."""
         self.server.answers = [self.found(b"", "x-amz-version-id: v1", "x-amz-missing-meta: 1")]
         self.assertEqual((await self.store.head("bucket", "key")).id, "v1")
+
+    # -- copying -------------------------------------------------------------------------------
+
+    async def test_source_that_is_replaced(self) -> None:
+        """Between a look at it and the copy: it is looked at again, also if it has the same etag by then."""
+        head, gone = answer(200, b"", *FOUND, "Content-Range: bytes 0-4/5"), said("PreconditionFailed", 412)
+        done = answer(200, b"<R><ETag>&quot;x&quot;</ETag></R>")
+        self.server.answers = [head, gone, head, done]
+        self.assertEqual((await self.store.copy("bucket", "to", "bucket", "key")).etag, "x")
+        self.server.answers = [head, gone, head, done]
+        self.assertEqual(await self.store.upload_part_copy("bucket", "to", "id", 1, "bucket", "key"), "x")
+        other = head.replace(b"5d41402abc4b2a76b9719d911017c592", b"another")
+        condition = Condition(etag=md5(b"hello"))
+        self.server.answers = [head, gone, other]
+        copying = self.store.upload_part_copy("bucket", "to", "id", 1, "bucket", "key", source_condition=condition)
+        await self.assertFailure(copying, PreconditionFailed)
+        self.server.answers = [head, gone] * 8
+        await self.assertFailure(self.store.copy("bucket", "to", "bucket", "key"), Unavailable)
 
     # -- errors --------------------------------------------------------------------------------
 
