@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
+from urllib.request import urlopen
+
 from tests.integration.s3clients.case import S3Case
 from tests.integration.s3clients.data import digest, make_tree, tree_of
 from tests.integration.s3clients.environment import program, python
@@ -40,6 +43,11 @@ class S3cmdTests(S3Case):
         self.assertEqual(digest(self.home / "moved here"), tree["odd/grüße/käse €.txt"])
         self.assertEqual(digest(self.home / "again"), tree["middle/eight"])
         self.assertIn(digest(self.home / "copy").split()[1], self.s3cmd("info", "s3://box/copy"))
+        signed = self.s3cmd("signurl", "s3://box/copy", "+600").strip()
+        trust = ssl.create_default_context(cafile=str(self.house.certificate) if self.secure else None)
+        # Whose scheme is always this, unless its configuration file says otherwise.
+        with urlopen(signed.replace("http:", self.house.endpoint.partition(":")[0] + ":"), context=trust) as response:
+            self.assertEqual(len(response.read()), (self.home / "copy").stat().st_size)
         self.s3cmd("del", "--recursive", "--force", "s3://box")
         self.s3cmd("rb", "s3://box")
         self.assertEqual(self.s3cmd("ls"), "")
