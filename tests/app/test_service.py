@@ -6,7 +6,9 @@ import errno
 import gc
 import json
 import os
+import shutil
 import socket
+import tempfile
 from types import SimpleNamespace
 from typing import Any
 from urllib.request import urlopen
@@ -233,10 +235,12 @@ class ServiceTests(SynchronousTestCase):
 
     def test_socket(self) -> None:
         """A door on a socket file that only the user can open, in place of one that a dead process left."""
-        path = os.path.abspath(self.mktemp())
+        # The paths of sockets are short, and those of tests need not be.
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        path = os.path.join(directory, "socket")
         with socket.socket(socket.AF_UNIX) as left:
-            # The path may be longer than a socket's can be.
-            left.bind(os.path.relpath(path))
+            left.bind(path)
         service = self.service(append="off")
         service.sites["objects"] = FakeSite("objects", self.events)
         service.sockets["objects"] = path

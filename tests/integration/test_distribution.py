@@ -16,7 +16,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.process import PATIENCE, Storehouse
-from tests.integration.tools import needed
+from tests.integration.tools import needed, without_paths
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
@@ -24,13 +24,13 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 _added = re.compile(r"PKG-INFO|setup\.cfg|storehouse_server\.egg-info/.*")
 
 
-def run(*words: str | Path, cwd: Path) -> str:
+def run(*words: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
     """
     What a program prints.
 
     @raise AssertionError: with all that it printed, if it fails.
     """
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise AssertionError(f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
@@ -88,6 +88,7 @@ class DistributionTests(SynchronousTestCase):
             *(sys.executable, "-m", "pip", "--python", commands / "python", "--disable-pip-version-check"),
             *("install", "--no-deps", "--no-index", wheel),
             cwd=directory,
+            env=without_paths(),
         )
         library = next(directory.glob("lib/python*/site-packages"))
         (library / "dependencies.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))

@@ -6,7 +6,7 @@ import os
 import shutil
 from unittest import SkipTest
 
-__all__ = ["needed"]
+__all__ = ["needed", "without_paths"]
 
 
 def needed(*names: str) -> list[str]:
@@ -23,3 +23,11 @@ def needed(*names: str) -> list[str]:
             raise AssertionError(text)
         raise SkipTest(text)
     return [path for path in paths if path is not None]
+
+
+def without_paths() -> dict[str, str]:
+    """
+    The variables of this process for a pip that installs elsewhere. The processes in which trial runs tests have C{PYTHONPATH}
+    set: pip would take what is there for installed.
+    """
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import io
-import os
 import shutil
 import stat
 import subprocess
@@ -18,7 +17,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from tests.integration.tools import needed
+from tests.integration.tools import needed, without_paths
 
 __all__ = ["aws", "environment", "program", "python"]
 
@@ -87,7 +86,7 @@ def python() -> str:
 
 def _run(*command: str) -> None:
     # What builds something would fail: there is no compiler on its path.
-    variables = {**os.environ, "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    variables = {**without_paths(), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     if done.returncode:
         raise AssertionError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
