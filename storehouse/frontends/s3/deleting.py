@@ -18,7 +18,7 @@ from storehouse.errors import NoSuchKey, PreconditionFailed, StorehouseError
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error, s3_error
-from storehouse.frontends.s3.fields import MOST_KEY, kept_etag, read_checked_document, seconds_of
+from storehouse.frontends.s3.fields import check_key, kept_etag, read_checked_document, seconds_of
 from storehouse.frontends.s3.route import handler
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
 
@@ -32,6 +32,9 @@ _MOST_BYTES = 8 << 20
 
 #: Elements: of a key up to five.
 _NODES = 6 * _MOST + 10
+
+#: Characters of what is said of a key.
+_MOST_TEXT = 1024
 
 #: Keys that are deleted at once: each waits for the disk.
 _AT_ONCE = 16
@@ -86,10 +89,8 @@ async def _asked(root: Node) -> list[_Asked]:
         key = node.child("Key")
         if node.name != "Object" or key is None or not key.text:
             raise S3Error("MalformedXML")
-        length = len(key.text.encode("utf-8", "surrogatepass"))
-        if length > MOST_KEY:
-            raise S3Error("KeyTooLongError", Size=length, MaxSizeAllowed=MOST_KEY)
-        if any(len(each.text) > MOST_KEY for each in node.children):
+        check_key(key.text)
+        if any(len(each.text) > _MOST_TEXT for each in node.children):
             raise S3Error("MalformedXML")
         etag, time, size = node.value("ETag"), node.value("LastModifiedTime"), node.value("Size")
         modified = seconds_of(time) if time else None

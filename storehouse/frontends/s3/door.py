@@ -40,7 +40,7 @@ from storehouse.frontends.s3.access.owning import audit_refused_signature
 from storehouse.frontends.s3.access.policy import ACCOUNT
 from storehouse.frontends.s3.call import Call, Door, IAuthenticator
 from storehouse.frontends.s3.errors import S3Error, error_reply, s3_error
-from storehouse.frontends.s3.fields import MOST_KEY
+from storehouse.frontends.s3.fields import check_key
 from storehouse.frontends.s3.route import handler_of, operation_of
 from storehouse.frontends.s3.signing.presigned import hoist_fields
 from storehouse.storage.namespace.values import is_bucket
@@ -182,9 +182,7 @@ def _decoded(data: bytes) -> str:
 def _check_names(bucket: str, key: str) -> None:
     if bucket and not is_bucket(bucket) and bucket != "WriteGetObjectResponse":
         raise S3Error("InvalidBucketName", BucketName=bucket[:255])
-    size = len(key.encode())
-    if size > MOST_KEY:
-        raise S3Error("KeyTooLongError", Size=size, MaxSizeAllowed=MOST_KEY)
+    check_key(key)
 
 
 def _decoded_query(fields: Mapping[bytes, bytes]) -> Mapping[str, str]:

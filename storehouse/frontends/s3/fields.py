@@ -27,9 +27,9 @@ from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata, O
 
 __all__ = [
     "ANY_TYPE",
-    "MOST_KEY",
     "Field",
     "Source",
+    "check_key",
     "check_source",
     "checked_metadata",
     "checksum_elements",
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 #: Bytes of the longest key.
-MOST_KEY = 1024
+_MOST_KEY = 1024
 
 #: What an object is that nobody has said the type of.
 ANY_TYPE = "binary/octet-stream"
@@ -102,6 +102,13 @@ _name = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
 
 # -- of requests -----------------------------------------------------------------------------------
+
+
+def check_key(key: str) -> None:
+    """@raise S3Error: C{KeyTooLongError}. To be called before a key is compared with anything."""
+    size = len(key.encode("utf-8", "surrogatepass"))
+    if size > _MOST_KEY:
+        raise S3Error("KeyTooLongError", Size=size, MaxSizeAllowed=_MOST_KEY)
 
 
 def user_metadata(call: Call) -> Metadata:
@@ -374,6 +381,7 @@ def source_of(value: str, prefix: str) -> Source:
         )
     if query and query not in ("versionId=null", "versionId="):
         raise S3Error("NoSuchVersion", Key=key, VersionId=query.removeprefix("versionId=")[:100])
+    check_key(key)
     return Source(bucket, key, prefix)
 
 

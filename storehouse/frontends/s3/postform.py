@@ -24,7 +24,14 @@ from storehouse.frontends.s3.access.owning import audit_refused_signature, new_o
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.checksums import checksums_of
 from storehouse.frontends.s3.errors import S3Error
-from storehouse.frontends.s3.fields import checked_metadata, content_type_of, encryption_fields, quoted, system_of
+from storehouse.frontends.s3.fields import (
+    check_key,
+    checked_metadata,
+    content_type_of,
+    encryption_fields,
+    quoted,
+    system_of,
+)
 from storehouse.frontends.s3.route import handler
 from storehouse.frontends.s3.tagsets import check_object_tags, node_tags, write_tags
 from storehouse.storage.objects.interfaces import ObjectInfo
@@ -135,6 +142,7 @@ async def post_object(call: Call) -> Reply:
     key = form.fields["key"] = key.replace(_FILENAME, (begun.filename or "").rpartition("/")[2])
     if not key:
         raise S3Error("UserKeyMustBeSpecified")
+    check_key(key)
     try:
         signed, policy = call.authenticator.authenticate_form(form.fields, call.bucket)
     except S3Error as error:

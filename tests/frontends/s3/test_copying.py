@@ -201,6 +201,7 @@ class CopyObjectTests(S3Case):
             ("InvalidArgument", "box", []),
             ("NoSuchKey", "box/none", []),
             ("NoSuchBucket", "nobox/a", []),
+            ("KeyTooLongError", f"box/{'a' * 1025}", []),
             ("NoSuchVersion", "box/a?versionId=x", []),
             ("AccessDenied", "box/theirs/a", []),
             ("InvalidArgument", "box/a", ["x-amz-metadata-directive: MOVE"]),

@@ -113,6 +113,10 @@ class PostFormTests(S3Case):
         self.post(form(fields, filename=None))
         self.assertEqual(self.whole("user/")[1], b"bytes")
 
+    def test_long_keys(self) -> None:
+        """A name that is in a key many times does not reach what keys are compared with."""
+        self.fails("KeyTooLongError", form({"key": "${filename}" * 1000}, filename="x" * 200), path="/open")
+
     def test_nobody(self) -> None:
         """Without a policy, in a bucket that anybody may write to."""
         self.post(form({"key": "a"}), path="/open")

@@ -256,18 +256,22 @@ def _arns(texts: Sequence[str], has_variables: bool) -> _Matcher:
     """Component by component: a wildcard does not reach over a colon, but in the last one."""
     whole = [text for text in texts if "${" in text or text.count(":") < 5]
     matches_whole = _strings(wild=True)(whole, has_variables)
-    parts = [
-        [_strings(wild=True)([part], has_variables) for part in text.split(":", 5)]
-        for text in texts
-        if text not in whole
-    ]
+    others = set(texts).difference(whole)
+    known = {
+        part: Globs([tokens_of(part)]) for text in others for part in text.split(":", 5) if "*" in part or "?" in part
+    }
+    parts = [[(part, known.get(part)) for part in text.split(":", 5)] for text in others]
 
     def matches(value: str, values: Values) -> bool:
         if matches_whole(value, values):
             return True
         found = value.split(":", 5)
         return len(found) == 6 and any(
-            all(matcher(part, values) for matcher, part in zip(each, found, strict=True)) for each in parts
+            all(
+                part == value if globs is None else globs.matches(value)
+                for (part, globs), value in zip(each, found, strict=True)
+            )
+            for each in parts
         )
 
     return matches

@@ -110,6 +110,8 @@ def _number(bits: Iterable[int]) -> int:
     found = sorted(bits)
     if not found:
         return 0
+    if len(found) == 1:
+        return 1 << found[0]
     data = bytearray(found[-1] // 8 + 1)
     for bit in found:
         data[bit >> 3] |= 1 << (bit & 7)

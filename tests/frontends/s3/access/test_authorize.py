@@ -234,7 +234,7 @@ class PolicyTests(AuthorizeCase):
         for user in ("ann", "root"):
             self.assertFalse(self.may("GetObject", "box", "a", user=user))
             self.assertFalse(self.may("PutBucketAcl", "box", user=user))
-            for operation in ("GetBucketPolicy", "PutBucketPolicy", "GetBucketPolicyStatus"):
+            for operation in ("GetBucketPolicy", "PutBucketPolicy", "DeleteBucketPolicy", "GetBucketPolicyStatus"):
                 self.assertTrue(self.may(operation, "box", user=user), operation)
 
     def test_address(self) -> None:
