@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from xml.parsers import expat
 
 import attrs
@@ -94,6 +95,9 @@ class NotXML(StorehouseError):
     """A document is not what was to be read."""
 
 
+_NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
+
+
 @attrs.define(eq=False)
 class Node:
     """
@@ -107,7 +111,7 @@ class Node:
     name: str
     text: str = ""
     children: list[Node] = attrs.Factory(list)
-    attributes: Mapping[str, str] = attrs.Factory(dict)
+    attributes: Mapping[str, str] = _NO_ATTRIBUTES
 
     def child(self, name: str) -> Node | None:
         """The first of that name."""
@@ -116,6 +120,13 @@ class Node:
     def all(self, name: str) -> Iterator[Node]:
         """Those of that name."""
         return (each for each in self.children if each.name == name)
+
+    def take_all(self) -> Iterator[Node]:
+        """The children, which are taken out one by one: to free all elements of a long document at once takes long."""
+        left = self.children[::-1]
+        self.children.clear()
+        while left:
+            yield left.pop()
 
     def value(self, name: str, default: str = "") -> str:
         """The text of the first child of that name, without spaces around it."""

@@ -84,6 +84,11 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual([len(each.value("C")) for each in found.children], [number % 50 for number in range(3000)])
         self.assertEqual(repr(found), repr(parse(data, "A")))
 
+    def test_take_all(self) -> None:
+        node = parse(b"<A><B/><C/><D/></A>", "A")
+        self.assertEqual([each.name for each in node.take_all()], ["B", "C", "D"])
+        self.assertEqual((node.children, node.attributes), ([], {}))
+
     def test_long_tags(self) -> None:
         """What expat begins anew with each slice is bounded; characters are not, since they are taken as they come."""
         size = 1 << 20

@@ -408,7 +408,7 @@ def _(house: House) -> None:
     if "1" not in house.notes:
         house.notes["1"] = "x"
         _do(house, "PUT /parts/b", body=b"x")
-        for offset in range(1, 2000):
+        for offset in range(1, 300):
             _do(house, "PUT /parts/b", f"x-amz-write-offset-bytes: {offset}", body=b"x")
     for most in (1000, 10_000):
         _do(
@@ -417,8 +417,8 @@ def _(house: House) -> None:
             "x-amz-object-attributes: ETag,Checksum,ObjectParts,StorageClass,ObjectSize",
             f"x-amz-max-parts: {most}",
         )
-    _do(house, "GET /parts/b?partNumber=2000", status=None)
-    _do(house, "HEAD /parts/b?partNumber=1000", status=None)
+    _do(house, "GET /parts/b?partNumber=300", status=None)
+    _do(house, "GET /parts/b?partNumber=200", status=None)
 
 
 def _buckets(house: House) -> None:
@@ -449,7 +449,7 @@ def _(house: House) -> None:
     for query in ("", "?response-cache-control=" + "x" * 7000, "?response-content-disposition=" + "%41" * 3000):
         _do(house, f"GET /some/beside{query}", status=None)
     for _ in range(20):
-        _do(house, "HEAD /some/beside", status=None)
+        _do(house, "GET /some/beside", status=None)
     _do(house, "PUT /some/copy", "x-amz-copy-source: /some/beside")
 
 

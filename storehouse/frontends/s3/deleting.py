@@ -83,7 +83,7 @@ async def delete_objects(call: Call) -> Reply:
 
 async def _asked(root: Node) -> list[_Asked]:
     asked: list[_Asked] = []
-    for node in root.children:
+    for node in root.take_all():
         if node.name == "Quiet":
             continue
         key = node.child("Key")

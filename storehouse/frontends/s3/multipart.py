@@ -335,7 +335,7 @@ async def complete_multipart_upload(call: Call) -> Reply | None:
 
 async def _named(root: Node) -> list[_Named]:
     named: list[_Named] = []
-    for node in root.children:
+    for node in root.take_all():
         value = node.value("PartNumber")
         if node.name != "Part" or not (value.isascii() and value.isdigit() and len(value) < 10):
             raise S3Error("MalformedXML")
