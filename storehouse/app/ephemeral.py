@@ -5,6 +5,7 @@ people's programs (docs/testing.rst).
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -108,6 +109,9 @@ def serve(
         service.startService()
         reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
         started(await _access(service))
+        # What the start has made stays.
+        gc.freeze()
+        gc.enable()
 
     reactor.callWhenRunning(lambda: Deferred.fromCoroutine(begin()).addErrback(stop))
     if input is not None:

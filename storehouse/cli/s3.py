@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
@@ -82,6 +83,8 @@ def command(
     """
     if until_stdin_closes and not stat.S_ISFIFO(os.fstat(0).st_mode) and not stat.S_ISSOCK(os.fstat(0).st_mode):
         raise click.UsageError("--until-stdin-closes needs a pipe as standard input.")
+    # Tests wait for the start, a tenth of which would be looks through what was just imported.
+    gc.disable()
     from storehouse.app.ephemeral import log_to, serve
     from storehouse.core.temporary import memory_directory
 

@@ -73,6 +73,9 @@ class DistributionTests(SynchronousTestCase):
         installed = {name for name in names if name.startswith("storehouse/") or name.endswith("_plugin.py")}
         packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
         self.assertEqual(packed, installed | {"storehouse/_native.abi3.so"})
+        with zipfile.ZipFile(wheel) as archive:
+            (entries,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
+            self.assertIn("[pytest11]\nstorehouse = storehouse.testing.pytest", archive.read(entries).decode())
 
         self.serve(self.install(wheel, directory / "venv"), directory / "service")
 
