@@ -72,7 +72,7 @@ def _delete_document(keys: Sequence[str], more: str = "") -> bytes:
     return f"<Delete>{each}</Delete>".encode()
 
 
-@add("s3: as many keys deleted as may be", True)
+@add("s3: as many keys deleted as may be")
 def _(house: House) -> None:
     _bucket(house, "some")
     for marker in ("\U0001f600" * 254, "&#34;" * 1020, "x"):
@@ -300,7 +300,7 @@ def _policy(house: House, name: str) -> None:
 
 
 for _name in _policies():
-    add(f"s3: a policy: {_name}", _name == "patterns")(lambda house, _name=_name: _policy(house, _name))
+    add(f"s3: a policy: {_name}", _name == "resources")(lambda house, _name=_name: _policy(house, _name))
 
 
 @add("s3: policies that are none")
@@ -453,7 +453,7 @@ def _(house: House) -> None:
     _do(house, "PUT /some/copy", "x-amz-copy-source: /some/beside")
 
 
-@add("s3: small objects on one connection", True)
+@add("s3: small objects on one connection")
 def _(house: House) -> None:
     _bucket(house, "some")
     put = _signed(house, "PUT /some/small", body=b"x")[0] + b"x"

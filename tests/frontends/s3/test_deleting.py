@@ -138,6 +138,20 @@ class DeleteObjectsTests(S3Case):
         self.refused("NoSuchBucket", "POST /nobox?delete", wanted("a"), crc_of(wanted("a")))
         self.refused("MaxMessageLengthExceeded", "POST /box?delete", bytes(9 << 20), crc_of(bytes(9 << 20)))
 
+    def test_memory(self) -> None:
+        """What is made of a document counts in the door's memory as long as it is needed."""
+        body = wanted(*(f"{number}" for number in range(1000)))
+        held: list[int] = []
+
+        async def look(call: Call) -> None:
+            held.append(self.site.budget.used)
+
+        shared = Door(self.store, self.accounts, self.settings, self.clock, InlineDisk())
+        self.site.resource = S3Door(shared, AnyAuthenticator(), look).resource
+        self.delete(body)
+        self.assertGreater(min(held[1:]), 2 * len(body) + 2000 * 400)
+        self.assertEqual(self.site.budget.used, 0)
+
     def test_failures(self) -> None:
         """What fails by a defect is told for its key, and the others are deleted."""
         self.put("a")
