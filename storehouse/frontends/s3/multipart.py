@@ -309,7 +309,10 @@ async def complete_multipart_upload(call: Call) -> Reply | None:
     try:
         upload = await _open_upload(call)
     except NoSuchUpload:
-        parts, system = [Part(each.number, each.etag, 0) for each in named], None
+        parts, system = [], None
+        for each in named:
+            parts.append(Part(each.number, each.etag, 0))
+            await breath()
     else:
         parts = await _chosen(upload, named, await call.store.list_parts(call.bucket, call.key, upload_id))
         _check_size(call, parts)

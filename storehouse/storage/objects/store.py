@@ -18,6 +18,7 @@ from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred, finished, settled
 from storehouse.core.operations import operation
 from storehouse.core.streams import IByteStream, awaiting, beside, updating
+from storehouse.core.turns import breath
 from storehouse.errors import (
     Damaged,
     InvalidName,
@@ -670,7 +671,7 @@ class LocalObjectStore:
         """See L{IObjectStore.list_parts}."""
         await self._upload(bucket, key, upload_id)
         parts = await self._pair.space.list_parts(upload_id)
-        return [told(part) for part in islice((part for part in parts if part.number > after), limit)]
+        return await _told(islice((part for part in parts if part.number > after), limit))
 
     @operation
     async def list_object_parts(self, bucket: str, key: str) -> list[Part]:
@@ -678,7 +679,7 @@ class LocalObjectStore:
         entry, parts = await self._pair.with_bytes(
             bucket, key, lambda entry, expected: self._pair.space.list_object_parts(entry.id, expected)
         )
-        return [told(part) for part in parts] if is_of_parts(entry.etag) else []
+        return await _told(parts) if is_of_parts(entry.etag) else []
 
     @operation
     async def get_upload(self, bucket: str, key: str, upload_id: str) -> OpenUpload:
@@ -752,3 +753,12 @@ def _chosen(upload_id: str, parts: Sequence[Part], there: Sequence[Part]) -> lis
             )
         chosen.append(stored)
     return chosen
+
+
+async def _told(parts: Iterable[Part]) -> list[Part]:
+    """Parts as doors see them; there may be ten thousand."""
+    found: list[Part] = []
+    for part in parts:
+        found.append(told(part))
+        await breath()
+    return found
