@@ -144,7 +144,8 @@ _PDF = b"default-src 'none'; object-src 'self'; style-src 'unsafe-inline'"
 
 # What a name must not do to the line that it is in, nor to those who read it.
 _unfit = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069/\\]").sub
-_not_plain = re.compile(r"""[^\x20-\x7e]|["%\\]""").sub
+# Also spaces at the ends, which clients strip, and what begins an encoded word, which some decode.
+_not_plain = re.compile(r"""[^\x20-\x7e]|["%\\]|=\?|^ | $""").sub
 
 #: What clients say of a body when they know nothing of it: curl of data, and many of parts of a form.
 _URLENCODED = "application/x-www-form-urlencoded"

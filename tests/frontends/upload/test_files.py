@@ -6,7 +6,7 @@ from email import message_from_bytes, policy
 from typing import Any
 from urllib.parse import unquote
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -214,11 +214,16 @@ class DispositionTests(SynchronousTestCase):
             ("a\r\nSet-Cookie: x", b'attachment; filename="a__Set-Cookie: x"'),
             ("a\u202etxt.exe", b'attachment; filename="a_txt.exe"'),
             ("a;b=c", b'attachment; filename="a;b=c"'),
+            # Browsers and Python's email strip spaces at the ends, also within quotation marks, and decode encoded words.
+            (" a ", b"attachment; filename=\"_a_\"; filename*=UTF-8''%20a%20"),
+            ("=?q?a?=", b"attachment; filename=\"_q?a?=\"; filename*=UTF-8''%3D%3Fq%3Fa%3F%3D"),
         ]:
             self.assertEqual(content_disposition(key), expected)
         self.assertEqual(content_disposition("a", True), b'inline; filename="a"')
 
     @given(st.text(min_size=1, max_size=50).filter(lambda text: "/" not in text))
+    @example(" ")
+    @example("=??q??=")
     def test_read_by_another_parser(self, name: str) -> None:
         """The name comes out as it went in, but for what could do harm."""
         try:
