@@ -53,6 +53,7 @@ setup(
     package_data={"storehouse": ["py.typed", "_native.pyi", "frontends/upload/static/*"]},
     install_requires=[
         "Twisted[tls] >=25.5",
+        "treq >=26.7",
         "attrs >=26.1",
         "zope.interface >=8.1",
         "prometheus_client >=0.26",

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
+from http.cookiejar import DefaultCookiePolicy
 from random import Random
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import attrs
+from hyperlink import EncodedURL
 from OpenSSL.crypto import FILETYPE_PEM, load_certificate
+from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
 from twisted.internet import ssl as twisted_ssl
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
@@ -33,7 +38,7 @@ from twisted.web.client import (
     ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IResponse
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from storehouse.core.streams import BytesStream, IByteStream, Piece, PushedStream, read_all
@@ -146,7 +151,9 @@ class RemoteClient:
         self._pool.retryAutomatically = False
         self._pool.cachedConnectionTimeout = _KEPT
         self._pool.maxPersistentPerHost = _KEPT_CONNECTIONS
-        self._agent = Agent(reactor, _policy(ca_file), connectTimeout=connect_timeout, pool=self._pool)
+        agent = Agent(reactor, _policy(ca_file), connectTimeout=connect_timeout, pool=self._pool)
+        # Storage needs no cookies: a server, or what stands before it, could tell requests apart by them.
+        self._treq = HTTPClient(_Agent(agent), IndexableCookieJar(DefaultCookiePolicy(allowed_domains=())))
 
     def close(self) -> Deferred[None]:
         """Close connections that are kept open; those that are in use now are when they are not."""
@@ -249,10 +256,17 @@ class RemoteClient:
             data = _RequestBody(lambda: BytesStream(held), len(held), watch.touch)
         try:
             fields = Headers({name.encode("ascii"): [value.encode()] for name, value in headers.items()})
-            request = self._agent.request(method.encode("ascii"), url.encode("ascii"), fields, data)
+            request = self._treq.request(
+                method,
+                _ExactURL.from_text(url),
+                headers=fields,
+                data=data,
+                allow_redirects=False,
+                unbuffered=True,
+                reactor=cast(Any, self._reactor),  # treq's type of it has no public name
+            )
             watch.start()
-            response: IResponse = await request
-            return response
+            return _received(await request)
         except Exception as error:
             described = _describe(method, url)
             if watch.has_expired:
@@ -273,6 +287,48 @@ class RemoteClient:
         except TooLarge:
             raise RemoteUnavailable(f"{_describe(method, url)}: the response is too large") from None
         return Response(response.code, response.headers, body)
+
+
+class _ExactURL(EncodedURL):
+    """A URL that is sent as it is: it is signed, and treq's own form of it would be another one, or none for an IPv6 address."""
+
+    def to_uri(self) -> _ExactURL:
+        return self
+
+
+class _AsSent(proxyForInterface(IResponse)):  # type: ignore[misc]  # its type cannot be told
+    """A response with header fields and a length of its own: treq changes those of encoded objects."""
+
+    headers = Headers()
+    length: object = UNKNOWN_LENGTH
+
+    def __init__(self, original: IResponse) -> None:
+        super().__init__(original)
+        self.headers = original.headers.copy()
+
+
+@implementer(IAgent)
+class _Agent:
+    """What treq sends by."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> Deferred[IResponse]:
+        # What is stored is wanted as it is.
+        fields = Headers() if headers is None else headers.copy()
+        fields.removeHeader(b"Accept-Encoding")
+        sent: Deferred[IResponse] = self._agent.request(method, uri, fields, bodyProducer)
+        return sent.addCallback(_AsSent)
+
+
+def _received(response: IResponse) -> IResponse:
+    """What the server sent, and not what treq makes of it, which decodes stored objects that are encoded."""
+    while (inner := getattr(response, "original", None)) is not None:
+        response = inner
+    return response
 
 
 def _policy(ca_file: str) -> BrowserLikePolicyForHTTPS:

@@ -32,7 +32,7 @@ _ARCHIVES = {
 }
 
 #: Of programs that ship archives to other servers.
-_CLIENTS = {"twisted.web.client", "storehouse.core.httpclient", "storehouse.storage.shipping.swift"}
+_CLIENTS = {"treq", "twisted.web.client", "storehouse.core.httpclient", "storehouse.storage.shipping.swift"}
 
 #: Of the upload door.
 _UPLOADS = {"storehouse.frontends.upload.door", "storehouse.core.tls.server"}
