@@ -331,11 +331,29 @@ class OpenObject:
             raise self._missing() from None
         except NotADirectoryError:
             raise DamagedObject(id, "it is not a directory") from None
+        self._path = path
         try:
             self.info = self._describe()
+        except DamagedObject as error:
+            found = self.or_missing(error)
+            self.close()
+            raise found from None
         except BaseException:
             self.close()
             raise
+
+    def or_missing(self, error: StorehouseError) -> StorehouseError:
+        """
+        An error, or that the object is not there if it is not in its place any more: then its files are being removed, and it is
+        not damaged.
+        """
+        try:
+            there, mine = os.stat(self._path), os.fstat(self.directory)
+        except FileNotFoundError:
+            return self._missing()
+        except OSError:
+            return error
+        return error if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino) else self._missing()
 
     def _missing(self) -> StorehouseError:
         return NoSuchObject(f"there is no object {self.id}")

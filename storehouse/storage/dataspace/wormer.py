@@ -23,7 +23,7 @@ from storehouse.core.files import CACHED, WAITING, Access, Files, NotCached
 from storehouse.core.jobs import deferred
 from storehouse.core.operations import operation
 from storehouse.core.streams import BytesStream, IByteStream, Piece
-from storehouse.errors import NoSuchObject, NoSuchUpload, StorageFailed, StorehouseError
+from storehouse.errors import DamagedObject, NoSuchObject, NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.storage.dataspace.copying import copy_object, copy_part_of, share_parts
 from storehouse.storage.dataspace.directory import Holding, Receiver, StoreDirectory, WormerSettings, names_in
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, encode_upload, joined_etag
@@ -444,6 +444,8 @@ class WormerDataSpace:
         try:
             for part in opened.info.parts:
                 opened.part(part).check_lines()
+        except DamagedObject as error:
+            raise opened.or_missing(error) from None
         finally:
             opened.close()
         return opened.info

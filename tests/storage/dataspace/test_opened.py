@@ -289,6 +289,29 @@ class ObjectTests(StoreCase):
         self.assertEqual(b"".join(found.read(30, 30, 1000)), content(30, 1))
         self.assertRaises(NoSuchObject, OpenObject, path, "ab")
 
+    def test_removed_meanwhile(self) -> None:
+        """An object that is moved out to be removed, file by file, is not there; it is not damaged."""
+        path = self.store("ab", (content(30), "BLAKE3", 8))
+
+        class Removed(OpenObject):
+            def _describe(self) -> ObjectInfo:
+                gone = layout.outgoing()
+                os.rename(path, gone)
+                os.unlink(f"{gone}/data.json")
+                return OpenObject._describe(self)
+
+        layout = self.layout
+        self.assertRaises(NoSuchObject, Removed, path, "ab")
+        path = self.store("cd", (content(30), "BLAKE3", 8))
+        found = self.open("cd")
+        gone = self.layout.outgoing()
+        os.rename(path, gone)
+        os.unlink(f"{gone}/part.1")
+        error = self.assertRaises(DamagedObject, found.read, 0, 30, 1000)
+        self.assertIsInstance(found.or_missing(error), NoSuchObject)
+        os.rename(gone, path)
+        self.assertIs(found.or_missing(error), error)
+
     def test_descriptors(self) -> None:
         """Of many parts one is open; after closing, twice is fine, nothing is."""
         self.store("ab", *[(b"x", "CRC32C", 1)] * 20)
