@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 
 from storehouse.core.turns import breath
@@ -98,6 +99,8 @@ async def create_bucket(call: Call) -> Reply:
     user = call.caller.user
     if user is None:
         raise S3Error("AccessDenied")
+    if _is_reserved(call.bucket):
+        raise S3Error("InvalidBucketName", BucketName=call.bucket)
     if (call.header("x-amz-bucket-object-lock-enabled") or "false").lower() != "false":
         raise S3Error("NotImplemented", "Object Lock is not implemented", Header="x-amz-bucket-object-lock-enabled")
     given = await call.read_optional_document("CreateBucketConfiguration", _MOST_CONFIGURATION)
@@ -114,6 +117,10 @@ async def create_bucket(call: Call) -> Reply:
         raise S3Error("BucketAlreadyOwnedByYou" if is_own else "BucketAlreadyExists") from None
     headers = ((b"Location", b"/" + call.bucket.encode("ascii")), (b"x-amz-bucket-arn", _arn(call.bucket).encode()))
     return Reply(200, b"", b"", headers)
+
+
+#: How names of buckets begin and end that S3 keeps for itself.
+_is_reserved = re.compile(r"(xn--|sthree-|amzn-s3-demo-).*|.*(-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)").fullmatch
 
 
 def _tags_of(node: Node) -> dict[str, bytes]:

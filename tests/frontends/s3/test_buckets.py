@@ -21,7 +21,19 @@ class BucketTests(S3Case):
         self.assertEqual(self.refused("BucketAlreadyExists", "PUT /box", b"", user="bob").value("BucketName"), "box")
         self.refused("BucketAlreadyExists", "PUT /box", b"", user="root")
         self.refused("AccessDenied", "PUT /other", b"", user="")
-        for name in ("ab", "Upper", "a..b", "x" * 64, "192.168.0.1", "under_score", "-a-", "%20%20%20"):
+        for name in (
+            "ab",
+            "Upper",
+            "a..b",
+            "x" * 64,
+            "192.168.0.1",
+            "under_score",
+            "-a-",
+            "xn--a",
+            "a-s3alias",
+            "a.mrap",
+            "%20%20%20",
+        ):
             self.refused("InvalidBucketName", f"PUT /{name}", b"")
         self.done("PUT /box2/", None)
 
