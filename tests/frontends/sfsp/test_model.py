@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.sfsp import MAX_ID
 from tests.frontends.sfsp.doors import OK, Door, ShuffledDisk, bounds, listing, receive, send
-from tests.soak import count, long_loop, rounds
+from tests.soak import SOAK, count, long_loop, rounds
 
 # Few, so that requests concern one another.
 _names = st.sampled_from([b"a", b"a", b"b", b"x" * 1500])
@@ -77,8 +77,10 @@ class ModelTests(SynchronousTestCase):
                 peer.expect(*(kind for kind, _ in encoded))
                 data = b"".join(data for _, data in encoded)
                 at = turn = 0
+                # Megabytes in pieces of a byte take half a minute.
+                least = 1 if SOAK else 1 + len(data) // 5000
                 while at < len(data):
-                    size = sizes[turn % len(sizes)]
+                    size = max(least, sizes[turn % len(sizes)])
                     peer.send(data[at : at + size], settle=False)
                     peer.transport.take(size)
                     disk.do_some()
