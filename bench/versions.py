@@ -77,6 +77,10 @@ def _appending(
     environment = {"PYTHONPATH": str(checkout)}
     log = directory / "log"
     command = program.command(Path(), root, port)
+    if not (checkout / "storehouse" / "frontends" / "s3").exists():
+        # That version has no such door.
+        at = command.index("--s3")
+        del command[at : at + 2]
     with running("ours", command, port, log, core=_SERVER_CORE, environment=environment) as server:
         scenario = make()
 
@@ -111,7 +115,10 @@ def _uploading(checkout: Path, directory: Path, body: Path, sync: str) -> Iterat
     port = free_port()
     root = directory / "root"
     twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-    doors = [word for door in ("append", "sfsp", "admin", "archive") for word in (f"--{door}", "off")]
+    others = ["append", "sfsp", "admin", "archive"]
+    if (checkout / "storehouse" / "frontends" / "s3").exists():
+        others.append("s3")
+    doors = [word for door in others for word in (f"--{door}", "off")]
     https = ["--https", f"tcp:{port}:interface={HOST}", "--objects-sync", sync, "--objects-scrub-rate", "off"]
     command = [*twistd, "-n", "--pidfile=", "storehouse", "--root", str(root), *doors, *https]
     with running("ours", command, port, directory / "log", environment={"PYTHONPATH": str(checkout)}) as server:
