@@ -131,7 +131,7 @@ class AccessDecided:
 @attrs.frozen
 class AccessChanged:
     """
-    It was changed who may do what: users, keys, rights, links, or the policy, ACL or another configuration of a bucket.
+    Access was changed: users, keys, rights, links, or the policy, ACL or another configuration of a bucket.
 
     @ivar door: where: a door, or C{objects} for the socket file of this machine's commands.
     @ivar user: who changed it; empty for the user of the process, at the socket file.

@@ -1,6 +1,5 @@
 """
-The audit: what doors have decided of who may do what, and what was changed of it, in the log, and in an append log if that is
-asked for.
+The audit: authorization decisions of the doors, and changes of access, in the log, and in an append log if a setting asks for it.
 
 Refusals are recorded at a bounded rate for each address and for all together, so that nobody can fill a disk with them; the next
 record says how many were left out. Records have no secrets: they name users, the IDs of access keys, buckets and keys.

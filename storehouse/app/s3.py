@@ -48,7 +48,7 @@ def add_s3(
 
     @param budget: the memory for requests and responses.
     @param is_sealed: whether all that is stored is encrypted.
-    @param audit: takes in what was decided about who may do what, and what was changed.
+    @param audit: gets authorization decisions, and changes of rights.
     """
     shared = Door(
         objects, accounts, settings.s3, cast(IReactorTime, reactor), disk, is_sealed, audit=audit, resumable=resumable

@@ -506,13 +506,13 @@ class LoggingSettings:
 
 @attrs.frozen(kw_only=True)
 class AuditSettings:
-    """What is recorded of who may do what. Changes always are."""
+    """The audit of access."""
 
     log: str = option(
         "refusals",
         one_of("refusals", "all"),
         "refusals|all",
-        "Which decisions of doors about who may do what are recorded: refusals, at a bounded rate; or all",
+        "Which authorization decisions are recorded: refusals, at a bounded rate; or all. Changes of rights always are",
     )
     prefix: str = option(
         "",

@@ -48,7 +48,7 @@ class UploadDoor:
     @param connections: gives how many connections to the door are open.
     @param registry: has the metrics of all of storehouse.
     @param clock: C{IReactorTime}.
-    @param audit: takes in what was decided about who may do what, and what was changed.
+    @param audit: gets authorization decisions, and changes of rights.
     @ivar resource: the top of its resource tree.
     @ivar collectors: what to register in C{registry}.
     """

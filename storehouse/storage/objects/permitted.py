@@ -34,7 +34,8 @@ class PermittedStore:
     """
     What an C{IObjectStore} and an C{IMaintained} do, as far as a user has a right to it: L{User.may} decides, as at all doors.
 
-    Who can only store what is new replaces nothing, and the reverse: the store looks at that in the step that makes the change.
+    A user with C{put-new} alone replaces nothing, and one with C{overwrite} alone stores nothing new: the store checks that in the step
+    that makes the change.
 
     @param user: gives the user, as it is now. @raise Forbidden: if there is none.
     @param decided: called with a permission, bucket, key, and whether that was allowed.
@@ -92,7 +93,7 @@ class PermittedStore:
 
     @deferred
     async def create_bucket(self, name: str, *args: Any, **kwargs: Any) -> Bucket:
-        """See C{IObjectStore}. That one is there already is said to those as well who cannot make it."""
+        """See C{IObjectStore}. An existing bucket is reported as such also to users who cannot create one."""
         if not await self._may("create", name, ""):
             try:
                 await self._store.get_bucket(name)

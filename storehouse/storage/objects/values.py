@@ -54,7 +54,7 @@ class Condition:
 
     def narrowed(self, new: bool, replacing: bool) -> Condition | None:
         """
-        This, for somebody who may not do everything; C{None} if nothing is left.
+        This, for a user with limited rights; C{None} if nothing is left.
 
         @param new: whether an object may be stored under a key that has none.
         @param replacing: whether one that is there may be replaced.

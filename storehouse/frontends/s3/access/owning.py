@@ -38,7 +38,7 @@ async def configure(call: Call, kind: str, data: bytes | None) -> None:
 
 
 def audit_change(call: Call, action: str, resource: str) -> None:
-    """Report a change of who may do what."""
+    """Report a change of access."""
     caller = call.caller
     call.door.audit(
         AccessChanged("s3", caller.name, caller.address, action, resource, "", caller.key_id, call.request_id)
