@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from storehouse.errors import NoSuchKey, PreconditionFailed
@@ -95,16 +95,12 @@ class Narrowed:
         if changed is None:
             raise self._refusal()
         if changed == condition:
-            return await _awaited(work(condition))
+            return await work(condition)
         try:
-            return await _awaited(work(changed))
+            return await work(changed)
         except (PreconditionFailed, NoSuchKey) as error:
             raise self._refusal() from error
 
     def _refusal(self) -> S3Error:
         self._refused()
         return S3Error("AccessDenied")
-
-
-async def _awaited(work: Awaitable[Any]) -> Any:
-    return await work
