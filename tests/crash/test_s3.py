@@ -7,6 +7,7 @@ import threading
 import time
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Iterator
 from hashlib import md5
 from http.client import HTTPException
 from random import Random
@@ -39,15 +40,18 @@ class _House(SynchronousTestCase):
 class RaceTests(_House):
     """One of 8, or of 64, gets it, whatever the condition."""
 
-    def one_wins(self, writers: list[Prepared], lost: frozenset[int] = frozenset({409, 412})) -> None:
-        """@param lost: what the statuses of all but one are among."""
+    def one_wins(self, what: str, writers: list[Prepared], lost: frozenset[int] = frozenset({409, 412})) -> None:
+        """
+        @param what: what they want, for the count.
+        @param lost: what the statuses of all but one are among.
+        """
         # A Complete says in its body what became of it, if it took long.
         statuses = Counter(
             412 if b"PreconditionFailed" in body else status for status, body in race(self.house, writers)
         )
         won = sum(number for status, number in statuses.items() if status in (200, 204))
         self.assertEqual((won, set(statuses) - {200, 204} - lost), (1, set()), statuses)
-        count("races")
+        count(f"{what} of {len(writers)}")
 
     def prepared(self, method: str, target: str, body: bytes = b"", **fields: str) -> Prepared:
         """A request."""
@@ -65,38 +69,44 @@ class RaceTests(_House):
         body = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
         return f"{target}?uploadId={upload}", body
 
+    def each_condition(self, key: str) -> Iterator[tuple[str, dict[str, str]]]:
+        """For what stores: that there is nothing yet, and that there is still what was."""
+        yield "If-None-Match", {"If_None_Match": "*"}
+        yield "If-Match", {"If_Match": self.put(key, b"before")}
+
     @long_loop
     def test_put(self) -> None:
         for seed in rounds(2):
             for size in (8, 64):
                 key = f"/box/put/{seed}/{size}"
                 bodies = [b"%d" % each for each in range(size)]
-                self.one_wins([self.prepared("PUT", key, each, If_None_Match="*") for each in bodies])
-                etag = self.put(key, b"before")
-                self.one_wins([self.prepared("PUT", key, each, If_Match=etag) for each in bodies])
-                self.assertIn(self.client.ask("GET", key)[1], bodies)
+                for name, fields in self.each_condition(key):
+                    self.one_wins(f"Put {name}", [self.prepared("PUT", key, each, **fields) for each in bodies])
+                    self.assertIn(self.client.ask("GET", key)[1], bodies)
 
     @long_loop
     def test_complete(self) -> None:
         for seed in rounds(1):
             for size in (8, 64):
                 key = f"/box/complete/{seed}/{size}"
-                for fields in ({"If_None_Match": "*"}, None):
-                    conditions = fields or {"If_Match": self.put(key, b"before")}
+                for name, fields in self.each_condition(key):
                     places = [self.completed(key, each) for each in range(size)]
-                    writers = [self.prepared("POST", where, body, **conditions) for where, body in places]
-                    self.one_wins(writers)
-                self.assertIn(self.client.ask("GET", key)[1], [b"%d" % each for each in range(size)])
+                    writers = [self.prepared("POST", where, body, **fields) for where, body in places]
+                    self.one_wins(f"Complete {name}", writers)
+                    self.assertIn(self.client.ask("GET", key)[1], [b"%d" % each for each in range(size)])
 
     @long_loop
     def test_copy(self) -> None:
-        source = {"x_amz_copy_source": "/box/source"}
-        self.put("/box/source", b"the source")
+        sources = [f"/box/source/{each}" for each in range(64)]
+        for each in sources:
+            self.put(each, each.encode())
         for seed in rounds(2):
             for size in (8, 64):
                 key = f"/box/copy/{seed}/{size}"
-                self.one_wins([self.prepared("PUT", key, If_None_Match="*", **source)] * size)
-                self.assertEqual(self.client.ask("GET", key)[1], b"the source")
+                for name, fields in self.each_condition(key):
+                    writers = [self.prepared("PUT", key, **fields, x_amz_copy_source=each) for each in sources[:size]]
+                    self.one_wins(f"Copy {name}", writers)
+                    self.assertIn(self.client.ask("GET", key)[1].decode(), sources[:size])
 
     @long_loop
     def test_delete(self) -> None:
@@ -105,7 +115,8 @@ class RaceTests(_House):
             for size in (8, 64):
                 key = f"/box/delete/{seed}/{size}"
                 etag = self.put(key, b"before")
-                self.one_wins([self.prepared("DELETE", key, If_Match=etag)] * size, frozenset({404, 409, 412}))
+                deletes = [self.prepared("DELETE", key, If_Match=etag)] * size
+                self.one_wins("Delete If-Match", deletes, frozenset({404, 409, 412}))
                 self.assertEqual(self.client.ask("GET", key)[0], 404)
                 etag = self.put(key, b"before")
                 names = f"<Object><Key>{key.removeprefix('/box/')}</Key><ETag>{etag}</ETag></Object>"
@@ -114,6 +125,8 @@ class RaceTests(_House):
                 answers = race(self.house, [self.prepared("POST", "/box?delete", body, **digest)] * size)
                 self.assertEqual({status for status, _ in answers}, {200})
                 self.assertEqual(sum(b"<Deleted>" in answer for _, answer in answers), 1)
+                self.assertEqual(self.client.ask("GET", key)[0], 404)
+                count(f"DeleteObjects If-Match of {size}")
 
 
 class KillTests(_House):
@@ -121,30 +134,45 @@ class KillTests(_House):
 
     @long_loop
     def test_complete(self) -> None:
-        """A Complete that was sent when the process ended can be sent again, however far it came."""
-        for seed in rounds(2):
+        """
+        A Complete that was sent when the process ended can be sent again, however far it came.
+
+        Kills come earlier after one that came too late and later after one that came too early: most are between the time at
+        which the object is there and that at which the response is.
+        """
+        delay = 0.02
+        for seed in rounds(3):
             random = Random(seed)
             key, data = f"/box/complete/{seed}", random.randbytes(5 << 20)
             upload = self.client.begin(key)
             parts = [self.client.part(key, upload, 1, data), self.client.part(key, upload, 2, b"the end")]
             body = f"<CompleteMultipartUpload>{''.join(parts)}</CompleteMultipartUpload>".encode()
-            thread = threading.Thread(target=self.try_to, args=("POST", f"{key}?uploadId={upload}", body))
+            answers: list[tuple[int, bytes]] = []
+            thread = threading.Thread(target=self.try_to, args=(answers, "POST", f"{key}?uploadId={upload}", body))
             thread.start()
-            time.sleep(random.choice((0.0, 0.005, 0.02, 0.05)))
+            time.sleep(delay * random.uniform(0.7, 1.3))
             self.restart()
             thread.join()
+            came, found = self.client.ask("GET", key)
+            if came == 200:
+                self.assertEqual(found, data + b"the end")
+            else:
+                self.assertEqual((came, answers), (404, []))
+            if answers:
+                self.assertEqual(answers[0][0], 200, answers)
+            delay *= 0.9 if answers else 1.1 if came == 404 else 1.0
             for _ in range(2):
                 status, said = self.client.ask("POST", f"{key}?uploadId={upload}", body)
                 self.assertEqual(status, 200, said)
                 self.assertNotIn(b"<Error>", said)
             self.assertEqual(self.client.ask("GET", key), (200, data + b"the end"))
-            count("kills")
+            count("kills " + ("after the answer" if answers else "before it" if came == 404 else "in between"))
 
-    def try_to(self, method: str, target: str, body: bytes) -> None:
+    def try_to(self, answers: list[tuple[int, bytes]], method: str, target: str, body: bytes) -> None:
         """A request whose response may never come."""
         client = Client(self.house)
         try:
-            client.ask(method, target, body)
+            answers.append(client.ask(method, target, body))
         except (OSError, HTTPException):
             pass
         finally:
