@@ -64,13 +64,15 @@ class S3Case(SynchronousTestCase):
     A service, and the variables and files that clients read.
 
     @cvar secure: whether the door has TLS.
+    @cvar options: more of the service's.
     """
 
     secure = False
+    options: tuple[str, ...] = ()
 
     def setUp(self) -> None:
         self.place = Path(self.mktemp()).resolve()
-        self.house = S3House(str(self.place / "house"), secure=self.secure)
+        self.house = S3House(str(self.place / "house"), *self.options, secure=self.secure)
         self.addCleanup(self.house.kill)
         self.house.start()
         self.home = self.place / "home"
