@@ -26,7 +26,7 @@ SECONDS ?= 600
 # One more than there are processors: tests also wait, for the disk and for each other's processes.
 JOBS   ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 WHEEL  := .wheel
-TWISTED_TESTS := tests.core.fast tests.core.tls tests.core.test_turns tests.frontends.http tests.frontends.append tests.app \
+TWISTED_TESTS := tests.core.fast tests.core.tls tests.core.test_turns tests.frontends.http tests.frontends.append tests.frontends.s3 tests.app \
 	tests.integration.test_start
 # Tests start Python many hundred times: each would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
