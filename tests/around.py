@@ -13,12 +13,16 @@ import tempfile
 import time
 from typing import Any
 
+from twisted.trial import util
 from twisted.trial.unittest import SynchronousTestCase
 
 __all__ = ["on_disk", "watch_tests"]
 
 #: Where the times are written: a line a test, of seconds, CPU seconds with those of processes that have ended, and its name.
 _TIMES = os.environ.get("STOREHOUSE_TEST_TIMES", "")
+
+#: Seconds that a test may wait for a Deferred. Only one that hangs takes so long, however busy the machine is.
+_TIMEOUT = 600.0
 
 
 def on_disk(case: SynchronousTestCase) -> str:
@@ -30,6 +34,7 @@ def on_disk(case: SynchronousTestCase) -> str:
 
 def watch_tests() -> None:
     """Do so from now on."""
+    util.DEFAULT_TIMEOUT_DURATION = _TIMEOUT
     run = SynchronousTestCase.run
 
     def watched(test: SynchronousTestCase, result: Any) -> None:

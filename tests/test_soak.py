@@ -9,7 +9,7 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import soak
-from tests.integration.process import CHECKOUT
+from tests.integration.process import CHECKOUT, PATIENCE
 from tests.soak import find, rounds
 
 _LOOPS = """\
@@ -42,7 +42,7 @@ class SoakTests(SynchronousTestCase):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STOREHOUSE")}
         done = subprocess.run(
             [sys.executable, "-m", "tests.soak", "--seconds", "1", *names],
-            cwd=directory, env={**environment, "PYTHONPATH": CHECKOUT}, stdout=subprocess.PIPE, text=True, timeout=120, check=False,
+            cwd=directory, env={**environment, "PYTHONPATH": CHECKOUT}, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout.splitlines()
 

@@ -46,6 +46,7 @@ from storehouse.errors import (
 from storehouse.events import StoreFailed
 from storehouse.storage.dataspace.chores import Scrubber
 from storehouse.storage.dataspace.scrub import Finding
+from tests.integration.process import PATIENCE
 
 
 class Recorder:
@@ -563,7 +564,7 @@ class MakeServiceTests(SynchronousTestCase):
 
 def fetch(url: str) -> bytes:
     """What a URL answers."""
-    with urlopen(url, timeout=30) as answer:
+    with urlopen(url, timeout=PATIENCE) as answer:
         body: bytes = answer.read()
         return body
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import struct
-import time
 import tracemalloc
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,6 +26,7 @@ from storehouse.archive.version2 import (
 from storehouse.core.compression import ZSTD, compress_block
 from storehouse.errors import DamagedArchive
 from tests.archive.rig import SALT
+from tests.cpu import assert_cpu, cpu_of
 
 SEEDS = seeds_of(SALT)
 RECORD2 = b"".join(make_record_encoder(SEEDS)({}, b"", 5))
@@ -117,17 +118,14 @@ class BoundTests(SynchronousTestCase):
             ("blocks", header(ZSTD), block_head(half, 100)),
             ("keys", header(), RECORD2 + struct.pack("<4sIQIIIB", RECORD + SEEDS.mark, 1, 5, half, 0, 0, 2)),
         ):
-            times = []
-            for most in (size // 4, size):
-                data = first + piece * (most // len(piece))
-                for variant in (data, gzip.compress(data, 1)):
-                    begin = time.process_time()
-                    verified = self.verify(variant)
-                    times.append(time.process_time() - begin)
-                    records = most // len(piece) if piece.startswith((RECORD1, RECORD2)) else 0
-                    self.assertEqual(verified.records, records, name)
-            # It would be sixteen times as long, and some tens of seconds.
-            self.assertLess(max(times[2:]), 10 * max(times[:2]) + 1, name)
+            records = piece.startswith((RECORD1, RECORD2))
+            small, large = (first + piece * (most // len(piece)) for most in (size // 4, size))
+            for pack in (bytes, partial(gzip.compress, compresslevel=1)):
+                bound = 10 * cpu_of(partial(self.verify, pack(small))) + 1
+                verify = partial(self.verify, pack(large))
+                self.assertEqual(verify().records, size // len(piece) if records else 0, name)
+                # It would be sixteen times as long, and some tens of seconds.
+                assert_cpu(bound, partial(cpu_of, verify), name)
 
     def test_many_damages(self) -> None:
         data = header() + (RECORD2 + head2(100)) * 12_000

@@ -20,6 +20,7 @@ from tests.archive.rig import KINDS, files_in
 from tests.archive.writer_process import payload_of
 from tests.crash import rounds
 from tests.integration.forked import Forked
+from tests.integration.process import PATIENCE
 from tests.soak import long_loop
 
 _CHECKOUT = str(Path(storehouse.__file__).resolve().parent.parent)
@@ -65,7 +66,7 @@ class KillTests(SynchronousTestCase):
                 env={**os.environ, "PYTHONPATH": _CHECKOUT},
             )
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while b"ready" not in Path(output).read_bytes() and time.monotonic() < deadline:
                 if process.poll() is not None:
                     break

@@ -32,6 +32,7 @@ from storehouse.core.files import Files
 from storehouse.errors import DamagedArchive, InvalidSetting, NoMoreFiles, NoSpace, NotFound, UnknownArchiveFormat
 from tests.archive.rig import KINDS, files_in, read, write
 from tests.archive.test_writer import FakeFiles
+from tests.integration.process import PATIENCE
 
 
 class Told(ArchiveCallback):
@@ -247,7 +248,7 @@ class ManagerTests(SynchronousTestCase):
         manager = WritingRollManager("a_%f", TimeRollChecker(roll_minutes=0.0005), self.mktemp(), archive_callback=told)
         with RollTimer(manager, interval=0.01):
             manager.write({}, "x")
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE
             while not told.closed and time.monotonic() < deadline:
                 time.sleep(0.01)
         self.assertEqual(len(told.closed), 1)

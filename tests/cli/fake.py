@@ -13,6 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
+from tests.integration.process import PATIENCE
+
 __all__ = ["FakeLog", "Request", "Seen", "running"]
 
 Handler = Callable[["Request"], None]
@@ -177,7 +179,7 @@ class Request(BaseHTTPRequestHandler):
                 data = self.log.get(self.prefix, offset) or b""
                 yield struct.pack("<IQ", len(data), offset) + data
             if "follow" in self.query:
-                self.log.stopping.wait(30)
+                self.log.stopping.wait(PATIENCE)
 
         self.send_chunked(frames())
 

@@ -9,6 +9,7 @@ import threading
 
 from tests.cli.case import CommandCase
 from tests.cli.fake import Request
+from tests.integration.process import PATIENCE
 
 
 class AppendTests(CommandCase):
@@ -50,7 +51,7 @@ class AppendTests(CommandCase):
             self.run_command("append", "--prefix", name, name, stdin=b"x")
             self.assertEqual(self.log.seen[-1].query, {"id": name, "storagePrefix": name})
         process = self.start("append", os.fsdecode(b"\xff\xfe"), stdin=subprocess.PIPE)
-        process.communicate(b"x", timeout=30)
+        process.communicate(b"x", timeout=PATIENCE)
         self.assertEqual(os.fsencode(self.log.seen[-1].query["id"]), b"\xff\xfe")
 
     def test_durability(self) -> None:
@@ -99,7 +100,7 @@ class AppendTests(CommandCase):
             process.stdin.flush()
             self.assertEqual(process.stdout.readline(), b"%d\tdefault/append.0.raw\n" % (number * 5))
         process.stdin.close()
-        self.assertEqual(process.wait(30), 0)
+        self.assertEqual(process.wait(PATIENCE), 0)
         self.assertEqual(self.log.get("default", 10), b"cd")
 
     def test_lines_say_what_was_stored(self) -> None:
@@ -126,7 +127,7 @@ class AppendTests(CommandCase):
         self.run_command("append", "x", path)
         self.assertEqual(self.log.seen[-1].headers["Content-Length"], "3000000")
         process = self.start("append", "x", stdin=subprocess.PIPE)
-        out, err = process.communicate(content, timeout=30)
+        out, err = process.communicate(content, timeout=PATIENCE)
         self.assertEqual((out, err), (b"3000004\tdefault/append.0.raw\n", b""))
         self.assertEqual(self.log.seen[-1].headers["Transfer-Encoding"], "chunked")
         self.assertEqual(self.log.get("default", 3000004), content)
@@ -136,7 +137,7 @@ class AppendTests(CommandCase):
         with open(self.path("f", b"0123456789"), "rb") as file:
             file.seek(4)
             process = self.start("append", "x", stdin=file)
-            process.communicate(timeout=30)
+            process.communicate(timeout=PATIENCE)
         self.assertEqual(self.log.get("default", 0), b"456789")
 
     def test_empty_record(self) -> None:
@@ -162,7 +163,7 @@ class AppendTests(CommandCase):
         result = self.run_command("append", "x", path, status=1)
         self.assertEqual(result.stderr, f"Error: {path}: at most 10 bytes are allowed (413 TooLarge)\n")
         process = self.start("append", "x", stdin=subprocess.PIPE)
-        _, err = process.communicate(bytes(30_000_000), timeout=30)
+        _, err = process.communicate(bytes(30_000_000), timeout=PATIENCE)
         self.assertEqual(err, b"Error: standard input: at most 10 bytes are allowed (413 TooLarge)\n")
         self.assertEqual(process.returncode, 1)
 
@@ -203,6 +204,6 @@ class AppendTests(CommandCase):
             # The server closes after its answer: its thread ends when it has.
             for thread in threading.enumerate():
                 if "process_request_thread" in thread.name:
-                    thread.join(10)
+                    thread.join(PATIENCE)
         process.stdin.close()
-        self.assertEqual(process.wait(30), 0)
+        self.assertEqual(process.wait(PATIENCE), 0)

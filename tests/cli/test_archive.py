@@ -13,6 +13,7 @@ from pathlib import Path
 from storehouse.archive.archive import ArchiveWriter
 from storehouse.cli.archive.times import exact_time, parse_time
 from tests.cli.archives import BEGIN, SAMPLE, SECOND, ArchiveCase, flip, lines, sample
+from tests.integration.process import PATIENCE
 
 
 class LsTests(ArchiveCase):
@@ -341,7 +342,7 @@ class CatTests(ArchiveCase):
             script = 'ulimit -v 400000; exec "$0" -m storehouse.cli archive "$@" > /dev/null'
             process = subprocess.run(
                 ["/bin/sh", "-c", script, sys.executable, *words],
-                env={**os.environ, "PYTHONPATH": str(SAMPLE.parents[2])}, capture_output=True, timeout=100, check=False,
+                env={**os.environ, "PYTHONPATH": str(SAMPLE.parents[2])}, capture_output=True, timeout=PATIENCE, check=False,
             )  # fmt: skip
             self.assertEqual(process.returncode, 0, process.stderr)
 

@@ -18,7 +18,7 @@ from storehouse.app.local.shipping import identity_of, spool_beside
 from storehouse.archive.archive import ArchiveWriter
 from storehouse.config.shipping import StoreSettings
 from tests.cli.archives import ArchiveCase, lines
-from tests.integration.process import free_port, wait_for
+from tests.integration.process import PATIENCE, free_port, wait_for
 
 
 class Bucket(BaseHTTPRequestHandler):
@@ -51,7 +51,7 @@ class Bucket(BaseHTTPRequestHandler):
             return
         if self.path.count("/") > 1:
             self.puts.append(self.path)
-            self.go_on.wait(30)
+            self.go_on.wait(PATIENCE)
             self.objects[self.path] = body, self.headers.get("x-amz-meta-sha256", "")
         self.answer(200, ETag=f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"')
 

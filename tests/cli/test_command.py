@@ -23,6 +23,7 @@ from storehouse.cli.client import Client, Server
 from storehouse.cli.progress import Progress
 from tests.cli.case import CommandCase, heavy_imports
 from tests.cli.fake import Request
+from tests.integration.process import PATIENCE
 
 #: Verbs that work on the files of a root.
 LOCAL = {
@@ -125,7 +126,7 @@ class CommonTests(CommandCase):
         """A server that says nothing is given up."""
 
         def wait(request: Request) -> None:
-            self.log.stopping.wait(30)
+            self.log.stopping.wait(PATIENCE)
 
         self.log.overrides["/stat"] = wait
         result = self.run_command("stat", "--timeout", "0.1", status=1)
@@ -207,7 +208,7 @@ class CommonTests(CommandCase):
         process.stdin.flush()
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        self.assertEqual(process.wait(30), 130)
+        self.assertEqual(process.wait(PATIENCE), 130)
         assert process.stderr is not None
         self.assertEqual(process.stderr.read(), b"")
 
@@ -219,7 +220,7 @@ class CommonTests(CommandCase):
         try:
             for args in (["get", "x", "0"], ["scan", "x"], ["stat"], ["append", "x", __file__]):
                 process = self.start(*args, stdout=writing)
-                _, err = process.communicate(timeout=30)
+                _, err = process.communicate(timeout=PATIENCE)
                 self.assertEqual((process.returncode, err), (141, b""), args)
         finally:
             os.close(writing)
@@ -232,7 +233,7 @@ class CommonTests(CommandCase):
             ("append x", "<&-", b"Error: standard input is closed\n"),
         ):
             process = self.start(shell=f"{args} {redirect}")
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=PATIENCE)
             self.assertEqual((process.returncode, err), (1, said))
 
     def test_progress_on_a_terminal(self) -> None:
@@ -245,7 +246,7 @@ class CommonTests(CommandCase):
             os.close(theirs)
         assert process.stdin is not None
         shown = b""
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE
         while b"iB/s" not in shown:
             self.assertLess(time.monotonic(), until, shown)
             process.stdin.write(bytes(1_000_000))
@@ -253,7 +254,7 @@ class CommonTests(CommandCase):
             if _readable(mine):
                 shown += os.read(mine, 65536)
         process.stdin.close()
-        self.assertEqual(process.wait(30), 0)
+        self.assertEqual(process.wait(PATIENCE), 0)
         while _readable(mine):
             try:
                 shown += os.read(mine, 65536)

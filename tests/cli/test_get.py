@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.cli.case import CommandCase
 from tests.cli.fake import Request
+from tests.integration.process import PATIENCE
 
 
 class GetTests(CommandCase):
@@ -110,6 +111,6 @@ class GetTests(CommandCase):
         for offset in self.offsets:
             with open("/dev/full", "wb") as full:
                 process = self.start("get", "x", offset, stdout=full)
-                _, err = process.communicate(timeout=30)
+                _, err = process.communicate(timeout=PATIENCE)
             self.assertEqual(err, b"Error: cannot write standard output: No space left on device\n")
             self.assertEqual(process.returncode, 1)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from tests.cli.case import CommandCase
 from tests.cli.fake import Request
+from tests.integration.process import PATIENCE
 
 #: The address space of the command, in KiB, and the bytes that go through it.
 LIMIT = 150_000
@@ -24,7 +25,7 @@ class MemoryTests(CommandCase):
 
     def check(self, process: subprocess.Popen[bytes]) -> None:
         """It must end well."""
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
         self.assertEqual((process.returncode, err), (0, b""))
 
     def take(self, request: Request) -> None:

@@ -18,6 +18,7 @@ from storehouse.cli import progress
 from storehouse.config import load_settings
 from storehouse.core.streams import BytesStream
 from tests.cli.root import RootCase
+from tests.integration.process import PATIENCE
 
 
 def flip(path: Path, at: int = 0) -> None:
@@ -175,7 +176,7 @@ class TerminalTests(RootCase):
                 shown += data
         except OSError:
             pass
-        self.assertEqual(process.wait(30), 0, shown)
+        self.assertEqual(process.wait(PATIENCE), 0, shown)
         self.assertIn(b"count  4.0 MiB", shown)
         self.assertIn(b"scrub  [", shown)
         self.assertIn(b"100%  4.0 MiB of 4.0 MiB", shown)

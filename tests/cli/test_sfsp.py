@@ -14,6 +14,7 @@ from storehouse.clients.sfsp import client
 from storehouse.core.sfsp import Code, Send, Status
 from tests.cli.case import CommandCase
 from tests.clients.sfsp.model import Model, serving
+from tests.integration.process import PATIENCE
 
 MIB = 1 << 20
 
@@ -202,10 +203,10 @@ class FailureTests(SFSPCase):
             thread.start()
             host = f"127.0.0.1:{listening.getsockname()[1]}"
             for scheme, said in (("sfsp", " does not speak SFSP: a response begins with"), ("sfsps", ": TLS failed: ")):
-                args = ("ls", "n", "--timeout", "5", "--server", f"{scheme}://{host}")
+                args = ("ls", "n", "--timeout", str(PATIENCE), "--server", f"{scheme}://{host}")
                 result = self.run_command("sfsp", *args, status=1)
                 self.assertIn(f"{scheme}://{host}{said}", result.stderr)
-            thread.join(10)
+            thread.join(PATIENCE)
 
     def test_silence(self) -> None:
         """A server that says nothing."""
@@ -220,7 +221,7 @@ class FailureTests(SFSPCase):
         result = self.run_command("sfsp", "get", "n", "-o", "/not/there", status=1)
         self.assertEqual(result.stderr, "Error: cannot write /not/there: No such file or directory\n")
         process = self.start(shell="sfsp get n > /dev/full")
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE)
         self.assertEqual((process.returncode, err), (1, b"Error: cannot write the output: No space left on device\n"))
 
     def test_reader_leaves(self) -> None:
@@ -232,7 +233,7 @@ class FailureTests(SFSPCase):
             assert process.stdout is not None and process.stderr is not None
             process.stdout.read(10)
             process.stdout.close()
-            self.assertEqual((process.wait(30), process.stderr.read()), (141, b""))
+            self.assertEqual((process.wait(PATIENCE), process.stderr.read()), (141, b""))
 
     def test_interrupt(self) -> None:
         """Ctrl-C: 130, not a word, no file left; also when nobody reads what is written."""
@@ -242,7 +243,7 @@ class FailureTests(SFSPCase):
         process.stdout.read(10)
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        self.assertEqual((process.wait(30), process.stderr.read()), (130, b""))
+        self.assertEqual((process.wait(PATIENCE), process.stderr.read()), (130, b""))
         path = self.path("got", b"old")
         hanging = threading.Event()
         stop = threading.Event()
@@ -251,16 +252,16 @@ class FailureTests(SFSPCase):
         def hang(request: object) -> None:
             if len(self.model.seen) == 4:
                 hanging.set()
-                stop.wait(30)
+                stop.wait(PATIENCE)
 
         self.model.seen.clear()
         self.model.early = hang  # type: ignore[assignment]
         self.model.put(b"n", *[b"x"] * 10)
         process = self.start("sfsp", "get", "n", "-o", path, "--connections", "1")
-        self.assertTrue(hanging.wait(30))
+        self.assertTrue(hanging.wait(PATIENCE))
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        self.assertEqual((process.wait(30), process.stderr.read()), (130, b""))
+        self.assertEqual((process.wait(PATIENCE), process.stderr.read()), (130, b""))
         self.assertEqual(os.listdir(os.path.dirname(path)), ["got"])
         self.assertEqual(self.read(path), b"old")
 
@@ -275,7 +276,7 @@ class FailureTests(SFSPCase):
             "sfsp get large > /dev/null",
         ):
             process = self.start(shell=arguments, before="ulimit -v 400000", stdout=subprocess.DEVNULL)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=PATIENCE)
             self.assertEqual((process.returncode, err), (0, b""))
         self.assertEqual(os.path.getsize(f"{path}.got"), size)
         os.unlink(f"{path}.got")

@@ -61,7 +61,6 @@ class DestinationTestsMixin(TestCase):
     destination: Any
     make_destination: Any
     large = 3 * MIB + 1
-    timeout = 60
 
     async def setUp(self) -> None:  # type: ignore[override]
         self.destination = await self.make_destination()

@@ -87,7 +87,6 @@ class StoreTestsMixin(TestCase):
     events: Any
     make_store: Any
     persistent = False
-    timeout = 30
 
     async def setUp(self) -> None:  # type: ignore[override]
         await self.reopen()
@@ -146,7 +145,7 @@ class StoreTestsMixin(TestCase):
 
     async def quiet(self) -> None:
         """What is to be freed was: there are the bytes that keys name, and no others."""
-        for _ in range(100):
+        for _ in range(3000):
             if await self.stored_ids() == await self.named_ids():
                 return
             await deferLater(reactor, 0.01)  # type: ignore[arg-type]

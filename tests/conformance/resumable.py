@@ -51,7 +51,6 @@ class _Mixin(TestCase):
     store: Any
     make_uploads: Any
     advance: Any
-    timeout = 30
 
     async def setUp(self) -> None:  # type: ignore[override]
         await self.reopen()

@@ -54,6 +54,8 @@ class _Scripted(Protocol):
             self.transport.abortConnection()
         else:
             self.transport.write(said)
+            if self.server.ends:
+                self.transport.loseConnection()
 
     def connectionLost(self, reason: Any = None) -> None:
         self.server.open.discard(self)
@@ -67,6 +69,7 @@ class Server(Factory):
     A server that says what it was told to.
 
     @ivar early: whether it answers before it has the body.
+    @ivar ends: whether it closes a connection behind an answer.
     """
 
     noisy = False
@@ -76,7 +79,7 @@ class Server(Factory):
         self.answers: list[bytes] = []
         self.requests: list[str] = []
         self.bodies: list[bytes] = []
-        self.early = False
+        self.early = self.ends = False
         self.received = 0
         self.open: set[_Scripted] = set()
 
@@ -86,8 +89,6 @@ class Server(Factory):
 
 class ServerTestCase(TestCase):
     """Has such a server."""
-
-    timeout = 20
 
     def setUp(self) -> None:
         self.server = Server()

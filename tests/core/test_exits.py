@@ -9,6 +9,7 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.exits import Exits
+from tests.integration.process import PATIENCE
 
 
 class ExitsTests(SynchronousTestCase):
@@ -26,7 +27,9 @@ class ExitsTests(SynchronousTestCase):
         )
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, env=environment
+        )
 
     def test_plain_failure(self) -> None:
         done = self.run_code("raise StartFailed('no\\nway')")

@@ -19,6 +19,7 @@ from storehouse.core import highwaytwin
 from storehouse.core.highwayhash import IS_FAST, TwinProcess
 from storehouse.core.native import MISSING, native
 from storehouse.errors import Unavailable
+from tests.integration.process import PATIENCE
 
 KEY = bytes(range(32))
 
@@ -143,4 +144,4 @@ class ProcessTests(SynchronousTestCase):
         process = self.twin._process
         assert process is not None and process.stdin is not None
         process.stdin.close()
-        self.assertEqual(process.wait(10), 0)
+        self.assertEqual(process.wait(PATIENCE), 0)

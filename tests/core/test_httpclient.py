@@ -31,7 +31,7 @@ class ClientTests(ServerTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.client = RemoteClient(reactor, Random(1), timeout=0.5, tries=3, pause=0.01)
+        self.client = RemoteClient(reactor, Random(1), tries=3, pause=0.01)
         self.addCleanup(self.client.close)
 
     async def ask(self, *answers: bytes, body: Any = b"") -> Any:
@@ -134,11 +134,19 @@ class ClientTests(ServerTestCase):
 
     async def test_broken_off_body(self) -> None:
         """An answer that ends too early, or stops."""
-        for said in (answer(200, b"12345")[:-1], answer(200, b"12345")[:-5]):
+        hasty = RemoteClient(reactor, Random(1), timeout=0.2, tries=1)
+        self.addCleanup(hasty.close)
+
+        async def read(client: RemoteClient, said: bytes) -> None:
             self.server.answers = [said]
-            _, reader = await self.client.open(f"{self.url}/a", dict)
+            _, reader = await client.open(f"{self.url}/a", dict)
             assert reader is not None
-            await self.assertFailure(Deferred.fromCoroutine(read_all(reader)), RemoteUnavailable)
+            await read_all(reader)
+
+        for said in (answer(200, b"12345")[:-1], answer(200, b"12345")[:-5]):
+            for client, ends in ((self.client, True), (hasty, False)):
+                self.server.ends = ends
+                await self.assertFailure(Deferred.fromCoroutine(read(client, said)), RemoteUnavailable)
 
     async def test_memory(self) -> None:
         """A server that takes nothing is not sent more than fits between."""
@@ -155,7 +163,7 @@ class ClientTests(ServerTestCase):
                 yield bytes(1 << 18)
 
         self.server.answers = [answer(200)]
-        client = RemoteClient(reactor, Random(1), timeout=10.0)
+        client = RemoteClient(reactor, Random(1))
         self.addCleanup(client.close)
         body = Body(8 * MIB, lambda: BytesStream(pieces()))
         await client.request("PUT", f"http://127.0.0.1:{port}/a", dict, body)

@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 
 from storehouse.core.disk import DiskThreads, IDisk, InlineDisk
 from storehouse.core.jobs import KeyedLocks, Repeated, Slots, deferred, settled, whole
+from tests.integration.process import PATIENCE
 
 
 @implementer(IDisk)
@@ -168,7 +169,7 @@ class ThreadTests(TestCase):
         ended: list[int] = []
 
         def job() -> str:
-            may_end.wait(10)
+            may_end.wait(PATIENCE)
             ended.append(1)
             return "done"
 

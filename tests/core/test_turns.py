@@ -179,7 +179,7 @@ class ReactorTestsMixin:
         measured = Turns(own)
         measured.start()
         own.callLater(0.001, burn, 0.03)
-        own.callLater(0.1, own.stop)
+        own.callLater(0.002, own.callLater, 0, own.callLater, 0, own.stop)
         own.run(installSignalHandlers=False)
         measured.stop()
         self.assertGreaterEqual(measured.longest, 0.03)

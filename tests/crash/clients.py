@@ -10,6 +10,8 @@ from zlib import crc32
 
 import attrs
 
+from tests.integration.process import PATIENCE
+
 __all__ = ["Answer", "Fleet", "is_whole"]
 
 
@@ -67,7 +69,7 @@ class Fleet:
         for thread in self._threads:
             thread.start()
 
-    def wait_for(self, answers: int, patience: float = 60) -> None:
+    def wait_for(self, answers: int, patience: float = PATIENCE) -> None:
         """Until so many were acknowledged."""
         deadline = time.monotonic() + patience
         while len(self.answers) < answers:
@@ -79,7 +81,7 @@ class Fleet:
         """Let everybody have the answer to what was sent, and wait for them."""
         self._ending.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(PATIENCE)
             if thread.is_alive():
                 raise AssertionError("a client hangs")
 
@@ -87,7 +89,7 @@ class Fleet:
         id = f"client{number}"
         count = 0
         try:
-            with socket.create_connection(("127.0.0.1", self._port), timeout=60) as connection:
+            with socket.create_connection(("127.0.0.1", self._port), PATIENCE) as connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 while not self._ending.is_set():
                     size = 4 if self._batches and number % 2 else 1

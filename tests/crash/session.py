@@ -31,7 +31,7 @@ __all__ = [
     "identifier",
 ]
 
-_PATIENCE = 30.0
+_PATIENCE = 300.0
 
 
 class HandReactor(Clock):

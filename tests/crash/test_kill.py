@@ -14,7 +14,7 @@ from tests.around import on_disk
 from tests.crash import rounds
 from tests.crash.clients import Answer, Fleet
 from tests.crash.reading import check_answers, read_log
-from tests.integration.process import Storehouse
+from tests.integration.process import PATIENCE, Storehouse
 from tests.soak import long_loop
 
 _BUCKETS = 8
@@ -116,7 +116,7 @@ def _wait_for_lock(house: Storehouse, more: float) -> None:
     assert house.process is not None
     path = os.path.join(house.directory, "storehouse-data", "lock")
     wanted = str(house.process.pid)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and house.process.poll() is None:
         try:
             with open(path, encoding="ascii") as file:

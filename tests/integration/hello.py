@@ -7,6 +7,8 @@ import socket
 import struct
 from collections.abc import Iterable
 
+from tests.integration.process import PATIENCE
+
 __all__ = ["ALL_SUITES", "SSL3", "TLS10", "TLS11", "TLS12", "accepted_suites", "offer"]
 
 SSL3, TLS10, TLS11, TLS12 = 0x0300, 0x0301, 0x0302, 0x0303
@@ -47,7 +49,7 @@ def offer(port: int, version: int, suites: Iterable[int]) -> tuple[int, int] | N
 
     @return: the version and the suite that it chose; C{None} if it took none.
     """
-    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
         connection.sendall(hello(version, suites))
         data = b""
         while len(data) < 5 or len(data) < 5 + struct.unpack("!H", data[3:5])[0]:

@@ -26,7 +26,7 @@ from storehouse.frontends.http.reply import OCTETS, Reply, json_reply, text_repl
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root
 from storehouse.frontends.http.site import DoorSite, security_fields
-from tests.integration.process import CHECKOUT
+from tests.integration.process import CHECKOUT, PATIENCE
 
 __all__ = ["HTTPSDoor"]
 
@@ -189,7 +189,7 @@ class HTTPSDoor:
             return
         self.process.stdin.close()
         try:
-            self.process.wait(20)
+            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -21,7 +21,7 @@ __all__ = ["CHECKOUT", "Storehouse", "free_port", "wait_for"]
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 #: Seconds after which something that should have happened has not.
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 
 # Of each process of tests its own.

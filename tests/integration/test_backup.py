@@ -28,7 +28,7 @@ from storehouse.config import load_settings
 from storehouse.core.streams import BytesStream
 from storehouse.errors import NotFound
 from tests.app.local.opened import Opened
-from tests.integration.process import Storehouse, free_port, wait_for
+from tests.integration.process import PATIENCE, Storehouse, free_port, wait_for
 from tests.soak import count, long_loop, rounds
 
 _CONFIG = """
@@ -145,7 +145,7 @@ class _Records(_Worker):
         self.history: list[tuple[float, bytes, Any]] = []
 
     def step(self) -> None:
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
         for _ in range(20):
             data = self.data()
             connection.request("POST", self._path, data)
@@ -203,7 +203,7 @@ class BackupUnderLoadTests(SynchronousTestCase):
         finally:
             over.set()
             for worker in workers:
-                worker.join(60)
+                worker.join(PATIENCE)
         self.assertEqual([worker.error for worker in workers], [None] * len(workers))
         self.server.stop()
         self.serve_again(records, stream)

@@ -30,7 +30,7 @@ def run(*words: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str
 
     @raise AssertionError: with all that it printed, if it fails.
     """
-    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=PATIENCE)
     if done.returncode:
         raise AssertionError(f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout

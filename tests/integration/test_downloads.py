@@ -24,15 +24,12 @@ from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore
 from tests.frontends.upload.gates import OpenGate
-from tests.integration.process import PATIENCE
 
 reactor: Any = _reactor
 
 
 class CurlTests(TestCase):
     """curl."""
-
-    timeout = PATIENCE
 
     async def setUp(self) -> None:  # type: ignore[override]
         if shutil.which("curl") is None:

@@ -9,7 +9,7 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.forked import Forked, run_forked
-from tests.integration.process import CHECKOUT
+from tests.integration.process import CHECKOUT, PATIENCE
 
 
 class ForkedTests(SynchronousTestCase):
@@ -18,7 +18,7 @@ class ForkedTests(SynchronousTestCase):
     def same(self, *words: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
         """What both ways have in common, but for how tracebacks begin."""
         found = [
-            run([sys.executable, *words], capture_output=True, text=True, timeout=60, **kwargs)  # type: ignore[operator]
+            run([sys.executable, *words], capture_output=True, text=True, timeout=PATIENCE, **kwargs)  # type: ignore[operator]
             for run in (subprocess.run, run_forked)
         ]
         usual, forked = (

@@ -16,6 +16,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.integration.process import PATIENCE
 from tests.integration.s3clients.case import REGION, S3Case
 from tests.soak import SOAK, long_loop
 
@@ -130,7 +131,9 @@ class BotoTests(S3Case):
                 self.assertEqual((response.read(), response.headers["Content-Type"]), (b"text", "text/x"))
             form = client.generate_presigned_post("box", f"form {number}")
             verify = str(self.house.certificate) if self.secure else True
-            response = requests.post(form["url"], form["fields"], files={"file": b"by form"}, verify=verify, timeout=60)
+            response = requests.post(
+                form["url"], form["fields"], files={"file": b"by form"}, verify=verify, timeout=PATIENCE
+            )
             self.assertEqual(response.status_code, 204, response.text)
             stored = client.get_object(Bucket="box", Key=f"form {number}")
             self.assertEqual(stored["Body"].read(), b"by form")

@@ -11,6 +11,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.integration.process import PATIENCE
 from tests.integration.s3clients.case import REGION, S3Case
 from tests.integration.s3clients.data import MIB, digest, make_tree
 
@@ -112,19 +113,21 @@ class PythonTests(S3Case):
         data = b"x" * (3 * MIB)
         for number, client in enumerate((self.client(), self.client(signature_version="s3v4"))):
             key = {"Bucket": "box", "Key": f"a &{number}"}
-            answer = requests.put(client.generate_presigned_url("put_object", key), data, verify=trust, timeout=60)
+            answer = requests.put(
+                client.generate_presigned_url("put_object", key), data, verify=trust, timeout=PATIENCE
+            )
             self.assertEqual(answer.status_code, 200, answer.text)
             url = client.generate_presigned_url("get_object", {**key, "ResponseContentType": "text/x"})
-            answer = requests.get(url, verify=trust, timeout=60)
+            answer = requests.get(url, verify=trust, timeout=PATIENCE)
             self.assertEqual((answer.content, answer.headers["Content-Type"]), (data, "text/x"))
-            answer = requests.get(url.replace("a%20", "b%20"), verify=trust, timeout=60)
+            answer = requests.get(url.replace("a%20", "b%20"), verify=trust, timeout=PATIENCE)
             self.assertEqual(answer.status_code, 403)
             form = client.generate_presigned_post(
                 "box", f"f{number}/${{filename}}", Conditions=[["content-length-range", 1, 10]]
             )
             for size, status in ((10, 204), (11, 400)):
                 files = {"file": (f"{size}.txt", b"y" * size)}
-                answer = requests.post(form["url"], form["fields"], files=files, verify=trust, timeout=60)
+                answer = requests.post(form["url"], form["fields"], files=files, verify=trust, timeout=PATIENCE)
                 self.assertEqual(answer.status_code, status, answer.text)
             self.assertEqual(client.get_object(Bucket="box", Key=f"f{number}/10.txt")["Body"].read(), b"y" * 10)
 
@@ -140,10 +143,10 @@ class PythonTests(S3Case):
         self.assertEqual(client.get_bucket_cors(Bucket="box")["CORSRules"], rules["CORSRules"])
         trust = str(self.house.certificate) if self.secure else None
         url = f"{self.house.endpoint}/box/a"
-        self.assertEqual(requests.get(url, verify=trust, timeout=60).status_code, 403)
+        self.assertEqual(requests.get(url, verify=trust, timeout=PATIENCE).status_code, 403)
         client.delete_public_access_block(Bucket="box")
         client.put_object_acl(Bucket="box", Key="a", ACL="public-read")
-        self.assertEqual(requests.get(url, verify=trust, timeout=60).content, b"1")
+        self.assertEqual(requests.get(url, verify=trust, timeout=PATIENCE).content, b"1")
         self.assertEqual(client.get_bucket_location(Bucket="box").get("LocationConstraint"), None)
         self.assertEqual([each["Name"] for each in client.list_buckets()["Buckets"]], ["box"])
 

@@ -18,6 +18,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from tests.integration.process import PATIENCE
 from tests.integration.s3clients.case import REGION, S3Case
 
 _MAIN = """
@@ -131,7 +132,7 @@ class TerraformTests(S3Case):
             data=body,
             headers=dict(request.headers),
             verify=str(self.house.certificate) if self.secure else None,
-            timeout=60,
+            timeout=PATIENCE,
         )
         return self.answer.status_code
 

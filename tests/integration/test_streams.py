@@ -64,7 +64,7 @@ class ProcessTests(SynchronousTestCase):
     def post(self, stream: str, *payloads: str) -> int:
         """A batch."""
         body = "".join(json.dumps({"metadata": {"n": payload}, "payload": payload}) + "\n" for payload in payloads)
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request("POST", f"/archive/{stream}", body.encode(), {"Content-Type": "application/x-ndjson"})
             response = connection.getresponse()

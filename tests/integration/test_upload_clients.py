@@ -34,6 +34,7 @@ from storehouse.storage.objects.store import LocalObjectStore
 from tests.frontends.upload.gates import OpenGate
 from tests.frontends.upload.receiving import Resumption
 from tests.integration.engines.certificates import self_signed
+from tests.integration.process import PATIENCE
 from tests.integration.tools import needed
 
 MIB = 1 << 20
@@ -42,8 +43,6 @@ reactor: Any = real_reactor
 
 class ClientTests(TestCase):
     """A door on a port, with a certificate of its own."""
-
-    timeout = 60
 
     async def setUp(self) -> None:
         (self.program,) = needed("curl")
@@ -159,7 +158,7 @@ class ClientTests(TestCase):
                     data=encoder,
                     headers={"Content-Type": encoder.content_type},
                     verify=self.certificate,
-                    timeout=50,
+                    timeout=PATIENCE,
                 )
 
         for boundary in ("b", "'()+_,-./:=?", "x" * 70):
@@ -185,7 +184,7 @@ class ClientTests(TestCase):
                 data=pieces(),
                 headers={"Repr-Digest": f"sha-256=:{b64encode(digest).decode()}:"},
                 verify=self.certificate,
-                timeout=50,
+                timeout=PATIENCE,
             )
 
         answer = await deferToThread(send, hashlib.sha256(b"other").digest())

@@ -15,7 +15,7 @@ __all__ = ["WEB", "run_npm", "with_packages"]
 WEB = Path(CHECKOUT) / "web"
 
 #: Seconds that npm may take.
-PATIENCE = 240
+PATIENCE = 600
 
 
 def run_npm(*words: str) -> str:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import attrs
 
 from storehouse.core import sfsp
+from tests.integration.process import PATIENCE
 from tests.turns.house import House, head
 
 __all__ = ["CORPUS", "KIB", "MIB", "Input", "add", "json_texts", "pipeline", "together"]
@@ -800,7 +801,7 @@ def _(house: House) -> None:
     for door in ("append", "admin", "sfsp"):
         connections = []
         for _ in range(1500):
-            connections.append(socket.create_connection(("127.0.0.1", house.port(door)), 60))
+            connections.append(socket.create_connection(("127.0.0.1", house.port(door)), PATIENCE))
         time.sleep(0.2)
         for connection in connections:
             connection.close()
@@ -809,7 +810,7 @@ def _(house: House) -> None:
 
 @add("connections: thousands that ask at once")
 def _(house: House) -> None:
-    connections = [socket.create_connection(("127.0.0.1", house.port("append")), 60) for _ in range(1000)]
+    connections = [socket.create_connection(("127.0.0.1", house.port("append")), PATIENCE) for _ in range(1000)]
     time.sleep(0.2)
     one = head("POST /append?id=a", length=1) + b"x"
     for connection in connections:

@@ -20,6 +20,7 @@ from storehouse.app.service import make_service
 from storehouse.config import load_settings
 from storehouse.core.sockets import connect
 from storehouse.core.turns import Turns
+from tests.integration.process import PATIENCE
 
 __all__ = ["House", "head"]
 
@@ -115,7 +116,7 @@ class House:
         if door == "objects":
             plain = connect(self.service.sockets["objects"], 120)
         else:
-            plain = socket.create_connection(("127.0.0.1", self.port(door)), 120)
+            plain = socket.create_connection(("127.0.0.1", self.port(door)), PATIENCE)
         if door == "https":
             with self._context.wrap_socket(plain) as secured:
                 yield secured

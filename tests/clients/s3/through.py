@@ -115,9 +115,7 @@ class ThroughDoorTestCase(MemoryStoreTestCase):
         await self.port.stopListening()
         await self.site.drain(2.0)
         # What was asked for on a connection that is gone comes to its end.
-        for _ in range(200):
-            if not self.behind._pair.operations._running:
-                break
+        while self.behind._pair.operations._running:
             await deferLater(reactor, 0.01)
         self.store = self.behind
         await super().end()

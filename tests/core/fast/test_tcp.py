@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from storehouse.core.fast.tcp import EagerServer, accept_few, make_eager
+from tests.integration.process import PATIENCE
 
 _server = """
 import sys
@@ -199,8 +200,8 @@ class FastReactorTests(SynchronousTestCase):
             name, port = server.stdout.readline().split()
             self.assertEqual(name, "FastEPollReactor")
             with (
-                socket.create_connection(("127.0.0.1", int(port)), 10) as good,
-                socket.create_connection(("127.0.0.1", int(port)), 10) as bad,
+                socket.create_connection(("127.0.0.1", int(port)), PATIENCE) as good,
+                socket.create_connection(("127.0.0.1", int(port)), PATIENCE) as bad,
             ):
                 good.sendall(b"hello")
                 self.assertEqual(good.recv(100), b"hello")

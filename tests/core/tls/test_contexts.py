@@ -29,6 +29,7 @@ from storehouse.core.tls.contexts import (
 )
 from storehouse.core.tls.server import OfEndpoint, ServerTLS
 from tests.core.tls.certificates import Authority
+from tests.integration.process import PATIENCE
 
 
 class Greeter(Protocol):
@@ -41,7 +42,7 @@ class Greeter(Protocol):
 def talk(port: int, context: ssl.SSLContext | None) -> bytes:
     """What a server answers; nothing, if it does not serve us."""
     try:
-        with socket.create_connection(("127.0.0.1", port), 10) as plain:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as plain:
             if context is None:
                 plain.sendall(b"hello")
                 return plain.recv(100)
@@ -54,8 +55,6 @@ def talk(port: int, context: ssl.SSLContext | None) -> bytes:
 
 class TLSCase(TestCase):
     """A server with a certificate."""
-
-    timeout = 30
 
     def setUp(self) -> None:
         self.directory = os.path.abspath(self.mktemp())
@@ -128,7 +127,7 @@ class ClientCertificateTests(TLSCase):
             session = None
             heard = []
             for _ in range(2):
-                with socket.create_connection(("127.0.0.1", port), 10) as plain:
+                with socket.create_connection(("127.0.0.1", port), PATIENCE) as plain:
                     with context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as connection:
                         connection.sendall(b"hello")
                         heard.append(connection.recv(100))

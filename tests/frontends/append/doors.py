@@ -17,6 +17,7 @@ from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog
 from storehouse.testing.files import UnsyncedFiles
 from tests.frontends.http.wire import Connection
+from tests.integration.process import PATIENCE
 
 __all__ = ["Door", "Reactor"]
 
@@ -136,7 +137,7 @@ class Door:
                 if not self._works():
                     return
                 # Only threads can go on now.
-                self.reactor.posted.get(timeout=20)()
+                self.reactor.posted.get(timeout=PATIENCE)()
 
     def _works(self) -> bool:
         requests = (

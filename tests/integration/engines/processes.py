@@ -19,7 +19,7 @@ from twisted.trial.unittest import SkipTest
 __all__ = ["Engine", "find_programs", "running"]
 
 #: Seconds after which something that should have started has not.
-_PATIENCE = 90.0
+_PATIENCE = 300.0
 
 _PR_SET_PDEATHSIG = 1
 

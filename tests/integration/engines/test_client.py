@@ -37,8 +37,6 @@ _control = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]").search
 class ClientTests(TestCase):
     """What it can, and a store should."""
 
-    timeout = 120
-
     def setUp(self) -> Any:
         self.engine = running(RadosGateway)
         self.store = self.make()

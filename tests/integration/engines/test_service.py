@@ -15,7 +15,7 @@ from storehouse.core.streams import read_all
 from tests.conformance.destination import MIB
 from tests.integration.engines.test_s3 import S3TestCase
 from tests.integration.engines.test_swift import SwiftTestCase
-from tests.integration.process import Storehouse, free_port, wait_for
+from tests.integration.process import PATIENCE, Storehouse, free_port, wait_for
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase
@@ -120,7 +120,7 @@ class _Gate:
             except OSError:
                 pass
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE)
         for each in self._sockets:
             each.close()
 
@@ -136,7 +136,6 @@ class ServiceTestsMixin(TestCase):
     engine: Any
     front: str
     secret: str
-    timeout = 110
 
     def table(self) -> dict[str, Any]:
         raise NotImplementedError

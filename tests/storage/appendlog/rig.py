@@ -24,6 +24,7 @@ from storehouse.core.files import Files
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog
 from storehouse.testing.files import UnsyncedFiles
+from tests.integration.process import PATIENCE
 
 __all__ = [
     "DISK",
@@ -165,7 +166,7 @@ class TurningReactor:
         """Turn until C{enough()}; an hour is a defect, so ten seconds are too."""
         while not enough():
             try:
-                self._calls.get(timeout=10)()
+                self._calls.get(timeout=PATIENCE)()
             except Empty:
                 raise AssertionError("nothing happens any more") from None
 

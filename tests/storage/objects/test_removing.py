@@ -357,9 +357,7 @@ class RemovingTests(RemovingTestsMixin, LocalStoreTestCase):
 
     async def looked_for_copies(self) -> None:
         """The first removal after a crash has them looked for, beside what it does itself."""
-        for _ in range(500):
-            if not self.names.upkeep.index.unsure:
-                return
+        while self.names.upkeep.index.unsure:
             await deferLater(reactor, 0.01)  # type: ignore[arg-type]
 
     async def test_copies_that_are_found_later(self) -> None:

@@ -15,7 +15,7 @@ from storehouse.core.files import Files
 from storehouse.storage.shipping.spool import read_note
 from storehouse.testing.files import FailingFiles
 from tests.crash.small_disk import PLAIN, kind_of_disk, wrapped
-from tests.integration.process import CHECKOUT
+from tests.integration.process import CHECKOUT, PATIENCE
 from tests.soak import count, long_loop, rounds
 from tests.storage.shipping.rig import Killed, ShipperTestCase
 
@@ -231,5 +231,5 @@ class ProcessTests(SynchronousTestCase):
         os.makedirs(disk)
         command = wrapped(kind, disk, "1m", [sys.executable, "-m", "tests.storage.shipping.lives", "full", disk])
         environment = {**os.environ, "PYTHONPATH": CHECKOUT}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

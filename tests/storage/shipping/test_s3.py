@@ -34,7 +34,7 @@ class S3AnswerTests(ServerTestCase):
             region="eu-1",
             threshold=5 * MIB,
             part_size=5 * MIB,
-            connecting=Connecting(timeout=0.5, tries=3, pause=0.01),
+            connecting=Connecting(tries=3, pause=0.01),
         )
         self.destination = S3Destination(settings, reactor, self.disk)
         self.addCleanup(self.destination.close)
