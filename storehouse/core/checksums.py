@@ -25,14 +25,14 @@ Source: "Checking object integrity in Amazon S3" in the S3 User Guide; botocore'
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
-from awscrt import checksums as crt
 
 from storehouse.core.streams import Piece
 
@@ -55,6 +55,17 @@ FULL_OBJECT = "FULL_OBJECT"
 DEFAULT = "crc64nvme"
 
 
+@functools.cache
+def _crt() -> Any:
+    """
+    awscrt, which is loaded for the first checksum that hashlib has not: it would be a sixth of what a start of a server costs,
+    and the first that needs it waits some 20 ms.
+    """
+    from awscrt import checksums
+
+    return checksums
+
+
 class _State(Protocol):
     def update(self, data: Piece, /) -> object: ...
 
@@ -64,8 +75,8 @@ class _State(Protocol):
 class _Crc:
     """A CRC as hashlib has its hashes."""
 
-    def __init__(self, compute: Callable[[Piece, int], int], size: int) -> None:
-        self._compute = compute
+    def __init__(self, name: str, size: int) -> None:
+        self._compute: Callable[[Piece, int], int] = getattr(_crt(), name)
         self._size = size
         self._value = 0
 
@@ -81,8 +92,8 @@ class _Crc:
 class _XXHash:
     """An XXHash as hashlib has its hashes."""
 
-    def __init__(self, state: crt.XXHash) -> None:
-        self._state = state
+    def __init__(self, name: str) -> None:
+        self._state = getattr(_crt().XXHash, f"new_{name}")()
 
     def update(self, data: Piece) -> None:
         """The next bytes."""
@@ -98,28 +109,29 @@ class _XXHash:
 class _Algorithm:
     """
     @ivar size: bytes of a checksum.
-    @ivar combine: of two neighbours and the size of the second; C{None} if that is not possible.
+    @ivar combine: the function of awscrt for the checksum of two neighbours, from theirs and the size of the second; empty if
+        there is none.
     @ivar types: that an upload in parts can have, the usual one first.
     """
 
     size: int
     begin: Callable[[], _State]
     types: tuple[str, ...] = (COMPOSITE,)
-    combine: Callable[[int, int, int], int] | None = None
+    combine: str = ""
 
 
 #: By their names in lower case, as header fields have them behind C{x-amz-checksum-}.
 ALGORITHMS: Mapping[str, _Algorithm] = {
-    "crc32": _Algorithm(4, lambda: _Crc(crt.crc32, 4), (COMPOSITE, FULL_OBJECT), crt.combine_crc32),
-    "crc32c": _Algorithm(4, lambda: _Crc(crt.crc32c, 4), (COMPOSITE, FULL_OBJECT), crt.combine_crc32c),
-    "crc64nvme": _Algorithm(8, lambda: _Crc(crt.crc64nvme, 8), (FULL_OBJECT,), crt.combine_crc64nvme),
+    "crc32": _Algorithm(4, lambda: _Crc("crc32", 4), (COMPOSITE, FULL_OBJECT), "combine_crc32"),
+    "crc32c": _Algorithm(4, lambda: _Crc("crc32c", 4), (COMPOSITE, FULL_OBJECT), "combine_crc32c"),
+    "crc64nvme": _Algorithm(8, lambda: _Crc("crc64nvme", 8), (FULL_OBJECT,), "combine_crc64nvme"),
     "sha1": _Algorithm(20, hashlib.sha1),
     "sha256": _Algorithm(32, hashlib.sha256),
     "sha512": _Algorithm(64, hashlib.sha512),
     "md5": _Algorithm(16, hashlib.md5),
-    "xxhash64": _Algorithm(8, lambda: _XXHash(crt.XXHash.new_xxhash64())),
-    "xxhash3": _Algorithm(8, lambda: _XXHash(crt.XXHash.new_xxhash3_64())),
-    "xxhash128": _Algorithm(16, lambda: _XXHash(crt.XXHash.new_xxhash3_128())),
+    "xxhash64": _Algorithm(8, lambda: _XXHash("xxhash64")),
+    "xxhash3": _Algorithm(8, lambda: _XXHash("xxhash3_64")),
+    "xxhash128": _Algorithm(16, lambda: _XXHash("xxhash3_128")),
 }
 
 
@@ -164,11 +176,12 @@ def combine(name: str, parts: Sequence[tuple[bytes, int]]) -> bytes:
     @param parts: the checksum of each and its size in bytes, in order.
     """
     algorithm = ALGORITHMS[name]
-    if algorithm.combine is None:
+    if not algorithm.combine:
         raise ValueError(f"checksums of {name} cannot be combined")
+    combined: Callable[[int, int, int], int] = getattr(_crt(), algorithm.combine)
     value = 0
     for digest, size in parts:
-        value = algorithm.combine(value, int.from_bytes(digest, "big"), size)
+        value = combined(value, int.from_bytes(digest, "big"), size)
     return value.to_bytes(algorithm.size, "big")
 
 
