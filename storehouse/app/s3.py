@@ -42,6 +42,7 @@ def add_s3(
     budget: ByteBudget,
     is_sealed: bool,
     audit: Callable[[object], object],
+    reserved: frozenset[str],
 ) -> None:
     """
     Add the door to a service.
@@ -49,9 +50,18 @@ def add_s3(
     @param budget: the memory for requests and responses.
     @param is_sealed: whether all that is stored is encrypted.
     @param audit: gets authorization decisions, and changes of rights.
+    @param reserved: see L{Door}.
     """
     shared = Door(
-        objects, accounts, settings.s3, cast(IReactorTime, reactor), disk, is_sealed, audit=audit, resumable=resumable
+        objects,
+        accounts,
+        settings.s3,
+        cast(IReactorTime, reactor),
+        disk,
+        is_sealed,
+        audit=audit,
+        resumable=resumable,
+        reserved=reserved,
     )
     door = S3Door(shared, Authenticator(accounts, reactor.seconds, settings.s3.region), authorize)
     below = {f"*.{domain.removeprefix('*.')}" for domain in settings.s3.domain}

@@ -24,6 +24,7 @@ from twisted.web.resource import IResource
 from storehouse.app.acting import acting_doors, permitted, stream_rights
 from storehouse.app.audit import Audit
 from storehouse.app.lifecycle import StorehouseService
+from storehouse.app.sealing import BUCKET as UPLOADS
 from storehouse.app.sealing import (
     make_accounts,
     make_names,
@@ -34,6 +35,7 @@ from storehouse.app.sealing import (
     make_wormer,
 )
 from storehouse.config import Settings
+from storehouse.config.shipping import StoreSettings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
@@ -51,6 +53,7 @@ from storehouse.frontends.http.site import DoorSite, Guard
 from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory
+from storehouse.frontends.sfsp.names import BUCKET as CHUNKS
 from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.appendlog.log import LocalAppendLog
 from storehouse.storage.dataspace.chores import Expiry, Scrubber
@@ -76,6 +79,12 @@ def _most_open(settings: Settings) -> int:
     limit = file_limit()
     left = limit - min(settings.connections.max_connections, limit // 4) - 256
     return max(2, min(1024, left // (2 * settings.append.buckets)))
+
+
+def _buckets_of_doors(settings: Settings) -> frozenset[str]:
+    """The buckets that doors make when they need them, and those that archives are shipped to."""
+    destinations = (each.settings for each in settings.tables.destinations)
+    return frozenset({UPLOADS, CHUNKS, *(each.bucket for each in destinations if isinstance(each, StoreSettings))})
 
 
 def make_service(
@@ -272,7 +281,18 @@ def make_service(
             from storehouse.app.s3 import add_s3
 
             add_s3(
-                service, settings, reactor, disk, objects, users, resumable, registry, budget, sealed, events.publish
+                service,
+                settings,
+                reactor,
+                disk,
+                objects,
+                users,
+                resumable,
+                registry,
+                budget,
+                sealed,
+                events.publish,
+                _buckets_of_doors(settings),
             )
     pace = settings.objects.scrub_rate, settings.objects.scrub_pause
 

@@ -63,6 +63,8 @@ class AccessTests(SynchronousTestCase):
             self.refused("AccessDenied", other.put_bucket_policy, Bucket="box", Policy=self.policy())
         self.assertEqual(self.bob.list_buckets()["Buckets"], [])
         self.refused("BucketAlreadyExists", self.bob.create_bucket, Bucket="box")
+        for name in ("sfsp", "uploads"):
+            self.refused("BucketAlreadyExists", self.bob.create_bucket, Bucket=name)
         self.refused("AccessControlListNotSupported", self.ann.put_bucket_acl, Bucket="box", ACL="public-read")
         self.refused("AccessDenied", self.ann.put_bucket_policy, Bucket="box", Policy=self.policy())
         self.ann.delete_public_access_block(Bucket="box")

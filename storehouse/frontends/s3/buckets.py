@@ -101,6 +101,8 @@ async def create_bucket(call: Call) -> Reply:
         raise S3Error("AccessDenied")
     if _is_reserved(call.bucket):
         raise S3Error("InvalidBucketName", BucketName=call.bucket)
+    if call.bucket in call.door.reserved and not user.is_admin:
+        raise S3Error("BucketAlreadyExists")
     if (call.header("x-amz-bucket-object-lock-enabled") or "false").lower() != "false":
         raise S3Error("NotImplemented", "Object Lock is not implemented", Header="x-amz-bucket-object-lock-enabled")
     given = await call.read_optional_document("CreateBucketConfiguration", _MOST_CONFIGURATION)

@@ -83,6 +83,8 @@ class Door:
     @ivar audit: takes in L{AccessDecided<storehouse.events.AccessDecided>} and
         L{AccessChanged<storehouse.events.AccessChanged>}.
     @ivar resumable: the uploads of other doors, which are abandoned by them.
+    @ivar reserved: names of buckets that other doors make when they need them. Only administrators can make these here: a user
+        who owned one would own what all others store by those doors.
     """
 
     store: IObjectStore
@@ -94,6 +96,7 @@ class Door:
     access: Access = attrs.Factory(Access)
     audit: Callable[[object], object] = lambda event: None
     resumable: IResumableUploads | None = None
+    reserved: frozenset[str] = frozenset()
 
     @property
     def region(self) -> str:

@@ -68,9 +68,11 @@ class S3Case(SynchronousTestCase):
 
     @ivar store: the store behind it.
     @cvar settings: of the door.
+    @cvar reserved: buckets that other doors make.
     """
 
     settings = S3Settings()
+    reserved: frozenset[str] = frozenset()
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -88,7 +90,9 @@ class S3Case(SynchronousTestCase):
     def make_door(self) -> S3Door:
         """The door; other tests have others."""
         return S3Door(
-            Door(self.store, self.accounts, self.settings, self.clock, InlineDisk()), AnyAuthenticator(), allow_signed
+            Door(self.store, self.accounts, self.settings, self.clock, InlineDisk(), reserved=self.reserved),
+            AnyAuthenticator(),
+            allow_signed,
         )
 
     def ask(

@@ -13,6 +13,8 @@ from tests.frontends.s3.playing import NOW, S3Case
 class BucketTests(S3Case):
     """Made, found, removed."""
 
+    reserved = frozenset({"chunks"})
+
     def test_create(self) -> None:
         answer = self.done("PUT /box", b"")
         self.assertEqual((answer.fields["location"], answer.body), ("/box", b""))
@@ -52,6 +54,12 @@ class BucketTests(S3Case):
         self.successResultOf(self.store.create_bucket("uploads"))
         self.refused("BucketAlreadyExists", "PUT /uploads", b"")
         self.refused("BucketAlreadyOwnedByYou", "PUT /uploads", b"", user="root")
+
+    def test_of_other_doors(self) -> None:
+        """A user makes no bucket that another door is going to store in: who owns it could read all that comes there."""
+        self.refused("BucketAlreadyExists", "PUT /chunks", b"")
+        self.refused("NoSuchBucket", "GET /chunks?location")
+        self.done("PUT /chunks", b"", user="root")
 
     def test_location(self) -> None:
         def made(region: str) -> bytes:
