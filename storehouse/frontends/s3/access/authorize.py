@@ -82,6 +82,9 @@ _OBJECT_ACL: Mapping[str, str] = {
     "s3:PutObjectVersionAcl": "WRITE_ACP",
 }
 
+#: Operations that list what begins with a prefix, which is what their caller must have a right to.
+_BY_PREFIX = frozenset({"ListObjects", "ListObjectsV2", "ListObjectVersions", "ListMultipartUploads"})
+
 #: What everybody can do with a published bucket.
 _PUBLISHED = frozenset({"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:GetBucketLocation"})
 
@@ -287,7 +290,8 @@ class _Decision:
 
     def _may(self, user: User, permission: str) -> bool:
         call = self._call
-        key = call.query.get("prefix", "") if permission == "list" and not call.key else call.key
+        # Elsewhere a prefix means nothing, and would make the configuration of the bucket one of some keys.
+        key = call.query.get("prefix", "") if call.operation in _BY_PREFIX else call.key
         return user.may(permission, call.bucket, key, self._state.owner)
 
     def _arn(self, action: str) -> str:

@@ -184,6 +184,13 @@ class LimitTests(AuthorizeCase):
             ):
                 self.assertFalse(self.may(operation, "box", key, user=name), (name, operation))
 
+    def test_prefix_elsewhere(self) -> None:
+        """That a query has a prefix makes no other operation one on the keys that the limits allow."""
+        self.user("ann", limits=(Rights(("read", "list"), "box", "a"),))
+        self.assertTrue(self.may("ListMultipartUploads", "box", user="ann", query={"prefix": "a"}))
+        for operation in ("GetBucketAcl", "GetBucketPolicy", "GetBucketLocation", "GetPublicAccessBlock", "HeadBucket"):
+            self.assertFalse(self.may(operation, "box", user="ann", query={"prefix": "a"}), operation)
+
     def test_append_only(self) -> None:
         """What is there is neither replaced nor read, and the store sees to that."""
         self.user("ann", limits=(Rights(("put-new",), "box"),))
