@@ -32,6 +32,7 @@ __all__ = [
     "check_key",
     "check_source",
     "checked_metadata",
+    "checked_value",
     "checksum_elements",
     "condition_of",
     "content_type_of",
@@ -98,6 +99,9 @@ _NOT_THERE = (
 )
 
 _md5 = re.compile("[0-9a-f]{32}").fullmatch
+
+#: What no header field can have (RFC 9110, section 5.5): clients take no response with it, or others than it is.
+_controls = re.compile("[\\x00-\\x08\\x0a-\\x1f\\x7f]")
 _name = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
 
@@ -165,7 +169,7 @@ def system_of(field: Field, tags: bool = True) -> dict[str, str]:
     for name, header in _KEPT.items():
         value = field(header.decode("ascii"))
         if value is not None:
-            system[name] = value
+            system[name] = checked_value(header.decode("ascii"), value)
     _without_framing(system)
     location = system.get("website-redirect-location")
     if location is not None and not location.startswith(("/", "http://", "https://")):
@@ -193,7 +197,21 @@ def _without_framing(system: dict[str, str]) -> None:
 
 def content_type_of(field: Field) -> str:
     """The media type that an object is to have."""
-    return field("Content-Type") or ANY_TYPE
+    return checked_value("Content-Type", field("Content-Type") or ANY_TYPE)
+
+
+def checked_value(name: str, value: str) -> str:
+    """
+    A value that responses are to have in a header field, from a form or a query, which can have any characters.
+
+    @param name: of the field that says it.
+    @raise S3Error: C{InvalidArgument} if it cannot be there.
+    """
+    if _controls.search(value):
+        raise S3Error(
+            "InvalidArgument", "Header value cannot be represented", ArgumentName=name, ArgumentValue=value[:100]
+        )
+    return value
 
 
 def condition_of(field: Field) -> Condition:
@@ -276,7 +294,7 @@ def stored_fields(info: ObjectInfo) -> Iterator[tuple[bytes, bytes]]:
     system = info.system
     for name, field in _KEPT.items():
         if name in system:
-            yield field, system[name].encode("utf-8", "surrogateescape")
+            yield field, _controls.sub(" ", system[name]).encode("utf-8", "surrogateescape")
     if "storage-class" in system:
         yield b"x-amz-storage-class", system["storage-class"].encode("latin-1", "replace")
     if "tagging" in system:

@@ -26,6 +26,7 @@ from storehouse.frontends.s3.checksums import checksum_fields
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import (
     ANY_TYPE,
+    checked_value,
     condition_of,
     content_type_of,
     encryption_fields,
@@ -255,11 +256,7 @@ def _overrides_of(call: Call) -> dict[bytes, bytes]:
             raise S3Error(
                 "InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests."
             )
-        if any(character < " " and character != "\t" for character in value):
-            raise S3Error(
-                "InvalidArgument", "Header value cannot be represented", ArgumentName=name, ArgumentValue=value[:100]
-            )
-        found[field] = value.encode()
+        found[field] = checked_value(name, value).encode()
     return found
 
 

@@ -85,6 +85,16 @@ class RequestTests(SynchronousTestCase):
         ):
             self.assertEqual(self.code_of(system_of, getter(**fields)), code)
 
+    def test_control_characters(self) -> None:
+        """A form can have what no header field of a response can: then nothing is stored."""
+        for value in ("/a\r\nX-Other: 1", "/a\0", "/a\x7f", "/\x0b"):
+            for name in ("cache_control", "content_disposition", "expires", "x_amz_website_redirect_location"):
+                self.assertEqual(self.code_of(system_of, getter(**{name: value})), "InvalidArgument")
+            self.assertEqual(self.code_of(content_type_of, getter(content_type=value)), "InvalidArgument")
+        self.assertEqual(system_of(getter(cache_control="a\tb é")), {"cache-control": "a\tb é"})
+        kept = dict(stored_fields(info(system={"expires": "a\0b\r\nX: y"})))
+        self.assertEqual(kept[b"Expires"], b"a b  X: y")
+
     def test_metadata(self) -> None:
         fields = [("X-Amz-Meta-A", "1"), ("x-amz-meta-b-c", "ä"), ("x-amz-acl", "private")]
         self.assertEqual(checked_metadata(fields), {"a": ["1"], "b-c": ["ä"]})

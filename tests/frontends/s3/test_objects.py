@@ -233,7 +233,9 @@ class GetTests(ObjectCase):
                                                   "content-encoding", "content-language", "expires")],
                 ["text/x", "no-cache", "inline", "br", "fr", "now"],
             )  # fmt: skip
-        self.refused("InvalidArgument", "GET /box/b?response-content-type=a%0d%0aX:+y")
+        for value in ("a%0d%0aX:+y", "a%00", "a%7f"):
+            self.refused("InvalidArgument", f"GET /box/b?response-content-type={value}")
+            self.refused("InvalidArgument", f"GET /box/b?response-content-disposition={value}")
 
     def test_parts(self) -> None:
         self.refused("InvalidPartNumber", "GET /box/a?partNumber=2")

@@ -173,11 +173,12 @@ def _of_date(text: str) -> str:
         return text
     try:
         moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:  # "-0000", which RFC 5322 has for UTC of an unknown place
+            moment = moment.replace(tzinfo=UTC)
+        # In another zone it may be before the first year, or behind the last.
+        return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     except (ValueError, OverflowError):
         return ""
-    if moment.tzinfo is None:  # "-0000", which RFC 5322 has for UTC of an unknown place
-        moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def shown_time(time: float) -> str:

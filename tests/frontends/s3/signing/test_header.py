@@ -85,7 +85,7 @@ class HeaderTests(SigningCase):
         """The time may be in the field Date alone."""
         request = seen(self._by_date(formatdate(NOW, usegmt=True)))
         self.granted(request)
-        for value in ("yesterday", "", "Tue, 99 Sep 2026 00:00:00 GMT"):
+        for value in ("yesterday", "", "Tue, 99 Sep 2026 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 -2359"):
             request.requestHeaders.setRawHeaders(b"date", [value.encode()])
             self.refused("AccessDenied", request, "valid Date or x-amz-date")
 
