@@ -236,27 +236,29 @@ class Events:
     _log = Logger()
 
     def __init__(self) -> None:
-        self._listeners: dict[type[Any], list[Callable[[Any], object]]] = {}
+        self._listeners: dict[type[Any], list[tuple[Callable[[Any], object], dict[str, object]]]] = {}
 
-    def subscribe(self, kind: type[E], listener: Callable[[E], object]) -> Callable[[], None]:
+    def subscribe(self, kind: type[E], listener: Callable[[E], object], **fields: object) -> Callable[[], None]:
         """
-        Have C{listener(event)} called for every event of exactly that class.
+        Have C{listener(event)} called for every event of exactly that class whose fields have these values.
 
         @return: call it to unsubscribe.
         """
         listeners = self._listeners.setdefault(kind, [])
-        listeners.append(listener)
+        subscription = (listener, fields)
+        listeners.append(subscription)
 
         def unsubscribe() -> None:
-            if listener in listeners:
-                listeners.remove(listener)
+            if subscription in listeners:
+                listeners.remove(subscription)
 
         return unsubscribe
 
     def publish(self, event: object) -> None:
         """Call the listeners of the event's class. Never raises."""
-        for listener in list(self._listeners.get(type(event), ())):
+        for listener, fields in list(self._listeners.get(type(event), ())):
             try:
-                listener(event)
+                if not fields or all(getattr(event, name) == value for name, value in fields.items()):
+                    listener(event)
             except Exception:
                 self._log.failure("a listener failed on {event}", event=event)

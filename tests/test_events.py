@@ -42,3 +42,12 @@ class EventsTests(TestCase):
         events.publish(StoreFailed("log", OSError()))
         self.assertEqual(len(told), 1)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_some_of_a_kind(self) -> None:
+        """A listener can ask for the events of a class whose fields have some values."""
+        events, told = Events(), []
+        events.subscribe(StoreFailed, told.append, store="log")
+        error = OSError()
+        events.publish(StoreFailed("objects", error))
+        events.publish(StoreFailed("log", error))
+        self.assertEqual(told, [StoreFailed("log", error)])

@@ -62,7 +62,6 @@ class Audit:
         prefix: str = "",
     ) -> None:
         self._clock = clock
-        self._records_all = records_all
         self._append_log = log
         self._prefix = prefix
         self._peers = Attempts(clock)
@@ -71,22 +70,19 @@ class Audit:
         self._queue: list[bytes] = []
         self._appending: Deferred[None] | None = None
         self._has_failed = False
-        events.subscribe(AccessDecided, self.decided)
+        # What was allowed is most of all: where it is not recorded, it does not come here.
+        events.subscribe(AccessDecided, self.decided, **({} if records_all else {"is_allowed": False}))
         events.subscribe(AccessChanged, self.changed)
 
     def decided(self, event: AccessDecided) -> None:
         """Record a decision, unless there are too many."""
-        if event.is_allowed:
-            if not self._records_all:
-                return
-        elif self._peers.wait(event.address) or self._all.wait(""):
-            self._left_out += 1
-            return
-        else:
-            self._peers.failed(event.address)
-            self._all.failed("")
         left_out = 0
         if not event.is_allowed:
+            if self._peers.wait(event.address) or self._all.wait(""):
+                self._left_out += 1
+                return
+            self._peers.failed(event.address)
+            self._all.failed("")
             left_out, self._left_out = self._left_out, 0
         resource = _shown(event.resource)
         self._log.info(

@@ -15,9 +15,8 @@ import attrs
 from storehouse import errors
 from storehouse.cli.client import Body, Client, Done, Response, Server
 from storehouse.cli.errors import CommandError, Refused
-from storehouse.core.permissions import Rights
 from storehouse.errors import BadRequest, RemoteUnavailable, StorehouseError
-from storehouse.storage.accounts.interfaces import NewKey, User
+from storehouse.storage.accounts.interfaces import NewKey, Rights, User
 from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.objects.values import (
     ALWAYS,

@@ -24,9 +24,8 @@ from storehouse.config import Settings
 from storehouse.core import times
 from storehouse.core.keys.masterkey import take_master_key
 from storehouse.core.names import link_path
-from storehouse.core.permissions import PERMISSIONS, Rights
 from storehouse.errors import Forbidden, InvalidName, NoSuchUser
-from storehouse.storage.accounts.interfaces import AccessKey, NewKey, User
+from storehouse.storage.accounts.interfaces import PERMISSIONS, AccessKey, NewKey, Rights, User
 
 __all__ = ["sign", "user"]
 

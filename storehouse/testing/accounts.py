@@ -9,8 +9,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 
 from storehouse.config.settings import HTTPSSettings
-from storehouse.storage.accounts.accounts import SECRET_SIZE, Accounts, Keys
-from storehouse.storage.accounts.users import Users
+from storehouse.storage.accounts.accounts import SECRET_SIZE, Accounts, Keys, Users
 
 __all__ = ["MemoryAccounts"]
 

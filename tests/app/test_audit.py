@@ -15,9 +15,9 @@ from storehouse.app.acting import acting_doors, permitted, stream_rights
 from storehouse.app.audit import Audit
 from storehouse.config import Settings
 from storehouse.config.settings import ArchiveSettings, SFSPSettings
-from storehouse.core.permissions import Rights
 from storehouse.errors import Forbidden, NoSpace, Unavailable
 from storehouse.events import AccessChanged, AccessDecided, Events
+from storehouse.storage.accounts.interfaces import Rights
 from storehouse.testing.accounts import MemoryAccounts
 from storehouse.testing.objects import memory_object_store
 

@@ -9,7 +9,6 @@ from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from storehouse.config.settings import HTTPSSettings
-from storehouse.core.permissions import Rights
 from storehouse.errors import (
     AlreadyExists,
     BadRequest,
@@ -25,7 +24,7 @@ from storehouse.errors import (
     SignInRefused,
 )
 from storehouse.frontends.http.request import parse_query
-from storehouse.storage.accounts.interfaces import IAccounts, NewKey
+from storehouse.storage.accounts.interfaces import IAccounts, NewKey, Rights
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as TestCase

@@ -10,14 +10,13 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.permissions import Rights, read_rights
 from storehouse.errors import BadRequest
 from storehouse.events import AccessChanged
 from storehouse.frontends.http.reply import Reply, json_reply, long_json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, check_fields
 from storehouse.frontends.objects.params import json_object, names_in_path
-from storehouse.storage.accounts.interfaces import IAccounts, NewKey
+from storehouse.storage.accounts.interfaces import IAccounts, NewKey, Rights, read_rights
 
 __all__ = ["Users"]
 

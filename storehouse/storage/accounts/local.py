@@ -1,7 +1,7 @@
 """
 Accounts in files, in C{ROOT/accounts}::
 
-    users.json    users and sign-in tokens (L{storehouse.storage.accounts.users})
+    users.json    users and sign-in tokens (L{Users<storehouse.storage.accounts.accounts.Users>})
     secret.key    the secret that all keys are derived from
     spent.log     used links that work once, and sessions that were ended early, until they expire
     url           the URL of the door, for commands that make links
@@ -54,8 +54,7 @@ from storehouse.errors import (
     Unavailable,
     WrongMasterKey,
 )
-from storehouse.storage.accounts.accounts import SECRET_SIZE, Accounts, Keys
-from storehouse.storage.accounts.users import Users
+from storehouse.storage.accounts.accounts import SECRET_SIZE, Accounts, Keys, Users
 from storehouse.storage.sealed.interfaces import ICipher
 
 __all__ = [

@@ -12,11 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings, HTTPSSettings
 from storehouse.core.disk import InlineDisk
-from storehouse.core.permissions import Rights
 from storehouse.core.streams import BytesStream
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.door import UploadDoor
 from storehouse.frontends.upload.gate import COOKIE
+from storehouse.storage.accounts.interfaces import Rights
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from storehouse.testing import memory_object_store
 from storehouse.testing.accounts import MemoryAccounts

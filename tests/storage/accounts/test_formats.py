@@ -12,14 +12,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed
-from storehouse.core.permissions import EARLIER, Rights
 from storehouse.errors import BadRequest, Damaged, LinkTampered, NotSignedIn
 from storehouse.frontends.http.request import parse_query
-from storehouse.storage.accounts.accounts import Keys
-from storehouse.storage.accounts.interfaces import AccessKey, Grant, User
+from storehouse.storage.accounts.accounts import (
+    Account,
+    Keys,
+    Ticket,
+    Token,
+    Users,
+    hash_token,
+    read_cookie,
+    request_token,
+    write_cookie,
+)
+from storehouse.storage.accounts.interfaces import EARLIER, AccessKey, Grant, Rights, User
 from storehouse.storage.accounts.links import canonical_path, read_query, write_query
-from storehouse.storage.accounts.sessions import Ticket, read_cookie, request_token, write_cookie
-from storehouse.storage.accounts.users import Account, Token, Users, hash_token
 
 KEYS = Keys(bytes(range(32)))
 

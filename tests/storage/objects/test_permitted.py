@@ -7,10 +7,9 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.permissions import Rights
 from storehouse.core.streams import BytesStream
 from storehouse.errors import AlreadyExists, Forbidden, NoSuchBucket, PreconditionFailed
-from storehouse.storage.accounts.interfaces import User
+from storehouse.storage.accounts.interfaces import Rights, User
 from storehouse.storage.objects.interfaces import Condition
 from storehouse.storage.objects.permitted import PermittedStore
 from storehouse.testing.objects import memory_object_store

@@ -16,7 +16,6 @@ from typing import cast
 
 import attrs
 
-from storehouse.core.permissions import covers
 from storehouse.core.streams import BytesStream
 from storehouse.core.turns import breath
 from storehouse.core.xmltext import parse_in_turns
@@ -37,7 +36,7 @@ from storehouse.frontends.s3.access.state import BucketAccess
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.tagsets import node_tags, read_tags
-from storehouse.storage.accounts.interfaces import User, canonical_id
+from storehouse.storage.accounts.interfaces import User, canonical_id, covers
 from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
 
 __all__ = ["authorize"]

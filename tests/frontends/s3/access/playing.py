@@ -6,13 +6,12 @@ import json
 from typing import Any
 
 from storehouse.core.disk import InlineDisk
-from storehouse.core.permissions import Rights
 from storehouse.core.streams import BytesStream
 from storehouse.frontends.s3.access.authorize import authorize
 from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.door import S3Door
 from storehouse.frontends.s3.errors import S3Error
-from storehouse.storage.accounts.interfaces import User
+from storehouse.storage.accounts.interfaces import Rights, User
 from tests.frontends.s3.playing import AnyAuthenticator, S3Case
 
 __all__ = ["AccessCase"]

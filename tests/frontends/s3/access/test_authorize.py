@@ -7,7 +7,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from storehouse.core.permissions import Rights
 from storehouse.core.streams import BytesStream
 from storehouse.errors import Damaged, NoSuchKey, PreconditionFailed
 from storehouse.frontends.s3.access.acl import Acl, encode_acl
@@ -16,7 +15,7 @@ from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.access.policy import user_arn
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
-from storehouse.storage.accounts.interfaces import User, canonical_id
+from storehouse.storage.accounts.interfaces import Rights, User, canonical_id
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
 from tests.frontends.s3.access.playing import AccessCase
 

@@ -1,4 +1,4 @@
-"""L{storehouse.core.permissions}."""
+"""Rights: L{storehouse.storage.accounts.interfaces}."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.permissions import (
+from storehouse.errors import BadRequest
+from storehouse.storage.accounts.interfaces import (
     EARLIER,
     PERMISSIONS,
     SHARED,
@@ -16,7 +17,6 @@ from storehouse.core.permissions import (
     with_rights,
     without_rights,
 )
-from storehouse.errors import BadRequest
 
 READ = Rights(("read",), "photos", "2026/")
 
