@@ -23,6 +23,7 @@ from storehouse.frontends.s3.access.authorize import authorize
 from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.door import S3Door
 from storehouse.frontends.s3.signing.authenticator import Authenticator
+from storehouse.frontends.s3.transfers import Transfers
 from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.interfaces import IResumableUploads
@@ -62,6 +63,7 @@ def add_s3(
         audit=audit,
         resumable=resumable,
         reserved=reserved,
+        transfers=Transfers(settings.s3.max_uploads, settings.memory // 16),
     )
     door = S3Door(shared, Authenticator(accounts, reactor.seconds, settings.s3.region), authorize)
     below = {f"*.{domain.removeprefix('*.')}" for domain in settings.s3.domain}
@@ -84,3 +86,4 @@ def add_s3(
     if not settings.s3.endpoint:
         service.optional.add("s3")
     registry.register(cast(Collector, site))
+    registry.register(cast(Collector, shared.transfers))

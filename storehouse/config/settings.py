@@ -375,6 +375,13 @@ class S3Settings:
         "The region for which requests must be signed, and in which buckets are; any takes every one",
         cli=True,
     )
+    max_uploads: int = option(
+        1024,
+        counted(),
+        "NUMBER",
+        "Uploads of more than 64KiB that are received at once, with copies that are made; one more gets 503, and can be "
+        "tried again later",
+    )
     defaults: str = option(
         "aws",
         one_of("aws", "classic"),

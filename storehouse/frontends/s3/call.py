@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import attrs
@@ -19,6 +20,7 @@ from storehouse.frontends.s3.access.state import Access
 from storehouse.frontends.s3.checksums import Checksums, checksums_of
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.postpolicy import PostPolicy
+from storehouse.frontends.s3.transfers import Transfers
 from storehouse.storage.accounts.interfaces import IAccounts, User
 from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.storage.resumable.interfaces import IResumableUploads
@@ -27,6 +29,10 @@ __all__ = ["Call", "Door", "IAuthenticator", "ISigned"]
 
 #: Operations whose checksums are those of an object, not of the body.
 _OF_OBJECTS = frozenset({"CompleteMultipartUpload", "CopyObject", "CreateMultipartUpload", "UploadPartCopy"})
+
+#: Operations that have a body to store; and bytes up to which that is small.
+_RECEIVING = frozenset({"PutObject", "UploadPart", "AppendObject", "PostObject"})
+_SMALL = 64 << 10
 
 #: Bytes of memory that an element takes, about.
 _NODE = 400
@@ -62,7 +68,9 @@ class ISigned(Protocol):
     @property
     def trailers(self) -> Mapping[str, str]: ...
 
-    def stream(self, body: IByteStream, length: int | None, disk: IDisk) -> tuple[IByteStream, int | None]: ...
+    def stream(
+        self, body: IByteStream, length: int | None, disk: IDisk, batch: int
+    ) -> tuple[IByteStream, int | None]: ...
 
 
 class IAuthenticator(Protocol):
@@ -83,6 +91,7 @@ class Door:
     @ivar audit: takes in L{AccessDecided<storehouse.events.AccessDecided>} and
         L{AccessChanged<storehouse.events.AccessChanged>}.
     @ivar resumable: the uploads of other doors, which are abandoned by them.
+    @ivar transfers: the uploads and copies that are on their way.
     @ivar reserved: names of buckets that other doors make when they need them. Only administrators can make these here: a user
         who owned one would own what all others store by those doors.
     """
@@ -97,6 +106,7 @@ class Door:
     audit: Callable[[object], object] = lambda event: None
     resumable: IResumableUploads | None = None
     reserved: frozenset[str] = frozenset()
+    transfers: Transfers = attrs.Factory(Transfers)
 
     @property
     def region(self) -> str:
@@ -200,6 +210,18 @@ class Call:
         )
         self.request.visitor = self.caller.name
 
+    def transfer(self) -> AbstractContextManager[None]:
+        """
+        Be one of the uploads and copies that are on their way, unless the body is small.
+
+        @raise TooManyUploads: if it is one too many. Nobody has asked for the body by then.
+        """
+        is_form = self.operation == "PostObject"
+        length = self.request.body.length if is_form else self.length
+        if self.operation in _RECEIVING and length is not None and length <= _SMALL:
+            return nullcontext()
+        return self.door.transfers.one(self.caller, is_form)
+
     def announce_checksums(self, trailer: str, trailers: Mapping[str, str]) -> None:
         """
         Have the checksums that the request announces verified as its body is read.
@@ -215,7 +237,7 @@ class Call:
             )
         else:
             self.checksums = checksums_of(names, self.header, trailer)
-        self.body = self.checksums.stream(self.body, self.door.disk, trailers)
+        self.body = self.checksums.stream(self.body, self.door.disk, trailers, self.door.transfers.batch)
 
     def check_body(self) -> None:
         """

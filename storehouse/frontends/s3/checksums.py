@@ -181,13 +181,14 @@ class Checksums:
         self._is_etag = True
         return lambda: b64decode(self.values["md5"]).hex()
 
-    def stream(self, body: IByteStream, disk: IDisk, trailers: Mapping[str, str]) -> IByteStream:
+    def stream(self, body: IByteStream, disk: IDisk, trailers: Mapping[str, str], batch: int = _BATCH) -> IByteStream:
         """
         The body; the last read fails with an L{S3Error} if a checksum is not as it was announced.
 
         @param trailers: what follows the body: complete when it ends.
+        @param batch: bytes that are worked with at once in a thread.
         """
-        return beside(body, disk, self._update, _BATCH, lambda: self._finish(trailers))
+        return beside(body, disk, self._update, batch, lambda: self._finish(trailers))
 
     def _begin(self) -> dict[str, Hasher]:
         if self._hashers is None:

@@ -165,7 +165,9 @@ async def copy_object(call: Call) -> Reply | None:
                 content_type, metadata = info.content_type, info.metadata
             checksums = Checksums()
             checksums.want(algorithm)
-            stream = checksums.stream(await read_source(call, source, info), call.door.disk, {})
+            stream = checksums.stream(
+                await read_source(call, source, info), call.door.disk, {}, call.door.transfers.batch
+            )
             kept = {name: value for name, value in system.items() if not name.startswith("checksum-")}
             made = await call.store.put(
                 call.bucket,

@@ -52,6 +52,11 @@ _UNSIGNED = frozenset({"Preflight", "PostObject"})
 
 _WITH_BODIES = frozenset({"PUT", "POST"})
 
+#: Operations that take long, and so are counted; a form is by its handler, once it is known who has signed it.
+_TRANSFERS = frozenset(
+    {"PutObject", "UploadPart", "AppendObject", "CopyObject", "UploadPartCopy", "CompleteMultipartUpload"}
+)
+
 
 class S3Door:
     """
@@ -126,13 +131,16 @@ class S3Door:
                     audit_refused_signature(call, error)
                     raise
                 call.take_caller(signed)
-                call.body, call.length = signed.stream(body, length, self._door.disk)
+                call.body, call.length = signed.stream(body, length, self._door.disk, self._door.transfers.batch)
                 if method in _WITH_BODIES:
                     call.announce_checksums(signed.trailer, signed.trailers)
                 await self._authorize(call)
             _check_expected(call)
             try:
-                return await handle(call)
+                if operation not in _TRANSFERS:
+                    return await handle(call)
+                with call.transfer():
+                    return await handle(call)
             finally:
                 call.end()
         except StorehouseError as error:

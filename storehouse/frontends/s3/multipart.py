@@ -230,7 +230,7 @@ async def upload_part_copy(call: Call) -> Reply | None:
         reader = await read_source(call, source, info, offset, length)
         checksums = Checksums()
         checksums.want(algorithm)
-        stream = checksums.stream(reader, call.door.disk, {})
+        stream = checksums.stream(reader, call.door.disk, {}, call.door.transfers.batch)
         etag = await call.store.upload_part(
             call.bucket, call.key, upload.upload_id, number, stream, length, True, lambda: write_note(checksums.values)
         )

@@ -159,17 +159,18 @@ async def post_object(call: Call) -> Reply:
     file: IByteStream = limited(GeneratorStream(form.bytes()), _LARGEST, _too_large)
     if policy is not None:
         file = policy.sized(file)
-    stream = checksums.stream(file, call.door.disk, {})
-    info: ObjectInfo = await put.store.put(
-        call.bucket,
-        key,
-        stream,
-        None,
-        content_type_of(form.field),
-        metadata,
-        md5=checksums.md5(None),
-        system=lambda: {**system, **checksums.system()},
-    )
+    stream = checksums.stream(file, call.door.disk, {}, call.door.transfers.batch)
+    with call.transfer():
+        info: ObjectInfo = await put.store.put(
+            call.bucket,
+            key,
+            stream,
+            None,
+            content_type_of(form.field),
+            metadata,
+            md5=checksums.md5(None),
+            system=lambda: {**system, **checksums.system()},
+        )
     return _stored(call, form, info)
 
 

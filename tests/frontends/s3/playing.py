@@ -40,7 +40,7 @@ class _Signed:
     trailer: str = ""
     trailers: Mapping[str, str] = attrs.field(factory=dict)
 
-    def stream(self, body: IByteStream, length: int | None, disk: IDisk) -> tuple[IByteStream, int | None]:
+    def stream(self, body: IByteStream, length: int | None, disk: IDisk, batch: int) -> tuple[IByteStream, int | None]:
         return body, length
 
 

@@ -30,7 +30,7 @@ from storehouse.core.streams import IByteStream
 from storehouse.errors import SignInRefused
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.s3.errors import S3Error
-from storehouse.frontends.s3.signing.bodies import Chain, body_stream
+from storehouse.frontends.s3.signing.bodies import BATCH, Chain, body_stream
 from storehouse.frontends.s3.signing.claims import Claim, Fields, one
 from storehouse.frontends.s3.signing.header import claim_of_header
 from storehouse.frontends.s3.signing.payload import Payload, payload_of
@@ -85,15 +85,18 @@ class Signed:
         """The name of the field that follows the payload, in lower case; empty if none does."""
         return self.payload.trailer
 
-    def stream(self, body: IByteStream, length: int | None, disk: IDisk) -> tuple[IByteStream, int | None]:
+    def stream(
+        self, body: IByteStream, length: int | None, disk: IDisk, batch: int = BATCH
+    ) -> tuple[IByteStream, int | None]:
         """
         The payload of a body, and how many bytes it has, if that is known: framing is taken off, and what the request
         announced is verified as the bytes pass. What is wrong has a read fail with an L{S3Error}, before the end at the
         latest.
 
         @param length: bytes of the body as it is sent.
+        @param batch: bytes that are hashed at once in a thread.
         """
-        return body_stream(self.payload, self._chain, self.trailers, body, length, disk)
+        return body_stream(self.payload, self._chain, self.trailers, body, length, disk, batch)
 
 
 class Authenticator:

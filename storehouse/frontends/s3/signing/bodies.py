@@ -33,7 +33,7 @@ from storehouse.core.streams import IByteStream, Piece, beside, stage, updating
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.payload import FRAMING, SIGNED_CHUNKS_TRAILER, Payload
 
-__all__ = ["Chain", "Unframing", "body_stream"]
+__all__ = ["BATCH", "Chain", "Unframing", "body_stream"]
 
 #: Bytes that all chunks but the last must have.
 LEAST = 8192
@@ -45,8 +45,8 @@ TRAILER_SIGNATURE = "x-amz-trailer-signature"
 _MAX_HEAD = 256
 _MAX_TRAILER = 4096
 
-# Bytes that are hashed at once in a thread; no more than twice that is kept for it.
-_BATCH = 256 << 10
+#: Bytes that are hashed at once in a thread; no more than twice that is kept for it.
+BATCH = 256 << 10
 
 # Bytes that are copied rather than referred to.
 _SMALL = 1024
@@ -270,7 +270,13 @@ async def unframed(body: IByteStream, unframing: Unframing) -> AsyncGenerator[Pi
 
 
 def body_stream(
-    payload: Payload, chain: Chain | None, trailers: dict[str, str], body: IByteStream, length: int | None, disk: IDisk
+    payload: Payload,
+    chain: Chain | None,
+    trailers: dict[str, str],
+    body: IByteStream,
+    length: int | None,
+    disk: IDisk,
+    batch: int = BATCH,
 ) -> tuple[IByteStream, int | None]:
     """
     The payload of a body, and its length if that is known. See
@@ -279,7 +285,7 @@ def body_stream(
     if payload.is_framed:
         stream = unframed(body, Unframing(payload, chain, trailers))
         if chain is not None:
-            stream = beside(stream, disk, chain.hash, _BATCH, chain.finish)
+            stream = beside(stream, disk, chain.hash, batch, chain.finish)
         return stream, payload.length
     if payload.digest:
         hashed = hashlib.sha256()
@@ -292,5 +298,5 @@ def body_stream(
                     S3ComputedContentSHA256=hashed.hexdigest(),
                 )
 
-        return beside(body, disk, updating(hashed), _BATCH, compare), length
+        return beside(body, disk, updating(hashed), batch, compare), length
     return body, length
