@@ -154,6 +154,8 @@ def may_import(importer: str, name: str) -> bool:
 
 def _is_interface(name: str) -> bool:
     parts = name.split(".")
+    if inside(name, "storehouse.storage.objects.permitted"):
+        return True  # an interface of a store as somebody may use it, over that of any store
     return (parts[1] == "storage" and parts[3:4] in (["interfaces"], ["values"])) or inside(
         name, "storehouse.archive.interfaces"
     )

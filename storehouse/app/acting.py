@@ -7,16 +7,16 @@ A part of L{storehouse.app.service}: it names concrete classes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from storehouse.app.lifecycle import StorehouseService
 from storehouse.config import Settings
 from storehouse.errors import Forbidden, NoSuchUser, Unavailable
 from storehouse.events import AccessDecided
 from storehouse.storage.accounts.interfaces import IAccounts, User
-from storehouse.storage.objects.permitted import PermittedStore
+from storehouse.storage.objects.interfaces import IObjectStore
+from storehouse.storage.objects.permitted import PermittedStore, rights_of
 
-__all__ = ["acting_doors", "permitted", "stream_rights"]
+__all__ = ["acting_doors", "managed", "permitted", "stream_rights"]
 
 #: The bucket whose keys stand for streams: that of their archives.
 _ARCHIVES = "archives"
@@ -30,27 +30,60 @@ def acting_doors(settings: Settings) -> dict[str, str]:
     return {door: user for door, user in users.items() if user}
 
 
-def permitted(service: StorehouseService, objects: Any, door: str, audit: _Audit) -> Any:
-    """The object store as a door may use it: all of it, unless it acts as a user."""
+def permitted(
+    service: StorehouseService, objects: IObjectStore, door: str, audit: _Audit
+) -> Callable[[str], IObjectStore]:
+    """
+    The object store as the clients of a door may use it: all of it, unless the door acts as a user.
+
+    @return: takes where a client's request comes from, for the audit.
+    """
     name = acting_doors(service.settings).get(door)
     if name is None:
-        return objects
+        return lambda source: objects
+    may = rights_of(objects, lambda: _user(service, door, name))
 
-    def decided(permission: str, bucket: str, key: str, is_allowed: bool) -> None:
-        audit(AccessDecided(door, str(name), "", permission, f"{bucket}/{key}", is_allowed))
+    def store_for(source: str) -> IObjectStore:
+        def decided(permission: str, bucket: str, key: str, is_allowed: bool) -> None:
+            audit(AccessDecided(door, name, source, permission, f"{bucket}/{key}", is_allowed))
 
-    return PermittedStore(objects, lambda: _user(service, door, str(name)), decided)
+        return PermittedStore(objects, may, decided, name)
+
+    return store_for
 
 
-def stream_rights(service: StorehouseService, audit: _Audit) -> Callable[[str, str], bool]:
-    """Says whether the door of archives may do something with a stream."""
+def managed(service: StorehouseService, door: str, audit: _Audit) -> Callable[[str, str], None] | None:
+    """
+    Refuses what is for administrators at a door; C{None} if that acts as nobody.
+
+    @return: takes a word for what is asked for, and where that comes from. @raise Forbidden: unless the user is an administrator.
+    """
+    name = acting_doors(service.settings).get(door)
+    if name is None:
+        return None
+
+    def check_admin(what: str, source: str) -> None:
+        is_allowed = _user(service, door, name).is_unlimited_admin
+        audit(AccessDecided(door, name, source, what, "", is_allowed))
+        if not is_allowed:
+            raise Forbidden(f"{name} is not an administrator")
+
+    return check_admin
+
+
+def stream_rights(service: StorehouseService, audit: _Audit) -> Callable[[str, str, str], bool]:
+    """
+    Says whether the door of archives may do something with a stream.
+
+    @return: takes a permission, the name of a stream, and where the request comes from.
+    """
     name = acting_doors(service.settings).get("archive")
     if name is None:
-        return lambda permission, stream: True
+        return lambda permission, stream, source: True
 
-    def may(permission: str, stream: str) -> bool:
+    def may(permission: str, stream: str, source: str) -> bool:
         is_allowed = _user(service, "archive", name).may(permission, _ARCHIVES, f"{stream}/")
-        audit(AccessDecided("archive", name, "", permission, f"{_ARCHIVES}/{stream}/", is_allowed))
+        audit(AccessDecided("archive", name, source, permission, f"{_ARCHIVES}/{stream}/", is_allowed))
         return is_allowed
 
     return may

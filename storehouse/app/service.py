@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
-from storehouse.app.acting import acting_doors, permitted, stream_rights
+from storehouse.app.acting import acting_doors, managed, permitted, stream_rights
 from storehouse.app.audit import Audit
 from storehouse.app.lifecycle import StorehouseService
 from storehouse.app.sealing import BUCKET as UPLOADS
@@ -232,11 +232,17 @@ def make_service(
     rekeying = Rekeying(vault, wormer, disk, lambda: holds.is_held) if sealed else None
     if rekeying is not None:
         holds.refusal = lambda: "the master key is being changed; try again later" if rekeying.is_running else ""
-    own = permitted(service, objects, "objects", events.publish)
-    check_admin = own.check_admin if own is not objects else None
     add_site(
         "objects",
-        ObjectsDoor(own, holds, accounts, rekeying, events.publish, check_admin).resource,
+        ObjectsDoor(
+            objects,
+            holds,
+            accounts,
+            rekeying,
+            events.publish,
+            permitted(service, objects, "objects", events.publish),
+            managed(service, "objects", events.publish),
+        ).resource,
     )
     if shipping is not None:
         service.stores["shipping"] = shipping
@@ -254,7 +260,7 @@ def make_service(
             add_site("archive", ArchiveDoor(streams, settings.archive, rights).resource)
     if "sfsp" in settings.doors:
         factory = SFSPFactory(
-            Chunks(permitted(service, objects, "sfsp", events.publish), disk, settings.root),
+            Chunks(objects, disk, settings.root, permitted(service, objects, "sfsp", events.publish)),
             reactor,
             settings.sfsp,
             settings.connections,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
@@ -10,10 +12,13 @@ if TYPE_CHECKING:
     # Commands read settings, and with them this; they start in a fifth of a second without Twisted.
     from twisted.internet.interfaces import IAddress
 
-__all__ = ["NOBODY", "TrustedProxies", "is_loopback", "network_of", "plain_address"]
+__all__ = ["NOBODY", "TrustedProxies", "is_loopback", "network_of", "plain_address", "source_of"]
 
 #: What names connections to socket files among proxies.
 _UNIX = "unix"
+
+#: C{struct ucred} of Linux: process, user, group.
+_credentials = struct.Struct("3i")
 
 
 def plain_address(text: str) -> str:
@@ -42,6 +47,29 @@ def network_of(peer: str) -> str:
 def is_loopback(address: IAddress) -> bool:
     """Whether an end of a connection, an C{IAddress}, is one by which a machine reaches itself; not that of a socket file."""
     return _is_loopback(getattr(address, "host", ""))
+
+
+def source_of(transport: object) -> str:
+    """
+    Where a connection comes from, for an audit: the address of its peer; at a socket file C{unix uid=UID pid=PID}, of the process
+    that has connected, where the system tells (Linux), else C{unix}; empty if nothing is known.
+
+    @param transport: an C{ITransport}.
+    """
+    peer = getattr(transport, "getPeer", lambda: None)()
+    host = getattr(peer, "host", None)
+    if host is not None:
+        return str(host)
+    if peer is None or not hasattr(peer, "name"):
+        return ""
+    try:
+        data = transport.getHandle().getsockopt(  # type: ignore[attr-defined]
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _credentials.size
+        )
+        pid, uid, _ = _credentials.unpack(data)
+    except (AttributeError, OSError, struct.error):
+        return _UNIX
+    return f"{_UNIX} uid={uid} pid={pid}"
 
 
 @lru_cache(1024)

@@ -13,7 +13,9 @@ Version 2, of which the numbers are big-endian::
      1 byte    version (2) in the upper half; command in the lower: 0 LOCAL, 1 PROXY
      1 byte    family in the upper half: 1 IPv4, 2 IPv6, 3 UNIX, 0 unknown; transport in the lower: 1 stream
      2 bytes   length of what follows
-               source address, destination address, source port, destination port; further fields, which are not looked at
+               source address, destination address, source port, destination port; then further fields, each of
+               1 byte type, 2 bytes length and a value. One is looked at: 20 (hex), of TLS, whose first byte has the
+               bit 1 if the client speaks TLS with the proxy
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import re
 import socket
 from ipaddress import IPv4Address as V4
 from ipaddress import IPv6Address as V6
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
@@ -54,15 +56,28 @@ _MOST_FIELDS = 2048
 
 _line = re.compile(rb"PROXY (TCP4|TCP6) ([0-9a-fA-F.:]{2,45}) ([0-9a-fA-F.:]{2,45}) ([0-9]{1,5}) ([0-9]{1,5})\Z").match
 
-#: How many bytes there were of a head, and the address that it names: C{None} for that of the connection.
-Decoded = tuple[int, "IPv4Address | IPv6Address | None"]
+#: The further field of TLS, and the bit of its first byte that the client speaks it.
+_TLS = 0x20
+_SPEAKS_TLS = 1
+
+
+class Decoded(NamedTuple):
+    """
+    @ivar size: how many bytes there were of a head.
+    @ivar address: that it names; C{None} for that of the connection.
+    @ivar is_secure: whether the client speaks TLS with the proxy; C{None} if that is not said.
+    """
+
+    size: int
+    address: IPv4Address | IPv6Address | None = None
+    is_secure: bool | None = None
 
 
 def decode_proxy(data: bytes) -> Decoded | None:
     """
     Decode the head of a connection, of which some bytes have come.
 
-    @return: C{(0, None)} if there is no head, and the bytes are the client's; C{None} if more bytes are needed.
+    @return: of size 0 if there is no head, and the bytes are the client's; C{None} if more bytes are needed.
     @raise InvalidRequest: if it begins as one, and is not well-formed.
     """
     if data.startswith(_SIGNATURE):
@@ -71,7 +86,7 @@ def decode_proxy(data: bytes) -> Decoded | None:
         return _decode_1(data)
     if _SIGNATURE.startswith(data) or _WORD.startswith(data):
         return None
-    return 0, None
+    return Decoded(0)
 
 
 def _decode_1(data: bytes) -> Decoded | None:
@@ -82,7 +97,7 @@ def _decode_1(data: bytes) -> Decoded | None:
         return None
     line = data[:end]
     if line == b"PROXY UNKNOWN" or line.startswith(b"PROXY UNKNOWN "):
-        return end + 2, None
+        return Decoded(end + 2)
     found = _line(line)
     if found is None:
         raise InvalidRequest("the line of the PROXY protocol is not well-formed")
@@ -96,7 +111,7 @@ def _decode_1(data: bytes) -> Decoded | None:
         raise InvalidRequest(f"the line of the PROXY protocol has no address: {error}") from None
     if max(numbers) > 65535:
         raise InvalidRequest("the line of the PROXY protocol has a port beyond 65535")
-    return end + 2, address_type("TCP", address, numbers[0])
+    return Decoded(end + 2, address_type("TCP", address, numbers[0]))
 
 
 def _decode_2(data: bytes) -> Decoded | None:
@@ -112,16 +127,31 @@ def _decode_2(data: bytes) -> Decoded | None:
     if len(data) < end:
         return None
     if command == 0:
-        return end, None
+        return Decoded(end)
     family, transport = data[13] >> 4, data[13] & 15
     if family not in (1, 2):
-        return end, None  # a socket file, or unknown
+        return Decoded(end)  # a socket file, or unknown
     size, name, address_type = (4, socket.AF_INET, IPv4Address) if family == 1 else (16, socket.AF_INET6, IPv6Address)
     if transport != 1 or length < 2 * size + 4:
         raise InvalidRequest("the head of the PROXY protocol is too short for its addresses, or of no stream")
     ports = _HEAD + 2 * size
     port = int.from_bytes(data[ports : ports + 2], "big")
-    return end, address_type("TCP", socket.inet_ntop(name, data[_HEAD : _HEAD + size]), port)
+    address = address_type("TCP", socket.inet_ntop(name, data[_HEAD : _HEAD + size]), port)
+    return Decoded(end, address, _is_secure(data[ports + 4 : end]))
+
+
+def _is_secure(fields: bytes) -> bool | None:
+    """What the further fields say of TLS."""
+    at = 0
+    while at + 3 <= len(fields):
+        kind, length = fields[at], int.from_bytes(fields[at + 1 : at + 3], "big")
+        value = fields[at + 3 : at + 3 + length]
+        if len(value) < length:
+            break
+        if kind == _TLS:
+            return bool(value and value[0] & _SPEAKS_TLS)
+        at += 3 + length
+    return None
 
 
 # -- connections of proxies ------------------------------------------------------------------------
@@ -166,12 +196,15 @@ class _Proxied(Protocol):
         if decoded is None:
             return
         self._stop()
-        self._hand_over(*decoded)
+        self._hand_over(decoded)
 
-    def _hand_over(self, size: int, address: Any) -> None:
-        transport = self.transport
+    def _hand_over(self, decoded: Decoded) -> None:
+        transport, size, address = self.transport, decoded.size, decoded.address
         if address is not None:
             transport.getPeer = lambda: address
+        if decoded.is_secure is not None:
+            # TLS with us, above this, shows what it does not have of what is below it.
+            transport.proxied_tls = decoded.is_secure
         protocol = self._factory.wrapped.buildProtocol(transport.getPeer())
         if protocol is None:
             transport.abortConnection()

@@ -11,10 +11,10 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.app.acting import acting_doors, permitted, stream_rights
+from storehouse.app.acting import acting_doors, managed, permitted, stream_rights
 from storehouse.app.audit import Audit
 from storehouse.config import Settings
-from storehouse.config.settings import ArchiveSettings, SFSPSettings
+from storehouse.config.settings import ArchiveSettings, ObjectsSettings, SFSPSettings
 from storehouse.errors import Forbidden, NoSpace, Unavailable
 from storehouse.events import AccessChanged, AccessDecided, Events
 from storehouse.storage.accounts.interfaces import Rights
@@ -173,12 +173,13 @@ class ActingTests(SynchronousTestCase):
     def test_not_configured(self) -> None:
         """A door that acts as nobody has everything, as it had before."""
         service: Any = Service(Settings())
-        self.assertIs(permitted(service, self.store, "sfsp", self.events.append), self.store)
-        self.assertTrue(stream_rights(service, self.events.append)("put-new", "x"))
+        self.assertIs(permitted(service, self.store, "sfsp", self.events.append)("192.0.2.1"), self.store)
+        self.assertTrue(stream_rights(service, self.events.append)("put-new", "x", ""))
+        self.assertIsNone(managed(service, "objects", self.events.append))
         self.assertEqual(self.events, [])
 
     def test_store(self) -> None:
-        store = permitted(self.service, self.store, "sfsp", self.events.append)
+        store = permitted(self.service, self.store, "sfsp", self.events.append)("192.0.2.1")
         self.failureResultOf(store.list_keys("sfsp"), Unavailable)
         self.service.stores["accounts"] = self.accounts
         self.failureResultOf(store.list_keys("sfsp"), Forbidden)
@@ -189,18 +190,40 @@ class ActingTests(SynchronousTestCase):
         self.assertEqual(
             self.events,
             [
-                AccessDecided("sfsp", "ed", "", "list", "sfsp/", True),
-                AccessDecided("sfsp", "ed", "", "list", "sfsp/", False),
+                AccessDecided("sfsp", "ed", "192.0.2.1", "list", "sfsp/", True),
+                AccessDecided("sfsp", "ed", "192.0.2.1", "list", "sfsp/", False),
             ],
         )
 
     def test_streams(self) -> None:
         self.service.stores["accounts"] = self.accounts
         may = stream_rights(self.service, self.events.append)
-        self.assertRaises(Forbidden, may, "read", "logs")
+        self.assertRaises(Forbidden, may, "read", "logs", "")
         self.successResultOf(self.accounts.add_user("ed"))
         self.successResultOf(self.accounts.revoke("ed", None))
         self.successResultOf(self.accounts.grant("ed", Rights(("put-new",), "archives", "logs/")))
-        self.assertTrue(may("put-new", "logs"))
-        self.assertFalse(may("read", "logs"))
-        self.assertFalse(may("put-new", "logs2"))
+        self.assertTrue(may("put-new", "logs", "192.0.2.1"))
+        self.assertFalse(may("read", "logs", ""))
+        self.assertFalse(may("put-new", "logs2", ""))
+        self.assertIn(AccessDecided("archive", "ed", "192.0.2.1", "put-new", "archives/logs/", True), self.events)
+
+    def test_management(self) -> None:
+        """What is for administrators, is refused to others, and told."""
+        service: Any = Service(Settings(objects=ObjectsSettings(user="ed")))
+        service.stores["accounts"] = self.accounts
+        self.successResultOf(self.accounts.add_user("ed"))
+        check_admin = managed(service, "objects", self.events.append)
+        assert check_admin is not None
+        self.assertRaises(Forbidden, check_admin, "check", "unix uid=1 pid=2")
+        self.successResultOf(self.accounts.add_user("root", is_admin=True))
+        service.settings = Settings(objects=ObjectsSettings(user="root"))
+        check_admin = managed(service, "objects", self.events.append)
+        assert check_admin is not None
+        check_admin("check", "unix uid=1 pid=2")
+        self.assertEqual(
+            self.events,
+            [
+                AccessDecided("objects", "ed", "unix uid=1 pid=2", "check", "", False),
+                AccessDecided("objects", "root", "unix uid=1 pid=2", "check", "", True),
+            ],
+        )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
+
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.peers import TrustedProxies, network_of
+from storehouse.core.peers import TrustedProxies, network_of, source_of
 
 
 class PeerTests(SynchronousTestCase):
@@ -25,6 +29,33 @@ class PeerTests(SynchronousTestCase):
             ("no:address", "no:address"),
         ):
             self.assertEqual(network_of(address), network)
+
+    def test_source(self) -> None:
+        """Where a connection comes from: at a socket file the process at its other end, where the system says."""
+
+        class Transport:
+            peer: object = UNIXAddress(None)
+
+            def getPeer(self) -> object:
+                return self.peer
+
+        class WithHandle(Transport):
+            def getHandle(self) -> socket.socket:
+                return ours
+
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        found = source_of(WithHandle())
+        if sys.platform == "linux":
+            self.assertEqual(found, f"unix uid={os.getuid()} pid={os.getpid()}")
+        self.assertEqual(source_of(Transport()), "unix")
+        ours.close()
+        self.assertEqual(source_of(WithHandle()), "unix")
+        tcp = Transport()
+        tcp.peer = IPv4Address("TCP", "192.0.2.1", 5)
+        self.assertEqual(source_of(tcp), "192.0.2.1")
+        self.assertEqual(source_of(object()), "")
 
     def test_trusted(self) -> None:
         trusted = TrustedProxies(" 10.0.0.0/8,192.0.2.1, 2001:db8::/32 ,unix")

@@ -81,12 +81,33 @@ class DecodeTests(SynchronousTestCase):
             for end in range(len(head)):
                 self.assertIsNone(decode_proxy(head[:end]), head[:end])
             for rest in (b"", b"GET / HTTP/1.1\r\n", b"PROXY "):
-                self.assertEqual(decode_proxy(head + rest), (len(head), address))
+                self.assertEqual(decode_proxy(head + rest), (len(head), address, None))
+
+    def test_tls(self) -> None:
+        """What a proxy says of TLS with the client, among further fields; malformed ones say nothing."""
+        for further, expected in (
+            (b"\x20\x00\x05\x01\0\0\0\0", True),
+            (b"\x20\x00\x05\x07\0\0\0\0", True),
+            (b"\x20\x00\x05\x00\0\0\0\0", False),
+            (b"\x20\x00\x00", False),
+            (FURTHER + b"\x20\x00\x0d\x01\0\0\0\0\x21\x00\x05TLSv1", True),
+            (FURTHER, None),
+            (b"\x20\x00\x05\x01", None),
+            (b"\x20\x00", None),
+            (b"\x04\xff\xff\x20\x00\x01\x01", None),
+        ):
+            for second, fields in ((0x11, V4_FIELDS), (0x21, V6_FIELDS)):
+                decoded = decode_proxy(version_2(0x21, second, fields + further))
+                assert decoded is not None
+                self.assertEqual(decoded.is_secure, expected, further)
+            local = decode_proxy(version_2(0x20, 0x11, V4_FIELDS + further))
+            assert local is not None
+            self.assertIsNone(local.is_secure)
 
     def test_none(self) -> None:
         """What is no head is the client's, from its first byte on."""
         for data in (b"GET / HTTP/1.1", b"PUT /", b"\x16\x03\x01", b"*\1", b"\r\nGET", b"PROXYX", b"PROX\r\n", b"\0"):
-            self.assertEqual(decode_proxy(data), (0, None))
+            self.assertEqual(decode_proxy(data), (0, None, None))
 
     def test_broken(self) -> None:
         for data in BROKEN:
@@ -155,6 +176,13 @@ class FactoryTests(SynchronousTestCase):
                     self.assertEqual((made.data, transport.getPeer()), (b"bytes of the client", address or peer))
                     self.assertEqual(self.below.asked.pop(), address or peer)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_tls(self) -> None:
+        """The transport keeps what was said of TLS, for the protocol above it."""
+        peer = IPv4Address("TCP", "10.1.2.3", 5)
+        transport = self.connect(peer, version_2(0x21, 0x11, V4_FIELDS + b"\x20\x00\x05\x01\0\0\0\0"))
+        self.assertTrue(transport.proxied_tls)
+        self.assertFalse(hasattr(self.connect(peer, HEADS[0][0]), "proxied_tls"))
 
     def test_trusted_without_a_head(self) -> None:
         peer = IPv4Address("TCP", "10.1.2.3", 5)

@@ -99,15 +99,15 @@ class _Streams(Leaf):
         self,
         streams: IStreams,
         limits: ArchiveSettings,
-        may: Callable[[str, str], bool] = lambda permission, name: True,
+        may: Callable[[str, str, str], bool] = lambda permission, name, source: True,
     ) -> None:
         Leaf.__init__(self)
         self._streams = streams
         self._limits = limits
         self._may = may
 
-    def _check(self, permission: str, name: str) -> None:
-        if not self._may(permission, name):
+    def _check(self, request: StreamingRequest, permission: str, name: str) -> None:
+        if not self._may(permission, name, request.source):
             raise Forbidden(f"this door has no right to {permission} the stream {name[:100]}")
 
     # -- in ------------------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class _Streams(Leaf):
         names = _names(request)
         if len(names) != 1:
             raise request.no_such_resource() if names[1:] else BadRequest("the path does not name a stream")
-        self._check("put-new", names[0])
+        self._check(request, "put-new", names[0])
         stream = self._streams.stream(names[0])
         kind = _header(request, b"Content-Type")
         parse = {NDJSON: parse_lines, BINARY: parse_binary}.get(kind.partition(b";")[0].strip().lower())
@@ -171,18 +171,22 @@ class _Streams(Leaf):
         """Send records, or lists of streams and archives."""
         names = _names(request)
         if len(names) == 1:
-            self._check("read", names[0])
+            self._check(request, "read", names[0])
             await self._read(request, names[0])
             return None
         check_fields(request, _NONE)
         await request.backlog.room()
         if not names:
             return json_reply(
-                {"streams": [self._summary(name) for name in self._streams.names() if self._may("list", name)]}
+                {
+                    "streams": [
+                        self._summary(name) for name in self._streams.names() if self._may("list", name, request.source)
+                    ]
+                }
             )
         if names[1:] != ["archives"]:
             raise request.no_such_resource()
-        self._check("list", names[0])
+        self._check(request, "list", names[0])
         archives = self._streams.stream(names[0]).archives()
         return json_reply({"archives": [_described(archive) for archive in archives]})
 
@@ -317,7 +321,7 @@ class ArchiveDoor:
     """
     Streams of records over HTTP.
 
-    @param may: says of a permission and the name of a stream whether the door has it.
+    @param may: says of a permission, the name of a stream, and where a request comes from, whether the door has it.
     @ivar resource: the top of its resource tree.
     """
 
@@ -325,6 +329,6 @@ class ArchiveDoor:
         self,
         streams: IStreams,
         limits: ArchiveSettings,
-        may: Callable[[str, str], bool] = lambda permission, name: True,
+        may: Callable[[str, str, str], bool] = lambda permission, name, source: True,
     ) -> None:
         self.resource = Root({b"": _Index(), b"archive": _Streams(streams, limits, may)})

@@ -218,6 +218,8 @@ class DoorChannel(HTTPChannel):
         """Get ready, and join the site."""
         if self.isSecure():
             self.shaking = self.is_secure = True
+        # What the client speaks with a proxy, if that has told.
+        self.is_secure = getattr(self.transport, "proxied_tls", self.is_secure)
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)

@@ -1,4 +1,7 @@
-"""Whose a request is that a proxy makes: Forwarded (RFC 7239) and X-Forwarded-For."""
+"""
+Whose a request is that a proxy makes, and whether that one speaks TLS: Forwarded (RFC 7239), X-Forwarded-For and
+X-Forwarded-Proto.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from twisted.web.http_headers import Headers
 
 from storehouse.core.peers import TrustedProxies, plain_address
 
-__all__ = ["forwarded_address"]
+__all__ = ["forwarded_address", "forwarded_is_secure"]
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _pair = re.compile(rb"[ \t]*(?:(" + _TOKEN + rb")=(" + _TOKEN + rb'|"(?:[^"\\]|\\.)*")[ \t]*)?([;,]|\Z)').match
@@ -31,11 +34,41 @@ def forwarded_address(headers: Headers, trusted: TrustedProxies) -> str | None:
         _last(chain, trusted)
         for chain in (
             _listed(headers.getRawHeaders(b"X-Forwarded-For") or ()),
-            _forwarded(headers.getRawHeaders(b"Forwarded") or ()),
+            [client for client, _ in _forwarded(headers.getRawHeaders(b"Forwarded") or ())],
         )
         if chain
     }
     return found.pop() if len(found) == 1 else None
+
+
+def forwarded_is_secure(headers: Headers, trusted: TrustedProxies) -> bool | None:
+    """
+    Whether the client of a proxy's request speaks TLS: by C{X-Forwarded-Proto}, if each of its values is C{https}, since a client can
+    write some of them; by C{Forwarded}, if the element that names the client has C{proto=https}. If both are there, both have to
+    say so.
+
+    @param headers: C{Headers} of the request.
+    @param trusted: the proxies.
+    @return: C{None} if nothing is said of it.
+    """
+    said: list[bool] = []
+    protocols = _listed(headers.getRawHeaders(b"X-Forwarded-Proto") or ())
+    if protocols:
+        said.append(all(each.lower() == "https" for each in protocols))
+    chain = _forwarded(headers.getRawHeaders(b"Forwarded") or ())
+    if any(protocol for _, protocol in chain):
+        said.append(_protocol(chain, trusted) == "https")
+    return all(said) if said else None
+
+
+def _protocol(chain: Sequence[tuple[str, str]], trusted: TrustedProxies) -> str:
+    """The protocol of the element that names the client, as L{_last} finds it."""
+    found = ""
+    for text, protocol in reversed(chain):
+        found, address = protocol, _address_in(text)
+        if address is None or not trusted.trusts(address):
+            break
+    return found
 
 
 def _last(chain: Sequence[str], trusted: TrustedProxies) -> str | None:
@@ -60,22 +93,27 @@ def _listed(values: Iterable[bytes]) -> list[str]:
     return [word.strip().decode("latin-1") for value in values for word in value.split(b",")]
 
 
-def _forwarded(values: Iterable[bytes]) -> list[str]:
-    """The C{for} of each element; an empty text for one without, and for what is not well-formed."""
-    chain: list[str] = []
+def _forwarded(values: Iterable[bytes]) -> list[tuple[str, str]]:
+    """
+    The C{for} and the C{proto}, in lower case, of each element; an empty text for what it lacks, and both for what is not
+    well-formed.
+    """
+    chain: list[tuple[str, str]] = []
     for value in values:
-        at, said = 0, b""
+        at = 0
+        said = {b"for": "", b"proto": ""}
         while True:
             match = _pair(value, at)
             if match is None:
-                chain.append("")
+                chain.append(("", ""))
                 break
             name, given, end = match.groups()
-            if name is not None and name.lower() == b"for":
-                said = _quoted.sub(rb"\1", given[1:-1]) if given.startswith(b'"') else given
+            if name is not None and name.lower() in said:
+                plain = _quoted.sub(rb"\1", given[1:-1]) if given.startswith(b'"') else given
+                said[name.lower()] = plain.decode("latin-1")
             if end != b";":
-                chain.append(said.decode("latin-1"))
-                said = b""
+                chain.append((said[b"for"], said[b"proto"].lower()))
+                said = {b"for": "", b"proto": ""}
             if not end:
                 break
             at = match.end()

@@ -28,7 +28,7 @@ from zope.interface import implementer, provider
 
 from storehouse.core.budget import ByteBudget, Hold
 from storehouse.core.connections import Ahead, Backlog
-from storehouse.core.peers import network_of
+from storehouse.core.peers import network_of, source_of
 from storehouse.core.streams import Piece, PushedStream
 from storehouse.errors import BadRequest, StorehouseError, TooLarge
 from storehouse.frontends.http.reply import (
@@ -364,6 +364,7 @@ class StreamingRequest(server.Request):
     @ivar body: a L{RequestBody}.
     @ivar fields: the fields of the query string.
     @ivar address: of the client; empty if it has none, as at a socket file.
+    @ivar is_secure: whether the client speaks TLS, with this process or with a proxy that is trusted to say so.
     @ivar counted_for: whose share of requests it is in, for the site.
     @ivar visitor: the user who makes it, for the access log; empty if the door has not found out.
     @ivar request_id: its ID, for the access log; empty if the door gives none.
@@ -388,12 +389,18 @@ class StreamingRequest(server.Request):
         self.request_id = ""
         self.began = 0.0  # by time.monotonic()
         self.address: str = getattr(self.client, "host", "")
+        self.is_secure: bool = getattr(channel, "is_secure", False)
         self.counted_for: tuple[str, ...] = ()
         self._received = False
         self._answering = False
         self._broken = False
         self._drained: Deferred[None] | None = None
         self._at_input_end: Callable[[], object] | None = None
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for an audit: the address of the client, or what is known of the peer at a socket file."""
+        return self.address or source_of(self.channel.transport)
 
     # -- called by the channel ---------------------------------------------------------------
 

@@ -35,7 +35,7 @@ from storehouse.core.peers import NOBODY, TrustedProxies, network_of
 from storehouse.core.tls.contexts import own_names
 from storehouse.errors import ForgedRequest, ShareUsedUp
 from storehouse.frontends.http.channel import DoorChannel, missing_names
-from storehouse.frontends.http.forwarded import forwarded_address
+from storehouse.frontends.http.forwarded import forwarded_address, forwarded_is_secure
 from storehouse.frontends.http.lane import ILane, PlanCache
 from storehouse.frontends.http.reply import Misdirected, Reply, encode_reply, error_reply
 from storehouse.frontends.http.request import StreamingRequest, host_name
@@ -282,7 +282,7 @@ class DoorSite(server.Site):
 
     def count_forwarded(self, request: StreamingRequest) -> None:
         """
-        Find out for whom a proxy makes a request, if it is one, and count it until it L{ended}.
+        Find out for whom a proxy makes a request, if it is one, and whether that one speaks TLS; count it until it L{ended}.
 
         @raise ShareUsedUp: if that one has too many.
         """
@@ -291,6 +291,9 @@ class DoorSite(server.Site):
         found = forwarded_address(request.requestHeaders, self.trusted)
         if found is not None:
             request.address = found
+        is_secure = forwarded_is_secure(request.requestHeaders, self.trusted)
+        if is_secure is not None:
+            request.is_secure = is_secure
         if not request.address:
             return
         holders = (network_of(request.address),)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from storehouse.errors import BadRequest
+from storehouse.events import AccessChanged
 from storehouse.frontends.http.reply import MethodNotAllowed, Reply, json_reply, long_json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, check_fields, number_of, text_of
@@ -28,9 +31,12 @@ class Buckets(Leaf):
 
     takes_rest = True
 
-    def __init__(self, store: IObjectStore) -> None:
+    def __init__(
+        self, store_for: Callable[[str], IObjectStore], audit: Callable[[object], object] = lambda event: None
+    ) -> None:
         Leaf.__init__(self)
-        self._store = store
+        self._audit = audit
+        self._store_for = store_for
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         """Tell what is known."""
@@ -39,12 +45,12 @@ class Buckets(Leaf):
             return await self._list(request, names[0])
         check_fields(request, _NO_FIELDS)
         if not names:
-            buckets = await self._store.list_buckets()
+            buckets = await self._store_for(request.source).list_buckets()
             return await long_json_reply({"buckets": (attrs.asdict(bucket) for bucket in buckets)}, {})
         if len(names) == 1:
-            return json_reply(attrs.asdict(await self._store.get_bucket(names[0])))
+            return json_reply(attrs.asdict(await self._store_for(request.source).get_bucket(names[0])))
         if names[1:] == ["usage"]:
-            objects, size = await self._store.usage(names[0])
+            objects, size = await self._store_for(request.source).usage(names[0])
             return json_reply({"objects": objects, "bytes": size})
         raise request.no_such_resource()
 
@@ -59,12 +65,16 @@ class Buckets(Leaf):
             raise BadRequest("the body has no metadata")
         metadata = metadata_in(given.get("metadata", {}))
         if changes:
-            return json_reply(attrs.asdict(await self._store.set_bucket_metadata(name, metadata)))
-        return json_reply(attrs.asdict(await self._store.create_bucket(name, metadata)))
+            bucket = await self._store_for(request.source).set_bucket_metadata(name, metadata)
+            # Who reads it without signing in is part of it.
+            detail = f"public={','.join(metadata.get('public', ()))}"
+            self._audit(AccessChanged("objects", "", request.source, "set-bucket-metadata", name, detail))
+            return json_reply(attrs.asdict(bucket))
+        return json_reply(attrs.asdict(await self._store_for(request.source).create_bucket(name, metadata)))
 
     async def handle_DELETE(self, request: StreamingRequest) -> Reply:
         """Remove a bucket."""
-        await self._store.delete_bucket(self._bucket(request))
+        await self._store_for(request.source).delete_bucket(self._bucket(request))
         return json_reply({"success": True})
 
     def _bucket(self, request: StreamingRequest) -> str:
@@ -80,7 +90,7 @@ class Buckets(Leaf):
         if limit > MAX_PAGE:
             raise BadRequest(f"a page has at most {MAX_PAGE} keys")
         async with request.ahead(limit * _ROW):
-            page = await self._store.list_objects(
+            page = await self._store_for(request.source).list_objects(
                 bucket, text_of(request, b"prefix"), text_of(request, b"delimiter"), text_of(request, b"after"), limit
             )
             lists = {"objects": (attrs.asdict(info) for info in page.objects), "prefixes": page.prefixes}

@@ -14,6 +14,7 @@ from storehouse.frontends.objects.objects import Copy, Info, Objects
 from storehouse.frontends.objects.upkeep import Check, IRekeying, Reindex, Rekey
 from storehouse.frontends.objects.users import Users
 from storehouse.storage.accounts.interfaces import IAccounts
+from storehouse.storage.objects.interfaces import IObjectStore
 
 __all__ = ["ObjectsDoor"]
 
@@ -57,7 +58,7 @@ class _Index(Leaf):
 class _Managed(Leaf):
     """A resource for administrators."""
 
-    def __init__(self, leaf: Leaf, what: str, check_admin: Callable[[str], object]) -> None:
+    def __init__(self, leaf: Leaf, what: str, check_admin: Callable[[str, str], object]) -> None:
         Leaf.__init__(self)
         self._leaf = leaf
         self._what = what
@@ -66,7 +67,7 @@ class _Managed(Leaf):
 
     async def respond(self, request: StreamingRequest) -> Reply | None:
         """See the base."""
-        self._check_admin(self._what)
+        self._check_admin(self._what, request.source)
         return await self._leaf.respond(request)
 
 
@@ -79,7 +80,9 @@ class ObjectsDoor:
     @param accounts: gives the users of the root.
     @param rekeying: changes its master key; C{None} if nothing is encrypted.
     @param audit: takes in what was changed of users, keys and rights.
-    @param check_admin: called before what manages the root, with a word for it; raises to refuse. C{None} to refuse nothing.
+    @param permitted: gives the store as a client may use it that comes from somewhere; C{None} for all of it.
+    @param check_admin: called before what manages the root, with a word for it, and where the request comes from; raises to refuse.
+        C{None} to refuse nothing.
     @ivar resource: the top of its resource tree.
     """
 
@@ -90,18 +93,21 @@ class ObjectsDoor:
         accounts: Callable[[], Awaitable[IAccounts]],
         rekeying: IRekeying | None = None,
         audit: Callable[[object], object] = lambda event: None,
-        check_admin: Callable[[str], object] | None = None,
+        permitted: Callable[[str], IObjectStore] | None = None,
+        check_admin: Callable[[str, str], object] | None = None,
     ) -> None:
+        store_for: Callable[[str], IObjectStore] = permitted or (lambda source: store)
+
         def managed(leaf: Leaf, what: str) -> Leaf:
             return leaf if check_admin is None else _Managed(leaf, what, check_admin)
 
         self.resource = Root(
             {
                 b"": _Index(),
-                b"buckets": Buckets(store),
-                b"objects": Objects(store),
-                b"info": Info(store),
-                b"copy": Copy(store),
+                b"buckets": Buckets(store_for, audit),
+                b"objects": Objects(store_for),
+                b"info": Info(store_for),
+                b"copy": Copy(store_for),
                 b"check": managed(Check(store), "check"),
                 b"reindex": managed(Reindex(store), "reindex"),
                 b"rekey": managed(Rekey(rekeying), "rekey"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -45,9 +46,9 @@ def _type(info: ObjectInfo) -> bytes:
 class _OfStore(Leaf):
     takes_rest = True
 
-    def __init__(self, store: IObjectStore) -> None:
+    def __init__(self, store_for: Callable[[str], IObjectStore]) -> None:
         Leaf.__init__(self)
-        self._store = store
+        self._store_for = store_for
 
 
 class Objects(_OfStore):
@@ -58,7 +59,7 @@ class Objects(_OfStore):
         check_fields(request, frozenset({b"md5"}))
         check_body(request)
         bucket, key = key_of(request)
-        info = await self._store.put(
+        info = await self._store_for(request.source).put(
             bucket,
             key,
             request.body,
@@ -73,7 +74,7 @@ class Objects(_OfStore):
     async def handle_DELETE(self, request: StreamingRequest) -> Reply:
         """Remove the object, if the conditions of the request hold."""
         check_fields(request, _NO_FIELDS)
-        info = await self._store.delete(*key_of(request), condition_of(request))
+        info = await self._store_for(request.source).delete(*key_of(request), condition_of(request))
         return json_reply(attrs.asdict(info))
 
     async def handle_GET(self, request: StreamingRequest) -> Reply | None:
@@ -83,8 +84,8 @@ class Objects(_OfStore):
         try:
             info, selection, reader = await open_selected(
                 request,
-                lambda: self._store.head(bucket, key),
-                lambda offset, length: self._store.get(bucket, key, offset, length),
+                lambda: self._store_for(request.source).head(bucket, key),
+                lambda offset, length: self._store_for(request.source).get(bucket, key, offset, length),
             )
         except InvalidRange as error:
             return unsatisfied_reply(error)
@@ -113,7 +114,7 @@ class Info(_OfStore):
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         """Respond with the object's metadata, as JSON, without opening its bytes."""
         check_fields(request, _NO_FIELDS)
-        return json_reply(attrs.asdict(await self._store.head(*key_of(request))))
+        return json_reply(attrs.asdict(await self._store_for(request.source).head(*key_of(request))))
 
 
 _COPY = {
@@ -144,4 +145,4 @@ class Copy(_OfStore):
         given["source_condition"] = condition_in(given.get("source_condition"))
         if "metadata" in given:
             given["metadata"] = metadata_in(given["metadata"])
-        return json_reply(attrs.asdict(await self._store.copy(**given)))
+        return json_reply(attrs.asdict(await self._store_for(request.source).copy(**given)))

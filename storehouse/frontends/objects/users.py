@@ -53,8 +53,8 @@ class Users(Leaf):
         self._accounts = accounts
         self._audit = audit
 
-    def _changed(self, action: str, name: str, detail: str = "") -> None:
-        self._audit(AccessChanged("objects", "", "", action, name, detail))
+    def _changed(self, request: StreamingRequest, action: str, name: str, detail: str = "") -> None:
+        self._audit(AccessChanged("objects", "", request.source, action, name, detail))
 
     async def handle_GET(self, request: StreamingRequest) -> Reply:
         """All, and the URL of the door of uploads, if one was ever open."""
@@ -77,13 +77,13 @@ class Users(Leaf):
         if not names:
             given = _all_of(await json_object(request, _NEW_USER), "name")
             key = await accounts.add_user(given["name"], given.get("is_admin", False))
-            self._changed("add-user", given["name"], "admin" if key.user.is_admin else "")
+            self._changed(request, "add-user", given["name"], "admin" if key.user.is_admin else "")
             return _key_reply(key)
         name, action = names
         if action not in _ACTIONS:
             raise request.no_such_resource()
         reply, detail = await self._act(request, accounts, name, action)
-        self._changed(action, name, detail)
+        self._changed(request, action, name, detail)
         return reply
 
     async def _act(self, request: StreamingRequest, accounts: IAccounts, name: str, action: str) -> tuple[Reply, str]:

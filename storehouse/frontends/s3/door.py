@@ -106,7 +106,7 @@ class S3Door:
             operation = operation_of(method, bucket, key, query, request.requestHeaders.hasHeader)
             handle = handler_of(operation)
             _check_version(operation, query)
-            caller = Caller(None, "", request.address, request.channel.is_secure)
+            caller = Caller(None, "", request.address, request.is_secure)
             body, length = request.body, request.body.length
             call = Call(
                 request,

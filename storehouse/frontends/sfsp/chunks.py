@@ -32,10 +32,18 @@ class Chunks:
     The chunks of files, each of them an object.
 
     @param directory: where lists of many IDs may wait for those who read them.
+    @param permitted: gives the store as a client may use it that comes from somewhere (the C{source} of the methods): by default
+        all of it.
     """
 
-    def __init__(self, store: IObjectStore, disk: IDisk, directory: str) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: IObjectStore,
+        disk: IDisk,
+        directory: str,
+        permitted: Callable[[str], IObjectStore] | None = None,
+    ) -> None:
+        self._store_for = permitted or (lambda source: store)
         self._disk = disk
         self._directory = directory
         self._is_made = False
@@ -44,45 +52,45 @@ class Chunks:
         self._making_long = Slots(_MAKING)
         self._long = Slots(_MOST_LONG)
 
-    async def send(self, name: FileName, id: int, stream: IByteStream, size: int) -> None:
+    async def send(self, name: FileName, id: int, stream: IByteStream, size: int, source: str = "") -> None:
         """
         Store a chunk; replaces the one with that ID, in one step. It is durable when this returns, as far as the store
         is.
         """
         if not self._is_made:
-            await self._make_bucket()
+            await self._make_bucket(source)
         try:
-            await self._store.put(BUCKET, name.key(id), stream, size, _TYPE, name.metadata)
+            await self._store_for(source).put(BUCKET, name.key(id), stream, size, _TYPE, name.metadata)
         except NotFound:
             # Somebody has removed the bucket; the next one makes it anew.
             self._is_made = False
             raise Unavailable("the bucket of chunks was removed") from None
 
-    async def _make_bucket(self) -> None:
+    async def _make_bucket(self, source: str) -> None:
         # The first of many makes it; each of them would have to have all keys for itself.
         async with self._making.held(BUCKET):
             if self._is_made:
                 return
             try:
-                await self._store.create_bucket(BUCKET)
+                await self._store_for(source).create_bucket(BUCKET)
             except AlreadyExists:
                 pass  # by an earlier start
             self._is_made = True
 
-    async def open(self, name: FileName, id: int) -> ObjectReader:
+    async def open(self, name: FileName, id: int, source: str = "") -> ObjectReader:
         """
         Open a chunk.
 
         @return: all of it.
         @raise NotFound: if there is none.
         """
-        reader = await self._store.get(BUCKET, name.key(id))
+        reader = await self._store_for(source).get(BUCKET, name.key(id))
         if not name.is_of(reader.info.metadata):
             await reader.close()
             raise NoSuchKey(f"the object {BUCKET}/{name.key(id)} is not a chunk of that file")
         return reader
 
-    async def ids(self, name: FileName, is_wanted: Callable[[], bool] = lambda: True) -> IdList:
+    async def ids(self, name: FileName, is_wanted: Callable[[], bool] = lambda: True, source: str = "") -> IdList:
         """
         The IDs of a file's chunks, in ascending order. Few lists are made at a time, and others are served meanwhile.
 
@@ -90,15 +98,16 @@ class Chunks:
         @raise Unavailable: if nobody does.
         """
         found = IdList(self._disk, self._directory)
+        store = self._store_for(source)
         try:
             # A short one never waits for long ones.
             async with self._short:
-                after = await self._add_ids(found, name, "", is_wanted, SHORT)
+                after = await self._add_ids(store, found, name, "", is_wanted, SHORT)
             if after is not None:
                 await self._long.enter()
                 found.on_closed = self._long.leave
                 async with self._making_long:
-                    await self._add_ids(found, name, after, is_wanted)
+                    await self._add_ids(store, found, name, after, is_wanted)
             await found.finish()
         except BaseException:
             await found.close()
@@ -106,7 +115,13 @@ class Chunks:
         return found
 
     async def _add_ids(
-        self, found: IdList, name: FileName, after: str | None, is_wanted: Callable[[], bool], most: int | None = None
+        self,
+        store: IObjectStore,
+        found: IdList,
+        name: FileName,
+        after: str | None,
+        is_wanted: Callable[[], bool],
+        most: int | None = None,
     ) -> str | None:
         """Add IDs until there are more than so many bytes. @return: what the next ones are after."""
         start = len(name.prefix)
@@ -114,20 +129,20 @@ class Chunks:
             if not is_wanted():
                 raise Unavailable("the client no longer waits for the list")
             try:
-                keys, after = await self._page(name, after)
+                keys, after = await self._page(store, name, after)
             except NoSuchBucket:
                 return None
             await found.add(encode_ids([id for key in keys if (id := id_of(key[start:])) is not None]))
             await breath()
         return after
 
-    async def _page(self, name: FileName, after: str) -> tuple[list[str], str | None]:
+    async def _page(self, store: IObjectStore, name: FileName, after: str) -> tuple[list[str], str | None]:
         """Keys of a file, and what the next ones are after."""
         if not name.metadata:
-            keys = await self._store.list_keys(BUCKET, name.prefix, after, _PAGE)
+            keys = await store.list_keys(BUCKET, name.prefix, after, _PAGE)
             return keys, keys[-1] if len(keys) == _PAGE else None
         # The metadata must be looked at.
-        page = await self._store.list_objects(BUCKET, name.prefix, "", after, _PAGE)
+        page = await store.list_objects(BUCKET, name.prefix, "", after, _PAGE)
         for key in page.damaged:
             # Whether it is one of this file cannot be told, and a list must not be short without a word.
             raise DamagedEntry(BUCKET, key, None, key, "its metadata cannot be read")

@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from storehouse.core.connections import Backlog, IdleWatch, Lingering, Pace
 from storehouse.core.fast.tcp import LARGE_READS
+from storehouse.core.peers import source_of
 from storehouse.core.sfsp import (
     Code,
     List,
@@ -85,6 +86,7 @@ class SFSPConnection(Protocol):
         end = self.abort if refusal is not None else lambda: self.transport.loseConnection()
         self._lingering = Lingering(factory.reactor, end)
         self._peer = "-"
+        self._source = ""
         self._usual_reads = 0
         self._received = 0
 
@@ -93,6 +95,7 @@ class SFSPConnection(Protocol):
     def connectionMade(self) -> None:
         """Join the others."""
         self._peer = getattr(self.transport.getPeer(), "host", "-")
+        self._source = source_of(self.transport)
         self._usual_reads = getattr(self.transport, "bufferSize", 0)
         self.backlog: Backlog = self._factory.backlog_of(self)
         self.transport.registerProducer(self, True)
@@ -279,7 +282,7 @@ class SFSPConnection(Protocol):
     async def _send(self, request: Send, answer: Answer, body: ChunkBody) -> None:
         try:
             with self._turns.held(request):
-                await self._factory.chunks.send(FileName.of(request.name), request.id, body, request.size)
+                await self._factory.chunks.send(FileName.of(request.name), request.id, body, request.size, self._source)
             answer.set_status(Status(Code.OK))
         except Exception as error:
             await body.close()
@@ -293,11 +296,13 @@ class SFSPConnection(Protocol):
         try:
             with self._turns.held(request):
                 if isinstance(request, List):
-                    ids = await self._factory.chunks.ids(FileName.of(request.name), lambda: not self._is_lost)
+                    ids = await self._factory.chunks.ids(
+                        FileName.of(request.name), lambda: not self._is_lost, self._source
+                    )
                     answer.set_stream(encode_ids_head(ids.size // 8), ids, ids.size)
                 else:
                     await self.backlog.room()
-                    reader = await self._factory.chunks.open(FileName.of(request.name), request.id)
+                    reader = await self._factory.chunks.open(FileName.of(request.name), request.id, self._source)
                     head = encode_chunk(request.name, request.id, reader.length)
                     answer.set_stream(head, reader, reader.length)
         except Exception as error:

@@ -13,7 +13,7 @@ from twisted.web.http_headers import Headers
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.peers import TrustedProxies
-from storehouse.frontends.http.forwarded import forwarded_address
+from storehouse.frontends.http.forwarded import forwarded_address, forwarded_is_secure
 from storehouse.frontends.http.reply import OCTETS, Reply
 from storehouse.frontends.http.resource import Leaf, Root
 from storehouse.frontends.http.site import DoorSite
@@ -89,6 +89,34 @@ class FieldTests(SynchronousTestCase):
         self.assertIsNone(self.address([b"192.0.2.1"], [b"for=192.0.2.2"]))
         self.assertEqual(self.address([b"192.0.2.1"], [b"for=192.0.2.1"]), "192.0.2.1")
         self.assertIsNone(self.address())
+
+    def test_secure(self) -> None:
+        """What a trusted proxy says of TLS; a client can write values before those of the proxies, and no others."""
+        for protocols, forwarded, expected in (
+            ([], [], None),
+            ([], [b"for=192.0.2.1"], None),
+            ([b"https"], [], True),
+            ([b"HTTPS"], [], True),
+            ([b"http"], [], False),
+            ([b"https, http"], [], False),
+            ([b"https", b"http"], [], False),
+            ([b"https,https"], [], True),
+            ([b""], [], False),
+            ([], [b"for=192.0.2.1;proto=https"], True),
+            ([], [b"for=192.0.2.1;proto=HTTPS;by=10.0.0.1"], True),
+            ([], [b'proto="https";for="[2001:db8::1]:5"'], True),
+            ([], [b"for=192.0.2.1;proto=http"], False),
+            ([], [b"for=192.0.2.1;proto=https, for=10.0.0.1;proto=http"], True),
+            ([], [b"for=192.0.2.1;proto=http, for=10.0.0.1;proto=https"], False),
+            ([], [b"for=203.0.113.9;proto=https, for=192.0.2.1;proto=http"], False),
+            ([], [b"for=203.0.113.9;proto=https, for=192.0.2.1"], False),
+            ([], [b"for=192.0.2.1;proto=https, garbage"], False),
+            ([b"https"], [b"for=192.0.2.1;proto=https"], True),
+            ([b"https"], [b"for=192.0.2.1;proto=http"], False),
+            ([b"http"], [b"for=192.0.2.1;proto=https"], False),
+        ):
+            headers = Headers({b"X-Forwarded-Proto": protocols, b"Forwarded": forwarded})
+            self.assertEqual(forwarded_is_secure(headers, TRUSTED), expected, (protocols, forwarded))
 
     @given(st.lists(st.binary().map(lambda data: data.replace(b"\r", b"").replace(b"\n", b""))))
     def test_any_bytes(self, values: list[bytes]) -> None:

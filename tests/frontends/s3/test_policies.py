@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+from twisted.logger import capturedLogs, formatEvent
+
+from storehouse.core.peers import TrustedProxies
 from storehouse.events import AccessChanged, AccessDecided
 from tests.frontends.s3.access.playing import AccessCase
 
@@ -60,6 +63,35 @@ class PolicyTests(AccessCase):
         refused = self.audited[-1]
         assert isinstance(refused, AccessDecided)
         self.assertEqual((refused.action, refused.resource), ("authenticate (SignatureDoesNotMatch)", "box/a"))
+
+    def test_behind_a_proxy(self) -> None:
+        """The address and TLS of the client are what a trusted proxy says, for requests without a signature, too; of others, nothing."""
+        conditions = {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}, "Bool": {"aws:SecureTransport": "true"}}
+        self.policy(READ | {"Condition": conditions})
+        client = ("X-Forwarded-For: 203.0.113.1, 192.0.2.7", "X-Forwarded-Proto: https")
+        self.denied("GET /box/a", None, *client, user="")
+        self.site.trusted = TrustedProxies("127.0.0.1")
+        with capturedLogs() as logged:
+            self.site._access_log = True
+            self.done("GET /box/a", None, *client, user="")
+        self.assertTrue(any("192.0.2.7" in formatEvent(each) for each in logged), logged)
+        self.done("GET /box/a", None, "Forwarded: for=192.0.2.7;proto=https", user="")
+        for fields in (
+            ("X-Forwarded-For: 192.0.2.7",),
+            ("X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: http"),
+            ("X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https, http"),
+            ("X-Forwarded-For: 192.0.2.7, 203.0.113.1", "X-Forwarded-Proto: https"),
+            ("Forwarded: for=192.0.2.7;proto=https, for=203.0.113.1;proto=https",),
+        ):
+            self.denied("GET /box/a", None, *fields, user="")
+            refused = self.audited[-1]
+            assert isinstance(refused, AccessDecided)
+            self.assertEqual(refused.address, "203.0.113.1" if "203" in fields[0] else "192.0.2.7")
+        # A signature that is not right has an address, too.
+        self.refused("SignatureDoesNotMatch", "GET /box/a", None, *client, user="wrong")
+        refused = self.audited[-1]
+        assert isinstance(refused, AccessDecided)
+        self.assertEqual((refused.user, refused.address), ("", "192.0.2.7"))
 
     def test_blocked(self) -> None:
         """A public one, where these are blocked."""

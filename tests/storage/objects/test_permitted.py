@@ -11,7 +11,7 @@ from storehouse.core.streams import BytesStream
 from storehouse.errors import AlreadyExists, Forbidden, NoSuchBucket, PreconditionFailed
 from storehouse.storage.accounts.interfaces import Rights, User
 from storehouse.storage.objects.interfaces import Condition
-from storehouse.storage.objects.permitted import PermittedStore
+from storehouse.storage.objects.permitted import PermittedStore, rights_of
 from storehouse.testing.objects import memory_object_store
 
 
@@ -25,7 +25,9 @@ class PermittedTests(SynchronousTestCase):
         self.successResultOf(inner.create_bucket("other"))
         self.user = User("ed", "SH", False, False, 0.0, 0.0, ())
         self.decided: list[tuple[str, str, str, bool]] = []
-        self.store: Any = PermittedStore(inner, lambda: self.user, lambda *what: self.decided.append(what))
+        self.store: Any = PermittedStore(
+            inner, rights_of(inner, lambda: self.user), lambda *what: self.decided.append(what)
+        )
         self.put(inner, "a")
 
     def rights(self, *permissions: str, bucket: str = "box", prefix: str = "", **more: Any) -> None:
@@ -55,8 +57,22 @@ class PermittedTests(SynchronousTestCase):
             store.create_bucket("new"),
             store.delete_bucket("box"),
             store.set_bucket_metadata("box", {}),
-            store.check(),
-            store.reindex(),
+            store.bucket_config("box", "policy"),
+            store.set_bucket_config("box", "policy", b"{}"),
+            store.begin_upload("box", "a"),
+            store.upload_part("box", "a", "1", 1, BytesStream([b"x"]), 1),
+            store.upload_part_copy("box", "b", "1", 1, "box", "a"),
+            store.upload_part_link("box", "a", "1", 1, "2", [1]),
+            store.get_part("box", "a", "1", 1),
+            store.complete_upload("box", "a", "1", []),
+            store.abort_upload("box", "a", "1"),
+            store.list_parts("box", "a", "1"),
+            store.get_upload("box", "a", "1"),
+            store.list_uploads("box"),
+            store.list_object_parts("box", "a"),
+            store.rename("box", "a", "b"),
+            store.append("box", "a", 1, BytesStream([b"x"]), 1),
+            store.set_system("box", "a", {}),
         ):
             self.refused(work)
         self.assertEqual(self.successResultOf(store.list_buckets()), [])
@@ -89,6 +105,36 @@ class PermittedTests(SynchronousTestCase):
         self.refused(self.store.put("box", "b", BytesStream([b"y"]), 1))
         self.refused(self.store.copy("box", "a", "other", "a"))
 
+    def test_uploads_in_parts(self) -> None:
+        """What is new can be stored in parts, too, and what is there is safe until the end."""
+        self.rights("put-new")
+        for key, allowed in (("b", True), ("a", False)):
+            upload = self.successResultOf(self.store.begin_upload("box", key))
+            self.successResultOf(self.store.upload_part("box", key, upload, 1, BytesStream([b"y"]), 1))
+            (part,) = self.successResultOf(self.store.list_parts("box", key, upload))
+            work = self.store.complete_upload("box", key, upload, [part])
+            if allowed:
+                self.successResultOf(work)
+            else:
+                self.refused(work)
+                self.successResultOf(self.store.abort_upload("box", key, upload))
+        self.assertEqual(self.successResultOf(self.inner.head("box", "a")).size, 1)
+
+    def test_renaming(self) -> None:
+        """It takes an object away from one key, shows it at another, and may replace there."""
+        self.put(self.inner, "b")
+        self.rights("put-new", "read")
+        self.refused(self.store.rename("box", "a", "c"))
+        self.rights("put-new", "delete")
+        self.refused(self.store.rename("box", "a", "c"))
+        self.rights("put-new", "delete", "read")
+        self.refused(self.store.rename("box", "a", "b"))
+        self.successResultOf(self.store.rename("box", "a", "c"))
+        self.rights("put-new")
+        self.refused(self.store.append("box", "new", 0, BytesStream([b"x"]), 1))
+        self.rights("put-new", "overwrite")
+        self.successResultOf(self.store.append("box", "new", 0, BytesStream([b"x"]), 1))
+
     def test_buckets(self) -> None:
         self.refused(self.store.create_bucket("box"), AlreadyExists)
         self.rights("create", bucket="n*")
@@ -99,8 +145,8 @@ class PermittedTests(SynchronousTestCase):
 
     def test_administrator(self) -> None:
         self.rights(is_admin=True)
-        self.successResultOf(self.store.check())
+        self.assertIsNone(self.successResultOf(self.store.bucket_config("box", "policy")))
         self.successResultOf(self.store.delete("box", "a"))
         self.successResultOf(self.store.delete_bucket("box"))
         self.user = attrs.evolve(self.user, is_disabled=True)
-        self.refused(self.store.check())
+        self.refused(self.store.bucket_config("box", "policy"))

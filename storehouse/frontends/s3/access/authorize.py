@@ -12,7 +12,6 @@ Source: "How Amazon S3 authorizes a request" of the user guide of S3.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 import attrs
 
@@ -30,14 +29,15 @@ from storehouse.frontends.s3.access.actions import (
     reads_configuration,
 )
 from storehouse.frontends.s3.access.context import RequestValues
-from storehouse.frontends.s3.access.narrowed import Narrowed
 from storehouse.frontends.s3.access.policy import Principal, Verdict
 from storehouse.frontends.s3.access.state import BucketAccess
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.tagsets import node_tags, read_tags
 from storehouse.storage.accounts.interfaces import User, canonical_id, covers
-from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
+from storehouse.storage.namespace.interfaces import Bucket
+from storehouse.storage.objects.interfaces import ObjectInfo
+from storehouse.storage.objects.permitted import PermittedStore
 
 __all__ = ["authorize"]
 
@@ -174,8 +174,20 @@ async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
         except NoSuchKey:
             raise S3Error("AccessDenied") from None
     if actions[0] == "s3:PutObject" and not (allowed.new and allowed.replacing):
-        narrowed = Narrowed(call.door.store, allowed.replacing, lambda: _audit(call, actions[0], False))
-        call.narrowed = cast(IObjectStore, narrowed)
+        call.narrowed = _narrowed(call, allowed, actions[0])
+
+
+def _narrowed(call: Call, allowed: _Allowed, action: str) -> PermittedStore:
+    """The store for a call that is authorized, except that it may only store what is new, or only replace what is there."""
+
+    async def may(permission: str, bucket: str, key: str, found: Bucket | None = None) -> bool:
+        return {"put-new": allowed.new, "overwrite": allowed.replacing}.get(permission, True)
+
+    def decided(permission: str, bucket: str, key: str, is_allowed: bool) -> None:
+        if not is_allowed:
+            _audit(call, action, False)
+
+    return PermittedStore(call.door.store, may, decided, call.caller.name)
 
 
 def _is_master(user: User, state: BucketAccess, action: str) -> bool:

@@ -15,7 +15,7 @@ class Caller:
     @ivar user: C{None} if the request is not signed.
     @ivar key_id: of the access key that signed it; empty without one.
     @ivar address: of the client; empty if it has none, as at a socket file.
-    @ivar is_secure: whether it came by TLS.
+    @ivar is_secure: whether the client speaks TLS, be it with a trusted proxy.
     @ivar kind: how it was signed, as the policy key C{s3:authType} has it; empty if it is not signed.
     @ivar age: seconds since it was signed, as C{s3:signatureAge} has it in milliseconds.
     @ivar algorithm: of the signature, as C{s3:signatureversion} has it.
