@@ -124,6 +124,9 @@ async def _result(call: Call, asked: _Asked, is_quiet: bool) -> str:
 
 async def _delete(call: Call, asked: _Asked) -> None:
     allowed = await call.check("DeleteObject", call.bucket, asked.key)
+    if asked.etag not in (None, "*") or asked.modified is not None or asked.size is not None:
+        # Whether a condition holds says what is there.
+        await call.check("GetObject", call.bucket, asked.key)
     if asked.version not in ("", "null"):
         raise S3Error("NoSuchVersion")
     condition = ALWAYS if asked.etag is None else Condition(etag=asked.etag)

@@ -33,6 +33,7 @@ from storehouse.frontends.s3.access.policy import Principal, Verdict
 from storehouse.frontends.s3.access.state import BucketAccess
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
+from storehouse.frontends.s3.fields import unquoted
 from storehouse.frontends.s3.tagsets import node_tags, read_tags
 from storehouse.storage.accounts.interfaces import User, canonical_id, covers
 from storehouse.storage.namespace.interfaces import Bucket
@@ -81,6 +82,11 @@ _OBJECT_ACL: Mapping[str, str] = {
     "s3:PutObjectVersionAcl": "WRITE_ACP",
 }
 
+#: Operations that change an object, and can have a condition for it.
+_CONDITIONAL = frozenset(
+    {"PutObject", "CopyObject", "CompleteMultipartUpload", "AppendObject", "RenameObject", "DeleteObject"}
+)
+
 #: Operations that list what begins with a prefix, which is what their caller must have a right to.
 _BY_PREFIX = frozenset({"ListObjects", "ListObjectsV2", "ListObjectVersions", "ListMultipartUploads"})
 
@@ -125,6 +131,20 @@ async def authorize(call: Call) -> None:
             _audit(call, actions[0], False)
         raise
     _audit(call, actions[0], True)
+    if _compares(call):
+        # As with S3: whether an etag is that of an object says what its bytes are.
+        await authorize(attrs.evolve(call, operation="GetObject"))
+
+
+def _compares(call: Call) -> bool:
+    """Whether a change depends on more of what is there than that it is there."""
+    if call.operation not in _CONDITIONAL or call.form is not None:
+        return False
+    match = call.header("If-Match")
+    return unquoted(match or "*") != "*" or (
+        call.operation == "RenameObject"
+        and any(call.header(name) is not None for name in ("If-Modified-Since", "If-Unmodified-Since"))
+    )
 
 
 def _audit(call: Call, action: str, is_allowed: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Awaitable
 from typing import Any
 
@@ -205,6 +207,27 @@ class LimitTests(AuthorizeCase):
         self.failureResultOf(call.store.copy("box", "a", "box", "new"), Forbidden)
         # Other methods are those of the store.
         self.assertEqual(self.successResultOf(call.store.head("box", "a")).size, 4)
+
+    def test_conditions_are_reads(self) -> None:
+        """Who cannot read an object cannot ask by a condition, either, what it is."""
+        self.user("ed", Rights(("put-new", "overwrite", "delete", "list"), "box"))
+        self.user("ann", limits=(Rights(("put-new", "overwrite", "delete", "list"), "box"),))
+        tag = {"If-Match": '"8d777f385d3dfec8815d20f7496026dc"'}
+        changing = ("PutObject", "CopyObject", "CompleteMultipartUpload", "AppendObject", "DeleteObject")
+        for name in ("ed", "ann"):
+            for operation in changing:
+                self.assertTrue(self.may(operation, "box", "a", user=name), operation)
+                self.assertTrue(self.may(operation, "box", "a", user=name, fields={"If-Match": "*"}), operation)
+                self.assertFalse(self.may(operation, "box", "a", user=name, fields=tag), operation)
+            time = {"If-Unmodified-Since": "Tue, 01 Dec 2026 00:00:00 GMT"}
+            self.assertFalse(self.may("RenameObject", "box", "a", user=name, fields=time))
+            for condition in (b"<ETag>x</ETag>", b"<Size>5</Size>", b"<LastModifiedTime>2026-01-01</LastModifiedTime>"):
+                document = b"<Delete><Object><Key>a</Key>" + condition + b"</Object></Delete>"
+                md5 = "Content-MD5: " + b64encode(hashlib.md5(document).digest()).decode()
+                answer = self.done("POST /box?delete", document, md5, user=name)
+                self.assertIn(b"<Code>AccessDenied</Code>", answer.body)
+        self.user("ed", Rights(("overwrite", "read", "list"), "box"))
+        self.assertTrue(self.may("PutObject", "box", "a", user="ed", fields=tag))
 
     def test_overwrite_only(self) -> None:
         self.user("ed", Rights(("overwrite",), "box"))
