@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,7 @@ class TapTests(SynchronousTestCase):
         self.patch(Exits, "install", lambda exits: self.addCleanup(exits.started))
         self.patch(reactor, "callWhenRunning", lambda call: None)
         self.addCleanup(os.environ.pop, VARIABLE, None)
+        self.addCleanup(gc.unfreeze)
 
     def make(self, *arguments: str) -> Any:
         options = tap.Options()

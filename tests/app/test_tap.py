@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Any
@@ -26,6 +27,7 @@ class TapTests(SynchronousTestCase):
         self.patch(Exits, "install", lambda exits: self.addCleanup(exits.started))
         self.patch(reactor, "callWhenRunning", lambda call: None)
         self.addCleanup(os.umask, os.umask(0o022))
+        self.addCleanup(gc.unfreeze)
 
     def parse(self, *arguments: str) -> tap.Options:
         parsed = tap.Options()
@@ -77,6 +79,13 @@ class TapTests(SynchronousTestCase):
         self.assertFalse(os.path.exists(root))
         # What others make, such as SQLite, is for the user of the process alone.
         self.assertEqual(os.umask(0o077), 0o077)
+
+    def test_garbage(self) -> None:
+        """What is imported is never looked through for garbage; what comes later is."""
+        gc.unfreeze()
+        tap.makeService(self.parse("--root", self.mktemp()))
+        self.assertTrue(gc.isenabled())
+        self.assertGreater(gc.get_freeze_count(), 0)
 
     def test_bad_setting(self) -> None:
         error = self.assertRaises(SystemExit, tap.makeService, self.parse("--append-buckets", "0"))

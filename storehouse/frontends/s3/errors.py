@@ -179,8 +179,9 @@ CODES: Mapping[str, tuple[int, str]] = {
     ),
 }
 
-#: What XML 1.0 cannot say, such as parts of keys: an error is always read.
-_unsayable = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]").sub
+#: What XML 1.0 cannot say, such as parts of keys: an error is always read. The other way round, as what XML can say, it would
+#: take 4 ms of each start to compile.
+_unsayable = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]").sub
 
 #: Milliseconds after which a client that was one too many may try again (C{x-amz-retry-after}).
 RETRY_AFTER = 1000

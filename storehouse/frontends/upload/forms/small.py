@@ -13,8 +13,9 @@ __all__ = ["MOST_BYTES", "local_path", "media_type", "read_form", "see_other"]
 #: Bytes that such a form may have.
 MOST_BYTES = 16 * 1024
 
-#: Characters of a path that is gone to; backslashes are slashes to browsers, and control characters nothing.
-_local = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f-\U0010ffff]{0,2047}\Z").match
+#: Characters of a path that is gone to: the visible ones of ASCII. Backslashes are slashes to browsers, and control characters
+#: nothing.
+_local = re.compile(r"/(?!/)[!-\[\]-~]{0,2047}\Z").match
 
 
 def media_type(request: StreamingRequest) -> str:
