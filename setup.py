@@ -104,8 +104,8 @@ setup(
     ext_modules=[
         Extension(
             "storehouse._native",
-            sources=["native/module.c", "native/highwayhash.c"],
-            depends=["native/highwayhash.h"],
+            sources=["native/module.c", "native/crc32c.c", "native/highwayhash.c"],
+            depends=["native/crc32c.h", "native/highwayhash.h"],
             define_macros=[("Py_LIMITED_API", "0x030B0000")],
             extra_compile_args=["-O3"],
             py_limited_api=True,

@@ -137,33 +137,41 @@ class GroupCommit:
         if not self._queue:
             self.idle = True
             return
-        if self._queued > AT_ONCE:
-            Deferred.fromCoroutine(self._launch_large()).addErrback(lambda failure: self._failed_to_form(failure))
-            return
+        many = self._queued > AT_ONCE
         queue, self._queue = self._queue, []
         self._queued = 0
+        if many:
+            forming = Deferred.fromCoroutine(self._launch_large(queue))
+            forming.addErrback(lambda failure: self._failed_to_form(failure, queue))
+            return
         group = Group()
-        group.add(queue)
+        try:
+            group.add(queue)
+            group.encode()
+        except Exception:
+            self._failed_to_form(Failure(), queue)
+            return
         self._write_out(group)
 
-    async def _launch_large(self) -> None:
-        queue, self._queue = self._queue, []
-        self._queued = 0
+    async def _launch_large(self, queue: list[Queued]) -> None:
         group = Group()
         rest = await group.add_slowly(queue)
+        group.encode()
         if rest:
             # First in the next group, before what has been queued meanwhile.
             self._queue[:0] = rest
             self._queued += AT_ONCE + 1
         self._write_out(group)
 
-    def _failed_to_form(self, failure: Failure) -> None:
-        """The queue has been taken and its offsets are unknown: no further append can be right."""
+    def _failed_to_form(self, failure: Failure, queue: Sequence[Queued]) -> None:
+        """Memory may be short, or there is a defect. Which offsets these appends were given is unknown: nothing can follow."""
         self._log.failure("a group of appends failed", failure=failure)
         self.fail(failure.value or RuntimeError("unknown"))
+        group = Group()
+        group.refuse(queue)
+        self._finish(group)
 
     def _write_out(self, group: Group) -> None:
-        group.encode()
         if self.refusal is not None:
             self._finish(group)
             return
@@ -239,8 +247,9 @@ class GroupCommit:
         """Refuse everything from now on: after a failed sync or write it is unknown what is on disk."""
         if self.refusal is not None:
             return
-        self._log.critical("the append log stops: {error}", error=error)
-        self.refusal = StorageFailed(f"the append log has stopped: {error}")
+        reason = str(error) or type(error).__name__
+        self._log.critical("the append log stops: {reason}", reason=reason)
+        self.refusal = StorageFailed(f"the append log has stopped: {reason}")
         self._on_failure(self.refusal)
 
     # -- in the commit thread -----------------------------------------------------------------

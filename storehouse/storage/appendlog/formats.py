@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import accumulate
 from struct import Struct, error
 
 import attrs
 
 from storehouse.core.digests import crc32c
 from storehouse.core.framing import LENGTH_SIZE, pack_length, unpack_length
+from storehouse.core.native import native
 from storehouse.errors import Damaged
 
 __all__ = [
@@ -36,7 +38,10 @@ __all__ = [
     "decode_entry",
     "decode_frame",
     "decode_index_header",
+    "encode_appends",
+    "encode_appends_twin",
     "encode_entries",
+    "encode_entries_twin",
     "encode_entry",
     "encode_frame",
     "encode_index_header",
@@ -94,23 +99,50 @@ def encode_entry(offset: int, time: int, length: int, checksum: int, id_hash: in
     return fields + pack_length(crc32c(fields))
 
 
-def encode_entries(
-    offsets: Sequence[int], time: int, payloads: Sequence[bytes], id_hash: int, is_last: bool = True
-) -> list[bytes]:
+def encode_appends_twin(appends: Sequence[tuple[bytes, int]], offset: int, time: int) -> tuple[bytes, bytes]:
+    """
+    What appends of one record each add to a bucket file and its index.
+
+    @param appends: payloads, each with the hash of its identifier.
+    @param offset: where the first record begins.
+    @return: the index entries and the records, each in one piece.
+    """
+    entries, records = [], []
+    for payload, id_hash in appends:
+        length = len(payload)
+        entries.append(encode_entry(offset, time, length, crc32c(payload), id_hash))
+        records.append(pack_length(length))
+        records.append(payload)
+        offset += LENGTH_SIZE + length
+    return b"".join(entries), b"".join(records)
+
+
+def encode_entries_twin(
+    payloads: Sequence[bytes], offset: int, time: int, id_hash: int, is_last: bool
+) -> tuple[bytes, tuple[int, ...]]:
     """
     The index entries of records of one append.
 
+    @param offset: where the first record begins.
     @param is_last: whether the append ends with the last of these.
+    @return: the entries in one piece, and the offsets of the records.
     """
+    *offsets, _ = accumulate((LENGTH_SIZE + len(payload) for payload in payloads), initial=offset)
     stamp = time | CONTINUES
-    entries = [
+    fields = [
         _pack_entry(offset, stamp, len(payload), crc32c(payload), id_hash)
         for offset, payload in zip(offsets, payloads, strict=True)
     ]
-    if is_last:
+    if is_last and fields:
         last = payloads[-1]
-        entries[-1] = _pack_entry(offsets[-1], time, len(last), crc32c(last), id_hash)
-    return [fields + pack_length(crc32c(fields)) for fields in entries]
+        fields[-1] = _pack_entry(offsets[-1], time, len(last), crc32c(last), id_hash)
+    return b"".join([each + pack_length(crc32c(each)) for each in fields]), tuple(offsets)
+
+
+if native is None:
+    encode_appends, encode_entries = encode_appends_twin, encode_entries_twin
+else:
+    encode_appends, encode_entries = native.encode_appends, native.encode_entries
 
 
 def decode_entry(data: bytes, at: int = 0) -> Entry | None:

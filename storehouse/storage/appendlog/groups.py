@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from itertools import accumulate
 
-from storehouse.core.digests import crc32c
 from storehouse.core.framing import LENGTH_SIZE, Batch, pack_length
 from storehouse.core.turns import breath
 from storehouse.errors import StorehouseError
 from storehouse.storage.appendlog.bucket import BucketFile, Done
-from storehouse.storage.appendlog.formats import encode_entries, encode_entry
+from storehouse.storage.appendlog.formats import encode_appends, encode_entries
 from storehouse.storage.appendlog.interfaces import Durability
 
 __all__ = ["AT_ONCE", "Group", "Queued", "Run"]
@@ -45,11 +43,14 @@ class Run:
     """
     What one group adds to one bucket file.
 
+    @ivar time: of its records, nanoseconds since 1970 UTC.
     @ivar offset: where its records begin in the bucket file; C{end} is where they end.
     @ivar position: the number of index entries before its own.
-    @ivar count: the number of its records.
-    @ivar entries: their index entries, encoded, in pieces; L{encode} joins them to C{encoded_entries}.
-    @ivar pieces: the records with their lengths, in pieces.
+    @ivar count: the number of its records, once it is encoded.
+    @ivar pending: payloads of short appends of a record each, with the hashes of their identifiers, that are not encoded yet:
+        all in one call cost less than one after the other. They begin at C{encoded_to}.
+    @ivar entries: the index entries of the others, encoded, in pieces; L{encode} joins them to C{encoded_entries}.
+    @ivar pieces: their records with their lengths, in pieces.
     @ivar size: bytes of these, once it is encoded.
     @ivar wants_sync: whether an append asked for durability C{disk}.
     @ivar error: why it was not written; nothing of it was, then.
@@ -59,21 +60,26 @@ class Run:
         "bucket",
         "count",
         "encoded_entries",
+        "encoded_to",
         "end",
         "entries",
         "error",
         "offset",
+        "pending",
         "pieces",
         "position",
         "size",
+        "time",
         "wants_sync",
     )
 
-    def __init__(self, bucket: BucketFile) -> None:
+    def __init__(self, bucket: BucketFile, time: int) -> None:
         self.bucket = bucket
-        self.offset = self.end = bucket.end
+        self.time = time
+        self.offset = self.end = self.encoded_to = bucket.end
         self.position = bucket.count
         self.count = 0
+        self.pending: list[tuple[bytes, int]] = []
         self.entries: list[bytes] = []
         self.pieces: list[bytes] = []
         self.size = 0
@@ -81,21 +87,28 @@ class Run:
         self.error: StorehouseError | None = None
         self.encoded_entries = b""
 
-    def add_together(self, payloads: Sequence[bytes], time: int, id_hash: int) -> tuple[int, ...]:
+    def add_long(self, payload: bytes, id_hash: int) -> int:
+        """Add an append of one record that is too long to be copied. @return: its offset."""
+        (offset,) = self._add_some((payload,), id_hash, True)
+        self.pieces.append(pack_length(len(payload)))
+        self.pieces.append(payload)
+        return offset
+
+    def add_together(self, payloads: Sequence[bytes], id_hash: int) -> tuple[int, ...]:
         """Add the records of one append, at once. @return: their offsets."""
-        offsets = self._add_some(payloads, time, id_hash, True)
+        offsets = self._add_some(payloads, id_hash, True)
         if isinstance(payloads, Batch):
             self.pieces.append(payloads.encoded)
         else:
             self._add_pieces(payloads)
-        return tuple(offsets)
+        return offsets
 
-    async def add_many(self, payloads: Sequence[bytes], time: int, id_hash: int) -> tuple[int, ...]:
+    async def add_many(self, payloads: Sequence[bytes], id_hash: int) -> tuple[int, ...]:
         """L{add_together}, giving way to other connections."""
         offsets: list[int] = []
         for first in range(0, len(payloads), AT_ONCE):
             some = payloads[first : first + AT_ONCE]
-            offsets += self._add_some(some, time, id_hash, first + AT_ONCE >= len(payloads))
+            offsets += self._add_some(some, id_hash, first + AT_ONCE >= len(payloads))
             if not isinstance(payloads, Batch):
                 self._add_pieces(some)
             await breath()
@@ -103,11 +116,23 @@ class Run:
             self.pieces.append(payloads.encoded)
         return tuple(offsets)
 
-    def _add_some(self, payloads: Sequence[bytes], time: int, id_hash: int, is_last: bool) -> list[int]:
-        *offsets, self.end = accumulate((LENGTH_SIZE + len(payload) for payload in payloads), initial=self.end)
-        self.entries.append(b"".join(encode_entries(offsets, time, payloads, id_hash, is_last)))
+    def _add_some(self, payloads: Sequence[bytes], id_hash: int, is_last: bool) -> tuple[int, ...]:
+        self._encode_pending()
+        entries, offsets = encode_entries(payloads, self.end, self.time, id_hash, is_last)
+        self.entries.append(entries)
         self.count += len(offsets)
+        self.end = self.encoded_to = offsets[-1] + LENGTH_SIZE + len(payloads[-1])
         return offsets
+
+    def _encode_pending(self) -> None:
+        pending = self.pending
+        if pending:
+            entries, records = encode_appends(pending, self.encoded_to, self.time)
+            self.entries.append(entries)
+            self.pieces.append(records)
+            self.count += len(pending)
+            self.encoded_to = self.end
+            self.pending = []
 
     def _add_pieces(self, payloads: Sequence[bytes]) -> None:
         pieces = []
@@ -124,6 +149,7 @@ class Run:
         Join the pieces, since they are written twice, to the bucket file and to the write-ahead log. Those of a long
         run stay apart, so that its bytes are not in memory twice.
         """
+        self._encode_pending()
         self.size = self.end - self.offset
         self.encoded_entries = self.entries[0] if len(self.entries) == 1 else b"".join(self.entries)
         if len(self.pieces) > 1 and self.size <= _JOINED:
@@ -180,7 +206,7 @@ class Group:
         self.time = time.time_ns()
 
     def add(self, queue: Sequence[Queued]) -> None:
-        """Add appends, without giving way. This is the hot path: single records are encoded here, not by calls."""
+        """Add appends, without giving way. This is the hot path: single records are encoded when all are there."""
         now = self.time
         runs = self._runs
         callbacks = self.callbacks
@@ -190,22 +216,16 @@ class Group:
                 continue
             run = runs.get(bucket)
             if run is None:
-                run = runs[bucket] = Run(bucket)
-            offset = run.end
-            if len(payloads) == 1:
-                payload = payloads[0]
-                length = len(payload)
-                run.entries.append(encode_entry(offset, now, length, crc32c(payload), id_hash))
-                run.count += 1
-                if length > _COPIED:
-                    run.pieces.append(pack_length(length))
-                    run.pieces.append(payload)
-                else:
-                    run.pieces.append(pack_length(length) + payload)
-                callbacks.append((done, run, (offset,), durability))
-                run.end = offset + LENGTH_SIZE + length
+                run = runs[bucket] = Run(bucket, now)
+            if len(payloads) != 1:
+                callbacks.append((done, run, run.add_together(payloads, id_hash), durability))
+            elif (length := len(payload := payloads[0])) > _COPIED:
+                callbacks.append((done, run, (run.add_long(payload, id_hash),), durability))
             else:
-                callbacks.append((done, run, run.add_together(payloads, now, id_hash), durability))
+                offset = run.end
+                run.pending.append((payload, id_hash))
+                run.end = offset + LENGTH_SIZE + length
+                callbacks.append((done, run, (offset,), durability))
             if durability is _DISK:
                 run.wants_sync = self.wants_sync = True
 
@@ -225,13 +245,20 @@ class Group:
             else:
                 run = self._runs.get(bucket)
                 if run is None:
-                    run = self._runs[bucket] = Run(bucket)
-                self.callbacks.append((done, run, await run.add_many(payloads, self.time, id_hash), durability))
+                    run = self._runs[bucket] = Run(bucket, self.time)
+                self.callbacks.append((done, run, await run.add_many(payloads, id_hash), durability))
                 if durability is _DISK:
                     run.wants_sync = self.wants_sync = True
             taken += len(payloads)
             await breath()
         return []
+
+    def refuse(self, queue: Sequence[Queued]) -> None:
+        """Only call back, with the group's refusal: nothing of these appends is encoded."""
+        self.callbacks = [
+            (done, None if bucket is None else Run(bucket, self.time), (), durability)
+            for bucket, _, _, durability, done in queue
+        ]
 
     def encode(self) -> None:
         """To be called when all appends have been added."""

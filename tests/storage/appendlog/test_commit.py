@@ -9,7 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import NoSpace, StorageFailed, Unavailable
+from storehouse.storage.appendlog import groups
 from storehouse.storage.appendlog.formats import decode_index_header
+from storehouse.storage.appendlog.groups import AT_ONCE
 from tests.storage.appendlog.rig import DISK, OS, Driven, Watched, contents, id_in_bucket, no_space, raw
 
 ZERO, ONE = id_in_bucket(0, 2), id_in_bucket(1, 2)
@@ -172,6 +174,25 @@ class BrokenDiskTests(CommitTestCase):
         with self.assertRaises(StorageFailed):
             self.driven.append(ZERO, b"x")
         self.check_stopped()
+
+    def test_encoding(self) -> None:
+        """So is one within the encoding, as when memory is short: all are answered, those that come later, too."""
+        for many in (1, 3 * AT_ONCE):
+            self.setUp()
+            self.driven.append(ONE, b"before")
+            self.files.calls.clear()
+
+            def fails(*_: object) -> None:
+                raise MemoryError
+
+            patches = [self.patch(groups, name, fails) for name in ("encode_appends", "encode_entries")]
+            answers = [self.queue(ZERO, *[b"x"] * many), self.queue(ZERO, b"x", durability=DISK)]
+            for result in self.settle(*answers):
+                self.assertIsInstance(result, StorageFailed)
+            self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
+            for patch in patches:
+                patch.restore()
+            self.check_stopped()
 
     def test_order_of_failures(self) -> None:
         """Appends that were queued behind a group are not answered before it, also when they fail."""

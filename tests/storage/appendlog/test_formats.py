@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from storehouse.core.digests import crc32c, fnv1a32
+from storehouse.core.native import MISSING, native
 from storehouse.errors import Damaged
 from storehouse.storage.appendlog.formats import (
+    CONTINUES,
     Entry,
     FrameRun,
     decode_entry,
     decode_frame,
     decode_index_header,
+    encode_appends_twin,
+    encode_entries_twin,
     encode_entry,
     encode_frame,
     encode_index_header,
@@ -119,6 +125,121 @@ class EntryTests(SynchronousTestCase):
     def test_zeros(self) -> None:
         """Space that a crash left is no entry."""
         self.assertIsNone(decode_entry(bytes(32)))
+
+
+class TwinTests(SynchronousTestCase):
+    """What a group adds to a bucket file and its index, in Python."""
+
+    def setUp(self) -> None:
+        self.encode_appends: Any = encode_appends_twin
+        self.encode_entries: Any = encode_entries_twin
+
+    def test_appends(self) -> None:
+        """Each is an append of its own, with its own identifier."""
+        entries, records = self.encode_appends([(b"some text", 5), (b"hi", 0x925FAA89)], 0, 1_700_000_000_000_000_000)
+        self.assertEqual(records, raw(b"some text", b"hi"))
+        first = encode_entry(0, 1_700_000_000_000_000_000, 9, crc32c(b"some text"), 5)
+        self.assertEqual(entries, first + ENTRY)
+        self.assertEqual(self.encode_appends([], 7, 8), (b"", b""))
+
+    def test_entries(self) -> None:
+        """All but the last of an append say that it continues."""
+        whole, offsets = self.encode_entries([b"ab", b"", b"cde"], 10, 77, 5, True)
+        self.assertEqual(offsets, (10, 16, 20))
+        expected = [
+            encode_entry(10, 77 | CONTINUES, 2, crc32c(b"ab"), 5),
+            encode_entry(16, 77 | CONTINUES, 0, crc32c(b""), 5),
+            encode_entry(20, 77, 3, crc32c(b"cde"), 5),
+        ]
+        self.assertEqual(whole, b"".join(expected))
+        some, offsets = self.encode_entries([b"ab"], 10, 77, 5, False)
+        self.assertEqual((some, offsets), (expected[0], (10,)))
+        self.assertEqual(self.encode_entries([], 10, 77, 5, True), (b"", ()))
+
+    def test_other_bytes(self) -> None:
+        """A payload may be anything that is like bytes."""
+        self.assertEqual(
+            self.encode_appends([(bytearray(b"ab"), 1), (memoryview(b"cd"), 2)], 3, 4),
+            encode_appends_twin([(b"ab", 1), (b"cd", 2)], 3, 4),
+        )
+        self.assertEqual(
+            self.encode_entries([bytearray(b"ab"), memoryview(b"cd")], 3, 4, 5, True),
+            encode_entries_twin([b"ab", b"cd"], 3, 4, 5, True),
+        )
+
+
+class NativeTests(TwinTests):
+    """The same, by the native module."""
+
+    def setUp(self) -> None:
+        if native is None:
+            if os.environ.get("CI"):
+                raise AssertionError(f"the native module was not built: {MISSING}")
+            raise SkipTest("the native module was not built")
+        self.native: Any = native
+        self.encode_appends = native.encode_appends
+        self.encode_entries = native.encode_entries
+
+    @bounded
+    @given(
+        st.lists(st.tuples(st.binary(max_size=300), u32), max_size=20), st.integers(0, 2**63), st.integers(0, 2**63 - 1)
+    )
+    def test_appends_as_twin(self, appends: list[tuple[bytes, int]], offset: int, time: int) -> None:
+        self.assertEqual(self.encode_appends(appends, offset, time), encode_appends_twin(appends, offset, time))
+
+    @bounded
+    @given(
+        st.lists(st.binary(max_size=300), max_size=20),
+        st.integers(0, 2**63),
+        st.integers(0, 2**63 - 1),
+        u32,
+        st.booleans(),
+    )
+    def test_entries_as_twin(self, payloads: list[bytes], offset: int, time: int, id_hash: int, is_last: bool) -> None:
+        self.assertEqual(
+            self.encode_entries(payloads, offset, time, id_hash, is_last),
+            encode_entries_twin(payloads, offset, time, id_hash, is_last),
+        )
+
+    def test_long(self) -> None:
+        """Those that are encoded without the interpreter's lock."""
+        payloads = [os.urandom(size) for size in (1, 65535, 65536, 200_001)]
+        self.assertEqual(
+            self.encode_appends([(payload, 9) for payload in payloads], 1 << 40, 77),
+            encode_appends_twin([(payload, 9) for payload in payloads], 1 << 40, 77),
+        )
+        self.assertEqual(
+            self.encode_entries(payloads, 1 << 40, 77, 9, True), encode_entries_twin(payloads, 1 << 40, 77, 9, True)
+        )
+
+    def test_refused(self) -> None:
+        """What is no append is an error, and not a crash."""
+        for bad in (
+            5,
+            [5],
+            [(b"ab",)],
+            [(b"ab", 1, 2)],
+            [("text", 1)],
+            [(b"ab", -1)],
+            [(b"ab", 1 << 32)],
+            [(b"ab", "")],
+        ):
+            with self.assertRaises((TypeError, ValueError, OverflowError), msg=repr(bad)):
+                self.encode_appends(bad, 0, 0)
+        for bad in (5, [5], ["text"], [None]):
+            with self.assertRaises((TypeError, ValueError), msg=repr(bad)):
+                self.encode_entries(bad, 0, 0, 0, True)
+
+    def test_checksums(self) -> None:
+        """Every implementation, at every length and alignment."""
+        self.assertEqual(self.native.CRC32C_IMPLEMENTATIONS[-1], "portable")
+        data = memoryview(os.urandom(1120))
+        for name in self.native.CRC32C_IMPLEMENTATIONS:
+            for size in range(1100):
+                at = size % 16
+                piece = data[at : at + size]
+                self.assertEqual(self.native.crc32c(piece, size, name), crc32c(piece, size), (name, size))
+        self.assertRaises(ValueError, self.native.crc32c, b"", 0, "none")
 
 
 class IndexHeaderTests(SynchronousTestCase):
