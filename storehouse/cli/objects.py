@@ -27,7 +27,7 @@ from storehouse.cli.store import (
     printable,
     store_options,
 )
-from storehouse.core.mediatypes import guessed_type
+from storehouse.core.names import guessed_type
 from storehouse.errors import InvalidRange, NoSuchBucket, NoSuchKey, StorehouseError
 from storehouse.storage.objects.values import Condition
 

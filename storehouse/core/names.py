@@ -1,4 +1,7 @@
-"""Names that clients give: checked, replaced by a free one where they are taken, and written into the paths of links."""
+"""
+Names that clients give: checked, replaced by a free one where they are taken, and written into the paths of links; and the media
+types that names of files tell.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from urllib.parse import quote
 from storehouse.errors import AlreadyExists, InvalidName, PreconditionFailed
 
 __all__ = [
+    "BY_ENDING",
     "DEFAULT_PREFIX",
     "MAX_IDENTIFIER",
     "MAX_PREFIX",
@@ -19,8 +23,10 @@ __all__ = [
     "check_identifier",
     "check_prefix",
     "claim",
+    "guessed_type",
     "link_path",
 ]
+
 
 #: The storage prefix of requests without one.
 DEFAULT_PREFIX = "default"
@@ -170,3 +176,74 @@ def link_path(method: str, name: str, is_prefix: bool = False) -> str:
         name = name.strip("/")
         name += "/" if name else ""
     return _LINK_PATHS[method] + quote(name.encode(), safe="/")
+
+
+#: What names say, of types that browsers show or save, and never run. The system's own table differs from one to the next.
+BY_ENDING = {
+    "7z": "application/x-7z-compressed",
+    "aac": "audio/aac",
+    "avi": "video/x-msvideo",
+    "avif": "image/avif",
+    "bmp": "image/bmp",
+    "bz2": "application/x-bzip2",
+    "csv": "text/csv",
+    "doc": "application/msword",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "epub": "application/epub+zip",
+    "flac": "audio/flac",
+    "gif": "image/gif",
+    "gz": "application/gzip",
+    "heic": "image/heic",
+    "ico": "image/vnd.microsoft.icon",
+    "ics": "text/calendar",
+    "iso": "application/x-iso9660-image",
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "json": "application/json",
+    "log": "text/plain",
+    "m4a": "audio/mp4",
+    "m4v": "video/mp4",
+    "md": "text/markdown",
+    "mkv": "video/x-matroska",
+    "mov": "video/quicktime",
+    "mp3": "audio/mpeg",
+    "mp4": "video/mp4",
+    "mpeg": "video/mpeg",
+    "ndjson": "application/x-ndjson",
+    "odp": "application/vnd.oasis.opendocument.presentation",
+    "ods": "application/vnd.oasis.opendocument.spreadsheet",
+    "odt": "application/vnd.oasis.opendocument.text",
+    "ogg": "audio/ogg",
+    "opus": "audio/ogg",
+    "otf": "font/otf",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "ppt": "application/vnd.ms-powerpoint",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "rar": "application/vnd.rar",
+    "rtf": "application/rtf",
+    "tar": "application/x-tar",
+    "tgz": "application/gzip",
+    "tif": "image/tiff",
+    "tiff": "image/tiff",
+    "tsv": "text/tab-separated-values",
+    "ttf": "font/ttf",
+    "txt": "text/plain",
+    "vcf": "text/vcard",
+    "wav": "audio/wav",
+    "webm": "video/webm",
+    "webp": "image/webp",
+    "woff": "font/woff",
+    "woff2": "font/woff2",
+    "xls": "application/vnd.ms-excel",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "xz": "application/x-xz",
+    "zip": "application/zip",
+    "zst": "application/zstd",
+}
+
+
+def guessed_type(key: str) -> str:
+    """The media type of a file of that name; empty if the name says none of those that are known."""
+    _, dot, ending = key.rpartition("/")[2].rpartition(".")
+    return BY_ENDING.get(ending.lower(), "") if dot else ""

@@ -22,7 +22,7 @@ from storehouse.errors import (
     StartFailed,
     StorehouseError,
 )
-from storehouse.storage.dataspace import staging
+from storehouse.storage.dataspace import directory as writing
 from tests.crash import apart, rounds
 from tests.crash.explorer import Broken
 from tests.crash.objects import Contents, HandSource, ObjectSession, history, verify
@@ -190,7 +190,7 @@ class ObjectPowerCutTests(SynchronousTestCase):
     @long_loop
     def test_long_parts(self) -> None:
         """Parts with more checksums than are held: their lines are written before their header."""
-        self.patch(staging, "_HELD_LINES", 40)
+        self.patch(writing, "_HELD_LINES", 40)
 
         def work(session: ObjectSession, contents: Contents) -> None:
             session.put("aa01", contents(4000), sized=False)

@@ -11,8 +11,7 @@ import sys
 from typing import Any
 
 from storehouse.errors import MalformedBody, TooLarge
-from storehouse.frontends.http.multipart import FormLimits, MultipartReader, PartBegun, PartEnded
-from storehouse.frontends.http.parthead import boundary_of
+from storehouse.frontends.http.multipart import FormLimits, MultipartReader, PartBegun, PartEnded, boundary_of
 from storehouse.frontends.upload.files import key_for
 
 __all__ = ["SEEDS", "try_form"]

@@ -18,8 +18,8 @@ from storehouse.events import Events
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.download import Downloads
+from storehouse.frontends.upload.intake import Activity
 from storehouse.frontends.upload.listing import Listings
-from storehouse.frontends.upload.throughput import Activity
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore

@@ -24,10 +24,8 @@ from storehouse.core.disk import DiskThreads
 from storehouse.core.streams import read_all
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
-from storehouse.frontends.upload.forms.form import FormUpload
-from storehouse.frontends.upload.intake import Intake, UploadMemory
-from storehouse.frontends.upload.throughput import Activity
-from storehouse.frontends.upload.upload import Upload
+from storehouse.frontends.upload.intake import Activity, Intake, UploadMemory
+from storehouse.frontends.upload.upload import FormUpload, Upload
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore

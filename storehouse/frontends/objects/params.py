@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from storehouse.core.jsontext import SHORT, Member, read_members, take_json
-from storehouse.core.mediatypes import guessed_type
+from storehouse.core.names import guessed_type
 from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, MalformedBody, TooLarge
 from storehouse.frontends.http.request import StreamingRequest

@@ -17,8 +17,7 @@ from storehouse.core.streams import GeneratorStream, IByteStream, Piece, limited
 from storehouse.core.turns import breath
 from storehouse.core.xmltext import XML, document, parse, text
 from storehouse.errors import MalformedBody, TooLarge
-from storehouse.frontends.http.multipart import Event, Field, FormLimits, MultipartReader, PartBegun
-from storehouse.frontends.http.parthead import boundary_of
+from storehouse.frontends.http.multipart import Event, Field, FormLimits, MultipartReader, PartBegun, boundary_of
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.access.owning import audit_refused_signature, new_object
 from storehouse.frontends.s3.call import Call

@@ -18,9 +18,8 @@ from storehouse.frontends.http.resource import Leaf, Root, accepts_html, check_f
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.assets import StaticFiles, load_assets
 from storehouse.frontends.upload.download import Downloads
-from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.gate import Gate
-from storehouse.frontends.upload.intake import Intake, UploadMemory
+from storehouse.frontends.upload.intake import Activity, Intake, UploadMemory
 from storehouse.frontends.upload.links import Links
 from storehouse.frontends.upload.listing import Listings
 from storehouse.frontends.upload.open import OpenUploads
@@ -28,8 +27,7 @@ from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
 from storehouse.frontends.upload.resumable.tus.door import TusUploads
 from storehouse.frontends.upload.sessions import SignIn, SignOut
 from storehouse.frontends.upload.stats import DiskLeft, EventStream, Metrics, Overview, Stats
-from storehouse.frontends.upload.throughput import Activity
-from storehouse.frontends.upload.upload import Upload
+from storehouse.frontends.upload.upload import FormUpload, Upload
 from storehouse.frontends.upload.users import Users
 from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.objects.interfaces import IObjectStore

@@ -23,9 +23,9 @@ from storehouse.frontends.http.sending import (
 )
 from storehouse.frontends.upload.files import present
 from storehouse.frontends.upload.gate import Gate, Visitor
+from storehouse.frontends.upload.intake import Activity, Download
 from storehouse.frontends.upload.listing import Listings, described
 from storehouse.frontends.upload.ranges import ByteRanges
-from storehouse.frontends.upload.throughput import Activity, Download
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, IObjectStore, ObjectInfo, ObjectReader
 
 __all__ = ["Downloads"]

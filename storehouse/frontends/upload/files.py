@@ -19,7 +19,7 @@ from urllib.parse import quote
 import attrs
 
 from storehouse.errors import InvalidName, StorehouseError
-from storehouse.frontends.http.parthead import without_home
+from storehouse.frontends.http.multipart import without_home
 from storehouse.frontends.http.reply import OCTETS, Reply, error_reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import accepts_html, decoded

@@ -294,7 +294,7 @@ class Gate:
         @raise Forbidden: if nothing is left.
         """
         new, replacing = await self._may(visitor, self._bucket, key, "put-new", "overwrite")
-        narrowed = condition.narrowed(new, replacing)
+        narrowed = condition if new and replacing else condition.narrowed(new, replacing)
         permission = "put-new" if new or not replacing else "overwrite"
         self._decided(visitor, permission, f"{self._bucket}/{key}", narrowed is not None)
         if narrowed is None:

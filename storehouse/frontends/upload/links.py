@@ -18,9 +18,9 @@ from storehouse.frontends.http.reply import Reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, accepts_html, check_fields
 from storehouse.frontends.upload import pages
-from storehouse.frontends.upload.forms.small import MOST_BYTES, media_type, read_form
 from storehouse.frontends.upload.gate import Gate
 from storehouse.frontends.upload.sessions import check_form_token
+from storehouse.frontends.upload.smallforms import MOST_BYTES, media_type, read_form
 from storehouse.storage.accounts.interfaces import IAccounts
 
 __all__ = ["Links"]

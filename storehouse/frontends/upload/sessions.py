@@ -13,8 +13,8 @@ from storehouse.frontends.http.reply import Reply, error_reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, accepts_html, check_fields
 from storehouse.frontends.upload import pages
-from storehouse.frontends.upload.forms.small import local_path, read_form, see_other
 from storehouse.frontends.upload.gate import TOKEN_FIELD, Attempts, Gate, Visitor
+from storehouse.frontends.upload.smallforms import local_path, read_form, see_other
 from storehouse.storage.accounts.interfaces import IAccounts, Session
 
 __all__ = ["SignIn", "SignOut", "check_form_token"]

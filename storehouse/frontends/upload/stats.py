@@ -22,9 +22,8 @@ from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, accepts_html, check_fields
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.gate import Gate, Visitor
-from storehouse.frontends.upload.intake import UploadMemory
+from storehouse.frontends.upload.intake import Activity, Series, UploadMemory
 from storehouse.frontends.upload.pages.words import size_of
-from storehouse.frontends.upload.throughput import Activity, Series
 
 __all__ = ["DiskLeft", "EventStream", "Metrics", "Overview", "Room", "Stats"]
 

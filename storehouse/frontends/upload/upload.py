@@ -1,25 +1,293 @@
 """
-C{/upload}, and C{/upload/NAME}: the page where files are chosen, and where they are sent to: as a form, or as the body of a
-PUT or a POST, as C{curl -T} sends it.
+C{/upload}, and C{/upload/NAME}: the page where files are chosen, and where they are sent to: as a form with files, as browsers,
+C{curl -F} and libraries send it, or as the body of a PUT or a POST, as C{curl -T} does.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
-from storehouse.errors import BadRequest, DamagedEntry, MalformedBody, NoSuchKey
+from twisted.internet.defer import Deferred
+
+from storehouse.core.jobs import settled
+from storehouse.core.streams import GeneratorStream, Piece
+from storehouse.core.turns import breath
+from storehouse.errors import (
+    AlreadyExists,
+    BadRequest,
+    DamagedEntry,
+    InvalidName,
+    LinkOutOfScope,
+    MalformedBody,
+    NoSuchKey,
+    StorehouseError,
+    TooManyUploads,
+)
+from storehouse.frontends.http.multipart import Event, Field, FormLimits, MultipartReader, PartBegun, boundary_of
 from storehouse.frontends.http.reply import MethodNotAllowed, Reply
-from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.request import RequestBody, StreamingRequest
 from storehouse.frontends.http.resource import Leaf, check_body, check_fields, field_of
 from storehouse.frontends.upload import pages
-from storehouse.frontends.upload.files import file_reply, key_in_path, said_type
-from storehouse.frontends.upload.forms.form import FormUpload
-from storehouse.frontends.upload.gate import Gate, Visitor, check_query
-from storehouse.frontends.upload.intake import FileHead, Intake, digests_in
+from storehouse.frontends.upload.files import file_reply, form_reply, key_for, key_in_path, said_type
+from storehouse.frontends.upload.gate import TOKEN_FIELD, Gate, Visitor, check_query
+from storehouse.frontends.upload.intake import FileHead, IncomingFile, Intake, UploadSession, digests_in
 from storehouse.frontends.upload.resumable.ietf.fields import asks_for_resumption
-from storehouse.storage.objects.interfaces import ALWAYS, Condition
+from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
 
-__all__ = ["IResumption", "Upload"]
+__all__ = ["FormUpload", "IResumption", "Upload"]
+
+
+#: The field that repeats the session's token, before the first file.
+_TOKEN = "csrf"
+
+#: The field that has files keep their folders, before the first of them: browsers send those of a chosen directory with
+#: their paths in it.
+_FOLDERS = "folders"
+
+_KNOWN = frozenset({b"format"})
+
+#: The longest value that a field has that is looked at.
+_LONGEST = 4096
+
+#: Files of one form that are brought to disk at once, while the next ones come: each waits for the disk several times.
+_AT_ONCE = 8
+
+
+class FormUpload:
+    """
+    Takes in forms.
+
+    @param gate: a L{Gate}.
+    @param most_parts: files and fields that a form may have.
+    """
+
+    def __init__(self, gate: Gate, intake: Intake, most_parts: int = 1000) -> None:
+        self._gate = gate
+        self._intake = intake
+        self._limits = FormLimits(parts=most_parts)
+
+    async def post(self, request: StreamingRequest) -> Reply:
+        """
+        Store the files of a form, one after the other. The answer says which are stored, also when one of them, or what
+        came then, could not be.
+        """
+        check_body(request)
+        visitor = await self._gate.admit(request, "put", token_later=True)
+        if visitor.grant is not None:
+            raise LinkOutOfScope("a link takes one file, sent by PUT: curl -T FILE LINK")
+        check_fields(request, _KNOWN)
+        boundary = boundary_of(field_of(request, b"Content-Type") or b"")
+        reader = MultipartReader(boundary, self._limits, wanted=(_TOKEN, _FOLDERS))
+        async with self._intake.memory.receiving(request.body, visitor.shares) as session:
+            form = _Form(self._gate, self._intake, visitor, session, request.body, reader)
+            given = field_of(request, TOKEN_FIELD)
+            if given is not None:
+                form.check_token(given.decode("latin-1"))
+            try:
+                await form.receive()
+            except StorehouseError as error:
+                return form_reply(request, visitor, form.stored, error)
+        return form_reply(request, visitor, form.stored)
+
+
+class _Form:
+    """
+    A form on its way: its parts are taken one after the other. Small files that are whole are stored while the next ones
+    come.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        intake: Intake,
+        visitor: Visitor,
+        session: UploadSession,
+        body: RequestBody,
+        reader: MultipartReader,
+    ) -> None:
+        self._gate = gate
+        self._intake = intake
+        self._visitor = visitor
+        self._session = session
+        self._body = body
+        self._reader = reader
+        self._is_trusted = visitor.session is None
+        self._keeps_folders = False
+        self._has_files = False
+        self._keys: set[str] = set()  # as many as there may be parts
+        self._events: Iterator[Event] = iter(())  # of the piece that is being dealt with
+        self._piece = 0  # its size
+        self._has_ended = False  # whether that is the last
+        self._results: list[ObjectInfo | None] = []  # of files that were whole, in the order in which they came
+        self._storing: dict[int, tuple[str, Deferred[None]]] = {}  # the keys of those that are not stored yet
+        self._held = 0  # bytes that the reader holds, as the session knows
+        self._waits_for_store = False
+        self._error: BaseException | None = None
+
+    @property
+    def stored(self) -> list[ObjectInfo]:
+        """The files that are stored, in the order in which they came."""
+        return [info for info in self._results if info is not None]
+
+    def check_token(self, text: str) -> None:
+        """@raise ForgedRequest: if it is not that of the visitor's session."""
+        self._gate.check_token(self._visitor, text)
+        self._is_trusted = True
+
+    async def receive(self) -> None:
+        """
+        Take the whole form.
+
+        @raise StorehouseError: if that is not possible; what is not in C{stored} then is not stored.
+        """
+        self._session.spill = self._refuse
+        try:
+            try:
+                while (event := await self._next()) is not None:
+                    if isinstance(event, Field):
+                        self._field(event)
+                    elif isinstance(event, PartBegun):
+                        await self._file(event)
+                    await breath()
+            finally:
+                while self._storing:
+                    await self._one_stored()
+        except Exception:
+            # What the body says then is only that it was closed.
+            if self._error is not None:
+                raise self._error from None
+            raise
+        if self._error is not None:
+            raise self._error
+        if not self._has_files:
+            raise MalformedBody("the form has no file")
+
+    async def _next(self) -> Event | None:
+        """What comes next; C{None} behind the last part."""
+        while (event := next(self._events, None)) is None:
+            self._account()
+            if self._error is not None:
+                raise self._error
+            if self._has_ended:
+                return None
+            piece = await self._body.read()
+            self._piece = len(piece)
+            self._has_ended = not piece
+            self._events = self._reader.feed(bytes(piece)) if piece else self._reader.finish()
+        return event
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._body.close()
+
+    def _refuse(self) -> None:
+        """Others need the memory that this form holds without a file."""
+        if self._waits_for_store:
+            return  # what is held now waits for the store only
+        self._fail(
+            TooManyUploads("the memory for uploads is used up by heads and fields of forms: try again in a moment")
+        )
+
+    def _account(self) -> None:
+        if self._reader.part is not None and not self._held:
+            return  # within a file, it holds less than a boundary
+        held = self._reader.held
+        if held != self._held:
+            self._session.hold(held - self._held)
+            self._held = held
+            if self._reader.part is None and self._session.has_too_much:
+                self._refuse()
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """The store is waited for: so does the rest of the piece that is being dealt with."""
+        size = self._piece
+        self._session.hold(size)
+        self._waits_for_store = True
+        try:
+            yield
+        finally:
+            self._waits_for_store = False
+            self._session.hold(-size)
+
+    # -- fields and files ----------------------------------------------------------------------
+
+    def _field(self, field: Field) -> None:
+        if len(field.value) > _LONGEST:
+            raise MalformedBody(f"the field {field.name} has more than {_LONGEST} characters")
+        if field.name == _TOKEN:
+            if not self._is_trusted:
+                self.check_token(field.value)
+        elif field.name == _FOLDERS:
+            self._keeps_folders = field.value not in ("", "0")
+
+    async def _file(self, part: PartBegun) -> None:
+        if not self._is_trusted:
+            # There was no such field: this says so.
+            self.check_token("")
+        filename = part.filename or ""
+        stream = GeneratorStream(self._bytes())
+        if not filename:
+            # What browsers send for a field of files that nobody chose one for: a part with neither name nor bytes.
+            if await stream.read():
+                raise InvalidName("a file has no name")
+            return
+        self._has_files = True
+        key = key_for(filename, filename if self._keeps_folders else "")
+        if key in self._keys and self._intake.rule == "replace":
+            # A directory, whose files lose their folders: nobody sends a file to replace it in the same breath.
+            raise AlreadyExists(f"the form has two files that would be stored as {key}: send it with folders=1")
+        self._keys.add(key)
+        head = FileHead(key, filename, "form", content_type=said_type(part.content_type, is_form=True))
+        with self._waiting():
+            file = await self._intake.begin(self._visitor, self._session, stream, head)
+        is_passed_on = False
+        try:
+            await file.gather()
+            if file.is_spilled:
+                self._results.append(await file.store())
+            else:
+                self._session.spill = self._refuse
+                is_passed_on = True
+                with self._waiting():
+                    await self._store_beside(file)
+        finally:
+            if not is_passed_on:
+                await file.close()
+            self._session.spill = self._refuse
+
+    async def _bytes(self) -> AsyncGenerator[Piece, None]:
+        """Those of the file that has begun."""
+        while isinstance(event := await self._next(), bytes):
+            yield event
+
+    async def _store_beside(self, file: IncomingFile) -> None:
+        """Store a file that is whole; returns when the next ones may come."""
+        key = file.head.key
+        while any(key == other for other, _ in self._storing.values()):
+            # Of two files of one name, the first is to have it.
+            await self._one_stored()
+        number = len(self._results)
+        self._results.append(None)
+        work = Deferred.fromCoroutine(self._store(file, number))
+        self._storing[number] = key, work
+        work.addErrback(lambda failure: self._fail(failure.value or RuntimeError("a file could not be stored")))
+        work.addCallback(lambda _: self._storing.pop(number))
+        while len(self._storing) >= _AT_ONCE or (self._storing and self._session.is_half_full):
+            await self._one_stored()
+
+    async def _store(self, file: IncomingFile, number: int) -> None:
+        try:
+            self._results[number] = await file.store()
+        finally:
+            await file.close()
+
+    async def _one_stored(self) -> None:
+        """Wait for the file that has been waiting longest."""
+        await settled(next(iter(self._storing.values()))[1])
+
 
 _NO_FIELDS: frozenset[bytes] = frozenset()
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import attrs
 
+from storehouse.storage.dataspace.directory import PartWriter, Staging, checksum_name, part_name
 from storehouse.storage.dataspace.formats import Hash
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.opened import OpenObject, OpenPart, Span, spans_of
-from storehouse.storage.dataspace.reader import READ_SIZE
-from storehouse.storage.dataspace.staging import PartWriter, Staging, checksum_name, part_name
+from storehouse.storage.dataspace.opened import READ_SIZE, OpenObject, OpenPart, Span, spans_of
 from storehouse.storage.dataspace.values import check_range
 
 __all__ = ["copy_object", "copy_part", "copy_part_of", "share_parts"]

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from storehouse.core.files import CANNOT_EXCHANGE
 from storehouse.errors import DamagedObject, NoSuchUpload, StorageFailed
+from storehouse.storage.dataspace.directory import Staging, checksum_name, part_name
 from storehouse.storage.dataspace.formats import (
     ObjectInfo,
     check_own,
@@ -23,7 +24,6 @@ from storehouse.storage.dataspace.formats import (
 )
 from storehouse.storage.dataspace.interfaces import Metadata, Part, Upload
 from storehouse.storage.dataspace.opened import OpenUploadPart, read_description
-from storehouse.storage.dataspace.staging import Staging, checksum_name, part_name
 
 __all__ = [
     "UploadState",

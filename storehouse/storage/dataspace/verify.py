@@ -17,6 +17,7 @@ import attrs
 
 from storehouse.core.files import forget_cached, read_exactly
 from storehouse.errors import DamagedObject
+from storehouse.storage.dataspace.directory import checksum_name, part_name
 from storehouse.storage.dataspace.formats import (
     TAG_SIZE,
     check_own,
@@ -29,7 +30,6 @@ from storehouse.storage.dataspace.formats import (
 )
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.opened import OpenPart, read_description
-from storehouse.storage.dataspace.staging import checksum_name, part_name
 
 __all__ = ["Entry", "Finding", "Moved", "reason_of"]
 

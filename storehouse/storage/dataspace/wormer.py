@@ -25,7 +25,7 @@ from storehouse.core.operations import operation
 from storehouse.core.streams import BytesStream, IByteStream, Piece
 from storehouse.errors import DamagedObject, NoSuchObject, NoSuchUpload, StorageFailed, StorehouseError
 from storehouse.storage.dataspace.copying import copy_object, copy_part_of, share_parts
-from storehouse.storage.dataspace.directory import Holding, Receiver, StoreDirectory, WormerSettings, names_in
+from storehouse.storage.dataspace.directory import Holding, Receiver, Staging, StoreDirectory, WormerSettings, names_in
 from storehouse.storage.dataspace.formats import ObjectInfo, encode_object, encode_upload, joined_etag
 from storehouse.storage.dataspace.interfaces import (
     IDescribed,
@@ -34,9 +34,14 @@ from storehouse.storage.dataspace.interfaces import (
     Reader,
     Upload,
 )
-from storehouse.storage.dataspace.opened import OpenObject, OpenUploadPart, read_small
-from storehouse.storage.dataspace.reader import READ_SIZE, BlockStream, ReadMemory
-from storehouse.storage.dataspace.staging import Staging
+from storehouse.storage.dataspace.opened import (
+    READ_SIZE,
+    BlockStream,
+    OpenObject,
+    OpenUploadPart,
+    ReadMemory,
+    read_small,
+)
 from storehouse.storage.dataspace.uploads import (
     UploadState,
     begin_upload,

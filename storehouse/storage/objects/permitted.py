@@ -41,7 +41,7 @@ class Decide(Protocol):
     """
     Says whether something is allowed.
 
-    @param permission: one of L{PERMISSIONS<storehouse.core.permissions.PERMISSIONS>}, or L{MANAGE}.
+    @param permission: one of L{PERMISSIONS<storehouse.storage.accounts.interfaces.PERMISSIONS>}, or L{MANAGE}.
     @param key: a key, or the prefix of what is listed; empty for the bucket as a whole.
     @param found: the bucket, if it is known.
     """

@@ -1,14 +1,19 @@
 """
-A stream of any length as parts of an upload.
+A stream of any length as parts of an upload, and the CRC32C of all of it by those of the parts.
 
 A part is what is lost, at most, when the process is killed; and the list of parts is written with each new one, and read
 whenever the object is opened. So parts are small at first and where bytes come slowly, and larger the more there is
 already: a terabyte has some 3000 of them. Where a client sends little at a time, many small parts become a larger one.
+
+A CRC is linear over GF(2): that of the first bytes, moved on over as many zero bytes as follow, and that of those that
+follow, differ from that of all by nothing. Moving on over 2^k bytes is a matrix of 32 times 32 bits, made once.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from functools import cache
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -16,7 +21,86 @@ from storehouse.core.digests import crc32c
 from storehouse.core.streams import Beside, GeneratorStream, IByteStream, Piece
 from storehouse.storage.dataspace.interfaces import Part
 
-__all__ = ["MANY", "MAX_SECONDS", "PartCutter", "count_to_join", "is_enough", "min_size"]
+__all__ = [
+    "MANY",
+    "MAX_SECONDS",
+    "PartCutter",
+    "combined",
+    "count_to_join",
+    "crc_in",
+    "crc_of_parts",
+    "is_enough",
+    "min_size",
+    "note_of",
+]
+
+
+# The polynomial of CRC32C, bits reversed.
+_POLYNOMIAL = 0x82F63B78
+
+_note = re.compile("crc32c=([0-9a-f]{8})").fullmatch
+
+_Matrix = tuple[int, ...]
+
+
+def _applied(matrix: _Matrix, vector: int) -> int:
+    result = 0
+    for row in matrix:
+        if vector & 1:
+            result ^= row
+        vector >>= 1
+        if not vector:
+            break
+    return result
+
+
+@cache
+def _moving(power: int) -> _Matrix:
+    """What moves a CRC on over C{2 ** power} zero bits."""
+    if not power:
+        return (_POLYNOMIAL, *(1 << bit for bit in range(31)))
+    half = _moving(power - 1)
+    return tuple(_applied(half, row) for row in half)
+
+
+def combined(first: int, second: int, size: int) -> int:
+    """
+    The CRC32C of bytes and what follows them.
+
+    @param first: that of the bytes.
+    @param second: that of what follows.
+    @param size: the bytes of what follows.
+    """
+    bits, power = 8 * size, 0
+    while bits:
+        if bits & 1:
+            first = _applied(_moving(power), first)
+        bits >>= 1
+        power += 1
+    return first ^ second
+
+
+def note_of(crc: int) -> str:
+    """What is noted of a part."""
+    return f"crc32c={crc:08x}"
+
+
+def crc_in(note: str) -> int | None:
+    """The CRC32C in a note; C{None} if there is none."""
+    found = _note(note)
+    return int(found[1], 16) if found else None
+
+
+def crc_of_parts(parts: Iterable[Part]) -> int | None:
+    """The CRC32C of parts in a row; C{None} if that of one is not known."""
+    total = 0
+    for part in parts:
+        crc = crc_in(part.note)
+        if crc is None:
+            return None
+        total = combined(total, crc, part.size)
+    return total
+
 
 #: Seconds after which the bytes that have come are made a part, however few they are.
 MAX_SECONDS = 10.0

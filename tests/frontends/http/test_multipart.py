@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.http.multipart} and L{storehouse.frontends.http.parthead}."""
+"""Tests of L{storehouse.frontends.http.multipart} and L{storehouse.frontends.http.multipart}."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import MalformedBody, StorehouseError, TooLarge
-from storehouse.frontends.http.multipart import Field, FormLimits, MultipartReader, PartBegun, PartEnded
-from storehouse.frontends.http.parthead import boundary_of
+from storehouse.frontends.http.multipart import Field, FormLimits, MultipartReader, PartBegun, PartEnded, boundary_of
 
 B = b"frontier"
 

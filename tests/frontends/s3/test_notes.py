@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.frontends.s3.checksums import ALGORITHMS, Hasher, encoded
 from storehouse.frontends.s3.notes import read_note, write_note
-from storehouse.storage.resumable.checksums import note_of
+from storehouse.storage.resumable.parts import note_of
 
 
 class NoteTests(SynchronousTestCase):

@@ -18,10 +18,8 @@ from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
-from storehouse.frontends.upload.forms.form import FormUpload
-from storehouse.frontends.upload.intake import Intake, UploadMemory
-from storehouse.frontends.upload.throughput import Activity
-from storehouse.frontends.upload.upload import Upload
+from storehouse.frontends.upload.intake import Activity, Intake, UploadMemory
+from storehouse.frontends.upload.upload import FormUpload, Upload
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.namespace import MemoryNamespace

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.mediatypes import BY_ENDING, guessed_type
+from storehouse.core.names import BY_ENDING, guessed_type
 from storehouse.errors import BadRequest, InvalidName, StorehouseError
 from storehouse.frontends.upload.files import (
     content_disposition,

@@ -24,16 +24,24 @@ from storehouse.core.streams import BytesStream, IByteStream, StreamClosed, read
 from storehouse.errors import BadRequest, ChecksumMismatch, NoSpace, NoSuchKey, TooManyUploads
 from storehouse.frontends.http.request import RequestBody
 from storehouse.frontends.upload.gate import Visitor
-from storehouse.frontends.upload.intake import ALGORITHMS, Checksums, FileHead, Intake, Pieces, UploadMemory, checked
-from storehouse.frontends.upload.throughput import Activity
+from storehouse.frontends.upload.intake import (
+    ALGORITHMS,
+    Activity,
+    Checksums,
+    FileHead,
+    Intake,
+    Pieces,
+    UploadMemory,
+    checked,
+)
 from storehouse.storage.objects.interfaces import ObjectInfo
 from tests.conformance.dataspace import content, pieces_of
 from tests.conformance.streams import StageTests, Upstream, begun
 from tests.frontends.http.test_multipart import file, part, whole
 from tests.frontends.http.wire import Connection, request, split_answers
-from tests.frontends.upload.forms.test_form import KIND
 from tests.frontends.upload.gates import ANN, OpenGate
 from tests.frontends.upload.receiving import QuietConnection, ReceivingCase
+from tests.frontends.upload.test_form import KIND
 
 # -- memory ----------------------------------------------------------------------------------------
 

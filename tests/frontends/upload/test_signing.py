@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import NotSignedIn
 from storehouse.frontends.http.request import parse_query
-from storehouse.frontends.upload.forms.small import local_path
 from storehouse.frontends.upload.gate import COOKIE, Attempts, Gate
 from storehouse.frontends.upload.links import Links
 from storehouse.frontends.upload.sessions import SignIn, SignOut
+from storehouse.frontends.upload.smallforms import local_path
 from storehouse.frontends.upload.users import Users
 from storehouse.storage.accounts.interfaces import Grant, NewKey
 from storehouse.testing import memory_object_store

@@ -17,9 +17,8 @@ from storehouse.core.disk import InlineDisk
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload import stats
-from storehouse.frontends.upload.intake import UploadMemory
+from storehouse.frontends.upload.intake import Activity, UploadMemory
 from storehouse.frontends.upload.stats import DiskLeft, EventStream, Metrics, Overview, Stats
-from storehouse.frontends.upload.throughput import Activity
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 from tests.frontends.upload.gates import OpenGate
 

@@ -10,10 +10,10 @@ from unittest.mock import patch
 
 from storehouse.errors import DamagedObject
 from storehouse.storage.dataspace.copying import copy_object, copy_part
+from storehouse.storage.dataspace.directory import Staging
 from storehouse.storage.dataspace.formats import HASHES, find_hash
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.opened import OpenPart
-from storehouse.storage.dataspace.staging import Staging
 from storehouse.testing import FailingFiles
 from tests.conformance.dataspace import content
 from tests.storage.dataspace.test_opened import StoreCase, Stored

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import BytesStream, closing
 from storehouse.errors import DamagedObject, StartFailed
-from storehouse.storage.dataspace import staging
+from storehouse.storage.dataspace import directory as writing
 from storehouse.storage.dataspace.formats import HASHES
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.scrub import Finding, scrub
@@ -95,10 +95,10 @@ class DamageTests(SynchronousTestCase):
         put(f"{digit}a01", 1300, key=["a name"], other=["one", "two"])
         put(f"{digit}a02", 0)
         put(f"{digit}b03", 512)
-        held = staging._HELD_LINES
-        staging._HELD_LINES = 1
+        held = writing._HELD_LINES
+        writing._HELD_LINES = 1
         put(f"{digit}b04", 2000, key=["\u00fc\U0001f600"])
-        staging._HELD_LINES = held
+        writing._HELD_LINES = held
         wait(space.copy(f"{digit}c05", f"{digit}a01", metadata={}))
         self.truth[f"{digit}c05"] = self.truth[f"{digit}a01"][0], {}
         for id, upload_id, last in ((f"{digit}c06", f"{digit}d07", 3), ("", f"{digit}d08", 2)):

@@ -14,11 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.core.files import CACHED, WAITING, Files
 from storehouse.errors import DamagedObject, NoSuchObject
 from storehouse.storage.dataspace import opened
-from storehouse.storage.dataspace.directory import Layout
+from storehouse.storage.dataspace.directory import Layout, PartWriter, Staging
 from storehouse.storage.dataspace.formats import HASHES, ObjectInfo, encode_object, find_hash, joined_etag
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.opened import OpenObject, OpenPart, read_description, spans_of
-from storehouse.storage.dataspace.staging import PartWriter, Staging
 from tests.around import on_disk
 from tests.conformance.dataspace import content
 

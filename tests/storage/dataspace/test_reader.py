@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.dataspace.reader}, with a disk that is driven by hand."""
+"""Tests of L{BlockStream<storehouse.storage.dataspace.opened.BlockStream>}, with a disk that is driven by hand."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.core.disk import IDisk, InlineDisk
 from storehouse.core.streams import Piece, StreamClosed, closing
 from storehouse.errors import DamagedObject, Unavailable
-from storehouse.storage.dataspace import reader as module
+from storehouse.storage.dataspace import opened as module
 from storehouse.storage.dataspace.formats import ObjectInfo
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.dataspace.reader import READ_SIZE, BlockStream, ReadMemory
+from storehouse.storage.dataspace.opened import READ_SIZE, BlockStream, ReadMemory
 from tests.conformance.dataspace import content
 from tests.conformance.streams import ByteStreamTests, begun
 from tests.core.test_jobs import HandDisk

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.storage.dataspace.staging}."""
+"""Writing: L{storehouse.storage.dataspace.directory}."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storehouse.errors import AlreadyExists, StorageFailed
-from storehouse.storage.dataspace import staging
+from storehouse.storage.dataspace import directory as writing
+from storehouse.storage.dataspace.directory import PartWriter, Staging
 from storehouse.storage.dataspace.formats import HASHES, ChecksumHeader, Hash, encode_header, find_hash, part_tag
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.opened import OpenPart
-from storehouse.storage.dataspace.staging import PartWriter, Staging
 from storehouse.testing import FailingFiles
 from tests.conformance.dataspace import content
 from tests.storage.dataspace.test_opened import StoreCase
@@ -111,7 +111,7 @@ class WriterTests(StoreCase):
             sums, tag = expected(data, hash, 10)
             header, lines = sums.split(b"\n", 1)
             for held in (1, 700, len(lines) - 1, len(lines), len(lines) + 1):
-                with patch.object(staging, "_HELD_LINES", held):
+                with patch.object(writing, "_HELD_LINES", held):
                     pieces = [[data[at : at + 13]] for at in range(0, 1000, 13)]
                     _, known, part = self.write(pieces, hash, 10, 1000)
                     self.assertEqual((known, part.etag), (sums, tag))
@@ -123,7 +123,7 @@ class WriterTests(StoreCase):
     def test_writeback(self) -> None:
         """What is written is on its way to the disk before the end."""
         begun: list[int] = []
-        with patch.object(staging, "_WRITEBACK", 100), patch.object(self.files, "begin_writeback", begun.append):
+        with patch.object(writing, "_WRITEBACK", 100), patch.object(self.files, "begin_writeback", begun.append):
             writer = PartWriter(self.staging(), 1, ALL[0], 10)
             for _ in range(10):
                 writer.write([content(50)])

@@ -1,4 +1,4 @@
-"""Tests of L{write_beside<storehouse.storage.dataspace.staging.write_beside>}, with a disk that is driven by hand."""
+"""Tests of L{write_beside<storehouse.storage.dataspace.directory.write_beside>}, with a disk that is driven by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storehouse.core.budget import StreamMemory
 from storehouse.core.disk import IDisk, InlineDisk
 from storehouse.core.streams import BytesStream, IByteStream, Piece, PushedStream
 from storehouse.errors import SizeMismatch
-from storehouse.storage.dataspace.staging import write_beside
+from storehouse.storage.dataspace.directory import write_beside
 from tests.conformance.dataspace import content, pieces_of
 from tests.core.test_jobs import HandDisk
 

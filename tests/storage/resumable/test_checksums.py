@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.resumable.checksums import combined, crc_in, crc_of_parts, note_of
+from storehouse.storage.resumable.parts import combined, crc_in, crc_of_parts, note_of
 
 
 class ChecksumTests(SynchronousTestCase):
-    """L{storehouse.storage.resumable.checksums}."""
+    """L{storehouse.storage.resumable.parts}."""
 
     @given(st.binary(max_size=300), st.binary(max_size=300))
     def test_combined(self, first: bytes, second: bytes) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.checksummed import encode_checksummed
-from storehouse.storage.resumable.formats import State, decode_state, encode_state
+from storehouse.storage.resumable.states import State, decode_state, encode_state
 
 STATE = State(
     id="00112233445566778899aabbccddeeff",

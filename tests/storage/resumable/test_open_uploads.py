@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.streams import BytesStream
 from storehouse.errors import BadRequest, Conflict, TooLarge, UploadGone
-from storehouse.storage.resumable import completing
-from storehouse.storage.resumable.open_uploads import OpenUploads
+from storehouse.storage.resumable import local
+from storehouse.storage.resumable.uploads import OpenUploads
 from tests.storage.resumable.rig import MemoryUploadsTestCase
 from tests.storage.resumable.test_formats import STATE
 
@@ -99,7 +99,7 @@ class BoundsTests(MemoryUploadsTestCase):
 
     async def test_too_many_parts(self) -> None:
         """One that would have too many parts is refused, or given up once that shows."""
-        self.patch(completing, "MAX_PARTS", 3)
+        self.patch(local, "MAX_PARTS", 3)
         self.uploads = await self.make_uploads()
         pieces = [await self.uploads.create("ann", "file", 2, is_partial=True) for _ in range(2)]
         waiting = await self.uploads.concatenate("ann", "waiting", [piece.id for piece in pieces])

@@ -16,13 +16,11 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.streams import read_all
 from storehouse.frontends.http.resource import Root
 from storehouse.frontends.http.site import DoorSite
-from storehouse.frontends.upload.forms.form import FormUpload
 from storehouse.frontends.upload.gate import Gate
-from storehouse.frontends.upload.intake import Intake, UploadMemory
+from storehouse.frontends.upload.intake import Activity, Intake, UploadMemory
 from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
 from storehouse.frontends.upload.resumable.tus.door import TusUploads
-from storehouse.frontends.upload.throughput import Activity
-from storehouse.frontends.upload.upload import Upload
+from storehouse.frontends.upload.upload import FormUpload, Upload
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from storehouse.testing import memory_object_store
 from storehouse.testing.accounts import MemoryAccounts

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from storehouse.core.mediatypes import guessed_type
+from storehouse.core.names import guessed_type
 from storehouse.errors import (
     BadRequest,
     ChecksumMismatch,

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.http import datetimeToString
 from twisted.web.server import NOT_DONE_YET
 
-from storehouse.core.mediatypes import guessed_type
+from storehouse.core.names import guessed_type
 from storehouse.errors import BadRequest, ChecksumMismatch, LinkOutOfScope, NoSuchUpload, SizeMismatch, StorehouseError
 from storehouse.frontends.http.reply import MethodNotAllowed, Reply, UnsupportedType, UnsupportedVersion, error_reply
 from storehouse.frontends.http.request import StreamingRequest

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.upload.forms.form}."""
+"""Forms: L{storehouse.frontends.upload.upload}."""
 
 from __future__ import annotations
 

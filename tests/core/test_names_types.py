@@ -1,10 +1,10 @@
-"""Tests of L{storehouse.core.mediatypes}."""
+"""Media types of names: L{storehouse.core.names.guessed_type}."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.mediatypes import guessed_type
+from storehouse.core.names import guessed_type
 
 
 class GuessTests(SynchronousTestCase):

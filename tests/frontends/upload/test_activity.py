@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.upload.throughput}."""
+"""What goes through the door: L{storehouse.frontends.upload.intake.Activity}."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.frontends.upload.throughput import Activity
+from storehouse.frontends.upload.intake import Activity
 
 START = 1_700_000_000.25
 

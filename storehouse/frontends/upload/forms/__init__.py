@@ -1,1 +1,0 @@
-"""Forms with files: multipart/form-data."""

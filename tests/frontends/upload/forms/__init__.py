@@ -1,1 +1,0 @@
-"""Tests of storehouse.frontends.upload.forms."""
