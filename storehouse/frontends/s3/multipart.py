@@ -81,8 +81,9 @@ _ALGORITHM, _TYPE = "checksum-algorithm", "checksum-type"
 
 _CHECKSUM = "checksum-"
 
-#: What the metadata of uploads of other doors has.
-_RESUMABLE = "resumable"
+#: What the metadata of uploads of other doors has; and what those of this one have beside it, since a client can say anything in the
+#: metadata.
+_RESUMABLE, _DOOR = "resumable", "door"
 
 _range = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII).fullmatch
 
@@ -94,7 +95,7 @@ _range = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII).fullmatch
 async def create_multipart_upload(call: Call) -> Reply:
     """Begin an upload."""
     checksum = _checksum_asked(call)
-    system = {**system_of(call.header), **checksum, **await new_object(call)}
+    system = {**system_of(call.header), **checksum, **await new_object(call), _DOOR: "s3"}
     upload_id: str = await call.store.begin_upload(
         call.bucket, call.key, content_type_of(call.header), user_metadata(call), system
     )
@@ -138,6 +139,10 @@ def _upload_id(call: Call) -> str:
     return found
 
 
+def _is_resumable(upload: OpenUpload) -> bool:
+    return _RESUMABLE in upload.metadata and _DOOR not in upload.system
+
+
 async def _open_upload(call: Call) -> OpenUpload:
     """
     The upload that a request is for.
@@ -145,7 +150,7 @@ async def _open_upload(call: Call) -> OpenUpload:
     @raise S3Error: C{InvalidRequest} if it is another door's.
     """
     upload: OpenUpload = await call.store.get_upload(call.bucket, call.key, _upload_id(call))
-    if _RESUMABLE in upload.metadata:
+    if _is_resumable(upload):
         raise S3Error("InvalidRequest", "The upload was begun at another door, and can only be continued there")
     return upload
 
@@ -415,7 +420,7 @@ async def _system_of(call: Call, upload: OpenUpload, parts: Sequence[Part]) -> d
 
     @raise S3Error: C{BadDigest} if it is not the one that the client expects.
     """
-    system = {name: value for name, value in upload.system.items() if name not in (_ALGORITHM, _TYPE)}
+    system = {name: value for name, value in upload.system.items() if name not in (_ALGORITHM, _TYPE, _DOOR)}
     algorithm = upload.system.get(_ALGORITHM, DEFAULT)
     kind = upload.system.get(_TYPE, FULL_OBJECT)
     digests: list[tuple[bytes, int]] = []
@@ -455,7 +460,7 @@ async def abort_multipart_upload(call: Call) -> Reply:
     begun = call.header("x-amz-if-match-initiated-time")
     if begun is not None and seconds_of(begun) != int(upload.created):
         raise S3Error("PreconditionFailed", Condition="x-amz-if-match-initiated-time")
-    if _RESUMABLE in upload.metadata and call.door.resumable is not None:
+    if _is_resumable(upload) and call.door.resumable is not None:
         try:
             # What another door knows of it goes with its parts, so that its client is told.
             await call.door.resumable.remove(upload_id)

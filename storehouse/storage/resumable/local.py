@@ -273,8 +273,8 @@ class LocalResumableUploads:
         except NoSuchBucket:
             return  # nothing was ever uploaded
         for upload in found:
-            # One without a state was being created when the process ended: no client got its ID.
-            is_ours = "resumable" in upload.metadata and upload.created < started
+            # One without a state was being created when the process ended: no client got its ID. One of S3 may have any metadata.
+            is_ours = "resumable" in upload.metadata and "door" not in upload.system and upload.created < started
             if is_ours and not await uploads.run(uploads.states.has, upload.upload_id):
                 await uploads.abort(upload.key, upload.upload_id)
 

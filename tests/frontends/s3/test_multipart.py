@@ -136,6 +136,7 @@ class UploadTests(MultipartCase):
         self.assertEqual(
             dict(upload.system),
             {
+                "door": "s3",
                 "checksum-algorithm": "crc32",
                 "checksum-type": "COMPOSITE",
                 "owner": "ann",
@@ -281,6 +282,16 @@ class UploadTests(MultipartCase):
         self.done(f"DELETE /box/a?uploadId={id}", status=204)
         self.assertEqual(self.uploads(), [])
 
+    def test_looks_like_another_door(self) -> None:
+        """A client can say anything in its metadata: the upload stays one of this door."""
+        answer = self.done("POST /box/a?uploads", b"", "x-amz-meta-resumable: 1")
+        id = parse(answer.body, "InitiateMultipartUploadResult").value("UploadId")
+        etag = self.done(f"PUT /box/a?partNumber=1&uploadId={id}", b"x").fields["etag"]
+        self.done(f"POST /box/a?uploadId={id}", wanted([(1, etag)]))
+        info, data = self.whole()
+        self.assertEqual((data, info.metadata), (b"x", {"resumable": ["1"]}))
+        self.assertNotIn("door", info.system)
+
 
 class ResumableTests(MultipartCase):
     """Uploads that another room keeps."""
@@ -308,6 +319,16 @@ class ResumableTests(MultipartCase):
         self.assertEqual(self.successResultOf(self.store.list_uploads("uploads")), [])
         self.assertEqual(self.successResultOf(self.resumable.list()), [])
         self.refused("NoSuchUpload", f"DELETE /uploads/film?uploadId={upload.id}")
+
+    def test_start(self) -> None:
+        """A start takes an upload of S3 for none that was not begun to its end, whatever its metadata says."""
+        self.successResultOf(self.store.create_bucket("uploads"))
+        self.done("POST /uploads/film?uploads", b"", "x-amz-meta-resumable: 1")
+        self.successResultOf(self.store.begin_upload("uploads", "left", "", {"resumable": ["1"]}))
+        self.clock.advance(60)
+        self.resumable.start()
+        self.addCleanup(lambda: self.successResultOf(self.resumable.stop()))
+        self.assertEqual([each.key for each in self.successResultOf(self.store.list_uploads("uploads"))], ["film"])
 
 
 class ChecksumTests(MultipartCase):

@@ -241,7 +241,7 @@ class Unframing:
             name, value = name.rstrip().lower(), value.strip()
             if name == TRAILER_SIGNATURE and self._payload.form == SIGNED_CHUNKS_TRAILER and not signature and value:
                 signature = value
-            elif colon and name == self._payload.trailer and name not in self.trailers and not signature:
+            elif colon and name and name == self._payload.trailer and name not in self.trailers and not signature:
                 self.trailers[name] = value
             else:
                 raise _bad_trailer("what follows the chunks is not what x-amz-trailer announces")

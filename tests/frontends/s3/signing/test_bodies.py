@@ -260,6 +260,7 @@ class ChunksTests(SynchronousTestCase):
             self.refused("MalformedTrailerError", unsigned(4, CRC), b"4\r\ndata\r\n0\r\n" + trailer + b"\r\n")
         body = frame([b"data"], None, [(CRC, "sOO8/Q==")])
         self.refused("MalformedTrailerError", unsigned(4), body)
+        self.refused("MalformedTrailerError", unsigned(4), b"4\r\ndata\r\n0\r\n:x\r\n\r\n")
         self.refused("MalformedTrailerError", chunk_signed(4), frame([b"data"], SEED, [(CRC, "sOO8/Q==")]))
         self.refused("MalformedTrailerError", unsigned(4, CRC), frame([b"data"], None, [(CRC, "a" * 5000)]))
         self.refused("MalformedTrailerError", unsigned(4, CRC), [b"4\r\ndata\r\n0\r\n", *[b"\r\n"] * 5000])
