@@ -92,6 +92,11 @@ class Server:
         """The processor time, of user and system, that it has used so far."""
         return sum(_cpu_ticks(pid) for pid in self._pids()) / _ticks_per_second
 
+    def thread_seconds(self) -> float:
+        """The processor time that the first thread of its first process has used so far: that of a reactor, say."""
+        pid = self.process.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
+
     def peak_rss(self) -> int:
         """The most memory that it has had resident, in bytes."""
         return sum(_peak_rss(pid) for pid in self._pids())

@@ -27,6 +27,7 @@ __all__ = ["SERVERS", "Target", "started"]
 #: The servers, and what is said of them in the tables.
 SERVERS = {
     "storehouse": "storehouse",
+    "storehouse-os": "storehouse, not synced",
     "radosgw": "radosgw, in memory",
     "seaweedfs": "SeaweedFS, synced",
     "seaweedfs-os": "SeaweedFS, as it comes",
@@ -79,6 +80,24 @@ class Target:
         head = f"{method} {parts.path}?{parts.query} HTTP/1.1\r\nHost: {HOST}:{self.port}\r\n{length}\r\n"
         return head.encode() + body
 
+    def signed(self, method: str, target: str, body: bytes, payload: str, fields: Mapping[str, str]) -> bytes:
+        """
+        A request as it is sent, signed in its header, with the fields that SDKs add.
+
+        @param body: as it is sent.
+        @param payload: what C{x-amz-content-sha256} says.
+        """
+        more = {"User-Agent": "aws-sdk 1.0", "Accept-Encoding": "identity", "amz-sdk-request": "attempt=1"}
+        request: Any = AWSRequest(method, self.base + target, {**more, **fields})
+        signer = S3SigV4Auth(Credentials(self.key_id, self.secret), "s3", _REGION)
+        signer.payload = lambda request: payload  # type: ignore[method-assign]
+        signer.add_auth(request)
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {HOST}:{self.port}"]
+        lines += [f"{name}: {value}" for name, value in request.headers.items()]
+        if method == "PUT":
+            lines.append(f"Content-Length: {len(body)}")
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
     def ask(self, method: str, target: str, body: bytes = b"", **fields: str) -> tuple[Mapping[str, str], bytes]:
         """
         One signed request, for what is not measured. @return: the fields and the body of the response.
@@ -109,9 +128,11 @@ def started(kind: str, directory: Path, scheme: str, weed: str) -> Iterator[Targ
     @param weed: the path of SeaweedFS's program.
     """
     directory.mkdir(parents=True)
-    run = {"storehouse": _storehouse, "radosgw": _radosgw}.get(kind)
-    if run is not None:
-        with run(directory, scheme) as target:
+    if kind.startswith("storehouse"):
+        with _storehouse(directory, scheme, kind == "storehouse") as target:
+            yield target
+    elif kind == "radosgw":
+        with _radosgw(directory, scheme) as target:
             yield target
     else:
         with _seaweedfs(directory, scheme, weed, kind == "seaweedfs") as target:
@@ -119,11 +140,12 @@ def started(kind: str, directory: Path, scheme: str, weed: str) -> Iterator[Targ
 
 
 @contextlib.contextmanager
-def _storehouse(directory: Path, scheme: str) -> Iterator[Target]:
+def _storehouse(directory: Path, scheme: str, is_durable: bool) -> Iterator[Target]:
     port = free_port()
     root = directory / "root"
     doors = [word for door in ("append", "sfsp", "https", "admin") for word in (f"--{door}", "off")]
     options = ["--s3", f"tcp:{port}:interface={HOST}", "--root", str(root), "--objects-scrub-rate", "off"]
+    options += ["--objects-sync", "disk" if is_durable else "os"]
     if scheme == "https":
         options += ["--s3-tls", "--https-cert", str(directory.parent.parent / "cert.pem")]
         options += ["--https-key", str(directory.parent.parent / "key.pem")]
