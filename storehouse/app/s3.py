@@ -71,6 +71,7 @@ def add_s3(
         door.resource,
         reactor,
         settings.connections,
+        door.lane if settings.fast_lane else None,
         access_log=settings.access_log,
         name="s3",
         budget=budget,

@@ -20,7 +20,7 @@ from storehouse.core.names import DEFAULT_PREFIX
 from storehouse.errors import EmptyRecord, StorehouseError
 from storehouse.frontends.append.append import AT_ONCE, MAX_LANE_BODY, append_reply, multi_reply
 from storehouse.frontends.http.channel import DoorChannel
-from storehouse.frontends.http.lane import DECLINED, OWED, Head, ILane, IRoute
+from storehouse.frontends.http.lane import DECLINED, FRAMING, OWED, Head, ILane, IRoute
 from storehouse.frontends.http.reply import OCTETS, Reply, encode_reply, error_reply
 from storehouse.storage.appendlog.interfaces import Durability, IAppendLog, IBucketFile
 
@@ -95,6 +95,7 @@ class AppendLane:
 
     prefixes = (b"POST /append", b"GET /get?", b"POST /getMulti?")
     fields = frozenset({b"durability", b"content-type"})
+    excluded = FRAMING | {b"range", b"authorization", b"content-encoding", b"content-range"}
 
     def __init__(self, log: IAppendLog, limits: AppendSettings, max_body: int = MAX_LANE_BODY) -> None:
         self._log = log

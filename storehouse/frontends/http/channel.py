@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ITCPTransport
@@ -149,6 +149,12 @@ class _NoPlans:
 _NO_PLANS: Any = _NoPlans()
 
 
+class LaneRequest(Protocol):
+    """A request of the lane that is being answered."""
+
+    def connection_lost(self) -> None: ...
+
+
 @implementer(IHandshakeListener, IHalfCloseableProtocol)
 class DoorChannel(HTTPChannel):
     """
@@ -158,6 +164,8 @@ class DoorChannel(HTTPChannel):
     @ivar active: whether bytes came since the site last looked.
     @ivar input_ended: whether the peer will send no more: it closed its side of the connection, and may still read.
     @ivar lane: the door's fast lane, or C{None}.
+    @ivar serving: a request of the lane whose answer is owed, to be told when the connection is lost.
+    @ivar peer: the address of the peer, and C{peer_host} its host; empty if it has none, as at a socket file.
     @ivar watch: times the peer, for the site.
     @ivar pace: of the body that comes, for the site.
     @ivar backlog: what it has in memory, of answers and for them.
@@ -187,6 +195,7 @@ class DoorChannel(HTTPChannel):
     _has_answered = False
     _line: RequestLine | None = None
     _due: tuple[Callable[[], object], ...] = ()
+    serving: LaneRequest | None = None
 
     if TYPE_CHECKING:
         # Twisted's own, which has no types.
@@ -227,7 +236,9 @@ class DoorChannel(HTTPChannel):
         self._networkProducer = self.transport
         self._networkProducer.registerProducer(self, True)
         self._plans = self.site.plans(self.at_loopback)
-        address = self.site.address_of(self.transport.getPeer())
+        self.peer = self.transport.getPeer()
+        self.peer_host: str = getattr(self.peer, "host", "")
+        address = self.site.address_of(self.peer)
         holder = network_of(address) or None
         self.backlog = Backlog(self.site.budget, holder, self.transport, self.abort, self.has_left)
         self.site.connections.joined(self, address)
@@ -245,6 +256,9 @@ class DoorChannel(HTTPChannel):
         self.lingering.stop()
         self._is_lost = True
         self._late = b""
+        serving, self.serving = self.serving, None
+        if serving is not None:
+            serving.connection_lost()
         HTTPChannel.connectionLost(self, reason)
 
     def abort(self) -> None:
@@ -468,6 +482,11 @@ class DoorChannel(HTTPChannel):
             else:
                 self._fast = False
                 self.dataReceived(rest)
+
+    def flush_answers(self) -> None:
+        """Send what of the lane's answers was gathered, before something else is sent."""
+        if self._answers:
+            self._send_answers()
 
     def _send_answers(self) -> None:
         answers = self._answers

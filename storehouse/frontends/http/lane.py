@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -17,7 +18,18 @@ from zope.interface import Attribute, Interface
 
 from storehouse.frontends.http.request import host_name
 
-__all__ = ["DECLINED", "MAX_FIELDS", "MAX_HEAD", "OWED", "Head", "ILane", "IRoute", "PlanCache", "parse_head"]
+__all__ = [
+    "DECLINED",
+    "FRAMING",
+    "MAX_FIELDS",
+    "MAX_HEAD",
+    "OWED",
+    "Head",
+    "ILane",
+    "IRoute",
+    "PlanCache",
+    "parse_head",
+]
 
 #: Heads with more bytes than this never take the lane.
 MAX_HEAD = 2048
@@ -33,26 +45,25 @@ DECLINED: Any = object()
 #: What L{ILane.serve} gives if it will call the channel's C{pay} later.
 OWED: Any = object()
 
-_is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z").match
-_is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z").match
+# Lines of a head, each a token, a colon and a value without control characters but tabs.
+_is_block = re.compile(rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*)*\Z").match
+_is_length = re.compile(rb"[0-9]{1,10}\Z").match
 
-#: Header fields that change how a request is read or what the response is.
-_NOT_HERE = frozenset(
+#: Header fields that change how a request is read, and those by which browsers say what page makes it: no lane takes them.
+FRAMING = frozenset(
     {
         b"transfer-encoding",
         b"expect",
         b"upgrade",
         b"te",
         b"trailer",
-        b"range",
-        b"authorization",
-        b"content-encoding",
-        b"content-range",
-        # What browsers say of the page that makes a request.
         b"origin",
         b"sec-fetch-site",
     }
 )
+
+# Of hosts, clients name few.
+_host_name = lru_cache(256)(host_name)
 
 
 @attrs.frozen
@@ -61,7 +72,7 @@ class Head:
     What the lane wants to know of a head.
 
     @ivar length: bytes of the body.
-    @ivar fields: the fields that the door asked for, by their names in lower case.
+    @ivar fields: the fields that the door asked for, by their names in lower case, or all of them.
     @ivar host: the host of the Host field, in lower case.
     """
 
@@ -85,7 +96,11 @@ class ILane(Interface):
     prefixes = Attribute(
         "C{tuple} of C{bytes}: what every line for the lane begins with; decides whether to wait for the rest of one."
     )
-    fields = Attribute("C{frozenset} of C{bytes}: header fields to be handed to L{serve}, in lower case.")
+    fields = Attribute(
+        "C{frozenset} of C{bytes}: header fields to be handed to L{serve}, in lower case; C{None} for all, and then heads do not "
+        "repeat, and are not remembered."
+    )
+    excluded = Attribute("C{frozenset} of C{bytes}: header fields that no request for the lane has, in lower case.")
     max_body = Attribute("C{int}: requests with longer bodies are not for the lane.")
 
     def route(line: bytes) -> IRoute | None:
@@ -100,47 +115,42 @@ class ILane(Interface):
         """
 
 
-def parse_head(block: bytes, wanted: frozenset[bytes]) -> Head | None:
+def parse_head(block: bytes, wanted: frozenset[bytes] | None, excluded: frozenset[bytes] = FRAMING) -> Head | None:
     """
     Read a head if it is plain enough for the lane.
 
     @param block: the bytes from the end of the request line to the empty line, both exclusive of the last
         CRLF: C{\\r\\nName: value\\r\\nName: value}.
+    @param wanted: names of fields to be read, in lower case; C{None} for all. None of them may be there twice.
+    @param excluded: names of fields that a plain head does not have.
     """
-    length = -1
-    host: bytes | None = None
-    seen = set()
-    fields: dict[bytes, bytes] = {}
+    if not _is_block(block):
+        return None
     lines = block.split(b"\r\n")
     if len(lines) > MAX_FIELDS + 1:
         return None
-    for line in lines[1:]:
-        name, colon, value = line.partition(b":")
-        if not colon or not _is_token(name) or not _is_value(value):
-            return None
+    del lines[0]
+    found: dict[bytes, bytes] = {}
+    twice: set[bytes] = set()
+    for line in lines:
+        name, _, value = line.partition(b":")
         name = name.lower()
-        value = value.strip(b" \t")
-        if name in _NOT_HERE:
-            return None
-        if name == b"content-length":
-            if length >= 0 or not value.isdigit() or len(value) > 10:
-                return None
-            length = int(value)
-        elif name == b"host":
-            if host is not None:
-                return None
-            host = host_name(value)
-            if host is None:
-                return None
-        elif name == b"connection":
-            if value.lower() != b"keep-alive":
-                return None
-        elif name in wanted:
-            if name in seen:
-                return None
-            seen.add(name)
-            fields[name] = value
-    return Head(max(length, 0), fields, host) if host is not None else None
+        if name in found:
+            twice.add(name)
+        found[name] = value.strip(b" \t")
+    if not excluded.isdisjoint(found):
+        return None
+    if twice and (wanted is None or twice & wanted or twice & _ONCE):
+        return None
+    length = found.get(b"content-length", b"0")
+    host = _host_name(found[b"host"]) if b"host" in found else None
+    if host is None or not _is_length(length) or found.get(b"connection", b"keep-alive").lower() != b"keep-alive":
+        return None
+    fields = found if wanted is None else {name: found[name] for name in wanted if name in found}
+    return Head(int(length), fields, host)
+
+
+_ONCE = frozenset({b"connection", b"content-length", b"host"})
 
 
 class PlanCache:
@@ -186,13 +196,16 @@ class PlanCache:
         return plan
 
     def _head(self, block: bytes) -> Head | None:
+        if self._lane.fields is None:
+            return self._read(block)
         try:
             return self._heads[block]
         except KeyError:
             if len(self._heads) >= _REMEMBERED:
                 self._heads.clear()
-            head = parse_head(block, self._lane.fields)
-            if head is not None and not self._knows_host(head.host):
-                head = None
-            self._heads[block] = head
+            head = self._heads[block] = self._read(block)
             return head
+
+    def _read(self, block: bytes) -> Head | None:
+        head = parse_head(block, self._lane.fields, self._lane.excluded)
+        return head if head is not None and self._knows_host(head.host) else None

@@ -9,7 +9,7 @@ others (RFC 9112, section 3; RFC 9110, sections 4.2 and 7.2).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from io import BytesIO
@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import INonQueuedRequestFactory
 from zope.interface import implementer, provider
 
@@ -42,7 +43,16 @@ from storehouse.frontends.http.reply import (
 )
 from storehouse.frontends.http.shown import shown, shown_error, shown_name
 
-__all__ = ["BodyTooLarge", "RequestBody", "RequestLine", "StreamingRequest", "host_name", "parse_line", "parse_query"]
+__all__ = [
+    "BodyTooLarge",
+    "DoorRequest",
+    "RequestBody",
+    "RequestLine",
+    "StreamingRequest",
+    "host_name",
+    "parse_line",
+    "parse_query",
+]
 
 
 # -- the request line and the Host field -----------------------------------------------------------
@@ -355,52 +365,223 @@ def parse_query(query: bytes) -> dict[bytes, bytes]:
     return fields
 
 
-@provider(INonQueuedRequestFactory)
 @implementer(IPushProducer)
-class StreamingRequest(server.Request):
+class DoorRequest:
     """
-    A request of L{twisted.web} that is processed when its head has arrived.
+    What doors have of a request, whichever way it came, and how they respond.
 
-    @ivar body: a L{RequestBody}.
+    @ivar body: a L{RequestBody}, or one that has come whole.
     @ivar fields: the fields of the query string.
     @ivar address: of the client; empty if it has none, as at a socket file.
     @ivar is_secure: whether the client speaks TLS, with this process or with a proxy that is trusted to say so.
     @ivar counted_for: whose share of requests it is in, for the site.
     @ivar visitor: the user who makes it, for the access log; empty if the door has not found out.
     @ivar request_id: its ID, for the access log; empty if the door gives none.
+    @ivar added: header fields that its response has before others, whatever that will be.
     """
 
     _log = Logger()
-    defaultContentType = None
     channel: Any
+    client: Any
+    method: bytes
+    uri: bytes
+    path: bytes
+    clientproto: bytes
+    code: int
+    sentLength: int
+    startedWriting: Any
+    finished: Any
+    requestHeaders: Headers
     body: RequestBody
+    fields: Mapping[bytes, bytes]
+    address: str
+    is_secure: bool
+    counted_for: tuple[str, ...] = ()
+    visitor = ""
+    request_id = ""
+    added: tuple[tuple[bytes, bytes], ...] = ()
+    began = 0.0  # by time.monotonic()
+    _drained: Deferred[None] | None = None
+    _is_answering = False
+    _is_broken = False
 
-    if TYPE_CHECKING:
-        # Twisted's own, which has no types.
-        def write(self, data: bytes) -> None: ...
-        def finish(self) -> None: ...
-        def isSecure(self) -> bool: ...
-        def setHeader(self, name: bytes, value: bytes) -> None: ...
-
-    def __init__(self, channel: Any) -> None:
-        server.Request.__init__(self, channel)
-        self.fields: dict[bytes, bytes] = {}
-        self.visitor = ""
-        self.request_id = ""
-        self.began = 0.0  # by time.monotonic()
-        self.address: str = getattr(self.client, "host", "")
-        self.is_secure: bool = getattr(channel, "is_secure", False)
-        self.counted_for: tuple[str, ...] = ()
-        self._received = False
-        self._answering = False
-        self._broken = False
-        self._drained: Deferred[None] | None = None
-        self._at_input_end: Callable[[], object] | None = None
+    # -- for handlers ------------------------------------------------------------------------
 
     @property
     def source(self) -> str:
         """Where it comes from, for an audit: the address of the client, or what is known of the peer at a socket file."""
         return self.address or source_of(self.channel.transport)
+
+    def hold(self, size: int) -> Hold:
+        """
+        Begin to hold bytes for this request, in the door's budget and the client's share of it.
+
+        @param size: the most that it can come to.
+        """
+        channel = self.channel
+        budget: ByteBudget = channel.site.budget
+        return budget.hold(size, network_of(self.address) or None, lambda: self.gone or channel.has_left())
+
+    @property
+    def backlog(self) -> Backlog:
+        """
+        What the connection has in memory.
+
+        @raise ClientGone: if the client is gone.
+        """
+        if self.channel is None:
+            raise ClientGone("the connection was closed before the response was complete")
+        backlog: Backlog = self.channel.backlog
+        return backlog
+
+    def ahead(self, size: int) -> AbstractAsyncContextManager[Ahead]:
+        """Have memory for what is read for the answer. See L{Backlog.ahead}."""
+        return self.backlog.ahead(size)
+
+    def no_such_resource(self) -> StorehouseError:
+        """The error for a path that nobody serves."""
+        return NoSuchResource(f"there is nothing at {self.path.decode('ascii', 'replace')}")
+
+    def fail(self, error: BaseException) -> None:
+        """
+        Answer a failure; one that is no L{StorehouseError} is logged whole.
+
+        A failure after the answer began breaks the connection off, as it must not look complete.
+        """
+        if not isinstance(error, StorehouseError):
+            known = self.channel and self.channel.site.known_paths
+            self._log.failure(
+                "while responding to {method} {path} {request_id}"
+                if self.request_id
+                else "while responding to {method} {path}",
+                failure=_failure(shown_error(error, self.uri, known)),
+                method=shown_name(self.method),
+                path=shown(self.path, known),
+                request_id=self.request_id,
+            )
+        if self.startedWriting and not self.finished:
+            if self.channel is not None:
+                self.channel.abort()
+        elif not self.gone:
+            self.answer(self.channel.site.explain(self, error))
+
+    def answer(self, reply: Reply) -> None:
+        """Send a whole answer and finish."""
+        raise NotImplementedError
+
+    def begin(
+        self, status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...] = (), length: int | None = None
+    ) -> None:
+        """
+        Send the head of an answer whose body follows by L{send}; without C{length} it is chunked.
+
+        @param content_type: empty for an answer that has none, as 304.
+        @raise ClientGone: if the client is.
+        """
+        raise NotImplementedError
+
+    async def send(self, data: bytes) -> None:
+        """
+        Send the next bytes of the body; returns when more are wanted.
+
+        @raise ClientGone: if the client is.
+        """
+        self.push(data)
+        # What the peer does not take is held by the connection alone.
+        del data
+        await self.ready()
+
+    async def send_in_pieces(self, data: bytes) -> None:
+        """Send bytes of any number: what the peer does not take is not copied, but held here. To be called within L{ahead}."""
+        for start in range(0, len(data), _PIECE):
+            await self.send(data[start : start + _PIECE])
+
+    def push(self, data: bytes) -> None:
+        """
+        Send the next bytes of the body; L{ready} waits until more are wanted.
+
+        @raise ClientGone: if the client is.
+        """
+        raise NotImplementedError
+
+    async def ready(self) -> None:
+        """
+        Wait until the peer has caught up.
+
+        @raise ClientGone: if the client is gone.
+        """
+        if self._drained is not None:
+            await self._drained
+        if self.gone:
+            raise ClientGone("the connection was closed before the response was complete")
+
+    @property
+    def drained(self) -> Deferred[None] | None:
+        """Fires when the peer has caught up, or is gone; C{None} while it is as fast as we are."""
+        return self._drained
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client is."""
+        raise NotImplementedError
+
+    def break_off(self) -> None:
+        """
+        Close the connection, so that the peer sees that the body is not whole: once what was written is out, if its length
+        was announced or it is chunked; otherwise at once, since a body that the end of the connection ends must not
+        end in order.
+        """
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """The body of the answer is complete."""
+        raise NotImplementedError
+
+    def _take_turns(self) -> None:
+        self.channel.registerProducer(self, True)
+        self._is_answering = True
+
+    def _stop_answering(self) -> None:
+        if self._is_answering:
+            self._is_answering = False
+            self.channel.unregisterProducer()
+
+    # -- IPushProducer, for the channel: pauses while the peer does not take the answer ---------
+
+    def pauseProducing(self) -> None:
+        """The peer is slower than we are."""
+        if self._drained is None:
+            self._drained = Deferred()
+
+    def resumeProducing(self) -> None:
+        """It has caught up, or is gone."""
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.callback(None)
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+
+
+@provider(INonQueuedRequestFactory)
+class StreamingRequest(DoorRequest, server.Request):
+    """A request of L{twisted.web} that is processed when its head has arrived."""
+
+    defaultContentType = None
+
+    if TYPE_CHECKING:
+        # Twisted's own, which has no types.
+        def write(self, data: bytes) -> None: ...
+        def finish(self) -> None: ...
+        def setHeader(self, name: bytes, value: bytes) -> None: ...
+
+    def __init__(self, channel: Any) -> None:
+        server.Request.__init__(self, channel)
+        self.fields: dict[bytes, bytes] = {}
+        self.address: str = getattr(self.client, "host", "")
+        self.is_secure: bool = getattr(channel, "is_secure", False)
+        self._received = False
+        self._at_input_end: Callable[[], object] | None = None
 
     # -- called by the channel ---------------------------------------------------------------
 
@@ -468,63 +649,10 @@ class StreamingRequest(server.Request):
         except Exception as error:
             self.fail(error)
 
-    def fail(self, error: BaseException) -> None:
-        """
-        Answer a failure; one that is no L{StorehouseError} is logged whole.
-
-        A failure after the answer began breaks the connection off, as it must not look complete.
-        """
-        if not isinstance(error, StorehouseError):
-            known = self.channel and self.channel.site.known_paths
-            self._log.failure(
-                "while responding to {method} {path} {request_id}"
-                if self.request_id
-                else "while responding to {method} {path}",
-                failure=_failure(shown_error(error, self.uri, known)),
-                method=shown_name(self.method),
-                path=shown(self.path, known),
-                request_id=self.request_id,
-            )
-        if self.startedWriting and not self.finished:
-            if self.channel is not None:
-                self.channel.abort()
-        elif not self._disconnected:
-            self.answer(self.channel.site.explain(self, error))
-
-    def hold(self, size: int) -> Hold:
-        """
-        Begin to hold bytes for this request, in the door's budget and the client's share of it.
-
-        @param size: the most that it can come to.
-        """
-        channel = self.channel
-        budget: ByteBudget = channel.site.budget
-        return budget.hold(size, network_of(self.address) or None, lambda: self.gone or channel.has_left())
-
-    @property
-    def backlog(self) -> Backlog:
-        """
-        What the connection has in memory.
-
-        @raise ClientGone: if the client is gone.
-        """
-        if self.channel is None:
-            raise ClientGone("the connection was closed before the response was complete")
-        backlog: Backlog = self.channel.backlog
-        return backlog
-
-    def ahead(self, size: int) -> AbstractAsyncContextManager[Ahead]:
-        """Have memory for what is read for the answer. See L{Backlog.ahead}."""
-        return self.backlog.ahead(size)
-
-    def no_such_resource(self) -> StorehouseError:
-        """The error for a path that nobody serves."""
-        return NoSuchResource(f"there is nothing at {self.path.decode('ascii', 'replace')}")
-
     # -- answering ---------------------------------------------------------------------------
 
     def answer(self, reply: Reply) -> None:
-        """Send a whole answer and finish."""
+        """See the base."""
         if self._disconnected or self.finished:
             return
         self._begin(reply.status, reply.content_type, reply.headers, len(reply.body))
@@ -540,12 +668,7 @@ class StreamingRequest(server.Request):
     def begin(
         self, status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...] = (), length: int | None = None
     ) -> None:
-        """
-        Send the head of an answer whose body follows by L{send}; without C{length} it is chunked.
-
-        @param content_type: empty for an answer that has none, as 304.
-        @raise ClientGone: if the client is.
-        """
+        """See the base."""
         if self._disconnected:
             raise ClientGone("the connection was closed before the response began")
         self._begin(status, content_type, headers, length)
@@ -561,51 +684,15 @@ class StreamingRequest(server.Request):
         if not (self._disconnected or self.startedWriting or self.finished) and self.clientproto == b"HTTP/1.1":
             self.channel.inform(status, reason, headers)
 
-    async def send(self, data: bytes) -> None:
-        """
-        Send the next bytes of the body; returns when more are wanted.
-
-        @raise ClientGone: if the client is.
-        """
-        self.push(data)
-        # What the peer does not take is held by the connection alone.
-        del data
-        await self.ready()
-
-    async def send_in_pieces(self, data: bytes) -> None:
-        """Send bytes of any number: what the peer does not take is not copied, but held here. To be called within L{ahead}."""
-        for start in range(0, len(data), _PIECE):
-            await self.send(data[start : start + _PIECE])
-
     def push(self, data: bytes) -> None:
-        """
-        Send the next bytes of the body; L{ready} waits until more are wanted.
-
-        @raise ClientGone: if the client is.
-        """
+        """See the base."""
         if self._disconnected:
             raise ClientGone("the connection was closed before the response was complete")
         self.write(data)
 
-    async def ready(self) -> None:
-        """
-        Wait until the peer has caught up.
-
-        @raise ClientGone: if the client is gone.
-        """
-        if self._drained is not None:
-            await self._drained
-        if self._disconnected:
-            raise ClientGone("the connection was closed before the response was complete")
-
-    @property
-    def drained(self) -> Deferred[None] | None:
-        """Fires when the peer has caught up, or is gone; C{None} while it is as fast as we are."""
-        return self._drained
-
     @property
     def gone(self) -> bool:
-        """Whether the client is."""
+        """See the base."""
         return bool(self._disconnected)
 
     def call_at_input_end(self, call: Callable[[], object]) -> None:
@@ -625,12 +712,8 @@ class StreamingRequest(server.Request):
             call()
 
     def break_off(self) -> None:
-        """
-        Close the connection, so that the peer sees that the body is not whole: once what was written is out, if its length
-        was announced or it is chunked; otherwise at once, since a body that the end of the connection ends must not
-        end in order.
-        """
-        self._broken = True
+        """See the base."""
+        self._is_broken = True
         self._stop_answering()
         if self.chunked or self.responseHeaders.hasHeader(b"Content-Length"):
             self.channel.loseConnection()
@@ -638,8 +721,8 @@ class StreamingRequest(server.Request):
             self.channel.abort()
 
     def end(self) -> None:
-        """The body of the answer is complete."""
-        if self._disconnected or self.finished or self._broken:
+        """See the base."""
+        if self._disconnected or self.finished or self._is_broken:
             return
         self._stop_answering()
         self.finish()
@@ -648,6 +731,8 @@ class StreamingRequest(server.Request):
         self, status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...], length: int | None
     ) -> None:
         self.setResponseCode(status, REASONS[status])
+        for name, value in self.added:
+            self.responseHeaders.setRawHeaders(name, [value])
         if not self._received and not self.body.complete:
             # What is left of the body would have to be read before the next request could be.
             self.channel.persistent = False
@@ -669,31 +754,6 @@ class StreamingRequest(server.Request):
         small = body.length is not None and body.length <= _DRAINED
         if small and not body.complete and self.requestHeaders.getRawHeaders(b"Expect") is None:
             await body.drain()
-
-    def _take_turns(self) -> None:
-        self.channel.registerProducer(self, True)
-        self._answering = True
-
-    def _stop_answering(self) -> None:
-        if self._answering:
-            self._answering = False
-            self.channel.unregisterProducer()
-
-    # -- IPushProducer, for the channel: pauses while the peer does not take the answer ---------
-
-    def pauseProducing(self) -> None:
-        """The peer is slower than we are."""
-        if self._drained is None:
-            self._drained = Deferred()
-
-    def resumeProducing(self) -> None:
-        """It has caught up, or is gone."""
-        drained, self._drained = self._drained, None
-        if drained is not None:
-            drained.callback(None)
-
-    def stopProducing(self) -> None:
-        """The connection is gone; L{connectionLost} follows."""
 
     def _cleanup(self) -> None:
         if not self._received and not self._disconnected:

@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from storehouse.errors import BadRequest, InvalidName, Overloaded
 from storehouse.frontends.http.reply import LengthRequired, MethodNotAllowed, Reply
-from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.request import DoorRequest, StreamingRequest
 
 __all__ = [
     "Leaf",
@@ -151,12 +151,12 @@ def _text(what: str, data: bytes) -> str:
         raise InvalidName(f"the {what} {data[:200]!r} is not UTF-8") from None
 
 
-def text_of(request: StreamingRequest, name: bytes) -> str:
+def text_of(request: DoorRequest, name: bytes) -> str:
     """A field of the query; empty without one."""
     return _text(name.decode("ascii"), request.fields.get(name, b""))
 
 
-def field_of(request: StreamingRequest, name: bytes) -> bytes | None:
+def field_of(request: DoorRequest, name: bytes) -> bytes | None:
     """
     A field of the head that may be there once.
 
@@ -168,7 +168,7 @@ def field_of(request: StreamingRequest, name: bytes) -> bytes | None:
     return values[0].strip() if values else None
 
 
-def check_body(request: StreamingRequest) -> None:
+def check_body(request: DoorRequest) -> None:
     """
     For what stores the body of a request, even an empty one: it must be there, and be L{all there is<check_whole>}. A client
     that lost it, or was given none, is not to replace with nothing what is stored.
@@ -182,7 +182,7 @@ def check_body(request: StreamingRequest) -> None:
     check_whole(request)
 
 
-def check_whole(request: StreamingRequest) -> None:
+def check_whole(request: DoorRequest) -> None:
     """
     For what stores a body as it is: a client that continues an interrupted upload (C{curl -C}) must not replace all of
     it with the rest, and of what is compressed for the way nobody would know later that it is.
@@ -199,7 +199,7 @@ def check_whole(request: StreamingRequest) -> None:
         raise BadRequest(f"the body is stored unchanged and as a whole: {name} is not possible")
 
 
-def accepts_html(request: StreamingRequest) -> bool:
+def accepts_html(request: DoorRequest) -> bool:
     """Whether an answer is for people: who asks names C{text/html}, which programs do not; C{format} overrules."""
     wanted = request.fields.get(b"format")
     if wanted is not None:
@@ -209,7 +209,7 @@ def accepts_html(request: StreamingRequest) -> bool:
     return any(b"text/html" in value.lower() for value in request.requestHeaders.getRawHeaders(b"Accept", []))
 
 
-def is_browser(request: StreamingRequest) -> bool:
+def is_browser(request: DoorRequest) -> bool:
     """
     Whether a browser makes a request, by what every browser sends and hardly a program: its kind of C{User-Agent}, or a field
     that tells which page wants the request, and what for (Fetch Metadata).
@@ -220,7 +220,7 @@ def is_browser(request: StreamingRequest) -> bool:
     return any(value.startswith(b"Mozilla/") for value in headers.getRawHeaders(b"User-Agent", []))
 
 
-def check_fields(request: StreamingRequest, known: frozenset[bytes]) -> None:
+def check_fields(request: DoorRequest, known: frozenset[bytes]) -> None:
     """
     @raise BadRequest: if the query has a field that would go unread: a misspelt C{storagePrefix} must not end
     in the wrong directory.
@@ -233,7 +233,7 @@ def check_fields(request: StreamingRequest, known: frozenset[bytes]) -> None:
             )
 
 
-def number_of(request: StreamingRequest, name: bytes, default: int | None = None) -> int:
+def number_of(request: DoorRequest, name: bytes, default: int | None = None) -> int:
     """A field that is a number from 0 on."""
     value = request.fields.get(name)
     text = name.decode("ascii")

@@ -17,7 +17,7 @@ from storehouse.core.streams import IByteStream
 from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, InvalidRange, PreconditionFailed, StorehouseError, Unavailable
 from storehouse.frontends.http.reply import ClientGone, Reply, error_reply
-from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.request import DoorRequest
 from storehouse.frontends.http.resource import field_of
 
 __all__ = [
@@ -75,12 +75,12 @@ class Validators:
         return (b"ETag", b'"%b"' % self.tag.encode("ascii")), (b"Last-Modified", datetimeToString(self.modified))
 
 
-def has_conditions(request: StreamingRequest) -> bool:
+def has_conditions(request: DoorRequest) -> bool:
     """Whether a request has any but C{If-Range}."""
     return any(request.requestHeaders.hasHeader(name) for name in _FIELDS)
 
 
-def check_conditions(request: StreamingRequest, validators: Validators) -> bool:
+def check_conditions(request: DoorRequest, validators: Validators) -> bool:
     """
     Look at all conditions but C{If-Range}, in the order of section 13.2.2.
 
@@ -111,7 +111,7 @@ def check_conditions(request: StreamingRequest, validators: Validators) -> bool:
     return True
 
 
-def range_is_wanted(request: StreamingRequest, validators: Validators, now: float) -> bool:
+def range_is_wanted(request: DoorRequest, validators: Validators, now: float) -> bool:
     """
     What C{If-Range} says of the field C{Range} (section 13.1.5).
 
@@ -125,7 +125,7 @@ def range_is_wanted(request: StreamingRequest, validators: Validators, now: floa
     return _seconds(value) == validators.modified and validators.modified < int(now)
 
 
-def _tags(request: StreamingRequest, name: bytes) -> list[tuple[bool, bytes] | Literal[b"*"]] | None:
+def _tags(request: DoorRequest, name: bytes) -> list[tuple[bool, bytes] | Literal[b"*"]] | None:
     """C{(whether it is weak, what it is)} for each of a list, or C{*}."""
     lines = request.requestHeaders.getRawHeaders(name)
     if lines is None:
@@ -151,7 +151,7 @@ def _end(value: bytes, at: int) -> int:
     return at if match is None else match.end()
 
 
-def _date(request: StreamingRequest, name: bytes) -> int | None:
+def _date(request: DoorRequest, name: bytes) -> int | None:
     """
     The time in a field, in seconds; C{None} if the field is missing, repeated or not a date: RFC 9110 ignores those.
     """
@@ -300,7 +300,7 @@ def validators_of(info: _Info) -> Validators:
 
 
 async def open_selected(
-    request: StreamingRequest,
+    request: DoorRequest,
     head: Callable[[], Awaitable[I]],
     get: Callable[[int, int | None], Awaitable[Any]],
     several: bool = False,
@@ -337,7 +337,7 @@ async def open_selected(
     raise Unavailable("the object is replaced too often to be sent: try again")
 
 
-def _select(request: StreamingRequest, info: _Info, several: bool) -> Selection:
+def _select(request: DoorRequest, info: _Info, several: bool) -> Selection:
     validators = validators_of(info)
     if not check_conditions(request, validators):
         return Selection(304, [])
@@ -355,7 +355,7 @@ def unsatisfied_reply(error: InvalidRange) -> Reply:
 
 
 async def send_stream(
-    request: StreamingRequest, stream: IByteStream, what: str, count: Callable[[int], object] = lambda size: None
+    request: DoorRequest, stream: IByteStream, what: str, count: Callable[[int], object] = lambda size: None
 ) -> bool:
     """
     Send a stream as the body, or a part of the body, of a response that has begun: as fast as the client takes it and there

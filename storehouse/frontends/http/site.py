@@ -38,7 +38,7 @@ from storehouse.frontends.http.channel import DoorChannel, missing_names
 from storehouse.frontends.http.forwarded import forwarded_address, forwarded_is_secure
 from storehouse.frontends.http.lane import ILane, PlanCache
 from storehouse.frontends.http.reply import Misdirected, Reply, encode_reply, error_reply
-from storehouse.frontends.http.request import StreamingRequest, host_name
+from storehouse.frontends.http.request import DoorRequest, StreamingRequest, host_name
 from storehouse.frontends.http.resource import is_browser
 from storehouse.frontends.http.shown import shown, shown_name
 
@@ -239,9 +239,9 @@ class DoorSite(server.Site):
         self.budget = budget or ByteBudget(256 << 20, reactor, limits.idle_timeout)
         self._lane = lane
         self._access_log = access_log
-        self.begin: Callable[[StreamingRequest], object] = lambda request: None
+        self.begin: Callable[[DoorRequest], object] = lambda request: None
         self.explain_refusal: Callable[[BaseException], Reply] = error_reply
-        self.explain: Callable[[StreamingRequest, BaseException], Reply] = lambda request, error: error_reply(error)
+        self.explain: Callable[[DoorRequest, BaseException], Reply] = lambda request, error: error_reply(error)
         self.end_answers: Callable[[], None] = lambda: None
         self.asks = False
         self.guard = guard
@@ -252,7 +252,7 @@ class DoorSite(server.Site):
         self.connections = Connections(name, limits.max_connections, reactor, self._time, self._tick, each)
         # Requests that proxies make, by whom they make them for.
         self._forwarded: Shares[str] = Shares(limits.max_connections, each)
-        self._requests: set[StreamingRequest] = set()
+        self._requests: set[DoorRequest] = set()
         self.refusals: set[_Refusal] = set()
         self.fields: tuple[tuple[bytes, bytes], ...] = ()
         self._fields = fields
@@ -280,7 +280,7 @@ class DoorSite(server.Site):
         """The address that a connection is counted for; empty for one of a proxy, and of a socket file."""
         return "" if self.trusted.trusts_peer(peer) else getattr(peer, "host", "")
 
-    def count_forwarded(self, request: StreamingRequest) -> None:
+    def count_forwarded(self, request: DoorRequest) -> None:
         """
         Find out for whom a proxy makes a request, if it is one, and whether that one speaks TLS; count it until it L{ended}.
 
@@ -310,19 +310,23 @@ class DoorSite(server.Site):
         reply = self.explain_refusal(error)
         return encode_reply(attrs.evolve(reply, headers=(*reply.headers, *self.fields)), self.date, close=True)
 
-    def began(self, request: StreamingRequest) -> None:
-        """A request of twisted.web's way begins."""
+    def began(self, request: DoorRequest) -> None:
+        """A request begins that is not answered from its bytes alone."""
         self._requests.add(request)
         request.began = time.monotonic()
         self.begin(request)
 
-    def ended(self, request: StreamingRequest) -> None:
-        """It is over."""
+    def ended(self, request: DoorRequest, is_laned: bool = False) -> None:
+        """
+        It is over.
+
+        @param is_laned: whether it came by the lane, where it is counted already.
+        """
         if request in self._requests:
             self._requests.discard(request)
             if request.counted_for:
                 self._forwarded.leave(request.counted_for)
-            self.answered += 1
+            self.answered += not is_laned
 
     @property
     def known_paths(self) -> Mapping[bytes, object] | None:
@@ -334,7 +338,7 @@ class DoorSite(server.Site):
             return None
         return getattr(self.resource, "children", None)
 
-    def log(self, request: StreamingRequest) -> None:  # type: ignore[override]
+    def log(self, request: DoorRequest) -> None:  # type: ignore[override]
         """Called when a request has been answered."""
         if self._access_log:
             self.log_access(
@@ -452,7 +456,7 @@ class DoorSite(server.Site):
         yield from self.connections.collect(name)
         yield GaugeMetricFamily(
             f"{name}_requests_in_flight",
-            "Requests in progress, without those of the fast lane.",
+            "Requests in progress, without those that the append log's fast lane takes.",
             value=len(self._requests),
         )
         requests = CounterMetricFamily(f"{name}_requests", "Requests answered.", labels=["lane"])

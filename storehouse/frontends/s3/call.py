@@ -14,7 +14,7 @@ from storehouse.core.connections import Ahead
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import IByteStream
 from storehouse.core.xmltext import Node, parse_in_turns
-from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.request import DoorRequest
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.access.state import Access
 from storehouse.frontends.s3.checksums import Checksums, checksums_of
@@ -76,7 +76,7 @@ class ISigned(Protocol):
 class IAuthenticator(Protocol):
     """Verifies signatures."""
 
-    def authenticate(self, request: StreamingRequest, query: Mapping[str, str], host_bucket: str = "") -> ISigned: ...
+    def authenticate(self, request: DoorRequest, query: Mapping[str, str], host_bucket: str = "") -> ISigned: ...
 
     def authenticate_form(self, fields: Mapping[str, str], bucket: str) -> tuple[ISigned, PostPolicy | None]: ...
 
@@ -136,7 +136,7 @@ class Call:
     @ivar authorize: raises an L{S3Error} unless a call may be made; that this one may has been seen to before its handler runs.
     """
 
-    request: StreamingRequest
+    request: DoorRequest
     operation: str
     bucket: str
     key: str

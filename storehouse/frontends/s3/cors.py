@@ -207,18 +207,16 @@ async def add_fields(call: Call) -> None:
     if len(origin) != 1 or call.operation == "Preflight":
         return
     method = call.request.method.decode("ascii", "replace")
-    headers = call.request.responseHeaders
     try:
         name = origin[0].strip().decode("ascii")
         rules = await _rules_of(call)
     except (StorehouseError, UnicodeDecodeError):
         return
     if rules:
-        headers.setRawHeaders(b"Vary", [_VARY])
+        call.request.added += ((b"Vary", _VARY),)
     for rule in rules:
         if await rule.allows(name, method):
-            for field, value in rule.fields(name):
-                headers.setRawHeaders(field, [value])
+            call.request.added += tuple(rule.fields(name))
             return
 
 

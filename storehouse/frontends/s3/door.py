@@ -16,8 +16,9 @@ import attrs
 from twisted.web.resource import IResource
 
 from storehouse.errors import StorehouseError
+from storehouse.frontends.http.lean import LeanLane
 from storehouse.frontends.http.reply import Reply
-from storehouse.frontends.http.request import StreamingRequest, host_name
+from storehouse.frontends.http.request import DoorRequest, host_name
 from storehouse.frontends.http.resource import Leaf
 from storehouse.frontends.s3 import acls as acls
 from storehouse.frontends.s3 import appending as appending
@@ -63,12 +64,14 @@ class S3Door:
     @param authenticator: verifies the signatures of requests.
     @param authorize: raises an L{S3Error} unless the caller may do it.
     @ivar resource: the top of its resource tree.
+    @ivar lane: serves the same for whole requests with plain heads.
     """
 
     def __init__(
         self, door: Door, authenticator: IAuthenticator, authorize: Callable[[Call], Awaitable[object]]
     ) -> None:
         self.resource: IResource = _Everything(self)
+        self.lane = LeanLane(self.respond)
         self._door = door
         self._authenticator = authenticator
         self._authorize = authorize
@@ -77,12 +80,12 @@ class S3Door:
 
     # -- for the site ----------------------------------------------------------------------------------------------
 
-    def begin(self, request: StreamingRequest) -> None:
+    def begin(self, request: DoorRequest) -> None:
         """A request begins: give it an ID, which its response has whatever becomes of it."""
         request.request_id = new_request_id()
-        request.responseHeaders.setRawHeaders(b"x-amz-request-id", [request.request_id.encode("ascii")])
+        request.added = ((b"x-amz-request-id", request.request_id.encode("ascii")),)
 
-    def explain(self, request: StreamingRequest, error: BaseException) -> Reply:
+    def explain(self, request: DoorRequest, error: BaseException) -> Reply:
         """The response to a request that failed."""
         return error_reply(error, unquote(request.path.decode("ascii", "replace")), request.request_id)
 
@@ -95,7 +98,7 @@ class S3Door:
 
     # -- a request -------------------------------------------------------------------------------------------------
 
-    async def respond(self, request: StreamingRequest) -> Reply | None:
+    async def respond(self, request: DoorRequest) -> Reply | None:
         """Serve a request. It is the caller that responds to a failure."""
         bucket, key, is_in_host = self._names(request)
         try:
@@ -146,7 +149,7 @@ class S3Door:
         except StorehouseError as error:
             raise _located(error, request, bucket, key) from error
 
-    def _names(self, request: StreamingRequest) -> tuple[str, str, bool]:
+    def _names(self, request: DoorRequest) -> tuple[str, str, bool]:
         """The bucket and the key that a request names, each empty if it names none; and whether the bucket is in the host."""
         path = request.path[1:]
         host = host_name((request.requestHeaders.getRawHeaders(b"Host") or [b""])[-1]) if self._domains else None
@@ -169,7 +172,7 @@ class _Everything(Leaf):
         Leaf.__init__(self)
         self._door = door
 
-    async def respond(self, request: StreamingRequest) -> Reply | None:
+    async def respond(self, request: DoorRequest) -> Reply | None:
         """See the base."""
         return await self._door.respond(request)
 
@@ -235,7 +238,7 @@ def _check_expected(call: Call) -> None:
 _UNVERSIONED = frozenset({"PutObject", "CopyObject", "AppendObject", "RenameObject"})
 
 
-def _located(error: StorehouseError, request: StreamingRequest, bucket: str, key: str) -> S3Error:
+def _located(error: StorehouseError, request: DoorRequest, bucket: str, key: str) -> S3Error:
     """With what S3 says beside some codes."""
     said = s3_error(error)
     if said.code in ("NoSuchBucket", "BucketNotEmpty", "BucketAlreadyExists", "BucketAlreadyOwnedByYou"):

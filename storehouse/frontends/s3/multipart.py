@@ -327,7 +327,7 @@ async def complete_multipart_upload(call: Call) -> Reply | None:
         info: ObjectInfo = await call.store.complete_upload(
             call.bucket, call.key, upload_id, parts, condition, None, None, system
         )
-        scheme = "https" if call.request.isSecure() else "http"
+        scheme = "https" if call.request.is_secure else "http"
         host = (call.request.requestHeaders.getRawHeaders(b"Host") or [b""])[0].decode("latin-1")
         return document(
             "CompleteMultipartUploadResult",

@@ -199,7 +199,7 @@ def _tags_of(form: _Form) -> dict[str, str]:
 def _stored(call: Call, form: _Form, info: ObjectInfo) -> Reply:
     """What a form wants to be answered."""
     etag = quoted(info.etag)
-    scheme = "https" if call.request.isSecure() else "http"
+    scheme = "https" if call.request.is_secure else "http"
     host = (call.request.requestHeaders.getRawHeaders(b"Host") or [b""])[0].decode("latin-1")
     path = call.request.path.decode("ascii", "replace").rstrip("/")
     location = f"{scheme}://{host}{path}/{quote(info.key)}"

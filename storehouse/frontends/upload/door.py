@@ -13,7 +13,7 @@ from storehouse.config.settings import HTTPSSettings
 from storehouse.core.disk import IDisk
 from storehouse.errors import BadRequest, NotSignedIn
 from storehouse.frontends.http.reply import Reply, error_reply
-from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.request import DoorRequest, StreamingRequest
 from storehouse.frontends.http.resource import Leaf, Root, accepts_html, check_fields, is_browser
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.assets import StaticFiles, load_assets
@@ -92,7 +92,7 @@ class UploadDoor:
         self.resource = Root(children)
         self.collectors = (held, activity)
 
-    def explain(self, request: StreamingRequest, error: BaseException) -> Reply:
+    def explain(self, request: DoorRequest, error: BaseException) -> Reply:
         """The answer to a request that failed: a page for people, who are led to sign in if they have not."""
         reply = error_reply(error)
         if isinstance(error, NotSignedIn) and not is_browser(request):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.frontends.http.channel import DoorChannel
-from storehouse.frontends.http.lane import MAX_HEAD, Head, PlanCache, parse_head
+from storehouse.frontends.http.lane import FRAMING, MAX_HEAD, Head, PlanCache, parse_head
 
 _WANTED = frozenset({b"durability", b"content-type"})
 
@@ -38,10 +38,8 @@ class ParseHeadTests(SynchronousTestCase):
             b"Upgrade: h2c",
             b"TE: trailers",
             b"Trailer: x",
-            b"Range: bytes=0-1",
-            b"Authorization: Basic x",
-            b"Content-Encoding: gzip",
-            b"Content-Range: bytes 0-3/9",
+            b"Origin: http://y",
+            b"Sec-Fetch-Site: none",
             b"Connection: close",
             b"Connection: keep-alive, close",
             b"Connection: ",
@@ -50,6 +48,15 @@ class ParseHeadTests(SynchronousTestCase):
             b"Durability: disk",
         ):
             self.assertIsNone(parse(b"Host: x", b"Content-Length: 4", b"Durability: os", line), line)
+
+    def test_all_fields(self) -> None:
+        """If all are wanted, none is there twice."""
+        block = b"\r\nHost: X:1\r\nRange: a\r\nX-Y:  z "
+        fields = {b"host": b"X:1", b"range": b"a", b"x-y": b"z"}
+        self.assertEqual(parse_head(block, None), Head(0, fields))
+        self.assertIsNone(parse_head(block + b"\r\nx-y: z", None))
+        self.assertIsNotNone(parse_head(block + b"\r\nx-y: z", _WANTED))
+        self.assertIsNone(parse_head(block, None, frozenset({b"range"})))
 
     def test_lengths(self) -> None:
         for value in (
@@ -124,7 +131,8 @@ class _Route:
 
 
 class _Lane:
-    fields = _WANTED
+    fields: frozenset[bytes] | None = _WANTED
+    excluded = FRAMING
     max_body = 10
 
     def route(self, line: bytes) -> _Route | None:
@@ -165,6 +173,14 @@ class PlanCacheTests(SynchronousTestCase):
         whole = b"GET /x HTTP/1.1\r\nHost: x"
         self.assertIsNotNone(self.cache.learn(whole))
         self.assertIsNone(self.cache.get(whole))
+
+    def test_heads_that_do_not_repeat(self) -> None:
+        """Where all fields are wanted no head is remembered."""
+        lane = _Lane()
+        lane.fields = None
+        cache = PlanCache(lane)
+        self.assertIsNotNone(cache.learn(b"GET /x HTTP/1.1\r\nHost: x"))
+        self.assertEqual(len(cache._heads), 0)
 
     def test_bounds(self) -> None:
         """It does not grow without end."""

@@ -13,7 +13,7 @@ from storehouse.config.settings import ConnectionSettings, S3Settings
 from storehouse.core.disk import IDisk, InlineDisk
 from storehouse.core.streams import IByteStream
 from storehouse.core.xmltext import Node, parse
-from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.request import DoorRequest
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.s3.call import Call, Door
 from storehouse.frontends.s3.door import S3Door
@@ -23,7 +23,7 @@ from storehouse.testing.accounts import MemoryAccounts
 from storehouse.testing.objects import memory_object_store
 from tests.frontends.http.wire import Answer, Connection, request, split_answers
 
-__all__ = ["NOW", "AnyAuthenticator", "S3Case", "allow_signed"]
+__all__ = ["NOW", "AnyAuthenticator", "S3Case", "allow_signed", "make_site"]
 
 #: Seconds since 1970 UTC when tests of this door begin.
 NOW = 1_790_000_000.0
@@ -44,10 +44,20 @@ class _Signed:
         return body, length
 
 
+def make_site(door: S3Door, clock: Clock, lane: bool = True) -> DoorSite:
+    """The site of a door, as the service has it; perhaps without the lane."""
+    site = DoorSite(door.resource, clock, ConnectionSettings(), door.lane if lane else None, name="s3")
+    site.asks = True
+    site.begin = door.begin
+    site.explain = door.explain
+    site.explain_refusal = door.explain_refusal
+    return site
+
+
 class AnyAuthenticator:
     """Believes whom a request names: C{Authorization: Test NAME}; C{root} is an administrator."""
 
-    def authenticate(self, request: StreamingRequest, query: Mapping[str, str], host_bucket: str = "") -> _Signed:
+    def authenticate(self, request: DoorRequest, query: Mapping[str, str], host_bucket: str = "") -> _Signed:
         """Without the field nobody makes it."""
         value = (request.requestHeaders.getRawHeaders(b"Authorization") or [b""])[0].decode()
         name = value.removeprefix("Test ")
@@ -81,11 +91,7 @@ class S3Case(SynchronousTestCase):
         self.addCleanup(lambda: self.successResultOf(self.store.stop()))
         self.accounts = MemoryAccounts(clock=self.clock.seconds)
         self.door = self.make_door()
-        self.site = DoorSite(self.door.resource, self.clock, ConnectionSettings(), name="s3")
-        self.site.asks = True
-        self.site.begin = self.door.begin
-        self.site.explain = self.door.explain
-        self.site.explain_refusal = self.door.explain_refusal
+        self.site = make_site(self.door, self.clock)
 
     def make_door(self) -> S3Door:
         """The door; other tests have others."""

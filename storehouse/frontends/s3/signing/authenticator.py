@@ -28,7 +28,7 @@ from storehouse.core.sigv4 import (
 )
 from storehouse.core.streams import IByteStream
 from storehouse.errors import SignInRefused
-from storehouse.frontends.http.request import StreamingRequest
+from storehouse.frontends.http.request import DoorRequest
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.bodies import BATCH, Chain, body_stream
 from storehouse.frontends.s3.signing.claims import Claim, Fields, one
@@ -113,7 +113,7 @@ class Authenticator:
         self._region = region
         self._keys: OrderedDict[tuple[str, Scope], tuple[bytes, bytes]] = OrderedDict()
 
-    def authenticate(self, request: StreamingRequest, query: Mapping[str, str], host_bucket: str = "") -> Signed:
+    def authenticate(self, request: DoorRequest, query: Mapping[str, str], host_bucket: str = "") -> Signed:
         """
         @param query: decoded; bytes that are no UTF-8 as surrogates.
         @param host_bucket: the bucket, if the host names it.
@@ -166,7 +166,7 @@ class Authenticator:
         return Signed(user, claim.key_id, claim.kind, max(0.0, now - claim.time), payload, chain=chain)
 
     def _authenticate_2(
-        self, request: StreamingRequest, query: Mapping[str, str], fields: Fields, host_bucket: str
+        self, request: DoorRequest, query: Mapping[str, str], fields: Fields, host_bucket: str
     ) -> Signed:
         claim = claim_of_version_2(query, self._clock())
         if b"x-amz-security-token" in fields:
