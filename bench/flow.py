@@ -42,12 +42,12 @@ __all__ = ["LIMITS", "Flow", "main", "measured"]
 #: Of each kind of request: modules and frames that it may have at most.
 LIMITS = {
     "append": (16, 9),
-    "get of a record": (15, 8),
-    "form of 2 kB": (50, 28),
-    "form of 8 MiB": (51, 28),
-    "PUT of 8 MiB": (47, 20),
-    "GET of 8 MiB": (44, 26),
-    "tus, 8 MiB": (61, 25),
+    "get of a record": (14, 8),
+    "form of 2 kB": (40, 28),
+    "form of 8 MiB": (40, 28),
+    "PUT of 8 MiB": (40, 20),
+    "GET of 8 MiB": (38, 26),
+    "tus, 8 MiB": (49, 25),
     "SFSP send": (33, 19),
     "SFSP receive": (30, 16),
 }

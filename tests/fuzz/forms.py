@@ -12,7 +12,7 @@ from typing import Any
 
 from storehouse.errors import MalformedBody, TooLarge
 from storehouse.frontends.http.multipart import FormLimits, MultipartReader, PartBegun, PartEnded, boundary_of
-from storehouse.frontends.upload.files import key_for
+from storehouse.frontends.upload.intake import key_for
 
 __all__ = ["SEEDS", "try_form"]
 

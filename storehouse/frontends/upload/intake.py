@@ -2,6 +2,9 @@
 Files that come in, by whichever way, until they are objects of the store; and what goes through the door: bytes by the second and by
 the minute, transfers that run, uploads that are done.
 
+A key never becomes a path here, and a name is none either; but what is stored is downloaded again by people whose systems make
+paths of names, so that no key has anything in it that leads out of a folder.
+
 While a file is small it stays in memory, and is stored in one go when it is whole; beyond its session's share of the memory it
 goes to the store as it comes. That is the second seed's hybrid: "keeps a reasonable amount of data in memory without ever
 writing it to disk, and flushes to disk when a session is going to begin to use unfair amounts of memory".
@@ -27,6 +30,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import attrs
 from crc32c import crc32c
@@ -44,20 +48,24 @@ from storehouse.errors import (
     ChecksumMismatch,
     DamagedEntry,
     Forbidden,
+    InvalidName,
     NoSuchKey,
     PreconditionFailed,
     SizeMismatch,
     TooLarge,
     TooManyUploads,
 )
+from storehouse.frontends.http.multipart import without_home
+from storehouse.frontends.http.reply import OCTETS
 from storehouse.frontends.http.request import RequestBody
-from storehouse.frontends.upload.files import content_type_in
+from storehouse.frontends.http.resource import decoded
 from storehouse.frontends.upload.gate import LINK, Visitor
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, IObjectStore, ObjectInfo
 
 __all__ = [
     "ALGORITHMS",
     "JOINED",
+    "MOST_BYTES",
     "SMALL",
     "Activity",
     "Checksums",
@@ -73,8 +81,108 @@ __all__ = [
     "UploadMemory",
     "UploadSession",
     "checked",
+    "content_type_in",
     "digests_in",
+    "key_for",
+    "key_in_path",
+    "said_type",
+    "url_of",
 ]
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+#: Bytes of UTF-8 that a key may have.
+MOST_BYTES = 1024
+
+_control = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
+
+# Characters that only turn the direction of what follows: with them, a name reads otherwise than it is (Unicode
+# Technical Report 36, section 2.10.1). Letters of scripts that run from right to left are as good as others.
+_turning = re.compile(r"[\u202a-\u202e\u2066-\u2069]").search
+
+_media_type = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}").fullmatch
+
+
+def key_for(filename: str, relative_path: str = "") -> str:
+    """
+    The key for a file, by its name: as it was given, but without the folders it had at home.
+
+    @param filename: as the client says it; perhaps a whole path.
+    @param relative_path: its folders and its name, if it is to keep its folders: what browsers call
+        C{webkitRelativePath}.
+    @raise InvalidName: if it is empty, longer than 1024 bytes, has a control character or one that turns the direction
+        of writing, or a folder without a name, or one that leads out: C{.} or C{..}; and for a backslash of which it is
+        not clear whether it ends a folder.
+    """
+    if relative_path:
+        return _checked(relative_path.replace("\\", "/"))
+    return _checked(_without_backslash(without_home(filename)).rpartition("/")[2])
+
+
+def key_in_path(path: bytes) -> str:
+    """
+    The key that a URL names.
+
+    @param path: what follows the door's own part of the path; percent-encoded.
+    @raise InvalidName: as L{key_for} does, and for a backslash, which could be meant either way.
+    @raise BadRequest: if it is not percent-encoded as it should be.
+    """
+    return _checked(_without_backslash(decoded("name", path)))
+
+
+def _without_backslash(name: str) -> str:
+    if "\\" in name:
+        raise InvalidName(f"the name {name[:200]!r} has a backslash; folders end with a slash")
+    return name
+
+
+def _checked(key: str) -> str:
+    if not key:
+        raise InvalidName("the file has no name")
+    size = len(key.encode("utf-8", "surrogatepass"))
+    if size > MOST_BYTES:
+        raise InvalidName(f"the name {key[:50]!r}... has {size} bytes; at most {MOST_BYTES} are allowed")
+    if _control(key):
+        raise InvalidName(f"the name {key!r} contains a control character")
+    if _turning(key):
+        raise InvalidName(f"the name {key!r} contains a character that changes the direction of writing")
+    for component in key.split("/"):
+        if component in ("", ".", ".."):
+            what = f"the folder {component!r}" if component else "a folder without a name"
+            raise InvalidName(f"the name {key[:200]!r} has {what}")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise InvalidName(f"the name {key[:200]!r} is not Unicode text") from None
+    return key
+
+
+def url_of(key: str) -> str:
+    """Where what is stored under a key is downloaded: a path, percent-encoded."""
+    return "/download/" + quote(key, safe="/")
+
+
+def content_type_in(value: str) -> str:
+    """A media type as a client says it; empty if it could not be sent in the head of an answer."""
+    value = value.strip()
+    return value if _media_type(value) else ""
+
+
+#: What clients say of a body when they know nothing of it: curl of data, and many of parts of a form.
+_URLENCODED = "application/x-www-form-urlencoded"
+_UNKNOWN = OCTETS.decode("ascii")
+
+
+def said_type(value: str, is_form: bool = False) -> str:
+    """
+    The media type that a client means; empty if it only says what it says of everything.
+
+    @param is_form: whether it is of a part of a form, or of an upload by tus: of files that they do not know, these say that
+        they are bytes.
+    """
+    kind = value.partition(";")[0].strip().lower()
+    return "" if kind == _URLENCODED or (is_form and kind == _UNKNOWN) else value
 
 
 # -- memory ----------------------------------------------------------------------------------------
@@ -497,7 +605,7 @@ class FileHead:
     """
     What is known of a file before its bytes come.
 
-    @ivar key: its name in the bucket; see L{key_for<storehouse.frontends.upload.files.key_for>}.
+    @ivar key: its name in the bucket; see L{key_for}.
     @ivar filename: its name as it was given.
     @ivar via: the way: C{form} or C{put}.
     @ivar size: bytes that it has; C{None} if that is not known.

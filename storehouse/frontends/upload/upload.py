@@ -5,10 +5,11 @@ C{curl -F} and libraries send it, or as the body of a PUT or a POST, as C{curl -
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+import attrs
 from twisted.internet.defer import Deferred
 
 from storehouse.core.jobs import settled
@@ -26,17 +27,26 @@ from storehouse.errors import (
     TooManyUploads,
 )
 from storehouse.frontends.http.multipart import Event, Field, FormLimits, MultipartReader, PartBegun, boundary_of
-from storehouse.frontends.http.reply import MethodNotAllowed, Reply
+from storehouse.frontends.http.reply import MethodNotAllowed, Reply, error_reply, json_reply
 from storehouse.frontends.http.request import RequestBody, StreamingRequest
-from storehouse.frontends.http.resource import Leaf, check_body, check_fields, field_of
+from storehouse.frontends.http.resource import Leaf, accepts_html, check_body, check_fields, field_of
 from storehouse.frontends.upload import pages
-from storehouse.frontends.upload.files import file_reply, form_reply, key_for, key_in_path, said_type
 from storehouse.frontends.upload.gate import TOKEN_FIELD, Gate, Visitor, check_query
-from storehouse.frontends.upload.intake import FileHead, IncomingFile, Intake, UploadSession, digests_in
+from storehouse.frontends.upload.intake import (
+    FileHead,
+    IncomingFile,
+    Intake,
+    UploadSession,
+    digests_in,
+    key_for,
+    key_in_path,
+    said_type,
+    url_of,
+)
 from storehouse.frontends.upload.resumable.ietf.fields import asks_for_resumption
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
 
-__all__ = ["FormUpload", "IResumption", "Upload"]
+__all__ = ["FormUpload", "IResumption", "Upload", "file_reply", "form_reply"]
 
 
 #: The field that repeats the session's token, before the first file.
@@ -439,3 +449,52 @@ def _condition_of(request: StreamingRequest) -> Condition:
             raise BadRequest("If-Match names one tag, in quotes, or is *")
         etag = etag.strip('"')
     return ALWAYS if match is None and none_match is None else Condition(none_match is not None, etag)
+
+
+def _told(info: ObjectInfo) -> dict[str, object]:
+    return {
+        "name": info.key,
+        "size": info.size,
+        "etag": info.etag,
+        "url": url_of(info.key),
+        "crc32c": "".join(info.metadata.get("crc32c", ())),
+        "filename": "".join(info.metadata.get("filename", ())),
+    }
+
+
+def file_reply(info: ObjectInfo, is_new: bool) -> Reply:
+    """One file is stored, that came alone."""
+    headers = (
+        (b"ETag", b'"%b"' % info.etag.encode("ascii", "replace")),
+        (b"Location", url_of(info.key).encode("ascii")),
+    )
+    return attrs.evolve(json_reply({"stored": [_told(info)]}, 201 if is_new else 200), headers=headers)
+
+
+def form_reply(
+    request: StreamingRequest, visitor: Visitor, stored: Sequence[ObjectInfo], error: StorehouseError | None = None
+) -> Reply:
+    """
+    The files of a form.
+
+    @param error: why what came after those that are stored is not.
+    """
+    refusal = None if error is None else error_reply(error)
+    status = 201 if refusal is None else refusal.status
+    headers = () if refusal is None else refusal.headers
+    if accepts_html(request):
+        files = [
+            pages.StoredFile(
+                "".join(info.metadata.get("filename", ())),
+                info.key,
+                info.size,
+                [("CRC32C", value) for value in info.metadata.get("crc32c", ())],
+            )
+            for info in stored
+        ]
+        page = pages.stored(visitor, files, "" if error is None else error.detail, status)
+        return attrs.evolve(page, headers=page.headers + headers)
+    told: dict[str, object] = {"stored": [_told(info) for info in stored]}
+    if error is not None:
+        told |= {"error": type(error).__name__, "detail": error.detail}
+    return attrs.evolve(json_reply(told, status), headers=headers)

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.upload.files}."""
+"""Names and media types of files (L{storehouse.frontends.upload.intake}), and how they are handed out (C{download})."""
 
 from __future__ import annotations
 
@@ -12,15 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.names import BY_ENDING, guessed_type
 from storehouse.errors import BadRequest, InvalidName, StorehouseError
-from storehouse.frontends.upload.files import (
-    content_disposition,
-    content_type_in,
-    key_for,
-    key_in_path,
-    present,
-    said_type,
-    url_of,
-)
+from storehouse.frontends.upload.download import content_disposition, present
+from storehouse.frontends.upload.intake import content_type_in, key_for, key_in_path, said_type, url_of
 
 
 class NameTests(SynchronousTestCase):

@@ -23,11 +23,19 @@ from storehouse.errors import (
 from storehouse.frontends.http.reply import Reply, UnsupportedType, error_reply, json_reply, status_of
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, check_body, field_of
-from storehouse.frontends.upload.files import content_type_in, file_reply, key_in_path, said_type, url_of
 from storehouse.frontends.upload.gate import Gate, check_query
-from storehouse.frontends.upload.intake import Checksums, Intake, digests_in
+from storehouse.frontends.upload.intake import (
+    Checksums,
+    Intake,
+    content_type_in,
+    digests_in,
+    key_in_path,
+    said_type,
+    url_of,
+)
 from storehouse.frontends.upload.resumable.ietf.fields import Said, flag_text, limit_text, said_in
 from storehouse.frontends.upload.resumable.resuming import Resuming, object_metadata, quietly_removed, url_of_upload
+from storehouse.frontends.upload.upload import file_reply
 from storehouse.storage.resumable.interfaces import IResumableUploads, ResumableUpload
 
 __all__ = ["IETFUploads"]

@@ -18,9 +18,16 @@ from storehouse.errors import BadRequest, ChecksumMismatch, LinkOutOfScope, NoSu
 from storehouse.frontends.http.reply import MethodNotAllowed, Reply, UnsupportedType, UnsupportedVersion, error_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, check_body, check_whole, field_of, text_of
-from storehouse.frontends.upload.files import content_type_in, key_for, said_type, url_of
 from storehouse.frontends.upload.gate import Gate, Visitor, check_query
-from storehouse.frontends.upload.intake import ALGORITHMS, Checksums, Intake
+from storehouse.frontends.upload.intake import (
+    ALGORITHMS,
+    Checksums,
+    Intake,
+    content_type_in,
+    key_for,
+    said_type,
+    url_of,
+)
 from storehouse.frontends.upload.resumable.resuming import (
     Resuming,
     is_his,
