@@ -291,8 +291,14 @@ class Gate:
         The condition by which a visitor can store an object in the door's own bucket: that of the request, and that the key has no
         object for those who cannot replace any, or that it has one for those who can do only that.
 
-        @raise Forbidden: if nothing is left.
+        @raise Forbidden: if nothing is left; for a condition on an etag by a user who cannot read the object: whether it holds says what
+            that is.
         """
+        if condition.etag not in (None, "*") and visitor.user is not None:
+            (can_read,) = await self._may(visitor, self._bucket, key, "read")
+            if not (can_read or await self._is_public(self._bucket)):
+                self._decided(visitor, "read", f"{self._bucket}/{key}", False)
+                raise Forbidden(f"{visitor.name} has no right to read {shown_name(key.encode())}")
         new, replacing = await self._may(visitor, self._bucket, key, "put-new", "overwrite")
         narrowed = condition if new and replacing else condition.narrowed(new, replacing)
         permission = "put-new" if new or not replacing else "overwrite"

@@ -76,7 +76,8 @@ class PermittedStore:
     What an C{IObjectStore} does, as far as somebody has a right to it; anything else fails with C{Forbidden}.
 
     Who has C{put-new} alone replaces nothing, and who has C{overwrite} alone stores nothing new: the store checks that in the step
-    that makes the change, so that nothing comes between.
+    that makes the change, so that nothing comes between. A condition on an etag needs C{read}: whether it holds says what the object
+    is.
 
     @param decided: called with a permission, bucket, key, and whether that was allowed.
     @param who: whose rights these are, for texts.
@@ -102,6 +103,10 @@ class PermittedStore:
         if not allowed:
             raise Forbidden(f"{self._who} has no right to {permission} {bucket}/{key}")
 
+    async def _check_condition(self, bucket: str, key: str, condition: Condition) -> None:
+        if condition.etag not in (None, "*"):
+            await self._check("read", bucket, key)
+
     async def _check_storing(self, bucket: str, key: str) -> None:
         allowed = False
         for permission in _STORING:
@@ -114,6 +119,7 @@ class PermittedStore:
         self, bucket: str, key: str, condition: Condition, change: Callable[[Condition], Deferred[ObjectInfo]]
     ) -> ObjectInfo:
         """Change a key under its condition, and under that of the rights."""
+        await self._check_condition(bucket, key, condition)
         new, replacing = await self._may("put-new", bucket, key), await self._may("overwrite", bucket, key)
         narrowed = condition.narrowed(new, replacing)
         permission = "put-new" if new or not replacing else "overwrite"
@@ -228,6 +234,7 @@ class PermittedStore:
         """See C{IObjectStore}. Bytes at the end of what is there replace it, and where nothing is they are new: it needs both."""
         for permission in _STORING:
             await self._check(permission, bucket, key)
+        await self._check_condition(bucket, key, condition)
         return await self._store.append(
             bucket, key, offset, stream, size, content_type, metadata, condition, note, system
         )
@@ -248,6 +255,7 @@ class PermittedStore:
     async def delete(self, bucket: str, key: str, condition: Condition = ALWAYS) -> ObjectInfo:
         """See C{IObjectStore}."""
         await self._check("delete", bucket, key)
+        await self._check_condition(bucket, key, condition)
         return await self._store.delete(bucket, key, condition)
 
     @deferred
@@ -292,6 +300,7 @@ class PermittedStore:
     ) -> ObjectInfo:
         """See C{IObjectStore}."""
         await self._check("overwrite", bucket, key)
+        await self._check_condition(bucket, key, condition)
         return await self._store.set_system(bucket, key, changes, condition)
 
     @deferred

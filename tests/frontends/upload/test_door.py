@@ -227,6 +227,18 @@ class DoorTests(SynchronousTestCase):
         # Neither a session nor a link is had by such a key.
         self.forbidden("POST /links", eve, "Content-Type: application/json", body=b'{"name":"a"}')
 
+    def test_conditions_are_reads(self) -> None:
+        """Who cannot read a file cannot find out by a condition, either, what it is."""
+        self.ask("PUT /upload/a", self.key, body=b"hello")
+        tag = self.ask("GET /download/a", self.key).fields["etag"]
+        eve = self.key_of(Rights(("put-new", "overwrite"), "uploads"))
+        for each in (tag, '"0000"'):
+            self.forbidden("PUT /upload/a", eve, f"If-Match: {each}", body=b"other")
+        self.assertEqual(self.ask("GET /download/a", self.key).body, b"hello")
+        self.assertEqual(self.ask("PUT /upload/a", eve, "If-Match: *", body=b"hello").status, 200)
+        tag = self.ask("GET /download/a", self.key).fields["etag"]
+        self.assertEqual(self.ask("PUT /upload/a", self.key, f"If-Match: {tag}", body=b"x").status, 200)
+
     def test_overwrite_only(self) -> None:
         eve = self.key_of(Rights(("overwrite",), "uploads"))
         self.ask("PUT /upload/a", self.key, body=b"hello")

@@ -105,6 +105,21 @@ class PermittedTests(SynchronousTestCase):
         self.refused(self.store.put("box", "b", BytesStream([b"y"]), 1))
         self.refused(self.store.copy("box", "a", "other", "a"))
 
+    def test_conditions(self) -> None:
+        """Whether an object has an etag is for those to know who can read it; that it is there, for all who change it."""
+        etag = self.successResultOf(self.inner.head("box", "a")).etag
+        self.rights("put-new", "overwrite", "delete")
+        for condition in (Condition(etag=etag), Condition(etag="other")):
+            self.refused(self.store.put("box", "a", BytesStream([b"y"]), 1, condition=condition))
+            self.refused(self.store.append("box", "a", 1, BytesStream([b"y"]), 1, condition=condition))
+            self.refused(self.store.set_system("box", "a", {"x": "y"}, condition))
+            self.refused(self.store.delete("box", "a", condition))
+        self.put(self.store, "a", Condition(etag="*"))
+        self.successResultOf(self.store.delete("box", "a", Condition(etag="*")))
+        self.put(self.inner, "a")
+        self.rights("overwrite", "read")
+        self.put(self.store, "a", Condition(etag=self.successResultOf(self.inner.head("box", "a")).etag))
+
     def test_uploads_in_parts(self) -> None:
         """What is new can be stored in parts, too, and what is there is safe until the end."""
         self.rights("put-new")
