@@ -47,9 +47,9 @@ LIMITS = {
     "form of 8 MiB": (40, 28),
     "PUT of 8 MiB": (40, 20),
     "GET of 8 MiB": (38, 26),
-    "tus, 8 MiB": (49, 25),
-    "SFSP send": (33, 19),
-    "SFSP receive": (30, 16),
+    "tus, 8 MiB": (48, 25),
+    "SFSP send": (32, 19),
+    "SFSP receive": (29, 16),
 }
 
 _LARGE = 8 << 20

@@ -51,9 +51,9 @@ from storehouse.frontends.append.door import AppendDoor
 from storehouse.frontends.http.lane import ILane
 from storehouse.frontends.http.site import DoorSite, Guard
 from storehouse.frontends.objects.door import ObjectsDoor
+from storehouse.frontends.sfsp.chunks import BUCKET as CHUNKS
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory
-from storehouse.frontends.sfsp.names import BUCKET as CHUNKS
 from storehouse.storage.accounts.interfaces import IAccounts
 from storehouse.storage.appendlog.log import LocalAppendLog
 from storehouse.storage.dataspace.chores import Expiry, Scrubber

@@ -33,8 +33,8 @@ from storehouse.core.streams import PushedStream
 from storehouse.core.turns import breath
 from storehouse.errors import InvalidRequest, RequestTimeout, StorehouseError, Unavailable
 from storehouse.frontends.sfsp.answers import Answer, Answers
+from storehouse.frontends.sfsp.chunks import FileName
 from storehouse.frontends.sfsp.errors import error_status, request_status
-from storehouse.frontends.sfsp.names import FileName
 
 __all__ = ["ChunkBody", "SFSPConnection"]
 

@@ -24,7 +24,7 @@ from storehouse.frontends.upload.links import Links
 from storehouse.frontends.upload.listing import Listings
 from storehouse.frontends.upload.open import OpenUploads
 from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
-from storehouse.frontends.upload.resumable.tus.door import TusUploads
+from storehouse.frontends.upload.resumable.tus import TusUploads
 from storehouse.frontends.upload.sessions import SignIn, SignOut
 from storehouse.frontends.upload.stats import DiskLeft, EventStream, Metrics, Overview, Stats
 from storehouse.frontends.upload.upload import FormUpload, Upload

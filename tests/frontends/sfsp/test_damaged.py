@@ -10,8 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
 from storehouse.errors import DamagedEntry
-from storehouse.frontends.sfsp.chunks import Chunks
-from storehouse.frontends.sfsp.names import FileName
+from storehouse.frontends.sfsp.chunks import Chunks, FileName
 from storehouse.storage.objects.interfaces import Listing
 
 

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.frontends.sfsp.names}."""
+"""Tests of L{storehouse.frontends.sfsp.chunks}."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.sfsp import MAX_ID
-from storehouse.frontends.sfsp.names import FileName, id_of
+from storehouse.frontends.sfsp.chunks import FileName, id_of
 
 _names = st.one_of(st.binary(min_size=1, max_size=50), st.binary(min_size=300, max_size=4096))
 

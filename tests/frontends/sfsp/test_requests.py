@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from storehouse.core import sfsp
 from storehouse.core.sfsp import MAX_ID
 from storehouse.core.streams import BytesStream, read_all
-from storehouse.frontends.sfsp.names import FileName
+from storehouse.frontends.sfsp.chunks import FileName
 from tests.frontends.sfsp.doors import OK, Door, DoorCase, bounds, listing, receive, send
 
 LONG = bytes(range(256)) * 16

@@ -19,7 +19,7 @@ from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.gate import Gate
 from storehouse.frontends.upload.intake import Activity, Intake, UploadMemory
 from storehouse.frontends.upload.resumable.ietf.door import IETFUploads
-from storehouse.frontends.upload.resumable.tus.door import TusUploads
+from storehouse.frontends.upload.resumable.tus import TusUploads
 from storehouse.frontends.upload.upload import FormUpload, Upload
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings
 from storehouse.testing import memory_object_store

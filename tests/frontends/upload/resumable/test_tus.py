@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import BadRequest
-from storehouse.frontends.upload.resumable.tus.fields import (
+from storehouse.frontends.upload.resumable.tus import (
     checksum_in,
     metadata_in,
     number_in,

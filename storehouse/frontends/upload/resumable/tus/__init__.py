@@ -1,1 +1,0 @@
-"""tus 1.0.0: resumable uploads. Source: https://tus.io/protocols/resumable-upload"""
