@@ -81,6 +81,29 @@ def _most_open(settings: Settings) -> int:
     return max(2, min(1024, left // (2 * settings.append.buckets)))
 
 
+def _within_files(settings: Settings) -> Settings:
+    """
+    With no more connections and uploads at once than this process may have files: at each door a quarter may be connections, and
+    three for each upload are a fifth. Otherwise one client could have all of them, and nobody could connect to any door.
+    """
+    limit = file_limit()
+    most, uploads = max(16, limit // 4), max(8, limit // 16)
+    connections, https, s3 = settings.connections, settings.https, settings.s3
+    if most < connections.max_connections or uploads < max(https.max_uploads, s3.max_uploads):
+        _log.info(
+            "this process may open {limit} files: each door serves {most} connections, and receives {uploads} uploads, at once",
+            limit=limit,
+            most=min(most, connections.max_connections),
+            uploads=min(uploads, max(https.max_uploads, s3.max_uploads)),
+        )
+    return attrs.evolve(
+        settings,
+        connections=attrs.evolve(connections, max_connections=min(most, connections.max_connections)),
+        https=attrs.evolve(https, max_uploads=min(uploads, https.max_uploads)),
+        s3=attrs.evolve(s3, max_uploads=min(uploads, s3.max_uploads)),
+    )
+
+
 def _buckets_of_doors(settings: Settings) -> frozenset[str]:
     """The buckets that doors make when they need them, and those that archives are shipped to."""
     destinations = (each.settings for each in settings.tables.destinations)
@@ -106,7 +129,7 @@ def make_service(
     # Paths are relative to the directory in which the command was given; twistd may change to another one
     # before the start.
     settings = attrs.evolve(
-        settings,
+        _within_files(settings),
         root=os.path.abspath(settings.root),
         append=attrs.evolve(settings.append, directory=os.path.abspath(settings.append_directory)),
         objects=attrs.evolve(settings.objects, directory=os.path.abspath(settings.objects_directory)),

@@ -28,6 +28,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from storehouse.app import service as service_module
 from storehouse.app.service import StorehouseService, make_service
 from storehouse.config import load_settings
 from storehouse.core.exits import Exits
@@ -496,6 +497,21 @@ class MakeServiceTests(SynchronousTestCase):
             self.assertEqual(guard.checks_origins, name != "https")
             self.assertEqual([guard.knows(host) for host in (b"log.example", b"evil.example")], [True, False])
             self.assertEqual(guard.knows(b"files.example"), name == "https")
+
+    def test_few_files(self) -> None:
+        """No door has so many connections and uploads that none are left for the others."""
+        self.patch(service_module, "file_limit", lambda: 1024)
+        with capturedLogs() as logs:
+            service = self.make(**{"https-max-uploads": "9"})
+        settings = service.settings
+        found = settings.connections.max_connections, settings.https.max_uploads, settings.s3.max_uploads
+        self.assertEqual(found, (256, 9, 64))
+        self.assertEqual(service.sites["s3"].limits.max_connections, 256)
+        self.assertIn("may open 1024 files", "".join(str(formatEvent(event)) for event in logs))
+        self.patch(service_module, "file_limit", lambda: 1 << 20)
+        with capturedLogs() as logs:
+            self.assertEqual(self.make().settings.connections.max_connections, 4096)
+        self.assertNotIn(" may open ", "".join(str(formatEvent(event)) for event in logs))
 
     def test_opens_nothing(self) -> None:
         service = self.make()
