@@ -396,6 +396,15 @@ class SocketAccounts:
         response = self._ask(user.name, "links", method=method, path=path, expires=float(expires), **how)
         return self._service.member(response, "query", str)
 
+    def sign_rights(
+        self, user: User, rights: Rights, expires: float, max_bytes: int | None = None, once: bool = False
+    ) -> str:
+        """The query of a link that gives rights."""
+        given = {**attrs.asdict(rights), "expires": float(expires), "once": once}
+        if max_bytes is not None:
+            given["max_bytes"] = max_bytes
+        return self._service.member(self._ask(user.name, "links", **given), "query", str)
+
     async def read_url(self) -> str | None:
         """The URL of the door of uploads, if it is known."""
         url = self._users().get("url")

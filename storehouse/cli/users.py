@@ -23,7 +23,7 @@ from storehouse.cli.store import service_of
 from storehouse.config import Settings
 from storehouse.core import times
 from storehouse.core.keys.masterkey import take_master_key
-from storehouse.core.names import link_path
+from storehouse.core.names import UPLOADS, link_path, rights_link
 from storehouse.errors import Forbidden, InvalidName, NoSuchUser
 from storehouse.storage.accounts.interfaces import PERMISSIONS, AccessKey, NewKey, Rights, User
 
@@ -70,6 +70,10 @@ class Accounts(Protocol):
         max_bytes: int | None = None,
         once: bool = False,
         is_prefix: bool = False,
+    ) -> str: ...
+
+    def sign_rights(
+        self, user: User, rights: Rights, expires: float, max_bytes: int | None = None, once: bool = False
     ) -> str: ...
 
     def read_url(self) -> Awaitable[str | None]: ...
@@ -466,6 +470,21 @@ async def sign_in(accounts: Accounts, name: str, expires: float, url: str | None
 @click.option("--put", "put", metavar="NAME", help="A link to store a file under NAME.")
 @click.option("--get", "get", metavar="NAME", help="A link to read the file NAME.")
 @click.option(
+    "--allow",
+    metavar="PERMISSION",
+    multiple=True,
+    help="A link that allows this: read, list, put-new, overwrite, delete. Can be repeated.",
+)
+@click.option(
+    "--append-only", is_flag=True, help="The same as --allow put-new: nothing can be replaced, read or removed."
+)
+@click.option("--below", metavar="PREFIX", help="With --allow: on names that begin with PREFIX alone.  [default: all]")
+@click.option(
+    "--bucket",
+    metavar="BUCKET",
+    help=f"With --allow: in BUCKET. Links store and delete in {UPLOADS} alone.  [default: {UPLOADS}]",
+)
+@click.option(
     "--expires",
     metavar="TIME",
     default="15m",
@@ -474,7 +493,7 @@ async def sign_in(accounts: Accounts, name: str, expires: float, url: str | None
     help="How long it is valid: 15m, 2h, 7d, or seconds; or until when: 2026-12-01T12:00Z. At most the service's https-link-lifetime.",
 )
 @click.option(
-    "--max-bytes", metavar="SIZE", callback=parse_bytes, help="The most bytes to store, with --put: 500MB, 1GiB."
+    "--max-bytes", metavar="SIZE", callback=parse_bytes, help="The most bytes that one use can store: 500MB, 1GiB."
 )
 @click.option("--once", is_flag=True, help="Allow one use.")
 @click.option(
@@ -487,6 +506,10 @@ async def sign(
     accounts: Accounts,
     put: str | None,
     get: str | None,
+    allow: tuple[str, ...],
+    append_only: bool,
+    below: str | None,
+    bucket: str | None,
     expires: float,
     max_bytes: int | None,
     once: bool,
@@ -495,27 +518,47 @@ async def sign(
     url: str | None,
 ) -> None:
     """
-    Print a link, alone, by which anybody who has it can store a file, or read one, until it expires.
+    Print a link, alone, by which anybody who has it can store a file, or read one, until it expires; or, with --allow, do what
+    is allowed with all files in a folder.
 
-    With --prefix, put the name of a file behind the path of the link, before the question mark. When the user who signed
-    it is disabled, the link is, too.
+    With --prefix or --allow, put the name of a file behind the path of the link, before the question mark; a link with list
+    shows the list. It can do nothing that the user who signed it cannot do when it is used.
 
     \b
     Examples:
       curl -T a.jpg "$(storehouse sign --put a.jpg --expires 15m)"
       curl -O "$(storehouse sign --get reports/2026.pdf --expires 7d)"
       storehouse sign --put inbox --prefix --max-bytes 1GiB --expires 2h
+      storehouse sign --allow read --allow list --below reports/ --expires 7d
+      storehouse sign --append-only --below inbox/
       storehouse sign --put a.jpg --once --as ann --url https://files.example.org
     """
-    if (put is None) == (get is None):
-        raise click.UsageError("Give either --put NAME or --get NAME.")
+    allowed = ("put-new",) if append_only else _permissions(allow) if allow else ()
+    if append_only and allow:
+        raise click.UsageError("--append-only is --allow put-new: give one of them.")
+    if (put is not None) + (get is not None) + bool(allowed) != 1:
+        raise click.UsageError("Give one of --put NAME, --get NAME and --allow PERMISSION.")
+    if max_bytes == 0:
+        raise click.BadParameter("--max-bytes must be 1 or more.", param_hint="--max-bytes")
+    if allowed:
+        if is_prefix:
+            raise click.UsageError("--prefix is for --put and --get: name the folder by --below.")
+        rights = Rights(tuple(each for each in allowed if each != "create"), bucket or UPLOADS, below or "")
+        try:
+            start = rights_link(rights.permissions, rights.bucket, rights.prefix)
+        except UnicodeEncodeError:
+            raise InvalidName(f"{below!r} is not Unicode text") from None
+        signer = await _signer(accounts, name)
+        query = accounts.sign_rights(signer, rights, time.time() + expires, max_bytes, once)
+        _print(f"{await _base(accounts, url)}{start}{query}\n")
+        return
+    if below is not None or bucket is not None:
+        raise click.UsageError("--below and --bucket are for --allow.")
     if get is not None and max_bytes is not None:
         raise click.UsageError("--max-bytes is for --put.")
     file = str(put if put is not None else get)
     if not file and not is_prefix:
         raise click.UsageError("NAME is empty; that needs --prefix, and allows everything.")
-    if max_bytes == 0:
-        raise click.BadParameter("--max-bytes must be 1 or more.", param_hint="--max-bytes")
     method = "GET" if put is None else "PUT"
     try:
         path = link_path(method, file, is_prefix)

@@ -6,11 +6,11 @@ types that names of files tell.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import TypeVar
 from urllib.parse import quote
 
-from storehouse.errors import AlreadyExists, InvalidName, PreconditionFailed
+from storehouse.errors import AlreadyExists, BadRequest, InvalidName, PreconditionFailed
 
 __all__ = [
     "BY_ENDING",
@@ -19,14 +19,18 @@ __all__ = [
     "MAX_PREFIX",
     "MOST_CANDIDATES",
     "NAME_RULES",
+    "UPLOADS",
     "candidates",
     "check_identifier",
     "check_prefix",
     "claim",
     "guessed_type",
     "link_path",
+    "rights_link",
 ]
 
+#: The bucket of the door of uploads.
+UPLOADS = "uploads"
 
 #: The storage prefix of requests without one.
 DEFAULT_PREFIX = "default"
@@ -160,6 +164,26 @@ async def claim(key: str, rule: str, store: Callable[[str, bool], Awaitable[T]])
 
 #: The path below which the https door has each method of links.
 _LINK_PATHS = {"PUT": "/upload/", "GET": "/download/"}
+
+
+def rights_link(permissions: Collection[str], bucket: str, prefix: str) -> str:
+    """
+    The path of the URL of a link that gives rights, and the beginning of its query, to which that of the link is added: the list, if
+    the link can list; else what the name of a file is put behind, before the question mark.
+
+    @param prefix: what the keys begin with.
+    @raise BadRequest: for a link to store or to delete elsewhere than the door of uploads does.
+    @raise UnicodeEncodeError: for a prefix that is not Unicode text.
+    """
+    stores = not {"put-new", "overwrite"}.isdisjoint(permissions)
+    if bucket != UPLOADS and (stores or "delete" in permissions):
+        raise BadRequest(f"links store and delete in the bucket {UPLOADS} alone, and not in {bucket}")
+    other = "" if bucket == UPLOADS else f"bucket={bucket}&"
+    name = prefix.encode()
+    if "list" in permissions:
+        return f"/download?{other}prefix={quote(name, safe='/')}&"
+    is_read = "read" in permissions or "delete" in permissions
+    return f"{_LINK_PATHS['GET' if is_read else 'PUT']}{quote(name, safe='/')}?{other}"
 
 
 def link_path(method: str, name: str, is_prefix: bool = False) -> str:

@@ -19,7 +19,7 @@ from storehouse.core.keys.vault import Vault
 from storehouse.core.root import RootLock
 from storehouse.errors import LinkUsed, NotSignedIn, SignInRefused
 from storehouse.frontends.http.request import parse_query
-from storehouse.storage.accounts.interfaces import Grant
+from storehouse.storage.accounts.interfaces import Grant, Rights
 from storehouse.storage.accounts.local import LocalAccounts
 from storehouse.storage.sealed.formats import ACCOUNTS, KeyringCipher
 from tests.integration.process import Storehouse
@@ -321,6 +321,22 @@ class SignTests(UsersCase):
         everything = self.sign("--get", "", "--prefix")
         self.grant(everything, "GET", "/download/a/b")
 
+    def test_rights(self) -> None:
+        """A link to a folder, and one that only adds."""
+        link = self.sign("--allow", "read", "--allow", "list", "--below", "a b/", "--as", "ann")
+        self.assertTrue(link.startswith("https://localhost:6445/download?prefix=a%20b/&rights=read,list&"), link)
+        grant = self.grant(link, "GET", "/any")
+        self.assertEqual((grant.rights, grant.user), (Rights(("read", "list"), "uploads", "a b/"), "ann"))
+        link = self.sign("--append-only", "--below", "in/", "--max-bytes", "5", "--once")
+        self.assertTrue(link.startswith("https://localhost:6445/upload/in/?rights=put-new&"), link)
+        grant = self.grant(link, "PUT")
+        self.assertEqual((grant.max_bytes, grant.once), (5, True))
+        link = self.sign("--allow", "read", "--bucket", "photos")
+        self.assertTrue(link.startswith("https://localhost:6445/download/?bucket=photos&rights=read&"), link)
+        all_of_it = self.grant(self.sign("--allow", "all"), "GET").rights
+        assert all_of_it is not None
+        self.assertEqual(all_of_it.permissions, ("read", "list", "put-new", "overwrite", "delete"))
+
     def test_url(self) -> None:
         """The one that was given, or that a service has kept."""
         self.successResultOf(self.accounts.write_url("https://box:7000"))
@@ -329,8 +345,13 @@ class SignTests(UsersCase):
 
     def test_wrong_usage(self) -> None:
         for arguments, said in (
-            ((), "Give either"),
-            (("--put", "a", "--get", "b"), "Give either"),
+            ((), "Give one of"),
+            (("--put", "a", "--get", "b"), "Give one of"),
+            (("--put", "a", "--allow", "read"), "Give one of"),
+            (("--allow", "read", "--append-only"), "give one of them"),
+            (("--allow", "read", "--prefix"), "--below"),
+            (("--put", "a", "--below", "b"), "are for --allow"),
+            (("--put", "a", "--bucket", "b"), "are for --allow"),
             (("--get", "a", "--max-bytes", "5"), "--max-bytes is for --put"),
             (("--put", ""), "empty"),
             (("--put", "a", "--expires", "0"), "more than 0"),
@@ -351,6 +372,12 @@ class SignTests(UsersCase):
             (("--put", "a\udc80"), "Unicode"),
             (("--put", "a", "--expires", "8d"), "within the next 604800 seconds"),
             (("--put", "a", "--as", "nobody"), "no user 'nobody'"),
+            (("--allow", "write"), "is not a permission"),
+            (("--allow", "create"), "one or more of"),
+            (("--allow", "read", "--bucket", "*"), "one bucket"),
+            (("--allow", "put-new", "--bucket", "photos"), "alone"),
+            (("--allow", "list", "--once"), "works once"),
+            (("--allow", "read", "--below", "a\udc80"), "Unicode"),
         ):
             self.assertIn(said, self.run_command("sign", *arguments, status=1).stderr)
         self.run_command("user", "disable", "ops")

@@ -408,6 +408,41 @@ class AccountsTestsMixin(TestCase):
         self.assertRaises(LinkOutOfScope, self.accounts.grant_of, "PUT", "/download/a", read)
         self.assertRaises(LinkOutOfScope, self.accounts.grant_of, "HEAD", "/download/a", read)
 
+    def test_link_with_rights(self) -> None:
+        """It is for any method and path, expires and ends with its user as others do; limits of the signer's key forbid it."""
+        user = self.add().user
+        rights = Rights(("read", "list"), "uploads", "a/")
+        fields = fields_of(self.accounts.sign_rights(user, rights, NOW + 60))
+        for method, path in (("GET", "/download/a/b"), ("PUT", "/upload/x"), ("", "")):
+            grant = self.accounts.grant_of(method, path, fields)
+            self.assertEqual((grant.rights, grant.method, grant.path, grant.user), (rights, "", "", "ann"))
+        for name in fields:
+            for value in (fields[name] + b"x", b""):
+                self.assertRaises(LinkTampered, self.accounts.grant_of, "", "", {**fields, name: value})
+        for wrong in (
+            Rights((), "uploads"),
+            Rights(("create",), "uploads"),
+            Rights(("read",), "*"),
+            Rights(("read",), "up*"),
+            Rights(("read",), "@shared"),
+            Rights(("read",), "uploads", "\ud800"),
+        ):
+            self.assertRaises(BadRequest, self.accounts.sign_rights, user, wrong, NOW + 60)
+        self.assertRaises(BadRequest, self.accounts.sign_rights, user, rights, NOW + 60, 5)
+        self.assertRaises(BadRequest, self.accounts.sign_rights, user, rights, NOW + 60, None, True)
+        self.assertRaises(BadRequest, self.accounts.sign_rights, user, rights, NOW - 1)
+        limited = attrs.evolve(user, limits=[rights])
+        self.assertRaises(Forbidden, self.accounts.sign_rights, limited, rights, NOW + 60)
+        once = fields_of(self.accounts.sign_rights(user, Rights(("put-new",), "uploads"), NOW + 60, 5, True))
+        grant = self.accounts.grant_of("", "", once)
+        self.assertEqual((grant.max_bytes, grant.once), (5, True))
+        self.successResultOf(self.accounts.use_link(grant))
+        self.assertRaises(LinkUsed, self.accounts.grant_of, "", "", once)
+        self.successResultOf(self.accounts.disable_user("ann"))
+        self.assertRaises(Forbidden, self.accounts.grant_of, "", "", fields)
+        self.clock.advance(61)
+        self.assertRaises(LinkExpired, self.accounts.grant_of, "", "", fields)
+
     def test_link_for_one_path(self) -> None:
         fields = fields_of(self.sign(path="/upload/a/b~%c3%a4.txt"))
         for path in ("/upload/a/b~%C3%A4.txt", "/upload/%61/b%7E%c3%A4%2Etxt"):

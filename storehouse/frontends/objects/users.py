@@ -27,7 +27,17 @@ _TOKEN = {"lifetime": float}
 _KEY = {"limits": list, "note": str}
 _REMOVED = {"key_id": str}
 _RIGHTS = {"permissions": list, "bucket": str, "prefix": str}
-_LINK = {"method": str, "path": str, "expires": float, "max_bytes": int, "once": bool, "is_prefix": bool}
+_LINK = {
+    "method": str,
+    "path": str,
+    "expires": float,
+    "max_bytes": int,
+    "once": bool,
+    "is_prefix": bool,
+    "permissions": list,
+    "bucket": str,
+    "prefix": str,
+}
 
 
 #: What can be done for one.
@@ -113,7 +123,16 @@ class Users(Leaf):
         if action == "sign-in":
             given = _all_of(await json_object(request, _TOKEN), "lifetime")
             return json_reply({"token": await accounts.make_sign_in_token(name, given["lifetime"])}), ""
-        given = _all_of(await json_object(request, _LINK), "method", "path", "expires")
+        given = _all_of(await json_object(request, _LINK), "expires")
+        if "permissions" in given:
+            rights = Rights(given.pop("permissions"), given.pop("bucket", ""), given.pop("prefix", ""))
+            if unknown := sorted({"method", "path", "is_prefix"} & given.keys()):
+                raise BadRequest(f"a link that gives permissions has no {unknown[0]}")
+            query = accounts.sign_rights(accounts.user_named(name), rights, **given)
+            return json_reply({"query": query}), str(rights)
+        given = _all_of(given, "method", "path")
+        if unknown := sorted({"bucket", "prefix"} & given.keys()):
+            raise BadRequest(f"a link for a method has no {unknown[0]}")
         query = accounts.sign_link(accounts.user_named(name), **given)
         return json_reply({"query": query}), f"{given['method']} {given['path']}"
 

@@ -29,7 +29,7 @@ from storehouse.frontends.http.sending import (
     unsatisfied_reply,
     validators_of,
 )
-from storehouse.frontends.upload.gate import Gate, Visitor
+from storehouse.frontends.upload.gate import Gate, Visitor, check_query
 from storehouse.frontends.upload.intake import Activity, Download
 from storehouse.frontends.upload.listing import Listings, described
 from storehouse.frontends.upload.ranges import ByteRanges
@@ -172,14 +172,14 @@ class Downloads(Leaf):
         """Remove a file; all conditions of section 13 hold for that."""
         key = self._key_to_change(request)
         await self._gate.admit(request, "delete", key=key)
-        check_fields(request, frozenset())
+        check_query(request)
         return json_reply(described(await self._delete(request, key)))
 
     async def handle_POST(self, request: StreamingRequest) -> Reply:
         """What the form of a page without scripts asks for: C{action=delete}, and C{next} to go to."""
         key = self._key_to_change(request)
         visitor = await self._gate.admit(request, "delete", token_later=True, key=key)
-        check_fields(request, frozenset())
+        check_query(request)
         form = parse_query(await request.body.read_all(_MOST_FORM))
         self._gate.check_token(visitor, form.get(b"csrf", b"").decode("latin-1"))
         if form.get(b"action") != b"delete":

@@ -12,7 +12,7 @@ from base64 import b64decode
 from binascii import Error as BadBase64
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import attrs
 from twisted.logger import Logger
@@ -128,7 +128,9 @@ Action = Literal["put", "get", "list", "delete", "manage", "admin"]
 #: What a user must have for an action. Storing needs one of two, as the key is new or not: L{Gate.put_condition}.
 _PERMISSION = {"get": "read", "list": "list", "delete": "delete"}
 
+#: What a link for a method and a path is for, and what one that gives rights may be for.
 _LINKED = {"put": "PUT", "get": "GET"}
+_RIGHTFUL = frozenset({"put", "get", "list", "delete"})
 _CHANGING = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
 
 
@@ -141,6 +143,7 @@ class Visitor:
     @ivar how: how that is known: C{session}, C{key}, C{certificate}, C{link} or C{public}.
     @ivar session: the session, if it is one.
     @ivar grant: what the link allows, if it is one.
+    @ivar link: the parameters of the link in the request's query, for URLs that it works at, too; empty unless it gives rights.
     @ivar address: the address of the client; empty if it has none.
     """
 
@@ -149,6 +152,7 @@ class Visitor:
     session: Session | None = None
     grant: Grant | None = None
     address: str = ""
+    link: str = ""
 
     @property
     def shares(self) -> tuple[tuple[str, str], ...]:
@@ -268,6 +272,8 @@ class Gate:
         self._decided(visitor, permission, f"{bucket}/{key}", is_allowed)
         if is_allowed:
             return
+        if visitor.grant is not None and visitor.grant.rights is not None:
+            raise LinkOutOfScope(f"the link, or who signed it, has no right to {permission} that")
         raise Forbidden(f"{visitor.name} has no right to {permission} {shown_name(f'{bucket}/{key}'.encode())}")
 
     def _decided(self, visitor: Visitor, action: str, resource: str, is_allowed: bool) -> None:
@@ -275,7 +281,10 @@ class Gate:
         self.audit(AccessDecided("https", who, visitor.address, action, resource, is_allowed))
 
     async def _may(self, visitor: Visitor, bucket: str, key: str, *permissions: str) -> list[bool]:
-        """The decision of all doors, for each permission. A link can do what the user can who has signed it."""
+        """
+        The decision of all doors, for each permission. A link can do what the user can who has signed it; one that gives rights,
+        what these allow of that.
+        """
         try:
             user = visitor.user or self._accounts.user_named(visitor.name)
         except NoSuchUser:
@@ -284,6 +293,9 @@ class Gate:
             owner = (await self._store.get_bucket(bucket)).owner
         except (NoSuchBucket, BadRequest):
             owner = ""  # the store says so
+        if visitor.grant is not None and visitor.grant.rights is not None:
+            # As the limits of an access key.
+            user = attrs.evolve(user, limits=[visitor.grant.rights])
         return [user.may(permission, bucket, key, owner) for permission in permissions]
 
     async def put_condition(self, visitor: Visitor, key: str, condition: Condition) -> Condition:
@@ -336,8 +348,9 @@ class Gate:
     # -- who it is -----------------------------------------------------------------------------
 
     def _with_link(self, request: StreamingRequest, action: Action, path: str | None, goes_on: bool) -> Visitor:
-        method = _LINKED.get(action)
-        if method is None or b"bucket" in request.fields:
+        gives_rights = b"rights" in request.fields
+        method = action.upper() if gives_rights and action in _RIGHTFUL else _LINKED.get(action)
+        if method is None or (b"bucket" in request.fields and not gives_rights):
             raise LinkOutOfScope("a link only allows to store or read what it names")
         target = request.path.decode("ascii", "replace") if path is None else path
         try:
@@ -345,7 +358,11 @@ class Gate:
         except LinkTampered:
             self.refusals.link(request.address)
             raise
-        return Visitor(None, "link", grant=grant)
+        link = ""
+        if grant.rights is not None:
+            names = [name for name in LINK_PARAMETERS if name in request.fields and name != b"prefix"]
+            link = urlencode([(name, request.fields[name]) for name in names])
+        return Visitor(None, "link", grant=grant, link=link)
 
     def _known(self, request: StreamingRequest) -> Visitor:
         credentials = request.requestHeaders.getRawHeaders(b"Authorization")

@@ -13,6 +13,7 @@ from storehouse.frontends.http.resource import accepts_html, check_fields, numbe
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.finding import Found, Wanted, find
 from storehouse.frontends.upload.gate import Gate, Visitor
+from storehouse.storage.accounts.interfaces import LINK_PARAMETERS
 from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo
 
 __all__ = ["MOST_LISTED", "Listings", "described"]
@@ -60,7 +61,7 @@ class Listings:
         """
         bucket = text_of(request, b"bucket") or self._bucket
         visitor = await self._gate.admit(request, "list", bucket=bucket, key=text_of(request, b"prefix"))
-        check_fields(request, _KNOWN)
+        check_fields(request, _KNOWN | frozenset(LINK_PARAMETERS) if visitor.grant is not None else _KNOWN)
         wanted = _wanted(request, bucket)
         is_page = accepts_html(request) and bucket == self._bucket
         async with request.ahead(wanted.limit * _ROW):
@@ -81,6 +82,7 @@ class Listings:
             found.next_after,
             text_of(request, b"limit"),
             _note(wanted, found),
+            visitor.link,
         )
         rows = []
         for row in pages.listing_rows(visitor, page):

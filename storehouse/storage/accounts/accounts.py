@@ -683,25 +683,37 @@ class Accounts(ABC):
         once: bool = False,
         is_prefix: bool = False,
     ) -> str:
-        if user.limits is not None:
-            raise Forbidden("this access key is limited, and cannot sign links")
-        now, lifetime = self._clock(), self.settings.link_lifetime
         if method not in links.METHODS:
             raise BadRequest(f"the method of a link must be one of {', '.join(links.METHODS)}")
-        # One second more: the expiry is rounded up, and the caller has read the clock a moment before.
-        if not now < expires <= now + lifetime + 1:
-            raise BadRequest(f"a link must expire within the next {lifetime:.0f} seconds")
-        if max_bytes is not None and not 0 < max_bytes <= _MAX_BYTES:
-            raise BadRequest(f"max-bytes of a link must be from 1 to {_MAX_BYTES}")
-        if max_bytes is not None and method != "PUT":
-            raise BadRequest("max-bytes is only for links to store")
         canonical = links.canonical_path(path)
         if is_prefix and not canonical.endswith("/"):
             raise BadRequest(f"the path of a link for a folder must end with a slash; {canonical!r} does not")
+        grant = Grant(method, canonical, is_prefix, 0, max_bytes, once, "", user.name)
+        return self._sign(user, grant, expires, method == "PUT")
+
+    def sign_rights(
+        self, user: User, rights: Rights, expires: float, max_bytes: int | None = None, once: bool = False
+    ) -> str:
+        links.check_rights(rights)
+        if once and not {"read", "put-new", "overwrite"}.issuperset(rights.permissions):
+            raise BadRequest("a link that works once is to read or to store alone: it cannot list or delete")
+        grant = Grant("", "", False, 0, max_bytes, once, "", user.name, rights)
+        return self._sign(user, grant, expires, not {"put-new", "overwrite"}.isdisjoint(rights.permissions))
+
+    def _sign(self, user: User, grant: Grant, expires: float, stores: bool) -> str:
+        if user.limits is not None:
+            raise Forbidden("this access key is limited, and cannot sign links")
+        now, lifetime = self._clock(), self.settings.link_lifetime
+        # One second more: the expiry is rounded up, and the caller has read the clock a moment before.
+        if not now < expires <= now + lifetime + 1:
+            raise BadRequest(f"a link must expire within the next {lifetime:.0f} seconds")
+        if grant.max_bytes is not None and not 0 < grant.max_bytes <= _MAX_BYTES:
+            raise BadRequest(f"max-bytes of a link must be from 1 to {_MAX_BYTES}")
+        if grant.max_bytes is not None and not stores:
+            raise BadRequest("max-bytes is only for links to store")
         if self._users().get(user.name).user.is_disabled:
             raise Forbidden(f"the user {user.name} is disabled")
-        nonce = os.urandom(16).hex()
-        grant = Grant(method, canonical, is_prefix, math.ceil(expires), max_bytes, once, nonce, user.name)
+        grant = attrs.evolve(grant, expires=math.ceil(expires), nonce=os.urandom(16).hex())
         return links.write_query(self._keys().links, grant)
 
     def grant_of(self, method: str, path: str, query: Mapping[bytes, bytes], is_resumed: bool = False) -> Grant:
@@ -716,7 +728,8 @@ class Accounts(ABC):
             is_disabled = True
         if is_disabled:
             raise Forbidden("the user who signed the link is disabled: ask someone else for a new one")
-        links.check_scope(grant, method, path)
+        if grant.rights is None:
+            links.check_scope(grant, method, path)
         return grant
 
     @deferred

@@ -179,7 +179,19 @@ def without_rights(rights: Sequence[Rights], less: Rights) -> tuple[Rights, ...]
 
 
 #: The parameters of the query of a signed link.
-LINK_PARAMETERS = (b"method", b"path", b"prefix", b"expires", b"max-bytes", b"once", b"nonce", b"user", b"signature")
+LINK_PARAMETERS = (
+    b"method",
+    b"path",
+    b"prefix",
+    b"rights",
+    b"scope",
+    b"expires",
+    b"max-bytes",
+    b"once",
+    b"nonce",
+    b"user",
+    b"signature",
+)
 
 
 def canonical_id(name: str) -> str:
@@ -300,7 +312,7 @@ class Session:
 @attrs.frozen
 class Grant:
     """
-    What a signed link allows.
+    What a signed link allows: one method on a path, or rights.
 
     @ivar method: C{PUT}, to store, or C{GET}, to read.
     @ivar path: the path of the URL, as it is written there: percent-encoded, from the root of the door.
@@ -310,6 +322,8 @@ class Grant:
     @ivar once: whether it works only once.
     @ivar nonce: 128 random bits in hex.
     @ivar user: the name of the user who signed it. When that user is disabled, the link is refused.
+    @ivar rights: what it allows, of what that user has a right to, if it is not for one method on a path: then C{method} and
+        C{path} are empty.
     """
 
     method: str
@@ -320,6 +334,7 @@ class Grant:
     once: bool
     nonce: str
     user: str
+    rights: Rights | None = None
 
 
 class IAccounts(Interface):
@@ -449,9 +464,22 @@ class IAccounts(Interface):
         @raise Forbidden: if the user is disabled, or signs in by a key with limits, which a link has not.
         """
 
+    def sign_rights(
+        user: User, rights: Rights, expires: float, max_bytes: int | None = None, once: bool = False
+    ) -> str:
+        """
+        The query of a link that gives its holder rights, of those that the user has when they are used, at any path.
+
+        @param rights: any permissions but C{create}, on one bucket.
+        @param expires: as for L{sign_link}; so what is raised.
+        @param max_bytes: only with a permission to store.
+        @param once: only with permissions to read or to store alone: these are uses that are recorded.
+        """
+
     def grant_of(method: str, path: str, query: Mapping[bytes, bytes], is_resumed: bool = False) -> Grant:
         """
-        What the link of a request allows.
+        What the link of a request allows. One that gives rights is for any method and path: the caller decides, by its C{rights}
+        and those of its C{user}.
 
         @param method: C{PUT} or C{GET}: what the request does (a HEAD reads; a POST of a file or a tus creation
             stores).

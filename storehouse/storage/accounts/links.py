@@ -1,5 +1,5 @@
 """
-The query of a signed link, and the canonical path that it is for.
+The query of a signed link, and the canonical path that it is for. A link is for a method and a path, or gives rights.
 
 What is signed are these lines, each with a newline behind it::
 
@@ -16,6 +16,14 @@ What is signed are these lines, each with a newline behind it::
 No line can contain a newline, so that no two links have the same text. The signature is its HMAC-SHA256, in hex. The
 parameters of the query are C{method}, C{path}, C{prefix=1}, C{expires}, C{max-bytes}, C{once=1}, C{nonce}, C{user} and
 C{signature}; C{prefix}, C{max-bytes} and C{once} are left out where they do not apply (docs/accounts.rst).
+
+Of a link that gives rights the first lines are others, and so are the parameters C{rights} and C{scope}, in place of C{method},
+C{path} and C{prefix}::
+
+    storehouse link 2
+    RIGHTS        read, list, put-new, overwrite, delete: those it gives, in this order, with commas between
+    SCOPE         BUCKET/PREFIX, percent-encoded but for slashes: of the keys that begin with PREFIX, which may be empty
+    EXPIRES       and the rest as above
 """
 
 from __future__ import annotations
@@ -26,9 +34,9 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote_to_bytes
 
 from storehouse.errors import BadRequest, LinkOutOfScope, LinkTampered
-from storehouse.storage.accounts.interfaces import LINK_PARAMETERS, Grant
+from storehouse.storage.accounts.interfaces import LINK_PARAMETERS, Grant, Rights
 
-__all__ = ["METHODS", "canonical_path", "check_scope", "read_query", "write_query"]
+__all__ = ["METHODS", "canonical_path", "check_rights", "check_scope", "read_query", "write_query"]
 
 #: The methods that a link can be for.
 METHODS = ("PUT", "GET")
@@ -76,13 +84,32 @@ def _canonical_segment(segment: str) -> str:
     return quote(text, safe="")
 
 
+def check_rights(rights: Rights) -> None:
+    """@raise BadRequest: unless a link can give these."""
+    if not rights.permissions or "create" in rights.permissions:
+        raise BadRequest("a link gives one or more of read, list, put-new, overwrite and delete")
+    if "*" in rights.bucket or rights.bucket.startswith("@"):
+        raise BadRequest(f"a link is for one bucket, not for {rights.bucket}")
+    try:
+        rights.prefix.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("the prefix of a link is not Unicode text") from None
+
+
+def _scope(rights: Rights) -> str:
+    return quote(f"{rights.bucket}/{rights.prefix}", safe="/")
+
+
 def write_query(key: bytes, grant: Grant) -> str:
     """
     The signed query of a link.
 
-    @param grant: its path must be canonical.
+    @param grant: its path must be canonical, and its rights those that a link can give (L{check_rights}).
     """
-    parameters = [f"method={grant.method}", f"path={grant.path}"]
+    if grant.rights is None:
+        parameters = [f"method={grant.method}", f"path={grant.path}"]
+    else:
+        parameters = [f"rights={','.join(grant.rights.permissions)}", f"scope={_scope(grant.rights)}"]
     if grant.is_prefix:
         parameters.append("prefix=1")
     parameters.append(f"expires={grant.expires}")
@@ -128,11 +155,13 @@ def check_scope(grant: Grant, method: str, path: str) -> None:
 
 
 def _sign(key: bytes, grant: Grant) -> str:
+    if grant.rights is None:
+        scope = "exact" if not grant.is_prefix else "prefix"
+        head = ["storehouse link 1", grant.method, grant.path, scope]
+    else:
+        head = ["storehouse link 2", ",".join(grant.rights.permissions), _scope(grant.rights)]
     lines = (
-        "storehouse link 1",
-        grant.method,
-        grant.path,
-        "prefix" if grant.is_prefix else "exact",
+        *head,
         str(grant.expires),
         "-" if grant.max_bytes is None else str(grant.max_bytes),
         "once" if grant.once else "many",
@@ -149,20 +178,21 @@ def _parse_grant(query: Mapping[bytes, bytes]) -> Grant | None:
     """The grant that a query describes; C{None} if it is not written as by L{write_query}."""
     if sum(len(query.get(name, b"")) for name in LINK_PARAMETERS) > 4 * MAX_PATH:
         return None
+    method, path, rights = "", "", None
     try:
         parameters = {name: query[name].decode() for name in LINK_PARAMETERS if name in query}
-        path = canonical_path(quote(parameters[b"path"], safe="/"))
-        method, expires, nonce, user = (
-            parameters[b"method"],
-            parameters[b"expires"],
-            parameters[b"nonce"],
-            parameters[b"user"],
-        )
+        if b"rights" in parameters:
+            # What it asks to be listed, at the path of lists.
+            parameters.pop(b"prefix", None)
+            rights = _rights_in(parameters)
+        else:
+            path, method = canonical_path(quote(parameters[b"path"], safe="/")), parameters[b"method"]
+        expires, nonce, user = parameters[b"expires"], parameters[b"nonce"], parameters[b"user"]
     except (UnicodeDecodeError, KeyError, BadRequest):
         return None
     max_bytes = parameters.get(b"max-bytes")
     if (
-        method not in METHODS
+        (rights is None and (method not in METHODS or b"scope" in parameters))
         or not _number(expires)
         or not (max_bytes is None or _number(max_bytes))
         or not _nonce(nonce)
@@ -172,4 +202,20 @@ def _parse_grant(query: Mapping[bytes, bytes]) -> Grant | None:
     ):
         return None
     limit = None if max_bytes is None else int(max_bytes)
-    return Grant(method, path, b"prefix" in parameters, int(expires), limit, b"once" in parameters, nonce, user)
+    is_prefix, once = b"prefix" in parameters, b"once" in parameters
+    return Grant(method, path, is_prefix, int(expires), limit, once, nonce, user, rights)
+
+
+def _rights_in(parameters: Mapping[bytes, str]) -> Rights:
+    """@raise BadRequest: unless the parameters are as L{write_query} writes them, and no others are there."""
+    bucket, slash, prefix = parameters[b"scope"].partition("/")
+    rights = Rights(parameters[b"rights"].split(","), bucket, prefix)
+    check_rights(rights)
+    if (
+        not slash
+        or ",".join(rights.permissions) != parameters[b"rights"]
+        or b"method" in parameters
+        or b"path" in parameters
+    ):
+        raise BadRequest("the rights of the link are not written as they should be")
+    return rights

@@ -534,6 +534,14 @@ class UserTests(DoorCase):
         query = self.told("POST /users/ann/links", json.dumps(wanted).encode())["query"]
         grant = self.accounts.grant_of("GET", "/download/a", parse_query(query.encode()))
         self.assertEqual((grant.user, grant.once), ("ann", True))
+        rights = {"permissions": ["read", "list"], "bucket": "uploads", "prefix": "a/"}
+        wanted = {**rights, "expires": time.time() + 60}
+        query = self.told("POST /users/ann/links", json.dumps(wanted).encode())["query"]
+        grant = self.accounts.grant_of("", "", parse_query(query.encode()))
+        assert grant.rights is not None
+        self.assertEqual((grant.user, grant.rights.prefix), ("ann", "a/"))
+        for more in ({"path": "/a"}, {"method": "GET"}, {"is_prefix": True}, {"bucket": "*"}):
+            self.ask("POST /users/ann/links", json.dumps({**wanted, **more}).encode(), status=400)
 
     def test_refused(self) -> None:
         self.ask("POST /users", b'{"name":"ann"}')

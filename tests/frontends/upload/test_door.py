@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from base64 import b64encode
 from typing import Any
 
@@ -254,6 +256,122 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.ask(f"GET {path}?{query}").body, b"hello")
         self.successResultOf(self.accounts.revoke("ada", None))
         self.forbidden(f"GET {path}?{query}")
+
+    def linked(self, *permissions: str, bucket: str = "uploads", prefix: str = "", **more: Any) -> str:
+        """The query of a link of ada's that gives rights."""
+        rights = Rights(permissions, bucket, prefix)
+        return self.accounts.sign_rights(self.user, rights, self.clock.seconds() + 600, **more)
+
+    def out_of_scope(self, line: str, *fields: str, body: bytes | None = None) -> None:
+        """What a link does not allow."""
+        answer = self.ask(line, *fields, body=body)
+        self.assertEqual(answer.status, 403, line)
+        if not line.startswith("HEAD"):
+            self.assertIn(json.loads(answer.body)["error"], ("LinkOutOfScope", "Forbidden"), line)
+
+    def test_link_to_a_folder(self) -> None:
+        """It lists and reads all below, by pages, too, and nothing else, nor does it change anything."""
+        for name in ("a", "pub/a", "pub/c/d"):
+            self.ask(f"PUT /upload/{name}", self.key, body=b"hello")
+        link = self.linked("read", "list", prefix="pub/")
+        told = json.loads(self.ask(f"GET /download?prefix=pub/&{link}").body)
+        self.assertEqual(([file["name"] for file in told["files"]], told["folders"]), (["pub/a"], ["pub/c/"]))
+        self.assertEqual(self.ask(f"GET /download/pub/c/d?{link}").body, b"hello")
+        self.assertEqual(self.ask(f"GET /download/pub/a?{link}", "Range: bytes=1-2").body, b"el")
+        self.assertEqual(self.ask(f"HEAD /download/pub/a?{link}").status, 200)
+        page = self.ask(f"GET /download?prefix=pub/&{link}", _HTML)
+        self.assertEqual(page.status, 200)
+        hrefs = re.findall(r'href="([^"]*)" class="name"', page.body.decode())
+        self.assertEqual(len(hrefs), 2)
+        for href in hrefs:
+            self.assertEqual(self.ask(f"GET {html.unescape(href)}", _HTML).status, 200, href)
+        self.assertNotIn(b"/links", page.body)
+        for line in (
+            "GET /download/a?",
+            "HEAD /download/a?",
+            "GET /download?",
+            "GET /download?prefix=pu&",
+            "GET /download?prefix=&",
+            "GET /download?bucket=other&prefix=pub/&",
+            "GET /download/pub/a?bucket=other&",
+            "GET /uploads?",
+            "GET /users?",
+            "GET /stats?",
+            "DELETE /download/pub/a?",
+        ):
+            self.out_of_scope(line + link)
+        for line in ("PUT /upload/pub/a", "PUT /upload/pub/b", "POST /upload/pub/b", "POST /links", "POST /upload"):
+            self.out_of_scope(f"{line}?{link}", body=b"x")
+        self.out_of_scope(f"POST /tus/?{link}", "Tus-Resumable: 1.0.0", "Upload-Length: 5", body=b"")
+
+    def test_link_that_appends(self) -> None:
+        """By every way of storing: what is new below a prefix; nothing is replaced, read or removed."""
+        self.ask("PUT /upload/in/a", self.key, body=b"hello")
+        link = self.linked("put-new", prefix="in/", max_bytes=5)
+        self.assertEqual(self.ask(f"PUT /upload/in/b?{link}", body=b"x").status, 201)
+        self.assertEqual(self.ask(f"PUT /upload/in/large?{link}", body=b"123456").status, 413)
+        tus = ("Tus-Resumable: 1.0.0", "Upload-Length: 1")
+
+        def named(name: str) -> str:
+            text = b64encode(name.encode()).decode()
+            return f"Upload-Metadata: filename {text},relativePath {text}"
+
+        self.out_of_scope(f"POST /tus/?{link}", *tus, named("elsewhere/t"), body=b"")
+        answer = self.ask(f"POST /tus/?{link}", *tus, named("in/t"), body=b"")
+        self.assertEqual(answer.status, 201)
+        place = answer.fields["location"].partition("?")[0].removeprefix("https://x")
+        patch = ("Tus-Resumable: 1.0.0", "Upload-Offset: 0", "Content-Type: application/offset+octet-stream")
+        # Whoever has another link does not learn of it.
+        self.assertEqual(self.ask(f"PATCH {place}?{self.linked('put-new')}", *patch, body=b"x").status, 404)
+        self.assertEqual(self.ask(f"PATCH {place}?{link}", *patch, body=b"x").status, 204)
+        self.assertEqual(self.ask("GET /download/in/t", self.key).body, b"x")
+        draft = ("Upload-Complete: ?1", "Upload-Draft-Interop-Version: 6")
+        self.assertIn(self.ask(f"PUT /upload/in/d?{link}", *draft, body=b"x").status, (200, 201))
+        for name in ("in/a", "in/b", "in/d", "a", "other"):
+            self.out_of_scope(f"PUT /upload/{name}?{link}", body=b"y")
+            self.assertIn(self.ask(f"PUT /upload/{name}?{link}", *draft, body=b"y").status, (403, 409), name)
+        for line in ("GET /download/in/a?", "DELETE /download/in/b?", "GET /download?prefix=in/&"):
+            self.out_of_scope(line + link)
+        self.assertEqual(self.ask("GET /download/in/a", self.key).body, b"hello")
+        self.assertEqual(self.ask("GET /download/in/b", self.key).body, b"x")
+
+    def test_link_that_overwrites_and_deletes(self) -> None:
+        self.ask("PUT /upload/in/a", self.key, body=b"hello")
+        link = self.linked("overwrite", prefix="in/")
+        self.assertEqual(self.ask(f"PUT /upload/in/a?{link}", body=b"x").status, 200)
+        self.out_of_scope(f"PUT /upload/in/b?{link}", body=b"x")
+        self.out_of_scope(f"DELETE /download/in/a?{link}")
+        link = self.linked("delete", prefix="in/")
+        self.out_of_scope(f"GET /download/in/a?{link}")
+        self.out_of_scope(f"DELETE /download/a?{link}")
+        self.assertEqual(self.ask(f"DELETE /download/in/a?{link}").status, 200)
+        self.assertEqual(self.ask("GET /download/in/a", self.key).status, 404)
+
+    def test_link_in_another_bucket(self) -> None:
+        self.successResultOf(self.store.create_bucket("hers", owner="ada"))
+        self.successResultOf(self.store.put("hers", "k", BytesStream([b"x"]), 1))
+        link = self.linked("read", "list", bucket="hers")
+        self.assertEqual(self.ask(f"GET /download/k?bucket=hers&{link}").body, b"x")
+        self.assertEqual(self.ask(f"GET /download?bucket=hers&{link}").status, 200)
+        self.out_of_scope(f"GET /download/k?{link}")
+        self.out_of_scope(f"GET /download?{link}")
+
+    def test_link_gives_no_more_than_the_signer_has(self) -> None:
+        self.ask("PUT /upload/a", self.key, body=b"hello")
+        link = self.linked("read", "list", "delete")
+        self.successResultOf(self.accounts.revoke("ada", Rights(("delete",), "uploads")))
+        self.assertEqual(self.ask(f"GET /download/a?{link}").body, b"hello")
+        self.out_of_scope(f"DELETE /download/a?{link}")
+        self.successResultOf(self.accounts.revoke("ada", None))
+        self.out_of_scope(f"GET /download/a?{link}")
+        self.successResultOf(self.accounts.disable_user("ada"))
+        self.forbidden(f"GET /download/a?{link}")
+
+    def test_link_with_rights_once(self) -> None:
+        link = self.linked("put-new", once=True)
+        self.assertEqual(self.ask(f"PUT /upload/a?{link}", body=b"x").status, 201)
+        answer = self.ask(f"PUT /upload/b?{link}", body=b"x")
+        self.assertEqual((answer.status, json.loads(answer.body)["error"]), (403, "LinkUsed"))
 
     def test_buckets_of_users(self) -> None:
         """What a user owns, others cannot read here either."""

@@ -318,6 +318,42 @@ class LinksTests(SigningCase):
         self.assertIn(b"https://box:6445/download/%3Ca%3E.txt?method=GET&amp;path=", page.body)
         self.assertNotIn(b"<a>.txt", page.body)
 
+    def test_rights(self) -> None:
+        """Of a folder, by JSON and by the form of the list; the URL is that of the list, or what names are put behind."""
+        for wish, start, rights in (
+            ({"permissions": ["list", "read"], "name": "a b/"}, "/download?prefix=a%20b/&rights=read,list&", "a b/"),
+            ({"permissions": "read", "name": "a/"}, "/download/a/?rights=read&", "a/"),
+            ({"permissions": ["put-new"], "name": ""}, "/upload/?rights=put-new&", ""),
+            ({"permissions": ["read"], "name": "", "bucket": "box"}, "/download/?bucket=box&rights=read&", ""),
+        ):
+            body = json.dumps(wish).encode()
+            told = self.told("POST /links", body, JSON, *self.signed_in(self.bob), status=201)
+            self.assertTrue(told["url"].startswith(BASE + start), told)
+            grant = self.accounts.grant_of("", "", parse_query(urlsplit(told["url"]).query.encode()))
+            assert grant.rights is not None
+            self.assertEqual((grant.user, grant.rights.prefix), ("bob", rights))
+        cookie, token = self.signed_in()
+        fields = {"permissions": "read,list", "name": "<a>/", "csrf": token.partition(": ")[2]}
+        page = self.ask("POST /links", urlencode(fields).encode(), FORM, HTML, cookie)
+        self.assertIn(b"can read and list &lt;a&gt;/ until", page.body)
+        for wrong in (
+            {"permissions": ["create"], "name": ""},
+            {"permissions": [], "name": ""},
+            {"permissions": 5, "name": ""},
+            {"permissions": ["read"], "name": "", "method": "GET"},
+            {"permissions": ["read"], "name": "", "prefix": True},
+            {"permissions": ["read"], "name": "", "bucket": "*"},
+            {"permissions": ["read"], "name": "", "bucket": 5},
+            {"permissions": ["put-new"], "name": "", "bucket": "box"},
+            {"permissions": ["list"], "name": "", "once": True},
+            {"permissions": ["read"]},
+            {"name": "a", "bucket": "box"},
+        ):
+            body = json.dumps(wrong).encode()
+            self.assertEqual(
+                self.told("POST /links", body, JSON, *self.signed_in(), status=400)["error"], "BadRequest", wrong
+            )
+
     def test_key(self) -> None:
         """With an access key there is no token."""
         self.told(

@@ -46,6 +46,22 @@ STORE_QUERY = (
     "&signature=de20b16df2036d9374e981438b2dbacba79dddddf2fe25052f87118fbb2d2cb7"
 )
 READ = Grant("GET", "/download/reports/", True, 1790604800, None, False, "ffeeddccbbaa99887766554433221100", "admin")
+RIGHTS = Grant(
+    "",
+    "",
+    False,
+    1790000900,
+    1 << 30,
+    False,
+    "00112233445566778899aabbccddeeff",
+    "ann",
+    Rights(("read", "list", "put-new"), "uploads", "in box/\xe9"),
+)
+RIGHTS_QUERY = (
+    "rights=read,list,put-new&scope=uploads/in%20box/%C3%A9&expires=1790000900&max-bytes=1073741824"
+    "&nonce=00112233445566778899aabbccddeeff&user=ann"
+    "&signature=911665fbc66d8584d920aebdce717d93e47cf7ed7e333669e80b8214d4ed7a9f"
+)
 READ_QUERY = (
     "method=GET&path=/download/reports/&prefix=1&expires=1790604800&nonce=ffeeddccbbaa99887766554433221100&user=admin"
     "&signature=fbb90711e5dbff397abb14cb5560de8acc4fa8f22b7407c172a4640d502b1e77"
@@ -137,7 +153,7 @@ class LinkTests(SynchronousTestCase):
 
     def test_golden(self) -> None:
         """The example of docs/accounts.rst, and one with as little as there can be."""
-        for grant, query in ((STORE, STORE_QUERY), (READ, READ_QUERY)):
+        for grant, query in ((STORE, STORE_QUERY), (READ, READ_QUERY), (RIGHTS, RIGHTS_QUERY)):
             self.assertEqual(write_query(KEYS.links, grant), query)
             self.assertEqual(read_query(KEYS.links, parse_query(query.encode())), grant)
 
@@ -153,7 +169,28 @@ class LinkTests(SynchronousTestCase):
         signature = hmac.new(KEYS.links, text.encode(), hashlib.sha256).hexdigest()
         self.assertTrue(STORE_QUERY.endswith(f"&signature={signature}"))
 
-    @given(st.sampled_from([STORE_QUERY, READ_QUERY]), st.data())
+    def test_signed_rights(self) -> None:
+        text = (
+            "storehouse link 2\nread,list,put-new\nuploads/in%20box/%C3%A9\n1790000900\n1073741824\nmany\n"
+            "00112233445566778899aabbccddeeff\nann\n"
+        )
+        manual = Path(storehouse.__file__).parent.parent / "docs" / "accounts.rst"
+        written = manual.read_text(encoding="utf-8")
+        for said in (f"    {line}\n" for line in (*text.splitlines(), RIGHTS_QUERY)):
+            self.assertIn(said, written)
+        signature = hmac.new(KEYS.links, text.encode(), hashlib.sha256).hexdigest()
+        self.assertTrue(RIGHTS_QUERY.endswith(f"&signature={signature}"))
+        # What a list is asked for beside it is no part of it.
+        fields = parse_query(RIGHTS_QUERY.encode())
+        self.assertEqual(read_query(KEYS.links, {**fields, b"prefix": b"in box/"}), RIGHTS)
+        for more in ({b"method": b"GET"}, {b"path": b"/a"}, {b"once": b"1"}, {b"rights": b"list,read,put-new"}):
+            self.assertRaises(LinkTampered, read_query, KEYS.links, {**fields, **more})
+        # One kind is never read as the other.
+        store = parse_query(STORE_QUERY.encode())
+        self.assertRaises(LinkTampered, read_query, KEYS.links, {**store, b"scope": b"uploads/"})
+        self.assertRaises(LinkTampered, read_query, KEYS.links, {**store, b"rights": b"read", b"scope": b"uploads/"})
+
+    @given(st.sampled_from([STORE_QUERY, READ_QUERY, RIGHTS_QUERY]), st.data())
     def test_any_bit(self, query: str, data: st.DataObject) -> None:
         """A query with another bit is refused, unless it says the same, as an escape with capitals may."""
         raw = bytearray(query.encode())
@@ -161,7 +198,7 @@ class LinkTests(SynchronousTestCase):
         raw[bit // 8] ^= 1 << bit % 8
         self._refused(query, bytes(raw))
 
-    @given(st.sampled_from([STORE_QUERY, READ_QUERY]), st.data())
+    @given(st.sampled_from([STORE_QUERY, READ_QUERY, RIGHTS_QUERY]), st.data())
     def test_any_cut(self, query: str, data: st.DataObject) -> None:
         """One of which a piece is missing, or is there twice, or with another in its place."""
         raw = query.encode()

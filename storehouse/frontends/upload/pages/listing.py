@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import attrs
 
@@ -52,6 +52,7 @@ class ListingPage:
     @ivar next_after: what the next page comes after; C{None} if this is the last.
     @ivar limit: the C{limit} of the query; empty if it had none.
     @ivar note: something to be said above the list, such as that a file was deleted.
+    @ivar link: the parameters of the link by which it is seen, for the URLs on it; empty without one.
     """
 
     files: Sequence[ListedFile]
@@ -64,6 +65,7 @@ class ListingPage:
     next_after: str | None = None
     limit: str = ""
     note: str = ""
+    link: str = ""
 
     def url(self, **changed: str) -> str:
         """The URL of this list with something else asked for; the names are those of the query."""
@@ -77,7 +79,8 @@ class ListingPage:
         }
         # What goes without saying is not said.
         fields = {name: value for name, value in fields.items() if value and value != _USUAL.get(name)}
-        return f"/download?{urlencode(fields)}" if fields else "/download"
+        query = "&".join(each for each in (urlencode(fields), self.link) if each)
+        return f"/download?{query}" if query else "/download"
 
 
 def listing(
@@ -95,6 +98,7 @@ def listing(
         "Files",
         element("div", element("h1", "Files"), _search(what), class_="title"),
         _way(what) if what.prefix else None,
+        _folder_link(visitor, what) if what.prefix and visitor.user is not None else None,
         element("p", what.note, class_="notice good", role="status") if what.note else None,
         _table(what, rows) if rows else _nothing(what),
         _pages(what),
@@ -107,6 +111,7 @@ def listing(
 
 def _search(what: ListingPage) -> Markup:
     hidden = [("prefix", what.prefix), ("sort", what.sort), ("order", what.order), ("limit", what.limit)]
+    hidden += parse_qsl(what.link)
     return element(
         "form",
         [element("input", type="hidden", name=name, value=value) for name, value in hidden if value],
@@ -138,14 +143,34 @@ def _way(what: ListingPage) -> Markup:
     return element("nav", links, aria_label="Folders", class_="way")
 
 
+def _folder_link(visitor: Visitor, what: ListingPage) -> Markup:
+    """A form that makes a link by which others list and read all below this folder."""
+    fields = (("permissions", "read,list"), ("name", what.prefix))
+    return element(
+        "form",
+        token_field(visitor),
+        [element("input", type="hidden", name=name, value=value) for name, value in fields],
+        element(
+            "button",
+            icon("link"),
+            element("span", "Link to this folder"),
+            aria_label=f"Make a link to all files in {what.prefix}",
+            class_="quiet",
+        ),
+        method="post",
+        action="/links",
+    )
+
+
 def _nothing(what: ListingPage) -> Markup:
     if what.search:
+        link: Child
         text: Child = f"No name contains “{what.search}”."
         link = element("a", "Show all files", href=what.url(search=""), class_="button")
     else:
         text, link = (
             "Nothing is stored here yet.",
-            element("a", "Upload files", href="/upload", class_="button primary"),
+            None if what.link else element("a", "Upload files", href="/upload", class_="button primary"),
         )
     return element("div", icon("box"), element("p", text), element("p", link), class_="empty")
 
@@ -201,12 +226,13 @@ def _folder(what: ListingPage, name: str) -> Markup:
 
 def _row(visitor: Visitor, what: ListingPage, file: ListedFile, may_change: bool) -> Markup:
     path = f"/download/{quote(file.name, safe='/')}"
+    href = f"{path}?{what.link}" if what.link else path
     short = file.name.removeprefix(what.prefix)
     when = element("time", day_and_time(file.created), datetime=machine_time(file.created))
     size = element("span", size_of(file.size), title=f"{file.size} bytes")
     return element(
         "tr",
-        element("th", element("a", icon("file"), element("span", short), href=path, class_="name"), scope="row"),
+        element("th", element("a", icon("file"), element("span", short), href=href, class_="name"), scope="row"),
         element("td", size, class_="number"),
         element("td", when, class_="when"),
         element("td", _actions(visitor, what, file, path) if may_change else None, class_="actions"),
