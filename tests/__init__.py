@@ -29,6 +29,11 @@ for _package in (storehouse.__file__, __file__):
         for _kind in _kinds:
             warnings.filterwarnings("error", category=_kind, module=_module)
 
+# Stores that tests kill leave their databases to the garbage collector, of which Python 3.13 warns. And children of tests that
+# are forked end by os._exit, and take no lock of another thread, of which Python 3.12 warns.
+warnings.filterwarnings("ignore", "unclosed database in", ResourceWarning)
+warnings.filterwarnings("ignore", "This process .* is multi-threaded, use of fork", DeprecationWarning)
+
 # Hypothesis' own limits of time fail on a busy machine, and say nothing about the code. Not in the processes that tests start:
 # they have no use for it, and it takes long to import.
 if "twisted.trial" in sys.modules:

@@ -79,8 +79,8 @@ VERSION = "1"
 MARKED = "CREATE INDEX IF NOT EXISTS marked ON keys(bucket, key) WHERE length(text) = 0;"
 
 _PUT = (
-    "INSERT INTO keys(bucket, key, size, text, older) VALUES (?1, ?2, ?3, ?4, ?5) "
-    "ON CONFLICT(bucket, key) DO UPDATE SET size = ?3, text = ?4, older = ?5"
+    "INSERT INTO keys(bucket, key, size, text, older) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT(bucket, key) DO UPDATE SET size = excluded.size, text = excluded.text, older = excluded.older"
 )
 _DELETE = "DELETE FROM keys WHERE bucket = ? AND key = ?"
 _GET = "SELECT text, older FROM keys WHERE bucket = ? AND key = ?"

@@ -444,8 +444,8 @@ CREATE UNIQUE INDEX in_order ON keys(bucket, key);
 """
 
 _PUT = (
-    "INSERT INTO keys(bucket, key, text, stored) VALUES (?1, ?2, ?3, ?4) "
-    "ON CONFLICT(bucket, key) DO UPDATE SET text = ?3"
+    "INSERT INTO keys(bucket, key, text, stored) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT(bucket, key) DO UPDATE SET text = excluded.text"
 )
 
 
