@@ -52,6 +52,22 @@ def statements(node: ast.AST) -> Iterator[ast.AST]:
             yield from statements(each)
 
 
+def open_signatures(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """The lines and names of public functions and methods that have C{Any} in their signatures."""
+    for each in ast.iter_child_nodes(node):
+        if isinstance(each, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if each.name.startswith("_") and not each.name.endswith("__"):
+                continue
+            if not isinstance(each, ast.ClassDef):
+                given = each.args
+                arguments = [*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg]
+                types = [each.returns, *(argument.annotation for argument in arguments if argument is not None)]
+                if any(re.search(r"\bAny\b", ast.unparse(type)) for type in types if type is not None):
+                    yield each.lineno, each.name
+                continue
+        yield from open_signatures(each)
+
+
 @cache
 def imports(path: Path) -> list[str]:
     """What a module imports, at its top and within functions; C{from a import b} is C{a.b}."""
@@ -238,6 +254,11 @@ class ArchitectureTests(SynchronousTestCase):
         ]
         self.assertEqual(wrong, [])
 
+    def test_no_any_in_signatures(self) -> None:
+        """What others call says what it takes and gives: a JSON value is an C{object} until it was looked at."""
+        for name, path in modules():
+            self.assertEqual([line for line, _ in open_signatures(tree(path))], [], name)
+
     def test_one_place_removes_objects(self) -> None:
         """Bytes of objects go where it is decided that nobody needs them, and nowhere else."""
         room = Path(storehouse.__file__).parent / "storage" / "objects"
@@ -268,6 +289,23 @@ class RuleTests(SynchronousTestCase):
     def test_circles(self) -> None:
         graph = {"a": "b", "b": "cd", "c": "a", "d": "e", "e": "d", "f": "ad", "g": ""}
         self.assertEqual(circles(graph), [["d", "e"], ["a", "b", "c"]])
+
+    def test_open_signatures(self) -> None:
+        """What is found of C{Any}, and what is not looked at."""
+        for text in (
+            "def f(a: Any): ...",
+            "async def f() -> list[Any]: ...",
+            "class C:\n    def __init__(self, *args: Any): ...",
+            "class C:\n    def f(self, *, a: 'Callable[..., typing.Any]'): ...",
+            "if True:\n    def f(**more: dict[str, Any]): ...",
+        ):
+            self.assertEqual(len(list(open_signatures(ast.parse(text)))), 1, text)
+        for text in (
+            "def _f(a: Any): ...",
+            "class _C:\n    def f(self, a: Any): ...",
+            "def f(a: object) -> None:\n    b: Any = a\n    def g(c: Any): ...",
+        ):
+            self.assertEqual(list(open_signatures(ast.parse(text))), [], text)
 
     def test_refused(self) -> None:
         for importer, name in [

@@ -15,7 +15,14 @@ from twisted.application.service import IServiceCollection, Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError, ReactorNotRunning
-from twisted.internet.interfaces import IListeningPort, IReactorCore, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IReactorCore,
+    IReactorTime,
+    IReactorUNIX,
+    IStreamServerEndpoint,
+)
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
@@ -311,7 +318,7 @@ class StorehouseService(Service):
         """The root is ours: a socket file that is there belonged to a process that is gone."""
         path = self.sockets[name]
         try:
-            self._listening(name, _unsaid(listen, self._reactor, path, self.sites[name]))
+            self._listening(name, _unsaid(listen, cast(IReactorUNIX, self._reactor), path, self.sites[name]))
         except (CannotListenError, OSError) as error:
             cause = getattr(error, "socketError", error)
             raise StartFailed(
@@ -334,10 +341,11 @@ class StorehouseService(Service):
     def _endpoint(self, name: str) -> IStreamServerEndpoint:
         endpoint, trusted = self.settings.doors[name], self.settings.proxies
         made: IStreamServerEndpoint
+        reactor = cast(IReactorTime, self._reactor)
         if name in self.tls:
-            made = secured_endpoint(self._reactor, endpoint, self.tls[name], trusted)
+            made = secured_endpoint(reactor, endpoint, cast(IOpenSSLServerConnectionCreator, self.tls[name]), trusted)
         else:
-            made = server_endpoint(self._reactor, endpoint, self.settings.client_cas.get(name, ""), trusted)
+            made = server_endpoint(reactor, endpoint, self.settings.client_cas.get(name, ""), trusted)
         return made
 
     def _listen(self, name: str) -> None:

@@ -69,7 +69,7 @@ def add_s3(
     below = {f"*.{domain.removeprefix('*.')}" for domain in settings.s3.domain}
     site = DoorSite(
         door.resource,
-        reactor,
+        cast(IReactorTime, reactor),
         settings.connections,
         door.lane if settings.fast_lane else None,
         access_log=settings.access_log,

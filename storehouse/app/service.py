@@ -163,7 +163,7 @@ def make_service(
     def add_site(name: str, resource: IResource, lane: ILane | None = None) -> None:
         site = DoorSite(
             resource,
-            reactor,
+            clock,
             settings.connections,
             lane=lane,
             access_log=settings.access_log,
@@ -251,7 +251,7 @@ def make_service(
         return opened[0]
 
     opened: list[IAccounts] = []
-    holds = Holds(wormer.holding, reactor)
+    holds = Holds(wormer.holding, clock)
     rekeying = Rekeying(vault, wormer, disk, lambda: holds.is_held) if sealed else None
     if rekeying is not None:
         holds.refusal = lambda: "the master key is being changed; try again later" if rekeying.is_running else ""
@@ -284,7 +284,7 @@ def make_service(
     if "sfsp" in settings.doors:
         factory = SFSPFactory(
             Chunks(objects, disk, settings.root, permitted(service, objects, "sfsp", events.publish)),
-            reactor,
+            clock,
             settings.sfsp,
             settings.connections,
             settings.shares.chunks,
@@ -328,8 +328,8 @@ def make_service(
     def compare(on_finding: Callable[[Finding], object], pace: Callable[[int], Awaitable[bool]]) -> Awaitable[None]:
         return objects.compare(lambda each: on_finding(Finding(each.id or "", None, None, each.text, "key")), pace)
 
-    scrubber = Scrubber(settings.objects_directory, disk, reactor, wormer.metrics, *pace, compare=compare)
-    expiry = Expiry(space, reactor, settings.objects.upload_expiry, resumable.keeps)
+    scrubber = Scrubber(settings.objects_directory, disk, clock, wormer.metrics, *pace, compare=compare)
+    expiry = Expiry(space, clock, settings.objects.upload_expiry, resumable.keeps)
     resumable_expiry = ResumableExpiry(resumable, clock, settings.https.upload_expiry)
     service.chores += [scrubber, expiry, resumable_expiry, turns, audit]
     # Each needs all that those need that it needs.

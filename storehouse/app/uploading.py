@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from storehouse.app.lifecycle import StorehouseService
 from storehouse.app.sealing import BUCKET
@@ -88,12 +89,12 @@ def add_uploads(
         connections=lambda: len(service.sites["https"].connections),
         registry=registry,
         disk=disk,
-        clock=reactor,
+        clock=cast(IReactorTime, reactor),
         audit=audit,
     )
     site = DoorSite(
         door.resource,
-        reactor,
+        cast(IReactorTime, reactor),
         settings.connections,
         access_log=settings.access_log,
         name="https",

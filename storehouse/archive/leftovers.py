@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 from twisted.logger import Logger
@@ -194,6 +195,7 @@ def _last(path: str) -> tuple[int, int]:
     """What L{note_last} wrote; zeros if that is nothing, or a crash cut it off."""
     try:
         with open_stored(path) as file:
+            said: Any
             said, is_checked = decode_checksummed(file.readall())
         return (int(said["created"]), int(said["sequence"])) if is_checked else (0, 0)
     except (OSError, ValueError, KeyError, TypeError):

@@ -93,7 +93,7 @@ class PiecesStream:
 class Done:
     """What nobody has to wait for."""
 
-    def __await__(self) -> Generator[Any, Any, None]:
+    def __await__(self) -> Generator[object, object, None]:
         yield from ()
 
 
@@ -159,7 +159,7 @@ class Response:
             yield piece
         self._response.close()
 
-    def lines(self, what: str) -> Iterator[dict[str, Any]]:
+    def lines(self, what: str) -> Iterator[dict[str, object]]:
         """
         The lines of the body, JSON objects each, as they come in.
 
@@ -173,7 +173,7 @@ class Response:
         if rest:
             yield self._object(rest, what)
 
-    def json(self, what: str) -> dict[str, Any]:
+    def json(self, what: str) -> dict[str, object]:
         """
         The body as a JSON object.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -27,8 +26,8 @@ class VerbGroup(click.Group):
         them. It is in a module, as C{command} or what a colon and its name say.
     """
 
-    def __init__(self, *args: Any, verbs: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: object, verbs: Mapping[str, tuple[str, str]], **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._verbs = dict(verbs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import attrs
 import click
@@ -104,7 +105,8 @@ def rekey(settings: Settings, new_master_key_file: str | None, progress: bool) -
     with Progress("rekey", None, progress, unit="objects") as shown, service_of(settings) as service:
         if service is not None:
             # It has the master key, and keeps serving.
-            done = Rewrapped(**service.rekey(new, lambda total: shown.show(0, total), advancing(shown)))
+            told: Any = service.rekey(new, lambda total: shown.show(0, total), advancing(shown))
+            done = Rewrapped(**told)
             in_force += ": give it to the service before its next start"
         else:
             with usage():

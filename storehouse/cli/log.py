@@ -110,7 +110,7 @@ class LogClient:
             yield batch
         parser.finish()
 
-    def stat(self) -> dict[str, Any]:
+    def stat(self) -> dict[str, object]:
         """The sizes of the prefix, or of all prefixes when none was named, as the server gives them."""
         return self._client.request("GET", "/stat", self._prefix).json("response")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from storehouse.cli.errors import CommandError, reason_of
@@ -25,7 +26,7 @@ T = TypeVar("T")
 _CLEANUP = 2.0
 
 
-def run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+def run(work: Callable[[IReactorTime], Coroutine[Deferred[object], object, T]]) -> T:
     """
     Run a coroutine function with a reactor, to its end.
 

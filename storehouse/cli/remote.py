@@ -140,9 +140,9 @@ class SocketStore:
         return Listing(
             [self.value(ObjectInfo, value) for value in self.member(response, "objects", list)],
             self.member(response, "prefixes", list),
-            response.get("next_after"),
-            response.get("damaged", []),
-            response.get("unknown", 0),
+            self.member(response, "next_after", str) if response.get("next_after") is not None else None,
+            self.member(response, "damaged", list) if "damaged" in response else [],
+            self.member(response, "unknown", int) if "unknown" in response else 0,
         )
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
@@ -250,7 +250,7 @@ class SocketStore:
 
     def rekey(
         self, new_master: bytes | None, on_total: Callable[[int], object], on_progress: Callable[[int], object]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """
         Change the master key.
 
@@ -288,7 +288,9 @@ class SocketStore:
         with _translated():
             for line in self._client.request("POST", path, query, body).lines("progress"):
                 if "detail" in line:
-                    raise Refused(f"{line['detail']} ({line.get('error')})", str(line.get("error")), line["detail"])
+                    raise Refused(
+                        f"{line['detail']} ({line.get('error')})", str(line.get("error")), str(line["detail"])
+                    )
                 if "progress" in line:
                     if progress is not None:
                         progress(self.member(line, "progress", int))
@@ -304,20 +306,21 @@ class SocketStore:
             raise RemoteUnavailable(f"{self._client.server.url} did not say whether it succeeded")
         return done
 
-    def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+    def ask(self, method: str, path: str, body: object = None) -> dict[str, object]:
         """One small request, of JSON if it has a body, and its response."""
         given = None if body is None else Body.of(json.dumps(body).encode())
         with _translated():
             return self._client.request(method, path, body=given).json("response")
 
-    def value(self, kind: Callable[..., T], value: Any) -> T:
+    def value(self, kind: Callable[..., T], value: object) -> T:
         """A value of the response. @raise RemoteUnavailable: if it is none."""
         try:
-            return kind(**value)
+            given: Any = value
+            return kind(**given)
         except (TypeError, BadRequest):
             raise self._nonsense() from None
 
-    def member(self, response: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    def member(self, response: Mapping[str, object], name: str, kind: type[T]) -> T:
         """A member of the response. @raise RemoteUnavailable: if it has none of that type."""
         value = response.get(name)
         if not isinstance(value, kind):

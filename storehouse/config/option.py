@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import attrs
 
@@ -69,6 +69,9 @@ class Option:
         return _text(self.kind, value) if is_set else self.shown
 
 
+T = TypeVar("T")
+
+
 def option(
     default: object,
     parse: Callable[[object], object],
@@ -78,9 +81,11 @@ def option(
     cli: bool = False,
     name: str | None = None,
     old_names: tuple[str, ...] = (),
-    validator: Any = None,
+    validator: Callable[[object, attrs.Attribute[T], T], object]
+    | Sequence[Callable[[object, attrs.Attribute[T], T], object]]
+    | None = None,
     secret: bool = False,
-) -> Any:
+) -> T:
     """
     Declare a setting, as a field of a frozen class. Its name is that of the field, behind the L{prefix} of its class.
 
@@ -101,7 +106,9 @@ def option(
         "old_names": old_names,
         "secret": secret,
     }
-    return attrs.field(default=default, metadata=metadata, validator=validator, repr=not secret)
+    # Of attrs' types none fits: the class that it makes has a value where the field is.
+    found: Any = attrs.field(default=default, metadata=metadata, validator=cast(Any, validator), repr=not secret)
+    return found  # type: ignore[no-any-return]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -73,12 +73,12 @@ def _parse_proxies(value: Any) -> str:
     return str(value)
 
 
-def parse_text_or_off(value: Any) -> str:
+def parse_text_or_off(value: object) -> str:
     """A text; C{off} is none."""
     return "" if value is False or str(value).strip().lower() == OFF else parse_text(value)
 
 
-def parse_user_or_off(value: Any) -> str:
+def parse_user_or_off(value: object) -> str:
     """The name of a user; C{off} is none."""
     name = parse_text_or_off(value)
     if name and not re.fullmatch(r"[a-z0-9._-]{1,64}", name, re.ASCII):

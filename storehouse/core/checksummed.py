@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from storehouse.core.digests import crc32c
 
@@ -47,7 +46,7 @@ def has_checksum(data: bytes) -> bool:
     return True
 
 
-def decode_checksummed(data: bytes) -> tuple[dict[str, Any], bool]:
+def decode_checksummed(data: bytes) -> tuple[dict[str, object], bool]:
     """
     @return: the members, and whether there is a checksum, which then is right.
     @raise ValueError: if it is wrong, or the text is not a JSON object.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,7 +32,11 @@ class _Connection(Protocol):
         """Close at once, whatever is lost."""
 
 
-class Connections:
+#: A connection of a door.
+C = TypeVar("C", bound=_Connection)
+
+
+class Connections(Generic[C]):
     """
     Counts the connections of a door, looks at each once a second, and closes them when the door stops.
 
@@ -53,7 +57,7 @@ class Connections:
         name: str,
         most: int,
         reactor: IReactorTime,
-        look: Callable[[Any, float], None],
+        look: Callable[[C, float], None],
         tick: Callable[[], None] = lambda: None,
         each: int = 0,
     ) -> None:
@@ -68,7 +72,7 @@ class Connections:
         self._look = look
         self._before = tick
         # With the holders of their places.
-        self._open: dict[Any, tuple[str, ...]] = {}
+        self._open: dict[C, tuple[str, ...]] = {}
         self._empty: Deferred[None] | None = None
         self._clock = LoopingCall(self._tick)
         self._clock.clock = reactor
@@ -76,7 +80,7 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[C]:
         return iter(list(self._open))
 
     def admit(self, address: str = "") -> Overloaded | None:
@@ -101,12 +105,12 @@ class Connections:
             self.refused += 1
         return refusal
 
-    def joined(self, connection: _Connection, address: str = "") -> None:
+    def joined(self, connection: C, address: str = "") -> None:
         """A connection is open."""
         holders = self._open[connection] = (network_of(address),) if address else ()
         self._shares.enter(holders)
 
-    def left(self, connection: _Connection) -> None:
+    def left(self, connection: C) -> None:
         """A connection is closed."""
         holders = self._open.pop(connection, None)
         if holders is not None:
@@ -303,7 +307,7 @@ class Backlog:
         self,
         budget: ByteBudget,
         holder: Hashable | None,
-        transport: Any,
+        transport: ITransport,
         abort: Callable[[], object],
         has_left: Callable[[], bool],
     ) -> None:

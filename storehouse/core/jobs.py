@@ -34,14 +34,18 @@ T = TypeVar("T")
 
 
 @overload
-def deferred(method: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, Deferred[T]]: ...
+def deferred(method: Callable[P, Coroutine[Deferred[object], object, T]], /) -> Callable[P, Deferred[T]]: ...
 
 
 @overload
-def deferred(*, lasting: bool) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Deferred[T]]]: ...
+def deferred(
+    *, lasting: bool
+) -> Callable[[Callable[P, Coroutine[Deferred[object], object, T]]], Callable[P, Deferred[T]]]: ...
 
 
-def deferred(method: Any = None, /, *, lasting: bool = False) -> Any:
+def deferred(
+    method: Callable[P, Coroutine[Deferred[object], object, T]] | None = None, /, *, lasting: bool = False
+) -> object:
     """
     A decorator: a coroutine function as one that returns a Deferred. It starts at once, and no error escapes synchronously.
 
@@ -51,7 +55,7 @@ def deferred(method: Any = None, /, *, lasting: bool = False) -> Any:
         stopped, and until it is done the locks that it works under must stay taken.
     """
 
-    def decorate(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
+    def decorate(method: Callable[P, Coroutine[Deferred[object], object, T]]) -> Callable[P, Deferred[T]]:
         @wraps(method)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
             work = started(method(*args, **kwargs))
@@ -62,7 +66,7 @@ def deferred(method: Any = None, /, *, lasting: bool = False) -> Any:
     return decorate if method is None else decorate(method)
 
 
-def started(work: Coroutine[Any, Any, T]) -> Deferred[T]:
+def started(work: Coroutine[Deferred[object], object, T]) -> Deferred[T]:
     """
     C{Deferred.fromCoroutine}, for much less if the coroutine has nothing to wait for: most of those that read what is in memory
     do not.
@@ -76,7 +80,7 @@ def started(work: Coroutine[Any, Any, T]) -> Deferred[T]:
     return Deferred.fromCoroutine(_continued(work, waited))
 
 
-def _continued(work: Coroutine[Any, Any, T], waited: Any) -> Generator[Any, Any, T]:
+def _continued(work: Coroutine[Deferred[object], object, T], waited: Any) -> Generator[Any, Any, T]:
     """The rest of a coroutine that waits for something."""
     while True:
         try:
@@ -319,7 +323,9 @@ class Repeated:
     @param work: must not fail: it logs what goes wrong.
     """
 
-    def __init__(self, clock: IReactorTime, interval: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self, clock: IReactorTime, interval: float, work: Callable[[], Coroutine[Deferred[object], object, None]]
+    ) -> None:
         self._interval = interval
         self._loop = LoopingCall(work)
         self._loop.clock = clock

@@ -81,7 +81,7 @@ def _integer(digits: str) -> Any:
 _decode = JSONDecoder(parse_int=_integer, parse_constant=_refuse).decode
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(data: bytes) -> object:
     """
     The value of a short JSON text.
 
@@ -105,7 +105,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _decode_to_take = JSONDecoder(parse_int=_integer, parse_constant=_refuse, object_pairs_hook=_unique).decode
 
 
-def take_json(data: bytes) -> Any:
+def take_json(data: bytes) -> object:
     """
     The value of a short JSON text whose members are used by this program. No member may be there twice, since one
     would be dropped; and strings must be Unicode, so that escapes for half a character (lone surrogates) are refused.
@@ -273,7 +273,7 @@ class _Checker:
                 await self._string()
                 if self.at - begin > SHORT:
                     raise ValueError(f"the name at byte {begin} is too long")
-                name = parse_json(self._data[begin : self.at])
+                name: Any = parse_json(self._data[begin : self.at])
                 if name in found:
                     raise ValueError(f"the member {name[:100]!r} is repeated")
                 if len(found) == _MOST_MEMBERS:

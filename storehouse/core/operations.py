@@ -124,7 +124,9 @@ class _HasOperations(Protocol):
 S = TypeVar("S", bound=_HasOperations)
 
 
-def operation(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[S, P], Deferred[T]]:
+def operation(
+    method: Callable[Concatenate[S, P], Coroutine[Deferred[object], object, T]],
+) -> Callable[Concatenate[S, P], Deferred[T]]:
     """
     A coroutine method of a store as one of its operations, which returns a Deferred: refused when the store is not open,
     timed, and waited for at its end.

@@ -32,6 +32,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IListeningPort,
+    IProtocol,
     IProtocolFactory,
     IReactorTime,
     IStreamServerEndpoint,
@@ -227,7 +228,9 @@ class ProxiedFactory(Factory):
 
     noisy = False
 
-    def __init__(self, wrapped: Any, trusted: TrustedProxies, reactor: IReactorTime, timeout: float = 60.0) -> None:
+    def __init__(
+        self, wrapped: IProtocolFactory, trusted: TrustedProxies, reactor: IReactorTime, timeout: float = 60.0
+    ) -> None:
         self.wrapped = wrapped
         self.reactor = reactor
         self.timeout = timeout
@@ -239,8 +242,8 @@ class ProxiedFactory(Factory):
     def doStop(self) -> None:
         self.wrapped.doStop()
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        return _Proxied(self) if self._trusted.trusts_peer(addr) else self.wrapped.buildProtocol(addr)
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:  # type: ignore[override]
+        return _Proxied(self) if self._trusted.trusts_peer(addr) else self.wrapped.buildProtocol(addr)  # type: ignore[arg-type]
 
 
 @implementer(IStreamServerEndpoint)

@@ -10,11 +10,11 @@ import socket
 import stat
 import termios
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IAddress
+    from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorUNIX
 
 __all__ = ["BACKLOG", "MAX_PATH", "AskedReactor", "SocketPath", "SocketPort", "connect", "has_left", "listen"]
 
@@ -73,7 +73,7 @@ class AskedReactor:
         self.tcp.append((port, factory, backlog, interface))
 
     def listenSSL(
-        self, port: object, factory: object, contextFactory: Any, backlog: int = 50, interface: str = ""
+        self, port: object, factory: object, contextFactory: object, backlog: int = 50, interface: str = ""
     ) -> None:
         self.ssl.append((port, factory, contextFactory, backlog, interface))
 
@@ -161,14 +161,14 @@ def _connect(connection: socket.socket, path: str, timeout: float | None) -> Non
 class SocketPort:
     """A listening socket file, and the way to it, which is needed to remove it."""
 
-    def __init__(self, port: Any, way: SocketPath) -> None:
+    def __init__(self, port: IListeningPort, way: SocketPath) -> None:
         self._port = port
         self._way = way
 
     def getHost(self) -> IAddress:
-        return self._port.getHost()  # type: ignore[no-any-return]
+        return self._port.getHost()
 
-    def stopListening(self) -> Deferred[Any]:
+    def stopListening(self) -> Deferred[None]:
         """Listen no more, and remove the file."""
         # Imported here, since commands only connect and need nothing of Twisted for that.
         from twisted.internet.defer import maybeDeferred
@@ -180,7 +180,7 @@ class SocketPort:
         return maybeDeferred(self._port.stopListening).addBoth(stopped)
 
 
-def listen(reactor: Any, path: str, factory: Any) -> SocketPort:
+def listen(reactor: IReactorUNIX, path: str, factory: IProtocolFactory) -> SocketPort:
     """
     Listen on a socket file that only the user of this process can open, in place of one that is there. Only for a process that
     has the lock on the root: no other listens there then.
@@ -191,7 +191,7 @@ def listen(reactor: Any, path: str, factory: Any) -> SocketPort:
     try:
         way.remove_stale()
         # None is let in before the mode is set: connections are refused until then.
-        return SocketPort(reactor.listenUNIX(way.short, factory, BACKLOG, mode=0o600), way)
+        return SocketPort(reactor.listenUNIX(way.short, cast(Any, factory), BACKLOG, mode=0o600), way)
     except BaseException:
         way.close()
         raise

@@ -136,7 +136,7 @@ class GeneratorStream:
         self._read_over: Deferred[None] | None = None
 
     @coroutine
-    def read(self) -> Generator[Deferred[Any], Any, Piece]:
+    def read(self) -> Generator[Deferred[object], object, Piece]:
         # Drives the generator by hand: that tells what it waits for, which close() must cancel.
         if self._error is not None:
             raise self._error

@@ -109,10 +109,10 @@ class Turns:
     @ivar longest: the CPU seconds of the longest since L{start}.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: object) -> None:
         self.count = 0
         self.longest = 0.0
-        self._reactor = reactor
+        self._reactor: Any = reactor
         self._recent = self._before = 0.0
         self._window_ends = 0.0
         self._counts = [0] * (len(_BOUNDS) + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -46,7 +46,7 @@ _THIRDS = {WAITING: 0, COMPRESSED: 1, UPLOADED: 2, VERIFIED: 3, DEAD: 3}
 # -- destinations ----------------------------------------------------------------------------------
 
 
-def find_destination(settings: Settings, name: str) -> tuple[DestinationSettings, Mapping[str, Any]]:
+def find_destination(settings: Settings, name: str) -> tuple[DestinationSettings, Mapping[str, object]]:
     """
     The destination of a name, and the arguments of L{ShipperSettings} in its table.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.task import Clock
 from zope.interface import implementer
@@ -28,11 +28,19 @@ class _Interrupted(Exception):
     """Ctrl-C while a piece was read, as an error that goes the way of errors, so that all is cleaned up."""
 
 
+class _Stream(Protocol):
+    """What a command stores."""
+
+    def read(self) -> Awaitable[Piece]: ...
+
+    def close(self) -> Awaitable[object]: ...
+
+
 @implementer(IByteStream)
 class _Uninterrupted:
     """Another stream, which may be of a kind that knows nothing of Twisted."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: _Stream) -> None:
         self._stream = stream
 
     async def read(self) -> Piece:
@@ -51,10 +59,10 @@ class LocalStore(LocalObjectStore):
     """The store, for a command that can be interrupted where it reads what it stores."""
 
     @deferred
-    async def put(self, bucket: str, key: str, stream: Any, *args: Any, **kwargs: Any) -> ObjectInfo:
+    async def put(self, bucket: str, key: str, stream: _Stream, *args: object, **kwargs: object) -> ObjectInfo:
         """See L{IObjectStore.put<storehouse.storage.objects.interfaces.IObjectStore.put>}."""
         try:
-            return await super().put(bucket, key, _Uninterrupted(stream), *args, **kwargs)
+            return await super().put(bucket, key, _Uninterrupted(stream), *args, **kwargs)  # type: ignore[arg-type]
         except _Interrupted:
             raise KeyboardInterrupt from None
 

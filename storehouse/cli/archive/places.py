@@ -105,7 +105,7 @@ class Archive:
 class CountedSource:
     """Another source, whose name is as the user knows it, and whose errors are damage."""
 
-    def __init__(self, source: Any, name: str, taken: Callable[[int], object] | None) -> None:
+    def __init__(self, source: IByteSource, name: str, taken: Callable[[int], object] | None) -> None:
         self.name = name
         self.size: int | None = source.size
         self._source = source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ from storehouse.cli.progress import Progress
 from storehouse.cli.reactor import run
 from storehouse.cli.store import Opener, printable
 from storehouse.config import load_settings
+from storehouse.config.shipping import DestinationSettings
 from storehouse.core.disk import DiskThreads
 from storehouse.errors import StorehouseError
 from storehouse.storage.objects.interfaces import IObjectStore
@@ -109,7 +110,10 @@ def command(
     given = {"root": root, "objects-dir": objects_dir}
     try:
         loaded = load_settings({name: value for name, value in given.items() if value is not None}, config)
-        destination, shipping = (StoreSettings(bucket=bucket), {}) if to is None else find_destination(loaded, to)
+        destination: DestinationSettings = StoreSettings(bucket=bucket)
+        shipping: Mapping[str, Any] = {}
+        if to is not None:
+            destination, shipping = find_destination(loaded, to)
         said = {"compression": compression, "level": level, "verify": verify, "concurrency": concurrency}
         if compression is not None:
             # The level of the configuration file is one of another compression, perhaps.

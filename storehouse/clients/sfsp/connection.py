@@ -533,7 +533,7 @@ class Connection(Protocol):
 
     # -- ending --------------------------------------------------------------------------------
 
-    def give_up(self, exchange: _Exchange[Any]) -> None:
+    def give_up(self, exchange: _Exchange[T]) -> None:
         """Nothing waits for this any more: what cannot be stopped is read in vain, or the connection closed."""
         if self.error is not None:
             return

@@ -17,6 +17,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from OpenSSL.SSL import Connection, Error, WantReadError, ZeroReturnError
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory, IReactorTime
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -193,7 +194,9 @@ class _LargePiecesFactory(TLSMemoryBIOFactory):
     protocol = LargePiecesTLS
 
 
-def secured_factory(tls: Any, factory: Any, reactor: Any) -> TLSMemoryBIOFactory:
+def secured_factory(
+    tls: IOpenSSLServerConnectionCreator, factory: IProtocolFactory, reactor: IReactorTime
+) -> TLSMemoryBIOFactory:
     """
     A factory of connections with TLS added to those of another.
 

@@ -232,6 +232,7 @@ def decode_keyring(data: bytes, master: bytes) -> tuple[Keyring, Protector]:
     @raise ValueError: if it is damaged, or of another version.
     """
     try:
+        fields: Any
         fields, checked = decode_checksummed(data.removesuffix(b"\n"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -34,6 +35,7 @@ def decode_marker(data: bytes) -> str | None:
     """
     if not data:
         return None
+    fields: Any
     fields, checked = decode_checksummed(data.removesuffix(b"\n"))
     if not checked or fields.get("format") != "sealed" or not isinstance(fields.get("keyring"), str):
         raise ValueError("it does not name the keyring")

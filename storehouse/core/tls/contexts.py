@@ -18,7 +18,13 @@ from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
 from twisted.internet.error import VerifyError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, trustRootFromCertificates
 from zope.interface import implementer
@@ -240,7 +246,7 @@ def completed(description: str) -> str:
 
 
 def server_endpoint(
-    reactor: Any, description: str, client_ca: str = "", trusted: TrustedProxies = NOBODY
+    reactor: IReactorTime, description: str, client_ca: str = "", trusted: TrustedProxies = NOBODY
 ) -> IStreamServerEndpoint:
     """
     The endpoint that a text describes.
@@ -288,7 +294,7 @@ def endpoint_pair(description: str) -> Pair:
 
 
 def secured_endpoint(
-    reactor: Any, description: str, tls: Any, trusted: TrustedProxies = NOBODY
+    reactor: IReactorTime, description: str, tls: IOpenSSLServerConnectionCreator, trusted: TrustedProxies = NOBODY
 ) -> IStreamServerEndpoint:
     """
     The endpoint that a text describes, with TLS of ours. What an C{ssl:} endpoint says of TLS is not used: its

@@ -6,7 +6,7 @@ import datetime
 import os
 import stat
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 from OpenSSL import SSL
@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from storehouse.core.addresses import find_address
@@ -119,7 +120,7 @@ class ServerTLS:
 
     # -- for connections ---------------------------------------------------------------------
 
-    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         assert self._context is not None
         return SSL.Connection(self._context)
 

@@ -120,7 +120,8 @@ class AppendLane:
             return _GetMultiRoute(prefix, id)
         return _AppendRoute(prefix, id, verb == b"POST /appendMulti")
 
-    def serve(
+    # Only routes that it has made itself come.
+    def serve(  # type: ignore[override]
         self, route: _AppendRoute | _GetRoute | _GetMultiRoute, head: Head, body: bytes, channel: DoorChannel
     ) -> object:
         date = channel.site.date

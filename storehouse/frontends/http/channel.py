@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ITCPTransport
@@ -202,12 +202,14 @@ class DoorChannel(HTTPChannel):
         def isSecure(self) -> bool: ...
         def loseConnection(self) -> None: ...
 
-    def __init__(self, site: Any, lane: ILane | None) -> None:
+    def __init__(self, site: object, lane: ILane | None) -> None:
+        """@param site: the L{DoorSite<storehouse.frontends.http.site.DoorSite>}, whose module imports this one."""
         HTTPChannel.__init__(self)
-        self.site = self.factory = site
+        self.site = cast(Any, site)
+        self.factory = self.site
         self.active = True
         self._head = b""
-        self.lingering = Lingering(site.reactor, self.loseConnection)
+        self.lingering = Lingering(self.site.reactor, self.loseConnection)
         self.watch = IdleWatch()
         self.pace = Pace()
         self.backlog: Backlog
@@ -441,7 +443,7 @@ class DoorChannel(HTTPChannel):
                 break
             # Counted before, since a log that has stopped pays at once.
             self._owed += 1
-            answer = lane.serve(route, head, data[start:end], self)
+            answer: Any = lane.serve(route, head, data[start:end], self)
             if answer is not OWED:
                 self._owed -= 1
                 if answer is DECLINED:

@@ -106,7 +106,7 @@ class ILane(Interface):
     def route(line: bytes) -> IRoute | None:
         """The route of a request line that may take the lane; C{None} for others."""
 
-    def serve(route: Any, head: Head, body: bytes, channel: Any) -> Any:
+    def serve(route: IRoute, head: Head, body: bytes, channel: object) -> object:
         """
         Serve a request, in the reactor's thread.
 
@@ -161,7 +161,7 @@ class PlanCache:
     begins anew.
     """
 
-    def __init__(self, lane: Any, knows_host: Callable[[bytes], bool] = lambda host: True) -> None:
+    def __init__(self, lane: ILane, knows_host: Callable[[bytes], bool] = lambda host: True) -> None:
         """@param knows_host: whether requests for a host may take the lane."""
         self._lane = lane
         self._knows_host = knows_host

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, AnyStr, Literal
 
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
@@ -46,10 +46,10 @@ class LeanFields(Headers):
     def __init__(self, fields: dict[bytes, bytes]) -> None:
         self.lower: dict[bytes, Sequence[bytes]] = {name: (value,) for name, value in fields.items()}
 
-    def hasHeader(self, name: Any) -> bool:
+    def hasHeader(self, name: AnyStr) -> bool:
         return _lower(name) in self.lower
 
-    def getRawHeaders(self, name: Any, default: Any = None) -> Any:
+    def getRawHeaders(self, name: AnyStr, default: object = None) -> object:  # type: ignore[override]
         values = self.lower.get(_lower(name))
         if values is None:
             return default
@@ -58,13 +58,13 @@ class LeanFields(Headers):
     def getAllRawHeaders(self) -> Iterator[tuple[bytes, Sequence[bytes]]]:
         return iter(self.lower.items())
 
-    def setRawHeaders(self, name: Any, values: Any) -> None:
+    def setRawHeaders(self, name: bytes | str, values: Sequence[bytes | str]) -> None:
         self.lower[_lower(name)] = [value if isinstance(value, bytes) else value.encode() for value in values]
 
-    def addRawHeader(self, name: Any, value: Any) -> None:
+    def addRawHeader(self, name: bytes | str, value: bytes | str) -> None:
         self.setRawHeaders(name, [*self.lower.get(_lower(name), ()), value])
 
-    def removeHeader(self, name: Any) -> None:
+    def removeHeader(self, name: AnyStr) -> None:
         self.lower.pop(_lower(name), None)
 
 
@@ -117,7 +117,8 @@ class LeanLane:
         match = _is_line(line)
         return None if match is None else _Route(match[1], match[2])
 
-    def serve(self, route: _Route, head: Head, body: bytes, channel: Any) -> object:
+    # Only routes that it has made itself come.
+    def serve(self, route: _Route, head: Head, body: bytes, channel: object) -> object:  # type: ignore[override]
         return LeanRequest(channel, route.method, route.target, head, body).serve(self._respond)
 
 
@@ -134,11 +135,12 @@ class LeanRequest(DoorRequest):
     _is_chunked = False
     _response: bytes | None = None
 
-    def __init__(self, channel: Any, method: bytes, target: bytes, head: Head, body: bytes) -> None:
-        self.channel = channel
-        self.client = channel.peer
-        self.address = channel.peer_host
-        self.is_secure = channel.is_secure
+    def __init__(self, channel: object, method: bytes, target: bytes, head: Head, body: bytes) -> None:
+        own: Any = channel
+        self.channel = own
+        self.client = own.peer
+        self.address = own.peer_host
+        self.is_secure = own.is_secure
         self.method = method
         self.uri = target
         self.path, _, self._query = target.partition(b"?")

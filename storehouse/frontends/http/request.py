@@ -197,7 +197,7 @@ class RequestBody(PushedStream):
 
     # -- for handlers ------------------------------------------------------------------------
 
-    def read(self) -> Coroutine[Any, Any, Piece]:
+    def read(self) -> Coroutine[Deferred[object], object, Piece]:
         """
         See L{IByteStream.read<storehouse.core.streams.IByteStream.read>}.
 
@@ -575,7 +575,7 @@ class StreamingRequest(DoorRequest, server.Request):
         def finish(self) -> None: ...
         def setHeader(self, name: bytes, value: bytes) -> None: ...
 
-    def __init__(self, channel: Any) -> None:
+    def __init__(self, channel: object) -> None:
         server.Request.__init__(self, channel)
         self.fields: dict[bytes, bytes] = {}
         self.address: str = getattr(self.client, "host", "")

@@ -278,6 +278,16 @@ class _Info(Protocol):
     def created(self) -> int: ...
 
 
+class _Reader(Protocol):
+    """A range of an object, open."""
+
+    @property
+    def info(self) -> Any: ...
+
+    def close(self) -> Awaitable[None]: ...
+
+
+R = TypeVar("R", bound=_Reader)
 I = TypeVar("I", bound=_Info)  # noqa: E741
 
 
@@ -302,9 +312,9 @@ def validators_of(info: _Info) -> Validators:
 async def open_selected(
     request: DoorRequest,
     head: Callable[[], Awaitable[I]],
-    get: Callable[[int, int | None], Awaitable[Any]],
+    get: Callable[[int, int | None], Awaitable[R]],
     several: bool = False,
-) -> tuple[I, Selection, Any]:
+) -> tuple[I, Selection, R | None]:
     """
     Find out what a GET or HEAD asks for by its conditions and ranges, and open that: anew if the object is replaced
     meanwhile.

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -222,7 +222,7 @@ class DoorSite(server.Site):
     def __init__(
         self,
         resource: IResource,
-        reactor: Any,
+        reactor: IReactorTime,
         limits: ConnectionSettings,
         lane: ILane | None = None,
         access_log: bool = False,
@@ -267,7 +267,7 @@ class DoorSite(server.Site):
         """What the fast lane does with requests, of connections over loopback or of others; C{None} without a lane."""
         return self._guarded if at_loopback and self._guarded is not None else self._plans
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:  # type: ignore[override]
         """A connection comes in."""
         refused = self.connections.admit(self.address_of(addr))
         if refused is not None:

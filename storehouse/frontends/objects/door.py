@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from storehouse.frontends.http.reply import Reply, text_reply
 from storehouse.frontends.http.request import StreamingRequest
@@ -88,7 +87,7 @@ class ObjectsDoor:
 
     def __init__(
         self,
-        store: Any,
+        store: IObjectStore,
         holds: IHolds,
         accounts: Callable[[], Awaitable[IAccounts]],
         rekeying: IRekeying | None = None,

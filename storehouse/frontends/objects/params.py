@@ -119,7 +119,7 @@ def metadata_of(request: StreamingRequest) -> Metadata:
 # -- JSON ------------------------------------------------------------------------------------------
 
 
-async def json_object(request: StreamingRequest, known: Mapping[str, type], limit: int = 1 << 20) -> dict[str, Any]:
+async def json_object(request: StreamingRequest, known: Mapping[str, type], limit: int = 1 << 20) -> dict[str, object]:
     """
     The body: a JSON object of these members, none of which need be there; C{null} is as if it were not.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -87,12 +87,28 @@ class Reindex(_Long):
         await request.send(_line({"done": made.keys}))
 
 
+class _Rekeyed(Protocol):
+    """What was rekeyed: how many, and what is damaged."""
+
+    @property
+    def objects(self) -> int: ...
+
+    @property
+    def uploads(self) -> int: ...
+
+    @property
+    def plain(self) -> int: ...
+
+    @property
+    def damaged(self) -> Sequence[object]: ...
+
+
 class IRekeying(Protocol):
     """See C{Rekeying} of the data space."""
 
     async def rekey(
         self, new_master: bytes | None, on_total: Callable[[int], object], on_progress: Callable[[int], object]
-    ) -> Any: ...
+    ) -> _Rekeyed: ...
 
 
 class Rekey(_Long):
@@ -108,7 +124,7 @@ class Rekey(_Long):
             raise Conflict("nothing is encrypted here")
         text = (await json_object(request, {"new_master_key": str})).get("new_master_key")
         try:
-            new = None if text is None else base64.b64decode(text, validate=True)
+            new = None if text is None else base64.b64decode(str(text), validate=True)
         except ValueError:
             raise BadRequest("new_master_key is not base64") from None
         if new == b"":

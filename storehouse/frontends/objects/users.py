@@ -5,7 +5,7 @@ service, which has the master key.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -106,7 +106,7 @@ class Users(Leaf):
             key = await accounts.rotate_key(name)
             return _key_reply(key), key.key_id
         if action == "keys":
-            given = await json_object(request, _KEY)
+            given: Any = await json_object(request, _KEY)
             limits = read_rights(given["limits"]) if "limits" in given else None
             key = await accounts.add_key(name, limits, given.get("note", ""))
             return _key_reply(key), f"{key.key_id} {'; '.join(map(str, limits or ()))}".rstrip()
@@ -137,11 +137,11 @@ class Users(Leaf):
         return json_reply({"query": query}), f"{given['method']} {given['path']}"
 
 
-def _all_of(given: dict[str, Any], *names: str) -> dict[str, Any]:
+def _all_of(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
     for name in names:
         if name not in given:
             raise BadRequest(f"the body has no {name}")
-    return given
+    return dict(given)
 
 
 def _rights_in(given: dict[str, Any]) -> Rights:

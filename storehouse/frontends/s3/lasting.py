@@ -30,7 +30,7 @@ _PATIENCE = 10.0
 
 
 async def lasting(
-    call: Call, work: Coroutine[Any, Any, bytes], headers: tuple[tuple[bytes, bytes], ...] = ()
+    call: Call, work: Coroutine[Deferred[object], object, bytes], headers: tuple[tuple[bytes, bytes], ...] = ()
 ) -> Reply | None:
     """
     Respond with the document that some work gives. The work goes on to its end, also if the client leaves.

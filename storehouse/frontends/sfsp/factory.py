@@ -10,7 +10,7 @@ from urllib.parse import quote_from_bytes
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
@@ -53,7 +53,7 @@ class SFSPFactory(Factory):
     def __init__(
         self,
         chunks: Chunks,
-        reactor: Any,
+        reactor: IReactorTime,
         settings: SFSPSettings,
         limits: ConnectionSettings,
         memory: int = 64 << 20,

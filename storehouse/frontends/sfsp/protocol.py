@@ -65,7 +65,9 @@ class SFSPConnection(Protocol):
 
     transport: Any
 
-    def __init__(self, factory: Any, refusal: StorehouseError | None = None) -> None:
+    def __init__(self, door: object, refusal: StorehouseError | None = None) -> None:
+        """@param door: the L{SFSPFactory<storehouse.frontends.sfsp.factory.SFSPFactory>}, whose module imports this one."""
+        factory: Any = door
         self.watch = IdleWatch()
         self.pace = Pace()
         self.active = False

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import attrs
 from prometheus_client import CollectorRegistry
+from twisted.internet.interfaces import IReactorTime
 
 from storehouse.config.settings import HTTPSSettings
 from storehouse.core.disk import IDisk
@@ -63,7 +64,7 @@ class UploadDoor:
         connections: Callable[[], int],
         registry: CollectorRegistry,
         disk: IDisk,
-        clock: Any,
+        clock: IReactorTime,
         audit: Callable[[object], object] = lambda event: None,
     ) -> None:
         gate = Gate(accounts, store, base_url=base_url, audit=audit)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
 
 import attrs
+from twisted.internet.interfaces import ITransport
 from twisted.logger import Logger
 
 from storehouse.core.attempts import Attempts
@@ -194,7 +195,7 @@ class Gate:
         accounts: IAccounts,
         store: IObjectStore,
         bucket: str = "uploads",
-        common_name: Callable[[Any], str] = peer_common_name,
+        common_name: Callable[[ITransport | None], str] = peer_common_name,
         base_url: Callable[[], str] = str,
         refusals: RefusalLog | None = None,
         audit: Callable[[object], object] = lambda event: None,

@@ -29,13 +29,14 @@ from binascii import Error as BadBase64
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 import attrs
 from crc32c import crc32c
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from storehouse.core.budget import Shares
 from storehouse.core.disk import IDisk
@@ -1146,7 +1147,7 @@ class Activity:
     @ivar recent: the last uploads that are done, the latest last.
     """
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self.received = 0
         self.sent = 0
         self.counts: Counter[tuple[str, str]] = Counter()

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from storehouse.core.disk import IDisk
@@ -60,7 +61,7 @@ class DiskLeft:
     @param clock: C{IReactorTime}.
     """
 
-    def __init__(self, directory: str, disk: IDisk, clock: Any) -> None:
+    def __init__(self, directory: str, disk: IDisk, clock: IReactorTime) -> None:
         self._directory = directory
         self._disk = disk
         self._clock = clock
@@ -175,7 +176,7 @@ class EventStream:
     @param clock: C{IReactorTime}.
     """
 
-    def __init__(self, overview: Overview, clock: Any) -> None:
+    def __init__(self, overview: Overview, clock: IReactorTime) -> None:
         self._overview = overview
         self._listeners: dict[StreamingRequest, tuple[Deferred[None], float]] = {}
         self._clock = clock

@@ -228,6 +228,7 @@ class Users:
     def decode(cls, data: bytes) -> Users:
         """@raise Damaged: if these are not the bytes of such a file, or those of another version."""
         try:
+            fields: Any
             fields, is_checked = decode_checksummed(data.removesuffix(b"\n"))
             if not is_checked or fields.get("format") != _FORMAT:
                 raise ValueError("it is not a file of users with a checksum")

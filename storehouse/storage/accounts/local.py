@@ -33,7 +33,7 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -305,6 +305,7 @@ class SpentLog:
         damaged: int | None = None
         for number, line in enumerate(lines, start=1):
             try:
+                fields: Any
                 fields, is_checked = decode_checksummed(line)
                 if not is_checked:
                     raise ValueError("it has no checksum")
@@ -408,6 +409,7 @@ def _encode_secret(secret: bytes, cipher: ICipher | None) -> bytes:
 
 def _decode_secret(data: bytes) -> tuple[bytes, bool]:
     """@return: the secret as it is stored, and whether it is encrypted."""
+    fields: Any
     fields, is_checked = decode_checksummed(data.removesuffix(b"\n"))
     if not is_checked or fields["format"] != _FORMAT:
         raise ValueError("it is not a secret with a checksum")

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
@@ -51,7 +52,7 @@ class Scrubber:
         self,
         directory: str,
         disk: IDisk,
-        clock: Any,
+        clock: IReactorTime,
         metrics: SpaceMetrics,
         rate: float,
         pause: float,
@@ -181,7 +182,9 @@ class Expiry:
 
     _log = Logger()
 
-    def __init__(self, uploads: IUploads, clock: Any, age: float, keep: Callable[[str], bool] | None = None) -> None:
+    def __init__(
+        self, uploads: IUploads, clock: IReactorTime, age: float, keep: Callable[[str], bool] | None = None
+    ) -> None:
         self._uploads = uploads
         self._age = age
         self._keep = keep

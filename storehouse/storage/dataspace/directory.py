@@ -16,7 +16,7 @@ import secrets
 import stat
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -727,7 +727,9 @@ class StoreDirectory:
         except OSError as error:
             self._log.error("{path} could not be removed: {error}", path=staging.path, error=str(error))
 
-    def receive(self, receiver: Receiver, stream: IByteStream, size: int | None) -> Coroutine[Any, Any, list[Piece]]:
+    def receive(
+        self, receiver: Receiver, stream: IByteStream, size: int | None
+    ) -> Coroutine[Deferred[object], object, list[Piece]]:
         """
         Take all that a stream has.
 

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from storehouse.errors import Conflict, NotFound
@@ -38,7 +39,7 @@ class Holds:
     _log = Logger()
     lease = LEASE
 
-    def __init__(self, keeper: Keeper, clock: Any) -> None:
+    def __init__(self, keeper: Keeper, clock: IReactorTime) -> None:
         self.refusal: Callable[[], str] = lambda: ""
         self._keeper = keeper
         self._clock = clock

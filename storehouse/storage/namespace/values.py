@@ -350,6 +350,7 @@ def decode_row(data: bytes) -> tuple[str, Entry]:
 
     @raise ValueError: if its checksum or its fields are wrong.
     """
+    fields: Any
     fields, is_checked = decode_checksummed(data)
     if not is_checked:
         raise ValueError("it has no checksum")
@@ -428,7 +429,7 @@ def decode_bucket(data: bytes, name: str, made: int = 0) -> Bucket:
     @raise ValueError: if it is damaged, or of another bucket.
     """
     is_checked = has_checksum(data)
-    fields = decode_checksummed(data)[0] if is_checked else _foreign(data)
+    fields: Any = decode_checksummed(data)[0] if is_checked else _foreign(data)
     if fields.get("name") != name and (is_checked or fields.get("name") is not None):
         raise ValueError(f"it belongs to the bucket {fields.get('name')!r}")
     created = fields.get("createdAt")
@@ -488,6 +489,7 @@ def decode_config(text: bytes, bucket: str | None, kind: str) -> bytes:
     @param bucket: C{None} for any.
     @raise ValueError: if it is damaged, or of another bucket or kind.
     """
+    fields: Any
     fields, is_checked = decode_checksummed(text)
     if not is_checked:
         raise ValueError("it has no checksum")

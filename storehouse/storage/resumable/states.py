@@ -101,6 +101,7 @@ def decode_state(data: bytes) -> State:
     """@raise ValueError: saying what is wrong with it."""
     if not data.endswith(b"\n"):
         raise ValueError("it does not end with a newline")
+    fields: Any
     fields, is_checked = decode_checksummed(data[:-1])
     if not is_checked:
         raise ValueError("it has no checksum")

@@ -118,6 +118,7 @@ def write_note(note: Note) -> bytes:
 
 def read_note(data: bytes) -> Note:
     """@raise ValueError: unless C{data} is what L{write_note} returned."""
+    fields: Any
     fields, is_checked = decode_checksummed(data)
     if not is_checked:
         raise ValueError("it has no checksum")

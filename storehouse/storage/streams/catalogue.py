@@ -160,6 +160,7 @@ class Catalogue:
                 self.problems.append(f"{len(lines[-1])} bytes behind the last whole line are damaged")
 
     def _apply(self, line: bytes) -> None:
+        fields: Any
         fields, is_checked = decode_checksummed(line)
         if not is_checked:
             raise ValueError("it has no checksum")

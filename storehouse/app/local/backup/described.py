@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import attrs
 
@@ -76,6 +77,7 @@ def read_description(directory: str) -> Description:
     path = os.path.join(directory, DESCRIPTION)
     try:
         with open(path, "rb") as file:
+            fields: Any
             fields, is_checked = decode_checksummed(file.read(1 << 20).rstrip(b"\n"))
         description = Description(**fields)
     except FileNotFoundError:

@@ -17,6 +17,7 @@ import shutil
 import stat
 import time
 from contextlib import suppress
+from typing import Any
 
 import attrs
 
@@ -191,7 +192,7 @@ class ObjectsBackup:
         """Whether they are of an upload that was being completed, or might be, since they are encrypted: its parts are here alone."""
         try:
             with open(os.path.join(path, "data.json"), "rb") as file:
-                metadata = decode_checksummed(file.read())[0].get("metadata") or {}
+                metadata: Any = decode_checksummed(file.read())[0].get("metadata") or {}
         except FileNotFoundError:
             return False
         except (OSError, ValueError, TypeError, AttributeError):

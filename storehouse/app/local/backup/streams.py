@@ -117,6 +117,7 @@ class _Stream:
             return known, False
         for line in lines:
             with suppress(ValueError, TypeError, KeyError):
+                fields: Any
                 fields, _ = decode_checksummed(line)
                 if fields.get("gone"):
                     # Its number is not given out again.

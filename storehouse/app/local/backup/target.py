@@ -14,7 +14,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import attrs
 
@@ -311,7 +311,7 @@ class Target:
 
     # -- the end -------------------------------------------------------------------------------
 
-    def finish(self, **known: Any) -> Description:
+    def finish(self, **known: int | bool | str) -> Description:
         """
         Bring it to disk, read back what was copied, and give it its name.
 
@@ -338,7 +338,7 @@ class Target:
         with open(self.path_of(LISTED), "rb") as file:
             listing = f"{crc32c(file.read()):08x}"
         contents = sorted(set(os.listdir(self.directory)) - {LISTED})
-        description = Description(root=self._root, contents=contents, listing=listing, **known)
+        description = Description(root=self._root, contents=contents, listing=listing, **known)  # type: ignore[arg-type]
         self._write_file(self.path_of(DESCRIPTION), encode_checksummed(attrs.asdict(description)) + b"\n")
         self.alive()
         self._files.sync_all()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -109,7 +110,7 @@ def encode_acl(acl: Acl) -> str:
 def decode_acl(data: str | bytes) -> Acl:
     """@raise Damaged: if it is none."""
     try:
-        value = take_json(data if isinstance(data, bytes) else data.encode())
+        value: Any = take_json(data if isinstance(data, bytes) else data.encode())
         grants = tuple((str(permission), str(grantee)) for permission, grantee in value["grants"])
     except (ValueError, TypeError, KeyError):
         raise Damaged("an ACL is damaged: put it again") from None

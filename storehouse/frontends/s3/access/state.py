@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 
@@ -14,6 +14,7 @@ from storehouse.frontends.s3.access.policy import Policy, read_policy
 from storehouse.frontends.s3.access.publicaccess import ENFORCED, WRITER, Block, decode_block, decode_ownership
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.storage.namespace.interfaces import Bucket
+from storehouse.storage.objects.interfaces import IObjectStore
 
 __all__ = ["ACL", "BLOCK", "OWNERSHIP", "POLICY", "Access", "BucketAccess"]
 
@@ -58,7 +59,7 @@ class Access:
         self._kept: OrderedDict[str, tuple[Bucket, BucketAccess]] = OrderedDict()
         self._changes = 0
 
-    async def of(self, store: Any, name: str) -> BucketAccess:
+    async def of(self, store: IObjectStore, name: str) -> BucketAccess:
         """
         @param store: an C{IObjectStore}.
         @raise NoSuchBucket: if there is none.
@@ -75,7 +76,7 @@ class Access:
         self._kept.move_to_end(name)
         return access
 
-    async def _read(self, store: Any, bucket: Bucket) -> BucketAccess:
+    async def _read(self, store: IObjectStore, bucket: Bucket) -> BucketAccess:
         name, owner, changes = bucket.name, bucket.owner, self._changes
 
         async def read(kind: str, decode: Callable[[bytes], T], default: T) -> T:
@@ -99,12 +100,12 @@ class Access:
                 self._kept.popitem(last=False)
         return access
 
-    async def config(self, store: Any, name: str, kind: str) -> bytes | None:
+    async def config(self, store: IObjectStore, name: str, kind: str) -> bytes | None:
         """A configuration as it is kept; C{None} without one."""
         data: bytes | None = await store.bucket_config(name, kind)
         return data
 
-    async def set(self, store: Any, name: str, kind: str, data: bytes | None) -> None:
+    async def set(self, store: IObjectStore, name: str, kind: str, data: bytes | None) -> None:
         """Replace a configuration, or remove it. Durable when it returns."""
         self._forget(name)
         try:
