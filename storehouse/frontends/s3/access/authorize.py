@@ -122,6 +122,8 @@ async def authorize(call: Call) -> None:
     @raise NoSuchKey: if it is about an object that is not there, and the caller may know that.
     """
     if call.operation in _BY_HANDLER:
+        if call.operation == "DeleteObjects" and call.caller.user is None:
+            await _check_nobody(call)
         return
     actions = actions_of(call.operation, call.query, call.form or call.header)
     try:
@@ -134,6 +136,15 @@ async def authorize(call: Call) -> None:
     if _compares(call):
         # As with S3: whether an etag is that of an object says what its bytes are.
         await authorize(attrs.evolve(call, operation="GetObject"))
+
+
+async def _check_nobody(call: Call) -> None:
+    """Refuse a list of keys that nobody has signed before it is read, where no key of it can be allowed: it may be of megabytes."""
+    state = await call.door.access.of(call.door.store, call.bucket)
+    by_acl = state.has_acls and state.acl.allows("WRITE", Principal(None, ""), state.block.ignores_acls)
+    if state.policy is None and not by_acl:
+        _audit(call, "s3:DeleteObject", False)
+        raise S3Error("AccessDenied")
 
 
 def _compares(call: Call) -> bool:

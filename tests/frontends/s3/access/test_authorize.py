@@ -108,6 +108,17 @@ class StandingTests(AuthorizeCase):
             for user, is_let in (("ann", True), ("root", True), ("bob", False), ("", False)):
                 self.assertEqual(self.may(operation, "box", key, user), is_let, (operation, user))
 
+    def test_lists_of_nobody(self) -> None:
+        """Many keys to delete are not read of those who cannot be allowed one; a policy or an ACL may allow some."""
+        document = b"<Delete><Object><Key>a</Key></Object></Delete>"
+        md5 = "Content-MD5: " + b64encode(hashlib.md5(document).digest()).decode()
+        for bucket in ("box", "shared"):
+            self.denied(f"POST /{bucket}?delete", document, md5, user="")
+        self.refused("NoSuchBucket", "POST /none?delete", document, md5, user="")
+        self.policy({"Effect": "Allow", "Principal": "*", "Action": "s3:DeleteObject", "Resource": f"{OBJECTS[:-1]}b*"})
+        answer = self.done("POST /box?delete", document, md5, user="")
+        self.assertIn(b"<Key>a</Key><Code>AccessDenied</Code>", answer.body)
+
     def test_shared(self) -> None:
         """A bucket that no user owns, as users could use it before."""
         self.assertTrue(self.may("GetObject", "shared", "a"))
