@@ -132,6 +132,7 @@ class Call:
     @ivar authenticator: verifies signatures; a form's is left to its handler.
     @ivar checksums: what the request announces of its body, and what was computed of it once it was read.
     @ivar narrowed: the store as the caller may use it, if that is not all of it: one that may only add, say.
+    @ivar only_own: whether of uploads the caller may abort only those that the same user has begun.
     @ivar form: gives the fields of a form, which say what header fields of other requests do; C{None} without one.
     @ivar authorize: raises an L{S3Error} unless a call may be made; that this one may has been seen to before its handler runs.
     """
@@ -150,6 +151,7 @@ class Call:
     authenticator: IAuthenticator
     checksums: Checksums = attrs.field(factory=Checksums)
     narrowed: IObjectStore | None = None
+    only_own: bool = False
     form: Callable[[str], str | None] | None = None
     _fields: Mapping[str, Sequence[bytes]] | None = attrs.field(default=None, init=False)
     _ahead: Ahead | None = attrs.field(default=None, init=False)

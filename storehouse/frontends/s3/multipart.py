@@ -85,6 +85,9 @@ _CHECKSUM = "checksum-"
 #: metadata.
 _RESUMABLE, _DOOR = "resumable", "door"
 
+#: What is kept with an upload of the user who began it.
+_INITIATOR = "initiator"
+
 _range = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII).fullmatch
 
 
@@ -95,7 +98,8 @@ _range = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII).fullmatch
 async def create_multipart_upload(call: Call) -> Reply:
     """Begin an upload."""
     checksum = _checksum_asked(call)
-    system = {**system_of(call.header), **checksum, **await new_object(call), _DOOR: "s3"}
+    own = {_DOOR: "s3", **({_INITIATOR: call.caller.name} if call.caller.name else {})}
+    system = {**system_of(call.header), **checksum, **await new_object(call), **own}
     upload_id: str = await call.store.begin_upload(
         call.bucket, call.key, content_type_of(call.header), user_metadata(call), system
     )
@@ -420,7 +424,9 @@ async def _system_of(call: Call, upload: OpenUpload, parts: Sequence[Part]) -> d
 
     @raise S3Error: C{BadDigest} if it is not the one that the client expects.
     """
-    system = {name: value for name, value in upload.system.items() if name not in (_ALGORITHM, _TYPE, _DOOR)}
+    system = {
+        name: value for name, value in upload.system.items() if name not in (_ALGORITHM, _TYPE, _DOOR, _INITIATOR)
+    }
     algorithm = upload.system.get(_ALGORITHM, DEFAULT)
     kind = upload.system.get(_TYPE, FULL_OBJECT)
     digests: list[tuple[bytes, int]] = []
@@ -454,9 +460,11 @@ def _check_checksum(call: Call, system: Mapping[str, str], kind: str) -> None:
 
 @handler("AbortMultipartUpload")
 async def abort_multipart_upload(call: Call) -> Reply:
-    """End an upload of any door; its parts go."""
+    """End an upload of any door; its parts go. Who can remove no objects can end only own ones."""
     upload_id = _upload_id(call)
     upload: OpenUpload = await call.store.get_upload(call.bucket, call.key, upload_id)
+    if call.only_own and upload.system.get(_INITIATOR) != call.caller.name:
+        raise S3Error("AccessDenied")
     begun = call.header("x-amz-if-match-initiated-time")
     if begun is not None and seconds_of(begun) != int(upload.created):
         raise S3Error("PreconditionFailed", Condition="x-amz-if-match-initiated-time")
@@ -484,7 +492,7 @@ def _described(upload: OpenUpload) -> list[str]:
         text("ChecksumType", system[_TYPE]) if _TYPE in system else "",
     ]
     return [
-        owner_element(owner, "Initiator"),
+        owner_element(system.get(_INITIATOR, owner), "Initiator"),
         owner_element(owner),
         text("StorageClass", system.get("storage-class", "STANDARD")),
         *named,

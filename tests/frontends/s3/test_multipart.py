@@ -137,6 +137,7 @@ class UploadTests(MultipartCase):
             dict(upload.system),
             {
                 "door": "s3",
+                "initiator": "ann",
                 "checksum-algorithm": "crc32",
                 "checksum-type": "COMPOSITE",
                 "owner": "ann",

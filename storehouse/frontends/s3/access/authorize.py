@@ -115,7 +115,7 @@ class _Allowed:
 
 async def authorize(call: Call) -> None:
     """
-    See to it that a call may be made; the decision is an audit event. May set C{call.narrowed}.
+    See to it that a call may be made; the decision is an audit event. May set C{call.narrowed} and C{call.only_own}.
 
     @raise S3Error: C{AccessDenied}.
     @raise NoSuchBucket: if there is none.
@@ -204,6 +204,8 @@ async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
             await call.door.store.head(call.bucket, call.key)
         except NoSuchKey:
             raise S3Error("AccessDenied") from None
+    if actions[0] == "s3:AbortMultipartUpload" and allowed.why not in ("policy", "acl"):
+        call.only_own = not decision.may_delete()
     if actions[0] == "s3:PutObject" and not (allowed.new and allowed.replacing):
         call.narrowed = _narrowed(call, allowed, actions[0])
 
@@ -281,6 +283,10 @@ class _Decision:
     def may_list(self) -> bool:
         """Whether the caller can see which keys there are."""
         return bool(not self._is_denied("s3:ListBucket") and self._allowed("s3:ListBucket"))
+
+    def may_delete(self) -> bool:
+        """Whether the rights of the user, and the limits of the key, are such that objects can be removed."""
+        return self._user is not None and self._may(self._user, "delete")
 
     async def by_object_acl(self, actions: tuple[str, ...]) -> _Allowed:
         """

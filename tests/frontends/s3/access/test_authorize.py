@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from storehouse.core.streams import BytesStream
+from storehouse.core.xmltext import parse
 from storehouse.errors import Damaged, Forbidden, NoSuchKey, PreconditionFailed
 from storehouse.frontends.s3.access.acl import Acl, encode_acl
 from storehouse.frontends.s3.access.authorize import authorize
@@ -218,6 +219,27 @@ class LimitTests(AuthorizeCase):
         self.failureResultOf(call.store.copy("box", "a", "box", "new"), Forbidden)
         # Other methods are those of the store.
         self.assertEqual(self.successResultOf(call.store.head("box", "a")).size, 4)
+
+    def test_abort(self) -> None:
+        """Who can only store can abort own uploads, and no others'."""
+
+        def begun(user: str) -> str:
+            answer = self.done("POST /box/new?uploads", b"", user=user)
+            return f"/box/new?uploadId={parse(answer.body, 'InitiateMultipartUploadResult').value('UploadId')}"
+
+        self.user("ed", Rights(("put-new",), "box"))
+        anns, own = begun("ann"), begun("ed")
+        self.denied(f"DELETE {anns}", user="ed")
+        self.done(f"DELETE {own}", user="ed", status=204)
+        self.user("ann", limits=(Rights(("put-new",), "box"),))
+        own = begun("ed")
+        self.denied(f"DELETE {own}", user="ann")
+        self.user("ann")
+        self.done(f"DELETE {own}", user="ann", status=204)
+        self.policy({
+            "Effect": "Allow", "Principal": {"AWS": user_arn("bob")}, "Action": "s3:AbortMultipartUpload", "Resource": OBJECTS
+        })  # fmt: skip
+        self.done(f"DELETE {anns}", user="bob", status=204)
 
     def test_conditions_are_reads(self) -> None:
         """Who cannot read an object cannot ask by a condition, either, what it is."""
