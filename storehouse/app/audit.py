@@ -14,20 +14,27 @@ A record of the append log is a JSON object, in order of time under one identifi
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from storehouse.core.attempts import Attempts
+from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred, settled
+from storehouse.core.turns import breath
 from storehouse.errors import StorehouseError
 from storehouse.events import AccessChanged, AccessDecided, Events
 from storehouse.storage.appendlog.interfaces import IAppendLog
 
-__all__ = ["Audit"]
+if TYPE_CHECKING:
+    from storehouse.storage.accounts.journal import ChangeJournal
+
+__all__ = ["Audit", "CommandChanges", "journal_of"]
 
 #: Records that wait for the append log, at most; more are only in the log.
 _MOST_WAITING = 10_000
@@ -170,14 +177,75 @@ class Audit:
     @deferred
     async def stop(self) -> None:
         """Wait for what is being appended."""
+        await self.flush()
+
+    async def flush(self) -> bool:
+        """Wait for what is being appended. @return: whether the append log took the last of it, or there is none."""
         while self._appending is not None:
             await settled(self._appending)
+        return not self._has_failed
 
     def _failed(self, reason: str) -> None:
         # Once, until one succeeds: each is in the log in any case.
         if not self._has_failed:
             self._has_failed = True
             self._log.error("the audit cannot be appended to {prefix}: {reason}", prefix=self._prefix, reason=reason)
+
+
+def journal_of(root: str, clock: Callable[[], float]) -> ChangeJournal | None:
+    """The journal of commands in a root; C{None} if there is none."""
+    if not os.path.isdir(os.path.join(root, "audit")):
+        return None
+    # Imported here: a service without accounts need not have what they are made of.
+    from storehouse.storage.accounts.journal import ChangeJournal
+
+    return ChangeJournal(root, clock)
+
+
+class CommandChanges:
+    """
+    Tells the audit, at the start, of what commands have changed while no service ran. What an append log was to have is told again
+    at the next start if it cannot take it.
+
+    @param journal: gives the journal at the start; C{None} if there is none.
+    """
+
+    _log = Logger()
+
+    def __init__(self, journal: Callable[[], ChangeJournal | None], audit: Audit, events: Events, disk: IDisk) -> None:
+        self._journal = journal
+        self._audit = audit
+        self._events = events
+        self._disk = disk
+        self._telling: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Tell it in the background."""
+        journal = self._journal()
+        if journal is None:
+            return
+        self._telling = Deferred.fromCoroutine(self._tell(journal))
+        self._telling.addErrback(lambda failure: self._log.failure("while the audit read the journal", failure=failure))
+
+    async def _tell(self, journal: ChangeJournal) -> None:
+        try:
+            changes, size = await self._disk.run(journal.read)
+            is_kept = True
+            for number, change in enumerate(changes, 1):
+                self._events.publish(change)
+                if number % _BATCH == 0:
+                    is_kept = await self._audit.flush() and is_kept
+                    await breath()
+            if await self._audit.flush() and is_kept:
+                await self._disk.run(journal.forget, size)
+        except (OSError, StorehouseError) as error:
+            self._log.error("changes that commands made cannot be told to the audit: {error}", error=error)
+
+    @deferred
+    async def stop(self) -> None:
+        """Wait for that."""
+        if self._telling is not None:
+            await settled(self._telling)
 
 
 def _shown(text: str) -> str:

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from storehouse.app.acting import acting_doors, managed, permitted, stream_rights
-from storehouse.app.audit import Audit
+from storehouse.app.audit import Audit, CommandChanges, journal_of
 from storehouse.app.lifecycle import StorehouseService
 from storehouse.app.sealing import BUCKET as UPLOADS
 from storehouse.app.sealing import (
@@ -331,7 +331,8 @@ def make_service(
     scrubber = Scrubber(settings.objects_directory, disk, clock, wormer.metrics, *pace, compare=compare)
     expiry = Expiry(space, clock, settings.objects.upload_expiry, resumable.keeps)
     resumable_expiry = ResumableExpiry(resumable, clock, settings.https.upload_expiry)
-    service.chores += [scrubber, expiry, resumable_expiry, turns, audit]
+    told = CommandChanges(lambda: journal_of(settings.root, reactor.seconds), audit, events, disk)
+    service.chores += [scrubber, expiry, resumable_expiry, turns, told, audit]
     # Each needs all that those need that it needs.
     service.opening.needs.update(
         append=("append_log",),

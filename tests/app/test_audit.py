@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import attrs
@@ -12,12 +13,14 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.app.acting import acting_doors, managed, permitted, stream_rights
-from storehouse.app.audit import Audit
+from storehouse.app.audit import Audit, CommandChanges, journal_of
 from storehouse.config import Settings
 from storehouse.config.settings import ArchiveSettings, ObjectsSettings, SFSPSettings
+from storehouse.core.disk import InlineDisk
 from storehouse.errors import Forbidden, NoSpace, Unavailable
 from storehouse.events import AccessChanged, AccessDecided, Events
 from storehouse.storage.accounts.interfaces import Rights
+from storehouse.storage.accounts.journal import ChangeJournal
 from storehouse.testing.accounts import MemoryAccounts
 from storehouse.testing.objects import memory_object_store
 
@@ -147,6 +150,54 @@ class AuditTests(SynchronousTestCase):
             "the audit cannot be appended to audit: full"
         ])  # fmt: skip
         self.assertEqual(len(lines), 4)
+
+
+class CommandChangesTests(SynchronousTestCase):
+    """L{CommandChanges}."""
+
+    def setUp(self) -> None:
+        root = os.path.abspath(self.mktemp())
+        os.mkdir(root)
+        self.clock = Clock()
+        self.journal = ChangeJournal(root, self.clock.seconds)
+        self.log = AppendLog()
+        self.events = Events()
+        log: Any = self.log
+        self.audit = Audit(self.events, self.clock.seconds, False, log, "audit")
+
+    def tell(self) -> None:
+        """A service starts, and stops."""
+        told = CommandChanges(lambda: self.journal, self.audit, self.events, InlineDisk())
+        told.start()
+        self.successResultOf(told.stop())
+
+    def test_once(self) -> None:
+        """What commands changed is in the audit of the next start, once."""
+        for number in range(205):
+            with self.journal.change("grant", f"user{number}"):
+                pass
+        for _ in range(2):
+            self.tell()
+        found = [(each["door"], each["action"], each["resource"]) for each in self.log.records]
+        self.assertEqual(found, [("command", "grant", f"user{number}") for number in range(205)])
+
+    def test_nothing(self) -> None:
+        """Where no command has changed anything, nothing is read, nor made."""
+        root = os.path.abspath(self.mktemp())
+        os.mkdir(root)
+        self.assertIsNone(journal_of(root, self.clock.seconds))
+        self.assertEqual(os.listdir(root), [])
+
+    def test_again(self) -> None:
+        """What the append log could not take is told at the next start."""
+        with self.journal.change("grant", "ann"):
+            pass
+        self.log.error = NoSpace("full")
+        self.tell()
+        self.assertEqual(self.log.records, [])
+        self.log.error = None
+        self.tell()
+        self.assertEqual([each["resource"] for each in self.log.records], ["ann"])
 
 
 class Service:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from storehouse.app.sealing import make_accounts
@@ -11,11 +13,91 @@ from storehouse.core.disk import InlineDisk
 from storehouse.core.keys.vault import Vault
 from storehouse.core.root import check_owner
 from storehouse.errors import StartFailed
+from storehouse.storage.accounts.interfaces import NewKey, Rights, User
+from storehouse.storage.accounts.journal import ChangeJournal
 
 if TYPE_CHECKING:
     from storehouse.storage.accounts.local import LocalAccounts
 
-__all__ = ["check_accounts", "open_accounts"]
+__all__ = ["JournaledAccounts", "check_accounts", "open_accounts"]
+
+
+class JournaledAccounts:
+    """
+    The users of a root, as commands change them: each change is in a journal, of which the audit of the next service is told.
+    See L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>}.
+    """
+
+    def __init__(self, accounts: LocalAccounts, journal: ChangeJournal) -> None:
+        self._accounts = accounts
+        self._journal = journal
+
+    async def add_user(self, name: str, is_admin: bool = False) -> NewKey:
+        with self._journal.change("add-user", name, "admin" if is_admin else "") as entry:
+            key = await self._accounts.add_user(name, is_admin)
+            entry.done = key.key_id
+        return key
+
+    async def list_users(self) -> list[User]:
+        return await self._accounts.list_users()
+
+    async def disable_user(self, name: str) -> User:
+        with self._journal.change("disable", name):
+            return await self._accounts.disable_user(name)
+
+    async def enable_user(self, name: str) -> User:
+        with self._journal.change("enable", name):
+            return await self._accounts.enable_user(name)
+
+    async def rotate_key(self, name: str) -> NewKey:
+        with self._journal.change("rotate", name) as entry:
+            key = await self._accounts.rotate_key(name)
+            entry.done = key.key_id
+        return key
+
+    async def add_key(self, name: str, limits: Sequence[Rights] | None = None, note: str = "") -> NewKey:
+        with self._journal.change("keys", name, "; ".join(map(str, limits or ()))) as entry:
+            key = await self._accounts.add_key(name, limits, note)
+            entry.done = key.key_id
+        return key
+
+    async def remove_key(self, name: str, key_id: str) -> User:
+        with self._journal.change("remove-key", name, key_id):
+            return await self._accounts.remove_key(name, key_id)
+
+    async def grant(self, name: str, rights: Rights) -> User:
+        with self._journal.change("grant", name, str(rights)):
+            return await self._accounts.grant(name, rights)
+
+    async def revoke(self, name: str, rights: Rights | None) -> User:
+        with self._journal.change("revoke", name, "all" if rights is None else str(rights)):
+            return await self._accounts.revoke(name, rights)
+
+    async def make_sign_in_token(self, name: str, lifetime: float) -> str:
+        with self._journal.change("sign-in", name):
+            return await self._accounts.make_sign_in_token(name, lifetime)
+
+    def sign_link(
+        self,
+        user: User,
+        method: str,
+        path: str,
+        expires: float,
+        max_bytes: int | None = None,
+        once: bool = False,
+        is_prefix: bool = False,
+    ) -> str:
+        with self._journal.change("links", user.name, f"{method} {path}"):
+            return self._accounts.sign_link(user, method, path, expires, max_bytes, once, is_prefix)
+
+    def sign_rights(
+        self, user: User, rights: Rights, expires: float, max_bytes: int | None = None, once: bool = False
+    ) -> str:
+        with self._journal.change("links", user.name, str(rights)):
+            return self._accounts.sign_rights(user, rights, expires, max_bytes, once)
+
+    async def read_url(self) -> str | None:
+        return await self._accounts.read_url()
 
 
 def check_accounts(settings: Settings) -> None:
@@ -27,7 +109,7 @@ def check_accounts(settings: Settings) -> None:
         )
 
 
-def open_accounts(settings: Settings, master: bytes | None, users_only: bool) -> LocalAccounts:
+def open_accounts(settings: Settings, master: bytes | None, users_only: bool) -> JournaledAccounts:
     """
     Open them, and make the root if there is none. Nothing has to be closed, and nothing waits
     (L{run<storehouse.app.local.waiting.run>}).
@@ -47,4 +129,4 @@ def open_accounts(settings: Settings, master: bytes | None, users_only: bool) ->
             keyring, _ = vault.open(data, master)
     accounts = make_accounts(settings, InlineDisk(), None if keyring is None else lambda: keyring)
     accounts.start(users_only)
-    return accounts
+    return JournaledAccounts(accounts, ChangeJournal(root, time.time))

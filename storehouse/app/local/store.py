@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from storehouse.core.keys.masterkey import take_master_key
 from storehouse.core.root import RootLock
 from storehouse.core.streams import IByteStream, Piece
 from storehouse.errors import StartFailed
+from storehouse.storage.accounts.journal import ChangeJournal
+from storehouse.storage.namespace.interfaces import Bucket, Metadata
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.objects.values import ObjectInfo
 
@@ -57,6 +60,14 @@ class _Uninterrupted:
 
 class LocalStore(LocalObjectStore):
     """The store, for a command that can be interrupted where it reads what it stores."""
+
+    journal: ChangeJournal
+
+    @deferred
+    async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
+        """See the base; the audit of the next service is told of it."""
+        with self.journal.change("set-bucket-metadata", name, f"public={','.join(metadata.get('public', ()))}"):
+            return await super().set_bucket_metadata(name, metadata)
 
     @deferred
     async def put(self, bucket: str, key: str, stream: _Stream, *args: object, **kwargs: object) -> ObjectInfo:
@@ -102,6 +113,7 @@ async def open_store(settings: Settings, create: bool = False, disk: IDisk | Non
         # The clock stands still: what a service does now and then is done at the end.
         names = make_names(settings, Clock(), disk, vault, vault.is_open and vault.keyring.seal_names)
         store = LocalStore(space, names, disk)
+        store.journal = ChangeJournal(root, time.time)
         start(space)
         start(names)
         # A command does what it is to do; a service, or a check, sees to what a crash left.

@@ -12,7 +12,7 @@ from storehouse.frontends.http.reply import MethodNotAllowed, Reply, json_reply,
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, check_fields, number_of, text_of
 from storehouse.frontends.objects.params import json_object, metadata_in, names_in_path
-from storehouse.storage.objects.interfaces import IObjectStore
+from storehouse.storage.objects.interfaces import IObjectStore, Metadata
 
 __all__ = ["Buckets"]
 
@@ -67,14 +67,17 @@ class Buckets(Leaf):
         if changes:
             bucket = await self._store_for(request.source).set_bucket_metadata(name, metadata)
             # Who reads it without signing in is part of it.
-            detail = f"public={','.join(metadata.get('public', ()))}"
-            self._audit(AccessChanged("objects", "", request.source, "set-bucket-metadata", name, detail))
+            self._audit(AccessChanged("objects", "", request.source, "set-bucket-metadata", name, _public(metadata)))
             return json_reply(attrs.asdict(bucket))
-        return json_reply(attrs.asdict(await self._store_for(request.source).create_bucket(name, metadata)))
+        bucket = await self._store_for(request.source).create_bucket(name, metadata)
+        self._audit(AccessChanged("objects", "", request.source, "create-bucket", name, _public(metadata)))
+        return json_reply(attrs.asdict(bucket))
 
     async def handle_DELETE(self, request: StreamingRequest) -> Reply:
         """Remove a bucket."""
-        await self._store_for(request.source).delete_bucket(self._bucket(request))
+        name = self._bucket(request)
+        await self._store_for(request.source).delete_bucket(name)
+        self._audit(AccessChanged("objects", "", request.source, "delete-bucket", name))
         return json_reply({"success": True})
 
     def _bucket(self, request: StreamingRequest) -> str:
@@ -96,3 +99,7 @@ class Buckets(Leaf):
             lists = {"objects": (attrs.asdict(info) for info in page.objects), "prefixes": page.prefixes}
             rest = {"next_after": page.next_after, "damaged": page.damaged, "unknown": page.unknown}
             return await long_json_reply(lists, rest)
+
+
+def _public(metadata: Metadata) -> str:
+    return f"public={','.join(metadata.get('public', ()))}"

@@ -9,7 +9,7 @@ from storehouse.core.turns import breath
 from storehouse.core.xmltext import XML, Node, document, document_in_turns, element, text
 from storehouse.errors import AlreadyExists
 from storehouse.frontends.http.reply import Reply
-from storehouse.frontends.s3.access.owning import new_bucket
+from storehouse.frontends.s3.access.owning import audit_change, new_bucket
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import iso_time
@@ -117,6 +117,7 @@ async def create_bucket(call: Call) -> Reply:
         owner = (await call.store.get_bucket(call.bucket)).owner
         is_own = owner == user.name or (not owner and user.is_admin)
         raise S3Error("BucketAlreadyOwnedByYou" if is_own else "BucketAlreadyExists") from None
+    audit_change(call, "create-bucket", call.bucket)
     headers = ((b"Location", b"/" + call.bucket.encode("ascii")), (b"x-amz-bucket-arn", _arn(call.bucket).encode()))
     return Reply(200, b"", b"", headers)
 
@@ -168,6 +169,8 @@ async def head_bucket(call: Call) -> Reply:
 async def delete_bucket(call: Call) -> Reply:
     """Remove it, if it is empty; its open uploads are aborted."""
     await call.store.delete_bucket(call.bucket)
+    # Its policy, ACL and other configurations go with it.
+    audit_change(call, "delete-bucket", call.bucket)
     return Reply(204, b"", b"")
 
 

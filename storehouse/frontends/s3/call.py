@@ -168,6 +168,11 @@ class Call:
         return other
 
     @property
+    def source(self) -> str:
+        """Where it comes from, for the audit: the address of the client, or what is known of the peer at a socket file."""
+        return self.caller.address or self.request.source
+
+    @property
     def store(self) -> IObjectStore:
         """Where buckets and objects are, as far as the caller may change them."""
         return self.door.store if self.narrowed is None else self.narrowed

@@ -19,6 +19,7 @@ from storehouse.core.turns import breath
 from storehouse.core.xmltext import XML, Node, document, element, parse, text
 from storehouse.errors import NotFound, StorehouseError
 from storehouse.frontends.http.reply import Reply
+from storehouse.frontends.s3.access.owning import audit_change
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import read_checked_document
@@ -174,6 +175,7 @@ async def put_bucket_cors(call: Call) -> Reply:
     """Give a bucket other rules in place of all that it has."""
     rules = _read(await read_checked_document(call, "CORSConfiguration", _MOST))
     await call.store.set_bucket_config(call.bucket, CONFIGURATION, _written(rules))
+    audit_change(call, "cors", call.bucket)
     return Reply(200, b"", b"")
 
 
@@ -181,6 +183,7 @@ async def put_bucket_cors(call: Call) -> Reply:
 async def delete_bucket_cors(call: Call) -> Reply:
     """Take all rules of a bucket."""
     await call.store.set_bucket_config(call.bucket, CONFIGURATION, None)
+    audit_change(call, "remove-cors", call.bucket)
     return Reply(204, b"", b"")
 
 

@@ -146,6 +146,7 @@ class Visitor:
     @ivar grant: what the link allows, if it is one.
     @ivar link: the parameters of the link in the request's query, for URLs that it works at, too; empty unless it gives rights.
     @ivar address: the address of the client; empty if it has none.
+    @ivar source: where the request comes from, for the audit.
     """
 
     user: User | None
@@ -154,6 +155,7 @@ class Visitor:
     grant: Grant | None = None
     address: str = ""
     link: str = ""
+    source: str = ""
 
     @property
     def shares(self) -> tuple[tuple[str, str], ...]:
@@ -241,14 +243,23 @@ class Gate:
         @raise Forbidden: or a subclass, if the visitor is known and not authorized.
         """
         if b"signature" in request.fields:
-            visitor = attrs.evolve(self._with_link(request, action, path, goes_on), address=request.address)
+            try:
+                visitor = attrs.evolve(
+                    self._with_link(request, action, path, goes_on), address=request.address, source=request.source
+                )
+            except Forbidden as error:
+                self.refused(request, error, action)
+                raise
             request.visitor = f"link:{visitor.name}"
             await self._check(visitor, action, bucket or self._bucket, key)
             return visitor
         try:
-            visitor = attrs.evolve(self._known(request), address=request.address)
-        except NotSignedIn:
-            if action in ("get", "list") and await self._is_public(bucket or self._bucket):
+            visitor = attrs.evolve(self._known(request), address=request.address, source=request.source)
+        except NotSignedIn as error:
+            is_public = action in ("get", "list") and await self._is_public(bucket or self._bucket)
+            if isinstance(error, SignInRefused) or not is_public:
+                self.refused(request, error, action)
+            if is_public:
                 return Visitor(None, "public")
             raise
         request.visitor = visitor.name
@@ -262,6 +273,11 @@ class Gate:
             raise Forbidden(f"{visitor.name} is not an administrator, or has a key with limits")
         await self._check(visitor, action, bucket or self._bucket, key)
         return visitor
+
+    def refused(self, request: StreamingRequest, error: Exception, action: str, user: str = "") -> None:
+        """Report that a request was refused by what it authenticates with, or lacks; never what it has of that, which may be a secret."""
+        what = f"{action} ({type(error).__name__})"
+        self.audit(AccessDecided("https", user, request.source, what, _place(request), False))
 
     async def _check(self, visitor: Visitor, action: Action, bucket: str, key: str) -> None:
         permission = _PERMISSION.get(action)
@@ -279,7 +295,7 @@ class Gate:
 
     def _decided(self, visitor: Visitor, action: str, resource: str, is_allowed: bool) -> None:
         who = f"link:{visitor.name}" if visitor.grant is not None else visitor.name
-        self.audit(AccessDecided("https", who, visitor.address, action, resource, is_allowed))
+        self.audit(AccessDecided("https", who, visitor.source, action, resource, is_allowed))
 
     async def _may(self, visitor: Visitor, bucket: str, key: str, *permissions: str) -> list[bool]:
         """
@@ -433,6 +449,11 @@ class Gate:
         except (NoSuchBucket, BadRequest):
             return False
         return "read" in found.metadata.get("public", ())
+
+
+def _place(request: StreamingRequest) -> str:
+    """The first component of the path: what follows may be a secret, as at C{/sign-in}."""
+    return "/" + request.path[1:].partition(b"/")[0].decode("ascii", "replace")
 
 
 def check_query(request: StreamingRequest) -> None:

@@ -97,11 +97,11 @@ class Links(Leaf):
             query = "?" + self._accounts.sign_link(
                 visitor.user, wish.method, path, expires, wish.max_bytes, wish.once, wish.is_prefix
             )
-            told = AccessChanged("https", visitor.name, visitor.address, "sign-link", path, wish.method)
+            told = AccessChanged("https", visitor.name, visitor.source, "sign-link", path, wish.method)
         else:
             query = self._accounts.sign_rights(visitor.user, rights, expires, wish.max_bytes, wish.once)
             where = f"{rights.bucket}/{rights.prefix}"
-            told = AccessChanged("https", visitor.name, visitor.address, "sign-link", where, str(rights))
+            told = AccessChanged("https", visitor.name, visitor.source, "sign-link", where, str(rights))
         self._gate.audit(told)
         url = f"{self._base_url()}{path}{query}"
         if accepts_html(request):

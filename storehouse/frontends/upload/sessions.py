@@ -9,6 +9,7 @@ import attrs
 from twisted.logger import Logger
 
 from storehouse.errors import BadRequest, NotSignedIn, SignInRefused
+from storehouse.events import AccessChanged, AccessDecided
 from storehouse.frontends.http.reply import Reply, error_reply, json_reply
 from storehouse.frontends.http.request import StreamingRequest
 from storehouse.frontends.http.resource import Leaf, accepts_html, check_fields
@@ -80,9 +81,11 @@ class SignIn(Leaf):
         form = await read_form(request)
         next_path = local_path(form.get("next", ""))
         peer = request.address or "-"
+        action = "sign-in" if token is None else "sign-in by link"
         try:
             session = await self._session(form) if token is None else await self._accounts.sign_in_by_token(token)
         except SignInRefused as error:
+            self._gate.refused(request, error, action)
             # Not before: behind a proxy all have one address, and nobody's failures may keep out who has a right key.
             wait = self._attempts.wait(peer)
             if wait:
@@ -96,6 +99,7 @@ class SignIn(Leaf):
             return _with_headers(reply, *error_reply(error).headers)
         request.visitor = session.user.name
         self._log.info("{user} has signed in from {peer}", user=session.user.name, peer=peer)
+        self._gate.audit(AccessDecided("https", session.user.name, request.source, action, "/sign-in", True))
         cookie = (b"Set-Cookie", self._cookie(session))
         if accepts_html(request):
             return see_other(next_path, cookie)
@@ -140,6 +144,7 @@ class SignOut(Leaf):
                 given = self._gate.cookies_of(request).items()
                 gone.update(name for name, value in given if value == visitor.session.cookie)
                 await self._accounts.end_session(visitor.session)
+                self._gate.audit(AccessChanged("https", visitor.name, request.source, "sign-out", visitor.name))
         headers = [(b"Set-Cookie", name + f"=; Max-Age=0; {_ATTRIBUTES}".encode("ascii")) for name in sorted(gone)]
         if accepts_html(request):
             return see_other("/sign-in", *headers)

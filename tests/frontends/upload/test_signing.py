@@ -41,7 +41,8 @@ class SigningCase(SynchronousTestCase):
         store = memory_object_store()
         self.ada: NewKey = self.successResultOf(self.accounts.add_user("ada", True))
         self.bob: NewKey = self.successResultOf(self.accounts.add_user("bob"))
-        self.gate = gate = Gate(self.accounts, store, common_name=lambda transport: "")
+        self.audited: list[Any] = []
+        self.gate = gate = Gate(self.accounts, store, common_name=lambda transport: "", audit=self.audited.append)
         children = {
             "sign-in": SignIn(gate, self.accounts, self.clock.seconds, Attempts(self.clock.seconds, 3, 10.0)),
             "sign-out": SignOut(gate, self.accounts),
@@ -108,6 +109,36 @@ class SignInTests(SigningCase):
         self.assertEqual((told["user"], told["expires"]), ("ada", 1_790_043_200))
         self.assertEqual(len(self.told("GET /users", None, cookie)["users"]), 2)
         self.told("POST /links", b'{"name":"a"}', JSON, cookie, f"X-CSRF-Token: {told['token']}", status=201)
+
+    def test_audited(self) -> None:
+        """Who signs in and out, and what is refused, and from where; never what was given as a secret, nor a link."""
+        self.ask("POST /sign-in", self.key_form(self.bob), FORM)
+        token = self.successResultOf(self.accounts.make_sign_in_token("ada", 60))
+        self.ask(f"POST /sign-in/{token}", b"", FORM)
+        cookie, field = self.signed_in(self.bob)
+        self.ask("POST /sign-out", b"", FORM, cookie, field)
+        self.ask("POST /sign-in", urlencode({"key_id": "SHX", "secret": "Wrong-secret"}).encode(), FORM, status=401)
+        self.ask(f"POST /sign-in/{token}", b"", FORM, status=401)
+        self.ask("GET /users", None, "Authorization: Bearer SHX.Wrong-secret", status=401)
+        self.ask("GET /users", status=401)
+        query = self.accounts.sign_link(self.ada.user, "GET", "/download/a", self.clock.seconds() + 60)
+        self.ask(f"POST /links?{query}", b"{}", JSON, status=403)
+        found = [(each.user, each.address, each.action, each.resource) for each in self.audited]
+        self.assertEqual(
+            found,
+            [
+                ("bob", "127.0.0.1", "sign-in", "/sign-in"),
+                ("ada", "127.0.0.1", "sign-in by link", "/sign-in"),
+                ("bob", "127.0.0.1", "sign-out", "bob"),
+                ("", "127.0.0.1", "sign-in (SignInRefused)", "/sign-in"),
+                ("", "127.0.0.1", "sign-in by link (SignInRefused)", "/sign-in"),
+                ("", "127.0.0.1", "admin (SignInRefused)", "/users"),
+                ("", "127.0.0.1", "admin (NotSignedIn)", "/users"),
+                ("", "127.0.0.1", "manage (LinkOutOfScope)", "/links"),
+            ],
+        )
+        for secret in ("Wrong-secret", token, self.bob.secret):
+            self.assertNotIn(secret, str(self.audited))
 
     def test_pasted(self) -> None:
         """With the space that comes with it."""

@@ -162,7 +162,7 @@ def _audit(call: Call, action: str, is_allowed: bool) -> None:
     resource = f"{call.bucket}/{call.key}" if call.key else call.bucket
     caller = call.caller
     call.door.audit(
-        AccessDecided("s3", caller.name, caller.address, action, resource, is_allowed, caller.key_id, call.request_id)
+        AccessDecided("s3", caller.name, call.source, action, resource, is_allowed, caller.key_id, call.request_id)
     )
 
 

@@ -37,11 +37,11 @@ async def configure(call: Call, kind: str, data: bytes | None) -> None:
     audit_change(call, kind if data is not None else f"remove-{kind}", call.bucket)
 
 
-def audit_change(call: Call, action: str, resource: str) -> None:
+def audit_change(call: Call, action: str, resource: str, detail: str = "") -> None:
     """Report a change of access."""
     caller = call.caller
     call.door.audit(
-        AccessChanged("s3", caller.name, caller.address, action, resource, "", caller.key_id, call.request_id)
+        AccessChanged("s3", caller.name, call.source, action, resource, detail, caller.key_id, call.request_id)
     )
 
 
@@ -49,7 +49,7 @@ def audit_refused_signature(call: Call, error: S3Error) -> None:
     """Report a signature that was refused; not the key ID, which may be a secret in the wrong place."""
     resource = f"{call.bucket}/{call.key}" if call.key else call.bucket
     action = f"authenticate ({error.code})"
-    call.door.audit(AccessDecided("s3", "", call.caller.address, action, resource, False, "", call.request_id))
+    call.door.audit(AccessDecided("s3", "", call.source, action, resource, False, "", call.request_id))
 
 
 async def user_names(call: Call) -> dict[str, str]:
@@ -83,6 +83,7 @@ async def new_object(call: Call, field: Field | None = None) -> dict[str, str]:
     found = {"owner": owner} if owner else {}
     if acl is not None and acl != private_acl(owner):
         found["acl"] = encode_acl(acl)
+        audit_change(call, "acl", f"{call.bucket}/{call.key}", "with an object that is being stored")
     return found
 
 
