@@ -24,7 +24,8 @@ class _House(SynchronousTestCase):
     """A service on a real disk, with a bucket."""
 
     def setUp(self) -> None:
-        self.house = S3House(on_disk(self))
+        # The other doors would only take ports.
+        self.house = S3House(on_disk(self), "--append", "off", "--sfsp", "off")
         self.addCleanup(self.house.kill)
         self.house.start()
         self.client = self.connect()
@@ -179,10 +180,17 @@ class KillTests(_House):
             client.close()
 
     def restart(self) -> None:
-        """Kill it, and start it again."""
+        """Kill it, and start it again, once nobody else has one of its ports."""
         self.house.stop(signal.SIGKILL)
         self.client.close()
-        self.house.start()
+        while True:
+            try:
+                self.house.start()
+                break
+            except AssertionError as error:
+                if "Address already in use" not in str(error):
+                    raise
+                time.sleep(1)
         self.client = self.connect()
 
     @long_loop
