@@ -79,7 +79,7 @@ class BrowserTests(S3Case):
 
     def test_presigned(self) -> None:
         """Only once the bucket lets the page's origin."""
-        size = 40 * MIB
+        size = 60 * MIB
         self.browser.driver.get(self.origin)
         self.assertIn("TypeError", self.send("PUT", size))
         self.assertEqual(self.client.list_objects_v2(Bucket="box")["KeyCount"], 0)
@@ -106,7 +106,7 @@ class BrowserTests(S3Case):
         )
         (self.pages / "form.html").write_text(_FORM.format(url=form["url"], fields=hidden))
         sent = self.home / "käse &.txt"
-        sent.write_bytes(b"some text" * 100_000)
+        sent.write_bytes(b"some text" * 4_660_000)
         self.browser.driver.get(f"{self.origin}/form.html")
         self.browser.choose(sent, within="input[type=file]")
         self.browser.button("Send").click()

@@ -40,6 +40,14 @@ class LibraryTests(S3Case):
         self.make_bucket()
         self.run_script("with_deltalake")
 
+    def test_polars(self) -> None:
+        self.make_bucket()
+        self.run_script("with_polars")
+
+    def test_lancedb(self) -> None:
+        self.make_bucket()
+        self.run_script("with_lancedb")
+
     def test_slatedb(self) -> None:
         self.make_bucket()
         self.run_script("with_slatedb")

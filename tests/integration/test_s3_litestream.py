@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import sqlite3
 import subprocess
@@ -67,8 +68,8 @@ class LitestreamTests(S3Case):
         return {name: value for name, value in self.variables.items() if name != "AWS_CA_BUNDLE"}
 
     def insert(self, connection: Any, number: int) -> None:
-        """Some MiB of rows."""
-        rows = [(number * 1000 + each, bytes([each % 256]) * 4000) for each in range(1000)]
+        """Some 10 MiB of rows that cannot be compressed."""
+        rows = [(number * 2500 + each, random.randbytes(4000)) for each in range(2500)]
         connection.executemany("INSERT INTO rows VALUES (?, ?)", rows)
         connection.commit()
 

@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
@@ -10,16 +11,19 @@ ROWS = 200_000
 
 
 def main() -> None:
-    """Commits one after the other, at the same time, and what is read of them."""
+    """Commits of some 100 MiB one after the other, at the same time, and what is read of them."""
     options = {"aws_virtual_hosted_style_request": "false", "aws_conditional_put": "etag"}
     if not os.environ["AWS_ENDPOINT_URL"].startswith("https:"):
         options["aws_allow_http"] = "true"
     url = "s3://box/table"
 
     def rows(number: int) -> pa.Table:
-        return pa.table(
-            {"writer": [number] * ROWS, "n": list(range(ROWS)), "text": [f"{number} {each}" for each in range(ROWS)]}
-        )
+        random = Random(number)
+        noise = {
+            f"noise {each}": pa.Array.from_buffers(pa.int64(), ROWS, [None, pa.py_buffer(random.randbytes(8 * ROWS))])
+            for each in range(6)
+        }
+        return pa.table({"writer": [number] * ROWS, "n": list(range(ROWS)), **noise})
 
     write_deltalake(url, rows(0), storage_options=options)
     write_deltalake(url, rows(1), mode="append", storage_options=options)

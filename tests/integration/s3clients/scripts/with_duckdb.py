@@ -22,7 +22,7 @@ def main() -> None:
         )
         + f"ENDPOINT '{endpoint.netloc}', URL_STYLE 'path', USE_SSL {str(endpoint.scheme == 'https').lower()})"
     )
-    rows = 4_000_000
+    rows = 5_000_000
     db.execute(f"CREATE TABLE numbers AS SELECT range AS n, hash(range) AS h, range % 7 AS part FROM range({rows})")
     whole = db.sql("SELECT count(*), sum(n), bit_xor(h) FROM numbers").fetchall()
     db.execute("COPY numbers TO 's3://box/one.parquet' (FORMAT parquet, COMPRESSION uncompressed)")
@@ -30,6 +30,10 @@ def main() -> None:
     db.execute("COPY (SELECT * FROM numbers LIMIT 1000) TO 's3://box/few rows+.csv'")
     for source in ("'s3://box/one.parquet'", "read_parquet('s3://box/parts/*/*.parquet', hive_partitioning = true)"):
         assert db.sql(f"SELECT count(*), sum(n), bit_xor(h) FROM {source}").fetchall() == whole, source
+    ((size,),) = db.sql(
+        "SELECT sum(total_compressed_size)::BIGINT FROM parquet_metadata('s3://box/one.parquet')"
+    ).fetchall()
+    assert size > 75 << 20, size
     found = db.sql("SELECT count(*) FROM 's3://box/parts/part=3/*.parquet'").fetchall()
     assert found == [(rows // 7 + (rows % 7 > 3),)], found
     assert db.sql("SELECT sum(n) FROM 's3://box/few rows+.csv'").fetchall() == [(sum(range(1000)),)]
