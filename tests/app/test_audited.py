@@ -15,21 +15,26 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.app.local.accounts import JournaledAccounts
 from storehouse.app.local.store import LocalStore
-from storehouse.config.settings import ConnectionSettings
+from storehouse.config.settings import ArchiveSettings, ConnectionSettings
 from storehouse.core.disk import InlineDisk
 from storehouse.events import AccessChanged, AccessDecided
+from storehouse.frontends.archive.door import ArchiveDoor
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.objects.door import ObjectsDoor
 from storehouse.frontends.objects.users import _ACTIONS
 from storehouse.frontends.s3.route import HANDLERS
+from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.storage.accounts.interfaces import IAccounts, Rights
 from storehouse.storage.accounts.journal import ChangeJournal
+from storehouse.storage.objects.interfaces import IObjectStore
 from storehouse.testing.accounts import MemoryAccounts
 from storehouse.testing.dataspace import MemoryDataSpace
 from storehouse.testing.namespace import MemoryNamespace
 from storehouse.testing.objects import memory_object_store
 from tests.frontends.http.wire import Connection, request, split_answers
 from tests.frontends.s3.access.playing import AccessCase
+from tests.frontends.sfsp.doors import Door, listing, receive, send
+from tests.storage.streams.rig import Room
 
 #: What accounts do that changes nothing of who may do what: sessions are told of by the door that begins and ends them, and so is
 #: the use of links.
@@ -155,6 +160,50 @@ class ObjectsDoorTests(SynchronousTestCase):
             self.assertIsInstance(change, AccessChanged)
             self.assertEqual((change.door, change.action, change.address), ("objects", action, "127.0.0.1"), line)
             self.assertEqual(audited, [])
+
+
+class SourceTests(SynchronousTestCase):
+    """Doors that ask nobody who one is say where a client comes from, for each of its requests."""
+
+    def test_sfsp(self) -> None:
+        door = Door(os.path.abspath(self.mktemp()))
+        self.addCleanup(door.close)
+        sources: list[str] = []
+
+        def permitted(source: str) -> IObjectStore:
+            sources.append(source)
+            return door.store
+
+        door.factory.chunks = Chunks(door.store, door.disk, door.lists, permitted)
+        for asked in (send(b"a", 1, b"x"), receive(b"a", 1), listing(b"a")):
+            sources.clear()
+            door.ask(asked)
+            self.assertEqual(set(sources), {"127.0.0.1"})
+
+    def test_archives(self) -> None:
+        room = Room(self.mktemp())
+        room.start()
+        self.addCleanup(room.stop)
+        asked: list[tuple[str, str, str]] = []
+
+        def may(permission: str, name: str, source: str) -> bool:
+            asked.append((permission, name, source))
+            return False
+
+        door = ArchiveDoor(room.streams, ArchiveSettings(), may)
+        site = DoorSite(door.resource, room.reactor, ConnectionSettings(), name="archive")
+        for line, permission, status in (
+            ("POST /archive/a", "put-new", 403),
+            ("GET /archive/a", "read", 403),
+            ("GET /archive/a/archives", "list", 403),
+            ("GET /archive", "list", 200),
+        ):
+            asked.clear()
+            connection = Connection(site, settle=lambda: room.reactor.advance(0))
+            connection.send(request(line, b"x" if line.startswith("POST") else None))
+            (answer,) = split_answers(connection.received, [line.split()[0]])
+            connection.close()
+            self.assertEqual((answer.status, asked), (status, [(permission, "a", "127.0.0.1")]), line)
 
 
 #: Operations of S3 that change what a bucket or an object lets others do.
