@@ -21,6 +21,7 @@ from storehouse.core.streams import (
     PieceBuffer,
     PushedStream,
     StreamClosed,
+    WholeStream,
     awaiting,
     beside,
     closing,
@@ -65,6 +66,11 @@ class HeldDisk:
 class BytesStreamConformance(ByteStreamTests, SynchronousTestCase):
     def make_stream(self) -> IByteStream:
         return BytesStream([self.DATA[:4], b"", memoryview(self.DATA)[4:]])
+
+
+class WholeStreamConformance(ByteStreamTests, SynchronousTestCase):
+    def make_stream(self) -> IByteStream:
+        return WholeStream(self.DATA.upper()).then(bytes.lower)
 
 
 class PushedStreamConformance(StageTests, SynchronousTestCase):
@@ -156,6 +162,33 @@ class Tests(SynchronousTestCase):
 
         self.failureResultOf(begun(read()), error)
         return found
+
+
+class WholeStreamTests(Tests):
+    """L{WholeStream}."""
+
+    def test_steps(self) -> None:
+        """Each is given what the one before returned, when the bytes are first read, and once."""
+        seen: list[bytes] = []
+
+        def step(data: bytes) -> bytes:
+            seen.append(data)
+            return data[1:]
+
+        stream = WholeStream(b"abc").then(step).then(step)
+        self.assertEqual(seen, [])
+        self.assertEqual(self.pieces_of(stream), [b"c"])
+        self.assertEqual(seen, [b"abc", b"bc"])
+
+    def test_failure(self) -> None:
+        """Of nothing that a step refused is a byte read, however often it is tried; later steps are not taken."""
+
+        def refuse(data: bytes) -> bytes:
+            raise ValueError(data)
+
+        stream = WholeStream(b"abc").then(refuse).then(lambda data: self.fail("it goes on"))
+        for _ in range(2):
+            self.failureResultOf(begun(stream.read()), ValueError)
 
 
 class BytesStreamTests(Tests):

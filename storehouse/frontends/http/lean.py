@@ -10,20 +10,19 @@ the same bytes: tests compare both. What the lane does not take is twisted.web's
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, AnyStr, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
 
-from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from storehouse.core.jobs import started
-from storehouse.core.streams import BytesStream
+from storehouse.core.streams import WholeStream
 from storehouse.errors import StorehouseError
 from storehouse.frontends.http.lane import FRAMING, OWED, Head, ILane, IRoute
 from storehouse.frontends.http.reply import REASONS, ClientGone, Reply
-from storehouse.frontends.http.request import DoorRequest, parse_query
+from storehouse.frontends.http.request import DoorRequest, LeanFields, parse_query
 
-__all__ = ["LeanFields", "LeanLane", "LeanRequest", "WholeBody"]
+__all__ = ["LeanLane", "LeanRequest", "WholeBody"]
 
 #: Bytes of a body that the lane takes: as many as a connection reads at once.
 MAX_BODY = 64 << 10
@@ -34,45 +33,7 @@ _is_line = re.compile(rb"(GET|HEAD|PUT|DELETE) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1
 _WITHOUT_BODY = frozenset({204, 304})
 
 
-class LeanFields(Headers):
-    """
-    The fields of a head in which each is there once.
-
-    @ivar lower: the values by names in lower case.
-    """
-
-    __slots__ = ("lower",)
-
-    def __init__(self, fields: dict[bytes, bytes]) -> None:
-        self.lower: dict[bytes, Sequence[bytes]] = {name: (value,) for name, value in fields.items()}
-
-    def hasHeader(self, name: AnyStr) -> bool:
-        return _lower(name) in self.lower
-
-    def getRawHeaders(self, name: AnyStr, default: object = None) -> object:  # type: ignore[override]
-        values = self.lower.get(_lower(name))
-        if values is None:
-            return default
-        return values if isinstance(name, bytes) else [value.decode() for value in values]
-
-    def getAllRawHeaders(self) -> Iterator[tuple[bytes, Sequence[bytes]]]:
-        return iter(self.lower.items())
-
-    def setRawHeaders(self, name: bytes | str, values: Sequence[bytes | str]) -> None:
-        self.lower[_lower(name)] = [value if isinstance(value, bytes) else value.encode() for value in values]
-
-    def addRawHeader(self, name: bytes | str, value: bytes | str) -> None:
-        self.setRawHeaders(name, [*self.lower.get(_lower(name), ()), value])
-
-    def removeHeader(self, name: AnyStr) -> None:
-        self.lower.pop(_lower(name), None)
-
-
-def _lower(name: bytes | str) -> bytes:
-    return (name if isinstance(name, bytes) else name.encode("latin-1")).lower()
-
-
-class WholeBody(BytesStream):
+class WholeBody(WholeStream):
     """A body that has come. Its attributes are those of L{RequestBody<storehouse.frontends.http.request.RequestBody>}."""
 
     complete = True
@@ -80,7 +41,7 @@ class WholeBody(BytesStream):
     is_small = False
 
     def __init__(self, data: bytes) -> None:
-        BytesStream.__init__(self, data)
+        WholeStream.__init__(self, data)
         self.length = self.came = len(data)
         self.trailers: dict[bytes, bytes] = {}
 

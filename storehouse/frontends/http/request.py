@@ -9,12 +9,12 @@ others (RFC 9112, section 3; RFC 9110, sections 4.2 and 7.2).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from io import BytesIO
 from ipaddress import AddressValueError, IPv6Address
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, AnyStr, Protocol
 from urllib.parse import unquote_to_bytes
 
 import attrs
@@ -363,6 +363,51 @@ def parse_query(query: bytes) -> dict[bytes, bytes]:
             raise BadRequest(f"the query has {name.decode('utf-8', 'replace')!r} more than once")
         fields[name] = unquote_to_bytes(value.replace(b"+", b" "))
     return fields
+
+
+class LeanFields(Headers):
+    """
+    The fields of a head in which each is there once.
+
+    @ivar lower: the values by names in lower case.
+    """
+
+    __slots__ = ("lower",)
+
+    def __init__(self, fields: dict[bytes, bytes]) -> None:
+        self.lower: dict[bytes, Sequence[bytes]] = {name: (value,) for name, value in fields.items()}
+
+    def hasHeader(self, name: AnyStr) -> bool:
+        return _lower(name) in self.lower
+
+    def getRawHeaders(self, name: AnyStr, default: object = None) -> object:  # type: ignore[override]
+        values = self.lower.get(_lower(name))
+        if values is None:
+            return default
+        return values if isinstance(name, bytes) else [value.decode() for value in values]
+
+    def getAllRawHeaders(self) -> Iterator[tuple[bytes, Sequence[bytes]]]:
+        return iter(self.lower.items())
+
+    def setRawHeaders(self, name: bytes | str, values: Sequence[bytes | str]) -> None:
+        self.lower[_lower(name)] = [value if isinstance(value, bytes) else value.encode() for value in values]
+
+    def addRawHeader(self, name: bytes | str, value: bytes | str) -> None:
+        self.setRawHeaders(name, [*self.lower.get(_lower(name), ()), value])
+
+    def removeHeader(self, name: AnyStr) -> None:
+        self.lower.pop(_lower(name), None)
+
+
+def _lower(name: bytes | str) -> bytes:
+    return (name if isinstance(name, bytes) else name.encode("latin-1")).lower()
+
+
+def lower_fields(headers: Headers) -> Mapping[bytes, Sequence[bytes]]:
+    """All values of each header field, by names in lower case, as they are now."""
+    if isinstance(headers, LeanFields):
+        return headers.lower
+    return {name.lower(): values for name, values in headers.getAllRawHeaders()}
 
 
 @implementer(IPushProducer)

@@ -14,7 +14,7 @@ from storehouse.core.connections import Ahead
 from storehouse.core.disk import IDisk
 from storehouse.core.streams import IByteStream
 from storehouse.core.xmltext import Node, parse_in_turns
-from storehouse.frontends.http.request import DoorRequest
+from storehouse.frontends.http.request import DoorRequest, lower_fields
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.access.state import Access
 from storehouse.frontends.s3.checksums import Checksums, checksums_of
@@ -182,9 +182,14 @@ class Call:
         """All header fields, by their names in lower case."""
         if self._fields is None:
             # Handlers ask for some forty that are rarely there.
-            found = self.request.requestHeaders.getAllRawHeaders()
-            self._fields = {field.lower().decode("latin-1"): values for field, values in found}
+            self._fields = {
+                name.decode("latin-1"): values for name, values in lower_fields(self.request.requestHeaders).items()
+            }
         return self._fields
+
+    def has_any(self, names: frozenset[str]) -> bool:
+        """Whether the request has any of these header fields, or they are a form's to say; names in lower case."""
+        return self.form is not None or not names.isdisjoint(self.fields)
 
     def header(self, name: str) -> str | None:
         """

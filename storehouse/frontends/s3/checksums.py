@@ -22,7 +22,7 @@ from storehouse.core.checksums import (
     encoded,
 )
 from storehouse.core.disk import IDisk
-from storehouse.core.streams import IByteStream, Piece, beside, updating
+from storehouse.core.streams import IByteStream, Piece, WholeStream, beside, updating
 from storehouse.frontends.s3.errors import S3Error
 
 __all__ = [
@@ -188,6 +188,15 @@ class Checksums:
         @param trailers: what follows the body: complete when it ends.
         @param batch: bytes that are worked with at once in a thread.
         """
+        if isinstance(body, WholeStream):
+
+            def checked(data: bytes) -> bytes:
+                if data:
+                    self._update([data])
+                self._finish(trailers)
+                return data
+
+            return body.then(checked)
         return beside(body, disk, self._update, batch, lambda: self._finish(trailers))
 
     def _begin(self) -> dict[str, Hasher]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 import attrs
@@ -27,6 +28,8 @@ from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata, O
 
 __all__ = [
     "ANY_TYPE",
+    "CONDITIONS",
+    "SYSTEM_FIELDS",
     "Field",
     "Source",
     "check_key",
@@ -97,6 +100,20 @@ _NOT_THERE = (
     "x-amz-object-lock-event-hold-duration-days",
     "x-amz-object-lock-event-hold-duration-years",
 )
+
+#: Fields that L{system_of} looks at, in lower case.
+SYSTEM_FIELDS = frozenset(
+    [
+        *_NOT_THERE,
+        *(header.decode("ascii").lower() for header in _KEPT.values()),
+        "x-amz-server-side-encryption",
+        "x-amz-storage-class",
+        "x-amz-tagging",
+    ]
+)
+
+#: Fields that L{condition_of} looks at, in lower case.
+CONDITIONS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
 
 _md5 = re.compile("[0-9a-f]{32}").fullmatch
 
@@ -334,7 +351,12 @@ def iso_time(nanoseconds: int) -> str:
 
 def http_time(nanoseconds: int) -> bytes:
     """A time in a header field: since 1970 UTC, to seconds."""
-    return bytes(datetimeToString(max(0, nanoseconds) // 10**9))
+    return _http_time(max(0, nanoseconds) // 10**9)
+
+
+@lru_cache(1024)
+def _http_time(seconds: int) -> bytes:
+    return bytes(datetimeToString(seconds))
 
 
 def shown_etag(etag: str) -> str:

@@ -15,7 +15,6 @@ from storehouse.frontends.http.sending import (
     Validators,
     check_conditions,
     content_range,
-    has_conditions,
     parse_ranges,
     range_is_wanted,
     send_stream,
@@ -26,6 +25,8 @@ from storehouse.frontends.s3.checksums import checksum_fields
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.fields import (
     ANY_TYPE,
+    CONDITIONS,
+    SYSTEM_FIELDS,
     checked_value,
     condition_of,
     content_type_of,
@@ -40,7 +41,7 @@ from storehouse.frontends.s3.fields import (
 from storehouse.frontends.s3.notes import read_note
 from storehouse.frontends.s3.route import handler
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.objects.interfaces import ObjectInfo, ObjectReader
+from storehouse.storage.objects.interfaces import ALWAYS, ObjectInfo, ObjectReader
 
 __all__: list[str] = []
 
@@ -59,8 +60,12 @@ _OVERRIDES = {
     "response-content-disposition": b"Content-Disposition",
     "response-content-encoding": b"Content-Encoding",
     "response-content-language": b"Content-Language",
+    "response-content-type": b"Content-Type",
     "response-expires": b"Expires",
 }
+
+#: Fields by which less than the whole object may be asked for.
+_SELECTING = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"})
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -120,8 +125,10 @@ async def head_object(call: Call) -> None:
 
 async def _open(call: Call, wants_bytes: bool) -> tuple[ObjectInfo, _Selection, ObjectReader | None]:
     number = _part_number_of(call)
-    headers = call.request.requestHeaders
-    if wants_bytes and number is None and not (has_conditions(call.request) or headers.hasHeader(b"Range")):
+    if number is None and not call.has_any(_SELECTING):
+        if not wants_bytes:
+            info = await call.store.head(call.bucket, call.key)
+            return info, _Selection(Span(0, info.size)), None
         reader = await call.store.get(call.bucket, call.key, 0, None)
         return reader.info, _Selection(Span(0, reader.info.size)), reader
     _quote_etags(call)
@@ -246,9 +253,10 @@ def _checksums_of(info: ObjectInfo, selection: _Selection) -> Iterator[tuple[byt
 
 
 def _overrides_of(call: Call) -> dict[bytes, bytes]:
-    names = {**_OVERRIDES, "response-content-type": b"Content-Type"}
     found: dict[bytes, bytes] = {}
-    for name, field in names.items():
+    if not call.query:
+        return found
+    for name, field in _OVERRIDES.items():
         value = call.query.get(name)
         if value is None:
             continue
@@ -267,7 +275,7 @@ def _overrides_of(call: Call) -> dict[bytes, bytes]:
 async def put_object(call: Call) -> Reply:
     """Store it, in one step and durably, once all that the request announced of its bytes was found to be right."""
     call.check_body()
-    system = system_of(call.header) | await new_object(call)
+    system = (system_of(call.header) if call.has_any(SYSTEM_FIELDS) else {}) | await new_object(call)
     call.checksums.keep()
     info = await call.store.put(
         call.bucket,
@@ -276,7 +284,7 @@ async def put_object(call: Call) -> Reply:
         call.length,
         content_type_of(call.header),
         user_metadata(call),
-        condition_of(call.header),
+        condition_of(call.header) if call.has_any(CONDITIONS) else ALWAYS,
         md5=call.checksums.md5(call.length),
         system=lambda: system | call.checksums.system(),
     )

@@ -5,8 +5,11 @@ the same objects.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
+from collections.abc import Iterator
+from zlib import crc32
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,16 +19,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import S3Settings
 from storehouse.core.disk import InlineDisk
+from storehouse.core.sigv4 import Scope, signing_key
 from storehouse.core.streams import read_all
 from storehouse.core.xmltext import document, element, text
 from storehouse.frontends.http.lean import MAX_BODY
 from storehouse.frontends.s3.call import Call, Door
+from storehouse.frontends.s3.checksums import encoded
 from storehouse.frontends.s3.door import S3Door
+from storehouse.frontends.s3.signing.authenticator import Authenticator
 from storehouse.testing.accounts import MemoryAccounts
 from storehouse.testing.objects import memory_object_store
 from tests.frontends.append.test_lane import REFUSED as REFUSED_BY_APPENDS
 from tests.frontends.http.wire import Connection, request, split_answers
 from tests.frontends.s3.playing import NOW, AnyAuthenticator, S3Case, allow_signed, make_site
+from tests.frontends.s3.signing.signers import sign_header
+from tests.frontends.s3.signing.test_bodies import frame
 
 _USER = "Authorization: Test ann"
 
@@ -161,20 +169,24 @@ _SMUGGLED = signed("PUT /box/smuggled", b"SMUGGLED")
 
 
 class _World:
-    """A door, with the lane or without."""
+    """
+    A door, with the lane or without.
 
-    def __init__(self, case: SynchronousTestCase, lane: bool) -> None:
+    @param accounts: what signatures are verified by; C{None} to believe whom a request names.
+    """
+
+    def __init__(self, case: SynchronousTestCase, lane: bool, accounts: MemoryAccounts | None = None) -> None:
         self.case = case
         self.clock = Clock()
         self.clock.advance(NOW)
         self.store = memory_object_store(clock=self.clock)
-        door = Door(self.store, MemoryAccounts(clock=self.clock.seconds), S3Settings(), self.clock, InlineDisk())
-        self.site = make_site(S3Door(door, AnyAuthenticator(), allow_signed), self.clock, lane)
+        authenticator = (
+            AnyAuthenticator() if accounts is None else Authenticator(accounts, self.clock.seconds, "us-east-1")
+        )
+        accounts = accounts or MemoryAccounts(clock=self.clock.seconds)
+        door = Door(self.store, accounts, S3Settings(), self.clock, InlineDisk())
+        self.site = make_site(S3Door(door, authenticator, allow_signed), self.clock, lane)
         case.successResultOf(self.store.create_bucket("box"))
-        for key, data in (("a", b"some data"), ("large", bytes(range(256)) * 2000)):
-            connection = self.play([signed(f"PUT /box/{key}", data)])
-            case.assertIn(b" 200 OK", connection.received)
-            connection.close()
 
     def play(self, pieces: list[bytes]) -> Connection:
         """Send pieces over a new connection."""
@@ -195,11 +207,11 @@ class _World:
         return found
 
 
-class LaneTests(SynchronousTestCase):
-    """Conversations."""
+class ComparingCase(SynchronousTestCase):
+    """Two doors, one with the lane and one without."""
 
-    def setUp(self) -> None:
-        self.fast, self.slow = _World(self, True), _World(self, False)
+    fast: _World
+    slow: _World
 
     def compare(self, *pieces: bytes, label: object = None) -> bytes:
         """Play pieces to both, and compare everything."""
@@ -214,6 +226,15 @@ class LaneTests(SynchronousTestCase):
     def compare_objects(self, label: object = None) -> None:
         """What is stored is the same."""
         self.assertEqual(self.fast.objects(), self.slow.objects(), label)
+
+
+class LaneTests(ComparingCase):
+    """Conversations."""
+
+    def setUp(self) -> None:
+        self.fast, self.slow = _World(self, True), _World(self, False)
+        for key, data in (("a", b"some data"), ("large", bytes(range(256)) * 2000)):
+            self.assertIn(b" 200 OK", self.compare(signed(f"PUT /box/{key}", data)))
 
     def test_whole(self) -> None:
         for name, data in PLAIN.items():
@@ -282,6 +303,75 @@ class LaneTests(SynchronousTestCase):
         # What follows completes a head that was left open, so that both know what they have.
         data = b"".join(parts) + b"\r\n\r\n\r\n\r\n" + _SMUGGLED + b"\r\n\r\n"
         self.compare(*(data[at : at + size] for at in range(0, len(data), size)))
+
+
+class SignedTests(ComparingCase):
+    """Bodies of all forms, as they were signed, and as somebody on the way changed them."""
+
+    def setUp(self) -> None:
+        accounts = MemoryAccounts(clock=lambda: NOW)
+        self.key = self.successResultOf(accounts.add_user("ann"))
+        self.fast, self.slow = _World(self, True, accounts), _World(self, False, accounts)
+
+    def test_bodies(self) -> None:
+        for name, (head, body) in self.requests().items():
+            said = self.compare(head + b"Content-Length: %d\r\n\r\n" % len(body) + body, label=name)
+            self.assertIn(b" 200 OK", said, (name, said))
+            for number, changed in enumerate(_changed(body)):
+                said = self.compare(head + b"Content-Length: %d\r\n\r\n" % len(changed) + changed, label=(name, number))
+                if name != "unsigned":
+                    self.assertNotIn(b" 200 OK", said, (name, number))
+            for line in (b"x-amz-meta-new: a", b"x-amz-decoded-content-length: 9", b"Content-Encoding: aws-chunked"):
+                changed = head + line + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+                self.compare(changed, label=(name, line))
+            self.compare(head.replace(b"/box/a", b"/box/b") + b"Content-Length: 0\r\n\r\n", label=name)
+        self.compare_objects()
+        self.assertGreater(self.fast.site.laned, 90)
+
+    def requests(self) -> dict[str, tuple[bytes, bytes]]:
+        """The heads without their lengths, and the bodies."""
+        data = b"some data" * 2000
+        crc = encoded(crc32(data).to_bytes(4, "big"))
+        framing = {"x-amz-decoded-content-length": str(len(data)), "content-encoding": "aws-chunked"}
+        trailing = {**framing, "x-amz-trailer": _CRC}
+        kinds: dict[str, tuple[str | None, dict[str, str]]] = {
+            "digest": (hashlib.sha256(data).hexdigest(), {}),
+            "unsigned": ("UNSIGNED-PAYLOAD", {}),
+            "unsigned with a checksum": ("UNSIGNED-PAYLOAD", {_CRC: crc}),
+            "trailer": ("STREAMING-UNSIGNED-PAYLOAD-TRAILER", trailing),
+            "chunks": ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", framing),
+            "chunks with a trailer": ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER", trailing),
+        }
+        found = {}
+        for name, (payload, fields) in kinds.items():
+            headers = {"x-amz-content-sha256": payload or "", **fields}
+            made = sign_header(self.key, "PUT", "http://localhost/box/a", headers, data, NOW, "us-east-1", payload)
+            timestamp = made.context["timestamp"]
+            scope = Scope(timestamp[:8], "us-east-1")
+            words = {
+                "key": signing_key(self.key.secret.encode(), scope),
+                "timestamp": timestamp,
+                "scope": str(scope),
+            }
+            body = data
+            if fields.get("content-encoding"):
+                seed = made.headers["Authorization"][-64:] if "chunks" in name else None
+                trailer = [(_CRC, crc)] if "trailer" in name else []
+                body = frame([data[:10_000], data[10_000:]], seed, trailer, **words)
+            lines = [f"{name}: {value}" for name, value in made.headers.items() if name.lower() != "content-length"]
+            head = "\r\n".join(["PUT /box/a HTTP/1.1", "Host: localhost", *lines, ""])
+            found[name] = head.encode(), body
+        return found
+
+
+def _changed(body: bytes) -> Iterator[bytes]:
+    """A body with something changed at many places, or cut, or longer."""
+    for at in (0, 1, 90, 5000, len(body) // 2, len(body) - 120, len(body) - 40, len(body) - 20):
+        at = max(0, at)
+        yield body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+    for at in (0, 100, len(body) - 100):
+        yield body[:at]
+    yield body + b"x"
 
 
 def _plain(data: bytes) -> bytes:

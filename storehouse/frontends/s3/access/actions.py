@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-__all__ = ["ACTIONS", "BUCKET", "OBJECT", "PERMISSION", "SERVICE", "actions_of", "reads_configuration"]
+__all__ = ["ACTIONS", "ACTION_FIELDS", "BUCKET", "OBJECT", "PERMISSION", "SERVICE", "actions_of", "reads_configuration"]
 
 #: What an action is about.
 SERVICE, BUCKET, OBJECT = "service", "bucket", "object"
@@ -222,6 +222,9 @@ _ACL_FIELDS = (
     "x-amz-grant-write",
     "x-amz-grant-write-acp",
 )
+
+#: Fields by which an operation has more than one action.
+ACTION_FIELDS = frozenset({*_ACL_FIELDS, "x-amz-object-ownership", "x-amz-tagging"})
 
 #: What a right, or the limit of a key, must have for an action on a bucket or object; actions that are not here are only
 #: for owners of buckets, administrators, and those to whom a policy or an ACL allows them. C{s3:PutObject} is not here

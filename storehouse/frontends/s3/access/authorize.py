@@ -22,6 +22,7 @@ from storehouse.errors import Damaged, NoSuchKey
 from storehouse.events import AccessDecided
 from storehouse.frontends.s3.access.acl import Acl, decode_acl, private_acl
 from storehouse.frontends.s3.access.actions import (
+    ACTION_FIELDS,
     ACTIONS,
     OBJECT,
     PERMISSION,
@@ -125,7 +126,8 @@ async def authorize(call: Call) -> None:
         if call.operation == "DeleteObjects" and call.caller.user is None:
             await _check_nobody(call)
         return
-    actions = actions_of(call.operation, call.query, call.form or call.header)
+    header = call.form or (call.header if call.has_any(ACTION_FIELDS) else _no_field)
+    actions = actions_of(call.operation, call.query, header)
     try:
         await _authorize(call, actions)
     except S3Error as error:
@@ -156,6 +158,10 @@ def _compares(call: Call) -> bool:
         call.operation == "RenameObject"
         and any(call.header(name) is not None for name in ("If-Modified-Since", "If-Unmodified-Since"))
     )
+
+
+def _no_field(name: str) -> None:
+    """Of a request without any of those that are looked for."""
 
 
 def _audit(call: Call, action: str, is_allowed: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from storehouse.events import AccessChanged, AccessDecided
 from storehouse.frontends.s3.access.acl import (
+    ACL_FIELDS,
     GRANT_FIELDS,
     Acl,
     Field,
@@ -65,9 +66,11 @@ async def new_object(call: Call, field: Field | None = None) -> dict[str, str]:
     @raise S3Error: C{AccessControlListNotSupported} for an ACL in a bucket where none counts; C{AccessDenied} for a public one
         that is blocked; C{InvalidArgument} and others for one that is none.
     """
+    has_fields = (
+        has_acl_fields(field) if field is not None else call.has_any(ACL_FIELDS) and has_acl_fields(call.header)
+    )
     field = field or call.header
     state = await call.door.access.of(call.door.store, call.bucket)
-    has_fields = has_acl_fields(field)
     if not state.has_acls:
         if has_fields and not _is_owners(field, state.owner):
             raise S3Error("AccessControlListNotSupported")

@@ -28,7 +28,7 @@ from storehouse.core.sigv4 import (
 )
 from storehouse.core.streams import IByteStream
 from storehouse.errors import SignInRefused
-from storehouse.frontends.http.request import DoorRequest
+from storehouse.frontends.http.request import DoorRequest, lower_fields
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.bodies import BATCH, Chain, body_stream
 from storehouse.frontends.s3.signing.claims import Claim, Fields, one
@@ -119,7 +119,7 @@ class Authenticator:
         @param host_bucket: the bucket, if the host names it.
         @raise S3Error: if the signature is not right, or the request says in two ways how its body comes.
         """
-        fields: Fields = {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
+        fields: Fields = lower_fields(request.requestHeaders)
         length = request.body.length
         authorization = one(fields, b"authorization")
         if is_presigned(query) or is_version_2(query):
@@ -154,15 +154,16 @@ class Authenticator:
         canonical = canonical_request(
             request.method,
             canonical_path(request.path),
-            canonical_query(
-                [(_encoded(name), _encoded(value)) for name, value in signed_query],
-            ),
+            canonical_query([(_encoded(name), _encoded(value)) for name, value in signed_query])
+            if signed_query
+            else b"",
             _signed_fields(claim, fields, hoisted_fields(query)),
             _encoded(form or UNSIGNED_PAYLOAD),
         )
-        text = string_to_sign(canonical, claim.timestamp, str(claim.scope))
+        scope = str(claim.scope)
+        text = string_to_sign(canonical, claim.timestamp, scope)
         check_signature(claim, sign(key, text), text, canonical)
-        chain = Chain(key, claim.timestamp, str(claim.scope), claim.signature) if payload.is_signed else None
+        chain = Chain(key, claim.timestamp, scope, claim.signature) if payload.is_signed else None
         return Signed(user, claim.key_id, claim.kind, max(0.0, now - claim.time), payload, chain=chain)
 
     def _authenticate_2(
@@ -268,10 +269,8 @@ def _signed_fields(claim: Claim, fields: Fields, hoisted: Mapping[bytes, bytes])
     # One that the query has as well is signed with that.
     missing = [
         name
-        for name, values in fields.items()
-        if (name.startswith(b"x-amz-") or name == b"host")
-        and name not in claim.names
-        and list(values) != [hoisted.get(name)]
+        for name in fields.keys() - claim.names
+        if (name.startswith(b"x-amz-") or name == b"host") and list(fields[name]) != [hoisted.get(name)]
     ]
     if missing:
         raise S3Error(

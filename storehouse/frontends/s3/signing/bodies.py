@@ -26,10 +26,11 @@ import hmac
 import re
 from collections import deque
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from storehouse.core.disk import IDisk
 from storehouse.core.sigv4 import EMPTY_SHA256, chunk_to_sign, sign
-from storehouse.core.streams import IByteStream, Piece, beside, stage, updating
+from storehouse.core.streams import IByteStream, Piece, WholeStream, beside, stage, updating
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.payload import FRAMING, SIGNED_CHUNKS_TRAILER, Payload
 
@@ -269,6 +270,16 @@ async def unframed(body: IByteStream, unframing: Unframing) -> AsyncGenerator[Pi
     unframing.end()
 
 
+def _unframed_whole(unframing: Unframing, chain: Chain | None, data: bytes) -> bytes:
+    pieces = unframing.feed(data)
+    unframing.end()
+    if chain is not None:
+        if pieces:
+            chain.hash(pieces)
+        chain.finish()
+    return b"".join(pieces)
+
+
 def body_stream(
     payload: Payload,
     chain: Chain | None,
@@ -283,7 +294,10 @@ def body_stream(
     L{Signed.stream<storehouse.frontends.s3.signing.authenticator.Signed.stream>}.
     """
     if payload.is_framed:
-        stream = unframed(body, Unframing(payload, chain, trailers))
+        unframing = Unframing(payload, chain, trailers)
+        if isinstance(body, WholeStream):
+            return body.then(partial(_unframed_whole, unframing, chain)), payload.length
+        stream = unframed(body, unframing)
         if chain is not None:
             stream = beside(stream, disk, chain.hash, batch, chain.finish)
         return stream, payload.length
@@ -298,5 +312,13 @@ def body_stream(
                     S3ComputedContentSHA256=hashed.hexdigest(),
                 )
 
+        if isinstance(body, WholeStream):
+
+            def compared(data: bytes) -> bytes:
+                hashed.update(data)
+                compare()
+                return data
+
+            return body.then(compared), length
         return beside(body, disk, updating(hashed), batch, compare), length
     return body, length

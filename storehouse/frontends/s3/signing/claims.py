@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from typing import TypeVar
 
 import attrs
 
@@ -52,6 +53,23 @@ _timestamp = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII).fu
 _date = re.compile(r"\d{8}", re.ASCII).fullmatch
 _region = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII).fullmatch
 _names = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+(?:;[!#$%&'*+\-.^_`|~0-9a-z]+)*", re.ASCII).fullmatch
+
+
+# Clients sign all day with one scope, and mostly the same fields. What is long is not remembered.
+_credentials: dict[str, tuple[str, Scope]] = {}
+_signed_names: dict[str, tuple[bytes, ...]] = {}
+_REMEMBERED = 1024
+_MOST_REMEMBERED = 512
+
+T = TypeVar("T")
+
+
+def _remember(known: dict[str, T], text: str, value: T) -> T:
+    if len(text) <= _MOST_REMEMBERED:
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        known[text] = value
+    return value
 
 
 @attrs.frozen
@@ -97,6 +115,9 @@ def not_supported() -> S3Error:
 
 def parse_credential(text: str, malformed: Malformed) -> tuple[str, Scope]:
     """The ID of a key, and the scope of its signature, from C{ID/yyyyMMdd/REGION/s3/aws4_request}."""
+    known = _credentials.get(text)
+    if known is not None:
+        return known
     parts = text.split("/")
     if len(parts) != 5:
         raise malformed('the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".')
@@ -113,7 +134,7 @@ def parse_credential(text: str, malformed: Malformed) -> tuple[str, Scope]:
         raise malformed(f'incorrect service "{service[:64]}". This endpoint belongs to "s3".')
     if terminal != TERMINAL:
         raise malformed(f'incorrect terminal "{terminal[:64]}". This endpoint uses "{TERMINAL}".')
-    return key_id, Scope(date, region, service)
+    return _remember(_credentials, text, (key_id, Scope(date, region, service)))
 
 
 def check_region(scope: Scope, region: str, malformed: Malformed) -> None:
@@ -136,12 +157,15 @@ def check_date(scope: Scope, timestamp: str, malformed: Malformed) -> None:
 
 def parse_names(text: str, malformed: Malformed) -> tuple[bytes, ...]:
     """The names of the signed header fields."""
+    known = _signed_names.get(text)
+    if known is not None:
+        return known
     if not _names(text):
         raise malformed("SignedHeaders must be names of headers in lower case with semicolons between them.")
     names = tuple(text.encode("ascii").split(b";"))
     if len(names) > _MAX_NAMES or sorted(set(names)) != list(names):
         raise malformed("SignedHeaders must be in ascending order, without any name twice.")
-    return names
+    return _remember(_signed_names, text, names)
 
 
 @lru_cache(64)

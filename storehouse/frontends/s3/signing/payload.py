@@ -56,6 +56,9 @@ _size = re.compile(r"\d{1,18}", re.ASCII).fullmatch
 _field_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]{1,128}", re.ASCII).fullmatch
 
 
+_OF_FRAMING = frozenset({b"content-encoding", b"x-amz-decoded-content-length", b"x-amz-trailer"})
+
+
 @attrs.frozen
 class Payload:
     """
@@ -95,6 +98,8 @@ def payload_of(form: str | None, fields: Fields, length: int | None) -> Payload:
             ArgumentName="x-amz-content-sha256",
             ArgumentValue=form[:256],
         )
+    if not is_stream and _OF_FRAMING.isdisjoint(fields):
+        return Payload(form, digest)
     decoded = _decoded_length(fields)
     trailer = (one(fields, b"x-amz-trailer") or "").lower()
     codings = [coding.lower() for coding in _codings(fields.get(b"content-encoding", ()))]
