@@ -66,7 +66,8 @@ coverage: $(VENV)/.installed-test
 		status=$$?; $(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$status
 
 soak: $(VENV)/.installed-test
-	$(BIN)/python -b -m tests.soak --seconds $(SECONDS) --jobs $(JOBS) $(TESTS)
+	$(BIN)/python -b -m tests.soak --seconds $(SECONDS) --jobs $(JOBS) $(TESTS) \
+		$(if $(filter file,$(origin TESTS)),tests.integration.test_s3_boto3)
 
 lock: $(VENV)/.made
 	$(PIP) uv

@@ -18,10 +18,10 @@ from botocore.exceptions import ClientError
 
 from tests.integration.process import PATIENCE
 from tests.integration.s3clients.case import REGION, S3Case
-from tests.soak import SOAK, long_loop
+from tests.soak import SOAK, count, long_loop, rounds
 
-#: Clients that want the same, and how often.
-WRITERS, ROUNDS = (64, 200) if SOAK else (16, 4)
+#: Clients that want the same.
+WRITERS = 64 if SOAK else 16
 
 
 class BotoTests(S3Case):
@@ -150,8 +150,9 @@ class BotoTests(S3Case):
                 codes = Counter(threads.map(lambda each: self.code(call, **each), given))
                 self.assertEqual(codes.pop(""), 1, codes)
                 self.assertLessEqual(set(codes), {"PreconditionFailed", *losers})
+                count("races")
 
-            for number in range(ROUNDS):
+            for number in rounds(4):
                 about: dict[str, Any] = {"Bucket": "box", "Key": f"key {number}"}
                 absent = about | {"IfNoneMatch": "*"}
                 race(client.put_object, [absent | {"Body": b"%d" % each} for each in range(WRITERS)])
