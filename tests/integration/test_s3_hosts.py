@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 from pathlib import Path
 from typing import Any
@@ -50,15 +49,10 @@ class HostTests(S3Case):
         (self.home / ".aws" / "config").write_text("[default]\ns3 =\n  addressing_style = virtual\n")
         self.run_client(aws(), "s3", "mb", "s3://box")
         self.run_client(aws(), "s3", "sync", "tree", "s3://box/tree")
-        self.run_client(aws(), "s3", "cp", "s3://box/tree/large.bin", "s3://box/copy")
+        self.run_client(aws(), "s3", "cp", "s3://box/tree/large.bin", "s3://box/tree/copy")
         self.run_client(aws(), "s3", "sync", "s3://box/tree", "back")
-        self.run_client(aws(), "s3", "cp", "s3://box/copy", "copy")
-        self.assertEqual(tree_of(self.home / "back"), self.tree)
-        self.assertEqual(digest(self.home / "copy"), self.tree["large.bin"])
-        listed = json.loads(self.run_client(aws(), "s3api", "list-objects-v2", "--bucket", "box"))["Contents"]
-        self.assertEqual({each["Key"] for each in listed}, {"copy", *(f"tree/{name}" for name in self.tree)})
+        self.assertEqual(tree_of(self.home / "back"), {**self.tree, "copy": self.tree["large.bin"]})
         self.run_client(aws(), "s3", "rb", "--force", "s3://box")
-        self.assertEqual(self.run_client(aws(), "s3", "ls"), "")
         self.check_hosts("box")
 
     def test_boto3(self) -> None:
