@@ -265,7 +265,7 @@ def _large(options: Options) -> Iterator[str]:
         with body.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         for scheme in ("http", "https"):
-            with _targets(options, scheme, [name for name in options.servers if name != "seaweedfs-os"]) as targets:
+            with _targets(options, scheme, [name for name in options.servers if not name.endswith("-os")]) as targets:
                 for what, visit in _LARGE.items():
 
                     def timed(
@@ -355,7 +355,7 @@ def _compare(target: Target, path: str, digest: str) -> None:
 
 
 def _list(options: Options) -> Iterator[str]:
-    names = [name for name in options.servers if name != "seaweedfs"]
+    names = [name for name in options.servers if name not in ("seaweedfs", "storehouse-os")]
     with _targets(options, "http", names) as targets:
         filled = 0
         for keys in options.keys:

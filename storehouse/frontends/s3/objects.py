@@ -107,7 +107,7 @@ async def get_object(call: Call) -> Reply | None:
         if selection.span is not None and selection.span.length <= _SMALL:
             await call.request.backlog.room()
             head = _head_of(call, info, selection, overrides)
-            return attrs.evolve(head, body=await read_all(reader, _SMALL))
+            return Reply(head.status, await read_all(reader, _SMALL), head.content_type, head.headers)
         _begin(call, info, selection, overrides)
         await send_stream(call.request, reader, f"{call.bucket}/{call.key}")
     finally:
