@@ -273,6 +273,16 @@ class _Worker:
             self._asked[key] = value_now = value
             body = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
             answer = client.ask("POST", f"{key}?uploadId={upload}", body)
+        elif what < 0.5 and (sources := [each for each, held in self._acknowledged.items() if held and each != key]):
+            source = random.choice(sources)
+            self._asked[key] = value_now = self._acknowledged[source]
+            answer = client.ask("PUT", key, x_amz_copy_source=source)
+        elif what < 0.55:
+            # Changes nothing, so nothing is asked for.
+            answer = client.ask("PUT", key, value, If_Match='"none"')
+            if answer[0] not in (404, 412):
+                self.strange.append(answer)
+            return
         else:
             self._asked[key] = value_now = value
             answer = client.ask("PUT", key, value)
